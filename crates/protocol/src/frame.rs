@@ -1,0 +1,278 @@
+//! The frames of a link, each with its number, and the list of frames that one WebSocket message is.
+
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+
+use crate::{
+    Address, HostName, HostSecret, Topic,
+    wire::{WireOutcome, WirePayload, fields, skip_rest},
+};
+
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u16 = 1;
+/// The subprotocol of the WebSocket handshake.
+pub const SUBPROTOCOL: &str = "starlane.v1";
+/// Bodies over this many bytes travel in chunks of at most this many.
+pub const CHUNK: usize = 64 * 1024;
+/// The longest WebSocket message, in bytes.
+pub const MAX_MESSAGE: usize = 1024 * 1024;
+/// The longest hello or renew, in bytes.
+pub const MAX_HELLO: usize = 16 * 1024;
+/// The longest other frame that is not numbered, in bytes.
+pub const MAX_CONTROL: usize = 4 * 1024;
+const MAX_OPERATIONS: usize = 256;
+
+/// What the dialled side allows on this link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Limits {
+    /// The longest payload, in bytes.
+    #[n(0)]
+    pub payload: u32,
+    /// How many numbered frames may be unacked.
+    #[n(1)]
+    pub unacked_frames: u32,
+    /// How many bytes of them.
+    #[n(2)]
+    pub unacked_bytes: u32,
+}
+
+/// Declares the frames: one enum holds every number, and each variant's fields stand in their order on the wire.
+macro_rules! frames {
+    ($($(#[$doc:meta])* $number:literal $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
+        /// A frame. From number 16 on, frames are numbered: their first field is the sequence.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Frame {
+            $($(#[$doc])* $name { $(#[allow(missing_docs, reason = "named in the README's table")] $field: $type),* },)*
+        }
+
+        impl<C> Encode<C> for Frame {
+            fn encode<W: encode::Write>(
+                &self,
+                e: &mut Encoder<W>,
+                ctx: &mut C,
+            ) -> Result<(), encode::Error<W::Error>> {
+                match self {
+                    $(Self::$name { $($field),* } => {
+                        e.array(1 $(+ { let _ = stringify!($field); 1 })*)?.u8($number)?;
+                        $($field.encode(e, ctx)?;)*
+                    })*
+                }
+                Ok(())
+            }
+        }
+
+        impl<'b, C> Decode<'b, C> for Frame {
+            fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
+                let at = d.position();
+                let count = fields(d, 1)?;
+                match d.u8()? {
+                    $($number => {
+                        let known = 1u64 $(+ { let _ = stringify!($field); 1 })*;
+                        if count < known {
+                            return Err(decode::Error::message("a frame is shorter than its fields").at(at));
+                        }
+                        $(let $field = Decode::decode(d, ctx)?;)*
+                        skip_rest(d, count, known)?;
+                        Ok(Self::$name { $($field),* })
+                    })*
+                    other => Err(decode::Error::unknown_variant(i64::from(other)).at(at)),
+                }
+            }
+        }
+    };
+}
+
+frames! {
+    /// First from the side that dialled.
+    0 Hello { versions: Vec<u16>, token: Option<String>, secret: HostSecret, capabilities: Vec<String> }
+    /// First from the side that was dialled.
+    1 Welcome { version: u16, link: LinkId, host: HostName, principal: String, limits: Limits }
+    /// All numbered frames up to this sequence have been received.
+    2 Ack { received: u64 }
+    /// A fresh token on a live link.
+    3 Renew { token: String }
+    /// Asks for a pong.
+    4 Ping { nonce: u64 }
+    /// Answers a ping.
+    5 Pong { nonce: u64 }
+    /// The last frame, and why.
+    6 Goodbye { code: String, reason: String }
+    /// A request: exactly one response answers it, unless it is cancelled.
+    16 Request {
+        seq: u64, id: u64, from: Address, to: Address, operation: String, payload: WirePayload,
+        remaining_ms: u32, hops: u8, trace: Option<String>,
+    }
+    /// How a request ended.
+    17 Response { seq: u64, id: u64, outcome: WireOutcome }
+    /// A one-way message.
+    18 Notify {
+        seq: u64, from: Address, to: Address, operation: String, payload: WirePayload, hops: u8, trace: Option<String>,
+    }
+    /// An event for who subscribed.
+    19 Event { seq: u64, topic: Topic, payload: WirePayload }
+    /// From now on, send events of this topic.
+    20 Subscribe { seq: u64, topic: Topic }
+    /// No more events of this topic.
+    21 Unsubscribe { seq: u64, topic: Topic }
+    /// Nobody waits for this request any more.
+    22 Cancel { seq: u64, id: u64 }
+    /// This host answers for an address.
+    23 Serve { seq: u64, address: Address, operations: Vec<String> }
+    /// This host no longer answers for an address.
+    24 Release { seq: u64, address: Address }
+    /// A part of the body that the frame with sequence `of` announced.
+    25 Chunk { seq: u64, of: u64, offset: u64, part: Part }
+}
+
+/// The identity of a link: 128 random bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LinkId(pub [u8; 16]);
+
+/// A part of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part(pub bytes::Bytes);
+
+impl<C> Encode<C> for LinkId {
+    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.bytes(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for LinkId {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        d.bytes()?.try_into().map(Self).map_err(|_| decode::Error::message("a link id has 16 bytes"))
+    }
+}
+
+impl<C> Encode<C> for Part {
+    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.bytes(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Part {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        Ok(Self(bytes::Bytes::copy_from_slice(d.bytes()?)))
+    }
+}
+
+impl Frame {
+    /// The sequence of a numbered frame.
+    pub fn sequence(&self) -> Option<u64> {
+        match self {
+            Self::Hello { .. }
+            | Self::Welcome { .. }
+            | Self::Ack { .. }
+            | Self::Renew { .. }
+            | Self::Ping { .. }
+            | Self::Pong { .. }
+            | Self::Goodbye { .. } => None,
+            Self::Request { seq, .. }
+            | Self::Response { seq, .. }
+            | Self::Notify { seq, .. }
+            | Self::Event { seq, .. }
+            | Self::Subscribe { seq, .. }
+            | Self::Unsubscribe { seq, .. }
+            | Self::Cancel { seq, .. }
+            | Self::Serve { seq, .. }
+            | Self::Release { seq, .. }
+            | Self::Chunk { seq, .. } => Some(*seq),
+        }
+    }
+
+    /// The longest encoding that a receiver accepts of this kind of frame, in bytes.
+    fn bound(&self) -> usize {
+        match self {
+            Self::Hello { .. } | Self::Renew { .. } => MAX_HELLO,
+            _ if self.sequence().is_none() => MAX_CONTROL,
+            _ => MAX_MESSAGE,
+        }
+    }
+}
+
+/// Why bytes are not a WebSocket message of a link.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// Not the CBOR that this specification describes.
+    #[error("the message can't be read at byte {offset}: {reason}")]
+    Malformed {
+        /// Where reading stopped.
+        offset: usize,
+        /// What was wrong there.
+        reason: String,
+    },
+    /// Longer than a bound.
+    #[error("a frame of {length} bytes is longer than the {bound} allowed")]
+    TooLarge {
+        /// Its length in bytes.
+        length: usize,
+        /// The bound in bytes.
+        bound: usize,
+    },
+}
+
+impl FrameError {
+    /// The stable word for a goodbye: `malformed` or `too-large`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "malformed",
+            Self::TooLarge { .. } => "too-large",
+        }
+    }
+}
+
+/// Encodes one frame.
+pub fn encode_frame(frame: &Frame) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(128);
+    // Writing to a Vec can't fail.
+    let _ = minicbor::encode(frame, &mut bytes);
+    bytes
+}
+
+/// Joins frames that were encoded already into one WebSocket message on one channel.
+pub fn encode_message<'a>(channel: u16, frames: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    let _ = Encoder::new(&mut bytes).array(2 * frames.len() as u64);
+    for frame in frames {
+        let _ = Encoder::new(&mut bytes).u16(channel);
+        bytes.extend_from_slice(frame);
+    }
+    bytes
+}
+
+/// Decodes a WebSocket message: pairs of channel and frame. Refuses the whole when any part is wrong.
+pub fn decode_message(bytes: &[u8]) -> Result<Vec<(u16, Frame)>, FrameError> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(FrameError::TooLarge { length: bytes.len(), bound: MAX_MESSAGE });
+    }
+    let mut d = Decoder::new(bytes);
+    let malformed =
+        |d: &Decoder<'_>, e: decode::Error| FrameError::Malformed { offset: d.position(), reason: e.to_string() };
+    let count = fields(&mut d, 0).map_err(|e| malformed(&d, e))?;
+    if count % 2 != 0 {
+        return Err(FrameError::Malformed { offset: 0, reason: "expected pairs of channel and frame".into() });
+    }
+    let mut frames = Vec::new();
+    for _ in 0..count / 2 {
+        let channel = d.u16().map_err(|e| malformed(&d, e))?;
+        let start = d.position();
+        let frame: Frame = d.decode().map_err(|e| malformed(&d, e))?;
+        let length = d.position() - start;
+        if length > frame.bound() {
+            return Err(FrameError::TooLarge { length, bound: frame.bound() });
+        }
+        if let Frame::Serve { operations, .. } = &frame
+            && operations.len() > MAX_OPERATIONS
+        {
+            return Err(FrameError::TooLarge { length: operations.len(), bound: MAX_OPERATIONS });
+        }
+        frames.push((channel, frame));
+    }
+    if d.position() != bytes.len() {
+        return Err(FrameError::Malformed { offset: d.position(), reason: "expected the end of the message".into() });
+    }
+    Ok(frames)
+}
+
+#[cfg(test)]
+mod tests;

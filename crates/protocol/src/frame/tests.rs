@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Failure, Payload};
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+fn payload() -> WirePayload {
+    Payload {
+        content_type: "text/plain".into(),
+        headers: vec![("a".into(), "b".into())],
+        body: b"hi".as_slice().into(),
+    }
+    .into()
+}
+
+/// Every frame once, in the order of their numbers.
+fn samples() -> Vec<Frame> {
+    let secret = HostSecret([7; 32]);
+    let topic = Topic::parse("acme:x#changes").unwrap();
+    vec![
+        Frame::Hello { versions: vec![1], token: None, secret: secret.clone(), capabilities: vec![] },
+        Frame::Welcome {
+            version: 1,
+            link: LinkId([9; 16]),
+            host: secret.name(),
+            principal: "ada".into(),
+            limits: Limits { payload: 1, unacked_frames: 2, unacked_bytes: 3 },
+        },
+        Frame::Ack { received: 300 },
+        Frame::Renew { token: "t".into() },
+        Frame::Ping { nonce: 1 },
+        Frame::Pong { nonce: 1 },
+        Frame::Goodbye { code: "malformed".into(), reason: "why".into() },
+        Frame::Request {
+            seq: 1,
+            id: 2,
+            from: address("acme:a"),
+            to: address("acme:b"),
+            operation: "render".into(),
+            payload: payload(),
+            remaining_ms: 30_000,
+            hops: 1,
+            trace: None,
+        },
+        Frame::Response { seq: 2, id: 2, outcome: WireOutcome(Ok(payload())) },
+        Frame::Response {
+            seq: 3,
+            id: 3,
+            outcome: Err(Failure::no_resource("nothing here").at(&address("acme:b"))).into(),
+        },
+        Frame::Notify {
+            seq: 4,
+            from: address("acme:a"),
+            to: address("acme:b"),
+            operation: "touch".into(),
+            payload: Payload::nothing().into(),
+            hops: 0,
+            trace: Some("00-1-2-01".into()),
+        },
+        Frame::Event { seq: 5, topic: topic.clone(), payload: payload() },
+        Frame::Subscribe { seq: 6, topic: topic.clone() },
+        Frame::Unsubscribe { seq: 7, topic },
+        Frame::Cancel { seq: 8, id: 2 },
+        Frame::Serve { seq: 9, address: address("acme:ui"), operations: vec!["confirm".into()] },
+        Frame::Release { seq: 10, address: address("acme:ui") },
+        Frame::Chunk { seq: 11, of: 7, offset: 65_536, part: Part(b"abc".as_slice().into()) },
+    ]
+}
+
+/// The wire, frozen: a changed line in `golden.txt` is a change of the protocol.
+#[test]
+fn every_frame_has_its_golden_bytes() {
+    let lines: Vec<_> = samples().iter().map(|frame| hex::encode(encode_frame(frame))).collect();
+    let golden = include_str!("golden.txt");
+    assert_eq!(lines.join("\n"), golden.trim_end(), "the wire has changed");
+}
+
+#[test]
+fn every_frame_comes_back() {
+    let frames: Vec<_> = samples();
+    let encoded: Vec<_> = frames.iter().map(encode_frame).collect();
+    let message = encode_message(3, encoded.iter().map(Vec::as_slice));
+    let decoded = decode_message(&message).unwrap();
+    assert_eq!(decoded, frames.into_iter().map(|frame| (3, frame)).collect::<Vec<_>>());
+}
+
+#[test]
+fn fields_that_a_newer_peer_added_are_ignored() {
+    let mut bytes = Vec::new();
+    let mut e = Encoder::new(&mut bytes);
+    e.array(2).unwrap().u16(0).unwrap().array(3).unwrap().u8(2).unwrap().u64(300).unwrap().str("new").unwrap();
+    assert_eq!(decode_message(&bytes).unwrap(), [(0, Frame::Ack { received: 300 })]);
+}
+
+#[test]
+fn what_breaks_a_bound_is_named() {
+    let hello = Frame::Hello {
+        versions: vec![1],
+        token: Some("x".repeat(MAX_HELLO)),
+        secret: HostSecret([0; 32]),
+        capabilities: vec![],
+    };
+    let goodbye = Frame::Goodbye { code: "x".into(), reason: "x".repeat(MAX_CONTROL) };
+    for frame in [hello, goodbye] {
+        let message = encode_message(0, [encode_frame(&frame).as_slice()].into_iter());
+        assert_eq!(decode_message(&message).unwrap_err().code(), "too-large");
+    }
+    assert_eq!(decode_message(&vec![0; MAX_MESSAGE + 1]).unwrap_err().code(), "too-large");
+    for bytes in
+        ["", "00", "81", "8100", "820081", "8200811863", "82008102", "82008202f6", "8200820218", "9f00820201ff", "80ff"]
+    {
+        assert_eq!(decode_message(&hex::decode(bytes).unwrap()).unwrap_err().code(), "malformed", "{bytes}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode_message(&bytes);
+    }
+
+    #[test]
+    fn no_changed_byte_panics(which in 0usize..18, at in any::<proptest::sample::Index>(), to in any::<u8>()) {
+        let mut message = encode_message(0, [encode_frame(&samples()[which]).as_slice()].into_iter());
+        let at = at.index(message.len());
+        message[at] = to;
+        let _ = decode_message(&message);
+    }
+}

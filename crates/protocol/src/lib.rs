@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+pub mod address;
+pub mod frame;
+pub mod host_name;
+pub mod key;
+pub mod message;
+pub mod payload;
+pub mod wire;
+
+pub use address::{Address, AddressError, Topic};
+pub use frame::Frame;
+pub use host_name::{HostName, HostSecret};
+pub use message::{Failure, Outcome};
+pub use payload::Payload;

@@ -1,0 +1,71 @@
+//! How requests end, and the words of failures.
+
+use crate::{Address, Payload};
+
+/// How a request ended: exactly one for each.
+pub type Outcome = Result<Payload, Failure>;
+
+/// Why a request did not succeed. `status` has HTTP's meaning, `code` is a stable word, `message` says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} ({status} {code}{})", .address.as_ref().map(|a| format!(", {a}")).unwrap_or_default())]
+pub struct Failure {
+    /// As in HTTP: 403, 404, 408, 422 …
+    pub status: u16,
+    /// A stable word, lower case: `no-resource`.
+    pub code: String,
+    /// For people: what failed and what to do.
+    pub message: String,
+    /// The address that it is about.
+    pub address: Option<Address>,
+}
+
+/// The failures that hosts themselves give, one constructor a code.
+macro_rules! failures {
+    ($($name:ident $status:literal $code:literal $doc:literal;)*) => {
+        impl Failure {
+            $(#[doc = concat!("`", $status, " ", $code, "`: ", $doc)]
+            pub fn $name(message: impl Into<String>) -> Self {
+                Self::new($status, $code, message)
+            })*
+        }
+    };
+}
+
+failures! {
+    malformed 400 "malformed" "the message can't be read.";
+    auth_refused 401 "auth-refused" "the token was not accepted.";
+    no_grant 403 "no-grant" "the principal may not do this.";
+    no_resource 404 "no-resource" "nothing has this address.";
+    no_operation 404 "no-operation" "the resource's bind has no such operation.";
+    not_found 404 "not-found" "the resource has no such thing.";
+    deadline 408 "deadline" "no answer came in time.";
+    conflict 409 "conflict" "the present state does not allow it.";
+    cycle 409 "cycle" "waiting for this answer would wait for itself.";
+    too_large 413 "too-large" "a bound on size was exceeded.";
+    schema_mismatch 422 "schema-mismatch" "the payload does not fit the bind.";
+    mailbox_full 429 "mailbox-full" "the actor has too many messages waiting.";
+    link_full 429 "link-full" "too much waits for this link.";
+    guest_failed 500 "guest-failed" "the mechtron trapped or broke a rule.";
+    internal 500 "internal" "the host could not do its part.";
+    link_lost 502 "link-lost" "the link broke while the answer was awaited.";
+    not_running 503 "not-running" "the resource can't be started.";
+    quarantined 503 "quarantined" "the mechtron crashed too often.";
+    unreachable 503 "unreachable" "no link to the resource's host came up in time.";
+    storage_full 507 "storage-full" "no room is left.";
+}
+
+impl Failure {
+    /// A failure with a status, a stable code and a message for people.
+    pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self { status, code: code.to_owned(), message: message.into(), address: None }
+    }
+
+    /// The same failure, about `address`. An address that is there already stays: it is nearer to the cause.
+    pub fn at(mut self, address: &Address) -> Self {
+        self.address.get_or_insert_with(|| address.clone());
+        self
+    }
+}
+
+/// How deep a message may have been passed on before it is refused as a loop.
+pub const MAX_HOPS: u8 = 64;

@@ -1,0 +1,112 @@
+//! CBOR forms of the values inside frames, where they differ from what `derive` would give.
+
+use bytes::Bytes;
+use minicbor::{
+    Decode, Decoder, Encode, Encoder,
+    decode::Error,
+    encode::{self, Write},
+};
+
+use crate::{Address, Failure, Outcome, Payload};
+
+/// A payload on the wire: its body whole, or announced by length and sent behind it in chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WirePayload {
+    /// Type, headers and, unless chunks follow, the body.
+    pub payload: Payload,
+    /// The whole length of the body, in bytes.
+    pub length: u64,
+}
+
+impl WirePayload {
+    /// Whether chunks follow.
+    pub fn is_announced(&self) -> bool {
+        self.length != self.payload.body.len() as u64
+    }
+}
+
+impl From<Payload> for WirePayload {
+    fn from(payload: Payload) -> Self {
+        Self { length: payload.body.len() as u64, payload }
+    }
+}
+
+impl<C> Encode<C> for WirePayload {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.array(4)?.str(&self.payload.content_type)?;
+        self.payload.headers.encode(e, ctx)?;
+        e.u64(self.length)?.bytes(&self.payload.body)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for WirePayload {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, Error> {
+        let fields = fields(d, 4)?;
+        let content_type = d.str()?.to_owned();
+        let headers = Decode::decode(d, ctx)?;
+        let length = d.u64()?;
+        let body = Bytes::copy_from_slice(d.bytes()?);
+        skip_rest(d, fields, 4)?;
+        if body.len() as u64 != length && !body.is_empty() {
+            return Err(Error::message("a payload has its whole body or none of it"));
+        }
+        Ok(Self { payload: Payload { content_type, headers, body }, length })
+    }
+}
+
+/// An outcome on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireOutcome(pub Result<WirePayload, Failure>);
+
+impl From<Outcome> for WireOutcome {
+    fn from(outcome: Outcome) -> Self {
+        Self(outcome.map(WirePayload::from))
+    }
+}
+
+impl<C> Encode<C> for WireOutcome {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.array(2)?;
+        match &self.0 {
+            Ok(payload) => payload.encode(e.u8(0)?, ctx),
+            Err(failure) => {
+                e.u8(1)?.array(4)?.u16(failure.status)?.str(&failure.code)?.str(&failure.message)?;
+                failure.address.encode(e, ctx)
+            }
+        }
+    }
+}
+
+impl<'b, C> Decode<'b, C> for WireOutcome {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, Error> {
+        let outer = fields(d, 2)?;
+        let outcome = match d.u8()? {
+            0 => Ok(WirePayload::decode(d, ctx)?),
+            1 => {
+                let inner = fields(d, 4)?;
+                let (status, code, message) = (d.u16()?, d.str()?.to_owned(), d.str()?.to_owned());
+                let address = Option::<Address>::decode(d, ctx)?;
+                skip_rest(d, inner, 4)?;
+                Err(Failure { status, code, message, address })
+            }
+            other => return Err(Error::unknown_variant(i64::from(other))),
+        };
+        skip_rest(d, outer, 2)?;
+        Ok(Self(outcome))
+    }
+}
+
+/// The number of fields of a definite array, at least `least`.
+pub(crate) fn fields(d: &mut Decoder<'_>, least: u64) -> Result<u64, Error> {
+    let at = d.position();
+    match d.array()? {
+        Some(count) if count >= least => Ok(count),
+        Some(_) => Err(Error::message("an array is shorter than its fields").at(at)),
+        None => Err(Error::message("arrays have a definite length").at(at)),
+    }
+}
+
+/// Skips fields that a newer peer added behind the ones known here.
+pub(crate) fn skip_rest(d: &mut Decoder<'_>, count: u64, known: u64) -> Result<(), Error> {
+    (known..count).try_for_each(|_| d.skip())
+}

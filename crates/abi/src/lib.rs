@@ -1,1 +1,8 @@
-//! What a host and a guest agree on.
+#![doc = include_str!("../README.md")]
+
+/// The guest interface, as text.
+pub const WIT: &str = include_str!("../wit/mechtron.wit");
+
+pub mod layout;
+pub mod limits;
+pub mod names;

@@ -1,1 +1,25 @@
-//! How decisions get done.
+#![doc = include_str!("../README.md")]
+
+mod apps;
+pub mod batch;
+mod blobs;
+mod bundle_files;
+mod handler;
+mod host;
+mod inspect;
+mod launch;
+mod perform;
+pub mod ports;
+mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use apps::Side;
+pub use blobs::{BlobCounts, BlobError};
+pub use handler::{Handler, Served, handler};
+pub use host::{Authenticate, Host, HostConfig, Log};
+pub use perform::TokenProvider;
+pub use inspect::{Inspection, PlacedActor};
+pub use launch::{LaunchError, LaunchOptions, Launched, Progress};
+pub use starlane_node::{Goodbye, Incoming, LinkConfig, LinkState, Operations, Origin, guest::Level};
+pub use subscription::{Item, Subscription};

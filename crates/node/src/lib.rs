@@ -1,1 +1,21 @@
-//! What a host decides.
+#![doc = include_str!("../README.md")]
+
+mod actor;
+mod actors;
+mod app;
+mod effect;
+mod events;
+pub mod guest;
+mod inspect;
+mod link;
+mod links;
+mod node;
+mod requests;
+mod topics;
+mod uplink;
+
+pub use app::{AppPlan, MechtronPlan};
+pub use effect::{Effect, HandlerId, Incoming, LinkState, Notice, Origin, RequestId, SocketId, SubscriptionId};
+pub use inspect::{ActorView, LinkView};
+pub use link::{Goodbye, LinkConfig};
+pub use node::{Node, NodeConfig, Operations};

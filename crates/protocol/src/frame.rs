@@ -98,14 +98,15 @@ frames! {
     6 Goodbye { code: String, reason: String }
     /// A request: exactly one response answers it, unless it is cancelled.
     16 Request {
-        seq: u64, id: u64, from: Address, to: Address, operation: String, payload: WirePayload,
+        seq: u64, id: u64, from: Address, caller: String, to: Address, operation: String, payload: WirePayload,
         remaining_ms: u32, hops: u8, trace: Option<String>,
     }
     /// How a request ended.
     17 Response { seq: u64, id: u64, outcome: WireOutcome }
     /// A one-way message.
     18 Notify {
-        seq: u64, from: Address, to: Address, operation: String, payload: WirePayload, hops: u8, trace: Option<String>,
+        seq: u64, from: Address, caller: String, to: Address, operation: String, payload: WirePayload, hops: u8,
+        trace: Option<String>,
     }
     /// An event for who subscribed.
     19 Event { seq: u64, topic: Topic, payload: WirePayload }
@@ -121,6 +122,8 @@ frames! {
     24 Release { seq: u64, address: Address }
     /// A part of the body that the frame with sequence `of` announced.
     25 Chunk { seq: u64, of: u64, offset: u64, part: Part }
+    /// Events of this topic may have been missed.
+    26 Gap { seq: u64, topic: Topic }
 }
 
 /// The identity of a link: 128 random bits.
@@ -175,7 +178,8 @@ impl Frame {
             | Self::Cancel { seq, .. }
             | Self::Serve { seq, .. }
             | Self::Release { seq, .. }
-            | Self::Chunk { seq, .. } => Some(*seq),
+            | Self::Chunk { seq, .. }
+            | Self::Gap { seq, .. } => Some(*seq),
         }
     }
 

@@ -38,6 +38,7 @@ fn samples() -> Vec<Frame> {
             seq: 1,
             id: 2,
             from: address("acme:a"),
+            caller: "ada".into(),
             to: address("acme:b"),
             operation: "render".into(),
             payload: payload(),
@@ -54,6 +55,7 @@ fn samples() -> Vec<Frame> {
         Frame::Notify {
             seq: 4,
             from: address("acme:a"),
+            caller: "ada".into(),
             to: address("acme:b"),
             operation: "touch".into(),
             payload: Payload::nothing().into(),
@@ -67,6 +69,7 @@ fn samples() -> Vec<Frame> {
         Frame::Serve { seq: 9, address: address("acme:ui"), operations: vec!["confirm".into()] },
         Frame::Release { seq: 10, address: address("acme:ui") },
         Frame::Chunk { seq: 11, of: 7, offset: 65_536, part: Part(b"abc".as_slice().into()) },
+        Frame::Gap { seq: 12, topic: Topic::parse("acme:x#changes").unwrap() },
     ]
 }
 
@@ -123,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn no_changed_byte_panics(which in 0usize..18, at in any::<proptest::sample::Index>(), to in any::<u8>()) {
+    fn no_changed_byte_panics(which in 0usize..19, at in any::<proptest::sample::Index>(), to in any::<u8>()) {
         let mut message = encode_message(0, [encode_frame(&samples()[which]).as_slice()].into_iter());
         let at = at.index(message.len());
         message[at] = to;

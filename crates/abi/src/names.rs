@@ -1,0 +1,43 @@
+//! Names of imports and exports.
+
+/// The module name of every import.
+pub const MESH: &str = "starlane:mechtron/mesh@1.0.0";
+
+/// `actor.start`.
+pub const START: &str = "starlane:mechtron/actor@1.0.0#start";
+/// `actor.receive`.
+pub const RECEIVE: &str = "starlane:mechtron/actor@1.0.0#receive";
+/// `actor.settle`.
+pub const SETTLE: &str = "starlane:mechtron/actor@1.0.0#settle";
+/// `actor.wake`.
+pub const WAKE: &str = "starlane:mechtron/actor@1.0.0#wake";
+/// `actor.save`.
+pub const SAVE: &str = "starlane:mechtron/actor@1.0.0#save";
+/// Called, if exported, when the result of `start` has been read.
+pub const POST_START: &str = "cabi_post_starlane:mechtron/actor@1.0.0#start";
+/// Called, if exported, when the result of `save` has been read.
+pub const POST_SAVE: &str = "cabi_post_starlane:mechtron/actor@1.0.0#save";
+
+/// The guest's memory.
+pub const MEMORY: &str = "memory";
+/// The guest's allocator: `(old, old size, align, new size) -> pointer`.
+pub const REALLOC: &str = "cabi_realloc";
+/// Called once, before all else, if exported.
+pub const INITIALIZE: &str = "_initialize";
+
+/// What every module must export.
+pub const REQUIRED_EXPORTS: [&str; 7] = [START, RECEIVE, SETTLE, WAKE, SAVE, MEMORY, REALLOC];
+
+/// The imports a module may have: functions of [`MESH`], with their core signatures (`i` is i32, `I` is i64).
+pub const IMPORTS: [(&str, &str, &str); 10] = [
+    ("request", "iiiiiiiiiii", "I"),
+    ("notify", "iiiiiiiiii", ""),
+    ("reply", "Iiiiiiii", ""),
+    ("emit", "iiiiiiii", ""),
+    ("subscribe", "ii", ""),
+    ("unsubscribe", "ii", ""),
+    ("wake-after", "iI", ""),
+    ("log", "iii", ""),
+    ("now-ms", "", "I"),
+    ("random", "", "I"),
+];

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod app;
+#[cfg(feature = "authoring")]
+pub mod authoring;
+mod bind;
+mod digest;
+mod manifest;
+mod mechtron;
+mod record;
+mod signing;
+
+pub use app::{Access, AppConfig, AppMechtron, AppResource, Placement, ResourceKind, Route, RouteTarget};
+pub use bind::{Bind, Body, Operation};
+pub use digest::{Digest, DigestError};
+pub use manifest::{FileEntry, Manifest, SignedManifest, VerifyError};
+pub use mechtron::{Limits, MechtronConfig, Restart};
+pub use record::AppRecord;
+pub use signing::{KeyError, PublicKey, SecretKey, Signature};

@@ -1,0 +1,227 @@
+//! Manifests: what a bundle holds, resolved, so that a host never parses TOML.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use starlane_protocol::{Address, address};
+
+use crate::{AppConfig, Bind, Digest, MechtronConfig, PublicKey, Signature};
+
+/// The format that this crate reads and writes.
+pub(crate) const FORMAT: u32 = 1;
+/// The longest manifest, in bytes.
+pub(crate) const MAX_MANIFEST: usize = 4 * 1024 * 1024;
+/// The most files of a bundle.
+pub(crate) const MAX_FILES: usize = 20_000;
+/// The most bytes of all files of a bundle.
+pub(crate) const MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// What a bundle holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// The format of this manifest: 1.
+    pub format: u32,
+    /// The bundle's address, with its version.
+    pub address: Address,
+    /// Who signs it.
+    pub publisher: PublicKey,
+    /// When it was made, in seconds since the Unix epoch.
+    pub created: u64,
+    /// From when on it is not to be used, in seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// Whether anyone may fetch it.
+    #[serde(default)]
+    pub public: bool,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// An SPDX expression.
+    #[serde(default)]
+    pub licence: String,
+    /// Its files, by path.
+    pub files: BTreeMap<String, FileEntry>,
+    /// Its binds, by path.
+    #[serde(default)]
+    pub binds: BTreeMap<String, Bind>,
+    /// Its mechtrons, by path of their configs.
+    #[serde(default)]
+    pub mechtrons: BTreeMap<String, MechtronConfig>,
+    /// The app that it makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppConfig>,
+}
+
+/// A file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileEntry {
+    /// The digest of its bytes.
+    pub sha256: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its media type.
+    pub media_type: String,
+}
+
+/// A manifest's exact bytes, and the signature over them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedManifest {
+    /// The bytes that were signed.
+    pub bytes: Vec<u8>,
+    /// The signature.
+    pub signature: Signature,
+}
+
+/// Why a manifest is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// It can't be read.
+    #[error("the manifest can't be read: {0}")]
+    Malformed(String),
+    /// It is of a format that this host does not know.
+    #[error("the manifest has format {0}, and this host reads format 1: a newer Starlane made it")]
+    Format(u32),
+    /// It is signed by a key that is not trusted here.
+    #[error("the manifest is signed by {0}, which is not trusted here: add the key to `trust` if it should be")]
+    Untrusted(PublicKey),
+    /// The signature is not the publisher's over these bytes.
+    #[error("the signature does not fit the manifest: it was altered, or signed with another key")]
+    Signature,
+    /// It is another bundle's.
+    #[error("the manifest is of {found}, not of {expected}")]
+    Address {
+        /// The bundle asked for.
+        expected: Address,
+        /// The bundle that it is of.
+        found: Address,
+    },
+    /// It is not the one that the app record names.
+    #[error("the manifest has the digest {found}, and the app record names {expected}")]
+    Digest {
+        /// What the record names.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// Its time is over.
+    #[error("the manifest expired at {0} (seconds since 1970)")]
+    Expired(u64),
+    /// A file's name is refused.
+    #[error("the manifest names a file `{name}`: {reason}")]
+    FileName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It is too much.
+    #[error("the manifest is over a bound: {0}")]
+    TooLarge(String),
+}
+
+impl VerifyError {
+    /// A stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) | Self::Format(_) | Self::FileName { .. } => "malformed",
+            Self::Untrusted(_) => "untrusted",
+            Self::Signature => "bad-signature",
+            Self::Address { .. } => "wrong-bundle",
+            Self::Digest { .. } => "digest-mismatch",
+            Self::Expired(_) => "expired",
+            Self::TooLarge(_) => "too-large",
+        }
+    }
+}
+
+impl SignedManifest {
+    /// Checks the signature by the key that the manifest itself names, and everything inside. Whether that key may be
+    /// trusted is the caller's to say.
+    pub fn open(&self) -> Result<Manifest, VerifyError> {
+        if self.bytes.len() > MAX_MANIFEST {
+            return Err(VerifyError::TooLarge(format!("{} bytes of manifest", self.bytes.len())));
+        }
+        /// What is read before anything else is believed.
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+            publisher: PublicKey,
+        }
+        let malformed = |error: serde_json::Error| VerifyError::Malformed(error.to_string());
+        let head: Head = serde_json::from_slice(&self.bytes).map_err(malformed)?;
+        if head.format != FORMAT {
+            return Err(VerifyError::Format(head.format));
+        }
+        if !head.publisher.verifies(&self.bytes, &self.signature) {
+            return Err(VerifyError::Signature);
+        }
+        let manifest: Manifest = serde_json::from_slice(&self.bytes).map_err(malformed)?;
+        manifest.check_files()?;
+        Ok(manifest)
+    }
+
+    /// The digest of the manifest's exact bytes.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
+}
+
+impl Manifest {
+    /// Opens a manifest that must be `bundle`'s, have the digest that the app record names, be signed by a trusted key,
+    /// and be unexpired at `now` (seconds since the Unix epoch).
+    pub fn verify(
+        signed: &SignedManifest,
+        bundle: &Address,
+        digest: &Digest,
+        trusted: &[PublicKey],
+        now: u64,
+    ) -> Result<Self, VerifyError> {
+        let manifest = signed.open()?;
+        if !trusted.contains(&manifest.publisher) {
+            return Err(VerifyError::Untrusted(manifest.publisher));
+        }
+        if manifest.address != *bundle {
+            return Err(VerifyError::Address { expected: bundle.clone(), found: manifest.address });
+        }
+        let found = signed.digest();
+        if found != *digest {
+            return Err(VerifyError::Digest { expected: *digest, found });
+        }
+        match manifest.expires {
+            Some(at) if at <= now => Err(VerifyError::Expired(at)),
+            _ => Ok(manifest),
+        }
+    }
+
+    fn check_files(&self) -> Result<(), VerifyError> {
+        if self.files.len() > MAX_FILES {
+            return Err(VerifyError::TooLarge(format!("{} files", self.files.len())));
+        }
+        let bytes = self.files.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
+        if bytes > MAX_BYTES {
+            return Err(VerifyError::TooLarge(format!("{bytes} bytes of files")));
+        }
+        let mut folded = BTreeSet::new();
+        for name in self.files.keys() {
+            check_name(name)?;
+            if !folded.insert(name.to_ascii_lowercase()) {
+                let reason = "another file differs only in the case of its letters".to_owned();
+                return Err(VerifyError::FileName { name: name.clone(), reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks the name of a file in a bundle: a path as it can stand in an address.
+pub(crate) fn check_name(name: &str) -> Result<(), VerifyError> {
+    address::check_path(name).map_err(|(offset, expected)| VerifyError::FileName {
+        name: name.chars().take(80).collect(),
+        reason: format!("at byte {offset}: expected {expected}"),
+    })
+}

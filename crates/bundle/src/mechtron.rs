@@ -1,0 +1,61 @@
+//! Mechtron configs: which Wasm file, which bind, which limits, which settings.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A mechtron of a bundle, resolved: paths are those of the bundle's files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MechtronConfig {
+    /// The Wasm file: `/wasm/profile.wasm`.
+    pub wasm: String,
+    /// Which mechtron of the module.
+    pub name: String,
+    /// The bind: `/binds/profile.toml`.
+    pub bind: String,
+    /// What bounds it.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Reach the guest as JSON.
+    #[serde(default)]
+    pub settings: Value,
+}
+
+/// What bounds a mechtron.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Limits {
+    /// The most memory, in bytes.
+    pub memory: u64,
+    /// The most compute time of one call, in milliseconds.
+    pub call_ms: u32,
+    /// Unfinished messages at a time.
+    pub concurrency: u32,
+    /// Messages that may wait.
+    pub mailbox: u32,
+    /// When a crashing actor is given up.
+    pub restart: Restart,
+}
+
+/// More than `intensity` crashes within `within_ms` quarantine an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Restart {
+    /// So many crashes are borne.
+    pub intensity: u32,
+    /// In this time, in milliseconds.
+    pub within_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let restart = Restart::default();
+        Self { memory: 16 * 1024 * 1024, call_ms: 250, concurrency: 1, mailbox: 1024, restart }
+    }
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self { intensity: 3, within_ms: 10_000 }
+    }
+}

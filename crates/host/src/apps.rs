@@ -1,0 +1,138 @@
+//! Installing an app on this host: from its manifest to what the node runs and what the bundle's address serves.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use starlane_bundle::{AppMechtron, AppRecord, Digest, FileEntry, Manifest, Placement};
+use starlane_node::{AppPlan, MechtronPlan, Operations, guest::GuestLimits};
+use starlane_protocol::{Address, Failure};
+
+use crate::{bundle_files, handler::Served, host::Host};
+
+/// Which of an app's mechtrons a host runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Those placed in browsers, in every page that launches the app.
+    Browser,
+    /// Those placed on the server.
+    Server,
+}
+
+impl Side {
+    fn runs(self, placement: Placement) -> bool {
+        match placement {
+            Placement::Both => true,
+            Placement::Browser => self == Self::Browser,
+            Placement::Server => self == Self::Server,
+        }
+    }
+}
+
+/// What is installed on a host, beside the node's own part.
+#[derive(Default)]
+pub(crate) struct InstalledApps {
+    pub(crate) apps: BTreeMap<Address, Installed>,
+    /// Bundles that are served by message, one for all apps that came from it.
+    bundles: HashMap<Address, Served>,
+    files: HashMap<Digest, u64>,
+}
+
+/// One installed app.
+pub(crate) struct Installed {
+    pub(crate) record: AppRecord,
+    pub(crate) manifest: Rc<Manifest>,
+}
+
+impl InstalledApps {
+    /// The size of a file of an installed bundle, by its digest; 0 for others.
+    pub(crate) fn size_of(&self, digest: &Digest) -> u64 {
+        self.files.get(digest).copied().unwrap_or_default()
+    }
+}
+
+impl Host {
+    /// Installs an app from its verified manifest, in place of another version. Its actors start when they are used.
+    pub fn install(&self, manifest: Manifest, record: AppRecord, side: Side, inline: bool) -> Result<(), Failure> {
+        let manifest = Rc::new(manifest);
+        let plan = plan(&manifest, &record, side, inline)?;
+        let mut sizes: Vec<(Digest, u64)> = manifest.files.values().map(|file| (file.sha256, file.size)).collect();
+        self.0.apps.borrow_mut().files.extend(sizes.drain(..));
+        let served = self.0.apps.borrow().bundles.contains_key(&record.bundle);
+        if !served {
+            let files = bundle_files::handler(self, Rc::clone(&manifest));
+            let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
+            let served = self.serve(&record.bundle, Operations::Named(names), files)?;
+            self.0.apps.borrow_mut().bundles.insert(record.bundle.clone(), served);
+        }
+        self.0.apps.borrow_mut().apps.insert(record.app.clone(), Installed { record, manifest });
+        self.turn(|node, now| node.handle_install(now, plan));
+        Ok(())
+    }
+
+    /// Removes an app; its actors end.
+    pub fn uninstall(&self, app: &Address) {
+        self.0.apps.borrow_mut().apps.remove(app);
+        self.turn(|node, now| node.handle_uninstall(now, app));
+    }
+}
+
+/// The files that a side runs of a manifest: the modules of its mechtrons.
+pub(crate) fn modules(manifest: &Manifest, side: Side) -> Vec<FileEntry> {
+    let mut modules: Vec<FileEntry> = Vec::new();
+    for placed in mechtrons(manifest, side).map(|(_, placed)| placed) {
+        let config = manifest.mechtrons.get(&placed.config);
+        if let Some(file) = config.and_then(|config| manifest.files.get(&config.wasm))
+            && !modules.iter().any(|known| known.sha256 == file.sha256)
+        {
+            modules.push(file.clone());
+        }
+    }
+    modules
+}
+
+fn mechtrons(manifest: &Manifest, side: Side) -> impl Iterator<Item = (&String, &AppMechtron)> {
+    let all = manifest.app.iter().flat_map(|app| &app.mechtrons);
+    all.filter(move |(_, placed)| side.runs(placed.placement))
+}
+
+fn plan(manifest: &Manifest, record: &AppRecord, side: Side, inline: bool) -> Result<AppPlan, Failure> {
+    let broken = |what: String| Failure::not_running(what).at(&record.bundle);
+    let mut plans = Vec::new();
+    for (pattern, placed) in mechtrons(manifest, side) {
+        let config = manifest.mechtrons.get(&placed.config);
+        let config = config.ok_or_else(|| broken(format!("the bundle has no mechtron config {}", placed.config)))?;
+        let file = manifest.files.get(&config.wasm);
+        let file = file.ok_or_else(|| broken(format!("the bundle has no file {}", config.wasm)))?;
+        let bind = manifest.binds.get(&config.bind);
+        let bind = bind.ok_or_else(|| broken(format!("the bundle has no bind {}", config.bind)))?;
+        let (name, keyed) = match pattern.strip_suffix(":{key}") {
+            Some(name) => (name, true),
+            None => (pattern.as_str(), false),
+        };
+        plans.push(MechtronPlan {
+            name: name.to_owned(),
+            keyed,
+            wasm: file.sha256,
+            mechtron: config.name.clone(),
+            bind: Rc::new(bind.clone()),
+            settings: placed.settings_over(&config.settings).to_string(),
+            limits: GuestLimits {
+                memory: config.limits.memory,
+                call_ms: config.limits.call_ms,
+                concurrency: config.limits.concurrency,
+            },
+            mailbox: config.limits.mailbox as usize,
+            restart_intensity: config.limits.restart.intensity,
+            restart_within_ms: config.limits.restart.within_ms,
+            inline,
+        });
+    }
+    Ok(AppPlan {
+        app: record.app.clone(),
+        bundle: record.bundle.clone(),
+        publisher: record.publisher.to_string(),
+        mechtrons: plans,
+    })
+}

@@ -1,0 +1,72 @@
+//! The files of a bundle by message, at the bundle's address: `read`, `list`, `stat`. The same in a page and on a server.
+
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde_json::json;
+use starlane_bundle::{FileEntry, Manifest};
+use starlane_node::Incoming;
+use starlane_protocol::{Failure, Outcome, Payload};
+
+use crate::{
+    handler::{self, Handler},
+    host::Host,
+};
+
+/// The operations of a bundle.
+pub(crate) const OPERATIONS: [&str; 3] = ["read", "list", "stat"];
+
+/// What `read` and `stat` take: a path, which may also stand in the address, and for `read` a range of bytes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Wanted {
+    path: Option<String>,
+    from: u64,
+    length: Option<u64>,
+}
+
+pub(crate) fn handler(host: &Host, manifest: Rc<Manifest>) -> Rc<dyn Handler> {
+    let host = Rc::downgrade(&host.0);
+    handler::handler(move |incoming| {
+        let (host, manifest) = (host.upgrade().map(Host), Rc::clone(&manifest));
+        async move {
+            let to = incoming.to.clone();
+            let host = host.ok_or_else(|| Failure::not_running("the host was closed"))?;
+            answer(&host, &manifest, incoming).await.map_err(|failure| failure.at(&to))
+        }
+    })
+}
+
+async fn answer(host: &Host, manifest: &Manifest, incoming: Incoming) -> Outcome {
+    if incoming.operation == "list" {
+        let files: Vec<_> = manifest.files.iter().map(|(path, file)| described(path, file)).collect();
+        return Ok(json_payload(&json!({ "files": files })));
+    }
+    let wanted: Wanted = match incoming.payload.body.is_empty() {
+        true => Wanted::default(),
+        false => serde_json::from_slice(&incoming.payload.body).map_err(|error| {
+            Failure::malformed(format!("`{}` takes {{\"path\": \"/…\"}}: {error}", incoming.operation))
+        })?,
+    };
+    let path = wanted.path.as_deref().or(incoming.to.path());
+    let path = path.ok_or_else(|| Failure::malformed("which file? Give {\"path\": \"/…\"}"))?;
+    let Some(file) = manifest.files.get(path) else {
+        return Err(Failure::not_found(format!("the bundle has no file {path}")));
+    };
+    if incoming.operation == "stat" {
+        return Ok(json_payload(&described(path, file)));
+    }
+    let bytes = host.blob(&file.sha256, file.size).await.map_err(|error| Failure::not_running(error.to_string()))?;
+    let from = usize::try_from(wanted.from).unwrap_or(usize::MAX).min(bytes.len());
+    let length = wanted.length.map_or(usize::MAX, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    let to = from.saturating_add(length).min(bytes.len());
+    Ok(Payload::new(&file.media_type, bytes.slice(from..to)))
+}
+
+fn described(path: &str, file: &FileEntry) -> serde_json::Value {
+    json!({ "path": path, "size": file.size, "mediaType": file.media_type, "sha256": file.sha256 })
+}
+
+fn json_payload(value: &serde_json::Value) -> Payload {
+    Payload::json(value.to_string())
+}

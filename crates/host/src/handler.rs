@@ -1,0 +1,62 @@
+//! Handlers: resources of this host that are code, not guests: drivers, and functions of a page.
+
+use std::{future::Future, rc::Rc};
+
+use futures_util::future::LocalBoxFuture;
+use starlane_node::{HandlerId, Incoming};
+use starlane_protocol::{Address, Failure, Outcome, Payload};
+
+use crate::host::Host;
+
+/// Answers the messages to an address.
+pub trait Handler {
+    /// Handles one message. For a one-way message the outcome is logged if it is a failure. The future is dropped when
+    /// nobody waits any more.
+    fn handle(&self, incoming: Incoming) -> LocalBoxFuture<'static, Outcome>;
+}
+
+struct HandlerFn<F>(F);
+
+impl<F, O> Handler for HandlerFn<F>
+where
+    F: Fn(Incoming) -> O,
+    O: Future<Output = Outcome> + 'static,
+{
+    fn handle(&self, incoming: Incoming) -> LocalBoxFuture<'static, Outcome> {
+        Box::pin((self.0)(incoming))
+    }
+}
+
+/// A function as a handler.
+pub fn handler<F, O>(function: F) -> Rc<dyn Handler>
+where
+    F: Fn(Incoming) -> O + 'static,
+    O: Future<Output = Outcome> + 'static,
+{
+    Rc::new(HandlerFn(function))
+}
+
+/// An address that is served; dropping it releases the address.
+pub struct Served {
+    pub(crate) host: Host,
+    pub(crate) id: HandlerId,
+    pub(crate) address: Address,
+}
+
+impl Served {
+    /// The address.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Emits an event to the topic `address#event`. Errors when `event` does not have the form of a segment.
+    pub fn emit(&self, event: &str, payload: Payload) -> Result<(), Failure> {
+        self.host.emit(&self.address, event, payload)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.host.release(self.id);
+    }
+}

@@ -1,0 +1,251 @@
+//! The host: one node, its ports, and the loop between them. All on one thread.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::{Rc, Weak},
+};
+
+use futures_channel::{mpsc, oneshot};
+use futures_util::{Stream, future::AbortHandle};
+use starlane_bundle::Digest;
+use starlane_node::{
+    HandlerId, LinkConfig, LinkState, Node, NodeConfig, Operations, Origin, RequestId, SocketId, SubscriptionId,
+    guest::Level,
+};
+use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
+
+use crate::{
+    apps::InstalledApps,
+    blobs::Blobs,
+    handler::{Handler, Served},
+    perform::{Compiling, TokenProvider},
+    ports::{Ports, Socket, SocketSink},
+    subscription::{self, Sink, Subscription},
+};
+
+/// Checks the token of a hello: the principal, or why it is refused.
+pub type Authenticate = Rc<dyn Fn(Option<&str>) -> Result<String, Failure>>;
+/// Takes a line for the log: the resource that it is about, how loud, the text.
+pub type Log = Rc<dyn Fn(&Address, Level, &str)>;
+
+/// What a host is told when it is opened.
+#[derive(Clone)]
+pub struct HostConfig {
+    /// The address that the host itself sends from: `starlane:page`, `starlane:server`.
+    pub address: Address,
+    /// The secret from which its name follows.
+    pub secret: HostSecret,
+    /// Bounds and times of links.
+    pub link: LinkConfig,
+    /// How many actors may be awake at a time.
+    pub max_awake: usize,
+    /// Who peers are that dial this host.
+    pub authenticate: Authenticate,
+    /// Where log lines go.
+    pub log: Log,
+}
+
+/// A host. Clones are the same host.
+#[derive(Clone)]
+pub struct Host(pub(crate) Rc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) ports: Ports,
+    pub(crate) config: HostConfig,
+    pub(crate) node: RefCell<Node>,
+    pub(crate) sockets: RefCell<HashMap<SocketId, Box<dyn SocketSink>>>,
+    pub(crate) askers: RefCell<HashMap<RequestId, oneshot::Sender<Outcome>>>,
+    pub(crate) handlers: RefCell<HashMap<HandlerId, Rc<dyn Handler>>>,
+    pub(crate) handling: RefCell<HashMap<RequestId, AbortHandle>>,
+    pub(crate) subscriptions: RefCell<HashMap<SubscriptionId, Sink>>,
+    pub(crate) server: RefCell<Option<(String, TokenProvider)>>,
+    pub(crate) link_state: RefCell<LinkState>,
+    pub(crate) link_watchers: RefCell<Vec<mpsc::UnboundedSender<LinkState>>>,
+    pub(crate) blobs: Blobs,
+    pub(crate) apps: RefCell<InstalledApps>,
+    pub(crate) compiling: RefCell<HashMap<Digest, Compiling>>,
+    pub(crate) timer: RefCell<Option<(u64, AbortHandle)>>,
+    pub(crate) draining: Cell<bool>,
+    pub(crate) flushing: Cell<bool>,
+    pub(crate) closed: Cell<bool>,
+    pub(crate) last_socket: Cell<u64>,
+}
+
+impl Host {
+    /// Opens a host on its ports. Nothing is dialled or loaded yet.
+    pub fn open(ports: Ports, config: HostConfig) -> Self {
+        let node = Node::new(NodeConfig {
+            secret: config.secret.clone(),
+            link: config.link.clone(),
+            max_awake: config.max_awake,
+            seed: ports.time.random(),
+        });
+        Self(Rc::new(Inner {
+            ports,
+            config,
+            node: RefCell::new(node),
+            sockets: RefCell::default(),
+            askers: RefCell::default(),
+            handlers: RefCell::default(),
+            handling: RefCell::default(),
+            subscriptions: RefCell::default(),
+            server: RefCell::default(),
+            link_state: RefCell::new(LinkState::Down),
+            link_watchers: RefCell::default(),
+            blobs: Blobs::default(),
+            apps: RefCell::default(),
+            compiling: RefCell::default(),
+            timer: RefCell::default(),
+            draining: Cell::new(false),
+            flushing: Cell::new(false),
+            closed: Cell::new(false),
+            last_socket: Cell::new(0),
+        }))
+    }
+
+    /// The name of this host.
+    pub fn name(&self) -> HostName {
+        self.0.node.borrow().name()
+    }
+
+    /// Sends a request and waits for its outcome. `timeout_ms` 0 is the default, 30 s. Dropping the future cancels it.
+    pub async fn request(
+        &self,
+        from: &Origin,
+        to: &Address,
+        operation: &str,
+        payload: Payload,
+        timeout_ms: u32,
+    ) -> Outcome {
+        self.still_open(to)?;
+        let (sender, receiver) = oneshot::channel();
+        // The sender is in place before the effects are drained: a request may end within its own turn.
+        let request = {
+            let now = self.0.ports.time.now_ms();
+            let request = self.0.node.borrow_mut().handle_request(now, from, to, operation, payload, timeout_ms);
+            self.0.askers.borrow_mut().insert(request, sender);
+            request
+        };
+        let mut guard = CancelOnDrop { host: Rc::downgrade(&self.0), request: Some(request) };
+        self.drain();
+        let outcome = receiver.await;
+        guard.request = None;
+        outcome.unwrap_or_else(|_| Err(Failure::not_running("the host was closed").at(to)))
+    }
+
+    /// Sends a one-way message. Errors when it is refused at once.
+    pub fn notify(&self, from: &Origin, to: &Address, operation: &str, payload: Payload) -> Result<(), Failure> {
+        self.still_open(to)?;
+        self.turn(|node, now| node.handle_notify(now, from, to, operation, payload))
+    }
+
+    /// Subscribes to a topic, at once; `buffer` items are kept for a slow reader. Dropping the subscription ends it.
+    pub fn subscribe(&self, topic: Topic, buffer: usize) -> Subscription {
+        let (sink, subscription) = subscription::channel(buffer);
+        let id = {
+            let id = self.0.node.borrow_mut().handle_subscribe(topic);
+            self.0.subscriptions.borrow_mut().insert(id, sink);
+            id
+        };
+        self.drain();
+        let host = Rc::downgrade(&self.0);
+        subscription.on_drop(move || {
+            if let Some(inner) = host.upgrade() {
+                let host = Self(inner);
+                host.0.subscriptions.borrow_mut().remove(&id);
+                host.turn(|node, _| node.handle_unsubscribe(id));
+            }
+        })
+    }
+
+    /// Serves an address of this host. Errors with 409 `conflict` when it is taken.
+    pub fn serve(
+        &self,
+        address: &Address,
+        operations: Operations,
+        handler: Rc<dyn Handler>,
+    ) -> Result<Served, Failure> {
+        self.still_open(address)?;
+        let id = self.turn(|node, _| node.handle_serve(address, operations))?;
+        self.0.handlers.borrow_mut().insert(id, handler);
+        Ok(Served { host: self.clone(), id, address: address.without_host() })
+    }
+
+    pub(crate) fn release(&self, id: HandlerId) {
+        self.0.handlers.borrow_mut().remove(&id);
+        self.turn(|node, now| node.handle_release(now, id));
+    }
+
+    pub(crate) fn emit(&self, from: &Address, event: &str, payload: Payload) -> Result<(), Failure> {
+        self.turn(|node, now| node.handle_emit(now, from, event, payload))
+    }
+
+    /// Takes a socket that a peer has dialled.
+    pub fn accept(&self, socket: Socket) {
+        let id = self.adopt(socket);
+        self.turn(|node, now| node.handle_accepted(now, id));
+    }
+
+    /// Links this host to a server, for ever: it dials again whenever the connection breaks. `token` is asked for before
+    /// each dial.
+    pub fn connect(&self, url: &str, token: TokenProvider) {
+        *self.0.server.borrow_mut() = Some((url.to_owned(), token));
+        self.turn(|node, _| node.handle_connect());
+    }
+
+    /// The state of the link to the server.
+    pub fn link_state(&self) -> LinkState {
+        self.0.link_state.borrow().clone()
+    }
+
+    /// The states of the link to the server from now on.
+    pub fn watch_link(&self) -> impl Stream<Item = LinkState> + use<> {
+        let (sender, receiver) = mpsc::unbounded();
+        self.0.link_watchers.borrow_mut().push(sender);
+        receiver
+    }
+
+    /// Closes the host: links say goodbye, guests end, requests that wait end with `not-running`.
+    pub fn close(&self) {
+        if self.0.closed.replace(true) {
+            return;
+        }
+        self.turn(|node, now| node.handle_close(now));
+        self.flush();
+        self.0.sockets.borrow_mut().clear();
+        self.0.askers.borrow_mut().clear();
+        for (_, handle) in self.0.handling.borrow_mut().drain() {
+            handle.abort();
+        }
+        for (_, sink) in self.0.subscriptions.borrow_mut().drain() {
+            sink.close();
+        }
+        if let Some((_, timer)) = self.0.timer.borrow_mut().take() {
+            timer.abort();
+        }
+        // Handlers and bundles hold the host; let go of them outside the borrow, since dropping them releases addresses.
+        let (handlers, apps) = (self.0.handlers.take(), self.0.apps.take());
+        drop((handlers, apps));
+    }
+
+    fn still_open(&self, to: &Address) -> Result<(), Failure> {
+        if self.0.closed.get() { Err(Failure::not_running("the host was closed").at(to)) } else { Ok(()) }
+    }
+}
+
+/// Cancels a request whose asker went away.
+struct CancelOnDrop {
+    host: Weak<Inner>,
+    request: Option<RequestId>,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let (Some(request), Some(inner)) = (self.request, self.host.upgrade()) {
+            let host = Host(inner);
+            host.0.askers.borrow_mut().remove(&request);
+            host.turn(|node, now| node.handle_cancel(now, request));
+        }
+    }
+}

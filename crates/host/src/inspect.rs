@@ -1,0 +1,93 @@
+//! What a host shows of itself.
+
+use serde::Serialize;
+use starlane_node::{ActorView, LinkState, LinkView};
+use starlane_protocol::{Address, HostName};
+
+use crate::{blobs::BlobCounts, host::Host};
+
+/// A look at a host.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Inspection {
+    /// Its name.
+    pub host: HostName,
+    /// The link to its server: `connecting`, `up`, `down` or `refused`.
+    pub link: &'static str,
+    /// All links.
+    pub links: Vec<LinkView>,
+    /// The apps that are installed.
+    pub apps: Vec<InstalledView>,
+    /// The actors that were used.
+    pub actors: Vec<PlacedActor>,
+    /// Where blobs came from.
+    pub blobs: BlobCounts,
+    /// Requests that are on their way.
+    pub open_requests: usize,
+}
+
+/// An installed app, as people see it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct InstalledView {
+    /// The app.
+    pub app: Address,
+    /// Which revision of its record.
+    pub revision: u64,
+    /// The bundle that it came from.
+    pub bundle: Address,
+    /// Its mechtrons' files, by path, with their digests.
+    pub wasm: Vec<(String, String)>,
+}
+
+/// An actor, and where it runs.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct PlacedActor {
+    /// The actor.
+    #[serde(flatten)]
+    pub actor: ActorView,
+    /// Where it runs: `worker 2`, `inline`, `thread 0`; nothing while asleep.
+    pub place: Option<String>,
+}
+
+impl Host {
+    /// A look at this host now.
+    pub fn inspect(&self) -> Inspection {
+        let node = self.0.node.borrow();
+        let place = |actor: ActorView| PlacedActor {
+            place: actor.instance.map(|instance| self.0.ports.sandbox.place(instance)),
+            actor,
+        };
+        let apps = self.0.apps.borrow();
+        let installed = apps.apps.values().map(|installed| InstalledView {
+            app: installed.record.app.clone(),
+            revision: installed.record.revision,
+            bundle: installed.record.bundle.clone(),
+            wasm: installed
+                .manifest
+                .mechtrons
+                .values()
+                .filter_map(|config| Some((&config.wasm, installed.manifest.files.get(&config.wasm)?)))
+                .map(|(path, file)| (path.clone(), file.sha256.to_string()))
+                .collect(),
+        });
+        Inspection {
+            host: node.name(),
+            link: match *self.0.link_state.borrow() {
+                LinkState::Connecting => "connecting",
+                LinkState::Up => "up",
+                LinkState::Down => "down",
+                LinkState::Refused(_) => "refused",
+            },
+            links: node.links(),
+            apps: installed.collect(),
+            actors: node.actors().into_iter().map(place).collect(),
+            blobs: self.blob_counts(),
+            open_requests: node.open_requests(),
+        }
+    }
+}

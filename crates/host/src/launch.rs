@@ -1,0 +1,257 @@
+//! Launching an app in a browser host: its record over the link or from the cache, its manifest and modules verified.
+//!
+//! The publisher vouches for bytes, the server for which version.
+
+use std::{future::ready, rc::Rc};
+
+use futures_util::{FutureExt, StreamExt, future, pin_mut};
+use starlane_bundle::{AppRecord, Manifest, PublicKey, SignedManifest, VerifyError};
+use starlane_node::{LinkState, Origin};
+use starlane_protocol::{Address, Failure, Payload};
+
+use crate::{
+    apps::{Side, modules},
+    blobs::BlobError,
+    host::Host,
+    ports::SourceError,
+};
+
+/// How long a server may take to give an app's record, in milliseconds.
+const RECORD_TIMEOUT_MS: u32 = 10_000;
+
+/// How an app is launched.
+pub struct LaunchOptions {
+    /// The publishers whose bundles may run here.
+    pub trust: Vec<PublicKey>,
+    /// Run guests in the page's own thread: trusted, for latency.
+    pub inline: bool,
+    /// Told as modules arrive.
+    pub on_progress: Option<Rc<dyn Fn(Progress)>>,
+}
+
+/// How far a launch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of modules that are here.
+    pub loaded: u64,
+    /// Bytes of all modules that are needed.
+    pub total: u64,
+}
+
+/// An app that was launched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launched {
+    /// The app.
+    pub app: Address,
+    /// Which revision of its record.
+    pub revision: u64,
+    /// The bundle that it came from.
+    pub bundle: Address,
+}
+
+/// Why an app can't be launched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// It is not cached, and the server can't be reached.
+    #[error("{app} is not cached here, and the server can't be reached: {reason}")]
+    Offline {
+        /// The app.
+        app: Address,
+        /// What failed.
+        reason: String,
+    },
+    /// The server refused its record.
+    #[error("the server does not give the record of {app}: {failure}")]
+    Refused {
+        /// The app.
+        app: Address,
+        /// Its answer.
+        failure: Failure,
+    },
+    /// The record can't be used.
+    #[error("the record of {app} can't be used: {reason}")]
+    Record {
+        /// The app.
+        app: Address,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The server gave an older revision than one seen before.
+    #[error("the server gives revision {given} of {app}, but {seen} was seen before: an old version is refused")]
+    Rollback {
+        /// The app.
+        app: Address,
+        /// What came.
+        given: u64,
+        /// The highest seen.
+        seen: u64,
+    },
+    /// The manifest does not verify.
+    #[error("the bundle {bundle} does not verify: {source}")]
+    Unverified {
+        /// The bundle.
+        bundle: Address,
+        /// Why.
+        source: VerifyError,
+    },
+    /// A blob can't be had.
+    #[error("{app} can't be launched: {source}")]
+    Blob {
+        /// The app.
+        app: Address,
+        /// Why.
+        source: BlobError,
+    },
+    /// A module can't be run, or the host refuses the app.
+    #[error("{app} can't be launched: {failure}")]
+    Install {
+        /// The app.
+        app: Address,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+impl LaunchError {
+    /// The stable word, as JavaScript sees it.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Offline { .. } => "offline",
+            Self::Refused { failure, .. } | Self::Install { failure, .. } => &failure.code,
+            Self::Record { .. } => "malformed",
+            Self::Rollback { .. } => "rollback",
+            Self::Unverified { source, .. } => source.code(),
+            Self::Blob { source: BlobError::Source(SourceError::Offline { .. }), .. } => "offline",
+            Self::Blob { source: BlobError::Source(_), .. } => "not-found",
+            Self::Blob { .. } => "digest-mismatch",
+        }
+    }
+
+    /// The HTTP-like status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Refused { failure, .. } | Self::Install { failure, .. } => failure.status,
+            Self::Record { .. } => 400,
+            Self::Unverified { .. } | Self::Rollback { .. } => 403,
+            Self::Offline { .. } | Self::Blob { .. } => 503,
+        }
+    }
+}
+
+impl Host {
+    /// Launches an app: runs its browser mechtrons here. Resolves when their modules are verified and compiled.
+    pub async fn launch(&self, app: &Address, options: LaunchOptions) -> Result<Launched, LaunchError> {
+        let record = self.record(app).await?;
+        let manifest = self.manifest(&record, &options.trust).await?;
+        let modules = modules(&manifest, Side::Browser);
+        let total = modules.iter().map(|file| file.size).sum();
+        let mut loaded = 0;
+        let progress = |loaded| {
+            if let Some(on_progress) = &options.on_progress {
+                on_progress(Progress { loaded, total });
+            }
+        };
+        progress(loaded);
+        for file in modules {
+            if !self.0.ports.sandbox.has_module(&file.sha256) {
+                let wasm = self.blob(&file.sha256, file.size).await;
+                let wasm = wasm.map_err(|source| LaunchError::Blob { app: app.clone(), source })?;
+                let compiled = self.0.ports.sandbox.compile(file.sha256, wasm).await;
+                compiled.map_err(|error| {
+                    let failure = Failure::not_running(error.to_string());
+                    LaunchError::Install { app: app.clone(), failure }
+                })?;
+            }
+            loaded += file.size;
+            progress(loaded);
+        }
+        let launched = Launched { app: app.clone(), revision: record.revision, bundle: record.bundle.clone() };
+        self.install(manifest, record, Side::Browser, options.inline)
+            .map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;
+        Ok(launched)
+    }
+
+    /// The record of an app: the server's, if it can be reached, else the one that was kept.
+    async fn record(&self, app: &Address) -> Result<AppRecord, LaunchError> {
+        let kept = self.0.ports.store.record(app).await.unwrap_or_else(|error| {
+            self.store_said(Err(error), "an app record can't be read");
+            None
+        });
+        let failure = match self.record_from_server(app, kept.is_some()).await {
+            Ok(reply) => {
+                let record: AppRecord = serde_json::from_slice(&reply.body)
+                    .map_err(|error| LaunchError::Record { app: app.clone(), reason: error.to_string() })?;
+                if record.app != *app {
+                    let reason = format!("it is the record of {}", record.app);
+                    return Err(LaunchError::Record { app: app.clone(), reason });
+                }
+                if let Some(seen) = kept.map(|kept| kept.revision).filter(|seen| record.revision < *seen) {
+                    return Err(LaunchError::Rollback { app: app.clone(), given: record.revision, seen });
+                }
+                self.store_said(self.0.ports.store.put_record(record.clone()).await, "an app record can't be kept");
+                return Ok(record);
+            }
+            Err(failure) => failure,
+        };
+        let away = ["unreachable", "link-lost", "deadline"].contains(&failure.code.as_str());
+        match kept {
+            Some(kept) if away => Ok(kept),
+            None if away => Err(LaunchError::Offline { app: app.clone(), reason: failure.message }),
+            _ => Err(LaunchError::Refused { app: app.clone(), failure }),
+        }
+    }
+
+    /// Asks the server. With a record at hand, not for longer than the link is down.
+    async fn record_from_server(&self, app: &Address, at_hand: bool) -> Result<Payload, Failure> {
+        let apps = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
+        let body = Payload::json(serde_json::json!({ "app": app }).to_string());
+        let origin = Origin { address: self.own_address(), caller: String::new() };
+        let asked = self.request(&origin, &apps, "get", body, RECORD_TIMEOUT_MS);
+        if !at_hand {
+            return asked.await;
+        }
+        let down = || Failure::unreachable("the link to the server is down");
+        if matches!(self.link_state(), LinkState::Down) {
+            return Err(down());
+        }
+        let went_down = self.watch_link().filter(|state| ready(matches!(state, LinkState::Down))).into_future();
+        pin_mut!(asked);
+        match future::select(asked, went_down.boxed_local()).await {
+            future::Either::Left((reply, _)) => reply,
+            future::Either::Right(_) => Err(down()),
+        }
+    }
+
+    /// The verified manifest of a record's bundle: from the store, else fetched and kept.
+    async fn manifest(&self, record: &AppRecord, trust: &[PublicKey]) -> Result<Manifest, LaunchError> {
+        let (store, source) = (&self.0.ports.store, &self.0.ports.source);
+        match store.manifest(&record.bundle).await {
+            Ok(Some(kept)) => {
+                if let Ok(manifest) = self.verify(&kept, record, trust) {
+                    return Ok(manifest);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => self.store_said(Err(error), "a manifest can't be read"),
+        }
+        let fetched = source.manifest(&record.bundle).await;
+        let fetched =
+            fetched.map_err(|error| LaunchError::Blob { app: record.app.clone(), source: BlobError::Source(error) })?;
+        let manifest = self
+            .verify(&fetched, record, trust)
+            .map_err(|source| LaunchError::Unverified { bundle: record.bundle.clone(), source })?;
+        self.store_said(store.put_manifest(&record.bundle, fetched).await, "a manifest can't be kept");
+        Ok(manifest)
+    }
+
+    fn verify(&self, signed: &SignedManifest, record: &AppRecord, trust: &[PublicKey]) -> Result<Manifest, VerifyError> {
+        let now = self.0.ports.time.unix_ms() / 1000;
+        Manifest::verify(signed, &record.bundle, &record.manifest, trust, now)
+    }
+
+    /// The address that this host itself sends from.
+    pub(crate) fn own_address(&self) -> Address {
+        self.0.config.address.clone()
+    }
+}

@@ -1,0 +1,309 @@
+//! The loop: what happened goes into the node, what it decides is done on the ports.
+
+use std::rc::Rc;
+
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{LocalBoxFuture, Shared, abortable},
+};
+use starlane_bundle::Digest;
+use starlane_node::{
+    Effect, Goodbye, HandlerId, Incoming, LinkState, Node, RequestId, SocketId,
+    guest::{GuestPlan, Level},
+};
+use starlane_protocol::{Address, Failure};
+
+use crate::{
+    host::{Host, Inner},
+    ports::Socket,
+};
+
+/// Gives the token for the next hello; the error says why there is none.
+pub type TokenProvider = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<Option<String>, String>>>;
+/// A module that is being loaded and compiled; who needs it waits for the same work.
+pub(crate) type Compiling = Shared<LocalBoxFuture<'static, Result<(), Failure>>>;
+
+/// A socket with this many bytes in its own buffer gets no more until they are gone.
+const SOCKET_BUFFER: usize = 128 * 1024;
+/// How soon a full socket is looked at again, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 5;
+
+impl Host {
+    /// Lets the node know of something, and does what it decides.
+    pub(crate) fn turn<T>(&self, happened: impl FnOnce(&mut Node, u64) -> T) -> T {
+        let now = self.0.ports.time.now_ms();
+        let result = happened(&mut self.0.node.borrow_mut(), now);
+        self.drain();
+        result
+    }
+
+    /// Does what the node decided. What happens while doing it is taken up by the same loop.
+    pub(crate) fn drain(&self) {
+        if self.0.draining.replace(true) {
+            return;
+        }
+        loop {
+            let effect = self.0.node.borrow_mut().poll_effect();
+            let Some(effect) = effect else { break };
+            self.perform(effect);
+        }
+        self.0.draining.set(false);
+        self.flush_soon();
+        self.arm_timer();
+    }
+
+    fn perform(&self, effect: Effect) {
+        let ports = &self.0.ports;
+        match effect {
+            Effect::Dial => self.dial(),
+            Effect::Transmit { socket, message } => {
+                if let Some(sink) = self.0.sockets.borrow().get(&socket) {
+                    sink.send(message);
+                }
+            }
+            Effect::Hangup { socket, goodbye } => {
+                let sink = self.0.sockets.borrow_mut().remove(&socket);
+                if let Some(sink) = sink {
+                    sink.close(close_code(&goodbye), &short(&goodbye.reason));
+                }
+            }
+            Effect::Authenticate { socket, token } => {
+                let result = (self.0.config.authenticate)(token.as_deref());
+                let now = ports.time.now_ms();
+                self.0.node.borrow_mut().handle_authenticated(now, socket, result);
+            }
+            Effect::LinkState(state) => self.link_is(state),
+            Effect::Deliver { handler, request, incoming } => self.deliver(handler, request, incoming),
+            Effect::Abandon(request) => {
+                let handle = self.0.handling.borrow_mut().remove(&request);
+                if let Some(handle) = handle {
+                    handle.abort();
+                }
+            }
+            Effect::Settle { request, outcome } => {
+                let asker = self.0.askers.borrow_mut().remove(&request);
+                if let Some(asker) = asker {
+                    let _ = asker.send(outcome);
+                }
+            }
+            Effect::Notice { subscription, notice } => {
+                if let Some(sink) = self.0.subscriptions.borrow().get(&subscription) {
+                    sink.push(notice);
+                }
+            }
+            Effect::StartGuest(plan) => self.start_guest(plan),
+            Effect::RunGuest { instance, calls } => {
+                let running = ports.sandbox.run(instance, calls);
+                let host = self.clone();
+                ports.time.spawn(Box::pin(async move {
+                    let report = running.await;
+                    host.turn(|node, now| node.handle_ran(now, instance, report));
+                }));
+            }
+            Effect::StopGuest(instance) => ports.sandbox.stop(instance),
+            Effect::Log { address, level, text } => self.log(&address, level, &text),
+        }
+    }
+
+    pub(crate) fn log(&self, address: &Address, level: Level, text: &str) {
+        (self.0.config.log)(address, level, text);
+    }
+
+    fn dial(&self) {
+        let Some((url, token)) = self.0.server.borrow().clone() else { return };
+        let host = self.clone();
+        self.0.ports.time.spawn(Box::pin(async move {
+            let dialled = match token().await {
+                Ok(token) => host.0.ports.dialer.dial(&url).await.map(|socket| (socket, token)),
+                Err(reason) => Err(format!("no token for {url}: {reason}")),
+            };
+            match dialled {
+                Ok((socket, token)) => {
+                    let id = host.adopt(socket);
+                    host.turn(|node, now| node.handle_dialled(now, id, token));
+                }
+                Err(_) => host.turn(|node, now| node.handle_dial_failed(now)),
+            }
+        }));
+    }
+
+    /// Gives a socket an identity and reads it until it ends.
+    pub(crate) fn adopt(&self, socket: Socket) -> SocketId {
+        let id = SocketId(self.0.last_socket.get() + 1);
+        self.0.last_socket.set(id.0);
+        self.0.sockets.borrow_mut().insert(id, socket.sink);
+        let (host, mut incoming) = (Rc::downgrade(&self.0), socket.incoming);
+        self.0.ports.time.spawn(Box::pin(async move {
+            while let Some(message) = incoming.next().await {
+                let Some(inner) = host.upgrade() else { return };
+                Host(inner).turn(|node, now| node.handle_message(now, id, &message));
+            }
+            if let Some(inner) = host.upgrade() {
+                let host = Host(inner);
+                host.0.sockets.borrow_mut().remove(&id);
+                host.turn(|node, now| node.handle_closed(now, id));
+            }
+        }));
+        id
+    }
+
+    fn link_is(&self, state: LinkState) {
+        if *self.0.link_state.borrow() == state {
+            return;
+        }
+        *self.0.link_state.borrow_mut() = state.clone();
+        self.0.link_watchers.borrow_mut().retain(|watcher| watcher.unbounded_send(state.clone()).is_ok());
+    }
+
+    fn deliver(&self, handler: HandlerId, request: Option<RequestId>, incoming: Incoming) {
+        let Some(handler) = self.0.handlers.borrow().get(&handler).cloned() else { return };
+        let (to, operation) = (incoming.to.clone(), incoming.operation.clone());
+        let (handling, abort) = abortable(handler.handle(incoming));
+        if let Some(request) = request {
+            self.0.handling.borrow_mut().insert(request, abort);
+        }
+        let host = self.clone();
+        self.0.ports.time.spawn(Box::pin(async move {
+            let Ok(outcome) = handling.await else { return };
+            match (request, outcome) {
+                (Some(request), outcome) => {
+                    host.0.handling.borrow_mut().remove(&request);
+                    host.turn(|node, now| node.handle_reply(now, request, outcome));
+                }
+                (None, Err(failure)) => {
+                    host.log(&to, Level::Warn, &format!("the one-way message `{operation}` failed: {failure}"));
+                }
+                (None, Ok(_)) => {}
+            }
+        }));
+    }
+
+    fn start_guest(&self, plan: GuestPlan) {
+        let host = self.clone();
+        self.0.ports.time.spawn(Box::pin(async move {
+            let started = match host.module(plan.wasm).await {
+                Ok(()) => host.0.ports.sandbox.start(&plan).await.map_err(|e| Failure::not_running(e.to_string())),
+                Err(failure) => Err(failure),
+            };
+            host.turn(|node, now| node.handle_started(now, plan.instance, started));
+        }));
+    }
+
+    /// Makes sure that a module is compiled: loaded, verified, compiled once for all who wait.
+    pub(crate) async fn module(&self, digest: Digest) -> Result<(), Failure> {
+        if self.0.ports.sandbox.has_module(&digest) {
+            return Ok(());
+        }
+        let known = self.0.compiling.borrow().get(&digest).cloned();
+        let compiling = known.unwrap_or_else(|| {
+            let host = self.clone();
+            let compiling = async move {
+                let size = host.0.apps.borrow().size_of(&digest);
+                let loaded = host.blob(&digest, size).await.map_err(|e| Failure::not_running(e.to_string()))?;
+                let compiled = host.0.ports.sandbox.compile(digest, loaded).await;
+                compiled.map_err(|e| Failure::not_running(e.to_string()))
+            };
+            let compiling = compiling.boxed_local().shared();
+            self.0.compiling.borrow_mut().insert(digest, compiling.clone());
+            compiling
+        });
+        let result = compiling.await;
+        self.0.compiling.borrow_mut().remove(&digest);
+        result
+    }
+
+    /// Transmits when this turn and the ones that follow at once are over: frames that wait together leave together.
+    fn flush_soon(&self) {
+        if self.0.flushing.replace(true) {
+            return;
+        }
+        let host = Rc::downgrade(&self.0);
+        self.0.ports.time.spawn(Box::pin(async move {
+            if let Some(inner) = host.upgrade() {
+                inner.flushing.set(false);
+                Host(inner).flush();
+            }
+        }));
+    }
+
+    pub(crate) fn flush(&self) {
+        let now = self.0.ports.time.now_ms();
+        let mut full = false;
+        loop {
+            let sockets = self.0.sockets.borrow();
+            let next = self.0.node.borrow_mut().poll_transmit(now, |socket| {
+                let buffered = sockets.get(&socket).map_or(0, |sink| sink.buffered());
+                full |= buffered >= SOCKET_BUFFER;
+                buffered < SOCKET_BUFFER
+            });
+            let Some((socket, message)) = next else { break };
+            if let Some(sink) = sockets.get(&socket) {
+                sink.send(message);
+            }
+        }
+        if full && !self.0.flushing.replace(true) {
+            let (host, pause) = (Rc::downgrade(&self.0), self.0.ports.time.sleep(LOOK_AGAIN_MS));
+            self.0.ports.time.spawn(Box::pin(async move {
+                pause.await;
+                if let Some(inner) = host.upgrade() {
+                    inner.flushing.set(false);
+                    Host(inner).flush();
+                }
+            }));
+        }
+        self.arm_timer();
+    }
+
+    /// One timer for all that is due; it is set anew only when something is due earlier.
+    fn arm_timer(&self) {
+        let Some(due) = self.0.node.borrow().next_timeout() else { return };
+        if self.0.closed.get() || self.0.timer.borrow().as_ref().is_some_and(|(at, _)| *at <= due) {
+            return;
+        }
+        let now = self.0.ports.time.now_ms();
+        let host = Rc::downgrade(&self.0);
+        let sleep = self.0.ports.time.sleep(due.saturating_sub(now));
+        let (wait, abort) = abortable(async move {
+            sleep.await;
+            host
+        });
+        if let Some((_, earlier)) = self.0.timer.borrow_mut().replace((due, abort)) {
+            earlier.abort();
+        }
+        self.0.ports.time.spawn(Box::pin(async move {
+            if let Ok(host) = wait.await
+                && let Some(inner) = host.upgrade()
+            {
+                timer_fired(inner);
+            }
+        }));
+    }
+}
+
+fn timer_fired(inner: Rc<Inner>) {
+    inner.timer.borrow_mut().take();
+    let host = Host(inner);
+    host.turn(|node, now| node.handle_timeout(now));
+}
+
+/// The WebSocket close code for a goodbye (RFC 6455, section 7.4; 4000 and up are ours).
+fn close_code(goodbye: &Goodbye) -> u16 {
+    match goodbye.code.as_str() {
+        "closed" => 1000,
+        "malformed" => 1002,
+        "too-large" => 1009,
+        "auth-refused" => 4401,
+        "silent" => 4408,
+        "version" => 4426,
+        _ => 4000,
+    }
+}
+
+/// A reason as a close frame can carry it: at most 123 bytes.
+fn short(reason: &str) -> String {
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    reason.get(..end).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,196 @@
+//! The ports: what a host needs of the place where it runs. Each ships with an in-memory form and a contract suite
+//! (feature `testing`), and both real hosts are built on them. Everything here lives on one thread.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::{future::LocalBoxFuture, stream::LocalBoxStream};
+use starlane_bundle::{AppRecord, Digest, SignedManifest};
+use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
+use starlane_protocol::{Address, HostSecret};
+
+/// All ports of a host.
+#[derive(Clone)]
+pub struct Ports {
+    /// Clock, timers, tasks, randomness.
+    pub time: Rc<dyn Time>,
+    /// Outgoing WebSockets.
+    pub dialer: Rc<dyn Dialer>,
+    /// Where guests run.
+    pub sandbox: Rc<dyn Sandbox>,
+    /// What is kept: the browser's cache, the server's repository.
+    pub store: Rc<dyn Store>,
+    /// Where bundles come from that the store lacks.
+    pub source: Rc<dyn Source>,
+}
+
+/// Clock, timers, tasks and randomness.
+pub trait Time {
+    /// Milliseconds of a clock that never goes back, from any start.
+    fn now_ms(&self) -> u64;
+    /// Milliseconds since the Unix epoch.
+    fn unix_ms(&self) -> u64;
+    /// Resolves after `ms` milliseconds; dropped, it is cancelled.
+    fn sleep(&self, ms: u64) -> LocalBoxFuture<'static, ()>;
+    /// Runs a task on this thread.
+    fn spawn(&self, task: LocalBoxFuture<'static, ()>);
+    /// Random bytes of cryptographic quality.
+    fn random(&self) -> [u8; 32];
+}
+
+/// Opens WebSockets to other hosts.
+pub trait Dialer {
+    /// Opens a WebSocket with the subprotocol `starlane.v1`. The error says what failed.
+    fn dial(&self, url: &str) -> LocalBoxFuture<'static, Result<Socket, String>>;
+}
+
+/// An open WebSocket.
+pub struct Socket {
+    /// What is sent.
+    pub sink: Box<dyn SocketSink>,
+    /// Binary messages as they come; the end of the stream is the end of the socket.
+    pub incoming: LocalBoxStream<'static, Bytes>,
+}
+
+/// The sending half of a WebSocket. Dropping it closes the socket.
+pub trait SocketSink {
+    /// Queues one binary message.
+    fn send(&self, message: Vec<u8>);
+    /// How many bytes lie in the socket's own buffer, not yet with the network.
+    fn buffered(&self) -> usize;
+    /// Closes with a WebSocket close code and a reason of at most 123 bytes.
+    fn close(&self, code: u16, reason: &str);
+}
+
+/// Where guests run. Instances of one sandbox don't share memory.
+pub trait Sandbox {
+    /// Whether a module of this digest has been compiled and is kept.
+    fn has_module(&self, digest: &Digest) -> bool;
+    /// Compiles a module and keeps it under its digest. The caller has verified the digest.
+    fn compile(&self, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
+    /// Makes an instance of a compiled module: memory and `_initialize`, not yet `actor.start`.
+    fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
+    /// Runs calls in order, until one crashes or a `receive` would exceed the concurrency. Never two batches of one
+    /// instance at a time. After a crash the instance is gone.
+    fn run(&self, instance: InstanceId, calls: Vec<GuestCall>) -> LocalBoxFuture<'static, BatchReport>;
+    /// Ends an instance, also in the middle of a call.
+    fn stop(&self, instance: InstanceId);
+    /// Where the instance runs, for people: `worker 2`, `inline`, `thread 0`.
+    fn place(&self, instance: InstanceId) -> String;
+}
+
+/// Why a sandbox can't run a guest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// The module is no valid WebAssembly, or lacks an export, or has an import that guests may not have.
+    #[error("the module {digest} can't be used: {reason}")]
+    Module {
+        /// The module.
+        digest: Digest,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No instance can be made: memory, workers, or the engine's limits.
+    #[error("no instance could be made: {0}")]
+    Instance(String),
+}
+
+/// What a host keeps. Back-ends hash nothing: whoever reads a blob verifies it.
+pub trait Store {
+    /// The manifest kept for a bundle's address.
+    fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<Option<SignedManifest>, StoreError>>;
+    /// Keeps a manifest.
+    fn put_manifest(&self, bundle: &Address, manifest: SignedManifest) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+    /// The blob kept under a digest, whatever it holds now.
+    fn blob(&self, digest: &Digest) -> LocalBoxFuture<'static, Result<Option<Bytes>, StoreError>>;
+    /// Keeps a blob.
+    fn put_blob(&self, digest: &Digest, bytes: Bytes) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+    /// Drops a blob, because it turned out to be damaged.
+    fn drop_blob(&self, digest: &Digest) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+    /// The record kept for an app.
+    fn record(&self, app: &Address) -> LocalBoxFuture<'static, Result<Option<AppRecord>, StoreError>>;
+    /// All app records that are kept.
+    fn records(&self) -> LocalBoxFuture<'static, Result<Vec<AppRecord>, StoreError>>;
+    /// Keeps an app's record.
+    fn put_record(&self, record: AppRecord) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+    /// Drops an app's record.
+    fn drop_record(&self, app: &Address) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+    /// The secret of this host; `fresh` is kept and given back if there is none yet.
+    fn secret(&self, fresh: HostSecret) -> LocalBoxFuture<'static, Result<HostSecret, StoreError>>;
+}
+
+/// Why a store failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No room is left.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// What is kept under this name can't be read.
+    #[error("`{name}` in the store is damaged: {reason}")]
+    Damaged {
+        /// The entry.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store itself failed.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// Where a host fetches what its store lacks.
+pub trait Source {
+    /// Fetches the signed manifest of a bundle.
+    fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<SignedManifest, SourceError>>;
+    /// Fetches a blob of at most `size` bytes; what is longer is cut off there and an error.
+    fn blob(&self, digest: &Digest, size: u64) -> LocalBoxFuture<'static, Result<Bytes, SourceError>>;
+}
+
+/// Why something could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The source can't be reached.
+    #[error("{what} can't be fetched: no connection to {url}")]
+    Offline {
+        /// What was asked for.
+        what: String,
+        /// Where.
+        url: String,
+    },
+    /// The source answered that it won't.
+    #[error("{what} can't be fetched: {url} answered {status}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Where.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The answer is not what was asked for.
+    #[error("{what} can't be fetched: {reason}")]
+    Unusable {
+        /// What was asked for.
+        what: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+}
+
+/// The source of a host that has all in its store.
+pub struct NoSource;
+
+impl Source for NoSource {
+    fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<SignedManifest, SourceError>> {
+        let error = SourceError::Unusable { what: bundle.to_string(), reason: "it is not in this repository".into() };
+        Box::pin(std::future::ready(Err(error)))
+    }
+
+    fn blob(&self, digest: &Digest, _: u64) -> LocalBoxFuture<'static, Result<Bytes, SourceError>> {
+        let error = SourceError::Unusable { what: digest.to_string(), reason: "it is not in this repository".into() };
+        Box::pin(std::future::ready(Err(error)))
+    }
+}

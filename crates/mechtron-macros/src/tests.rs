@@ -1,0 +1,74 @@
+//! What authors are told when a block can't be a mechtron.
+
+use quote::quote;
+
+use crate::{expand, parse::Parsed};
+
+fn refused(arguments: proc_macro2::TokenStream, item: proc_macro2::TokenStream) -> String {
+    match Parsed::new(arguments, item) {
+        Ok(_) => panic!("this should be refused"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn every_mistake_has_its_own_message_that_says_what_to_write() {
+    let cases = [
+        (
+            quote!(),
+            quote!(
+                struct Counter;
+            ),
+            "goes on the `impl` block",
+        ),
+        (quote!(), quote!(impl Clone for Counter { }), "without a trait"),
+        (quote!(), quote!(impl Counter { fn helper(&self) {} }), "mark a method `#[operation]`"),
+        (quote!(version = 1), quote!(impl Counter {}), "takes only `format = 1`"),
+        (quote!(format = 0), quote!(impl Counter {}), "begin at 1"),
+        (quote!(), quote!(impl Counter { #[operation] fn add() {} }), "takes `&mut self` or `&self` first"),
+        (quote!(), quote!(impl Counter { #[operation] fn add(self) {} }), "borrows the actor"),
+        (quote!(), quote!(impl Counter { #[operation] fn add(&self, a: Json<u8>, b: Json<u8>) {} }), "one payload"),
+        (quote!(), quote!(impl Counter { #[operation] fn add(&self, a: Json<u8>, c: &Call) {} }), "comes before"),
+        (quote!(), quote!(impl Counter { #[operation] fn add<T>(&self, a: Json<T>) {} }), "can't be generic"),
+        (quote!(), quote!(impl Counter { #[operation(name = "Add it")] fn add(&self) {} }), "can't name an operation"),
+        (quote!(), quote!(impl Counter { #[operation(called = "add")] fn add(&self) {} }), "takes only `name"),
+        (quote!(), quote!(impl Counter { #[operation] #[wake] fn add(&self) {} }), "one role"),
+        (
+            quote!(),
+            quote!(impl Counter { #[operation] fn add(&self) {} #[operation(name = "add")] fn more(&self) {} }),
+            "operation `add` is `add` already",
+        ),
+        (quote!(), quote!(impl Counter { #[event("changes")] fn changed(&self) {} }), "a topic is an address, `#`"),
+        (quote!(), quote!(impl Counter { #[event(7)] fn changed(&self) {} }), "takes a topic as text"),
+        (quote!(), quote!(impl Counter { #[wake] fn a(&self) {} #[wake] fn b(&self) {} }), "by their token"),
+        (quote!(), quote!(impl Counter { #[start] async fn start() -> Self {} }), "can't wait"),
+        (quote!(), quote!(impl Counter { #[start] fn start(&self) {} }), "there is no actor yet"),
+        (quote!(), quote!(impl Counter { #[migrate] fn old(f: u32, d: &[u8]) {} }), "needs a format"),
+        (
+            quote!(format = 1),
+            quote!(impl Counter { #[migrate] fn old(d: &[u8]) {} }),
+            "takes the saved format and bytes",
+        ),
+    ];
+    for (arguments, item, says) in cases {
+        let shown = item.to_string();
+        let message = refused(arguments, item);
+        assert!(message.contains(says), "{shown}\nsaid: {message}\nnot:  {says}");
+    }
+}
+
+#[test]
+fn a_method_gives_its_name_with_hyphens_to_its_operation() {
+    let item = quote!(impl Counter { #[operation] fn add_one(&mut self) {} #[operation(name = "minus")] fn sub(&mut self) {} });
+    let parsed = Parsed::new(quote!(format = 3), item).unwrap();
+    let names: Vec<_> = parsed.operations.iter().map(|(name, _)| name.value()).collect();
+    assert_eq!(names, ["add-one", "minus"]);
+    syn::parse2::<syn::File>(expand::expand(&parsed)).unwrap();
+}
+
+#[test]
+fn only_topics_with_an_address_are_subscribed_to_at_start() {
+    let item = quote!(impl A { #[event(".:b#c")] fn one(&self) {} #[event("#d")] fn two(&self) {} #[event] fn rest(&self) {} });
+    let text = expand::expand(&Parsed::new(quote!(), item).unwrap()).to_string();
+    assert!(text.contains("[\".:b#c\"]"), "{text}");
+}

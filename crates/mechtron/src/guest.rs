@@ -1,0 +1,181 @@
+//! The raw imports and exports: the only file that knows the canonical ABI, and exists on wasm32 alone.
+#![allow(
+    unsafe_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "wit-bindgen's generated code; everything above it is safe"
+)]
+
+use std::{cell::RefCell, rc::Rc, sync::Once};
+
+use self::exports::starlane::mechtron::actor::{Guest, Message as Delivered};
+use self::starlane::mechtron::{mesh, types};
+use crate::{
+    Failure, Header, Kind, Outcome, Payload, Saved,
+    engine::{Engine, Message},
+    log::Level,
+    macros::Module,
+    mesh::Mesh,
+};
+
+wit_bindgen::generate!({
+    path: "../abi/wit",
+    world: "mechtron",
+    pub_export_macro: true,
+    export_macro_name: "export_module",
+    runtime_path: "::wit_bindgen::rt",
+});
+
+thread_local! {
+    static ENGINE: RefCell<Option<Engine>> = const { RefCell::new(None) };
+}
+
+impl<M: Module> Guest for M {
+    fn start(context: types::Context) -> Result<(), String> {
+        report_panics();
+        let Some(starter) = M::starter(&context.mechtron) else {
+            return Err(format!("this module has no mechtron `{}`; it has: {}", context.mechtron, M::NAMES.join(", ")));
+        };
+        let saved = context.state.map(|saved| Saved { format: saved.format, data: saved.data });
+        let told = [context.address, context.mechtron, context.settings];
+        let engine = Engine::start(starter, Rc::new(Host), told, saved)?;
+        ENGINE.with(|slot| *slot.borrow_mut() = Some(engine));
+        Ok(())
+    }
+
+    fn receive(message: Delivered) -> bool {
+        let message = Message {
+            id: message.id,
+            kind: match message.kind {
+                types::Kind::Request => Kind::Request,
+                types::Kind::Notify => Kind::Notify,
+                types::Kind::Event => Kind::Event,
+            },
+            sender: message.sender,
+            caller: message.caller,
+            operation: message.operation,
+            payload: from_wire(message.payload),
+            remaining_ms: message.remaining_ms,
+        };
+        with_engine(|engine| engine.receive(message))
+    }
+
+    fn settle(request: u64, outcome: types::Outcome) {
+        let outcome = match outcome {
+            types::Outcome::Success(payload) => Ok(from_wire(payload)),
+            types::Outcome::Failure(failure) => Err(Failure::new(failure.status, failure.code, failure.message)),
+        };
+        with_engine(|engine| engine.settle(request, outcome));
+    }
+
+    fn wake(token: u64) {
+        with_engine(|engine| engine.wake(token));
+    }
+
+    fn save() -> types::Saved {
+        match with_engine(|engine| engine.save()) {
+            Ok(Saved { format, data }) => types::Saved { format, data },
+            Err(why) => fail(&why),
+        }
+    }
+}
+
+fn with_engine<T>(work: impl FnOnce(&mut Engine) -> T) -> T {
+    ENGINE.with(|slot| match &mut *slot.borrow_mut() {
+        Some(engine) => work(engine),
+        None => fail("called before a start that succeeded"),
+    })
+}
+
+/// The interface has no other way to say that `save` failed: a line in the log, and a trap.
+fn fail(why: &str) -> ! {
+    mesh::log(mesh::Level::Error, why);
+    core::arch::wasm32::unreachable()
+}
+
+fn report_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|info| {
+            let message = info.payload_as_str().unwrap_or("a value that is no text");
+            match info.location() {
+                Some(place) => mesh::log(mesh::Level::Error, &format!("panicked at {place}: {message}")),
+                None => mesh::log(mesh::Level::Error, &format!("panicked: {message}")),
+            }
+        }));
+    });
+}
+
+/// The host, through the imports.
+struct Host;
+
+impl Mesh for Host {
+    fn request(&self, target: &str, operation: &str, payload: Payload, timeout_ms: u32) -> u64 {
+        mesh::request(target, operation, &to_wire(payload), timeout_ms)
+    }
+
+    fn notify(&self, target: &str, operation: &str, payload: Payload) {
+        mesh::notify(target, operation, &to_wire(payload));
+    }
+
+    fn reply(&self, id: u64, outcome: Outcome) {
+        let outcome = match outcome {
+            Ok(payload) => types::Outcome::Success(to_wire(payload)),
+            Err(Failure { status, code, message }) => {
+                types::Outcome::Failure(types::Failure { status, code: code.into_owned(), message })
+            }
+        };
+        mesh::reply(id, &outcome);
+    }
+
+    fn emit(&self, event: &str, payload: Payload) {
+        mesh::emit(event, &to_wire(payload));
+    }
+
+    fn subscribe(&self, topic: &str) {
+        mesh::subscribe(topic);
+    }
+
+    fn unsubscribe(&self, topic: &str) {
+        mesh::unsubscribe(topic);
+    }
+
+    fn wake_after(&self, delay_ms: u32, token: u64) {
+        mesh::wake_after(delay_ms, token);
+    }
+
+    fn log(&self, level: Level, text: &str) {
+        let level = match level {
+            Level::Trace => mesh::Level::Trace,
+            Level::Debug => mesh::Level::Debug,
+            Level::Info => mesh::Level::Info,
+            Level::Warn => mesh::Level::Warn,
+            Level::Error => mesh::Level::Error,
+        };
+        mesh::log(level, text);
+    }
+
+    fn now_ms(&self) -> u64 {
+        mesh::now_ms()
+    }
+
+    fn random(&self) -> u64 {
+        mesh::random()
+    }
+}
+
+fn from_wire(payload: types::Payload) -> Payload {
+    let headers = payload.headers.into_iter().map(|header| Header { name: header.name, value: header.value }).collect();
+    Payload { content_type: payload.content_type, headers, body: payload.body }
+}
+
+fn to_wire(payload: Payload) -> types::Payload {
+    let headers =
+        payload.headers.into_iter().map(|header| types::Header { name: header.name, value: header.value }).collect();
+    types::Payload { content_type: payload.content_type, headers, body: payload.body }
+}

@@ -1,0 +1,96 @@
+//! Any text as a segment of an address, and back.
+
+/// The bytes that a segment of an address may have.
+const MAX_SEGMENT: usize = 63;
+
+/// Why a text has no key, or a segment is no key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The text is empty.
+    #[error("an empty text has no key: give at least one character")]
+    Empty,
+    /// The key would be longer than a segment may be.
+    #[error(
+        "the key of this text has {0} bytes, a segment has at most {MAX_SEGMENT}: use a shorter text, or its digest"
+    )]
+    TooLong(usize),
+    /// The segment is not what [`key`] makes.
+    #[error("`{0}` is not a key: `_` must be followed by two hex digits of a byte, and the bytes be UTF-8")]
+    NotAKey(String),
+}
+
+/// Makes any text a segment: every byte but a-z, 0-9 and (inside) `-` becomes `_hh`, its value in hex.
+pub fn key(text: &str) -> Result<String, KeyError> {
+    let mut out = String::with_capacity(text.len());
+    for (at, byte) in text.bytes().enumerate() {
+        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || (byte == b'-' && at > 0) {
+            out.push(char::from(byte));
+        } else {
+            out.push('_');
+            for digit in [byte >> 4, byte & 15] {
+                out.extend(char::from_digit(digit.into(), 16));
+            }
+        }
+    }
+    match out.len() {
+        0 => Err(KeyError::Empty),
+        length if length > MAX_SEGMENT => Err(KeyError::TooLong(length)),
+        _ => Ok(out),
+    }
+}
+
+/// The text that [`key`] was given.
+pub fn unkey(segment: &str) -> Result<String, KeyError> {
+    let refuse = || KeyError::NotAKey(segment.chars().take(80).collect());
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'_' {
+            let mut digit = || rest.next().and_then(|hex| char::from(hex).to_digit(16)).ok_or_else(refuse);
+            let (high, low) = (digit()?, digit()?);
+            bytes.push((high * 16 + low) as u8);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refuse())?;
+    // What key() would not make is not a key: one text, one address.
+    if key(&text).as_deref() == Ok(segment) { Ok(text) } else { Err(refuse()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_addresses_and_uuids_are_keys() {
+        assert_eq!(key("ada").unwrap(), "ada");
+        assert_eq!(key("Ada L").unwrap(), "_41da_20_4c");
+        assert_eq!(key("a@b.c").unwrap(), "a_40b_2ec");
+        assert_eq!(key("-x-y").unwrap(), "_2dx-y");
+        assert_eq!(key("a_b").unwrap(), "a_5fb");
+        assert_eq!(key("é").unwrap(), "_c3_a9");
+        assert_eq!(unkey("a_5fb").unwrap(), "a_b");
+        for bad in ["a_5F", "_61", "_", "_4", "", "_c3", "é", "A", "-x"] {
+            assert!(unkey(bad).is_err(), "{bad}");
+        }
+        assert_eq!(key(""), Err(KeyError::Empty));
+        assert_eq!(key(&"É".repeat(30)), Err(KeyError::TooLong(180)));
+        assert!(key(&"a".repeat(63)).is_ok() && key(&"a".repeat(64)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_comes_back(text in "\\PC{1,20}") {
+            if let Ok(segment) = key(&text) {
+                prop_assert_eq!(unkey(&segment).unwrap(), text);
+            }
+        }
+
+        #[test]
+        fn no_segment_panics(text in "\\PC{0,20}") { let _ = unkey(&text); }
+    }
+}

@@ -1,0 +1,227 @@
+//! What a message carries, and how Rust values become payloads and come out of them.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::Failure;
+
+const JSON: &str = "application/json";
+
+/// A header, as in HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// In lower case.
+    pub name: String,
+    /// Any text.
+    pub value: String,
+}
+
+/// What a message carries. An empty body with an empty content type is "nothing".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Payload {
+    /// A media type, such as `text/html`.
+    pub content_type: String,
+    /// As in HTTP.
+    pub headers: Vec<Header>,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
+impl Payload {
+    /// A payload without headers.
+    pub fn new(content_type: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
+        Payload { content_type: content_type.into(), headers: Vec::new(), body: body.into() }
+    }
+
+    /// Whether it carries nothing: no body, no content type.
+    pub fn is_nothing(&self) -> bool {
+        self.body.is_empty() && self.content_type.is_empty()
+    }
+
+    /// The value of the first header of this name (in lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|header| header.name == name).map(|header| header.value.as_str())
+    }
+
+    /// The body as a value of JSON; 400 `malformed` when it is none.
+    pub fn json<T: DeserializeOwned>(self) -> Result<T, Failure> {
+        Json::from_payload(self).map(|Json(value)| value)
+    }
+
+    /// The body as text, whatever its media type; 400 `malformed` when it is not UTF-8.
+    pub fn text(self) -> Result<String, Failure> {
+        String::from_utf8(self.body).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Failure::malformed(format!("the body should be text in UTF-8, and is not at byte {at}"))
+        })
+    }
+
+    fn expect(&self, wanted: &str, fits: impl Fn(&str) -> bool) -> Result<(), Failure> {
+        let essence = self.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if fits(&essence) {
+            return Ok(());
+        }
+        let got = if self.content_type.is_empty() { "none" } else { &self.content_type };
+        Err(Failure::malformed(format!("the content type should be {wanted}, and is {got}")))
+    }
+}
+
+/// A value that can be read from a payload: what an operation takes, what a reply is read as.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be read from a payload",
+    note = "take `Json<T>`, `Text`, `Html`, `Bytes`, `Payload`, an `Option` of these, or implement `FromPayload`"
+)]
+pub trait FromPayload: Sized {
+    /// Reads it; a [`Failure`] goes to the caller.
+    fn from_payload(payload: Payload) -> Result<Self, Failure>;
+}
+
+/// A value that can be sent: what an operation returns, what a request carries.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be made a payload",
+    note = "give `Json(value)`, `Text`, `Html`, `Bytes`, `Payload`, `()`, or implement `IntoPayload`"
+)]
+pub trait IntoPayload {
+    /// Makes the payload.
+    fn into_payload(self) -> Result<Payload, Failure>;
+}
+
+/// Any serde value as `application/json`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+/// Text as `text/plain`; any `text/…` is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Text(pub String);
+
+/// A text as `text/html`, in UTF-8.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Html(pub String);
+
+/// Bytes as `application/octet-stream`; bytes of any type are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl<T: DeserializeOwned> FromPayload for Json<T> {
+    fn from_payload(payload: Payload) -> Result<Self, Failure> {
+        payload.expect(JSON, |essence| essence == JSON || essence.ends_with("+json"))?;
+        serde_json::from_slice(&payload.body)
+            .map(Json)
+            .map_err(|error| Failure::malformed(format!("the JSON body does not fit: {error}")))
+    }
+}
+
+impl<T: Serialize> IntoPayload for Json<T> {
+    fn into_payload(self) -> Result<Payload, Failure> {
+        Ok(Payload::new(JSON, serde_json::to_vec(&self.0)?))
+    }
+}
+
+impl FromPayload for Text {
+    fn from_payload(payload: Payload) -> Result<Self, Failure> {
+        payload.expect("text/plain", |essence| essence.starts_with("text/"))?;
+        payload.text().map(Text)
+    }
+}
+
+impl IntoPayload for Text {
+    fn into_payload(self) -> Result<Payload, Failure> {
+        Ok(Payload::new("text/plain", self.0))
+    }
+}
+
+impl FromPayload for Html {
+    fn from_payload(payload: Payload) -> Result<Self, Failure> {
+        payload.expect("text/html", |essence| essence == "text/html")?;
+        payload.text().map(Html)
+    }
+}
+
+impl IntoPayload for Html {
+    fn into_payload(self) -> Result<Payload, Failure> {
+        Ok(Payload::new("text/html", self.0))
+    }
+}
+
+impl FromPayload for Bytes {
+    fn from_payload(payload: Payload) -> Result<Self, Failure> {
+        Ok(Bytes(payload.body))
+    }
+}
+
+impl IntoPayload for Bytes {
+    fn into_payload(self) -> Result<Payload, Failure> {
+        Ok(Payload::new("application/octet-stream", self.0))
+    }
+}
+
+impl FromPayload for Payload {
+    fn from_payload(payload: Payload) -> Result<Self, Failure> {
+        Ok(payload)
+    }
+}
+
+impl IntoPayload for Payload {
+    fn into_payload(self) -> Result<Payload, Failure> {
+        Ok(self)
+    }
+}
+
+impl FromPayload for () {
+    fn from_payload(_: Payload) -> Result<Self, Failure> {
+        Ok(())
+    }
+}
+
+impl IntoPayload for () {
+    fn into_payload(self) -> Result<Payload, Failure> {
+        Ok(Payload::default())
+    }
+}
+
+/// Nothing is `None`.
+impl<T: FromPayload> FromPayload for Option<T> {
+    fn from_payload(payload: Payload) -> Result<Self, Failure> {
+        if payload.is_nothing() { Ok(None) } else { T::from_payload(payload).map(Some) }
+    }
+}
+
+impl<T: IntoPayload> IntoPayload for Option<T> {
+    fn into_payload(self) -> Result<Payload, Failure> {
+        self.map_or_else(|| Ok(Payload::default()), T::into_payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_as_they_were() {
+        assert_eq!(Json(vec![1, 2]).into_payload().unwrap().json::<Vec<i32>>().unwrap(), [1, 2]);
+        assert_eq!(Html::from_payload(Html("é".into()).into_payload().unwrap()).unwrap().0, "é");
+        assert_eq!(Option::<Text>::from_payload(Payload::default()).unwrap(), None);
+        assert!(().into_payload().unwrap().is_nothing());
+    }
+
+    #[test]
+    fn a_bad_body_is_400_and_says_what_is_wrong() {
+        let cases = [
+            (Json::<i64>::from_payload(Payload::new(JSON, "\"x\"")).unwrap_err(), "expected i64"),
+            (Json::<i64>::from_payload(Payload::new("text/plain", "5")).unwrap_err(), "is text/plain"),
+            (Json::<i64>::from_payload(Payload::default()).unwrap_err(), "is none"),
+            (Text::from_payload(Payload::new("text/plain", [b'a', 0xff])).map(|_| ()).unwrap_err(), "at byte 1"),
+            (Html::from_payload(Payload::new("text/plain", "x")).unwrap_err(), "text/html"),
+        ];
+        for (failure, says) in cases {
+            assert_eq!((failure.status, &*failure.code), (400, "malformed"));
+            assert!(failure.message.contains(says), "{failure}");
+        }
+    }
+
+    #[test]
+    fn json_is_known_by_its_media_type_with_parameters_and_suffixes() {
+        for content_type in ["application/json; charset=utf-8", "Application/JSON", "application/problem+json"] {
+            assert!(Payload::new(content_type, "1").json::<i64>().is_ok(), "{content_type}");
+        }
+    }
+}

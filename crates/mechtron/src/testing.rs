@@ -1,0 +1,280 @@
+//! Runs an actor under plain `cargo test`, with a mesh that records what it sends and a clock that the test moves.
+//!
+//! ```
+//! use mechtron::{Call, Failure, Json, actor, testing};
+//!
+//! #[derive(Default, serde::Serialize, serde::Deserialize)]
+//! struct Counter { total: i64 }
+//!
+//! #[actor(format = 1)]
+//! impl Counter {
+//!     #[operation]
+//!     async fn add(&mut self, call: &Call, Json(step): Json<i64>) -> Result<Json<i64>, Failure> {
+//!         self.total += step;
+//!         call.emit("changed", Json(self.total))?;
+//!         Ok(Json(self.total))
+//!     }
+//! }
+//!
+//! let mut counter = testing::Actor::<Counter>::start(()).unwrap();
+//! assert_eq!(counter.request("add", Json(2)).unwrap().json::<i64>().unwrap(), 2);
+//! counter.restart().unwrap();
+//! assert_eq!(counter.request("add", Json(3)).unwrap().json::<i64>().unwrap(), 5);
+//! assert_eq!(counter.events().len(), 2);
+//! ```
+#![allow(clippy::panic, reason = "a panic is how a test fails")]
+
+mod record;
+
+use std::{collections::VecDeque, marker::PhantomData, rc::Rc, time::Duration};
+
+use serde::Serialize;
+
+use self::record::TestMesh;
+pub use self::record::{Logged, Notified, Sent, Timer};
+use crate::{
+    Failure, IntoPayload, Kind, Outcome, Saved,
+    actor::starter,
+    engine::{Engine, Message},
+};
+
+/// An actor under test.
+pub struct Actor<A> {
+    setup: Setup,
+    engine: Engine,
+    mesh: Rc<TestMesh>,
+    answers: Box<dyn FnMut(&Sent) -> Outcome>,
+    sender: String,
+    caller: String,
+    next_id: u64,
+    kind: PhantomData<A>,
+}
+
+/// How an actor under test is started, other than by [`Actor::start`].
+#[derive(Debug, Clone)]
+pub struct Setup {
+    address: String,
+    mechtron: String,
+    settings: String,
+    saved: Option<Saved>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            address: "test:app:actor".to_owned(),
+            mechtron: "actor".to_owned(),
+            settings: String::new(),
+            saved: None,
+        }
+    }
+}
+
+impl Setup {
+    /// The address of the actor, otherwise `test:app:actor`.
+    pub fn address(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.address);
+        self
+    }
+
+    /// Its settings, as a host would merge them; `()` for none.
+    pub fn settings(mut self, settings: impl Serialize) -> Self {
+        match serde_json::to_string(&settings) {
+            Ok(text) => self.settings = if text == "null" { String::new() } else { text },
+            Err(error) => panic!("these settings are no JSON: {error}"),
+        }
+        self
+    }
+
+    /// What an earlier instance saved.
+    pub fn saved(mut self, saved: Saved) -> Self {
+        self.saved = Some(saved);
+        self
+    }
+
+    /// Starts it; the error is what the actor refused with.
+    pub fn start<A: crate::Actor>(self) -> Result<Actor<A>, String> {
+        let mesh = Rc::new(TestMesh::default());
+        let engine = self.engine::<A>(&mesh)?;
+        Ok(Actor {
+            setup: self,
+            engine,
+            mesh,
+            answers: Box::new(|sent| {
+                let Sent { target, operation, .. } = sent;
+                Err(Failure::new(404, "no-resource", format!("the test answers no `{operation}` to {target}")))
+            }),
+            sender: "test:sender".to_owned(),
+            caller: String::new(),
+            next_id: 1,
+            kind: PhantomData,
+        })
+    }
+
+    fn engine<A: crate::Actor>(&self, mesh: &Rc<TestMesh>) -> Result<Engine, String> {
+        let mesh = Rc::clone(mesh);
+        let told = [self.address.clone(), self.mechtron.clone(), self.settings.clone()];
+        Engine::start(starter::<A>(), mesh, told, self.saved.clone())
+    }
+}
+
+impl<A: crate::Actor> Actor<A> {
+    /// Starts one with these settings (`()` for none) at the address `test:app:actor`.
+    pub fn start(settings: impl Serialize) -> Result<Self, String> {
+        Setup::default().settings(settings).start()
+    }
+
+    /// Answers what the actor asks of others; until this is called, everything gets 404.
+    pub fn answer(&mut self, answers: impl FnMut(&Sent) -> Outcome + 'static) -> &mut Self {
+        self.answers = Box::new(answers);
+        self
+    }
+
+    /// Who the next messages come from, and on whose behalf. At first `test:sender` and nobody.
+    pub fn from(&mut self, sender: &str, caller: &str) -> &mut Self {
+        sender.clone_into(&mut self.sender);
+        caller.clone_into(&mut self.caller);
+        self
+    }
+
+    /// Sends a request and runs until its reply: outgoing requests are answered, sleeps pass at once.
+    pub fn request(&mut self, operation: &str, payload: impl IntoPayload) -> Outcome {
+        let id = self.deliver(operation, payload);
+        loop {
+            if let Some(outcome) = self.mesh.take_reply(id) {
+                return outcome;
+            }
+            if !self.step() {
+                panic!("`{operation}` awaits something that is neither a request nor a sleep: it never ends");
+            }
+        }
+    }
+
+    /// Sends a one-way message and runs until the actor is done with it.
+    pub fn notify(&mut self, operation: &str, payload: impl IntoPayload) {
+        self.put(Kind::Notify, self.sender.clone(), operation, payload);
+        while self.step() {}
+    }
+
+    /// Delivers an event of the topic `address#event`.
+    pub fn event(&mut self, topic: &str, payload: impl IntoPayload) {
+        let Some((source, event)) = topic.split_once('#') else {
+            panic!("`{topic}` is no topic: it should be address#event");
+        };
+        self.put(Kind::Event, source.to_owned(), event, payload);
+        while self.step() {}
+    }
+
+    /// Wakes the actor with a token, whether it asked for that or not.
+    pub fn wake(&mut self, token: u32) {
+        self.engine.wake(token.into());
+        while self.step() {}
+    }
+
+    /// Lets time pass: timers that fall due wake the actor, in order.
+    pub fn advance(&mut self, by: Duration) {
+        let until = self.mesh.now() + u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        while let Some(timer) = self.mesh.due(until) {
+            self.engine.wake(timer.token);
+            while self.answer_open() {}
+        }
+        self.mesh.set_now(until);
+    }
+
+    /// What the actor would hand to its next instance.
+    pub fn save(&self) -> Result<Saved, String> {
+        self.engine.save()
+    }
+
+    /// Saves, and goes on in a new instance with that state.
+    pub fn restart(&mut self) -> Result<(), String> {
+        self.setup.saved = Some(self.save()?);
+        self.engine = self.setup.engine::<A>(&self.mesh)?;
+        Ok(())
+    }
+
+    /// Delivers a request without running what it awaits, for tests of what happens in between; gives its id.
+    pub fn deliver(&mut self, operation: &str, payload: impl IntoPayload) -> u64 {
+        self.put(Kind::Request, self.sender.clone(), operation, payload)
+    }
+
+    /// The actor's requests that have no answer yet.
+    pub fn open(&self) -> Vec<Sent> {
+        self.mesh.open.borrow().iter().cloned().collect()
+    }
+
+    /// Answers one of them.
+    pub fn settle(&mut self, request: u64, outcome: Outcome) {
+        self.mesh.open.borrow_mut().retain(|sent| sent.id != request);
+        self.engine.settle(request, outcome);
+    }
+
+    /// The reply to a delivered request, once.
+    pub fn reply(&mut self, id: u64) -> Option<Outcome> {
+        self.mesh.take_reply(id)
+    }
+
+    /// All one-way messages that it sent.
+    pub fn notifies(&self) -> Vec<Notified> {
+        self.mesh.notified.borrow().clone()
+    }
+
+    /// All events that it emitted; `target` is the event's name.
+    pub fn events(&self) -> Vec<Notified> {
+        self.mesh.emitted.borrow().clone()
+    }
+
+    /// All that it logged.
+    pub fn logs(&self) -> Vec<Logged> {
+        self.mesh.logged.borrow().clone()
+    }
+
+    /// The topics that it is subscribed to.
+    pub fn subscriptions(&self) -> Vec<String> {
+        self.mesh.topics.borrow().iter().cloned().collect()
+    }
+
+    /// Timers that wait, earliest first.
+    pub fn timers(&self) -> Vec<Timer> {
+        self.mesh.timers.borrow().clone()
+    }
+
+    fn put(&mut self, kind: Kind, sender: String, operation: &str, payload: impl IntoPayload) -> u64 {
+        let payload = match payload.into_payload() {
+            Ok(payload) => payload,
+            Err(failure) => panic!("this payload can't be made: {failure}"),
+        };
+        let id = self.next_id;
+        self.next_id += 1;
+        self.engine.receive(Message {
+            id,
+            kind,
+            sender,
+            caller: self.caller.clone(),
+            operation: operation.to_owned(),
+            payload,
+            remaining_ms: if kind == Kind::Request { 30_000 } else { 0 },
+        });
+        id
+    }
+
+    /// Answers open requests, or else lets the earliest sleep end; false when there is neither.
+    fn step(&mut self) -> bool {
+        if self.answer_open() {
+            return true;
+        }
+        let Some(timer) = self.mesh.next_sleep() else { return false };
+        self.engine.wake(timer.token);
+        true
+    }
+
+    fn answer_open(&mut self) -> bool {
+        let open: VecDeque<Sent> = std::mem::take(&mut *self.mesh.open.borrow_mut());
+        let any = !open.is_empty();
+        for sent in open {
+            let outcome = (self.answers)(&sent);
+            self.engine.settle(sent.id, outcome);
+        }
+        any
+    }
+}

@@ -1,0 +1,173 @@
+//! A mesh that keeps what an actor did.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
+
+use crate::{
+    Outcome, Payload,
+    log::Level,
+    mesh::{Mesh, SLEEP_BIT},
+};
+
+/// A request that the actor sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// What the answer goes by.
+    pub id: u64,
+    /// As the actor wrote it.
+    pub target: String,
+    /// The operation.
+    pub operation: String,
+    /// What it carries.
+    pub payload: Payload,
+    /// 0 is the host's default.
+    pub timeout_ms: u32,
+}
+
+/// A one-way message, or an event (`target` and `operation` are both its name).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notified {
+    /// As the actor wrote it.
+    pub target: String,
+    /// The operation.
+    pub operation: String,
+    /// What it carries.
+    pub payload: Payload,
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// How much it matters.
+    pub level: Level,
+    /// The line.
+    pub text: String,
+}
+
+/// A timer that the actor asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    /// When, in milliseconds since the epoch.
+    pub at_ms: u64,
+    /// What `wake` gets.
+    pub token: u64,
+}
+
+pub(super) struct TestMesh {
+    pub(super) open: RefCell<VecDeque<Sent>>,
+    pub(super) notified: RefCell<Vec<Notified>>,
+    pub(super) emitted: RefCell<Vec<Notified>>,
+    pub(super) logged: RefCell<Vec<Logged>>,
+    pub(super) topics: RefCell<BTreeSet<String>>,
+    pub(super) timers: RefCell<Vec<Timer>>,
+    replies: RefCell<BTreeMap<u64, Outcome>>,
+    now: Cell<u64>,
+    seed: Cell<u64>,
+    next_request: Cell<u64>,
+}
+
+impl Default for TestMesh {
+    fn default() -> Self {
+        TestMesh {
+            open: RefCell::default(),
+            notified: RefCell::default(),
+            emitted: RefCell::default(),
+            logged: RefCell::default(),
+            topics: RefCell::default(),
+            timers: RefCell::default(),
+            replies: RefCell::default(),
+            // 2024-01-01, so that dates look like dates and every run is the same.
+            now: Cell::new(1_704_067_200_000),
+            seed: Cell::new(0),
+            next_request: Cell::new(1),
+        }
+    }
+}
+
+impl TestMesh {
+    pub(super) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    pub(super) fn set_now(&self, now: u64) {
+        self.now.set(now.max(self.now.get()));
+    }
+
+    pub(super) fn take_reply(&self, id: u64) -> Option<Outcome> {
+        self.replies.borrow_mut().remove(&id)
+    }
+
+    /// The earliest timer that is due at this time; the clock moves to it.
+    pub(super) fn due(&self, until: u64) -> Option<Timer> {
+        self.take_first(|timer| timer.at_ms <= until)
+    }
+
+    /// The earliest timer that belongs to a sleep; the clock moves to it.
+    pub(super) fn next_sleep(&self) -> Option<Timer> {
+        self.take_first(|timer| timer.token & SLEEP_BIT != 0)
+    }
+
+    fn take_first(&self, wanted: impl Fn(&Timer) -> bool) -> Option<Timer> {
+        let mut timers = self.timers.borrow_mut();
+        let at = timers.iter().position(wanted)?;
+        let timer = timers.remove(at);
+        self.set_now(timer.at_ms);
+        Some(timer)
+    }
+}
+
+impl Mesh for TestMesh {
+    fn request(&self, target: &str, operation: &str, payload: Payload, timeout_ms: u32) -> u64 {
+        let id = self.next_request.get();
+        self.next_request.set(id + 1);
+        let (target, operation) = (target.to_owned(), operation.to_owned());
+        self.open.borrow_mut().push_back(Sent { id, target, operation, payload, timeout_ms });
+        id
+    }
+
+    fn notify(&self, target: &str, operation: &str, payload: Payload) {
+        let (target, operation) = (target.to_owned(), operation.to_owned());
+        self.notified.borrow_mut().push(Notified { target, operation, payload });
+    }
+
+    fn reply(&self, id: u64, outcome: Outcome) {
+        self.replies.borrow_mut().insert(id, outcome);
+    }
+
+    fn emit(&self, event: &str, payload: Payload) {
+        self.emitted.borrow_mut().push(Notified { target: event.to_owned(), operation: event.to_owned(), payload });
+    }
+
+    fn subscribe(&self, topic: &str) {
+        self.topics.borrow_mut().insert(topic.to_owned());
+    }
+
+    fn unsubscribe(&self, topic: &str) {
+        self.topics.borrow_mut().remove(topic);
+    }
+
+    fn wake_after(&self, delay_ms: u32, token: u64) {
+        let mut timers = self.timers.borrow_mut();
+        timers.push(Timer { at_ms: self.now.get() + u64::from(delay_ms), token });
+        timers.sort_by_key(|timer| timer.at_ms); // stable: equal times stay in the order asked for
+    }
+
+    fn log(&self, level: Level, text: &str) {
+        self.logged.borrow_mut().push(Logged { level, text: text.to_owned() });
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn random(&self) -> u64 {
+        // SplitMix64: the same numbers in every run.
+        self.seed.set(self.seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let mut mixed = self.seed.get();
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,128 @@
+//! The apps that are installed at this node: which address is which mechtron.
+
+use std::{collections::HashMap, rc::Rc};
+
+use starlane_bundle::{Bind, Digest};
+use starlane_protocol::{Address, Failure, Payload};
+
+use crate::guest::GuestLimits;
+
+/// An app, as far as this host runs it.
+#[derive(Debug, Clone)]
+pub struct AppPlan {
+    /// The app's address.
+    pub app: Address,
+    /// The bundle that it came from.
+    pub bundle: Address,
+    /// Who published that, for grouping guests.
+    pub publisher: String,
+    /// The mechtrons that run here.
+    pub mechtrons: Vec<MechtronPlan>,
+}
+
+/// A mechtron of an app.
+#[derive(Debug, Clone)]
+pub struct MechtronPlan {
+    /// Its name in the app.
+    pub name: String,
+    /// Whether each key is an actor of its own: `profile:{key}`.
+    pub keyed: bool,
+    /// The module.
+    pub wasm: Digest,
+    /// Which mechtron of the module.
+    pub mechtron: String,
+    /// The contract.
+    pub bind: Rc<Bind>,
+    /// The settings, as JSON.
+    pub settings: String,
+    /// What bounds an instance.
+    pub limits: GuestLimits,
+    /// How many messages may wait.
+    pub mailbox: usize,
+    /// More crashes than this …
+    pub restart_intensity: u32,
+    /// … within this time quarantine the actor, in milliseconds.
+    pub restart_within_ms: u64,
+    /// Run it in the host's own thread.
+    pub inline: bool,
+}
+
+/// The apps of a node, by address.
+#[derive(Debug, Default)]
+pub(crate) struct Apps {
+    apps: HashMap<Address, AppEntry>,
+}
+
+#[derive(Debug)]
+struct AppEntry {
+    bundle: Address,
+    group: Rc<str>,
+    mechtrons: Vec<Rc<MechtronPlan>>,
+}
+
+/// What an address turned out to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Role {
+    pub(crate) app: Address,
+    pub(crate) bundle: Address,
+    pub(crate) group: Rc<str>,
+    pub(crate) plan: Rc<MechtronPlan>,
+}
+
+impl Apps {
+    pub(crate) fn install(&mut self, plan: AppPlan) {
+        let group = format!("{} {}", plan.app, plan.publisher).into();
+        let mechtrons = plan.mechtrons.into_iter().map(Rc::new).collect();
+        self.apps.insert(plan.app, AppEntry { bundle: plan.bundle, group, mechtrons });
+    }
+
+    pub(crate) fn uninstall(&mut self, app: &Address) {
+        self.apps.remove(app);
+    }
+
+    /// Which mechtron an address is, if it is one of an installed app's.
+    pub(crate) fn role(&self, address: &Address) -> Option<Role> {
+        let bare = address.without_host();
+        let segments: Vec<&str> = bare.segments().collect();
+        if bare.path().is_some() || bare.version().is_some() {
+            return None;
+        }
+        // An app's address may have any depth: the longest that is installed and has the mechtron wins.
+        [1, 2].into_iter().find_map(|below| {
+            let (app, rest) = segments.split_at_checked(segments.len().checked_sub(below)?)?;
+            let app = Address::parse(&app.join(":")).ok()?;
+            let entry = self.apps.get(&app)?;
+            let name = rest.first()?;
+            let plan = entry.mechtrons.iter().find(|plan| plan.name == *name && plan.keyed == (below == 2))?;
+            Some(Role { app, bundle: entry.bundle.clone(), group: Rc::clone(&entry.group), plan: Rc::clone(plan) })
+        })
+    }
+
+    /// Whether an address belongs to an app that is installed here.
+    pub(crate) fn holds(&self, address: &Address) -> bool {
+        self.apps.keys().any(|app| address.is_within(app))
+    }
+}
+
+/// Checks a message against the bind of the mechtron that it is for.
+pub(crate) fn check(bind: &Bind, operation: &str, payload: &Payload, one_way: bool) -> Result<(), Failure> {
+    let Some(known) = bind.operations.get(operation) else {
+        let names: Vec<&str> = bind.operations.keys().map(String::as_str).collect();
+        return Err(Failure::no_operation(format!(
+            "the bind `{}` has no operation `{operation}`; it has: {}",
+            bind.name,
+            names.join(", ")
+        )));
+    };
+    if one_way && !known.is_one_way() {
+        return Err(Failure::schema_mismatch(format!("`{operation}` answers: send it as a request, not one-way")));
+    }
+    if !known.request.accepts(&payload.content_type) {
+        let given = if payload.content_type.is_empty() { "nothing" } else { &payload.content_type };
+        return Err(Failure::schema_mismatch(format!(
+            "`{operation}` takes {}, and was given {given}",
+            known.request.content_type
+        )));
+    }
+    Ok(())
+}

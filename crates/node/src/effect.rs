@@ -1,0 +1,163 @@
+//! What a node wants done, and the identities that tie what it wants to what comes back.
+
+use starlane_protocol::{Address, Outcome, Payload};
+
+use crate::{
+    guest::{GuestCall, GuestPlan, InstanceId, Level},
+    link::Goodbye,
+};
+
+macro_rules! identity {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub u64);
+    };
+}
+
+identity! {
+    /// An open WebSocket, given by the host.
+    SocketId
+}
+identity! {
+    /// A request on its way through this node.
+    RequestId
+}
+identity! {
+    /// A handler of this host: a driver, or a page's function.
+    HandlerId
+}
+identity! {
+    /// A subscription by the host itself: a page's loop, an event stream.
+    SubscriptionId
+}
+
+/// Who asks: an address to answer for, and the principal on whose behalf.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The address of who sends.
+    pub address: Address,
+    /// The principal; empty is anonymous.
+    pub caller: String,
+}
+
+/// A message for a handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Who sent it.
+    pub from: Address,
+    /// On whose behalf.
+    pub caller: String,
+    /// To what address: the handler's own, perhaps with a path.
+    pub to: Address,
+    /// The operation.
+    pub operation: String,
+    /// What it carries.
+    pub payload: Payload,
+    /// Milliseconds until nobody waits any more; 0 for a one-way message.
+    pub remaining_ms: u32,
+    /// Whether nobody waits for an answer.
+    pub one_way: bool,
+}
+
+/// What a subscriber gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// An event.
+    Event {
+        /// The resource that emitted it.
+        from: Address,
+        /// What it carries.
+        payload: Payload,
+    },
+    /// Events may have been missed.
+    Gap,
+}
+
+/// The state of the link to the server, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkState {
+    /// The first connection is being made.
+    Connecting,
+    /// Messages flow.
+    Up,
+    /// The connection broke; it is being made again.
+    Down,
+    /// The server refused us; nothing is tried until there is a new token.
+    Refused(Goodbye),
+}
+
+/// What the host is to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Open the WebSocket of the uplink and report it with `handle_dialled` or `handle_dial_failed`.
+    Dial,
+    /// Send the last message of a socket.
+    Transmit {
+        /// The socket.
+        socket: SocketId,
+        /// The message.
+        message: Vec<u8>,
+    },
+    /// Close a socket.
+    Hangup {
+        /// The socket.
+        socket: SocketId,
+        /// The goodbye that was said or heard.
+        goodbye: Goodbye,
+    },
+    /// Check a token and answer with `handle_authenticated`.
+    Authenticate {
+        /// The socket that it came over.
+        socket: SocketId,
+        /// The token, if the peer showed one.
+        token: Option<String>,
+    },
+    /// The uplink's state changed.
+    LinkState(LinkState),
+    /// Hand a message to a handler; for a request, answer with `handle_reply`.
+    Deliver {
+        /// The handler.
+        handler: HandlerId,
+        /// The request to reply to; none for a one-way message.
+        request: Option<RequestId>,
+        /// The message.
+        incoming: Incoming,
+    },
+    /// Nobody waits any more for a request that was delivered to a handler.
+    Abandon(RequestId),
+    /// A request of this host ended.
+    Settle {
+        /// The request.
+        request: RequestId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Something for a subscription of this host.
+    Notice {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// What.
+        notice: Notice,
+    },
+    /// Make an instance and report it with `handle_started`.
+    StartGuest(GuestPlan),
+    /// Run calls and report them with `handle_ran`.
+    RunGuest {
+        /// The instance.
+        instance: InstanceId,
+        /// The calls, in order.
+        calls: Vec<GuestCall>,
+    },
+    /// End an instance.
+    StopGuest(InstanceId),
+    /// Something for the log.
+    Log {
+        /// The resource that it is about.
+        address: Address,
+        /// How loud.
+        level: Level,
+        /// The text.
+        text: String,
+    },
+}

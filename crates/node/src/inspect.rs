@@ -1,0 +1,85 @@
+//! What a node shows of itself.
+
+use serde::Serialize;
+use starlane_bundle::Digest;
+use starlane_protocol::Address;
+
+use crate::{actor::Life, guest::InstanceId, node::Node};
+
+/// An actor, as people see it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActorView {
+    /// Its address.
+    pub address: Address,
+    /// `asleep`, `starting`, `awake`, `back-off` or `quarantined`.
+    pub state: &'static str,
+    /// Its instance, while it has one.
+    #[serde(skip)]
+    pub instance: Option<InstanceId>,
+    /// The module that it runs.
+    pub wasm: Digest,
+    /// How many messages wait for it.
+    pub mailbox: usize,
+    /// How many it has and has not ended.
+    pub unfinished: usize,
+    /// How often it crashed lately.
+    pub crashes: usize,
+}
+
+/// A link, as people see it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkView {
+    /// The name of the other host, once it said hello.
+    pub peer: Option<String>,
+    /// The principal of the link.
+    pub principal: String,
+    /// Whether messages flow.
+    pub up: bool,
+    /// The addresses that the peer serves.
+    pub serves: Vec<Address>,
+}
+
+impl Node {
+    /// The actors of this node, by address.
+    pub fn actors(&self) -> Vec<ActorView> {
+        let mut actors: Vec<_> = self
+            .actors
+            .values()
+            .map(|actor| ActorView {
+                address: actor.address.clone(),
+                state: match actor.life {
+                    Life::Asleep => "asleep",
+                    Life::Starting(_) => "starting",
+                    Life::Awake(_) => "awake",
+                    Life::BackOff(_) => "back-off",
+                    Life::Quarantined => "quarantined",
+                },
+                instance: actor.instance(),
+                wasm: actor.role.plan.wasm,
+                mailbox: actor.mailbox.len(),
+                unfinished: actor.unfinished.len(),
+                crashes: actor.crashes.len(),
+            })
+            .collect();
+        actors.sort_by(|a, b| a.address.cmp(&b.address));
+        actors
+    }
+
+    /// The links of this node.
+    pub fn links(&self) -> Vec<LinkView> {
+        let view = |link: &crate::link::Link| LinkView {
+            peer: link.peer.map(|peer| peer.to_string()),
+            principal: link.principal.clone(),
+            up: link.is_up(),
+            serves: link.served.keys().cloned().collect(),
+        };
+        self.links.values().map(view).collect()
+    }
+
+    /// How many requests are on their way through this node.
+    pub fn open_requests(&self) -> usize {
+        self.requests.len()
+    }
+}

@@ -1,0 +1,357 @@
+//! One link to another host: bytes and time go in, bytes and events come out.
+//!
+//! The frames and their rules are specified in the README of `starlane-protocol`.
+
+mod assembly;
+mod config;
+mod outbox;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use starlane_protocol::{
+    Address, Failure, HostName, HostSecret, Outcome, Topic,
+    frame::{self, Frame, Limits, LinkId},
+    wire::WirePayload,
+};
+
+pub use self::config::LinkConfig;
+use self::{assembly::Assembly, outbox::Outbox};
+
+/// The channel in use.
+const CHANNEL: u16 = 0;
+
+/// What goes over a link in either direction, once it is up: whole, in order, exactly once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Parcel {
+    Request { id: u64, envelope: Envelope, remaining_ms: u32 },
+    Response { id: u64, outcome: Outcome },
+    Notify { envelope: Envelope },
+    Event { topic: Topic, payload: starlane_protocol::Payload },
+    Gap { topic: Topic },
+    Subscribe { topic: Topic },
+    Unsubscribe { topic: Topic },
+    Cancel { id: u64 },
+    Serve { address: Address, operations: Vec<String> },
+    Release { address: Address },
+}
+
+/// What requests and one-way messages have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    pub(crate) from: Address,
+    pub(crate) caller: String,
+    pub(crate) to: Address,
+    pub(crate) operation: String,
+    pub(crate) payload: starlane_protocol::Payload,
+    pub(crate) hops: u8,
+    pub(crate) trace: Option<String>,
+}
+
+/// What a link tells its node.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// The peer said hello: whoever knows tokens must answer with `admit` or `refuse`.
+    Hello { token: Option<String> },
+    /// The peer sent a fresh token for this live link.
+    Renew { token: String },
+    /// The link is up.
+    Up,
+    /// A message arrived.
+    Parcel(Parcel),
+    /// The link is over; its last frame is still to be transmitted.
+    Over(Goodbye),
+}
+
+/// Why a link ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Goodbye {
+    /// A stable word: `malformed`, `too-large`, `silent`, `auth-refused`, `version`, `closed` …
+    pub code: String,
+    /// For people.
+    pub reason: String,
+}
+
+impl Goodbye {
+    pub(crate) fn new(code: &str, reason: impl Into<String>) -> Self {
+        let mut reason = reason.into();
+        if reason.len() > 1024 {
+            reason = reason.chars().take(256).collect();
+        }
+        Self { code: code.to_owned(), reason }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Dialled side: nothing has arrived yet.
+    AwaitHello,
+    /// Dialled side: the token is being looked at.
+    Admitting,
+    /// Dialling side: hello has been sent.
+    AwaitWelcome,
+    Up,
+    Over,
+}
+
+/// The state of one link. Dialling and redialling are its owner's business.
+#[derive(Debug)]
+pub(crate) struct Link {
+    config: LinkConfig,
+    phase: Phase,
+    dialled: bool,
+    /// The other host, once known.
+    pub(crate) peer: Option<HostName>,
+    /// On the dialled side the peer's principal; on the dialling side our own.
+    pub(crate) principal: String,
+    /// The addresses that the peer serves, with their operations.
+    pub(crate) served: BTreeMap<Address, Vec<String>>,
+    outbox: Outbox,
+    assembly: Assembly,
+    events: VecDeque<LinkEvent>,
+    received: u64,
+    unacked_received: (u32, usize),
+    ack_due: Option<u64>,
+    opened: u64,
+    heard: u64,
+    ping_due: u64,
+    nonce: u64,
+}
+
+impl Link {
+    /// The side that dialled: says hello.
+    pub(crate) fn dialling(config: LinkConfig, now: u64, secret: &HostSecret, token: Option<String>) -> Self {
+        let mut link = Self::new(config, now, Phase::AwaitWelcome, false);
+        link.outbox.control(&Frame::Hello {
+            versions: vec![frame::VERSION],
+            token,
+            secret: secret.clone(),
+            capabilities: Vec::new(),
+        });
+        link
+    }
+
+    /// The side that was dialled: waits for hello.
+    pub(crate) fn dialled(config: LinkConfig, now: u64) -> Self {
+        Self::new(config, now, Phase::AwaitHello, true)
+    }
+
+    fn new(config: LinkConfig, now: u64, phase: Phase, dialled: bool) -> Self {
+        Self {
+            outbox: Outbox::new(&config),
+            assembly: Assembly::new(config.payload),
+            phase,
+            dialled,
+            peer: None,
+            principal: String::new(),
+            served: BTreeMap::new(),
+            events: VecDeque::new(),
+            received: 0,
+            unacked_received: (0, 0),
+            ack_due: None,
+            opened: now,
+            heard: now,
+            ping_due: now + config.ping_every_ms,
+            nonce: 0,
+            config,
+        }
+    }
+
+    /// Whether this side was dialled, and so decides who the peer is.
+    pub(crate) fn is_dialled(&self) -> bool {
+        self.dialled
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    /// A WebSocket message arrived.
+    pub(crate) fn handle_message(&mut self, now: u64, bytes: &[u8]) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.heard = now;
+        match frame::decode_message(bytes) {
+            Ok(frames) => {
+                for (channel, frame) in frames {
+                    if self.phase == Phase::Over {
+                        return;
+                    }
+                    if channel != CHANNEL {
+                        return self.end(Goodbye::new("malformed", format!("channel {channel} is not in use")));
+                    }
+                    if let Err(goodbye) = self.handle_frame(now, frame) {
+                        return self.end(goodbye);
+                    }
+                }
+            }
+            Err(error) => self.end(Goodbye::new(error.code(), error.to_string())),
+        }
+    }
+
+    fn handle_frame(&mut self, now: u64, frame: Frame) -> Result<(), Goodbye> {
+        match (self.phase, frame) {
+            (_, Frame::Goodbye { code, reason }) => Err(Goodbye::new(&code, reason)),
+            (_, Frame::Ping { nonce }) => {
+                self.outbox.control(&Frame::Pong { nonce });
+                Ok(())
+            }
+            (Phase::AwaitHello, Frame::Hello { versions, token, secret, .. }) => {
+                if !versions.contains(&frame::VERSION) {
+                    let spoken = frame::VERSION;
+                    return Err(Goodbye::new(
+                        "version",
+                        format!("this host speaks version {spoken}, not {versions:?}"),
+                    ));
+                }
+                self.peer = Some(secret.name());
+                self.phase = Phase::Admitting;
+                self.events.push_back(LinkEvent::Hello { token });
+                Ok(())
+            }
+            (Phase::AwaitWelcome, Frame::Welcome { host, principal, limits, .. }) => {
+                self.peer = Some(host);
+                self.principal = principal;
+                self.outbox.limit(limits);
+                self.phase = Phase::Up;
+                self.events.push_back(LinkEvent::Up);
+                Ok(())
+            }
+            (Phase::Up, Frame::Ack { received }) => self.outbox.acked(received),
+            (Phase::Up, Frame::Pong { .. }) => Ok(()),
+            (Phase::Up, Frame::Renew { token }) if self.dialled => {
+                self.events.push_back(LinkEvent::Renew { token });
+                Ok(())
+            }
+            (Phase::Up, frame) if frame.sequence().is_some() => self.handle_numbered(now, frame),
+            (_, frame) => {
+                let name = format!("{frame:?}");
+                let name = name.split([' ', '{']).next().unwrap_or_default().to_lowercase();
+                Err(Goodbye::new("malformed", format!("a {name} frame is out of place here")))
+            }
+        }
+    }
+
+    fn handle_numbered(&mut self, now: u64, frame: Frame) -> Result<(), Goodbye> {
+        let sequence = frame.sequence().unwrap_or_default();
+        if sequence != self.received + 1 {
+            let expected = self.received + 1;
+            return Err(Goodbye::new("malformed", format!("sequence {sequence} where {expected} was expected")));
+        }
+        self.received = sequence;
+        let (frames, bytes) = &mut self.unacked_received;
+        *frames += 1;
+        *bytes += outbox::weight(&frame);
+        if *frames >= self.config.ack_frames || *bytes >= self.config.ack_bytes {
+            self.ack_due = Some(now);
+        } else if self.ack_due.is_none() {
+            self.ack_due = Some(now + self.config.ack_after_ms);
+        }
+        if let Some(parcel) = self.assembly.take(frame)? {
+            self.events.push_back(LinkEvent::Parcel(parcel));
+        }
+        Ok(())
+    }
+
+    /// The dialled side accepts the peer as `principal`.
+    pub(crate) fn admit(&mut self, own: HostName, principal: &str, link: LinkId) {
+        if self.phase != Phase::Admitting {
+            return;
+        }
+        principal.clone_into(&mut self.principal);
+        let limits = Limits {
+            payload: self.config.payload as u32,
+            unacked_frames: self.config.window_frames as u32,
+            unacked_bytes: self.config.window_bytes as u32,
+        };
+        self.outbox.control(&Frame::Welcome {
+            version: frame::VERSION,
+            link,
+            host: own,
+            principal: principal.to_owned(),
+            limits,
+        });
+        self.phase = Phase::Up;
+        self.events.push_back(LinkEvent::Up);
+    }
+
+    /// Ends the link: the peer is told why.
+    pub(crate) fn end(&mut self, goodbye: Goodbye) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.phase = Phase::Over;
+        self.outbox.last(&Frame::Goodbye { code: goodbye.code.clone(), reason: goodbye.reason.clone() });
+        self.events.push_back(LinkEvent::Over(goodbye));
+    }
+
+    /// Queues a message. Errors when too much waits already, or the payload is too long for the peer.
+    pub(crate) fn send(&mut self, parcel: Parcel) -> Result<(), Failure> {
+        self.outbox.send(parcel)
+    }
+
+    /// Time passed.
+    pub(crate) fn handle_timeout(&mut self, now: u64) {
+        match self.phase {
+            Phase::Over => {}
+            Phase::AwaitHello | Phase::AwaitWelcome if now >= self.opened + self.config.first_frame_ms => {
+                let waited = self.config.first_frame_ms;
+                self.end(Goodbye::new("silent", format!("no first frame within {waited} ms")));
+            }
+            _ if now >= self.heard + self.config.silence_ms => {
+                let waited = self.config.silence_ms;
+                self.end(Goodbye::new("silent", format!("nothing was heard for {waited} ms")));
+            }
+            Phase::Up if now >= self.ping_due => {
+                self.ping_due = now + self.config.ping_every_ms;
+                if self.dialled {
+                    self.nonce += 1;
+                    self.outbox.control(&Frame::Ping { nonce: self.nonce });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// When `handle_timeout` or `poll_transmit` has something to do next.
+    pub(crate) fn next_timeout(&self) -> Option<u64> {
+        let first = |due: u64| Some(self.ack_due.map_or(due, |ack| ack.min(due)));
+        match self.phase {
+            Phase::AwaitHello | Phase::AwaitWelcome => Some(self.opened + self.config.first_frame_ms),
+            Phase::Admitting => Some(self.heard + self.config.silence_ms),
+            Phase::Up => first((self.heard + self.config.silence_ms).min(self.ping_due)),
+            Phase::Over => None,
+        }
+    }
+
+    /// The next WebSocket message to send, if any: all frames that wait and fit the window, together.
+    pub(crate) fn poll_transmit(&mut self, now: u64) -> Option<Vec<u8>> {
+        let riding = self.unacked_received.0 > 0 && self.outbox.has_numbered();
+        if self.phase == Phase::Up && (riding || self.ack_due.is_some_and(|due| due <= now)) {
+            self.outbox.control(&Frame::Ack { received: self.received });
+            self.ack_due = None;
+            self.unacked_received = (0, 0);
+        }
+        let frames = self.outbox.take(self.phase == Phase::Up);
+        if frames.is_empty() { None } else { Some(frame::encode_message(CHANNEL, frames.iter().map(Vec::as_slice))) }
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+}
+
+/// A body in chunks, or whole.
+pub(crate) fn chunks(body: &Bytes) -> impl Iterator<Item = (u64, Bytes)> {
+    (0..body.len()).step_by(frame::CHUNK).map(|at| (at as u64, body.slice(at..body.len().min(at + frame::CHUNK))))
+}
+
+/// The form of a payload on the wire: without its body when that follows in chunks.
+pub(crate) fn announce(mut payload: starlane_protocol::Payload) -> (WirePayload, Option<Bytes>) {
+    if payload.body.len() <= frame::CHUNK {
+        return (payload.into(), None);
+    }
+    let body = std::mem::take(&mut payload.body);
+    (WirePayload { payload, length: body.len() as u64 }, Some(body))
+}

@@ -1,0 +1,111 @@
+//! Frames become parcels again: bodies that came in chunks are put together.
+
+use bytes::BytesMut;
+use starlane_protocol::{
+    Payload,
+    frame::Frame,
+    wire::{WireOutcome, WirePayload},
+};
+
+use super::{Envelope, Goodbye, Parcel};
+
+/// The most bodies of one direction that are on their way at a time.
+const MOST_BODIES: usize = 2;
+
+/// The bodies that are being put together.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    longest: usize,
+    open: Vec<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    announced_by: u64,
+    parcel: Parcel,
+    length: usize,
+    body: BytesMut,
+}
+
+impl Assembly {
+    pub(super) fn new(longest: usize) -> Self {
+        Self { longest, open: Vec::new() }
+    }
+
+    /// Takes the next numbered frame; gives a parcel when one is complete.
+    pub(super) fn take(&mut self, frame: Frame) -> Result<Option<Parcel>, Goodbye> {
+        let sequence = frame.sequence().unwrap_or_default();
+        let (parcel, announced) = match frame {
+            Frame::Chunk { of, offset, part, .. } => return self.chunk(of, offset, &part.0),
+            Frame::Request { id, from, caller, to, operation, payload, remaining_ms, hops, trace, .. } => {
+                let announced = announced(&payload);
+                let envelope = Envelope { from, caller, to, operation, payload: payload.payload, hops, trace };
+                (Parcel::Request { id, envelope, remaining_ms }, announced)
+            }
+            Frame::Notify { from, caller, to, operation, payload, hops, trace, .. } => {
+                let announced = announced(&payload);
+                let envelope = Envelope { from, caller, to, operation, payload: payload.payload, hops, trace };
+                (Parcel::Notify { envelope }, announced)
+            }
+            Frame::Response { id, outcome: WireOutcome(Ok(payload)), .. } => {
+                let announced = announced(&payload);
+                (Parcel::Response { id, outcome: Ok(payload.payload) }, announced)
+            }
+            Frame::Response { id, outcome: WireOutcome(Err(failure)), .. } => {
+                (Parcel::Response { id, outcome: Err(failure) }, None)
+            }
+            Frame::Event { topic, payload, .. } => {
+                let announced = announced(&payload);
+                (Parcel::Event { topic, payload: payload.payload }, announced)
+            }
+            Frame::Gap { topic, .. } => (Parcel::Gap { topic }, None),
+            Frame::Subscribe { topic, .. } => (Parcel::Subscribe { topic }, None),
+            Frame::Unsubscribe { topic, .. } => (Parcel::Unsubscribe { topic }, None),
+            Frame::Cancel { id, .. } => (Parcel::Cancel { id }, None),
+            Frame::Serve { address, operations, .. } => (Parcel::Serve { address, operations }, None),
+            Frame::Release { address, .. } => (Parcel::Release { address }, None),
+            _ => return Err(Goodbye::new("malformed", "a control frame among the numbered ones")),
+        };
+        let Some(length) = announced else { return Ok(Some(parcel)) };
+        if length > self.longest as u64 {
+            let longest = self.longest;
+            return Err(Goodbye::new("too-large", format!("a payload of {length} bytes, where {longest} are allowed")));
+        }
+        if self.open.len() >= MOST_BODIES {
+            return Err(Goodbye::new("malformed", "more than two bodies in chunks at a time"));
+        }
+        self.open.push(Open { announced_by: sequence, parcel, length: length as usize, body: BytesMut::new() });
+        Ok(None)
+    }
+
+    fn chunk(&mut self, of: u64, offset: u64, part: &[u8]) -> Result<Option<Parcel>, Goodbye> {
+        let Some(at) = self.open.iter().position(|open| open.announced_by == of) else {
+            return Err(Goodbye::new("malformed", format!("a chunk of message {of}, which announced none")));
+        };
+        let Some(open) = self.open.get_mut(at) else { return Ok(None) };
+        if offset != open.body.len() as u64 || part.is_empty() || open.body.len() + part.len() > open.length {
+            return Err(Goodbye::new("malformed", format!("a chunk at {offset} of message {of} does not fit")));
+        }
+        open.body.extend_from_slice(part);
+        if open.body.len() < open.length {
+            return Ok(None);
+        }
+        let mut open = self.open.swap_remove(at);
+        if let Some(payload) = payload_mut(&mut open.parcel) {
+            payload.body = open.body.freeze();
+        }
+        Ok(Some(open.parcel))
+    }
+}
+
+fn announced(payload: &WirePayload) -> Option<u64> {
+    payload.is_announced().then_some(payload.length)
+}
+
+fn payload_mut(parcel: &mut Parcel) -> Option<&mut Payload> {
+    match parcel {
+        Parcel::Request { envelope, .. } | Parcel::Notify { envelope } => Some(&mut envelope.payload),
+        Parcel::Response { outcome: Ok(payload), .. } | Parcel::Event { payload, .. } => Some(payload),
+        _ => None,
+    }
+}

@@ -1,0 +1,55 @@
+//! All sizes, windows and times of links.
+
+/// Bounds and times of a link, with the protocol's defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// The longest payload, in bytes.
+    pub payload: usize,
+    /// How many numbered frames may be unacked.
+    pub window_frames: usize,
+    /// How many bytes of numbered frames may be unacked.
+    pub window_bytes: usize,
+    /// How many bytes may wait behind the window.
+    pub queue_bytes: usize,
+    /// An ack is at most this late, in milliseconds.
+    pub ack_after_ms: u64,
+    /// An ack is at most this many frames late.
+    pub ack_frames: u32,
+    /// An ack is at most this many bytes late.
+    pub ack_bytes: usize,
+    /// How often the dialled side pings, in milliseconds.
+    pub ping_every_ms: u64,
+    /// A side that heard nothing for this long drops the socket, in milliseconds.
+    pub silence_ms: u64,
+    /// The first frame comes within this time, in milliseconds.
+    pub first_frame_ms: u64,
+    /// The first pause between two dials, in milliseconds; it doubles.
+    pub redial_first_ms: u64,
+    /// The longest pause between two dials, in milliseconds.
+    pub redial_most_ms: u64,
+    /// How many messages may wait for a link to come up.
+    pub waiting_messages: usize,
+    /// How many bytes of such messages.
+    pub waiting_bytes: usize,
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        Self {
+            payload: 16 * 1024 * 1024,
+            window_frames: 1024,
+            window_bytes: 1024 * 1024,
+            queue_bytes: 4 * 1024 * 1024,
+            ack_after_ms: 1000,
+            ack_frames: 32,
+            ack_bytes: 64 * 1024,
+            ping_every_ms: 15_000,
+            silence_ms: 45_000,
+            first_frame_ms: 5_000,
+            redial_first_ms: 100,
+            redial_most_ms: 10_000,
+            waiting_messages: 1024,
+            waiting_bytes: 4 * 1024 * 1024,
+        }
+    }
+}

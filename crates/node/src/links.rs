@@ -1,0 +1,320 @@
+//! Links of this node: sockets that open and close, what arrives over them, and the uplink's dialling.
+
+use starlane_protocol::{Address, Failure, frame::LinkId};
+
+use crate::{
+    effect::{Effect, LinkState, RequestId, SocketId},
+    link::{Envelope, Goodbye, Link, LinkEvent, Parcel},
+    node::{Node, Operations, closed},
+    requests::{Answerer, Asker, Pending},
+    topics::Subscriber,
+    uplink::refused,
+};
+
+/// Goodbyes after which dialling again is of no use.
+const FINAL: [&str; 2] = ["auth-refused", "version"];
+
+/// The most addresses that a peer may serve.
+const MOST_SERVED: usize = 1_024;
+
+impl Node {
+    /// From now on this host has a server, dialled at once and again for ever.
+    pub fn handle_connect(&mut self) {
+        if !self.uplink.is_wanted() {
+            self.dial(LinkState::Connecting);
+        }
+    }
+
+    /// The host closes: every link says goodbye, nothing is dialled again.
+    pub fn handle_close(&mut self, now: u64) {
+        self.uplink.stop();
+        for link in self.links.values_mut() {
+            link.end(closed());
+        }
+        self.drain_links(now);
+        for instance in std::mem::take(&mut self.by_instance).into_keys() {
+            self.effects.push_back(Effect::StopGuest(instance));
+        }
+    }
+
+    /// The socket that `Dial` asked for is open; `token` is what hello shows.
+    pub fn handle_dialled(&mut self, now: u64, socket: SocketId, token: Option<String>) {
+        if !self.uplink.is_dialling() {
+            self.effects.push_back(Effect::Hangup { socket, goodbye: closed() });
+            return;
+        }
+        let link = Link::dialling(self.config.link.clone(), now, &self.config.secret, token);
+        self.links.insert(socket, link);
+        self.uplink.opened(socket);
+    }
+
+    /// The socket that `Dial` asked for could not be opened.
+    pub fn handle_dial_failed(&mut self, now: u64) {
+        if self.uplink.is_dialling() {
+            self.redial_later(now);
+        }
+    }
+
+    /// A peer has dialled this host.
+    pub fn handle_accepted(&mut self, now: u64, socket: SocketId) {
+        self.links.insert(socket, Link::dialled(self.config.link.clone(), now));
+    }
+
+    /// A WebSocket message arrived.
+    pub fn handle_message(&mut self, now: u64, socket: SocketId, bytes: &[u8]) {
+        if let Some(link) = self.links.get_mut(&socket) {
+            link.handle_message(now, bytes);
+            self.drain_links(now);
+        }
+    }
+
+    /// A socket is gone.
+    pub fn handle_closed(&mut self, now: u64, socket: SocketId) {
+        if self.links.remove(&socket).is_some() {
+            self.link_lost(now, socket, &Goodbye::new("closed", "the connection was closed"));
+        }
+    }
+
+    /// What the token of a hello turned out to be: the peer's principal, or why it is refused.
+    pub fn handle_authenticated(&mut self, now: u64, socket: SocketId, result: Result<String, Failure>) {
+        let link_id = LinkId(self.random.bytes());
+        let Some(link) = self.links.get_mut(&socket) else { return };
+        match result {
+            Ok(principal) => link.admit(self.name, &principal, link_id),
+            Err(failure) => link.end(Goodbye::new(&failure.code, failure.message)),
+        }
+        self.drain_links(now);
+    }
+
+    pub(crate) fn links_timeout(&mut self, now: u64) {
+        for link in self.links.values_mut() {
+            link.handle_timeout(now);
+        }
+        self.drain_links(now);
+    }
+
+    pub(crate) fn uplink_timeout(&mut self, now: u64) {
+        for waiting in self.uplink.expired(now) {
+            let failure = Failure::unreachable("the link to the server did not come up in time");
+            self.dead_letter(&waiting.envelope.to, &waiting.envelope.operation, &failure);
+        }
+        if self.uplink.next_timeout().is_some_and(|at| at <= now) {
+            let state = if self.uplink.was_up { LinkState::Down } else { LinkState::Connecting };
+            self.dial(state);
+        }
+    }
+
+    fn dial(&mut self, state: LinkState) {
+        self.uplink.dialling();
+        self.effects.push_back(Effect::LinkState(state));
+        self.effects.push_back(Effect::Dial);
+    }
+
+    fn redial_later(&mut self, now: u64) {
+        let pause = self.uplink.next_pause(&self.config.link);
+        let pause = self.random.jitter(pause);
+        self.uplink.pause_until(now + pause);
+        self.effects.push_back(Effect::LinkState(LinkState::Down));
+    }
+
+    /// Sends on the uplink if it is up; what matters beyond that is sent when it comes up.
+    pub(crate) fn send_up(&mut self, parcel: Parcel) {
+        if let Some(link) = self.uplink.socket().and_then(|socket| self.links.get_mut(&socket))
+            && link.is_up()
+        {
+            let _ = link.send(parcel);
+        }
+    }
+
+    /// Tells the server that this host serves an address.
+    pub(crate) fn announce(&mut self, address: &Address, operations: &Operations) {
+        let operations = match operations {
+            Operations::Any => Vec::new(),
+            Operations::Named(names) => names.clone(),
+        };
+        self.send_up(Parcel::Serve { address: address.clone(), operations });
+    }
+
+    pub(crate) fn withdraw(&mut self, address: &Address) {
+        self.send_up(Parcel::Release { address: address.clone() });
+    }
+
+    fn drain_links(&mut self, now: u64) {
+        let sockets: Vec<SocketId> = self.links.keys().copied().collect();
+        for socket in sockets {
+            while let Some(event) = self.links.get_mut(&socket).and_then(Link::poll_event) {
+                self.link_event(now, socket, event);
+            }
+        }
+    }
+
+    fn link_event(&mut self, now: u64, socket: SocketId, event: LinkEvent) {
+        match event {
+            LinkEvent::Hello { token } => self.effects.push_back(Effect::Authenticate { socket, token }),
+            // A live link keeps its principal until renewing is specified with tokens that expire.
+            LinkEvent::Renew { token } => self.effects.push_back(Effect::Authenticate { socket, token: Some(token) }),
+            LinkEvent::Up => self.link_up(now, socket),
+            LinkEvent::Parcel(parcel) => self.parcel(now, socket, parcel),
+            LinkEvent::Over(goodbye) => {
+                // Its last frame, the goodbye, is transmitted before the socket is closed.
+                if let Some(bytes) = self.links.get_mut(&socket).and_then(|link| link.poll_transmit(now)) {
+                    self.effects.push_back(Effect::Transmit { socket, message: bytes });
+                }
+                self.links.remove(&socket);
+                self.effects.push_back(Effect::Hangup { socket, goodbye: goodbye.clone() });
+                self.link_lost(now, socket, &goodbye);
+            }
+        }
+    }
+
+    fn link_up(&mut self, now: u64, socket: SocketId) {
+        if self.uplink.socket() != Some(socket) {
+            return;
+        }
+        self.uplink.server = self.links.get(&socket).and_then(|link| link.peer);
+        let after_a_break = self.uplink.was_up;
+        self.uplink.up();
+        self.effects.push_back(Effect::LinkState(LinkState::Up));
+        let served: Vec<_> = self
+            .handlers
+            .iter()
+            .map(|(address, registered)| (address.clone(), registered.operations.clone()))
+            .collect();
+        for (address, operations) in served {
+            self.announce(&address, &operations);
+        }
+        self.resubscribe(after_a_break);
+        for waiting in self.uplink.take_waiting() {
+            let (to, operation) = (waiting.envelope.to.clone(), waiting.envelope.operation.clone());
+            match (self.forward_to_link(now, socket, waiting.request, waiting.envelope), waiting.request) {
+                (Ok(()), _) => {}
+                (Err(failure), Some(request)) => self.finish(now, request, Err(failure)),
+                (Err(failure), None) => self.dead_letter(&to, &operation, &failure),
+            }
+        }
+    }
+
+    fn link_lost(&mut self, now: u64, socket: SocketId, goodbye: &Goodbye) {
+        let lost = || Failure::link_lost(format!("the link broke before the answer came ({})", goodbye.reason));
+        self.fail_where(now, |pending| pending.answerer == Answerer::Link(socket), lost);
+        let asked: Vec<RequestId> = self.requests_of_link(socket);
+        for request in asked {
+            self.drop_request(now, request);
+        }
+        self.unsubscribe_all(Subscriber::Link(socket));
+        if self.uplink.socket() != Some(socket) {
+            return;
+        }
+        if FINAL.contains(&goodbye.code.as_str()) {
+            self.uplink.refuse(goodbye.clone());
+            for waiting in self.uplink.take_waiting() {
+                if let Some(request) = waiting.request {
+                    self.finish(now, request, Err(refused(goodbye)));
+                }
+            }
+            self.effects.push_back(Effect::LinkState(LinkState::Refused(goodbye.clone())));
+        } else {
+            self.redial_later(now);
+        }
+    }
+
+    fn requests_of_link(&self, socket: SocketId) -> Vec<RequestId> {
+        self.from_links.iter().filter(|((from, _), _)| *from == socket).map(|(_, request)| *request).collect()
+    }
+
+    fn parcel(&mut self, now: u64, socket: SocketId, parcel: Parcel) {
+        match parcel {
+            Parcel::Request { id, envelope, remaining_ms } => match self.stamp(socket, envelope) {
+                _ if self.from_links.contains_key(&(socket, id)) => {
+                    self.end_link(now, socket, Goodbye::new("malformed", format!("request {id} was sent twice")));
+                }
+                Ok(envelope) => {
+                    self.ask(now, Asker::Link(socket, id), envelope, remaining_ms);
+                }
+                Err(failure) => {
+                    if let Some(link) = self.links.get_mut(&socket) {
+                        let _ = link.send(Parcel::Response { id, outcome: Err(failure) });
+                    }
+                }
+            },
+            Parcel::Notify { envelope } => {
+                let (to, operation) = (envelope.to.clone(), envelope.operation.clone());
+                let told = self.stamp(socket, envelope).and_then(|envelope| self.tell(now, envelope));
+                if let Err(failure) = told {
+                    self.dead_letter(&to, &operation, &failure);
+                }
+            }
+            Parcel::Response { id, outcome } => {
+                let request = RequestId(id);
+                // An answer from who was not asked is not one; an answer that comes too late has no request any more.
+                if self.requests.get(&request).is_some_and(|p: &Pending| p.answerer == Answerer::Link(socket)) {
+                    self.finish(now, request, outcome);
+                }
+            }
+            Parcel::Cancel { id } => {
+                if let Some(request) = self.from_links.get(&(socket, id)).copied() {
+                    self.drop_request(now, request);
+                }
+            }
+            Parcel::Subscribe { topic } => self.subscribe(topic, Subscriber::Link(socket)),
+            Parcel::Unsubscribe { topic } => self.unsubscribe(topic, Subscriber::Link(socket)),
+            Parcel::Event { topic, payload } => {
+                // Only the server brings events, and only of resources that are not here.
+                if self.uplink.socket() == Some(socket) && !self.is_here(&topic.address) {
+                    self.emit(now, &topic, &payload);
+                }
+            }
+            Parcel::Gap { topic } => {
+                if self.uplink.socket() == Some(socket) && !self.is_here(&topic.address) {
+                    self.gap(&topic);
+                }
+            }
+            Parcel::Serve { address, operations } => {
+                let Some(link) = self.links.get_mut(&socket) else { return };
+                link.served.insert(address, operations);
+                if link.served.len() > MOST_SERVED {
+                    let goodbye = Goodbye::new("too-large", format!("more than {MOST_SERVED} addresses on one link"));
+                    self.end_link(now, socket, goodbye);
+                }
+            }
+            Parcel::Release { address } => {
+                if let Some(link) = self.links.get_mut(&socket) {
+                    link.served.remove(&address);
+                }
+            }
+        }
+    }
+
+    /// Writes over a message who sent it and for whom, as this host knows it.
+    fn stamp(&self, socket: SocketId, mut envelope: Envelope) -> Result<Envelope, Failure> {
+        let Some((link, peer)) = self.links.get(&socket).and_then(|link| Some((link, link.peer?))) else {
+            return Err(Failure::link_lost("the link broke"));
+        };
+        if link.is_dialled() {
+            envelope.from = envelope.from.on_host(&peer);
+            envelope.caller.clone_from(&link.principal);
+            return Ok(envelope);
+        }
+        // From the server: what it relays keeps the prefix that it stamped.
+        let relayed = envelope.from.host().is_some_and(|host| host != peer);
+        if !relayed {
+            envelope.from = envelope.from.on_host(&peer);
+        }
+        let own_principal = relayed && envelope.caller == link.principal;
+        if own_principal || (!relayed && self.apps.holds(&envelope.from)) {
+            return Ok(envelope);
+        }
+        let message = format!(
+            "{} may not send to this page: only its own principal and mechtrons of apps that it launched may",
+            envelope.from
+        );
+        Err(Failure::no_grant(message).at(&envelope.to))
+    }
+
+    pub(crate) fn end_link(&mut self, now: u64, socket: SocketId, goodbye: Goodbye) {
+        if let Some(link) = self.links.get_mut(&socket) {
+            link.end(goodbye);
+        }
+        self.drain_links(now);
+    }
+}

@@ -1,0 +1,299 @@
+//! The node: its parts, and the ways in and out. Bytes and time go in by `handle_*`, effects come out by `poll_*`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
+
+use crate::{
+    actor::{Actor, ActorId},
+    app::{AppPlan, Apps},
+    effect::{Effect, HandlerId, Notice, Origin, RequestId, SocketId, SubscriptionId},
+    guest::{InstanceId, Level},
+    link::{Envelope, Goodbye, Link, LinkConfig},
+    requests::{Asker, Pending},
+    topics::Topics,
+    uplink::Uplink,
+};
+
+/// How long a request may take that says nothing of it, in milliseconds.
+pub(crate) const DEFAULT_TIMEOUT_MS: u32 = 30_000;
+
+/// What a node is told when it is made.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The secret from which this host's name follows.
+    pub secret: HostSecret,
+    /// Bounds and times of links.
+    pub link: LinkConfig,
+    /// How many actors may be awake at a time.
+    pub max_awake: usize,
+    /// 256 random bits of cryptographic quality, for link ids and jitter.
+    pub seed: [u8; 32],
+}
+
+/// The operations that a handler answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operations {
+    /// Whatever comes; it refuses by itself.
+    Any,
+    /// Just these.
+    Named(Vec<String>),
+}
+
+/// A handler at an address.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) id: HandlerId,
+    pub(crate) operations: Operations,
+}
+
+/// Something that is due at a time.
+#[derive(Debug)]
+pub(crate) enum Timer {
+    /// `actor.wake(token)`.
+    Wake(ActorId, u64),
+    /// A crashed actor may start again.
+    Restart(ActorId),
+}
+
+/// What a host decides. See the crate's documentation for how to drive it.
+pub struct Node {
+    pub(crate) config: NodeConfig,
+    pub(crate) name: HostName,
+    pub(crate) random: Random,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) links: BTreeMap<SocketId, Link>,
+    pub(crate) uplink: Uplink,
+    pub(crate) requests: HashMap<RequestId, Pending>,
+    pub(crate) from_links: HashMap<(SocketId, u64), RequestId>,
+    pub(crate) deadlines: BTreeSet<(u64, RequestId)>,
+    pub(crate) handlers: HashMap<Address, Registered>,
+    pub(crate) apps: Apps,
+    pub(crate) actors: HashMap<ActorId, Actor>,
+    pub(crate) by_address: HashMap<Address, ActorId>,
+    pub(crate) by_instance: HashMap<InstanceId, ActorId>,
+    pub(crate) topics: Topics,
+    pub(crate) timers: BTreeMap<(u64, u64), Timer>,
+    last_id: u64,
+}
+
+impl Node {
+    /// A node with nothing in it yet.
+    pub fn new(config: NodeConfig) -> Self {
+        Self {
+            name: config.secret.name(),
+            random: Random::new(config.seed),
+            effects: VecDeque::new(),
+            links: BTreeMap::new(),
+            uplink: Uplink::default(),
+            requests: HashMap::new(),
+            from_links: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            handlers: HashMap::new(),
+            apps: Apps::default(),
+            actors: HashMap::new(),
+            by_address: HashMap::new(),
+            by_instance: HashMap::new(),
+            topics: Topics::default(),
+            timers: BTreeMap::new(),
+            last_id: 0,
+            config,
+        }
+    }
+
+    /// The name of this host.
+    pub fn name(&self) -> HostName {
+        self.name
+    }
+
+    /// A number that this node has not given before.
+    pub(crate) fn fresh(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// Sends a request of this host's own; `Settle` brings its outcome. `timeout_ms` 0 is the default, 30 s.
+    pub fn handle_request(
+        &mut self,
+        now: u64,
+        origin: &Origin,
+        to: &Address,
+        operation: &str,
+        payload: Payload,
+        timeout_ms: u32,
+    ) -> RequestId {
+        let envelope = envelope(origin, to, operation, payload);
+        self.ask(now, Asker::Host, envelope, timeout_ms)
+    }
+
+    /// Nobody waits any more for a request of this host's own.
+    pub fn handle_cancel(&mut self, now: u64, request: RequestId) {
+        self.drop_request(now, request);
+    }
+
+    /// Sends a one-way message. Errors when it is refused at once; later refusals go to the log.
+    pub fn handle_notify(
+        &mut self,
+        now: u64,
+        origin: &Origin,
+        to: &Address,
+        operation: &str,
+        payload: Payload,
+    ) -> Result<(), Failure> {
+        self.tell(now, envelope(origin, to, operation, payload))
+    }
+
+    /// A handler's reply to a request that was delivered to it.
+    pub fn handle_reply(&mut self, now: u64, request: RequestId, outcome: Outcome) {
+        self.finish(now, request, outcome);
+    }
+
+    /// Registers a handler at an address of this host. Errors with 409 when the address is taken.
+    pub fn handle_serve(&mut self, address: &Address, operations: Operations) -> Result<HandlerId, Failure> {
+        let address = address.without_host();
+        if self.handlers.contains_key(&address) || self.apps.role(&address).is_some() {
+            let message = format!("{address} is served on this host already: release it first");
+            return Err(Failure::conflict(message).at(&address));
+        }
+        let id = HandlerId(self.fresh());
+        self.announce(&address, &operations);
+        self.handlers.insert(address, Registered { id, operations });
+        Ok(id)
+    }
+
+    /// The handler answers no more; what it had not answered fails.
+    pub fn handle_release(&mut self, now: u64, handler: HandlerId) {
+        let Some(address) =
+            self.handlers.iter().find(|(_, registered)| registered.id == handler).map(|(address, _)| address.clone())
+        else {
+            return;
+        };
+        self.handlers.remove(&address);
+        self.withdraw(&address);
+        self.fail_answered_by_handler(now, handler, &address);
+    }
+
+    /// A handler's resource emits an event to who subscribed.
+    pub fn handle_emit(&mut self, now: u64, from: &Address, event: &str, payload: Payload) -> Result<(), Failure> {
+        let topic = Topic::new(from.without_host(), event).map_err(|e| Failure::malformed(e.to_string()))?;
+        self.emit(now, &topic, &payload);
+        Ok(())
+    }
+
+    /// Subscribes the host itself to a topic; `Notice` brings what comes.
+    pub fn handle_subscribe(&mut self, topic: Topic) -> SubscriptionId {
+        let id = SubscriptionId(self.fresh());
+        self.subscribe(topic, crate::topics::Subscriber::Host(id));
+        id
+    }
+
+    /// Ends a subscription of the host itself.
+    pub fn handle_unsubscribe(&mut self, subscription: SubscriptionId) {
+        self.unsubscribe_all(crate::topics::Subscriber::Host(subscription));
+    }
+
+    /// Installs an app, or another version of one: its actors of before are ended.
+    pub fn handle_install(&mut self, now: u64, plan: AppPlan) {
+        let app = plan.app.clone();
+        self.end_actors(now, &app, "the app was replaced by another version");
+        self.apps.install(plan);
+    }
+
+    /// Removes an app and ends its actors.
+    pub fn handle_uninstall(&mut self, now: u64, app: &Address) {
+        self.apps.uninstall(app);
+        self.end_actors(now, app, "the app was removed");
+    }
+
+    /// Time passed: does what is due.
+    pub fn handle_timeout(&mut self, now: u64) {
+        while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
+            match entry.remove() {
+                Timer::Wake(actor, token) => self.wake_actor(now, actor, token),
+                Timer::Restart(actor) => self.restart_actor(now, actor),
+            }
+        }
+        while let Some(&(at, request)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, request));
+            self.deadline_passed(now, request);
+        }
+        self.links_timeout(now);
+        self.uplink_timeout(now);
+    }
+
+    /// When `handle_timeout` should be called next, on the clock of `now`.
+    pub fn next_timeout(&self) -> Option<u64> {
+        let links = self.links.values().filter_map(Link::next_timeout);
+        let timers = self.timers.first_key_value().map(|(key, _)| key.0);
+        let deadlines = self.deadlines.first().map(|(at, _)| *at);
+        links.chain(timers).chain(deadlines).chain(self.uplink.next_timeout()).min()
+    }
+
+    /// The next thing to be done, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// The next WebSocket message to send, for a socket that has room.
+    pub fn poll_transmit(
+        &mut self,
+        now: u64,
+        mut has_room: impl FnMut(SocketId) -> bool,
+    ) -> Option<(SocketId, Vec<u8>)> {
+        let mut ready = self.links.iter_mut().filter(|(socket, _)| has_room(**socket));
+        ready.find_map(|(socket, link)| link.poll_transmit(now).map(|bytes| (*socket, bytes)))
+    }
+
+    pub(crate) fn log(&mut self, address: &Address, level: Level, text: impl Into<String>) {
+        self.effects.push_back(Effect::Log { address: address.clone(), level, text: text.into() });
+    }
+
+    pub(crate) fn after(&mut self, at: u64, timer: Timer) {
+        let id = self.fresh();
+        self.timers.insert((at, id), timer);
+    }
+
+    pub(crate) fn notice(&mut self, subscription: SubscriptionId, notice: Notice) {
+        self.effects.push_back(Effect::Notice { subscription, notice });
+    }
+}
+
+fn envelope(origin: &Origin, to: &Address, operation: &str, payload: Payload) -> Envelope {
+    Envelope {
+        from: origin.address.clone(),
+        caller: origin.caller.clone(),
+        to: to.clone(),
+        operation: operation.to_owned(),
+        payload,
+        hops: 0,
+        trace: None,
+    }
+}
+
+/// The reason that a link ends with when the host itself closes it.
+pub(crate) fn closed() -> Goodbye {
+    Goodbye::new("closed", "this host closed the link")
+}
+
+/// Random numbers that follow from the seed alone.
+pub(crate) struct Random(rand_chacha::ChaCha12Rng);
+
+impl Random {
+    fn new(seed: [u8; 32]) -> Self {
+        use rand_chacha::rand_core::SeedableRng;
+        Self(rand_chacha::ChaCha12Rng::from_seed(seed))
+    }
+
+    pub(crate) fn bytes(&mut self) -> [u8; 16] {
+        use rand_chacha::rand_core::Rng;
+        let mut bytes = [0; 16];
+        self.0.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// Between 50 and 150 percent of `value`.
+    pub(crate) fn jitter(&mut self, value: u64) -> u64 {
+        let [byte, ..] = self.bytes();
+        value / 2 + value * u64::from(byte) / 255
+    }
+}

@@ -1,0 +1,322 @@
+//! The way of a request through this node: who asks, who answers, and that it ends exactly once.
+
+use starlane_protocol::{Address, Failure, Outcome, message::MAX_HOPS};
+
+use crate::{
+    actor::{ActorId, Letter, remaining},
+    effect::{Effect, HandlerId, Incoming, RequestId, SocketId},
+    guest::{Kind, Level},
+    link::{Envelope, Parcel},
+    node::{DEFAULT_TIMEOUT_MS, Node, Operations},
+};
+
+/// Who asked, and so who gets the outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// This host: a page, an HTTP route, a command.
+    Host,
+    /// A guest, under its own id.
+    Guest(ActorId, u64),
+    /// A peer, under its own id.
+    Link(SocketId, u64),
+}
+
+/// Who is to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answerer {
+    Handler(HandlerId),
+    Actor(ActorId),
+    Link(SocketId),
+    /// It waits for the uplink.
+    Uplink,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) asker: Asker,
+    pub(crate) answerer: Answerer,
+    pub(crate) to: Address,
+    pub(crate) deadline: u64,
+    pub(crate) timeout_ms: u32,
+}
+
+/// Where a message goes from here.
+enum Route {
+    Handler(HandlerId),
+    Actor(ActorId),
+    Link(SocketId),
+    Uplink,
+}
+
+impl Node {
+    /// Starts a request. It ends by `finish`, now or later.
+    pub(crate) fn ask(&mut self, now: u64, asker: Asker, envelope: Envelope, timeout_ms: u32) -> RequestId {
+        let request = RequestId(self.fresh());
+        let timeout_ms = if timeout_ms == 0 { DEFAULT_TIMEOUT_MS } else { timeout_ms };
+        let deadline = now + u64::from(timeout_ms);
+        let to = envelope.to.clone();
+        if let Asker::Link(socket, id) = asker {
+            self.from_links.insert((socket, id), request);
+        }
+        self.deadlines.insert((deadline, request));
+        let pending = Pending { asker, answerer: Answerer::Uplink, to, deadline, timeout_ms };
+        self.requests.insert(request, pending);
+        if let Err(failure) = self.forward(now, Some(request), envelope) {
+            self.finish(now, request, Err(failure));
+        }
+        request
+    }
+
+    /// Sends a one-way message.
+    pub(crate) fn tell(&mut self, now: u64, envelope: Envelope) -> Result<(), Failure> {
+        self.forward(now, None, envelope)
+    }
+
+    /// Sends a message on to where its address leads. `request` is none for one-way messages.
+    fn forward(&mut self, now: u64, request: Option<RequestId>, mut envelope: Envelope) -> Result<(), Failure> {
+        let to = envelope.to.clone();
+        if envelope.hops >= MAX_HOPS {
+            return Err(Failure::cycle(format!("the message was passed on {MAX_HOPS} times: a loop")).at(&to));
+        }
+        envelope.hops += 1;
+        let route = self.resolve(&to).map_err(|failure| failure.at(&to))?;
+        match route {
+            Route::Handler(handler) => self.forward_to_handler(now, handler, request, envelope),
+            Route::Actor(actor) => self.forward_to_actor(now, actor, request, envelope),
+            Route::Link(socket) => self.forward_to_link(now, socket, request, envelope),
+            Route::Uplink => self.forward_to_uplink(now, request, envelope),
+        }
+        .map_err(|failure| failure.at(&to))
+    }
+
+    /// Where an address leads: with a host prefix to that host; without one first to this host, then to its server.
+    fn resolve(&mut self, to: &Address) -> Result<Route, Failure> {
+        if let Some(host) = to.host()
+            && host != self.name
+        {
+            if let Some(socket) = self.links.iter().find(|(_, l)| l.is_up() && l.peer == Some(host)).map(|(s, _)| *s) {
+                return Ok(Route::Link(socket));
+            }
+            if self.uplink.is_wanted() {
+                return Ok(Route::Uplink);
+            }
+            return Err(Failure::no_resource(format!("the host {host} is not linked to this one now")));
+        }
+        let bare = to.without_host();
+        let registered = self.handlers.get(&bare).or_else(|| self.handlers.get(&bare.without_path()));
+        if let Some(registered) = registered {
+            return Ok(Route::Handler(registered.id));
+        }
+        if let Some(actor) = self.actor_at(&bare) {
+            return Ok(Route::Actor(actor));
+        }
+        if to.host().is_none() && self.uplink.is_wanted() {
+            return Ok(Route::Uplink);
+        }
+        Err(Failure::no_resource(format!("nothing on this host has the address {bare}")))
+    }
+
+    /// Whether a resource is on this host, or would be if it existed.
+    pub(crate) fn is_here(&self, address: &Address) -> bool {
+        if !self.uplink.is_wanted() {
+            return true;
+        }
+        let bare = address.without_host();
+        match address.host() {
+            Some(host) => host == self.name,
+            None => self.handlers.contains_key(&bare) || self.apps.role(&bare).is_some(),
+        }
+    }
+
+    fn forward_to_handler(
+        &mut self,
+        now: u64,
+        handler: HandlerId,
+        request: Option<RequestId>,
+        envelope: Envelope,
+    ) -> Result<(), Failure> {
+        let operations = self.handlers.values().find(|r| r.id == handler).map(|r| &r.operations);
+        if let Some(Operations::Named(names)) = operations
+            && !names.contains(&envelope.operation)
+        {
+            let (operation, names) = (&envelope.operation, names.join(", "));
+            return Err(Failure::no_operation(format!("no operation `{operation}` here; there are: {names}")));
+        }
+        let deadline = self.answered_by(request, Answerer::Handler(handler));
+        let incoming = Incoming {
+            from: envelope.from,
+            caller: envelope.caller,
+            to: envelope.to.without_host(),
+            operation: envelope.operation,
+            payload: envelope.payload,
+            remaining_ms: remaining(deadline, now),
+            one_way: request.is_none(),
+        };
+        self.effects.push_back(Effect::Deliver { handler, request, incoming });
+        Ok(())
+    }
+
+    fn forward_to_actor(
+        &mut self,
+        now: u64,
+        actor: ActorId,
+        request: Option<RequestId>,
+        envelope: Envelope,
+    ) -> Result<(), Failure> {
+        self.check_cycle(request, actor)?;
+        let deadline = self.answered_by(request, Answerer::Actor(actor));
+        let letter = Letter {
+            kind: if request.is_some() { Kind::Request } else { Kind::Notify },
+            from: envelope.from,
+            caller: envelope.caller,
+            operation: envelope.operation,
+            payload: envelope.payload,
+            request,
+            deadline,
+        };
+        self.post(now, actor, letter)
+    }
+
+    pub(crate) fn forward_to_link(
+        &mut self,
+        now: u64,
+        socket: SocketId,
+        request: Option<RequestId>,
+        envelope: Envelope,
+    ) -> Result<(), Failure> {
+        let deadline = self.answered_by(request, Answerer::Link(socket));
+        let parcel = match request {
+            Some(RequestId(id)) => Parcel::Request { id, envelope, remaining_ms: remaining(deadline, now) },
+            None => Parcel::Notify { envelope },
+        };
+        match self.links.get_mut(&socket) {
+            Some(link) => link.send(parcel),
+            None => Err(Failure::link_lost("the link broke")),
+        }
+    }
+
+    fn forward_to_uplink(&mut self, now: u64, request: Option<RequestId>, envelope: Envelope) -> Result<(), Failure> {
+        match self.uplink.socket().filter(|socket| self.links.get(socket).is_some_and(|link| link.is_up())) {
+            Some(socket) => self.forward_to_link(now, socket, request, envelope),
+            None => {
+                let deadline = self.answered_by(request, Answerer::Uplink);
+                let deadline = deadline.unwrap_or(now + u64::from(DEFAULT_TIMEOUT_MS));
+                self.uplink.wait(&self.config.link, request, envelope, deadline)
+            }
+        }
+    }
+
+    fn answered_by(&mut self, request: Option<RequestId>, answerer: Answerer) -> Option<u64> {
+        let pending = self.requests.get_mut(&request?)?;
+        pending.answerer = answerer;
+        Some(pending.deadline)
+    }
+
+    /// A request whose answer would wait for itself: the actor asked is, over others, waiting for the one that asks.
+    fn check_cycle(&self, request: Option<RequestId>, asked: ActorId) -> Result<(), Failure> {
+        let asker = request.and_then(|request| self.requests.get(&request)).map(|pending| &pending.asker);
+        let Some(Asker::Guest(asking, _)) = asker else { return Ok(()) };
+        let is_full = |id: ActorId| {
+            self.actors.get(&id).is_some_and(|a| a.unfinished.len() >= a.role.plan.limits.concurrency as usize)
+        };
+        let mut seen = vec![asked];
+        let mut next = 0;
+        while let Some(&id) = seen.get(next) {
+            next += 1;
+            if id == *asking && is_full(id) {
+                return Err(Failure::cycle(
+                    "this actor is, over others, waiting for the one that asks: the answer would wait for itself",
+                ));
+            }
+            let open = self.actors.get(&id).into_iter().flat_map(|actor| actor.open.values());
+            for pending in open.filter_map(|request| self.requests.get(request)) {
+                if let Answerer::Actor(on) = pending.answerer
+                    && !seen.contains(&on)
+                {
+                    seen.push(on);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a request: its asker gets the outcome. Later outcomes of it are dropped.
+    pub(crate) fn finish(&mut self, now: u64, request: RequestId, outcome: Outcome) {
+        let Some(pending) = self.requests.remove(&request) else { return };
+        self.deadlines.remove(&(pending.deadline, request));
+        let outcome = outcome.map_err(|failure| failure.at(&pending.to));
+        match pending.asker {
+            Asker::Host => self.effects.push_back(Effect::Settle { request, outcome }),
+            Asker::Guest(actor, id) => self.settle_guest(now, actor, id, outcome),
+            Asker::Link(socket, id) => {
+                self.from_links.remove(&(socket, id));
+                if let Some(link) = self.links.get_mut(&socket)
+                    && let Err(failure) = link.send(Parcel::Response { id, outcome })
+                {
+                    // The answer does not fit the link; that it does not, does.
+                    let _ = link.send(Parcel::Response { id, outcome: Err(failure.at(&pending.to)) });
+                }
+            }
+        }
+    }
+
+    /// Nobody waits any more: forgets the request and tells who was to answer.
+    pub(crate) fn drop_request(&mut self, now: u64, request: RequestId) {
+        let Some(pending) = self.requests.remove(&request) else { return };
+        self.deadlines.remove(&(pending.deadline, request));
+        if let Asker::Link(socket, id) = pending.asker {
+            self.from_links.remove(&(socket, id));
+        }
+        self.abandon(now, request, &pending);
+    }
+
+    fn abandon(&mut self, now: u64, request: RequestId, pending: &Pending) {
+        match pending.answerer {
+            Answerer::Handler(_) => self.effects.push_back(Effect::Abandon(request)),
+            Answerer::Actor(actor) => self.withdraw_letter(now, actor, request),
+            Answerer::Link(socket) => {
+                if let Some(link) = self.links.get_mut(&socket) {
+                    let _ = link.send(Parcel::Cancel { id: request.0 });
+                }
+            }
+            Answerer::Uplink => self.uplink.forget(request),
+        }
+    }
+
+    pub(crate) fn deadline_passed(&mut self, now: u64, request: RequestId) {
+        let Some(pending) = self.requests.get(&request) else { return };
+        let (timeout, to) = (pending.timeout_ms, pending.to.clone());
+        let failure = match pending.answerer {
+            Answerer::Uplink => Failure::unreachable(format!(
+                "the link to the server did not come up within {timeout} ms: check the network and that the server runs"
+            )),
+            _ => Failure::deadline(format!("no answer within {timeout} ms")),
+        };
+        let abandoned = Pending { asker: Asker::Host, to, ..*pending };
+        self.abandon(now, request, &abandoned);
+        self.finish(now, request, Err(failure));
+    }
+
+    pub(crate) fn fail_answered_by_handler(&mut self, now: u64, handler: HandlerId, address: &Address) {
+        self.fail_where(
+            now,
+            |pending| pending.answerer == Answerer::Handler(handler),
+            || Failure::not_running("the resource was released before it answered").at(address),
+        );
+    }
+
+    /// Fails all requests that `which` picks.
+    pub(crate) fn fail_where(&mut self, now: u64, which: impl Fn(&Pending) -> bool, why: impl Fn() -> Failure) {
+        let mut picked: Vec<_> = self.requests.iter().filter(|(_, p)| which(p)).map(|(id, _)| *id).collect();
+        picked.sort_unstable();
+        for request in picked {
+            self.finish(now, request, Err(why()));
+        }
+    }
+
+    /// A one-way message ended nowhere.
+    pub(crate) fn dead_letter(&mut self, to: &Address, operation: &str, failure: &Failure) {
+        self.log(to, Level::Warn, format!("a one-way message `{operation}` was not delivered: {failure}"));
+    }
+}

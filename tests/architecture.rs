@@ -1,0 +1,111 @@
+//! Holds the workspace to the map: the tables of `crates/README.md` against `cargo metadata`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
+
+use serde_json::Value;
+
+const MAP: &str = include_str!("../crates/README.md");
+
+/// The rows of the table under a heading: the cells of each.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let section = MAP.split("\n## ").find(|section| section.starts_with(heading)).expect("the map has this heading");
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// The words in backquotes of a cell.
+fn names(cell: &str) -> BTreeSet<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+struct Package {
+    folder: String,
+    dependencies: BTreeSet<String>,
+}
+
+/// The packages of the workspace by name. Dev-dependencies don't count: tests may use what they like.
+fn packages() -> BTreeMap<String, Package> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root)
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let package = |package: &Value| {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        let dependencies = package["dependencies"].as_array().unwrap().iter();
+        let normal = dependencies.filter(|d| d["kind"] != "dev").map(|d| d["name"].as_str().unwrap().to_owned());
+        let folder = manifest.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        (package["name"].as_str().unwrap().to_owned(), Package { folder, dependencies: normal.collect() })
+    };
+    metadata["packages"].as_array().unwrap().iter().map(package).collect()
+}
+
+#[test]
+fn the_map_names_every_crate() {
+    let mapped: BTreeSet<String> = table("Crates").iter().flat_map(|row| names(&row[0])).collect();
+    let present: BTreeSet<String> = packages().into_values().map(|package| package.folder).collect();
+    assert_eq!(mapped, present);
+}
+
+#[test]
+fn folders_and_packages_have_the_same_names() {
+    for (name, package) in packages() {
+        assert_eq!(name, format!("starlane-{}", package.folder));
+    }
+}
+
+#[test]
+fn the_arrows_between_crates_are_the_maps() {
+    let packages = packages();
+    for row in table("Crates") {
+        let allowed = names(&row[2]);
+        for folder in names(&row[0]) {
+            let package = &packages[&format!("starlane-{folder}")];
+            let ours = package.dependencies.iter().filter_map(|name| name.strip_prefix("starlane-"));
+            for used in ours {
+                assert!(allowed.contains(used), "`{folder}` uses `{used}`, which the map does not allow");
+            }
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_where_the_map_puts_them() {
+    let packages = packages();
+    for row in table("Never here") {
+        let only = names(&row[1]);
+        for library in row[0].split(", ") {
+            for package in packages.values().filter(|package| package.dependencies.contains(library)) {
+                let folder = &package.folder;
+                assert!(only.contains(folder), "`{folder}` depends on {library}, which belongs to {only:?} alone");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_decides_knows_no_clock_and_no_waiting() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for name in ["protocol", "bundle", "abi", "node"] {
+        let mut folders = vec![crates.join(name).join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                    continue;
+                }
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                for word in ["Instant::now", "SystemTime::now", "async fn", ".await", "thread_rng", "getrandom"] {
+                    assert!(!text.contains(word), "{} has `{word}`", entry.path().display());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! One person's profile page.
+
+mod markdown;
+mod template;
+
+use mechtron::{Call, Failure, Html, Json, actor};
+use serde::{Deserialize, Serialize};
+
+/// The longest text that is rendered, in bytes.
+pub const LONGEST: usize = 256 * 1024;
+
+/// The actor of one person. It keeps nothing but the template of its bundle, once read.
+#[derive(Debug, Default)]
+pub struct Profile {
+    template: Option<String>,
+}
+
+/// What `render` takes.
+#[derive(Debug, Deserialize)]
+pub struct Source {
+    markdown: String,
+}
+
+/// Whose page `page` makes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Whose {
+    name: String,
+}
+
+/// What the directory knows of a person.
+#[derive(Debug, Deserialize)]
+struct Person {
+    title: String,
+    markdown: String,
+    revision: u64,
+}
+
+#[actor]
+impl Profile {
+    /// Markdown to a safe fragment of HTML.
+    #[operation]
+    fn render(&self, Json(Source { markdown }): Json<Source>) -> Result<Html, Failure> {
+        fragment(&markdown).map(Html)
+    }
+
+    /// The whole page of a person, as the directory has it.
+    #[operation]
+    async fn page(&mut self, call: &Call, Json(whose): Json<Whose>) -> Result<Html, Failure> {
+        let (person, template) = mechtron::join(person(call, &whose), self.template(call)).await;
+        let Person { title, markdown, revision } = person?;
+        let content = fragment(&markdown)?;
+        let (title, name) = (markdown::escape(&title), markdown::escape(&whose.name));
+        let values =
+            [("title", &*title), ("name", &*name), ("revision", &*revision.to_string()), ("content", &*content)];
+        template::fill(template?, &values).map(Html).map_err(Failure::internal)
+    }
+}
+
+impl Profile {
+    /// A bundle never changes, so its template is read once.
+    async fn template(&mut self, call: &Call) -> Result<&str, Failure> {
+        let text = match self.template.take() {
+            Some(text) => text,
+            None => call.bundle("/templates/page.html").await?.text()?,
+        };
+        Ok(self.template.insert(text))
+    }
+}
+
+async fn person(call: &Call, whose: &Whose) -> Result<Person, Failure> {
+    match call.request(".:directory", "get", Json(whose)).await {
+        Ok(person) => person.json(),
+        Err(failure) if failure.status == 404 => Err(Failure::not_found(format!(
+            "Nobody called “{}” has a page here. Look at the spelling, or write that page yourself.",
+            whose.name
+        ))),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn fragment(markdown: &str) -> Result<String, Failure> {
+    if markdown.len() > LONGEST {
+        let message = format!("the text has {} bytes, a page at most {LONGEST}: shorten it", markdown.len());
+        return Err(Failure::invalid(message));
+    }
+    Ok(markdown::render(markdown))
+}
+
+mechtron::export! { "profile" => Profile }

@@ -1,0 +1,304 @@
+//! What one or two nodes decide, on virtual time.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod world;
+
+use starlane_node::{LinkConfig, LinkState, Notice, Operations};
+use starlane_protocol::{HostSecret, Payload};
+use world::{PAGE, SERVER, World, address, app, origin, text, topic};
+
+const ECHO: &str = "acme:service";
+
+fn with_service(mut world: World) -> World {
+    world.server().node.handle_serve(&address(ECHO), Operations::Any).unwrap();
+    world
+}
+
+fn with_app(side: usize, mut world: World) -> World {
+    world.sides[side].node.handle_install(1, app());
+    world
+}
+
+#[test]
+fn a_request_crosses_the_link_and_comes_back() {
+    let mut world = with_service(World::linked());
+    assert_eq!(world.page().states, [LinkState::Connecting, LinkState::Up]);
+    assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap(), text("hi"));
+    let seen = world.server().delivered.pop().unwrap();
+    // The page's host is the one with the secret [1; 32]; its principal is what its token says.
+    assert_eq!(seen.from, origin().address.on_host(&HostSecret([1; 32]).name()));
+    assert_eq!(seen.caller, "ada");
+    assert_eq!(world.ask(PAGE, ECHO, "fail", text("")).unwrap_err().code, "conflict");
+    assert_eq!(world.server().node.open_requests() + world.page().node.open_requests(), 0);
+}
+
+#[test]
+fn bodies_of_any_allowed_size_cross_whole() {
+    let mut world = with_service(World::linked());
+    for size in [0, 1, 65_535, 65_536, 65_537, 1 << 20, 5 << 20, 16 << 20] {
+        let body: Vec<u8> = (0..size).map(|i: u32| (i % 251) as u8).collect();
+        let payload = Payload::new("application/octet-stream", body);
+        assert_eq!(world.ask(PAGE, ECHO, "echo", payload.clone()).unwrap(), payload, "{size}");
+    }
+    let payload = Payload::new("application/octet-stream", vec![0; (16 << 20) + 1]);
+    assert_eq!(world.ask(PAGE, ECHO, "echo", payload).unwrap_err().code, "too-large");
+}
+
+#[test]
+fn a_request_waits_for_the_link_and_then_ends_unreachable() {
+    let mut world = with_service(World::new());
+    world.cut = true;
+    world.page().node.handle_connect();
+    let request = world.request_within(PAGE, ECHO, "echo", text("hi"), 1_000);
+    world.pass(999);
+    assert!(world.page().outcomes.is_empty());
+    world.pass(1);
+    let failure = world.outcome(PAGE, request).unwrap_err();
+    assert_eq!((failure.status, failure.code.as_str()), (503, "unreachable"));
+    assert_eq!(failure.address, Some(address(ECHO)));
+}
+
+#[test]
+fn a_request_that_waited_is_sent_when_the_link_comes_up() {
+    let mut world = with_service(World::new());
+    world.cut = true;
+    world.page().node.handle_connect();
+    let request = world.request(PAGE, ECHO, "echo", text("hi"));
+    world.pass(2_000);
+    world.cut = false;
+    world.pass(11_000);
+    assert_eq!(world.outcome(PAGE, request).unwrap(), text("hi"));
+}
+
+#[test]
+fn a_lost_link_ends_open_requests_and_is_dialled_again() {
+    let mut world = with_service(World::linked());
+    world.server().hold = true;
+    let request = world.request(PAGE, ECHO, "echo", text("hi"));
+    world.break_link();
+    assert_eq!(world.outcome(PAGE, request).unwrap_err().code, "link-lost");
+    assert_eq!(world.server().abandoned.len(), 1);
+    world.pass(200);
+    assert_eq!(world.page().states.last(), Some(&LinkState::Up));
+    world.server().hold = false;
+    assert!(world.ask(PAGE, ECHO, "echo", text("again")).is_ok());
+}
+
+#[test]
+fn dials_slow_down_and_never_end() {
+    let mut world = World::new();
+    world.cut = true;
+    world.page().node.handle_connect();
+    world.pass(60_000);
+    let minute = world.dials;
+    assert!((8..=30).contains(&minute), "{minute} dials in the first minute");
+    world.pass(600_000);
+    assert!(world.dials > minute + 30);
+}
+
+#[test]
+fn a_dead_socket_is_noticed_by_silence() {
+    let mut world = World::linked();
+    world.cut = true;
+    world.pass(46_000);
+    assert_eq!(world.page().hangups.last().unwrap().code, "silent");
+    assert_eq!(world.server().hangups.last().unwrap().code, "silent");
+}
+
+#[test]
+fn a_quiet_link_stays_up() {
+    let mut world = World::linked();
+    world.pass(600_000);
+    assert!(world.page().hangups.is_empty());
+}
+
+#[test]
+fn deadlines_end_what_nobody_answers() {
+    let mut world = with_service(World::linked());
+    world.server().hold = true;
+    let request = world.request_within(PAGE, ECHO, "echo", text("hi"), 700);
+    world.pass(700);
+    assert_eq!(world.outcome(PAGE, request).unwrap_err().code, "deadline");
+    assert_eq!(world.server().abandoned.len(), 1, "the server was told");
+}
+
+#[test]
+fn a_cancel_reaches_who_was_to_answer() {
+    let mut world = with_service(World::linked());
+    world.server().hold = true;
+    let request = world.request(PAGE, ECHO, "echo", text("hi"));
+    world.sides[PAGE].node.handle_cancel(world.now, request);
+    world.run();
+    assert_eq!(world.server().abandoned.len(), 1);
+    assert!(world.page().outcomes.is_empty());
+}
+
+#[test]
+fn unknown_addresses_and_operations_are_named() {
+    let mut world = with_app(SERVER, with_service(World::linked()));
+    assert_eq!(world.ask(PAGE, "acme:nothing", "echo", text("")).unwrap_err().code, "no-resource");
+    let failure = world.ask(PAGE, "acme:app:one", "nope", text("")).unwrap_err();
+    assert_eq!(failure.code, "no-operation");
+    assert!(failure.message.contains("echo"), "{}", failure.message);
+    assert_eq!(failure.address, Some(address("acme:app:one")));
+    assert_eq!(world.ask(PAGE, "acme:app:one", "html", text("")).unwrap_err().code, "schema-mismatch");
+    assert_eq!(world.ask(PAGE, "acme:app:one:x", "echo", text("")).unwrap_err().code, "no-resource");
+}
+
+#[test]
+fn what_is_here_is_found_here_first() {
+    let mut world = with_app(PAGE, with_app(SERVER, World::linked()));
+    world.ask(PAGE, "acme:app:keyed:a", "count", text("")).unwrap();
+    assert_eq!(world.page().started.len(), 1);
+    assert!(world.server().started.is_empty());
+}
+
+#[test]
+fn the_server_asks_a_page_by_its_host_name() {
+    let mut world = with_app(PAGE, with_app(SERVER, World::linked()));
+    let page = world.page().node.name();
+    let there = format!("{page}::acme:app:keyed:a");
+    let reply = world.ask(SERVER, "acme:app:one", "call", text(&there)).unwrap();
+    assert_eq!(reply, text("from a guest"));
+    assert_eq!(world.page().started.len(), 1);
+    // Whoever is no mechtron of an app that the page launched may not.
+    assert_eq!(world.ask(SERVER, &there, "echo", text("")).unwrap_err().code, "no-grant");
+}
+
+#[test]
+fn events_reach_a_page_and_a_break_shows_as_a_gap() {
+    let mut world = with_app(SERVER, World::linked());
+    let subscription = world.page().node.handle_subscribe(topic("acme:app:one#changes"));
+    world.run();
+    world.ask(SERVER, "acme:app:one", "emit", text("1")).unwrap();
+    let from = address("acme:app:one");
+    assert_eq!(world.page().notices, [(subscription, Notice::Event { from: from.clone(), payload: text("1") })]);
+    world.break_link();
+    world.pass(1_000);
+    world.ask(SERVER, "acme:app:one", "emit", text("2")).unwrap();
+    let notices: Vec<_> = world.page().notices.drain(..).skip(1).map(|(_, notice)| notice).collect();
+    assert_eq!(notices, [Notice::Gap, Notice::Event { from, payload: text("2") }]);
+    world.page().node.handle_unsubscribe(subscription);
+    world.run();
+    world.ask(SERVER, "acme:app:one", "emit", text("3")).unwrap();
+    assert!(world.page().notices.is_empty());
+}
+
+#[test]
+fn broken_bytes_end_their_link_with_a_reason() {
+    for (bytes, code) in [(vec![0x61, 0x62], "malformed"), (vec![0; (1 << 20) + 1], "too-large")] {
+        let mut world = World::linked();
+        world.raw_to_server(&bytes);
+        assert_eq!(world.server().hangups[0].code, code);
+        assert_eq!(world.page().hangups[0].code, code, "the peer is told");
+    }
+}
+
+#[test]
+fn a_socket_that_says_nothing_is_closed() {
+    let mut world = World::new();
+    world.sides[SERVER].node.handle_accepted(1, starlane_node::SocketId(7));
+    world.pass(5_000);
+    assert_eq!(world.server().hangups[0].code, "silent");
+}
+
+#[test]
+fn messages_to_one_actor_are_handled_one_at_a_time_in_order() {
+    let mut world = with_app(SERVER, World::new());
+    let slow = world.request(SERVER, "acme:app:one", "sleep", text(""));
+    let next: Vec<_> = (0..3).map(|_| world.request(SERVER, "acme:app:one", "count", text(""))).collect();
+    assert!(world.server().outcomes.is_empty(), "the actor waits, so do the messages behind it");
+    world.pass(500);
+    assert_eq!(world.outcome(SERVER, slow).unwrap(), text("woken"));
+    let counts: Vec<_> = next.into_iter().map(|id| world.outcome(SERVER, id).unwrap()).collect();
+    assert_eq!(counts, [text("1"), text("2"), text("3")]);
+}
+
+#[test]
+fn a_full_mailbox_says_so() {
+    let mut world = with_app(SERVER, World::new());
+    world.request(SERVER, "acme:app:one", "sleep", text(""));
+    for _ in 0..8 {
+        world.request(SERVER, "acme:app:one", "count", text(""));
+    }
+    assert_eq!(world.ask(SERVER, "acme:app:one", "count", text("")).unwrap_err().code, "mailbox-full");
+}
+
+#[test]
+fn a_crash_ends_one_request_and_the_actor_starts_again() {
+    let mut world = with_app(SERVER, World::new());
+    let failure = world.ask(SERVER, "acme:app:one", "trap", text("")).unwrap_err();
+    assert_eq!((failure.status, failure.code.as_str()), (500, "guest-failed"));
+    assert!(failure.message.contains("unreachable"));
+    let behind = world.request(SERVER, "acme:app:one", "count", text(""));
+    world.pass(100);
+    assert_eq!(world.outcome(SERVER, behind).unwrap(), text("1"));
+    assert_eq!(world.server().started.len(), 2);
+}
+
+#[test]
+fn an_actor_that_crashes_too_often_is_quarantined() {
+    let mut world = with_app(SERVER, World::new());
+    for _ in 0..4 {
+        let request = world.request(SERVER, "acme:app:one", "trap", text(""));
+        world.pass(2_000);
+        assert_eq!(world.outcome(SERVER, request).unwrap_err().code, "guest-failed");
+    }
+    assert_eq!(world.ask(SERVER, "acme:app:one", "count", text("")).unwrap_err().code, "quarantined");
+    assert!(world.ask(SERVER, "acme:app:keyed:a", "count", text("")).is_ok(), "others go on");
+}
+
+#[test]
+fn an_actor_that_does_not_answer_fails_its_request() {
+    let mut world = with_app(SERVER, World::new());
+    assert_eq!(world.ask(SERVER, "acme:app:one", "silent", text("")).unwrap_err().code, "guest-failed");
+}
+
+#[test]
+fn the_least_used_actor_sleeps_with_its_state_and_wakes_with_it() {
+    let mut world = with_app(SERVER, World::new());
+    for key in ["a", "b", "c", "d"] {
+        world.ask(SERVER, &format!("acme:app:keyed:{key}"), "count", text("")).unwrap();
+        world.now += 1;
+    }
+    let awake = world.server().node.actors().iter().filter(|actor| actor.state == "awake").count();
+    assert_eq!(awake, 2, "max_awake");
+    assert_eq!(world.ask(SERVER, "acme:app:keyed:a", "count", text("")).unwrap(), text("2"));
+}
+
+#[test]
+fn a_circle_of_waiting_actors_is_refused() {
+    let mut world = with_app(SERVER, World::new());
+    // a asks b, and b asks a: the answer would wait for itself.
+    let failure = world.ask(SERVER, "acme:app:keyed:a", "call-back", text("acme:app:keyed:b")).unwrap_err();
+    assert_eq!(failure.code, "cycle");
+    assert_eq!(world.ask(SERVER, "acme:app:keyed:a", "call", text("acme:app:keyed:a")).unwrap_err().code, "cycle");
+}
+
+#[test]
+fn an_app_that_goes_away_tells_who_waits() {
+    let mut world = with_app(SERVER, World::new());
+    let request = world.request(SERVER, "acme:app:one", "sleep", text(""));
+    world.sides[SERVER].node.handle_uninstall(world.now, &address("acme:app"));
+    world.run();
+    assert_eq!(world.outcome(SERVER, request).unwrap_err().code, "not-running");
+    assert_eq!(world.server().stopped.len(), 1);
+    assert_eq!(world.ask(SERVER, "acme:app:one", "count", text("")).unwrap_err().code, "no-resource");
+}
+
+#[test]
+fn too_much_waiting_is_refused_and_what_waits_is_bounded() {
+    let mut world = with_service(World::with(LinkConfig { waiting_messages: 2, ..LinkConfig::default() }));
+    world.cut = true;
+    world.page().node.handle_connect();
+    world.request(PAGE, ECHO, "echo", text("1"));
+    world.request(PAGE, ECHO, "echo", text("2"));
+    assert_eq!(world.ask(PAGE, ECHO, "echo", text("3")).unwrap_err().code, "link-full");
+}

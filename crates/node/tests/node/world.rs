@@ -1,0 +1,384 @@
+//! Two nodes on virtual time, a page and a server, with the guests and handlers of a test between them.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    rc::Rc,
+};
+
+use starlane_bundle::{Bind, Body, Digest, Operation};
+use starlane_node::{
+    AppPlan, Effect, Goodbye, LinkConfig, LinkState, MechtronPlan, Node, NodeConfig, Notice, Origin, RequestId,
+    SocketId, SubscriptionId,
+    guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, InstanceId, Message, Returned, Saved},
+};
+use starlane_protocol::{Address, HostSecret, Outcome, Payload, Topic};
+
+pub(crate) const PAGE: usize = 0;
+pub(crate) const SERVER: usize = 1;
+const SOCKET: SocketId = SocketId(1);
+
+pub(crate) fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+pub(crate) fn topic(text: &str) -> Topic {
+    Topic::parse(text).unwrap()
+}
+
+pub(crate) fn origin() -> Origin {
+    Origin { address: address("starlane:test"), caller: "ada".into() }
+}
+
+pub(crate) fn text(text: &str) -> Payload {
+    Payload::new("text/plain", text.to_owned())
+}
+
+/// One node, and what its effects left behind.
+pub(crate) struct Side {
+    pub(crate) node: Node,
+    pub(crate) outcomes: HashMap<RequestId, Outcome>,
+    pub(crate) notices: Vec<(SubscriptionId, Notice)>,
+    pub(crate) states: Vec<LinkState>,
+    pub(crate) hangups: Vec<Goodbye>,
+    pub(crate) logs: Vec<String>,
+    pub(crate) delivered: Vec<starlane_node::Incoming>,
+    /// Requests delivered to handlers that the test answers by hand.
+    pub(crate) held: Vec<RequestId>,
+    pub(crate) abandoned: Vec<RequestId>,
+    pub(crate) hold: bool,
+    pub(crate) started: Vec<InstanceId>,
+    pub(crate) stopped: Vec<InstanceId>,
+    guests: HashMap<InstanceId, Guest>,
+}
+
+/// A guest written in Rust, run as a sandbox would.
+#[derive(Default)]
+struct Guest {
+    count: i64,
+    unfinished: Vec<u64>,
+    waiting: HashMap<u64, u64>,
+    next_request: u64,
+}
+
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) sides: [Side; 2],
+    wire: VecDeque<(usize, Vec<u8>)>,
+    /// Whether the network carries anything, and whether a dial succeeds.
+    pub(crate) cut: bool,
+    connected: bool,
+    pub(crate) dials: usize,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(LinkConfig::default())
+    }
+
+    pub(crate) fn with(link: LinkConfig) -> Self {
+        let side = |n: u8| Side {
+            node: Node::new(NodeConfig {
+                secret: HostSecret([n; 32]),
+                link: link.clone(),
+                max_awake: 2,
+                seed: [n; 32],
+            }),
+            outcomes: HashMap::new(),
+            notices: Vec::new(),
+            states: Vec::new(),
+            hangups: Vec::new(),
+            logs: Vec::new(),
+            delivered: Vec::new(),
+            held: Vec::new(),
+            abandoned: Vec::new(),
+            hold: false,
+            started: Vec::new(),
+            stopped: Vec::new(),
+            guests: HashMap::new(),
+        };
+        Self { now: 1, sides: [side(1), side(2)], wire: VecDeque::new(), cut: false, connected: false, dials: 0 }
+    }
+
+    /// A page whose link to the server is up.
+    pub(crate) fn linked() -> Self {
+        let mut world = Self::new();
+        world.sides[PAGE].node.handle_connect();
+        world.run();
+        world
+    }
+
+    pub(crate) fn page(&mut self) -> &mut Side {
+        &mut self.sides[PAGE]
+    }
+
+    pub(crate) fn server(&mut self) -> &mut Side {
+        &mut self.sides[SERVER]
+    }
+
+    pub(crate) fn request(&mut self, side: usize, to: &str, operation: &str, payload: Payload) -> RequestId {
+        self.request_within(side, to, operation, payload, 0)
+    }
+
+    pub(crate) fn request_within(
+        &mut self,
+        side: usize,
+        to: &str,
+        operation: &str,
+        payload: Payload,
+        ms: u32,
+    ) -> RequestId {
+        let (now, to) = (self.now, address(to));
+        let id = self.sides[side].node.handle_request(now, &origin(), &to, operation, payload, ms);
+        self.run();
+        id
+    }
+
+    pub(crate) fn outcome(&mut self, side: usize, request: RequestId) -> Outcome {
+        self.sides[side].outcomes.remove(&request).expect("the request has ended")
+    }
+
+    /// Asks and expects an answer at once.
+    pub(crate) fn ask(&mut self, side: usize, to: &str, operation: &str, payload: Payload) -> Outcome {
+        let id = self.request(side, to, operation, payload);
+        self.outcome(side, id)
+    }
+
+    /// The network breaks; both sides notice.
+    pub(crate) fn break_link(&mut self) {
+        self.connected = false;
+        self.wire.clear();
+        for side in [PAGE, SERVER] {
+            self.sides[side].node.handle_closed(self.now, SOCKET);
+        }
+        self.run();
+    }
+
+    /// Bytes that the page's side of the socket sends, whatever they are.
+    pub(crate) fn raw_to_server(&mut self, bytes: &[u8]) {
+        self.sides[SERVER].node.handle_message(self.now, SOCKET, bytes);
+        self.run();
+    }
+
+    /// Time passes, in steps of what is due.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let end = self.now + ms;
+        self.run();
+        while let Some(due) = self.sides.iter().filter_map(|side| side.node.next_timeout()).min().filter(|d| *d <= end)
+        {
+            self.now = self.now.max(due);
+            for side in &mut self.sides {
+                side.node.handle_timeout(self.now);
+            }
+            self.run();
+        }
+        self.now = end;
+    }
+
+    /// Does everything that can be done without time passing.
+    pub(crate) fn run(&mut self) {
+        loop {
+            let mut quiet = true;
+            for side in [PAGE, SERVER] {
+                while let Some(effect) = self.sides[side].node.poll_effect() {
+                    quiet = false;
+                    self.perform(side, effect);
+                }
+                while let Some((_, bytes)) = self.sides[side].node.poll_transmit(self.now, |_| true) {
+                    quiet = false;
+                    self.wire.push_back((1 - side, bytes));
+                }
+            }
+            while let Some((to, bytes)) = self.wire.pop_front() {
+                quiet = false;
+                if !self.cut && self.connected {
+                    self.sides[to].node.handle_message(self.now, SOCKET, &bytes);
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, at: usize, effect: Effect) {
+        let now = self.now;
+        match effect {
+            Effect::Dial => {
+                self.dials += 1;
+                if self.cut {
+                    self.sides[PAGE].node.handle_dial_failed(now);
+                } else {
+                    self.connected = true;
+                    self.sides[SERVER].node.handle_closed(now, SOCKET);
+                    self.sides[SERVER].node.handle_accepted(now, SOCKET);
+                    self.sides[PAGE].node.handle_dialled(now, SOCKET, Some("ada".into()));
+                }
+            }
+            Effect::Transmit { message, .. } => self.wire.push_back((1 - at, message)),
+            Effect::Hangup { goodbye, .. } => self.sides[at].hangups.push(goodbye),
+            Effect::Authenticate { socket, token } => {
+                let token = token.unwrap_or_default();
+                let result = match token.as_str() {
+                    "bad" => Err(starlane_protocol::Failure::auth_refused("a bad token")),
+                    _ => Ok(token),
+                };
+                self.sides[at].node.handle_authenticated(now, socket, result);
+            }
+            Effect::LinkState(state) => self.sides[at].states.push(state),
+            Effect::Deliver { request, incoming, .. } => {
+                let outcome = match incoming.operation.as_str() {
+                    "fail" => Err(starlane_protocol::Failure::conflict("as asked")),
+                    _ => Ok(incoming.payload.clone()),
+                };
+                self.sides[at].delivered.push(incoming);
+                match request {
+                    Some(request) if self.sides[at].hold => self.sides[at].held.push(request),
+                    Some(request) => self.sides[at].node.handle_reply(now, request, outcome),
+                    None => {}
+                }
+            }
+            Effect::Abandon(request) => self.sides[at].abandoned.push(request),
+            Effect::Settle { request, outcome } => {
+                assert!(self.sides[at].outcomes.insert(request, outcome).is_none(), "a request ended twice");
+            }
+            Effect::Notice { subscription, notice } => self.sides[at].notices.push((subscription, notice)),
+            Effect::StartGuest(plan) => {
+                self.sides[at].started.push(plan.instance);
+                self.sides[at].guests.insert(plan.instance, Guest { next_request: 1, ..Guest::default() });
+                self.sides[at].node.handle_started(now, plan.instance, Ok(()));
+            }
+            Effect::RunGuest { instance, calls } => {
+                let report = self.sides[at].guests.get_mut(&instance).expect("it was started").run(calls);
+                self.sides[at].node.handle_ran(now, instance, report);
+            }
+            Effect::StopGuest(instance) => {
+                self.sides[at].guests.remove(&instance);
+                self.sides[at].stopped.push(instance);
+            }
+            Effect::Log { text, .. } => self.sides[at].logs.push(text),
+        }
+    }
+}
+
+impl Guest {
+    fn run(&mut self, calls: Vec<GuestCall>) -> BatchReport {
+        let mut report = BatchReport::default();
+        for call in calls {
+            let (returned, effects) = match call {
+                GuestCall::Start(context) => {
+                    if let Some(state) = context.state {
+                        self.count = std::str::from_utf8(&state.data).unwrap().parse().unwrap();
+                    }
+                    (Returned::Done, Vec::new())
+                }
+                GuestCall::Receive(_) if !self.unfinished.is_empty() => return report,
+                GuestCall::Receive(message) if message.operation == "trap" => {
+                    report.crash = Some("unreachable".into());
+                    return report;
+                }
+                GuestCall::Receive(message) => self.receive(message),
+                GuestCall::Settle { request, outcome } => {
+                    let message = self.waiting.remove(&request).expect("it asked");
+                    self.unfinished.retain(|id| *id != message);
+                    (Returned::Done, vec![GuestEffect::Reply { id: message, outcome }])
+                }
+                GuestCall::Wake { token } => {
+                    self.unfinished.retain(|id| *id != token);
+                    (Returned::Done, vec![GuestEffect::Reply { id: token, outcome: Ok(text("woken")) }])
+                }
+                GuestCall::Save => {
+                    let data = self.count.to_string().into();
+                    (Returned::Saved(Saved { format: 1, data }), Vec::new())
+                }
+            };
+            report.done.push(CallReport { returned, effects });
+        }
+        report
+    }
+
+    fn receive(&mut self, message: Message) -> (Returned, Vec<GuestEffect>) {
+        let reply = |payload| vec![GuestEffect::Reply { id: message.id, outcome: Ok(payload) }];
+        match message.operation.as_str() {
+            "echo" => (Returned::Received(true), reply(message.payload)),
+            "who" => (Returned::Received(true), reply(text(&format!("{} {}", message.sender, message.caller)))),
+            "count" => {
+                self.count += 1;
+                (Returned::Received(true), reply(text(&self.count.to_string())))
+            }
+            // Asks the address in the body, and answers with what that answers.
+            "call" => {
+                let id = self.next_request;
+                self.next_request += 1;
+                self.waiting.insert(id, message.id);
+                self.unfinished.push(message.id);
+                let target = String::from_utf8(message.payload.body.to_vec()).unwrap();
+                let effect = GuestEffect::Request {
+                    id,
+                    target,
+                    operation: "echo".into(),
+                    payload: text("from a guest"),
+                    timeout_ms: 0,
+                };
+                (Returned::Received(false), vec![effect])
+            }
+            "call-back" => {
+                let (mut returned, mut effects) = self.receive(Message { operation: "call".into(), ..message });
+                if let Some(GuestEffect::Request { operation, payload, .. }) = effects.first_mut() {
+                    *operation = "call".into();
+                    *payload = text("acme:app:keyed:a");
+                }
+                if let Returned::Received(finished) = &mut returned {
+                    *finished = false;
+                }
+                (returned, effects)
+            }
+            "sleep" => {
+                self.unfinished.push(message.id);
+                (Returned::Received(false), vec![GuestEffect::WakeAfter { delay_ms: 500, token: message.id }])
+            }
+            "emit" => {
+                let mut effects = reply(text("emitted"));
+                effects.push(GuestEffect::Emit { event: "changes".into(), payload: message.payload });
+                (Returned::Received(true), effects)
+            }
+            "silent" => (Returned::Received(true), Vec::new()),
+            other => unreachable!("the node let `{other}` through"),
+        }
+    }
+}
+
+/// An app at `acme:app` with the mechtrons `one` and `keyed:{key}`.
+pub(crate) fn app() -> AppPlan {
+    let body = || Body { content_type: "*/*".into(), schema: None };
+    let answering = || Operation { request: body(), response: Some(body()) };
+    let mut operations: BTreeMap<String, Operation> =
+        ["echo", "who", "count", "call", "call-back", "sleep", "emit", "trap", "silent"]
+            .into_iter()
+            .map(|name| (name.to_owned(), answering()))
+            .collect();
+    operations.insert(
+        "html".into(),
+        Operation { request: Body { content_type: "text/html".into(), schema: None }, response: None },
+    );
+    let events = BTreeMap::from([("changes".to_owned(), body())]);
+    let bind = Rc::new(Bind { name: "test".into(), description: String::new(), operations, events });
+    let mechtron = |name: &str, keyed| MechtronPlan {
+        name: name.into(),
+        keyed,
+        wasm: Digest::of(b"wasm"),
+        mechtron: name.into(),
+        bind: Rc::clone(&bind),
+        settings: "{}".into(),
+        limits: GuestLimits { memory: 1 << 20, call_ms: 250, concurrency: 1 },
+        mailbox: 8,
+        restart_intensity: 3,
+        restart_within_ms: 10_000,
+        inline: false,
+    };
+    AppPlan {
+        app: address("acme:app"),
+        bundle: address("acme:repo:app:1.0.0"),
+        publisher: "ed25519:test".into(),
+        mechtrons: vec![mechtron("one", false), mechtron("keyed", true)],
+    }
+}

@@ -283,3 +283,6 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,3 +117,29 @@ impl Drop for Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, StreamExt};
+
+    use super::*;
+
+    fn event(text: &'static str) -> Notice {
+        Notice::Event { from: Address::parse("acme:x").unwrap(), payload: Payload::new("text/plain", text) }
+    }
+
+    #[test]
+    fn a_slow_reader_loses_the_oldest_and_is_told_how_many() {
+        let (sink, mut subscription) = channel(2);
+        for text in ["1", "2", "3", "4"] {
+            sink.push(event(text));
+        }
+        let mut read = || subscription.next().now_or_never().flatten();
+        assert_eq!(read(), Some(Item::Lagged(2)));
+        let Some(Item::Event { payload, .. }) = read() else { panic!("an event") };
+        assert_eq!(&payload.body[..], b"3");
+        sink.close();
+        assert!(matches!(read(), Some(Item::Event { .. })), "what is buffered is still read");
+        assert_eq!(read(), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! What is built, each once in a command: guests, npm package, demo page, server.
+
+mod guests;
+mod npm;
+mod page;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+
+use crate::report;
+use crate::setup::{Piece, ensure_all};
+use crate::workshop::Workshop;
+
+/// Something that is built and that others need.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Artifact {
+    /// The demo's mechtrons, in www/bundle/wasm.
+    DemoGuests,
+    /// The mechtrons that only tests use, in target/guests.
+    TestGuests,
+    /// The npm tarball, in target/dist.
+    Tarball,
+    /// The demo page, in www/dist and, as `site`, in the bundle.
+    Page,
+    /// The `starlane` binary, in target/debug.
+    Server,
+}
+
+impl Artifact {
+    /// What `cargo xtask run` builds.
+    pub(crate) const DEMO: [Artifact; 4] = [Artifact::Server, Artifact::DemoGuests, Artifact::Tarball, Artifact::Page];
+
+    /// The pieces of set-up that building this needs, those of what it is built from included.
+    pub(crate) fn pieces(self) -> &'static [Piece] {
+        match self {
+            Artifact::DemoGuests | Artifact::TestGuests => &[Piece::Rust],
+            Artifact::Tarball | Artifact::Page => &[Piece::Rust, Piece::WasmBindgen, Piece::Node, Piece::NpmTools],
+            Artifact::Server => &[Piece::C, Piece::Rust],
+        }
+    }
+}
+
+/// The workspaces of guests, and whether they are the demo's.
+pub(crate) const GUEST_WORKSPACES: [&str; 2] = ["www/bundle/Cargo.toml", "tests/guests/rust/Cargo.toml"];
+
+/// Sees to it that `artifact` is built from what is in the checkout now.
+pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()> {
+    workshop.artifact(artifact, || {
+        ensure_all(workshop, artifact.pieces())?;
+        match artifact {
+            Artifact::DemoGuests => guests::build_demo(workshop),
+            Artifact::TestGuests => guests::build_for_tests(workshop),
+            Artifact::Tarball => npm::build(workshop),
+            Artifact::Page => {
+                ensure_built(workshop, Artifact::Tarball)?;
+                page::build(workshop)
+            }
+            Artifact::Server => {
+                report::step("build the server", || workshop.cargo(["build", "-p", "starlane-cli"]).run())
+            }
+        }
+    })
+}
+
+/// [`ensure_built`] for several; the first that fails is the error.
+pub(crate) fn ensure_all_built(workshop: &Workshop, artifacts: &[Artifact]) -> Result<()> {
+    artifacts.iter().try_for_each(|&artifact| ensure_built(workshop, artifact))
+}
+
+/// The built `starlane`.
+pub(crate) fn server_binary(workshop: &Workshop) -> PathBuf {
+    workshop.path("target/debug").join(format!("starlane{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The folder with all built guests.
+pub(crate) fn guests_folder(workshop: &Workshop) -> PathBuf {
+    workshop.path("target/guests/wasm32-unknown-unknown/release")
+}
+
+/// Where `npm pack` puts the package of crates/npm, by the rule of npm.
+pub(crate) fn tarball(workshop: &Workshop) -> Result<PathBuf> {
+    let path = workshop.path("crates/npm/package.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
+    let package: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+    let field = |name: &str| {
+        let value = package.get(name).and_then(Value::as_str);
+        value.ok_or_else(|| anyhow!("{} has no \"{name}\"", path.display()))
+    };
+    Ok(workshop.path("target/dist").join(tarball_name(field("name")?, field("version")?)))
+}
+
+fn tarball_name(name: &str, version: &str) -> String {
+    format!("{}-{version}.tgz", name.trim_start_matches('@').replace('/', "-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tarball_name;
+
+    #[test]
+    fn a_scoped_package_is_packed_under_a_flat_name() {
+        assert_eq!(tarball_name("@starlane/mesh", "0.1.0"), "starlane-mesh-0.1.0.tgz");
+        assert_eq!(tarball_name("mesh", "1.0.0-rc.1"), "mesh-1.0.0-rc.1.tgz");
+    }
+}

@@ -1,0 +1,84 @@
+//! The npm package: Rust to Wasm, bindings, optimisation, TypeScript, tarball.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use super::tarball;
+use crate::files::{self, Stamp};
+use crate::report;
+use crate::setup::node::npm;
+use crate::setup::wasm_tools::wasm_bindgen_version;
+use crate::workshop::Workshop;
+
+/// The crates that go into the package.
+const CRATES: [&str; 7] = ["protocol", "bundle", "abi", "node", "host", "browser", "npm"];
+
+/// What LLVM uses for wasm32 and all three browser engines have; wasm-opt must be told.
+const FEATURES: [&str; 6] = [
+    "--enable-bulk-memory",
+    "--enable-nontrapping-float-to-int",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
+
+/// Builds the tarball, unless nothing that goes into it has changed.
+pub(super) fn build(workshop: &Workshop) -> Result<()> {
+    let tarball = tarball(workshop)?;
+    let stamp = stamp(workshop)?;
+    if stamp.holds() && tarball.exists() {
+        report::note(format_args!("npm package, unchanged: {}", tarball.display()));
+        return Ok(());
+    }
+    let package = workshop.path("crates/npm");
+    let wasm = package.join("dist/wasm");
+    report::step("npm package: Rust to Wasm", || {
+        let target = ["--target", "wasm32-unknown-unknown", "--profile", "wasm"];
+        workshop.cargo(["build", "-p", "starlane-npm"]).args(target).run()
+    })?;
+    report::step("npm package: bindings and wasm-opt", || {
+        files::remove_folder(&wasm)?;
+        workshop
+            .program(workshop.find("wasm-bindgen").context("wasm-bindgen is not installed")?)
+            .args(["--target", "web", "--out-dir"])
+            .arg(&wasm)
+            .arg("target/wasm32-unknown-unknown/wasm/starlane_npm.wasm")
+            .run()?;
+        let module = wasm.join("starlane_npm_bg.wasm");
+        let wasm_opt = package.join("node_modules/.bin/wasm-opt");
+        workshop.program(wasm_opt).arg("-Os").args(FEATURES).arg(&module).arg("-o").arg(&module).run()
+    })?;
+    report::step("npm package: TypeScript and tarball", || {
+        npm(workshop, &package, &["run", "build"]).run()?;
+        pack(workshop, &tarball)
+    })?;
+    stamp.set()
+}
+
+fn stamp(workshop: &Workshop) -> Result<Stamp> {
+    let mut inputs: Vec<PathBuf> = CRATES.iter().map(|name| workshop.path("crates").join(name)).collect();
+    inputs.extend(["Cargo.toml", "Cargo.lock"].map(|name| workshop.path(name)));
+    Stamp::of(workshop.path("target/stamps/npm"), &inputs, &[&wasm_bindgen_version(workshop)?])
+}
+
+/// Packs crates/npm, and sees to it that target/dist holds no package of another version.
+fn pack(workshop: &Workshop, tarball: &std::path::Path) -> Result<()> {
+    let folder = workshop.path("target/dist");
+    fs::create_dir_all(&folder)?;
+    for entry in fs::read_dir(&folder)?.flatten() {
+        if entry.file_name().to_string_lossy().ends_with(".tgz") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    let to = folder.to_string_lossy().into_owned();
+    // Not its own scripts again: they were run as a step of their own.
+    npm(workshop, &workshop.path("crates/npm"), &["pack", "--silent", "--ignore-scripts", "--pack-destination", &to])
+        .output()?;
+    if !tarball.exists() {
+        bail!("npm pack did not write {}", tarball.display());
+    }
+    Ok(())
+}

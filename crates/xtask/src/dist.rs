@@ -1,0 +1,115 @@
+//! `cargo xtask dist`: what users install, in target/dist.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::build::{self, Artifact};
+use crate::files;
+use crate::report;
+use crate::setup::{self, Piece};
+use crate::workshop::Workshop;
+
+/// The crates that a mechtron's author needs.
+const SDK_CRATES: [&str; 3] = ["abi", "mechtron", "mechtron-macros"];
+
+/// `cargo xtask dist`
+pub(crate) fn command(workshop: &Workshop) -> Result<ExitCode> {
+    setup::prepare(workshop, &Piece::BUILD)?;
+    setup::ensure_all(workshop, &Piece::BUILD)?;
+    let server = server(workshop)?;
+    build::ensure_built(workshop, Artifact::Tarball)?;
+    let tarball = build::tarball(workshop)?;
+    let sdk = report::step("guest SDK", || guest_sdk(workshop))?;
+
+    let size = |path: &Path| fs::metadata(path).map(|about| about.len() / 1024).unwrap_or_default();
+    let (name, archive) = (&sdk.name, sdk.archive.display());
+    let with_sdk = format!("tar -xzf {archive} -C .. && cargo add --path ../{name}/crates/mechtron");
+    println!();
+    for (what, path, line) in [
+        ("server and command line", &server, format!("install -m 755 {} ~/.local/bin/", server.display())),
+        ("npm package", &tarball, format!("npm install {}", tarball.display())),
+        ("guest SDK (in the folder of your mechtron's crate; it is unpacked beside that)", &sdk.archive, with_sdk),
+    ] {
+        println!("{what}, {} KiB:\n    {line}", size(path));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn server(workshop: &Workshop) -> Result<PathBuf> {
+    setup::ensure_all(workshop, &[Piece::C, Piece::Rust])?;
+    let name = format!("starlane{}", std::env::consts::EXE_SUFFIX);
+    let to = workshop.path("target/dist").join(&name);
+    report::step("build the server for release", || {
+        workshop.cargo(["build", "--release", "-p", "starlane-cli"]).run()?;
+        files::copy(&workshop.path("target/release").join(&name), &to)
+    })?;
+    Ok(to)
+}
+
+struct Sdk {
+    /// The name of the folder in the archive.
+    name: String,
+    archive: PathBuf,
+}
+
+/// Packs the guest SDK as a workspace of its own, and builds a mechtron with what was packed.
+fn guest_sdk(workshop: &Workshop) -> Result<Sdk> {
+    let root = fs::read_to_string(workshop.path("Cargo.toml"))?;
+    let version = version_of(&root).context("Cargo.toml has no version")?;
+    let name = format!("starlane-guest-sdk-{version}");
+    let work = workshop.path("target/sdk");
+    files::remove_folder(&work)?;
+    let folder = work.join(&name);
+    for crate_name in SDK_CRATES {
+        let from = workshop.path("crates").join(crate_name);
+        for file in files::below(&from)? {
+            files::copy(&file, &folder.join("crates").join(crate_name).join(file.strip_prefix(&from)?))?;
+        }
+    }
+    // The crates inherit from the workspace; its members are whatever lies in crates/.
+    files::write(&folder.join("Cargo.toml"), root)?;
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        files::copy(&workshop.path(licence), &folder.join(licence))?;
+    }
+    let archive = workshop.path("target/dist").join(format!("{name}.tar.gz"));
+    let tar = workshop.program("tar").within(&work).arg("-czf").arg(&archive).arg(&name);
+    tar.run()?;
+    try_sdk(workshop, &archive, &name)?;
+    Ok(Sdk { name, archive })
+}
+
+/// Unpacks the archive and builds the SDK and a crate that uses it, as its user will.
+fn try_sdk(workshop: &Workshop, archive: &Path, name: &str) -> Result<()> {
+    let user = workshop.path("target/sdk/user");
+    files::remove_folder(&user)?;
+    fs::create_dir_all(&user)?;
+    workshop.program("tar").within(&user).arg("-xzf").arg(archive).run()?;
+    // Beside the SDK, not around it: a workspace takes crates below it for its own members.
+    let guest = user.join("guest");
+    let manifest = format!(
+        "[package]\nname = \"guest\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
+         [dependencies]\nmechtron = {{ package = \"starlane-mechtron\", path = \"../{name}/crates/mechtron\" }}\n\n[workspace]\n"
+    );
+    files::write(&guest.join("Cargo.toml"), manifest)?;
+    files::write(&guest.join("src/lib.rs"), "pub use mechtron as sdk;\n")?;
+    let build = ["build", "--quiet", "--target", "wasm32-unknown-unknown"];
+    workshop.cargo(build).within(&guest).env("CARGO_TARGET_DIR", workshop.path("target/guests")).run()
+}
+
+fn version_of(manifest: &str) -> Option<&str> {
+    manifest.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_of;
+
+    #[test]
+    fn the_version_is_that_of_the_workspace() {
+        let manifest = "[workspace]\nmembers = [\"crates/*\"]\n\n[workspace.package]\nversion = \"0.1.0\"\n";
+        assert_eq!(version_of(manifest), Some("0.1.0"));
+    }
+}

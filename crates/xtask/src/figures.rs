@@ -1,0 +1,107 @@
+//! Figures: what tests and commands have measured, in `target/figures.json`.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::files;
+use crate::workshop::Workshop;
+
+/// The figures that a whole run of the tests must have recorded, at least one row of each.
+pub(crate) const WANTED: [&str; 4] = ["first-load.gzip", "demo.ready", "second-load.blobs", "request.worker.p50"];
+
+/// The figure on a line of output, if there is one: `figure {"name":…}`.
+pub(crate) fn in_line(line: &str) -> Option<Value> {
+    let at = line.find("figure {")?;
+    let (before, rest) = line.split_at(at);
+    // A test harness or a browser's log may indent it or put `log: ` before it, but it is no part of a sentence.
+    if before.trim().contains(' ') {
+        return None;
+    }
+    let figure: Value = serde_json::from_str(rest.strip_prefix("figure ")?.trim()).ok()?;
+    figure.get("name")?.as_str()?;
+    figure.get("value")?.as_f64()?;
+    Some(figure)
+}
+
+/// A figure with the engine and size that it was measured with, where the test left them out: in a page it can't know.
+pub(crate) fn completed(mut figure: Value, engine: Option<&str>, size: &str) -> Value {
+    if let Some(fields) = figure.as_object_mut() {
+        for (field, known) in [("engine", engine), ("size", Some(size))] {
+            if fields.get(field).is_none_or(Value::is_null) {
+                fields.insert(field.to_owned(), known.into());
+            }
+        }
+    }
+    figure
+}
+
+/// A figure of a command itself, in seconds.
+pub(crate) fn of_command(name: &str, seconds: f64, command: &str) -> Value {
+    let seconds = (seconds * 10.0).round() / 10.0;
+    json!({ "name": name, "value": seconds, "unit": "s", "engine": null, "size": null, "test": command })
+}
+
+/// Names in [`WANTED`] that are not among `figures`.
+pub(crate) fn missing(figures: &[Value]) -> Vec<&'static str> {
+    WANTED
+        .into_iter()
+        .filter(|name| !figures.iter().any(|figure| figure.get("name").is_some_and(|n| n == name)))
+        .collect()
+}
+
+/// Records figures: each takes the place of an older one of the same name, engine, size and test.
+pub(crate) fn record(workshop: &Workshop, new: Vec<Value>) -> Result<()> {
+    let path = workshop.path("target/figures.json");
+    let old = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let merged = merge(old, new);
+    let text = serde_json::to_string_pretty(&merged).context("figures are JSON")?;
+    files::write(&path, text + "\n")
+}
+
+fn merge(old: Vec<Value>, new: Vec<Value>) -> Vec<Value> {
+    let key = |figure: &Value| ["name", "engine", "size", "test"].map(|field| figure.get(field).cloned());
+    let mut merged = old;
+    for figure in new {
+        merged.retain(|other| key(other) != key(&figure));
+        merged.push(figure);
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_read_from_its_line_and_from_no_other() {
+        let line = r#"figure {"name":"swap.lost","value":0,"unit":"messages","engine":"firefox"}"#;
+        assert_eq!(in_line(line).unwrap()["name"], "swap.lost");
+        assert!(in_line(&format!("    {line}")).is_some(), "a browser's log is indented");
+        assert!(in_line(r#"figure {"name":"x"}"#).is_none(), "no value");
+        assert!(in_line("figure {not json").is_none());
+        assert!(in_line(r#"the doc says: figure {"name":"x","value":1}"#).is_none());
+    }
+
+    #[test]
+    fn a_figure_gets_the_engine_that_it_leaves_out() {
+        let figure = completed(json!({ "name": "a", "value": 1, "engine": null }), Some("webkit"), "ci");
+        assert_eq!(figure, json!({ "name": "a", "value": 1, "engine": "webkit", "size": "ci" }));
+        assert_eq!(completed(json!({ "engine": "server" }), Some("webkit"), "ci")["engine"], "server");
+    }
+
+    #[test]
+    fn a_new_figure_takes_the_place_of_the_same_one() {
+        let row = |engine: &str, value: u32| json!({ "name": "a", "engine": engine, "value": value });
+        let merged = merge(vec![row("chromium", 1), row("firefox", 1)], vec![row("chromium", 2)]);
+        assert_eq!(merged, [row("firefox", 1), row("chromium", 2)]);
+    }
+
+    #[test]
+    fn a_figure_that_nobody_recorded_is_missed() {
+        let all: Vec<Value> = WANTED.iter().map(|name| json!({ "name": name, "value": 1 })).collect();
+        assert!(missing(&all).is_empty());
+        assert_eq!(missing(&all[1..]), [WANTED[0]]);
+    }
+}

@@ -1,0 +1,63 @@
+#![doc = include_str!("../README.md")]
+
+mod build;
+mod dist;
+mod figures;
+mod files;
+mod process;
+mod report;
+mod run;
+mod setup;
+mod test;
+mod workshop;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workshop::Workshop;
+
+/// Sets up, runs, tests and packs Starlane.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    /// Install missing system packages through sudo without asking.
+    #[arg(long, global = true)]
+    yes: bool,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the other commands need, and nothing else.
+    Setup(setup::Options),
+    /// Build everything, start a server with the demo and print its URL.
+    Run(run::Options),
+    /// Run every test; closes with `N passed, N failed`.
+    Test(test::Options),
+    /// Pack what users install into target/dist.
+    Dist,
+}
+
+fn main() -> ExitCode {
+    match run_task(Arguments::parse()) {
+        Ok(code) => code,
+        Err(_) if process::interrupted() => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("\n{} {error:#}", report::bad("error:"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_task(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    process::end_children_on_ctrl_c()?;
+    let workshop = Workshop::open(arguments.yes)?;
+    match arguments.task {
+        Task::Setup(options) => setup::command(&workshop, &options),
+        Task::Run(options) => run::command(&workshop, &options),
+        Task::Test(options) => test::command(&workshop, &options),
+        Task::Dist => dist::command(&workshop),
+    }
+}

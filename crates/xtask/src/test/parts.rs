@@ -1,0 +1,249 @@
+//! The parts of the tests: what each needs, and how it is run.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::outcome::Outcome;
+use super::tidy;
+use crate::build::{self, Artifact, GUEST_WORKSPACES};
+use crate::process::Program;
+use crate::run::demo_environment;
+use crate::setup::{Piece, browsers::Engine};
+use crate::workshop::Workshop;
+
+/// No program of a part may take longer, builds included.
+const LIMIT: Duration = Duration::from_secs(45 * 60);
+
+/// One part of the tests.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Format,
+    Lints,
+    Tidy,
+    Native,
+    Guests,
+    Browser(Engine),
+    Page(Engine),
+    Package,
+}
+
+/// All parts, the quick ones first.
+pub(super) fn all() -> Vec<Part> {
+    let engines = Engine::value_variants();
+    let mut parts = vec![Part::Format, Part::Tidy, Part::Lints, Part::Guests, Part::Native];
+    parts.extend(engines.iter().map(|&engine| Part::Browser(engine)));
+    parts.extend(engines.iter().map(|&engine| Part::Page(engine)));
+    parts.push(Part::Package);
+    parts
+}
+
+/// What `--only` takes: parts, and parts in one engine.
+pub(super) fn name_of_part(given: &str) -> Result<String, String> {
+    let mut names: Vec<String> = all().into_iter().flat_map(|part| [part.kind().to_owned(), part.name()]).collect();
+    if names.iter().any(|name| name == given) {
+        return Ok(given.to_owned());
+    }
+    names.sort();
+    names.dedup();
+    Err(format!("the parts are: {}", names.join(", ")))
+}
+
+impl Part {
+    fn kind(self) -> &'static str {
+        match self {
+            Part::Format => "format",
+            Part::Lints => "lints",
+            Part::Tidy => "tidy",
+            Part::Native => "native",
+            Part::Guests => "guests",
+            Part::Browser(_) => "browser",
+            Part::Page(_) => "page",
+            Part::Package => "package",
+        }
+    }
+
+    /// Its name, with the engine if it has one.
+    pub(super) fn name(self) -> String {
+        match self.engine() {
+            Some(engine) => format!("{}-{}", self.kind(), engine.name()),
+            None => self.kind().to_owned(),
+        }
+    }
+
+    /// Whether it is one of the parts that `--only` names; without names all are.
+    pub(super) fn is_asked_for(self, only: &[String]) -> bool {
+        only.is_empty() || only.iter().any(|name| *name == self.kind() || *name == self.name())
+    }
+
+    /// The engine that it runs in, if it runs in one.
+    pub(super) fn engine(self) -> Option<Engine> {
+        match self {
+            Part::Browser(engine) | Part::Page(engine) => Some(engine),
+            _ => None,
+        }
+    }
+
+    /// What must be installed, besides what its artifacts need.
+    pub(super) fn pieces(self) -> Vec<Piece> {
+        match self {
+            Part::Format => vec![Piece::Rust, Piece::Lints],
+            Part::Lints => vec![Piece::C, Piece::Rust, Piece::Lints],
+            Part::Tidy => vec![],
+            Part::Native => vec![Piece::C, Piece::Rust],
+            Part::Guests => vec![Piece::Rust],
+            Part::Browser(Engine::Chromium) => vec![Piece::Rust, Piece::WasmBindgen, Piece::WasmPack, Piece::Chromium],
+            Part::Browser(engine) => vec![Piece::Rust, Piece::WasmBindgen, engine.piece()],
+            Part::Page(engine) => vec![Piece::C, Piece::Rust, engine.piece()],
+            Part::Package => vec![Piece::Node, Piece::NpmTools, Piece::Chromium],
+        }
+    }
+
+    /// What must be built before.
+    pub(super) fn artifacts(self) -> Vec<Artifact> {
+        match self {
+            Part::Format | Part::Lints | Part::Tidy | Part::Guests => vec![],
+            Part::Native | Part::Browser(_) => vec![Artifact::DemoGuests, Artifact::TestGuests],
+            Part::Page(_) | Part::Package => Artifact::DEMO.to_vec(),
+        }
+    }
+
+    /// Runs it.
+    pub(super) fn run(self, workshop: &Workshop, size: &str) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let guests = build::guests_folder(workshop);
+        let prepared =
+            |program: Program| program.env("STARLANE_SIZE", size).env("STARLANE_GUESTS", &guests).limit(LIMIT);
+        match self {
+            Part::Format => {
+                check(&mut outcome, workshop.cargo(["fmt", "--all", "--check"]))?;
+                for manifest in GUEST_WORKSPACES {
+                    check(&mut outcome, workshop.cargo(["fmt", "--check", "--all", "--manifest-path", manifest]))?;
+                }
+            }
+            Part::Lints => {
+                for program in lints(workshop) {
+                    check(&mut outcome, program)?;
+                }
+            }
+            Part::Tidy => tidy::check(workshop, &mut outcome)?,
+            Part::Native => {
+                let but = ["--exclude", "starlane-browser", "--exclude", "starlane-npm"];
+                let show = ["--no-fail-fast", "--", "--show-output"];
+                let program = workshop.cargo(["test", "--workspace"]).args(but).args(show);
+                tests(&mut outcome, "cargo test", prepared(program))?;
+            }
+            Part::Guests => {
+                for manifest in GUEST_WORKSPACES {
+                    let words =
+                        ["test", "--workspace", "--no-fail-fast", "--manifest-path", manifest, "--", "--show-output"];
+                    let target = workshop.path("target/guests");
+                    let program = workshop.cargo(words).env("CARGO_TARGET_DIR", target);
+                    tests(&mut outcome, &format!("cargo test of {manifest}"), prepared(program))?;
+                }
+            }
+            Part::Browser(engine) => {
+                for name in ["browser", "npm"] {
+                    let program = browser_tests(workshop, engine, name)?;
+                    tests(&mut outcome, &format!("crates/{name} in {}", engine.name()), prepared(program))?;
+                }
+            }
+            Part::Page(engine) => {
+                let words = ["test", "-p", "starlane-testkit", "--test", "e2e", "--", "--engine", engine.name()];
+                let program = displayed(workshop, engine, workshop.cargo(words), "cargo", &words);
+                let program = program.envs(engine.environment(workshop)?).envs(demo_environment(workshop));
+                tests(&mut outcome, &format!("the page in {}", engine.name()), prepared(program))?;
+            }
+            Part::Package => {
+                let program = workshop.program("node").arg("tests/npm/run.mjs");
+                let program = program.envs(Engine::Chromium.environment(workshop)?).envs(demo_environment(workshop));
+                let program = program.env("STARLANE_TARBALL", build::tarball(workshop)?);
+                tests(&mut outcome, "tests/npm/run.mjs", prepared(program))?;
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// clippy for each target that a crate is built for, and for the guests.
+fn lints(workshop: &Workshop) -> Vec<Program> {
+    let deny = ["--all-targets", "--", "-D", "warnings"];
+    let browser = ["-p", "starlane-browser", "-p", "starlane-npm", "--target", "wasm32-unknown-unknown"];
+    let native = ["--workspace", "--exclude", "starlane-browser", "--exclude", "starlane-npm"];
+    let mut programs =
+        vec![workshop.cargo(["clippy"]).args(native).args(deny), workshop.cargo(["clippy"]).args(browser).args(deny)];
+    for manifest in GUEST_WORKSPACES {
+        let target = workshop.path("target/guests");
+        let program = workshop.cargo(["clippy", "--workspace", "--manifest-path", manifest]).args(deny);
+        programs.push(program.env("CARGO_TARGET_DIR", target));
+    }
+    programs
+}
+
+/// The browser tests of a crate: in Chromium by wasm-pack, in the others, which wasm-pack can't give all they need, by cargo
+/// and the same runner.
+fn browser_tests(workshop: &Workshop, engine: Engine, name: &str) -> Result<Program> {
+    let environment = engine.environment(workshop)?;
+    let program = if engine == Engine::Chromium {
+        let driver = engine.driver(workshop).unwrap_or_default();
+        let options = ["test", "--headless", "--chrome", "--mode", "no-install", "--chromedriver"];
+        let program = workshop.program("wasm-pack").args(options).arg(driver).arg(format!("crates/{name}"));
+        // Not `--no-fail-fast`: wasm-pack hands its options to `cargo build` too, which doesn't know that one.
+        program.args(["--", "--nocapture"]).env("CARGO_TARGET_DIR", workshop.path("target"))
+    } else {
+        let package = format!("starlane-{name}");
+        let target = ["--target", "wasm32-unknown-unknown", "--no-fail-fast", "--", "--nocapture"];
+        let words = [["test", "-p", &package].as_slice(), &target].concat();
+        displayed(workshop, engine, workshop.cargo(&words), "cargo", &words)
+    };
+    // The runner's own limit of 20 s for a whole test binary is short for a slow machine.
+    Ok(program.envs(environment).env("WASM_BINDGEN_TEST_ONLY_WEB", "1").env("WASM_BINDGEN_TEST_TIMEOUT", "300"))
+}
+
+/// WebKitGTK has no headless mode: it gets a virtual display.
+fn displayed(workshop: &Workshop, engine: Engine, program: Program, name: &str, words: &[&str]) -> Program {
+    if engine == Engine::Webkit {
+        let target = workshop.path("target");
+        workshop.program("xvfb-run").args(["-a", name]).args(words).env("CARGO_TARGET_DIR", target)
+    } else {
+        program
+    }
+}
+
+/// Runs a program that is right or wrong as a whole: one test.
+fn check(outcome: &mut Outcome, program: Program) -> Result<()> {
+    let line = program.line();
+    println!("$ {line}");
+    let finished = program.limit(LIMIT).stream()?;
+    outcome.add_check(finished.success());
+    if !finished.success() {
+        outcome.note(format!("`{line}` failed"));
+    }
+    Ok(())
+}
+
+/// Runs a program that counts its tests.
+fn tests(outcome: &mut Outcome, what: &str, program: Program) -> Result<()> {
+    println!("$ {}", program.line());
+    let finished = program.stream()?;
+    outcome.add_tests(what, &finished);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_a_part_in_all_engines_or_in_one() {
+        let asked = |only: &str| {
+            let only = [only.to_owned()];
+            all().into_iter().filter(|part| part.is_asked_for(&only)).map(Part::name).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("browser"), ["browser-chromium", "browser-firefox", "browser-webkit"]);
+        assert_eq!(asked("page-webkit"), ["page-webkit"]);
+        assert_eq!(asked("native"), ["native"]);
+        assert!(all().into_iter().all(|part| part.is_asked_for(&[])));
+    }
+}

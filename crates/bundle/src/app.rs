@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// An app, resolved: paths are those of the bundle's files.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AppConfig {
     /// Its name.
     pub name: String,
@@ -24,7 +24,7 @@ pub struct AppConfig {
 
 /// A mechtron of an app.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AppMechtron {
     /// Its config: `/mechtrons/profile.toml`.
     pub config: String,
@@ -57,7 +57,7 @@ pub enum Placement {
 
 /// A resource of an app that is no mechtron.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct AppResource {
     /// What it is.
     pub kind: ResourceKind,
@@ -90,7 +90,7 @@ pub enum ResourceKind {
 
 /// A route of an app.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", try_from = "RouteFields")]
 pub struct Route {
     /// The HTTP method: `GET`.
     pub method: String,
@@ -105,7 +105,7 @@ pub struct Route {
 }
 
 /// What answers a route.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", untagged)]
 pub enum RouteTarget {
     /// One file: `/site/index.html`.
@@ -137,6 +137,35 @@ pub enum Access {
     Token,
 }
 
+/// A route as it is read. `flatten` can't deny unknown keys, and an untagged enum takes the first target that fits: a route
+/// must say one thing.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RouteFields {
+    method: String,
+    path: String,
+    file: Option<String>,
+    files: Option<String>,
+    to: Option<String>,
+    operation: Option<String>,
+    access: Option<Access>,
+}
+
+impl TryFrom<RouteFields> for Route {
+    type Error = String;
+
+    fn try_from(fields: RouteFields) -> Result<Self, String> {
+        let RouteFields { method, path, file, files, to, operation, access } = fields;
+        let target = match (file, files, to, operation) {
+            (Some(file), None, None, None) => RouteTarget::File { file },
+            (None, Some(files), None, None) => RouteTarget::Files { files },
+            (None, None, Some(to), Some(operation)) => RouteTarget::Resource { to, operation },
+            _ => return Err(format!("the route {method} {path} needs `file`, or `files`, or `to` and `operation`")),
+        };
+        Ok(Self { method, path, target, access })
+    }
+}
+
 impl AppMechtron {
     /// The settings that reach the guest: the app's merged over the mechtron's own, object by object.
     pub fn settings_over(&self, own: &Value) -> Value {
@@ -155,5 +184,46 @@ fn merge(below: &mut Value, above: &Value) {
             }
         }
         (below, above) => *below = above.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_apps_settings_go_over_the_mechtrons_object_by_object() {
+        let app: AppMechtron =
+            serde_json::from_value(json!({ "config": "/m", "settings": { "a": { "x": 2 }, "list": [3], "b": 1 } }))
+                .unwrap();
+        assert_eq!(app.placement, Placement::Server);
+        let own = json!({ "a": { "x": 1, "y": 1 }, "list": [1, 2], "c": true });
+        assert_eq!(app.settings_over(&own), json!({ "a": { "x": 2, "y": 1 }, "list": [3], "b": 1, "c": true }));
+        assert_eq!(app.settings_over(&Value::Null), json!({ "a": { "x": 2 }, "list": [3], "b": 1 }));
+        let bare: AppMechtron = serde_json::from_value(json!({ "config": "/m" })).unwrap();
+        assert_eq!(bare.settings_over(&Value::Null), json!({}), "a guest always gets an object");
+    }
+
+    #[test]
+    fn a_route_says_one_thing_and_reads_back() {
+        for target in [
+            json!({ "file": "/a" }),
+            json!({ "files": "/a/" }),
+            json!({ "to": ".:db", "operation": "query", "access": "token" }),
+        ] {
+            let mut route = json!({ "method": "GET", "path": "/" });
+            merge(&mut route, &target);
+            let read: Route = serde_json::from_value(route.clone()).unwrap();
+            assert_eq!(serde_json::to_value(read).unwrap(), route);
+        }
+        for target in
+            [json!({}), json!({ "to": ".:db" }), json!({ "file": "/a", "files": "/b/" }), json!({ "fil": "/a" })]
+        {
+            let mut route = json!({ "method": "GET", "path": "/" });
+            merge(&mut route, &target);
+            assert!(serde_json::from_value::<Route>(route.clone()).is_err(), "{route}");
+        }
     }
 }

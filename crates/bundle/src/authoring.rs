@@ -1,24 +1,29 @@
 //! From the folder that people write to a draft: every TOML file read, every reference followed, every fault reported with
 //! file, line and column.
 
+mod app;
 mod error;
-mod files;
+mod folder;
+mod grant;
 mod resolve;
+mod route;
 mod source;
+mod tables;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, ops::Range, path::Path, path::PathBuf};
 
 use starlane_protocol::Address;
+use toml::Spanned;
 
-pub use self::{error::AuthoringError, files::Build};
-use self::{files::BundleFile, source::Source};
+pub use self::{error::AuthoringError, tables::Build};
+use self::{
+    folder::{Folder, bundle_path, check_path},
+    source::Source,
+    tables::BundleFile,
+};
 use crate::{
-    AppConfig, Bind, Digest, FileEntry, Manifest, MechtronConfig, PublicKey, SecretKey, SignedManifest,
-    manifest::{FORMAT, check_name},
+    AppConfig, Bind, FileEntry, Manifest, MechtronConfig, PublicKey, SecretKey, SignedManifest,
+    manifest::{FORMAT, MAX_BYTES, MAX_FILES},
 };
 
 /// A bundle that was read and checked, and is not yet published.
@@ -36,26 +41,39 @@ pub struct Draft {
     app: Option<AppConfig>,
 }
 
+impl Build {
+    /// Reads `[build]` of `bundle.toml` alone: it makes files that [`Draft::read`] looks for.
+    pub fn read(folder: &Path) -> Result<Option<Self>, AuthoringError> {
+        let source = Source::read(&Folder::open(folder)?, "bundle.toml")?;
+        let file: BundleFile = source.parse()?;
+        file.build.map(|build| build.checked(&source)).transpose()
+    }
+}
+
 impl Draft {
-    /// Reads the bundle in a folder: `bundle.toml` and all that it names.
+    /// Reads the bundle in a folder: `bundle.toml` and all that it names. The folder is read; nothing is run or written.
     pub fn read(folder: &Path) -> Result<Self, AuthoringError> {
-        let source = Source::read(folder, "bundle.toml")?;
+        let folder = Folder::open(folder)?;
+        let source = Source::read(&folder, "bundle.toml")?;
         let BundleFile { bundle, build } = source.parse()?;
         let mut draft = Self {
             name: bundle.name,
             description: bundle.description,
             licence: bundle.licence,
             public: bundle.public,
-            build,
+            build: build.map(|build| build.checked(&source)).transpose()?,
             files: BTreeMap::new(),
             binds: BTreeMap::new(),
             mechtrons: BTreeMap::new(),
             app: None,
         };
         for pattern in &bundle.include {
-            draft.include(folder, &source, pattern)?;
+            for relative in folder.matching(&source, pattern)? {
+                draft.add(&source, pattern.span(), &folder, &relative)?;
+            }
         }
-        resolve::resolve(folder, &mut draft)?;
+        resolve::resolve(&folder, &mut draft)?;
+        draft.check_bounds(&source)?;
         Ok(draft)
     }
 
@@ -83,60 +101,22 @@ impl Draft {
         }
     }
 
-    /// The manifest at an address, signed.
+    /// The manifest at an address, signed. For one that expires, set [`Manifest::expires`] and call [`Manifest::sign`].
     pub fn sign(&self, address: &Address, key: &SecretKey, created: u64) -> SignedManifest {
-        let manifest = self.manifest(address, key.public(), created);
-        // A manifest has string keys only, so it always has a JSON form.
-        let bytes = serde_json::to_vec(&manifest).unwrap_or_default();
-        let signature = key.sign(&bytes);
-        SignedManifest { bytes, signature }
+        self.manifest(address, key.public(), created).sign(key)
     }
 
-    fn include(
-        &mut self,
-        folder: &Path,
-        source: &Source,
-        pattern: &toml::Spanned<String>,
-    ) -> Result<(), AuthoringError> {
-        let glob = globset::GlobBuilder::new(pattern.get_ref()).literal_separator(true).build();
-        let glob = glob.map_err(|e| source.error(pattern.span(), format!("{e}"), "see the globs of the README"))?;
-        let matcher = glob.compile_matcher();
-        let mut found = false;
-        for entry in walkdir::WalkDir::new(folder).follow_links(false).sort_by_file_name() {
-            let entry = entry.map_err(|e| AuthoringError::io(folder, e.to_string()))?;
-            let Ok(relative) = entry.path().strip_prefix(folder) else { continue };
-            if !matcher.is_match(relative) || entry.file_type().is_dir() {
-                continue;
-            }
-            found = true;
-            if entry.file_type().is_symlink() {
-                let text = format!("{} is a link", relative.display());
-                return Err(source.error(pattern.span(), text, "put the file itself into the bundle's folder"));
-            }
-            self.add(source, pattern.span(), folder, relative)?;
-        }
-        if !found && !pattern.get_ref().contains(['*', '?', '[', '{']) {
-            let text = format!("there is no file {}", pattern.get_ref());
-            return Err(source.error(pattern.span(), text, "paths are relative to bundle.toml"));
-        }
-        Ok(())
-    }
-
-    /// Adds a file of the folder, if it is not there yet. Gives its path in the bundle.
+    /// Adds a file of the folder, by its path there, if it is not there yet. Gives its path in the bundle.
     fn add(
         &mut self,
         source: &Source,
-        span: std::ops::Range<usize>,
-        folder: &Path,
-        relative: &Path,
+        span: Range<usize>,
+        folder: &Folder,
+        relative: &str,
     ) -> Result<String, AuthoringError> {
-        let mut name = String::new();
-        for part in relative.components() {
-            name.push('/');
-            name.push_str(&part.as_os_str().to_string_lossy());
-        }
-        if let Err(error) = check_name(&name) {
-            return Err(source.error(span, error.to_string(), "rename the file"));
+        let name = bundle_path(relative);
+        if let Err(text) = check_path(&name) {
+            return Err(source.error(span, text, "rename the file: its path becomes part of an address"));
         }
         if self.files.contains_key(&name) {
             return Ok(name);
@@ -145,12 +125,36 @@ impl Draft {
             let text = format!("{twin} and {name} differ only in the case of their letters");
             return Err(source.error(span, text, "rename one: some hosts can't tell them apart"));
         }
-        let path = folder.join(relative);
-        let bytes = fs::read(&path).map_err(|e| source.error(span, format!("{name} can't be read: {e}"), ""))?;
+        let path = folder.file(relative).map_err(|fault| fault.at(source, span.clone(), "the file", relative))?;
+        let (sha256, size) = folder::digest(&path)
+            .map_err(|e| source.error(span, format!("{name} can't be read: {e}"), "check who may read it"))?;
         let media_type = mime_guess::from_path(&path).first_or_octet_stream().to_string();
-        let entry = FileEntry { sha256: Digest::of(&bytes), size: bytes.len() as u64, media_type };
-        self.files.insert(name.clone(), (entry, path));
+        self.files.insert(name.clone(), (FileEntry { sha256, size, media_type }, path));
         Ok(name)
+    }
+
+    /// Adds a file that another file names.
+    fn add_named(
+        &mut self,
+        source: &Source,
+        folder: &Folder,
+        written: &Spanned<String>,
+        what: &str,
+    ) -> Result<String, AuthoringError> {
+        let relative = written.get_ref().trim_start_matches("./");
+        folder.file(relative).map_err(|fault| fault.at(source, written.span(), what, written.get_ref()))?;
+        self.add(source, written.span(), folder, relative)
+    }
+
+    /// What a host would refuse is told to the author.
+    fn check_bounds(&self, source: &Source) -> Result<(), AuthoringError> {
+        let bytes: u64 = self.files.values().map(|(entry, _)| entry.size).sum();
+        let text = match (self.files.len(), bytes) {
+            (count, _) if count > MAX_FILES => format!("the bundle has {count} files; expected at most {MAX_FILES}"),
+            (_, bytes) if bytes > MAX_BYTES => format!("the bundle has {bytes} bytes; expected at most {MAX_BYTES}"),
+            _ => return Ok(()),
+        };
+        Err(source.error(0..0, text, "make `include` narrower"))
     }
 }
 

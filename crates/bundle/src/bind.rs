@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The operations and events of a resource, and what each carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Bind {
     /// Its name.
     pub name: String,
@@ -23,7 +23,7 @@ pub struct Bind {
 
 /// An operation: a request, and unless it is one-way a response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Operation {
     /// What it takes.
     #[serde(default)]
@@ -35,7 +35,7 @@ pub struct Operation {
 
 /// What a message carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Body {
     /// A media type; `*/*` is anything.
     #[serde(default = "anything")]
@@ -63,9 +63,35 @@ impl Operation {
 }
 
 impl Body {
-    /// Whether a payload of this content type fits: the media type, parameters aside, in any case.
+    /// Whether a payload of this content type fits: the same media type in any case, parameters aside.
     pub fn accepts(&self, content_type: &str) -> bool {
-        let given = content_type.split(';').next().unwrap_or_default().trim();
-        self.content_type == "*/*" || self.content_type.eq_ignore_ascii_case(given)
+        let own = essence(&self.content_type);
+        own == "*/*" || own.eq_ignore_ascii_case(essence(content_type))
+    }
+}
+
+/// A content type without its parameters.
+pub(crate) fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_match_without_parameters_and_in_any_case() {
+        let html = Body { content_type: "text/html; charset=utf-8".into(), schema: None };
+        assert!(html.accepts("text/html") && html.accepts("Text/HTML ; charset=latin1"));
+        assert!(!html.accepts("text/plain") && !html.accepts("") && !html.accepts("text/html5"));
+        assert!(Body::default().accepts("image/png") && Body::default().accepts(""));
+    }
+
+    #[test]
+    fn what_a_bind_leaves_out_is_anything_and_one_way() {
+        let bind: Bind = serde_json::from_str(r#"{ "name": "x", "operations": { "touch": {} } }"#).unwrap();
+        assert!(bind.operations["touch"].is_one_way());
+        assert_eq!(bind.operations["touch"].request, Body::default());
+        assert!(serde_json::from_str::<Bind>(r#"{ "name": "x", "operation": {} }"#).is_err());
     }
 }

@@ -12,8 +12,8 @@ mod signing;
 
 pub use app::{Access, AppConfig, AppMechtron, AppResource, Placement, ResourceKind, Route, RouteTarget};
 pub use bind::{Bind, Body, Operation};
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{FileEntry, Manifest, SignedManifest, VerifyError};
 pub use mechtron::{Limits, MechtronConfig, Restart};
-pub use record::AppRecord;
+pub use record::{AppRecord, Override};
 pub use signing::{KeyError, PublicKey, SecretKey, Signature};

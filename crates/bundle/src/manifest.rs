@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use starlane_protocol::{Address, address};
 
-use crate::{AppConfig, Bind, Digest, MechtronConfig, PublicKey, Signature};
+use crate::{AppConfig, Bind, Digest, MechtronConfig, PublicKey, RouteTarget, SecretKey, Signature};
 
 /// The format that this crate reads and writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -16,9 +16,10 @@ pub(crate) const MAX_FILES: usize = 20_000;
 /// The most bytes of all files of a bundle.
 pub(crate) const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// What a bundle holds.
+/// What a bundle holds. A key that it does not know is refused, not passed over: it might be a restriction. A new key is a
+/// new format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Manifest {
     /// The format of this manifest: 1.
     pub format: u32,
@@ -57,7 +58,7 @@ pub struct Manifest {
 
 /// A file of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileEntry {
     /// The digest of its bytes.
     pub sha256: Digest,
@@ -84,7 +85,8 @@ pub enum VerifyError {
     #[error("the manifest can't be read: {0}")]
     Malformed(String),
     /// It is of a format that this host does not know.
-    #[error("the manifest has format {0}, and this host reads format 1: a newer Starlane made it")]
+    #[error("the manifest has format {0}, and this host reads format 1: {hint}",
+        hint = format_hint(*.0))]
     Format(u32),
     /// It is signed by a key that is not trusted here.
     #[error("the manifest is signed by {0}, which is not trusted here: add the key to `trust` if it should be")]
@@ -119,16 +121,28 @@ pub enum VerifyError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It names something that it does not hold.
+    #[error("the manifest's {by} names {what}, which it does not hold")]
+    Dangling {
+        /// Where it is named.
+        by: String,
+        /// What is named.
+        what: String,
+    },
     /// It is too much.
     #[error("the manifest is over a bound: {0}")]
     TooLarge(String),
+}
+
+fn format_hint(format: u32) -> &'static str {
+    if format > FORMAT { "a newer Starlane made it; update this one" } else { "there is no such format" }
 }
 
 impl VerifyError {
     /// A stable word.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) | Self::Format(_) | Self::FileName { .. } => "malformed",
+            Self::Malformed(_) | Self::Format(_) | Self::FileName { .. } | Self::Dangling { .. } => "malformed",
             Self::Untrusted(_) => "untrusted",
             Self::Signature => "bad-signature",
             Self::Address { .. } => "wrong-bundle",
@@ -143,10 +157,14 @@ impl SignedManifest {
     /// Checks the signature by the key that the manifest itself names, and everything inside. Whether that key may be
     /// trusted is the caller's to say.
     pub fn open(&self) -> Result<Manifest, VerifyError> {
+        self.open_if(|_| true)
+    }
+
+    /// Reads no more than the head before the signature holds and the publisher is accepted.
+    fn open_if(&self, accepted: impl Fn(&PublicKey) -> bool) -> Result<Manifest, VerifyError> {
         if self.bytes.len() > MAX_MANIFEST {
             return Err(VerifyError::TooLarge(format!("{} bytes of manifest", self.bytes.len())));
         }
-        /// What is read before anything else is believed.
         #[derive(Deserialize)]
         struct Head {
             format: u32,
@@ -160,8 +178,11 @@ impl SignedManifest {
         if !head.publisher.verifies(&self.bytes, &self.signature) {
             return Err(VerifyError::Signature);
         }
+        if !accepted(&head.publisher) {
+            return Err(VerifyError::Untrusted(head.publisher));
+        }
         let manifest: Manifest = serde_json::from_slice(&self.bytes).map_err(malformed)?;
-        manifest.check_files()?;
+        manifest.check()?;
         Ok(manifest)
     }
 
@@ -181,10 +202,7 @@ impl Manifest {
         trusted: &[PublicKey],
         now: u64,
     ) -> Result<Self, VerifyError> {
-        let manifest = signed.open()?;
-        if !trusted.contains(&manifest.publisher) {
-            return Err(VerifyError::Untrusted(manifest.publisher));
-        }
+        let manifest = signed.open_if(|publisher| trusted.contains(publisher))?;
         if manifest.address != *bundle {
             return Err(VerifyError::Address { expected: bundle.clone(), found: manifest.address });
         }
@@ -198,20 +216,77 @@ impl Manifest {
         }
     }
 
+    /// Signs this manifest, whose `publisher` must be the key's public form: another does not verify.
+    pub fn sign(&self, key: &SecretKey) -> SignedManifest {
+        // A manifest has string keys only, so it always has a JSON form.
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        let signature = key.sign(&bytes);
+        SignedManifest { bytes, signature }
+    }
+
+    fn check(&self) -> Result<(), VerifyError> {
+        if self.address.version().is_none() || self.address.path().is_some() || self.address.host().is_some() {
+            let text = format!("{} is no bundle's address: expected segments and a version", self.address);
+            return Err(VerifyError::Malformed(text));
+        }
+        self.check_files()?;
+        self.check_references()
+    }
+
     fn check_files(&self) -> Result<(), VerifyError> {
         if self.files.len() > MAX_FILES {
-            return Err(VerifyError::TooLarge(format!("{} files", self.files.len())));
+            return Err(VerifyError::TooLarge(format!("{} files, at most {MAX_FILES}", self.files.len())));
         }
         let bytes = self.files.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
         if bytes > MAX_BYTES {
-            return Err(VerifyError::TooLarge(format!("{bytes} bytes of files")));
+            return Err(VerifyError::TooLarge(format!("{bytes} bytes of files, at most {MAX_BYTES}")));
         }
         let mut folded = BTreeSet::new();
-        for name in self.files.keys() {
+        for (name, entry) in &self.files {
+            let refuse = |reason: &str| Err(VerifyError::FileName { name: name.clone(), reason: reason.into() });
             check_name(name)?;
             if !folded.insert(name.to_ascii_lowercase()) {
-                let reason = "another file differs only in the case of its letters".to_owned();
+                return refuse("another file differs only in the case of its letters");
+            }
+            // It becomes an HTTP header.
+            if entry.media_type.len() > 100 || !entry.media_type.bytes().all(|b| matches!(b, b' '..=b'~')) {
+                return refuse("its media type is not up to 100 characters of printable ASCII");
+            }
+        }
+        for name in &folded {
+            let mut folders = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
+            if folders.any(|folder| folded.contains(folder)) {
+                let reason = "another file has the name of a folder in its path".into();
                 return Err(VerifyError::FileName { name: name.clone(), reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// What is named is there, so that a host finds out before it starts anything.
+    fn check_references(&self) -> Result<(), VerifyError> {
+        let held = |held: bool, by: &str, what: &str| match held {
+            true => Ok(()),
+            false => Err(VerifyError::Dangling { by: by.to_owned(), what: what.to_owned() }),
+        };
+        for (path, bind) in &self.binds {
+            let operations = bind.operations.values();
+            let bodies = operations.flat_map(|operation| [Some(&operation.request), operation.response.as_ref()]);
+            for schema in bodies.flatten().chain(bind.events.values()).filter_map(|body| body.schema.as_ref()) {
+                held(self.files.contains_key(schema), path, schema)?;
+            }
+        }
+        for (path, config) in &self.mechtrons {
+            held(self.files.contains_key(&config.wasm), path, &config.wasm)?;
+            held(self.binds.contains_key(&config.bind), path, &config.bind)?;
+        }
+        let Some(app) = &self.app else { return Ok(()) };
+        for (name, mechtron) in &app.mechtrons {
+            held(self.mechtrons.contains_key(&mechtron.config), name, &mechtron.config)?;
+        }
+        for route in &app.http {
+            if let RouteTarget::File { file } = &route.target {
+                held(self.files.contains_key(file), &format!("route {} {}", route.method, route.path), file)?;
             }
         }
         Ok(())
@@ -219,9 +294,12 @@ impl Manifest {
 }
 
 /// Checks the name of a file in a bundle: a path as it can stand in an address.
-pub(crate) fn check_name(name: &str) -> Result<(), VerifyError> {
+fn check_name(name: &str) -> Result<(), VerifyError> {
     address::check_path(name).map_err(|(offset, expected)| VerifyError::FileName {
         name: name.chars().take(80).collect(),
         reason: format!("at byte {offset}: expected {expected}"),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// A mechtron of a bundle, resolved: paths are those of the bundle's files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MechtronConfig {
     /// The Wasm file: `/wasm/profile.wasm`.
     pub wasm: String,
@@ -23,7 +23,7 @@ pub struct MechtronConfig {
 
 /// What bounds a mechtron.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Limits {
     /// The most memory, in bytes.
     pub memory: u64,
@@ -39,7 +39,7 @@ pub struct Limits {
 
 /// More than `intensity` crashes within `within_ms` quarantine an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Restart {
     /// So many crashes are borne.
     pub intensity: u32,
@@ -57,5 +57,22 @@ impl Default for Limits {
 impl Default for Restart {
     fn default() -> Self {
         Self { intensity: 3, within_ms: 10_000 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_without_limits_has_the_documented_ones() {
+        let config: MechtronConfig = serde_json::from_str(r#"{ "wasm": "/a", "name": "a", "bind": "/b" }"#).unwrap();
+        let restart = Restart { intensity: 3, within_ms: 10_000 };
+        let limits = Limits { memory: 16_777_216, call_ms: 250, concurrency: 1, mailbox: 1024, restart };
+        assert_eq!(config.limits, limits);
+        let half = r#"{ "wasm": "/a", "name": "a", "bind": "/b", "limits": { "mailbox": 8 } }"#;
+        let config: MechtronConfig = serde_json::from_str(half).unwrap();
+        assert_eq!(config.limits, Limits { mailbox: 8, ..limits });
+        assert!(serde_json::from_str::<MechtronConfig>(&half.replace("mailbox", "memori")).is_err());
     }
 }

@@ -125,3 +125,62 @@ macro_rules! as_text {
 
 as_text!(PublicKey);
 as_text!(Signature);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_ed25519_over_the_context_and_the_bytes() {
+        let key = SecretKey::from_seed([7; 32]);
+        let plain = SigningKey::from_bytes(&[7; 32]).sign(b"starlane manifest v1\n{}");
+        let signature = key.sign(b"{}");
+        assert_eq!(signature, Signature(plain));
+        assert!(key.public().verifies(b"{}", &signature));
+        let without_context = Signature(SigningKey::from_bytes(&[7; 32]).sign(b"{}"));
+        assert!(!key.public().verifies(b"{}", &without_context));
+        assert_eq!(SecretKey::from_seed(key.seed()).public(), key.public());
+        assert_eq!(format!("{key:?}"), "SecretKey(…)");
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_signature_is_refused() {
+        let key = SecretKey::from_seed([7; 32]);
+        let bytes = key.sign(b"{}").0.to_bytes();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let changed = Signature(ed25519_dalek::Signature::from_bytes(&changed));
+            assert!(!key.public().verifies(b"{}", &changed), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn keys_and_signatures_have_one_text_form() {
+        // RFC 8032, 7.1, test 1.
+        let mut seed = [0; 32];
+        hex::decode_to_slice("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", &mut seed).unwrap();
+        let key = SecretKey::from_seed(seed).public();
+        let text = key.to_string();
+        assert_eq!(text, "ed25519:11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        assert_eq!(PublicKey::parse(&text).unwrap(), key);
+        let signature = SecretKey::from_seed([7; 32]).sign(b"{}");
+        assert_eq!(Signature::parse(&signature.to_string()).unwrap(), signature);
+        let padded = format!("{text}=");
+        for other in ["", "ed25519:", "rsa:AAAA", &text[8..], &text[..50], &padded, &signature.to_string()] {
+            assert!(PublicKey::parse(other).is_err(), "{other}");
+        }
+        assert!(Signature::parse(&text).is_err());
+    }
+
+    #[test]
+    fn a_key_of_small_order_vouches_for_nothing() {
+        // The identity: with it, a signature of zeros fits any bytes, unless verified strictly.
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        let weak = PublicKey(identity);
+        let mut signature = [0; 64];
+        signature[0] = 1;
+        assert!(!weak.verifies(b"{}", &Signature(ed25519_dalek::Signature::from_bytes(&signature))));
+    }
+}

@@ -1,1 +1,14 @@
-//! The ports on a server.
+#![doc = include_str!("../README.md")]
+
+mod apps;
+mod auth;
+mod database;
+mod handle;
+mod http;
+mod sandbox;
+mod serve;
+mod socket;
+mod store;
+mod time;
+
+pub use serve::{Ready, ServeConfig, ServeError, serve};

@@ -2,10 +2,11 @@
 
 use std::{fmt, path::Path};
 
-/// A fault: file, line, column, what is wrong, and a hint.
+/// A fault: file, line, column, what is wrong, what was expected, and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AuthoringError {
-    /// The file, relative to where the bundle's folder was named.
+    /// The file, behind the folder as it was named.
     pub file: String,
     /// Its line, from 1; 0 where the fault is no line's.
     pub line: usize,
@@ -13,14 +14,14 @@ pub struct AuthoringError {
     pub column: usize,
     /// What is wrong, and what was expected.
     pub message: String,
-    /// What to do; may be empty.
+    /// What to do.
     pub hint: String,
 }
 
 impl AuthoringError {
-    pub(super) fn io(file: &Path, message: impl Into<String>) -> Self {
-        let (message, hint) = (message.into(), String::new());
-        Self { file: file.display().to_string(), line: 0, column: 0, message, hint }
+    /// A fault of a file or folder as a whole.
+    pub(super) fn whole(file: &Path, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { file: file.display().to_string(), line: 0, column: 0, message: message.into(), hint: hint.into() }
     }
 }
 
@@ -30,8 +31,7 @@ impl fmt::Display for AuthoringError {
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
-        write!(f, ": {}", self.message)?;
-        if self.hint.is_empty() { Ok(()) } else { write!(f, "\n  hint: {}", self.hint) }
+        write!(f, ": {}. Hint: {}", self.message, self.hint)
     }
 }
 

@@ -1,105 +1,171 @@
-//! Following references: from the app to mechtrons, from mechtrons to Wasm files and binds, from binds to schemas.
+//! Following references: from mechtrons to Wasm files and binds, from binds to schemas.
 
-use std::{ops::Range, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read,
+};
 
 use serde_json::Value;
 use starlane_protocol::{Address, Topic};
 use toml::Spanned;
 
 use super::{
-    AuthoringError, Draft,
-    files::{AppFile, BindFile, LimitsTable, MechtronFile, RouteTable, bundle_path},
+    AuthoringError, Draft, app,
+    folder::{Folder, bundle_path},
     source::Source,
+    tables::{BindFile, BodyTable, LimitsTable, MechtronFile},
 };
-use crate::{AppConfig, AppMechtron, AppResource, Limits, MechtronConfig, Restart, Route, RouteTarget};
+use crate::{Limits, MechtronConfig, Restart, bind::essence};
 
 /// Stands for the app while its address is not known.
-const ANY_APP: &str = "space:app";
+pub(super) const ANY_APP: &str = "space:app";
+/// A page of Wasm memory, and all that 32 bits can address.
+const MEMORY: std::ops::RangeInclusive<u64> = 65_536..=4_294_967_296;
 
-pub(super) fn resolve(folder: &Path, draft: &mut Draft) -> Result<(), AuthoringError> {
-    for relative in toml_files(folder, "binds") {
+pub(super) fn resolve(folder: &Folder, draft: &mut Draft) -> Result<(), AuthoringError> {
+    for relative in folder.toml_files("binds") {
         read_bind(folder, &relative, draft)?;
     }
-    for relative in toml_files(folder, "mechtrons") {
+    for relative in folder.toml_files("mechtrons") {
         read_mechtron(folder, &relative, draft)?;
     }
-    if folder.join("app.toml").exists() {
-        read_app(folder, draft)?;
+    if folder.path("app.toml").exists() {
+        app::read(folder, draft)?;
     }
     Ok(())
 }
 
-/// The TOML files of a sub-folder, in order.
-fn toml_files(folder: &Path, sub: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(folder.join(sub)).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut files: Vec<_> = names.filter(|name| name.ends_with(".toml")).map(|name| format!("{sub}/{name}")).collect();
-    files.sort();
-    files
-}
-
-fn read_bind(folder: &Path, relative: &str, draft: &mut Draft) -> Result<(), AuthoringError> {
+fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<(), AuthoringError> {
     let source = Source::read(folder, relative)?;
     let file: BindFile = source.parse()?;
-    for schema in file.schemas() {
-        let name = add_named(draft, &source, folder, schema, "the schema")?;
-        let text = std::fs::read(folder.join(name.trim_start_matches('/'))).unwrap_or_default();
-        if let Err(error) = serde_json::from_slice::<Value>(&text) {
-            let text = format!("the schema {} is no JSON: {error}", schema.get_ref());
-            return Err(source.error(schema.span(), text, "a schema is a JSON Schema 2020-12 in a JSON file"));
-        }
+    for name in file.names() {
+        check_segment(&source, name, name.get_ref(), "a name such as `render`")?;
+    }
+    for body in file.bodies() {
+        check_body(&source, body)?;
+        let Some(schema) = &body.schema else { continue };
+        let name = draft.add_named(&source, folder, schema, "the schema")?;
+        let text = fs::read(folder.path(name.trim_start_matches('/'))).unwrap_or_default();
+        let (wrong, hint) = match serde_json::from_slice::<Value>(&text) {
+            Ok(Value::Object(_) | Value::Bool(_)) => continue,
+            Ok(_) => {
+                ("expected an object".to_owned(), "a schema is a JSON Schema 2020-12, such as { \"type\": \"object\" }")
+            }
+            Err(error) => (error.to_string(), "a schema is a JSON Schema 2020-12 in a JSON file"),
+        };
+        return Err(source.error(
+            schema.span(),
+            format!("the schema {} is no JSON Schema: {wrong}", schema.get_ref()),
+            hint,
+        ));
     }
     draft.binds.insert(bundle_path(relative), file.resolved());
     Ok(())
 }
 
-fn read_mechtron(folder: &Path, relative: &str, draft: &mut Draft) -> Result<(), AuthoringError> {
+fn check_body(source: &Source, body: &BodyTable) -> Result<(), AuthoringError> {
+    let content_type = body.content_type.as_ref().map_or("*/*", |content_type| essence(content_type.get_ref()));
+    if let Some(written) = &body.content_type {
+        // RFC 9110: type "/" subtype, both tokens.
+        let token = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+        };
+        let fits = content_type.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype));
+        if !fits && content_type != "*/*" {
+            let text = format!("`{}` is no content type; expected a type and a subtype", written.get_ref());
+            let hint = "such as \"application/json\"; without `content-type` anything goes";
+            return Err(source.error(written.span(), text, hint));
+        }
+    }
+    let is_json = content_type.eq_ignore_ascii_case("application/json") || content_type.ends_with("+json");
+    match &body.schema {
+        Some(schema) if !is_json => {
+            let text = format!("a schema for `{content_type}`; expected a JSON content type beside it");
+            Err(source.error(schema.span(), text, "add content-type = \"application/json\", or remove the schema"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_mechtron(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<(), AuthoringError> {
     let source = Source::read(folder, relative)?;
     let file: MechtronFile = source.parse()?;
-    let wasm = add_named(draft, &source, folder, &file.mechtron.wasm, "the module").map_err(|mut error| {
-        error.hint = "build it first: the `[build]` command of bundle.toml makes it".into();
+    let (wasm, bind) = (&file.mechtron.wasm, &file.mechtron.bind);
+    let module = draft.add_named(&source, folder, wasm, "the module").map_err(|mut error| {
+        if error.message.ends_with("is missing") {
+            error.hint = "build it first: the `[build]` command of bundle.toml makes it".into();
+        }
         error
     })?;
-    let written = file.mechtron.bind.get_ref();
-    let bind = bundle_path(written);
-    if !draft.binds.contains_key(&bind) {
-        let (text, hint) = if written.contains(':') {
-            (format!("{written} is a bind of another bundle"), "copy the bind into binds/ of this bundle")
-        } else {
-            (format!("there is no bind {written}"), "binds are TOML files in binds/")
-        };
-        return Err(source.error(file.mechtron.bind.span(), text, hint));
+    check_module(&source, folder, wasm, &module)?;
+    let bind_path = bundle_path(bind.get_ref());
+    if !draft.binds.contains_key(&bind_path) {
+        return Err(not_there(&source, bind, "bind", "binds"));
     }
     let config = MechtronConfig {
-        wasm,
+        wasm: module,
         name: file.mechtron.name,
-        bind,
+        bind: bind_path,
         limits: limits(&source, &file.limits)?,
-        settings: json(&file.settings),
+        settings: settings(&source, file.settings.as_ref())?,
     };
     draft.mechtrons.insert(bundle_path(relative), config);
     Ok(())
 }
 
+/// The first eight bytes tell a core module from a component and from what is no Wasm at all.
+fn check_module(source: &Source, folder: &Folder, at: &Spanned<String>, module: &str) -> Result<(), AuthoringError> {
+    let mut head = Vec::new();
+    let file = File::open(folder.path(module.trim_start_matches('/')));
+    let _ = file.and_then(|file| file.take(8).read_to_end(&mut head));
+    let wrong = match head.as_slice() {
+        b"\0asm\x01\0\0\0" => return Ok(()),
+        [b'\0', b'a', b's', b'm', _, _, 1, 0] => "is a component",
+        _ => "is no WebAssembly module",
+    };
+    let text = format!("{} {wrong}; expected a core module", at.get_ref());
+    Err(source.error(at.span(), text, "build it with --target wasm32-unknown-unknown"))
+}
+
+/// The fault of naming a bind or mechtron config that this bundle does not have.
+pub(super) fn not_there(source: &Source, at: &Spanned<String>, what: &str, sub: &str) -> AuthoringError {
+    let written = at.get_ref();
+    if written.contains(':') {
+        let text = format!("{written} is a {what} of another bundle; expected one of this bundle");
+        return source.error(at.span(), text, &format!("copy it into {sub}/ and name it there"));
+    }
+    let text = format!("there is no {what} {written}; expected a file {sub}/NAME.toml");
+    source.error(at.span(), text, &format!("every {what} is a TOML file in {sub}/ beside bundle.toml"))
+}
+
 fn limits(source: &Source, table: &LimitsTable) -> Result<Limits, AuthoringError> {
     let mut limits = Limits::default();
     if let Some(memory) = &table.memory {
-        limits.memory = memory
-            .get_ref()
-            .parse::<bytesize::ByteSize>()
-            .map_err(|e| source.error(memory.span(), format!("{e}: expected a size"), "such as \"16 MiB\""))?
-            .as_u64();
+        let fault = |wrong: &str| {
+            let text = format!("`{}` {wrong}", memory.get_ref());
+            source.error(memory.span(), text, "such as \"16 MiB\"")
+        };
+        let size: bytesize::ByteSize =
+            memory.get_ref().parse().map_err(|_| fault("is no size; expected a number and a unit"))?;
+        limits.memory = size.as_u64();
+        if !MEMORY.contains(&limits.memory) {
+            return Err(fault("is no memory of a Wasm module; expected 64 KiB to 4 GiB"));
+        }
     }
-    let milliseconds = |text: &Spanned<String>| match humantime::parse_duration(text.get_ref()) {
-        Ok(time) if time.as_millis() > 0 => Ok(time.as_millis()),
-        Ok(_) => Err(source.error(text.span(), "expected at least 1 ms", "")),
-        Err(e) => Err(source.error(text.span(), format!("{e}: expected a time"), "such as \"250 ms\" or \"10 s\"")),
+    let milliseconds = |text: &Spanned<String>| {
+        let time = humantime::parse_duration(text.get_ref()).ok().map(|time| time.as_millis()).filter(|ms| *ms > 0);
+        time.and_then(|ms| u32::try_from(ms).ok()).ok_or_else(|| {
+            let text_of = format!("`{}` is no time; expected a number and a unit, at least 1 ms", text.get_ref());
+            source.error(text.span(), text_of, "such as \"250 ms\" or \"10 s\"")
+        })
     };
     if let Some(call) = &table.call {
-        limits.call_ms = u32::try_from(milliseconds(call)?).unwrap_or(u32::MAX);
+        limits.call_ms = milliseconds(call)?;
     }
     let positive = |number: &Spanned<u32>| match *number.get_ref() {
-        0 => Err(source.error(number.span(), "expected at least 1", "")),
+        0 => {
+            Err(source.error(number.span(), "0 would let nothing in; expected at least 1", "remove it for the default"))
+        }
         number => Ok(number),
     };
     if let Some(concurrency) = &table.concurrency {
@@ -109,152 +175,45 @@ fn limits(source: &Source, table: &LimitsTable) -> Result<Limits, AuthoringError
         limits.mailbox = positive(mailbox)?;
     }
     if let Some(restart) = &table.restart {
-        let within_ms = u64::try_from(milliseconds(&restart.within)?).unwrap_or(u64::MAX);
-        limits.restart = Restart { intensity: restart.intensity, within_ms };
+        limits.restart = Restart { intensity: restart.intensity, within_ms: milliseconds(&restart.within)?.into() };
     }
     Ok(limits)
 }
 
-fn read_app(folder: &Path, draft: &mut Draft) -> Result<(), AuthoringError> {
-    let source = Source::read(folder, "app.toml")?;
-    let file: AppFile = source.parse()?;
-    let mut app = AppConfig { name: file.app.name, ..AppConfig::default() };
-    for (name, table) in file.mechtrons {
-        check_segment(&source, &name, name.get_ref().strip_suffix(":{key}").unwrap_or(name.get_ref()))?;
-        let config = bundle_path(table.config.get_ref());
-        if !draft.mechtrons.contains_key(&config) {
-            let text = format!("there is no mechtron config {}", table.config.get_ref());
-            return Err(source.error(table.config.span(), text, "mechtron configs are TOML files in mechtrons/"));
-        }
-        let mechtron = AppMechtron {
-            config,
-            settings: json(&table.settings),
-            placement: table.placement,
-            overridable: table.overridable,
-            allow: table.allow,
-        };
-        app.mechtrons.insert(name.into_inner(), mechtron);
-    }
-    for (name, table) in file.resources {
-        check_segment(&source, &name, name.get_ref())?;
-        if let Some(migrations) = &table.migrations
-            && !draft.files.keys().any(|file| file.starts_with(&bundle_path(migrations.get_ref())))
-        {
-            let text = format!("the bundle has no files in {}", migrations.get_ref());
-            return Err(source.error(migrations.span(), text, "name them in `include` of bundle.toml"));
-        }
-        let resource = AppResource {
-            kind: table.kind,
-            placement: table.placement,
-            migrations: table.migrations.map(|path| bundle_path(path.get_ref())),
-            url: table.url,
-        };
-        app.resources.insert(name.into_inner(), resource);
-    }
-    for (key, table) in &file.http {
-        let route = route(&source, key, table, &app, draft)?;
-        app.http.push(route);
-    }
-    draft.app = Some(app);
-    Ok(())
-}
-
-fn check_segment(source: &Source, at: &Spanned<String>, name: &str) -> Result<(), AuthoringError> {
+/// Checks a name that becomes a segment of an address.
+pub(super) fn check_segment(
+    source: &Source,
+    at: &Spanned<String>,
+    name: &str,
+    hint: &str,
+) -> Result<(), AuthoringError> {
     let valid = Address::parse(ANY_APP).and_then(|app| Topic::new(app, name));
     valid.map(drop).map_err(|error| {
-        let text = format!("`{}` can't be part of an address: expected {}", at.get_ref(), error.expected);
-        source.error(at.span(), text, "a name, or a name and `:{key}`")
+        let text = format!("`{}` can't be part of an address; expected {}", at.get_ref(), error.expected);
+        source.error(at.span(), text, hint)
     })
 }
 
-fn route(
-    source: &Source,
-    key: &Spanned<String>,
-    table: &RouteTable,
-    app: &AppConfig,
-    draft: &Draft,
-) -> Result<Route, AuthoringError> {
-    let fault = |span: Range<usize>, text: String, hint: &str| Err(source.error(span, text, hint));
-    let Some((method, path)) = key.get_ref().split_once(' ').filter(|(_, path)| path.starts_with('/')) else {
-        let text = format!("`{}` is no route: expected a method and a path", key.get_ref());
-        return fault(key.span(), text, "such as \"GET /people/{name}\"");
-    };
-    let target = match (&table.file, &table.files, &table.to, &table.operation) {
-        (Some(file), None, None, None) => {
-            let path = bundle_path(file.get_ref());
-            if !draft.files.contains_key(&path) {
-                let text = format!("the bundle has no file {}", file.get_ref());
-                return fault(file.span(), text, "name it in `include` of bundle.toml, and build the page first");
-            }
-            RouteTarget::File { file: path }
-        }
-        (None, Some(files), None, None) => {
-            let mut folder = bundle_path(files.get_ref());
-            if !folder.ends_with('/') {
-                folder.push('/');
-            }
-            RouteTarget::Files { files: folder }
-        }
-        (None, None, Some(to), Some(operation)) => {
-            check_target(source, to, operation, app, draft)?;
-            RouteTarget::Resource { to: to.get_ref().clone(), operation: operation.get_ref().clone() }
-        }
-        _ => {
-            let text = "a route has `file`, or `files`, or `to` and `operation`".to_owned();
-            return fault(key.span(), text, "such as { file = \"site/index.html\" }");
-        }
-    };
-    Ok(Route { method: method.to_owned(), path: path.to_owned(), target, access: table.access })
+/// Settings as the guest gets them. JSON has no dates, which become text, and no `inf` and `nan`, which are refused.
+pub(super) fn settings(source: &Source, table: Option<&Spanned<toml::Table>>) -> Result<Value, AuthoringError> {
+    let Some(table) = table else { return Ok(Value::Object(serde_json::Map::new())) };
+    json(&toml::Value::Table(table.get_ref().clone())).ok_or_else(|| {
+        let text = "the settings hold `inf` or `nan`; expected what JSON can say";
+        source.error(table.span(), text, "take a very large number, or a text")
+    })
 }
 
-/// A route's target names a mechtron or resource of the app, and a mechtron's operation is in its bind.
-fn check_target(
-    source: &Source,
-    to: &Spanned<String>,
-    operation: &Spanned<String>,
-    app: &AppConfig,
-    draft: &Draft,
-) -> Result<(), AuthoringError> {
-    let fault = |span: Range<usize>, text: String, hint: &str| Err(source.error(span, text, hint));
-    let Some(name) = to.get_ref().strip_prefix(".:") else {
-        return fault(to.span(), "expected an address of this app".into(), "it begins with `.:`");
-    };
-    let (first, rest) = name.split_once(':').map_or((name, None), |(first, rest)| (first, Some(rest)));
-    let pattern = if rest.is_some() { format!("{first}:{{key}}") } else { first.to_owned() };
-    let Some(mechtron) = app.mechtrons.get(&pattern) else {
-        if rest.is_none() && app.resources.contains_key(first) {
-            return Ok(());
+fn json(value: &toml::Value) -> Option<Value> {
+    Some(match value {
+        toml::Value::String(text) => Value::from(text.as_str()),
+        toml::Value::Integer(number) => Value::from(*number),
+        toml::Value::Float(number) => serde_json::Number::from_f64(*number)?.into(),
+        toml::Value::Boolean(is) => Value::from(*is),
+        toml::Value::Datetime(time) => Value::from(time.to_string()),
+        toml::Value::Array(items) => items.iter().map(json).collect::<Option<Vec<_>>>()?.into(),
+        toml::Value::Table(table) => {
+            let fields = table.iter().map(|(name, value)| Some((name.clone(), json(value)?)));
+            Value::Object(fields.collect::<Option<_>>()?)
         }
-        let known: Vec<&str> = app.mechtrons.keys().chain(app.resources.keys()).map(String::as_str).collect();
-        let text = format!("the app has no `{pattern}`; it has {}", known.join(", "));
-        return fault(to.span(), text, "");
-    };
-    let bind = draft.mechtrons.get(&mechtron.config).and_then(|config| draft.binds.get(&config.bind));
-    if bind.is_some_and(|bind| !bind.operations.contains_key(operation.get_ref())) {
-        let text = format!("the bind of `{pattern}` has no operation `{}`", operation.get_ref());
-        return fault(operation.span(), text, "add it to the bind, or name another");
-    }
-    Ok(())
-}
-
-/// Adds a file that another file names.
-fn add_named(
-    draft: &mut Draft,
-    source: &Source,
-    folder: &Path,
-    written: &Spanned<String>,
-    what: &str,
-) -> Result<String, AuthoringError> {
-    let name = bundle_path(written.get_ref());
-    let relative = name.trim_start_matches('/');
-    let path = folder.join(relative);
-    if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
-        let text = format!("{what} {} is missing", written.get_ref());
-        return Err(source.error(written.span(), text, "paths are relative to bundle.toml"));
-    }
-    draft.add(source, written.span(), folder, Path::new(relative))
-}
-
-fn json(table: &toml::Table) -> Value {
-    serde_json::to_value(table).unwrap_or_default()
+    })
 }

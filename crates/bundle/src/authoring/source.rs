@@ -1,10 +1,13 @@
 //! One TOML file: its text, and faults at places in it.
 
-use std::{fs, ops::Range, path::Path};
+use std::{fs, ops::Range};
 
 use serde::de::DeserializeOwned;
 
-use super::AuthoringError;
+use super::{
+    AuthoringError,
+    folder::{Fault, Folder},
+};
 
 /// The text of a file.
 pub(super) struct Source {
@@ -14,22 +17,25 @@ pub(super) struct Source {
 
 impl Source {
     /// Reads a file of the bundle's folder.
-    pub(super) fn read(folder: &Path, relative: &str) -> Result<Self, AuthoringError> {
-        let path = folder.join(relative);
-        let text = fs::read_to_string(&path).map_err(|e| {
-            let mut error = AuthoringError::io(&path, format!("it can't be read: {e}"));
-            if relative == "bundle.toml" {
-                error.hint = "a bundle is a folder with a bundle.toml; is this the folder that you mean?".into();
-            }
-            error
+    pub(super) fn read(folder: &Folder, relative: &str) -> Result<Self, AuthoringError> {
+        let path = folder.path(relative);
+        let whole = |message: &str, hint: &str| AuthoringError::whole(&path, message, hint);
+        let readable = folder.file(relative).map_err(|fault| match fault {
+            Fault::Missing => whole(
+                "there is no such file",
+                "a bundle is a folder with a bundle.toml; is this the one that you mean?",
+            ),
+            _ => whole("it is a link, or below one", "put the file itself into the bundle's folder"),
         })?;
+        let text = fs::read_to_string(readable)
+            .map_err(|e| whole(&format!("it can't be read: {e}"), "it must be readable, and text in UTF-8"))?;
         Ok(Self { file: path.display().to_string(), text })
     }
 
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, AuthoringError> {
         toml::from_str(&self.text).map_err(|error| {
-            let message = error.message().trim_end().replace('\n', ", ");
-            self.error(error.span().unwrap_or(0..0), message, "")
+            let (message, hint) = told(error.message());
+            self.error(error.span().unwrap_or(0..0), message, &hint)
         })
     }
 
@@ -45,4 +51,54 @@ impl Source {
             hint: hint.to_owned(),
         }
     }
+}
+
+/// What serde and the TOML parser say, in the words of these files, with a hint.
+fn told(message: &str) -> (String, String) {
+    let message = message.trim_end().replace('\n', ", ");
+    let (wrong, expected) = match message.split_once(", expected ") {
+        Some((wrong, expected)) => (wrong, Some(expected)),
+        None => (message.as_str(), None),
+    };
+    let (kind, hint) = if let Some(key) = wrong.strip_prefix("unknown field ") {
+        (
+            format!("unknown key {key}"),
+            suggestion(key, expected)
+                .unwrap_or_else(|| "remove it, or move it into the table that it belongs to".into()),
+        )
+    } else if let Some(value) = wrong.strip_prefix("unknown variant ") {
+        (format!("unknown value {value}"), suggestion(value, expected).unwrap_or_else(|| "take one of these".into()))
+    } else if let Some(key) = wrong.strip_prefix("missing field ") {
+        (format!("missing key {key}"), format!("add it: {} = …", key.trim_matches('`')))
+    } else if wrong.starts_with("invalid type") || wrong.starts_with("invalid value") {
+        let hint = match expected {
+            Some("a string") => "write it in quotes",
+            Some("a boolean") => "true or false, without quotes",
+            Some(expected) if expected.starts_with('u') || expected.starts_with('i') => {
+                "a whole number, without quotes"
+            }
+            Some(expected) if expected.starts_with("struct") || expected == "a map" => "a table: { key = value }",
+            Some("a sequence") => "a list: [\"…\"]",
+            _ => "see the examples of this file's kind",
+        };
+        (wrong.to_owned(), hint.to_owned())
+    } else if wrong == "duplicate key" {
+        (wrong.to_owned(), "it stands in this table twice: remove one".to_owned())
+    } else {
+        (wrong.to_owned(), "the files are TOML, see https://toml.io; text stands in quotes".to_owned())
+    };
+    let expected = expected.map(|expected| match expected.split_whitespace().collect::<Vec<_>>().as_slice() {
+        // Rust's name of a table means nothing to an author.
+        ["struct", _] => "a table".to_owned(),
+        _ => expected.to_owned(),
+    });
+    (expected.map_or(kind.clone(), |expected| format!("{kind}; expected {expected}")), hint)
+}
+
+/// The nearest of the names that were expected, if one is near.
+fn suggestion(given: &str, expected: Option<&str>) -> Option<String> {
+    let given = given.trim_matches('`');
+    let known = expected?.split('`').skip(1).step_by(2);
+    let nearest = known.map(|name| (strsim::jaro_winkler(given, name), name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (nearest.0 > 0.8).then(|| format!("did you mean `{}`?", nearest.1))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::{AuthoringError, Source, bundle_path, check_path};
 use crate::{Access, Bind, Body, Operation, Placement, ResourceKind};
 
 /// `bundle.toml`.
@@ -12,7 +13,7 @@ use crate::{Access, Bind, Body, Operation, Placement, ResourceKind};
 #[serde(deny_unknown_fields)]
 pub(super) struct BundleFile {
     pub(super) bundle: BundleTable,
-    pub(super) build: Option<Build>,
+    pub(super) build: Option<BuildTable>,
 }
 
 #[derive(Deserialize)]
@@ -29,15 +30,40 @@ pub(super) struct BundleTable {
     pub(super) include: Vec<Spanned<String>>,
 }
 
-/// How the files are made that are built: `[build]` of `bundle.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct BuildTable {
+    command: Spanned<String>,
+    #[serde(default)]
+    output: BTreeMap<Spanned<String>, String>,
+}
+
+/// How the files are made that are built: `[build]` of `bundle.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
     /// Run in the bundle's folder.
     pub command: String,
-    /// Path in the bundle, and the file that the command makes for it.
-    #[serde(default)]
+    /// File of the bundle's folder (`wasm/profile.wasm`), and the file that the command makes for it.
     pub output: BTreeMap<String, String>,
+}
+
+impl BuildTable {
+    pub(super) fn checked(self, source: &Source) -> Result<Build, AuthoringError> {
+        if self.command.get_ref().trim().is_empty() {
+            let text = "the command is empty; expected what makes the files of `output`";
+            return Err(source.error(self.command.span(), text, "without anything to build, remove `[build]`"));
+        }
+        let mut output = BTreeMap::new();
+        for (name, made) in self.output {
+            if let Err(text) = check_path(&bundle_path(name.get_ref())) {
+                let hint =
+                    "left stands the file of the bundle, such as \"wasm/profile.wasm\", right what the command makes";
+                return Err(source.error(name.span(), text, hint));
+            }
+            output.insert(name.into_inner(), made);
+        }
+        Ok(Build { command: self.command.into_inner(), output })
+    }
 }
 
 /// A file of `binds/`.
@@ -46,9 +72,9 @@ pub struct Build {
 pub(super) struct BindFile {
     pub(super) bind: BindTable,
     #[serde(default)]
-    pub(super) operations: BTreeMap<String, OperationTable>,
+    pub(super) operations: BTreeMap<Spanned<String>, OperationTable>,
     #[serde(default)]
-    pub(super) events: BTreeMap<String, EventTable>,
+    pub(super) events: BTreeMap<Spanned<String>, EventTable>,
 }
 
 #[derive(Deserialize)]
@@ -75,22 +101,26 @@ pub(super) struct EventTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct BodyTable {
-    pub(super) content_type: Option<String>,
+    pub(super) content_type: Option<Spanned<String>>,
     pub(super) schema: Option<Spanned<String>>,
 }
 
 impl BindFile {
-    /// All schemas that the bind names.
-    pub(super) fn schemas(&self) -> impl Iterator<Item = &Spanned<String>> {
+    /// The names of all operations and events.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.operations.keys().chain(self.events.keys())
+    }
+
+    /// All that it says about bodies.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = &BodyTable> {
         let operations = self.operations.values().flat_map(|operation| [&operation.request, &operation.response]);
-        let events = self.events.values().map(|event| &event.payload);
-        operations.flatten().chain(events).filter_map(|body| body.schema.as_ref())
+        operations.flatten().chain(self.events.values().map(|event| &event.payload))
     }
 
     /// The bind, its schemas as paths of the bundle.
     pub(super) fn resolved(self) -> Bind {
         let body = |table: BodyTable| Body {
-            content_type: table.content_type.unwrap_or_else(|| Body::default().content_type),
+            content_type: table.content_type.map_or_else(|| Body::default().content_type, Spanned::into_inner),
             schema: table.schema.map(|schema| bundle_path(schema.get_ref())),
         };
         let operation = |table: OperationTable| Operation {
@@ -100,8 +130,12 @@ impl BindFile {
         Bind {
             name: self.bind.name,
             description: self.bind.description,
-            operations: self.operations.into_iter().map(|(name, table)| (name, operation(table))).collect(),
-            events: self.events.into_iter().map(|(name, table)| (name, body(table.payload))).collect(),
+            operations: self
+                .operations
+                .into_iter()
+                .map(|(name, table)| (name.into_inner(), operation(table)))
+                .collect(),
+            events: self.events.into_iter().map(|(name, table)| (name.into_inner(), body(table.payload))).collect(),
         }
     }
 }
@@ -113,8 +147,7 @@ pub(super) struct MechtronFile {
     pub(super) mechtron: MechtronTable,
     #[serde(default)]
     pub(super) limits: LimitsTable,
-    #[serde(default)]
-    pub(super) settings: toml::Table,
+    pub(super) settings: Option<Spanned<toml::Table>>,
 }
 
 #[derive(Deserialize)]
@@ -165,24 +198,23 @@ pub(super) struct AppTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct AppMechtronTable {
     pub(super) config: Spanned<String>,
-    #[serde(default)]
-    pub(super) settings: toml::Table,
+    pub(super) settings: Option<Spanned<toml::Table>>,
     #[serde(default)]
     pub(super) placement: Placement,
     #[serde(default, rename = "override")]
     pub(super) overridable: bool,
     #[serde(default)]
-    pub(super) allow: Vec<String>,
+    pub(super) allow: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResourceTable {
-    pub(super) kind: ResourceKind,
+    pub(super) kind: Spanned<ResourceKind>,
     #[serde(default)]
     pub(super) placement: Placement,
     pub(super) migrations: Option<Spanned<String>>,
-    pub(super) url: Option<String>,
+    pub(super) url: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -193,9 +225,4 @@ pub(super) struct RouteTable {
     pub(super) to: Option<Spanned<String>>,
     pub(super) operation: Option<Spanned<String>>,
     pub(super) access: Option<Access>,
-}
-
-/// A path as people write it, relative to the bundle's folder, as a path of the bundle.
-pub(super) fn bundle_path(written: &str) -> String {
-    format!("/{}", written.trim_start_matches("./").trim_start_matches('/'))
 }

@@ -1,0 +1,159 @@
+//! The bundle's folder: which files lie in it. Nothing outside is read, by `..` or by link.
+
+use std::{
+    fs, io,
+    io::Read,
+    ops::Range,
+    path::{Component, Path, PathBuf},
+};
+
+use starlane_protocol::address;
+use toml::Spanned;
+
+use super::{AuthoringError, Source};
+use crate::{Digest, Hasher};
+
+/// The folder that a bundle is written in.
+pub(super) struct Folder(PathBuf);
+
+/// Why a path of the folder is no file that may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// There is nothing, or no file.
+    Missing,
+    /// It, or a folder on the way, is a link.
+    Link,
+    /// It leads out of the folder.
+    Outside,
+}
+
+impl Folder {
+    pub(super) fn open(path: &Path) -> Result<Self, AuthoringError> {
+        match path.is_dir() {
+            true => Ok(Self(path.to_owned())),
+            false => Err(AuthoringError::whole(
+                path,
+                "there is no such folder",
+                "a bundle is a folder with a bundle.toml; give its path",
+            )),
+        }
+    }
+
+    /// The path of something in the folder.
+    pub(super) fn path(&self, relative: &str) -> PathBuf {
+        self.0.join(relative)
+    }
+
+    /// The path of a file that may be read. The folder itself may be reached by a link; nothing below may.
+    pub(super) fn file(&self, relative: &str) -> Result<PathBuf, Fault> {
+        let path = self.within(relative)?;
+        if path.is_file() { Ok(path) } else { Err(Fault::Missing) }
+    }
+
+    fn within(&self, relative: &str) -> Result<PathBuf, Fault> {
+        let mut path = self.0.clone();
+        for part in Path::new(relative).components() {
+            match part {
+                Component::Normal(name) => path.push(name),
+                Component::CurDir => continue,
+                _ => return Err(Fault::Outside),
+            }
+            if path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) {
+                return Err(Fault::Link);
+            }
+        }
+        Ok(path)
+    }
+
+    /// The TOML files of a sub-folder, in order.
+    pub(super) fn toml_files(&self, sub: &str) -> Vec<String> {
+        let Ok(path) = self.within(sub) else { return Vec::new() };
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut files: Vec<_> =
+            names.filter(|name| name.ends_with(".toml")).map(|name| format!("{sub}/{name}")).collect();
+        files.sort();
+        files
+    }
+
+    /// The files that an entry of `include` names: a file, a folder with all below, or a glob.
+    pub(super) fn matching(&self, source: &Source, pattern: &Spanned<String>) -> Result<Vec<String>, AuthoringError> {
+        let written = pattern.get_ref().trim_start_matches("./").trim_end_matches('/');
+        let is_glob = written.contains(['*', '?', '[', '{']);
+        let glob = if is_glob || !self.path(written).is_dir() { written.to_owned() } else { format!("{written}/**") };
+        let matcher = globset::GlobBuilder::new(&glob).literal_separator(true).build();
+        let matcher = matcher.map_err(|e| {
+            let text = format!("{}; expected a file, a folder or a glob", e.kind());
+            source.error(pattern.span(), format!("`{written}` is no glob: {text}"), "such as \"site/**\" or \"*.html\"")
+        })?;
+        let matcher = matcher.compile_matcher();
+
+        // What stands before the first wildcard is where to look: a build folder beside it is not walked.
+        let literal = glob.find(['*', '?', '[', '{']).and_then(|at| glob.get(..at)).unwrap_or(&glob);
+        let start = if is_glob { literal.rsplit_once('/').map_or("", |(folder, _)| folder) } else { written };
+        let start = self.within(start).map_err(|fault| fault.at(source, pattern.span(), "the file", written))?;
+
+        let mut found = Vec::new();
+        for entry in walkdir::WalkDir::new(start).follow_links(false).sort_by_file_name() {
+            // A glob may be of what is not built yet.
+            let Ok(entry) = entry else { continue };
+            let Ok(relative) = entry.path().strip_prefix(&self.0) else { continue };
+            if entry.file_type().is_dir() || !matcher.is_match(relative) {
+                continue;
+            }
+            let parts: Vec<_> = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+            let relative = parts.join("/");
+            if entry.file_type().is_symlink() {
+                return Err(Fault::Link.at(source, pattern.span(), "the file", &relative));
+            }
+            found.push(relative);
+        }
+        if found.is_empty() && !is_glob {
+            return Err(Fault::Missing.at(source, pattern.span(), "the file", written));
+        }
+        Ok(found)
+    }
+}
+
+impl Fault {
+    /// This fault, told at the place that names the path.
+    pub(super) fn at(self, source: &Source, span: Range<usize>, what: &str, written: &str) -> AuthoringError {
+        let (wrong, hint) = match self {
+            Self::Missing => ("is missing", "paths are relative to the folder of bundle.toml"),
+            Self::Link => ("is a link, or below one", "put the file itself into the bundle's folder"),
+            Self::Outside => ("is outside of the bundle's folder", "name a path below it, without `..`"),
+        };
+        source.error(span, format!("{what} {written} {wrong}"), hint)
+    }
+}
+
+/// A path as people write it, relative to the bundle's folder, as a path of the bundle.
+pub(super) fn bundle_path(written: &str) -> String {
+    format!("/{}", written.trim_start_matches("./").trim_start_matches('/'))
+}
+
+/// The same for a folder: with a slash at its end.
+pub(super) fn bundle_folder(written: &str) -> String {
+    let path = bundle_path(written);
+    if path.ends_with('/') { path } else { path + "/" }
+}
+
+/// Checks a path of the bundle, which becomes part of an address; the error is what to tell the author.
+pub(super) fn check_path(path: &str) -> Result<(), String> {
+    let wrong = |(at, expected)| format!("{path} is no path of a bundle: at byte {at}; expected {expected}");
+    address::check_path(path).map_err(wrong)
+}
+
+/// The digest and length of a file, read in pieces.
+pub(super) fn digest(path: &Path) -> io::Result<(Digest, u64)> {
+    let (mut file, mut hasher, mut size) = (fs::File::open(path)?, Hasher::new(), 0);
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let read = file.read(&mut piece)?;
+        if read == 0 {
+            return Ok((hasher.finish(), size));
+        }
+        hasher.update(piece.get(..read).unwrap_or_default());
+        size += read as u64;
+    }
+}

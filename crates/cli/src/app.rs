@@ -1,0 +1,53 @@
+//! `starlane app`: requests to the resource `starlane:apps`.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use starlane_bundle::AppRecord;
+use starlane_protocol::{Address, Payload};
+
+use crate::{client::Client, output::Output};
+
+#[derive(Deserialize)]
+struct List {
+    apps: Vec<AppRecord>,
+}
+
+pub(crate) fn create(client: &Client, app: &Address, bundle: &Address, output: Output) -> Result<()> {
+    let reply = ask(client, "create", &json!({ "app": app.as_str(), "bundle": bundle.as_str() }))?;
+    let record: AppRecord = read(&reply)?;
+    let facts = [
+        ("bundle", record.bundle.to_string()),
+        ("revision", record.revision.to_string()),
+        ("publisher", record.publisher.to_string()),
+    ];
+    let next = format!("open {}", client.url());
+    output.done(&format!("{} runs", record.app), &facts, Some(&next), &serde_json::to_value(&record)?);
+    Ok(())
+}
+
+pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
+    let List { apps } = read(&ask(client, "list", &json!({}))?)?;
+    if apps.is_empty() {
+        output.remark("There is no app yet: `starlane app create APP --bundle ADDRESS` makes one.");
+    }
+    let rows: Vec<[String; 3]> =
+        apps.iter().map(|app| [app.app.to_string(), app.bundle.to_string(), app.revision.to_string()]).collect();
+    output.table(["APP", "BUNDLE", "REVISION"], &rows, &json!({ "apps": apps }));
+    Ok(())
+}
+
+pub(crate) fn delete(client: &Client, app: &Address, output: Output) -> Result<()> {
+    ask(client, "delete", &json!({ "app": app.as_str() }))?;
+    output.done(&format!("{app} was stopped and deleted"), &[], None, &json!({ "deleted": app.as_str() }));
+    Ok(())
+}
+
+fn ask(client: &Client, operation: &str, body: &Value) -> Result<Payload> {
+    let apps = Address::parse("starlane:apps")?;
+    client.request(&apps, operation, &Payload::json(body.to_string()))
+}
+
+fn read<T: for<'de> Deserialize<'de>>(reply: &Payload) -> Result<T> {
+    serde_json::from_slice(&reply.body).context("the server's answer can't be read: is it a newer one?")
+}

@@ -1,0 +1,170 @@
+//! What can be typed.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{
+    Args, Parser, Subcommand,
+    builder::styling::{AnsiColor, Styles},
+};
+use starlane_protocol::Address;
+
+use crate::output::Output;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Cyan.on_default().bold())
+    .usage(AnsiColor::Cyan.on_default().bold())
+    .literal(AnsiColor::Green.on_default())
+    .placeholder(AnsiColor::Yellow.on_default());
+
+const AFTER_HELP: &str = "\
+Try it out:
+  starlane serve
+  starlane publish my-bundle acme:repo:hello:1.0.0
+  starlane app create acme:hello --bundle acme:repo:hello:1.0.0
+  starlane send acme:hello:greeter greet --json '{\"name\": \"Ada\"}'
+
+Exit codes:
+  0  done
+  1  refused: by the server, or because of a fault in the bundle; the message says what to do
+  2  the command itself was typed wrongly
+  3  no server answers";
+
+/// One mesh from the server into the browser: serve it, publish to it, talk to it.
+#[derive(Parser)]
+#[command(name = "starlane", version, styles = STYLES, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// How results and errors are written
+    #[arg(long, global = true, value_enum, default_value_t, env = "STARLANE_OUTPUT")]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How the server is reached, and as whom.
+#[derive(Args)]
+pub(crate) struct Reach {
+    /// The server to talk to
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7711", env = "STARLANE_SERVER")]
+    pub(crate) server: String,
+    /// The token to show it [default: the admin token in the data folder, for a server on this machine]
+    #[arg(long, global = true, value_name = "TOKEN", env = "STARLANE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// The file that holds the token
+    #[arg(long, global = true, value_name = "FILE", env = "STARLANE_TOKEN_FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The server's data folder
+    #[arg(long, global = true, value_name = "FOLDER", default_value = "starlane-data", env = "STARLANE_DATA")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run a server: apps, their mechtrons, databases and pages, all in one data folder
+    Serve(Serve),
+    /// Check a bundle, sign it, and upload what the server lacks
+    Publish(Publish),
+    /// Create, list and delete apps
+    App {
+        #[command(subcommand)]
+        command: AppCommand,
+    },
+    /// Send a request and print its reply
+    Send(Send),
+}
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Where to listen: an address of this machine, with a port (0 takes any that is free)
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7711", env = "STARLANE_LISTEN", value_parser = listen)]
+    pub(crate) listen: SocketAddr,
+    /// A page's origin that may use this server too, such as http://localhost:5173; repeatable
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub(crate) allow_origins: Vec<String>,
+    /// A name that this server answers for too, such as mesh.test:7711; repeatable
+    #[arg(long = "allow-host", value_name = "HOST")]
+    pub(crate) allow_hosts: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Publish {
+    /// The bundle's folder, with its bundle.toml
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Where to publish it, with a version: acme:repo:profiles:1.0.0
+    pub(crate) address: Address,
+    /// The key to sign with; made if it is not there [default: starlane/key in your configuration folder]
+    #[arg(long, value_name = "FILE", env = "STARLANE_KEY")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AppCommand {
+    /// Make an app of a published bundle, or move an app to another bundle
+    Create {
+        /// The app's address: acme:profiles
+        app: Address,
+        /// The bundle's address, with a version
+        #[arg(long, value_name = "ADDRESS")]
+        bundle: Address,
+    },
+    /// Show all apps
+    List,
+    /// Stop an app and forget it; its databases stay on disk
+    Delete {
+        /// The app's address
+        app: Address,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Send {
+    /// To whom: acme:profiles:directory
+    pub(crate) address: Address,
+    /// Which operation: list
+    pub(crate) operation: String,
+    /// The body, as JSON
+    #[arg(long, value_name = "JSON", conflicts_with = "file", value_parser = json)]
+    pub(crate) json: Option<String>,
+    /// A file to send; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The media type of that file [default: by its name]
+    #[arg(long = "type", value_name = "TYPE", requires = "file")]
+    pub(crate) content_type: Option<String>,
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:7711 or [::1]:7711".to_owned())
+}
+
+fn json(text: &str) -> Result<String, String> {
+    serde_json::from_str::<serde_json::Value>(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("{error}; put single quotes around it: --json '{{\"name\": \"ada\"}}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_typed_wrongly_is_told() {
+        let wrong = |words: &[&str]| Arguments::try_parse_from(words).err().map(|error| error.to_string());
+        let told = wrong(&["starlane", "serve", "--listen", "localhost"]).unwrap();
+        assert!(told.contains("127.0.0.1:7711"), "{told}");
+        let told = wrong(&["starlane", "send", "acme:a:b", "go", "--json", "{name: ada}"]).unwrap();
+        assert!(told.contains("single quotes"), "{told}");
+        let told = wrong(&["starlane", "app", "create", "Acme", "--bundle", "acme:b:1.0.0"]).unwrap();
+        assert!(told.contains("byte 0"), "{told}");
+        assert!(wrong(&["starlane", "send", "acme:a:b", "go", "--json", "[1]"]).is_none());
+    }
+}

@@ -1,0 +1,178 @@
+//! The server, over HTTP.
+
+use std::{fs, io::Read, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use starlane_protocol::{Address, Payload};
+use ureq::{
+    Agent, Body, SendBody,
+    http::{HeaderMap, Response, Uri, header},
+};
+
+use crate::{
+    arguments::Reach,
+    error::{NoServer, Refused},
+};
+
+/// How long to wait for the beginning of an answer: longer than a request lives by default.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// The longest answer that is read, in bytes.
+const ANSWER: u64 = 64 * 1024 * 1024;
+
+/// A server, and the token to show it.
+pub(crate) struct Client {
+    agent: Agent,
+    url: String,
+    token: Option<String>,
+}
+
+/// A body to send.
+pub(crate) enum Upload<'a> {
+    Nothing,
+    Bytes(&'a str, &'a [u8]),
+    Stream(u64, Box<dyn Read + 'a>),
+}
+
+/// An answer: what the server said, whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    /// A client as the arguments say. Nothing is sent yet.
+    pub(crate) fn new(reach: &Reach) -> Result<Self> {
+        let url = reach.server.trim_end_matches('/').to_owned();
+        let uri: Uri = url.parse().with_context(|| format!("`{url}` is no URL: expected such as http://127.0.0.1:7711"))?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+            bail!("`{url}` is no URL of a server: expected such as http://127.0.0.1:7711");
+        }
+        let token = match (&reach.token, &reach.token_file) {
+            (Some(token), _) => Some(token.trim().to_owned()),
+            (None, Some(file)) => {
+                let text = fs::read_to_string(file);
+                Some(text.with_context(|| format!("the token file {} can't be read", file.display()))?.trim().to_owned())
+            }
+            // The admin token of this machine's server is for that server alone.
+            (None, None) if is_loopback(&uri) => fs::read_to_string(reach.data.join("admin.token")).ok(),
+            (None, None) => None,
+        };
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_recv_response(Some(PATIENCE))
+            .user_agent(concat!("starlane/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        Ok(Self { agent, url, token: token.map(|token| token.trim().to_owned()) })
+    }
+
+    /// The server's URL.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sends a request to a resource. Errors with [`Refused`] when it fails.
+    pub(crate) fn request(&self, to: &Address, operation: &str, payload: &Payload) -> Result<Payload> {
+        let body = match payload.content_type.as_str() {
+            "" => Upload::Nothing,
+            content_type => Upload::Bytes(content_type, &payload.body),
+        };
+        let answer = self.send("POST", &format!("/messages/{to}/{operation}"), &[], body)?.success()?;
+        let content_type = answer.header(header::CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
+        Ok(Payload { content_type, headers: Vec::new(), body: answer.body.into() })
+    }
+
+    /// One exchange.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Upload<'_>,
+    ) -> Result<Answer> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let ran = match body {
+            Upload::Nothing => self.agent.run(request.body(SendBody::none())?),
+            Upload::Bytes(content_type, bytes) => {
+                let request = request.header(header::CONTENT_TYPE, content_type);
+                self.agent.run(request.body(bytes)?)
+            }
+            Upload::Stream(length, mut reader) => {
+                let request = request.header(header::CONTENT_LENGTH, length);
+                self.agent.run(request.body(SendBody::from_reader(&mut reader))?)
+            }
+        };
+        let mut response: Response<Body> = ran.map_err(|error| self.explain(method, path, error))?;
+        let body = response.body_mut().with_config().limit(ANSWER).read_to_vec();
+        let body = body.map_err(|error| self.explain(method, path, error))?;
+        Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
+    }
+
+    fn explain(&self, method: &str, path: &str, error: ureq::Error) -> anyhow::Error {
+        let reason = error.to_string();
+        match error {
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Io(_) | ureq::Error::Timeout(_) => {
+                NoServer { url: self.url.clone(), reason }.into()
+            }
+            _ => anyhow::Error::new(error).context(format!("{method} {}{path} failed", self.url)),
+        }
+    }
+}
+
+impl Answer {
+    /// This answer, if it is a success.
+    pub(crate) fn success(self) -> Result<Self> {
+        if (200..300).contains(&self.status) { Ok(self) } else { Err(Refused::read(self.status, &self.body).into()) }
+    }
+
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(server: &str, data: &std::path::Path) -> Reach {
+        Reach { server: server.into(), token: None, token_file: None, data: data.into() }
+    }
+
+    #[test]
+    fn the_admin_token_goes_to_a_server_on_this_machine_only() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("admin.token"), "secret\n").unwrap();
+        for (server, shown) in [
+            ("http://127.0.0.1:7711", true),
+            ("http://localhost:7711/", true),
+            ("http://[::1]:7711", true),
+            ("http://127.0.0.1.evil.example", false),
+            ("http://192.0.2.1:7711", false),
+        ] {
+            let client = Client::new(&reach(server, folder.path())).unwrap();
+            assert_eq!(client.token.as_deref(), shown.then_some("secret"), "{server}");
+        }
+    }
+
+    #[test]
+    fn only_a_url_of_a_server_is_taken() {
+        for server in ["", "127.0.0.1:7711", "https://mesh.example", "http://", "ws://127.0.0.1:7711/mesh"] {
+            assert!(Client::new(&reach(server, std::path::Path::new("."))).is_err(), "{server}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The publisher's key: made by the first publish, readable by its owner alone.
+
+use std::{
+    env, fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use data_encoding::BASE64URL_NOPAD;
+use starlane_bundle::SecretKey;
+
+const PREFIX: &str = "ed25519-secret:";
+
+/// A key, and how it was come by.
+pub(crate) struct Loaded {
+    pub(crate) key: SecretKey,
+    pub(crate) file: PathBuf,
+    /// It was made just now.
+    pub(crate) made: bool,
+}
+
+/// Reads the key in `file`, or in the configuration folder; makes it if there is none.
+pub(crate) fn load(file: Option<&Path>) -> Result<Loaded> {
+    let file = file.map_or_else(default_file, |file| Ok(file.to_owned()))?;
+    match fs::read_to_string(&file) {
+        Ok(text) => {
+            check_owner_only(&file)?;
+            let key = parse(text.trim()).ok_or_else(|| {
+                anyhow!("{} is no key: expected `{PREFIX}…`; name another with `--key FILE`", file.display())
+            })?;
+            Ok(Loaded { key, file, made: false })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
+            let text = format!("{PREFIX}{}\n", BASE64URL_NOPAD.encode(&seed));
+            write(&file, text.as_bytes()).with_context(|| format!("the key can't be written to {}", file.display()))?;
+            Ok(Loaded { key: SecretKey::from_seed(seed), file, made: true })
+        }
+        Err(error) => Err(error).with_context(|| format!("the key in {} can't be read", file.display())),
+    }
+}
+
+fn parse(text: &str) -> Option<SecretKey> {
+    let seed = BASE64URL_NOPAD.decode(text.strip_prefix(PREFIX)?.as_bytes()).ok()?;
+    Some(SecretKey::from_seed(seed.try_into().ok()?))
+}
+
+fn default_file() -> Result<PathBuf> {
+    let configured = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let folder = configured.or_else(|| env::home_dir().map(|home| home.join(".config")));
+    let folder = folder.context("there is no home folder to keep the key in: name a file with `--key FILE`")?;
+    Ok(folder.join("starlane/key"))
+}
+
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(file)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(unix)]
+fn check_owner_only(file: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if fs::metadata(file)?.permissions().mode() & 0o077 != 0 {
+        bail!("others can read the key in {0}: change that with `chmod 600 {0}`", file.display());
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_owner_only(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config/starlane/key");
+        let first = load(Some(&file)).unwrap();
+        let again = load(Some(&file)).unwrap();
+        assert!(first.made && !again.made);
+        assert_eq!(first.key.public(), again.key.public());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        load(Some(&file)).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = load(Some(&file)).err().unwrap().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        write(&file, b"my diary").unwrap();
+        assert!(load(Some(&file)).is_err());
+        assert_eq!(fs::read(&file).unwrap(), b"my diary");
+    }
+}

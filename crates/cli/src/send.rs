@@ -1,0 +1,76 @@
+//! `starlane send`.
+
+use std::{
+    fs,
+    io::{self, IsTerminal, Read, Write},
+};
+
+use anyhow::{Context, Result};
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+use starlane_protocol::Payload;
+
+use crate::{arguments::Send, client::Client, output::Output};
+
+pub(crate) fn run(given: &Send, client: &Client, output: Output) -> Result<()> {
+    let reply = client.request(&given.address, &given.operation, &payload(given)?)?;
+    let mut out = io::stdout().lock();
+    let written = match output {
+        Output::Json => writeln!(out, "{}", as_json(&reply)),
+        Output::Human if io::stdout().is_terminal() => writeln!(out, "{}", for_people(&reply)),
+        // A pipe or a file gets the reply's bytes and nothing else.
+        Output::Human => out.write_all(&reply.body).and_then(|()| out.flush()),
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("the reply can't be written"),
+        _ => Ok(()),
+    }
+}
+
+fn payload(given: &Send) -> Result<Payload> {
+    if let Some(json) = &given.json {
+        return Ok(Payload::json(json.clone()));
+    }
+    let Some(file) = &given.file else { return Ok(Payload::nothing()) };
+    let mut bytes = Vec::new();
+    let read = match file.as_os_str() == "-" {
+        true => io::stdin().lock().read_to_end(&mut bytes).map(drop),
+        false => fs::read(file).map(|read| bytes = read),
+    };
+    read.with_context(|| format!("{} can't be read", file.display()))?;
+    let guessed = || mime_guess::from_path(file).first_or_octet_stream().to_string();
+    Ok(Payload::new(&given.content_type.clone().unwrap_or_else(guessed), bytes))
+}
+
+fn as_json(reply: &Payload) -> Value {
+    let parsed = match reply.media_type().as_str() {
+        "application/json" => serde_json::from_slice(&reply.body).ok(),
+        _ => None,
+    };
+    let text = || std::str::from_utf8(&reply.body).ok().map(|text| json!(text));
+    let body = parsed.or_else(text).unwrap_or_else(|| json!({ "$bytes": BASE64.encode(&reply.body) }));
+    json!({ "contentType": reply.content_type, "body": body })
+}
+
+fn for_people(reply: &Payload) -> String {
+    let json: Option<Value> = match reply.media_type().as_str() {
+        "application/json" => serde_json::from_slice(&reply.body).ok(),
+        _ => None,
+    };
+    match json.and_then(|json| serde_json::to_string_pretty(&json).ok()) {
+        Some(pretty) => pretty,
+        None => String::from_utf8_lossy(&reply.body).trim_end().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_for_scripts_keeps_what_it_is() {
+        assert_eq!(as_json(&Payload::json("[1]"))["body"], json!([1]));
+        assert_eq!(as_json(&Payload::new("text/html", "<p>"))["body"], json!("<p>"));
+        assert_eq!(as_json(&Payload::new("image/png", vec![0xff]))["body"], json!({ "$bytes": "/w==" }));
+    }
+}

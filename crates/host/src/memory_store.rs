@@ -1,0 +1,82 @@
+//! A store that forgets: for hosts whose storage can't be used, and for tests.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    future::ready,
+    rc::Rc,
+};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use starlane_bundle::{AppRecord, Digest, SignedManifest};
+use starlane_protocol::{Address, HostSecret};
+
+use crate::ports::{Store, StoreError};
+
+type Done<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
+
+/// Keeps all in memory. Clones share what is kept.
+#[derive(Clone, Default)]
+pub struct MemoryStore(Rc<RefCell<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    manifests: HashMap<Address, SignedManifest>,
+    blobs: HashMap<Digest, Bytes>,
+    records: BTreeMap<Address, AppRecord>,
+    secret: Option<HostSecret>,
+}
+
+impl MemoryStore {
+    /// Keeps nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn with<T: 'static>(&self, work: impl FnOnce(&mut Kept) -> T) -> Done<T> {
+        Box::pin(ready(Ok(work(&mut self.0.borrow_mut()))))
+    }
+}
+
+impl Store for MemoryStore {
+    fn manifest(&self, bundle: &Address) -> Done<Option<SignedManifest>> {
+        self.with(|kept| kept.manifests.get(bundle).cloned())
+    }
+
+    fn put_manifest(&self, bundle: &Address, manifest: SignedManifest) -> Done<()> {
+        self.with(|kept| drop(kept.manifests.insert(bundle.clone(), manifest)))
+    }
+
+    fn blob(&self, digest: &Digest) -> Done<Option<Bytes>> {
+        self.with(|kept| kept.blobs.get(digest).cloned())
+    }
+
+    fn put_blob(&self, digest: &Digest, bytes: Bytes) -> Done<()> {
+        self.with(|kept| drop(kept.blobs.insert(*digest, bytes)))
+    }
+
+    fn drop_blob(&self, digest: &Digest) -> Done<()> {
+        self.with(|kept| drop(kept.blobs.remove(digest)))
+    }
+
+    fn record(&self, app: &Address) -> Done<Option<AppRecord>> {
+        self.with(|kept| kept.records.get(app).cloned())
+    }
+
+    fn records(&self) -> Done<Vec<AppRecord>> {
+        self.with(|kept| kept.records.values().cloned().collect())
+    }
+
+    fn put_record(&self, record: AppRecord) -> Done<()> {
+        self.with(|kept| drop(kept.records.insert(record.app.clone(), record)))
+    }
+
+    fn drop_record(&self, app: &Address) -> Done<()> {
+        self.with(|kept| drop(kept.records.remove(app)))
+    }
+
+    fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
+        self.with(|kept| kept.secret.get_or_insert(fresh).clone())
+    }
+}

@@ -1,0 +1,253 @@
+//! Ports that stay in memory: a source of bundles, sockets and a network to dial. The store is [`MemoryStore`].
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    future::ready,
+    rc::Rc,
+};
+
+use bytes::Bytes;
+use futures_channel::mpsc;
+use futures_util::{StreamExt, future::LocalBoxFuture};
+use starlane_bundle::{Digest, SignedManifest};
+use starlane_protocol::Address;
+
+pub use crate::memory_store::MemoryStore;
+use crate::ports::{Dialer, Socket, SocketSink, Source, SourceError};
+
+/// A source that serves what it was given, and counts what was fetched. Clones share both.
+#[derive(Clone, Default)]
+pub struct MemorySource(Rc<Served>);
+
+#[derive(Default)]
+struct Served {
+    manifests: RefCell<HashMap<Address, SignedManifest>>,
+    blobs: RefCell<HashMap<Digest, Bytes>>,
+    offline: Cell<bool>,
+    fetched: Cell<u64>,
+}
+
+impl MemorySource {
+    /// Serves nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Serves a manifest at a bundle's address.
+    pub fn publish(&self, bundle: &Address, manifest: SignedManifest) {
+        self.0.manifests.borrow_mut().insert(bundle.clone(), manifest);
+    }
+
+    /// Serves a blob under its digest, which is returned.
+    pub fn add_blob(&self, bytes: impl Into<Bytes>) -> Digest {
+        let bytes = bytes.into();
+        let digest = Digest::of(&bytes);
+        self.put_under(digest, bytes);
+        digest
+    }
+
+    /// Serves bytes under a digest that need not be theirs.
+    pub fn put_under(&self, digest: Digest, bytes: impl Into<Bytes>) {
+        self.0.blobs.borrow_mut().insert(digest, bytes.into());
+    }
+
+    /// Makes it unreachable, or reachable again.
+    pub fn set_offline(&self, offline: bool) {
+        self.0.offline.set(offline);
+    }
+
+    /// How many blobs were fetched.
+    pub fn fetched(&self) -> u64 {
+        self.0.fetched.get()
+    }
+
+    fn serve<T>(&self, what: String, found: impl FnOnce(&Served) -> Option<T>) -> Result<T, SourceError> {
+        let url = "memory:".to_owned();
+        if self.0.offline.get() {
+            return Err(SourceError::Offline { what, url });
+        }
+        found(&self.0).ok_or(SourceError::Refused { what, url, status: 404 })
+    }
+}
+
+impl Source for MemorySource {
+    fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<SignedManifest, SourceError>> {
+        let served = self.serve(bundle.to_string(), |served| served.manifests.borrow().get(bundle).cloned());
+        Box::pin(ready(served))
+    }
+
+    fn blob(&self, digest: &Digest, size: u64) -> LocalBoxFuture<'static, Result<Bytes, SourceError>> {
+        let what = digest.to_string();
+        let served = self.serve(what.clone(), |served| served.blobs.borrow().get(digest).cloned());
+        let served = served.and_then(|bytes| {
+            self.0.fetched.set(self.0.fetched.get() + 1);
+            if bytes.len() as u64 <= size {
+                return Ok(bytes);
+            }
+            Err(SourceError::Unusable { what, reason: format!("it is longer than {size} bytes") })
+        });
+        Box::pin(ready(served))
+    }
+}
+
+/// Two ends of a connection. What one sends the other receives, in order, at once.
+pub fn socket_pair() -> (Socket, Socket) {
+    let (wire, ends) = Wire::pair();
+    drop(wire);
+    ends
+}
+
+/// A connection that can be cut from outside.
+#[derive(Clone)]
+pub struct Wire(Rc<Halves>);
+
+struct Halves {
+    left: RefCell<Option<mpsc::UnboundedSender<Bytes>>>,
+    right: RefCell<Option<mpsc::UnboundedSender<Bytes>>>,
+    closed: RefCell<Option<(u16, String)>>,
+}
+
+impl Wire {
+    /// A connection and its two ends.
+    pub fn pair() -> (Self, (Socket, Socket)) {
+        let (left, to_left) = mpsc::unbounded();
+        let (right, to_right) = mpsc::unbounded();
+        let halves = Halves {
+            left: RefCell::new(Some(left)),
+            right: RefCell::new(Some(right)),
+            closed: RefCell::new(None),
+        };
+        let wire = Self(Rc::new(halves));
+        let end = |towards_left, incoming: mpsc::UnboundedReceiver<Bytes>| Socket {
+            sink: Box::new(MemorySink { wire: wire.clone(), towards_left }),
+            incoming: incoming.boxed_local(),
+        };
+        let ends = (end(false, to_left), end(true, to_right));
+        (wire, ends)
+    }
+
+    /// Ends it: both incoming streams end behind what was sent before.
+    pub fn cut(&self) {
+        self.0.left.take();
+        self.0.right.take();
+    }
+
+    /// With what an end closed it, if one did.
+    pub fn closed(&self) -> Option<(u16, String)> {
+        self.0.closed.borrow().clone()
+    }
+}
+
+struct MemorySink {
+    wire: Wire,
+    towards_left: bool,
+}
+
+impl SocketSink for MemorySink {
+    fn send(&self, message: Vec<u8>) {
+        let halves = &self.wire.0;
+        let towards = if self.towards_left { &halves.left } else { &halves.right };
+        if let Some(sender) = &*towards.borrow() {
+            // Nobody reads there any more: as with a network, the sender learns nothing of it.
+            let _ = sender.unbounded_send(message.into());
+        }
+    }
+
+    fn buffered(&self) -> usize {
+        0
+    }
+
+    fn close(&self, code: u16, reason: &str) {
+        self.wire.0.closed.borrow_mut().get_or_insert_with(|| (code, reason.to_owned()));
+        self.wire.cut();
+    }
+}
+
+impl Drop for MemorySink {
+    fn drop(&mut self) {
+        self.wire.cut();
+    }
+}
+
+/// A network of one listener: each `dial` hands the other end to it. Clones share it.
+#[derive(Clone)]
+pub struct MemoryDialer(Rc<Network>);
+
+struct Network {
+    accept: Box<dyn Fn(Socket)>,
+    down: Cell<bool>,
+    wires: RefCell<Vec<Wire>>,
+}
+
+impl MemoryDialer {
+    /// A network whose listener takes each socket that is dialled: `move |socket| server.accept(socket)`.
+    pub fn new(accept: impl Fn(Socket) + 'static) -> Self {
+        Self(Rc::new(Network { accept: Box::new(accept), down: Cell::new(false), wires: RefCell::default() }))
+    }
+
+    /// Cuts all connections.
+    pub fn cut(&self) {
+        for wire in self.0.wires.take() {
+            wire.cut();
+        }
+    }
+
+    /// While the network is down, dialling fails; going down cuts all connections.
+    pub fn set_down(&self, down: bool) {
+        self.0.down.set(down);
+        if down {
+            self.cut();
+        }
+    }
+}
+
+impl Dialer for MemoryDialer {
+    fn dial(&self, url: &str) -> LocalBoxFuture<'static, Result<Socket, String>> {
+        if self.0.down.get() {
+            return Box::pin(ready(Err(format!("no connection to {url}: the network is down"))));
+        }
+        let network = Rc::clone(&self.0);
+        Box::pin(async move {
+            let (wire, (near, far)) = Wire::pair();
+            network.wires.borrow_mut().push(wire);
+            (network.accept)(far);
+            Ok(near)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::testing::store_suite;
+
+    #[test]
+    fn the_memory_store_keeps_the_contract() {
+        block_on(store_suite::all(|| async { Rc::new(MemoryStore::new()) as _ }));
+    }
+
+    #[test]
+    fn an_end_reads_what_the_other_sent_before_it_left() {
+        let (near, mut far) = socket_pair();
+        near.sink.send(b"1".to_vec());
+        near.sink.send(b"2".to_vec());
+        near.sink.close(1000, "done");
+        near.sink.send(b"3".to_vec());
+        let read = block_on(far.incoming.by_ref().collect::<Vec<_>>());
+        assert_eq!(read, ["1", "2"]);
+    }
+
+    #[test]
+    fn a_network_that_is_down_is_not_dialled() {
+        let dialer = MemoryDialer::new(drop);
+        let mut socket = block_on(dialer.dial("ws://x")).unwrap();
+        dialer.set_down(true);
+        assert_eq!(block_on(socket.incoming.next()), None);
+        assert!(block_on(dialer.dial("ws://x")).is_err());
+        dialer.set_down(false);
+        assert!(block_on(dialer.dial("ws://x")).is_ok());
+    }
+}

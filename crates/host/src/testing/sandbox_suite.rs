@@ -1,0 +1,84 @@
+//! The contract of [`Sandbox`](crate::ports::Sandbox): one body of tests for every engine.
+//!
+//! Each case takes a sandbox, fresh or used, and the module of `tests/guests/rust/echo`; it panics where the contract is
+//! broken. Two macros hand their names to a macro of the caller's, which makes tests of them:
+//!
+//! ```text
+//! macro_rules! tests { ($($case:ident)*) => { $(#[test] fn $case() { block_on(sandbox_suite::$case(sandbox(), echo())) })* } }
+//! starlane_host::sandbox_cases!(tests);
+//! starlane_host::sandbox_bound_cases!(tests);
+//! ```
+//!
+//! The second list needs an engine that bounds time and memory and looks into modules. A case that the engine does not bound
+//! never ends: put a limit of 10 s around each.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod bounds;
+mod calls;
+mod fixture;
+mod hostile;
+mod lives;
+mod modules;
+mod wat;
+
+pub use self::{bounds::*, calls::*, hostile::*, lives::*, modules::*};
+
+/// Names the cases that every sandbox passes, as `$tests! { name name … }`.
+#[macro_export]
+macro_rules! sandbox_cases {
+    ($tests:ident) => {
+        $tests! {
+            a_message_comes_back_with_its_headers_and_a_megabyte
+            empty_strings_and_lists_pass
+            a_failure_is_an_outcome
+            a_batch_runs_in_order
+            a_batch_ends_before_a_message_too_many
+            a_reply_from_another_call_makes_room
+            a_request_is_settled_with_either_outcome
+            wakes_and_events_arrive
+            what_a_guest_asks_of_the_mesh_comes_out_as_it_was_said
+            logs_come_with_their_level
+
+            a_refused_start_gives_its_reason
+            state_goes_from_one_instance_to_the_next
+            a_trap_ends_the_instance_and_keeps_its_log
+            instances_share_nothing
+            an_instance_that_is_gone_says_so
+            a_module_that_was_never_compiled_starts_nothing
+            initialize_runs_once_before_start
+            results_are_read_before_the_guest_frees_them
+
+            modules_with_foreign_imports_are_refused
+            modules_without_the_exports_are_refused
+            what_is_no_module_is_refused
+
+            a_crashed_call_queues_nothing
+            broken_arguments_end_the_instance
+            broken_results_end_the_instance
+            a_broken_allocator_ends_the_instance
+            the_mesh_is_closed_before_start_and_in_the_allocator
+            a_call_queues_so_many_messages_and_no_more
+            a_call_queues_so_many_bytes_and_no_more
+            a_log_is_cut_where_it_is_too_long
+            endless_recursion_is_a_crash
+        }
+    };
+}
+
+/// Names the cases that need an engine that bounds compute time and memory and looks into modules, as [`sandbox_cases!`].
+#[macro_export]
+macro_rules! sandbox_bound_cases {
+    ($tests:ident) => {
+        $tests! {
+            a_runaway_call_is_stopped_while_others_answer
+            a_runaway_start_is_stopped_wherever_it_runs
+            stop_ends_a_call_in_its_middle
+            memory_ends_where_the_limit_says
+            tables_end_where_the_limit_says
+            modules_with_wrong_signatures_are_refused
+            modules_with_a_start_section_are_refused
+            modules_with_features_that_guests_may_not_have_are_refused
+            modules_that_are_too_large_are_refused
+        }
+    };
+}

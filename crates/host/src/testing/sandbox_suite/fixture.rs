@@ -1,0 +1,142 @@
+//! What all cases need: modules compiled, instances made and stopped, messages.
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use starlane_bundle::Digest;
+use starlane_node::guest::{
+    BatchReport, Context, GuestCall, GuestEffect, GuestLimits, GuestPlan, InstanceId, Kind, Message, Returned, Saved,
+};
+use starlane_protocol::{Outcome, Payload};
+
+use crate::ports::{Sandbox, SandboxError};
+
+pub(super) const MIB: u64 = 1024 * 1024;
+
+/// Enough for whatever a case does; cases about a bound set it.
+pub(super) const LIMITS: GuestLimits = GuestLimits { memory: 16 * MIB, call_ms: 5_000, concurrency: 1 };
+
+/// One instance, stopped when dropped.
+pub(super) struct Guest {
+    sandbox: Rc<dyn Sandbox>,
+    pub(super) id: InstanceId,
+    last_message: Cell<u64>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.sandbox.stop(self.id);
+    }
+}
+
+impl Guest {
+    /// An instance on which no call was made yet.
+    pub(super) async fn make(
+        sandbox: &Rc<dyn Sandbox>,
+        wasm: &Bytes,
+        limits: GuestLimits,
+    ) -> Result<Self, SandboxError> {
+        static LAST: AtomicU64 = AtomicU64::new(1);
+        let digest = Digest::of(wasm);
+        if !sandbox.has_module(&digest) {
+            sandbox.compile(digest, wasm.clone()).await?;
+            assert!(sandbox.has_module(&digest), "a module that was compiled is kept");
+        }
+        let id = InstanceId(LAST.fetch_add(1, Ordering::Relaxed));
+        let guest = Self { sandbox: sandbox.clone(), id, last_message: Cell::new(0) };
+        sandbox.start(&plan(id, digest, limits)).await?;
+        Ok(guest)
+    }
+
+    /// An instance whose start went well.
+    pub(super) async fn start(sandbox: &Rc<dyn Sandbox>, wasm: &Bytes, limits: GuestLimits) -> Self {
+        Self::start_from(sandbox, wasm, limits, None).await
+    }
+
+    pub(super) async fn start_from(
+        sandbox: &Rc<dyn Sandbox>,
+        wasm: &Bytes,
+        limits: GuestLimits,
+        state: Option<Saved>,
+    ) -> Self {
+        let guest = Self::make(sandbox, wasm, limits).await.expect("an instance");
+        let report = guest.run(vec![GuestCall::Start(Context { state, ..context("null") })]).await;
+        assert_eq!(report.crash, None, "the start: {:?}", report.logs);
+        assert_eq!(report.done.len(), 1, "one call was made");
+        assert_eq!(report.done[0].returned, Returned::Done);
+        guest
+    }
+
+    pub(super) async fn run(&self, calls: Vec<GuestCall>) -> BatchReport {
+        self.sandbox.run(self.id, calls).await
+    }
+
+    /// Runs one call and says why it ended the instance.
+    pub(super) async fn crash(&self, call: GuestCall) -> String {
+        let report = self.run(vec![call]).await;
+        let reason = report.crash.unwrap_or_else(|| panic!("no crash, but {:?}", report.done));
+        assert!(report.done.is_empty(), "a call that crashed is not done: {:?}", report.done);
+        assert!(!reason.contains('\n') && !reason.is_empty(), "a reason is one line: {reason:?}");
+        let gone = self.run(vec![GuestCall::Wake { token: 1 }]).await;
+        assert!(gone.crash.is_some(), "after a crash the instance is gone");
+        reason
+    }
+
+    /// The next message of this instance.
+    pub(super) fn message(&self, operation: &str, payload: Payload) -> GuestCall {
+        self.last_message.set(self.last_message.get() + 1);
+        GuestCall::Receive(Message {
+            id: self.last_message.get(),
+            kind: Kind::Request,
+            sender: "acme:test:sender".into(),
+            caller: "user:ada".into(),
+            operation: operation.into(),
+            payload,
+            remaining_ms: 30_000,
+        })
+    }
+
+    /// A message whose answer comes at once.
+    pub(super) async fn ask(&self, operation: &str, payload: Payload) -> Outcome {
+        let report = self.run(vec![self.message(operation, payload)]).await;
+        assert_eq!(report.crash, None, "{:?}", report.logs);
+        assert_eq!(report.done.len(), 1, "one call was made");
+        assert_eq!(report.done[0].returned, Returned::Received(true));
+        reply(&report.done[0].effects)
+    }
+}
+
+fn plan(instance: InstanceId, wasm: Digest, limits: GuestLimits) -> GuestPlan {
+    // A group of its own: no case disturbs another through a worker that both share.
+    GuestPlan { instance, group: format!("group-{}", instance.0), wasm, limits, inline: false }
+}
+
+pub(super) fn context(settings: &str) -> Context {
+    let address = "acme:test:echo".into();
+    Context { address, mechtron: "echo".into(), settings: settings.into(), state: None }
+}
+
+pub(super) fn json(text: &str) -> Payload {
+    Payload::json(text.to_owned())
+}
+
+/// The one reply among effects.
+pub(super) fn reply(effects: &[GuestEffect]) -> Outcome {
+    let mut replies = effects.iter().filter_map(|effect| match effect {
+        GuestEffect::Reply { outcome, .. } => Some(outcome.clone()),
+        _ => None,
+    });
+    let only = replies.next().unwrap_or_else(|| panic!("no reply in {effects:?}"));
+    assert!(replies.next().is_none(), "one reply, not {effects:?}");
+    only
+}
+
+/// The body of a JSON answer.
+pub(super) fn body(outcome: Outcome) -> serde_json::Value {
+    let payload = outcome.expect("a payload");
+    serde_json::from_slice(&payload.body).expect("JSON")
+}

@@ -1,0 +1,107 @@
+//! Guests written by hand, to do what no SDK does.
+
+use bytes::Bytes;
+use starlane_abi::names;
+
+/// A guest that is right in all its parts but for those that a case gives.
+///
+/// All imports are there as `$request` … `$random`. The bytes at 16 are a good result of `start`, those at 32 of `save`;
+/// at 64 lies the text `a:b`, at 72 what is no UTF-8, at 80 a header of two of those good texts.
+pub(super) struct Module<'a> {
+    pub(super) imports: &'a str,
+    pub(super) more: &'a str,
+    pub(super) memory: &'a str,
+    pub(super) initialize: Option<&'a str>,
+    pub(super) realloc: &'a str,
+    pub(super) start: &'a str,
+    pub(super) receive: &'a str,
+    pub(super) settle: &'a str,
+    pub(super) save: &'a str,
+    pub(super) post_save: Option<&'a str>,
+    /// Exports to leave out.
+    pub(super) without: &'a [&'a str],
+}
+
+impl Default for Module<'_> {
+    fn default() -> Self {
+        Self {
+            imports: "",
+            more: "",
+            memory: "1",
+            initialize: None,
+            realloc: BUMP,
+            start: "(i32.const 16)",
+            receive: "(i32.const 1)",
+            settle: "",
+            save: "(i32.const 32)",
+            post_save: None,
+            without: &[],
+        }
+    }
+}
+
+/// Aligned, and never freed.
+const BUMP: &str = "(global.set $top (i32.and (i32.add (global.get $top) (i32.sub (local.get 2) (i32.const 1))) \
+    (i32.sub (i32.const 0) (local.get 2)))) \
+    (global.get $top) (global.set $top (i32.add (global.get $top) (local.get 3)))";
+
+impl Module<'_> {
+    /// The module's text.
+    fn text(&self) -> String {
+        let mut text = String::from("(module\n");
+        for (name, params, results) in names::IMPORTS {
+            let (own, types) = (name.replace('-', "_"), types(params, results));
+            text += &format!("(import \"{}\" \"{name}\" (func ${own} {types}))\n", names::MESH);
+        }
+        text += self.imports;
+        if !self.without.contains(&names::MEMORY) {
+            text += &format!("(memory (export \"memory\") {})\n", self.memory);
+            text += r#"(data (i32.const 64) "a:b") (data (i32.const 72) "\ff\fe\fd")
+                (data (i32.const 80) "\40\00\00\00\03\00\00\00\40\00\00\00\03\00\00\00")"#;
+        }
+        text += "(global $top (mut i32) (i32.const 4096))\n";
+        let functions = [
+            (names::REALLOC, types("iiii", "i"), Some(self.realloc)),
+            (names::START, types("iiiiiiiiii", "i"), Some(self.start)),
+            (names::RECEIVE, types("Iiiiiiiiiiiiiii", "i"), Some(self.receive)),
+            (names::SETTLE, types("Iiiiiiii", ""), Some(self.settle)),
+            (names::WAKE, types("I", ""), Some("")),
+            (names::SAVE, types("", "i"), Some(self.save)),
+            (names::POST_SAVE, types("i", ""), self.post_save),
+            (names::INITIALIZE, types("", ""), self.initialize),
+        ];
+        for (name, types, body) in functions {
+            if let Some(body) = body.filter(|_| !self.without.contains(&name)) {
+                text += &format!("(func (export \"{name}\") {types} (local $i i32) {body})\n");
+            }
+        }
+        text + self.more + ")"
+    }
+
+    /// The module.
+    pub(super) fn wasm(&self) -> Bytes {
+        let text = self.text();
+        Bytes::from(::wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}")))
+    }
+}
+
+fn types(params: &str, results: &str) -> String {
+    let named = |letters: &str| -> String {
+        letters.chars().map(|letter| if letter == 'i' { " i32" } else { " i64" }).collect()
+    };
+    format!("(param{}) (result{})", named(params), named(results))
+}
+
+/// A call of `notify`: target, headers and body as pointer and length.
+pub(super) fn notify(target: (i64, i64), headers: (i64, i64), body: (i64, i64)) -> String {
+    let flat = [target.0, target.1, 64, 1, 64, 3, headers.0, headers.1, body.0, body.1];
+    format!("(call $notify{})", flat.map(|value| format!(" (i32.const {value})")).concat())
+}
+
+/// Does something so many times.
+pub(super) fn repeat(times: u64, what: &str) -> String {
+    format!(
+        "(loop $again {what} (local.set $i (i32.add (local.get $i) (i32.const 1))) \
+         (br_if $again (i32.lt_u (local.get $i) (i32.const {times}))))"
+    )
+}

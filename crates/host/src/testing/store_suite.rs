@@ -1,0 +1,152 @@
+//! What every store must do. Each case gets a store that keeps nothing yet; [`all`] runs them one after another.
+
+// A failed expectation is how a suite speaks.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{future::Future, rc::Rc};
+
+use bytes::Bytes;
+use starlane_bundle::{AppRecord, Digest, SecretKey, SignedManifest};
+use starlane_protocol::{Address, HostSecret};
+
+use crate::ports::Store;
+
+/// Runs all cases, each on a fresh store from `fresh`.
+pub async fn all<F: Future<Output = Rc<dyn Store>>>(fresh: impl Fn() -> F) {
+    nothing_is_there_at_first(&*fresh().await).await;
+    a_manifest_comes_back_byte_for_byte(&*fresh().await).await;
+    manifests_of_other_versions_stay_apart(&*fresh().await).await;
+    a_blob_comes_back_whatever_its_size(&*fresh().await).await;
+    a_blob_is_kept_under_the_digest_it_was_given(&*fresh().await).await;
+    a_dropped_blob_is_gone_and_may_come_again(&*fresh().await).await;
+    the_last_record_of_an_app_counts(&*fresh().await).await;
+    records_come_back_all_and_in_order(&*fresh().await).await;
+    the_first_secret_stays(&*fresh().await).await;
+    operations_may_overlap(&*fresh().await).await;
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+/// A signed text: stores don't look inside.
+fn manifest(text: &str) -> SignedManifest {
+    SignedManifest { bytes: text.into(), signature: SecretKey::from_seed([7; 32]).sign(text.as_bytes()) }
+}
+
+fn record(app: &str, revision: u64) -> AppRecord {
+    AppRecord {
+        app: address(app),
+        revision,
+        bundle: address("acme:repo:profiles:1.0.0"),
+        manifest: Digest::of(app.as_bytes()),
+        publisher: SecretKey::from_seed([7; 32]).public(),
+        overrides: Vec::new(),
+    }
+}
+
+/// An empty store answers "nothing", not an error, and dropping nothing is no error either.
+pub async fn nothing_is_there_at_first(store: &dyn Store) {
+    let (bundle, app, digest) = (address("acme:repo:profiles:1.0.0"), address("acme:profiles"), Digest::of(b""));
+    assert_eq!(store.manifest(&bundle).await, Ok(None));
+    assert_eq!(store.blob(&digest).await, Ok(None));
+    assert_eq!(store.record(&app).await, Ok(None));
+    assert_eq!(store.records().await, Ok(vec![]));
+    assert_eq!(store.drop_blob(&digest).await, Ok(()));
+    assert_eq!(store.drop_record(&app).await, Ok(()));
+}
+
+/// The exact bytes are what was signed; another put replaces them.
+pub async fn a_manifest_comes_back_byte_for_byte(store: &dyn Store) {
+    let bundle = address("acme:repo:profiles:1.0.0");
+    for text in ["{ \"a\" :\t1 }\n", "", "{\"ü\":\u{0}}"] {
+        store.put_manifest(&bundle, manifest(text)).await.unwrap();
+        assert_eq!(store.manifest(&bundle).await, Ok(Some(manifest(text))));
+    }
+}
+
+/// A bundle's address includes its version.
+pub async fn manifests_of_other_versions_stay_apart(store: &dyn Store) {
+    let versions = ["acme:repo:profiles:1.0.0", "acme:repo:profiles:1.0.1", "acme:repo:profiles:1.0.0-rc.1"];
+    for version in versions {
+        store.put_manifest(&address(version), manifest(version)).await.unwrap();
+    }
+    for version in versions {
+        assert_eq!(store.manifest(&address(version)).await, Ok(Some(manifest(version))));
+    }
+}
+
+/// Empty, with every byte value, and large.
+pub async fn a_blob_comes_back_whatever_its_size(store: &dyn Store) {
+    let every: Vec<u8> = (0..=255).collect();
+    for bytes in [Vec::new(), every, vec![0xa5; 3 * 1024 * 1024 + 1]] {
+        let digest = Digest::of(&bytes);
+        store.put_blob(&digest, bytes.clone().into()).await.unwrap();
+        let kept = store.blob(&digest).await.unwrap();
+        // Not `assert_eq`: nobody wants to read 3 MiB.
+        assert!(kept.as_deref() == Some(&bytes[..]), "a blob of {} bytes", bytes.len());
+    }
+}
+
+/// A store hashes nothing: whoever reads a blob verifies it. So a damaged one can be put there, and is replaced by a put.
+pub async fn a_blob_is_kept_under_the_digest_it_was_given(store: &dyn Store) {
+    let digest = Digest::of(b"right");
+    store.put_blob(&digest, Bytes::from_static(b"wrong")).await.unwrap();
+    assert_eq!(store.blob(&digest).await, Ok(Some(Bytes::from_static(b"wrong"))));
+    store.put_blob(&digest, Bytes::from_static(b"right")).await.unwrap();
+    assert_eq!(store.blob(&digest).await, Ok(Some(Bytes::from_static(b"right"))));
+}
+
+/// Dropping one leaves the others.
+pub async fn a_dropped_blob_is_gone_and_may_come_again(store: &dyn Store) {
+    let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
+    store.put_blob(&one, Bytes::from_static(b"one")).await.unwrap();
+    store.put_blob(&other, Bytes::from_static(b"other")).await.unwrap();
+    store.drop_blob(&one).await.unwrap();
+    assert_eq!(store.blob(&one).await, Ok(None));
+    assert_eq!(store.blob(&other).await, Ok(Some(Bytes::from_static(b"other"))));
+    store.put_blob(&one, Bytes::from_static(b"one")).await.unwrap();
+    assert_eq!(store.blob(&one).await, Ok(Some(Bytes::from_static(b"one"))));
+}
+
+/// A put replaces; whether a revision may go down is the host's to say.
+pub async fn the_last_record_of_an_app_counts(store: &dyn Store) {
+    for revision in [1, u64::MAX, 2] {
+        store.put_record(record("acme:profiles", revision)).await.unwrap();
+        assert_eq!(store.record(&address("acme:profiles")).await, Ok(Some(record("acme:profiles", revision))));
+    }
+    store.drop_record(&address("acme:profiles")).await.unwrap();
+    assert_eq!(store.record(&address("acme:profiles")).await, Ok(None));
+}
+
+/// In the order of their addresses.
+pub async fn records_come_back_all_and_in_order(store: &dyn Store) {
+    for app in ["acme:b", "acme:c", "acme:a"] {
+        store.put_record(record(app, 1)).await.unwrap();
+    }
+    store.drop_record(&address("acme:c")).await.unwrap();
+    assert_eq!(store.records().await, Ok(vec![record("acme:a", 1), record("acme:b", 1)]));
+}
+
+/// The host's name follows from it: it never changes.
+pub async fn the_first_secret_stays(store: &dyn Store) {
+    let (first, second) = (HostSecret([1; 32]), HostSecret([2; 32]));
+    assert!(store.secret(first.clone()).await == Ok(first.clone()));
+    assert!(store.secret(second).await == Ok(first));
+}
+
+/// Nobody waits for the answer to one before asking the next.
+pub async fn operations_may_overlap(store: &dyn Store) {
+    let bytes = |index: usize| Bytes::from(vec![index as u8; 1000 + index]);
+    let puts = (0..32).map(|index| {
+        let bytes = bytes(index);
+        store.put_blob(&Digest::of(&bytes), bytes)
+    });
+    for put in futures_util::future::join_all(puts).await {
+        put.unwrap();
+    }
+    let gets = (0..32).map(|index| store.blob(&Digest::of(&bytes(index))));
+    for (index, got) in futures_util::future::join_all(gets).await.into_iter().enumerate() {
+        assert_eq!(got, Ok(Some(bytes(index))));
+    }
+}

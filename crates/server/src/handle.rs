@@ -1,0 +1,92 @@
+//! The way from HTTP, whose tasks may move between threads, to the host, which never does.
+
+use bytes::Bytes;
+use starlane_bundle::FileEntry;
+use starlane_host::{Host, Origin};
+use starlane_protocol::{Address, Failure, Outcome, Payload};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::socket::Ends;
+
+/// Commands that wait for the host.
+const QUEUE: usize = 4_096;
+
+enum Command {
+    Request { ask: Ask, reply: oneshot::Sender<Outcome> },
+    Accept(Ends),
+    File { file: FileEntry, reply: oneshot::Sender<Result<Bytes, Failure>> },
+}
+
+/// A request from outside the mesh.
+pub(crate) struct Ask {
+    pub(crate) from: Origin,
+    pub(crate) to: Address,
+    pub(crate) operation: String,
+    pub(crate) payload: Payload,
+}
+
+/// Reaches the host from any task.
+#[derive(Clone)]
+pub(crate) struct Handle(mpsc::Sender<Command>);
+
+impl Handle {
+    /// A handle, and the task that serves it beside the host.
+    pub(crate) fn new(host: Host) -> (Self, impl Future<Output = ()>) {
+        let (sender, mut receiver) = mpsc::channel(QUEUE);
+        let serve = async move {
+            while let Some(command) = receiver.recv().await {
+                obey(&host, command);
+            }
+        };
+        (Self(sender), serve)
+    }
+
+    /// Sends a request; dropping the future cancels it.
+    pub(crate) async fn request(&self, ask: Ask) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
+        self.send(Command::Request { ask, reply }).await?;
+        outcome.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Hands over a socket that was opened to this server.
+    pub(crate) async fn accept(&self, ends: Ends) {
+        let _ = self.send(Command::Accept(ends)).await;
+    }
+
+    /// The bytes of a bundle's file, verified.
+    pub(crate) async fn file(&self, file: FileEntry) -> Result<Bytes, Failure> {
+        let (reply, bytes) = oneshot::channel();
+        self.send(Command::File { file, reply }).await?;
+        bytes.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Failure> {
+        self.0.send(command).await.map_err(|_| stopping())
+    }
+}
+
+fn stopping() -> Failure {
+    Failure::not_running("the server is stopping")
+}
+
+fn obey(host: &Host, command: Command) {
+    let host = host.clone();
+    match command {
+        Command::Accept(ends) => host.accept(ends.into_socket()),
+        Command::Request { ask, mut reply } => {
+            tokio::task::spawn_local(async move {
+                let asked = host.request(&ask.from, &ask.to, &ask.operation, ask.payload, 0);
+                tokio::select! {
+                    outcome = asked => { let _ = reply.send(outcome); }
+                    () = reply.closed() => {}
+                }
+            });
+        }
+        Command::File { file, reply } => {
+            tokio::task::spawn_local(async move {
+                let bytes = host.blob(&file.sha256, file.size).await;
+                let _ = reply.send(bytes.map_err(|error| Failure::internal(error.to_string())));
+            });
+        }
+    }
+}

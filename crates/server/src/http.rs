@@ -1,0 +1,98 @@
+//! HTTP: the handshake of links, the repository, messages for `curl`, and the routes of apps.
+
+mod answer;
+pub(crate) mod guard;
+mod messages;
+mod repository;
+pub(crate) mod routes;
+mod serve_route;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State, WebSocketUpgrade},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::json;
+use starlane_protocol::{Failure, frame};
+use tower_http::{compression::CompressionLayer, cors::CorsLayer};
+
+use self::{guard::Allowed, routes::Routes};
+use crate::{auth::Auth, handle::Handle, socket};
+
+/// The longest body of a message over plain HTTP, in bytes.
+const MESSAGE_BODY: usize = 16 * 1024 * 1024;
+/// The longest blob or manifest that is taken, in bytes.
+const BLOB_BODY: usize = 64 * 1024 * 1024;
+/// What may wait to be written to a socket, in bytes: more than the link ever lets wait.
+const WRITE_BUFFER: usize = 4 * 1024 * 1024;
+
+/// What every route needs.
+pub(crate) struct Site {
+    pub(crate) handle: Handle,
+    pub(crate) auth: Auth,
+    pub(crate) allowed: Allowed,
+    pub(crate) routes: Routes,
+    pub(crate) repository: repository::Repository,
+}
+
+pub(crate) use repository::Repository;
+
+type Shared = State<Arc<Site>>;
+
+/// All routes. Every one is behind the guard.
+pub(crate) fn router(site: Arc<Site>) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(site.allowed.origins().filter_map(|o| HeaderValue::from_str(o).ok()).collect::<Vec<_>>())
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .expose_headers([HeaderName::from_static(repository::SIGNATURE), HeaderName::from_static("starlane-code")]);
+    Router::new()
+        .route("/mesh", get(mesh))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/.well-known/starlane.json", get(well_known))
+        .route("/bundles/{address}", get(repository::manifest).put(repository::put_manifest))
+        .route("/blobs/sha256/{digest}", get(repository::blob).put(repository::put_blob))
+        .layer(DefaultBodyLimit::max(BLOB_BODY))
+        .route(
+            "/messages/{address}/{operation}",
+            post(messages::send).layer(DefaultBodyLimit::max(MESSAGE_BODY)),
+        )
+        .fallback(serve_route::serve)
+        .layer(CompressionLayer::new())
+        .layer(cors)
+        .layer(middleware::from_fn_with_state(Arc::clone(&site), guard::check))
+        .with_state(site)
+}
+
+/// The handshake of a link.
+async fn mesh(State(site): Shared, upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade.protocols([frame::SUBPROTOCOL]),
+        Err(rejection) => return rejection.into_response(),
+    };
+    if upgrade.selected_protocol().is_none() {
+        let message = format!("a link speaks the WebSocket subprotocol {}", frame::SUBPROTOCOL);
+        return answer::failure(&Failure::malformed(message));
+    }
+    upgrade
+        .max_message_size(frame::MAX_MESSAGE)
+        .max_frame_size(frame::MAX_MESSAGE)
+        .max_write_buffer_size(WRITE_BUFFER)
+        .on_upgrade(async move |socket| {
+            let (ends, pump) = socket::pump(socket);
+            site.handle.accept(ends).await;
+            pump.await;
+        })
+}
+
+/// What a page needs to know before it has a link.
+async fn well_known(State(site): Shared) -> Response {
+    let publishers = site.routes.publishers();
+    let about = json!({ "mesh": "/mesh", "publishers": publishers, "version": env!("CARGO_PKG_VERSION") });
+    (StatusCode::OK, Json(about)).into_response()
+}

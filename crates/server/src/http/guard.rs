@@ -1,0 +1,114 @@
+//! Who may speak to this server at all: exact Host and Origin checks, before anything else. Other pages and DNS rebinding must
+//! not reach a server on loopback.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::Response,
+};
+use starlane_protocol::Failure;
+
+use super::{Site, answer};
+
+/// The Host and Origin headers that are let in, compared byte by byte.
+pub(crate) struct Allowed {
+    hosts: BTreeSet<String>,
+    origins: BTreeSet<String>,
+}
+
+impl Allowed {
+    /// The names of the address that is listened on, and what the operator adds.
+    pub(crate) fn new(listen: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
+        let port = listen.port();
+        let mut names = vec![listen.to_string(), format!("localhost:{port}")];
+        if listen.ip().is_loopback() {
+            names.extend([format!("127.0.0.1:{port}"), format!("[::1]:{port}")]);
+        }
+        let hosts: BTreeSet<String> = names.into_iter().chain(hosts.iter().cloned()).collect();
+        let own = hosts.iter().map(|host| format!("http://{host}"));
+        let origins = own.chain(origins.iter().cloned()).collect();
+        Self { hosts, origins }
+    }
+
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &str> {
+        self.origins.iter().map(String::as_str)
+    }
+
+    fn check(&self, headers: &HeaderMap, uri_host: Option<&str>) -> Result<(), Failure> {
+        let one = |name: header::HeaderName| {
+            let mut all = headers.get_all(&name).iter();
+            match (all.next(), all.next()) {
+                (None, _) => Ok(None),
+                (Some(value), None) => Ok(Some(value.to_str().unwrap_or("").to_owned())),
+                _ => Err(Failure::new(403, "host-refused", format!("several `{name}` headers"))),
+            }
+        };
+        let host = one(header::HOST)?.or_else(|| uri_host.map(str::to_owned)).unwrap_or_default();
+        if !self.hosts.contains(&host) {
+            let message = format!(
+                "this server does not answer for the host `{host}`: start it with `--allow-host {host}` if it should"
+            );
+            return Err(Failure::new(403, "host-refused", message));
+        }
+        match one(header::ORIGIN)? {
+            Some(origin) if !self.origins.contains(&origin) => {
+                let message = format!(
+                    "pages of the origin `{origin}` may not use this server: start it with `--allow-origin {origin}` if they should"
+                );
+                Err(Failure::new(403, "origin-refused", message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The layer around every route.
+pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let uri_host = request.uri().authority().map(|authority| authority.as_str());
+    match site.allowed.check(request.headers(), uri_host) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(host: &str, origin: Option<&str>) -> bool {
+        let allowed = Allowed::new("127.0.0.1:7711".parse().unwrap(), &[], &["http://localhost:5173".into()]);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, host.parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        allowed.check(&headers, None).is_ok()
+    }
+
+    #[test]
+    fn exactly_the_known_hosts_and_origins_are_let_in() {
+        assert!(verdict("127.0.0.1:7711", None));
+        assert!(verdict("localhost:7711", Some("http://localhost:7711")));
+        assert!(verdict("127.0.0.1:7711", Some("http://localhost:5173")));
+        for host in ["127.0.0.1", "localhost", "LOCALHOST:7711", "evil.example:7711", "localhost:7711.evil.example", ""] {
+            assert!(!verdict(host, None), "{host}");
+        }
+        for origin in [
+            "null",
+            "http://evil.example",
+            "http://localhost:77110",
+            "http://localhost",
+            "https://localhost:7711",
+            "http://localhost:5173.evil.example",
+            "http://xlocalhost:5173",
+            "http://localhost:5173/",
+            "HTTP://localhost:5173",
+            "",
+        ] {
+            assert!(!verdict("127.0.0.1:7711", Some(origin)), "{origin}");
+        }
+    }
+}

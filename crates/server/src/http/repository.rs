@@ -1,0 +1,185 @@
+//! The bundle repository over HTTP: manifests and blobs, out for hosts and in for publishers.
+
+use std::{path::Path as FilePath, sync::Arc};
+
+use axum::{
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use starlane_bundle::{Digest, FileEntry, Manifest, Signature, SignedManifest};
+use starlane_host::ports::StoreError;
+use starlane_protocol::{Address, Failure};
+
+use super::{Site, answer, messages::bearer};
+use crate::{auth::ADMIN, store::SharedStore};
+
+/// The header that carries a manifest's signature.
+pub(super) const SIGNATURE: &str = "starlane-signature";
+
+/// The repository, for tasks that may move between threads.
+#[derive(Clone)]
+pub(crate) struct Repository(SharedStore);
+
+impl Repository {
+    pub(crate) fn new(data: &FilePath) -> Self {
+        Self(SharedStore::new(data))
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&SharedStore) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let store = self.0.clone();
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        done.unwrap_or_else(|error| Err(Failure::internal(error.to_string())))
+    }
+}
+
+/// `GET /bundles/ADDRESS`: the manifest's exact bytes, its signature in a header.
+pub(super) async fn manifest(State(site): State<Arc<Site>>, Path(address): Path<String>) -> Response {
+    let found = async {
+        let address = bundle_address(&address)?;
+        let signed = site.repository.with(move |store| store.manifest(&address).map_err(stored)).await?;
+        signed.ok_or_else(|| Failure::not_found("no such bundle was published here"))
+    };
+    match found.await {
+        Ok(signed) => {
+            let headers = [
+                (header::CONTENT_TYPE.as_str(), "application/json".to_owned()),
+                (header::CACHE_CONTROL.as_str(), "public, max-age=31536000, immutable".to_owned()),
+                (SIGNATURE, signed.signature.to_string()),
+            ];
+            (headers, signed.bytes).into_response()
+        }
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+/// `GET /blobs/sha256/HEX`: the bytes.
+pub(super) async fn blob(State(site): State<Arc<Site>>, Path(digest): Path<String>) -> Response {
+    let found = async {
+        let digest = parse_digest(&digest)?;
+        let bytes = site.repository.with(move |store| store.blob(&digest).map_err(stored)).await?;
+        bytes.ok_or_else(|| Failure::not_found("no such blob is here"))
+    };
+    match found.await {
+        Ok(bytes) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/octet-stream"),
+                (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ];
+            (headers, bytes).into_response()
+        }
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+/// `PUT /blobs/sha256/HEX`: keeps bytes that have this digest.
+pub(super) async fn put_blob(
+    State(site): State<Arc<Site>>,
+    Path(digest): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let kept = async {
+        admin_only(&site, &headers)?;
+        let digest = parse_digest(&digest)?;
+        site.repository
+            .with(move |store| {
+                let found = Digest::of(&body);
+                if found != digest {
+                    return Err(Failure::conflict(format!("the body has the digest {found}, not {digest}")));
+                }
+                store.put_blob(&digest, &body).map_err(stored)
+            })
+            .await
+    };
+    done(kept.await)
+}
+
+/// `PUT /bundles/ADDRESS`: publishes a manifest whose blobs are all here.
+pub(super) async fn put_manifest(
+    State(site): State<Arc<Site>>,
+    Path(address): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let kept = async {
+        admin_only(&site, &headers)?;
+        let address = bundle_address(&address)?;
+        let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
+        let signed = SignedManifest { bytes: body.to_vec(), signature };
+        let manifest = signed.open().map_err(|error| Failure::schema_mismatch(error.to_string()))?;
+        site.repository.with(move |store| publish(store, &address, &signed, &manifest)).await
+    };
+    done(kept.await)
+}
+
+fn publish(store: &SharedStore, address: &Address, signed: &SignedManifest, manifest: &Manifest) -> Result<(), Failure> {
+    let refuse = |message: String| Err(Failure::conflict(message).at(address));
+    if manifest.address != *address {
+        return refuse(format!("the manifest is of {}", manifest.address));
+    }
+    if let Some(owner) = store.owner(address).map_err(stored)?.filter(|owner| *owner != manifest.publisher) {
+        return refuse(format!("this name belongs to {owner}, which published it first"));
+    }
+    match store.manifest(address).map_err(stored)? {
+        Some(known) if known.bytes == signed.bytes => return Ok(()),
+        Some(_) => return refuse("this version was published with other content: use a new version".into()),
+        None => {}
+    }
+    let missing: Vec<&str> = manifest
+        .files
+        .iter()
+        .filter(|(_, file)| !has_blob(store, file))
+        .map(|(path, _)| path.as_str())
+        .collect();
+    if !missing.is_empty() {
+        return refuse(format!("these files have not been uploaded: {}", missing.join(", ")));
+    }
+    store.put_manifest(address, signed, &manifest.publisher).map_err(stored)?;
+    tracing::info!(bundle = %address, publisher = %manifest.publisher, "published");
+    Ok(())
+}
+
+fn done(result: Result<(), Failure>) -> Response {
+    match result {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+fn admin_only(site: &Site, headers: &HeaderMap) -> Result<(), Failure> {
+    if site.auth.principal(bearer(headers)?)? == ADMIN {
+        return Ok(());
+    }
+    Err(Failure::no_grant("publishing needs the admin token: it lies in the server's data folder as admin.token"))
+}
+
+fn bundle_address(text: &str) -> Result<Address, Failure> {
+    let address = Address::parse(text).map_err(|error| Failure::malformed(error.to_string()))?;
+    if address.version().is_none() || address.path().is_some() || address.host().is_some() {
+        let message = format!("{address} is no bundle's address: it has a version, such as acme:repo:profiles:1.0.0");
+        return Err(Failure::malformed(message));
+    }
+    Ok(address)
+}
+
+fn parse_digest(text: &str) -> Result<Digest, Failure> {
+    Digest::parse(text).map_err(|error| Failure::malformed(error.to_string()))
+}
+
+fn has_blob(store: &SharedStore, file: &FileEntry) -> bool {
+    store.blob_size(&file.sha256) == Some(file.size)
+}
+
+fn stored(error: StoreError) -> Failure {
+    match error {
+        StoreError::Full(_) => Failure::storage_full(error.to_string()),
+        _ => Failure::internal(error.to_string()),
+    }
+}

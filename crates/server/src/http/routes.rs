@@ -1,0 +1,131 @@
+//! The routes of all apps, and which one a request takes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use starlane_bundle::{Access, AppConfig, FileEntry, Manifest, PublicKey, Route, RouteTarget};
+use starlane_protocol::{Address, Failure};
+
+/// The routes of this server. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Routes(Arc<RwLock<Table>>);
+
+#[derive(Default)]
+struct Table {
+    apps: BTreeMap<Address, AppRoutes>,
+    /// By method.
+    routers: BTreeMap<String, matchit::Router<Arc<Target>>>,
+}
+
+struct AppRoutes {
+    publisher: PublicKey,
+    routes: Vec<(String, String, Arc<Target>)>,
+}
+
+/// What answers a request.
+pub(crate) enum Target {
+    /// One file of a bundle.
+    File(FileEntry),
+    /// A folder of a bundle; the capture is the path below it.
+    Files { folder: String, files: Arc<BTreeMap<String, FileEntry>> },
+    /// A resource.
+    Resource { app: Address, to: String, operation: String, access: Option<Access> },
+}
+
+/// A route that fits, and what its pattern captured, percent-encoded as it came.
+pub(crate) struct Found {
+    pub(crate) target: Arc<Target>,
+    pub(crate) captures: Vec<(String, String)>,
+}
+
+impl Routes {
+    /// Puts an app's routes in place of the ones it had. Errors with 409 when another app has the same route.
+    pub(crate) fn install(
+        &self,
+        app: &Address,
+        config: &AppConfig,
+        manifest: &Manifest,
+        publisher: PublicKey,
+    ) -> Result<(), Failure> {
+        let files = Arc::new(manifest.files.clone());
+        let mut routes = Vec::new();
+        for route in &config.http {
+            let target = target(app, route, &files)?;
+            routes.push((route.method.to_ascii_uppercase(), route.path.clone(), Arc::new(target)));
+        }
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = table.apps.insert(app.clone(), AppRoutes { publisher, routes });
+        match table.routers() {
+            Ok(routers) => table.routers = routers,
+            Err(reason) => {
+                match before {
+                    Some(before) => table.apps.insert(app.clone(), before),
+                    None => table.apps.remove(app),
+                };
+                return Err(Failure::conflict(reason).at(app));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, app: &Address) {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        table.apps.remove(app);
+        // What was without a conflict stays so with less.
+        table.routers = table.routers().unwrap_or_default();
+    }
+
+    pub(crate) fn find(&self, method: &str, path: &str) -> Option<Found> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = table.routers.get(method)?.at(path).ok()?;
+        let captures = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Some(Found { target: Arc::clone(found.value), captures })
+    }
+
+    /// Whether any app has routes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).routers.is_empty()
+    }
+
+    /// The publishers of the apps that run here.
+    pub(crate) fn publishers(&self) -> Vec<PublicKey> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut publishers: Vec<PublicKey> = Vec::new();
+        for app in table.apps.values() {
+            if !publishers.contains(&app.publisher) {
+                publishers.push(app.publisher);
+            }
+        }
+        publishers
+    }
+}
+
+impl Table {
+    fn routers(&self) -> Result<BTreeMap<String, matchit::Router<Arc<Target>>>, String> {
+        let mut routers: BTreeMap<String, matchit::Router<Arc<Target>>> = BTreeMap::new();
+        for (method, path, target) in self.apps.values().flat_map(|app| &app.routes) {
+            let router = routers.entry(method.clone()).or_default();
+            let inserted = router.insert(path, Arc::clone(target));
+            inserted.map_err(|error| format!("the route `{method} {path}` can't be added: {error}"))?;
+        }
+        Ok(routers)
+    }
+}
+
+fn target(app: &Address, route: &Route, files: &Arc<BTreeMap<String, FileEntry>>) -> Result<Target, Failure> {
+    Ok(match &route.target {
+        RouteTarget::File { file } => {
+            let missing = || Failure::conflict(format!("the bundle has no file {file}")).at(app);
+            Target::File(files.get(file).cloned().ok_or_else(missing)?)
+        }
+        RouteTarget::Files { files: folder } => Target::Files { folder: folder.clone(), files: Arc::clone(files) },
+        RouteTarget::Resource { to, operation } => Target::Resource {
+            app: app.clone(),
+            to: to.clone(),
+            operation: operation.clone(),
+            access: route.access,
+        },
+    })
+}

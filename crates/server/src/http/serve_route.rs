@@ -1,0 +1,196 @@
+//! Answering by a route of an app: a file of its bundle, or a resource.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+use starlane_bundle::{Access, FileEntry};
+use starlane_host::Origin;
+use starlane_protocol::{Address, Failure, Payload, key::key};
+
+use super::{
+    MESSAGE_BODY, Site, answer,
+    messages::{bearer, payload},
+    routes::{Found, Target},
+};
+use crate::handle::Ask;
+
+/// What a page of an app may do: its own scripts, workers and Wasm; no plugins, no other base.
+const PAGE_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
+     connect-src 'self'; img-src 'self' data: https:; style-src 'self' 'unsafe-inline'; frame-src 'self'; \
+     object-src 'none'; base-uri 'none'; frame-ancestors 'self'";
+/// What a mechtron returns is hostile data: it is shown, and runs nothing.
+const MECHTRON_POLICY: &str =
+    "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'";
+
+/// Whatever no fixed route answers.
+pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+    let Some(found) = site.routes.find(method.as_str(), parts.uri.path()) else {
+        return answer::failure_for(&parts.headers, &nothing_here(&site, &parts.method, parts.uri.path()));
+    };
+    let answered = match &*found.target {
+        Target::File(file) => send_file(&site, file, &parts.headers, "no-cache").await,
+        Target::Files { folder, files } => {
+            let below = found.captures.first().map(|(_, value)| decoded(value)).unwrap_or_default();
+            match files.get(&format!("{folder}{below}")) {
+                Some(file) => send_file(&site, file, &parts.headers, caching(&below)).await,
+                None => Err(Failure::not_found(format!("there is no file {}", parts.uri.path()))),
+            }
+        }
+        Target::Resource { .. } => {
+            let body = axum::body::to_bytes(body, MESSAGE_BODY).await;
+            let query = parts.uri.query().unwrap_or_default();
+            match body {
+                Ok(body) => ask(&site, &found, &parts.method, query, &parts.headers, body).await,
+                Err(error) => Err(Failure::too_large(error.to_string())),
+            }
+        }
+    };
+    answered.unwrap_or_else(|failure| answer::failure_for(&parts.headers, &failure))
+}
+
+fn nothing_here(site: &Site, method: &Method, path: &str) -> Failure {
+    if site.routes.is_empty() {
+        return Failure::not_found(
+            "Starlane runs, and nothing is routed yet. Publish a bundle and create an app: \
+             `starlane publish DIR ADDRESS`, then `starlane app create APP --bundle ADDRESS`.",
+        );
+    }
+    Failure::not_found(format!("no app has a route for {method} {path}"))
+}
+
+/// Files whose names change with their content may be kept for ever: build tools put a hash into them.
+fn caching(path: &str) -> &'static str {
+    let hashed = path.rsplit('/').next().is_some_and(|name| {
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        stem.rsplit_once('-').is_some_and(|(_, hash)| hash.len() >= 8)
+    });
+    if hashed { "public, max-age=31536000, immutable" } else { "no-cache" }
+}
+
+async fn send_file(
+    site: &Site,
+    file: &FileEntry,
+    headers: &HeaderMap,
+    cache: &'static str,
+) -> Result<Response, Failure> {
+    let etag = format!("\"{}\"", file.sha256);
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let mut response = match known {
+        Some(known) if known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag) => {
+            StatusCode::NOT_MODIFIED.into_response()
+        }
+        _ => {
+            let bytes = site.handle.file(file.clone()).await?;
+            let mut response = Body::from(bytes).into_response();
+            set(&mut response, header::CONTENT_TYPE, &with_charset(&file.media_type));
+            response
+        }
+    };
+    set(&mut response, header::ETAG, &etag);
+    set(&mut response, header::CACHE_CONTROL, cache);
+    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if file.media_type == "text/html" {
+        set(&mut response, header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+    }
+    Ok(response)
+}
+
+/// Sends the request that a route makes, and turns its reply into the answer.
+async fn ask(
+    site: &Site,
+    found: &Found,
+    method: &Method,
+    query: &str,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Response, Failure> {
+    let Target::Resource { app, to, operation, access } = &*found.target else {
+        return Err(Failure::internal("the route has no resource"));
+    };
+    let safe = [Method::GET, Method::HEAD].contains(method);
+    let caller = match access {
+        Some(Access::Public) => String::new(),
+        None if safe => String::new(),
+        _ => match site.auth.principal(bearer(headers)?)? {
+            nobody if nobody.is_empty() => return Err(Failure::auth_refused("this route needs a bearer token")),
+            caller => caller,
+        },
+    };
+    let captures: Vec<(String, String)> =
+        found.captures.iter().map(|(name, value)| (name.clone(), decoded(value))).collect();
+    let mut address = to.clone();
+    for (name, value) in &captures {
+        let segment = key(value).map_err(|error| Failure::malformed(error.to_string()))?;
+        address = address.replace(&format!("{{{name}}}"), &segment);
+    }
+    let to = Address::resolve(&address, app).map_err(|error| Failure::malformed(error.to_string()))?;
+    let payload = parameters(payload(headers, body), query, captures)?;
+    let from = app.child("http").map_err(|error| Failure::internal(error.to_string()))?;
+    let origin = Origin { address: from, caller };
+    let reply = site.handle.request(Ask { from: origin, to, operation: operation.clone(), payload }).await?;
+    Ok(page(reply))
+}
+
+/// A JSON request from body fields, then query, then path; any other body as it is, with the parameters as headers.
+fn parameters(mut payload: Payload, query: &str, captures: Vec<(String, String)>) -> Result<Payload, Failure> {
+    let pairs = form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into_owned(), value.into_owned()));
+    let given = pairs.chain(captures);
+    if !payload.body.is_empty() && payload.media_type() != "application/json" {
+        payload.headers.extend(given.map(|(name, value)| (format!("starlane-param-{}", name.to_lowercase()), value)));
+        return Ok(payload);
+    }
+    let mut fields: Map<String, Value> = match payload.body.is_empty() {
+        true => Map::new(),
+        false => serde_json::from_slice(&payload.body)
+            .map_err(|error| Failure::malformed(format!("the body is no JSON object: {error}")))?,
+    };
+    fields.extend(given.map(|(name, value)| (name, Value::String(value))));
+    payload.body = Value::Object(fields).to_string().into();
+    payload.content_type = "application/json".to_owned();
+    Ok(payload)
+}
+
+/// What a resource returned, as an answer.
+fn page(reply: Payload) -> Response {
+    let html = reply.media_type() == "text/html";
+    let mut response = Body::from(reply.body).into_response();
+    set(&mut response, header::CONTENT_TYPE, &with_charset(&reply.content_type));
+    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    for (name, value) in &reply.headers {
+        let own = ["etag", "cache-control", "last-modified", "content-language", "content-disposition"];
+        if own.contains(&name.as_str())
+            && let Ok(value) = HeaderValue::from_str(value)
+            && let Ok(name) = header::HeaderName::from_bytes(name.as_bytes())
+        {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    if html {
+        set(&mut response, header::CONTENT_SECURITY_POLICY, MECHTRON_POLICY);
+    }
+    response
+}
+
+fn with_charset(media_type: &str) -> String {
+    let text = media_type.starts_with("text/") && !media_type.contains("charset");
+    if text { format!("{media_type}; charset=utf-8") } else { media_type.to_owned() }
+}
+
+fn set(response: &mut Response, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}

@@ -1,0 +1,36 @@
+//! Why a call ended an instance.
+
+use wasmtime::Trap;
+
+/// What a guest did wrong, or what was done to it. Ends the call as a trap does.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("call budget of {0} ms used up")]
+    Budget(u32),
+    #[error("the instance was stopped")]
+    Stopped,
+    /// A value or a call that breaks the interface; the text says which.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Fault {
+    /// A broken value of an import that the guest called.
+    pub(super) fn of_import(self, import: &str) -> Self {
+        match self {
+            Self::Broken(what) => Self::Broken(format!("`mesh.{import}`: {what}")),
+            other => other,
+        }
+    }
+}
+
+/// One line for people, of whatever ended a call.
+pub(super) fn describe(error: &wasmtime::Error) -> String {
+    if let Some(fault) = error.downcast_ref::<Fault>() {
+        return fault.to_string();
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        return trap.to_string();
+    }
+    error.root_cause().to_string().lines().next().unwrap_or("unknown").to_owned()
+}

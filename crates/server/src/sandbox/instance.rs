@@ -1,0 +1,297 @@
+//! One instance: its store, and the calls into it, one at a time.
+
+use std::{collections::HashSet, sync::Arc};
+
+use starlane_abi::{layout, limits, names};
+use starlane_node::guest::{
+    BatchReport, CallReport, Context, GuestCall, GuestEffect, GuestLimits, Kind, Message, Returned, Saved,
+};
+use starlane_protocol::Outcome;
+use wasmtime::{
+    AsContextMut, Instance, InstancePre, Memory, Result, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
+};
+
+use super::{
+    fault::{Fault, describe},
+    lift::{Lift, Span},
+    lower::Lower,
+    meter::Meter,
+    state::GuestState,
+};
+
+type Pair = (u32, u32);
+/// Address, mechtron, settings; case, format and data of the saved state.
+type StartParams = (u32, u32, u32, u32, u32, u32, u32, u32, u32, u32);
+/// Id, kind; sender, caller, operation; the payload; remaining milliseconds.
+type ReceiveParams = (u64, i32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32);
+/// The request; case and value of its outcome.
+type SettleParams = (u64, i32, u32, u32, u32, u32, u32, u32);
+
+/// A guest with its own memory.
+pub(super) struct GuestInstance {
+    store: Store<GuestState>,
+    meter: Arc<Meter>,
+    memory: Memory,
+    exports: Exports,
+    concurrency: usize,
+    /// Messages that `receive` left to be ended by a `reply`.
+    unfinished: HashSet<u64>,
+    started: bool,
+}
+
+struct Exports {
+    realloc: TypedFunc<(u32, u32, u32, u32), u32>,
+    start: TypedFunc<StartParams, u32>,
+    receive: TypedFunc<ReceiveParams, i32>,
+    settle: TypedFunc<SettleParams, ()>,
+    wake: TypedFunc<u64, ()>,
+    save: TypedFunc<(), u32>,
+    post_start: Option<TypedFunc<u32, ()>>,
+    post_save: Option<TypedFunc<u32, ()>>,
+}
+
+impl Exports {
+    fn of(instance: &Instance, store: &mut Store<GuestState>) -> Result<Self> {
+        Ok(Self {
+            realloc: instance.get_typed_func(&mut *store, names::REALLOC)?,
+            start: instance.get_typed_func(&mut *store, names::START)?,
+            receive: instance.get_typed_func(&mut *store, names::RECEIVE)?,
+            settle: instance.get_typed_func(&mut *store, names::SETTLE)?,
+            wake: instance.get_typed_func(&mut *store, names::WAKE)?,
+            save: instance.get_typed_func(&mut *store, names::SAVE)?,
+            post_start: optional(instance, &mut *store, names::POST_START)?,
+            post_save: optional(instance, store, names::POST_SAVE)?,
+        })
+    }
+}
+
+fn optional<P: WasmParams, R: WasmResults>(
+    instance: &Instance,
+    mut store: impl AsContextMut,
+    name: &str,
+) -> Result<Option<TypedFunc<P, R>>> {
+    instance.get_func(&mut store, name).map(|function| function.typed(&store)).transpose()
+}
+
+impl GuestInstance {
+    /// Makes an instance and initialises it. The reason why none could be made is for people.
+    pub(super) async fn new(
+        module: &InstancePre<GuestState>,
+        bounds: &GuestLimits,
+        meter: Arc<Meter>,
+    ) -> Result<Self, String> {
+        Self::make(module, bounds, meter).await.map_err(|error| describe(&error))
+    }
+
+    async fn make(module: &InstancePre<GuestState>, bounds: &GuestLimits, meter: Arc<Meter>) -> Result<Self> {
+        let mut store = Store::new(module.module().engine(), GuestState::new(bounds));
+        store.limiter(|state| state);
+        let ticking = meter.clone();
+        store.epoch_deadline_callback(move |_| {
+            ticking.tick()?;
+            let ticking = ticking.clone();
+                // Others of this thread come first now.
+            let others = async move {
+                tokio::task::yield_now().await;
+                ticking.resume();
+            };
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(others)))
+        });
+        meter.begin_call();
+        store.set_epoch_deadline(1);
+        let instance = module.instantiate_async(&mut store).await?;
+        let memory = instance.get_memory(&mut store, names::MEMORY);
+        let memory = memory.ok_or_else(|| Fault::Broken("the module exports no memory".to_owned()))?;
+        store.data_mut().memory = Some(memory);
+        let exports = Exports::of(&instance, &mut store)?;
+        if let Some(initialize) = optional::<(), ()>(&instance, &mut store, names::INITIALIZE)? {
+            initialize.call_async(&mut store, ()).await?;
+        }
+        let concurrency = bounds.concurrency as usize;
+        Ok(Self { store, meter, memory, exports, concurrency, unfinished: HashSet::new(), started: false })
+    }
+
+    /// Runs calls until one ends the instance, start is refused, or a message must wait.
+    pub(super) async fn run(&mut self, calls: Vec<GuestCall>) -> BatchReport {
+        let mut report = BatchReport::default();
+        let mut queued = 0;
+        // The deadline is that of the whole batch: many short calls let others run as well as a long one does.
+        self.store.set_epoch_deadline(1);
+        for call in calls {
+            let is_message = matches!(call, GuestCall::Receive(_));
+            if is_message && (self.unfinished.len() >= self.concurrency || queued >= limits::CALL_BYTES) {
+                break;
+            }
+            let name = name_of(&call);
+            self.meter.begin_call();
+            self.store.data_mut().begin_call();
+            match self.call(call).await {
+                Ok(returned) => {
+                    queued += self.store.data().queued();
+                    let refused = matches!(returned, Returned::Refused(_));
+                    let effects = std::mem::take(&mut self.store.data_mut().effects);
+                    report.done.push(CallReport { returned, effects });
+                    if refused {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    report.crash = Some(format!("`{name}`: {}", describe(&error)));
+                    break;
+                }
+            }
+        }
+        report.logs = std::mem::take(&mut self.store.data_mut().logs);
+        report
+    }
+
+    async fn call(&mut self, call: GuestCall) -> Result<Returned> {
+        if self.meter.is_stopped() {
+            return Err(Fault::Stopped.into());
+        }
+        if matches!(call, GuestCall::Start(_)) == self.started {
+            return Err(Fault::Broken("`start` comes once, and before all other calls".to_owned()).into());
+        }
+        match call {
+            GuestCall::Start(context) => {
+                self.started = true;
+                self.start(&context).await
+            }
+            GuestCall::Receive(message) => self.receive(&message).await,
+            GuestCall::Settle { request, outcome } => self.settle(request, &outcome).await,
+            GuestCall::Wake { token } => {
+                let wake = self.exports.wake.clone();
+                self.enter(&wake, token).await?;
+                Ok(Returned::Done)
+            }
+            GuestCall::Save => self.save().await,
+        }
+    }
+
+    async fn start(&mut self, context: &Context) -> Result<Returned> {
+        let mut lower = self.lower();
+        let address = lower.bytes(context.address.as_bytes()).await?;
+        let mechtron = lower.bytes(context.mechtron.as_bytes()).await?;
+        let settings = lower.bytes(context.settings.as_bytes()).await?;
+        let (case, format, data) = match &context.state {
+            Some(saved) => (1, saved.format, lower.bytes(&saved.data).await?),
+            None => (0, 0, (0, 0)),
+        };
+        let (own, named, told) = (address, mechtron, settings);
+        let params = (own.0, own.1, named.0, named.1, told.0, told.1, case, format, data.0, data.1);
+        let start = self.exports.start.clone();
+        let result = self.enter(&start, params).await?;
+        let returned = self.start_result(result)?;
+        self.post(self.exports.post_start.clone(), result).await?;
+        Ok(returned)
+    }
+
+    fn start_result(&self, pointer: u32) -> Result<Returned, Fault> {
+        let mut lift = Lift::new(self.memory.data(&self.store), limits::CALL_BYTES);
+        let at = lift.record("the result", pointer, layout::RESULT_SIZE)?;
+        match lift.slice("the result", (at, 1))? {
+            [0] => Ok(Returned::Done),
+            [1] => {
+                let span = lift.span_at("the reason", at + layout::RESULT_ERROR)?;
+                Ok(Returned::Refused(lift.text("the reason", span)?))
+            }
+            other => Err(Fault::Broken(format!("a result has no case {}", other.first().copied().unwrap_or_default()))),
+        }
+    }
+
+    async fn receive(&mut self, message: &Message) -> Result<Returned> {
+        let mut lower = self.lower();
+        let sender = lower.bytes(message.sender.as_bytes()).await?;
+        let caller = lower.bytes(message.caller.as_bytes()).await?;
+        let operation = lower.bytes(message.operation.as_bytes()).await?;
+        let payload = lower.payload(&message.payload).await?;
+        let receive = self.exports.receive.clone();
+        let finished = self.enter(&receive, receive_params(message, sender, caller, operation, payload)).await? != 0;
+        if !finished && !self.replied().any(|id| id == message.id) {
+            self.unfinished.insert(message.id);
+        }
+        Ok(Returned::Received(finished))
+    }
+
+    async fn settle(&mut self, request: u64, outcome: &Outcome) -> Result<Returned> {
+        let (case, [a, b, c, d, e, f]) = self.lower().outcome(outcome).await?;
+        let settle = self.exports.settle.clone();
+        self.enter(&settle, (request, case, a, b, c, d, e, f)).await?;
+        Ok(Returned::Done)
+    }
+
+    async fn save(&mut self) -> Result<Returned> {
+        let save = self.exports.save.clone();
+        let result = self.enter(&save, ()).await?;
+        let saved = self.save_result(result)?;
+        self.post(self.exports.post_save.clone(), result).await?;
+        Ok(Returned::Saved(saved))
+    }
+
+    fn save_result(&self, pointer: u32) -> Result<Saved, Fault> {
+        // State may be as large as the guest's memory is.
+        let mut lift = Lift::new(self.memory.data(&self.store), usize::MAX);
+        let at = lift.record("the result", pointer, layout::SAVED_SIZE)?;
+        let span: Span = lift.span_at("the state", at + layout::SAVED_DATA)?;
+        Ok(Saved { format: lift.u32_at("the format", at)?, data: lift.bytes("the state", span)? })
+    }
+
+    fn lower(&mut self) -> Lower<'_> {
+        Lower { store: &mut self.store, memory: self.memory, realloc: &self.exports.realloc }
+    }
+
+    /// Calls a function in which the guest may use the mesh.
+    async fn enter<P: WasmParams + Sync, R: WasmResults + Sync>(
+        &mut self,
+        function: &TypedFunc<P, R>,
+        params: P,
+    ) -> Result<R> {
+        self.store.data_mut().may_use_mesh = true;
+        let result = function.call_async(&mut self.store, params).await;
+        self.store.data_mut().may_use_mesh = false;
+        // A message is finished by its reply, whichever call it came in.
+        let replied: Vec<u64> = self.replied().collect();
+        for id in replied {
+            self.unfinished.remove(&id);
+        }
+        result
+    }
+
+    /// Tells the guest that its result has been read.
+    async fn post(&mut self, function: Option<TypedFunc<u32, ()>>, result: u32) -> Result<()> {
+        match function {
+            Some(function) => function.call_async(&mut self.store, result).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The messages that the present call replied to.
+    fn replied(&self) -> impl Iterator<Item = u64> {
+        self.store.data().effects.iter().filter_map(|effect| match effect {
+            GuestEffect::Reply { id, .. } => Some(*id),
+            _ => None,
+        })
+    }
+}
+
+fn receive_params(message: &Message, sender: Pair, caller: Pair, operation: Pair, payload: [u32; 6]) -> ReceiveParams {
+    let kind = match message.kind {
+        Kind::Request => layout::kind::REQUEST,
+        Kind::Notify => layout::kind::NOTIFY,
+        Kind::Event => layout::kind::EVENT,
+    };
+    let [a, b, c, d, e, f] = payload;
+    let ((from, from_length), (whose, whose_length), (what, what_length)) = (sender, caller, operation);
+    let (id, remaining) = (message.id, message.remaining_ms);
+    (id, kind, from, from_length, whose, whose_length, what, what_length, a, b, c, d, e, f, remaining)
+}
+
+fn name_of(call: &GuestCall) -> &'static str {
+    match call {
+        GuestCall::Start(_) => "start",
+        GuestCall::Receive(_) => "receive",
+        GuestCall::Settle { .. } => "settle",
+        GuestCall::Wake { .. } => "wake",
+        GuestCall::Save => "save",
+    }
+}

@@ -1,0 +1,137 @@
+//! Values out of a guest's memory, each checked: bounds, alignment, UTF-8, cases.
+
+use bytes::Bytes;
+use starlane_abi::{
+    layout::{HEADER_ALIGN, HEADER_SIZE, outcome},
+    limits,
+};
+use starlane_protocol::{Failure, Outcome, Payload};
+
+use super::fault::Fault;
+
+/// A pointer and a length, as the guest gives them.
+pub(super) type Span = (u32, u32);
+
+/// Reads values, at most so many bytes in all.
+pub(super) struct Lift<'a> {
+    memory: &'a [u8],
+    /// How many bytes may still be copied.
+    pub(super) room: usize,
+}
+
+impl<'a> Lift<'a> {
+    pub(super) fn new(memory: &'a [u8], room: usize) -> Self {
+        Self { memory, room }
+    }
+
+    /// A part of the memory, not copied.
+    pub(super) fn slice(&self, what: &str, (pointer, length): Span) -> Result<&'a [u8], Fault> {
+        // Neither sum can overflow: both are below 2^32 and this code runs on 64 bits.
+        let (start, end) = (pointer as usize, pointer as usize + length as usize);
+        self.memory.get(start..end).ok_or_else(|| {
+            let size = self.memory.len();
+            Fault::Broken(format!("{what} lies outside of memory: {length} bytes at {pointer}, and it has {size}"))
+        })
+    }
+
+    fn taken(&mut self, what: &str, span: Span) -> Result<&'a [u8], Fault> {
+        let slice = self.slice(what, span)?;
+        self.room = self
+            .room
+            .checked_sub(slice.len())
+            .ok_or_else(|| Fault::Broken(format!("{what} is too much: one call may queue {} bytes", limits::CALL_BYTES)))?;
+        Ok(slice)
+    }
+
+    pub(super) fn bytes(&mut self, what: &str, span: Span) -> Result<Bytes, Fault> {
+        self.taken(what, span).map(Bytes::copy_from_slice)
+    }
+
+    pub(super) fn text(&mut self, what: &str, span: Span) -> Result<String, Fault> {
+        let slice = self.taken(what, span)?;
+        std::str::from_utf8(slice)
+            .map(str::to_owned)
+            .map_err(|error| Fault::Broken(format!("{what} is not UTF-8 from its byte {} on", error.valid_up_to())))
+    }
+
+    /// A text of which only so many bytes count. What is behind them is neither read nor checked.
+    pub(super) fn text_cut(&self, what: &str, span: Span, most: usize) -> Result<String, Fault> {
+        let slice = self.slice(what, span)?;
+        let head = slice.get(..most).unwrap_or(slice);
+        match std::str::from_utf8(head) {
+            Ok(text) => Ok(text.to_owned()),
+            // The cut went through a character.
+            Err(error) if error.error_len().is_none() && head.len() < slice.len() => {
+                let whole = head.get(..error.valid_up_to()).unwrap_or_default();
+                Ok(String::from_utf8_lossy(whole).into_owned())
+            }
+            Err(error) => Err(Fault::Broken(format!("{what} is not UTF-8 from its byte {} on", error.valid_up_to()))),
+        }
+    }
+
+    /// A number at a place that was checked to lie in memory.
+    pub(super) fn u32_at(&self, what: &str, pointer: u32) -> Result<u32, Fault> {
+        let slice = self.slice(what, (pointer, 4))?;
+        Ok(slice.try_into().map(u32::from_le_bytes).unwrap_or_default())
+    }
+
+    /// A pointer and a length at a place in memory.
+    pub(super) fn span_at(&self, what: &str, pointer: u32) -> Result<Span, Fault> {
+        Ok((self.u32_at(what, pointer)?, self.u32_at(what, pointer.wrapping_add(4))?))
+    }
+
+    /// A place where a record begins.
+    pub(super) fn record(&self, what: &str, pointer: u32, size: u32) -> Result<u32, Fault> {
+        aligned(what, pointer)?;
+        self.slice(what, (pointer, size)).map(|_| pointer)
+    }
+
+    fn headers(&mut self, (pointer, count): Span) -> Result<Vec<(String, String)>, Fault> {
+        if count as usize > limits::HEADERS {
+            return Err(Fault::Broken(format!("{count} headers, and {} are the most", limits::HEADERS)));
+        }
+        aligned("the list of headers", pointer)?;
+        self.slice("the list of headers", (pointer, count * HEADER_SIZE))?;
+        (0..count)
+            .map(|index| {
+                let at = pointer + index * HEADER_SIZE;
+                let name = self.span_at("a header", at)?;
+                let value = self.span_at("a header", at + 8)?;
+                Ok((self.text("the name of a header", name)?, self.text("the value of a header", value)?))
+            })
+            .collect()
+    }
+
+    /// Content type, headers and body, flattened.
+    pub(super) fn payload(&mut self, flat: [u32; 6]) -> Result<Payload, Fault> {
+        let [type_at, type_length, headers_at, headers_count, body_at, body_length] = flat;
+        Ok(Payload {
+            content_type: self.text("the content type", (type_at, type_length))?,
+            headers: self.headers((headers_at, headers_count))?,
+            body: self.bytes("the body", (body_at, body_length))?,
+        })
+    }
+
+    /// The case, and a payload or a failure, flattened.
+    pub(super) fn outcome(&mut self, case: i32, flat: [u32; 6]) -> Result<Outcome, Fault> {
+        match case {
+            outcome::SUCCESS => self.payload(flat).map(Ok),
+            outcome::FAILURE => {
+                let [status, code_at, code_length, message_at, message_length, _] = flat;
+                let code = self.text("the code of a failure", (code_at, code_length))?;
+                let message = self.text("the message of a failure", (message_at, message_length))?;
+                // As the canonical ABI says, the upper bits of a narrow number don't count.
+                Ok(Err(Failure::new(status as u16, &code, message)))
+            }
+            other => Err(Fault::Broken(format!("an outcome has no case {other}"))),
+        }
+    }
+}
+
+/// All records of the interface have words in them, and so its alignment.
+fn aligned(what: &str, pointer: u32) -> Result<(), Fault> {
+    if pointer.is_multiple_of(HEADER_ALIGN) {
+        return Ok(());
+    }
+    Err(Fault::Broken(format!("{what} is at {pointer}, which is no multiple of {HEADER_ALIGN}")))
+}

@@ -1,0 +1,76 @@
+//! Values into a guest's memory: each string and list is allocated by the guest, and then belongs to it.
+
+use starlane_abi::layout::{BYTES_ALIGN, HEADER_ALIGN, HEADER_SIZE, outcome};
+use starlane_protocol::{Outcome, Payload};
+use wasmtime::{Memory, Result, Store, TypedFunc};
+
+use super::{fault::Fault, state::GuestState};
+
+/// Writes values into a guest.
+pub(super) struct Lower<'a> {
+    pub(super) store: &'a mut Store<GuestState>,
+    pub(super) memory: Memory,
+    pub(super) realloc: &'a TypedFunc<(u32, u32, u32, u32), u32>,
+}
+
+impl Lower<'_> {
+    /// Memory of the guest's, checked to be what was asked for.
+    async fn allocate(&mut self, align: u32, size: usize) -> Result<u32> {
+        let size = u32::try_from(size).map_err(|_| Fault::Broken("a value of 4 GiB fits no guest".to_owned()))?;
+        let pointer = self.realloc.call_async(&mut *self.store, (0, 0, align, size)).await?;
+        let end = u64::from(pointer) + u64::from(size);
+        let held = self.memory.data_size(&*self.store) as u64;
+        if !pointer.is_multiple_of(align) || end > held {
+            let what = format!("`cabi_realloc` gave {pointer} for {size} bytes aligned to {align}, and memory has {held}");
+            return Err(Fault::Broken(what).into());
+        }
+        Ok(pointer)
+    }
+
+    /// A string or a list of bytes.
+    pub(super) async fn bytes(&mut self, bytes: &[u8]) -> Result<(u32, u32)> {
+        if bytes.is_empty() {
+            return Ok((BYTES_ALIGN, 0));
+        }
+        let pointer = self.allocate(BYTES_ALIGN, bytes.len()).await?;
+        self.memory.write(&mut *self.store, pointer as usize, bytes)?;
+        Ok((pointer, bytes.len() as u32))
+    }
+
+    async fn headers(&mut self, headers: &[(String, String)]) -> Result<(u32, u32)> {
+        if headers.is_empty() {
+            return Ok((HEADER_ALIGN, 0));
+        }
+        let mut records = Vec::with_capacity(headers.len() * HEADER_SIZE as usize);
+        let pointer = self.allocate(HEADER_ALIGN, records.capacity()).await?;
+        for (name, value) in headers {
+            for (at, length) in [self.bytes(name.as_bytes()).await?, self.bytes(value.as_bytes()).await?] {
+                records.extend_from_slice(&at.to_le_bytes());
+                records.extend_from_slice(&length.to_le_bytes());
+            }
+        }
+        self.memory.write(&mut *self.store, pointer as usize, &records)?;
+        Ok((pointer, headers.len() as u32))
+    }
+
+    /// Content type, headers and body, flattened.
+    pub(super) async fn payload(&mut self, payload: &Payload) -> Result<[u32; 6]> {
+        let (type_at, type_length) = self.bytes(payload.content_type.as_bytes()).await?;
+        let (headers_at, headers_count) = self.headers(&payload.headers).await?;
+        let (body_at, body_length) = self.bytes(&payload.body).await?;
+        Ok([type_at, type_length, headers_at, headers_count, body_at, body_length])
+    }
+
+    /// The case, and a payload or a failure, flattened.
+    pub(super) async fn outcome(&mut self, outcome: &Outcome) -> Result<(i32, [u32; 6])> {
+        match outcome {
+            Ok(payload) => Ok((outcome::SUCCESS, self.payload(payload).await?)),
+            Err(failure) => {
+                let (code_at, code_length) = self.bytes(failure.code.as_bytes()).await?;
+                let (message_at, message_length) = self.bytes(failure.message.as_bytes()).await?;
+                let status = u32::from(failure.status);
+                Ok((outcome::FAILURE, [status, code_at, code_length, message_at, message_length, 0]))
+            }
+        }
+    }
+}

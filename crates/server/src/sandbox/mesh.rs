@@ -1,0 +1,117 @@
+//! The imports: what a guest asks of the mesh is read, checked and queued. None of them waits or enters the guest.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use starlane_abi::names::MESH;
+use starlane_node::guest::GuestEffect;
+use wasmtime::{Caller, Engine, Error, Linker, Result};
+
+use super::{fault::Fault, lift::Lift, state::GuestState};
+
+type Guest<'a> = Caller<'a, GuestState>;
+
+/// A linker with all functions of the mesh, and nothing else.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<GuestState>> {
+    let mut linker = Linker::new(engine);
+    linker.func_wrap(
+        MESH,
+        "request",
+        |mut guest: Guest<'_>,
+         t: u32,
+         tn: u32,
+         o: u32,
+         on: u32,
+         a: u32,
+         an: u32,
+         h: u32,
+         hn: u32,
+         b: u32,
+         bn: u32,
+         timeout_ms: u32| {
+            let id = guest.data_mut().next_request();
+            queue(&mut guest, "request", |lift| {
+                let (target, operation) = addressed(lift, (t, tn), (o, on))?;
+                Ok(GuestEffect::Request { id, target, operation, payload: lift.payload([a, an, h, hn, b, bn])?, timeout_ms })
+            })?;
+            Ok(id)
+        },
+    )?;
+    linker.func_wrap(
+        MESH,
+        "notify",
+        |mut guest: Guest<'_>, t: u32, tn: u32, o: u32, on: u32, a: u32, an: u32, h: u32, hn: u32, b: u32, bn: u32| {
+            queue(&mut guest, "notify", |lift| {
+                let (target, operation) = addressed(lift, (t, tn), (o, on))?;
+                Ok(GuestEffect::Notify { target, operation, payload: lift.payload([a, an, h, hn, b, bn])? })
+            })
+        },
+    )?;
+    linker.func_wrap(
+        MESH,
+        "reply",
+        |mut guest: Guest<'_>, id: u64, case: i32, a: u32, b: u32, c: u32, d: u32, e: u32, f: u32| {
+            queue(&mut guest, "reply", |lift| {
+                Ok(GuestEffect::Reply { id, outcome: lift.outcome(case, [a, b, c, d, e, f])? })
+            })
+        },
+    )?;
+    linker.func_wrap(
+        MESH,
+        "emit",
+        |mut guest: Guest<'_>, e: u32, en: u32, a: u32, an: u32, h: u32, hn: u32, b: u32, bn: u32| {
+            queue(&mut guest, "emit", |lift| {
+                let event = lift.text("the event", (e, en))?;
+                Ok(GuestEffect::Emit { event, payload: lift.payload([a, an, h, hn, b, bn])? })
+            })
+        },
+    )?;
+    linker.func_wrap(MESH, "subscribe", |mut guest: Guest<'_>, t: u32, tn: u32| {
+        queue(&mut guest, "subscribe", |lift| Ok(GuestEffect::Subscribe { topic: lift.text("the topic", (t, tn))? }))
+    })?;
+    linker.func_wrap(MESH, "unsubscribe", |mut guest: Guest<'_>, t: u32, tn: u32| {
+        queue(&mut guest, "unsubscribe", |lift| Ok(GuestEffect::Unsubscribe { topic: lift.text("the topic", (t, tn))? }))
+    })?;
+    linker.func_wrap(MESH, "wake-after", |mut guest: Guest<'_>, delay_ms: u32, token: u64| {
+        queue(&mut guest, "wake-after", |_| Ok(GuestEffect::WakeAfter { delay_ms, token }))
+    })?;
+    linker.func_wrap(MESH, "log", |mut guest: Guest<'_>, level: i32, t: u32, tn: u32| {
+        with_memory(&mut guest, "log", |state, memory| state.log(memory, level, (t, tn)))
+    })?;
+    linker.func_wrap(MESH, "now-ms", || -> u64 {
+        // A clock before 1970 is the machine's fault, not the guest's.
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    })?;
+    linker.func_wrap(MESH, "random", || {
+        getrandom::u64().map_err(|error| Error::msg(format!("the system gives no random numbers: {error}")))
+    })?;
+    Ok(linker)
+}
+
+fn addressed(lift: &mut Lift<'_>, target: (u32, u32), operation: (u32, u32)) -> Result<(String, String), Fault> {
+    Ok((lift.text("the target", target)?, lift.text("the operation", operation)?))
+}
+
+fn queue(
+    guest: &mut Guest<'_>,
+    import: &str,
+    read: impl FnOnce(&mut Lift<'_>) -> Result<GuestEffect, Fault>,
+) -> Result<()> {
+    with_memory(guest, import, |state, memory| state.queue(memory, read))
+}
+
+fn with_memory(
+    guest: &mut Guest<'_>,
+    import: &str,
+    work: impl FnOnce(&mut GuestState, &[u8]) -> Result<(), Fault>,
+) -> Result<()> {
+    let memory = guest.data().memory;
+    let done = match memory {
+        Some(memory) => {
+            let (bytes, state) = memory.data_and_store_mut(guest);
+            work(state, bytes)
+        }
+        // Only a start section could run now, and no module with one gets here.
+        None => Err(Fault::Broken("called while the instance was being made".to_owned())),
+    };
+    done.map_err(|fault| Error::new(fault.of_import(import)))
+}

@@ -1,0 +1,62 @@
+//! How much compute time a call may take, and how an instance is ended in the middle of one.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::fault::Fault;
+
+/// Counts the compute time of the call that runs. Waiting for other guests of the same thread, or for the system to
+/// give the thread a processor, is not counted.
+pub(super) struct Meter {
+    budget_ms: u32,
+    /// Nanoseconds of this call, without the present slice.
+    used: AtomicU64,
+    /// When the present slice began, on the thread's own clock.
+    since: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Meter {
+    pub(super) fn new(budget_ms: u32) -> Self {
+        Self { budget_ms, used: AtomicU64::new(0), since: AtomicU64::new(0), stopped: AtomicBool::new(false) }
+    }
+
+    /// A call begins, on this thread.
+    pub(super) fn begin_call(&self) {
+        self.used.store(0, Relaxed);
+        self.resume();
+    }
+
+    /// The call goes on after it let others run.
+    pub(super) fn resume(&self) {
+        self.since.store(thread_time(), Relaxed);
+    }
+
+    /// A tick fell into the call: whether it may go on.
+    pub(super) fn tick(&self) -> Result<(), Fault> {
+        if self.is_stopped() {
+            return Err(Fault::Stopped);
+        }
+        let now = thread_time();
+        let slice = now.saturating_sub(self.since.swap(now, Relaxed));
+        let used = self.used.fetch_add(slice, Relaxed) + slice;
+        if used > u64::from(self.budget_ms) * 1_000_000 { Err(Fault::Budget(self.budget_ms)) } else { Ok(()) }
+    }
+
+    /// Ends the call at its next tick, and the instance with it.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
+    }
+}
+
+/// Nanoseconds for which this thread has had a processor.
+fn thread_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    // The clock starts at 0 with the thread: neither part is ever negative.
+    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -1,0 +1,44 @@
+//! The sandbox's contract, and what only this engine shows.
+
+use std::{fs, num::NonZero, path::Path, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use starlane_host::{ports::Sandbox, testing::sandbox_suite};
+
+use super::WasmtimeSandbox;
+
+/// The module of `tests/guests/rust/echo`, which `cargo xtask test` builds first.
+fn echo() -> Bytes {
+    let path = "../../target/guests/wasm32-unknown-unknown/release/echo.wasm";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    match fs::read(&path) {
+        Ok(wasm) => wasm.into(),
+        Err(error) => panic!("{}: {error}; build the guests of tests/guests/rust first", path.display()),
+    }
+}
+
+fn block_on<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), test).await }).expect("within 10 s")
+}
+
+fn sandbox(threads: usize) -> Rc<dyn Sandbox> {
+    Rc::new(WasmtimeSandbox::with_threads(NonZero::new(threads).unwrap()).unwrap())
+}
+
+macro_rules! tests {
+    ($($case:ident)*) => { $(#[test] fn $case() { block_on(sandbox_suite::$case(sandbox(2), echo())); })* };
+}
+
+starlane_host::sandbox_cases!(tests);
+starlane_host::sandbox_bound_cases!(tests);
+
+#[test]
+fn a_runaway_call_is_stopped_while_others_answer_on_the_same_thread() {
+    block_on(sandbox_suite::a_runaway_call_is_stopped_while_others_answer(sandbox(1), echo()));
+}
+
+#[test]
+fn stop_ends_a_call_in_its_middle_on_the_same_thread() {
+    block_on(sandbox_suite::stop_ends_a_call_in_its_middle(sandbox(1), echo()));
+}

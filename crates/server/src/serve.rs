@@ -1,0 +1,191 @@
+//! A server from its start to its end.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+};
+
+use starlane_host::{
+    Host, HostConfig, Level, LinkConfig,
+    ports::{NoSource, Ports, Store, Time},
+};
+use starlane_protocol::{Address, Failure, HostSecret};
+use tokio::{net::TcpListener, task::LocalSet};
+
+use crate::{
+    apps::Apps,
+    auth::{self, Auth},
+    handle::Handle,
+    http::{self, Repository, Site, guard::Allowed, routes::Routes},
+    sandbox::WasmtimeSandbox,
+    socket::NoDialer,
+    store::DiskStore,
+    time::TokioTime,
+};
+
+/// How many actors may be awake at a time.
+const MAX_AWAKE: usize = 1_000;
+
+/// What a server is told.
+#[derive(Debug, Clone)]
+pub struct ServeConfig {
+    /// Where everything is kept.
+    pub data: PathBuf,
+    /// Where it listens: loopback. Port 0 takes any that is free.
+    pub listen: SocketAddr,
+    /// More `Host` headers to answer for.
+    pub allow_hosts: Vec<String>,
+    /// More origins whose pages may use it.
+    pub allow_origins: Vec<String>,
+}
+
+/// A server that answers.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// Its URL.
+    pub url: String,
+    /// Where it keeps everything.
+    pub data: PathBuf,
+    /// The admin token's file.
+    pub admin_token: PathBuf,
+}
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The port is taken.
+    #[error("{0} is in use by another program: choose another with `--listen ADDRESS:PORT`")]
+    Busy(SocketAddr),
+    /// It would be reachable from elsewhere without protection.
+    #[error("{0} is not a loopback address: without TLS and tokens this server listens on 127.0.0.1 or [::1] only")]
+    NotLoopback(SocketAddr),
+    /// The address can't be listened on.
+    #[error("can't listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The data folder can't be used.
+    #[error("the data folder {0} can't be used: {1}")]
+    Data(PathBuf, String),
+    /// The engine does not start.
+    #[error("the sandbox can't start: {0}")]
+    Sandbox(String),
+    /// Something of the host itself failed.
+    #[error("the server can't start: {0}")]
+    Host(#[from] Failure),
+}
+
+/// Runs a server on this thread until `shutdown` is ready. `ready` is told when it answers.
+pub fn serve(
+    config: &ServeConfig,
+    ready: impl FnOnce(Ready),
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    if !config.listen.ip().is_loopback() {
+        return Err(ServeError::NotLoopback(config.listen));
+    }
+    let data_error = |error: String| ServeError::Data(config.data.clone(), error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| data_error(error.to_string()))?;
+    let local = LocalSet::new();
+    let served = local.block_on(&runtime, run(config, ready, shutdown));
+    // What is left are tasks of links that are closed and of requests that nobody waits for.
+    drop(local);
+    runtime.shutdown_background();
+    served
+}
+
+async fn run(
+    config: &ServeConfig,
+    ready: impl FnOnce(Ready),
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ServeError::Busy(config.listen),
+        _ => ServeError::Listen(config.listen, error),
+    })?;
+    let address = listener.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
+    let data_error = |error: String| ServeError::Data(config.data.clone(), error);
+    let auth = open_data(&config.data).map_err(|error| data_error(error.to_string()))?;
+    let store = DiskStore::new(&config.data);
+    let host = open_host(&store, &auth).await.map_err(|error| match error {
+        ServeError::Data(_, reason) => data_error(reason),
+        other => other,
+    })?;
+    let (handle, commands) = Handle::new(host.clone());
+    tokio::task::spawn_local(commands);
+    let routes = Routes::default();
+    let apps = Apps::open(&host, store, &config.data, routes.clone()).await?;
+    let site = Site {
+        handle,
+        auth,
+        allowed: Allowed::new(address, &config.allow_hosts, &config.allow_origins),
+        routes,
+        repository: Repository::new(&config.data),
+    };
+    let router = http::router(Arc::new(site));
+    ready(Ready {
+        url: format!("http://{address}"),
+        data: config.data.clone(),
+        admin_token: auth::token_file(&config.data),
+    });
+    let (closing, closed) = tokio::sync::oneshot::channel();
+    let stop = async move {
+        shutdown.await;
+        let _ = closing.send(());
+    };
+    let goodbye = host.clone();
+    tokio::task::spawn_local(async move {
+        // Links end when the server is asked to stop, or HTTP would wait for them.
+        if closed.await.is_ok() {
+            goodbye.close();
+        }
+    });
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop).await;
+    drop(apps);
+    host.close();
+    served.map_err(|error| ServeError::Listen(config.listen, error))
+}
+
+fn open_data(data: &Path) -> io::Result<Auth> {
+    std::fs::create_dir_all(data)?;
+    Auth::open(data)
+}
+
+async fn open_host(store: &DiskStore, auth: &Auth) -> Result<Host, ServeError> {
+    let time = TokioTime::new();
+    let secret = store.secret(HostSecret(time.random())).await;
+    let secret = secret.map_err(|error| ServeError::Data(PathBuf::new(), error.to_string()))?;
+    let sandbox = WasmtimeSandbox::open().map_err(|error| ServeError::Sandbox(error.to_string()))?;
+    let ports = Ports {
+        time: Rc::new(time),
+        dialer: Rc::new(NoDialer),
+        sandbox: Rc::new(sandbox),
+        store: Rc::new(store.clone()),
+        source: Rc::new(NoSource),
+    };
+    let auth = auth.clone();
+    let address = Address::parse("starlane:server").map_err(|error| Failure::internal(error.to_string()))?;
+    let config = HostConfig {
+        address,
+        secret,
+        link: LinkConfig::default(),
+        max_awake: MAX_AWAKE,
+        authenticate: Rc::new(move |token| auth.principal(token)),
+        log: Rc::new(log),
+    };
+    Ok(Host::open(ports, config))
+}
+
+fn log(address: &Address, level: Level, text: &str) {
+    match level {
+        Level::Trace => tracing::trace!(%address, "{text}"),
+        Level::Debug => tracing::debug!(%address, "{text}"),
+        Level::Info => tracing::info!(%address, "{text}"),
+        Level::Warn => tracing::warn!(%address, "{text}"),
+        Level::Error => tracing::error!(%address, "{text}"),
+    }
+}

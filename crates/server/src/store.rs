@@ -1,0 +1,251 @@
+//! The repository on disk: manifests, blobs, app records, the host's secret.
+//!
+//! ```text
+//! DATA/bundles/acme/repo/profiles/1.0.0/manifest.json  manifest.signature
+//! DATA/blobs/ab/abcdef…                                named by their SHA-256
+//! DATA/apps/acme:profiles.json
+//! DATA/host.secret
+//! ```
+//!
+//! Every file is written beside its place, synced, and renamed into it: a reader sees all of it or nothing.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use starlane_bundle::{AppRecord, Digest, PublicKey, Signature, SignedManifest};
+use starlane_host::ports::{Store, StoreError};
+use starlane_protocol::{Address, HostSecret};
+
+use crate::auth::write_secret;
+
+/// The repository in a data folder, for work that may wait for the disk.
+#[derive(Clone)]
+pub(crate) struct SharedStore {
+    root: Arc<PathBuf>,
+}
+
+/// The repository as the host's port: the same, aside of the host's thread.
+#[derive(Clone)]
+pub(crate) struct DiskStore(SharedStore);
+
+impl SharedStore {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: Arc::new(root.to_owned()) }
+    }
+
+    fn name_folder(&self, bundle: &Address) -> PathBuf {
+        let mut folder = self.root.join("bundles");
+        folder.extend(bundle.segments());
+        folder
+    }
+
+    fn bundle_folder(&self, bundle: &Address) -> PathBuf {
+        self.name_folder(bundle).join(bundle.version().unwrap_or("unversioned"))
+    }
+
+    fn blob_file(&self, digest: &Digest) -> PathBuf {
+        let name = digest.to_string();
+        self.root.join("blobs").join(name.get(..2).unwrap_or_default()).join(name)
+    }
+
+    fn record_file(&self, app: &Address) -> PathBuf {
+        self.root.join("apps").join(format!("{app}.json"))
+    }
+
+    pub(crate) fn manifest(&self, bundle: &Address) -> Result<Option<SignedManifest>, StoreError> {
+        let folder = self.bundle_folder(bundle);
+        let Some(bytes) = read(&folder.join("manifest.json"))? else { return Ok(None) };
+        let signature = read(&folder.join("manifest.signature"))?.unwrap_or_default();
+        let signature = Signature::parse(std::str::from_utf8(&signature).unwrap_or_default().trim());
+        let damaged = |reason: String| StoreError::Damaged { name: bundle.to_string(), reason };
+        let signature = signature.map_err(|error| damaged(error.to_string()))?;
+        Ok(Some(SignedManifest { bytes, signature }))
+    }
+
+    /// Keeps a manifest, and for the first of its name whose the name is from then on.
+    pub(crate) fn put_manifest(
+        &self,
+        bundle: &Address,
+        manifest: &SignedManifest,
+        publisher: &PublicKey,
+    ) -> Result<(), StoreError> {
+        let folder = self.bundle_folder(bundle);
+        if self.owner(bundle)?.is_none() {
+            write(&self.name_folder(bundle).join("publisher"), publisher.to_string().as_bytes())?;
+        }
+        // The manifest last: while it is missing, the bundle is not there.
+        write(&folder.join("manifest.signature"), manifest.signature.to_string().as_bytes())?;
+        write(&folder.join("manifest.json"), &manifest.bytes)
+    }
+
+    /// The key that published the first version under this bundle's name.
+    pub(crate) fn owner(&self, bundle: &Address) -> Result<Option<PublicKey>, StoreError> {
+        let Some(bytes) = read(&self.name_folder(bundle).join("publisher"))? else { return Ok(None) };
+        let damaged = |reason: String| StoreError::Damaged { name: format!("publisher of {bundle}"), reason };
+        let key = PublicKey::parse(std::str::from_utf8(&bytes).unwrap_or_default().trim());
+        key.map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
+        Ok(read(&self.blob_file(digest))?.map(Bytes::from))
+    }
+
+    /// The length of a blob that is here, without reading it.
+    pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        fs::metadata(self.blob_file(digest)).ok().map(|metadata| metadata.len())
+    }
+
+    pub(crate) fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        write(&self.blob_file(digest), bytes)
+    }
+
+    fn records(&self) -> Result<Vec<AppRecord>, StoreError> {
+        let mut records = Vec::new();
+        for entry in fs::read_dir(self.root.join("apps")).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "json") {
+                records.extend(read_record(&entry.path())?);
+            }
+        }
+        records.sort_by(|a, b| a.app.cmp(&b.app));
+        Ok(records)
+    }
+
+    fn secret(&self, fresh: HostSecret) -> Result<HostSecret, StoreError> {
+        let file = self.root.join("host.secret");
+        if let Some(bytes) = read(&file)? {
+            let damaged = || StoreError::Damaged { name: "host.secret".into(), reason: "it has not 32 bytes".into() };
+            return bytes.try_into().map(HostSecret).map_err(|_| damaged());
+        }
+        write_secret(&file, &fresh.0).map_err(failed)?;
+        Ok(fresh)
+    }
+}
+
+type Done<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
+
+impl DiskStore {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self(SharedStore::new(root))
+    }
+
+    /// Disk work happens aside: the node's thread never waits for a disk.
+    fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(SharedStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Done<T> {
+        let store = self.0.clone();
+        let task = tokio::task::spawn_blocking(move || work(store));
+        Box::pin(async move { task.await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string()))) })
+    }
+}
+
+impl Store for DiskStore {
+    fn manifest(&self, bundle: &Address) -> Done<Option<SignedManifest>> {
+        let bundle = bundle.clone();
+        self.aside(move |store| store.manifest(&bundle))
+    }
+
+    fn put_manifest(&self, bundle: &Address, manifest: SignedManifest) -> Done<()> {
+        let bundle = bundle.clone();
+        self.aside(move |store| {
+            let folder = store.bundle_folder(&bundle);
+            write(&folder.join("manifest.signature"), manifest.signature.to_string().as_bytes())?;
+            write(&folder.join("manifest.json"), &manifest.bytes)
+        })
+    }
+
+    fn blob(&self, digest: &Digest) -> Done<Option<Bytes>> {
+        let digest = *digest;
+        self.aside(move |store| store.blob(&digest))
+    }
+
+    fn put_blob(&self, digest: &Digest, bytes: Bytes) -> Done<()> {
+        let digest = *digest;
+        self.aside(move |store| store.put_blob(&digest, &bytes))
+    }
+
+    fn drop_blob(&self, digest: &Digest) -> Done<()> {
+        let digest = *digest;
+        self.aside(move |store| remove(&store.blob_file(&digest)))
+    }
+
+    fn record(&self, app: &Address) -> Done<Option<AppRecord>> {
+        let app = app.clone();
+        self.aside(move |store| read_record(&store.record_file(&app)))
+    }
+
+    fn records(&self) -> Done<Vec<AppRecord>> {
+        self.aside(|store| store.records())
+    }
+
+    fn put_record(&self, record: AppRecord) -> Done<()> {
+        self.aside(move |store| {
+            let bytes = serde_json::to_vec_pretty(&record).map_err(|e| StoreError::Failed(e.to_string()))?;
+            write(&store.record_file(&record.app), &bytes)
+        })
+    }
+
+    fn drop_record(&self, app: &Address) -> Done<()> {
+        let app = app.clone();
+        self.aside(move |store| remove(&store.record_file(&app)))
+    }
+
+    fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
+        self.aside(move |store| store.secret(fresh))
+    }
+}
+
+fn read_record(file: &Path) -> Result<Option<AppRecord>, StoreError> {
+    let Some(bytes) = read(file)? else { return Ok(None) };
+    let damaged = |e: serde_json::Error| StoreError::Damaged { name: file.display().to_string(), reason: e.to_string() };
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+}
+
+fn read(file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match fs::read(file) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Two writers of one file never share a name beside it.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let folder = file.parent().unwrap_or(file);
+    fs::create_dir_all(folder).map_err(failed)?;
+    let beside = folder.join(format!(".{}.{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    let written = fs::File::create(&beside).and_then(|mut new| {
+        new.write_all(bytes)?;
+        new.sync_all()?;
+        fs::rename(&beside, file)?;
+        fs::File::open(folder)?.sync_all()
+    });
+    written.map_err(|error| {
+        let _ = fs::remove_file(&beside);
+        failed(error)
+    })
+}
+
+fn remove(file: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(error.to_string()),
+        _ => StoreError::Failed(error.to_string()),
+    }
+}

@@ -1,1 +1,44 @@
-//! The ports in a browser.
+#![doc = include_str!("../README.md")]
+
+mod failure;
+mod object;
+mod sandbox;
+mod socket;
+mod source;
+mod store;
+mod time;
+
+use std::rc::Rc;
+
+use starlane_host::ports::{NoSource, Ports, Source};
+
+pub use self::{
+    sandbox::BrowserSandbox, socket::WebSocketDialer, source::HttpSource, store::IndexedDbStore, time::BrowserTime,
+};
+
+/// What a browser host is made from.
+pub struct BrowserOptions {
+    /// The origin of the server that bundles come from, such as `https://mesh.example`; none: only what is kept is used.
+    pub server: Option<String>,
+    /// The name of the IndexedDB database that is the cache.
+    pub cache: String,
+    /// Makes a worker: `() => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })`.
+    pub worker: js_sys::Function,
+    /// Called once, with the reason, if the browser's storage can't be used and all is kept in memory.
+    pub on_degraded: Rc<dyn Fn(&str)>,
+}
+
+/// The ports of a host in this page. Nothing is opened, fetched or started yet.
+pub fn ports(options: BrowserOptions) -> Ports {
+    let source: Rc<dyn Source> = match &options.server {
+        Some(server) => Rc::new(HttpSource::new(server)),
+        None => Rc::new(NoSource),
+    };
+    Ports {
+        time: Rc::new(BrowserTime),
+        dialer: Rc::new(WebSocketDialer),
+        sandbox: Rc::new(BrowserSandbox::new(options.worker)),
+        store: Rc::new(IndexedDbStore::new(&options.cache, options.on_degraded)),
+        source,
+    }
+}

@@ -1,6 +1,6 @@
 //! In-memory ports, virtual time, and the contract suites that every back-end runs in its own tests.
 
 pub mod memory;
-// pub mod sandbox_suite;
+pub mod sandbox_suite;
 pub mod store_suite;
 pub mod virtual_time;

@@ -31,6 +31,8 @@ pub(crate) struct Apps {
     /// What each app serves beside its mechtrons; dropped, it is released.
     resources: RefCell<BTreeMap<Address, Vec<Served>>>,
     served: RefCell<Option<Served>>,
+    /// One change at a time: a revision is never given twice.
+    changing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +58,7 @@ impl Apps {
             routes,
             resources: RefCell::default(),
             served: RefCell::default(),
+            changing: tokio::sync::Mutex::default(),
         });
         let address = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
         let weak = Rc::downgrade(&apps);
@@ -92,11 +95,13 @@ impl Apps {
             "create" => {
                 admin_only(&incoming)?;
                 let Create { app, bundle } = read(&incoming)?;
+                let _alone = self.changing.lock().await;
                 Ok(json_payload(&self.create(app, bundle).await?))
             }
             _ => {
                 admin_only(&incoming)?;
                 let Named { app } = read(&incoming)?;
+                let _alone = self.changing.lock().await;
                 self.record(&app).await?;
                 self.stop(&app);
                 self.store.drop_record(&app).await.map_err(|error| Failure::internal(error.to_string()))?;

@@ -13,17 +13,14 @@ mod guarded;
 mod migrate;
 mod values;
 
-use std::{
-    path::Path,
-    rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, rc::Rc, sync::Arc};
 
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use starlane_host::{Handler, Incoming, handler};
 use starlane_protocol::{Failure, Outcome, Payload};
+use tokio::sync::Mutex;
 
 pub(crate) use self::migrate::Migration;
 use self::guarded::Guarded;
@@ -73,8 +70,11 @@ impl Database {
         handler(move |incoming| {
             let (database, to) = (database.clone(), incoming.to.clone());
             async move {
+                // The lock is fair, so messages keep their order. It goes aside with the work, and stays there even if
+                // nobody waits for the answer any more.
+                let mut connection = database.0.lock_owned().await;
                 // SQLite waits for the disk: aside, not on the node's thread.
-                let answered = tokio::task::spawn_blocking(move || database.answer(&incoming)).await;
+                let answered = tokio::task::spawn_blocking(move || answer(&mut connection, &incoming)).await;
                 answered
                     .unwrap_or_else(|error| Err(Failure::internal(error.to_string())))
                     .map_err(|failure| failure.at(&to))
@@ -82,20 +82,20 @@ impl Database {
         })
     }
 
-    fn answer(&self, incoming: &Incoming) -> Outcome {
-        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut guarded = Guarded::new(&mut connection, incoming.remaining_ms);
-        let body = &incoming.payload.body;
-        let answer = match incoming.operation.as_str() {
-            "query" => guarded.query(&read(body)?)?,
-            "execute" => guarded.execute(&read(body)?)?,
-            _ => {
-                let Transaction { statements } = read(body)?;
-                json!({ "results": guarded.transaction(&statements)? })
-            }
-        };
-        Ok(Payload::json(answer.to_string()))
-    }
+}
+
+fn answer(connection: &mut Connection, incoming: &Incoming) -> Outcome {
+    let mut guarded = Guarded::new(connection, incoming.remaining_ms);
+    let body = &incoming.payload.body;
+    let answer = match incoming.operation.as_str() {
+        "query" => guarded.query(&read(body)?)?,
+        "execute" => guarded.execute(&read(body)?)?,
+        _ => {
+            let Transaction { statements } = read(body)?;
+            json!({ "results": guarded.transaction(&statements)? })
+        }
+    };
+    Ok(Payload::json(answer.to_string()))
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {

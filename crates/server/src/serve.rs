@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use starlane_host::{
@@ -14,7 +15,7 @@ use starlane_host::{
     ports::{NoSource, Ports, Store, Time},
 };
 use starlane_protocol::{Address, Failure, HostSecret};
-use tokio::{net::TcpListener, task::LocalSet};
+use tokio::{net::TcpListener, task::LocalSet, time::sleep};
 
 use crate::{
     apps::Apps,
@@ -29,6 +30,10 @@ use crate::{
 
 /// How many actors may be awake at a time.
 const MAX_AWAKE: usize = 1_000;
+/// How long requests that are being answered may take when the server is asked to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long the last frames of links may take.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// What a server is told.
 #[derive(Debug, Clone)]
@@ -132,21 +137,26 @@ async fn run(
         data: config.data.clone(),
         admin_token: auth::token_file(&config.data),
     });
-    let (closing, closed) = tokio::sync::oneshot::channel();
+    let (closing, mut closed) = tokio::sync::watch::channel(false);
     let stop = async move {
         shutdown.await;
-        let _ = closing.send(());
+        let _ = closing.send(true);
     };
-    let goodbye = host.clone();
-    tokio::task::spawn_local(async move {
-        // Links end when the server is asked to stop, or HTTP would wait for them.
-        if closed.await.is_ok() {
-            goodbye.close();
-        }
-    });
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop).await;
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop).into_future();
+    let stopping = async {
+        let _ = closed.wait_for(|closing| *closing).await;
+        tracing::info!("stopping");
+        // What was asked over HTTP gets its answer, for as long as that is reasonable; then links end.
+        sleep(GRACE).await;
+    };
+    let served = tokio::select! {
+        served = serving => served,
+        () = stopping => Ok(()),
+    };
     drop(apps);
     host.close();
+    // Goodbyes are written by tasks of their own.
+    sleep(PARTING).await;
     served.map_err(|error| ServeError::Listen(config.listen, error))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DATA/bundles/acme/repo/profiles/1.0.0/manifest.json  manifest.signature
+//! DATA/bundles/acme/repo/profiles/publisher.key        whose the name is
 //! DATA/blobs/ab/abcdef…                                named by their SHA-256
 //! DATA/apps/acme:profiles.json
 //! DATA/host.secret
@@ -26,6 +27,9 @@ use starlane_host::ports::{Store, StoreError};
 use starlane_protocol::{Address, HostSecret};
 
 use crate::auth::write_secret;
+
+/// The key that a name belongs to. With its dot it is no segment, so no bundle's folder.
+const OWNER: &str = "publisher.key";
 
 /// The repository in a data folder, for work that may wait for the disk.
 #[derive(Clone)]
@@ -80,7 +84,7 @@ impl SharedStore {
     ) -> Result<(), StoreError> {
         let folder = self.bundle_folder(bundle);
         if self.owner(bundle)?.is_none() {
-            write(&self.name_folder(bundle).join("publisher"), publisher.to_string().as_bytes())?;
+            write(&self.name_folder(bundle).join(OWNER), publisher.to_string().as_bytes())?;
         }
         // The manifest last: while it is missing, the bundle is not there.
         write(&folder.join("manifest.signature"), manifest.signature.to_string().as_bytes())?;
@@ -89,7 +93,7 @@ impl SharedStore {
 
     /// The key that published the first version under this bundle's name.
     pub(crate) fn owner(&self, bundle: &Address) -> Result<Option<PublicKey>, StoreError> {
-        let Some(bytes) = read(&self.name_folder(bundle).join("publisher"))? else { return Ok(None) };
+        let Some(bytes) = read(&self.name_folder(bundle).join(OWNER))? else { return Ok(None) };
         let damaged = |reason: String| StoreError::Damaged { name: format!("publisher of {bundle}"), reason };
         let key = PublicKey::parse(std::str::from_utf8(&bytes).unwrap_or_default().trim());
         key.map(Some).map_err(|error| damaged(error.to_string()))
@@ -247,5 +251,64 @@ fn failed(error: io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(error.to_string()),
         _ => StoreError::Failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use starlane_bundle::SecretKey;
+    use starlane_host::testing::store_suite;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_does_what_every_store_must() {
+        let folders = RefCell::new(Vec::new());
+        store_suite::all(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let store: Rc<dyn Store> = Rc::new(DiskStore::new(folder.path()));
+            folders.borrow_mut().push(folder);
+            std::future::ready(store)
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DiskStore::new(folder.path());
+        fs::create_dir_all(folder.path().join("apps")).unwrap();
+        fs::write(folder.path().join("apps/acme:profiles.json"), "{").unwrap();
+        let error = store.record(&Address::parse("acme:profiles").unwrap()).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Damaged { name, .. } if name.contains("acme:profiles.json")), "{error}");
+        fs::write(folder.path().join("host.secret"), "short").unwrap();
+        let error = store.secret(HostSecret([1; 32])).await.unwrap_err();
+        assert!(error.to_string().contains("host.secret"), "{error}");
+    }
+
+    #[test]
+    fn a_name_belongs_to_who_published_first_whatever_it_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SharedStore::new(folder.path());
+        let key = SecretKey::from_seed([1; 32]);
+        let manifest = SignedManifest { bytes: b"{}".to_vec(), signature: key.sign(b"{}") };
+        for bundle in ["acme:repo:1.0.0", "acme:repo:publisher:1.0.0", "acme:repo:publisher:key:1.0.0"] {
+            let bundle = Address::parse(bundle).unwrap();
+            store.put_manifest(&bundle, &manifest, &key.public()).unwrap();
+            assert_eq!(store.owner(&bundle).unwrap(), Some(key.public()), "{bundle}");
+            assert_eq!(store.manifest(&bundle).unwrap(), Some(manifest.clone()), "{bundle}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_hosts_secret_is_kept_from_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        DiskStore::new(folder.path()).secret(HostSecret([1; 32])).await.unwrap();
+        let mode = fs::metadata(folder.path().join("host.secret")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The second list needs an engine that bounds time and memory and looks into modules. A case that the engine does not bound
-//! never ends: put a limit of 10 s around each.
+//! never ends: put a limit around each.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod bounds;

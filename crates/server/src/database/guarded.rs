@@ -17,6 +17,8 @@ use super::{Statement, values};
 const ROWS: usize = 10_000;
 /// The most bytes of an answer, about.
 const BYTES: usize = 8 * 1024 * 1024;
+/// The longest text or byte string, in bytes: an expression must not fill the memory.
+const VALUE: i32 = 16 * 1024 * 1024;
 /// The most time of a message's statements.
 const TIME: Duration = Duration::from_secs(5);
 /// How often the time is looked at, in instructions of SQLite's machine.
@@ -26,6 +28,7 @@ const LOOK: i32 = 10_000;
 pub(super) fn guard(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, 1_000_000)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE)?;
     connection.authorizer(Some(|context: AuthContext<'_>| match context.action {
         AuthAction::Attach { .. } | AuthAction::Detach { .. } | AuthAction::Pragma { .. } => Authorization::Deny,
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Authorization::Deny,

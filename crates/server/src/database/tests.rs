@@ -18,7 +18,7 @@ fn ask(database: &Database, operation: &str, body: Value) -> Result<Value, Failu
         remaining_ms: 30_000,
         one_way: false,
     };
-    database.answer(&incoming).map(|payload| serde_json::from_slice(&payload.body).unwrap())
+    answer(&mut database.0.blocking_lock(), &incoming).map(|payload| serde_json::from_slice(&payload.body).unwrap())
 }
 
 #[test]
@@ -88,6 +88,8 @@ fn an_answer_is_bounded_in_rows_and_time() {
     let database = open(&folder);
     let count = |n: u64| format!("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT {n}) SELECT x FROM c");
     assert_eq!(ask(&database, "query", json!({ "sql": count(10_001) })).unwrap_err().code, "too-large");
+    let huge = json!({ "sql": "SELECT length(zeroblob(100000000))" });
+    assert_eq!(ask(&database, "query", huge).unwrap_err().code, "too-large");
     let endless = format!("SELECT count(*) FROM ({})", count(100_000_000_000));
     let before = std::time::Instant::now();
     assert_eq!(ask(&database, "query", json!({ "sql": endless })).unwrap_err().code, "deadline");

@@ -11,7 +11,7 @@ use axum::{
 use starlane_host::Origin;
 use starlane_protocol::{Address, Failure, Payload};
 
-use super::{Site, answer};
+use super::{Site, answer, serve_route::MECHTRON_POLICY};
 use crate::handle::Ask;
 
 /// Sends a request on behalf of the bearer, and answers with its reply.
@@ -53,9 +53,12 @@ fn reply(payload: Payload) -> Response {
     if payload.body.is_empty() && payload.content_type.is_empty() {
         return StatusCode::NO_CONTENT.into_response();
     }
-    let content_type = payload.content_type;
-    ([(header::CONTENT_TYPE, content_type), (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned())], payload.body)
-        .into_response()
+    let headers = [
+        (header::CONTENT_TYPE, payload.content_type),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::CONTENT_SECURITY_POLICY, MECHTRON_POLICY.to_owned()),
+    ];
+    (headers, payload.body).into_response()
 }
 
 /// The token of an `Authorization: Bearer …` header.

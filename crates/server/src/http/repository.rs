@@ -1,18 +1,21 @@
 //! The bundle repository over HTTP: manifests and blobs, out for hosts and in for publishers.
 
-use std::{path::Path as FilePath, sync::Arc};
+use std::{
+    path::Path as FilePath,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     body::Bytes,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{Path, Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use starlane_bundle::{Digest, FileEntry, Manifest, Signature, SignedManifest};
 use starlane_host::ports::StoreError;
 use starlane_protocol::{Address, Failure};
 
-use super::{Site, answer, messages::bearer};
+use super::{BLOB_BODY, Site, answer, messages::bearer};
 use crate::{auth::ADMIN, store::SharedStore};
 
 /// The header that carries a manifest's signature.
@@ -20,18 +23,22 @@ pub(super) const SIGNATURE: &str = "starlane-signature";
 
 /// The repository, for tasks that may move between threads.
 #[derive(Clone)]
-pub(crate) struct Repository(SharedStore);
+pub(crate) struct Repository {
+    store: SharedStore,
+    /// One publishes at a time: who looks whether a version is there must find it so when writing.
+    publishing: Arc<Mutex<()>>,
+}
 
 impl Repository {
     pub(crate) fn new(data: &FilePath) -> Self {
-        Self(SharedStore::new(data))
+        Self { store: SharedStore::new(data), publishing: Arc::default() }
     }
 
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&SharedStore) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let store = self.0.clone();
+        let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         done.unwrap_or_else(|error| Err(Failure::internal(error.to_string())))
     }
@@ -57,19 +64,23 @@ pub(super) async fn manifest(State(site): State<Arc<Site>>, Path(address): Path<
     }
 }
 
-/// `GET /blobs/sha256/HEX`: the bytes.
-pub(super) async fn blob(State(site): State<Arc<Site>>, Path(digest): Path<String>) -> Response {
+/// `GET /blobs/sha256/HEX`: the bytes. `HEAD`: whether they are here, and how many.
+pub(super) async fn blob(method: Method, State(site): State<Arc<Site>>, Path(digest): Path<String>) -> Response {
     let found = async {
         let digest = parse_digest(&digest)?;
-        let bytes = site.repository.with(move |store| store.blob(&digest).map_err(stored)).await?;
-        bytes.ok_or_else(|| Failure::not_found("no such blob is here"))
+        let found = site.repository.with(move |store| match method {
+            Method::HEAD => Ok(store.blob_size(&digest).map(|size| (size, Bytes::new()))),
+            _ => Ok(store.blob(&digest).map_err(stored)?.map(|bytes| (bytes.len() as u64, bytes))),
+        });
+        found.await?.ok_or_else(|| Failure::not_found("no such blob is here"))
     };
     match found.await {
-        Ok(bytes) => {
+        Ok((size, bytes)) => {
             let headers = [
-                (header::CONTENT_TYPE, "application/octet-stream"),
-                (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+                (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+                (header::CONTENT_LENGTH, size.to_string()),
+                (header::CACHE_CONTROL, "public, max-age=31536000, immutable".to_owned()),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
             ];
             (headers, bytes).into_response()
         }
@@ -81,12 +92,11 @@ pub(super) async fn blob(State(site): State<Arc<Site>>, Path(digest): Path<Strin
 pub(super) async fn put_blob(
     State(site): State<Arc<Site>>,
     Path(digest): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
     let kept = async {
-        admin_only(&site, &headers)?;
         let digest = parse_digest(&digest)?;
+        let (_, body) = admins_body(&site, request).await?;
         site.repository
             .with(move |store| {
                 let found = Digest::of(&body);
@@ -104,17 +114,21 @@ pub(super) async fn put_blob(
 pub(super) async fn put_manifest(
     State(site): State<Arc<Site>>,
     Path(address): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
     let kept = async {
-        admin_only(&site, &headers)?;
         let address = bundle_address(&address)?;
+        let (headers, body) = admins_body(&site, request).await?;
         let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
         let signed = SignedManifest { bytes: body.to_vec(), signature };
         let manifest = signed.open().map_err(|error| Failure::schema_mismatch(error.to_string()))?;
-        site.repository.with(move |store| publish(store, &address, &signed, &manifest)).await
+        let publishing = Arc::clone(&site.repository.publishing);
+        let publish = move |store: &SharedStore| {
+            let _alone = publishing.lock().unwrap_or_else(PoisonError::into_inner);
+            publish(store, &address, &signed, &manifest)
+        };
+        site.repository.with(publish).await
     };
     done(kept.await)
 }
@@ -153,11 +167,16 @@ fn done(result: Result<(), Failure>) -> Response {
     }
 }
 
-fn admin_only(site: &Site, headers: &HeaderMap) -> Result<(), Failure> {
-    if site.auth.principal(bearer(headers)?)? == ADMIN {
-        return Ok(());
+/// Headers and body of a request by the admin; of anyone else the body is not even read.
+async fn admins_body(site: &Site, request: Request) -> Result<(HeaderMap, Bytes), Failure> {
+    let (parts, body) = request.into_parts();
+    if site.auth.principal(bearer(&parts.headers)?)? != ADMIN {
+        let message = "publishing needs the admin token: it lies in the server's data folder as admin.token";
+        return Err(Failure::no_grant(message));
     }
-    Err(Failure::no_grant("publishing needs the admin token: it lies in the server's data folder as admin.token"))
+    let bytes = axum::body::to_bytes(body, BLOB_BODY).await;
+    let bytes = bytes.map_err(|error| Failure::too_large(format!("{error}: at most {BLOB_BODY} bytes")))?;
+    Ok((parts.headers, bytes))
 }
 
 fn bundle_address(text: &str) -> Result<Address, Failure> {

@@ -21,12 +21,13 @@ use super::{
 };
 use crate::handle::Ask;
 
-/// What a page of an app may do: its own scripts, workers and Wasm; no plugins, no other base.
+/// What a page of an app may do: its own scripts, workers and Wasm; no plugins, no other base. Not every browser takes
+/// `'self'` to mean WebSockets too, so `connect-src` comes with the host's name.
 const PAGE_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
-     connect-src 'self'; img-src 'self' data: https:; style-src 'self' 'unsafe-inline'; frame-src 'self'; \
-     object-src 'none'; base-uri 'none'; frame-ancestors 'self'";
+     img-src 'self' data: https:; style-src 'self' 'unsafe-inline'; frame-src 'self'; \
+     object-src 'none'; base-uri 'none'; frame-ancestors 'self'; connect-src 'self'";
 /// What a mechtron returns is hostile data: it is shown, and runs nothing.
-const MECHTRON_POLICY: &str =
+pub(super) const MECHTRON_POLICY: &str =
     "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'";
 
 /// Whatever no fixed route answers.
@@ -99,7 +100,10 @@ async fn send_file(
     set(&mut response, header::CACHE_CONTROL, cache);
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     if file.media_type == "text/html" {
-        set(&mut response, header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+        // The guard has compared it with the names of this server.
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        let own = host.map(|host| format!(" ws://{host}")).unwrap_or_default();
+        set(&mut response, header::CONTENT_SECURITY_POLICY, &format!("{PAGE_POLICY}{own}"));
     }
     Ok(response)
 }
@@ -161,7 +165,6 @@ fn parameters(mut payload: Payload, query: &str, captures: Vec<(String, String)>
 
 /// What a resource returned, as an answer.
 fn page(reply: Payload) -> Response {
-    let html = reply.media_type() == "text/html";
     let mut response = Body::from(reply.body).into_response();
     set(&mut response, header::CONTENT_TYPE, &with_charset(&reply.content_type));
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
@@ -174,9 +177,8 @@ fn page(reply: Payload) -> Response {
             response.headers_mut().insert(name, value);
         }
     }
-    if html {
-        set(&mut response, header::CONTENT_SECURITY_POLICY, MECHTRON_POLICY);
-    }
+    // Whatever its type: SVG and XML run scripts too.
+    set(&mut response, header::CONTENT_SECURITY_POLICY, MECHTRON_POLICY);
     response
 }
 

@@ -76,7 +76,8 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), ModuleFault> {
     let types = types.as_ref();
     check_tables(types)?;
     check_imports(types)?;
-    let exported = |name: &str| types.core_exports().into_iter().flatten().find(|(own, _)| *own == name).map(|(_, ty)| ty);
+    let exported =
+        |name: &str| types.core_exports().into_iter().flatten().find(|(own, _)| *own == name).map(|(_, ty)| ty);
     match exported(names::MEMORY) {
         Some(EntityType::Memory(_)) => {}
         Some(_) => return Err(ModuleFault::ExportType(names::MEMORY)),

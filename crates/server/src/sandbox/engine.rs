@@ -7,7 +7,8 @@ use std::{
 };
 
 use wasmtime::{
-    Config, Engine, EngineWeak, InstanceAllocationStrategy, InstancePre, Linker, Module, PoolingAllocationConfig, Result,
+    Config, Engine, EngineWeak, InstanceAllocationStrategy, InstancePre, Linker, Module, PoolingAllocationConfig,
+    Result,
 };
 
 use super::{
@@ -27,20 +28,29 @@ const GUEST_STACK: usize = 512 * 1024;
 const FIBER_STACK: usize = 1024 * 1024;
 /// The most memory that an instance can have at all; its own limit is below.
 const MEMORY: usize = 4 << 30;
+/// How far a memory can grow before it moves, where address space is scarce.
+const GROWTH: u64 = 1 << 20;
 /// What the engine itself may need for an instance: 50,000 functions fit.
 const INSTANCE_SIZE: usize = 4 << 20;
 
 /// An engine, its ticks running until nothing uses it any more.
 pub(super) fn engine() -> Result<Engine> {
     // The pool reserves address space for all instances at once, 4 TiB of it. A system that limits address space won't
-    // give it: there each instance takes what it needs when it is made, which is slower and no less safe.
+    // give it: there each instance takes what it needs as it needs it, which is slower and no less safe.
     let engine = match Engine::new(&config(InstanceAllocationStrategy::Pooling(pool()))) {
         Ok(engine) => engine,
-        Err(_) => Engine::new(config(InstanceAllocationStrategy::OnDemand).memory_reservation(0).memory_guard_size(0))?,
+        Err(_) => sparing_engine()?,
     };
     let ticked = engine.weak();
     thread::Builder::new().name("starlane-ticks".into()).spawn(move || tick(&ticked))?;
     Ok(engine)
+}
+
+/// An engine that reserves next to no address space.
+fn sparing_engine() -> Result<Engine> {
+    let mut config = config(InstanceAllocationStrategy::OnDemand);
+    config.memory_reservation(0).memory_guard_size(0).memory_reservation_for_growth(GROWTH);
+    Engine::new(&config)
 }
 
 fn config(allocation: InstanceAllocationStrategy) -> Config {
@@ -55,7 +65,10 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
 
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_core_instances(INSTANCES).total_memories(INSTANCES).total_stacks(INSTANCES).total_tables(INSTANCES * TABLES);
+    pool.total_core_instances(INSTANCES)
+        .total_memories(INSTANCES)
+        .total_stacks(INSTANCES)
+        .total_tables(INSTANCES * TABLES);
     pool.max_memories_per_module(1).max_tables_per_module(TABLES);
     pool.max_memory_size(MEMORY).max_core_instance_size(INSTANCE_SIZE);
     pool.table_elements(starlane_abi::limits::TABLE_ENTRIES as usize);

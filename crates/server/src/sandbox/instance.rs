@@ -90,7 +90,7 @@ impl GuestInstance {
         store.epoch_deadline_callback(move |_| {
             ticking.tick()?;
             let ticking = ticking.clone();
-                // Others of this thread come first now.
+            // Others of this thread come first now.
             let others = async move {
                 tokio::task::yield_now().await;
                 ticking.resume();

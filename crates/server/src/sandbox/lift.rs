@@ -36,10 +36,9 @@ impl<'a> Lift<'a> {
 
     fn taken(&mut self, what: &str, span: Span) -> Result<&'a [u8], Fault> {
         let slice = self.slice(what, span)?;
-        self.room = self
-            .room
-            .checked_sub(slice.len())
-            .ok_or_else(|| Fault::Broken(format!("{what} is too much: one call may queue {} bytes", limits::CALL_BYTES)))?;
+        self.room = self.room.checked_sub(slice.len()).ok_or_else(|| {
+            Fault::Broken(format!("{what} is too much: one call may queue {} bytes", limits::CALL_BYTES))
+        })?;
         Ok(slice)
     }
 

@@ -21,7 +21,8 @@ impl Lower<'_> {
         let end = u64::from(pointer) + u64::from(size);
         let held = self.memory.data_size(&*self.store) as u64;
         if !pointer.is_multiple_of(align) || end > held {
-            let what = format!("`cabi_realloc` gave {pointer} for {size} bytes aligned to {align}, and memory has {held}");
+            let what =
+                format!("`cabi_realloc` gave {pointer} for {size} bytes aligned to {align}, and memory has {held}");
             return Err(Fault::Broken(what).into());
         }
         Ok(pointer)

@@ -31,7 +31,13 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<GuestState>> {
             let id = guest.data_mut().next_request();
             queue(&mut guest, "request", |lift| {
                 let (target, operation) = addressed(lift, (t, tn), (o, on))?;
-                Ok(GuestEffect::Request { id, target, operation, payload: lift.payload([a, an, h, hn, b, bn])?, timeout_ms })
+                Ok(GuestEffect::Request {
+                    id,
+                    target,
+                    operation,
+                    payload: lift.payload([a, an, h, hn, b, bn])?,
+                    timeout_ms,
+                })
             })?;
             Ok(id)
         },
@@ -69,7 +75,9 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<GuestState>> {
         queue(&mut guest, "subscribe", |lift| Ok(GuestEffect::Subscribe { topic: lift.text("the topic", (t, tn))? }))
     })?;
     linker.func_wrap(MESH, "unsubscribe", |mut guest: Guest<'_>, t: u32, tn: u32| {
-        queue(&mut guest, "unsubscribe", |lift| Ok(GuestEffect::Unsubscribe { topic: lift.text("the topic", (t, tn))? }))
+        queue(&mut guest, "unsubscribe", |lift| {
+            Ok(GuestEffect::Unsubscribe { topic: lift.text("the topic", (t, tn))? })
+        })
     })?;
     linker.func_wrap(MESH, "wake-after", |mut guest: Guest<'_>, delay_ms: u32, token: u64| {
         queue(&mut guest, "wake-after", |_| Ok(GuestEffect::WakeAfter { delay_ms, token }))

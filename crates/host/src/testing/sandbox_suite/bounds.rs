@@ -47,7 +47,7 @@ pub async fn a_runaway_start_is_stopped_wherever_it_runs(sandbox: Rc<dyn Sandbox
     assert!(matches!(&made, Err(SandboxError::Instance(reason)) if reason.contains("50 ms")), "{made:?}");
     for module in [Module { realloc: forever, ..Module::default() }, Module { start: forever, ..Module::default() }] {
         let guest = Guest::make(&sandbox, &module.wasm(), limits).await.expect("an instance");
-        let reason = guest.crash(GuestCall::Start(context("null"))).await;
+        let reason = guest.crash(GuestCall::Start(context("{}"))).await;
         assert!(reason.contains("50 ms"), "{reason}");
     }
 }

@@ -64,7 +64,7 @@ impl Guest {
         state: Option<Saved>,
     ) -> Self {
         let guest = Self::make(sandbox, wasm, limits).await.expect("an instance");
-        let report = guest.run(vec![GuestCall::Start(Context { state, ..context("null") })]).await;
+        let report = guest.run(vec![GuestCall::Start(Context { state, ..context("{}") })]).await;
         assert_eq!(report.crash, None, "the start: {:?}", report.logs);
         assert_eq!(report.done.len(), 1, "one call was made");
         assert_eq!(report.done[0].returned, Returned::Done);

@@ -44,8 +44,14 @@ pub async fn broken_arguments_end_the_instance(sandbox: Rc<dyn Sandbox>, _echo: 
         crash_of_receive(&sandbox, &format!("{call} (i32.const 1)"), "notify").await;
     }
     let others = [
-        ("reply", "(i64.const 1) (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)"),
-        ("reply", "(i64.const 1) (i32.const 1) (i32.const 400) (i32.const 72) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)"),
+        (
+            "reply",
+            "(i64.const 1) (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)",
+        ),
+        (
+            "reply",
+            "(i64.const 1) (i32.const 1) (i32.const 400) (i32.const 72) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)",
+        ),
         ("subscribe", "(i32.const 72) (i32.const 2)"),
         ("log", "(i32.const 5) (i32.const 64) (i32.const 3)"),
         ("log", "(i32.const -1) (i32.const 64) (i32.const 3)"),
@@ -72,7 +78,7 @@ pub async fn broken_results_end_the_instance(sandbox: Rc<dyn Sandbox>, _echo: By
     for start in starts {
         let wasm = Module { start, ..Module::default() }.wasm();
         let guest = Guest::make(&sandbox, &wasm, LIMITS).await.expect("an instance");
-        let reason = guest.crash(GuestCall::Start(context("null"))).await;
+        let reason = guest.crash(GuestCall::Start(context("{}"))).await;
         assert!(reason.contains("start"), "{reason}");
     }
     let saves = [
@@ -97,7 +103,7 @@ pub async fn a_broken_allocator_ends_the_instance(sandbox: Rc<dyn Sandbox>, _ech
         let guest = Guest::make(&sandbox, &wasm, LIMITS).await.expect("an instance");
         let mut payload = Payload::nothing();
         payload.headers.push(("a".into(), "b".into()));
-        let report = guest.run(vec![GuestCall::Start(context("null")), guest.message("x", payload)]).await;
+        let report = guest.run(vec![GuestCall::Start(context("{}")), guest.message("x", payload)]).await;
         let reason = report.crash.expect("a crash");
         assert!(reason.contains("cabi_realloc"), "{reason}");
     }
@@ -116,7 +122,7 @@ pub async fn the_mesh_is_closed_before_start_and_in_the_allocator(sandbox: Rc<dy
     let realloc = format!("{loud} (i32.const 4096)");
     let wasm = Module { realloc: &realloc, ..Module::default() }.wasm();
     let guest = Guest::make(&sandbox, &wasm, LIMITS).await.expect("an instance");
-    let reason = guest.crash(GuestCall::Start(context("null"))).await;
+    let reason = guest.crash(GuestCall::Start(context("{}"))).await;
     assert!(reason.contains("notify"), "{reason}");
 }
 

@@ -38,7 +38,7 @@ pub async fn state_goes_from_one_instance_to_the_next(sandbox: Rc<dyn Sandbox>, 
     assert_eq!(body(next.ask("count", Payload::nothing()).await), json!(4));
     let damaged = Saved { format: 1, data: Bytes::from_static(b"\xff\xff") };
     let guest = Guest::make(&sandbox, &echo, LIMITS).await.expect("an instance");
-    let mut told = context("null");
+    let mut told = context("{}");
     told.state = Some(damaged);
     let report = guest.run(vec![GuestCall::Start(told)]).await;
     assert!(matches!(report.done[0].returned, Returned::Refused(_)), "{report:?}");
@@ -98,7 +98,7 @@ pub async fn initialize_runs_once_before_start(sandbox: Rc<dyn Sandbox>, _echo: 
                  (i32.const 16)";
     let wasm = Module { initialize: Some(&initialize), start, ..Module::default() }.wasm();
     let guest = Guest::make(&sandbox, &wasm, LIMITS).await.expect("an instance");
-    let report = guest.run(vec![GuestCall::Start(context("null")), GuestCall::Save]).await;
+    let report = guest.run(vec![GuestCall::Start(context("{}")), GuestCall::Save]).await;
     assert_eq!(report.crash, None);
     let once = Saved { format: 1, data: Bytes::new() };
     assert_eq!(report.done[1].returned, Returned::Saved(once));

@@ -26,7 +26,10 @@ async fn refused(sandbox: &Rc<dyn Sandbox>, wasm: Bytes, names: &str) {
 pub async fn modules_with_foreign_imports_are_refused(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let mesh = names::MESH;
     let imports = [
-        ("fd_write", r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#.to_owned()),
+        (
+            "fd_write",
+            r#"(import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))"#.to_owned(),
+        ),
         ("steal", format!(r#"(import "{mesh}" "steal" (func))"#)),
         ("notify", r#"(import "starlane:mechtron/mesh@2.0.0" "notify" (func))"#.to_owned()),
         ("g", format!(r#"(import "{mesh}" "g" (global i32))"#)),

@@ -1,0 +1,181 @@
+//! Guests in workers, and inline in this thread.
+
+mod glue;
+mod pool;
+mod worker;
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use bytes::Bytes;
+use futures_util::future::{LocalBoxFuture, ready};
+use js_sys::{Function, Uint8Array, WebAssembly, WebAssembly::Module};
+use starlane_abi::limits::MODULE_BYTES;
+use starlane_bundle::Digest;
+use starlane_host::{
+    batch::{decode_report, encode_calls},
+    ports::{Sandbox, SandboxError},
+};
+use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::JsFuture;
+
+use self::{
+    glue::Guest,
+    pool::Pool,
+    worker::{GuestWorker, crashed},
+};
+use crate::failure;
+
+/// Runs guests by the browser's WebAssembly API. Dropping it ends them and their workers.
+pub struct BrowserSandbox {
+    modules: Rc<RefCell<HashMap<Digest, Module>>>,
+    instances: Rc<RefCell<HashMap<InstanceId, Place>>>,
+    pool: Pool,
+}
+
+/// Where an instance is.
+enum Place {
+    /// In this thread; none while it is being made.
+    Inline(Option<Guest>),
+    Worker(Rc<GuestWorker>),
+}
+
+impl BrowserSandbox {
+    /// A sandbox whose workers `worker` makes: a function without parameters that returns a new `Worker` on `worker.js`.
+    /// It is the embedder's because bundlers must see the script's URL as a literal.
+    pub fn new(worker: Function) -> Self {
+        Self { modules: Rc::default(), instances: Rc::default(), pool: Pool::new(worker) }
+    }
+
+    fn module(&self, digest: &Digest) -> Result<Module, SandboxError> {
+        let module = self.modules.borrow().get(digest).cloned();
+        module.ok_or_else(|| SandboxError::Module {
+            digest: *digest,
+            reason: "it has not been compiled here; compile it before an instance is made".to_owned(),
+        })
+    }
+}
+
+impl Sandbox for BrowserSandbox {
+    fn has_module(&self, digest: &Digest) -> bool {
+        self.modules.borrow().contains_key(digest)
+    }
+
+    fn compile(&self, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        let modules = Rc::clone(&self.modules);
+        Box::pin(async move {
+            if modules.borrow().contains_key(&digest) {
+                return Ok(());
+            }
+            let module = compile(&wasm).await.map_err(|reason| SandboxError::Module { digest, reason })?;
+            modules.borrow_mut().insert(digest, module);
+            Ok(())
+        })
+    }
+
+    fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        let module = match self.module(&plan.wasm) {
+            Ok(module) => module,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
+        let (instances, id) = (Rc::clone(&self.instances), plan.instance);
+        if plan.inline {
+            instances.borrow_mut().insert(id, Place::Inline(None));
+            let made = glue::create_instance(&module, &glue::limits(&plan.limits));
+            return Box::pin(async move {
+                let made = JsFuture::from(made).await;
+                let mut instances = instances.borrow_mut();
+                let Some(place) = instances.get_mut(&id) else {
+                    return Err(SandboxError::Instance("it was stopped meanwhile".to_owned()));
+                };
+                match made {
+                    Ok(guest) => {
+                        *place = Place::Inline(Some(guest.unchecked_into()));
+                        Ok(())
+                    }
+                    Err(error) => {
+                        instances.remove(&id);
+                        Err(SandboxError::Instance(failure::text(&error)))
+                    }
+                }
+            });
+        }
+        let worker = match self.pool.worker_for(&plan.group) {
+            Ok(worker) => worker,
+            Err(reason) => return Box::pin(ready(Err(SandboxError::Instance(reason)))),
+        };
+        let made = worker.start(plan, &module);
+        instances.borrow_mut().insert(id, Place::Worker(worker));
+        Box::pin(async move {
+            let made = made.await.unwrap_or_else(|_| Err("it was stopped meanwhile".to_owned()));
+            made.map_err(|reason| {
+                forget(&instances, id);
+                SandboxError::Instance(reason)
+            })
+        })
+    }
+
+    fn run(&self, instance: InstanceId, calls: Vec<GuestCall>) -> LocalBoxFuture<'static, BatchReport> {
+        let in_worker = match self.instances.borrow().get(&instance) {
+            Some(Place::Worker(worker)) => Some(worker.run(instance, &calls)),
+            _ => None,
+        };
+        let instances = Rc::clone(&self.instances);
+        Box::pin(async move {
+            let report = match in_worker {
+                Some(report) => report.await.unwrap_or_else(|_| crashed("the sandbox was dropped")),
+                None => run_inline(&instances, instance, &calls),
+            };
+            if report.crash.is_some() {
+                forget(&instances, instance);
+            }
+            report
+        })
+    }
+
+    fn stop(&self, instance: InstanceId) {
+        forget(&self.instances, instance);
+    }
+
+    fn place(&self, instance: InstanceId) -> String {
+        match self.instances.borrow().get(&instance) {
+            Some(Place::Inline(_)) => "inline".to_owned(),
+            Some(Place::Worker(worker)) => format!("worker {}", worker.number),
+            None => "nowhere".to_owned(),
+        }
+    }
+}
+
+async fn compile(wasm: &[u8]) -> Result<Module, String> {
+    if wasm.len() > MODULE_BYTES {
+        return Err(format!("it has {} bytes, and {MODULE_BYTES} are the most", wasm.len()));
+    }
+    let module = JsFuture::from(WebAssembly::compile(&Uint8Array::from(wasm))).await;
+    let module: Module = module.map_err(|error| failure::text(&error))?.unchecked_into();
+    match glue::check_module(&module) {
+        None => Ok(module),
+        Some(reason) => Err(reason),
+    }
+}
+
+fn run_inline(
+    instances: &RefCell<HashMap<InstanceId, Place>>,
+    instance: InstanceId,
+    calls: &[GuestCall],
+) -> BatchReport {
+    let guest = match instances.borrow().get(&instance) {
+        Some(Place::Inline(Some(guest))) => guest.clone(),
+        _ => return crashed("no such instance: it was stopped or has crashed"),
+    };
+    match glue::run(&guest, &encode_calls(calls)) {
+        Ok(report) => decode_report(report.into()).unwrap_or_else(|error| crashed(&error.to_string())),
+        Err(error) => crashed(&failure::text(&error)),
+    }
+}
+
+fn forget(instances: &RefCell<HashMap<InstanceId, Place>>, instance: InstanceId) {
+    let place = instances.borrow_mut().remove(&instance);
+    if let Some(Place::Worker(worker)) = place {
+        worker.stop(instance);
+    }
+}

@@ -1,0 +1,121 @@
+//! Bundles over HTTP, by `fetch`.
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use js_sys::Uint8Array;
+use starlane_bundle::{Digest, Signature, SignedManifest};
+use starlane_host::ports::{Source, SourceError};
+use starlane_protocol::Address;
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortController, ReadableStreamDefaultReader, RequestInit, Response};
+
+use crate::object::get;
+
+/// The header that carries a manifest's signature.
+const SIGNATURE: &str = "starlane-signature";
+/// The longest manifest, in bytes.
+const MANIFEST: u64 = 4 * 1024 * 1024;
+
+#[wasm_bindgen]
+extern "C" {
+    /// The global one, of pages and workers alike.
+    #[wasm_bindgen(catch)]
+    fn fetch(url: &str, init: &RequestInit) -> Result<js_sys::Promise, JsValue>;
+}
+
+/// The repository of a server.
+#[derive(Debug, Clone)]
+pub struct HttpSource {
+    server: String,
+}
+
+impl HttpSource {
+    /// The repository of the server at an origin such as `https://mesh.example`.
+    pub fn new(server: &str) -> Self {
+        Self { server: server.trim_end_matches('/').to_owned() }
+    }
+}
+
+impl Source for HttpSource {
+    fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<SignedManifest, SourceError>> {
+        let what = bundle.to_string();
+        let url = [&self.server, "/bundles/", &String::from(js_sys::encode_uri(&what))].concat();
+        Box::pin(async move {
+            let fetched = Fetched::get(what, url).await?;
+            let signature = fetched.response.headers().get(SIGNATURE).ok().flatten();
+            let signature = signature.ok_or_else(|| {
+                fetched.unusable(format!("the answer shows no header `{SIGNATURE}` (across origins it must be exposed)"))
+            })?;
+            let signature = Signature::parse(&signature).map_err(|error| fetched.unusable(error.to_string()))?;
+            Ok(SignedManifest { bytes: fetched.body(MANIFEST).await?, signature })
+        })
+    }
+
+    fn blob(&self, digest: &Digest, size: u64) -> LocalBoxFuture<'static, Result<Bytes, SourceError>> {
+        let name = digest.to_string();
+        let url = [&self.server, "/blobs/sha256/", &name].concat();
+        Box::pin(async move {
+            let fetched = Fetched::get(["blob ", &name].concat(), url).await?;
+            fetched.body(size).await.map(Bytes::from)
+        })
+    }
+}
+
+/// An answer whose body has not been read. Dropping it ends the transfer.
+struct Fetched {
+    what: String,
+    url: String,
+    response: Response,
+    _transfer: Transfer,
+}
+
+/// Dropped, it ends what is still on the way.
+struct Transfer(AbortController);
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Fetched {
+    async fn get(what: String, url: String) -> Result<Self, SourceError> {
+        let offline = |_| SourceError::Offline { what: what.clone(), url: url.clone() };
+        let transfer = Transfer(AbortController::new().map_err(offline)?);
+        let init = RequestInit::new();
+        init.set_signal(Some(&transfer.0.signal()));
+        let answer = JsFuture::from(fetch(&url, &init).map_err(offline)?).await.map_err(offline)?;
+        let response: Response = answer.unchecked_into();
+        if !response.ok() {
+            return Err(SourceError::Refused { what, url, status: response.status() });
+        }
+        Ok(Self { what, url, response, _transfer: transfer })
+    }
+
+    fn unusable(&self, reason: String) -> SourceError {
+        SourceError::Unusable { what: self.what.clone(), reason }
+    }
+
+    /// The body, of at most `size` bytes: what is longer is not even received.
+    async fn body(&self, size: u64) -> Result<Vec<u8>, SourceError> {
+        let Some(stream) = self.response.body() else { return Ok(Vec::new()) };
+        let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
+        let mut body = Vec::new();
+        loop {
+            let piece = JsFuture::from(reader.read()).await;
+            let piece = piece.map_err(|_| SourceError::Offline { what: self.what.clone(), url: self.url.clone() })?;
+            let value = get(&piece, "value");
+            let Some(piece) = value.dyn_ref::<Uint8Array>() else { return Ok(body) };
+            let before = body.len();
+            let length = piece.length() as usize;
+            if (before + length) as u64 > size {
+                return Err(self.unusable(format!("it is longer than {size} bytes")));
+            }
+            body.resize(before + length, 0);
+            if let Some(room) = body.get_mut(before..) {
+                piece.copy_to(room);
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+// Everything after wasm-bindgen has put its output into dist/wasm: types, JavaScript, the worker in one file, the licences.
+import { execFileSync } from "node:child_process";
+import { copyFileSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build, transform } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const dist = join(here, "dist");
+if (!existsSync(join(dist, "wasm/starlane_npm.js"))) {
+  console.error("crates/npm/dist/wasm/starlane_npm.js is missing: `cargo xtask dist` builds the package from the start");
+  process.exit(1);
+}
+for (const name of readdirSync(dist)) {
+  if (name !== "wasm") rmSync(join(dist, name), { recursive: true });
+}
+
+// Names stay, so that a stack trace says where.
+const small = { target: "es2022", minifySyntax: true, minifyWhitespace: true, legalComments: "none", logLevel: "warning" };
+
+execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "--project", here], { stdio: "inherit" });
+await build({
+  ...small,
+  entryPoints: [join(here, "ts/index.ts")],
+  outfile: join(dist, "index.js"),
+  bundle: true,
+  format: "esm",
+  // A file of its own: what it says about where its module is holds only there.
+  external: ["./wasm/starlane_npm.js"],
+});
+
+// One file without imports: a page's policy then needs to allow no more than this, and no bundler has to look inside.
+await build({
+  ...small,
+  minifyIdentifiers: true,
+  entryPoints: [join(here, "../browser/js/worker.js")],
+  outfile: join(dist, "worker.js"),
+  bundle: true,
+  format: "esm",
+});
+
+for (const name of readdirSync(join(dist, "wasm"), { recursive: true }).map(String)) {
+  const file = join(dist, "wasm", name);
+  if (!name.endsWith(".js")) continue;
+  // wasm-bindgen names a module once an import in the same object, of which esbuild would warn.
+  const { code } = await transform(readFileSync(file, "utf8"), { ...small, logLevel: "error" });
+  writeFileSync(file, code);
+}
+
+// Of the types only those that users see.
+const seen = reached("index");
+for (const name of readdirSync(dist)) {
+  if (name.endsWith(".d.ts") && !seen.has(name)) rmSync(join(dist, name));
+}
+for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) copyFileSync(join(here, "../..", name), join(here, name));
+
+function reached(name, seen = new Set()) {
+  if (seen.has(`${name}.d.ts`)) return seen;
+  seen.add(`${name}.d.ts`);
+  const text = readFileSync(join(dist, `${name}.d.ts`), "utf8");
+  for (const [, other] of text.matchAll(/from "\.\/([\w-]+)\.js"/g)) reached(other, seen);
+  return seen;
+}

@@ -1,0 +1,29 @@
+// What crosses from Rust, made by one call each instead of one call a property.
+
+export function payload(contentType, headers, body) {
+  return { contentType, headers, body };
+}
+
+export function failure(status, code, message, address) {
+  return { status, code, message, address };
+}
+
+export function event(from, payload) {
+  return { from, payload };
+}
+
+export function lagged(count) {
+  return { lagged: count };
+}
+
+export function gap() {
+  return { gap: true };
+}
+
+export function incoming(operation, payload, from, caller, signal) {
+  return { operation, payload, from, caller, signal };
+}
+
+export function launched(app, revision, bundle) {
+  return { app, revision, bundle };
+}

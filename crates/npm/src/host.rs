@@ -1,0 +1,220 @@
+//! The host as TypeScript's `Host` sees it. Every method takes `&self` and ends at once or gives a promise, so that no call
+//! from JavaScript, wherever it comes in, finds it borrowed.
+
+use std::rc::Rc;
+
+use futures_util::StreamExt;
+use js_sys::{Function, Promise};
+use starlane_browser::{BrowserOptions, ports};
+use starlane_host::{Host, HostConfig, Level, LinkConfig, LinkState, Operations, Origin, TokenProvider, ports::StoreError};
+use starlane_protocol::{Address, Failure, HostSecret, Topic};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+
+use crate::{
+    launch,
+    serve::{FunctionHandler, RawServed},
+    subscription::RawSubscription,
+    tickets::Tickets,
+    values::{RawPayload, address, failure_from_js, failure_to_js, from_js, malformed, to_js},
+};
+
+/// Chromium allows about 125 Wasm memories a process; the page and other tabs need some too.
+const MAX_AWAKE: usize = 64;
+
+/// A host. Failures are thrown as `{ status, code, message, address }`.
+#[wasm_bindgen]
+pub struct RawHost {
+    host: Host,
+    origin: Origin,
+    tickets: Tickets,
+}
+
+#[wasm_bindgen]
+impl RawHost {
+    /// Opens a host and begins to connect it to `server`, an `http:` or `https:` URL without a slash at its end.
+    ///
+    /// `cache` names the IndexedDB database, `worker()` makes a Worker, `token()` gives a promise of a string or nothing,
+    /// `log(level, address, text)` takes log lines, `degraded(reason)` is called when the cache can't be kept any more.
+    pub async fn open(
+        server: String,
+        cache: String,
+        #[wasm_bindgen(unchecked_param_type = "() => Worker")] worker: Function,
+        #[wasm_bindgen(unchecked_param_type = "() => Promise<string | undefined>")] token: Function,
+        #[wasm_bindgen(unchecked_param_type = "(level: string, address: string, text: string) => void")] log: Function,
+        #[wasm_bindgen(unchecked_param_type = "(reason: string) => void")] degraded: Function,
+    ) -> Result<RawHost, JsValue> {
+        let mesh = format!("{}/mesh", server.replacen("http", "ws", 1));
+        let on_degraded = Rc::new(move |reason: &str| {
+            let _ = degraded.call1(&JsValue::UNDEFINED, &JsValue::from_str(reason));
+        });
+        let ports = ports(BrowserOptions { server: Some(server), cache, worker, on_degraded });
+        let secret = ports.store.secret(HostSecret(ports.time.random())).await.map_err(|error| storage(&error))?;
+        let own = address("starlane:page")?;
+        let config = HostConfig {
+            address: own.clone(),
+            secret,
+            link: LinkConfig::default(),
+            max_awake: MAX_AWAKE,
+            authenticate: Rc::new(|_| Err(Failure::auth_refused("nobody can dial a page"))),
+            log: Rc::new(move |address: &Address, level: Level, text: &str| {
+                let [level, address, text] = [level_name(level), address.as_str(), text].map(JsValue::from_str);
+                let _ = log.call3(&JsValue::UNDEFINED, &level, &address, &text);
+            }),
+        };
+        let host = Host::open(ports, config);
+        host.connect(&mesh, token_provider(token));
+        Ok(Self { host, origin: Origin { address: own, caller: String::new() }, tickets: Tickets::default() })
+    }
+
+    /// Sends a request; the promise is of its reply. `timeout` is in milliseconds, 0 the default of 30 s.
+    #[wasm_bindgen(unchecked_return_type = "Promise<RawPayload>")]
+    pub fn request(
+        &self,
+        to: &str,
+        operation: String,
+        payload: &RawPayload,
+        timeout: u32,
+        ticket: u32,
+    ) -> Result<Promise, JsValue> {
+        let to = address(to)?;
+        let payload = from_js(payload).map_err(|failure| failure_to_js(&failure.at(&to)))?;
+        let (host, origin) = (self.host.clone(), self.origin.clone());
+        Ok(self.tickets.start(ticket, async move {
+            match host.request(&origin, &to, &operation, payload, timeout).await {
+                Ok(reply) => Ok(to_js(&reply).into()),
+                Err(failure) => Err(failure_to_js(&failure.at(&to))),
+            }
+        }))
+    }
+
+    /// Sends a one-way message; throws when it is refused at once.
+    pub fn notify(&self, to: &str, operation: &str, payload: &RawPayload) -> Result<(), JsValue> {
+        let to = address(to)?;
+        let sent = from_js(payload).and_then(|payload| self.host.notify(&self.origin, &to, operation, payload));
+        sent.map_err(|failure| failure_to_js(&failure.at(&to)))
+    }
+
+    /// Subscribes to a topic, at once.
+    pub fn subscribe(&self, topic: &str, buffer: u32) -> Result<RawSubscription, JsValue> {
+        let topic = Topic::parse(topic).map_err(|error| malformed(&error))?;
+        Ok(RawSubscription::new(self.host.subscribe(topic, buffer as usize)))
+    }
+
+    /// Serves an address with a function that gets a message and gives a promise of the reply's payload.
+    pub fn serve(
+        &self,
+        at: &str,
+        operations: Vec<String>,
+        #[wasm_bindgen(unchecked_param_type = "(message: RawIncoming) => Promise<RawPayload>")] handler: Function,
+    ) -> Result<RawServed, JsValue> {
+        let at = address(at)?;
+        let served = self.host.serve(&at, Operations::Named(operations), Rc::new(FunctionHandler(handler)));
+        served.map(RawServed::new).map_err(|failure| failure_to_js(&failure.at(&at)))
+    }
+
+    /// Launches an app: runs its browser mechtrons here, if its bundle is signed by one of `trust`.
+    #[wasm_bindgen(unchecked_return_type = "Promise<RawLaunched>")]
+    pub fn launch(
+        &self,
+        app: &str,
+        inline: bool,
+        trust: Vec<String>,
+        #[wasm_bindgen(unchecked_param_type = "((loaded: number, total: number) => void) | undefined")]
+        on_progress: Option<Function>,
+        ticket: u32,
+    ) -> Result<Promise, JsValue> {
+        let (app, trust) = (address(app)?, launch::publishers(&trust)?);
+        Ok(self.tickets.start(ticket, launch::launch(self.host.clone(), app, inline, trust, on_progress)))
+    }
+
+    /// Stops an app: its actors here end.
+    pub fn uninstall(&self, app: &str) -> Result<(), JsValue> {
+        self.host.uninstall(&address(app)?);
+        Ok(())
+    }
+
+    /// Cancels what was started with this ticket.
+    pub fn cancel(&self, ticket: u32) {
+        self.tickets.cancel(ticket);
+    }
+
+    /// The state of the link to the server: `connecting`, `up`, `down` or `refused`.
+    #[wasm_bindgen(unchecked_return_type = "\"connecting\" | \"up\" | \"down\" | \"refused\"")]
+    pub fn link(&self) -> String {
+        state_name(&self.host.link_state()).to_owned()
+    }
+
+    /// Why the link is refused; nothing in other states.
+    #[wasm_bindgen(unchecked_return_type = "RawFailure | undefined")]
+    pub fn refusal(&self) -> JsValue {
+        match self.host.link_state() {
+            LinkState::Refused(goodbye) => {
+                let status = if goodbye.code == "version" { 426 } else { 401 };
+                failure_to_js(&Failure::new(status, &goodbye.code, goodbye.reason))
+            }
+            _ => JsValue::UNDEFINED,
+        }
+    }
+
+    /// Calls back with each state of the link from now on, until the host is freed.
+    #[wasm_bindgen(js_name = watchLink)]
+    pub fn watch_link(&self, #[wasm_bindgen(unchecked_param_type = "(state: string) => void")] callback: Function) {
+        let mut states = self.host.watch_link();
+        spawn_local(async move {
+            while let Some(state) = states.next().await {
+                let _ = callback.call1(&JsValue::UNDEFINED, &JsValue::from_str(state_name(&state)));
+            }
+        });
+    }
+
+    /// What the host shows of itself, as JSON.
+    pub fn inspect(&self) -> Result<String, JsValue> {
+        let shown = serde_json::to_string(&self.host.inspect());
+        shown.map_err(|error| failure_to_js(&Failure::internal(error.to_string())))
+    }
+
+    /// Closes the host; what waits ends with `not-running`.
+    pub fn close(&self) {
+        self.host.close();
+    }
+}
+
+fn token_provider(token: Function) -> TokenProvider {
+    Rc::new(move || {
+        let token = token.clone();
+        Box::pin(async move {
+            let promised = token.call0(&JsValue::UNDEFINED);
+            let given = match promised {
+                Ok(promised) => JsFuture::from(Promise::resolve(&promised)).await,
+                Err(error) => Err(error),
+            };
+            given.map(|token| token.as_string()).map_err(|error| failure_from_js(&error).message)
+        })
+    })
+}
+
+fn state_name(state: &LinkState) -> &'static str {
+    match state {
+        LinkState::Connecting => "connecting",
+        LinkState::Up => "up",
+        LinkState::Down => "down",
+        LinkState::Refused(_) => "refused",
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Trace | Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
+    }
+}
+
+fn storage(error: &StoreError) -> JsValue {
+    failure_to_js(&match error {
+        StoreError::Full(_) => Failure::storage_full(error.to_string()),
+        _ => Failure::internal(error.to_string()),
+    })
+}

@@ -1,0 +1,73 @@
+//! Addresses that the page serves: messages go to a function, its promise is the answer.
+
+use futures_util::future::LocalBoxFuture;
+use js_sys::{Function, Promise};
+use starlane_host::{Handler, Incoming, Served};
+use starlane_protocol::{Failure, Outcome};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::AbortController;
+
+use crate::values::{RawPayload, failure_from_js, failure_to_js, from_js, make_incoming, to_js};
+
+/// An address that the page serves; freed, it is released.
+#[wasm_bindgen]
+pub struct RawServed(Served);
+
+impl RawServed {
+    pub(crate) fn new(served: Served) -> Self {
+        Self(served)
+    }
+}
+
+#[wasm_bindgen]
+impl RawServed {
+    /// Emits an event of this address.
+    pub fn emit(&self, event: &str, payload: &RawPayload) -> Result<(), JsValue> {
+        let emitted = from_js(payload).and_then(|payload| self.0.emit(event, payload));
+        emitted.map_err(|failure| failure_to_js(&failure.at(self.0.address())))
+    }
+}
+
+/// A function of JavaScript as a handler.
+pub(crate) struct FunctionHandler(pub(crate) Function);
+
+impl Handler for FunctionHandler {
+    fn handle(&self, incoming: Incoming) -> LocalBoxFuture<'static, Outcome> {
+        let function = self.0.clone();
+        // The function is called when the future is first polled: never in the middle of the host's own turn.
+        Box::pin(async move {
+            let controller =
+                AbortController::new().map_err(|_| Failure::internal("this browser has no AbortController"))?;
+            let mut abandoned = AbortOnDrop(Some(controller));
+            let signal = abandoned.0.as_ref().map(AbortController::signal);
+            let signal = signal.ok_or_else(|| Failure::internal("the handler was abandoned"))?;
+            let message = make_incoming(
+                &incoming.operation,
+                &to_js(&incoming.payload),
+                incoming.from.as_str(),
+                &incoming.caller,
+                &signal,
+            );
+            let called = function.call1(&JsValue::UNDEFINED, &message);
+            let answered = match called {
+                Ok(value) => JsFuture::from(Promise::resolve(&value)).await,
+                Err(error) => Err(error),
+            };
+            abandoned.0 = None;
+            let reply = answered.map_err(|error| failure_from_js(&error).at(&incoming.to))?;
+            from_js(reply.unchecked_ref::<RawPayload>())
+        })
+    }
+}
+
+/// Tells the function that nobody waits any more.
+struct AbortOnDrop(Option<AbortController>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(controller) = &self.0 {
+            controller.abort();
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Work that JavaScript may cancel: each has a number that JavaScript chose.
+
+use std::{cell::RefCell, collections::HashMap, future::Future, rc::Rc};
+
+use futures_util::future::{AbortHandle, abortable};
+use js_sys::Promise;
+use starlane_protocol::Failure;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::future_to_promise;
+
+use crate::values::failure_to_js;
+
+/// The work under way that has a number.
+#[derive(Clone, Default)]
+pub(crate) struct Tickets(Rc<RefCell<HashMap<u32, AbortHandle>>>);
+
+impl Tickets {
+    /// Starts work as a promise. Number 0 is work that is never cancelled.
+    pub(crate) fn start(&self, ticket: u32, work: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
+        if ticket == 0 {
+            return future_to_promise(work);
+        }
+        let (work, handle) = abortable(work);
+        self.0.borrow_mut().insert(ticket, handle);
+        let tickets = self.clone();
+        future_to_promise(async move {
+            let result = work.await;
+            tickets.0.borrow_mut().remove(&ticket);
+            result.unwrap_or_else(|_| Err(failure_to_js(&Failure::new(499, "cancelled", "nobody waits any more"))))
+        })
+    }
+
+    /// Drops the work with this number; what it holds is let go of at its next turn.
+    pub(crate) fn cancel(&self, ticket: u32) {
+        let handle = self.0.borrow_mut().remove(&ticket);
+        if let Some(handle) = handle {
+            handle.abort();
+        }
+    }
+}

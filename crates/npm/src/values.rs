@@ -1,0 +1,114 @@
+//! How values cross: payloads and failures, as plain objects.
+
+use js_sys::{Reflect, Uint8Array};
+use starlane_protocol::{Address, AddressError, Failure, Payload};
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = r#"
+export interface RawPayload { contentType: string; headers: string[]; body: Uint8Array }
+export interface RawFailure { status: number; code: string; message: string; address: string | undefined }
+export interface RawItem { from?: string; payload?: RawPayload; lagged?: number; gap?: true }
+export interface RawIncoming {
+  operation: string; payload: RawPayload; from: string; caller: string; signal: AbortSignal
+}
+export interface RawLaunched { app: string; revision: number; bundle: string }
+"#;
+
+#[wasm_bindgen]
+extern "C" {
+    /// A payload as JavaScript has it: `{ contentType, headers, body }`; `headers` is names and values in turn.
+    #[wasm_bindgen(typescript_type = "RawPayload")]
+    pub type RawPayload;
+    #[wasm_bindgen(method, structural, getter, catch, js_name = contentType)]
+    fn content_type(this: &RawPayload) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, structural, getter, catch)]
+    fn headers(this: &RawPayload) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, structural, getter, catch)]
+    fn body(this: &RawPayload) -> Result<JsValue, JsValue>;
+}
+
+#[wasm_bindgen(module = "/js/values.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = payload)]
+    fn make_payload(content_type: &str, headers: Vec<String>, body: Uint8Array) -> RawPayload;
+    #[wasm_bindgen(js_name = failure)]
+    fn make_failure(status: u16, code: &str, message: &str, address: Option<&str>) -> JsValue;
+    #[wasm_bindgen(js_name = event)]
+    pub(crate) fn make_event(from: &str, payload: &RawPayload) -> JsValue;
+    #[wasm_bindgen(js_name = lagged)]
+    pub(crate) fn make_lagged(count: f64) -> JsValue;
+    #[wasm_bindgen(js_name = gap)]
+    pub(crate) fn make_gap() -> JsValue;
+    #[wasm_bindgen(js_name = incoming)]
+    pub(crate) fn make_incoming(
+        operation: &str,
+        payload: &RawPayload,
+        from: &str,
+        caller: &str,
+        signal: &web_sys::AbortSignal,
+    ) -> JsValue;
+    #[wasm_bindgen(js_name = launched)]
+    pub(crate) fn make_launched(app: &str, revision: f64, bundle: &str) -> JsValue;
+}
+
+/// A payload for JavaScript.
+pub(crate) fn to_js(payload: &Payload) -> RawPayload {
+    let headers = payload.headers.iter().flat_map(|(name, value)| [name.clone(), value.clone()]).collect();
+    make_payload(&payload.content_type, headers, Uint8Array::new_from_slice(&payload.body))
+}
+
+/// A payload from JavaScript.
+pub(crate) fn from_js(payload: &RawPayload) -> Result<Payload, Failure> {
+    let refuse = |what: &str| Failure::malformed(format!("a payload's {what}"));
+    let content_type = payload.content_type().ok().and_then(|value| value.as_string());
+    let content_type = content_type.ok_or_else(|| refuse("contentType must be a string"))?;
+    let body = payload.body().ok().and_then(|value| value.dyn_into::<Uint8Array>().ok());
+    let body = body.ok_or_else(|| refuse("body must be a Uint8Array"))?;
+    let mut headers = Vec::new();
+    if let Ok(list) = payload.headers().unwrap_or_default().dyn_into::<js_sys::Array>() {
+        let mut words = list.iter().map(|word| word.as_string().ok_or_else(|| refuse("headers must be strings")));
+        while let (Some(name), Some(value)) = (words.next(), words.next()) {
+            headers.push((name?, value?));
+        }
+    }
+    Ok(Payload { content_type, headers, body: body.to_vec().into() })
+}
+
+/// A failure for JavaScript.
+pub(crate) fn failure_to_js(failure: &Failure) -> JsValue {
+    failed(failure.status, &failure.code, &failure.message, failure.address.as_ref().map(Address::as_str))
+}
+
+/// A failure for JavaScript, from its parts.
+pub(crate) fn failed(status: u16, code: &str, message: &str, address: Option<&str>) -> JsValue {
+    make_failure(status, code, message, address)
+}
+
+/// What a promise of JavaScript was rejected with, as a failure: `{ status, code, message }`, or an error of any kind.
+pub(crate) fn failure_from_js(error: &JsValue) -> Failure {
+    let member = |name: &str| Reflect::get(error, &JsValue::from_str(name)).unwrap_or_default();
+    let text = |name: &str| member(name).as_string();
+    let message = text("message").or_else(|| error.as_string()).unwrap_or_else(|| "the handler failed".to_owned());
+    // A status outside these would not be a failure.
+    let status = member("status").as_f64().filter(|status| (400.0..600.0).contains(status));
+    match (status, text("code")) {
+        (Some(status), Some(code)) if is_word(&code) => Failure::new(status as u16, &code, message),
+        _ => Failure::internal(message),
+    }
+}
+
+/// Codes are short words, so that they can be told apart from prose.
+fn is_word(code: &str) -> bool {
+    !code.is_empty() && code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// An address, or why it is none.
+pub(crate) fn address(text: &str) -> Result<Address, JsValue> {
+    Address::parse(text).map_err(|error| malformed(&error))
+}
+
+/// What JavaScript gets for a text that is no address or topic.
+pub(crate) fn malformed(error: &AddressError) -> JsValue {
+    failure_to_js(&Failure::malformed(error.to_string()))
+}

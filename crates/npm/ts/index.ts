@@ -1,0 +1,27 @@
+/**
+ * Starlane in a page. Importing this has no effect; {@link Host.open} loads what is needed.
+ *
+ * @packageDocumentation
+ */
+export { StarlaneError } from "./errors.js";
+export { Host } from "./host.js";
+export { key, unkey } from "./key.js";
+export type {
+  ActorInspection,
+  App,
+  ConnectedOptions,
+  Handlers,
+  HostEvents,
+  HostOptions,
+  Inspection,
+  LaunchOptions,
+  LaunchProgress,
+  LinkStatus,
+  MessageContext,
+  NotifyOptions,
+  RequestOptions,
+  Served,
+  SubscribeOptions,
+  Subscription,
+  SubscriptionItem,
+} from "./types.js";

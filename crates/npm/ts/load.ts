@@ -1,0 +1,51 @@
+import init from "./wasm/starlane_npm.js";
+import { StarlaneError } from "./errors.js";
+
+let loading: Promise<unknown> | undefined;
+
+/** Loads the package's Wasm, once a page. After a failure the next call tries again. */
+export async function load(wasm: URL | undefined): Promise<void> {
+  // The literal is what bundlers look for.
+  const module_or_path = wasm ?? new URL("./wasm/starlane_npm_bg.wasm", import.meta.url);
+  loading ??= init({ module_or_path });
+  try {
+    await loading;
+  } catch (cause) {
+    loading = undefined;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const message =
+      `${module_or_path.href} can't be loaded as WebAssembly (${why}): if it is elsewhere, give its URL as \`wasm\` to ` +
+      "Host.open; a Content-Security-Policy must allow it by `script-src 'wasm-unsafe-eval'`";
+    throw new StarlaneError("load-failed", 503, message, undefined, { cause });
+  }
+}
+
+/** Throws `unsupported-environment` where a host can't run. */
+export function requireBrowser(): void {
+  const missing = ["WebAssembly", "WebSocket", "Worker", "fetch"].filter((name) => !(name in globalThis));
+  if (missing.length === 0) return;
+  const message =
+    `Host.open needs a browser: ${missing.join(", ")} ${missing.length > 1 ? "are" : "is"} missing here. ` +
+    "On a server that renders pages, import the package freely, but call Host.open only in the browser";
+  throw new StarlaneError("unsupported-environment", 501, message);
+}
+
+/** Makes a worker for guests. */
+export function spawn(worker: URL | undefined): Worker {
+  // In one piece, or bundlers don't see it.
+  if (!worker) return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "starlane" });
+  return new Worker(trusted(worker) as URL, { type: "module", name: "starlane" });
+}
+
+interface PolicyFactory {
+  createPolicy(name: string, rules: { createScriptURL(url: string): string }): { createScriptURL(url: string): unknown };
+}
+
+let policy: ReturnType<PolicyFactory["createPolicy"]> | undefined;
+
+/** The URL of a worker that the page itself has named, as browsers want it that enforce Trusted Types. */
+function trusted(url: URL): unknown {
+  const { trustedTypes } = globalThis as { trustedTypes?: PolicyFactory };
+  policy ??= trustedTypes?.createPolicy("starlane", { createScriptURL: (given) => given });
+  return policy ? policy.createScriptURL(url.href) : url;
+}

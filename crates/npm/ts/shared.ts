@@ -1,0 +1,150 @@
+import { RawHost } from "./wasm/starlane_npm.js";
+import { StarlaneError, fromRaw, translated } from "./errors.js";
+import { load, spawn } from "./load.js";
+import { identity, type Settings } from "./options.js";
+import { abortable, closed } from "./signals.js";
+import type { HostEvents, LinkStatus } from "./types.js";
+
+/** The page's host while it is opened or open, and how many `Host` objects share it. */
+interface Opened {
+  readonly identity: string;
+  readonly host: Promise<Shared>;
+  /** The token function that was given last: the others may belong to parts of the page that are gone. */
+  token: Settings["token"];
+  users: number;
+}
+
+let opened: Opened | undefined;
+
+/** Opens the page's host, or takes a share in it. Rejects with `already-open` if it was opened with other options. */
+export async function acquire(settings: Settings, signal: AbortSignal | undefined): Promise<Shared> {
+  const asked = identity(settings);
+  if (opened && opened.identity !== asked) {
+    const message =
+      "a host is open in this page with other options: share it by giving the same ones, or close it first " +
+      "(each Host.open needs its own close)";
+    throw new StarlaneError("already-open", 409, message);
+  }
+  const mine = (opened ??= begin(settings, asked));
+  mine.token = settings.token;
+  mine.users += 1;
+  try {
+    return await abortable(signal, mine.host);
+  } catch (error) {
+    leave(mine);
+    throw error;
+  }
+}
+
+function begin(settings: Settings, asked: string): Opened {
+  const beginning: Opened = {
+    identity: asked,
+    users: 0,
+    token: settings.token,
+    host: Shared.open(settings, () => beginning.token, () => leave(beginning)),
+  };
+  // Whoever waits is told; with nobody waiting any more it is no news.
+  beginning.host.catch(() => opened === beginning && (opened = undefined));
+  return beginning;
+}
+
+/** Gives a share back; with the last one the host closes. */
+function leave(share: Opened): void {
+  share.users -= 1;
+  if (share.users > 0) return;
+  if (opened === share) opened = undefined;
+  share.host.then(
+    (host) => host.close(),
+    () => {},
+  );
+}
+
+type Listeners = { [E in keyof HostEvents]: Set<(value: HostEvents[E]) => void> };
+
+/** The one host of a page, which any number of `Host` objects share. */
+export class Shared {
+  readonly raw: RawHost;
+  readonly settings: Settings;
+  /** Gives one share back. */
+  readonly leave: () => void;
+  readonly listeners: Listeners;
+  /** How many `App` objects there are of each app. */
+  readonly apps = new Map<string, number>();
+  readonly #closing: AbortController;
+  #ticket = 0;
+
+  private constructor(raw: RawHost, settings: Settings, leave: () => void, listeners: Listeners, closing: AbortController) {
+    this.raw = raw;
+    this.settings = settings;
+    this.leave = leave;
+    this.listeners = listeners;
+    this.#closing = closing;
+    raw.watchLink((state) => tell(listeners.link, state as LinkStatus));
+  }
+
+  static async open(settings: Settings, token: () => Settings["token"], leave: () => void): Promise<Shared> {
+    await load(settings.wasm);
+    const closing = new AbortController();
+    const listeners: Listeners = { link: new Set(), degraded: new Set() };
+    const raw = await RawHost.open(
+      settings.server,
+      settings.cache,
+      () => spawn(settings.worker),
+      async () => token()?.({ signal: closing.signal }),
+      (level, address, text) => log(level, `${address}: ${text}`),
+      (reason) => {
+        log("warn", `the cache ${settings.cache} is memory only now: ${reason}`);
+        tell(listeners.degraded, reason);
+      },
+    ).catch((thrown: unknown) => Promise.reject(fromRaw(thrown)));
+    return new Shared(raw, settings, leave, listeners, closing);
+  }
+
+  /** Starts work of the Wasm side that ends when `signal` is aborted. */
+  async call<T>(signal: AbortSignal | undefined, start: (ticket: number) => Promise<T>): Promise<T> {
+    signal?.throwIfAborted();
+    // 0 is work that is never cancelled.
+    const ticket = signal ? (this.#ticket = (this.#ticket % 0xffff_ffff) + 1) : 0;
+    try {
+      return await abortable(signal, start(ticket), () => this.#closing.signal.aborted || this.raw.cancel(ticket));
+    } catch (thrown) {
+      throw fromRaw(thrown);
+    }
+  }
+
+  /** One `App` object of an app less; with the last one it stops. */
+  stop(app: string): void {
+    const left = (this.apps.get(app) ?? 1) - 1;
+    if (left > 0) {
+      this.apps.set(app, left);
+    } else {
+      this.apps.delete(app);
+      translated(() => this.raw.uninstall(app));
+    }
+  }
+
+  close(): void {
+    this.#closing.abort(closed());
+    this.raw.close();
+    this.raw.free();
+  }
+}
+
+function tell<T>(listeners: Set<(value: T) => void>, value: T): void {
+  for (const listener of [...listeners]) guarded(() => listener(value));
+}
+
+/** Runs a function of the page: what it throws is the page's own uncaught error, and stops nothing here. */
+export function guarded(call: () => unknown): void {
+  try {
+    call();
+  } catch (error) {
+    reportError(error);
+  }
+}
+
+/** Debugging lines go where browsers hide them unless they are asked for. */
+export function log(level: string, text: string): void {
+  const write = level === "error" ? console.error : level === "warn" ? console.warn : level === "info" ? console.info : console.debug;
+  write.call(console, `[starlane] ${text}`);
+}

@@ -1,0 +1,78 @@
+import type { RawItem, RawSubscription } from "./wasm/starlane_npm.js";
+import { asyncDispose } from "./dispose.js";
+import { decode } from "./payload.js";
+import type { Subscription, SubscriptionItem } from "./types.js";
+
+const END: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/** The events of a topic, read from the Wasm side: at once while some wait there, else by a promise. */
+export class TopicSubscription<T> implements Subscription<T> {
+  #raw: RawSubscription | undefined;
+  readonly #ended: () => void;
+  readonly #signal: AbortSignal | undefined;
+  /** Reads are answered in their order. */
+  #last: Promise<unknown> = Promise.resolve();
+  /** What the next read throws: the reason of an aborted signal, once. */
+  #reason: { thrown: unknown } | undefined;
+
+  /** `ended` is called once, when it is over. */
+  constructor(raw: RawSubscription, signal: AbortSignal | undefined, ended: () => void) {
+    this.#raw = raw;
+    this.#signal = signal;
+    this.#ended = ended;
+    signal?.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  readonly #abort = (): void => {
+    this.#reason = { thrown: this.#signal?.reason };
+    this.close();
+  };
+
+  next(): Promise<IteratorResult<SubscriptionItem<T>, undefined>> {
+    const read = this.#last.then(() => this.#read());
+    this.#last = read.catch(() => {});
+    return read;
+  }
+
+  async #read(): Promise<IteratorResult<SubscriptionItem<T>, undefined>> {
+    const raw = this.#raw;
+    const item = raw && (raw.take() ?? (await raw.next()));
+    if (this.#reason) {
+      const { thrown } = this.#reason;
+      this.#reason = undefined;
+      throw thrown;
+    }
+    if (item && this.#raw) return { done: false, value: decoded<T>(item) };
+    this.close();
+    return END;
+  }
+
+  /** Unsubscribes; who waits gets the end. */
+  close(): void {
+    const raw = this.#raw;
+    if (!raw) return;
+    this.#raw = undefined;
+    this.#signal?.removeEventListener("abort", this.#abort);
+    raw.close();
+    raw.free();
+    this.#ended();
+  }
+
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    this.close();
+    return END;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [asyncDispose](): Promise<void> {
+    this.close();
+  }
+}
+
+function decoded<T>(item: RawItem): SubscriptionItem<T> {
+  const { from, payload } = item;
+  return (payload ? { from, payload: decode(payload) } : item) as SubscriptionItem<T>;
+}

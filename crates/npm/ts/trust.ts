@@ -1,0 +1,49 @@
+import { StarlaneError } from "./errors.js";
+
+/** How long the server may take to list its publishers, in milliseconds. */
+const PATIENCE = 5_000;
+
+/**
+ * The publishers that the server lists, for a host that was given no `trust`. The list is kept, so that an app launches when
+ * the server is away.
+ */
+export async function publishers(server: string, cache: string): Promise<string[]> {
+  const place = `starlane:publishers:${cache}:${server}`;
+  let why: unknown;
+  try {
+    const response = await fetch(`${server}/.well-known/starlane.json`, {
+      cache: "no-store",
+      credentials: "omit",
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+    const listed = response.ok ? ((await response.json()) as { publishers?: unknown }).publishers : undefined;
+    if (Array.isArray(listed) && listed.every((key) => typeof key === "string")) {
+      keep(place, listed);
+      return listed;
+    }
+    why = `it answered ${response.status}, and not with a list of publishers`;
+  } catch (error) {
+    why = error instanceof Error ? error.message : error;
+  }
+  const kept = recall(place);
+  if (kept) return kept;
+  const message = `${server} can't be asked which publishers it lists (${String(why)}): see that it runs, or give \`trust\` to Host.open`;
+  throw new StarlaneError("offline", 503, message);
+}
+
+function keep(place: string, keys: string[]): void {
+  try {
+    localStorage.setItem(place, JSON.stringify(keys));
+  } catch {
+    // Storage may be switched off, or full: then an app launches only while the server is there.
+  }
+}
+
+function recall(place: string): string[] | undefined {
+  try {
+    const keys: unknown = JSON.parse(localStorage.getItem(place) ?? "null");
+    return Array.isArray(keys) ? keys.map(String) : undefined;
+  } catch {
+    return undefined;
+  }
+}

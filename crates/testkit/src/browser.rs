@@ -1,0 +1,276 @@
+//! A browser that is driven over WebDriver.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    elements::Element,
+    error::CmdError,
+    wd::{TimeoutConfiguration, WebDriverCompatibleCommand},
+};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    child::{Started, find_program},
+    engine::Engine,
+    server::free_address,
+};
+
+/// How long a driver may take to answer, and a browser to start.
+const START: Duration = Duration::from_secs(60);
+/// How long a script may take in a page.
+const SCRIPT: Duration = Duration::from_secs(60);
+/// How long something may take to appear in a page.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A browser with one session. It ends, with its driver, when this is dropped.
+pub struct Browser {
+    /// The session, for what the methods here don't cover.
+    pub client: Client,
+    engine: Engine,
+    _driver: Started,
+    _display: Option<Started>,
+    _folder: TempDir,
+}
+
+impl Browser {
+    /// Starts the engine's driver and, by it, the browser.
+    pub async fn open(engine: Engine) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("starlane-browser-").tempdir()?;
+        let mut command = Command::new(engine.driver()?);
+        command.env("TMPDIR", folder.path());
+        let mut display = None;
+        if engine == Engine::Webkit {
+            // Without a GPU, compositing is slower than none.
+            command.env("WEBKIT_DISABLE_COMPOSITING_MODE", "1");
+            if rustix::process::getuid().is_root() {
+                command.env("WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS", "1");
+            }
+            if std::env::var_os("DISPLAY").is_none() {
+                let (started, name) = start_display(engine).await?;
+                display = Some(started);
+                command.env("DISPLAY", name);
+            }
+        }
+        let address = free_address()?;
+        let port = address.rsplit(':').next().unwrap_or_default();
+        command.arg(format!("--port={port}"));
+        let log = folder.path().join("driver.log");
+        let mut driver = Started::new(&mut command, &log)?;
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+
+        let start = Instant::now();
+        while tokio::net::TcpStream::connect(&address).await.is_err() {
+            driver.still_runs().with_context(said)?;
+            if start.elapsed() > START {
+                bail!("the driver of {engine} does not listen after {} s\n{}", START.as_secs(), said());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(engine.capabilities()?);
+        let url = format!("http://{address}");
+        let connected = timeout(START, builder.connect(&url)).await;
+        let client = connected.with_context(said)?.with_context(|| format!("{engine} does not start\n{}", said()))?;
+        let long = TimeoutConfiguration::new(Some(SCRIPT), Some(SCRIPT), Some(Duration::ZERO));
+        client.update_timeouts(long).await?;
+        Ok(Self { client, engine, _driver: driver, _display: display, _folder: folder })
+    }
+
+    /// Which engine it is.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Ends the session in good order.
+    pub async fn close(self) -> Result<()> {
+        self.client.clone().close().await.context("the browser does not close")
+    }
+
+    /// Opens a URL in the present window.
+    pub async fn goto(&self, url: &str) -> Result<()> {
+        self.client.goto(url).await.with_context(|| format!("{url} can't be opened"))
+    }
+
+    /// Opens another window, or a tab where the engine knows only those, and goes to it.
+    pub async fn new_window(&self) -> Result<()> {
+        let window = self.client.new_window(false).await?;
+        self.client.switch_to_window(window.handle).await?;
+        Ok(())
+    }
+
+    /// Runs the body of an async function in the page, with `argument`; gives what it returns.
+    ///
+    /// What it throws is a [`Thrown`].
+    pub async fn run(&self, body: &str, argument: Value) -> Result<Value> {
+        let script = format!(
+            "const [argument, done] = arguments;
+             (async () => {{ {body} }})().then(
+               (value) => done({{ value: value === undefined ? null : value }}),
+               (error) => done({{ thrown: {{ name: error?.name ?? null, code: error?.code ?? null, status: error?.status ?? null,
+                 address: error?.address ?? null, message: String(error?.message ?? error) }} }}));"
+        );
+        let mut answer = self.client.execute_async(&script, vec![argument]).await?;
+        if let Some(thrown) = answer.get("thrown") {
+            let text = |name: &str| thrown.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            return Err(Thrown {
+                name: text("name"),
+                code: text("code"),
+                status: thrown.get("status").and_then(Value::as_u64).unwrap_or_default(),
+                address: text("address"),
+                message: text("message"),
+            }
+            .into());
+        }
+        Ok(answer.get_mut("value").map(Value::take).unwrap_or_default())
+    }
+
+    /// Runs a script that must throw; gives what it threw.
+    pub async fn run_to_fail(&self, body: &str, argument: Value) -> Result<Thrown> {
+        match self.run(body, argument).await {
+            Ok(value) => bail!("nothing was thrown; the value is {value}"),
+            Err(error) => error.downcast::<Thrown>(),
+        }
+    }
+
+    /// The element with this `data-testid`.
+    pub async fn element(&self, name: &str) -> Result<Element> {
+        let selector = format!("[data-testid=\"{name}\"]");
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(&selector)).await;
+        found.with_context(|| format!("the page has no `{name}`"))
+    }
+
+    /// The text content of an element, shown or not.
+    pub async fn text(&self, name: &str) -> Result<String> {
+        let text = self.element(name).await?.prop("textContent").await?;
+        Ok(text.unwrap_or_default())
+    }
+
+    /// An attribute of an element.
+    pub async fn attribute(&self, name: &str, attribute: &str) -> Result<Option<String>> {
+        Ok(self.element(name).await?.attr(attribute).await?)
+    }
+
+    /// Clicks an element, once it can be.
+    pub async fn click(&self, name: &str) -> Result<()> {
+        let selector = format!("[data-testid=\"{name}\"]:not(:disabled)");
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(&selector)).await;
+        let element = found.with_context(|| format!("`{name}` can't be clicked"))?;
+        element.click().await.with_context(|| format!("`{name}` can't be clicked"))
+    }
+
+    /// Waits until a script gives something other than `null` and `false`.
+    ///
+    /// The script is the body of a function, asked again and again; `what` says what is waited for.
+    pub async fn until(&self, what: &str, body: &str, argument: Value) -> Result<Value> {
+        let start = Instant::now();
+        loop {
+            let value =
+                self.client.execute(&format!("const [argument] = arguments; {body}"), vec![argument.clone()]).await;
+            let told = match value {
+                Ok(Value::Null | Value::Bool(false)) => None,
+                Ok(value) => return Ok(value),
+                // A page that is just being loaded throws.
+                Err(CmdError::Standard(error)) => Some(error.to_string()),
+                Err(error) => return Err(error.into()),
+            };
+            if start.elapsed() > PATIENCE {
+                let told = told.map(|told| format!(" ({told})")).unwrap_or_default();
+                bail!("after {} s still not so: {what}{told}", PATIENCE.as_secs());
+            }
+            sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Saves what the window shows as a picture.
+    pub async fn screenshot(&self, file: &Path) -> Result<()> {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        Ok(std::fs::write(file, self.client.screenshot().await?)?)
+    }
+
+    /// A command of Chromium's own protocol.
+    pub async fn devtools(&self, command: &str, parameters: Value) -> Result<Value> {
+        let body = json!({ "cmd": command, "params": parameters });
+        Ok(self.client.issue_cmd(Vendor { path: "goog/cdp/execute", body }).await?)
+    }
+
+    /// What the page's console said, where the engine tells.
+    pub async fn console(&self) -> String {
+        if self.engine != Engine::Chromium {
+            return String::new();
+        }
+        let log = self.client.issue_cmd(Vendor { path: "se/log", body: json!({ "type": "browser" }) }).await;
+        let lines = log.ok().and_then(|log| log.as_array().cloned()).unwrap_or_default();
+        let line = |entry: &Value| entry.get("message").and_then(Value::as_str).map(str::to_owned);
+        lines.iter().filter_map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// What a script in a page threw.
+#[derive(Debug, Clone)]
+pub struct Thrown {
+    /// The class of the error.
+    pub name: String,
+    /// Its stable word, if it has one.
+    pub code: String,
+    /// Its HTTP-like status, or 0.
+    pub status: u64,
+    /// The address that it is about, if any.
+    pub address: String,
+    /// What it says.
+    pub message: String,
+}
+
+impl std::fmt::Display for Thrown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, code, status, address, message } = self;
+        write!(f, "{name} {{ code: {code:?}, status: {status}, address: {address:?} }}: {message}")
+    }
+}
+
+impl std::error::Error for Thrown {}
+
+/// A command beyond the WebDriver standard.
+#[derive(Debug)]
+struct Vendor {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Vendor {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (hyper::Method, Option<String>) {
+        (hyper::Method::POST, Some(self.body.to_string()))
+    }
+}
+
+/// Starts a virtual display that finds a free number by itself; gives its name.
+async fn start_display(engine: Engine) -> Result<(Started, String)> {
+    let program = find_program("Xvfb").ok_or_else(|| engine.missing("Xvfb"))?;
+    let mut command = Command::new(program);
+    command.args(["-displayfd", "1", "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]);
+    let mut display = Started::with_output(&mut command)?;
+    let output = display.child().stdout.take().ok_or_else(|| anyhow!("Xvfb has no output"))?;
+    let mut number = String::new();
+    timeout(START, BufReader::new(output).read_line(&mut number)).await.context("Xvfb does not say its display")??;
+    if number.trim().is_empty() {
+        bail!("Xvfb ended before it said its display");
+    }
+    Ok((display, format!(":{}", number.trim())))
+}

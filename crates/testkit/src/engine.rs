@@ -1,0 +1,118 @@
+//! The three browser engines, and how each is started.
+
+use std::{env, fmt, fs, path::PathBuf, str::FromStr};
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::{Map, Value};
+
+use crate::{child::find_program, workspace};
+
+/// A browser engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Blink and V8.
+    Chromium,
+    /// Gecko and SpiderMonkey.
+    Firefox,
+    /// WebKitGTK and JavaScriptCore.
+    Webkit,
+}
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Chromium, Self::Firefox, Self::Webkit];
+
+    /// Its name in figures and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chromium => "chromium",
+            Self::Firefox => "firefox",
+            Self::Webkit => "webkit",
+        }
+    }
+
+    /// The key of its options in WebDriver capabilities.
+    fn vendor(self) -> &'static str {
+        match self {
+            Self::Chromium => "goog:chromeOptions",
+            Self::Firefox => "moz:firefoxOptions",
+            Self::Webkit => "webkitgtk:browserOptions",
+        }
+    }
+
+    /// Its WebDriver: the one that the environment names, or the one that is installed.
+    pub fn driver(self) -> Result<PathBuf> {
+        let (variable, program) = match self {
+            Self::Chromium => ("CHROMEDRIVER", "chromedriver"),
+            Self::Firefox => ("GECKODRIVER", "geckodriver"),
+            Self::Webkit => ("SAFARIDRIVER", "WebKitWebDriver"),
+        };
+        let named = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file());
+        named.or_else(|| find_program(program)).ok_or_else(|| self.missing(program))
+    }
+
+    /// The WebDriver capabilities that a session of this engine asks for.
+    ///
+    /// They come from the file that `WASM_BINDGEN_TEST_WEBDRIVER_JSON` names, or from the checkout's `webdriver.json`.
+    pub fn capabilities(self) -> Result<Map<String, Value>> {
+        let named = env::var_os("WASM_BINDGEN_TEST_WEBDRIVER_JSON").map(PathBuf::from).filter(|path| path.is_file());
+        let files = named.into_iter().chain([workspace().join("webdriver.json")]);
+        for file in files {
+            let text = fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
+            let all: Map<String, Value> =
+                serde_json::from_str(&text).with_context(|| format!("{} is no JSON object", file.display()))?;
+            if let Some(options) = all.get(self.vendor()) {
+                let mut capabilities = Map::from_iter([(self.vendor().to_owned(), options.clone())]);
+                if self == Self::Chromium {
+                    // So that a failed test can show what the page's console said.
+                    capabilities.insert("goog:loggingPrefs".to_owned(), serde_json::json!({ "browser": "ALL" }));
+                }
+                return Ok(capabilities);
+            }
+        }
+        Err(anyhow!("webdriver.json says nothing about {}: it should have `{}`", self.name(), self.vendor()))
+    }
+
+    /// The error for something of this engine that is not installed.
+    pub fn missing(self, what: &str) -> anyhow::Error {
+        let name = self.name();
+        anyhow!(
+            "{what} is missing, without which nothing can be tested in {name}: type `cargo xtask setup --only {name}`"
+        )
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|engine| engine.name() == text);
+        known.ok_or_else(|| format!("`{text}` is no engine: chromium, firefox and webkit are"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_engine_has_a_name_and_capabilities() {
+        for engine in Engine::ALL {
+            assert_eq!(engine.name().parse(), Ok(engine));
+            assert!(engine.capabilities().unwrap().contains_key(engine.vendor()));
+        }
+        assert!("netscape".parse::<Engine>().unwrap_err().contains("webkit"));
+    }
+
+    #[test]
+    fn what_is_missing_is_an_error_with_its_remedy() {
+        let error = Engine::Webkit.missing("WebKitWebDriver").to_string();
+        assert!(error.contains("WebKitWebDriver") && error.contains("cargo xtask setup --only webkit"), "{error}");
+    }
+}

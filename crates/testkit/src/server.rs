@@ -1,0 +1,152 @@
+//! The real server, with data of its own.
+
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Uri;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tempfile::TempDir;
+use tokio::{process::Command, time::sleep};
+
+use crate::child::Started;
+
+/// How long a server may take from its start to its first answer.
+const START: Duration = Duration::from_secs(30);
+
+/// A `starlane serve` that is ended when this is dropped; its data go with it.
+pub struct Server {
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+    folder: TempDir,
+    binary: PathBuf,
+    running: Option<Started>,
+}
+
+impl Server {
+    /// Starts the server that `STARLANE_BIN` names, on a free port, with nothing in it.
+    pub async fn start() -> Result<Self> {
+        let binary = from_environment("STARLANE_BIN")?;
+        let folder = tempfile::Builder::new().prefix("starlane-test-").tempdir()?;
+        let address = free_address()?;
+        let mut server = Self { address, folder, binary, running: None };
+        server.start_again().await?;
+        Ok(server)
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Ends it as a crash would.
+    pub async fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.kill().await;
+        }
+    }
+
+    /// Starts it on the same port with the same data, and waits until it answers.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.kill().await;
+        let mut command = self.command();
+        command.arg("serve").arg("--data").arg(self.data()).args(["--listen", &self.address]);
+        let mut running = Started::new(&mut command, &self.log_file())?;
+        let start = Instant::now();
+        loop {
+            running.still_runs().with_context(|| self.log())?;
+            match get(&format!("{}/healthz", self.origin())).await {
+                Ok((200, _)) => break,
+                _ if start.elapsed() < START => sleep(Duration::from_millis(25)).await,
+                Ok((status, _)) => bail!("/healthz answers {status} after {} s\n{}", START.as_secs(), self.log()),
+                Err(error) => return Err(error.context(self.log())),
+            }
+        }
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Publishes the bundle in `folder`, and makes `app` of it.
+    pub async fn publish(&self, folder: &Path, bundle: &str, app: &str) -> Result<()> {
+        let folder = folder.to_string_lossy();
+        self.starlane(&["publish", &folder, bundle]).await?;
+        self.starlane(&["app", "create", app, "--bundle", bundle]).await?;
+        Ok(())
+    }
+
+    /// The command line, talking to this server; gives what it wrote.
+    pub async fn starlane(&self, words: &[&str]) -> Result<String> {
+        let output = self.command().args(words).output().await?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() {
+            bail!("`starlane {}` failed ({})\n{out}{err}", words.join(" "), output.status);
+        }
+        Ok(out.into_owned())
+    }
+
+    /// The last that the server said.
+    pub fn log(&self) -> String {
+        let text = fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default();
+        format!("the server at {} said last:\n{}", self.address, last.join("\n"))
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.kill_on_drop(true).env("STARLANE_SERVER", self.origin()).env("STARLANE_DATA", self.data());
+        // Keys that a test makes are the test's.
+        command.env("XDG_CONFIG_HOME", self.folder.path().join("config"));
+        command
+    }
+}
+
+/// The file or folder that a variable of `cargo xtask test` names.
+pub fn from_environment(variable: &str) -> Result<PathBuf> {
+    let path = env::var_os(variable).map(PathBuf::from).with_context(|| {
+        format!("{variable} is not set: run this by `cargo xtask test --only page` or `cargo xtask run --check`")
+    })?;
+    if !path.exists() {
+        bail!("{variable} names {}, which does not exist: `cargo xtask test` builds it", path.display());
+    }
+    Ok(path)
+}
+
+/// An address on loopback that nobody listens on.
+pub fn free_address() -> Result<String> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string())
+}
+
+/// GETs a URL: status and body.
+pub async fn get(url: &str) -> Result<(u16, Vec<u8>)> {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let response = client.get(Uri::try_from(url)?).await.with_context(|| format!("{url} does not answer"))?;
+    let status = response.status().as_u16();
+    Ok((status, response.into_body().collect().await?.to_bytes().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_built_is_an_error_with_its_remedy() {
+        let error = from_environment("STARLANE_NO_SUCH_THING").unwrap_err().to_string();
+        assert!(error.contains("STARLANE_NO_SUCH_THING") && error.contains("cargo xtask"), "{error}");
+    }
+}

@@ -1,0 +1,58 @@
+//! What the tests need: a sandbox with real workers, a guest, pieces of JavaScript.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use js_sys::{Array, Function};
+use starlane_browser::BrowserSandbox;
+use starlane_host::ports::Sandbox;
+use wasm_bindgen::JsValue;
+use web_sys::{Blob, BlobPropertyBag, Url};
+
+/// The module of `tests/guests/rust/echo`, which `cargo xtask test` builds first.
+pub fn echo() -> Bytes {
+    Bytes::from_static(include_bytes!("../../target/guests/wasm32-unknown-unknown/release/echo.wasm"))
+}
+
+/// A sandbox with workers.
+pub fn sandbox() -> Rc<dyn Sandbox> {
+    Rc::new(BrowserSandbox::new(worker_of(&worker_script())))
+}
+
+/// A function that makes workers of a script.
+pub fn worker_of(script: &str) -> Function {
+    let options = BlobPropertyBag::new();
+    options.set_type("text/javascript");
+    let blob = Blob::new_with_str_sequence_and_options(&Array::of1(&script.into()), &options).unwrap();
+    let url = Url::create_object_url_with_blob(&blob).unwrap();
+    Function::new_no_args(&format!("return new Worker('{url}', {{ type: 'module' }});"))
+}
+
+/// The worker as one file, as the npm package's bundler makes it too.
+pub fn worker_script() -> String {
+    let glue = include_str!("../../crates/browser/js/glue.js").replace("\nexport ", "\n");
+    let worker = include_str!("../../crates/browser/js/worker.js");
+    let worker: String = worker.lines().filter(|line| !line.starts_with("import ")).flat_map(|line| [line, "\n"]).collect();
+    glue + &worker
+}
+
+/// Runs JavaScript that changes the browser's own functions. It returns a function, which is called in the end.
+pub struct Patch(Function);
+
+impl Patch {
+    pub fn apply(script: &str) -> Self {
+        let undo = Function::new_no_args(script).call0(&JsValue::UNDEFINED).unwrap();
+        Self(undo.into())
+    }
+}
+
+impl Drop for Patch {
+    fn drop(&mut self) {
+        self.0.call0(&JsValue::UNDEFINED).unwrap();
+    }
+}
+
+/// The value of a JavaScript expression.
+pub fn eval(expression: &str) -> JsValue {
+    Function::new_no_args(&format!("return {expression};")).call0(&JsValue::UNDEFINED).unwrap()
+}

@@ -1,0 +1,57 @@
+//! Guests in the page's own thread keep the same contract.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use js_sys::Function;
+use starlane_browser::BrowserSandbox;
+use starlane_bundle::Digest;
+use starlane_host::{
+    ports::{Sandbox, SandboxError},
+    testing::sandbox_suite,
+};
+use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::fixture::echo;
+
+/// Makes every instance inline. Its workers could not be made.
+struct Inline(BrowserSandbox);
+
+impl Sandbox for Inline {
+    fn has_module(&self, digest: &Digest) -> bool {
+        self.0.has_module(digest)
+    }
+
+    fn compile(&self, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        self.0.compile(digest, wasm)
+    }
+
+    fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        self.0.start(&GuestPlan { inline: true, ..plan.clone() })
+    }
+
+    fn run(&self, instance: InstanceId, calls: Vec<GuestCall>) -> LocalBoxFuture<'static, BatchReport> {
+        assert_eq!(self.0.place(instance).replace("nowhere", "inline"), "inline");
+        self.0.run(instance, calls)
+    }
+
+    fn stop(&self, instance: InstanceId) {
+        self.0.stop(instance);
+    }
+
+    fn place(&self, instance: InstanceId) -> String {
+        self.0.place(instance)
+    }
+}
+
+fn sandbox() -> Rc<dyn Sandbox> {
+    Rc::new(Inline(BrowserSandbox::new(Function::new_no_args("throw new Error('no worker here');"))))
+}
+
+macro_rules! tests {
+    ($($case:ident)*) => { $(#[wasm_bindgen_test] async fn $case() { sandbox_suite::$case(sandbox(), echo()).await })* };
+}
+
+starlane_host::sandbox_cases!(tests);

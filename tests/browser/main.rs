@@ -1,0 +1,15 @@
+//! The ports in a browser, in a real one.
+
+#![cfg(target_arch = "wasm32")]
+
+use wasm_bindgen_test::wasm_bindgen_test_configure;
+
+mod fixture;
+mod inline;
+mod socket;
+mod source;
+mod store;
+mod time;
+mod workers;
+
+wasm_bindgen_test_configure!(run_in_browser);

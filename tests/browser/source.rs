@@ -1,0 +1,69 @@
+//! Bundles over HTTP. The answers are those of a patched `fetch`; real ones come in the tests of pages.
+
+use starlane_browser::HttpSource;
+use starlane_bundle::{Digest, SecretKey};
+use starlane_host::ports::{Source, SourceError};
+use starlane_protocol::Address;
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::fixture::{Patch, eval};
+
+/// Lets `fetch` answer with this JavaScript expression of a `Response`; `url` and `init` are what it was called with.
+fn answering(response: &str) -> Patch {
+    Patch::apply(&format!(
+        "const own = globalThis.fetch; globalThis.ended = 0; \
+         const stream = (...pieces) => {{ const left = pieces.map((p) => new TextEncoder().encode(p)); return new ReadableStream({{ \
+            pull(c) {{ if (left.length) c.enqueue(left.shift()); else c.close(); }} }}, {{ highWaterMark: 0 }}); }}; \
+         globalThis.fetch = async (url, init) => {{ init.signal.onabort = () => globalThis.ended++; globalThis.fetched = url; return {response}; }}; \
+         return () => {{ globalThis.fetch = own; }};"
+    ))
+}
+
+fn bundle() -> Address {
+    Address::parse("acme:repo:profiles:1.0.0").unwrap()
+}
+
+#[wasm_bindgen_test]
+async fn a_manifest_comes_with_its_signature() {
+    let signature = SecretKey::from_seed([1; 32]).sign(b"{ }");
+    let headers = format!("{{ headers: {{ 'starlane-signature': '{signature}' }} }}");
+    let _patch = answering(&format!("new Response(stream('{{ ', '}}'), {headers})"));
+    let manifest = HttpSource::new("https://mesh.example/").manifest(&bundle()).await.unwrap();
+    assert_eq!((&manifest.bytes[..], manifest.signature), (&b"{ }"[..], signature));
+    let fetched = eval("globalThis.fetched").as_string().unwrap();
+    assert_eq!(fetched, "https://mesh.example/bundles/acme:repo:profiles:1.0.0");
+}
+
+#[wasm_bindgen_test]
+async fn a_manifest_without_signature_is_unusable() {
+    for headers in ["{}", "{ headers: { 'starlane-signature': 'ed25519:short' } }"] {
+        let _patch = answering(&format!("new Response('{{}}', {headers})"));
+        let error = HttpSource::new("https://mesh.example").manifest(&bundle()).await.unwrap_err();
+        assert!(matches!(error, SourceError::Unusable { .. }), "{error}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_blob_that_is_too_long_is_cut_off_on_the_way() {
+    let digest = Digest::of(b"abcdef");
+    let _patch = answering("new Response(stream('abc', 'def', 'never read'))");
+    let source = HttpSource::new("https://mesh.example");
+    let error = source.blob(&digest, 5).await.unwrap_err();
+    assert!(error.to_string().contains("longer than 5 bytes"), "{error}");
+    assert_eq!(eval("globalThis.ended").as_f64(), Some(1.0), "the transfer is ended");
+
+    let _patch = answering("new Response(stream('abc', '', 'def'))");
+    assert_eq!(source.blob(&digest, 6).await.unwrap(), "abcdef");
+    let _patch = answering("new Response(null)");
+    assert_eq!(source.blob(&digest, 6).await.unwrap(), "");
+}
+
+#[wasm_bindgen_test]
+async fn a_server_that_refuses_or_is_not_there_is_told_apart() {
+    let source = HttpSource::new("http://127.0.0.1:9");
+    let error = source.blob(&Digest::of(b""), 5).await.unwrap_err();
+    assert!(matches!(error, SourceError::Offline { .. }), "{error}");
+    let _patch = answering("new Response('no', { status: 404 })");
+    let error = source.manifest(&bundle()).await.unwrap_err();
+    assert!(matches!(error, SourceError::Refused { status: 404, .. }), "{error}");
+}

@@ -1,0 +1,162 @@
+//! The store in IndexedDB: the contract, and what only this back-end shows. Each test has a database of its own.
+
+use std::{cell::RefCell, rc::Rc};
+
+use bytes::Bytes;
+use indexed_db_futures::{Build, database::Database, transaction::TransactionMode};
+use starlane_browser::IndexedDbStore;
+use starlane_bundle::Digest;
+use starlane_host::{
+    ports::{Store, StoreError},
+    testing::store_suite,
+};
+use starlane_protocol::HostSecret;
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::fixture::{Patch, eval};
+
+/// A name that no run used before: some engines keep databases from one run to the next.
+fn fresh_name() -> String {
+    let random = eval("crypto.getRandomValues(new Uint32Array(2)).join('-')").as_string().unwrap();
+    ["test-", &random].concat()
+}
+
+/// A store, and the reasons why it went on in memory.
+fn open(name: &str) -> (IndexedDbStore, Rc<RefCell<Vec<String>>>) {
+    let reasons = Rc::<RefCell<Vec<String>>>::default();
+    let told = Rc::clone(&reasons);
+    (IndexedDbStore::new(name, Rc::new(move |reason| told.borrow_mut().push(reason.to_owned()))), reasons)
+}
+
+#[wasm_bindgen_test]
+async fn the_contract_is_kept() {
+    let stores = Rc::<RefCell<Vec<IndexedDbStore>>>::default();
+    store_suite::all(|| {
+        let (store, _) = open(&fresh_name());
+        stores.borrow_mut().push(store.clone());
+        async { Rc::new(store) as Rc<dyn Store> }
+    })
+    .await;
+    assert!(stores.borrow().iter().all(|store| !store.is_degraded()), "all was kept in IndexedDB, not in memory");
+}
+
+#[wasm_bindgen_test]
+async fn another_page_finds_what_was_kept() {
+    let name = fresh_name();
+    let digest = Digest::of(b"kept");
+    let (store, _) = open(&name);
+    store.put_blob(&digest, Bytes::from_static(b"kept")).await.unwrap();
+    let secret = store.secret(HostSecret([1; 32])).await.unwrap();
+    // Both may be open at once.
+    let (other, reasons) = open(&name);
+    assert_eq!(other.blob(&digest).await, Ok(Some(Bytes::from_static(b"kept"))));
+    assert!(other.secret(HostSecret([2; 32])).await.unwrap() == secret);
+    assert!(reasons.borrow().is_empty());
+}
+
+#[wasm_bindgen_test]
+async fn a_newer_page_may_upgrade_and_its_data_is_left_alone() {
+    let name = fresh_name();
+    let digest = Digest::of(b"kept");
+    let (store, reasons) = open(&name);
+    store.put_blob(&digest, Bytes::from_static(b"kept")).await.unwrap();
+    // Were our connection not closed, this would wait for ever.
+    let newer = Database::open(name.as_str()).with_version(99_u32).await.unwrap();
+    assert_eq!(store.blob(&digest).await, Ok(None), "from now on in memory");
+    assert!(store.is_degraded());
+    store.put_blob(&digest, Bytes::from_static(b"again")).await.unwrap();
+    assert_eq!(store.blob(&digest).await, Ok(Some(Bytes::from_static(b"again"))));
+    assert_eq!(reasons.borrow().len(), 1, "{reasons:?}");
+    assert!(reasons.borrow()[0].contains("newer version"), "{reasons:?}");
+    newer.close();
+}
+
+#[wasm_bindgen_test]
+async fn a_deleted_database_is_made_anew() {
+    let name = fresh_name();
+    let (digest, bytes) = (Digest::of(b"kept"), Bytes::from_static(b"kept"));
+    let (store, reasons) = open(&name);
+    store.put_blob(&digest, bytes.clone()).await.unwrap();
+    Database::delete_by_name(&name).unwrap().await.unwrap();
+    assert_eq!(store.blob(&digest).await, Ok(None));
+    store.put_blob(&digest, bytes.clone()).await.unwrap();
+    assert_eq!(store.blob(&digest).await, Ok(Some(bytes)));
+    assert!(reasons.borrow().is_empty(), "{reasons:?}");
+}
+
+/// Lets the next `times` transactions fail as they do on a connection that the browser has lost.
+fn broken(times: u32) -> Patch {
+    Patch::apply(&format!(
+        "const own = IDBDatabase.prototype.transaction; let left = {times}; \
+         IDBDatabase.prototype.transaction = function (...all) {{ \
+           if (left-- > 0) throw new DOMException('connection lost', 'InvalidStateError'); return own.apply(this, all); }}; \
+         return () => {{ IDBDatabase.prototype.transaction = own; }};"
+    ))
+}
+
+#[wasm_bindgen_test]
+async fn a_dead_connection_is_opened_again() {
+    let (digest, bytes) = (Digest::of(b"kept"), Bytes::from_static(b"kept"));
+    let (store, reasons) = open(&fresh_name());
+    store.put_blob(&digest, bytes.clone()).await.unwrap();
+    let _patch = broken(2);
+    assert_eq!(store.blob(&digest).await, Ok(Some(bytes)));
+    assert!(reasons.borrow().is_empty(), "{reasons:?}");
+}
+
+#[wasm_bindgen_test]
+async fn after_three_tries_memory_takes_over_and_says_so() {
+    let (digest, bytes) = (Digest::of(b"kept"), Bytes::from_static(b"kept"));
+    let (store, reasons) = open(&fresh_name());
+    let _patch = broken(3);
+    store.put_blob(&digest, bytes.clone()).await.unwrap();
+    assert_eq!(store.blob(&digest).await, Ok(Some(bytes)));
+    assert_eq!(reasons.borrow().len(), 1);
+    assert!(reasons.borrow()[0].contains("connection lost"), "{reasons:?}");
+}
+
+#[wasm_bindgen_test]
+async fn a_page_without_indexeddb_keeps_all_in_memory() {
+    let (store, reasons) = open(&fresh_name());
+    let _patch = Patch::apply(
+        "const own = IDBFactory.prototype.open; \
+         IDBFactory.prototype.open = () => { throw new DOMException('not here', 'SecurityError'); }; \
+         return () => { IDBFactory.prototype.open = own; };",
+    );
+    assert!(store.secret(HostSecret([1; 32])).await.unwrap() == HostSecret([1; 32]));
+    assert!(store.secret(HostSecret([2; 32])).await.unwrap() == HostSecret([1; 32]));
+    assert_eq!(reasons.borrow().len(), 1);
+}
+
+#[wasm_bindgen_test]
+async fn a_full_store_says_so_and_goes_on_reading() {
+    let (digest, bytes) = (Digest::of(b"kept"), Bytes::from_static(b"kept"));
+    let (store, reasons) = open(&fresh_name());
+    store.put_blob(&digest, bytes.clone()).await.unwrap();
+    let patch = Patch::apply(
+        "const own = IDBObjectStore.prototype.put; \
+         IDBObjectStore.prototype.put = () => { throw new DOMException('no room', 'QuotaExceededError'); }; \
+         return () => { IDBObjectStore.prototype.put = own; };",
+    );
+    let error = store.put_blob(&Digest::of(b"more"), Bytes::from_static(b"more")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Full(_)), "{error}");
+    drop(patch);
+    assert_eq!(store.blob(&digest).await, Ok(Some(bytes)));
+    assert!(reasons.borrow().is_empty(), "{reasons:?}");
+}
+
+#[wasm_bindgen_test]
+async fn a_damaged_entry_is_named_and_can_be_replaced() {
+    let name = fresh_name();
+    let digest = Digest::of(b"kept");
+    let (store, _) = open(&name);
+    assert_eq!(store.blob(&digest).await, Ok(None));
+    let database = Database::open(name.as_str()).await.unwrap();
+    let transaction = database.transaction("blobs").with_mode(TransactionMode::Readwrite).build().unwrap();
+    transaction.object_store("blobs").unwrap().put(7_u32).with_key(digest.to_string()).await.unwrap();
+    transaction.commit().await.unwrap();
+    let error = store.blob(&digest).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Damaged { name, .. } if *name == digest.to_string()), "{error}");
+    store.put_blob(&digest, Bytes::from_static(b"kept")).await.unwrap();
+    assert_eq!(store.blob(&digest).await, Ok(Some(Bytes::from_static(b"kept"))));
+}

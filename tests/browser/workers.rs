@@ -1,0 +1,99 @@
+//! Guests in workers: the contract, and what only this engine shows.
+
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+use starlane_browser::BrowserSandbox;
+use starlane_bundle::Digest;
+use starlane_host::{ports::{Sandbox, SandboxError}, testing::sandbox_suite};
+use starlane_node::guest::{Context, GuestCall, GuestLimits, GuestPlan, InstanceId, Returned};
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::fixture::{Patch, echo, eval, sandbox, worker_of};
+
+macro_rules! tests {
+    ($($case:ident)*) => { $(#[wasm_bindgen_test] async fn $case() { sandbox_suite::$case(sandbox(), echo()).await })* };
+}
+
+starlane_host::sandbox_cases!(tests);
+
+async fn start(sandbox: &dyn Sandbox, id: u64, group: &str) -> Result<InstanceId, SandboxError> {
+    let (digest, instance) = (Digest::of(&echo()), InstanceId(id));
+    sandbox.compile(digest, echo()).await?;
+    let limits = GuestLimits { memory: 16 << 20, call_ms: 1000, concurrency: 1 };
+    sandbox.start(&GuestPlan { instance, group: group.into(), wasm: digest, limits, inline: false }).await?;
+    let report = sandbox.run(instance, vec![GuestCall::Start(context())]).await;
+    assert_eq!((report.crash, &report.done[0].returned), (None, &Returned::Done));
+    Ok(instance)
+}
+
+fn context() -> Context {
+    Context { address: "acme:echo".into(), mechtron: "echo".into(), settings: "{}".into(), state: None }
+}
+
+#[wasm_bindgen_test]
+async fn each_group_has_a_worker_until_there_are_eight() {
+    let sandbox = sandbox();
+    let mut places = Vec::new();
+    for id in 1..=9 {
+        let instance = start(&*sandbox, id, &format!("group {id}")).await.unwrap();
+        places.push(sandbox.place(instance));
+    }
+    let again = start(&*sandbox, 10, "group 3").await.unwrap();
+    assert_eq!(sandbox.place(again), places[2], "a group stays in its worker");
+    let ninth = places.pop().unwrap();
+    assert!(places.contains(&ninth), "{ninth}");
+    places.dedup();
+    assert_eq!(places.len(), 8);
+    sandbox.stop(InstanceId(5));
+    let reused = start(&*sandbox, 11, "group 11").await.unwrap();
+    assert_eq!(sandbox.place(reused), places[4], "an empty worker is used again");
+}
+
+#[wasm_bindgen_test]
+async fn runs_of_one_turn_leave_in_one_message() {
+    let sandbox = sandbox();
+    let mut instances = Vec::new();
+    for id in 1..=5 {
+        instances.push(start(&*sandbox, id, "one").await.unwrap());
+    }
+    let _patch = Patch::apply(
+        "const own = Worker.prototype.postMessage; globalThis.posted = 0; \
+         Worker.prototype.postMessage = function (...all) { globalThis.posted++; return own.apply(this, all); }; \
+         return () => { Worker.prototype.postMessage = own; };",
+    );
+    let reports = join_all(instances.iter().map(|instance| sandbox.run(*instance, vec![GuestCall::Save]))).await;
+    assert!(reports.iter().all(|report| matches!(report.done[0].returned, Returned::Saved(_))), "{reports:?}");
+    assert_eq!(eval("globalThis.posted").as_f64(), Some(1.0));
+}
+
+#[wasm_bindgen_test]
+async fn a_worker_that_fails_takes_its_instances_with_it_and_no_others() {
+    // The worker runs until it is told to save.
+    let script = crate::fixture::worker_script()
+        + "const own = onmessage; onmessage = (event) => { if (globalThis.dies) setTimeout(() => { throw new Error('boom'); }); else own(event); };\
+           const post = postMessage; postMessage = (...all) => { post(...all); globalThis.dies = all[0] instanceof ArrayBuffer; };";
+    let failing: Rc<dyn Sandbox> = Rc::new(BrowserSandbox::new(worker_of(&script)));
+    let one = start(&*failing, 1, "one").await.unwrap();
+    let other = start(&*failing, 2, "other").await.unwrap();
+    let report = failing.run(one, vec![GuestCall::Save]).await;
+    let crash = report.crash.unwrap();
+    assert!(crash.contains("boom"), "{crash}");
+    assert_eq!(failing.place(one), "nowhere");
+    assert!(failing.place(other).starts_with("worker"), "it is in another");
+    start(&*failing, 3, "one").await.expect("a new worker in its place");
+}
+
+#[wasm_bindgen_test]
+async fn a_worker_that_can_not_be_made_is_an_error_with_its_reason() {
+    for (script, reason) in [("throw new Error('boom')", "boom"), ("import './nowhere.js'", "")] {
+        let sandbox = BrowserSandbox::new(worker_of(script));
+        let error = start(&sandbox, 1, "one").await.unwrap_err().to_string();
+        assert!(error.contains("no instance could be made") && error.contains(reason), "{error}");
+    }
+    for (factory, reason) in [("() => { throw new Error('refused'); }", "refused"), ("() => 7", "something else")] {
+        let sandbox = BrowserSandbox::new(eval(factory).into());
+        let error = start(&sandbox, 1, "one").await.unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}

@@ -1,0 +1,77 @@
+//! How the page looks: wide and narrow, light and dark. The pictures are for people; what can be measured is.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use starlane_testkit::engine::Engine;
+
+use crate::{demo::Demo, report::Report};
+
+/// A narrow phone, in CSS pixels.
+const PHONE: (u32, u32) = (375, 812);
+const DESK: (u32, u32) = (1280, 900);
+
+pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
+    report.fact("the page fits a desk and a phone, in light and dark", fits(demo)).await;
+    report.fact("everything that can be used has a name", named(demo)).await;
+    if demo.browser.engine() == Engine::Chromium {
+        report.fact("the console has nothing to complain about", quiet(demo)).await;
+    }
+}
+
+async fn fits(demo: &Demo) -> Result<String> {
+    demo.open().await?;
+    demo.choose("alan").await?;
+    let mut seen = Vec::new();
+    for (name, (width, height)) in [("desk", DESK), ("phone", PHONE)] {
+        for scheme in ["light", "dark"] {
+            show_as(demo, width, height, scheme).await?;
+            // A window can't be as narrow as a phone in every engine, but the page in it can.
+            let size = "document.documentElement.style.maxWidth = `${argument}px`;
+                await new Promise((next) => requestAnimationFrame(() => setTimeout(next, 250)));
+                return { width: argument, content: document.body.scrollWidth }";
+            let size = demo.browser.run(size, json!(width)).await?;
+            ensure!(
+                size.get("content").and_then(Value::as_u64) <= size.get("width").and_then(Value::as_u64),
+                "{name}: {size} scrolls sideways"
+            );
+            demo.browser.screenshot(&demo.picture(&format!("{name}-{scheme}"))).await?;
+            seen.push(format!("{name} {scheme} {}", size.get("width").unwrap_or(&Value::Null)));
+            if demo.browser.engine() != Engine::Chromium {
+                break;
+            }
+        }
+    }
+    show_as(demo, DESK.0, DESK.1, "light").await?;
+    Ok(format!("{}; no sideways scrolling", seen.join(", ")))
+}
+
+/// Sets size and colours; only Chromium's driver can do both, the others set the window's size.
+async fn show_as(demo: &Demo, width: u32, height: u32, scheme: &str) -> Result<()> {
+    let browser = &demo.browser;
+    if browser.engine() != Engine::Chromium {
+        return Ok(browser.client.set_window_size(width, height).await?);
+    }
+    let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+    browser.devtools("Emulation.setDeviceMetricsOverride", metrics).await?;
+    let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+    browser.devtools("Emulation.setEmulatedMedia", media).await?;
+    Ok(())
+}
+
+async fn named(demo: &Demo) -> Result<String> {
+    let script = "const all = [...document.querySelectorAll('button, a, input, textarea, iframe, [role=group]')];
+        const named = (e) => e.labels?.length || e.ariaLabel || e.title || e.getAttribute('aria-labelledby') || e.textContent.trim();
+        return { all: all.length, nameless: all.filter((e) => !named(e)).map((e) => e.outerHTML.slice(0, 80)) }";
+    let found = demo.browser.run(script, Value::Null).await?;
+    ensure!(found.get("nameless") == Some(&json!([])), "{found}");
+    Ok(format!("{} elements", found.get("all").unwrap_or(&Value::Null)))
+}
+
+async fn quiet(demo: &Demo) -> Result<String> {
+    demo.browser.console().await;
+    demo.open().await?;
+    demo.choose("grace").await?;
+    let said = demo.browser.console().await;
+    ensure!(said.is_empty(), "it says\n{said}");
+    Ok("nothing is said from start to preview".to_owned())
+}

@@ -1,0 +1,60 @@
+//! One line a fact.
+
+use std::{future::Future, process::ExitCode, time::Duration};
+
+use anyhow::{Result, anyhow};
+use starlane_testkit::{engine::Engine, figure::figure_of};
+
+/// No fact may take longer to be seen.
+const LIMIT: Duration = Duration::from_secs(120);
+/// What the figures here are recorded under.
+const TEST: &str = "e2e";
+
+/// What was seen so far.
+#[derive(Default)]
+pub(crate) struct Report {
+    engine: Option<Engine>,
+    passed: usize,
+    failed: usize,
+}
+
+impl Report {
+    /// The facts from now on are about this engine.
+    pub(crate) fn begin(&mut self, engine: Engine) {
+        self.engine = Some(engine);
+        println!("in {engine}:");
+    }
+
+    /// Sees whether a fact is so: `seen` says what was seen, or what was not.
+    pub(crate) async fn fact(&mut self, fact: &str, seen: impl Future<Output = Result<String>>) -> bool {
+        let seen = tokio::time::timeout(LIMIT, seen).await;
+        match seen.unwrap_or_else(|_| Err(anyhow!("nothing after {} s", LIMIT.as_secs()))) {
+            Ok(seen) => {
+                self.passed += 1;
+                println!("ok  {fact}: {seen}");
+                true
+            }
+            Err(error) => {
+                self.failed(fact, &error);
+                false
+            }
+        }
+    }
+
+    /// A fact that is not so.
+    pub(crate) fn failed(&mut self, fact: &str, error: &anyhow::Error) {
+        self.failed += 1;
+        println!("NOT SO  {fact}: {error:#}");
+    }
+
+    /// A number that was measured in this engine.
+    pub(crate) fn figure(&self, name: &str, value: f64, unit: &str) {
+        figure_of(self.engine.map_or("", Engine::name), TEST, name, value, unit);
+    }
+
+    /// The closing line.
+    pub(crate) fn close(self) -> ExitCode {
+        println!("{} passed, {} failed", self.passed, self.failed);
+        if self.failed == 0 && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

@@ -1,0 +1,109 @@
+//! Who may speak to the server at all.
+
+use crate::world::{Server, raw};
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: starlane.v1\r\n";
+const CLOSE: &str = "Connection: close\r\n";
+
+/// Every route, as the lines of a request.
+fn routes() -> Vec<(String, &'static str)> {
+    let digest = "0".repeat(64);
+    let plain = [
+        "GET /".to_owned(),
+        "GET /no/such/page".to_owned(),
+        "POST /".to_owned(),
+        "GET /healthz".to_owned(),
+        "GET /.well-known/starlane.json".to_owned(),
+        "GET /bundles/acme:repo:x:1.0.0".to_owned(),
+        "PUT /bundles/acme:repo:x:1.0.0".to_owned(),
+        format!("GET /blobs/sha256/{digest}"),
+        format!("HEAD /blobs/sha256/{digest}"),
+        format!("PUT /blobs/sha256/{digest}"),
+        "POST /messages/starlane:apps/list".to_owned(),
+        "OPTIONS /messages/starlane:apps/list".to_owned(),
+        "OPTIONS /mesh".to_owned(),
+    ];
+    plain.into_iter().map(|line| (line, CLOSE)).chain([("GET /mesh".to_owned(), UPGRADE)]).collect()
+}
+
+#[test]
+fn a_foreign_host_or_origin_gets_403_on_every_route() {
+    let server = Server::start();
+    let own = server.address().to_owned();
+    let port = own.rsplit(':').next().unwrap().to_owned();
+    let hosts = [
+        "evil.example".to_owned(),
+        format!("evil.example:{port}"),
+        "127.0.0.1".to_owned(),
+        format!("127.0.0.1:{port}0"),
+        format!("127.0.0.1.evil.example:{port}"),
+        format!("LOCALHOST:{port}"),
+        format!("localhost.:{port}"),
+        format!("user@127.0.0.1:{port}"),
+        "".to_owned(),
+    ];
+    let origins = [
+        "null".to_owned(),
+        "http://evil.example".to_owned(),
+        format!("https://{own}"),
+        format!("http://{own}.evil.example"),
+        format!("http://{own}/"),
+        format!("HTTP://{own}"),
+        "http://localhost".to_owned(),
+        format!("http://xn--localhost-9za:{port}"),
+        "".to_owned(),
+    ];
+    for (line, headers) in routes() {
+        for host in &hosts {
+            let answer = raw(&server, &format!("{line} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"));
+            // What is no host at all may be refused before we see it.
+            let refused = answer.starts_with("HTTP/1.1 403") || answer.starts_with("HTTP/1.1 400");
+            assert!(refused, "{line} with Host {host}: {answer}");
+        }
+        for origin in &origins {
+            let answer = raw(&server, &format!("{line} HTTP/1.1\r\nHost: {own}\r\nOrigin: {origin}\r\n{headers}\r\n"));
+            assert!(answer.starts_with("HTTP/1.1 403"), "{line} with Origin {origin}: {answer}");
+        }
+    }
+    let two = format!("GET /healthz HTTP/1.1\r\nHost: {own}\r\nHost: evil.example\r\n{CLOSE}\r\n");
+    assert!(!raw(&server, &two).starts_with("HTTP/1.1 2"));
+    let two = format!("GET /healthz HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\nOrigin: http://evil\r\n{CLOSE}\r\n");
+    assert!(raw(&server, &two).starts_with("HTTP/1.1 403"));
+}
+
+#[test]
+fn a_refusal_names_the_flag_that_would_allow_it() {
+    let server = Server::start();
+    let own = server.address();
+    let answer = raw(&server, &format!("GET / HTTP/1.1\r\nHost: mesh.test\r\n{CLOSE}\r\n"));
+    assert!(answer.contains("--allow-host mesh.test"), "{answer}");
+    let answer = raw(&server, &format!("GET / HTTP/1.1\r\nHost: {own}\r\nOrigin: http://a.test\r\n{CLOSE}\r\n"));
+    assert!(answer.contains("--allow-origin http://a.test"), "{answer}");
+}
+
+#[test]
+fn what_the_operator_allows_is_let_in_and_told_to_browsers() {
+    let server = Server::start_with(|config| {
+        config.allow_hosts.push("mesh.test".into());
+        config.allow_origins.push("http://localhost:5173".into());
+    });
+    let own = server.address();
+    let answer = raw(&server, &format!("GET /healthz HTTP/1.1\r\nHost: mesh.test\r\n{CLOSE}\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for origin in ["http://localhost:5173", &format!("http://{own}"), "http://mesh.test"] {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {own}\r\nOrigin: {origin}\r\n{CLOSE}\r\n");
+        let answer = raw(&server, &request);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{origin}: {answer}");
+        assert!(answer.contains(&format!("access-control-allow-origin: {origin}\r\n")), "{answer}");
+        assert!(answer.contains("starlane-signature"), "a page may read the signature: {answer}");
+    }
+    let preflight = format!(
+        "OPTIONS /messages/starlane:apps/list HTTP/1.1\r\nHost: {own}\r\nOrigin: http://localhost:5173\r\n\
+         Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization, content-type\r\n{CLOSE}\r\n"
+    );
+    let answer = raw(&server, &preflight);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("authorization"), "{answer}");
+    let answer = raw(&server, &format!("GET /mesh HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\n{CLOSE}\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 4") && !answer.starts_with("HTTP/1.1 403"), "{answer}");
+}

@@ -1,0 +1,155 @@
+//! Links: the handshake, and what breaks a rule closes that link alone.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use starlane_protocol::{
+    Address, HostSecret, Payload,
+    frame::{self, Frame},
+    wire::WireOutcome,
+};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    peer::{Closed, Peer},
+    world::{LONG, Server, echo_bundle, raw},
+};
+
+fn closed(goodbye: &str, code: u16) -> Closed {
+    Closed { goodbye: Some(goodbye.into()), code: Some(code) }
+}
+
+#[tokio::test]
+async fn hello_is_answered_with_welcome_and_the_hosts_name_stays() {
+    let mut server = Server::start();
+    let mut names = Vec::new();
+    for restarted in [false, true] {
+        if restarted {
+            server.restart();
+        }
+        for (token, expected) in [(None, ""), (Some(server.token.clone()), "admin")] {
+            let mut peer = Peer::dial(&server).await;
+            peer.hello(1, token.as_deref()).await;
+            let Ok(Frame::Welcome { version, host, principal, limits, .. }) = peer.next().await else {
+                panic!("no welcome")
+            };
+            assert_eq!((version, principal.as_str(), limits.payload), (1, expected, 16 * 1024 * 1024));
+            names.push(host);
+        }
+    }
+    assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+    assert_ne!(names[0], HostSecret([1; 32]).name());
+}
+
+#[tokio::test]
+async fn a_wrong_token_or_version_is_refused_with_its_reason() {
+    let server = Server::start();
+    let mut peer = Peer::dial(&server).await;
+    peer.hello(1, Some("guessed")).await;
+    assert_eq!(peer.closed(LONG).await, closed("auth-refused", 4401));
+    let mut peer = Peer::dial(&server).await;
+    let secret = HostSecret([1; 32]);
+    peer.send(&Frame::Hello { versions: vec![99], token: None, secret, capabilities: vec![] }).await;
+    assert_eq!(peer.closed(LONG).await, closed("version", 4426));
+}
+
+#[tokio::test]
+async fn a_request_is_answered_and_its_sender_is_who_the_link_says() {
+    let server = Server::start();
+    server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
+    let mut peer = Peer::link(&server, 1, None).await;
+    let about = peer.request("acme:echoes:echo", "about", &json!(null)).await.unwrap();
+    let about: serde_json::Value = serde_json::from_slice(&about.body).unwrap();
+    assert_eq!(about["caller"], "", "not what the peer wrote");
+    assert_eq!(about["sender"], format!("{}::starlane:page", HostSecret([1; 32]).name()));
+    let failure = peer.request("acme:nobody:here", "echo", &json!(null)).await.unwrap_err();
+    assert_eq!((failure.status, failure.code.as_str()), (404, "no-resource"));
+}
+
+#[tokio::test]
+async fn a_mechtron_on_the_server_calls_a_page_and_gets_its_answer() {
+    let server = Server::start();
+    server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
+    let mut page = Peer::link(&server, 7, None).await;
+    let seq = page.sequence();
+    let dialogs = Address::parse("acme:ui:dialogs").unwrap();
+    page.send(&Frame::Serve { seq, address: dialogs, operations: vec!["confirm".into()] }).await;
+    page.works().await;
+    let target = format!("{}::acme:ui:dialogs", HostSecret([7; 32]).name());
+    let mut asker = Peer::link(&server, 8, None).await;
+    let forward = json!({ "target": target, "operation": "confirm", "body": { "sure": true } });
+    let asked = tokio::spawn(async move { asker.request("acme:echoes:echo", "call", &forward).await });
+    let Ok(Frame::Request { id, from, operation, payload, .. }) = page.next().await else { panic!("no request") };
+    assert_eq!((operation.as_str(), from.without_host().as_str()), ("confirm", "acme:echoes:echo"));
+    assert_eq!(payload.payload.body, json!({ "sure": true }).to_string());
+    let seq = page.sequence();
+    page.send(&Frame::Response { seq, id, outcome: WireOutcome(Ok(Payload::json("\"yes\"").into())) }).await;
+    assert_eq!(asked.await.unwrap().unwrap().body, "\"yes\"");
+}
+
+#[tokio::test]
+async fn a_malformed_frame_closes_its_link_and_no_other() {
+    let server = Server::start();
+    let mut other = Peer::link(&server, 1, None).await;
+    for bytes in [vec![0xff; 20], vec![], b"GET / HTTP/1.1".to_vec(), vec![0x82, 0x00, 0x81, 0x18, 0x63]] {
+        let mut peer = Peer::link(&server, 2, None).await;
+        peer.send_bytes(bytes).await;
+        assert_eq!(peer.closed(LONG).await, closed("malformed", 1002));
+        other.works().await;
+    }
+    let mut peer = Peer::link(&server, 2, None).await;
+    peer.send_message(Message::text("hello")).await;
+    assert_eq!(peer.closed(LONG).await, Closed { goodbye: None, code: Some(1003) });
+    other.works().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_closes_its_link_and_no_other() {
+    let server = Server::start();
+    let mut other = Peer::link(&server, 1, None).await;
+    let mut peer = Peer::link(&server, 2, None).await;
+    peer.send_bytes(vec![0; frame::MAX_MESSAGE + 1]).await;
+    assert_eq!(peer.closed(LONG).await, closed("too-large", 1009));
+    other.works().await;
+    let mut peer = Peer::link(&server, 2, None).await;
+    peer.send_bytes(vec![0; 2 * frame::MAX_MESSAGE + 1]).await;
+    assert_eq!(peer.closed(LONG).await, Closed { goodbye: None, code: Some(1009) });
+    other.works().await;
+}
+
+#[tokio::test]
+async fn a_socket_that_says_nothing_is_closed_in_five_seconds() {
+    let server = Server::start();
+    let mut other = Peer::link(&server, 1, None).await;
+    let before = Instant::now();
+    let mut silent = Peer::dial(&server).await;
+    other.works().await;
+    assert_eq!(silent.closed(LONG).await, closed("silent", 4408));
+    let took = before.elapsed();
+    assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    other.works().await;
+}
+
+#[tokio::test]
+async fn a_server_that_stops_says_goodbye() {
+    let mut server = Server::start();
+    let mut peer = Peer::link(&server, 1, None).await;
+    let stopping = std::thread::spawn(move || server.stop());
+    assert_eq!(peer.closed(LONG).await, closed("closed", 1000));
+    stopping.join().unwrap();
+}
+
+#[test]
+fn a_handshake_without_the_subprotocol_is_refused() {
+    let server = Server::start();
+    for line in ["", "Sec-WebSocket-Protocol: chat\r\n"] {
+        let request = format!(
+            "GET /mesh HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{line}\r\n",
+            server.address()
+        );
+        let answer = raw(&server, &request);
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("starlane.v1"), "{answer}");
+    }
+    assert!(server.get("/mesh").status >= 400);
+}

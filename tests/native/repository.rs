@@ -1,0 +1,132 @@
+//! The bundle repository over HTTP.
+
+use std::fs;
+
+use starlane_bundle::{Digest, PublicKey, Signature, SignedManifest, authoring::Draft};
+use starlane_protocol::Address;
+
+use crate::world::{Server, folder, key};
+
+const BUNDLE: &str = "acme:repo:texts:1.0.0";
+
+fn texts(text: &str) -> tempfile::TempDir {
+    folder(&[
+        ("bundle.toml", "[bundle]\nname = \"texts\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"*.txt\"]\n"),
+        ("a.txt", text),
+    ])
+}
+
+fn signed(folder: &tempfile::TempDir, bundle: &str, seed: u8) -> SignedManifest {
+    Draft::read(folder.path()).unwrap().sign(&Address::parse(bundle).unwrap(), &key(seed), 1_700_000_000)
+}
+
+#[test]
+fn what_was_published_is_served_byte_for_byte_with_its_signature() {
+    let server = Server::start();
+    assert_eq!(server.get(&format!("/bundles/{BUNDLE}")).fails(404, "not-found"), "no such bundle was published here");
+    let published = server.publish(texts("one").path(), BUNDLE);
+    let answer = server.get(&format!("/bundles/{BUNDLE}"));
+    assert_eq!((answer.status, &answer.body), (200, &published.bytes));
+    assert!(answer.header("cache-control").contains("immutable"));
+    let signature = Signature::parse(answer.header("starlane-signature")).unwrap();
+    let manifest = SignedManifest { bytes: answer.body, signature }.open().unwrap();
+    assert_eq!(manifest.publisher, key(1).public());
+    let entry = &manifest.files["/a.txt"];
+    let path = format!("/blobs/sha256/{}", entry.sha256);
+    let blob = server.get(&path);
+    assert_eq!((blob.status, blob.body.as_slice()), (200, b"one".as_slice()));
+    assert!(blob.header("cache-control").contains("immutable"));
+    let head = server.send("HEAD", &path, &[], b"");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(server.get(&format!("/blobs/sha256/{}", Digest::of(b"other"))).status, 404);
+    assert_eq!(server.get("/blobs/sha256/ABC").status, 400);
+    assert_eq!(server.get("/bundles/acme:repo:texts").fails(400, "malformed").contains("version"), true);
+}
+
+#[test]
+fn only_the_admin_publishes() {
+    let server = Server::start();
+    let path = format!("/blobs/sha256/{}", Digest::of(b"x"));
+    assert!(server.send("PUT", &path, &[], b"x").fails(403, "no-grant").contains("admin.token"));
+    let guessed = [("authorization", "Bearer guessed")];
+    server.send("PUT", &path, &guessed, b"x").fails(401, "auth-refused");
+    server.send("PUT", &path, &[("authorization", "Basic eDp5")], b"x").fails(401, "auth-refused");
+    server.send("PUT", &format!("/bundles/{BUNDLE}"), &[], b"{}").fails(403, "no-grant");
+    assert_eq!(server.get(&path).status, 404, "nothing was kept");
+}
+
+#[test]
+fn a_blob_is_what_its_name_says() {
+    let server = Server::start();
+    let path = format!("/blobs/sha256/{}", Digest::of(b"right"));
+    server.admin("PUT", &path, &[], b"wrong").fails(409, "conflict");
+    assert_eq!(server.get(&path).status, 404);
+    assert_eq!(server.admin("PUT", &path, &[], b"right").status, 204);
+    assert_eq!(server.get(&path).text(), "right");
+    let huge = vec![0; 64 * 1024 * 1024 + 1];
+    let path = format!("/blobs/sha256/{}", Digest::of(&huge));
+    server.admin("PUT", &path, &[], &huge).fails(413, "too-large");
+}
+
+#[test]
+fn a_manifest_needs_its_files_its_address_and_its_signature() {
+    let server = Server::start();
+    let texts = texts("one");
+    let manifest = signed(&texts, BUNDLE, 1);
+    let missing = server.publish_manifest(BUNDLE, &manifest).fails(409, "conflict");
+    assert!(missing.contains("/a.txt"), "{missing}");
+    server.publish_manifest("acme:repo:texts:2.0.0", &manifest).fails(409, "conflict");
+    let altered = SignedManifest { bytes: [manifest.bytes.as_slice(), b" "].concat(), ..manifest.clone() };
+    server.publish_manifest(BUNDLE, &altered).fails(422, "schema-mismatch");
+    let other = SignedManifest { signature: key(2).sign(&manifest.bytes), ..manifest };
+    server.publish_manifest(BUNDLE, &other).fails(422, "schema-mismatch");
+    server.admin("PUT", &format!("/bundles/{BUNDLE}"), &[], b"{}").fails(400, "malformed");
+    assert_eq!(server.get(&format!("/bundles/{BUNDLE}")).status, 404);
+}
+
+#[test]
+fn a_published_version_never_changes_and_a_name_keeps_its_key() {
+    let server = Server::start();
+    let (one, two) = (texts("one"), texts("two"));
+    let first = server.publish(one.path(), BUNDLE);
+    assert_eq!(server.publish_manifest(BUNDLE, &first).status, 204, "the same again is no change");
+    server.publish(two.path(), "acme:repo:texts:2.0.0");
+    let changed = server.publish_manifest(BUNDLE, &signed(&two, BUNDLE, 1)).fails(409, "conflict");
+    assert!(changed.contains("new version"), "{changed}");
+    let stolen = server.publish_manifest("acme:repo:texts:3.0.0", &signed(&one, "acme:repo:texts:3.0.0", 2));
+    let stolen = stolen.fails(409, "conflict");
+    assert!(stolen.contains(&key(1).public().to_string()), "{stolen}");
+    assert_eq!(server.publish_manifest("bob:texts:1.0.0", &signed(&one, "bob:texts:1.0.0", 2)).status, 204);
+    assert_eq!(server.get(&format!("/bundles/{BUNDLE}")).body, first.bytes);
+}
+
+#[test]
+fn the_well_known_page_names_the_publishers_of_apps() {
+    let server = Server::start();
+    let about = server.get("/.well-known/starlane.json").json();
+    assert_eq!((about["mesh"].as_str(), about["publishers"].as_array().unwrap().len()), (Some("/mesh"), 0));
+    let bundle = folder(&[
+        ("bundle.toml", "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = []\n"),
+        ("app.toml", "[app]\nname = \"x\"\n"),
+    ]);
+    server.run_app(bundle.path(), "acme:repo:x:1.0.0", "acme:x");
+    let about = server.get("/.well-known/starlane.json").json();
+    let listed = about["publishers"][0].as_str().unwrap();
+    assert_eq!(PublicKey::parse(listed).unwrap(), key(1).public());
+}
+
+#[test]
+fn a_file_that_is_damaged_on_disk_is_not_served_as_if_it_were_whole() {
+    let server = Server::start();
+    let site = folder(&[
+        ("bundle.toml", "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n"),
+        ("app.toml", "[app]\nname = \"x\"\n[http]\n\"GET /\" = { file = \"site/index.html\" }\n"),
+        ("site/index.html", "<p>whole</p>"),
+    ]);
+    server.run_app(site.path(), "acme:repo:x:1.0.0", "acme:x");
+    assert_eq!(server.get("/").text(), "<p>whole</p>");
+    let digest = Digest::of(b"<p>whole</p>").to_string();
+    fs::write(server.config.data.join("blobs").join(&digest[..2]).join(&digest), "<p>other</p>").unwrap();
+    let answer = server.get("/");
+    assert!(answer.status >= 500 && !answer.text().contains("other"), "{}", answer.text());
+}

@@ -1,0 +1,135 @@
+//! The routes of apps: files of the bundle, and resources.
+
+use crate::world::{Server, echo_bundle, folder};
+
+const ROUTES: &str = r#"
+[http]
+"GET /" = { file = "site/index.html" }
+"GET /assets/{*path}" = { files = "site/assets/" }
+"GET /echo/{name}" = { to = ".:echo", operation = "echo" }
+"GET /echo/ada" = { file = "site/assets/plain.txt" }
+"GET /about" = { to = ".:echo", operation = "about" }
+"GET /fail" = { to = ".:echo", operation = "fail" }
+"POST /say" = { to = ".:echo", operation = "echo", access = "public" }
+"POST /secret" = { to = ".:echo", operation = "about" }
+"#;
+
+fn site() -> Server {
+    let server = Server::start();
+    server.run_app(echo_bundle(ROUTES).path(), "acme:repo:echoes:1.0.0", "acme:echoes");
+    server
+}
+
+#[test]
+fn a_file_has_its_type_and_a_tag_by_which_it_is_not_sent_twice() {
+    let server = site();
+    let page = server.get("/");
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy");
+    for part in ["script-src 'self' 'wasm-unsafe-eval'", "object-src 'none'", &format!("ws://{}", server.address())] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert_eq!(page.header("cache-control"), "no-cache");
+    let tag = page.header("etag").to_owned();
+    assert!(tag.starts_with('"') && tag.len() == 66, "{tag}");
+    for known in [tag.clone(), format!("\"other\", {tag}"), format!("W/{tag}")] {
+        let again = server.send("GET", "/", &[("if-none-match", &known)], b"");
+        assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, tag.as_str()));
+    }
+    assert_eq!(server.send("GET", "/", &[("if-none-match", "\"other\"")], b"").status, 200);
+    let head = server.send("HEAD", "/", &[], b"");
+    assert_eq!((head.status, head.body.len(), head.header("etag")), (200, 0, tag.as_str()));
+}
+
+#[test]
+fn a_folder_serves_what_is_in_it_and_nothing_else() {
+    let server = site();
+    let script = server.get("/assets/app-0a1b2c3d.js");
+    assert_eq!((script.status, script.text().as_str()), (200, "console.log(1);\n"));
+    assert!(script.header("content-type").contains("javascript"), "{}", script.header("content-type"));
+    assert!(script.header("cache-control").contains("immutable"));
+    assert_eq!(server.get("/assets/plain.txt").header("cache-control"), "no-cache");
+    let wrong = ["/assets/", "/assets/none.js", "/assets/../index.html", "/assets/%2e%2e/index.html", "/assets/..%2findex.html"];
+    for path in wrong {
+        let answer = server.get(path);
+        assert!(answer.status == 404 || !answer.text().contains("Echoes"), "{path}: {}", answer.text());
+    }
+}
+
+#[test]
+fn the_most_literal_route_is_taken() {
+    let server = site();
+    assert_eq!(server.get("/echo/ada").text(), "plain\n");
+    assert_eq!(server.get("/echo/grace").json(), serde_json::json!({ "name": "grace" }));
+}
+
+#[test]
+fn a_resources_request_is_made_of_body_query_and_path() {
+    let server = site();
+    let answer = server.get("/echo/gr%C3%A4ce?page=2&name=query&q=a+b");
+    assert_eq!(answer.json(), serde_json::json!({ "name": "gräce", "page": "2", "q": "a b" }));
+    let json = [("content-type", "application/json")];
+    let answer = server.send("POST", "/say?page=2", &json, br#"{"page": 1, "text": "hi"}"#);
+    assert_eq!(answer.json(), serde_json::json!({ "page": "2", "text": "hi" }));
+    let answer = server.send("POST", "/say", &json, b"[1]");
+    answer.fails(400, "malformed");
+    let about = server.send("GET", "/about", &[("starlane-caller", "admin"), ("accept-language", "de")], b"").json();
+    assert_eq!(about["caller"], "");
+    assert!(about["sender"].as_str().unwrap().ends_with("acme:echoes:http"), "{about}");
+    let headers = about["headers"].to_string();
+    assert!(headers.contains("accept-language") && !headers.contains("starlane-"), "{headers}");
+}
+
+#[test]
+fn what_a_mechtron_returns_can_do_nothing_in_a_browser() {
+    let server = site();
+    for content_type in ["text/html", "image/svg+xml", "text/xml"] {
+        let page = server.send("POST", "/say", &[("content-type", content_type)], b"<script>alert(1)</script>");
+        assert_eq!(page.status, 200, "{}", page.text());
+        assert!(page.header("content-type").starts_with(content_type));
+        assert!(page.header("content-security-policy").starts_with("sandbox; default-src 'none'"), "{content_type}");
+        assert_eq!(page.header("x-content-type-options"), "nosniff");
+    }
+}
+
+#[test]
+fn a_route_that_is_no_get_needs_a_token_unless_it_is_public() {
+    let server = site();
+    server.send("POST", "/secret", &[], b"").fails(401, "auth-refused");
+    assert_eq!(server.admin("POST", "/secret", &[], b"").json()["caller"], "admin");
+    assert_eq!(server.send("POST", "/say", &[], b"").status, 200);
+}
+
+#[test]
+fn a_failure_is_a_page_for_people_and_json_for_programs() {
+    let server = site();
+    server.get("/fail").fails(418, "asked-for");
+    let page = server.send("GET", "/fail", &[("accept", "text/html,*/*;q=0.8")], b"");
+    assert_eq!((page.status, page.header("content-type")), (418, "text/html; charset=utf-8"));
+    assert!(page.text().contains("this was asked for"));
+    let page = server.send("GET", "/<script>", &[("accept", "text/html")], b"");
+    assert!(!page.text().contains("<script>"), "{}", page.text());
+    server.get("/nowhere").fails(404, "not-found");
+}
+
+#[test]
+fn a_server_with_nothing_on_it_says_what_to_do() {
+    let server = Server::start();
+    let page = server.send("GET", "/", &[("accept", "text/html")], b"");
+    assert_eq!(page.status, 404);
+    assert!(page.text().contains("starlane publish"), "{}", page.text());
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
+fn two_apps_can_not_have_the_same_route() {
+    let server = site();
+    let other = folder(&[
+        ("bundle.toml", "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n"),
+        ("app.toml", "[app]\nname = \"x\"\n[http]\n\"GET /\" = { file = \"site/x.html\" }\n"),
+        ("site/x.html", "other"),
+    ]);
+    server.publish(other.path(), "acme:repo:x:1.0.0");
+    server.create("acme:x", "acme:repo:x:1.0.0").fails(409, "conflict");
+    assert!(server.get("/").text().contains("Echoes"));
+}

@@ -1,0 +1,194 @@
+import { Directory, type Change, type Person } from "./directory";
+import { draft, dropDraft, keepDraft } from "./drafts";
+import type { Editor } from "./editor";
+import { element } from "./elements";
+import type { People } from "./people";
+import { problem, solved } from "./problems";
+import { beginning } from "./samples";
+
+/** The page of one person, as it lies on the desk. */
+interface Sheet {
+  name: string;
+  /** The text that the server has, or that a new page begins with. */
+  base: string;
+  /** The revision of that text; 0 if nobody has saved the page. */
+  revision: number;
+  /** A later revision by somebody else that is not on the desk. */
+  later: number | undefined;
+}
+
+const OPENING = "Opening the page";
+const SAVING = "Saving";
+const COMPARING = "Checking with the server";
+
+/** Whose page is being written, what of it is saved, and what others have done to it meanwhile. */
+export class Desk {
+  readonly #directory: Directory;
+  readonly #people: People;
+  readonly #editor: Editor;
+  readonly #render: (name: string, markdown: string) => void;
+  readonly #save = element<HTMLButtonElement>("save");
+  readonly #compare = element<HTMLButtonElement>("compare");
+  /** Whose page was asked for last; it is on the desk once the server has answered. */
+  #asked: string | undefined;
+  #sheet: Sheet | undefined;
+  #opening = new AbortController();
+  /** Ends when what is being saved now is saved. */
+  #saving: Promise<void> | undefined;
+
+  constructor(directory: Directory, people: People, editor: Editor, render: (name: string, markdown: string) => void) {
+    this.#directory = directory;
+    this.#people = people;
+    this.#editor = editor;
+    this.#render = render;
+    editor.onChange(() => this.#typed());
+    this.#save.addEventListener("click", () => void this.save());
+    this.#compare.addEventListener("click", () => void this.#check());
+    element("notice-take").addEventListener("click", () => this.#sheet && void this.open(this.#sheet.name, "theirs"));
+    element("notice-keep").addEventListener("click", () => this.#keepMine());
+  }
+
+  /** Puts a person's page on the desk: with what was written and not saved, unless it is `theirs` that is asked for. */
+  async open(name: string, which: "draft" | "theirs" = "draft"): Promise<void> {
+    this.#asked = name;
+    this.#opening.abort();
+    const { signal } = (this.#opening = new AbortController());
+    if (this.#sheet?.name !== name) {
+      this.#sheet = undefined;
+      this.#editor.close();
+      element("comparison").textContent = "";
+    }
+    this.#people.chosen(name);
+    this.#show();
+    try {
+      const person = await this.#directory.get(name, signal);
+      const base = person?.markdown ?? (await beginning(name, signal));
+      if (signal.aborted) return;
+      if (which === "theirs") dropDraft(name);
+      this.#put(name, base, person);
+      solved(OPENING);
+    } catch (error) {
+      if (signal.aborted) return;
+      problem(OPENING, error);
+      const kept = draft(name);
+      // What was written can be read and gone on with; what the server has is learnt when it is back.
+      if (kept && !this.#sheet) this.#lay({ name, base: "", revision: kept.revision, later: undefined }, kept.text);
+    }
+  }
+
+  /** What others have saved; `undefined` if some of it may have been missed. */
+  async changed(change: Change | undefined): Promise<void> {
+    await this.#saving;
+    const sheet = this.#sheet;
+    if (!change) return this.#asked === undefined ? undefined : this.open(this.#asked);
+    if (!sheet || change.name !== sheet.name || change.revision <= sheet.revision) return;
+    if (!this.#dirty()) return this.open(sheet.name);
+    sheet.later = change.revision;
+    this.#show();
+  }
+
+  async save(): Promise<void> {
+    const sheet = this.#sheet;
+    if (!sheet || this.#saving) return;
+    const text = this.#editor.text;
+    const saved = this.#directory.save(sheet.name, text).then(
+      ({ revision }) => {
+        Object.assign(sheet, { base: text, revision, later: undefined });
+        solved(SAVING);
+      },
+      (error: unknown) => problem(SAVING, error),
+    );
+    this.#saving = saved;
+    this.#show();
+    await saved;
+    this.#saving = undefined;
+    if (this.#sheet === sheet) this.#note(sheet);
+    else if (draft(sheet.name)?.text === sheet.base) dropDraft(sheet.name);
+  }
+
+  #put(name: string, base: string, person: Person | undefined): void {
+    const revision = person?.revision ?? 0;
+    const mine = draft(name);
+    const later = mine && mine.text !== base && mine.revision < revision ? revision : undefined;
+    this.#lay({ name, base, revision, later }, mine ? mine.text : base);
+    if (person) this.#people.changed(person);
+  }
+
+  #lay(sheet: Sheet, text: string): void {
+    this.#sheet = sheet;
+    this.#editor.open(text);
+    this.#typed();
+  }
+
+  #typed(): void {
+    const sheet = this.#sheet;
+    if (!sheet) return;
+    this.#note(sheet);
+    this.#render(sheet.name, this.#editor.text);
+  }
+
+  /** Keeps what is not saved, and shows how things are. */
+  #note(sheet: Sheet): void {
+    if (this.#dirty()) keepDraft(sheet.name, { text: this.#editor.text, revision: sheet.revision });
+    else dropDraft(sheet.name);
+    this.#show();
+  }
+
+  #dirty(): boolean {
+    return this.#sheet !== undefined && this.#editor.text !== this.#sheet.base;
+  }
+
+  /** Their change is known now; mine stays and replaces it when it is saved. */
+  #keepMine(): void {
+    const sheet = this.#sheet;
+    if (!sheet) return;
+    sheet.revision = sheet.later ?? sheet.revision;
+    sheet.later = undefined;
+    this.#note(sheet);
+    this.#editor.focus();
+  }
+
+  async #check(): Promise<void> {
+    const name = this.#sheet?.name;
+    if (name === undefined) return;
+    const place = element("comparison");
+    place.textContent = "The server asks this page…";
+    delete place.dataset["same"];
+    this.#compare.disabled = true;
+    try {
+      const { same, page, server } = await this.#directory.compare(name);
+      place.dataset["same"] = String(same);
+      place.textContent = same
+        ? `The server asked this page: both gave the same ${page.bytes.toLocaleString("en")} bytes`
+        : `Not the same: ${page.bytes.toLocaleString("en")} bytes from this page, ${server.bytes.toLocaleString("en")} from the server`;
+      solved(COMPARING);
+    } catch (error) {
+      place.textContent = "";
+      problem(COMPARING, error);
+    }
+    this.#show();
+  }
+
+  #show(): void {
+    const sheet = this.#sheet;
+    const dirty = this.#dirty();
+    const state = element("state");
+    const saving = this.#saving !== undefined;
+    const told = !sheet ? "opening…" : saving ? "saving…" : sheet.revision === 0 ? "not saved yet" : dirty ? "changed, not saved" : `saved, revision ${sheet.revision}`;
+    if (state.textContent !== told) state.textContent = told;
+    state.dataset["revision"] = String(sheet?.revision ?? 0);
+    state.dataset["dirty"] = String(dirty);
+    this.#save.disabled = !sheet || saving || (!dirty && sheet.revision > 0);
+
+    const onServer = sheet !== undefined && sheet.revision > 0;
+    this.#compare.disabled = !onServer;
+    const served = element<HTMLAnchorElement>("served");
+    served.ariaDisabled = String(!onServer);
+    if (onServer) served.href = `people/${encodeURIComponent(sheet.name)}`;
+    else served.removeAttribute("href");
+
+    element("notice").hidden = sheet?.later === undefined;
+    const notice = sheet?.later === undefined ? "" : `Somebody has saved revision ${sheet.later} of this page. Saving yours replaces it.`;
+    if (element("notice-text").textContent !== notice) element("notice-text").textContent = notice;
+  }
+}

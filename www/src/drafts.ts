@@ -1,0 +1,40 @@
+/** What was written and not saved yet. It outlives a reload of this tab, as far as the browser allows. */
+export interface Draft {
+  text: string;
+  /** The revision that it began from; 0 for a page that nobody has saved. */
+  revision: number;
+}
+
+const PREFIX = "starlane-draft:";
+const drafts = new Map<string, Draft>();
+
+export function draft(name: string): Draft | undefined {
+  return drafts.get(name);
+}
+
+export function keepDraft(name: string, draft: Draft): void {
+  drafts.set(name, draft);
+  stored(() => sessionStorage.setItem(PREFIX + name, JSON.stringify(draft)));
+}
+
+export function dropDraft(name: string): void {
+  drafts.delete(name);
+  stored(() => sessionStorage.removeItem(PREFIX + name));
+}
+
+/** Without storage, or when it is full, drafts live as long as the page. */
+function stored(change: () => void): void {
+  try {
+    change();
+  } catch (error) {
+    console.warn("a draft can't be kept over a reload:", error);
+  }
+}
+
+stored(() => {
+  for (const key of Object.keys(sessionStorage)) {
+    if (!key.startsWith(PREFIX)) continue;
+    const { text, revision } = JSON.parse(sessionStorage.getItem(key) ?? "{}") as Partial<Draft>;
+    if (typeof text === "string" && typeof revision === "number") drafts.set(key.slice(PREFIX.length), { text, revision });
+  }
+});

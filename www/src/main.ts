@@ -1,0 +1,79 @@
+import { Host, key } from "@starlane/mesh";
+import worker from "@starlane/mesh/worker.js?url";
+import { Desk } from "./desk";
+import { APP, Directory } from "./directory";
+import { Editor } from "./editor";
+import { Inspector } from "./inspector";
+import { showLink } from "./link";
+import { People } from "./people";
+import { Preview } from "./preview";
+import { problem, showTheUncaught, solved } from "./problems";
+import { SAMPLES } from "./samples";
+
+const LISTING = "Listing the people";
+
+/** For tests and for the curious at the console: the host, and the milliseconds until a mechtron here had answered. */
+declare global {
+  interface Window {
+    starlaneDemo?: { host: Host; ready: Promise<number> };
+  }
+}
+
+async function start(): Promise<void> {
+  // The page's policy demands Trusted Types, so a worker has to be named where it can be checked: here.
+  const host = await Host.open({ server: server(), cache: "profiles", worker });
+  let answered: (milliseconds: number) => void = () => {};
+  const ready = new Promise<number>((resolve) => (answered = resolve));
+  window.starlaneDemo = { host, ready };
+
+  const inspector = new Inspector(host);
+  const preview = new Preview(host, () => {
+    answered(performance.now());
+    inspector.refresh();
+  });
+  void ready.then((milliseconds) => inspector.ready(milliseconds));
+
+  const directory = new Directory(host);
+  const people = new People((name) => void desk.open(name));
+  const render = (name: string, markdown: string) => preview.show(`${APP}:profile:${key(name)}`, markdown);
+  const desk = new Desk(directory, people, new Editor(), render);
+  const list = async () => {
+    try {
+      people.set(await directory.list());
+      solved(LISTING);
+    } catch (error) {
+      problem(LISTING, error);
+    }
+  };
+  // Whatever changed while the server was away is asked for when it is back.
+  showLink(host, () => {
+    void list();
+    void desk.changed(undefined);
+  });
+
+  await host.launch(APP);
+  inspector.refresh();
+  directory
+    .watch((change) => {
+      if (change) people.changed(change);
+      else void list();
+      void desk.changed(change);
+    })
+    .catch((error: unknown) => problem("Listening for changes", error));
+  await desk.open(SAMPLES[0] ?? "ada");
+}
+
+/** The server that this page came from. One on this machine may be named instead: `?server=http://127.0.0.1:7711`. */
+function server(): string {
+  const named = new URLSearchParams(location.search).get("server");
+  if (named === null) return location.origin;
+  const url = new URL(named);
+  const here = ["localhost", "127.0.0.1", "[::1]"];
+  if (!here.includes(url.hostname) || !here.includes(location.hostname)) {
+    throw new Error(`?server=${named} is not on this machine: leave it out, and the server that sent this page is used`);
+  }
+  return url.origin;
+}
+
+showTheUncaught();
+start().catch((error: unknown) => problem("Starting", error));

@@ -1,0 +1,85 @@
+import type { Summary } from "./directory";
+import { element, made } from "./elements";
+import { SAMPLES } from "./samples";
+
+/** The list of people: those with a page, those that come as samples, and those added here. */
+export class People {
+  readonly #list = element("people");
+  readonly #choose: (name: string) => void;
+  readonly #saved = new Map<string, Summary>();
+  readonly #added = new Set<string>(SAMPLES);
+  #chosen: string | undefined;
+
+  constructor(choose: (name: string) => void) {
+    this.#choose = choose;
+    const form = element<HTMLFormElement>("new-person");
+    const field = element<HTMLInputElement>("new-name");
+    field.addEventListener("input", () => field.setCustomValidity(""));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const name = field.value.trim();
+      const fault = nameFault(name);
+      field.setCustomValidity(fault);
+      if (!form.reportValidity()) return;
+      field.value = "";
+      this.#added.add(name);
+      this.#choose(name);
+    });
+    this.#show();
+  }
+
+  /** All who have a page. */
+  set(people: Summary[]): void {
+    this.#saved.clear();
+    for (const person of people) this.#saved.set(person.name, person);
+    this.#show();
+  }
+
+  /** A page was saved. */
+  changed(person: Omit<Summary, "updated">): void {
+    if ((this.#saved.get(person.name)?.revision ?? 0) >= person.revision) return;
+    this.#saved.set(person.name, { updated: Date.now(), ...person });
+    this.#show();
+  }
+
+  chosen(name: string): void {
+    this.#chosen = name;
+    this.#added.add(name);
+    this.#show();
+  }
+
+  #show(): void {
+    const names = [...new Set([...this.#added, ...this.#saved.keys()])];
+    const focused = (document.activeElement as HTMLElement | null)?.dataset["person"];
+    this.#list.replaceChildren(...names.map((name) => this.#entry(name)));
+    // The button that had the focus was replaced by its like.
+    if (focused !== undefined) {
+      [...this.#list.querySelectorAll("button")].find((button) => button.dataset["person"] === focused)?.focus();
+    }
+  }
+
+  #entry(name: string): HTMLLIElement {
+    const saved = this.#saved.get(name);
+    const button = made("button");
+    button.type = "button";
+    button.dataset["person"] = name;
+    button.dataset["testid"] = `person-${name}`;
+    button.dataset["revision"] = String(saved?.revision ?? 0);
+    if (name === this.#chosen) button.setAttribute("aria-current", "true");
+    const about = saved ? `${saved.title} · revision ${saved.revision}` : "not saved yet";
+    button.append(made("span", name, "name"), made("span", about, "about"));
+    button.addEventListener("click", () => this.#choose(name));
+    const entry = made("li");
+    entry.append(button);
+    return entry;
+  }
+}
+
+/** What is wrong with a name, as `directory` would say it; "" if nothing is. */
+export function nameFault(name: string): string {
+  if (name === "") return "A page needs a name.";
+  if ([...name].length > 60) return "A name has at most 60 characters.";
+  // It becomes one segment of an address, where every byte but a-z, 0-9 and - takes three.
+  const length = [...new TextEncoder().encode(name)].reduce((sum, byte) => sum + (/[a-z0-9-]/.test(String.fromCharCode(byte)) ? 1 : 3), 0);
+  return length > 63 ? "This name is too long for an address: capitals, spaces and signs count three times. Shorten it." : "";
+}

@@ -126,7 +126,7 @@ if (ways.length > 0) {
       page = await start(folder, port, server.url);
       const { html, place, onImport, globals, workers } = await chromium.outcome(`http://127.0.0.1:${port}/${query}`);
       same(html, HTML, "the reply");
-      same(onImport, { workers: 0, sockets: 0, fetches: 0, modules: 0 }, "what the import did");
+      same(Object.entries(onImport).filter(([, count]) => count > 0), [], "what the import did");
       same(globals.filter((name) => !BUNDLERS.includes(name)), [], "the list of new globals");
       if (!/^worker/.test(place ?? "") || workers < 1) throw new Error(`it ran in ${place}, with ${workers} workers made`);
       return place;

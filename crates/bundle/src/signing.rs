@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use data_encoding::BASE64URL_NOPAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -32,7 +32,7 @@ pub struct KeyError {
 
 fn parse<const N: usize>(text: &str, what: &'static str) -> Result<[u8; N], KeyError> {
     text.strip_prefix(PREFIX)
-        .and_then(|rest| BASE64URL_NOPAD.decode(rest.as_bytes()).ok())
+        .and_then(|rest| Base64UrlUnpadded::decode_vec(rest).ok())
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| KeyError { text: text.chars().take(120).collect(), what, bytes: N })
 }
@@ -84,13 +84,13 @@ impl Signature {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}", BASE64URL_NOPAD.encode(&self.0))
+        write!(f, "{PREFIX}{}", Base64UrlUnpadded::encode_string(&self.0))
     }
 }
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}", BASE64URL_NOPAD.encode(&self.0.to_bytes()))
+        write!(f, "{PREFIX}{}", Base64UrlUnpadded::encode_string(&self.0.to_bytes()))
     }
 }
 

@@ -1,5 +1,13 @@
 //! Holds the workspace to the map: the tables of `crates/README.md` against `cargo metadata`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,

@@ -32,7 +32,8 @@ pub fn worker_of(script: &str) -> Function {
 pub fn worker_script() -> String {
     let glue = include_str!("../../crates/browser/js/glue.js").replace("\nexport ", "\n");
     let worker = include_str!("../../crates/browser/js/worker.js");
-    let worker: String = worker.lines().filter(|line| !line.starts_with("import ")).flat_map(|line| [line, "\n"]).collect();
+    let worker: String =
+        worker.lines().filter(|line| !line.starts_with("import ")).flat_map(|line| [line, "\n"]).collect();
     glue + &worker
 }
 

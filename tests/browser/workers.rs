@@ -5,7 +5,10 @@ use std::rc::Rc;
 use futures_util::future::join_all;
 use starlane_browser::BrowserSandbox;
 use starlane_bundle::Digest;
-use starlane_host::{ports::{Sandbox, SandboxError}, testing::sandbox_suite};
+use starlane_host::{
+    ports::{Sandbox, SandboxError},
+    testing::sandbox_suite,
+};
 use starlane_node::guest::{Context, GuestCall, GuestLimits, GuestPlan, InstanceId, Returned};
 use wasm_bindgen_test::wasm_bindgen_test;
 

@@ -177,14 +177,15 @@ fn write_echo_bundle(folder: &Path) -> Result<()> {
 
 async fn second_open(demo: &Demo) -> Result<String> {
     demo.open().await?;
-    let same = "const { host } = window.starlaneDemo;
-        const again = await host.constructor.open({ server: location.origin, cache: 'profiles' });
+    let same = "const { host, options } = window.starlaneDemo;
+        const again = await host.constructor.open({ ...options });
         const same = again.inspect().host === host.inspect().host;
         await again.close();
         return same";
     ensure!(demo.browser.run(same, Value::Null).await? == json!(true), "it is another host");
     works(demo).await.context("after the second was closed")?;
-    let other = "await window.starlaneDemo.host.constructor.open({ server: location.origin, cache: 'another' })";
+    let other = "const { host, options } = window.starlaneDemo;
+        await host.constructor.open({ ...options, cache: 'another' })";
     let thrown = demo.browser.run_to_fail(other, Value::Null).await?;
     ensure!(thrown.code == "already-open", "{thrown}");
     works(demo).await?;

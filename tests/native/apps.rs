@@ -25,7 +25,10 @@ fn a_mechtron_answers_over_plain_http() {
     assert_eq!(answer.header("content-type"), "application/json");
     let png = [0x89, 0x50, 0, 255];
     let answer = server.admin("POST", &format!("/messages/{ECHO}/echo"), &[("content-type", "image/png")], &png);
-    assert_eq!((answer.status, answer.header("content-type"), answer.body.as_slice()), (200, "image/png", png.as_slice()));
+    assert_eq!(
+        (answer.status, answer.header("content-type"), answer.body.as_slice()),
+        (200, "image/png", png.as_slice())
+    );
     assert_eq!(server.ask(ECHO, "count", &Value::Null).json(), json!(1));
     assert_eq!(server.ask(ECHO, "count", &Value::Null).json(), json!(2));
     assert!(server.ask(ECHO, "read", &json!("/site/index.html")).text().contains("<title>Echoes</title>"));
@@ -82,7 +85,8 @@ fn only_the_admin_makes_apps_and_only_of_what_is_there() {
     server.create("acme", BUNDLE).fails(400, "malformed");
     server.create("acme:echoes:1.0.0", BUNDLE).fails(400, "malformed");
     server.command("starlane:apps", "create", &json!({ "app": APP })).fails(400, "malformed");
-    let plain = folder(&[("bundle.toml", "[bundle]\nname = \"p\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = []\n")]);
+    let plain =
+        folder(&[("bundle.toml", "[bundle]\nname = \"p\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = []\n")]);
     server.publish(plain.path(), "acme:repo:plain:1.0.0");
     assert!(server.create("acme:plain", "acme:repo:plain:1.0.0").fails(409, "conflict").contains("app.toml"));
     let queue = echo_bundle("[resources.jobs]\nkind = \"queue\"\n");

@@ -2,7 +2,7 @@
 
 use crate::world::{Server, raw};
 
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+const UPGRADE: &str = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: starlane.v1\r\n";
 const CLOSE: &str = "Connection: close\r\n";
 
@@ -68,7 +68,8 @@ fn a_foreign_host_or_origin_gets_403_on_every_route() {
     }
     let two = format!("GET /healthz HTTP/1.1\r\nHost: {own}\r\nHost: evil.example\r\n{CLOSE}\r\n");
     assert!(!raw(&server, &two).starts_with("HTTP/1.1 2"));
-    let two = format!("GET /healthz HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\nOrigin: http://evil\r\n{CLOSE}\r\n");
+    let two =
+        format!("GET /healthz HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\nOrigin: http://evil\r\n{CLOSE}\r\n");
     assert!(raw(&server, &two).starts_with("HTTP/1.1 403"));
 }
 

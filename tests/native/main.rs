@@ -1,5 +1,13 @@
 //! The real server, over real sockets: in this process, on a port of its own, with data of its own.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod apps;
 mod databases;
 mod demo;

@@ -49,7 +49,13 @@ fn a_folder_serves_what_is_in_it_and_nothing_else() {
     assert!(script.header("content-type").contains("javascript"), "{}", script.header("content-type"));
     assert!(script.header("cache-control").contains("immutable"));
     assert_eq!(server.get("/assets/plain.txt").header("cache-control"), "no-cache");
-    let wrong = ["/assets/", "/assets/none.js", "/assets/../index.html", "/assets/%2e%2e/index.html", "/assets/..%2findex.html"];
+    let wrong = [
+        "/assets/",
+        "/assets/none.js",
+        "/assets/../index.html",
+        "/assets/%2e%2e/index.html",
+        "/assets/..%2findex.html",
+    ];
     for path in wrong {
         let answer = server.get(path);
         assert!(answer.status == 404 || !answer.text().contains("Echoes"), "{path}: {}", answer.text());

@@ -93,7 +93,9 @@ export class Desk {
     const text = this.#editor.text;
     const saved = this.#directory.save(sheet.name, text).then(
       ({ revision }) => {
-        Object.assign(sheet, { base: text, revision, later: undefined });
+        // The page may have been laid on the desk anew meanwhile.
+        if (this.#sheet?.name === sheet.name) Object.assign(this.#sheet, { base: text, revision, later: undefined });
+        else if (draft(sheet.name)?.text === text) dropDraft(sheet.name);
         solved(SAVING);
       },
       (error: unknown) => problem(SAVING, error),
@@ -102,12 +104,13 @@ export class Desk {
     this.#show();
     await saved;
     this.#saving = undefined;
-    if (this.#sheet === sheet) this.#note(sheet);
-    else if (draft(sheet.name)?.text === sheet.base) dropDraft(sheet.name);
+    if (this.#sheet) this.#note(this.#sheet);
   }
 
   #put(name: string, base: string, person: Person | undefined): void {
     const revision = person?.revision ?? 0;
+    // Asked for before a save that has been answered since.
+    if (this.#sheet?.name === name && revision < this.#sheet.revision) return;
     const mine = draft(name);
     const later = mine && mine.text !== base && mine.revision < revision ? revision : undefined;
     this.#lay({ name, base, revision, later }, mine ? mine.text : base);

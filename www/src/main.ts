@@ -1,4 +1,4 @@
-import { Host, key } from "@starlane/mesh";
+import { Host, key, type HostOptions } from "@starlane/mesh";
 import worker from "@starlane/mesh/worker.js?url";
 import { Desk } from "./desk";
 import { APP, Directory } from "./directory";
@@ -12,19 +12,20 @@ import { SAMPLES } from "./samples";
 
 const LISTING = "Listing the people";
 
-/** For tests and for the curious at the console: the host, and the milliseconds until a mechtron here had answered. */
 declare global {
   interface Window {
-    starlaneDemo?: { host: Host; ready: Promise<number> };
+    /** For tests and the curious: the host, what it was opened with, and how many milliseconds it took until a mechtron here answered. */
+    starlaneDemo?: { host: Host; options: HostOptions; ready: Promise<number> };
   }
 }
 
 async function start(): Promise<void> {
   // The page's policy demands Trusted Types, so a worker has to be named where it can be checked: here.
-  const host = await Host.open({ server: server(), cache: "profiles", worker });
+  const options = { server: server(), cache: "profiles", worker };
+  const host = await Host.open(options);
   let answered: (milliseconds: number) => void = () => {};
   const ready = new Promise<number>((resolve) => (answered = resolve));
-  window.starlaneDemo = { host, ready };
+  window.starlaneDemo = { host, options, ready };
 
   const inspector = new Inspector(host);
   const preview = new Preview(host, () => {

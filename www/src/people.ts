@@ -46,6 +46,7 @@ export class People {
     this.#chosen = name;
     this.#added.add(name);
     this.#show();
+    this.#list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   #show(): void {

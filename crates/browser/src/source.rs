@@ -45,7 +45,8 @@ impl Source for HttpSource {
             let fetched = Fetched::get(what, url).await?;
             let signature = fetched.response.headers().get(SIGNATURE).ok().flatten();
             let signature = signature.ok_or_else(|| {
-                fetched.unusable(format!("the answer shows no header `{SIGNATURE}` (across origins it must be exposed)"))
+                fetched
+                    .unusable(format!("the answer shows no header `{SIGNATURE}` (across origins it must be exposed)"))
             })?;
             let signature = Signature::parse(&signature).map_err(|error| fetched.unusable(error.to_string()))?;
             Ok(SignedManifest { bytes: fetched.body(MANIFEST).await?, signature })

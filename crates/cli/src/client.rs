@@ -44,7 +44,8 @@ impl Client {
     /// A client as the arguments say. Nothing is sent yet.
     pub(crate) fn new(reach: &Reach) -> Result<Self> {
         let url = reach.server.trim_end_matches('/').to_owned();
-        let uri: Uri = url.parse().with_context(|| format!("`{url}` is no URL: expected such as http://127.0.0.1:7711"))?;
+        let uri: Uri =
+            url.parse().with_context(|| format!("`{url}` is no URL: expected such as http://127.0.0.1:7711"))?;
         if uri.scheme_str() != Some("http") || uri.host().is_none() {
             bail!("`{url}` is no URL of a server: expected such as http://127.0.0.1:7711");
         }
@@ -52,7 +53,9 @@ impl Client {
             (Some(token), _) => Some(token.trim().to_owned()),
             (None, Some(file)) => {
                 let text = fs::read_to_string(file);
-                Some(text.with_context(|| format!("the token file {} can't be read", file.display()))?.trim().to_owned())
+                Some(
+                    text.with_context(|| format!("the token file {} can't be read", file.display()))?.trim().to_owned(),
+                )
             }
             // The admin token of this machine's server is for that server alone.
             (None, None) if is_loopback(&uri) => fs::read_to_string(reach.data.join("admin.token")).ok(),
@@ -86,13 +89,7 @@ impl Client {
     }
 
     /// One exchange.
-    pub(crate) fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Upload<'_>,
-    ) -> Result<Answer> {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Upload<'_>) -> Result<Answer> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -120,9 +117,10 @@ impl Client {
     fn explain(&self, method: &str, path: &str, error: ureq::Error) -> anyhow::Error {
         let reason = error.to_string();
         match error {
-            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Io(_) | ureq::Error::Timeout(_) => {
-                NoServer { url: self.url.clone(), reason }.into()
-            }
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::Io(_)
+            | ureq::Error::Timeout(_) => NoServer { url: self.url.clone(), reason }.into(),
             _ => anyhow::Error::new(error).context(format!("{method} {}{path} failed", self.url)),
         }
     }

@@ -27,7 +27,10 @@ impl std::fmt::Display for Refused {
 impl std::fmt::Display for NoServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { url, reason } = self;
-        write!(f, "no server answers at {url} ({reason}): start one with `starlane serve`, or name another with `--server URL`")
+        write!(
+            f,
+            "no server answers at {url} ({reason}): start one with `starlane serve`, or name another with `--server URL`"
+        )
     }
 }
 

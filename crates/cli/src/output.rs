@@ -62,7 +62,8 @@ impl Output {
             Self::Json => {
                 let (code, status) = refused.map_or(("failed", Value::Null), |r| (r.code.as_str(), json!(r.status)));
                 let address = refused.and_then(|refused| refused.address.as_deref());
-                let about = json!({ "code": code, "status": status, "message": format!("{error:#}"), "address": address });
+                let about =
+                    json!({ "code": code, "status": status, "message": format!("{error:#}"), "address": address });
                 writeln!(err, "{}", json!({ "error": about }))
             }
             Self::Human => human_error(&mut err, error, refused),

@@ -38,7 +38,10 @@ pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()
     let loaded = key::load(given.key.as_deref())?;
     let publisher = loaded.key.public();
     if loaded.made {
-        output.remark(&format!("A publisher's key was made in {}: keep it safe, it owns what it publishes.", loaded.file.display()));
+        output.remark(&format!(
+            "A publisher's key was made in {}: keep it safe, it owns what it publishes.",
+            loaded.file.display()
+        ));
     }
     // Bytes that were published before are published: a second publish of the same content is done at once.
     let known = published(client, address)?;
@@ -134,11 +137,11 @@ fn report(
         None => "nothing: the server has this version, with the same content".to_owned(),
         Some(_) => format!("{new} of {all} files ({}); {} were there", size(bytes), all - new),
     };
-    let facts =
-        [("digest", format!("sha256 {digest}")), ("publisher", publisher.to_string()), ("uploaded", told)];
-    let next = manifest.app.as_ref().map(|app| {
-        format!("starlane app create {}:{} --bundle {address}", address.space(), app.name)
-    });
+    let facts = [("digest", format!("sha256 {digest}")), ("publisher", publisher.to_string()), ("uploaded", told)];
+    let next = manifest
+        .app
+        .as_ref()
+        .map(|app| format!("starlane app create {}:{} --bundle {address}", address.space(), app.name));
     let json = json!({
         "bundle": address.as_str(), "digest": digest, "publisher": publisher,
         "uploaded": new, "present": all - new, "bytes": bytes, "unchanged": uploaded.is_none(),

@@ -245,7 +245,12 @@ impl Host {
         Ok(manifest)
     }
 
-    fn verify(&self, signed: &SignedManifest, record: &AppRecord, trust: &[PublicKey]) -> Result<Manifest, VerifyError> {
+    fn verify(
+        &self,
+        signed: &SignedManifest,
+        record: &AppRecord,
+        trust: &[PublicKey],
+    ) -> Result<Manifest, VerifyError> {
         let now = self.0.ports.time.unix_ms() / 1000;
         Manifest::verify(signed, &record.bundle, &record.manifest, trust, now)
     }

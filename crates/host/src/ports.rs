@@ -101,7 +101,11 @@ pub trait Store {
     /// The manifest kept for a bundle's address.
     fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<Option<SignedManifest>, StoreError>>;
     /// Keeps a manifest.
-    fn put_manifest(&self, bundle: &Address, manifest: SignedManifest) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+    fn put_manifest(
+        &self,
+        bundle: &Address,
+        manifest: SignedManifest,
+    ) -> LocalBoxFuture<'static, Result<(), StoreError>>;
     /// The blob kept under a digest, whatever it holds now.
     fn blob(&self, digest: &Digest) -> LocalBoxFuture<'static, Result<Option<Bytes>, StoreError>>;
     /// Keeps a blob.

@@ -3,10 +3,12 @@
 
 use std::rc::Rc;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use js_sys::{Function, Promise};
 use starlane_browser::{BrowserOptions, ports};
-use starlane_host::{Host, HostConfig, Level, LinkConfig, LinkState, Operations, Origin, TokenProvider, ports::StoreError};
+use starlane_host::{
+    Host, HostConfig, Level, LinkConfig, LinkState, Operations, Origin, TokenProvider, ports::StoreError,
+};
 use starlane_protocol::{Address, Failure, HostSecret, Topic};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -80,10 +82,18 @@ impl RawHost {
         let to = address(to)?;
         let payload = from_js(payload).map_err(|failure| failure_to_js(&failure.at(&to)))?;
         let (host, origin) = (self.host.clone(), self.origin.clone());
-        Ok(self.tickets.start(ticket, async move {
+        let mut asking = Box::pin(async move {
             match host.request(&origin, &to, &operation, payload, timeout).await {
                 Ok(reply) => Ok(to_js(&reply).into()),
                 Err(failure) => Err(failure_to_js(&failure.at(&to))),
+            }
+        });
+        // On its way before this call ends, so that what the page sends next comes after it.
+        let ended = asking.as_mut().now_or_never();
+        Ok(self.tickets.start(ticket, async move {
+            match ended {
+                Some(result) => result,
+                None => asking.await,
             }
         }))
     }

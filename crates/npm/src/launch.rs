@@ -36,9 +36,7 @@ pub(crate) async fn launch(
     });
     let launched = host.launch(&app, LaunchOptions { trust, inline, on_progress }).await;
     match launched {
-        Ok(launched) => {
-            Ok(make_launched(launched.app.as_str(), launched.revision as f64, launched.bundle.as_str()))
-        }
+        Ok(launched) => Ok(make_launched(launched.app.as_str(), launched.revision as f64, launched.bundle.as_str())),
         Err(error) => Err(failed(error.status(), error.code(), &error.to_string(), Some(app.as_str()))),
     }
 }

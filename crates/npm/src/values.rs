@@ -100,7 +100,9 @@ pub(crate) fn failure_from_js(error: &JsValue) -> Failure {
 
 /// Codes are short words, so that they can be told apart from prose.
 fn is_word(code: &str) -> bool {
-    !code.is_empty() && code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    !code.is_empty()
+        && code.len() <= 64
+        && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// An address, or why it is none.

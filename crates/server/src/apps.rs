@@ -112,7 +112,9 @@ impl Apps {
 
     async fn record(&self, app: &Address) -> Result<AppRecord, Failure> {
         let kept = self.store.record(app).await.map_err(|error| Failure::internal(error.to_string()))?;
-        kept.ok_or_else(|| Failure::not_found(format!("there is no app {app}: create it with `starlane app create`")).at(app))
+        kept.ok_or_else(|| {
+            Failure::not_found(format!("there is no app {app}: create it with `starlane app create`")).at(app)
+        })
     }
 
     async fn create(&self, app: Address, bundle: Address) -> Result<AppRecord, Failure> {
@@ -145,7 +147,8 @@ impl Apps {
     /// Runs an app: its resources, its routes, its mechtrons.
     async fn start(&self, record: AppRecord) -> Result<(), Failure> {
         let signed = self.store.manifest(&record.bundle).await.map_err(|error| Failure::internal(error.to_string()))?;
-        let signed = signed.ok_or_else(|| Failure::not_found("its bundle is not in the repository").at(&record.bundle))?;
+        let signed =
+            signed.ok_or_else(|| Failure::not_found("its bundle is not in the repository").at(&record.bundle))?;
         let manifest = Manifest::verify(
             &signed,
             &record.bundle,
@@ -198,7 +201,8 @@ impl Apps {
     async fn migrations(&self, manifest: &Manifest, resource: &AppResource) -> Result<Vec<Migration>, Failure> {
         let Some(folder) = &resource.migrations else { return Ok(Vec::new()) };
         let mut migrations = Vec::new();
-        for (path, file) in manifest.files.iter().filter(|(path, _)| path.starts_with(folder) && path.ends_with(".sql")) {
+        for (path, file) in manifest.files.iter().filter(|(path, _)| path.starts_with(folder) && path.ends_with(".sql"))
+        {
             let bytes = self.host.blob(&file.sha256, file.size).await;
             let bytes = bytes.map_err(|error| Failure::internal(error.to_string()))?;
             let sql = String::from_utf8(bytes.to_vec())

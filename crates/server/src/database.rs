@@ -22,8 +22,8 @@ use starlane_host::{Handler, Incoming, handler};
 use starlane_protocol::{Failure, Outcome, Payload};
 use tokio::sync::Mutex;
 
-pub(crate) use self::migrate::Migration;
 use self::guarded::Guarded;
+pub(crate) use self::migrate::Migration;
 
 /// The operations of a database.
 pub(crate) const OPERATIONS: [&str; 3] = ["query", "execute", "transaction"];
@@ -81,7 +81,6 @@ impl Database {
             }
         })
     }
-
 }
 
 fn answer(connection: &mut Connection, incoming: &Incoming) -> Outcome {

@@ -57,10 +57,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/.well-known/starlane.json", get(well_known))
         .route("/bundles/{address}", get(repository::manifest).put(repository::put_manifest))
         .route("/blobs/sha256/{digest}", get(repository::blob).put(repository::put_blob))
-        .route(
-            "/messages/{address}/{operation}",
-            post(messages::send).layer(DefaultBodyLimit::max(MESSAGE_BODY)),
-        )
+        .route("/messages/{address}/{operation}", post(messages::send).layer(DefaultBodyLimit::max(MESSAGE_BODY)))
         .fallback(serve_route::serve)
         .layer(CompressionLayer::new())
         .layer(cors)
@@ -69,7 +66,10 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
 }
 
 /// The handshake of a link.
-async fn mesh(State(site): Shared, upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>) -> Response {
+async fn mesh(
+    State(site): Shared,
+    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade.protocols([frame::SUBPROTOCOL]),
         Err(rejection) => return rejection.into_response(),

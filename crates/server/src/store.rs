@@ -210,7 +210,8 @@ impl Store for DiskStore {
 
 fn read_record(file: &Path) -> Result<Option<AppRecord>, StoreError> {
     let Some(bytes) = read(file)? else { return Ok(None) };
-    let damaged = |e: serde_json::Error| StoreError::Damaged { name: file.display().to_string(), reason: e.to_string() };
+    let damaged =
+        |e: serde_json::Error| StoreError::Damaged { name: file.display().to_string(), reason: e.to_string() };
     serde_json::from_slice(&bytes).map(Some).map_err(damaged)
 }
 

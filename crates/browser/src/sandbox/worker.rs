@@ -197,16 +197,14 @@ impl GuestWorker {
             state.groups.clear();
         }
         let is_last = state.members.is_empty();
-        let pending = state.pending.get_mut(&instance).map(|pending| std::mem::replace(&mut pending.answer, Answer::Nobody));
+        let pending =
+            state.pending.get_mut(&instance).map(|pending| std::mem::replace(&mut pending.answer, Answer::Nobody));
         drop(state);
-        match pending {
-            Some(answer) => {
-                answer.fail("the instance was stopped");
-                if is_last {
-                    return self.fail("the instance was stopped");
-                }
+        if let Some(answer) = pending {
+            answer.fail("the instance was stopped");
+            if is_last {
+                return self.fail("the instance was stopped");
             }
-            None => {}
         }
         let message = object(&[("stop", JsValue::from_f64(instance.0 as f64))]);
         // It fails only for values that can't be copied, and a number can.
@@ -269,7 +267,10 @@ impl GuestWorker {
             return Some(left.ceil() as u32);
         }
         drop(state);
-        self.fail(&format!("call budget of {budget} ms used up: worker {} was ended with all that ran in it", self.number));
+        self.fail(&format!(
+            "call budget of {budget} ms used up: worker {} was ended with all that ran in it",
+            self.number
+        ));
         None
     }
 

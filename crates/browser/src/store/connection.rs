@@ -38,7 +38,9 @@ impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::DomException(DomException::Other(exception)) if is(&exception, "QuotaExceededError") => Self::Full(text),
+            Error::DomException(DomException::Other(exception)) if is(&exception, "QuotaExceededError") => {
+                Self::Full(text)
+            }
             // With a sound connection browsers abort a write only when there is no room for it.
             Error::MissingData(UnexpectedDataError::TransactionAborted) => Self::Full("the write was aborted".into()),
             _ => Self::Broken(text),
@@ -49,7 +51,9 @@ impl From<Error> for Fault {
 impl From<OpenDbError> for Fault {
     fn from(error: OpenDbError) -> Self {
         match error {
-            OpenDbError::Base(Error::DomException(DomException::Other(exception))) if is(&exception, "VersionError") => {
+            OpenDbError::Base(Error::DomException(DomException::Other(exception)))
+                if is(&exception, "VersionError") =>
+            {
                 Self::Unusable("a newer version of this page keeps its data there".into())
             }
             OpenDbError::Base(error) => error.into(),

@@ -113,11 +113,8 @@ impl Wire {
     pub fn pair() -> (Self, (Socket, Socket)) {
         let (left, to_left) = mpsc::unbounded();
         let (right, to_right) = mpsc::unbounded();
-        let halves = Halves {
-            left: RefCell::new(Some(left)),
-            right: RefCell::new(Some(right)),
-            closed: RefCell::new(None),
-        };
+        let halves =
+            Halves { left: RefCell::new(Some(left)), right: RefCell::new(Some(right)), closed: RefCell::new(None) };
         let wire = Self(Rc::new(halves));
         let end = |towards_left, incoming: mpsc::UnboundedReceiver<Bytes>| Socket {
             sink: Box::new(MemorySink { wire: wire.clone(), towards_left }),

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::{
     Connection, ErrorCode,
     hooks::{AuthAction, AuthContext, Authorization},
     limits::Limit,
 };
-use rusqlite::fallible_iterator::FallibleIterator as _;
 use serde_json::{Map, Value, json};
 use starlane_protocol::Failure;
 
@@ -117,10 +117,7 @@ fn run(connection: &Connection, statement: &Statement) -> Result<Value, Failure>
     Ok(json!({ "changed": connection.total_changes() - before, "last_id": connection.last_insert_rowid() }))
 }
 
-fn prepare<'c>(
-    connection: &'c Connection,
-    statement: &Statement,
-) -> Result<rusqlite::Statement<'c>, Failure> {
+fn prepare<'c>(connection: &'c Connection, statement: &Statement) -> Result<rusqlite::Statement<'c>, Failure> {
     let mut batch = rusqlite::Batch::new(connection, &statement.sql);
     let first = batch.next().map_err(told)?;
     let mut prepared = first.ok_or_else(|| Failure::malformed("the SQL is empty"))?;
@@ -139,7 +136,8 @@ fn told(error: rusqlite::Error) -> Failure {
         Some(ErrorCode::OperationInterrupted) => {
             Failure::deadline("the statement took too long: add an index, or ask for less")
         }
-        Some(ErrorCode::AuthorizationForStatementDenied) => {
+        // A function that is refused has the code of any faulty statement.
+        code if code == Some(ErrorCode::AuthorizationForStatementDenied) || message.starts_with("not authorized") => {
             let what = "ATTACH, PRAGMA, transactions, virtual tables and extensions are not for messages";
             Failure::no_grant(format!("{what} ({message})"))
         }

@@ -86,7 +86,8 @@ fn what_reaches_beyond_the_database_is_refused() {
 fn an_answer_is_bounded_in_rows_and_time() {
     let folder = tempfile::tempdir().unwrap();
     let database = open(&folder);
-    let count = |n: u64| format!("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT {n}) SELECT x FROM c");
+    let count =
+        |n: u64| format!("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT {n}) SELECT x FROM c");
     assert_eq!(ask(&database, "query", json!({ "sql": count(10_001) })).unwrap_err().code, "too-large");
     let huge = json!({ "sql": "SELECT length(zeroblob(100000000))" });
     assert_eq!(ask(&database, "query", huge).unwrap_err().code, "too-large");

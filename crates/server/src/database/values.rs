@@ -1,7 +1,10 @@
 //! SQLite's values as JSON and back; types are kept.
 
 use data_encoding::BASE64;
-use rusqlite::{Statement, types::{Value as Sql, ValueRef}};
+use rusqlite::{
+    Statement,
+    types::{Value as Sql, ValueRef},
+};
 use serde_json::{Value, json};
 use starlane_protocol::Failure;
 
@@ -42,9 +45,9 @@ pub(super) fn bind(statement: &mut Statement<'_>, params: &Value) -> Result<(), 
         Value::Object(values) => {
             expect(wanted, values.len())?;
             for (name, value) in values {
-                let at = [":", "@", "$"].iter().find_map(|sign| {
-                    statement.parameter_index(&format!("{sign}{name}")).ok().flatten()
-                });
+                let at = [":", "@", "$"]
+                    .iter()
+                    .find_map(|sign| statement.parameter_index(&format!("{sign}{name}")).ok().flatten());
                 let at = at.ok_or_else(|| Failure::malformed(format!("the SQL has no parameter `:{name}`")))?;
                 statement.raw_bind_parameter(at, to_sql(value)?).map_err(refused)?;
             }

@@ -93,7 +93,8 @@ mod tests {
         assert!(verdict("127.0.0.1:7711", None));
         assert!(verdict("localhost:7711", Some("http://localhost:7711")));
         assert!(verdict("127.0.0.1:7711", Some("http://localhost:5173")));
-        for host in ["127.0.0.1", "localhost", "LOCALHOST:7711", "evil.example:7711", "localhost:7711.evil.example", ""] {
+        for host in ["127.0.0.1", "localhost", "LOCALHOST:7711", "evil.example:7711", "localhost:7711.evil.example", ""]
+        {
             assert!(!verdict(host, None), "{host}");
         }
         for origin in [

@@ -89,11 +89,7 @@ pub(super) async fn blob(method: Method, State(site): State<Arc<Site>>, Path(dig
 }
 
 /// `PUT /blobs/sha256/HEX`: keeps bytes that have this digest.
-pub(super) async fn put_blob(
-    State(site): State<Arc<Site>>,
-    Path(digest): Path<String>,
-    request: Request,
-) -> Response {
+pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<String>, request: Request) -> Response {
     let kept = async {
         let digest = parse_digest(&digest)?;
         let (_, body) = admins_body(&site, request).await?;
@@ -133,7 +129,12 @@ pub(super) async fn put_manifest(
     done(kept.await)
 }
 
-fn publish(store: &SharedStore, address: &Address, signed: &SignedManifest, manifest: &Manifest) -> Result<(), Failure> {
+fn publish(
+    store: &SharedStore,
+    address: &Address,
+    signed: &SignedManifest,
+    manifest: &Manifest,
+) -> Result<(), Failure> {
     let refuse = |message: String| Err(Failure::conflict(message).at(address));
     if manifest.address != *address {
         return refuse(format!("the manifest is of {}", manifest.address));
@@ -146,12 +147,8 @@ fn publish(store: &SharedStore, address: &Address, signed: &SignedManifest, mani
         Some(_) => return refuse("this version was published with other content: use a new version".into()),
         None => {}
     }
-    let missing: Vec<&str> = manifest
-        .files
-        .iter()
-        .filter(|(_, file)| !has_blob(store, file))
-        .map(|(path, _)| path.as_str())
-        .collect();
+    let missing: Vec<&str> =
+        manifest.files.iter().filter(|(_, file)| !has_blob(store, file)).map(|(path, _)| path.as_str()).collect();
     if !missing.is_empty() {
         return refuse(format!("these files have not been uploaded: {}", missing.join(", ")));
     }

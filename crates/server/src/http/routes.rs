@@ -121,11 +121,8 @@ fn target(app: &Address, route: &Route, files: &Arc<BTreeMap<String, FileEntry>>
             Target::File(files.get(file).cloned().ok_or_else(missing)?)
         }
         RouteTarget::Files { files: folder } => Target::Files { folder: folder.clone(), files: Arc::clone(files) },
-        RouteTarget::Resource { to, operation } => Target::Resource {
-            app: app.clone(),
-            to: to.clone(),
-            operation: operation.clone(),
-            access: route.access,
-        },
+        RouteTarget::Resource { to, operation } => {
+            Target::Resource { app: app.clone(), to: to.clone(), operation: operation.clone(), access: route.access }
+        }
     })
 }

@@ -27,8 +27,7 @@ const PAGE_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-ev
      img-src 'self' data: https:; style-src 'self' 'unsafe-inline'; frame-src 'self'; \
      object-src 'none'; base-uri 'none'; frame-ancestors 'self'; connect-src 'self'";
 /// What a mechtron returns is hostile data: it is shown, and runs nothing.
-pub(super) const MECHTRON_POLICY: &str =
-    "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'";
+pub(super) const MECHTRON_POLICY: &str = "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'";
 
 /// Whatever no fixed route answers.
 pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Response {

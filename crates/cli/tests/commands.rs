@@ -1,0 +1,162 @@
+//! The binary as it is typed: a server, a bundle, an app, a message.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with a running server, and the commands that talk to it.
+struct World {
+    folder: TempDir,
+    server: Child,
+    url: String,
+}
+
+impl World {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = starlane(folder.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--output", "json"]);
+        let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        Self { url: ready["url"].as_str().unwrap().to_owned(), folder, server }
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        starlane(self.folder.path()).env("STARLANE_SERVER", &self.url).args(words).output().unwrap()
+    }
+
+    /// The JSON that a command prints, which must go well.
+    fn json(&self, words: &[&str]) -> Value {
+        let output = self.run(&[words, &["--output", "json"]].concat());
+        assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// What a command says that must fail with an exit code.
+    fn fails(&self, code: i32, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", text(&output.stderr));
+        text(&output.stderr)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let file = self.folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, content).unwrap();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// The binary in a folder of its own, with nothing of the person who runs the tests.
+fn starlane(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_starlane"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STARLANE_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(folder).env("XDG_CONFIG_HOME", folder.join("config"));
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+const BUNDLE: &str = "[bundle]\nname = \"notes\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n";
+const APP: &str = "[app]\nname = \"notes\"\n[resources.db]\nkind = \"database\"\n[http]\n\"GET /\" = { file = \"site/index.html\" }\n";
+
+#[test]
+fn from_a_folder_to_an_answer() {
+    let world = World::start();
+    world.write("notes/bundle.toml", BUNDLE);
+    world.write("notes/app.toml", APP);
+    world.write("notes/site/index.html", "<p>notes</p>");
+    world.write("notes/site/twin.html", "<p>notes</p>");
+
+    let published = world.run(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    let said = text(&published.stdout);
+    assert!(published.status.success(), "{}", text(&published.stderr));
+    assert!(said.contains("1 of 1 files") && said.contains("ed25519:"), "{said}");
+    assert!(said.contains("starlane app create acme:notes --bundle acme:repo:notes:1.0.0"), "{said}");
+    assert!(text(&published.stderr).contains("keep it safe"));
+    assert!(!said.contains('\u{1b}'), "no colour in a pipe: {said}");
+    let again = world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    assert_eq!((again["unchanged"].as_bool(), again["uploaded"].as_u64()), (Some(true), Some(0)));
+    let next = world.json(&["publish", "notes", "acme:repo:notes:1.0.1"]);
+    assert_eq!((next["uploaded"].as_u64(), next["present"].as_u64()), (Some(0), Some(1)));
+
+    let created = world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
+    assert_eq!(created["revision"], 1);
+    let listed = text(&world.run(&["app", "list"]).stdout);
+    assert!(listed.contains("acme:notes  acme:repo:notes:1.0.0  1"), "{listed}");
+    let rows = world.run(&["send", "acme:notes:db", "query", "--json", r#"{"sql": "SELECT 1 AS one"}"#]);
+    assert_eq!(text(&rows.stdout), r#"{"columns":["one"],"rows":[{"one":1}]}"#);
+    world.write("query.json", r#"{"sql": "SELECT 2 AS two"}"#);
+    let rows = world.json(&["send", "acme:notes:db", "query", "--file", "query.json"]);
+    assert_eq!(rows["body"]["rows"][0]["two"], 2);
+    world.json(&["app", "delete", "acme:notes"]);
+    assert_eq!(world.json(&["app", "list"])["apps"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn what_goes_wrong_says_so_with_its_exit_code() {
+    let world = World::start();
+    let told = world.fails(1, &["publish", "nowhere", "acme:repo:notes:1.0.0"]);
+    assert!(told.contains("nowhere") && told.contains("bundle.toml"), "{told}");
+    world.write("notes/bundle.toml", "[bundle]\nname = 1\n");
+    let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.0.0"]);
+    assert!(told.contains("bundle.toml:2:"), "{told}");
+    world.write("notes/bundle.toml", BUNDLE);
+    let told = world.fails(1, &["publish", "notes", "acme:repo:notes"]);
+    assert!(told.contains("version"), "{told}");
+    world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    world.write("notes/site/new.html", "new");
+    let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.0.0"]);
+    assert!(told.contains("use a new one"), "{told}");
+    let told = world.fails(1, &["publish", "notes", "acme:repo:notes:2.0.0", "--key", "other-key"]);
+    assert!(told.contains("belongs to"), "{told}");
+
+    let told = world.fails(1, &["send", "acme:nobody:here", "greet"]);
+    assert!(told.contains("404 no-resource") && told.contains("acme:nobody:here"), "{told}");
+    let told = world.fails(1, &["send", "acme:nobody:here", "greet", "--output", "json"]);
+    let error: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((error["error"]["code"].as_str(), error["error"]["status"].as_u64()), (Some("no-resource"), Some(404)));
+    let told = world.fails(1, &["app", "create", "acme:x", "--bundle", "acme:x:1.0.0", "--token", "guessed"]);
+    assert!(told.contains("401 auth-refused"), "{told}");
+    let told = world.fails(3, &["app", "list", "--server", "http://127.0.0.1:9"]);
+    assert!(told.contains("starlane serve"), "{told}");
+    world.fails(2, &["send", "acme:nobody:here"]);
+}
+
+#[test]
+fn a_busy_port_or_an_open_address_names_the_flag() {
+    let world = World::start();
+    let told = world.fails(1, &["serve", "--data", "other", "--listen", world.url.trim_start_matches("http://")]);
+    assert!(told.contains("--listen"), "{told}");
+    let told = world.fails(1, &["serve", "--data", "other", "--listen", "0.0.0.0:0"]);
+    assert!(told.contains("loopback"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_that_is_asked_to_stop_stops_in_good_order() {
+    let mut world = World::start();
+    let asked = Command::new("kill").arg(world.server.id().to_string()).status().unwrap();
+    assert!(asked.success());
+    assert_eq!(world.server.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    world.server.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+}

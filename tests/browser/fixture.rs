@@ -10,17 +10,17 @@ use wasm_bindgen::JsValue;
 use web_sys::{Blob, BlobPropertyBag, Url};
 
 /// The module of `tests/guests/rust/echo`, which `cargo xtask test` builds first.
-pub fn echo() -> Bytes {
+pub(crate) fn echo() -> Bytes {
     Bytes::from_static(include_bytes!("../../target/guests/wasm32-unknown-unknown/release/echo.wasm"))
 }
 
 /// A sandbox with workers.
-pub fn sandbox() -> Rc<dyn Sandbox> {
+pub(crate) fn sandbox() -> Rc<dyn Sandbox> {
     Rc::new(BrowserSandbox::new(worker_of(&worker_script())))
 }
 
 /// A function that makes workers of a script.
-pub fn worker_of(script: &str) -> Function {
+pub(crate) fn worker_of(script: &str) -> Function {
     let options = BlobPropertyBag::new();
     options.set_type("text/javascript");
     let blob = Blob::new_with_str_sequence_and_options(&Array::of1(&script.into()), &options).unwrap();
@@ -29,7 +29,7 @@ pub fn worker_of(script: &str) -> Function {
 }
 
 /// The worker as one file, as the npm package's bundler makes it too.
-pub fn worker_script() -> String {
+pub(crate) fn worker_script() -> String {
     let glue = include_str!("../../crates/browser/js/glue.js").replace("\nexport ", "\n");
     let worker = include_str!("../../crates/browser/js/worker.js");
     let worker: String =
@@ -38,10 +38,10 @@ pub fn worker_script() -> String {
 }
 
 /// Runs JavaScript that changes the browser's own functions. It returns a function, which is called in the end.
-pub struct Patch(Function);
+pub(crate) struct Patch(Function);
 
 impl Patch {
-    pub fn apply(script: &str) -> Self {
+    pub(crate) fn apply(script: &str) -> Self {
         let undo = Function::new_no_args(script).call0(&JsValue::UNDEFINED).unwrap();
         Self(undo.into())
     }
@@ -54,6 +54,6 @@ impl Drop for Patch {
 }
 
 /// The value of a JavaScript expression.
-pub fn eval(expression: &str) -> JsValue {
+pub(crate) fn eval(expression: &str) -> JsValue {
     Function::new_no_args(&format!("return {expression};")).call0(&JsValue::UNDEFINED).unwrap()
 }

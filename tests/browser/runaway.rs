@@ -1,6 +1,13 @@
 //! Guests that never end, until their worker does. In a binary of its own: WebKit goes on computing in a worker that was
 //! terminated, which would slow other tests down.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 #![cfg(target_arch = "wasm32")]
 
 use starlane_host::testing::sandbox_suite;

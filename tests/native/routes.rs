@@ -113,7 +113,7 @@ fn a_failure_is_a_page_for_people_and_json_for_programs() {
     let page = server.send("GET", "/fail", &[("accept", "text/html,*/*;q=0.8")], b"");
     assert_eq!((page.status, page.header("content-type")), (418, "text/html; charset=utf-8"));
     assert!(page.text().contains("this was asked for"));
-    let page = server.send("GET", "/<script>", &[("accept", "text/html")], b"");
+    let page = server.send("GET", "/%3Cscript%3E%22", &[("accept", "text/html")], b"");
     assert!(!page.text().contains("<script>"), "{}", page.text());
     server.get("/nowhere").fails(404, "not-found");
 }

@@ -98,8 +98,11 @@ export class Host {
     const keys = trust ?? (await shared.call(signal, () => publishers(server, cache)));
     this.#open();
     const launched = await shared.call(signal, (ticket) => shared.raw.launch(app, inline, keys, progress, ticket));
-    this.#open();
     shared.apps.set(launched.app, (shared.apps.get(launched.app) ?? 0) + 1);
+    if (this.#closed) {
+      shared.stop(launched.app);
+      throw closed();
+    }
     const end = () => {
       this.#ending.delete(end);
       shared.stop(launched.app);

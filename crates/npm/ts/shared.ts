@@ -114,6 +114,7 @@ export class Shared {
 
   /** One `App` object of an app less; with the last one it stops. */
   stop(app: string): void {
+    if (this.#closing.signal.aborted) return;
     const left = (this.apps.get(app) ?? 1) - 1;
     if (left > 0) {
       this.apps.set(app, left);

@@ -58,12 +58,16 @@ pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()
                 ensure_built(workshop, Artifact::Tarball)?;
                 page::build(workshop)
             }
-            Artifact::Server => {
-                report::step("build the server", || workshop.cargo(["build", "-p", "starlane-cli"]).run())
-            }
+            Artifact::Server => report::step("build the server", || {
+                workshop.cargo(["build"]).args(NATIVE).args(["--bin", "starlane"]).run()
+            }),
         }
     })
 }
+
+/// All that is built for this machine. Every cargo command names the same packages, so that their dependencies get the same
+/// features and are compiled once.
+pub(crate) const NATIVE: [&str; 5] = ["--workspace", "--exclude", "starlane-browser", "--exclude", "starlane-npm"];
 
 /// [`ensure_built`] for several; the first that fails is the error.
 pub(crate) fn ensure_all_built(workshop: &Workshop, artifacts: &[Artifact]) -> Result<()> {

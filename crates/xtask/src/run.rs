@@ -105,9 +105,10 @@ fn starlane(workshop: &Workshop, port: u16) -> Program {
 
 /// Drives the demo in Chromium: the page test, in the form that prints facts.
 fn check(workshop: &Workshop) -> Result<ExitCode> {
-    let words = ["test", "--quiet", "-p", "starlane-testkit", "--test", "e2e", "--", "--check", "--engine", "chromium"];
     let finished = workshop
-        .cargo(words)
+        .cargo(["test", "--quiet"])
+        .args(build::NATIVE)
+        .args(["--test", "e2e", "--", "--check", "--engine", "chromium"])
         .envs(Engine::Chromium.environment(workshop)?)
         .envs(demo_environment(workshop))
         .limit(Duration::from_secs(1200))

@@ -129,9 +129,8 @@ impl Part {
             }
             Part::Tidy => tidy::check(workshop, &mut outcome)?,
             Part::Native => {
-                let but = ["--exclude", "starlane-browser", "--exclude", "starlane-npm"];
                 let show = ["--no-fail-fast", "--", "--show-output"];
-                let program = workshop.cargo(["test", "--workspace"]).args(but).args(show);
+                let program = workshop.cargo(["test"]).args(build::NATIVE).args(show);
                 tests(&mut outcome, "cargo test", prepared(program))?;
             }
             Part::Guests => {
@@ -150,8 +149,9 @@ impl Part {
                 }
             }
             Part::Page(engine) => {
-                let words = ["test", "-p", "starlane-testkit", "--test", "e2e", "--", "--engine", engine.name()];
-                let program = displayed(workshop, engine, workshop.cargo(words), "cargo", &words);
+                let words =
+                    [["test"].as_slice(), &build::NATIVE, &["--test", "e2e", "--", "--engine", engine.name()]].concat();
+                let program = displayed(workshop, engine, workshop.cargo(&words), "cargo", &words);
                 let program = program.envs(engine.environment(workshop)?).envs(demo_environment(workshop));
                 tests(&mut outcome, &format!("the page in {}", engine.name()), prepared(program))?;
             }
@@ -170,9 +170,10 @@ impl Part {
 fn lints(workshop: &Workshop) -> Vec<Program> {
     let deny = ["--all-targets", "--", "-D", "warnings"];
     let browser = ["-p", "starlane-browser", "-p", "starlane-npm", "--target", "wasm32-unknown-unknown"];
-    let native = ["--workspace", "--exclude", "starlane-browser", "--exclude", "starlane-npm"];
-    let mut programs =
-        vec![workshop.cargo(["clippy"]).args(native).args(deny), workshop.cargo(["clippy"]).args(browser).args(deny)];
+    let mut programs = vec![
+        workshop.cargo(["clippy"]).args(build::NATIVE).args(deny),
+        workshop.cargo(["clippy"]).args(browser).args(deny),
+    ];
     for manifest in GUEST_WORKSPACES {
         let target = workshop.path("target/guests");
         let program = workshop.cargo(["clippy", "--workspace", "--manifest-path", manifest]).args(deny);

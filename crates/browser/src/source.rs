@@ -8,7 +8,7 @@ use starlane_host::ports::{Source, SourceError};
 use starlane_protocol::Address;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, ReadableStreamDefaultReader, RequestInit, Response};
+use web_sys::{AbortController, ReadableStreamDefaultReader, RequestCache, RequestInit, Response};
 
 use crate::object::get;
 
@@ -85,6 +85,9 @@ impl Fetched {
         let offline = |_| SourceError::Offline { what: what.clone(), url: url.clone() };
         let transfer = Transfer(AbortController::new().map_err(offline)?);
         let init = RequestInit::new();
+        // What verifies is kept in the store. What does not must not come back from the browser's own cache, where an
+        // answer that is immutable would stay spoiled.
+        init.set_cache(RequestCache::NoStore);
         init.set_signal(Some(&transfer.0.signal()));
         let answer = JsFuture::from(fetch(&url, &init).map_err(offline)?).await.map_err(offline)?;
         let response: Response = answer.unchecked_into();

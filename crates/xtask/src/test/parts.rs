@@ -105,7 +105,8 @@ impl Part {
         match self {
             Part::Format | Part::Lints | Part::Tidy | Part::Guests => vec![],
             Part::Native | Part::Browser(_) => vec![Artifact::DemoGuests, Artifact::TestGuests],
-            Part::Page(_) | Part::Package => Artifact::DEMO.to_vec(),
+            Part::Page(_) => [Artifact::DEMO.as_slice(), &[Artifact::TestGuests]].concat(),
+            Part::Package => Artifact::DEMO.to_vec(),
         }
     }
 
@@ -174,6 +175,8 @@ fn lints(workshop: &Workshop) -> Vec<Program> {
         workshop.cargo(["clippy"]).args(build::NATIVE).args(deny),
         workshop.cargo(["clippy"]).args(browser).args(deny),
     ];
+    // `--all-targets` leaves out what `cargo test` does not run by itself.
+    programs.push(workshop.cargo(["clippy"]).args(build::NATIVE).args(["--test", "e2e", "--", "-D", "warnings"]));
     for manifest in GUEST_WORKSPACES {
         let target = workshop.path("target/guests");
         let program = workshop.cargo(["clippy", "--workspace", "--manifest-path", manifest]).args(deny);

@@ -1,5 +1,13 @@
 //! The binary as it is typed: a server, a bundle, an app, a message.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests"
+)]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},

@@ -121,4 +121,7 @@ fn apps_come_back_after_a_restart_and_deleted_ones_do_not() {
     let apps = server.ask("starlane:apps", "list", &Value::Null).json();
     assert_eq!(apps["apps"].as_array().unwrap().len(), 1, "{apps}");
     server.ask("acme:others:echo", "echo", &Value::Null).fails(404, "no-resource");
+    // Hosts that saw revision 1 would refuse another revision 1.
+    let again = server.create("acme:others", "acme:repo:echoes:1.1.0").json();
+    assert_eq!(again["revision"], 2, "{again}");
 }

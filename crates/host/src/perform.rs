@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures_util::{
     FutureExt, StreamExt,
-    future::{LocalBoxFuture, Shared, abortable},
+    future::{Either, LocalBoxFuture, Shared, abortable, select},
 };
 use starlane_bundle::Digest;
 use starlane_node::{
@@ -114,7 +114,7 @@ impl Host {
         let host = self.clone();
         self.0.ports.time.spawn(Box::pin(async move {
             let dialled = match token().await {
-                Ok(token) => host.0.ports.dialer.dial(&url).await.map(|socket| (socket, token)),
+                Ok(token) => host.open_socket(&url).await.map(|socket| (socket, token)),
                 Err(reason) => Err(format!("no token for {url}: {reason}")),
             };
             match dialled {
@@ -122,9 +122,21 @@ impl Host {
                     let id = host.adopt(socket);
                     host.turn(|node, now| node.handle_dialled(now, id, token));
                 }
-                Err(_) => host.turn(|node, now| node.handle_dial_failed(now)),
+                Err(reason) => {
+                    host.log(&host.own_address(), Level::Info, &reason);
+                    host.turn(|node, now| node.handle_dial_failed(now));
+                }
             }
         }));
+    }
+
+    /// Opens a socket, and does not wait for ever: not every network or browser says that nothing will come.
+    async fn open_socket(&self, url: &str) -> Result<Socket, String> {
+        let most = self.0.config.link.dial_ms;
+        match select(self.0.ports.dialer.dial(url), self.0.ports.time.sleep(most)).await {
+            Either::Left((opened, _)) => opened,
+            Either::Right(_) => Err(format!("no WebSocket to {url} within {most} ms")),
+        }
     }
 
     /// Gives a socket an identity and reads it until it ends.

@@ -128,7 +128,10 @@ impl Apps {
         })?;
         let manifest = signed.open().map_err(|error| Failure::conflict(error.to_string()).at(&bundle))?;
         let record = AppRecord {
-            revision: before.map_or(1, |before| before.revision + 1),
+            revision: 1 + match before {
+                Some(before) => before.revision,
+                None => self.store.last_revision(&app).await.map_err(|error| Failure::internal(error.to_string()))?,
+            },
             app,
             bundle,
             manifest: signed.digest(),

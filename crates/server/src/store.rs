@@ -65,6 +65,10 @@ impl SharedStore {
         self.root.join("apps").join(format!("{app}.json"))
     }
 
+    fn revision_file(&self, app: &Address) -> PathBuf {
+        self.root.join("apps").join(format!("{app}.revision"))
+    }
+
     pub(crate) fn manifest(&self, bundle: &Address) -> Result<Option<SignedManifest>, StoreError> {
         let folder = self.bundle_folder(bundle);
         let Some(bytes) = read(&folder.join("manifest.json"))? else { return Ok(None) };
@@ -152,6 +156,17 @@ impl DiskStore {
     }
 }
 
+impl DiskStore {
+    /// The revision that an app had when it was deleted, 0 if it never was. Hosts refuse a lower one than they saw.
+    pub(crate) fn last_revision(&self, app: &Address) -> Done<u64> {
+        let file = self.0.revision_file(app);
+        self.aside(move |_| {
+            let kept = read(&file)?.unwrap_or_default();
+            Ok(String::from_utf8(kept).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default())
+        })
+    }
+}
+
 impl Store for DiskStore {
     fn manifest(&self, bundle: &Address) -> Done<Option<SignedManifest>> {
         let bundle = bundle.clone();
@@ -200,7 +215,12 @@ impl Store for DiskStore {
 
     fn drop_record(&self, app: &Address) -> Done<()> {
         let app = app.clone();
-        self.aside(move |store| remove(&store.record_file(&app)))
+        self.aside(move |store| {
+            if let Some(record) = read_record(&store.record_file(&app))? {
+                write(&store.revision_file(&app), record.revision.to_string().as_bytes())?;
+            }
+            remove(&store.record_file(&app))
+        })
     }
 
     fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {

@@ -23,6 +23,8 @@ pub struct LinkConfig {
     pub silence_ms: u64,
     /// The first frame comes within this time, in milliseconds.
     pub first_frame_ms: u64,
+    /// A socket that has not opened within this time is given up, in milliseconds.
+    pub dial_ms: u64,
     /// The first pause between two dials, in milliseconds; it doubles.
     pub redial_first_ms: u64,
     /// The longest pause between two dials, in milliseconds.
@@ -46,6 +48,7 @@ impl Default for LinkConfig {
             ping_every_ms: 15_000,
             silence_ms: 45_000,
             first_frame_ms: 5_000,
+            dial_ms: 10_000,
             redial_first_ms: 100,
             redial_most_ms: 10_000,
             waiting_messages: 1024,

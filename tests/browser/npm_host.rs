@@ -1,6 +1,12 @@
 //! The Rust layer of the npm package in a real browser, without a server: what ends inside the page, and how what needs the
 //! server fails. Belongs to `crates/npm`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy.toml allows them in tests; it does not know `wasm_bindgen_test`"
+)]
+
 use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
 use starlane_npm::{RawHost, RawPayload};
 use wasm_bindgen::prelude::*;

@@ -63,7 +63,8 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
 
 fn stamp(workshop: &Workshop) -> Result<Stamp> {
     let mut inputs: Vec<PathBuf> = CRATES.iter().map(|name| workshop.path("crates").join(name)).collect();
-    inputs.extend(["Cargo.toml", "Cargo.lock"].map(|name| workshop.path(name)));
+    // This file too: it says how.
+    inputs.extend(["Cargo.toml", "Cargo.lock", "crates/xtask/src/build/npm.rs"].map(|name| workshop.path(name)));
     Stamp::of(workshop.path("target/stamps/npm"), &inputs, &[&wasm_bindgen_version(workshop)?])
 }
 

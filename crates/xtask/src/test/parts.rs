@@ -103,7 +103,9 @@ impl Part {
     /// What must be built before.
     pub(super) fn artifacts(self) -> Vec<Artifact> {
         match self {
-            Part::Format | Part::Lints | Part::Tidy | Part::Guests => vec![],
+            Part::Format | Part::Tidy | Part::Guests => vec![],
+            // The browser tests include a guest's bytes.
+            Part::Lints => vec![Artifact::TestGuests],
             Part::Native | Part::Browser(_) => vec![Artifact::DemoGuests, Artifact::TestGuests],
             Part::Page(_) => [Artifact::DEMO.as_slice(), &[Artifact::TestGuests]].concat(),
             Part::Package => Artifact::DEMO.to_vec(),

@@ -43,7 +43,8 @@ for (const name of readdirSync(join(dist, "wasm"), { recursive: true }).map(Stri
   const file = join(dist, "wasm", name);
   if (!name.endsWith(".js")) continue;
   // wasm-bindgen names a module once an import in the same object, of which esbuild would warn.
-  const { code } = await transform(readFileSync(file, "utf8"), { ...small, logLevel: "error" });
+  // The bindings' own names tell nobody anything; those of the Wasm's exports and of index.js stay.
+  const { code } = await transform(readFileSync(file, "utf8"), { ...small, minifyIdentifiers: true, logLevel: "error" });
   writeFileSync(file, code);
 }
 

@@ -31,7 +31,7 @@ fn what_was_published_is_served_byte_for_byte_with_its_signature() {
     let signature = Signature::parse(answer.header("starlane-signature")).unwrap();
     let manifest = SignedManifest { bytes: answer.body, signature }.open().unwrap();
     assert_eq!(manifest.publisher, key(1).public());
-    let entry = &manifest.files["/a.txt"];
+    let entry = manifest.files.get("/a.txt").unwrap();
     let path = format!("/blobs/sha256/{}", entry.sha256);
     let blob = server.get(&path);
     assert_eq!((blob.status, blob.body.as_slice()), (200, b"one".as_slice()));

@@ -3,7 +3,8 @@
 //   to the worker    { start: { instance: number, module: WebAssembly.Module, limits } }
 //                    { stop: number }                           drops the instance
 //                    ArrayBuffer                                runs: (instance:u64 length:u32 calls)*
-//   from the worker  { started: number } | { failed: number, reason: string }
+//   from the worker  { ready: true }                           once, at first
+//                    { started: number } | { failed: number, reason: string }
 //                    ArrayBuffer                                used:u32 (instance:u64 length:u32 report)*
 //
 // Numbers in buffers are little-endian; calls and reports are those of `starlane_host::batch`. One buffer carries as much as
@@ -59,3 +60,5 @@ onmessage = ({ data }) => {
     beginning.delete(data.stop);
   }
 };
+
+postMessage({ ready: true });

@@ -4,11 +4,12 @@ mod glue;
 mod pool;
 mod worker;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, ready};
 use js_sys::{Function, Uint8Array, WebAssembly, WebAssembly::Module};
+use litemap::LiteMap;
 use starlane_abi::limits::MODULE_BYTES;
 use starlane_bundle::Digest;
 use starlane_host::{
@@ -28,8 +29,8 @@ use crate::failure;
 
 /// Runs guests by the browser's WebAssembly API. Dropping it ends them and their workers.
 pub struct BrowserSandbox {
-    modules: Rc<RefCell<HashMap<Digest, Module>>>,
-    instances: Rc<RefCell<HashMap<InstanceId, Place>>>,
+    modules: Rc<RefCell<LiteMap<Digest, Module>>>,
+    instances: Rc<RefCell<LiteMap<InstanceId, Place>>>,
     pool: Pool,
 }
 
@@ -159,7 +160,7 @@ async fn compile(wasm: &[u8]) -> Result<Module, String> {
 }
 
 fn run_inline(
-    instances: &RefCell<HashMap<InstanceId, Place>>,
+    instances: &RefCell<LiteMap<InstanceId, Place>>,
     instance: InstanceId,
     calls: &[GuestCall],
 ) -> BatchReport {
@@ -173,7 +174,7 @@ fn run_inline(
     }
 }
 
-fn forget(instances: &RefCell<HashMap<InstanceId, Place>>, instance: InstanceId) {
+fn forget(instances: &RefCell<LiteMap<InstanceId, Place>>, instance: InstanceId) {
     let place = instances.borrow_mut().remove(&instance);
     if let Some(Place::Worker(worker)) = place {
         worker.stop(instance);

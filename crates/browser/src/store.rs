@@ -1,33 +1,50 @@
 //! What the host keeps, in IndexedDB.
 
-mod connection;
-mod schema;
-
-use std::{cell::RefCell, ops::AsyncFn, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use indexed_db_futures::{
-    Build, Result as DatabaseResult,
-    database::Database,
-    object_store::ObjectStore,
-    query_source::QuerySource,
-    transaction::{TransactionDurability, TransactionMode, TransactionOptions},
-};
-use js_sys::Uint8Array;
-use starlane_bundle::{AppRecord, Digest, Signature, SignedManifest};
+use js_sys::{Array, Promise, Uint8Array};
+use starlane_bundle::{AppRecord, Digest, Signature, SignedManifest, json};
 use starlane_host::{
     MemoryStore,
     ports::{Store, StoreError},
 };
 use starlane_protocol::{Address, HostSecret};
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
 
-use self::{
-    connection::{Connection, Fault},
-    schema::{BLOBS, MANIFESTS, RECORDS, SECRET, SETTINGS},
+use crate::{
+    failure,
+    object::{get, object},
 };
-use crate::object::{get, object};
+
+/// `Digest` in hex → `Uint8Array`.
+const BLOBS: &str = "blobs";
+/// `Address` of a bundle → `{ bytes: Uint8Array, signature: string }`.
+const MANIFESTS: &str = "manifests";
+/// `Address` of an app → JSON of its record, as a string: its numbers need 64 bits.
+const RECORDS: &str = "records";
+/// [`SECRET`] → `Uint8Array`.
+const SETTINGS: &str = "settings";
+/// The key of the host's secret in the settings.
+const SECRET: &str = "secret";
+
+#[wasm_bindgen(module = "/js/storage.js")]
+extern "C" {
+    /// A database, opened when it is first used.
+    type Storage;
+
+    #[wasm_bindgen(constructor)]
+    fn new(name: &str) -> Storage;
+
+    /// Does a step; resolves to an array of values.
+    #[wasm_bindgen(method)]
+    fn run(this: &Storage, store: &str, step: &str, key: &str, value: &JsValue) -> Promise;
+
+    #[wasm_bindgen(method)]
+    fn close(this: &Storage);
+}
 
 type Done<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
 
@@ -40,7 +57,7 @@ const TRIES: usize = 3;
 pub struct IndexedDbStore(Rc<Inner>);
 
 struct Inner {
-    connection: Rc<Connection>,
+    storage: Storage,
     memory: RefCell<Option<MemoryStore>>,
     on_degraded: Rc<dyn Fn(&str)>,
 }
@@ -48,41 +65,12 @@ struct Inner {
 impl IndexedDbStore {
     /// The store in the database `name`, which is opened when it is first used.
     pub fn new(name: &str, on_degraded: Rc<dyn Fn(&str)>) -> Self {
-        Self(Rc::new(Inner { connection: Connection::new(name.to_owned()), memory: RefCell::default(), on_degraded }))
+        Self(Rc::new(Inner { storage: Storage::new(name), memory: RefCell::default(), on_degraded }))
     }
 
     /// Whether the browser's storage could not be used.
     pub fn is_degraded(&self) -> bool {
         self.0.memory.borrow().is_some()
-    }
-
-    /// Runs an operation on the database, or, if it can't be used, on memory.
-    fn with<T: 'static>(
-        &self,
-        work: impl AsyncFn(&Database) -> DatabaseResult<T> + 'static,
-        in_memory: impl FnOnce(&MemoryStore) -> Done<T> + 'static,
-    ) -> Done<T> {
-        let inner = Rc::clone(&self.0);
-        Box::pin(async move {
-            let known = inner.memory.borrow().clone();
-            if let Some(memory) = known {
-                return in_memory(&memory).await;
-            }
-            let mut reason = String::new();
-            for _ in 0..TRIES {
-                match inner.attempt(&work).await {
-                    Ok(value) => return Ok(value),
-                    Err(Fault::Full(text)) => return Err(StoreError::Full(text)),
-                    Err(Fault::Broken(text)) => reason = text,
-                    Err(Fault::Unusable(text)) => {
-                        reason = text;
-                        break;
-                    }
-                }
-            }
-            let memory = inner.degrade(&reason);
-            in_memory(&memory).await
-        })
     }
 
     /// Puts a value, or drops what is there.
@@ -93,20 +81,17 @@ impl IndexedDbStore {
         value: Option<JsValue>,
         in_memory: impl FnOnce(&MemoryStore) -> Done<()> + 'static,
     ) -> Done<()> {
-        let work = async move |database: &Database| {
-            let transaction = database
-                .transaction(store)
-                .with_mode(TransactionMode::Readwrite)
-                .with_options(TransactionOptions::new().with_durability(durability(store)))
-                .build()?;
-            let objects = transaction.object_store(store)?;
-            match value.clone() {
-                Some(value) => drop(objects.put(value).with_key(key.clone()).await?),
-                None => objects.delete(key.clone()).await?,
-            }
-            transaction.commit().await
+        let inner = Rc::clone(&self.0);
+        let step = match value {
+            Some(value) => Step::Put(key, value),
+            None => Step::Delete(key),
         };
-        self.with(work, in_memory)
+        Box::pin(async move {
+            match inner.run(store, &step).await? {
+                Outcome::Values(_) => Ok(()),
+                Outcome::Degraded(memory) => in_memory(&memory).await,
+            }
+        })
     }
 
     /// Reads a value, and what it stands for by `decode`; its error says what is wrong with it.
@@ -114,53 +99,85 @@ impl IndexedDbStore {
         &self,
         store: &'static str,
         key: String,
-        decode: impl FnOnce(JsValue) -> Result<T, String> + 'static,
+        decode: impl FnOnce(&JsValue) -> Result<T, String> + 'static,
         in_memory: impl FnOnce(&MemoryStore) -> Done<Option<T>> + 'static,
     ) -> Done<Option<T>> {
-        enum Found<T> {
-            Value(Option<JsValue>),
-            Memory(Option<T>),
-        }
-        let name = key.clone();
-        let work = async move |database: &Database| {
-            let transaction = database.transaction(store).build()?;
-            let value = one(&transaction.object_store(store)?, &key).await?;
-            transaction.commit().await?;
-            Ok(Found::Value(value))
-        };
-        let found = self.with(work, |memory| {
-            let done = in_memory(memory);
-            Box::pin(async move { done.await.map(Found::Memory) })
-        });
+        let inner = Rc::clone(&self.0);
         Box::pin(async move {
-            match found.await? {
-                Found::Memory(value) => Ok(value),
-                Found::Value(None) => Ok(None),
-                Found::Value(Some(value)) => {
-                    decode(value).map(Some).map_err(|reason| StoreError::Damaged { name, reason })
-                }
+            let step = Step::Get(key);
+            match inner.run(store, &step).await? {
+                Outcome::Values(values) => match values.first() {
+                    Some(value) => decode(value)
+                        .map(Some)
+                        .map_err(|reason| StoreError::Damaged { name: step.parts().1.to_owned(), reason }),
+                    None => Ok(None),
+                },
+                Outcome::Degraded(memory) => in_memory(&memory).await,
             }
         })
     }
 }
 
-/// What can be fetched again may be lost when the power goes.
-fn durability(store: &str) -> TransactionDurability {
-    if store == BLOBS { TransactionDurability::Relaxed } else { TransactionDurability::Strict }
+/// What is done in one transaction on one object store.
+enum Step {
+    /// Gives the value at the key, if there is one.
+    Get(String),
+    /// Gives every value.
+    All,
+    Put(String, JsValue),
+    Delete(String),
+    /// Gives the value at the key, which is the one given here if there was none of its length.
+    Keep(String, JsValue),
 }
 
-async fn one(objects: &ObjectStore<'_>, key: &str) -> DatabaseResult<Option<JsValue>> {
-    objects.get::<JsValue, _, _>(key.to_owned()).await
+impl Step {
+    /// As [`Storage::run`] takes it.
+    fn parts(&self) -> (&'static str, &str, JsValue) {
+        match self {
+            Self::Get(key) => ("get", key, JsValue::UNDEFINED),
+            Self::All => ("all", "", JsValue::UNDEFINED),
+            Self::Put(key, value) => ("put", key, value.clone()),
+            Self::Delete(key) => ("delete", key, JsValue::UNDEFINED),
+            Self::Keep(key, value) => ("keep", key, value.clone()),
+        }
+    }
+}
+
+/// Where a step was done.
+enum Outcome {
+    /// In the database, which gave these values.
+    Values(Vec<JsValue>),
+    /// Not there: the caller does it in memory.
+    Degraded(MemoryStore),
 }
 
 impl Inner {
-    async fn attempt<T>(&self, work: &impl AsyncFn(&Database) -> DatabaseResult<T>) -> Result<T, Fault> {
-        let open = self.connection.open().await?;
-        let done = work(&open.database).await.map_err(Fault::from);
-        if let Err(Fault::Broken(_)) = &done {
-            self.connection.give_up(&open).await;
+    /// Runs a step on the database, which is opened anew where that may help.
+    async fn run(&self, store: &'static str, step: &Step) -> Result<Outcome, StoreError> {
+        let known = self.memory.borrow().clone();
+        if let Some(memory) = known {
+            return Ok(Outcome::Degraded(memory));
         }
-        done
+        let (name, key, value) = step.parts();
+        let mut reason = String::new();
+        for _ in 0..TRIES {
+            let error = match JsFuture::from(self.storage.run(store, name, key, &value)).await {
+                Ok(values) => return Ok(Outcome::Values(Array::from(&values).to_vec())),
+                Err(error) => error,
+            };
+            reason = failure::text(&error);
+            match failure::name(&error).as_deref() {
+                Some("QuotaExceededError") => return Err(StoreError::Full(reason)),
+                Some("VersionError") => {
+                    reason = "a newer version of this page keeps its data there".to_owned();
+                    break;
+                }
+                Some("TimeoutError") => break,
+                // Another try, with a new connection, may go well.
+                _ => {}
+            }
+        }
+        Ok(Outcome::Degraded(self.degrade(&reason)))
     }
 
     fn degrade(&self, reason: &str) -> MemoryStore {
@@ -175,22 +192,33 @@ impl Inner {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.storage.close();
+    }
+}
+
 fn bytes_of(value: &JsValue) -> Result<Vec<u8>, String> {
     value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec).ok_or_else(|| "it is no Uint8Array".to_owned())
 }
 
+fn secret_of(value: &JsValue) -> Result<HostSecret, String> {
+    let bytes = bytes_of(value)?.try_into().map_err(|_| "it has not the length of a secret".to_owned())?;
+    Ok(HostSecret(bytes))
+}
+
 fn record_of(value: &JsValue) -> Result<AppRecord, String> {
     let text = value.as_string().ok_or("it is no string")?;
-    serde_json::from_str(&text).map_err(|error| error.to_string())
+    json::from_slice(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 impl Store for IndexedDbStore {
     fn manifest(&self, bundle: &Address) -> Done<Option<SignedManifest>> {
         let bundle = bundle.clone();
-        let decode = |value: JsValue| {
-            let signature = get(&value, "signature").as_string().unwrap_or_default();
+        let decode = |value: &JsValue| {
+            let signature = get(value, "signature").as_string().unwrap_or_default();
             let signature = Signature::parse(&signature).map_err(|error| error.to_string())?;
-            Ok(SignedManifest { bytes: bytes_of(&get(&value, "bytes"))?, signature })
+            Ok(SignedManifest { bytes: bytes_of(&get(value, "bytes"))?, signature })
         };
         self.read(MANIFESTS, bundle.to_string(), decode, move |memory| memory.manifest(&bundle))
     }
@@ -207,7 +235,7 @@ impl Store for IndexedDbStore {
 
     fn blob(&self, digest: &Digest) -> Done<Option<Bytes>> {
         let digest = *digest;
-        let decode = |value: JsValue| bytes_of(&value).map(Bytes::from);
+        let decode = |value: &JsValue| bytes_of(value).map(Bytes::from);
         self.read(BLOBS, digest.to_string(), decode, move |memory| memory.blob(&digest))
     }
 
@@ -224,22 +252,18 @@ impl Store for IndexedDbStore {
 
     fn record(&self, app: &Address) -> Done<Option<AppRecord>> {
         let app = app.clone();
-        self.read(RECORDS, app.to_string(), |value| record_of(&value), move |memory| memory.record(&app))
+        self.read(RECORDS, app.to_string(), record_of, move |memory| memory.record(&app))
     }
 
     fn records(&self) -> Done<Vec<AppRecord>> {
-        let work = async |database: &Database| {
-            let transaction = database.transaction(RECORDS).build()?;
-            let objects = transaction.object_store(RECORDS)?;
-            let mut records = Vec::new();
-            for value in objects.get_all::<JsValue>().await? {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move {
+            match inner.run(RECORDS, &Step::All).await? {
                 // One that can't be read is none; asked for by its name, it is an error.
-                records.extend(record_of(&value?).ok());
+                Outcome::Values(values) => Ok(values.iter().filter_map(|value| record_of(value).ok()).collect()),
+                Outcome::Degraded(memory) => memory.records().await,
             }
-            transaction.commit().await?;
-            Ok(records)
-        };
-        self.with(work, |memory| memory.records())
+        })
     }
 
     fn put_record(&self, record: AppRecord) -> Done<()> {
@@ -256,27 +280,14 @@ impl Store for IndexedDbStore {
     }
 
     fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
-        let spare = fresh.clone();
-        let work = async move |database: &Database| {
+        let inner = Rc::clone(&self.0);
+        Box::pin(async move {
             // One transaction: of two tabs that start at once, one sees what the other kept.
-            let transaction = database
-                .transaction(SETTINGS)
-                .with_mode(TransactionMode::Readwrite)
-                .with_options(TransactionOptions::new().with_durability(durability(SETTINGS)))
-                .build()?;
-            let objects = transaction.object_store(SETTINGS)?;
-            let kept = one(&objects, SECRET).await?.and_then(|value| bytes_of(&value).ok()?.try_into().ok());
-            let secret = match kept {
-                Some(bytes) => HostSecret(bytes),
-                None => {
-                    let value: JsValue = Uint8Array::from(&fresh.0[..]).into();
-                    drop(objects.put(value).with_key(SECRET.to_owned()).await?);
-                    fresh.clone()
-                }
-            };
-            transaction.commit().await?;
-            Ok(secret)
-        };
-        self.with(work, move |memory| memory.secret(spare))
+            let step = Step::Keep(SECRET.to_owned(), Uint8Array::from(&fresh.0[..]).into());
+            match inner.run(SETTINGS, &step).await? {
+                Outcome::Values(values) => Ok(values.first().and_then(|value| secret_of(value).ok()).unwrap_or(fresh)),
+                Outcome::Degraded(memory) => memory.secret(fresh).await,
+            }
+        })
     }
 }

@@ -1,9 +1,10 @@
 //! App configs: mechtrons and other resources that are created together.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::table;
 
 /// An app, resolved: paths are those of the bundle's files.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -12,11 +13,11 @@ pub struct AppConfig {
     /// Its name.
     pub name: String,
     /// Its mechtrons by name; `profile:{key}` is keyed.
-    #[serde(default)]
-    pub mechtrons: BTreeMap<String, AppMechtron>,
+    #[serde(default, with = "table")]
+    pub mechtrons: LiteMap<String, AppMechtron>,
     /// Its other resources by name.
-    #[serde(default)]
-    pub resources: BTreeMap<String, AppResource>,
+    #[serde(default, with = "table")]
+    pub resources: LiteMap<String, AppResource>,
     /// Its HTTP routes, in the order of the file.
     #[serde(default)]
     pub http: Vec<Route>,

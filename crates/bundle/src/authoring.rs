@@ -10,7 +10,9 @@ mod route;
 mod source;
 mod tables;
 
-use std::{collections::BTreeMap, ops::Range, path::Path, path::PathBuf};
+use std::{ops::Range, path::Path, path::PathBuf};
+
+use litemap::LiteMap;
 
 use starlane_protocol::Address;
 use toml::Spanned;
@@ -35,9 +37,9 @@ pub struct Draft {
     public: bool,
     /// How `starlane build` makes the files that are built.
     pub build: Option<Build>,
-    files: BTreeMap<String, (FileEntry, PathBuf)>,
-    binds: BTreeMap<String, Bind>,
-    mechtrons: BTreeMap<String, MechtronConfig>,
+    files: LiteMap<String, (FileEntry, PathBuf)>,
+    binds: LiteMap<String, Bind>,
+    mechtrons: LiteMap<String, MechtronConfig>,
     app: Option<AppConfig>,
 }
 
@@ -62,9 +64,9 @@ impl Draft {
             licence: bundle.licence,
             public: bundle.public,
             build: build.map(|build| build.checked(&source)).transpose()?,
-            files: BTreeMap::new(),
-            binds: BTreeMap::new(),
-            mechtrons: BTreeMap::new(),
+            files: LiteMap::new(),
+            binds: LiteMap::new(),
+            mechtrons: LiteMap::new(),
             app: None,
         };
         for pattern in &bundle.include {

@@ -1,8 +1,9 @@
 //! Binds: the contract of a resource.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
+
+use crate::table;
 
 /// The operations and events of a resource, and what each carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,11 +15,11 @@ pub struct Bind {
     #[serde(default)]
     pub description: String,
     /// What may be asked, by name.
-    #[serde(default)]
-    pub operations: BTreeMap<String, Operation>,
+    #[serde(default, with = "table")]
+    pub operations: LiteMap<String, Operation>,
     /// What it emits, by name.
-    #[serde(default)]
-    pub events: BTreeMap<String, Body>,
+    #[serde(default, with = "table")]
+    pub events: LiteMap<String, Body>,
 }
 
 /// An operation: a request, and unless it is one-way a response.
@@ -90,8 +91,8 @@ mod tests {
     #[test]
     fn what_a_bind_leaves_out_is_anything_and_one_way() {
         let bind: Bind = serde_json::from_str(r#"{ "name": "x", "operations": { "touch": {} } }"#).unwrap();
-        assert!(bind.operations["touch"].is_one_way());
-        assert_eq!(bind.operations["touch"].request, Body::default());
+        assert!(bind.operations.get("touch").unwrap().is_one_way());
+        assert_eq!(bind.operations.get("touch").unwrap().request, Body::default());
         assert!(serde_json::from_str::<Bind>(r#"{ "name": "x", "operation": {} }"#).is_err());
     }
 }

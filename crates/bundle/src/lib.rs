@@ -5,10 +5,12 @@ mod app;
 pub mod authoring;
 mod bind;
 mod digest;
+pub mod json;
 mod manifest;
 mod mechtron;
 mod record;
 mod signing;
+mod table;
 
 pub use app::{Access, AppConfig, AppMechtron, AppResource, Placement, ResourceKind, Route, RouteTarget};
 pub use bind::{Bind, Body, Operation};

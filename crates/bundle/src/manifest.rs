@@ -1,11 +1,16 @@
 //! Manifests: what a bundle holds, resolved, so that a host never parses TOML.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashSet;
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use starlane_protocol::{Address, address};
 
-use crate::{AppConfig, Bind, Digest, MechtronConfig, PublicKey, RouteTarget, SecretKey, Signature};
+use crate::{
+    AppConfig, Bind, Digest, MechtronConfig, PublicKey, RouteTarget, SecretKey, Signature,
+    json::{self, JsonError},
+    table,
+};
 
 /// The format that this crate reads and writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -44,13 +49,14 @@ pub struct Manifest {
     #[serde(default)]
     pub licence: String,
     /// Its files, by path.
-    pub files: BTreeMap<String, FileEntry>,
+    #[serde(with = "table")]
+    pub files: LiteMap<String, FileEntry>,
     /// Its binds, by path.
-    #[serde(default)]
-    pub binds: BTreeMap<String, Bind>,
+    #[serde(default, with = "table")]
+    pub binds: LiteMap<String, Bind>,
     /// Its mechtrons, by path of their configs.
-    #[serde(default)]
-    pub mechtrons: BTreeMap<String, MechtronConfig>,
+    #[serde(default, with = "table")]
+    pub mechtrons: LiteMap<String, MechtronConfig>,
     /// The app that it makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppConfig>,
@@ -170,8 +176,8 @@ impl SignedManifest {
             format: u32,
             publisher: PublicKey,
         }
-        let malformed = |error: serde_json::Error| VerifyError::Malformed(error.to_string());
-        let head: Head = serde_json::from_slice(&self.bytes).map_err(malformed)?;
+        let malformed = |error: JsonError| VerifyError::Malformed(error.to_string());
+        let head: Head = json::from_slice(&self.bytes).map_err(malformed)?;
         if head.format != FORMAT {
             return Err(VerifyError::Format(head.format));
         }
@@ -181,7 +187,7 @@ impl SignedManifest {
         if !accepted(&head.publisher) {
             return Err(VerifyError::Untrusted(head.publisher));
         }
-        let manifest: Manifest = serde_json::from_slice(&self.bytes).map_err(malformed)?;
+        let manifest: Manifest = json::from_slice(&self.bytes).map_err(malformed)?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -241,7 +247,7 @@ impl Manifest {
         if bytes > MAX_BYTES {
             return Err(VerifyError::TooLarge(format!("{bytes} bytes of files, at most {MAX_BYTES}")));
         }
-        let mut folded = BTreeSet::new();
+        let mut folded = HashSet::new();
         for (name, entry) in &self.files {
             let refuse = |reason: &str| Err(VerifyError::FileName { name: name.clone(), reason: reason.into() });
             check_name(name)?;

@@ -1,10 +1,8 @@
 //! Installing an app on this host: from its manifest to what the node runs and what the bundle's address serves.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    rc::Rc,
-};
+use std::{collections::HashMap, rc::Rc};
 
+use litemap::LiteMap;
 use starlane_bundle::{AppMechtron, AppRecord, Digest, FileEntry, Manifest, Placement};
 use starlane_node::{AppPlan, MechtronPlan, Operations, guest::GuestLimits};
 use starlane_protocol::{Address, Failure};
@@ -33,7 +31,7 @@ impl Side {
 /// What is installed on a host, beside the node's own part.
 #[derive(Default)]
 pub(crate) struct InstalledApps {
-    pub(crate) apps: BTreeMap<Address, Installed>,
+    pub(crate) apps: LiteMap<Address, Installed>,
     /// Bundles that are served by message, one for all apps that came from it.
     bundles: HashMap<Address, Served>,
     files: HashMap<Digest, u64>,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::json;
-use starlane_bundle::{FileEntry, Manifest};
+use starlane_bundle::{FileEntry, Manifest, json};
 use starlane_node::Incoming;
 use starlane_protocol::{Failure, Outcome, Payload};
 
@@ -44,7 +44,7 @@ async fn answer(host: &Host, manifest: &Manifest, incoming: Incoming) -> Outcome
     }
     let wanted: Wanted = match incoming.payload.body.is_empty() {
         true => Wanted::default(),
-        false => serde_json::from_slice(&incoming.payload.body).map_err(|error| {
+        false => json::from_slice(&incoming.payload.body).map_err(|error| {
             Failure::malformed(format!("`{}` takes {{\"path\": \"/…\"}}: {error}", incoming.operation))
         })?,
     };

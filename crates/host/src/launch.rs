@@ -5,7 +5,7 @@
 use std::{future::ready, rc::Rc};
 
 use futures_util::{FutureExt, StreamExt, future, pin_mut};
-use starlane_bundle::{AppRecord, Manifest, PublicKey, SignedManifest, VerifyError};
+use starlane_bundle::{AppRecord, Manifest, PublicKey, SignedManifest, VerifyError, json};
 use starlane_node::{LinkState, Origin};
 use starlane_protocol::{Address, Failure, Payload};
 
@@ -180,7 +180,7 @@ impl Host {
         });
         let failure = match self.record_from_server(app, kept.is_some()).await {
             Ok(reply) => {
-                let record: AppRecord = serde_json::from_slice(&reply.body)
+                let record: AppRecord = json::from_slice(&reply.body)
                     .map_err(|error| LaunchError::Record { app: app.clone(), reason: error.to_string() })?;
                 if record.app != *app {
                     let reason = format!("it is the record of {}", record.app);

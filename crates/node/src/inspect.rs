@@ -75,7 +75,7 @@ impl Node {
             up: link.is_up(),
             serves: link.served.keys().cloned().collect(),
         };
-        self.links.values().map(view).collect()
+        self.links.values().map(|link| view(link)).collect()
     }
 
     /// How many requests are on their way through this node.

@@ -6,9 +6,10 @@ mod assembly;
 mod config;
 mod outbox;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
+use litemap::LiteMap;
 use starlane_protocol::{
     Address, Failure, HostName, HostSecret, Outcome, Topic,
     frame::{self, Frame, Limits, LinkId},
@@ -105,7 +106,7 @@ pub(crate) struct Link {
     /// On the dialled side the peer's principal; on the dialling side our own.
     pub(crate) principal: String,
     /// The addresses that the peer serves, with their operations.
-    pub(crate) served: BTreeMap<Address, Vec<String>>,
+    pub(crate) served: LiteMap<Address, Vec<String>>,
     outbox: Outbox,
     assembly: Assembly,
     events: VecDeque<LinkEvent>,
@@ -144,7 +145,7 @@ impl Link {
             dialled,
             peer: None,
             principal: String::new(),
-            served: BTreeMap::new(),
+            served: LiteMap::new(),
             events: VecDeque::new(),
             received: 0,
             unacked_received: (0, 0),
@@ -226,8 +227,7 @@ impl Link {
             }
             (Phase::Up, frame) if frame.sequence().is_some() => self.handle_numbered(now, frame),
             (_, frame) => {
-                let name = format!("{frame:?}");
-                let name = name.split([' ', '{']).next().unwrap_or_default().to_lowercase();
+                let name = frame.name().to_ascii_lowercase();
                 Err(Goodbye::new("malformed", format!("a {name} frame is out of place here")))
             }
         }

@@ -28,7 +28,7 @@ impl Node {
     /// The host closes: every link says goodbye, nothing is dialled again.
     pub fn handle_close(&mut self, now: u64) {
         self.uplink.stop();
-        for link in self.links.values_mut() {
+        for (_, link) in self.links.iter_mut() {
             link.end(closed());
         }
         self.drain_links(now);
@@ -44,7 +44,7 @@ impl Node {
             return;
         }
         let link = Link::dialling(self.config.link.clone(), now, &self.config.secret, token);
-        self.links.insert(socket, link);
+        self.links.insert(socket, Box::new(link));
         self.uplink.opened(socket);
     }
 
@@ -57,7 +57,7 @@ impl Node {
 
     /// A peer has dialled this host.
     pub fn handle_accepted(&mut self, now: u64, socket: SocketId) {
-        self.links.insert(socket, Link::dialled(self.config.link.clone(), now));
+        self.links.insert(socket, Box::new(Link::dialled(self.config.link.clone(), now)));
     }
 
     /// A WebSocket message arrived.
@@ -87,7 +87,7 @@ impl Node {
     }
 
     pub(crate) fn links_timeout(&mut self, now: u64) {
-        for link in self.links.values_mut() {
+        for (_, link) in self.links.iter_mut() {
             link.handle_timeout(now);
         }
         self.drain_links(now);
@@ -142,7 +142,7 @@ impl Node {
     fn drain_links(&mut self, now: u64) {
         let sockets: Vec<SocketId> = self.links.keys().copied().collect();
         for socket in sockets {
-            while let Some(event) = self.links.get_mut(&socket).and_then(Link::poll_event) {
+            while let Some(event) = self.links.get_mut(&socket).and_then(|link| link.poll_event()) {
                 self.link_event(now, socket, event);
             }
         }

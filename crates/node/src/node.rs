@@ -1,7 +1,9 @@
 //! The node: its parts, and the ways in and out. Bytes and time go in by `handle_*`, effects come out by `poll_*`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use litemap::LiteMap;
+use sha2::{Digest, Sha256};
 use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
 
 use crate::{
@@ -54,6 +56,8 @@ pub(crate) enum Timer {
     Wake(ActorId, u64),
     /// A crashed actor may start again.
     Restart(ActorId),
+    /// The request has had its time.
+    Deadline(RequestId),
 }
 
 /// What a host decides. See the crate's documentation for how to drive it.
@@ -62,11 +66,10 @@ pub struct Node {
     pub(crate) name: HostName,
     pub(crate) random: Random,
     pub(crate) effects: VecDeque<Effect>,
-    pub(crate) links: BTreeMap<SocketId, Link>,
+    pub(crate) links: LiteMap<SocketId, Box<Link>>,
     pub(crate) uplink: Uplink,
     pub(crate) requests: HashMap<RequestId, Pending>,
     pub(crate) from_links: HashMap<(SocketId, u64), RequestId>,
-    pub(crate) deadlines: BTreeSet<(u64, RequestId)>,
     pub(crate) handlers: HashMap<Address, Registered>,
     pub(crate) apps: Apps,
     pub(crate) actors: HashMap<ActorId, Actor>,
@@ -84,11 +87,10 @@ impl Node {
             name: config.secret.name(),
             random: Random::new(config.seed),
             effects: VecDeque::new(),
-            links: BTreeMap::new(),
+            links: LiteMap::new(),
             uplink: Uplink::default(),
             requests: HashMap::new(),
             from_links: HashMap::new(),
-            deadlines: BTreeSet::new(),
             handlers: HashMap::new(),
             apps: Apps::default(),
             actors: HashMap::new(),
@@ -211,11 +213,8 @@ impl Node {
             match entry.remove() {
                 Timer::Wake(actor, token) => self.wake_actor(now, actor, token),
                 Timer::Restart(actor) => self.restart_actor(now, actor),
+                Timer::Deadline(request) => self.deadline_passed(now, request),
             }
-        }
-        while let Some(&(at, request)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
-            self.deadlines.remove(&(at, request));
-            self.deadline_passed(now, request);
         }
         self.links_timeout(now);
         self.uplink_timeout(now);
@@ -223,10 +222,9 @@ impl Node {
 
     /// When `handle_timeout` should be called next, on the clock of `now`.
     pub fn next_timeout(&self) -> Option<u64> {
-        let links = self.links.values().filter_map(Link::next_timeout);
+        let links = self.links.values().filter_map(|link| link.next_timeout());
         let timers = self.timers.first_key_value().map(|(key, _)| key.0);
-        let deadlines = self.deadlines.first().map(|(at, _)| *at);
-        links.chain(timers).chain(deadlines).chain(self.uplink.next_timeout()).min()
+        links.chain(timers).chain(self.uplink.next_timeout()).min()
     }
 
     /// The next thing to be done, in order.
@@ -275,19 +273,23 @@ pub(crate) fn closed() -> Goodbye {
     Goodbye::new("closed", "this host closed the link")
 }
 
-/// Random numbers that follow from the seed alone.
-pub(crate) struct Random(rand_chacha::ChaCha12Rng);
+/// Random numbers that follow from the seed alone: digests of the seed and a count.
+pub(crate) struct Random {
+    seed: [u8; 32],
+    count: u64,
+}
 
 impl Random {
     fn new(seed: [u8; 32]) -> Self {
-        use rand_chacha::rand_core::SeedableRng;
-        Self(rand_chacha::ChaCha12Rng::from_seed(seed))
+        Self { seed, count: 0 }
     }
 
     pub(crate) fn bytes(&mut self) -> [u8; 16] {
-        use rand_chacha::rand_core::Rng;
+        self.count += 1;
+        let digest: [u8; 32] =
+            Sha256::new().chain_update(self.seed).chain_update(self.count.to_le_bytes()).finalize().into();
         let mut bytes = [0; 16];
-        self.0.fill_bytes(&mut bytes);
+        bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
         bytes
     }
 

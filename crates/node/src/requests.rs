@@ -7,7 +7,7 @@ use crate::{
     effect::{Effect, HandlerId, Incoming, RequestId, SocketId},
     guest::{Kind, Level},
     link::{Envelope, Parcel},
-    node::{DEFAULT_TIMEOUT_MS, Node, Operations},
+    node::{DEFAULT_TIMEOUT_MS, Node, Operations, Timer},
 };
 
 /// Who asked, and so who gets the outcome.
@@ -59,7 +59,7 @@ impl Node {
         if let Asker::Link(socket, id) = asker {
             self.from_links.insert((socket, id), request);
         }
-        self.deadlines.insert((deadline, request));
+        self.timers.insert((deadline, request.0), Timer::Deadline(request));
         let pending = Pending { asker, answerer: Answerer::Uplink, to, deadline, timeout_ms };
         self.requests.insert(request, pending);
         if let Err(failure) = self.forward(now, Some(request), envelope) {
@@ -244,7 +244,7 @@ impl Node {
     /// Ends a request: its asker gets the outcome. Later outcomes of it are dropped.
     pub(crate) fn finish(&mut self, now: u64, request: RequestId, outcome: Outcome) {
         let Some(pending) = self.requests.remove(&request) else { return };
-        self.deadlines.remove(&(pending.deadline, request));
+        self.timers.remove(&(pending.deadline, request.0));
         let outcome = outcome.map_err(|failure| failure.at(&pending.to));
         match pending.asker {
             Asker::Host => self.effects.push_back(Effect::Settle { request, outcome }),
@@ -264,7 +264,7 @@ impl Node {
     /// Nobody waits any more: forgets the request and tells who was to answer.
     pub(crate) fn drop_request(&mut self, now: u64, request: RequestId) {
         let Some(pending) = self.requests.remove(&request) else { return };
-        self.deadlines.remove(&(pending.deadline, request));
+        self.timers.remove(&(pending.deadline, request.0));
         if let Asker::Link(socket, id) = pending.asker {
             self.from_links.remove(&(socket, id));
         }

@@ -90,12 +90,13 @@ impl RawHost {
         });
         // On its way before this call ends, so that what the page sends next comes after it.
         let ended = asking.as_mut().now_or_never();
-        Ok(self.tickets.start(ticket, async move {
+        let rest = async move {
             match ended {
                 Some(result) => result,
                 None => asking.await,
             }
-        }))
+        };
+        Ok(self.tickets.start(ticket, Box::pin(rest)))
     }
 
     /// Sends a one-way message; throws when it is refused at once.
@@ -135,7 +136,7 @@ impl RawHost {
         ticket: u32,
     ) -> Result<Promise, JsValue> {
         let (app, trust) = (address(app)?, launch::publishers(&trust)?);
-        Ok(self.tickets.start(ticket, launch::launch(self.host.clone(), app, inline, trust, on_progress)))
+        Ok(self.tickets.start(ticket, Box::pin(launch::launch(self.host.clone(), app, inline, trust, on_progress))))
     }
 
     /// Stops an app: its actors here end.

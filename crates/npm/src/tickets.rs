@@ -1,9 +1,10 @@
 //! Work that JavaScript may cancel: each has a number that JavaScript chose.
 
-use std::{cell::RefCell, collections::HashMap, future::Future, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
-use futures_util::future::{AbortHandle, abortable};
+use futures_util::future::{AbortHandle, LocalBoxFuture, abortable};
 use js_sys::Promise;
+use litemap::LiteMap;
 use starlane_protocol::Failure;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::future_to_promise;
@@ -12,11 +13,11 @@ use crate::values::failure_to_js;
 
 /// The work under way that has a number.
 #[derive(Clone, Default)]
-pub(crate) struct Tickets(Rc<RefCell<HashMap<u32, AbortHandle>>>);
+pub(crate) struct Tickets(Rc<RefCell<LiteMap<u32, AbortHandle>>>);
 
 impl Tickets {
     /// Starts work as a promise. Number 0 is work that is never cancelled.
-    pub(crate) fn start(&self, ticket: u32, work: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
+    pub(crate) fn start(&self, ticket: u32, work: LocalBoxFuture<'static, Result<JsValue, JsValue>>) -> Promise {
         if ticket == 0 {
             return future_to_promise(work);
         }

@@ -44,6 +44,15 @@ macro_rules! frames {
             $($(#[$doc])* $name { $(#[allow(missing_docs, reason = "named in the README's table")] $field: $type),* },)*
         }
 
+        impl Frame {
+            /// Its name in the README's table.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name { .. } => stringify!($name),)*
+                }
+            }
+        }
+
         impl<C> Encode<C> for Frame {
             fn encode<W: encode::Write>(
                 &self,

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use starlane_host::{
     Host, HostConfig, Level, LinkConfig,
     ports::{NoSource, Ports, Store, Time},
@@ -132,6 +133,9 @@ async fn run(
         repository: Repository::new(&config.data),
     };
     let router = http::router(Arc::new(site));
+    // Who reads that the server is ready may ask it to stop: from here on it listens for that.
+    let mut shutdown = Box::pin(shutdown);
+    let asked = shutdown.as_mut().now_or_never();
     ready(Ready {
         url: format!("http://{address}"),
         data: config.data.clone(),
@@ -139,7 +143,9 @@ async fn run(
     });
     let (closing, mut closed) = tokio::sync::watch::channel(false);
     let stop = async move {
-        shutdown.await;
+        if asked.is_none() {
+            shutdown.await;
+        }
         let _ = closing.send(true);
     };
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop).into_future();

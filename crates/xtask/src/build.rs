@@ -69,6 +69,22 @@ pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()
 /// features and are compiled once.
 pub(crate) const NATIVE: [&str; 5] = ["--workspace", "--exclude", "starlane-browser", "--exclude", "starlane-npm"];
 
+/// Cargo's arguments for Wasm that leaves this machine. No path of this machine stands in such a module, and so its digest
+/// does not depend on where it was built.
+pub(crate) fn portable(workshop: &Workshop) -> Result<[String; 2]> {
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let registries = cargo.context("there is no home folder")?.join("registry/src");
+    let mut names = vec![(workshop.root.clone(), "starlane")];
+    for registry in fs::read_dir(&registries).into_iter().flatten().flatten() {
+        names.push((registry.path(), "crates"));
+    }
+    let flag =
+        |(path, name): &(PathBuf, &str)| format!("{:?}", format!("--remap-path-prefix={}={name}", path.display()));
+    let flags: Vec<String> = names.iter().map(flag).collect();
+    Ok(["--config".to_owned(), format!("target.wasm32-unknown-unknown.rustflags=[{}]", flags.join(","))])
+}
+
 /// [`ensure_built`] for several; the first that fails is the error.
 pub(crate) fn ensure_all_built(workshop: &Workshop, artifacts: &[Artifact]) -> Result<()> {
     artifacts.iter().try_for_each(|&artifact| ensure_built(workshop, artifact))

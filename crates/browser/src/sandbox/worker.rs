@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, HashSet},
     rc::{Rc, Weak},
 };
 
@@ -10,6 +9,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use gloo_timers::future::TimeoutFuture;
 use js_sys::{Array, ArrayBuffer, DataView, Uint8Array, WebAssembly::Module};
+use litemap::LiteMap;
 use starlane_host::batch::{decode_report, encode_calls};
 use starlane_node::guest::{BatchReport, GuestCall, GuestLimits, GuestPlan, InstanceId};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
@@ -25,6 +25,8 @@ use crate::{
 
 /// How much longer than its guests' budgets a worker may be silent, in milliseconds.
 const GRACE: f64 = 2000.0;
+/// How long a worker may take to load and run its script, in milliseconds; no guest runs in it before.
+const BOOT: f64 = 30_000.0;
 /// A timer that is later than this was held up by the page itself, and says nothing about the worker.
 const HELD_UP: f64 = 1000.0;
 
@@ -42,11 +44,13 @@ pub(super) struct GuestWorker {
 
 #[derive(Default)]
 struct State {
-    groups: HashSet<String>,
-    members: HashMap<InstanceId, GuestLimits>,
+    groups: LiteMap<String, ()>,
+    members: LiteMap<InstanceId, GuestLimits>,
     /// Encoded runs that leave at the end of this turn.
     runs: Vec<u8>,
-    pending: HashMap<InstanceId, Pending>,
+    pending: LiteMap<InstanceId, Pending>,
+    /// Whether its script runs: from here on a guest may be what keeps it.
+    ready: bool,
     /// When something last came from it while more was awaited, or it was given work while idle.
     progress: f64,
     /// When the watch looks again; none: nobody watches.
@@ -120,7 +124,7 @@ impl GuestWorker {
 
     /// Whether it runs guests of this group.
     pub(super) fn serves(&self, group: &str) -> bool {
-        self.state.borrow().groups.contains(group)
+        self.state.borrow().groups.contains_key(group)
     }
 
     /// How many instances it has.
@@ -133,7 +137,7 @@ impl GuestWorker {
         let (made, is_made) = oneshot::channel();
         {
             let mut state = self.state.borrow_mut();
-            state.groups.insert(plan.group.clone());
+            state.groups.insert(plan.group.clone(), ());
             state.members.insert(plan.instance, plan.limits);
         }
         let start = object(&[
@@ -262,15 +266,24 @@ impl GuestWorker {
         // Reports of short runs may wait for one longer run, so the longest budget counts.
         let budget = state.pending.values().map(|pending| pending.budget).fold(0.0, f64::max);
         let left = state.progress + budget + GRACE - now;
-        if left > 0.0 {
-            state.alarm = Some(now + left);
-            return Some(left.ceil() as u32);
+        let wait = match state.ready {
+            true => left,
+            false => (state.progress + BOOT - now).min(budget + GRACE),
+        };
+        if wait > 0.0 {
+            state.alarm = Some(now + wait);
+            return Some(wait.ceil() as u32);
         }
+        let ready = state.ready;
         drop(state);
-        self.fail(&format!(
-            "call budget of {budget} ms used up: worker {} was ended with all that ran in it",
-            self.number
-        ));
+        // Whole numbers: the code that prints fractions is a fortieth of the page's Wasm.
+        self.fail(&match ready {
+            true => format!(
+                "call budget of {} ms used up: worker {} was ended with all that ran in it",
+                budget as u64, self.number
+            ),
+            false => format!("the script of worker {} did not run within {} ms", self.number, BOOT as u64),
+        });
         None
     }
 
@@ -285,7 +298,11 @@ impl GuestWorker {
             Some(buffer) => self.hear_reports(buffer),
             None => {
                 let instance = |value: JsValue| value.as_f64().map(|id| InstanceId(id as u64));
-                if let Some(instance) = instance(get(data, "started")) {
+                if get(data, "ready").is_truthy() {
+                    let mut state = self.state.borrow_mut();
+                    state.ready = true;
+                    state.progress = now_ms();
+                } else if let Some(instance) = instance(get(data, "started")) {
                     if let Answer::Start(made) = self.answer(instance) {
                         let _ = made.send(Ok(()));
                     }

@@ -112,7 +112,7 @@ pub(super) enum Target<'a> {
 /// Finds what `first` or `first:KEY` is in the app; the error says what there is.
 pub(super) fn target<'a>(app: &'a AppConfig, draft: &'a Draft, first: &str, keyed: bool) -> Result<Target<'a>, String> {
     let pattern = if keyed { format!("{first}:{{key}}") } else { first.to_owned() };
-    if let Some((name, mechtron)) = app.mechtrons.get_key_value(&pattern) {
+    if let Some((name, mechtron)) = app.mechtrons.iter().find(|(name, _)| **name == pattern) {
         let config = draft.mechtrons.get(&mechtron.config);
         if let Some(bind) = config.and_then(|config| draft.binds.get(&config.bind)) {
             return Ok(Target::Mechtron(name, bind));

@@ -52,13 +52,13 @@ fn a_folder_becomes_a_manifest() {
         files,
         ["/migrations/1.sql", "/schemas/render.json", "/site/assets/a.js", "/site/index.html", "/wasm/page.wasm"]
     );
-    assert_eq!(manifest.files["/wasm/page.wasm"].media_type, "application/wasm");
-    let config = &manifest.mechtrons["/mechtrons/page.toml"];
+    assert_eq!(manifest.files.get("/wasm/page.wasm").unwrap().media_type, "application/wasm");
+    let config = manifest.mechtrons.get("/mechtrons/page.toml").unwrap();
     assert_eq!((config.limits.memory, config.limits.call_ms, config.limits.mailbox), (2 << 20, 1000, 1024));
     let app = manifest.app.as_ref().unwrap();
-    let settings = app.mechtrons["page:{key}"].settings_over(&config.settings);
+    let settings = app.mechtrons.get("page:{key}").unwrap().settings_over(&config.settings);
     assert_eq!(settings, serde_json::json!({ "theme": "light", "size": 2 }));
-    assert!(manifest.binds["/binds/page.toml"].operations["touch"].is_one_way());
+    assert!(manifest.binds.get("/binds/page.toml").unwrap().operations.get("touch").unwrap().is_one_way());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn what_a_draft_signs_verifies() {
     let manifest = Manifest::verify(&signed, &address(), &signed.digest(), &[key.public()], 1_800_000_000).unwrap();
     assert_eq!(manifest, draft.manifest(&address(), key.public(), 1_700_000_000));
     for (name, entry, path) in draft.files() {
-        assert_eq!(manifest.files[name], *entry);
+        assert_eq!(manifest.files.get(name), Some(entry));
         assert_eq!(Digest::of(&fs::read(path).unwrap()), entry.sha256, "{name}");
     }
 }
@@ -154,7 +154,7 @@ fn dates_in_settings_are_text_and_routes_keep_their_order() {
     let folder = bundle("mechtrons/page.toml", "size = 1", "since = 2026-01-02\nratio = 0.5\nlist = [1, \"a\"]");
     let draft = Draft::read(folder.path()).unwrap();
     let manifest = draft.manifest(&address(), SecretKey::from_seed([1; 32]).public(), 0);
-    let settings = &manifest.mechtrons["/mechtrons/page.toml"].settings;
+    let settings = &manifest.mechtrons.get("/mechtrons/page.toml").unwrap().settings;
     let expected = serde_json::json!({ "theme": "light", "since": "2026-01-02", "ratio": 0.5, "list": [1, "a"] });
     assert_eq!(*settings, expected);
     let paths: Vec<_> = manifest.app.unwrap().http.into_iter().map(|route| route.path).collect();

@@ -107,7 +107,7 @@ fn cut_and_lengthened_bytes_are_refused() {
 
 #[test]
 fn hostile_file_names_are_refused_even_when_signed() {
-    let entry = serde_json::to_value(&manifest().files["/site/index.html"]).unwrap();
+    let entry = serde_json::to_value(manifest().files.get("/site/index.html").unwrap()).unwrap();
     let long = format!("/{}", "a".repeat(200));
     for name in [
         "/../x",
@@ -179,7 +179,7 @@ fn other_formats_and_unknown_keys_are_refused() {
 fn what_is_no_manifest_says_where() {
     let bytes = b"{\"format\": 1,\n \"publisher\": 7}".to_vec();
     let error = SignedManifest { signature: key().sign(&bytes), bytes }.open().unwrap_err().to_string();
-    assert!(error.contains("line 2 column 15"), "{error}");
+    assert!(error.contains("at /publisher: found a number, expected a string"), "{error}");
     assert!(signed(&with("", "address", json!("acme:repo:profiles"))).open().is_err(), "no version");
     assert!(signed(&with("", "address", json!("acme:repo:profiles:1.4.0:/a"))).open().is_err(), "a path");
     let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();

@@ -1,10 +1,11 @@
 //! Two nodes on virtual time, a page and a server, with the guests and handlers of a test between them.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     rc::Rc,
 };
 
+use litemap::LiteMap;
 use starlane_bundle::{Bind, Body, Digest, Operation};
 use starlane_node::{
     AppPlan, Effect, Goodbye, LinkConfig, LinkState, MechtronPlan, Node, NodeConfig, Notice, Origin, RequestId,
@@ -351,7 +352,7 @@ impl Guest {
 pub(crate) fn app() -> AppPlan {
     let body = || Body { content_type: "*/*".into(), schema: None };
     let answering = || Operation { request: body(), response: Some(body()) };
-    let mut operations: BTreeMap<String, Operation> =
+    let mut operations: LiteMap<String, Operation> =
         ["echo", "who", "count", "call", "call-back", "sleep", "emit", "trap", "silent"]
             .into_iter()
             .map(|name| (name.to_owned(), answering()))
@@ -360,7 +361,7 @@ pub(crate) fn app() -> AppPlan {
         "html".into(),
         Operation { request: Body { content_type: "text/html".into(), schema: None }, response: None },
     );
-    let events = BTreeMap::from([("changes".to_owned(), body())]);
+    let events = [("changes".to_owned(), body())].into_iter().collect();
     let bind = Rc::new(Bind { name: "test".into(), description: String::new(), operations, events });
     let mechtron = |name: &str, keyed| MechtronPlan {
         name: name.into(),

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use litemap::LiteMap;
 use starlane_bundle::{Access, AppConfig, FileEntry, Manifest, PublicKey, Route, RouteTarget};
 use starlane_protocol::{Address, Failure};
 
@@ -29,7 +30,7 @@ pub(crate) enum Target {
     /// One file of a bundle.
     File(FileEntry),
     /// A folder of a bundle; the capture is the path below it.
-    Files { folder: String, files: Arc<BTreeMap<String, FileEntry>> },
+    Files { folder: String, files: Arc<LiteMap<String, FileEntry>> },
     /// A resource.
     Resource { app: Address, to: String, operation: String, access: Option<Access> },
 }
@@ -114,7 +115,7 @@ impl Table {
     }
 }
 
-fn target(app: &Address, route: &Route, files: &Arc<BTreeMap<String, FileEntry>>) -> Result<Target, Failure> {
+fn target(app: &Address, route: &Route, files: &Arc<LiteMap<String, FileEntry>>) -> Result<Target, Failure> {
     Ok(match &route.target {
         RouteTarget::File { file } => {
             let missing = || Failure::conflict(format!("the bundle has no file {file}")).at(app);

@@ -39,7 +39,7 @@ fn build(workshop: &Workshop, manifest: &str) -> Result<Vec<PathBuf>> {
     }
     let options = ["--release", "--target", "wasm32-unknown-unknown", "--manifest-path", manifest];
     let target = workshop.path("target/guests");
-    workshop.cargo(["build"]).args(options).env("CARGO_TARGET_DIR", target).run()?;
+    workshop.cargo(["build"]).args(options).args(super::portable(workshop)?).env("CARGO_TARGET_DIR", target).run()?;
     let words = ["metadata", "--no-deps", "--format-version", "1", "--manifest-path", manifest];
     let metadata = workshop.cargo(words).output()?;
     let names = module_names(&metadata).with_context(|| format!("can't read cargo's metadata of {manifest}"))?;

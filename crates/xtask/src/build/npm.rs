@@ -40,7 +40,7 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
     let wasm = package.join("dist/wasm");
     report::step("npm package: Rust to Wasm", || {
         let target = ["--target", "wasm32-unknown-unknown", "--profile", "wasm"];
-        workshop.cargo(["build", "-p", "starlane-npm"]).args(target).run()
+        workshop.cargo(["build", "-p", "starlane-npm"]).args(target).args(super::portable(workshop)?).run()
     })?;
     report::step("npm package: bindings and wasm-opt", || {
         files::remove_folder(&wasm)?;

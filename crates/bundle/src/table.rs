@@ -1,0 +1,67 @@
+//! Tables of a manifest as JSON objects with any names. (LiteMap's own form of an empty map is an array, and its own reader
+//! takes any order, for which it brings a sort along.)
+
+use std::{fmt, marker::PhantomData};
+
+use litemap::LiteMap;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, MapAccess, Visitor},
+};
+
+/// Writes an object.
+pub(crate) fn serialize<V: Serialize, S: Serializer>(
+    table: &LiteMap<String, V>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(table.iter())
+}
+
+/// Reads an object whose names come in ascending order, as `json` gives them.
+pub(crate) fn deserialize<'de, V, D>(deserializer: D) -> Result<LiteMap<String, V>, D::Error>
+where
+    V: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_map(Table(PhantomData))
+}
+
+struct Table<V>(PhantomData<V>);
+
+impl<'de, V: Deserialize<'de>> Visitor<'de> for Table<V> {
+    type Value = LiteMap<String, V>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object with its keys in ascending order")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut table = LiteMap::new();
+        while let Some((key, value)) = access.next_entry()? {
+            if let Some((key, _)) = table.try_append(key, value) {
+                return Err(A::Error::custom(format_args!("the key `{key}` is not after those before it")));
+            }
+        }
+        Ok(table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use litemap::LiteMap;
+    use serde_json::Deserializer;
+
+    #[test]
+    fn ascending_keys_are_read_and_others_are_refused() {
+        let read = |text: &str| super::deserialize::<u32, _>(&mut Deserializer::from_str(text));
+        assert_eq!(read("{}").unwrap(), LiteMap::new());
+        let table = read(r#"{ "A": 1, "a": 2, "b": 3 }"#).unwrap();
+        assert_eq!(
+            table.iter().map(|(key, value)| (key.as_str(), *value)).collect::<Vec<_>>(),
+            [("A", 1), ("a", 2), ("b", 3)]
+        );
+        for text in [r#"{ "b": 1, "a": 2 }"#, r#"{ "a": 1, "a": 1 }"#, "[]", "3"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

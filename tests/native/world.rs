@@ -239,7 +239,7 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
 pub(crate) fn echo_bundle(app: &str) -> TempDir {
     let app = format!(
         "[app]\nname = \"echoes\"\n[mechtrons.echo]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"server\"\n\
-         allow = [\"request **\"]\n{app}"
+         allow = [\"request **\", \"request ~*::**\", \"subscribe **#*\"]\n{app}"
     );
     let names = "echo fail trap spin call count emit subscribe last_event sleep about read";
     let operations: String =

@@ -5,7 +5,7 @@ use std::{collections::HashMap, rc::Rc};
 use litemap::LiteMap;
 use starlane_bundle::{AppMechtron, AppRecord, Digest, FileEntry, Manifest, Placement};
 use starlane_node::{AppPlan, MechtronPlan, Operations, guest::GuestLimits};
-use starlane_protocol::{Address, Failure};
+use starlane_protocol::{Address, Failure, Grant};
 
 use crate::{bundle_files, handler::Served, host::Host};
 
@@ -109,6 +109,9 @@ fn plan(manifest: &Manifest, record: &AppRecord, side: Side, inline: bool) -> Re
             Some(name) => (name, true),
             None => (pattern.as_str(), false),
         };
+        let allow = placed.allow.iter().map(|text| Grant::parse(text, Some(&record.app)));
+        let allow =
+            allow.collect::<Result<_, _>>().map_err(|error| broken(format!("`allow` of {pattern}: {error}")))?;
         plans.push(MechtronPlan {
             name: name.to_owned(),
             keyed,
@@ -116,6 +119,7 @@ fn plan(manifest: &Manifest, record: &AppRecord, side: Side, inline: bool) -> Re
             mechtron: config.name.clone(),
             bind: Rc::new(bind.clone()),
             settings: placed.settings_over(&config.settings).to_string(),
+            allow,
             limits: GuestLimits {
                 memory: config.limits.memory,
                 call_ms: config.limits.call_ms,

@@ -1,6 +1,6 @@
 //! The lives of actors: mail, waking, batches of calls, what comes of them, sleep, crashes.
 
-use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
+use starlane_protocol::{Address, Failure, Outcome, Payload, Topic, Verb};
 
 use crate::{
     actor::{Actor, ActorId, InFlight, Letter, Life},
@@ -244,7 +244,7 @@ impl Node {
         match effect {
             GuestEffect::Request { id: guest_id, target, operation, payload, timeout_ms } => {
                 let open = actor.open.len();
-                let envelope = self.guest_envelope(&address, &role, &target, operation, payload);
+                let envelope = self.guest_envelope(&address, &role, Verb::Request, &target, operation, payload);
                 let refused = match envelope {
                     Ok(envelope) if open < MOST_OPEN => {
                         if let Some(actor) = self.actors.get_mut(&id) {
@@ -265,7 +265,7 @@ impl Node {
             }
             GuestEffect::Notify { target, operation, payload } => {
                 let told = self
-                    .guest_envelope(&address, &role, &target, operation.clone(), payload)
+                    .guest_envelope(&address, &role, Verb::Notify, &target, operation.clone(), payload)
                     .and_then(|envelope| self.tell(now, envelope));
                 if let Err(failure) = told {
                     self.log(&address, Level::Warn, format!("`{operation}` to {target} was not delivered: {failure}"));
@@ -286,7 +286,10 @@ impl Node {
                 None => self.log(&address, Level::Error, format!("the bind has no event `{event}`: not emitted")),
             },
             GuestEffect::Subscribe { topic } => match Topic::resolve(&topic, &role.app) {
-                Ok(topic) => self.subscribe(topic, Subscriber::Actor(id)),
+                Ok(topic) => match role.permit_topic(self.name, &address, &topic) {
+                    Ok(()) => self.subscribe(topic, Subscriber::Actor(id)),
+                    Err(failure) => self.log(&address, Level::Error, failure.to_string()),
+                },
                 Err(error) => self.log(&address, Level::Error, error.to_string()),
             },
             GuestEffect::Unsubscribe { topic } => match Topic::resolve(&topic, &role.app) {
@@ -297,11 +300,13 @@ impl Node {
         }
     }
 
-    /// A mechtron's own message: it goes out as the mechtron. `.:bundle` is the bundle that its app came from.
+    /// A mechtron's own message: it goes out as the mechtron, if that may send it. `.:bundle` is the bundle that its app came
+    /// from.
     fn guest_envelope(
         &self,
         from: &Address,
         role: &Role,
+        verb: Verb,
         target: &str,
         operation: String,
         payload: Payload,
@@ -310,6 +315,7 @@ impl Node {
             ".:bundle" => role.bundle.clone(),
             _ => Address::resolve(target, &role.app).map_err(|error| Failure::malformed(error.to_string()))?,
         };
+        role.permit(self.name, from, verb, &to, &operation)?;
         let caller = from.to_string();
         Ok(Envelope { from: from.clone(), caller, to, operation, payload, hops: 0, trace: None })
     }

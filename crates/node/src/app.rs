@@ -3,7 +3,7 @@
 use std::{collections::HashMap, rc::Rc};
 
 use starlane_bundle::{Bind, Digest};
-use starlane_protocol::{Address, Failure, Payload};
+use starlane_protocol::{Address, Failure, Grant, HostName, Payload, Topic, Verb};
 
 use crate::guest::GuestLimits;
 
@@ -35,6 +35,8 @@ pub struct MechtronPlan {
     pub bind: Rc<Bind>,
     /// The settings, as JSON.
     pub settings: String,
+    /// What it may do.
+    pub allow: Vec<Grant>,
     /// What bounds an instance.
     pub limits: GuestLimits,
     /// How many messages may wait.
@@ -67,6 +69,47 @@ pub(crate) struct Role {
     pub(crate) bundle: Address,
     pub(crate) group: Rc<str>,
     pub(crate) plan: Rc<MechtronPlan>,
+}
+
+impl Role {
+    /// Whether the mechtron at `from` may send a message, by its app's `allow`. Itself and the bundle that its app came from
+    /// it may always ask. `here` is this host. Errors with 403, and what to add.
+    pub(crate) fn permit(
+        &self,
+        here: HostName,
+        from: &Address,
+        verb: Verb,
+        to: &Address,
+        operation: &str,
+    ) -> Result<(), Failure> {
+        let to = if to.host() == Some(here) { &to.without_host() } else { to };
+        let own = to == from || (to.is_within(&self.bundle) && to.without_path() == self.bundle);
+        if own || self.plan.allow.iter().any(|grant| grant.allows(verb, to, operation)) {
+            return Ok(());
+        }
+        let bare = to.without_host();
+        let any_host = if to.host().is_some() { "~*::" } else { "" };
+        let message = format!(
+            "{from} may not {} `{operation}` there: add \"{} {any_host}{bare} {operation}\" to its `allow` in app.toml",
+            verb.word(),
+            verb.word()
+        );
+        Err(Failure::no_grant(message).at(to))
+    }
+
+    /// Whether the mechtron at `from` may subscribe to a topic, by its app's `allow`; to its own events it may always. Errors
+    /// with 403, and what to add.
+    pub(crate) fn permit_topic(&self, here: HostName, from: &Address, topic: &Topic) -> Result<(), Failure> {
+        let address = &topic.address;
+        let address = if address.host() == Some(here) { address.without_host() } else { address.clone() };
+        let topic = Topic { address, event: topic.event.clone() };
+        if topic.address == *from || self.plan.allow.iter().any(|grant| grant.allows_topic(&topic)) {
+            return Ok(());
+        }
+        let message =
+            format!("{from} may not subscribe to {topic}: add \"subscribe {topic}\" to its `allow` in app.toml");
+        Err(Failure::no_grant(message).at(&topic.address))
+    }
 }
 
 impl Apps {

@@ -181,7 +181,7 @@ impl Address {
     }
 }
 
-fn check_segment(part: &str) -> Result<(), (usize, &'static str)> {
+pub(crate) fn check_segment(part: &str) -> Result<(), (usize, &'static str)> {
     let first = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     match part.bytes().enumerate().find(|(i, b)| !(first(*b) || (*i > 0 && *b == b'-'))) {
         Some((0, b'-')) => Err((0, "a-z, 0-9 or _ at the start of a segment")),

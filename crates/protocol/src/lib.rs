@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod frame;
+pub mod grant;
 pub mod host_name;
 pub mod key;
 pub mod message;
@@ -10,6 +11,7 @@ pub mod wire;
 
 pub use address::{Address, AddressError, Topic};
 pub use frame::Frame;
+pub use grant::{Grant, Verb};
 pub use host_name::{HostName, HostSecret};
 pub use message::{Failure, Outcome};
 pub use payload::Payload;

@@ -1,7 +1,7 @@
 //! `allow`: what a mechtron may do. Here only what can be known before the app has an address: the form, and that what it
 //! names of its own app is there.
 
-use starlane_protocol::{Address, Topic};
+use starlane_protocol::{Address, Grant, Verb};
 use toml::Spanned;
 
 use super::{
@@ -21,25 +21,19 @@ pub(super) fn check(
     draft: &Draft,
 ) -> Result<(), AuthoringError> {
     let fault = |text: String, hint: &str| Err(source.error(grant.span(), text, hint));
-    let mut words = grant.get_ref().split_whitespace();
-    let (verb, pattern) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let any_app = Address::parse(ANY_APP).ok();
+    let parsed = match Grant::parse(grant.get_ref(), any_app.as_ref()) {
+        Ok(parsed) => parsed,
+        Err(error) => return fault(error.to_string(), HINT),
+    };
+    if !matches!(parsed.verb(), Verb::Request | Verb::Notify | Verb::Subscribe | Verb::Serve) {
+        let text = format!("no mechtron may `{}`; expected request, notify, subscribe or serve", parsed.verb().word());
+        return fault(text, HINT);
+    }
+    let mut words = grant.get_ref().split_ascii_whitespace().skip(1);
+    let pattern = words.next().unwrap_or_default();
+    let pattern = pattern.strip_prefix("~*::").unwrap_or(pattern);
     let operations: Vec<&str> = words.collect();
-    if !["request", "notify", "subscribe", "serve"].contains(&verb) {
-        let text = format!("unknown verb `{verb}`; expected one of `request`, `notify`, `subscribe`, `serve`");
-        return fault(text, HINT);
-    }
-    if !operations.is_empty() && matches!(verb, "subscribe" | "serve") {
-        let text = format!("`{verb}` takes no operations; expected nothing behind {pattern}");
-        return fault(text, HINT);
-    }
-    if let Err(error) = check_pattern(verb, pattern) {
-        return fault(error, HINT);
-    }
-    for operation in &operations {
-        if let Err(error) = Address::parse(ANY_APP).and_then(|app| Topic::new(app, operation)) {
-            return fault(format!("`{operation}` is no operation; expected {}", error.expected), HINT);
-        }
-    }
 
     let Some(own) = pattern.strip_prefix(".:") else { return Ok(()) };
     let (own, event) = own.split_once('#').map_or((own, None), |(own, event)| (own, Some(event)));
@@ -64,29 +58,4 @@ pub(super) fn check(
             }
         }
     }
-}
-
-/// A pattern is an address in which a segment may be `*`, and the last `**`; to subscribe, with an event.
-fn check_pattern(verb: &str, pattern: &str) -> Result<(), String> {
-    let bare = pattern.strip_prefix("~*::").unwrap_or(pattern);
-    let (address, event) = bare.split_once('#').map_or((bare, None), |(address, event)| (address, Some(event)));
-    if (verb == "subscribe") != event.is_some() {
-        let expected = if event.is_some() { "an address without `#`" } else { "an address, `#` and an event" };
-        return Err(format!("`{pattern}` is nothing to {verb}; expected {expected}"));
-    }
-    let parts: Vec<&str> = address.split(':').collect();
-    let plain: Vec<&str> = parts
-        .iter()
-        .enumerate()
-        .map(|(at, part)| match *part {
-            "*" => "x",
-            "**" if at + 1 == parts.len() => "x",
-            part => part,
-        })
-        .collect();
-    let resolved = Address::parse(ANY_APP).and_then(|app| {
-        let address = Address::resolve(&plain.join(":"), &app)?;
-        event.map_or(Ok(()), |event| Topic::new(address, event).map(drop))
-    });
-    resolved.map_err(|error| format!("`{pattern}` is no address; expected {}", error.expected))
 }

@@ -11,7 +11,7 @@
 mod world;
 
 use starlane_node::{LinkConfig, LinkState, Notice, Operations};
-use starlane_protocol::{HostSecret, Payload};
+use starlane_protocol::{Grant, HostSecret, Payload};
 use world::{PAGE, SERVER, World, address, app, origin, text, topic};
 
 const ECHO: &str = "acme:service";
@@ -301,4 +301,43 @@ fn too_much_waiting_is_refused_and_what_waits_is_bounded() {
     world.request(PAGE, ECHO, "echo", text("1"));
     world.request(PAGE, ECHO, "echo", text("2"));
     assert_eq!(world.ask(PAGE, ECHO, "echo", text("3")).unwrap_err().code, "link-full");
+}
+
+#[test]
+fn a_mechtron_may_do_what_its_app_allows_and_nothing_else() {
+    let mut world = World::linked();
+    let mut plan = app();
+    for mechtron in &mut plan.mechtrons {
+        let allow = ["request .:keyed:a echo", "request ~*::.:keyed:b"];
+        mechtron.allow = allow.map(|text| Grant::parse(text, Some(&plan.app)).unwrap()).into();
+    }
+    world.server().node.handle_install(1, plan);
+    world = with_app(PAGE, with_service(world));
+    let own = format!("{}::acme:app:keyed:a", world.server().node.name());
+    let page = world.page().node.name();
+    for (target, may) in [
+        ("acme:app:keyed:a", true),
+        (".:keyed:a", true),
+        // With this host's own name it is the same resource.
+        (&*own, true),
+        (&format!("{page}::acme:app:keyed:b"), true),
+        ("acme:app:keyed:b", true),
+        ("acme:app:keyed:c", false),
+        (&format!("{page}::acme:app:keyed:a"), false),
+        (ECHO, false),
+    ] {
+        let outcome = world.ask(SERVER, "acme:app:one", "call", text(target));
+        match outcome {
+            Ok(reply) => assert!(may && reply == text("from a guest"), "{target} is not allowed"),
+            Err(failure) => {
+                assert!(!may && failure.code == "no-grant", "{target}: {failure}");
+                assert!(failure.message.contains("\"request ") && failure.message.contains(" echo\""), "{failure}");
+            }
+        }
+    }
+    // The grant is for `echo` alone.
+    let failure = world.ask(SERVER, "acme:app:one", "call-back", text("acme:app:keyed:a")).unwrap_err();
+    assert_eq!((failure.status, &*failure.code), (403, "no-grant"));
+    // Itself it may always ask; that this can't be answered is another matter.
+    assert_eq!(world.ask(SERVER, "acme:app:one", "call", text("acme:app:one")).unwrap_err().code, "cycle");
 }

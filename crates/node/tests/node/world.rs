@@ -12,7 +12,7 @@ use starlane_node::{
     SocketId, SubscriptionId,
     guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, InstanceId, Message, Returned, Saved},
 };
-use starlane_protocol::{Address, HostSecret, Outcome, Payload, Topic};
+use starlane_protocol::{Address, Grant, HostSecret, Outcome, Payload, Topic};
 
 pub(crate) const PAGE: usize = 0;
 pub(crate) const SERVER: usize = 1;
@@ -370,6 +370,7 @@ pub(crate) fn app() -> AppPlan {
         mechtron: name.into(),
         bind: Rc::clone(&bind),
         settings: "{}".into(),
+        allow: ["request **", "request ~*::**", "subscribe **#*"].map(|text| Grant::parse(text, None).unwrap()).into(),
         limits: GuestLimits { memory: 1 << 20, call_ms: 250, concurrency: 1 },
         mailbox: 8,
         restart_intensity: 3,

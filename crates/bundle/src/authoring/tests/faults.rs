@@ -225,7 +225,7 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
         "app.toml",
         "request .:db",
         "ask .:db",
-        "app.toml:6:10: unknown verb `ask`; expected one of `request`, `notify`, `subscribe`, `serve`. Hint: such as \"request .:db query\" or \"subscribe .:directory#changes\"",
+        "app.toml:6:10: `ask .:db query` is no grant: expected one of request, notify, subscribe, serve, launch, override, deploy, admin. Hint: such as \"request .:db query\" or \"subscribe .:directory#changes\"",
     ),
     (
         "app.toml",
@@ -237,7 +237,7 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
         "app.toml",
         "request .:db",
         "subscribe .:db",
-        "app.toml:6:10: `subscribe` takes no operations; expected nothing behind .:db. Hint: such as \"request .:db query\" or \"subscribe .:directory#changes\"",
+        "app.toml:6:10: `subscribe .:db query` is no grant: expected an address, `#` and an event to subscribe to. Hint: such as \"request .:db query\" or \"subscribe .:directory#changes\"",
     ),
     (
         "app.toml",
@@ -255,7 +255,7 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
         "app.toml",
         "request .:db",
         "request acme:Db",
-        "app.toml:6:10: `acme:Db` is no address; expected a-z, 0-9, - or _ in a segment (use `key` for any other text). Hint: such as \"request .:db query\" or \"subscribe .:directory#changes\"",
+        "app.toml:6:10: `request acme:Db query` is no grant: expected `*` or, instead of `Db`, a-z, 0-9, - or _ in a segment (use `key` for any other text). Hint: such as \"request .:db query\" or \"subscribe .:directory#changes\"",
     ),
     (
         "app.toml",

@@ -1,0 +1,279 @@
+//! Grants: what a principal or a mechtron may do, as a verb and an address pattern.
+//!
+//! `request acme:profiles:** render save` · `subscribe acme:profiles:directory#*` · `notify ~*::acme:profiles:profile:*`
+
+use std::fmt;
+
+use crate::address::{Address, Topic, check_segment};
+
+/// What a grant allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// To send requests, and with them one-way messages.
+    Request,
+    /// To send one-way messages.
+    Notify,
+    /// To get the events of a topic.
+    Subscribe,
+    /// To answer at an address, for everybody.
+    Serve,
+    /// To read an app's record and bundles.
+    Launch,
+    /// To put a bundle's mechtron in the place of another.
+    Override,
+    /// To publish bundles, and to create apps and resources.
+    Deploy,
+    /// Everything, and to give grants and tokens.
+    Admin,
+}
+
+/// The verbs and their words.
+const VERBS: [(Verb, &str); 8] = [
+    (Verb::Request, "request"),
+    (Verb::Notify, "notify"),
+    (Verb::Subscribe, "subscribe"),
+    (Verb::Serve, "serve"),
+    (Verb::Launch, "launch"),
+    (Verb::Override, "override"),
+    (Verb::Deploy, "deploy"),
+    (Verb::Admin, "admin"),
+];
+
+impl Verb {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        VERBS.iter().find(|(verb, _)| *verb == self).map_or("", |(_, word)| word)
+    }
+}
+
+/// Why a text is no grant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no grant: expected {expected}")]
+pub struct GrantError {
+    /// The text.
+    pub text: String,
+    /// What was expected.
+    pub expected: String,
+}
+
+/// A verb, a pattern and, to request and to notify, perhaps operations: without any, all are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    verb: Verb,
+    pattern: Pattern,
+    operations: Vec<String>,
+}
+
+/// Which addresses, or topics, are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    /// Written `~*::`: the address on whichever host. Without it, the address without a host.
+    any_host: bool,
+    /// `*` is any one segment.
+    segments: Vec<String>,
+    /// Written `**`: what is above it, and everything below.
+    below: bool,
+    /// The event of a topic; `*` is any.
+    event: Option<String>,
+}
+
+impl Grant {
+    /// Parses a grant. `.:` stands for `app`. Errors when it is none, and when it has `.:` and there is no `app`.
+    pub fn parse(text: &str, app: Option<&Address>) -> Result<Self, GrantError> {
+        let fail = |expected: String| GrantError { text: text.to_owned(), expected };
+        let mut words = text.split_ascii_whitespace();
+        let word = words.next().unwrap_or_default();
+        let Some((verb, _)) = VERBS.iter().find(|(_, known)| *known == word) else {
+            let known: Vec<&str> = VERBS.iter().map(|(_, word)| *word).collect();
+            return Err(fail(format!("one of {}", known.join(", "))));
+        };
+        let pattern = words.next().ok_or_else(|| fail(format!("an address pattern behind `{word}`")))?;
+        let pattern = Pattern::parse(pattern, *verb, app).map_err(fail)?;
+        let operations: Vec<String> = words.map(str::to_owned).collect();
+        if !operations.is_empty() && !matches!(verb, Verb::Request | Verb::Notify) {
+            return Err(fail(format!("nothing behind the pattern of `{word}`")));
+        }
+        for operation in &operations {
+            check_segment(operation).map_err(|(_, expected)| fail(format!("an operation: {expected}")))?;
+        }
+        Ok(Self { verb: *verb, pattern, operations })
+    }
+
+    /// What it allows.
+    pub fn verb(&self) -> Verb {
+        self.verb
+    }
+
+    /// Whether it allows `verb` on an address. `operation` is that of a message, and "" for other verbs. A grant to request
+    /// allows to notify as well, since a request tells as much; `admin` allows everything.
+    pub fn allows(&self, verb: Verb, address: &Address, operation: &str) -> bool {
+        let verb_fits =
+            self.verb == verb || self.verb == Verb::Admin || (self.verb, verb) == (Verb::Request, Verb::Notify);
+        let all = self.operations.is_empty();
+        verb_fits && (all || self.operations.iter().any(|known| known == operation)) && self.pattern.covers(address)
+    }
+
+    /// Whether it allows to subscribe to a topic.
+    pub fn allows_topic(&self, topic: &Topic) -> bool {
+        let event_fits = match &self.pattern.event {
+            Some(event) => event == "*" || **event == *topic.event,
+            None => self.verb == Verb::Admin,
+        };
+        matches!(self.verb, Verb::Subscribe | Verb::Admin) && event_fits && self.pattern.covers(&topic.address)
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.verb.word(), self.pattern)?;
+        self.operations.iter().try_for_each(|operation| write!(formatter, " {operation}"))
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str, verb: Verb, app: Option<&Address>) -> Result<Self, String> {
+        let (any_host, text) = match text.strip_prefix("~*::") {
+            Some(bare) => (true, bare),
+            None => (false, text),
+        };
+        let (address, event) = match text.split_once('#') {
+            Some((address, event)) => (address, Some(event)),
+            None => (text, None),
+        };
+        match (verb, event) {
+            (Verb::Subscribe, None) => return Err("an address, `#` and an event to subscribe to".to_owned()),
+            (Verb::Subscribe, _) | (_, None) => {}
+            (_, Some(_)) => return Err("an address without `#`".to_owned()),
+        }
+        let whole = match (address.strip_prefix(".:"), app) {
+            (Some(rest), Some(app)) => format!("{}:{rest}", app.without_host()),
+            (Some(_), None) => return Err("a whole address: `.:` has no meaning outside of an app".to_owned()),
+            (None, _) => address.to_owned(),
+        };
+        let (above, below) = match whole.strip_suffix("**") {
+            Some("") => ("", true),
+            Some(above) => (above.strip_suffix(':').ok_or("`**` as a segment of its own")?, true),
+            None => (whole.as_str(), false),
+        };
+        let segments: Vec<String> = above.split(':').filter(|_| !above.is_empty()).map(str::to_owned).collect();
+        let check = |part: &str| match (part, check_segment(part)) {
+            ("*", _) | (_, Ok(())) => Ok(()),
+            (_, Err((_, expected))) => Err(format!("`*` or, instead of `{part}`, {expected}")),
+        };
+        segments.iter().try_for_each(|segment| check(segment))?;
+        if segments.is_empty() && !below {
+            return Err("at least one segment".to_owned());
+        }
+        event.map_or(Ok(()), check)?;
+        Ok(Self { any_host, segments, below, event: event.map(str::to_owned) })
+    }
+
+    /// A file is covered with the bundle that it is in, and a version with its bundle's address.
+    fn covers(&self, address: &Address) -> bool {
+        if address.host().is_some() && !self.any_host {
+            return false;
+        }
+        let mut segments = address.segments();
+        let fit = self.segments.iter().all(|part| segments.next().is_some_and(|found| part == "*" || part == found));
+        fit && (self.below || segments.next().is_none())
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below = self.below.then_some("**");
+        let parts: Vec<&str> = self.segments.iter().map(String::as_str).chain(below).collect();
+        formatter.write_str(if self.any_host { "~*::" } else { "" })?;
+        formatter.write_str(&parts.join(":"))?;
+        self.event.iter().try_for_each(|event| write!(formatter, "#{event}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(text: &str) -> Grant {
+        Grant::parse(text, Some(&Address::parse("acme:profiles").unwrap())).unwrap()
+    }
+
+    fn may(text: &str, verb: Verb, address: &str, operation: &str) -> bool {
+        grant(text).allows(verb, &Address::parse(address).unwrap(), operation)
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_says() {
+        for (pattern, covered, not_covered) in [
+            ("acme:a", &["acme:a"][..], &["acme", "acme:b", "acme:a:b", "acmes:a"][..]),
+            ("acme:*", &["acme:a", "acme:b"], &["acme", "acme:a:b", "other:a"]),
+            ("acme:*:x", &["acme:a:x"], &["acme:x", "acme:a:y", "acme:a:x:y"]),
+            ("acme:**", &["acme", "acme:a", "acme:a:b"], &["other", "acmes"]),
+            ("**", &["acme", "other:a:b"], &["~aaaaaaaaaaaaaaaaaaaaaaaaaa::acme"]),
+            ("~*::acme:a", &["acme:a", "~aaaaaaaaaaaaaaaaaaaaaaaaaa::acme:a"], &["acme:b"]),
+            (".:db", &["acme:profiles:db"], &["acme:other:db", "db"]),
+            ("~*::.:profile:*", &["~aaaaaaaaaaaaaaaaaaaaaaaaaa::acme:profiles:profile:ada"], &["acme:profiles:db"]),
+            ("acme:repo:a", &["acme:repo:a:1.0.0", "acme:repo:a:1.0.0:/x.txt"], &["acme:repo:b:1.0.0"]),
+        ] {
+            let text = format!("request {pattern}");
+            for address in covered {
+                assert!(may(&text, Verb::Request, address, "x"), "{pattern} covers {address}");
+            }
+            for address in not_covered {
+                assert!(!may(&text, Verb::Request, address, "x"), "{pattern} does not cover {address}");
+            }
+        }
+    }
+
+    #[test]
+    fn verbs_and_operations_bind() {
+        assert!(may("request acme:a get put", Verb::Request, "acme:a", "put"));
+        assert!(!may("request acme:a get put", Verb::Request, "acme:a", "delete"));
+        assert!(may("request acme:a", Verb::Notify, "acme:a", "tell"), "who may ask may tell");
+        assert!(!may("notify acme:a", Verb::Request, "acme:a", "tell"));
+        assert!(!may("launch acme:a", Verb::Request, "acme:a", "tell"));
+        for (verb, _) in VERBS {
+            assert!(may("admin acme:**", verb, "acme:a", "x"));
+            assert!(!may("admin acme:**", verb, "other:a", "x"));
+        }
+        let topic = |text: &str| Topic::parse(text).unwrap();
+        assert!(grant("subscribe .:directory#changes").allows_topic(&topic("acme:profiles:directory#changes")));
+        assert!(!grant("subscribe .:directory#changes").allows_topic(&topic("acme:profiles:directory#others")));
+        assert!(grant("subscribe acme:**#*").allows_topic(&topic("acme:a#x")));
+        assert!(grant("admin acme:**").allows_topic(&topic("acme:a#x")));
+        assert!(!grant("request acme:**").allows_topic(&topic("acme:a#x")));
+    }
+
+    #[test]
+    fn what_is_no_grant_says_what_was_expected() {
+        for (text, expected) in [
+            ("", "one of request, notify"),
+            ("read acme:a", "one of request, notify"),
+            ("request", "an address pattern behind `request`"),
+            ("request acme:a get:x y", "an operation"),
+            ("serve acme:a get", "nothing behind the pattern"),
+            ("subscribe acme:a", "`#` and an event"),
+            ("request acme:a#x", "without `#`"),
+            ("subscribe acme:a#X", "instead of `X`, a-z"),
+            ("request acme**", "`**` as a segment of its own"),
+            ("request **:acme", "instead of `**`"),
+            ("request ac*me", "instead of `ac*me`"),
+            ("request acme::a", "instead of ``"),
+            ("request ~*::", "at least one segment"),
+            ("request ACME", "instead of `ACME`"),
+            ("request acme:repo:1.0.0", "instead of `1.0.0`"),
+        ] {
+            let error = Grant::parse(text, None).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        assert!(Grant::parse("request .:a", None).unwrap_err().to_string().contains("outside of an app"));
+    }
+
+    #[test]
+    fn the_text_of_a_grant_reads_back() {
+        for text in ["request acme:*:x get put", "subscribe ~*::acme:**#*", "admin **", "launch acme:profiles"] {
+            assert_eq!(grant(text).to_string(), text);
+            assert_eq!(grant(&grant(text).to_string()), grant(text));
+        }
+        assert_eq!(grant("notify  .:a  b").to_string(), "notify acme:profiles:a b");
+    }
+}

@@ -2,6 +2,7 @@
 
 mod answer;
 pub(crate) mod guard;
+pub(crate) mod listen;
 mod messages;
 mod repository;
 pub(crate) mod routes;

@@ -148,22 +148,22 @@ async fn run(
         }
         let _ = closing.send(true);
     };
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop).into_future();
+    let serving = http::listen::serve(listener, router, stop);
     let stopping = async {
         let _ = closed.wait_for(|closing| *closing).await;
         tracing::info!("stopping");
         // What was asked over HTTP gets its answer, for as long as that is reasonable; then links end.
         sleep(GRACE).await;
     };
-    let served = tokio::select! {
-        served = serving => served,
-        () = stopping => Ok(()),
-    };
+    tokio::select! {
+        () = serving => {}
+        () = stopping => {}
+    }
     drop(apps);
     host.close();
     // Goodbyes are written by tasks of their own.
     sleep(PARTING).await;
-    served.map_err(|error| ServeError::Listen(config.listen, error))
+    Ok(())
 }
 
 fn open_data(data: &Path) -> io::Result<Auth> {

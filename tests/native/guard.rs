@@ -81,7 +81,7 @@ fn a_foreign_host_or_origin_gets_403_on_every_route() {
         format!("ws://{own}"),
         format!("file://{own}"),
         format!("http://{own} http://evil.example"),
-        format!("{own}"),
+        own.clone(),
         "".to_owned(),
     ];
     assert!(hosts.len() + origins.len() >= 40);

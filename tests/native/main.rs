@@ -11,6 +11,7 @@
 mod apps;
 mod databases;
 mod demo;
+mod events;
 mod grants;
 mod guard;
 mod links;

@@ -1,19 +1,23 @@
 //! The way from HTTP, whose tasks may move between threads, to the host, which never does.
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use starlane_bundle::FileEntry;
-use starlane_host::{Host, Origin};
-use starlane_protocol::{Address, Failure, Outcome, Payload};
+use starlane_host::{Host, Item, Origin};
+use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::socket::Ends;
 
 /// Commands that wait for the host.
 const QUEUE: usize = 4_096;
+/// Events that wait for a slow reader over HTTP.
+const EVENTS: usize = 1_024;
 
 enum Command {
     Request { ask: Ask, reply: oneshot::Sender<Outcome> },
     Accept(Ends),
+    Subscribe { topic: Topic, items: mpsc::Sender<Item> },
     File { file: FileEntry, reply: oneshot::Sender<Result<Bytes, Failure>> },
 }
 
@@ -53,6 +57,13 @@ impl Handle {
         let _ = self.send(Command::Accept(ends)).await;
     }
 
+    /// The events of a topic; dropping the receiver ends the subscription.
+    pub(crate) async fn subscribe(&self, topic: Topic) -> Result<mpsc::Receiver<Item>, Failure> {
+        let (items, received) = mpsc::channel(1);
+        self.send(Command::Subscribe { topic, items }).await?;
+        Ok(received)
+    }
+
     /// The bytes of a bundle's file, verified.
     pub(crate) async fn file(&self, file: FileEntry) -> Result<Bytes, Failure> {
         let (reply, bytes) = oneshot::channel();
@@ -79,6 +90,21 @@ fn obey(host: &Host, command: Command) {
                 tokio::select! {
                     outcome = asked => { let _ = reply.send(outcome); }
                     () = reply.closed() => {}
+                }
+            });
+        }
+        Command::Subscribe { topic, items } => {
+            let mut subscription = host.subscribe(topic, EVENTS);
+            tokio::task::spawn_local(async move {
+                loop {
+                    let item = tokio::select! {
+                        item = subscription.next() => item,
+                        () = items.closed() => None,
+                    };
+                    let Some(item) = item else { break };
+                    if items.send(item).await.is_err() {
+                        break;
+                    }
                 }
             });
         }

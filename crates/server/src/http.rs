@@ -1,6 +1,8 @@
 //! HTTP: the handshake of links, the repository, messages for `curl`, and the routes of apps.
 
 mod answer;
+mod events;
+mod file;
 pub(crate) mod guard;
 pub(crate) mod listen;
 mod messages;
@@ -59,6 +61,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/bundles/{address}", get(repository::manifest).put(repository::put_manifest))
         .route("/blobs/sha256/{digest}", get(repository::blob).put(repository::put_blob))
         .route("/messages/{address}/{operation}", post(messages::send).layer(DefaultBodyLimit::max(MESSAGE_BODY)))
+        .route("/events/{topic}", get(events::stream))
         .fallback(serve_route::serve)
         .layer(CompressionLayer::new())
         .layer(cors)

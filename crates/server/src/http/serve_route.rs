@@ -5,27 +5,23 @@ use std::sync::Arc;
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, header},
     response::{IntoResponse, Response},
 };
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
-use starlane_bundle::{Access, FileEntry};
+use starlane_bundle::Access;
 use starlane_host::Origin;
 use starlane_protocol::{Address, Failure, Payload, key::key};
 
 use super::{
     MESSAGE_BODY, Site, answer,
+    file::{self, Caching, set, with_charset},
     messages::{bearer, payload},
     routes::{Found, Target},
 };
 use crate::handle::Ask;
 
-/// What a page of an app may do: its own scripts, workers and Wasm; no plugins, no other base. Not every browser takes
-/// `'self'` to mean WebSockets too, so `connect-src` comes with the host's name.
-const PAGE_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
-     img-src 'self' data: https:; style-src 'self' 'unsafe-inline'; frame-src 'self'; \
-     object-src 'none'; base-uri 'none'; frame-ancestors 'self'; connect-src 'self'";
 /// What a mechtron returns is hostile data: it is shown, and runs nothing.
 pub(super) const MECHTRON_POLICY: &str = "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'";
 
@@ -37,11 +33,11 @@ pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Re
         return answer::failure_for(&parts.headers, &nothing_here(&site, &parts.method, parts.uri.path()));
     };
     let answered = match &*found.target {
-        Target::File(file) => send_file(&site, file, &parts.headers, "no-cache").await,
+        Target::File(file) => file::send(&site, file, &parts.headers, Caching::Ask).await,
         Target::Files { folder, files } => {
             let below = found.captures.first().map(|(_, value)| decoded(value)).unwrap_or_default();
             match files.get(&format!("{folder}{below}")) {
-                Some(file) => send_file(&site, file, &parts.headers, caching(&below)).await,
+                Some(file) => file::send(&site, file, &parts.headers, file::caching(&below)).await,
                 None => Err(Failure::not_found(format!("there is no file {}", parts.uri.path()))),
             }
         }
@@ -65,46 +61,6 @@ fn nothing_here(site: &Site, method: &Method, path: &str) -> Failure {
         );
     }
     Failure::not_found(format!("no app has a route for {method} {path}"))
-}
-
-/// Files whose names change with their content may be kept for ever: build tools put a hash into them.
-fn caching(path: &str) -> &'static str {
-    let hashed = path.rsplit('/').next().is_some_and(|name| {
-        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        stem.rsplit_once('-').is_some_and(|(_, hash)| hash.len() >= 8)
-    });
-    if hashed { "public, max-age=31536000, immutable" } else { "no-cache" }
-}
-
-async fn send_file(
-    site: &Site,
-    file: &FileEntry,
-    headers: &HeaderMap,
-    cache: &'static str,
-) -> Result<Response, Failure> {
-    let etag = format!("\"{}\"", file.sha256);
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let mut response = match known {
-        Some(known) if known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag) => {
-            StatusCode::NOT_MODIFIED.into_response()
-        }
-        _ => {
-            let bytes = site.handle.file(file.clone()).await?;
-            let mut response = Body::from(bytes).into_response();
-            set(&mut response, header::CONTENT_TYPE, &with_charset(&file.media_type));
-            response
-        }
-    };
-    set(&mut response, header::ETAG, &etag);
-    set(&mut response, header::CACHE_CONTROL, cache);
-    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    if file.media_type == "text/html" {
-        // The guard has compared it with the names of this server.
-        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-        let own = host.map(|host| format!(" ws://{host}")).unwrap_or_default();
-        set(&mut response, header::CONTENT_SECURITY_POLICY, &format!("{PAGE_POLICY}{own}"));
-    }
-    Ok(response)
 }
 
 /// Sends the request that a route makes, and turns its reply into the answer.
@@ -179,17 +135,6 @@ fn page(reply: Payload) -> Response {
     // Whatever its type: SVG and XML run scripts too.
     set(&mut response, header::CONTENT_SECURITY_POLICY, MECHTRON_POLICY);
     response
-}
-
-fn with_charset(media_type: &str) -> String {
-    let text = media_type.starts_with("text/") && !media_type.contains("charset");
-    if text { format!("{media_type}; charset=utf-8") } else { media_type.to_owned() }
-}
-
-fn set(response: &mut Response, name: header::HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
 }
 
 fn decoded(text: &str) -> String {

@@ -6,7 +6,7 @@ use clap::{
     Args, Parser, Subcommand,
     builder::styling::{AnsiColor, Styles},
 };
-use starlane_protocol::Address;
+use starlane_protocol::{Address, Topic};
 
 use crate::output::Output;
 
@@ -70,8 +70,29 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: AppCommand,
     },
+    /// Look at published bundles
+    Bundle {
+        #[command(subcommand)]
+        command: BundleCommand,
+    },
+    /// Make or show the publisher's key
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Send a request and print its reply
     Send(Send),
+    /// Print the events of a topic as they come
+    Watch {
+        /// The topic: acme:profiles:directory#changes
+        #[arg(value_parser = Topic::parse)]
+        topic: Topic,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Args)]
@@ -115,6 +136,36 @@ pub(crate) enum AppCommand {
     Delete {
         /// The app's address
         app: Address,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum BundleCommand {
+    /// Show a bundle's files and who signed it
+    Show {
+        /// The bundle's address, with a version
+        address: Address,
+    },
+    /// Fetch all of a bundle, and check its signature and every file
+    Verify {
+        /// The bundle's address, with a version
+        address: Address,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key to publish with
+    New {
+        /// Where [default: starlane/key in your configuration folder]
+        #[arg(long, value_name = "FILE", env = "STARLANE_KEY")]
+        key: Option<PathBuf>,
+    },
+    /// Show the public key, which others put into `trust`
+    Show {
+        /// Where [default: starlane/key in your configuration folder]
+        #[arg(long, value_name = "FILE", env = "STARLANE_KEY")]
+        key: Option<PathBuf>,
     },
 }
 

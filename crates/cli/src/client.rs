@@ -1,6 +1,10 @@
 //! The server, over HTTP.
 
-use std::{fs, io::Read, time::Duration};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use starlane_protocol::{Address, Payload};
@@ -112,6 +116,21 @@ impl Client {
         let body = response.body_mut().with_config().limit(ANSWER).read_to_vec();
         let body = body.map_err(|error| self.explain(method, path, error))?;
         Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
+    }
+
+    /// Opens a stream of lines that the server goes on writing to.
+    pub(crate) fn stream(&self, path: &str) -> Result<impl BufRead + use<>> {
+        let mut request = ureq::http::Request::builder().uri(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = self.agent.run(request.body(())?).map_err(|error| self.explain("GET", path, error))?;
+        let status = response.status().as_u16();
+        let mut body = response.into_body();
+        if (200..300).contains(&status) {
+            return Ok(BufReader::new(body.into_reader()));
+        }
+        Err(Refused::read(status, &body.read_to_vec()?).into())
     }
 
     fn explain(&self, method: &str, path: &str, error: ureq::Error) -> anyhow::Error {

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use data_encoding::BASE64URL_NOPAD;
+use serde_json::json;
 use starlane_bundle::SecretKey;
+
+use crate::output::Output;
 
 const PREFIX: &str = "ed25519-secret:";
 
@@ -40,6 +43,23 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Loaded> {
         }
         Err(error) => Err(error).with_context(|| format!("the key in {} can't be read", file.display())),
     }
+}
+
+/// `starlane keys show`, and `new`, which makes the key and errors when there is one.
+pub(crate) fn show(file: Option<&Path>, new: bool, output: Output) -> Result<()> {
+    let path = file.map_or_else(default_file, |file| Ok(file.to_owned()))?;
+    match (new, path.exists()) {
+        (true, true) => bail!("{} is there already: name another with `--key FILE`", path.display()),
+        (false, false) => bail!("there is no key in {}: `starlane keys new` makes one", path.display()),
+        _ => {}
+    }
+    let loaded = load(Some(&path))?;
+    let public = loaded.key.public();
+    let facts = [("public key", public.to_string()), ("file", loaded.file.display().to_string())];
+    let what = if new { "A publisher's key was made: keep it safe" } else { "The publisher's key" };
+    let next = new.then_some("starlane publish DIR ADDRESS");
+    output.done(what, &facts, next, &json!({ "publicKey": public, "file": loaded.file }));
+    Ok(())
 }
 
 fn parse(text: &str) -> Option<SecretKey> {

@@ -2,6 +2,7 @@
 
 mod app;
 mod arguments;
+mod bundle;
 mod client;
 mod error;
 mod key;
@@ -9,13 +10,14 @@ mod output;
 mod publish;
 mod send;
 mod serve;
+mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use self::{
-    arguments::{AppCommand, Arguments, Command},
+    arguments::{AppCommand, Arguments, BundleCommand, Command, KeysCommand},
     client::Client,
 };
 
@@ -41,6 +43,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Command::App { command: AppCommand::List } => app::list(&Client::new(reach)?, output),
         Command::App { command: AppCommand::Delete { app } } => app::delete(&Client::new(reach)?, app, output),
+        Command::Bundle { command: BundleCommand::Show { address } } => {
+            bundle::show(&Client::new(reach)?, address, output)
+        }
+        Command::Bundle { command: BundleCommand::Verify { address } } => {
+            bundle::verify(&Client::new(reach)?, address, output)
+        }
+        Command::Keys { command: KeysCommand::New { key } } => key::show(key.as_deref(), true, output),
+        Command::Keys { command: KeysCommand::Show { key } } => key::show(key.as_deref(), false, output),
+        Command::Watch { topic } => watch::run(topic, &Client::new(reach)?, output),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Arguments::command(), "starlane", &mut std::io::stdout());
+            Ok(())
+        }
         Command::Send(given) => send::run(given, &Client::new(reach)?, output),
     }
 }

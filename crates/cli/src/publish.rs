@@ -70,7 +70,7 @@ pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()
 }
 
 /// What the server has at this address, if anything.
-fn published(client: &Client, address: &Address) -> Result<Option<(SignedManifest, Manifest)>> {
+pub(crate) fn published(client: &Client, address: &Address) -> Result<Option<(SignedManifest, Manifest)>> {
     let answer = client.send("GET", &format!("/bundles/{address}"), &[], Upload::Nothing)?;
     if answer.status == 404 {
         return Ok(None);

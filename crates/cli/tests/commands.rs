@@ -120,6 +120,53 @@ fn from_a_folder_to_an_answer() {
 }
 
 #[test]
+fn a_published_bundle_is_shown_and_checked_file_by_file() {
+    let world = World::start();
+    let told = world.fails(1, &["bundle", "show", "acme:repo:notes:1.0.0"]);
+    assert!(told.contains("starlane publish"), "{told}");
+    assert!(world.fails(1, &["keys", "show"]).contains("starlane keys new"));
+    let made = world.json(&["keys", "new"]);
+    assert!(world.fails(1, &["keys", "new"]).contains("--key"));
+    world.write("notes/bundle.toml", BUNDLE);
+    world.write("notes/app.toml", APP);
+    world.write("notes/site/index.html", "<p>notes</p>");
+    world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    let shown = text(&world.run(&["bundle", "show", "acme:repo:notes:1.0.0"]).stdout);
+    assert!(shown.contains("/site/index.html  12 B") && shown.contains("text/html"), "{shown}");
+    let whole = world.json(&["bundle", "verify", "acme:repo:notes:1.0.0"]);
+    assert_eq!((&whole["publisher"], &whole["bytes"]), (&made["publicKey"], &Value::from(12)));
+    assert_eq!(world.json(&["keys", "show"])["publicKey"], made["publicKey"]);
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let printed = text(&world.run(&["completions", shell]).stdout);
+        assert!(printed.contains("publish") && printed.contains("starlane"), "{shell}");
+    }
+}
+
+#[test]
+fn events_are_printed_as_they_come() {
+    let world = World::start();
+    world.write("notes/bundle.toml", BUNDLE);
+    world.write("notes/app.toml", APP);
+    world.write("notes/site/index.html", "<p>notes</p>");
+    world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    let mut watching = starlane(world.folder.path())
+        .args(["watch", "starlane:apps#changed", "--server", &world.url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(watching.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("Watching starlane:apps#changed"), "{line}");
+    world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
+    let mut line = String::new();
+    BufReader::new(watching.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("starlane:apps") && line.contains("acme:notes"), "{line}");
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+}
+
+#[test]
 fn what_goes_wrong_says_so_with_its_exit_code() {
     let world = World::start();
     let told = world.fails(1, &["publish", "nowhere", "acme:repo:notes:1.0.0"]);

@@ -19,7 +19,7 @@ use starlane_protocol::{Failure, Payload, Topic};
 use super::{Site, answer, messages::bearer};
 
 /// Streams events on behalf of the bearer. An event is `data` with a JSON object `{ from, contentType, body }`: JSON as it is,
-/// other text as a string, anything else as `{ "base64": … }`. `event: gap` says that some may have been missed, and
+/// other text as a string, anything else as `{ "$bytes": … }` in base64. `event: gap` says that some may have been missed, and
 /// `event: lagged` how many this reader was too slow for.
 pub(super) async fn stream(State(site): State<Arc<Site>>, Path(topic): Path<String>, headers: HeaderMap) -> Response {
     let subscribed = async {
@@ -56,7 +56,7 @@ fn body(payload: &Payload) -> Value {
     let value = json.then(|| serde_json::from_slice(&payload.body).ok()).flatten();
     value.unwrap_or_else(|| match std::str::from_utf8(&payload.body) {
         Ok(text) => Value::from(text),
-        Err(_) => json!({ "base64": BASE64.encode(&payload.body) }),
+        Err(_) => json!({ "$bytes": BASE64.encode(&payload.body) }),
     })
 }
 
@@ -70,7 +70,7 @@ mod tests {
             ("application/json", &b"{\"a\":1}"[..], json!({ "a": 1 })),
             ("application/json", b"{", json!("{")),
             ("text/plain", b"hi\n", json!("hi\n")),
-            ("image/png", b"\x89PNG", json!({ "base64": "iVBORw==" })),
+            ("image/png", b"\x89PNG", json!({ "$bytes": "iVBORw==" })),
             ("", b"", json!("")),
         ] {
             assert_eq!(body(&Payload::new(content_type, bytes.to_vec())), shown);

@@ -208,6 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_lists_the_commands_that_there_are() {
+        let readme = include_str!("../README.md");
+        let list = readme.split("```").nth(1).unwrap();
+        let mut listed: Vec<&str> =
+            list.lines().filter_map(|line| line.strip_prefix("starlane ")?.split_whitespace().next()).collect();
+        listed.sort_unstable();
+        let command = Arguments::command();
+        let mut known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        known.sort_unstable();
+        assert_eq!(listed, known);
+        for sub in command.get_subcommands().flat_map(clap::Command::get_subcommands) {
+            assert!(list.contains(sub.get_name()), "{}", sub.get_name());
+        }
+    }
+
+    #[test]
     fn what_is_typed_wrongly_is_told() {
         let wrong = |words: &[&str]| Arguments::try_parse_from(words).err().map(|error| error.to_string());
         let told = wrong(&["starlane", "serve", "--listen", "localhost"]).unwrap();

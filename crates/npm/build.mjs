@@ -15,8 +15,7 @@ for (const name of readdirSync(dist)) {
   if (name !== "wasm") rmSync(join(dist, name), { recursive: true });
 }
 
-// Names stay, so that a stack trace says where.
-const small = { target: "es2022", minifySyntax: true, minifyWhitespace: true, legalComments: "none", logLevel: "warning" };
+const small = { target: "es2022", minify: true, legalComments: "none", logLevel: "warning" };
 
 execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "--project", here], { stdio: "inherit" });
 await build({
@@ -32,7 +31,6 @@ await build({
 // One file without imports: a page's policy then needs to allow no more than this, and no bundler has to look inside.
 await build({
   ...small,
-  minifyIdentifiers: true,
   entryPoints: [join(here, "../browser/js/worker.js")],
   outfile: join(dist, "worker.js"),
   bundle: true,
@@ -43,8 +41,7 @@ for (const name of readdirSync(join(dist, "wasm"), { recursive: true }).map(Stri
   const file = join(dist, "wasm", name);
   if (!name.endsWith(".js")) continue;
   // wasm-bindgen names a module once an import in the same object, of which esbuild would warn.
-  // The bindings' own names tell nobody anything; those of the Wasm's exports and of index.js stay.
-  const { code } = await transform(readFileSync(file, "utf8"), { ...small, minifyIdentifiers: true, logLevel: "error" });
+  const { code } = await transform(readFileSync(file, "utf8"), { ...small, logLevel: "error" });
   writeFileSync(file, code);
 }
 

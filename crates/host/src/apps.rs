@@ -33,7 +33,7 @@ impl Side {
 pub(crate) struct InstalledApps {
     pub(crate) apps: LiteMap<Address, Installed>,
     /// Bundles that are served by message, one for all apps that came from it.
-    bundles: HashMap<Address, Served>,
+    bundles: LiteMap<Address, Served>,
     files: HashMap<Digest, u64>,
 }
 

@@ -1,6 +1,6 @@
 //! Who has subscribed to what.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use starlane_protocol::Topic;
 
@@ -50,7 +50,7 @@ impl Topics {
 
     /// Removes a subscriber from all topics. Gives the topics that nobody wants any more.
     pub(crate) fn remove_all(&mut self, who: Subscriber) -> Vec<Topic> {
-        let topics: HashSet<Topic> =
+        let topics: Vec<Topic> =
             self.by_topic.iter().filter(|(_, all)| all.contains(&who)).map(|(topic, _)| topic.clone()).collect();
         topics.into_iter().filter(|topic| self.remove(topic, who)).collect()
     }

@@ -52,7 +52,15 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
             .run()?;
         let module = wasm.join("starlane_npm_bg.wasm");
         let wasm_opt = package.join("node_modules/.bin/wasm-opt");
-        workshop.program(wasm_opt).arg("-Oz").args(NO_INLINING).args(FEATURES).arg(&module).arg("-o").arg(&module).run()
+        workshop
+            .program(wasm_opt)
+            .args(["-Oz", "--converge"])
+            .args(NO_INLINING)
+            .args(FEATURES)
+            .arg(&module)
+            .arg("-o")
+            .arg(&module)
+            .run()
     })?;
     report::step("npm package: TypeScript and tarball", || {
         npm(workshop, &package, &["run", "build"]).run()?;

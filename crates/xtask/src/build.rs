@@ -69,8 +69,7 @@ pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()
 /// features and are compiled once.
 pub(crate) const NATIVE: [&str; 5] = ["--workspace", "--exclude", "starlane-browser", "--exclude", "starlane-npm"];
 
-/// Cargo's arguments for Wasm that leaves this machine. No path of this machine stands in such a module, and so its digest
-/// does not depend on where it was built.
+/// Cargo's arguments for Wasm that leaves this machine: no path of this machine stands in such a module.
 pub(crate) fn portable(workshop: &Workshop) -> Result<[String; 2]> {
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo = cargo.or_else(|| Some(std::env::home_dir()?.join(".cargo")));

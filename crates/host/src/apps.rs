@@ -1,6 +1,6 @@
 //! Installing an app on this host: from its manifest to what the node runs and what the bundle's address serves.
 
-use std::{collections::HashMap, rc::Rc};
+use std::rc::Rc;
 
 use litemap::LiteMap;
 use starlane_bundle::{AppMechtron, AppRecord, Digest, FileEntry, Manifest, Placement};
@@ -34,7 +34,7 @@ pub(crate) struct InstalledApps {
     pub(crate) apps: LiteMap<Address, Installed>,
     /// Bundles that are served by message, one for all apps that came from it.
     bundles: LiteMap<Address, Served>,
-    files: HashMap<Digest, u64>,
+    files: LiteMap<Digest, u64>,
 }
 
 /// One installed app.

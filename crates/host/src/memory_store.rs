@@ -1,14 +1,10 @@
 //! A store that forgets: for hosts whose storage can't be used, and for tests.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
-    future::ready,
-    rc::Rc,
-};
+use std::{cell::RefCell, future::ready, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
+use litemap::LiteMap;
 use starlane_bundle::{AppRecord, Digest, SignedManifest};
 use starlane_protocol::{Address, HostSecret};
 
@@ -22,9 +18,9 @@ pub struct MemoryStore(Rc<RefCell<Kept>>);
 
 #[derive(Default)]
 struct Kept {
-    manifests: HashMap<Address, SignedManifest>,
-    blobs: HashMap<Digest, Bytes>,
-    records: BTreeMap<Address, AppRecord>,
+    manifests: LiteMap<Address, SignedManifest>,
+    blobs: LiteMap<Digest, Bytes>,
+    records: LiteMap<Address, AppRecord>,
     secret: Option<HostSecret>,
 }
 

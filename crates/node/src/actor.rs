@@ -1,7 +1,9 @@
 //! One actor: its mailbox, its life, and the batches of calls that it is given. What it decides alone stands here; what
 //! needs other parts of the node stands in `actors.rs`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use litemap::LiteMap;
 
 use starlane_protocol::{Address, Outcome, Payload};
 
@@ -66,9 +68,9 @@ pub(crate) struct Actor {
     pub(crate) outcomes: VecDeque<(u64, Outcome)>,
     pub(crate) wakes: VecDeque<u64>,
     /// Messages that the guest has and has not ended, by message id.
-    pub(crate) unfinished: HashMap<u64, Letter>,
+    pub(crate) unfinished: LiteMap<u64, Letter>,
     /// Requests that the guest has made, by its own id.
-    pub(crate) open: HashMap<u64, RequestId>,
+    pub(crate) open: LiteMap<u64, RequestId>,
     pub(crate) in_flight: Vec<InFlight>,
     pub(crate) state: Option<Saved>,
     /// When it crashed, newest last.
@@ -87,8 +89,8 @@ impl Actor {
             mailbox: VecDeque::new(),
             outcomes: VecDeque::new(),
             wakes: VecDeque::new(),
-            unfinished: HashMap::new(),
-            open: HashMap::new(),
+            unfinished: LiteMap::new(),
+            open: LiteMap::new(),
             in_flight: Vec::new(),
             state: None,
             crashes: VecDeque::new(),
@@ -180,8 +182,8 @@ impl Actor {
         self.started = false;
         self.outcomes.clear();
         self.in_flight.clear();
-        let letters = self.unfinished.drain().map(|(_, letter)| letter).collect();
-        (letters, self.open.drain().map(|(_, request)| request).collect())
+        let letters = std::mem::take(&mut self.unfinished).into_iter().map(|(_, letter)| letter).collect();
+        (letters, std::mem::take(&mut self.open).into_iter().map(|(_, request)| request).collect())
     }
 
     /// Counts a crash and says what follows from it.

@@ -29,7 +29,7 @@ impl Node {
             return None;
         }
         let id = ActorId(self.fresh());
-        self.actors.insert(id, Actor::new(address.clone(), role));
+        self.actors.insert(id, Box::new(Actor::new(address.clone(), role)));
         self.by_address.insert(address.clone(), id);
         Some(id)
     }
@@ -125,8 +125,10 @@ impl Node {
         if self.by_instance.len() < self.config.max_awake {
             return;
         }
-        let quiescent = self.actors.values_mut().filter(|actor| actor.is_quiescent());
-        if let Some((instance, calls)) = quiescent.min_by_key(|actor| actor.last_used).and_then(Actor::save_batch) {
+        let quiescent = self.actors.iter_mut().map(|(_, actor)| actor).filter(|actor| actor.is_quiescent());
+        if let Some((instance, calls)) =
+            quiescent.min_by_key(|actor| actor.last_used).and_then(|actor| actor.save_batch())
+        {
             self.effects.push_back(Effect::RunGuest { instance, calls });
         }
     }

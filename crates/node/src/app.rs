@@ -1,6 +1,8 @@
 //! The apps that are installed at this node: which address is which mechtron.
 
-use std::{collections::HashMap, rc::Rc};
+use std::rc::Rc;
+
+use litemap::LiteMap;
 
 use starlane_bundle::{Bind, Digest};
 use starlane_protocol::{Address, Failure, Grant, HostName, Payload, Topic, Verb};
@@ -52,7 +54,7 @@ pub struct MechtronPlan {
 /// The apps of a node, by address.
 #[derive(Debug, Default)]
 pub(crate) struct Apps {
-    apps: HashMap<Address, AppEntry>,
+    apps: LiteMap<Address, AppEntry>,
 }
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use crate::{
     effect::{Effect, LinkState, RequestId, SocketId},
     link::{Envelope, Goodbye, Link, LinkEvent, Parcel},
     node::{Node, Operations, closed},
-    requests::{Answerer, Asker, Pending},
+    requests::{Answerer, Asker},
     topics::Subscriber,
     uplink::refused,
 };
@@ -32,7 +32,7 @@ impl Node {
             link.end(closed());
         }
         self.drain_links(now);
-        for instance in std::mem::take(&mut self.by_instance).into_keys() {
+        for (instance, _) in std::mem::take(&mut self.by_instance) {
             self.effects.push_back(Effect::StopGuest(instance));
         }
     }
@@ -247,7 +247,7 @@ impl Node {
             Parcel::Response { id, outcome } => {
                 let request = RequestId(id);
                 // An answer from who was not asked is not one; an answer that comes too late has no request any more.
-                if self.requests.get(&request).is_some_and(|p: &Pending| p.answerer == Answerer::Link(socket)) {
+                if self.requests.get(&request).is_some_and(|pending| pending.answerer == Answerer::Link(socket)) {
                     self.finish(now, request, outcome);
                 }
             }

@@ -1,6 +1,6 @@
 //! The node: its parts, and the ways in and out. Bytes and time go in by `handle_*`, effects come out by `poll_*`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use litemap::LiteMap;
 use sha2::{Digest, Sha256};
@@ -68,13 +68,13 @@ pub struct Node {
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) links: LiteMap<SocketId, Box<Link>>,
     pub(crate) uplink: Uplink,
-    pub(crate) requests: HashMap<RequestId, Pending>,
-    pub(crate) from_links: HashMap<(SocketId, u64), RequestId>,
-    pub(crate) handlers: HashMap<Address, Registered>,
+    pub(crate) requests: LiteMap<RequestId, Box<Pending>>,
+    pub(crate) from_links: LiteMap<(SocketId, u64), RequestId>,
+    pub(crate) handlers: LiteMap<Address, Registered>,
     pub(crate) apps: Apps,
-    pub(crate) actors: HashMap<ActorId, Actor>,
-    pub(crate) by_address: HashMap<Address, ActorId>,
-    pub(crate) by_instance: HashMap<InstanceId, ActorId>,
+    pub(crate) actors: LiteMap<ActorId, Box<Actor>>,
+    pub(crate) by_address: LiteMap<Address, ActorId>,
+    pub(crate) by_instance: LiteMap<InstanceId, ActorId>,
     pub(crate) topics: Topics,
     pub(crate) timers: BTreeMap<(u64, u64), Timer>,
     last_id: u64,
@@ -89,13 +89,13 @@ impl Node {
             effects: VecDeque::new(),
             links: LiteMap::new(),
             uplink: Uplink::default(),
-            requests: HashMap::new(),
-            from_links: HashMap::new(),
-            handlers: HashMap::new(),
+            requests: LiteMap::new(),
+            from_links: LiteMap::new(),
+            handlers: LiteMap::new(),
             apps: Apps::default(),
-            actors: HashMap::new(),
-            by_address: HashMap::new(),
-            by_instance: HashMap::new(),
+            actors: LiteMap::new(),
+            by_address: LiteMap::new(),
+            by_instance: LiteMap::new(),
             topics: Topics::default(),
             timers: BTreeMap::new(),
             last_id: 0,

@@ -61,7 +61,7 @@ impl Node {
         }
         self.timers.insert((deadline, request.0), Timer::Deadline(request));
         let pending = Pending { asker, answerer: Answerer::Uplink, to, deadline, timeout_ms };
-        self.requests.insert(request, pending);
+        self.requests.insert(request, Box::new(pending));
         if let Err(failure) = self.forward(now, Some(request), envelope) {
             self.finish(now, request, Err(failure));
         }
@@ -293,7 +293,7 @@ impl Node {
             )),
             _ => Failure::deadline(format!("no answer within {timeout} ms")),
         };
-        let abandoned = Pending { asker: Asker::Host, to, ..*pending };
+        let abandoned = Pending { asker: Asker::Host, to, ..**pending };
         self.abandon(now, request, &abandoned);
         self.finish(now, request, Err(failure));
     }

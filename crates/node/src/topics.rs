@@ -1,6 +1,6 @@
 //! Who has subscribed to what.
 
-use std::collections::HashMap;
+use litemap::LiteMap;
 
 use starlane_protocol::Topic;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Someone who wants the events of a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subscriber {
     /// The host itself.
     Host(SubscriptionId),
@@ -23,7 +23,7 @@ pub(crate) enum Subscriber {
 /// The subscriptions of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    by_topic: HashMap<Topic, Vec<Subscriber>>,
+    by_topic: LiteMap<Topic, Vec<Subscriber>>,
 }
 
 impl Topics {

@@ -1,5 +1,6 @@
 //! Page tests: the demo, the server and a browser together, with nothing between them but a proxy that can misbehave.
 
+mod accounts;
 mod bad_input;
 mod demo;
 mod looks;
@@ -47,6 +48,7 @@ async fn engine_facts(engine: Engine, check: bool, report: &mut Report) -> Resul
         looks::facts(&mut demo, report).await;
         bad_input::facts(&mut demo, report).await;
         outages::facts(&mut demo, report).await;
+        accounts::facts(&mut demo, report).await;
     }
     demo.browser.close().await
 }

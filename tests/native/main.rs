@@ -18,4 +18,5 @@ mod links;
 mod peer;
 mod repository;
 mod routes;
+mod tokens;
 mod world;

@@ -109,7 +109,7 @@ fn a_resources_request_is_made_of_body_query_and_path() {
     let answer = server.send("POST", "/say", &json, b"[1]");
     answer.fails(400, "malformed");
     let about = server.send("GET", "/about", &[("starlane-caller", "admin"), ("accept-language", "de")], b"").json();
-    assert_eq!(about["caller"], "");
+    assert_eq!(about["caller"], "http:acme:echoes");
     assert!(about["sender"].as_str().unwrap().ends_with("acme:echoes:http"), "{about}");
     let headers = about["headers"].to_string();
     assert!(headers.contains("accept-language") && !headers.contains("starlane-"), "{headers}");

@@ -1,5 +1,6 @@
 import { Host, key, type HostOptions } from "@starlane/mesh";
 import worker from "@starlane/mesh/worker.js?url";
+import { showAccount, token } from "./account";
 import { Desk } from "./desk";
 import { APP, Directory } from "./directory";
 import { Editor } from "./editor";
@@ -21,12 +22,13 @@ declare global {
 
 async function start(): Promise<void> {
   // The page's policy demands Trusted Types, so a worker has to be named where it can be checked: here.
-  const options = { server: server(), cache: "profiles", worker };
+  const options = { server: server(), cache: "profiles", worker, token };
   const host = await Host.open(options);
   let answered: (milliseconds: number) => void = () => {};
   const ready = new Promise<number>((resolve) => (answered = resolve));
   window.starlaneDemo = { host, options, ready };
 
+  showAccount(host);
   const inspector = new Inspector(host);
   const preview = new Preview(host, () => {
     answered(performance.now());

@@ -1,12 +1,15 @@
 //! `starlane app`: requests to the resource `starlane:apps`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use starlane_bundle::AppRecord;
-use starlane_protocol::{Address, Payload};
+use starlane_protocol::Address;
 
 use crate::{client::Client, output::Output};
+
+/// The resource.
+const APPS: &str = "starlane:apps";
 
 #[derive(Deserialize)]
 struct List {
@@ -14,8 +17,7 @@ struct List {
 }
 
 pub(crate) fn create(client: &Client, app: &Address, bundle: &Address, output: Output) -> Result<()> {
-    let reply = ask(client, "create", &json!({ "app": app.as_str(), "bundle": bundle.as_str() }))?;
-    let record: AppRecord = read(&reply)?;
+    let record: AppRecord = client.ask(APPS, "create", &json!({ "app": app.as_str(), "bundle": bundle.as_str() }))?;
     let facts = [
         ("bundle", record.bundle.to_string()),
         ("revision", record.revision.to_string()),
@@ -27,7 +29,7 @@ pub(crate) fn create(client: &Client, app: &Address, bundle: &Address, output: O
 }
 
 pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
-    let List { apps } = read(&ask(client, "list", &json!({}))?)?;
+    let List { apps } = client.ask(APPS, "list", &json!({}))?;
     if apps.is_empty() {
         output.remark("There is no app yet: `starlane app create APP --bundle ADDRESS` makes one.");
     }
@@ -38,16 +40,7 @@ pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
 }
 
 pub(crate) fn delete(client: &Client, app: &Address, output: Output) -> Result<()> {
-    ask(client, "delete", &json!({ "app": app.as_str() }))?;
+    let _: Value = client.ask(APPS, "delete", &json!({ "app": app.as_str() }))?;
     output.done(&format!("{app} was stopped and deleted"), &[], None, &json!({ "deleted": app.as_str() }));
     Ok(())
-}
-
-fn ask(client: &Client, operation: &str, body: &Value) -> Result<Payload> {
-    let apps = Address::parse("starlane:apps")?;
-    client.request(&apps, operation, &Payload::json(body.to_string()))
-}
-
-fn read<T: for<'de> Deserialize<'de>>(reply: &Payload) -> Result<T> {
-    serde_json::from_slice(&reply.body).context("the server's answer can't be read: is it a newer one?")
 }

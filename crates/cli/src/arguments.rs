@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand,
@@ -79,6 +79,13 @@ pub(crate) enum Command {
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
+    },
+    /// Give grants to a principal or take them; without any, show them
+    Grant(Grant),
+    /// Make and revoke tokens
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
     },
     /// Send a request and print its reply
     Send(Send),
@@ -167,6 +174,49 @@ pub(crate) enum KeysCommand {
         #[arg(long, value_name = "FILE", env = "STARLANE_KEY")]
         key: Option<PathBuf>,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct Grant {
+    /// Whose: the subject of tokens
+    pub(crate) principal: Option<String>,
+    /// What it may: "request acme:profiles:** save"; `{sub}` stands for the principal's own key
+    #[arg(value_name = "GRANT")]
+    pub(crate) grants: Vec<String>,
+    /// Take these grants away; without any, all
+    #[arg(long, requires = "principal")]
+    pub(crate) remove: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token; with the first one, nobody is let in any more without
+    Create(TokenCreate),
+    /// Make tokens worthless, and close the links that were opened with them
+    Revoke(Revoke),
+}
+
+#[derive(Args)]
+pub(crate) struct TokenCreate {
+    /// Whose it is: the principal that mechtrons see as caller
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: String,
+    /// What it allows, beside what was granted with `starlane grant`; repeatable
+    #[arg(long = "grant", value_name = "GRANT")]
+    pub(crate) grants: Vec<String>,
+    /// How long it is good: 15m, 1h, 30d
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub(crate) ttl: Duration,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Revoke {
+    /// The token's id, which `starlane token create` showed
+    pub(crate) id: Option<String>,
+    /// All tokens of this principal that were made so far
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: Option<String>,
 }
 
 #[derive(Args)]

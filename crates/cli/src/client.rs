@@ -7,6 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use starlane_protocol::{Address, Payload};
 use ureq::{
     Agent, Body, SendBody,
@@ -90,6 +92,13 @@ impl Client {
         let answer = self.send("POST", &format!("/messages/{to}/{operation}"), &[], body)?.success()?;
         let content_type = answer.header(header::CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
         Ok(Payload { content_type, headers: Vec::new(), body: answer.body.into() })
+    }
+
+    /// Sends JSON to a resource of the server's own, and reads its answer.
+    pub(crate) fn ask<T: DeserializeOwned>(&self, to: &str, operation: &str, body: &Value) -> Result<T> {
+        let reply = self.request(&Address::parse(to)?, operation, &Payload::json(body.to_string()))?;
+        let json = if reply.body.is_empty() { b"null".as_slice() } else { &reply.body };
+        serde_json::from_slice(json).context("the server's answer can't be read: is it a newer one?")
     }
 
     /// One exchange.

@@ -7,6 +7,7 @@ mod client;
 mod error;
 mod key;
 mod output;
+mod principal;
 mod publish;
 mod send;
 mod serve;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use self::{
-    arguments::{AppCommand, Arguments, BundleCommand, Command, KeysCommand},
+    arguments::{AppCommand, Arguments, BundleCommand, Command, KeysCommand, TokenCommand},
     client::Client,
 };
 
@@ -51,6 +52,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Command::Keys { command: KeysCommand::New { key } } => key::show(key.as_deref(), true, output),
         Command::Keys { command: KeysCommand::Show { key } } => key::show(key.as_deref(), false, output),
+        Command::Grant(given) => principal::grant(given, &Client::new(reach)?, output),
+        Command::Token { command: TokenCommand::Create(given) } => {
+            principal::create(given, &Client::new(reach)?, output)
+        }
+        Command::Token { command: TokenCommand::Revoke(given) } => {
+            principal::revoke(given, &Client::new(reach)?, output)
+        }
         Command::Watch { topic } => watch::run(topic, &Client::new(reach)?, output),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command(), "starlane", &mut std::io::stdout());

@@ -143,6 +143,32 @@ fn a_published_bundle_is_shown_and_checked_file_by_file() {
 }
 
 #[test]
+fn tokens_and_grants_say_who_may_what() {
+    let world = World::start();
+    assert_eq!(world.run(&["send", "starlane:apps", "list", "--token-file", "/dev/null"]).status.code(), Some(1));
+    assert!(world.fails(1, &["token", "create", "--subject", "acme:x"]).contains("no name for a principal"));
+    assert!(world.fails(1, &["token", "create", "--subject", "ada", "--grant", "do x"]).contains("one of request"));
+    world.fails(2, &["token", "revoke"]);
+    let made = world.json(&["token", "create", "--subject", "ada", "--ttl", "10m"]);
+    let piped = text(&world.run(&["token", "create", "--subject", "ada"]).stdout);
+    let (first, second) = (made["token"].as_str().unwrap(), piped.trim());
+    assert_eq!(second.split('.').count(), 3, "a pipe gets the token alone: {piped}");
+    let told = world.fails(1, &["send", "acme:x", "go", "--token", first]);
+    assert!(told.contains("403 no-grant") && told.contains("request acme:x go"), "{told}");
+    world.json(&["grant", "ada", "request acme:x go", "launch acme:{sub}"]);
+    assert!(world.fails(1, &["send", "acme:x", "go", "--token", first]).contains("404 no-resource"));
+    let listed = text(&world.run(&["grant"]).stdout);
+    assert!(listed.contains("ada        request acme:x go") && listed.contains("launch acme:{sub}"), "{listed}");
+    assert_eq!(world.json(&["grant", "ada", "request acme:x go", "--remove"])["grants"][0], "launch acme:{sub}");
+    assert_eq!(world.json(&["grant", "ada", "--remove"])["grants"], Value::Array(Vec::new()));
+    world.json(&["token", "revoke", made["id"].as_str().unwrap()]);
+    assert!(world.fails(1, &["send", "acme:x", "go", "--token", first]).contains("revoked"));
+    assert!(world.fails(1, &["send", "acme:x", "go", "--token", second]).contains("no-grant"));
+    world.json(&["token", "revoke", "--subject", "ada"]);
+    assert!(world.fails(1, &["send", "acme:x", "go", "--token", second]).contains("revoked"));
+}
+
+#[test]
 fn events_are_printed_as_they_come() {
     let world = World::start();
     world.write("notes/bundle.toml", BUNDLE);

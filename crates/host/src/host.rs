@@ -10,10 +10,10 @@ use futures_util::{Stream, future::AbortHandle};
 use litemap::LiteMap;
 use starlane_bundle::Digest;
 use starlane_node::{
-    HandlerId, LinkConfig, LinkState, Node, NodeConfig, Operations, Origin, RequestId, SocketId, SubscriptionId,
-    guest::Level,
+    Authentication, HandlerId, LinkConfig, LinkState, Node, NodeConfig, Operations, Origin, Principal, RequestId,
+    SocketId, SubscriptionId, guest::Level,
 };
-use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
+use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic, Verb};
 
 use crate::{
     apps::InstalledApps,
@@ -24,8 +24,8 @@ use crate::{
     subscription::{self, Sink, Subscription},
 };
 
-/// Checks the token of a hello: the principal, or why it is refused.
-pub type Authenticate = Rc<dyn Fn(Option<&str>) -> Result<String, Failure>>;
+/// Checks the token of a peer: the principal, or why it is refused.
+pub type Authenticate = Rc<dyn Fn(Option<&str>) -> Authentication>;
 /// Takes a line for the log: the resource that it is about, how loud, the text.
 pub type Log = Rc<dyn Fn(&Address, Level, &str)>;
 
@@ -135,6 +135,16 @@ impl Host {
         outcome.unwrap_or_else(|_| Err(Failure::not_running("the host was closed").at(to)))
     }
 
+    /// Whether somebody may send a message from outside to an address. Errors with 403 `no-grant`.
+    pub fn permits(&self, caller: &Principal, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
+        self.0.node.borrow().permits(caller, verb, to, operation)
+    }
+
+    /// What principals may has changed, or tokens were revoked: all links are looked at again, and those end that may not be.
+    pub fn reauthenticate(&self) {
+        self.turn(|node, _| node.handle_reauthenticate());
+    }
+
     /// Sends a one-way message. Errors when it is refused at once.
     pub fn notify(&self, from: &Origin, to: &Address, operation: &str, payload: Payload) -> Result<(), Failure> {
         self.still_open(to)?;
@@ -189,7 +199,7 @@ impl Host {
     }
 
     /// Links this host to a server, for ever: it dials again whenever the connection breaks. `token` is asked for before
-    /// each dial.
+    /// each dial, and before the one that it gave is no longer good.
     pub fn connect(&self, url: &str, token: TokenProvider) {
         *self.0.server.borrow_mut() = Some((url.to_owned(), token));
         self.turn(|node, _| node.handle_connect());

@@ -6,7 +6,7 @@ use std::{future::ready, rc::Rc};
 
 use futures_util::{FutureExt, StreamExt, future, pin_mut};
 use starlane_bundle::{AppRecord, Manifest, PublicKey, SignedManifest, VerifyError, json};
-use starlane_node::{LinkState, Origin};
+use starlane_node::{LinkState, Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload};
 
 use crate::{
@@ -206,7 +206,7 @@ impl Host {
     async fn record_from_server(&self, app: &Address, at_hand: bool) -> Result<Payload, Failure> {
         let apps = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
         let body = Payload::json(serde_json::json!({ "app": app }).to_string());
-        let origin = Origin { address: self.own_address(), caller: String::new() };
+        let origin = Origin { address: self.own_address(), caller: Principal::default() };
         let asked = self.request(&origin, &apps, "get", body, RECORD_TIMEOUT_MS);
         if !at_hand {
             return asked.await;

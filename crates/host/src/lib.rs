@@ -23,5 +23,8 @@ pub use inspect::{Inspection, PlacedActor};
 pub use launch::{LaunchError, LaunchOptions, Launched, Progress};
 pub use memory_store::MemoryStore;
 pub use perform::TokenProvider;
-pub use starlane_node::{Goodbye, Incoming, LinkConfig, LinkState, Operations, Origin, guest::Level};
+pub use starlane_node::{
+    Authenticated, Authentication, Goodbye, Incoming, LinkConfig, LinkState, Operations, Origin, Principal,
+    guest::Level,
+};
 pub use subscription::{Item, Subscription};

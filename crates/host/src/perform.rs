@@ -72,6 +72,7 @@ impl Host {
                 let now = ports.time.now_ms();
                 self.0.node.borrow_mut().handle_authenticated(now, socket, result);
             }
+            Effect::Renew { socket } => self.renew(socket),
             Effect::LinkState(state) => self.link_is(state),
             Effect::Deliver { handler, request, incoming } => self.deliver(handler, request, incoming),
             Effect::Abandon(request) => {
@@ -125,6 +126,19 @@ impl Host {
                 Err(reason) => {
                     host.log(&host.own_address(), Level::Info, &reason);
                     host.turn(|node, now| node.handle_dial_failed(now));
+                }
+            }
+        }));
+    }
+
+    fn renew(&self, socket: SocketId) {
+        let Some((url, token)) = self.0.server.borrow().clone() else { return };
+        let host = self.clone();
+        self.0.ports.time.spawn(Box::pin(async move {
+            match token().await {
+                Ok(token) => host.turn(|node, _| node.handle_renewed(socket, token)),
+                Err(reason) => {
+                    host.log(&host.own_address(), Level::Warn, &format!("no fresh token for {url}: {reason}"))
                 }
             }
         }));

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 use starlane_node::Notice;
-use starlane_protocol::{Address, Payload};
+use starlane_protocol::{Address, Failure, Payload};
 
 /// What a subscription yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Item {
     },
     /// Events may have been missed on the way.
     Gap,
+    /// There will be no more events: the subscription is refused, or was ended by the resource's host.
+    Refused(Failure),
     /// The buffer was full: so many of the oldest were dropped.
     Lagged(u64),
 }
@@ -57,6 +59,7 @@ pub(crate) fn channel(capacity: usize) -> (Sink, Subscription) {
 impl Sink {
     pub(crate) fn push(&self, notice: Notice) {
         let mut buffer = self.0.borrow_mut();
+        buffer.closed |= matches!(notice, Notice::Refused(_));
         if buffer.items.len() >= buffer.capacity {
             buffer.items.pop_front();
             buffer.dropped += 1;
@@ -68,6 +71,7 @@ impl Sink {
                 Item::Event { from, payload }
             }
             Notice::Gap => Item::Gap,
+            Notice::Refused(failure) => Item::Refused(failure),
         });
         if let Some(waker) = buffer.waker.take() {
             waker.wake();

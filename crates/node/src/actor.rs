@@ -11,6 +11,7 @@ use crate::{
     app::Role,
     effect::RequestId,
     guest::{Context, GuestCall, InstanceId, Kind, Message, Saved},
+    principal::Principal,
 };
 
 /// The most messages in one batch.
@@ -25,7 +26,7 @@ pub(crate) struct ActorId(pub(crate) u64);
 pub(crate) struct Letter {
     pub(crate) kind: Kind,
     pub(crate) from: Address,
-    pub(crate) caller: String,
+    pub(crate) caller: Principal,
     pub(crate) operation: String,
     pub(crate) payload: Payload,
     /// The request to answer; none for one-way messages and events.
@@ -156,7 +157,7 @@ impl Actor {
                 id,
                 kind: letter.kind,
                 sender: letter.from.to_string(),
-                caller: letter.caller.clone(),
+                caller: letter.caller.name().to_owned(),
                 operation: letter.operation.clone(),
                 payload: letter.payload.clone(),
                 remaining_ms: remaining(letter.deadline, now),

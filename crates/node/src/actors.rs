@@ -9,6 +9,7 @@ use crate::{
     guest::{BatchReport, CallReport, GuestEffect, GuestPlan, InstanceId, Kind, Level, Returned},
     link::Envelope,
     node::{Node, Timer},
+    principal::Principal,
     requests::{Answerer, Asker},
     topics::Subscriber,
 };
@@ -318,7 +319,7 @@ impl Node {
             _ => Address::resolve(target, &role.app).map_err(|error| Failure::malformed(error.to_string()))?,
         };
         role.permit(self.name, from, verb, &to, &operation)?;
-        let caller = from.to_string();
+        let caller = Principal::named(from.as_str());
         Ok(Envelope { from: from.clone(), caller, to, operation, payload, hops: 0, trace: None })
     }
 

@@ -7,7 +7,7 @@ use litemap::LiteMap;
 use starlane_bundle::{Bind, Digest};
 use starlane_protocol::{Address, Failure, Grant, HostName, Payload, Topic, Verb};
 
-use crate::guest::GuestLimits;
+use crate::{guest::GuestLimits, principal::grant_for};
 
 /// An app, as far as this host runs it.
 #[derive(Debug, Clone)]
@@ -89,13 +89,8 @@ impl Role {
         if own || self.plan.allow.iter().any(|grant| grant.allows(verb, to, operation)) {
             return Ok(());
         }
-        let bare = to.without_host();
-        let any_host = if to.host().is_some() { "~*::" } else { "" };
-        let message = format!(
-            "{from} may not {} `{operation}` there: add \"{} {any_host}{bare} {operation}\" to its `allow` in app.toml",
-            verb.word(),
-            verb.word()
-        );
+        let (verb, grant) = (verb.word(), grant_for(verb, to, operation));
+        let message = format!("{from} may not {verb} `{operation}` there: add \"{grant}\" to its `allow` in app.toml");
         Err(Failure::no_grant(message).at(to))
     }
 

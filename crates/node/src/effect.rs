@@ -1,10 +1,11 @@
 //! What a node wants done, and the identities that tie what it wants to what comes back.
 
-use starlane_protocol::{Address, Outcome, Payload};
+use starlane_protocol::{Address, Failure, Outcome, Payload};
 
 use crate::{
     guest::{GuestCall, GuestPlan, InstanceId, Level},
     link::Goodbye,
+    principal::Principal,
 };
 
 macro_rules! identity {
@@ -37,8 +38,8 @@ identity! {
 pub struct Origin {
     /// The address of who sends.
     pub address: Address,
-    /// The principal; empty is anonymous.
-    pub caller: String,
+    /// The principal.
+    pub caller: Principal,
 }
 
 /// A message for a handler.
@@ -47,7 +48,7 @@ pub struct Incoming {
     /// Who sent it.
     pub from: Address,
     /// On whose behalf.
-    pub caller: String,
+    pub caller: Principal,
     /// To what address: the handler's own, perhaps with a path.
     pub to: Address,
     /// The operation.
@@ -72,6 +73,8 @@ pub enum Notice {
     },
     /// Events may have been missed.
     Gap,
+    /// The subscription is refused, or ended by who it was made with: nothing more comes.
+    Refused(Failure),
 }
 
 /// The state of the link to the server, as people see it.
@@ -112,6 +115,11 @@ pub enum Effect {
         socket: SocketId,
         /// The token, if the peer showed one.
         token: Option<String>,
+    },
+    /// Get a fresh token for the uplink and give it to `handle_renewed`.
+    Renew {
+        /// The socket of the link that it is for.
+        socket: SocketId,
     },
     /// The uplink's state changed.
     LinkState(LinkState),

@@ -2,7 +2,9 @@
 
 use starlane_protocol::{Failure, Payload, Topic};
 
-use crate::{actor::Letter, effect::Notice, guest::Kind, link::Parcel, node::Node, topics::Subscriber};
+use crate::{
+    actor::Letter, effect::Notice, guest::Kind, link::Parcel, node::Node, principal::Principal, topics::Subscriber,
+};
 
 impl Node {
     /// Adds a subscriber; a topic whose resource is elsewhere is asked for there.
@@ -53,7 +55,7 @@ impl Node {
                     let letter = Letter {
                         kind: Kind::Event,
                         from: topic.address.clone(),
-                        caller: String::new(),
+                        caller: Principal::default(),
                         operation: topic.event.to_string(),
                         payload: payload.clone(),
                         request: None,
@@ -91,6 +93,22 @@ impl Node {
                     &Failure::link_lost("the link broke: events may have been missed"),
                 ),
             }
+        }
+    }
+
+    /// There will be no events of a topic: who waits for them is told why.
+    pub(crate) fn refuse_topic(&mut self, topic: &Topic, failure: &Failure) {
+        for subscriber in self.topics.subscribers(topic) {
+            match subscriber {
+                Subscriber::Host(subscription) => self.notice(subscription, Notice::Refused(failure.clone())),
+                Subscriber::Link(socket) => {
+                    if let Some(link) = self.links.get_mut(&socket) {
+                        let _ = link.send(Parcel::Refused { topic: topic.clone(), failure: failure.clone() });
+                    }
+                }
+                Subscriber::Actor(_) => self.dead_letter(&topic.address, &topic.event, failure),
+            }
+            self.topics.remove(topic, subscriber);
         }
     }
 

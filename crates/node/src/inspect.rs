@@ -71,7 +71,7 @@ impl Node {
     pub fn links(&self) -> Vec<LinkView> {
         let view = |link: &crate::link::Link| LinkView {
             peer: link.peer.map(|peer| peer.to_string()),
-            principal: link.principal.clone(),
+            principal: link.principal.name().to_owned(),
             up: link.is_up(),
             serves: link.served.keys().cloned().collect(),
         };

@@ -18,6 +18,7 @@ use starlane_protocol::{
 
 pub use self::config::LinkConfig;
 use self::{assembly::Assembly, outbox::Outbox};
+use crate::principal::{Authenticated, Principal};
 
 /// The channel in use.
 const CHANNEL: u16 = 0;
@@ -30,6 +31,7 @@ pub(crate) enum Parcel {
     Notify { envelope: Envelope },
     Event { topic: Topic, payload: starlane_protocol::Payload },
     Gap { topic: Topic },
+    Refused { topic: Topic, failure: Failure },
     Subscribe { topic: Topic },
     Unsubscribe { topic: Topic },
     Cancel { id: u64 },
@@ -41,7 +43,7 @@ pub(crate) enum Parcel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
     pub(crate) from: Address,
-    pub(crate) caller: String,
+    pub(crate) caller: Principal,
     pub(crate) to: Address,
     pub(crate) operation: String,
     pub(crate) payload: starlane_protocol::Payload,
@@ -52,10 +54,10 @@ pub(crate) struct Envelope {
 /// What a link tells its node.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    /// The peer said hello: whoever knows tokens must answer with `admit` or `refuse`.
+    /// The peer showed a token, in its hello or to renew: whoever knows tokens must answer with `admit` or `end`.
     Hello { token: Option<String> },
-    /// The peer sent a fresh token for this live link.
-    Renew { token: String },
+    /// Our own token is good for not much longer.
+    Expiring,
     /// The link is up.
     Up,
     /// A message arrived.
@@ -67,7 +69,7 @@ pub(crate) enum LinkEvent {
 /// Why a link ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goodbye {
-    /// A stable word: `malformed`, `too-large`, `silent`, `auth-refused`, `version`, `closed` …
+    /// A stable word: `malformed`, `too-large`, `silent`, `auth-refused`, `expired`, `version`, `closed` …
     pub code: String,
     /// For people.
     pub reason: String,
@@ -104,7 +106,11 @@ pub(crate) struct Link {
     /// The other host, once known.
     pub(crate) peer: Option<HostName>,
     /// On the dialled side the peer's principal; on the dialling side our own.
-    pub(crate) principal: String,
+    pub(crate) principal: Principal,
+    /// On the dialled side the token that the peer showed last.
+    pub(crate) token: Option<String>,
+    /// When the token ends; on the dialling side, when to have a fresh one.
+    expires: Option<u64>,
     /// The addresses that the peer serves, with their operations.
     pub(crate) served: LiteMap<Address, Vec<String>>,
     outbox: Outbox,
@@ -144,7 +150,9 @@ impl Link {
             phase,
             dialled,
             peer: None,
-            principal: String::new(),
+            principal: Principal::default(),
+            token: None,
+            expires: None,
             served: LiteMap::new(),
             events: VecDeque::new(),
             received: 0,
@@ -208,12 +216,12 @@ impl Link {
                 }
                 self.peer = Some(secret.name());
                 self.phase = Phase::Admitting;
-                self.events.push_back(LinkEvent::Hello { token });
+                self.shown(token);
                 Ok(())
             }
             (Phase::AwaitWelcome, Frame::Welcome { host, principal, limits, .. }) => {
                 self.peer = Some(host);
-                self.principal = principal;
+                self.principal = Principal::named(&principal);
                 self.outbox.limit(limits);
                 self.phase = Phase::Up;
                 self.events.push_back(LinkEvent::Up);
@@ -222,7 +230,11 @@ impl Link {
             (Phase::Up, Frame::Ack { received }) => self.outbox.acked(received),
             (Phase::Up, Frame::Pong { .. }) => Ok(()),
             (Phase::Up, Frame::Renew { token }) if self.dialled => {
-                self.events.push_back(LinkEvent::Renew { token });
+                self.shown(Some(token));
+                Ok(())
+            }
+            (Phase::Up, Frame::Expires { remaining_ms }) if !self.dialled => {
+                self.expires = remaining_ms.map(|remaining| now.saturating_add(remaining / 5 * 4));
                 Ok(())
             }
             (Phase::Up, frame) if frame.sequence().is_some() => self.handle_numbered(now, frame),
@@ -254,26 +266,47 @@ impl Link {
         Ok(())
     }
 
-    /// The dialled side accepts the peer as `principal`.
-    pub(crate) fn admit(&mut self, own: HostName, principal: &str, link: LinkId) {
-        if self.phase != Phase::Admitting {
-            return;
+    fn shown(&mut self, token: Option<String>) {
+        self.token.clone_from(&token);
+        self.events.push_back(LinkEvent::Hello { token });
+    }
+
+    /// The dialled side accepts the peer: at hello, and again when its token was renewed or what it may has changed.
+    pub(crate) fn admit(&mut self, now: u64, own: HostName, found: Authenticated, link: LinkId) {
+        self.principal = found.principal;
+        self.expires = found.remaining_ms.map(|remaining| now.saturating_add(remaining));
+        let renewed = self.phase == Phase::Up;
+        if self.phase == Phase::Admitting {
+            let limits = Limits {
+                payload: self.config.payload as u32,
+                unacked_frames: self.config.window_frames as u32,
+                unacked_bytes: self.config.window_bytes as u32,
+            };
+            let principal = self.principal.name().to_owned();
+            self.outbox.control(&Frame::Welcome { version: frame::VERSION, link, host: own, principal, limits });
+            self.phase = Phase::Up;
+            self.events.push_back(LinkEvent::Up);
         }
-        principal.clone_into(&mut self.principal);
-        let limits = Limits {
-            payload: self.config.payload as u32,
-            unacked_frames: self.config.window_frames as u32,
-            unacked_bytes: self.config.window_bytes as u32,
-        };
-        self.outbox.control(&Frame::Welcome {
-            version: frame::VERSION,
-            link,
-            host: own,
-            principal: principal.to_owned(),
-            limits,
-        });
-        self.phase = Phase::Up;
-        self.events.push_back(LinkEvent::Up);
+        if renewed || found.remaining_ms.is_some() {
+            self.outbox.control(&Frame::Expires { remaining_ms: found.remaining_ms });
+        }
+    }
+
+    /// The dialling side shows a fresh token.
+    pub(crate) fn renew(&mut self, token: String) {
+        if self.phase == Phase::Up {
+            self.outbox.control(&Frame::Renew { token });
+        }
+    }
+
+    /// Whether the peer may subscribe to a topic of this host or one that it knows.
+    pub(crate) fn permit_topic(&self, own: HostName, topic: &Topic) -> Result<(), Failure> {
+        match topic.address.host() {
+            Some(host) if host == own => self
+                .principal
+                .permit_topic(&Topic { address: topic.address.without_host(), event: topic.event.clone() }),
+            _ => self.principal.permit_topic(topic),
+        }
     }
 
     /// Ends the link: the peer is told why.
@@ -303,6 +336,7 @@ impl Link {
                 let waited = self.config.silence_ms;
                 self.end(Goodbye::new("silent", format!("nothing was heard for {waited} ms")));
             }
+            Phase::Up if self.expires.is_some_and(|expires| now >= expires) => self.token_ended(now),
             Phase::Up if now >= self.ping_due => {
                 self.ping_due = now + self.config.ping_every_ms;
                 if self.dialled {
@@ -314,13 +348,25 @@ impl Link {
         }
     }
 
+    /// The dialled side ends the link; the other asks for a fresh token, and after a while again, until there is one.
+    fn token_ended(&mut self, now: u64) {
+        if self.dialled {
+            return self.end(Goodbye::new("expired", "the token is no longer good: dial again with a fresh one"));
+        }
+        self.expires = Some(now + self.config.renew_again_ms);
+        self.events.push_back(LinkEvent::Expiring);
+    }
+
     /// When `handle_timeout` or `poll_transmit` has something to do next.
     pub(crate) fn next_timeout(&self) -> Option<u64> {
         let first = |due: u64| Some(self.ack_due.map_or(due, |ack| ack.min(due)));
         match self.phase {
             Phase::AwaitHello | Phase::AwaitWelcome => Some(self.opened + self.config.first_frame_ms),
             Phase::Admitting => Some(self.heard + self.config.silence_ms),
-            Phase::Up => first((self.heard + self.config.silence_ms).min(self.ping_due)),
+            Phase::Up => {
+                let due = (self.heard + self.config.silence_ms).min(self.ping_due);
+                first(self.expires.map_or(due, |expires| expires.min(due)))
+            }
             Phase::Over => None,
         }
     }

@@ -1,10 +1,10 @@
 //! Links of this node: sockets that open and close, what arrives over them, and the uplink's dialling.
 
-use starlane_protocol::{Address, Failure, frame::LinkId};
+use starlane_protocol::{Address, Failure, Verb};
 
 use crate::{
     effect::{Effect, LinkState, RequestId, SocketId},
-    link::{Envelope, Goodbye, Link, LinkEvent, Parcel},
+    link::{Goodbye, Link, LinkEvent, Parcel},
     node::{Node, Operations, closed},
     requests::{Answerer, Asker},
     topics::Subscriber,
@@ -75,17 +75,6 @@ impl Node {
         }
     }
 
-    /// What the token of a hello turned out to be: the peer's principal, or why it is refused.
-    pub fn handle_authenticated(&mut self, now: u64, socket: SocketId, result: Result<String, Failure>) {
-        let link_id = LinkId(self.random.bytes());
-        let Some(link) = self.links.get_mut(&socket) else { return };
-        match result {
-            Ok(principal) => link.admit(self.name, &principal, link_id),
-            Err(failure) => link.end(Goodbye::new(&failure.code, failure.message)),
-        }
-        self.drain_links(now);
-    }
-
     pub(crate) fn links_timeout(&mut self, now: u64) {
         for (_, link) in self.links.iter_mut() {
             link.handle_timeout(now);
@@ -139,7 +128,7 @@ impl Node {
         self.send_up(Parcel::Release { address: address.clone() });
     }
 
-    fn drain_links(&mut self, now: u64) {
+    pub(crate) fn drain_links(&mut self, now: u64) {
         let sockets: Vec<SocketId> = self.links.keys().copied().collect();
         for socket in sockets {
             while let Some(event) = self.links.get_mut(&socket).and_then(|link| link.poll_event()) {
@@ -151,8 +140,7 @@ impl Node {
     fn link_event(&mut self, now: u64, socket: SocketId, event: LinkEvent) {
         match event {
             LinkEvent::Hello { token } => self.effects.push_back(Effect::Authenticate { socket, token }),
-            // A live link keeps its principal until renewing is specified with tokens that expire.
-            LinkEvent::Renew { token } => self.effects.push_back(Effect::Authenticate { socket, token: Some(token) }),
+            LinkEvent::Expiring => self.effects.push_back(Effect::Renew { socket }),
             LinkEvent::Up => self.link_up(now, socket),
             LinkEvent::Parcel(parcel) => self.parcel(now, socket, parcel),
             LinkEvent::Over(goodbye) => {
@@ -224,7 +212,7 @@ impl Node {
 
     fn parcel(&mut self, now: u64, socket: SocketId, parcel: Parcel) {
         match parcel {
-            Parcel::Request { id, envelope, remaining_ms } => match self.stamp(socket, envelope) {
+            Parcel::Request { id, envelope, remaining_ms } => match self.enter(socket, envelope, Verb::Request) {
                 _ if self.from_links.contains_key(&(socket, id)) => {
                     self.end_link(now, socket, Goodbye::new("malformed", format!("request {id} was sent twice")));
                 }
@@ -239,7 +227,7 @@ impl Node {
             },
             Parcel::Notify { envelope } => {
                 let (to, operation) = (envelope.to.clone(), envelope.operation.clone());
-                let told = self.stamp(socket, envelope).and_then(|envelope| self.tell(now, envelope));
+                let told = self.enter(socket, envelope, Verb::Notify).and_then(|envelope| self.tell(now, envelope));
                 if let Err(failure) = told {
                     self.dead_letter(&to, &operation, &failure);
                 }
@@ -256,7 +244,7 @@ impl Node {
                     self.drop_request(now, request);
                 }
             }
-            Parcel::Subscribe { topic } => self.subscribe(topic, Subscriber::Link(socket)),
+            Parcel::Subscribe { topic } => self.enter_subscription(socket, topic),
             Parcel::Unsubscribe { topic } => self.unsubscribe(topic, Subscriber::Link(socket)),
             Parcel::Event { topic, payload } => {
                 // Only the server brings events, and only of resources that are not here.
@@ -267,6 +255,11 @@ impl Node {
             Parcel::Gap { topic } => {
                 if self.uplink.socket() == Some(socket) && !self.is_here(&topic.address) {
                     self.gap(&topic);
+                }
+            }
+            Parcel::Refused { topic, failure } => {
+                if self.uplink.socket() == Some(socket) && !self.is_here(&topic.address) {
+                    self.refuse_topic(&topic, &failure);
                 }
             }
             Parcel::Serve { address, operations } => {
@@ -283,32 +276,6 @@ impl Node {
                 }
             }
         }
-    }
-
-    /// Writes over a message who sent it and for whom, as this host knows it.
-    fn stamp(&self, socket: SocketId, mut envelope: Envelope) -> Result<Envelope, Failure> {
-        let Some((link, peer)) = self.links.get(&socket).and_then(|link| Some((link, link.peer?))) else {
-            return Err(Failure::link_lost("the link broke"));
-        };
-        if link.is_dialled() {
-            envelope.from = envelope.from.on_host(&peer);
-            envelope.caller.clone_from(&link.principal);
-            return Ok(envelope);
-        }
-        // From the server: what it relays keeps the prefix that it stamped.
-        let relayed = envelope.from.host().is_some_and(|host| host != peer);
-        if !relayed {
-            envelope.from = envelope.from.on_host(&peer);
-        }
-        let own_principal = relayed && envelope.caller == link.principal;
-        if own_principal || (!relayed && self.apps.holds(&envelope.from)) {
-            return Ok(envelope);
-        }
-        let message = format!(
-            "{} may not send to this page: only its own principal and mechtrons of apps that it launched may",
-            envelope.from
-        );
-        Err(Failure::no_grant(message).at(&envelope.to))
     }
 
     pub(crate) fn end_link(&mut self, now: u64, socket: SocketId, goodbye: Goodbye) {

@@ -63,7 +63,7 @@ export declare class Host {
     notify(to: string, operation: string, body?: unknown, { signal, durable }?: NotifyOptions): Promise<void>;
     /**
      * Subscribes to a topic, `address#event`, at once. A full buffer drops the oldest events and yields `{ lagged }`; `{ gap }`
-     * says that some may have been missed. Leaving the loop unsubscribes.
+     * says that some may have been missed. Leaving the loop unsubscribes. A subscription that is not allowed throws `no-grant`.
      */
     subscribe<T = unknown>(topic: string, { signal, buffer }?: SubscribeOptions): Subscription<T>;
     /** Serves an address: each function answers an operation with what it gives or promises. Rejects with `conflict` if it is taken. */
@@ -93,7 +93,7 @@ export declare function unkey(segment: string): string;
 export interface HostOptions {
     /** The server that this host is linked to: an `http:` or `https:` URL. */
     server: string | URL;
-    /** Gives the token for the server, anew before each connection; without it the page is anonymous. */
+    /** Gives the token for the server, anew before each connection and before the last one ends; without it the page is anonymous. */
     token?: (options: {
         signal: AbortSignal;
     }) => string | undefined | Promise<string | undefined>;

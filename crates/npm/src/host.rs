@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt};
 use js_sys::{Function, Promise};
 use starlane_browser::{BrowserOptions, ports};
 use starlane_host::{
-    Host, HostConfig, Level, LinkConfig, LinkState, Operations, Origin, TokenProvider, ports::StoreError,
+    Host, HostConfig, Level, LinkConfig, LinkState, Operations, Origin, Principal, TokenProvider, ports::StoreError,
 };
 use starlane_protocol::{Address, Failure, HostSecret, Topic};
 use wasm_bindgen::prelude::*;
@@ -66,7 +66,7 @@ impl RawHost {
         };
         let host = Host::open(ports, config);
         host.connect(&mesh, token_provider(token));
-        Ok(Self { host, origin: Origin { address: own, caller: String::new() }, tickets: Tickets::default() })
+        Ok(Self { host, origin: Origin { address: own, caller: Principal::default() }, tickets: Tickets::default() })
     }
 
     /// Sends a request; the promise is of its reply. `timeout` is in milliseconds, 0 the default of 30 s.

@@ -46,7 +46,7 @@ impl Handler for FunctionHandler {
                 &incoming.operation,
                 &to_js(&incoming.payload),
                 incoming.from.as_str(),
-                &incoming.caller,
+                incoming.caller.name(),
                 &signal,
             );
             let called = function.call1(&JsValue::UNDEFINED, &message);

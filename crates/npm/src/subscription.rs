@@ -14,7 +14,7 @@ use starlane_host::{Item, Subscription};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
-use crate::values::{make_event, make_gap, make_lagged, to_js};
+use crate::values::{failure_to_js, make_event, make_gap, make_lagged, to_js};
 
 /// The events of a topic.
 #[wasm_bindgen]
@@ -33,8 +33,8 @@ impl RawSubscription {
 
 #[wasm_bindgen]
 impl RawSubscription {
-    /// What has come already; `undefined` if that is nothing, `null` at the end.
-    #[wasm_bindgen(unchecked_return_type = "RawItem | null | undefined")]
+    /// What has come already, a failure if that is why no more will; `undefined` if that is nothing, `null` at the end.
+    #[wasm_bindgen(unchecked_return_type = "RawItem | RawFailure | null | undefined")]
     pub fn take(&self) -> JsValue {
         match self.0.borrow_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(item) => item_to_js(item),
@@ -43,7 +43,7 @@ impl RawSubscription {
     }
 
     /// What comes next; `null` at the end.
-    #[wasm_bindgen(unchecked_return_type = "Promise<RawItem | null>")]
+    #[wasm_bindgen(unchecked_return_type = "Promise<RawItem | RawFailure | null>")]
     pub fn next(&self) -> Promise {
         let reading = Rc::clone(&self.0);
         future_to_promise(async move { Ok(item_to_js(poll_fn(|context| reading.borrow_mut().poll(context)).await)) })
@@ -78,6 +78,7 @@ fn item_to_js(item: Option<Item>) -> JsValue {
         Some(Item::Event { from, payload }) => make_event(from.as_str(), &to_js(&payload)),
         Some(Item::Lagged(count)) => make_lagged(count as f64),
         Some(Item::Gap) => make_gap(),
+        Some(Item::Refused(failure)) => failure_to_js(&failure),
         None => JsValue::NULL,
     }
 }

@@ -139,7 +139,7 @@ export class Host {
 
   /**
    * Subscribes to a topic, `address#event`, at once. A full buffer drops the oldest events and yields `{ lagged }`; `{ gap }`
-   * says that some may have been missed. Leaving the loop unsubscribes.
+   * says that some may have been missed. Leaving the loop unsubscribes. A subscription that is not allowed throws `no-grant`.
    */
   subscribe<T = unknown>(topic: string, { signal, buffer = BUFFER }: SubscribeOptions = {}): Subscription<T> {
     const shared = this.#open();

@@ -1,5 +1,6 @@
 import type { RawItem, RawSubscription } from "./wasm/starlane_npm.js";
 import { asyncDispose } from "./dispose.js";
+import { fromRaw } from "./errors.js";
 import { decode } from "./payload.js";
 import type { Subscription, SubscriptionItem } from "./types.js";
 
@@ -41,6 +42,10 @@ export class TopicSubscription<T> implements Subscription<T> {
       const { thrown } = this.#reason;
       this.#reason = undefined;
       throw thrown;
+    }
+    if (item && "code" in item) {
+      this.close();
+      throw fromRaw(item);
     }
     if (item && this.#raw) return { done: false, value: decoded<T>(item) };
     this.close();

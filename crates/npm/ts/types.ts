@@ -2,7 +2,7 @@
 export interface HostOptions {
   /** The server that this host is linked to: an `http:` or `https:` URL. */
   server: string | URL;
-  /** Gives the token for the server, anew before each connection; without it the page is anonymous. */
+  /** Gives the token for the server, anew before each connection and before the last one ends; without it the page is anonymous. */
   token?: (options: { signal: AbortSignal }) => string | undefined | Promise<string | undefined>;
   /**
    * The publishers whose bundles may run here, as `ed25519:…`. Left out, those that the server lists are accepted if it is on

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::{
-    Address, HostName, HostSecret, Topic,
+    Address, Failure, HostName, HostSecret, Topic,
     wire::{WireOutcome, WirePayload, fields, skip_rest},
 };
 
@@ -105,6 +105,8 @@ frames! {
     5 Pong { nonce: u64 }
     /// The last frame, and why.
     6 Goodbye { code: String, reason: String }
+    /// The token of this link is good for so long, or for ever; then the link ends, unless it was renewed.
+    7 Expires { remaining_ms: Option<u64> }
     /// A request: exactly one response answers it, unless it is cancelled.
     16 Request {
         seq: u64, id: u64, from: Address, caller: String, to: Address, operation: String, payload: WirePayload,
@@ -133,6 +135,8 @@ frames! {
     25 Chunk { seq: u64, of: u64, offset: u64, part: Part }
     /// Events of this topic may have been missed.
     26 Gap { seq: u64, topic: Topic }
+    /// A subscription is refused, or ended: there will be no events of this topic.
+    27 Refused { seq: u64, topic: Topic, failure: Failure }
 }
 
 /// The identity of a link: 128 random bits.
@@ -177,7 +181,8 @@ impl Frame {
             | Self::Renew { .. }
             | Self::Ping { .. }
             | Self::Pong { .. }
-            | Self::Goodbye { .. } => None,
+            | Self::Goodbye { .. }
+            | Self::Expires { .. } => None,
             Self::Request { seq, .. }
             | Self::Response { seq, .. }
             | Self::Notify { seq, .. }
@@ -188,7 +193,8 @@ impl Frame {
             | Self::Serve { seq, .. }
             | Self::Release { seq, .. }
             | Self::Chunk { seq, .. }
-            | Self::Gap { seq, .. } => Some(*seq),
+            | Self::Gap { seq, .. }
+            | Self::Refused { seq, .. } => Some(*seq),
         }
     }
 

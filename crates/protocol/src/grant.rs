@@ -113,6 +113,16 @@ impl Grant {
         verb_fits && (all || self.operations.iter().any(|known| known == operation)) && self.pattern.covers(address)
     }
 
+    /// Whether all that `other` is about, whatever its verb, is covered by this grant's pattern.
+    pub fn includes(&self, other: &Self) -> bool {
+        self.pattern.includes(&other.pattern)
+    }
+
+    /// The pattern, as it is written.
+    pub fn pattern(&self) -> impl fmt::Display + '_ {
+        &self.pattern
+    }
+
     /// Whether it allows to subscribe to a topic.
     pub fn allows_topic(&self, topic: &Topic) -> bool {
         let event_fits = match &self.pattern.event {
@@ -168,6 +178,14 @@ impl Pattern {
         Ok(Self { any_host, segments, below, event: event.map(str::to_owned) })
     }
 
+    /// Whether every address that `other` covers is covered.
+    fn includes(&self, other: &Self) -> bool {
+        let mut segments = other.segments.iter();
+        let fit = self.segments.iter().all(|part| segments.next().is_some_and(|found| part == "*" || part == found));
+        let no_more = segments.next().is_none() && !other.below;
+        (self.any_host || !other.any_host) && fit && (self.below || no_more)
+    }
+
     /// A file is covered with the bundle that it is in, and a version with its bundle's address.
     fn covers(&self, address: &Address) -> bool {
         if address.host().is_some() && !self.any_host {
@@ -221,6 +239,34 @@ mod tests {
             for address in not_covered {
                 assert!(!may(&text, Verb::Request, address, "x"), "{pattern} does not cover {address}");
             }
+        }
+    }
+
+    #[test]
+    fn a_pattern_includes_what_is_narrower() {
+        for (wide, narrow) in [
+            ("**", "acme:**"),
+            ("acme:**", "acme:*:x"),
+            ("acme:*", "acme:a"),
+            ("acme:*", "acme:*"),
+            ("acme:**", "acme"),
+            ("~*::acme:**", "acme:a"),
+            ("acme:*:**", "acme:a:**"),
+        ] {
+            let (wide, narrow) = (format!("admin {wide}"), format!("request {narrow}"));
+            assert!(grant(&wide).includes(&grant(&narrow)), "{wide} includes {narrow}");
+        }
+        for (narrow, wide) in [
+            ("acme:**", "**"),
+            ("acme:a", "acme:*"),
+            ("acme:*", "acme:**"),
+            ("acme:a", "acme:a:b"),
+            ("acme:a:b", "acme:a"),
+            ("acme:**", "~*::acme:a"),
+            ("acme:*:x", "acme:**"),
+        ] {
+            let (narrow, wide) = (format!("admin {narrow}"), format!("request {wide}"));
+            assert!(!grant(&narrow).includes(&grant(&wide)), "{narrow} does not include {wide}");
         }
     }
 

@@ -69,10 +69,7 @@ impl<C> Encode<C> for WireOutcome {
         e.array(2)?;
         match &self.0 {
             Ok(payload) => payload.encode(e.u8(0)?, ctx),
-            Err(failure) => {
-                e.u8(1)?.array(4)?.u16(failure.status)?.str(&failure.code)?.str(&failure.message)?;
-                failure.address.encode(e, ctx)
-            }
+            Err(failure) => failure.encode(e.u8(1)?, ctx),
         }
     }
 }
@@ -82,17 +79,28 @@ impl<'b, C> Decode<'b, C> for WireOutcome {
         let outer = fields(d, 2)?;
         let outcome = match d.u8()? {
             0 => Ok(WirePayload::decode(d, ctx)?),
-            1 => {
-                let inner = fields(d, 4)?;
-                let (status, code, message) = (d.u16()?, d.str()?.to_owned(), d.str()?.to_owned());
-                let address = Option::<Address>::decode(d, ctx)?;
-                skip_rest(d, inner, 4)?;
-                Err(Failure { status, code, message, address })
-            }
+            1 => Err(Failure::decode(d, ctx)?),
             other => return Err(Error::unknown_variant(i64::from(other))),
         };
         skip_rest(d, outer, 2)?;
         Ok(Self(outcome))
+    }
+}
+
+impl<C> Encode<C> for Failure {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.array(4)?.u16(self.status)?.str(&self.code)?.str(&self.message)?;
+        self.address.encode(e, ctx)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Failure {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, Error> {
+        let count = fields(d, 4)?;
+        let (status, code, message) = (d.u16()?, d.str()?.to_owned(), d.str()?.to_owned());
+        let address = Option::<Address>::decode(d, ctx)?;
+        skip_rest(d, count, 4)?;
+        Ok(Self { status, code, message, address })
     }
 }
 

@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::{AppConfig, AppRecord, AppResource, Manifest, Placement, ResourceKind};
 use starlane_host::{Host, Incoming, Operations, Served, Side, handler, ports::Store};
-use starlane_protocol::{Address, Failure, Outcome, Payload};
+use starlane_protocol::{Address, Failure, Outcome, Payload, Verb};
 
 use crate::{
-    auth::ADMIN,
+    body::{json as json_payload, read},
     database::{self, Database, Migration},
     http::routes::Routes,
     store::DiskStore,
@@ -86,21 +86,25 @@ impl Apps {
         match incoming.operation.as_str() {
             "get" => {
                 let Named { app } = read(&incoming)?;
+                incoming.caller.permit(Verb::Launch, &app, "")?;
                 Ok(json_payload(&self.record(&app).await?))
             }
             "list" => {
-                let records = self.store.records().await.map_err(|error| Failure::internal(error.to_string()))?;
+                let mut records = self.store.records().await.map_err(|error| Failure::internal(error.to_string()))?;
+                let knows =
+                    |app: &Address| [Verb::Launch, Verb::Deploy].iter().any(|verb| incoming.caller.may(*verb, app, ""));
+                records.retain(|record| knows(&record.app));
                 Ok(json_payload(&json!({ "apps": records })))
             }
             "create" => {
-                admin_only(&incoming)?;
                 let Create { app, bundle } = read(&incoming)?;
+                incoming.caller.permit(Verb::Deploy, &app, "")?;
                 let _alone = self.changing.lock().await;
                 Ok(json_payload(&self.create(app, bundle).await?))
             }
             _ => {
-                admin_only(&incoming)?;
                 let Named { app } = read(&incoming)?;
+                incoming.caller.permit(Verb::Deploy, &app, "")?;
                 let _alone = self.changing.lock().await;
                 self.record(&app).await?;
                 self.stop(&app);
@@ -226,23 +230,4 @@ impl Apps {
         let released = self.resources.borrow_mut().remove(app);
         drop(released);
     }
-}
-
-fn admin_only(incoming: &Incoming) -> Result<(), Failure> {
-    match incoming.caller.as_str() {
-        ADMIN => Ok(()),
-        _ => Err(Failure::no_grant(format!(
-            "`{}` needs the admin token: it lies in the server's data folder as admin.token",
-            incoming.operation
-        ))),
-    }
-}
-
-fn read<'a, T: Deserialize<'a>>(incoming: &'a Incoming) -> Result<T, Failure> {
-    serde_json::from_slice(&incoming.payload.body)
-        .map_err(|error| Failure::malformed(format!("`{}`: {error}", incoming.operation)))
-}
-
-fn json_payload(value: &impl serde::Serialize) -> Payload {
-    Payload::json(serde_json::to_vec(value).unwrap_or_default())
 }

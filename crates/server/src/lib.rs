@@ -2,6 +2,7 @@
 
 mod apps;
 mod auth;
+mod body;
 mod database;
 mod handle;
 mod http;

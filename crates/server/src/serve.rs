@@ -1,14 +1,6 @@
 //! A server from its start to its end.
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use starlane_host::{
@@ -115,12 +107,15 @@ async fn run(
     })?;
     let address = listener.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
-    let auth = open_data(&config.data).map_err(|error| data_error(error.to_string()))?;
+    std::fs::create_dir_all(&config.data).map_err(|error| data_error(error.to_string()))?;
     let store = DiskStore::new(&config.data);
-    let host = open_host(&store, &auth).await.map_err(|error| match error {
-        ServeError::Data(_, reason) => data_error(reason),
-        other => other,
-    })?;
+    let time = TokioTime::new();
+    let secret = store.secret(HostSecret(time.random())).await.map_err(|error| data_error(error.to_string()))?;
+    let open = address.ip().is_loopback();
+    let auth = Auth::open(&config.data, secret.name(), open).map_err(|error| data_error(error.to_string()))?;
+    let host = open_host(&store, &auth, time, secret)?;
+    let own = auth::serve(&host, &auth)?;
+    tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = Handle::new(host.clone());
     tokio::task::spawn_local(commands);
     let routes = Routes::default();
@@ -159,22 +154,22 @@ async fn run(
         () = serving => {}
         () = stopping => {}
     }
-    drop(apps);
+    drop((apps, own));
     host.close();
     // Goodbyes are written by tasks of their own.
     sleep(PARTING).await;
     Ok(())
 }
 
-fn open_data(data: &Path) -> io::Result<Auth> {
-    std::fs::create_dir_all(data)?;
-    Auth::open(data)
+/// Looks at all links again whenever what principals may has changed.
+async fn reauthenticate(host: Host, auth: Auth) {
+    let mut changes = auth.changes();
+    while changes.changed().await.is_ok() {
+        host.reauthenticate();
+    }
 }
 
-async fn open_host(store: &DiskStore, auth: &Auth) -> Result<Host, ServeError> {
-    let time = TokioTime::new();
-    let secret = store.secret(HostSecret(time.random())).await;
-    let secret = secret.map_err(|error| ServeError::Data(PathBuf::new(), error.to_string()))?;
+fn open_host(store: &DiskStore, auth: &Auth, time: TokioTime, secret: HostSecret) -> Result<Host, ServeError> {
     let sandbox = WasmtimeSandbox::open().map_err(|error| ServeError::Sandbox(error.to_string()))?;
     let ports = Ports {
         time: Rc::new(time),
@@ -190,7 +185,7 @@ async fn open_host(store: &DiskStore, auth: &Auth) -> Result<Host, ServeError> {
         secret,
         link: LinkConfig::default(),
         max_awake: MAX_AWAKE,
-        authenticate: Rc::new(move |token| auth.principal(token)),
+        authenticate: Rc::new(move |token| auth.authenticate(token)),
         log: Rc::new(log),
     };
     Ok(Host::open(ports, config))

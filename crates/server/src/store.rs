@@ -235,7 +235,8 @@ fn read_record(file: &Path) -> Result<Option<AppRecord>, StoreError> {
     serde_json::from_slice(&bytes).map(Some).map_err(damaged)
 }
 
-fn read(file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+/// The bytes of a file, if it is there.
+pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     match fs::read(file) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -243,7 +244,8 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     }
 }
 
-fn write(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+/// Puts a file in the place of another, whole or not at all.
+pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     /// Two writers of one file never share a name beside it.
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let folder = file.parent().unwrap_or(file);

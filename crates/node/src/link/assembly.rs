@@ -8,6 +8,7 @@ use starlane_protocol::{
 };
 
 use super::{Envelope, Goodbye, Parcel};
+use crate::principal::Principal;
 
 /// The most bodies of one direction that are on their way at a time.
 const MOST_BODIES: usize = 2;
@@ -39,11 +40,13 @@ impl Assembly {
             Frame::Chunk { of, offset, part, .. } => return self.chunk(of, offset, &part.0),
             Frame::Request { id, from, caller, to, operation, payload, remaining_ms, hops, trace, .. } => {
                 let announced = announced(&payload);
+                let caller = Principal::named(&caller);
                 let envelope = Envelope { from, caller, to, operation, payload: payload.payload, hops, trace };
                 (Parcel::Request { id, envelope, remaining_ms }, announced)
             }
             Frame::Notify { from, caller, to, operation, payload, hops, trace, .. } => {
                 let announced = announced(&payload);
+                let caller = Principal::named(&caller);
                 let envelope = Envelope { from, caller, to, operation, payload: payload.payload, hops, trace };
                 (Parcel::Notify { envelope }, announced)
             }
@@ -59,6 +62,7 @@ impl Assembly {
                 (Parcel::Event { topic, payload: payload.payload }, announced)
             }
             Frame::Gap { topic, .. } => (Parcel::Gap { topic }, None),
+            Frame::Refused { topic, failure, .. } => (Parcel::Refused { topic, failure }, None),
             Frame::Subscribe { topic, .. } => (Parcel::Subscribe { topic }, None),
             Frame::Unsubscribe { topic, .. } => (Parcel::Unsubscribe { topic }, None),
             Frame::Cancel { id, .. } => (Parcel::Cancel { id }, None),

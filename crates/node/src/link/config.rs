@@ -29,6 +29,8 @@ pub struct LinkConfig {
     pub redial_first_ms: u64,
     /// The longest pause between two dials, in milliseconds.
     pub redial_most_ms: u64,
+    /// How soon a token is asked for again when no fresh one came, in milliseconds.
+    pub renew_again_ms: u64,
     /// How many messages may wait for a link to come up.
     pub waiting_messages: usize,
     /// How many bytes of such messages.
@@ -51,6 +53,7 @@ impl Default for LinkConfig {
             dial_ms: 10_000,
             redial_first_ms: 100,
             redial_most_ms: 10_000,
+            renew_again_ms: 10_000,
             waiting_messages: 1024,
             waiting_bytes: 4 * 1024 * 1024,
         }

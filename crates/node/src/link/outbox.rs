@@ -91,6 +91,7 @@ impl Outbox {
             Parcel::Request { id, envelope, remaining_ms } => {
                 let (payload, body) = announce(envelope.payload);
                 let super::Envelope { from, caller, to, operation, hops, trace, .. } = envelope;
+                let caller = caller.name().to_owned();
                 (Frame::Request { seq, id, from, caller, to, operation, payload, remaining_ms, hops, trace }, body)
             }
             Parcel::Response { id, outcome } => {
@@ -100,6 +101,7 @@ impl Outbox {
             Parcel::Notify { envelope } => {
                 let (payload, body) = announce(envelope.payload);
                 let super::Envelope { from, caller, to, operation, hops, trace, .. } = envelope;
+                let caller = caller.name().to_owned();
                 (Frame::Notify { seq, from, caller, to, operation, payload, hops, trace }, body)
             }
             Parcel::Event { topic, payload } => {
@@ -107,6 +109,7 @@ impl Outbox {
                 (Frame::Event { seq, topic, payload }, body)
             }
             Parcel::Gap { topic } => (Frame::Gap { seq, topic }, None),
+            Parcel::Refused { topic, failure } => (Frame::Refused { seq, topic, failure }, None),
             Parcel::Subscribe { topic } => (Frame::Subscribe { seq, topic }, None),
             Parcel::Unsubscribe { topic } => (Frame::Unsubscribe { seq, topic }, None),
             Parcel::Cancel { id } => (Frame::Cancel { seq, id }, None),

@@ -8,11 +8,11 @@ use std::{
 use litemap::LiteMap;
 use starlane_bundle::{Bind, Body, Digest, Operation};
 use starlane_node::{
-    AppPlan, Effect, Goodbye, LinkConfig, LinkState, MechtronPlan, Node, NodeConfig, Notice, Origin, RequestId,
-    SocketId, SubscriptionId,
+    AppPlan, Authenticated, Effect, Goodbye, LinkConfig, LinkState, MechtronPlan, Node, NodeConfig, Notice, Origin,
+    Principal, RequestId, SocketId, SubscriptionId,
     guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, InstanceId, Message, Returned, Saved},
 };
-use starlane_protocol::{Address, Grant, HostSecret, Outcome, Payload, Topic};
+use starlane_protocol::{Address, Failure, Grant, HostSecret, Outcome, Payload, Topic};
 
 pub(crate) const PAGE: usize = 0;
 pub(crate) const SERVER: usize = 1;
@@ -27,7 +27,7 @@ pub(crate) fn topic(text: &str) -> Topic {
 }
 
 pub(crate) fn origin() -> Origin {
-    Origin { address: address("starlane:test"), caller: "ada".into() }
+    Origin { address: address("starlane:test"), caller: Principal::named("ada") }
 }
 
 pub(crate) fn text(text: &str) -> Payload {
@@ -69,6 +69,18 @@ pub(crate) struct World {
     pub(crate) cut: bool,
     connected: bool,
     pub(crate) dials: usize,
+    /// What the server takes for whom.
+    pub(crate) tokens: HashMap<String, Authenticated>,
+    /// What the page says hello with, and what it shows when asked for a fresh one.
+    pub(crate) token: String,
+    pub(crate) fresh: Option<String>,
+    pub(crate) renewals: usize,
+}
+
+/// Somebody who is called `name`, for so long.
+pub(crate) fn somebody(name: &str, grants: &[&str], remaining_ms: Option<u64>) -> Authenticated {
+    let grants = grants.iter().map(|text| Grant::parse(text, None).unwrap());
+    Authenticated { principal: Principal::new(name, grants), remaining_ms }
 }
 
 impl World {
@@ -97,7 +109,18 @@ impl World {
             stopped: Vec::new(),
             guests: HashMap::new(),
         };
-        Self { now: 1, sides: [side(1), side(2)], wire: VecDeque::new(), cut: false, connected: false, dials: 0 }
+        Self {
+            now: 1,
+            sides: [side(1), side(2)],
+            wire: VecDeque::new(),
+            cut: false,
+            connected: false,
+            dials: 0,
+            tokens: [("ada".to_owned(), somebody("ada", &["admin ~*::**"], None))].into(),
+            token: "ada".to_owned(),
+            fresh: None,
+            renewals: 0,
+        }
     }
 
     /// A page whose link to the server is up.
@@ -212,23 +235,24 @@ impl World {
                     self.connected = true;
                     self.sides[SERVER].node.handle_closed(now, SOCKET);
                     self.sides[SERVER].node.handle_accepted(now, SOCKET);
-                    self.sides[PAGE].node.handle_dialled(now, SOCKET, Some("ada".into()));
+                    self.sides[PAGE].node.handle_dialled(now, SOCKET, Some(self.token.clone()));
                 }
             }
             Effect::Transmit { message, .. } => self.wire.push_back((1 - at, message)),
             Effect::Hangup { goodbye, .. } => self.sides[at].hangups.push(goodbye),
             Effect::Authenticate { socket, token } => {
-                let token = token.unwrap_or_default();
-                let result = match token.as_str() {
-                    "bad" => Err(starlane_protocol::Failure::auth_refused("a bad token")),
-                    _ => Ok(token),
-                };
+                let known = self.tokens.get(token.unwrap_or_default().as_str()).cloned();
+                let result = known.ok_or_else(|| Failure::auth_refused("a bad token"));
                 self.sides[at].node.handle_authenticated(now, socket, result);
+            }
+            Effect::Renew { socket } => {
+                self.renewals += 1;
+                self.sides[at].node.handle_renewed(socket, self.fresh.clone());
             }
             Effect::LinkState(state) => self.sides[at].states.push(state),
             Effect::Deliver { request, incoming, .. } => {
                 let outcome = match incoming.operation.as_str() {
-                    "fail" => Err(starlane_protocol::Failure::conflict("as asked")),
+                    "fail" => Err(Failure::conflict("as asked")),
                     _ => Ok(incoming.payload.clone()),
                 };
                 self.sides[at].delivered.push(incoming);

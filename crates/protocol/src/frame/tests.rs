@@ -34,6 +34,7 @@ fn samples() -> Vec<Frame> {
         Frame::Ping { nonce: 1 },
         Frame::Pong { nonce: 1 },
         Frame::Goodbye { code: "malformed".into(), reason: "why".into() },
+        Frame::Expires { remaining_ms: Some(60_000) },
         Frame::Request {
             seq: 1,
             id: 2,
@@ -70,6 +71,11 @@ fn samples() -> Vec<Frame> {
         Frame::Release { seq: 10, address: address("acme:ui") },
         Frame::Chunk { seq: 11, of: 7, offset: 65_536, part: Part(b"abc".as_slice().into()) },
         Frame::Gap { seq: 12, topic: Topic::parse("acme:x#changes").unwrap() },
+        Frame::Refused {
+            seq: 13,
+            topic: Topic::parse("acme:x#changes").unwrap(),
+            failure: Failure::no_grant("not yours").at(&address("acme:x")),
+        },
     ]
 }
 

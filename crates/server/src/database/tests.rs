@@ -11,7 +11,7 @@ fn ask(database: &Database, operation: &str, body: Value) -> Result<Value, Failu
     let address = Address::parse("acme:app:db").unwrap();
     let incoming = Incoming {
         from: address.clone(),
-        caller: String::new(),
+        caller: starlane_host::Principal::default(),
         to: address,
         operation: operation.into(),
         payload: Payload::json(body.to_string()),

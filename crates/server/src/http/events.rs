@@ -1,6 +1,6 @@
 //! `GET /events/TOPIC`: the events of a topic as server-sent events, for `curl` and for `EventSource`.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Path, State},
@@ -11,32 +11,85 @@ use axum::{
     },
 };
 use data_encoding::BASE64;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, future::BoxFuture, stream};
 use serde_json::{Value, json};
 use starlane_host::Item;
 use starlane_protocol::{Failure, Payload, Topic};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
 
 use super::{Site, answer, messages::bearer};
+use crate::auth::Auth;
 
 /// Streams events on behalf of the bearer. An event is `data` with a JSON object `{ from, contentType, body }`: JSON as it is,
 /// other text as a string, anything else as `{ "$bytes": … }` in base64. `event: gap` says that some may have been missed, and
 /// `event: lagged` how many this reader was too slow for.
 pub(super) async fn stream(State(site): State<Arc<Site>>, Path(topic): Path<String>, headers: HeaderMap) -> Response {
     let subscribed = async {
-        site.auth.principal(bearer(&headers)?)?;
+        let token = bearer(&headers)?.map(str::to_owned);
         let topic = Topic::parse(&topic).map_err(|error| Failure::malformed(error.to_string()))?;
-        site.handle.subscribe(topic).await
+        let guard = Guard { auth: site.auth.clone(), changes: site.auth.changes(), token, topic: topic.clone() };
+        let ends = guard.look()?;
+        Ok((site.handle.subscribe(topic).await?, guard.refused(ends)))
     };
     match subscribed.await {
-        Ok(items) => Sse::new(events(items)).keep_alive(KeepAlive::default()).into_response(),
+        Ok((items, refused)) => {
+            Sse::new(events(items, Box::pin(refused))).keep_alive(KeepAlive::default()).into_response()
+        }
         Err(failure) => answer::failure(&failure),
     }
 }
 
-fn events(items: tokio::sync::mpsc::Receiver<Item>) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(items, async |mut items| {
-        let item = items.recv().await?;
-        Some((Ok(event(item)), items))
+/// Who listens, and whether it still may.
+struct Guard {
+    auth: Auth,
+    changes: watch::Receiver<()>,
+    token: Option<String>,
+    topic: Topic,
+}
+
+impl Guard {
+    /// For how long the subscription is allowed, as things are; for ever if nothing is said.
+    fn look(&self) -> Result<Option<Duration>, Failure> {
+        let found = self.auth.authenticate(self.token.as_deref())?;
+        found.principal.permit_topic(&self.topic)?;
+        Ok(found.remaining_ms.map(Duration::from_millis))
+    }
+
+    /// Waits until it is no longer allowed, and says why.
+    async fn refused(mut self, mut ends: Option<Duration>) -> Failure {
+        loop {
+            let ended = async {
+                match ends {
+                    Some(remaining) => sleep(remaining).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.changes.changed() => {}
+                () = ended => {}
+            }
+            match self.look() {
+                Ok(then) => ends = then,
+                Err(failure) => return failure,
+            }
+        }
+    }
+}
+
+/// The events until the subscription ends, or is refused.
+fn events(
+    items: mpsc::Receiver<Item>,
+    refused: BoxFuture<'static, Failure>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(Some((items, refused)), async |open| {
+        let (mut items, mut refused) = open?;
+        tokio::select! {
+            item = items.recv() => item.map(|item| (Ok(event(item)), Some((items, refused)))),
+            failure = &mut refused => Some((Ok(event(Item::Refused(failure))), None)),
+        }
     })
 }
 
@@ -45,6 +98,10 @@ fn event(item: Item) -> Event {
         Item::Event { from, payload } => {
             let about = json!({ "from": from, "contentType": payload.content_type, "body": body(&payload) });
             Event::default().data(about.to_string())
+        }
+        Item::Refused(failure) => {
+            let about = json!({ "code": failure.code, "message": failure.message });
+            Event::default().event("refused").data(about.to_string())
         }
         Item::Gap => Event::default().event("gap").data("{}"),
         Item::Lagged(missed) => Event::default().event("lagged").data(json!({ "missed": missed }).to_string()),

@@ -25,11 +25,12 @@ pub(super) async fn send(
         let caller = site.auth.principal(bearer(&headers)?)?;
         let payload = payload(&headers, body);
         // Without a token only what no form of another page can send: a simple cross-site post has another content type.
-        if caller.is_empty() && !payload.body.is_empty() && payload.media_type() != "application/json" {
+        if caller.name().is_empty() && !payload.body.is_empty() && payload.media_type() != "application/json" {
             return Err(Failure::new(415, "unsupported-media-type", "without a token, send application/json"));
         }
         let to = Address::parse(&address).map_err(|error| Failure::malformed(error.to_string()))?;
         let from = Address::parse("starlane:http").map_err(|error| Failure::internal(error.to_string()))?;
+        site.handle.permits(&caller, &to, &operation).await?;
         site.handle.request(Ask { from: Origin { address: from, caller }, to, operation, payload }).await
     };
     match sent.await {

@@ -13,10 +13,10 @@ use axum::{
 };
 use starlane_bundle::{Digest, FileEntry, Manifest, Signature, SignedManifest};
 use starlane_host::ports::StoreError;
-use starlane_protocol::{Address, Failure};
+use starlane_protocol::{Address, Failure, Verb};
 
 use super::{BLOB_BODY, Site, answer, messages::bearer};
-use crate::{auth::ADMIN, store::SharedStore};
+use crate::store::SharedStore;
 
 /// The header that carries a manifest's signature.
 pub(super) const SIGNATURE: &str = "starlane-signature";
@@ -92,7 +92,7 @@ pub(super) async fn blob(method: Method, State(site): State<Arc<Site>>, Path(dig
 pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<String>, request: Request) -> Response {
     let kept = async {
         let digest = parse_digest(&digest)?;
-        let (_, body) = admins_body(&site, request).await?;
+        let (_, body) = deployed_body(&site, None, request).await?;
         site.repository
             .with(move |store| {
                 let found = Digest::of(&body);
@@ -114,7 +114,7 @@ pub(super) async fn put_manifest(
 ) -> Response {
     let kept = async {
         let address = bundle_address(&address)?;
-        let (headers, body) = admins_body(&site, request).await?;
+        let (headers, body) = deployed_body(&site, Some(&address), request).await?;
         let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
         let signed = SignedManifest { bytes: body.to_vec(), signature };
@@ -164,12 +164,14 @@ fn done(result: Result<(), Failure>) -> Response {
     }
 }
 
-/// Headers and body of a request by the admin; of anyone else the body is not even read.
-async fn admins_body(site: &Site, request: Request) -> Result<(HeaderMap, Bytes), Failure> {
+/// Headers and body of a request by who may deploy `bundle`, or for a blob anything; of anyone else the body is not even read.
+async fn deployed_body(site: &Site, bundle: Option<&Address>, request: Request) -> Result<(HeaderMap, Bytes), Failure> {
     let (parts, body) = request.into_parts();
-    if site.auth.principal(bearer(&parts.headers)?)? != ADMIN {
-        let message = "publishing needs the admin token: it lies in the server's data folder as admin.token";
-        return Err(Failure::no_grant(message));
+    let principal = site.auth.principal(bearer(&parts.headers)?)?;
+    match bundle {
+        Some(bundle) => principal.permit(Verb::Deploy, bundle, "")?,
+        None if principal.grants().iter().any(|grant| matches!(grant.verb(), Verb::Deploy | Verb::Admin)) => {}
+        None => return Err(Failure::no_grant("who publishes needs a grant such as \"deploy acme:repo:**\"")),
     }
     let bytes = axum::body::to_bytes(body, BLOB_BODY).await;
     let bytes = bytes.map_err(|error| Failure::too_large(format!("{error}: at most {BLOB_BODY} bytes")))?;

@@ -11,7 +11,7 @@ use axum::{
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use starlane_bundle::Access;
-use starlane_host::Origin;
+use starlane_host::{Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload, key::key};
 
 use super::{
@@ -77,10 +77,10 @@ async fn ask(
     };
     let safe = [Method::GET, Method::HEAD].contains(method);
     let caller = match access {
-        Some(Access::Public) => String::new(),
-        None if safe => String::new(),
+        Some(Access::Public) => Principal::named(&format!("http:{app}")),
+        None if safe => Principal::named(&format!("http:{app}")),
         _ => match site.auth.principal(bearer(headers)?)? {
-            nobody if nobody.is_empty() => return Err(Failure::auth_refused("this route needs a bearer token")),
+            nobody if nobody.name().is_empty() => return Err(Failure::auth_refused("this route needs a bearer token")),
             caller => caller,
         },
     };

@@ -1,0 +1,92 @@
+//! `starlane grant` and `starlane token`: requests to the resources `starlane:grants` and `starlane:tokens`.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal, Write},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::{Grant, Revoke, TokenCreate},
+    client::Client,
+    output::Output,
+};
+
+#[derive(Deserialize)]
+struct Listed {
+    principals: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Held {
+    principal: String,
+    grants: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Made {
+    id: String,
+    subject: String,
+    token: String,
+    expires: u64,
+}
+
+/// Gives grants, takes them, or lists what the server knows.
+pub(crate) fn grant(given: &Grant, client: &Client, output: Output) -> Result<()> {
+    let (Some(principal), false) = (&given.principal, given.grants.is_empty() && !given.remove) else {
+        return list(given.principal.as_deref(), client, output);
+    };
+    let operation = if given.remove { "remove" } else { "add" };
+    let body = json!({ "principal": principal, "grants": given.grants });
+    let held: Held = client.ask("starlane:grants", operation, &body)?;
+    let about = if held.grants.is_empty() { "has no grants here" } else { "has these grants here" };
+    let facts: Vec<(&str, String)> = held.grants.iter().map(|line| ("grant", line.clone())).collect();
+    let json = json!({ "principal": held.principal, "grants": held.grants });
+    output.done(&format!("{principal} {about}"), &facts, None, &json);
+    Ok(())
+}
+
+fn list(of: Option<&str>, client: &Client, output: Output) -> Result<()> {
+    let Listed { mut principals } = client.ask("starlane:grants", "list", &json!({}))?;
+    principals.retain(|principal, _| of.is_none_or(|of| of == principal));
+    if principals.is_empty() {
+        output.remark("No grants yet: `starlane grant PRINCIPAL \"request acme:profiles:**\"` gives one.");
+    }
+    let lines = principals.iter().flat_map(|(name, grants)| grants.iter().map(|line| [name.clone(), line.clone()]));
+    output.table(["PRINCIPAL", "GRANT"], &lines.collect::<Vec<_>>(), &json!({ "principals": principals }));
+    Ok(())
+}
+
+/// Makes a token. Into a pipe or a file goes the token alone.
+pub(crate) fn create(given: &TokenCreate, client: &Client, output: Output) -> Result<()> {
+    let body = json!({ "subject": given.subject, "grants": given.grants, "ttlSeconds": given.ttl.as_secs() });
+    let made: Made = client.ask("starlane:tokens", "create", &body)?;
+    if output == Output::Human && !io::stdout().is_terminal() {
+        return Ok(writeln!(io::stdout(), "{}", made.token)?);
+    }
+    let until = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(made.expires)).to_string();
+    let facts = [
+        ("subject", made.subject.clone()),
+        ("id", made.id.clone()),
+        ("good until", until),
+        ("token", made.token.clone()),
+    ];
+    let next = format!("starlane token revoke {}", made.id);
+    output.done("A token was made: it is shown this once", &facts, Some(&next), &serde_json::to_value(&made)?);
+    Ok(())
+}
+
+/// Revokes a token, or all of a principal.
+pub(crate) fn revoke(given: &Revoke, client: &Client, output: Output) -> Result<()> {
+    let (body, what) = match (&given.id, &given.subject) {
+        (Some(id), _) => (json!({ "id": id }), format!("The token {id} is")),
+        (None, subject) => (json!({ "subject": subject }), "All tokens of this principal are".to_owned()),
+    };
+    let _: Value = client.ask("starlane:tokens", "revoke", &body)?;
+    output.done(&format!("{what} no longer good; links that were opened with it are closed"), &[], None, &body);
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What enters this host from another: by whom, and whether it may. Every message is checked here, and again whenever what its
+//! principal may changes.
+
+use starlane_protocol::{Address, Failure, Topic, Verb, frame::LinkId};
+
+use crate::{
+    effect::{Effect, SocketId},
+    link::{Envelope, Goodbye, Parcel},
+    node::Node,
+    principal::{Authentication, Principal},
+    topics::Subscriber,
+};
+
+/// The space of a host's own resources.
+const OWN_SPACE: &str = "starlane";
+
+impl Node {
+    /// What the token of a link turned out to be, at its hello and whenever it was looked at again: the peer's principal, or why
+    /// it is refused. A link whose principal changed ends.
+    pub fn handle_authenticated(&mut self, now: u64, socket: SocketId, result: Authentication) {
+        let link_id = LinkId(self.random.bytes());
+        let name = self.name;
+        let Some(link) = self.links.get_mut(&socket) else { return };
+        let before = link.is_up().then(|| link.principal.name().to_owned());
+        match result {
+            Err(failure) => link.end(Goodbye::new(&failure.code, failure.message)),
+            Ok(found) if before.as_deref().is_some_and(|before| before != found.principal.name()) => {
+                let message = format!("the token is one of `{}`: open a new link for it", found.principal.name());
+                link.end(Goodbye::new("auth-refused", message));
+            }
+            Ok(found) => link.admit(now, name, found, link_id),
+        }
+        if before.is_some() {
+            self.end_what_is_refused(socket);
+        }
+        self.drain_links(now);
+    }
+
+    /// What principals may has changed: the tokens of all links are looked at again.
+    pub fn handle_reauthenticate(&mut self) {
+        let accepted = self.links.iter().filter(|(_, link)| link.is_dialled() && link.is_up());
+        let again = accepted.map(|(socket, link)| Effect::Authenticate { socket: *socket, token: link.token.clone() });
+        self.effects.extend(again.collect::<Vec<_>>());
+    }
+
+    /// A token for the uplink's next hello or for the link that is up; with none, what there is is kept.
+    pub fn handle_renewed(&mut self, socket: SocketId, token: Option<String>) {
+        if let (Some(link), Some(token)) = (self.links.get_mut(&socket), token) {
+            link.renew(token);
+        }
+    }
+
+    /// Whether somebody may send a message from outside to an address: by a grant, or because the address is on another host of
+    /// the same principal. The space `starlane` is open: its resources look at each caller themselves. Errors with 403 `no-grant`.
+    pub fn permits(&self, caller: &Principal, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
+        let to = if to.host() == Some(self.name) { &to.without_host() } else { to };
+        let own_host = to.host().is_some()
+            && self
+                .links
+                .values()
+                .any(|link| link.peer == to.host() && link.is_dialled() && link.principal.name() == caller.name());
+        if own_host || (to.host().is_none() && to.space() == OWN_SPACE) {
+            Ok(())
+        } else {
+            caller.permit(verb, to, operation)
+        }
+    }
+
+    /// Writes over a message from a link who sent it and for whom, as this host knows it, and checks that they may.
+    pub(crate) fn enter(&self, socket: SocketId, mut envelope: Envelope, verb: Verb) -> Result<Envelope, Failure> {
+        let Some((link, peer)) = self.links.get(&socket).and_then(|link| Some((link, link.peer?))) else {
+            return Err(Failure::link_lost("the link broke"));
+        };
+        if link.is_dialled() {
+            envelope.from = envelope.from.on_host(&peer);
+            envelope.caller = link.principal.clone();
+            self.permits(&envelope.caller, verb, &envelope.to, &envelope.operation)?;
+            return Ok(envelope);
+        }
+        // From the server: what it relays it has checked, and keeps the prefix that it stamped. Its own mechtrons have no
+        // business here unless their app was launched.
+        if envelope.from.host().is_some_and(|host| host != peer) || self.apps.holds(&envelope.from) {
+            envelope.from = if envelope.from.host().is_some() { envelope.from } else { envelope.from.on_host(&peer) };
+            return Ok(envelope);
+        }
+        let message = format!("{} may not send to this page: it is of no app that was launched here", envelope.from);
+        Err(Failure::no_grant(message).at(&envelope.to))
+    }
+
+    /// A peer subscribes: it is told when it may not.
+    pub(crate) fn enter_subscription(&mut self, socket: SocketId, topic: Topic) {
+        let Some(link) = self.links.get_mut(&socket) else { return };
+        match link.permit_topic(self.name, &topic) {
+            Ok(()) => self.subscribe(topic, Subscriber::Link(socket)),
+            Err(failure) => {
+                let _ = link.send(Parcel::Refused { topic, failure });
+            }
+        }
+    }
+
+    /// Ends the subscriptions of a link that its principal may not have any more.
+    fn end_what_is_refused(&mut self, socket: SocketId) {
+        let who = Subscriber::Link(socket);
+        let has: Vec<Topic> =
+            self.topics.all().filter(|(_, all)| all.contains(&who)).map(|(topic, _)| topic.clone()).collect();
+        for topic in has {
+            let Some(link) = self.links.get_mut(&socket) else { return };
+            if let Err(failure) = link.permit_topic(self.name, &topic) {
+                let _ = link.send(Parcel::Refused { topic: topic.clone(), failure });
+                self.unsubscribe(topic, who);
+            }
+        }
+    }
+}

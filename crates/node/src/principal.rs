@@ -1,0 +1,87 @@
+//! Who asks, and what that allows: checked for whatever enters this host.
+
+use std::sync::Arc;
+
+use starlane_protocol::{Address, Failure, Grant, Topic, Verb};
+
+/// Somebody that messages come from: a name, and what it may do on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Principal(Arc<Known>);
+
+#[derive(Debug, PartialEq, Eq, Default)]
+struct Known {
+    name: String,
+    grants: Vec<Grant>,
+}
+
+/// What a token turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Authenticated {
+    /// Whose it is.
+    pub principal: Principal,
+    /// For how many milliseconds it is good; without an end if left out.
+    pub remaining_ms: Option<u64>,
+}
+
+/// Gives the fresh principal of a token, or why it is refused.
+pub type Authentication = Result<Authenticated, Failure>;
+
+impl Principal {
+    /// Somebody with grants.
+    pub fn new(name: &str, grants: impl IntoIterator<Item = Grant>) -> Self {
+        Self(Arc::new(Known { name: name.to_owned(), grants: grants.into_iter().collect() }))
+    }
+
+    /// Somebody whose grants are not this host's business: another host has checked them, or its app's `allow` says.
+    pub fn named(name: &str) -> Self {
+        Self::new(name, [])
+    }
+
+    /// Its name; empty is anonymous.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What it may do, beside what its app allows.
+    pub fn grants(&self) -> &[Grant] {
+        &self.0.grants
+    }
+
+    /// Whether a grant allows `verb` on an address; `operation` is that of a message, and "" for other verbs.
+    pub fn may(&self, verb: Verb, address: &Address, operation: &str) -> bool {
+        self.grants().iter().any(|grant| grant.allows(verb, address, operation))
+    }
+
+    /// The same, as an error: 403 `no-grant`, and what would have to be granted.
+    pub fn permit(&self, verb: Verb, address: &Address, operation: &str) -> Result<(), Failure> {
+        if self.may(verb, address, operation) {
+            Ok(())
+        } else {
+            Err(self.lacks(address, &grant_for(verb, address, operation)))
+        }
+    }
+
+    /// Whether a grant allows to subscribe to a topic; who may launch anything is told when apps change. Errors with 403
+    /// `no-grant`.
+    pub fn permit_topic(&self, topic: &Topic) -> Result<(), Failure> {
+        let launches = |grant: &Grant| matches!(grant.verb(), Verb::Launch | Verb::Deploy | Verb::Admin);
+        let of_apps = topic.address.as_str() == "starlane:apps";
+        if self.grants().iter().any(|grant| grant.allows_topic(topic) || (of_apps && launches(grant))) {
+            return Ok(());
+        }
+        Err(self.lacks(&topic.address, &format!("subscribe {topic}")))
+    }
+
+    fn lacks(&self, address: &Address, grant: &str) -> Failure {
+        let who =
+            if self.name().is_empty() { "without a token nobody".to_owned() } else { format!("`{}`", self.name()) };
+        Failure::no_grant(format!("{who} may do that here: it needs the grant \"{grant}\"")).at(address)
+    }
+}
+
+/// The grant that would allow it, as it is written.
+pub(crate) fn grant_for(verb: Verb, address: &Address, operation: &str) -> String {
+    let any_host = if address.host().is_some() { "~*::" } else { "" };
+    let text = format!("{} {any_host}{} {operation}", verb.word(), address.without_host());
+    text.trim_end().to_owned()
+}

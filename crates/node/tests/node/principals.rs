@@ -1,0 +1,120 @@
+//! Who a link speaks for: what it may, until when, and what happens when that changes.
+
+use starlane_node::{LinkState, Notice, Operations};
+
+use crate::world::{PAGE, SERVER, World, address, somebody, text, topic};
+
+const ECHO: &str = "acme:service";
+
+/// A page whose token is somebody's, linked to a server that serves an echo.
+fn linked_as(grants: &[&str], remaining_ms: Option<u64>) -> World {
+    let mut world = World::new();
+    world.tokens.insert("ada".into(), somebody("ada", grants, remaining_ms));
+    world.server().node.handle_serve(&address(ECHO), Operations::Any).unwrap();
+    world.page().node.handle_connect();
+    world.run();
+    world
+}
+
+#[test]
+fn a_principal_does_what_its_grants_allow_and_nothing_else() {
+    let mut world = linked_as(&["request acme:service echo", "subscribe acme:service#said"], None);
+    assert!(world.ask(PAGE, ECHO, "echo", text("hi")).is_ok());
+    for (to, operation) in [(ECHO, "fail"), ("acme:other", "echo"), ("starlane:apps", "create")] {
+        let failure = world.ask(PAGE, to, operation, text("hi")).unwrap_err();
+        assert_eq!((failure.status, failure.code.as_str()), (403, "no-grant"));
+        assert!(failure.message.contains(&format!("\"request {to} {operation}\"")), "{failure}");
+    }
+    let name = world.server().node.name();
+    assert!(world.ask(PAGE, &format!("{name}::{ECHO}"), "echo", text("hi")).is_ok(), "the same address");
+    assert!(world.ask(PAGE, &format!("{name}::{ECHO}"), "fail", text("hi")).is_err());
+    assert_eq!(world.server().delivered.len(), 2, "what is refused reaches nobody");
+}
+
+#[test]
+fn a_subscription_that_is_not_allowed_says_so() {
+    let mut world = linked_as(&["subscribe acme:service#said"], None);
+    let allowed = world.page().node.handle_subscribe(topic("acme:service#said"));
+    let refused = world.page().node.handle_subscribe(topic("acme:service#secret"));
+    world.run();
+    let now = world.now;
+    for event in ["said", "secret"] {
+        world.server().node.handle_emit(now, &address(ECHO), event, text(event)).unwrap();
+    }
+    world.run();
+    let notices = &world.page().notices;
+    assert!(matches!(&notices[0], (id, Notice::Refused(failure)) if *id == refused && failure.code == "no-grant"));
+    assert!(matches!(&notices[1], (id, Notice::Event { .. }) if *id == allowed));
+    assert_eq!(notices.len(), 2);
+}
+
+#[test]
+fn a_token_is_renewed_before_it_ends() {
+    let mut world = linked_as(&["request acme:**"], Some(100_000));
+    world.tokens.insert("fresh".into(), somebody("ada", &["request acme:**"], None));
+    world.fresh = Some("fresh".into());
+    world.pass(79_999);
+    assert_eq!(world.renewals, 0);
+    world.pass(1_000_000);
+    assert_eq!((world.renewals, world.dials), (1, 1));
+    assert!(world.ask(PAGE, ECHO, "echo", text("hi")).is_ok());
+}
+
+#[test]
+fn a_token_that_is_not_renewed_ends_its_link_and_the_next_dial_shows_a_fresh_one() {
+    let mut world = linked_as(&["request acme:**"], Some(100_000));
+    world.tokens.insert("fresh".into(), somebody("ada", &["request acme:**"], None));
+    world.token = "fresh".into();
+    world.pass(99_000);
+    assert_eq!((world.renewals, world.dials), (2, 1), "it is asked for again");
+    world.pass(2_000);
+    assert_eq!(world.page().hangups.last().unwrap().code, "expired");
+    assert_eq!((world.dials, world.page().states.last()), (2, Some(&LinkState::Up)));
+}
+
+#[test]
+fn renewing_with_a_bad_token_or_another_principals_ends_the_link_for_good() {
+    for fresh in ["bad", "grace"] {
+        let mut world = linked_as(&["request acme:**"], Some(100_000));
+        world.tokens.insert("grace".into(), somebody("grace", &["admin **"], None));
+        world.fresh = Some(fresh.into());
+        world.pass(90_000);
+        assert!(matches!(world.page().states.last(), Some(LinkState::Refused(why)) if why.code == "auth-refused"));
+        assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap_err().code, "auth-refused");
+    }
+}
+
+#[test]
+fn what_is_taken_away_is_gone_at_once() {
+    let mut world = linked_as(&["request acme:**", "subscribe acme:**#*"], None);
+    let subscription = world.page().node.handle_subscribe(topic("acme:service#said"));
+    world.run();
+    world.tokens.insert("ada".into(), somebody("ada", &["request acme:other"], None));
+    world.server().node.handle_reauthenticate();
+    world.run();
+    assert!(matches!(world.page().notices[..], [(id, Notice::Refused(_))] if id == subscription));
+    assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap_err().code, "no-grant");
+    world.tokens.clear();
+    world.server().node.handle_reauthenticate();
+    world.run();
+    assert!(matches!(world.page().states.last(), Some(LinkState::Refused(_))));
+    assert!(world.server().node.links().is_empty());
+}
+
+#[test]
+fn pages_of_one_principal_reach_each_other() {
+    let mut world = linked_as(&["request acme:**"], None);
+    world.page().node.handle_serve(&address("acme:ui"), Operations::Any).unwrap();
+    world.run();
+    let (own, server) = (world.page().node.name(), world.server().node.name());
+    // By the server's way to the page itself: what it is asked for is on a host of the same principal.
+    let ada = somebody("ada", &[], None).principal;
+    let grace = somebody("grace", &["request **"], None).principal;
+    let permits = |world: &World, who, to: &str| {
+        world.sides[SERVER].node.permits(who, starlane_protocol::Verb::Request, &address(to), "confirm").is_ok()
+    };
+    assert!(permits(&world, &ada, &format!("{own}::acme:ui")));
+    assert!(!permits(&world, &grace, &format!("{own}::acme:ui")), "another's page needs `~*::`");
+    assert!(permits(&world, &grace, &format!("{server}::acme:ui")), "the server's own name is no other host");
+    assert!(!permits(&world, &ada, "acme:ui"));
+}

@@ -1,0 +1,229 @@
+//! Who is let in, and until when: tokens over links and over HTTP, grants of the registry, revocation.
+
+use std::time::{Duration, Instant};
+
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+use starlane_protocol::frame::Frame;
+use starlane_testkit::figure;
+
+use crate::{
+    peer::Peer,
+    world::{LONG, Server, echo_bundle},
+};
+
+fn create(server: &Server, subject: &str, grants: &[&str], seconds: u64) -> Value {
+    let about = json!({ "subject": subject, "grants": grants, "ttlSeconds": seconds });
+    let answer = server.command("starlane:tokens", "create", &about);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+fn token(server: &Server, subject: &str, grants: &[&str]) -> String {
+    create(server, subject, grants, 600)["token"].as_str().unwrap().to_owned()
+}
+
+fn revoke(server: &Server, what: &Value) {
+    assert_eq!(server.command("starlane:tokens", "revoke", what).status, 204);
+}
+
+/// Sends a request over HTTP with a token.
+fn ask(server: &Server, token: &str, to: &str, operation: &str) -> u16 {
+    let headers = [("authorization", &*format!("Bearer {token}")), ("content-type", "application/json")];
+    server.send("POST", &format!("/messages/{to}/{operation}"), &headers, b"{}").status
+}
+
+/// Tokens that are none of this server's, or no longer good, by what is wrong with them.
+fn bad_tokens(server: &Server) -> Vec<(&'static str, String)> {
+    let good = token(server, "ada", &["admin **"]);
+    let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
+    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+    let said = String::from_utf8(BASE64URL_NOPAD.decode(claims.as_bytes()).unwrap()).unwrap();
+    let other_host = Server::start();
+    let short = create(server, "ada", &["admin **"], 1);
+    let revoked = create(server, "ada", &["admin **"], 600);
+    revoke(server, &json!({ "id": revoked["id"] }));
+    let of_all = create(server, "grace", &["admin **"], 600);
+    revoke(server, &json!({ "subject": "grace" }));
+    std::thread::sleep(Duration::from_millis(1_100));
+    let text = |made: &Value| made["token"].as_str().unwrap().to_owned();
+    vec![
+        ("expired", text(&short)),
+        ("revoked", text(&revoked)),
+        ("revoked with all of its principal", text(&of_all)),
+        ("of another key and for another host", token(&other_host, "ada", &["admin **"])),
+        ("for another host", format!("{header}.{}.{signature}", encode(&said.replace('~', "~x")))),
+        ("of another subject", format!("{header}.{}.{signature}", encode(&said.replace("ada", "eve")))),
+        ("without a signature", format!("{}.{claims}.", encode(r#"{"alg":"none","typ":"JWT"}"#))),
+        ("alg none, its signature kept", format!("{}.{claims}.{signature}", encode(r#"{"alg":"none"}"#))),
+        ("alg HS256", format!("{}.{claims}.{signature}", encode(r#"{"alg":"HS256","typ":"JWT"}"#))),
+        ("cut", good[..good.len() - 8].to_owned()),
+        ("empty", String::new()),
+        ("guessed", "0".repeat(43)),
+    ]
+}
+
+#[tokio::test]
+async fn a_bad_token_is_refused_at_every_door() {
+    let server = Server::start();
+    let (mut tried, mut accepted) = (0, Vec::new());
+    for (what, bad) in bad_tokens(&server) {
+        let bearer = format!("Bearer {bad}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        for (method, path) in [
+            ("POST", "/messages/starlane:apps/list"),
+            ("GET", "/events/starlane:apps%23changed"),
+            ("PUT", "/bundles/acme:repo:x:1.0.0"),
+            ("PUT", "/blobs/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        ] {
+            tried += 1;
+            let answer = server.send(method, path, &headers, b"{}");
+            if answer.status != 401 {
+                accepted.push(format!("{what}: {method} {path} gave {}", answer.status));
+            }
+        }
+        tried += 1;
+        let mut hello = Peer::dial(&server).await;
+        hello.hello(1, Some(&bad)).await;
+        if hello.closed(LONG).await.goodbye.as_deref() != Some("auth-refused") {
+            accepted.push(format!("{what}: hello"));
+        }
+        tried += 1;
+        let mut renewing = Peer::link(&server, 2, Some(&token(&server, "ada", &["admin **"]))).await;
+        renewing.send(&Frame::Renew { token: bad }).await;
+        if renewing.closed(LONG).await.goodbye.as_deref() != Some("auth-refused") {
+            accepted.push(format!("{what}: renew"));
+        }
+    }
+    figure::figure("tokens.tried", f64::from(tried), "attempts");
+    figure::figure("tokens.accepted-wrongly", accepted.len() as f64, "attempts");
+    assert!(accepted.is_empty(), "{accepted:#?}");
+}
+
+#[tokio::test]
+async fn a_revoked_token_closes_its_links_and_streams_within_a_second() {
+    let server = Server::start();
+    let made = create(&server, "ada", &["subscribe **#*"], 600);
+    let text = made["token"].as_str().unwrap().to_owned();
+    let mut live = Peer::link(&server, 1, Some(&text)).await;
+    let mut other = Peer::link(&server, 2, Some(&server.token)).await;
+    let stream = format!(
+        "GET /events/starlane:apps%23changed HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {text}\r\nConnection: close\r\n\r\n",
+        server.address()
+    );
+    let address = server.address().to_owned();
+    let streaming = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let mut stream_to = std::net::TcpStream::connect(address).unwrap();
+        stream_to.write_all(stream.as_bytes()).unwrap();
+        let mut all = String::new();
+        stream_to.read_to_string(&mut all).unwrap();
+        (all, Instant::now())
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = Instant::now();
+    revoke(&server, &json!({ "id": made["id"] }));
+    assert_eq!(live.closed(LONG).await.goodbye.as_deref(), Some("auth-refused"));
+    figure::figure("revoke.closed", before.elapsed().as_millis() as f64, "ms");
+    assert!(before.elapsed() < Duration::from_secs(1));
+    let (streamed, ended) = streaming.join().unwrap();
+    assert!(streamed.contains("event: refused") && streamed.contains("revoked"), "{streamed}");
+    assert!(ended.duration_since(before) < Duration::from_secs(1));
+    other.works().await;
+}
+
+#[tokio::test]
+async fn with_the_first_token_anybody_is_nobody() {
+    let server = Server::start();
+    server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
+    let mut anonymous = Peer::link(&server, 1, None).await;
+    anonymous.works().await;
+    server.ask("starlane:apps", "create", &json!({ "app": "a:b", "bundle": "a:b:1.0.0" })).fails(403, "no-grant");
+    server.ask("starlane:tokens", "create", &json!({ "subject": "eve" })).fails(403, "no-grant");
+    server.ask("starlane:grants", "list", &json!({})).fails(403, "no-grant");
+    assert_eq!(server.ask("acme:echoes:echo", "echo", &json!("hi")).status, 200);
+    token(&server, "ada", &[]);
+    assert_eq!(anonymous.closed(LONG).await.goodbye.as_deref(), Some("auth-refused"));
+    let told = server.ask("acme:echoes:echo", "echo", &json!("hi")).fails(401, "auth-refused");
+    assert!(told.contains("starlane token create"), "{told}");
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[tokio::test]
+async fn grants_of_token_and_registry_count_together_and_at_once() {
+    let server = Server::start();
+    server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
+    let text = token(&server, "ada@mesh.test", &["request acme:echoes:echo about"]);
+    let mut ada = Peer::link(&server, 1, Some(&text)).await;
+    let about = ada.request("acme:echoes:echo", "about", &Value::Null).await.unwrap();
+    let about: Value = serde_json::from_slice(&about.body).unwrap();
+    assert_eq!(about["caller"], "ada@mesh.test");
+    let failure = ada.request("acme:echoes:echo", "echo", &Value::Null).await.unwrap_err();
+    assert_eq!((failure.status, failure.code.as_str()), (403, "no-grant"));
+    let line = "request acme:echoes:** echo";
+    let of_ada = json!({ "principal": "ada@mesh.test", "grants": [line, "launch acme:{sub}"] });
+    let granted = server.command("starlane:grants", "add", &of_ada).json();
+    assert_eq!(granted["grants"], json!([line, "launch acme:{sub}"]));
+    assert!(ada.request("acme:echoes:echo", "echo", &Value::Null).await.is_ok());
+    assert_eq!(ask(&server, &text, "acme:echoes:echo", "echo"), 200);
+    server.command("starlane:grants", "remove", &json!({ "principal": "ada@mesh.test", "grants": [line] }));
+    assert!(ada.request("acme:echoes:echo", "echo", &Value::Null).await.is_err());
+    assert_eq!(ask(&server, &text, "acme:echoes:echo", "echo"), 403);
+    let listed = server.command("starlane:grants", "list", &json!({})).json();
+    assert_eq!(listed["principals"], json!({ "ada@mesh.test": ["launch acme:{sub}"] }));
+}
+
+#[tokio::test]
+async fn a_live_link_is_renewed_by_a_fresh_token_of_the_same_principal() {
+    let server = Server::start();
+    let short = create(&server, "ada", &["request **"], 2);
+    let mut ada = Peer::link(&server, 1, short["token"].as_str()).await;
+    let Ok(Frame::Expires { remaining_ms: Some(remaining) }) = ada.next().await else { panic!("no end was told") };
+    assert!((500..=2_000).contains(&remaining), "{remaining}");
+    let fresh = token(&server, "ada", &["request **"]);
+    ada.send(&Frame::Renew { token: fresh }).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    ada.works().await;
+    let mut late = Peer::link(&server, 2, create(&server, "ada", &[], 1)["token"].as_str()).await;
+    assert_eq!(late.closed(LONG).await.goodbye.as_deref(), Some("expired"));
+}
+
+#[test]
+fn who_deploys_a_space_deploys_nothing_else() {
+    let server = Server::start();
+    let text = token(&server, "ci", &["deploy acme:**"]);
+    let put = |path: &str| {
+        let bearer = format!("Bearer {text}");
+        server.send("PUT", path, &[("authorization", &*bearer)], b"{}")
+    };
+    put("/bundles/other:repo:x:1.0.0").fails(403, "no-grant");
+    put("/bundles/acme:repo:x:1.0.0").fails(400, "malformed");
+    assert_eq!(ask(&server, &text, "starlane:apps", "list"), 200);
+    let headers = [("authorization", &*format!("Bearer {text}")), ("content-type", "application/json")];
+    let create = |app: &str| {
+        let about = json!({ "app": app, "bundle": "acme:repo:x:1.0.0" }).to_string();
+        server.send("POST", "/messages/starlane:apps/create", &headers, about.as_bytes())
+    };
+    create("other:x").fails(403, "no-grant");
+    create("acme:x").fails(404, "not-found");
+}
+
+#[test]
+fn an_admin_of_a_space_hands_out_what_is_in_it() {
+    let server = Server::start();
+    let text = token(&server, "lead", &["admin acme:**"]);
+    let headers = [("authorization", &*format!("Bearer {text}")), ("content-type", "application/json")];
+    let create = |grant: &str| {
+        let about = json!({ "subject": "ada", "grants": [grant] }).to_string();
+        server.send("POST", "/messages/starlane:tokens/create", &headers, about.as_bytes())
+    };
+    assert_eq!(create("request acme:profiles:**").status, 200);
+    assert_eq!(create("admin acme:profiles:**").status, 200);
+    for grant in ["request **", "request ~*::acme:profiles", "deploy other:**", "admin starlane:**"] {
+        assert!(create(grant).fails(403, "no-grant").contains("admin "), "{grant}");
+    }
+    create("request other").fails(403, "no-grant");
+    create("nonsense").fails(400, "malformed");
+    let revoke = server.send("POST", "/messages/starlane:tokens/revoke", &headers, br#"{"subject":"ada"}"#);
+    revoke.fails(403, "no-grant");
+}

@@ -1,0 +1,33 @@
+import type { Host } from "@starlane/mesh";
+import { element } from "./elements";
+
+const KEPT = "starlane-token";
+
+/** The token that somebody signed in with: of this tab, until it is closed. */
+export function token(): string | undefined {
+  return sessionStorage.getItem(KEPT) ?? undefined;
+}
+
+/** Shows who is signed in, lets somebody sign in or out, and asks for that when the server refuses this page. */
+export function showAccount(host: Host): void {
+  const account = element<HTMLDetailsElement>("account");
+  const field = element<HTMLTextAreaElement>("token");
+  const out = element<HTMLButtonElement>("sign-out");
+  const show = () => {
+    const principal = host.inspect().links[0]?.principal ?? "";
+    element("who").textContent = principal ? `Signed in as ${principal}` : "Sign in";
+    out.hidden = token() === undefined;
+    if (host.link === "refused") account.open = true;
+  };
+  element<HTMLFormElement>("sign-in").addEventListener("submit", (event) => {
+    event.preventDefault();
+    sessionStorage.setItem(KEPT, field.value.trim());
+    location.reload();
+  });
+  out.addEventListener("click", () => {
+    sessionStorage.removeItem(KEPT);
+    location.reload();
+  });
+  show();
+  host.on("link", show);
+}

@@ -11,6 +11,7 @@ const ROUTES: &str = r#"
 "GET /about" = { to = ".:echo", operation = "about" }
 "GET /fail" = { to = ".:echo", operation = "fail" }
 "POST /say" = { to = ".:echo", operation = "echo", access = "public" }
+"POST /page" = { to = ".:echo", operation = "page", access = "public" }
 "POST /secret" = { to = ".:echo", operation = "about" }
 "#;
 
@@ -125,6 +126,68 @@ fn what_a_mechtron_returns_can_do_nothing_in_a_browser() {
         assert!(page.header("content-security-policy").starts_with("sandbox; default-src 'none'"), "{content_type}");
         assert_eq!(page.header("x-content-type-options"), "nosniff");
     }
+}
+
+#[test]
+fn headers_cookies_and_status_go_both_ways() {
+    let server = site();
+    let asked = [("cookie", "a=1; b=2"), ("x-own", "yes"), ("authorization", "Bearer x"), ("starlane-status", "201")];
+    let about = server.send("GET", "/about", &asked, b"").json()["headers"].to_string();
+    assert!(about.contains("a=1; b=2") && about.contains("x-own"), "{about}");
+    assert!(!about.contains("Bearer") && !about.contains("starlane-"), "{about}");
+    let page = |headers: &str| {
+        let body = format!(r#"{{"headers": {headers}, "body": "<p>hi</p>"}}"#);
+        server.send("POST", "/page", &[("content-type", "application/json")], body.as_bytes())
+    };
+    let answer = page(
+        r#"[["starlane-status", "303"], ["location", "/echo/ada"], ["set-cookie", "a=1; HttpOnly"], ["set-cookie", "b=2"],
+            ["etag", "\"1\""], ["x-own", "1"], ["connection", "upgrade"], ["content-length", "1"]]"#,
+    );
+    assert_eq!((answer.status, answer.text().as_str()), (303, "<p>hi</p>"));
+    assert_eq!((answer.header("location"), answer.header("x-own")), ("/echo/ada", "1"));
+    let cookies: Vec<_> = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(cookies, ["a=1; HttpOnly", "b=2"]);
+    assert!(answer.header("content-security-policy").starts_with("sandbox"));
+    let own_policy = page(r#"[["content-security-policy", "default-src 'self'"]]"#);
+    assert_eq!(own_policy.header("content-security-policy"), "default-src 'self'", "its author's own decision");
+    page(r#"[["starlane-status", "99"]]"#).fails(500, "guest-failed");
+}
+
+#[test]
+fn what_is_long_is_compressed_for_who_takes_that() {
+    let server = site();
+    let text = format!(r#"{{"headers": [], "body": "{}"}}"#, "profile ".repeat(1_000));
+    let post = |encoding: &str| {
+        let headers = [("content-type", "application/json"), ("accept-encoding", encoding)];
+        server.send("POST", "/page", &headers, text.as_bytes())
+    };
+    let packed = post("gzip");
+    assert_eq!((packed.header("content-encoding"), packed.body.get(..2)), ("gzip", Some(&[0x1f, 0x8b][..])));
+    assert!(packed.body.len() < 500, "{} bytes", packed.body.len());
+    for encoding in ["identity", "br;q=0", "x-unknown"] {
+        let plain = post(encoding);
+        assert_eq!((plain.header("content-encoding"), plain.body.len()), ("", 8_000), "{encoding}");
+    }
+}
+
+#[test]
+fn a_space_answers_for_names_of_its_own() {
+    let server = Server::start_with(|config| {
+        config.spaces = [("acme".to_owned(), vec!["acme.test".to_owned(), "www.acme.test:8080".to_owned()])].into();
+    });
+    server.run_app(echo_bundle(ROUTES).path(), "acme:repo:echoes:1.0.0", "acme:echoes");
+    let other = folder(&[
+        ("bundle.toml", "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n"),
+        ("app.toml", "[app]\nname = \"x\"\n[http]\n\"GET /\" = { file = \"site/x.html\" }\n"),
+        ("site/x.html", "other"),
+    ]);
+    server.run_app(other.path(), "other:repo:x:1.0.0", "other:x");
+    let at = |host: &str| server.send("GET", "/", &[("host", host)], b"");
+    for host in ["acme.test", "www.acme.test:8080"] {
+        assert!(at(host).text().contains("Echoes"), "{host}: {}", at(host).text());
+    }
+    assert_eq!(server.get("/").text(), "other", "the same route, under the other names");
+    at("other.test").fails(403, "host-refused");
 }
 
 #[test]

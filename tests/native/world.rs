@@ -41,8 +41,7 @@ impl Server {
         let mut config = ServeConfig {
             data: folder.path().join("data"),
             listen: "127.0.0.1:0".parse().unwrap(),
-            allow_hosts: Vec::new(),
-            allow_origins: Vec::new(),
+            ..ServeConfig::default()
         };
         change(&mut config);
         let mut server =
@@ -241,7 +240,7 @@ pub(crate) fn echo_bundle(app: &str) -> TempDir {
         "[app]\nname = \"echoes\"\n[mechtrons.echo]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"server\"\n\
          allow = [\"request **\", \"request ~*::**\", \"subscribe **#*\"]\n{app}"
     );
-    let names = "echo fail trap spin call count emit subscribe last_event sleep about read";
+    let names = "echo page fail trap spin call count emit subscribe last_event sleep about read";
     let operations: String =
         names.split(' ').map(|name| format!("[operations.{name}]\nrequest = {{}}\nresponse = {{}}\n")).collect();
     let bind = format!("[bind]\nname = \"echo\"\n{operations}[events.said]\npayload = {{}}\n");

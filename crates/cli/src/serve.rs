@@ -27,6 +27,7 @@ pub(crate) fn run(given: &Serve, data: &Path, output: Output) -> Result<()> {
         listen: given.listen,
         allow_hosts: given.allow_hosts.clone(),
         allow_origins: given.allow_origins.clone(),
+        ..ServeConfig::default()
     };
     starlane_server::serve(&config, |ready| announce(&ready, output), asked_to_stop())?;
     output.remark("Stopped.");

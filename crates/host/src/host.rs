@@ -10,10 +10,10 @@ use futures_util::{Stream, future::AbortHandle};
 use litemap::LiteMap;
 use starlane_bundle::Digest;
 use starlane_node::{
-    Authentication, HandlerId, LinkConfig, LinkState, Node, NodeConfig, Operations, Origin, Principal, RequestId,
-    SocketId, SubscriptionId, guest::Level,
+    Authentication, HandlerId, LinkConfig, LinkState, Node, NodeConfig, Operations, Origin, Principal, PrincipalLimits,
+    RequestId, SocketId, SubscriptionId, guest::Level,
 };
-use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic, Verb};
+use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
 
 use crate::{
     apps::InstalledApps,
@@ -40,6 +40,8 @@ pub struct HostConfig {
     pub link: LinkConfig,
     /// How many actors may be awake at a time.
     pub max_awake: usize,
+    /// How much each principal may use that dials this host.
+    pub limits: PrincipalLimits,
     /// Who peers are that dial this host.
     pub authenticate: Authenticate,
     /// Where log lines go.
@@ -80,6 +82,7 @@ impl Host {
             secret: config.secret.clone(),
             link: config.link.clone(),
             max_awake: config.max_awake,
+            limits: config.limits,
             seed: ports.time.random(),
         });
         Self(Rc::new(Inner {
@@ -135,9 +138,11 @@ impl Host {
         outcome.unwrap_or_else(|_| Err(Failure::not_running("the host was closed").at(to)))
     }
 
-    /// Whether somebody may send a message from outside to an address. Errors with 403 `no-grant`.
-    pub fn permits(&self, caller: &Principal, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
-        self.0.node.borrow().permits(caller, verb, to, operation)
+    /// Takes a message that came from outside by another way than a link: counts it, and checks that its sender may send it.
+    /// Errors with 429 `too-many` and 403 `no-grant`.
+    pub fn admit(&self, caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
+        let now = self.0.ports.time.now_ms();
+        self.0.node.borrow_mut().admit(now, caller, to, operation)
     }
 
     /// What principals may has changed, or tokens were revoked: all links are looked at again, and those end that may not be.

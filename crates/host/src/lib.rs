@@ -25,6 +25,6 @@ pub use memory_store::MemoryStore;
 pub use perform::TokenProvider;
 pub use starlane_node::{
     Authenticated, Authentication, Goodbye, Incoming, LinkConfig, LinkState, Operations, Origin, Principal,
-    guest::Level,
+    PrincipalLimits, guest::Level,
 };
 pub use subscription::{Item, Subscription};

@@ -20,9 +20,21 @@ impl Node {
     pub fn handle_authenticated(&mut self, now: u64, socket: SocketId, result: Authentication) {
         let link_id = LinkId(self.random.bytes());
         let name = self.name;
+        let open = |who: &Principal| {
+            self.links
+                .values()
+                .filter(|link| link.is_dialled() && link.is_up() && link.principal.name() == who.name())
+                .count()
+        };
+        let others = result.as_ref().map_or(0, |found| open(&found.principal));
         let Some(link) = self.links.get_mut(&socket) else { return };
         let before = link.is_up().then(|| link.principal.name().to_owned());
+        let limit = self.config.limits.links;
         match result {
+            Ok(_) if before.is_none() && others >= limit => {
+                let reason = format!("this principal has {limit} links already: close some");
+                link.end(Goodbye::new("too-many", reason));
+            }
             Err(failure) => link.end(Goodbye::new(&failure.code, failure.message)),
             Ok(found) if before.as_deref().is_some_and(|before| before != found.principal.name()) => {
                 let message = format!("the token is one of `{}`: open a new link for it", found.principal.name());
@@ -50,9 +62,16 @@ impl Node {
         }
     }
 
+    /// Takes a message from outside that did not come over a link: counts it, and checks that its sender may send it. Errors
+    /// with 429 `too-many` and 403 `no-grant`.
+    pub fn admit(&mut self, now: u64, caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
+        self.usage.message(now, caller, &self.config.limits)?;
+        self.permits(caller, Verb::Request, to, operation)
+    }
+
     /// Whether somebody may send a message from outside to an address: by a grant, or because the address is on another host of
     /// the same principal. The space `starlane` is open: its resources look at each caller themselves. Errors with 403 `no-grant`.
-    pub fn permits(&self, caller: &Principal, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
+    fn permits(&self, caller: &Principal, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(self.name) { &to.without_host() } else { to };
         let own_host = to.host().is_some()
             && self
@@ -67,13 +86,20 @@ impl Node {
     }
 
     /// Writes over a message from a link who sent it and for whom, as this host knows it, and checks that they may.
-    pub(crate) fn enter(&self, socket: SocketId, mut envelope: Envelope, verb: Verb) -> Result<Envelope, Failure> {
+    pub(crate) fn enter(
+        &mut self,
+        now: u64,
+        socket: SocketId,
+        mut envelope: Envelope,
+        verb: Verb,
+    ) -> Result<Envelope, Failure> {
         let Some((link, peer)) = self.links.get(&socket).and_then(|link| Some((link, link.peer?))) else {
             return Err(Failure::link_lost("the link broke"));
         };
         if link.is_dialled() {
             envelope.from = envelope.from.on_host(&peer);
             envelope.caller = link.principal.clone();
+            self.usage.message(now, &envelope.caller, &self.config.limits)?;
             self.permits(&envelope.caller, verb, &envelope.to, &envelope.operation)?;
             return Ok(envelope);
         }

@@ -15,6 +15,7 @@ mod principal;
 mod requests;
 mod topics;
 mod uplink;
+mod usage;
 
 pub use app::{AppPlan, MechtronPlan};
 pub use effect::{Effect, HandlerId, Incoming, LinkState, Notice, Origin, RequestId, SocketId, SubscriptionId};
@@ -22,3 +23,4 @@ pub use inspect::{ActorView, LinkView};
 pub use link::{Goodbye, LinkConfig};
 pub use node::{Node, NodeConfig, Operations};
 pub use principal::{Authenticated, Authentication, Principal};
+pub use usage::PrincipalLimits;

@@ -212,7 +212,7 @@ impl Node {
 
     fn parcel(&mut self, now: u64, socket: SocketId, parcel: Parcel) {
         match parcel {
-            Parcel::Request { id, envelope, remaining_ms } => match self.enter(socket, envelope, Verb::Request) {
+            Parcel::Request { id, envelope, remaining_ms } => match self.enter(now, socket, envelope, Verb::Request) {
                 _ if self.from_links.contains_key(&(socket, id)) => {
                     self.end_link(now, socket, Goodbye::new("malformed", format!("request {id} was sent twice")));
                 }
@@ -227,7 +227,8 @@ impl Node {
             },
             Parcel::Notify { envelope } => {
                 let (to, operation) = (envelope.to.clone(), envelope.operation.clone());
-                let told = self.enter(socket, envelope, Verb::Notify).and_then(|envelope| self.tell(now, envelope));
+                let told =
+                    self.enter(now, socket, envelope, Verb::Notify).and_then(|envelope| self.tell(now, envelope));
                 if let Err(failure) = told {
                     self.dead_letter(&to, &operation, &failure);
                 }

@@ -15,6 +15,7 @@ use crate::{
     requests::{Asker, Pending},
     topics::Topics,
     uplink::Uplink,
+    usage::{PrincipalLimits, Usage},
 };
 
 /// How long a request may take that says nothing of it, in milliseconds.
@@ -29,6 +30,8 @@ pub struct NodeConfig {
     pub link: LinkConfig,
     /// How many actors may be awake at a time.
     pub max_awake: usize,
+    /// How much each principal may use that dials this host.
+    pub limits: PrincipalLimits,
     /// 256 random bits of cryptographic quality, for link ids and jitter.
     pub seed: [u8; 32],
 }
@@ -76,6 +79,7 @@ pub struct Node {
     pub(crate) by_address: LiteMap<Address, ActorId>,
     pub(crate) by_instance: LiteMap<InstanceId, ActorId>,
     pub(crate) topics: Topics,
+    pub(crate) usage: Usage,
     pub(crate) timers: BTreeMap<(u64, u64), Timer>,
     last_id: u64,
 }
@@ -97,6 +101,7 @@ impl Node {
             by_address: LiteMap::new(),
             by_instance: LiteMap::new(),
             topics: Topics::default(),
+            usage: Usage::default(),
             timers: BTreeMap::new(),
             last_id: 0,
             config,

@@ -8,6 +8,7 @@ use crate::{
     guest::{Kind, Level},
     link::{Envelope, Parcel},
     node::{DEFAULT_TIMEOUT_MS, Node, Operations, Timer},
+    principal::Principal,
 };
 
 /// Who asked, and so who gets the outcome.
@@ -39,6 +40,8 @@ pub(crate) struct Pending {
     pub(crate) to: Address,
     pub(crate) deadline: u64,
     pub(crate) timeout_ms: u32,
+    /// Whose bytes it holds, and how many.
+    held: (Principal, usize),
 }
 
 /// Where a message goes from here.
@@ -60,9 +63,15 @@ impl Node {
             self.from_links.insert((socket, id), request);
         }
         self.timers.insert((deadline, request.0), Timer::Deadline(request));
-        let pending = Pending { asker, answerer: Answerer::Uplink, to, deadline, timeout_ms };
+        // What guests ask is bounded by what they may have open.
+        let from_outside = !matches!(asker, Asker::Guest(..));
+        let (bytes, limits) = (envelope.payload.weight(), self.config.limits);
+        let held = if from_outside { self.usage.hold(&envelope.caller, bytes, &limits) } else { Ok(()) };
+        let bytes = if from_outside && held.is_ok() { bytes } else { 0 };
+        let holds = (envelope.caller.clone(), bytes);
+        let pending = Pending { asker, answerer: Answerer::Uplink, to, deadline, timeout_ms, held: holds };
         self.requests.insert(request, Box::new(pending));
-        if let Err(failure) = self.forward(now, Some(request), envelope) {
+        if let Err(failure) = held.and_then(|()| self.forward(now, Some(request), envelope)) {
             self.finish(now, request, Err(failure));
         }
         request
@@ -243,8 +252,7 @@ impl Node {
 
     /// Ends a request: its asker gets the outcome. Later outcomes of it are dropped.
     pub(crate) fn finish(&mut self, now: u64, request: RequestId, outcome: Outcome) {
-        let Some(pending) = self.requests.remove(&request) else { return };
-        self.timers.remove(&(pending.deadline, request.0));
+        let Some(pending) = self.take_request(request) else { return };
         let outcome = outcome.map_err(|failure| failure.at(&pending.to));
         match pending.asker {
             Asker::Host => self.effects.push_back(Effect::Settle { request, outcome }),
@@ -263,16 +271,22 @@ impl Node {
 
     /// Nobody waits any more: forgets the request and tells who was to answer.
     pub(crate) fn drop_request(&mut self, now: u64, request: RequestId) {
-        let Some(pending) = self.requests.remove(&request) else { return };
-        self.timers.remove(&(pending.deadline, request.0));
+        let Some(pending) = self.take_request(request) else { return };
         if let Asker::Link(socket, id) = pending.asker {
             self.from_links.remove(&(socket, id));
         }
-        self.abandon(now, request, &pending);
+        self.abandon(now, request, pending.answerer);
     }
 
-    fn abandon(&mut self, now: u64, request: RequestId, pending: &Pending) {
-        match pending.answerer {
+    fn take_request(&mut self, request: RequestId) -> Option<Box<Pending>> {
+        let pending = self.requests.remove(&request)?;
+        self.timers.remove(&(pending.deadline, request.0));
+        self.usage.release(&pending.held.0, pending.held.1);
+        Some(pending)
+    }
+
+    fn abandon(&mut self, now: u64, request: RequestId, answerer: Answerer) {
+        match answerer {
             Answerer::Handler(_) => self.effects.push_back(Effect::Abandon(request)),
             Answerer::Actor(actor) => self.withdraw_letter(now, actor, request),
             Answerer::Link(socket) => {
@@ -286,15 +300,14 @@ impl Node {
 
     pub(crate) fn deadline_passed(&mut self, now: u64, request: RequestId) {
         let Some(pending) = self.requests.get(&request) else { return };
-        let (timeout, to) = (pending.timeout_ms, pending.to.clone());
-        let failure = match pending.answerer {
+        let (timeout, answerer) = (pending.timeout_ms, pending.answerer);
+        let failure = match answerer {
             Answerer::Uplink => Failure::unreachable(format!(
                 "the link to the server did not come up within {timeout} ms: check the network and that the server runs"
             )),
             _ => Failure::deadline(format!("no answer within {timeout} ms")),
         };
-        let abandoned = Pending { asker: Asker::Host, to, ..**pending };
-        self.abandon(now, request, &abandoned);
+        self.abandon(now, request, answerer);
         self.finish(now, request, Err(failure));
     }
 

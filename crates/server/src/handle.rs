@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use starlane_bundle::FileEntry;
 use starlane_host::{Host, Item, Origin, Principal};
-use starlane_protocol::{Address, Failure, Outcome, Payload, Topic, Verb};
+use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::socket::Ends;
@@ -16,7 +16,7 @@ const EVENTS: usize = 1_024;
 
 enum Command {
     Request { ask: Ask, reply: oneshot::Sender<Outcome> },
-    Permits { caller: Principal, to: Address, operation: String, reply: oneshot::Sender<Result<(), Failure>> },
+    Admit { caller: Principal, to: Address, operation: String, reply: oneshot::Sender<Result<(), Failure>> },
     Accept(Ends),
     Subscribe { topic: Topic, items: mpsc::Sender<Item> },
     File { file: FileEntry, reply: oneshot::Sender<Result<Bytes, Failure>> },
@@ -46,11 +46,11 @@ impl Handle {
         (Self(sender), serve)
     }
 
-    /// Whether a principal may send this request. Errors with 403 `no-grant`.
-    pub(crate) async fn permits(&self, caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
+    /// Counts a request, and checks that its principal may send it. Errors with 429 `too-many` and 403 `no-grant`.
+    pub(crate) async fn admit(&self, caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
         let (reply, verdict) = oneshot::channel();
         let (caller, to, operation) = (caller.clone(), to.clone(), operation.to_owned());
-        self.send(Command::Permits { caller, to, operation, reply }).await?;
+        self.send(Command::Admit { caller, to, operation, reply }).await?;
         verdict.await.unwrap_or_else(|_| Err(stopping()))
     }
 
@@ -93,8 +93,8 @@ fn obey(host: &Host, command: Command) {
     let host = host.clone();
     match command {
         Command::Accept(ends) => host.accept(ends.into_socket()),
-        Command::Permits { caller, to, operation, reply } => {
-            let _ = reply.send(host.permits(&caller, Verb::Request, &to, &operation));
+        Command::Admit { caller, to, operation, reply } => {
+            let _ = reply.send(host.admit(&caller, &to, &operation));
         }
         Command::Request { ask, mut reply } => {
             tokio::task::spawn_local(async move {

@@ -4,6 +4,7 @@ mod answer;
 mod events;
 mod file;
 pub(crate) mod guard;
+mod headers;
 pub(crate) mod listen;
 mod messages;
 mod repository;

@@ -11,5 +11,8 @@ mod serve;
 mod socket;
 mod store;
 mod time;
+mod tls;
 
 pub use serve::{Ready, ServeConfig, ServeError, serve};
+pub use starlane_host::PrincipalLimits;
+pub use tls::TlsFiles;

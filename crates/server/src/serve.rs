@@ -1,10 +1,12 @@
 //! A server from its start to its end.
 
-use std::{future::Future, io, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, future::Future, io, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration,
+};
 
 use futures_util::FutureExt;
 use starlane_host::{
-    Host, HostConfig, Level, LinkConfig,
+    Host, HostConfig, Level, LinkConfig, PrincipalLimits,
     ports::{NoSource, Ports, Store, Time},
 };
 use starlane_protocol::{Address, Failure, HostSecret};
@@ -19,6 +21,7 @@ use crate::{
     socket::NoDialer,
     store::DiskStore,
     time::TokioTime,
+    tls::TlsFiles,
 };
 
 /// How many actors may be awake at a time.
@@ -33,12 +36,20 @@ const PARTING: Duration = Duration::from_millis(100);
 pub struct ServeConfig {
     /// Where everything is kept.
     pub data: PathBuf,
-    /// Where it listens: loopback. Port 0 takes any that is free.
+    /// Where it listens. Port 0 takes any that is free. What is not loopback needs `tls` or `behind_proxy`.
     pub listen: SocketAddr,
+    /// The certificate and key, to speak TLS.
+    pub tls: Option<TlsFiles>,
+    /// Whether a proxy in front of it speaks TLS for it. It must hand on `Host` as it came.
+    pub behind_proxy: bool,
     /// More `Host` headers to answer for.
     pub allow_hosts: Vec<String>,
     /// More origins whose pages may use it.
     pub allow_origins: Vec<String>,
+    /// Spaces whose apps answer for just these `Host` headers; other spaces answer for all others.
+    pub spaces: BTreeMap<String, Vec<String>>,
+    /// How much each principal may use.
+    pub limits: PrincipalLimits,
 }
 
 /// A server that answers.
@@ -60,8 +71,14 @@ pub enum ServeError {
     #[error("{0} is in use by another program: choose another with `--listen ADDRESS:PORT`")]
     Busy(SocketAddr),
     /// It would be reachable from elsewhere without protection.
-    #[error("{0} is not a loopback address: without TLS and tokens this server listens on 127.0.0.1 or [::1] only")]
+    #[error(
+        "{0} can be reached from elsewhere: give a certificate with `--cert FILE --key FILE`, or say that a proxy in front \
+         speaks TLS with `--behind-proxy`; without, the server listens on 127.0.0.1 or [::1] only"
+    )]
     NotLoopback(SocketAddr),
+    /// The certificate or key can't be used.
+    #[error("{0}")]
+    Tls(String),
     /// The address can't be listened on.
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -76,15 +93,44 @@ pub enum ServeError {
     Host(#[from] Failure),
 }
 
+impl Default for ServeConfig {
+    /// A server of this machine alone: `./starlane-data`, 127.0.0.1:7711.
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("starlane-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7711)),
+            tls: None,
+            behind_proxy: false,
+            allow_hosts: Vec::new(),
+            allow_origins: Vec::new(),
+            spaces: BTreeMap::new(),
+            limits: PrincipalLimits::default(),
+        }
+    }
+}
+
+impl ServeConfig {
+    /// Whether a server could be started like this, as far as that shows beforehand.
+    pub fn check(&self) -> Result<(), ServeError> {
+        if !self.listen.ip().is_loopback() && self.tls.is_none() && !self.behind_proxy {
+            return Err(ServeError::NotLoopback(self.listen));
+        }
+        self.tls.as_ref().map(TlsFiles::acceptor).transpose().map(drop).map_err(ServeError::Tls)
+    }
+
+    /// `http` or `https`: how it speaks itself.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
 /// Runs a server on this thread until `shutdown` is ready. `ready` is told when it answers.
 pub fn serve(
     config: &ServeConfig,
     ready: impl FnOnce(Ready),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    if !config.listen.ip().is_loopback() {
-        return Err(ServeError::NotLoopback(config.listen));
-    }
+    config.check()?;
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| data_error(error.to_string()))?;
@@ -105,25 +151,26 @@ async fn run(
         io::ErrorKind::AddrInUse => ServeError::Busy(config.listen),
         _ => ServeError::Listen(config.listen, error),
     })?;
+    let tls = config.tls.as_ref().map(TlsFiles::acceptor).transpose().map_err(ServeError::Tls)?;
     let address = listener.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
     std::fs::create_dir_all(&config.data).map_err(|error| data_error(error.to_string()))?;
     let store = DiskStore::new(&config.data);
     let time = TokioTime::new();
     let secret = store.secret(HostSecret(time.random())).await.map_err(|error| data_error(error.to_string()))?;
-    let open = address.ip().is_loopback();
+    let open = address.ip().is_loopback() && !config.behind_proxy;
     let auth = Auth::open(&config.data, secret.name(), open).map_err(|error| data_error(error.to_string()))?;
-    let host = open_host(&store, &auth, time, secret)?;
+    let host = open_host(&store, &auth, time, secret, config.limits)?;
     let own = auth::serve(&host, &auth)?;
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = Handle::new(host.clone());
     tokio::task::spawn_local(commands);
-    let routes = Routes::default();
+    let routes = Routes::new(&config.spaces);
     let apps = Apps::open(&host, store, &config.data, routes.clone()).await?;
     let site = Site {
         handle,
         auth,
-        allowed: Allowed::new(address, &config.allow_hosts, &config.allow_origins),
+        allowed: Allowed::new(address, config),
         routes,
         repository: Repository::new(&config.data),
     };
@@ -132,7 +179,7 @@ async fn run(
     let mut shutdown = Box::pin(shutdown);
     let asked = shutdown.as_mut().now_or_never();
     ready(Ready {
-        url: format!("http://{address}"),
+        url: format!("{}://{address}", config.scheme()),
         data: config.data.clone(),
         admin_token: auth::token_file(&config.data),
     });
@@ -143,7 +190,7 @@ async fn run(
         }
         let _ = closing.send(true);
     };
-    let serving = http::listen::serve(listener, router, stop);
+    let serving = http::listen::serve(listener, tls, router, stop);
     let stopping = async {
         let _ = closed.wait_for(|closing| *closing).await;
         tracing::info!("stopping");
@@ -169,7 +216,13 @@ async fn reauthenticate(host: Host, auth: Auth) {
     }
 }
 
-fn open_host(store: &DiskStore, auth: &Auth, time: TokioTime, secret: HostSecret) -> Result<Host, ServeError> {
+fn open_host(
+    store: &DiskStore,
+    auth: &Auth,
+    time: TokioTime,
+    secret: HostSecret,
+    limits: PrincipalLimits,
+) -> Result<Host, ServeError> {
     let sandbox = WasmtimeSandbox::open().map_err(|error| ServeError::Sandbox(error.to_string()))?;
     let ports = Ports {
         time: Rc::new(time),
@@ -185,6 +238,7 @@ fn open_host(store: &DiskStore, auth: &Auth, time: TokioTime, secret: HostSecret
         secret,
         link: LinkConfig::default(),
         max_awake: MAX_AWAKE,
+        limits,
         authenticate: Rc::new(move |token| auth.authenticate(token)),
         log: Rc::new(log),
     };

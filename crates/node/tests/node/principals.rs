@@ -20,7 +20,7 @@ fn linked_as(grants: &[&str], remaining_ms: Option<u64>) -> World {
 fn a_principal_does_what_its_grants_allow_and_nothing_else() {
     let mut world = linked_as(&["request acme:service echo", "subscribe acme:service#said"], None);
     assert!(world.ask(PAGE, ECHO, "echo", text("hi")).is_ok());
-    for (to, operation) in [(ECHO, "fail"), ("acme:other", "echo"), ("starlane:apps", "create")] {
+    for (to, operation) in [(ECHO, "fail"), ("acme:other", "echo"), ("other:service", "echo")] {
         let failure = world.ask(PAGE, to, operation, text("hi")).unwrap_err();
         assert_eq!((failure.status, failure.code.as_str()), (403, "no-grant"));
         assert!(failure.message.contains(&format!("\"request {to} {operation}\"")), "{failure}");
@@ -110,11 +110,33 @@ fn pages_of_one_principal_reach_each_other() {
     // By the server's way to the page itself: what it is asked for is on a host of the same principal.
     let ada = somebody("ada", &[], None).principal;
     let grace = somebody("grace", &["request **"], None).principal;
-    let permits = |world: &World, who, to: &str| {
-        world.sides[SERVER].node.permits(who, starlane_protocol::Verb::Request, &address(to), "confirm").is_ok()
-    };
-    assert!(permits(&world, &ada, &format!("{own}::acme:ui")));
-    assert!(!permits(&world, &grace, &format!("{own}::acme:ui")), "another's page needs `~*::`");
-    assert!(permits(&world, &grace, &format!("{server}::acme:ui")), "the server's own name is no other host");
-    assert!(!permits(&world, &ada, "acme:ui"));
+    let permits =
+        |world: &mut World, who, to: &str| world.sides[SERVER].node.admit(1, who, &address(to), "confirm").is_ok();
+    assert!(permits(&mut world, &ada, &format!("{own}::acme:ui")));
+    assert!(!permits(&mut world, &grace, &format!("{own}::acme:ui")), "another's page needs `~*::`");
+    assert!(permits(&mut world, &grace, &format!("{server}::acme:ui")), "the server's own name is no other host");
+    assert!(!permits(&mut world, &ada, "acme:ui"));
+}
+
+#[test]
+fn a_principal_uses_no_more_than_its_share() {
+    let mut world = linked_as(&["request acme:**"], None);
+    let limits = world.limits;
+    let mut refused = 0;
+    for _ in 0..=limits.messages_per_second {
+        refused +=
+            usize::from(world.ask(PAGE, ECHO, "echo", text("hi")).is_err_and(|failure| failure.code == "too-many"));
+    }
+    assert_eq!(refused, 1);
+    world.pass(1_000);
+    world.server().hold = true;
+    let first = world.request(PAGE, ECHO, "echo", text(&"x".repeat(limits.bytes_in_flight)));
+    assert_eq!(world.ask(PAGE, ECHO, "echo", text("more")).unwrap_err().code, "too-many");
+    let held = world.server().held.pop().unwrap();
+    let now = world.now;
+    world.server().node.handle_reply(now, held, Ok(text("done")));
+    world.run();
+    assert!(world.outcome(PAGE, first).is_ok());
+    world.server().hold = false;
+    assert!(world.ask(PAGE, ECHO, "echo", text("again")).is_ok());
 }

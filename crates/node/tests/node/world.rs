@@ -9,13 +9,15 @@ use litemap::LiteMap;
 use starlane_bundle::{Bind, Body, Digest, Operation};
 use starlane_node::{
     AppPlan, Authenticated, Effect, Goodbye, LinkConfig, LinkState, MechtronPlan, Node, NodeConfig, Notice, Origin,
-    Principal, RequestId, SocketId, SubscriptionId,
+    Principal, PrincipalLimits, RequestId, SocketId, SubscriptionId,
     guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, InstanceId, Message, Returned, Saved},
 };
 use starlane_protocol::{Address, Failure, Grant, HostSecret, Outcome, Payload, Topic};
 
 pub(crate) const PAGE: usize = 0;
 pub(crate) const SERVER: usize = 1;
+/// Small enough to reach.
+const LIMITS: PrincipalLimits = PrincipalLimits { links: 2, messages_per_second: 2_000, bytes_in_flight: 8 << 20 };
 const SOCKET: SocketId = SocketId(1);
 
 pub(crate) fn address(text: &str) -> Address {
@@ -75,6 +77,7 @@ pub(crate) struct World {
     pub(crate) token: String,
     pub(crate) fresh: Option<String>,
     pub(crate) renewals: usize,
+    pub(crate) limits: PrincipalLimits,
 }
 
 /// Somebody who is called `name`, for so long.
@@ -94,6 +97,7 @@ impl World {
                 secret: HostSecret([n; 32]),
                 link: link.clone(),
                 max_awake: 2,
+                limits: LIMITS,
                 seed: [n; 32],
             }),
             outcomes: HashMap::new(),
@@ -120,6 +124,7 @@ impl World {
             token: "ada".to_owned(),
             fresh: None,
             renewals: 0,
+            limits: LIMITS,
         }
     }
 

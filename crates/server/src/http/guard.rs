@@ -12,6 +12,7 @@ use axum::{
 use starlane_protocol::Failure;
 
 use super::{Site, answer};
+use crate::serve::ServeConfig;
 
 /// The Host and Origin headers that are let in, compared byte by byte.
 pub(crate) struct Allowed {
@@ -21,15 +22,19 @@ pub(crate) struct Allowed {
 
 impl Allowed {
     /// The names of the address that is listened on, and what the operator adds.
-    pub(crate) fn new(listen: SocketAddr, hosts: &[String], origins: &[String]) -> Self {
+    pub(crate) fn new(listen: SocketAddr, config: &ServeConfig) -> Self {
         let port = listen.port();
         let mut names = vec![listen.to_string(), format!("localhost:{port}")];
         if listen.ip().is_loopback() {
             names.extend([format!("127.0.0.1:{port}"), format!("[::1]:{port}")]);
         }
-        let hosts: BTreeSet<String> = names.into_iter().chain(hosts.iter().cloned()).collect();
-        let own = hosts.iter().map(|host| format!("http://{host}"));
-        let origins = own.chain(origins.iter().cloned()).collect();
+        let added: Vec<&String> = config.allow_hosts.iter().chain(config.spaces.values().flatten()).collect();
+        let scheme = config.scheme();
+        let outside = if config.behind_proxy { "https" } else { scheme };
+        let own = names.iter().map(|name| format!("{scheme}://{name}"));
+        let own = own.chain(added.iter().map(|host| format!("{outside}://{host}")));
+        let origins = own.chain(config.allow_origins.iter().cloned()).collect();
+        let hosts = names.into_iter().chain(added.into_iter().cloned()).collect();
         Self { hosts, origins }
     }
 
@@ -79,7 +84,8 @@ mod tests {
     use super::*;
 
     fn verdict(host: &str, origin: Option<&str>) -> bool {
-        let allowed = Allowed::new("127.0.0.1:7711".parse().unwrap(), &[], &["http://localhost:5173".into()]);
+        let config = ServeConfig { allow_origins: vec!["http://localhost:5173".into()], ..ServeConfig::default() };
+        let allowed = Allowed::new("127.0.0.1:7711".parse().unwrap(), &config);
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
         if let Some(origin) = origin {

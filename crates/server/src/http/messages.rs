@@ -11,7 +11,7 @@ use axum::{
 use starlane_host::Origin;
 use starlane_protocol::{Address, Failure, Payload};
 
-use super::{Site, answer, serve_route::MECHTRON_POLICY};
+use super::{Site, answer, headers::from_request, serve_route::MECHTRON_POLICY};
 use crate::handle::Ask;
 
 /// Sends a request on behalf of the bearer, and answers with its reply.
@@ -30,7 +30,7 @@ pub(super) async fn send(
         }
         let to = Address::parse(&address).map_err(|error| Failure::malformed(error.to_string()))?;
         let from = Address::parse("starlane:http").map_err(|error| Failure::internal(error.to_string()))?;
-        site.handle.permits(&caller, &to, &operation).await?;
+        site.handle.admit(&caller, &to, &operation).await?;
         site.handle.request(Ask { from: Origin { address: from, caller }, to, operation, payload }).await
     };
     match sent.await {
@@ -43,10 +43,7 @@ pub(super) async fn send(
 pub(super) fn payload(headers: &HeaderMap, body: Bytes) -> Payload {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content_type = if body.is_empty() { "" } else { content_type };
-    let own = ["accept-language", "if-none-match", "user-agent", "cookie"];
-    let passed = headers.iter().filter(|(name, _)| own.contains(&name.as_str()));
-    let passed = passed.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
-    Payload { content_type: content_type.to_owned(), headers: passed.collect(), body }
+    Payload { content_type: content_type.to_owned(), headers: from_request(headers), body }
 }
 
 /// A reply as an HTTP answer.

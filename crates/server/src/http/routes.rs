@@ -10,15 +10,19 @@ use starlane_bundle::{Access, AppConfig, FileEntry, Manifest, PublicKey, Route, 
 use starlane_protocol::{Address, Failure};
 
 /// The routes of this server. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Routes(Arc<RwLock<Table>>);
 
 #[derive(Default)]
 struct Table {
     apps: BTreeMap<Address, AppRoutes>,
-    /// By method.
-    routers: BTreeMap<String, matchit::Router<Arc<Target>>>,
+    /// The space that a host name is for; names that are not here are for all spaces that have none of their own.
+    spaces: BTreeMap<String, String>,
+    routers: Routers,
 }
+
+/// By the space that has host names of its own, none for all others, and by method.
+type Routers = BTreeMap<(Option<String>, String), matchit::Router<Arc<Target>>>;
 
 struct AppRoutes {
     publisher: PublicKey,
@@ -42,6 +46,13 @@ pub(crate) struct Found {
 }
 
 impl Routes {
+    /// No routes yet, for spaces with these host names of their own.
+    pub(crate) fn new(spaces: &BTreeMap<String, Vec<String>>) -> Self {
+        let names = spaces.iter().flat_map(|(space, names)| names.iter().map(|name| (name.clone(), space.clone())));
+        let table = Table { spaces: names.collect(), ..Table::default() };
+        Self(Arc::new(RwLock::new(table)))
+    }
+
     /// Puts an app's routes in place of the ones it had. Errors with 409 when another app has the same route.
     pub(crate) fn install(
         &self,
@@ -78,9 +89,11 @@ impl Routes {
         table.routers = table.routers().unwrap_or_default();
     }
 
-    pub(crate) fn find(&self, method: &str, path: &str) -> Option<Found> {
+    /// The route for a request; `host` is its `Host` header.
+    pub(crate) fn find(&self, host: &str, method: &str, path: &str) -> Option<Found> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let found = table.routers.get(method)?.at(path).ok()?;
+        let space = table.spaces.get(host).cloned();
+        let found = table.routers.get(&(space, method.to_owned()))?.at(path).ok()?;
         let captures = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Some(Found { target: Arc::clone(found.value), captures })
     }
@@ -104,12 +117,16 @@ impl Routes {
 }
 
 impl Table {
-    fn routers(&self) -> Result<BTreeMap<String, matchit::Router<Arc<Target>>>, String> {
-        let mut routers: BTreeMap<String, matchit::Router<Arc<Target>>> = BTreeMap::new();
-        for (method, path, target) in self.apps.values().flat_map(|app| &app.routes) {
-            let router = routers.entry(method.clone()).or_default();
-            let inserted = router.insert(path, Arc::clone(target));
-            inserted.map_err(|error| format!("the route `{method} {path}` can't be added: {error}"))?;
+    fn routers(&self) -> Result<Routers, String> {
+        let mut routers = Routers::new();
+        for (address, app) in &self.apps {
+            let own_names = self.spaces.values().any(|space| space == address.space());
+            let space = own_names.then(|| address.space().to_owned());
+            for (method, path, target) in &app.routes {
+                let router = routers.entry((space.clone(), method.clone())).or_default();
+                let inserted = router.insert(path, Arc::clone(target));
+                inserted.map_err(|error| format!("the route `{method} {path}` can't be added: {error}"))?;
+            }
         }
         Ok(routers)
     }

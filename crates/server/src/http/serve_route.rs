@@ -17,19 +17,20 @@ use starlane_protocol::{Address, Failure, Payload, key::key};
 use super::{
     MESSAGE_BODY, Site, answer,
     file::{self, Caching, set, with_charset},
+    headers::into_answer,
     messages::{bearer, payload},
     routes::{Found, Target},
 };
 use crate::handle::Ask;
 
-/// What a mechtron returns is hostile data: it is shown, and runs nothing.
+/// What a mechtron returns is hostile data: it is shown, and runs nothing, unless the mechtron gives a policy of its own.
 pub(super) const MECHTRON_POLICY: &str = "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'";
 
 /// Whatever no fixed route answers.
 pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
-    let Some(found) = site.routes.find(method.as_str(), parts.uri.path()) else {
+    let Some(found) = site.routes.find(host(&parts.headers), method.as_str(), parts.uri.path()) else {
         return answer::failure_for(&parts.headers, &nothing_here(&site, &parts.method, parts.uri.path()));
     };
     let answered = match &*found.target {
@@ -51,6 +52,11 @@ pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Re
         }
     };
     answered.unwrap_or_else(|failure| answer::failure_for(&parts.headers, &failure))
+}
+
+/// The name that the request is for; the guard has let it in.
+fn host(headers: &HeaderMap) -> &str {
+    headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn nothing_here(site: &Site, method: &Method, path: &str) -> Failure {
@@ -96,7 +102,7 @@ async fn ask(
     let from = app.child("http").map_err(|error| Failure::internal(error.to_string()))?;
     let origin = Origin { address: from, caller };
     let reply = site.handle.request(Ask { from: origin, to, operation: operation.clone(), payload }).await?;
-    Ok(page(reply))
+    page(reply)
 }
 
 /// A JSON request from body fields, then query, then path; any other body as it is, with the parameters as headers.
@@ -119,22 +125,15 @@ fn parameters(mut payload: Payload, query: &str, captures: Vec<(String, String)>
 }
 
 /// What a resource returned, as an answer.
-fn page(reply: Payload) -> Response {
+fn page(reply: Payload) -> Result<Response, Failure> {
     let mut response = Body::from(reply.body).into_response();
     set(&mut response, header::CONTENT_TYPE, &with_charset(&reply.content_type));
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    for (name, value) in &reply.headers {
-        let own = ["etag", "cache-control", "last-modified", "content-language", "content-disposition"];
-        if own.contains(&name.as_str())
-            && let Ok(value) = HeaderValue::from_str(value)
-            && let Ok(name) = header::HeaderName::from_bytes(name.as_bytes())
-        {
-            response.headers_mut().insert(name, value);
-        }
-    }
+    *response.status_mut() = into_answer(&reply.headers, response.headers_mut())?;
     // Whatever its type: SVG and XML run scripts too.
-    set(&mut response, header::CONTENT_SECURITY_POLICY, MECHTRON_POLICY);
-    response
+    let policy = response.headers_mut().entry(header::CONTENT_SECURITY_POLICY);
+    policy.or_insert(HeaderValue::from_static(MECHTRON_POLICY));
+    Ok(response)
 }
 
 fn decoded(text: &str) -> String {

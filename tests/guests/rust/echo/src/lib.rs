@@ -45,6 +45,13 @@ pub struct Emit {
     body: Value,
 }
 
+/// `page`: what to show, and with which headers.
+#[derive(Debug, Deserialize)]
+pub struct Page {
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
 /// `fail`: the failure to answer with.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
@@ -96,6 +103,13 @@ impl Echo {
     #[operation]
     fn echo(&self, payload: Payload) -> Payload {
         payload
+    }
+
+    /// A page with the headers that the body describes.
+    #[operation]
+    fn page(&self, Json(page): Json<Page>) -> Payload {
+        let headers = page.headers.into_iter().map(|(name, value)| Header { name, value }).collect();
+        Payload { content_type: "text/html".to_owned(), headers, body: page.body.into() }
     }
 
     /// The failure that the body describes, or 418.

@@ -1,0 +1,119 @@
+//! What each principal uses of this host, and how much it may.
+
+use litemap::LiteMap;
+use starlane_protocol::Failure;
+
+use crate::principal::Principal;
+
+/// Principals that are remembered although they use nothing now.
+const REMEMBERED: usize = 1_024;
+
+/// How much one principal may use of a host that is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrincipalLimits {
+    /// Links that are open at a time.
+    pub links: usize,
+    /// Messages a second; a burst may have as many at once.
+    pub messages_per_second: u32,
+    /// Bytes of requests that have not ended.
+    pub bytes_in_flight: usize,
+}
+
+impl Default for PrincipalLimits {
+    fn default() -> Self {
+        Self { links: 1_000, messages_per_second: 20_000, bytes_in_flight: 256 * 1024 * 1024 }
+    }
+}
+
+/// What principals use now.
+#[derive(Debug, Default)]
+pub(crate) struct Usage(LiteMap<String, Used>);
+
+#[derive(Debug)]
+struct Used {
+    bytes: usize,
+    /// Messages that may come at once, in thousandths.
+    credit: u64,
+    counted: u64,
+}
+
+impl Usage {
+    /// Counts a message. Errors with 429 when it is one too many.
+    pub(crate) fn message(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
+        let rate = limits.messages_per_second;
+        let full = u64::from(rate) * 1_000;
+        if self.0.len() > REMEMBERED {
+            self.0.retain(|_, used| used.bytes > 0 || now < used.counted + 1_000);
+        }
+        let used = self.of(who, now, full);
+        // A millisecond is worth a thousandth of what a second is: `rate` thousandths of a message.
+        used.credit = (used.credit + (now - used.counted) * u64::from(rate)).min(full);
+        used.counted = now;
+        let Some(rest) = used.credit.checked_sub(1_000) else {
+            return Err(Failure::new(429, "too-many", format!("more than {rate} messages a second: send slower")));
+        };
+        used.credit = rest;
+        Ok(())
+    }
+
+    /// Counts the bytes of a request until [`Usage::release`]. Errors with 429 when they are too many.
+    pub(crate) fn hold(&mut self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
+        let most = limits.bytes_in_flight;
+        let used = self.of(who, 0, 0);
+        if used.bytes > 0 && used.bytes + bytes > most {
+            let message = format!("{} bytes of requests wait for their answers, {most} may: wait for some", used.bytes);
+            return Err(Failure::new(429, "too-many", message));
+        }
+        used.bytes += bytes;
+        Ok(())
+    }
+
+    /// A request has ended.
+    pub(crate) fn release(&mut self, who: &Principal, bytes: usize) {
+        if let Some(used) = self.0.get_mut(who.name()) {
+            used.bytes = used.bytes.saturating_sub(bytes);
+        }
+    }
+
+    fn of(&mut self, who: &Principal, now: u64, credit: u64) -> &mut Used {
+        self.0.entry(who.name().to_owned()).or_insert(Used { bytes: 0, credit, counted: now })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: PrincipalLimits = PrincipalLimits { links: 1, messages_per_second: 10, bytes_in_flight: 100 };
+
+    #[test]
+    fn messages_come_at_the_rate_and_in_bursts_of_a_second() {
+        let (mut usage, ada, grace) = (Usage::default(), Principal::named("ada"), Principal::named("grace"));
+        let burst = |usage: &mut Usage, now| (0..20).filter(|_| usage.message(now, &ada, &LIMITS).is_ok()).count();
+        assert_eq!(burst(&mut usage, 5), 10);
+        assert_eq!(burst(&mut usage, 5), 0);
+        assert_eq!(burst(&mut usage, 305), 3);
+        assert_eq!(burst(&mut usage, 60_000), 10);
+        assert!(usage.message(60_000, &grace, &LIMITS).is_ok(), "each has its own");
+    }
+
+    #[test]
+    fn bytes_in_flight_are_bounded_and_come_back() {
+        let (mut usage, ada) = (Usage::default(), Principal::named("ada"));
+        usage.hold(&ada, 1_000, &LIMITS).unwrap();
+        assert_eq!(usage.hold(&ada, 1, &LIMITS).unwrap_err().code, "too-many", "one that is too large goes alone");
+        usage.release(&ada, 1_000);
+        usage.hold(&ada, 60, &LIMITS).unwrap();
+        assert!(usage.hold(&ada, 41, &LIMITS).is_err());
+        assert!(usage.hold(&ada, 40, &LIMITS).is_ok());
+    }
+
+    #[test]
+    fn who_uses_nothing_is_forgotten() {
+        let mut usage = Usage::default();
+        for n in 0..5_000_u64 {
+            usage.message(n * 10, &Principal::named(&n.to_string()), &LIMITS).unwrap();
+        }
+        assert!(usage.0.len() <= REMEMBERED + 1, "{}", usage.0.len());
+    }
+}

@@ -8,7 +8,10 @@ use std::{
 
 use starlane_testkit::figure;
 
-use crate::world::{LONG, Server, raw};
+use crate::{
+    peer::Peer,
+    world::{LONG, Server, raw},
+};
 
 const UPGRADE: &str = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: starlane.v1\r\n";
@@ -180,4 +183,59 @@ fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_stop_others() {
     figure::figure("silent.closed", took.as_millis() as f64, "ms");
     assert!(took > Duration::from_secs(4), "they were given time: {took:?}");
     assert!(took < Duration::from_secs(15), "5 s, and what a busy machine takes for 500 of them: {took:?}");
+}
+
+#[test]
+fn behind_a_proxy_pages_come_by_https_and_nobody_without_a_token() {
+    let server = Server::start_with(|config| {
+        config.behind_proxy = true;
+        config.allow_hosts = vec!["mesh.test".into()];
+    });
+    let get = |origin: &str| server.send("GET", "/healthz", &[("host", "mesh.test"), ("origin", origin)], b"").status;
+    assert_eq!((get("https://mesh.test"), get("http://mesh.test")), (200, 403));
+    server.ask("starlane:apps", "list", &serde_json::json!({})).fails(401, "auth-refused");
+    server.get("/metrics").fails(401, "auth-refused");
+    assert_eq!(server.admin("GET", "/metrics", &[], b"").status, 200);
+}
+
+#[tokio::test]
+async fn a_principal_has_no_more_links_and_messages_than_its_limit() {
+    let server = Server::start_with(|config| {
+        config.limits.links = 2;
+        config.limits.messages_per_second = 50;
+    });
+    let mut links = vec![Peer::link(&server, 1, None).await, Peer::link(&server, 2, None).await];
+    let mut third = Peer::dial(&server).await;
+    third.hello(3, None).await;
+    assert_eq!(third.closed(LONG).await.goodbye.as_deref(), Some("too-many"));
+    links.pop();
+    let mut codes = Vec::new();
+    for _ in 0..80 {
+        let outcome = links[0].request("starlane:apps", "list", &serde_json::Value::Null).await;
+        codes.extend(outcome.err().map(|failure| failure.code));
+    }
+    assert!(!codes.is_empty() && codes.iter().all(|code| code == "too-many"), "{codes:?}");
+    let mut admin = Peer::link(&server, 4, Some(&server.token)).await;
+    admin.works().await;
+}
+
+#[test]
+fn metrics_count_what_happens() {
+    let server = Server::start();
+    server.run_app(crate::world::echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
+    let value = |name: &str| -> f64 {
+        let text = server.get("/metrics").text();
+        let line = text.lines().find(|line| line.split(' ').next() == Some(name));
+        line.unwrap_or_else(|| panic!("{name} is not in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let (replies, crashes) = (value("starlane_replies_total"), value("starlane_crashes_total"));
+    for _ in 0..3 {
+        assert_eq!(server.ask("acme:echoes:echo", "echo", &serde_json::json!("hi")).status, 200);
+    }
+    server.ask("acme:echoes:echo", "trap", &serde_json::json!({}));
+    assert_eq!(value("starlane_replies_total") - replies, 3.0);
+    assert_eq!(value("starlane_crashes_total") - crashes, 1.0);
+    assert!(value("starlane_guest_seconds_total") > 0.0);
+    assert_eq!(value("starlane_apps"), 1.0);
+    assert!(value("starlane_request_duration_seconds_bucket{le=\"+Inf\"}") >= replies + 4.0);
 }

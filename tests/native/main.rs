@@ -18,5 +18,6 @@ mod links;
 mod peer;
 mod repository;
 mod routes;
+mod tls;
 mod tokens;
 mod world;

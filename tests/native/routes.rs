@@ -107,6 +107,9 @@ fn a_resources_request_is_made_of_body_query_and_path() {
     let json = [("content-type", "application/json")];
     let answer = server.send("POST", "/say?page=2", &json, br#"{"page": 1, "text": "hi"}"#);
     assert_eq!(answer.json(), serde_json::json!({ "page": "2", "text": "hi" }));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let answer = server.send("POST", "/say?page=2", &form, b"page=1&text=a+b%21");
+    assert_eq!(answer.json(), serde_json::json!({ "page": "2", "text": "a b!" }));
     let answer = server.send("POST", "/say", &json, b"[1]");
     answer.fails(400, "malformed");
     let about = server.send("GET", "/about", &[("starlane-caller", "admin"), ("accept-language", "de")], b"").json();

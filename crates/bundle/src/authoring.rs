@@ -79,6 +79,11 @@ impl Draft {
         Ok(draft)
     }
 
+    /// The name of the app that this bundle makes, if it makes one.
+    pub fn app_name(&self) -> Option<&str> {
+        self.app.as_ref().map(|app| app.name.as_str())
+    }
+
     /// The files: path in the bundle, entry, and where it lies on this machine.
     pub fn files(&self) -> impl Iterator<Item = (&str, &FileEntry, &Path)> {
         self.files.iter().map(|(name, (entry, path))| (name.as_str(), entry, path.as_path()))

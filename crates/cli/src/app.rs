@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use starlane_bundle::AppRecord;
 use starlane_protocol::Address;
 
-use crate::{client::Client, output::Output};
+use crate::{client::Client, output::Output, publish::published};
 
 /// The resource.
 const APPS: &str = "starlane:apps";
@@ -37,6 +37,34 @@ pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
         apps.iter().map(|app| [app.app.to_string(), app.bundle.to_string(), app.revision.to_string()]).collect();
     output.table(["APP", "BUNDLE", "REVISION"], &rows, &json!({ "apps": apps }));
     Ok(())
+}
+
+/// Lists the resources of all apps, beside their mechtrons.
+pub(crate) fn resources(client: &Client, output: Output) -> Result<()> {
+    let List { apps } = client.ask(APPS, "list", &json!({}))?;
+    let mut found = Vec::new();
+    for record in &apps {
+        let manifest = published(client, &record.bundle)?.map(|(_, manifest)| manifest);
+        for (name, resource) in
+            manifest.iter().filter_map(|manifest| manifest.app.as_ref()).flat_map(|app| &app.resources)
+        {
+            let (kind, placement) = (serde_json::to_value(resource.kind)?, serde_json::to_value(resource.placement)?);
+            found.push([record.app.child(name)?.to_string(), text(&kind), text(&placement)]);
+        }
+    }
+    if found.is_empty() {
+        output.remark("There is no resource yet: `[resources.NAME]` in a bundle's app.toml makes one with its app.");
+    }
+    let json: Vec<Value> = found
+        .iter()
+        .map(|[address, kind, placement]| json!({ "address": address, "kind": kind, "placement": placement }))
+        .collect();
+    output.table(["RESOURCE", "KIND", "PLACEMENT"], &found, &json!({ "resources": json }));
+    Ok(())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 pub(crate) fn delete(client: &Client, app: &Address, output: Output) -> Result<()> {

@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
-    Args, Parser, Subcommand,
+    Args, Parser, Subcommand, ValueEnum,
     builder::styling::{AnsiColor, Styles},
 };
 use starlane_protocol::{Address, Topic};
 
-use crate::output::Output;
+use crate::{output::Output, settings::LogFormat};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Cyan.on_default().bold())
@@ -43,26 +43,71 @@ pub(crate) struct Arguments {
 }
 
 /// How the server is reached, and as whom.
-#[derive(Args)]
+#[derive(Args, Clone, Default)]
 pub(crate) struct Reach {
-    /// The server to talk to
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7711", env = "STARLANE_SERVER")]
-    pub(crate) server: String,
+    /// The server to talk to [default: the profile's, else http://127.0.0.1:7711]
+    #[arg(long, global = true, value_name = "URL", env = "STARLANE_SERVER")]
+    pub(crate) server: Option<String>,
     /// The token to show it [default: the admin token in the data folder, for a server on this machine]
     #[arg(long, global = true, value_name = "TOKEN", env = "STARLANE_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// The file that holds the token
     #[arg(long, global = true, value_name = "FILE", env = "STARLANE_TOKEN_FILE", conflicts_with = "token")]
     pub(crate) token_file: Option<PathBuf>,
-    /// The server's data folder
-    #[arg(long, global = true, value_name = "FOLDER", default_value = "starlane-data", env = "STARLANE_DATA")]
-    pub(crate) data: PathBuf,
+    /// An authority for the server's certificate, in a PEM file [default: the system's]
+    #[arg(long, global = true, value_name = "FILE", env = "STARLANE_CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The server's data folder [default: starlane-data]
+    #[arg(long, global = true, value_name = "FOLDER", env = "STARLANE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// A file that keeps server, token, token-file, ca and data [default: starlane/profile.toml in your configuration folder]
+    #[arg(long, global = true, value_name = "FILE", env = "STARLANE_PROFILE")]
+    pub(crate) profile: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run a server: apps, their mechtrons, databases and pages, all in one data folder
     Serve(Serve),
+    /// Look at the settings that `starlane serve` would run with
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Save all that a running server keeps into a file
+    Backup {
+        /// The file to write: it holds the server's secrets
+        file: PathBuf,
+    },
+    /// Make a data folder of a backup: `starlane restore FILE --data NEW`
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
+    /// Show what runs on a server
+    Status,
+    /// Print the last lines of a server's log
+    Logs {
+        /// Go on with those that come
+        #[arg(long)]
+        follow: bool,
+        /// How many lines
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        last: usize,
+    },
+    /// Make a folder to write a mechtron in
+    New {
+        #[command(subcommand)]
+        command: NewCommand,
+    },
+    /// Run a bundle's build command and collect what it makes
+    Build {
+        /// The bundle's folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Build, serve and publish a bundle, and again after each save
+    Dev(Dev),
     /// Check a bundle, sign it, and upload what the server lacks
     Publish(Publish),
     /// Create, list and delete apps
@@ -74,6 +119,28 @@ pub(crate) enum Command {
     Bundle {
         #[command(subcommand)]
         command: BundleCommand,
+    },
+    /// Look at the resources of apps
+    Resource {
+        #[command(subcommand)]
+        command: ResourceCommand,
+    },
+    /// List files: of a bundle that an app was made of
+    Ls {
+        /// Where: acme:repo:profiles:1.0.0, or a folder in it, acme:repo:profiles:1.0.0:/site
+        address: Address,
+    },
+    /// Print a file
+    Cat {
+        /// Which: acme:repo:profiles:1.0.0:/site/index.html
+        address: Address,
+    },
+    /// Copy a file to this machine
+    Cp {
+        /// Which: acme:repo:profiles:1.0.0:/site/index.html
+        address: Address,
+        /// Where to: a file, or a folder
+        to: PathBuf,
     },
     /// Make or show the publisher's key
     Keys {
@@ -104,15 +171,80 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// Where to listen: an address of this machine, with a port (0 takes any that is free)
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7711", env = "STARLANE_LISTEN", value_parser = listen)]
-    pub(crate) listen: SocketAddr,
+    /// A TOML file with these settings; flags and the environment beat it
+    #[arg(long, value_name = "FILE", env = "STARLANE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen: an address of this machine, with a port (0 takes any that is free) [default: 127.0.0.1:7711]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "STARLANE_LISTEN", value_parser = listen)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The certificate to speak TLS with, a PEM file
+    #[arg(long, value_name = "FILE", env = "STARLANE_CERT")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The certificate's private key, a PEM file
+    #[arg(long, value_name = "FILE", env = "STARLANE_CERT_KEY")]
+    pub(crate) key: Option<PathBuf>,
+    /// A proxy in front speaks TLS; it hands on `Host` as it came
+    #[arg(long, env = "STARLANE_BEHIND_PROXY")]
+    pub(crate) behind_proxy: bool,
     /// A page's origin that may use this server too, such as http://localhost:5173; repeatable
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(crate) allow_origins: Vec<String>,
     /// A name that this server answers for too, such as mesh.test:7711; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<String>,
+    /// A name that the apps of one space answer for, and no others, such as acme=acme.test; repeatable
+    #[arg(long = "space", value_name = "SPACE=HOST", value_parser = space)]
+    pub(crate) spaces: Vec<(String, String)>,
+    /// Which lines are logged: info, debug, or a filter such as starlane_server=trace [default: info]
+    #[arg(long, value_name = "FILTER", env = "STARLANE_LOG")]
+    pub(crate) log: Option<String>,
+    /// How log lines are written [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT", env = "STARLANE_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether a server could be started like this
+    Check(Serve),
+    /// Show each setting, and where it comes from
+    Show(Serve),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum NewCommand {
+    /// A mechtron that serves a page and uses a database, to begin with
+    Mechtron {
+        /// Its name, and its folder's
+        name: String,
+        /// The language to write it in
+        #[arg(long, value_enum, default_value_t)]
+        lang: Language,
+    },
+}
+
+/// Languages that there are templates for.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Language {
+    /// Rust
+    #[default]
+    Rust,
+}
+
+#[derive(Args)]
+pub(crate) struct Dev {
+    /// The bundle's folder
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7711", env = "STARLANE_LISTEN", value_parser = listen)]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ResourceCommand {
+    /// Show the databases and other resources of all apps
+    List,
 }
 
 #[derive(Args)]
@@ -148,6 +280,8 @@ pub(crate) enum AppCommand {
 
 #[derive(Subcommand)]
 pub(crate) enum BundleCommand {
+    /// Show all bundles that are published
+    List,
     /// Show a bundle's files and who signed it
     Show {
         /// The bundle's address, with a version
@@ -238,6 +372,14 @@ pub(crate) struct Send {
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:7711 or [::1]:7711".to_owned())
+}
+
+fn space(text: &str) -> Result<(String, String), String> {
+    let (space, host) = text
+        .split_once('=')
+        .filter(|(space, host)| !space.is_empty() && !host.is_empty())
+        .ok_or("expected a space and a host name, such as acme=acme.test or acme=localhost:7711")?;
+    Ok((space.to_owned(), host.to_owned()))
 }
 
 fn json(text: &str) -> Result<String, String> {

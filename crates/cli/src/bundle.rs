@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use serde_json::json;
-use starlane_bundle::{Digest, Manifest};
+use starlane_bundle::{Digest, Manifest, PublicKey};
 use starlane_protocol::Address;
 
 use crate::{
@@ -10,6 +10,30 @@ use crate::{
     output::{Output, size},
     publish::published,
 };
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Listed {
+    bundles: Vec<Known>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Known {
+    address: Address,
+    publisher: PublicKey,
+}
+
+/// Lists what is published.
+pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
+    let answer = client.send("GET", "/bundles", &[], Upload::Nothing)?.success()?;
+    let listed: Listed = serde_json::from_slice(&answer.body)?;
+    if listed.bundles.is_empty() {
+        output.remark("Nothing is published yet that you may see: `starlane publish DIR ADDRESS` publishes a bundle.");
+    }
+    let rows: Vec<[String; 2]> =
+        listed.bundles.iter().map(|known| [known.address.to_string(), known.publisher.to_string()]).collect();
+    output.table(["BUNDLE", "PUBLISHER"], &rows, &serde_json::to_value(&listed)?);
+    Ok(())
+}
 
 /// Shows the files of a published bundle and who signed it.
 pub(crate) fn show(client: &Client, address: &Address, output: Output) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    path::Path,
     time::Duration,
 };
 
@@ -13,11 +14,13 @@ use starlane_protocol::{Address, Payload};
 use ureq::{
     Agent, Body, SendBody,
     http::{HeaderMap, Response, Uri, header},
+    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
 };
 
 use crate::{
     arguments::Reach,
     error::{NoServer, Refused},
+    reach::Reached,
 };
 
 /// How long to wait for the beginning of an answer: longer than a request lives by default.
@@ -49,28 +52,25 @@ pub(crate) struct Answer {
 impl Client {
     /// A client as the arguments say. Nothing is sent yet.
     pub(crate) fn new(reach: &Reach) -> Result<Self> {
-        let url = reach.server.trim_end_matches('/').to_owned();
+        let reached = Reached::read(reach)?;
+        let url = reached.server.trim_end_matches('/').to_owned();
         let uri: Uri =
             url.parse().with_context(|| format!("`{url}` is no URL: expected such as http://127.0.0.1:7711"))?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             bail!("`{url}` is no URL of a server: expected such as http://127.0.0.1:7711");
         }
-        let token = match (&reach.token, &reach.token_file) {
-            (Some(token), _) => Some(token.trim().to_owned()),
-            (None, Some(file)) => {
-                let text = fs::read_to_string(file);
-                Some(
-                    text.with_context(|| format!("the token file {} can't be read", file.display()))?.trim().to_owned(),
-                )
-            }
-            // The admin token of this machine's server is for that server alone.
-            (None, None) if is_loopback(&uri) => fs::read_to_string(reach.data.join("admin.token")).ok(),
-            (None, None) => None,
+        // The admin token of this machine's server is for that server alone.
+        let of_data = || fs::read_to_string(reached.data.join("admin.token")).ok().filter(|_| is_loopback(&uri));
+        let token = reached.token.or_else(of_data);
+        let roots = match &reached.ca {
+            Some(file) => RootCerts::from(certificates(file)?),
+            None => RootCerts::PlatformVerifier,
         };
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .timeout_recv_response(Some(PATIENCE))
             .user_agent(concat!("starlane/", env!("CARGO_PKG_VERSION")))
             .build()
@@ -89,6 +89,8 @@ impl Client {
             "" => Upload::Nothing,
             content_type => Upload::Bytes(content_type, &payload.body),
         };
+        // A file's path is part of the address, and no path of the URL.
+        let to = to.as_str().replace('/', "%2F");
         let answer = self.send("POST", &format!("/messages/{to}/{operation}"), &[], body)?.success()?;
         let content_type = answer.header(header::CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
         Ok(Payload { content_type, headers: Vec::new(), body: answer.body.into() })
@@ -148,6 +150,7 @@ impl Client {
             ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::Io(_)
+            | ureq::Error::Protocol(_)
             | ureq::Error::Timeout(_) => NoServer { url: self.url.clone(), reason }.into(),
             _ => anyhow::Error::new(error).context(format!("{method} {}{path} failed", self.url)),
         }
@@ -166,6 +169,20 @@ impl Answer {
     }
 }
 
+/// The authorities of a PEM file.
+fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>> {
+    let pem = fs::read(file).with_context(|| format!("the authority {} can't be read", file.display()))?;
+    let found = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let found: Vec<_> = found.collect();
+    if found.is_empty() {
+        bail!("{} holds no certificate in PEM form", file.display());
+    }
+    Ok(found)
+}
+
 fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -176,7 +193,7 @@ mod tests {
     use super::*;
 
     fn reach(server: &str, data: &std::path::Path) -> Reach {
-        Reach { server: server.into(), token: None, token_file: None, data: data.into() }
+        Reach { server: Some(server.into()), data: Some(data.into()), ..Reach::default() }
     }
 
     #[test]
@@ -197,7 +214,7 @@ mod tests {
 
     #[test]
     fn only_a_url_of_a_server_is_taken() {
-        for server in ["", "127.0.0.1:7711", "https://mesh.example", "http://", "ws://127.0.0.1:7711/mesh"] {
+        for server in ["", "127.0.0.1:7711", "ftp://mesh.example", "http://", "ws://127.0.0.1:7711/mesh"] {
             assert!(Client::new(&reach(server, std::path::Path::new("."))).is_err(), "{server}");
         }
     }

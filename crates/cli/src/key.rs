@@ -1,7 +1,7 @@
 //! The publisher's key: made by the first publish, readable by its owner alone.
 
 use std::{
-    env, fs, io,
+    fs, io,
     io::Write,
     path::{Path, PathBuf},
 };
@@ -11,7 +11,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 use starlane_bundle::SecretKey;
 
-use crate::output::Output;
+use crate::{output::Output, reach::configuration_folder};
 
 const PREFIX: &str = "ed25519-secret:";
 
@@ -68,10 +68,9 @@ fn parse(text: &str) -> Option<SecretKey> {
 }
 
 fn default_file() -> Result<PathBuf> {
-    let configured = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let folder = configured.or_else(|| env::home_dir().map(|home| home.join(".config")));
+    let folder = configuration_folder();
     let folder = folder.context("there is no home folder to keep the key in: name a file with `--key FILE`")?;
-    Ok(folder.join("starlane/key"))
+    Ok(folder.join("key"))
 }
 
 fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {

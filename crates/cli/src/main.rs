@@ -2,30 +2,44 @@
 
 mod app;
 mod arguments;
+mod build;
 mod bundle;
 mod client;
+mod config;
+mod dev;
 mod error;
+mod files;
 mod key;
+mod new;
+mod operator;
 mod output;
 mod principal;
 mod publish;
+mod reach;
 mod send;
 mod serve;
+mod settings;
 mod watch;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use self::{
-    arguments::{AppCommand, Arguments, BundleCommand, Command, KeysCommand, TokenCommand},
+    arguments::{
+        AppCommand, Arguments, BundleCommand, Command, ConfigCommand, KeysCommand, Language, NewCommand,
+        ResourceCommand, TokenCommand,
+    },
     client::Client,
+    reach::Reached,
+    settings::Settings,
 };
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let output = arguments.output;
-    match run(&arguments) {
+    match run(&arguments, leaf(&matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.failed(&error);
@@ -34,10 +48,34 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
+/// What was typed of the innermost command.
+fn leaf(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, below)| leaf(below))
+}
+
+fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<()> {
     let (reach, output) = (&arguments.reach, arguments.output);
     match &arguments.command {
-        Command::Serve(given) => serve::run(given, &reach.data, output),
+        Command::Serve(given) => serve::run(Settings::read(given, reach.data.as_deref(), matches)?, output),
+        Command::Config { command: ConfigCommand::Check(given) } => {
+            config::check(&Settings::read(given, reach.data.as_deref(), matches)?, output)
+        }
+        Command::Config { command: ConfigCommand::Show(given) } => {
+            config::show(&Settings::read(given, reach.data.as_deref(), matches)?, output);
+            Ok(())
+        }
+        Command::Backup { file } => operator::backup(file, &Client::new(reach)?, output),
+        Command::Restore { file } => operator::restore(file, &Reached::read(reach)?.data, output),
+        Command::Status => operator::status(&Client::new(reach)?, output),
+        Command::Logs { follow, last } => operator::logs(*last, *follow, &Client::new(reach)?, output),
+        Command::New { command: NewCommand::Mechtron { name, lang: Language::Rust } } => new::mechtron(name, output),
+        Command::Build { folder } => build::run(folder, output),
+        Command::Dev(given) => dev::run(given, output),
+        Command::Resource { command: ResourceCommand::List } => app::resources(&Client::new(reach)?, output),
+        Command::Ls { address } => files::list(&Client::new(reach)?, address, output),
+        Command::Cat { address } => files::cat(&Client::new(reach)?, address),
+        Command::Cp { address, to } => files::copy(&Client::new(reach)?, address, to, output),
+        Command::Bundle { command: BundleCommand::List } => bundle::list(&Client::new(reach)?, output),
         Command::Publish(given) => publish::run(given, &Client::new(reach)?, output),
         Command::App { command: AppCommand::Create { app, bundle } } => {
             app::create(&Client::new(reach)?, app, bundle, output)

@@ -25,6 +25,9 @@ pub(crate) enum Output {
     Human,
     /// One JSON value, for scripts
     Json,
+    /// Nothing but errors: another command says what was done
+    #[value(skip)]
+    Quiet,
 }
 
 impl Output {
@@ -35,6 +38,7 @@ impl Output {
         let _ = match self {
             Self::Json => writeln!(out, "{json}"),
             Self::Human => human(&mut out, what, facts, next),
+            Self::Quiet => Ok(()),
         };
     }
 
@@ -44,7 +48,15 @@ impl Output {
         let _ = match self {
             Self::Json => writeln!(out, "{json}"),
             Self::Human => table(&mut out, heading, rows),
+            Self::Quiet => Ok(()),
         };
+    }
+
+    /// An empty line between two results, for people.
+    pub(crate) fn gap(self) {
+        if self == Self::Human {
+            let _ = writeln!(anstream::stdout());
+        }
     }
 
     /// A remark beside the result.
@@ -66,7 +78,7 @@ impl Output {
                     json!({ "code": code, "status": status, "message": format!("{error:#}"), "address": address });
                 writeln!(err, "{}", json!({ "error": about }))
             }
-            Self::Human => human_error(&mut err, error, refused),
+            Self::Human | Self::Quiet => human_error(&mut err, error, refused),
         };
     }
 }

@@ -108,7 +108,7 @@ fn upload(client: &Client, missing: &[&Blob<'_>], output: Output) -> Result<()> 
     let total = missing.iter().map(|blob| blob.size).sum();
     let bar = match output {
         Output::Human => ProgressBar::new(total),
-        Output::Json => ProgressBar::hidden(),
+        Output::Json | Output::Quiet => ProgressBar::hidden(),
     };
     if let Ok(style) = ProgressStyle::with_template("  uploading {bar:30.cyan} {bytes}/{total_bytes} {bytes_per_sec}") {
         bar.set_style(style);

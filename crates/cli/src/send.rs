@@ -19,7 +19,7 @@ pub(crate) fn run(given: &Send, client: &Client, output: Output) -> Result<()> {
         Output::Json => writeln!(out, "{}", as_json(&reply)),
         Output::Human if io::stdout().is_terminal() => writeln!(out, "{}", for_people(&reply)),
         // A pipe or a file gets the reply's bytes and nothing else.
-        Output::Human => out.write_all(&reply.body).and_then(|()| out.flush()),
+        Output::Human | Output::Quiet => out.write_all(&reply.body).and_then(|()| out.flush()),
     };
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("the reply can't be written"),

@@ -1,37 +1,52 @@
 //! `starlane serve`.
 
-use std::{
-    io::{self, IsTerminal},
-    path::Path,
-};
+use std::io::{self, IsTerminal};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use starlane_server::{Ready, ServeConfig};
-use tracing_subscriber::EnvFilter;
+use starlane_server::{LogLines, Ready, ServeConfig};
+use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{arguments::Serve, output::Output};
+use crate::{
+    output::Output,
+    settings::{LogFormat, Settings},
+};
 
-/// Which lines are logged, unless `STARLANE_LOG` says otherwise.
-const LOG: &str = "info";
-
-pub(crate) fn run(given: &Serve, data: &Path, output: Output) -> Result<()> {
-    let filter = match std::env::var("STARLANE_LOG") {
-        Ok(text) => EnvFilter::try_new(&text).with_context(|| format!("STARLANE_LOG=`{text}` is no log filter"))?,
-        Err(_) => EnvFilter::new(LOG),
-    };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    log.with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
-    let config = ServeConfig {
-        data: data.to_owned(),
-        listen: given.listen,
-        allow_hosts: given.allow_hosts.clone(),
-        allow_origins: given.allow_origins.clone(),
-        ..ServeConfig::default()
-    };
+pub(crate) fn run(settings: Settings, output: Output) -> Result<()> {
+    let logs = start_log(&settings.log, settings.log_format)?;
+    let config = ServeConfig { logs, ..settings.serve };
     starlane_server::serve(&config, |ready| announce(&ready, output), asked_to_stop())?;
     output.remark("Stopped.");
     Ok(())
+}
+
+/// Writes log lines to standard error, and keeps the last ones for who asks the server for them.
+pub(crate) fn start_log(filter: &str, format: LogFormat) -> Result<LogLines> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is no log filter: try `debug`"))?;
+    let lines = LogLines::default();
+    let own = lines.clone();
+    let kept = fmt::layer().with_target(false).with_ansi(false).with_writer(move || Keeper(own.clone()));
+    let shown = fmt::layer().with_target(false).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+    let shown = match format {
+        LogFormat::Text => shown.boxed(),
+        LogFormat::Json => shown.json().boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(kept).with(shown).init();
+    Ok(lines)
+}
+
+/// Takes one line of the log.
+struct Keeper(LogLines);
+
+impl io::Write for Keeper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(String::from_utf8_lossy(bytes).trim_end());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn announce(ready: &Ready, output: Output) {

@@ -8,10 +8,28 @@ use starlane_protocol::Topic;
 
 use crate::{client::Client, output::Output};
 
+/// What is written of an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Who emitted it, and its body.
+    Whole,
+    /// Its body alone, a text.
+    Body,
+}
+
 pub(crate) fn run(topic: &Topic, client: &Client, output: Output) -> Result<()> {
-    let path = format!("/events/{}", topic.to_string().replace('#', "%23"));
-    let lines = client.stream(&path)?;
+    let stream = open(topic, client)?;
     output.remark(&format!("Watching {topic}. Ctrl-C ends it."));
+    print(stream, output, Shape::Whole)
+}
+
+/// The events of a topic from now on, as the server sends them.
+pub(crate) fn open(topic: &Topic, client: &Client) -> Result<impl BufRead + use<>> {
+    client.stream(&format!("/events/{}", topic.to_string().replace('#', "%23")))
+}
+
+/// Prints events as they come, until there are no more; that is an error.
+pub(crate) fn print(lines: impl BufRead, output: Output, shape: Shape) -> Result<()> {
     let mut out = io::stdout().lock();
     let mut kind = String::new();
     for line in lines.lines() {
@@ -20,7 +38,12 @@ pub(crate) fn run(topic: &Topic, client: &Client, output: Output) -> Result<()> 
         if let Some(name) = line.strip_prefix("event: ") {
             name.clone_into(&mut kind);
         } else if let Some(data) = line.strip_prefix("data: ") {
-            let written = writeln!(out, "{}", show(&kind, data, output)).and_then(|()| out.flush());
+            if kind == "refused" {
+                let refused: Value = serde_json::from_str(data).unwrap_or_default();
+                let why = refused.get("message").and_then(Value::as_str).unwrap_or("the subscription was refused");
+                bail!("{why}");
+            }
+            let written = writeln!(out, "{}", show(&kind, data, output, shape)).and_then(|()| out.flush());
             kind.clear();
             match written {
                 // A reader that has seen enough, such as `| head`.
@@ -32,17 +55,18 @@ pub(crate) fn run(topic: &Topic, client: &Client, output: Output) -> Result<()> 
     bail!("the server ended the stream: it is stopping, or was stopped")
 }
 
-fn show(kind: &str, data: &str, output: Output) -> String {
+fn show(kind: &str, data: &str, output: Output, shape: Shape) -> String {
     let event: Value = serde_json::from_str(data).unwrap_or_default();
     match (output, kind) {
         (Output::Json, "") => data.to_owned(),
         (Output::Json, kind) => serde_json::json!({ kind: event }).to_string(),
-        (Output::Human, "") => {
+        (_, "") if shape == Shape::Body => event.get("body").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        (_, "") => {
             let from = event.get("from").and_then(Value::as_str).unwrap_or_default();
             format!("{from} {}", event.get("body").unwrap_or(&Value::Null))
         }
-        (Output::Human, "gap") => "— events may have been missed here".to_owned(),
-        (Output::Human, kind) => format!("— {kind}: {data}"),
+        (_, "gap") => "— events may have been missed here".to_owned(),
+        (_, kind) => format!("— {kind}: {data}"),
     }
 }
 
@@ -53,9 +77,9 @@ mod tests {
     #[test]
     fn events_and_gaps_are_told_apart() {
         let data = r#"{"from":"acme:a","contentType":"application/json","body":{"n":1}}"#;
-        assert_eq!(show("", data, Output::Human), r#"acme:a {"n":1}"#);
-        assert_eq!(show("", data, Output::Json), data);
-        assert_eq!(show("lagged", r#"{"missed":3}"#, Output::Json), r#"{"lagged":{"missed":3}}"#);
-        assert!(show("gap", "{}", Output::Human).contains("missed"));
+        assert_eq!(show("", data, Output::Human, Shape::Whole), r#"acme:a {"n":1}"#);
+        assert_eq!(show("", data, Output::Json, Shape::Whole), data);
+        assert_eq!(show("lagged", r#"{"missed":3}"#, Output::Json, Shape::Whole), r#"{"lagged":{"missed":3}}"#);
+        assert!(show("gap", "{}", Output::Human, Shape::Whole).contains("missed"));
     }
 }

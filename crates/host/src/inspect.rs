@@ -1,7 +1,7 @@
 //! What a host shows of itself.
 
 use serde::Serialize;
-use starlane_node::{ActorView, LinkState, LinkView};
+use starlane_node::{ActorView, LinkState, LinkView, Stats};
 use starlane_protocol::{Address, HostName};
 
 use crate::{blobs::BlobCounts, host::Host};
@@ -55,6 +55,11 @@ pub struct PlacedActor {
 }
 
 impl Host {
+    /// What happened at this host, counted.
+    pub fn stats(&self) -> Stats {
+        self.0.node.borrow().stats().clone()
+    }
+
     /// A look at this host now.
     pub fn inspect(&self) -> Inspection {
         let node = self.0.node.borrow();

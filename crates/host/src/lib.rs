@@ -24,7 +24,7 @@ pub use launch::{LaunchError, LaunchOptions, Launched, Progress};
 pub use memory_store::MemoryStore;
 pub use perform::TokenProvider;
 pub use starlane_node::{
-    Authenticated, Authentication, Goodbye, Incoming, LinkConfig, LinkState, Operations, Origin, Principal,
-    PrincipalLimits, guest::Level,
+    Authenticated, Authentication, Goodbye, Incoming, LATENCY_MS, LinkConfig, LinkState, Operations, Origin, Principal,
+    PrincipalLimits, Stats, guest::Level,
 };
 pub use subscription::{Item, Subscription};

@@ -344,6 +344,7 @@ impl Node {
         if let Some(InFlight::Receive(_, letter)) = call {
             letters.push(letter);
         }
+        self.stats.crashes += 1;
         let life = actor.crashed(now);
         self.log(&address, Level::Error, format!("the mechtron crashed: {reason}"));
         for request in requests {

@@ -45,6 +45,7 @@ impl Node {
 
     /// An event of a resource of this host, or one that the uplink brought.
     pub(crate) fn emit(&mut self, now: u64, topic: &Topic, payload: &Payload) {
+        self.stats.events += 1;
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
                 Subscriber::Host(subscription) => {

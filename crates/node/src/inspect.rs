@@ -4,7 +4,7 @@ use serde::Serialize;
 use starlane_bundle::Digest;
 use starlane_protocol::Address;
 
-use crate::{actor::Life, guest::InstanceId, node::Node};
+use crate::{actor::Life, guest::InstanceId, node::Node, stats::Stats};
 
 /// An actor, as people see it.
 #[derive(Debug, Clone, Serialize)]
@@ -76,6 +76,11 @@ impl Node {
             serves: link.served.keys().cloned().collect(),
         };
         self.links.values().map(|link| view(link)).collect()
+    }
+
+    /// What happened here, counted.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// How many requests are on their way through this node.

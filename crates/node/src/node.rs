@@ -13,6 +13,7 @@ use crate::{
     guest::{InstanceId, Level},
     link::{Envelope, Goodbye, Link, LinkConfig},
     requests::{Asker, Pending},
+    stats::Stats,
     topics::Topics,
     uplink::Uplink,
     usage::{PrincipalLimits, Usage},
@@ -80,6 +81,7 @@ pub struct Node {
     pub(crate) by_instance: LiteMap<InstanceId, ActorId>,
     pub(crate) topics: Topics,
     pub(crate) usage: Usage,
+    pub(crate) stats: Stats,
     pub(crate) timers: BTreeMap<(u64, u64), Timer>,
     last_id: u64,
 }
@@ -102,6 +104,7 @@ impl Node {
             by_instance: LiteMap::new(),
             topics: Topics::default(),
             usage: Usage::default(),
+            stats: Stats::default(),
             timers: BTreeMap::new(),
             last_id: 0,
             config,

@@ -79,6 +79,7 @@ impl Node {
 
     /// Sends a one-way message.
     pub(crate) fn tell(&mut self, now: u64, envelope: Envelope) -> Result<(), Failure> {
+        self.stats.one_way += 1;
         self.forward(now, None, envelope)
     }
 
@@ -253,6 +254,8 @@ impl Node {
     /// Ends a request: its asker gets the outcome. Later outcomes of it are dropped.
     pub(crate) fn finish(&mut self, now: u64, request: RequestId, outcome: Outcome) {
         let Some(pending) = self.take_request(request) else { return };
+        let began = pending.deadline.saturating_sub(u64::from(pending.timeout_ms));
+        self.stats.ended(now.saturating_sub(began), outcome.is_err());
         let outcome = outcome.map_err(|failure| failure.at(&pending.to));
         match pending.asker {
             Asker::Host => self.effects.push_back(Effect::Settle { request, outcome }),

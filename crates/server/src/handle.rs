@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use starlane_bundle::FileEntry;
-use starlane_host::{Host, Item, Origin, Principal};
+use starlane_host::{Host, Inspection, Item, Origin, Principal, Stats};
 use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +17,7 @@ const EVENTS: usize = 1_024;
 enum Command {
     Request { ask: Ask, reply: oneshot::Sender<Outcome> },
     Admit { caller: Principal, to: Address, operation: String, reply: oneshot::Sender<Result<(), Failure>> },
+    Look { reply: oneshot::Sender<(Inspection, Stats)> },
     Accept(Ends),
     Subscribe { topic: Topic, items: mpsc::Sender<Item> },
     File { file: FileEntry, reply: oneshot::Sender<Result<Bytes, Failure>> },
@@ -52,6 +53,13 @@ impl Handle {
         let (caller, to, operation) = (caller.clone(), to.clone(), operation.to_owned());
         self.send(Command::Admit { caller, to, operation, reply }).await?;
         verdict.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// What the host shows of itself.
+    pub(crate) async fn look(&self) -> Result<(Inspection, Stats), Failure> {
+        let (reply, look) = oneshot::channel();
+        self.send(Command::Look { reply }).await?;
+        look.await.map_err(|_| stopping())
     }
 
     /// Sends a request; dropping the future cancels it.
@@ -92,6 +100,9 @@ fn stopping() -> Failure {
 fn obey(host: &Host, command: Command) {
     let host = host.clone();
     match command {
+        Command::Look { reply } => {
+            let _ = reply.send((host.inspect(), host.stats()));
+        }
         Command::Accept(ends) => host.accept(ends.into_socket()),
         Command::Admit { caller, to, operation, reply } => {
             let _ = reply.send(host.admit(&caller, &to, &operation));

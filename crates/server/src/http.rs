@@ -7,11 +7,16 @@ pub(crate) mod guard;
 mod headers;
 pub(crate) mod listen;
 mod messages;
+mod metrics;
 mod repository;
 pub(crate) mod routes;
+mod save;
 mod serve_route;
 
-use std::sync::Arc;
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use axum::{
     Json, Router,
@@ -42,6 +47,11 @@ pub(crate) struct Site {
     pub(crate) allowed: Allowed,
     pub(crate) routes: Routes,
     pub(crate) repository: repository::Repository,
+    /// Whether only its own machine reaches this server.
+    pub(crate) local: bool,
+    pub(crate) data: PathBuf,
+    /// What guests have computed, in nanoseconds.
+    pub(crate) guest_nanos: Arc<AtomicU64>,
 }
 
 pub(crate) use repository::Repository;
@@ -59,10 +69,13 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/mesh", get(mesh))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/.well-known/starlane.json", get(well_known))
+        .route("/bundles", get(repository::list))
         .route("/bundles/{address}", get(repository::manifest).put(repository::put_manifest))
         .route("/blobs/sha256/{digest}", get(repository::blob).put(repository::put_blob))
         .route("/messages/{address}/{operation}", post(messages::send).layer(DefaultBodyLimit::max(MESSAGE_BODY)))
         .route("/events/{topic}", get(events::stream))
+        .route("/metrics", get(metrics::show))
+        .route("/backup", get(save::backup))
         .fallback(serve_route::serve)
         .layer(CompressionLayer::new())
         .layer(cors)

@@ -2,10 +2,13 @@
 
 mod apps;
 mod auth;
+mod backup;
 mod body;
 mod database;
 mod handle;
 mod http;
+mod log;
+mod operator;
 mod sandbox;
 mod serve;
 mod socket;
@@ -13,6 +16,8 @@ mod store;
 mod time;
 mod tls;
 
+pub use backup::{RestoreError, restore};
+pub use log::LogLines;
 pub use serve::{Ready, ServeConfig, ServeError, serve};
 pub use starlane_host::PrincipalLimits;
 pub use tls::TlsFiles;

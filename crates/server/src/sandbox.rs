@@ -13,7 +13,14 @@ mod state;
 mod tests;
 mod thread;
 
-use std::{cell::RefCell, collections::HashMap, io, num::NonZero, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    num::NonZero,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
@@ -36,6 +43,7 @@ pub(crate) struct WasmtimeSandbox {
     threads: Vec<GuestThread>,
     modules: Rc<RefCell<HashMap<Digest, InstancePre<GuestState>>>>,
     instances: Rc<RefCell<HashMap<InstanceId, Running>>>,
+    guest_nanos: Arc<AtomicU64>,
 }
 
 /// The host's side of an instance. Dropping it ends the instance when it is idle.
@@ -78,7 +86,13 @@ impl WasmtimeSandbox {
             threads: (0..threads.get()).map(GuestThread::spawn).collect::<Result<_, _>>()?,
             modules: Rc::default(),
             instances: Rc::default(),
+            guest_nanos: Arc::default(),
         })
+    }
+
+    /// How many nanoseconds guests have computed, of all processors together; it goes on counting.
+    pub(crate) fn guest_nanos(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.guest_nanos)
     }
 
     /// The thread with the fewest instances, and its number.
@@ -105,7 +119,7 @@ impl WasmtimeSandbox {
             self.idlest().ok_or_else(|| SandboxError::Instance("the sandbox has no threads".to_owned()))?;
         let (made, is_made) = oneshot::channel();
         let (sender, batches) = mpsc::unbounded();
-        let meter = Arc::new(Meter::new(plan.limits.call_ms));
+        let meter = Arc::new(Meter::new(plan.limits.call_ms, Arc::clone(&self.guest_nanos)));
         let running = Running { thread: number, meter: meter.clone(), batches: sender };
         self.instances.borrow_mut().insert(plan.instance, running);
         thread.run(Birth { module, bounds: plan.limits, meter, made, batches });

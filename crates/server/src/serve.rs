@@ -17,6 +17,8 @@ use crate::{
     auth::{self, Auth},
     handle::Handle,
     http::{self, Repository, Site, guard::Allowed, routes::Routes},
+    log::LogLines,
+    operator,
     sandbox::WasmtimeSandbox,
     socket::NoDialer,
     store::DiskStore,
@@ -50,6 +52,8 @@ pub struct ServeConfig {
     pub spaces: BTreeMap<String, Vec<String>>,
     /// How much each principal may use.
     pub limits: PrincipalLimits,
+    /// Where the log's lines are, for who asks for them by message.
+    pub logs: LogLines,
 }
 
 /// A server that answers.
@@ -105,6 +109,7 @@ impl Default for ServeConfig {
             allow_origins: Vec::new(),
             spaces: BTreeMap::new(),
             limits: PrincipalLimits::default(),
+            logs: LogLines::default(),
         }
     }
 }
@@ -160,8 +165,10 @@ async fn run(
     let secret = store.secret(HostSecret(time.random())).await.map_err(|error| data_error(error.to_string()))?;
     let open = address.ip().is_loopback() && !config.behind_proxy;
     let auth = Auth::open(&config.data, secret.name(), open).map_err(|error| data_error(error.to_string()))?;
-    let host = open_host(&store, &auth, time, secret, config.limits)?;
-    let own = auth::serve(&host, &auth)?;
+    let sandbox = WasmtimeSandbox::open().map_err(|error| ServeError::Sandbox(error.to_string()))?;
+    let guest_nanos = sandbox.guest_nanos();
+    let host = open_host(&store, &auth, sandbox, time, secret, config.limits)?;
+    let own = (auth::serve(&host, &auth)?, operator::serve(&host, &config.logs)?);
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = Handle::new(host.clone());
     tokio::task::spawn_local(commands);
@@ -173,6 +180,9 @@ async fn run(
         allowed: Allowed::new(address, config),
         routes,
         repository: Repository::new(&config.data),
+        local: open,
+        data: config.data.clone(),
+        guest_nanos,
     };
     let router = http::router(Arc::new(site));
     // Who reads that the server is ready may ask it to stop: from here on it listens for that.
@@ -219,11 +229,11 @@ async fn reauthenticate(host: Host, auth: Auth) {
 fn open_host(
     store: &DiskStore,
     auth: &Auth,
+    sandbox: WasmtimeSandbox,
     time: TokioTime,
     secret: HostSecret,
     limits: PrincipalLimits,
 ) -> Result<Host, ServeError> {
-    let sandbox = WasmtimeSandbox::open().map_err(|error| ServeError::Sandbox(error.to_string()))?;
     let ports = Ports {
         time: Rc::new(time),
         dialer: Rc::new(NoDialer),

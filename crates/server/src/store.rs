@@ -103,6 +103,27 @@ impl SharedStore {
         key.map(Some).map_err(|error| damaged(error.to_string()))
     }
 
+    /// All bundles, with whose they are, by address.
+    pub(crate) fn bundles(&self) -> Result<Vec<(Address, PublicKey)>, StoreError> {
+        let root = self.root.join("bundles");
+        let mut folders = vec![root.clone()];
+        let mut found = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                if entry.is_dir() {
+                    folders.push(entry);
+                } else if entry.file_name().is_some_and(|name| name == "manifest.json")
+                    && let Ok(path) = folder.strip_prefix(&root)
+                    && let Ok(address) = Address::parse(&path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, ":"))
+                {
+                    found.extend(self.owner(&address)?.map(|owner| (address, owner)));
+                }
+            }
+        }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(found)
+    }
+
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         Ok(read(&self.blob_file(digest))?.map(Bytes::from))
     }

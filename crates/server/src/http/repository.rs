@@ -11,7 +11,8 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use starlane_bundle::{Digest, FileEntry, Manifest, Signature, SignedManifest};
+use serde_json::json;
+use starlane_bundle::{Digest, FileEntry, Manifest, PublicKey, Signature, SignedManifest};
 use starlane_host::ports::StoreError;
 use starlane_protocol::{Address, Failure, Verb};
 
@@ -41,6 +42,21 @@ impl Repository {
         let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         done.unwrap_or_else(|error| Err(Failure::internal(error.to_string())))
+    }
+}
+
+/// `GET /bundles`: what is published that the bearer may deploy, with whose it is.
+pub(super) async fn list(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let listed = async {
+        let principal = site.auth.principal(bearer(&headers)?)?;
+        let mut bundles = site.repository.with(|store| store.bundles().map_err(stored)).await?;
+        bundles.retain(|(bundle, _)| principal.may(Verb::Deploy, bundle, ""));
+        let known = |(address, publisher): (Address, PublicKey)| json!({ "address": address, "publisher": publisher });
+        Ok(json!({ "bundles": bundles.into_iter().map(known).collect::<Vec<_>>() }))
+    };
+    match listed.await {
+        Ok(listed) => axum::Json(listed).into_response(),
+        Err(failure) => answer::failure(&failure),
     }
 }
 

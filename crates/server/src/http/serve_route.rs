@@ -109,12 +109,16 @@ async fn ask(
 fn parameters(mut payload: Payload, query: &str, captures: Vec<(String, String)>) -> Result<Payload, Failure> {
     let pairs = form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into_owned(), value.into_owned()));
     let given = pairs.chain(captures);
-    if !payload.body.is_empty() && payload.media_type() != "application/json" {
+    let is_form = payload.media_type() == "application/x-www-form-urlencoded";
+    if !payload.body.is_empty() && !is_form && payload.media_type() != "application/json" {
         payload.headers.extend(given.map(|(name, value)| (format!("starlane-param-{}", name.to_lowercase()), value)));
         return Ok(payload);
     }
     let mut fields: Map<String, Value> = match payload.body.is_empty() {
         true => Map::new(),
+        false if is_form => form_urlencoded::parse(&payload.body)
+            .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+            .collect(),
         false => serde_json::from_slice(&payload.body)
             .map_err(|error| Failure::malformed(format!("the body is no JSON object: {error}")))?,
     };

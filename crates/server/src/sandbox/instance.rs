@@ -125,7 +125,9 @@ impl GuestInstance {
             let name = name_of(&call);
             self.meter.begin_call();
             self.store.data_mut().begin_call();
-            match self.call(call).await {
+            let result = self.call(call).await;
+            self.meter.end_call();
+            match result {
                 Ok(returned) => {
                     queued += self.store.data().queued();
                     let refused = matches!(returned, Returned::Refused(_));

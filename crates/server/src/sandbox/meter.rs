@@ -1,6 +1,9 @@
 //! How much compute time a call may take, and how an instance is ended in the middle of one.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -15,17 +18,25 @@ pub(super) struct Meter {
     /// When the present slice began, on the thread's own clock.
     since: AtomicU64,
     stopped: AtomicBool,
+    /// Nanoseconds of all calls of all instances.
+    total: Arc<AtomicU64>,
 }
 
 impl Meter {
-    pub(super) fn new(budget_ms: u32) -> Self {
-        Self { budget_ms, used: AtomicU64::new(0), since: AtomicU64::new(0), stopped: AtomicBool::new(false) }
+    pub(super) fn new(budget_ms: u32, total: Arc<AtomicU64>) -> Self {
+        Self { budget_ms, used: AtomicU64::new(0), since: AtomicU64::new(0), stopped: AtomicBool::new(false), total }
     }
 
     /// A call begins, on this thread.
     pub(super) fn begin_call(&self) {
         self.used.store(0, Relaxed);
         self.resume();
+    }
+
+    /// The call is over.
+    pub(super) fn end_call(&self) {
+        let slice = thread_time().saturating_sub(self.since.load(Relaxed));
+        self.total.fetch_add(self.used.load(Relaxed) + slice, Relaxed);
     }
 
     /// The call goes on after it let others run.

@@ -1,0 +1,48 @@
+//! `starlane build`: runs a bundle's own build command, and collects what it makes.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use starlane_bundle::authoring::Build;
+
+use crate::output::{Output, size};
+
+/// Builds the bundle in a folder.
+pub(crate) fn run(folder: &Path, output: Output) -> Result<()> {
+    let made = build(folder)?;
+    let facts: Vec<(&str, String)> = made.iter().map(|(name, bytes)| (name.as_str(), size(*bytes))).collect();
+    let next = format!("starlane publish {} acme:repo:NAME:0.1.0", folder.display());
+    let json = made.iter().map(|(name, bytes)| json!({ "file": name, "bytes": bytes })).collect::<Vec<_>>();
+    output.done(&format!("{} is built", folder.display()), &facts, Some(&next), &json!({ "files": json }));
+    Ok(())
+}
+
+/// Runs the command and copies its output; gives what was made. What the command prints goes to standard error.
+pub(crate) fn build(folder: &Path) -> Result<Vec<(String, u64)>> {
+    let Some(Build { command, output }) = Build::read(folder)? else {
+        bail!("bundle.toml of {} has no [build]: there is nothing to build", folder.display());
+    };
+    let mut shell = if cfg!(windows) { Command::new("cmd") } else { Command::new("sh") };
+    shell.arg(if cfg!(windows) { "/C" } else { "-c" }).arg(&command).current_dir(folder);
+    // The command's own words are no result of ours.
+    let ran = shell.stdin(Stdio::null()).stdout(Stdio::from(std::io::stderr())).status();
+    let status = ran.with_context(|| format!("`{command}` can't be run in {}", folder.display()))?;
+    if !status.success() {
+        bail!("`{command}` failed in {} ({status}): what it printed above says why", folder.display());
+    }
+    let mut made = Vec::new();
+    for (name, from) in output {
+        let (from, to) = (folder.join(from), folder.join(&name));
+        fs::create_dir_all(to.parent().unwrap_or(folder))?;
+        let copied = fs::copy(&from, &to);
+        let copied =
+            copied.with_context(|| format!("`{command}` made no {}, which [build.output] names", from.display()))?;
+        made.push((name, copied));
+    }
+    Ok(made)
+}

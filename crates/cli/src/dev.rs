@@ -1,0 +1,141 @@
+//! `starlane dev`: builds, serves and publishes a bundle, and again after each save.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    net::SocketAddr,
+    path::{Component, Path, PathBuf},
+    sync::mpsc,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use notify_debouncer_mini::{DebounceEventResult, new_debouncer, notify::RecursiveMode};
+use starlane_bundle::authoring::{Build, Draft};
+use starlane_protocol::Address;
+use starlane_server::{Ready, ServeConfig};
+use walkdir::WalkDir;
+
+use crate::{
+    app,
+    arguments::{Dev, Publish, Reach},
+    build,
+    client::Client,
+    output::Output,
+    publish, serve,
+};
+
+/// A save is often several writes: what follows this soon belongs to it.
+const TOGETHER: Duration = Duration::from_millis(300);
+/// Folders whose changes mean nothing: what is built, and our own.
+const PASSED_OVER: [&str; 4] = ["target", "wasm", "node_modules", "dist"];
+/// What is logged: the watcher has nothing to tell an author.
+const LOG: &str = "info,notify=warn";
+/// How long the server may take to its first answer.
+const START: Duration = Duration::from_secs(60);
+
+/// Serves the bundle in a folder until Ctrl-C.
+pub(crate) fn run(given: &Dev, output: Output) -> Result<()> {
+    let folder = given.folder.canonicalize().with_context(|| format!("{} can't be read", given.folder.display()))?;
+    Build::read(&folder)?;
+    let data = folder.join(".starlane");
+    let ready = start(given.listen, &data)?;
+    let reach = Reach { server: Some(ready.url.clone()), data: Some(data), ..Reach::default() };
+    let client = Client::new(&reach)?;
+    let ((changed, changes), watched) = (mpsc::channel(), folder.clone());
+    let mut watcher = new_debouncer(TOGETHER, move |events: DebounceEventResult| {
+        let events = events.unwrap_or_default();
+        if events.iter().any(|event| event.path.strip_prefix(&watched).is_ok_and(matters)) {
+            let _ = changed.send(());
+        }
+    })?;
+    watcher.watcher().watch(&folder, RecursiveMode::Recursive)?;
+    let mut built = None;
+    loop {
+        let now = sources(&folder);
+        if built.as_ref() == Some(&now) {
+            // A file was read, or what was built was written.
+            changes.recv().map_err(|_| anyhow!("the folder can't be watched any more"))?;
+            continue;
+        }
+        built = Some(now);
+        // What is wrong with a bundle is for its author to mend: the next save tries again.
+        match deploy(&folder, &client, output) {
+            Ok(app) => {
+                output.remark(&format!("{app} runs at {}. Saving a file builds it again; Ctrl-C ends it.", ready.url))
+            }
+            Err(error) => output.failed(&error),
+        }
+    }
+}
+
+/// Builds and publishes the bundle under a version that was never used, and moves the app to it.
+fn deploy(folder: &Path, client: &Client, output: Output) -> Result<Address> {
+    if Build::read(folder)?.is_some() {
+        build::build(folder)?;
+    }
+    let draft = Draft::read(folder)?;
+    let name = draft.app_name().unwrap_or_default();
+    if name.is_empty() {
+        bail!("{} makes no app: it needs an app.toml to be run", folder.display());
+    }
+    let number = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let bundle = Address::parse(&format!("dev:repo:{name}:0.0.0-dev.{number}"))?;
+    let app = Address::parse(&format!("dev:{name}"))?;
+    publish::run(&Publish { folder: folder.to_owned(), address: bundle.clone(), key: None }, client, Output::Quiet)?;
+    app::create(client, &app, &bundle, if output == Output::Json { output } else { Output::Quiet })?;
+    Ok(app)
+}
+
+/// The files that a bundle is made of, and when each was written.
+fn sources(folder: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
+    let walk =
+        WalkDir::new(folder).into_iter().filter_entry(|entry| entry.path().strip_prefix(folder).is_ok_and(matters));
+    let files = walk.filter_map(Result::ok).filter(|entry| entry.file_type().is_file());
+    files.map(|file| (file.path().to_owned(), file.metadata().ok().and_then(|about| about.modified().ok()))).collect()
+}
+
+/// Runs a server on a thread of its own; it ends with this process.
+fn start(listen: SocketAddr, data: &Path) -> Result<Ready> {
+    let logs = serve::start_log(LOG, crate::settings::LogFormat::Text)?;
+    let config = ServeConfig { data: data.to_owned(), listen, logs, ..ServeConfig::default() };
+    let (told, ready) = mpsc::channel();
+    let failed = told.clone();
+    thread::Builder::new().name("starlane-serve".into()).spawn(move || {
+        let served = starlane_server::serve(&config, |ready| drop(told.send(Ok(ready))), std::future::pending());
+        if let Err(error) = served {
+            let _ = failed.send(Err(error));
+        }
+    })?;
+    Ok(ready.recv_timeout(START).map_err(|_| anyhow!("the server did not start within {} s", START.as_secs()))??)
+}
+
+/// Whether a change of this file, named from the bundle's folder, could change the bundle.
+fn matters(path: &Path) -> bool {
+    let passed_over = |part: &OsStr| {
+        let part = part.to_string_lossy();
+        PASSED_OVER.contains(&&*part) || (part.starts_with('.') && part.len() > 1) || part.ends_with('~')
+    };
+    !path.components().any(|component| matches!(component, Component::Normal(part) if passed_over(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_built_is_no_reason_to_build() {
+        for (path, means) in [
+            ("src/lib.rs", true),
+            ("app.toml", true),
+            ("target/debug/x", false),
+            ("wasm/book.wasm", false),
+            (".git/index", false),
+            ("src/.lib.rs.swp", false),
+            ("src/lib.rs~", false),
+        ] {
+            assert_eq!(matters(Path::new(path)), means, "{path}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `starlane new mechtron`: a folder with a mechtron that builds, tests and publishes as it is.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use include_dir::{Dir, DirEntry, include_dir};
+use serde_json::json;
+
+use crate::output::Output;
+
+/// The files of the new folder; `{{name}}` and `{{crate}}` stand for its name.
+static TEMPLATE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/template");
+/// The guest SDK, as it was when this binary was built: what is made needs no registry for it.
+static SDK: [(&str, Dir<'_>); 3] = [
+    ("abi", include_dir!("$CARGO_MANIFEST_DIR/../abi")),
+    ("mechtron", include_dir!("$CARGO_MANIFEST_DIR/../mechtron")),
+    ("mechtron-macros", include_dir!("$CARGO_MANIFEST_DIR/../mechtron-macros")),
+];
+/// The workspace that the SDK's crates inherit from.
+const WORKSPACE: &str = include_str!("../../../Cargo.toml");
+
+/// Makes the folder `name` in the present one.
+pub(crate) fn mechtron(name: &str, output: Output) -> Result<()> {
+    check(name)?;
+    let folder = PathBuf::from(name);
+    if folder.exists() {
+        bail!("{name} is there already: choose another name");
+    }
+    let filled = |text: &str| text.replace("{{name}}", name).replace("{{crate}}", &name.replace('-', "_"));
+    write_dir(&TEMPLATE, &|path| place(&folder, path, name), &|text| filled(text))?;
+    let sdk = folder.join("sdk");
+    write(&sdk.join("Cargo.toml"), WORKSPACE.as_bytes())?;
+    for (of, dir) in &SDK {
+        write_dir(dir, &|path| sdk.join("crates").join(of).join(path), &str::to_owned)?;
+    }
+    let facts = [
+        ("folder", name.to_owned()),
+        ("its code", format!("{name}/src/lib.rs")),
+        ("its contract", format!("{name}/binds/{name}.toml")),
+    ];
+    let next = format!("starlane dev {name}");
+    output.done(&format!("The mechtron {name} is made"), &facts, Some(&next), &json!({ "folder": folder }));
+    Ok(())
+}
+
+/// Where a file of the template goes. Its manifest has another name there: Cargo would take it for one of this repository.
+fn place(folder: &Path, path: &Path, name: &str) -> PathBuf {
+    let known = match path.to_str() {
+        Some("Cargo.toml.in") => Path::new("Cargo.toml"),
+        Some("gitignore") => Path::new(".gitignore"),
+        _ => path,
+    };
+    folder.join(known.to_string_lossy().replace("NAME", name))
+}
+
+fn write_dir(dir: &Dir<'_>, place: &dyn Fn(&Path) -> PathBuf, fill: &dyn Fn(&str) -> String) -> Result<()> {
+    for entry in dir.entries() {
+        match entry {
+            DirEntry::Dir(below) => write_dir(below, place, fill)?,
+            DirEntry::File(file) => {
+                let text = file.contents_utf8().with_context(|| format!("{} is no text", file.path().display()))?;
+                write(&place(file.path()), fill(text).as_bytes())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write(file: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = file.parent().unwrap_or(file);
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(file, bytes));
+    written.with_context(|| format!("{} can't be written", file.display()))
+}
+
+/// A name that is one of a crate, of a file and of a segment of addresses alike.
+fn check(name: &str) -> Result<()> {
+    let good = name.len() <= 40
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !good || ["test", "sdk", "self", "super", "crate"].contains(&name) {
+        bail!(
+            "`{name}` is no name for a mechtron: a-z first, then a-z, 0-9 and -, at most 40 of them, such as guestbook"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_good_for_a_crate_and_an_address() {
+        for name in ["guestbook", "a", "my-book-2"] {
+            assert!(check(name).is_ok(), "{name}");
+        }
+        for name in ["", "Book", "2books", "a_b", "a/b", "..", "crate", &"a".repeat(41)] {
+            assert!(check(name).is_err(), "{name}");
+        }
+    }
+}

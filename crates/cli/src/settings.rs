@@ -1,0 +1,222 @@
+//! How a server is to run: flags beat the environment, that beats the file, that beats what is built in.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{ArgMatches, parser::ValueSource};
+use serde::{Deserialize, Serialize};
+use starlane_server::{PrincipalLimits, ServeConfig, TlsFiles};
+
+use crate::arguments::Serve;
+
+/// The file that `--config` names, as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    data: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    behind_proxy: Option<bool>,
+    allow_host: Vec<String>,
+    allow_origin: Vec<String>,
+    log: Option<String>,
+    log_format: Option<LogFormat>,
+    spaces: BTreeMap<String, Vec<String>>,
+    limits: Limits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Limits {
+    links: Option<usize>,
+    messages_per_second: Option<u32>,
+    bytes_in_flight: Option<usize>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// All settings, and where each came from.
+pub(crate) struct Settings {
+    pub(crate) serve: ServeConfig,
+    pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
+    /// Name, value, origin: `flag`, `environment`, `file` or `built in`.
+    pub(crate) origins: Vec<[String; 3]>,
+}
+
+impl Settings {
+    /// Puts together what was typed, the environment and the file. `data` is the data folder, if it was given; `matches` says
+    /// where what was given came from.
+    pub(crate) fn read(given: &Serve, data: Option<&Path>, matches: &ArgMatches) -> Result<Self> {
+        let file = given.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let built_in = ServeConfig::default();
+        let mut origins = Vec::new();
+        let mut pick = Pick { matches, origins: &mut origins };
+        let cert = pick.optional("cert", given.cert.clone(), file.cert);
+        let key = pick.optional("key", given.key.clone(), file.key);
+        let tls = match (cert, key) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (None, None) => None,
+            (Some(_), None) => bail!("a certificate needs its key: give `--key FILE` too"),
+            (None, Some(_)) => bail!("a key needs its certificate: give `--cert FILE` too"),
+        };
+        let spaces = match given.spaces.is_empty() {
+            true => file.spaces,
+            false => spaces(&given.spaces),
+        };
+        let limits = PrincipalLimits {
+            links: file.limits.links.unwrap_or(built_in.limits.links),
+            messages_per_second: file.limits.messages_per_second.unwrap_or(built_in.limits.messages_per_second),
+            bytes_in_flight: file.limits.bytes_in_flight.unwrap_or(built_in.limits.bytes_in_flight),
+        };
+        let serve = ServeConfig {
+            data: pick.one("data", data.map(Path::to_owned), file.data, built_in.data),
+            listen: pick.one("listen", given.listen, file.listen, built_in.listen),
+            behind_proxy: pick.one("behind_proxy", given.behind_proxy.then_some(true), file.behind_proxy, false),
+            allow_hosts: pick.many("allow_hosts", given.allow_hosts.clone(), file.allow_host),
+            allow_origins: pick.many("allow_origins", given.allow_origins.clone(), file.allow_origin),
+            tls,
+            spaces,
+            limits,
+            ..built_in
+        };
+        let log = pick.one("log", given.log.clone(), file.log, "info".to_owned());
+        let log_format = pick.one("log_format", given.log_format, file.log_format, LogFormat::Text);
+        for (name, values) in &serve.spaces {
+            let origin = if given.spaces.is_empty() { "file" } else { "flag" };
+            origins.push([format!("space {name}"), values.join(", "), origin.to_owned()]);
+        }
+        let of_file = |given: bool| if given { "file" } else { "built in" }.to_owned();
+        for (name, value, given) in [
+            ("links", limits.links, file.limits.links.is_some()),
+            ("messages-per-second", limits.messages_per_second as usize, file.limits.messages_per_second.is_some()),
+            ("bytes-in-flight", limits.bytes_in_flight, file.limits.bytes_in_flight.is_some()),
+        ] {
+            origins.push([format!("limits {name}"), value.to_string(), of_file(given)]);
+        }
+        Ok(Self { serve, log, log_format, origins })
+    }
+}
+
+/// Picks each setting, and notes where it came from.
+struct Pick<'a> {
+    matches: &'a ArgMatches,
+    origins: &'a mut Vec<[String; 3]>,
+}
+
+impl Pick<'_> {
+    fn one<T: std::fmt::Debug>(&mut self, name: &str, given: Option<T>, file: Option<T>, built_in: T) -> T {
+        let in_file = file.is_some();
+        let origin = self.origin(name, given.is_some(), in_file);
+        let value = given.or(file).unwrap_or(built_in);
+        self.note(name, format!("{value:?}"), origin);
+        value
+    }
+
+    fn optional(&mut self, name: &str, given: Option<PathBuf>, file: Option<PathBuf>) -> Option<PathBuf> {
+        let origin = self.origin(name, given.is_some(), file.is_some());
+        let value = given.or(file);
+        self.note(name, value.as_ref().map_or("none".to_owned(), |path| format!("{path:?}")), origin);
+        value
+    }
+
+    fn many(&mut self, name: &str, given: Vec<String>, file: Vec<String>) -> Vec<String> {
+        let origin = self.origin(name, !given.is_empty(), !file.is_empty());
+        let value = if given.is_empty() { file } else { given };
+        self.note(name, format!("{value:?}"), origin);
+        value
+    }
+
+    fn origin(&self, name: &str, given: bool, in_file: bool) -> &'static str {
+        let typed = given && self.matches.try_contains_id(name).unwrap_or(false);
+        match self.matches.try_contains_id(name).ok().and_then(|_| self.matches.value_source(name)) {
+            Some(ValueSource::EnvVariable) if typed => "environment",
+            _ if given => "flag",
+            _ if in_file => "file",
+            _ => "built in",
+        }
+    }
+
+    fn note(&mut self, name: &str, value: String, origin: &str) {
+        self.origins.push([name.replace('_', "-"), value.trim_matches('"').to_owned(), origin.to_owned()]);
+    }
+}
+
+fn read_file(path: &Path) -> Result<File> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("the configuration {} can't be read", path.display()))?;
+    // The message of the TOML reader shows line and column.
+    toml::from_str(&text).with_context(|| format!("the configuration {} is wrong", path.display()))
+}
+
+fn spaces(given: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
+    let mut spaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (space, host) in given {
+        spaces.entry(space.clone()).or_default().push(host.clone());
+    }
+    spaces
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, FromArgMatches};
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    fn read(words: &[&str]) -> Result<Settings> {
+        let matches = Arguments::command().try_get_matches_from(words).unwrap();
+        let arguments = Arguments::from_arg_matches(&matches).unwrap();
+        let Command::Serve(given) = &arguments.command else { panic!("serve was typed") };
+        Settings::read(given, arguments.reach.data.as_deref(), matches.subcommand().unwrap().1)
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_that_what_is_built_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("starlane.toml");
+        let text = "listen = \"127.0.0.1:8000\"\nlog = \"debug\"\nallow-origin = [\"http://a.test\"]\n\
+                    [spaces]\nacme = [\"acme.test\"]\n[limits]\nlinks = 7\n";
+        fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let settings = read(&["starlane", "serve", "--config", file, "--listen", "127.0.0.1:9000"]).unwrap();
+        assert_eq!(settings.serve.listen.port(), 9_000);
+        assert_eq!((settings.log.as_str(), settings.serve.limits.links), ("debug", 7));
+        assert_eq!(settings.serve.spaces["acme"], ["acme.test"]);
+        let origin = |name: &str| settings.origins.iter().find(|[known, ..]| known == name).unwrap()[2].as_str();
+        assert_eq!(
+            [origin("listen"), origin("log"), origin("data"), origin("limits links"), origin("allow-origins")],
+            ["flag", "file", "built in", "file", "file"]
+        );
+        let over = read(&["starlane", "serve", "--config", file, "--space", "other=o.test", "--space", "other=p.test"]);
+        assert_eq!(
+            over.unwrap().serve.spaces,
+            [("other".to_owned(), vec!["o.test".to_owned(), "p.test".to_owned()])].into()
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_is_shown_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("starlane.toml");
+        fs::write(&file, "log = \"info\"\nlisten-on = 1\n").unwrap();
+        let error = format!("{:#}", read(&["starlane", "serve", "--config", file.to_str().unwrap()]).err().unwrap());
+        assert!(error.contains("line 2") && error.contains("listen-on") && error.contains("starlane.toml"), "{error}");
+        assert!(read(&["starlane", "serve", "--cert", "x"]).err().unwrap().to_string().contains("--key"));
+    }
+}

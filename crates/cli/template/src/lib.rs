@@ -1,0 +1,94 @@
+//! A guestbook: a page that shows who signed, and a form to sign with.
+
+use mechtron::{Call, Failure, Header, Html, Json, Payload, actor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// How many entries the page shows.
+const SHOWN: u32 = 50;
+/// The longest entry, in characters.
+const LONGEST: usize = 500;
+/// The page may send forms here; scripts it has none, whatever people sign with.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'";
+
+/// It keeps nothing of its own: what is signed is in the database.
+#[derive(Default)]
+pub struct Guestbook;
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub struct Entry {
+    name: String,
+    said: String,
+}
+
+/// A row of the table.
+#[derive(Deserialize)]
+struct Row {
+    name: String,
+    said: String,
+}
+
+#[derive(Deserialize)]
+struct Rows {
+    rows: Vec<Row>,
+}
+
+/// The event `signed`.
+#[derive(Serialize)]
+struct Signed<'a> {
+    name: &'a str,
+}
+
+#[actor]
+impl Guestbook {
+    /// The page, newest entry first.
+    #[operation]
+    async fn page(&self, call: &Call) -> Result<Payload, Failure> {
+        let sql = "SELECT name, said FROM entries ORDER BY id DESC LIMIT ?1";
+        let Rows { rows } = database(call, "query", sql, json!([SHOWN])).await?.json()?;
+        let entries: String = rows.iter().map(|row| format!("<li><b>{}</b> {}</li>", escape(&row.name), escape(&row.said))).collect();
+        html(Html(format!(
+            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+             <title>Guestbook</title><style>body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 36rem; margin: 3rem auto; \
+             padding: 0 1.5rem }} input {{ font: inherit; padding: .3rem .5rem }}</style>\
+             <h1>Guestbook</h1><form method=\"post\" action=\"/sign\"><input name=\"name\" placeholder=\"Name\" required> \
+             <input name=\"said\" placeholder=\"What do you say?\" required> <button>Sign</button></form><ul>{entries}</ul></html>"
+        )))
+    }
+
+    /// Signs, tells whoever watches, and sends the browser back to the page.
+    #[operation]
+    async fn sign(&self, call: &Call, Json(Entry { name, said }): Json<Entry>) -> Result<Payload, Failure> {
+        if name.trim().is_empty() || said.trim().is_empty() || said.chars().count() > LONGEST {
+            return Err(Failure::invalid(format!("an entry has a name, and 1 to {LONGEST} characters")));
+        }
+        let sql = "INSERT INTO entries (name, said, at) VALUES (?1, ?2, ?3)";
+        database(call, "execute", sql, json!([name.trim(), said.trim(), call.now()])).await?;
+        call.emit("signed", Json(Signed { name: name.trim() }))?;
+        let mut back = html(Html("<a href=\"/\">Signed. Back to the guestbook</a>".to_owned()))?;
+        back.headers.push(header("starlane-status", "303"));
+        back.headers.push(header("location", "/"));
+        Ok(back)
+    }
+}
+
+async fn database(call: &Call, operation: &str, sql: &str, params: Value) -> Result<Payload, Failure> {
+    call.request(".:db", operation, Json(json!({ "sql": sql, "params": params }))).await
+}
+
+/// A page under a policy of its own: without one, the server lets it do nothing at all.
+fn html(Html(text): Html) -> Result<Payload, Failure> {
+    let headers = vec![header("content-security-policy", POLICY)];
+    Ok(Payload { content_type: "text/html".to_owned(), headers, body: text.into() })
+}
+
+fn header(name: &str, value: &str) -> Header {
+    Header { name: name.to_owned(), value: value.to_owned() }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+mechtron::export! { "{{name}}" => Guestbook }

@@ -1,0 +1,211 @@
+//! A backup: all of a data folder in one tar file, made beside traffic; and a data folder made of it again.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, backup::Backup};
+use serde::{Deserialize, Serialize};
+use tar::{Archive, Builder, EntryType, Header};
+use tempfile::TempDir;
+
+/// The first entry: what this is.
+const ABOUT: &str = "starlane-backup.json";
+/// The last entry: that nothing is missing.
+const END: &str = "starlane-backup.end";
+/// The version of the format.
+const FORMAT: u32 = 1;
+/// The order in which a data folder is read: what refers to something before what it refers to. Apps name bundles, bundles
+/// name blobs, and what is named is never taken away.
+const ORDER: [&str; 8] =
+    ["admin.token", "token.key", "host.secret", "principals.json", "databases", "apps", "bundles", "blobs"];
+/// Pages of a database that are copied at a time; between them writers come first.
+const PAGES: i32 = 256;
+
+#[derive(Serialize, Deserialize)]
+struct About {
+    format: u32,
+    version: String,
+    created: u64,
+}
+
+/// Why a backup can't be restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// There is something already.
+    #[error("{0} is there already and not empty: a backup is restored into a new folder")]
+    NotEmpty(PathBuf),
+    /// It is no backup, or not a whole one.
+    #[error("{0} is no whole backup: {1}")]
+    Broken(PathBuf, String),
+    /// The system refused.
+    #[error("{0}: {1}")]
+    Io(PathBuf, io::Error),
+}
+
+/// Writes a data folder as a tar file. What changes meanwhile is in it as it was at some moment, each database whole.
+pub(crate) fn write(data: &Path, out: impl Write, now: u64) -> io::Result<()> {
+    let mut tar = Builder::new(out);
+    let about = About { format: FORMAT, version: env!("CARGO_PKG_VERSION").to_owned(), created: now };
+    add(&mut tar, ABOUT, &serde_json::to_vec(&about)?, now)?;
+    for name in ORDER {
+        let path = data.join(name);
+        if name == "databases" {
+            databases(&mut tar, data, &path)?;
+        } else if path.is_dir() {
+            tar.append_dir_all(name, &path)?;
+        } else if path.is_file() {
+            tar.append_path_with_name(&path, name)?;
+        }
+    }
+    add(&mut tar, END, b"", now)?;
+    tar.into_inner()?.flush()
+}
+
+fn add(tar: &mut Builder<impl Write>, name: &str, bytes: &[u8], now: u64) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o600);
+    header.set_mtime(now);
+    tar.append_data(&mut header, name, bytes)
+}
+
+/// A database is copied by SQLite itself: the copy is whole, whatever is written meanwhile.
+fn databases(tar: &mut Builder<impl Write>, data: &Path, folder: &Path) -> io::Result<()> {
+    let aside = TempDir::new_in(data)?;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if entry.is_dir() {
+            databases(tar, data, &entry)?;
+        } else if entry.extension().is_some_and(|extension| extension == "sqlite") {
+            let copy = aside.path().join("copy.sqlite");
+            let failed = |error: rusqlite::Error| io::Error::other(format!("{}: {error}", entry.display()));
+            copy_database(&entry, &copy).map_err(failed)?;
+            let name = entry.strip_prefix(data).map_err(io::Error::other)?;
+            tar.append_path_with_name(&copy, name)?;
+            fs::remove_file(&copy)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
+    let from = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut to = Connection::open(to)?;
+    Backup::new(&from, &mut to)?.run_to_completion(PAGES, Duration::from_millis(1), None)
+}
+
+/// Makes a data folder of a backup. Nothing is left of one that is not whole. Gives the version that made it.
+pub fn restore(backup: &Path, data: &Path) -> Result<String, RestoreError> {
+    let in_data = |error| RestoreError::Io(data.to_owned(), error);
+    if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(RestoreError::NotEmpty(data.to_owned()));
+    }
+    let file = File::open(backup).map_err(|error| RestoreError::Io(backup.to_owned(), error))?;
+    let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(in_data)?;
+    let aside = TempDir::new_in(parent).map_err(in_data)?;
+    let version = unpack(file, aside.path()).map_err(|reason| RestoreError::Broken(backup.to_owned(), reason))?;
+    // An empty folder may be there.
+    let _ = fs::remove_dir(data);
+    fs::rename(aside.keep(), data).map_err(in_data)?;
+    Ok(version)
+}
+
+fn unpack(backup: impl Read, folder: &Path) -> Result<String, String> {
+    let mut archive = Archive::new(backup);
+    archive.set_preserve_permissions(true);
+    let (mut about, mut whole) = (None, false);
+    for entry in archive.entries().map_err(|error| error.to_string())? {
+        let mut entry = entry.map_err(|error| error.to_string())?;
+        let path = entry.path().map_err(|error| error.to_string())?.into_owned();
+        let known = path.iter().next().is_some_and(|first| ORDER.iter().any(|name| first == *name));
+        match path.to_str() {
+            Some(ABOUT) => {
+                let read: About = serde_json::from_reader(&mut entry).map_err(|error| error.to_string())?;
+                if read.format != FORMAT {
+                    return Err(format!("it is of format {}, and this version reads {FORMAT}", read.format));
+                }
+                about = Some(read.version);
+            }
+            Some(END) => whole = true,
+            _ if about.is_none() => break,
+            _ if !known || !matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Directory) => {
+                return Err(format!("it holds {}, which no backup does", path.display()));
+            }
+            // What leads out of the folder is passed over.
+            _ => match entry.unpack_in(folder).map_err(|error| error.to_string())? {
+                true => {}
+                false => return Err(format!("it holds {}, which leads elsewhere", path.display())),
+            },
+        }
+    }
+    let version = about.ok_or("it does not begin as one")?;
+    if whole { Ok(version) } else { Err("its end is missing".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data() -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        write("admin.token", "secret");
+        write("apps/acme:profiles.json", "{}");
+        write("blobs/ab/abcd", "blob");
+        write("something-else", "not ours");
+        fs::create_dir_all(folder.path().join("databases/acme:profiles")).unwrap();
+        let database = Connection::open(folder.path().join("databases/acme:profiles/db.sqlite")).unwrap();
+        database.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n); INSERT INTO t VALUES (7)").unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_data_folder_comes_back_as_it_was() {
+        let (folder, new) = (data(), tempfile::tempdir().unwrap());
+        let file = new.path().join("backup.tar");
+        write(folder.path(), File::create(&file).unwrap(), 7).unwrap();
+        let to = new.path().join("data");
+        assert_eq!(restore(&file, &to).unwrap(), env!("CARGO_PKG_VERSION"));
+        assert_eq!(fs::read_to_string(to.join("blobs/ab/abcd")).unwrap(), "blob");
+        assert!(!to.join("something-else").exists());
+        let database = Connection::open(to.join("databases/acme:profiles/db.sqlite")).unwrap();
+        assert_eq!(database.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 7);
+        assert!(matches!(restore(&file, &to), Err(RestoreError::NotEmpty(_))));
+    }
+
+    #[test]
+    fn what_is_no_whole_backup_leaves_nothing_behind() {
+        let (folder, new) = (data(), tempfile::tempdir().unwrap());
+        let mut whole = Vec::new();
+        write(folder.path(), &mut whole, 7).unwrap();
+        let mut hostile = Builder::new(Vec::new());
+        let about = About { format: FORMAT, version: String::new(), created: 0 };
+        add(&mut hostile, ABOUT, &serde_json::to_vec(&about).unwrap(), 0).unwrap();
+        add(&mut hostile, "elsewhere", b"x", 0).unwrap();
+        let cut = whole[..whole.len() / 2].to_vec();
+        for (bytes, says) in [
+            (cut, ""),
+            (b"no tar at all".to_vec(), ""),
+            (Vec::new(), "does not begin"),
+            (hostile.into_inner().unwrap(), "which no backup does"),
+        ] {
+            let file = new.path().join("backup.tar");
+            fs::write(&file, bytes).unwrap();
+            let error = restore(&file, &new.path().join("data")).unwrap_err();
+            assert!(matches!(error, RestoreError::Broken(..)) && error.to_string().contains(says), "{error}");
+            assert!(!new.path().join("data").exists());
+        }
+        let left: Vec<_> = fs::read_dir(new.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+}

@@ -1,0 +1,102 @@
+//! `GET /metrics`: what happens here, as Prometheus reads it (OpenMetrics text format).
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+use starlane_host::{Inspection, LATENCY_MS, Stats};
+use starlane_protocol::{Address, Failure, Verb};
+
+use super::{Site, answer, messages::bearer};
+
+/// What is shown at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    inspection: Inspection,
+    stats: Stats,
+    /// What guests have computed, in seconds.
+    guest_seconds: f64,
+}
+
+/// Shows the metrics: to anybody on a server of this machine alone, else to an admin of the server.
+pub(super) async fn show(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let shown = async {
+        if !site.local {
+            let server = Address::parse("starlane:server").map_err(|error| Failure::internal(error.to_string()))?;
+            site.auth.principal(bearer(&headers)?)?.permit(Verb::Admin, &server, "")?;
+        }
+        let (inspection, stats) = site.handle.look().await?;
+        let guest_seconds = site.guest_nanos.load(Relaxed) as f64 / 1e9;
+        let mut registry = Registry::with_prefix("starlane");
+        registry.register_collector(Box::new(Snapshot { inspection, stats, guest_seconds }));
+        let mut text = String::new();
+        encode(&mut text, &registry).map_err(|error| Failure::internal(error.to_string()))?;
+        Ok(text)
+    };
+    match shown.await {
+        Ok(text) => {
+            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, content_type)], text).into_response()
+        }
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Self { inspection, stats, guest_seconds } = self;
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let metric = ConstCounter::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        counter("replies", "Requests that ended with a reply.", stats.replies)?;
+        counter("failures", "Requests that ended with a failure.", stats.failures)?;
+        counter("one_way_messages", "One-way messages that were sent on.", stats.one_way)?;
+        counter("events", "Events that were emitted.", stats.events)?;
+        counter("crashes", "Crashes of mechtrons.", stats.crashes)?;
+        let seconds = ConstCounter::new(*guest_seconds);
+        let help = "Processor time that mechtrons have used.";
+        seconds.encode(encoder.encode_descriptor("guest_seconds", help, None, seconds.metric_type())?)?;
+
+        let mut gauge = |name: &str, help: &str, value: usize| {
+            let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        let up = inspection.links.iter().filter(|link| link.up).count();
+        gauge("links", "Links that are up.", up)?;
+        gauge("apps", "Apps that run.", inspection.apps.len())?;
+        gauge("open_requests", "Requests that have not ended.", inspection.open_requests)?;
+        let awake = inspection.actors.iter().filter(|placed| placed.actor.state == "awake").count();
+        gauge("actors_awake", "Mechtrons that have an instance.", awake)?;
+        let quarantined = inspection.actors.iter().filter(|placed| placed.actor.state == "quarantined").count();
+        gauge("actors_quarantined", "Mechtrons that crashed too often and were put aside.", quarantined)?;
+        let waiting = inspection.actors.iter().map(|placed| placed.actor.mailbox).sum();
+        gauge("mailbox_messages", "Messages that wait in all mailboxes.", waiting)?;
+        let deepest = inspection.actors.iter().map(|placed| placed.actor.mailbox).max().unwrap_or_default();
+        gauge("mailbox_deepest", "Messages that wait in the fullest mailbox.", deepest)?;
+
+        let bounds = LATENCY_MS.iter().map(|ms| *ms as f64 / 1_000.0).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(stats.latencies).collect();
+        let help = "How long requests took, from the moment that this host had them.";
+        encoder
+            .encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?
+            .encode_histogram::<NoLabelSet>(
+                stats.latency_ms as f64 / 1_000.0,
+                stats.latencies.iter().sum(),
+                &buckets,
+                None,
+            )
+    }
+}

@@ -416,6 +416,14 @@ mod tests {
     }
 
     #[test]
+    fn the_systemd_unit_starts_a_server() {
+        let unit = include_str!("../starlane.service");
+        let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+        let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
+        assert!(matches!(arguments.command, Command::Serve(_)));
+    }
+
+    #[test]
     fn what_is_typed_wrongly_is_told() {
         let wrong = |words: &[&str]| Arguments::try_parse_from(words).err().map(|error| error.to_string());
         let told = wrong(&["starlane", "serve", "--listen", "localhost"]).unwrap();

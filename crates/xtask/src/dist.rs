@@ -15,14 +15,29 @@ use crate::workshop::Workshop;
 /// The crates that a mechtron's author needs.
 const SDK_CRATES: [&str; 3] = ["abi", "mechtron", "mechtron-macros"];
 
+/// How the server is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As users get it.
+    Release,
+    /// As tests use it: built already.
+    Dev,
+}
+
+/// What was assembled.
+pub(crate) struct Dist {
+    server: PathBuf,
+    tarball: PathBuf,
+    sdk: Sdk,
+}
+
 /// `cargo xtask dist`
 pub(crate) fn command(workshop: &Workshop) -> Result<ExitCode> {
     setup::prepare(workshop, &Piece::BUILD)?;
     setup::ensure_all(workshop, &Piece::BUILD)?;
-    let server = server(workshop)?;
-    build::ensure_built(workshop, Artifact::Tarball)?;
-    let tarball = build::tarball(workshop)?;
-    let sdk = report::step("guest SDK", || guest_sdk(workshop))?;
+    let folder = workshop.path("target/dist");
+    let Dist { server, tarball, sdk } = assemble(workshop, Profile::Release, &folder)?;
+    try_sdk(workshop, &sdk)?;
 
     let size = |path: &Path| fs::metadata(path).map(|about| about.len() / 1024).unwrap_or_default();
     let (name, archive) = (&sdk.name, sdk.archive.display());
@@ -35,13 +50,47 @@ pub(crate) fn command(workshop: &Workshop) -> Result<ExitCode> {
     ] {
         println!("{what}, {} KiB:\n    {line}", size(path));
     }
+    println!("first steps:\n    {}", folder.join("TUTORIAL.md").display());
     Ok(ExitCode::SUCCESS)
 }
 
-fn server(workshop: &Workshop) -> Result<PathBuf> {
+/// Puts all that users get into a folder: server, npm package, guest SDK, the demo's bundle, tutorial, systemd unit.
+pub(crate) fn assemble(workshop: &Workshop, profile: Profile, folder: &Path) -> Result<Dist> {
+    let server = server(workshop, profile, folder)?;
+    build::ensure_all_built(workshop, &[Artifact::Tarball, Artifact::DemoGuests, Artifact::Page])?;
+    let built = build::tarball(workshop)?;
+    let tarball = folder.join(built.file_name().unwrap_or_default());
+    if tarball != built {
+        files::copy(&built, &tarball)?;
+    }
+    let sdk = report::step("guest SDK", || guest_sdk(workshop, folder))?;
+    report::step("the demo's bundle, tutorial and systemd unit", || {
+        let (from, to) = (workshop.path("www/bundle"), folder.join("profiles"));
+        files::remove_folder(&to)?;
+        for file in files::below(&from)? {
+            let name = file.strip_prefix(&from)?;
+            // The guests' sources stay here; their modules are deployed.
+            if !name.starts_with("guests") && !name.starts_with("target") && !name.starts_with("Cargo.toml") {
+                files::copy(&file, &to.join(name))?;
+            }
+        }
+        for name in ["TUTORIAL.md", "starlane.service"] {
+            files::copy(&workshop.path("crates/cli").join(name), &folder.join(name))?;
+        }
+        Ok(())
+    })?;
+    Ok(Dist { server, tarball, sdk })
+}
+
+fn server(workshop: &Workshop, profile: Profile, folder: &Path) -> Result<PathBuf> {
     setup::ensure_all(workshop, &[Piece::C, Piece::Rust])?;
     let name = format!("starlane{}", std::env::consts::EXE_SUFFIX);
-    let to = workshop.path("target/dist").join(&name);
+    let to = folder.join(&name);
+    if profile == Profile::Dev {
+        build::ensure_built(workshop, Artifact::Server)?;
+        files::copy(&build::server_binary(workshop), &to)?;
+        return Ok(to);
+    }
     report::step("build the server for release", || {
         workshop.cargo(["build", "--release", "-p", "starlane-cli"]).run()?;
         files::copy(&workshop.path("target/release").join(&name), &to)
@@ -55,8 +104,8 @@ struct Sdk {
     archive: PathBuf,
 }
 
-/// Packs the guest SDK as a workspace of its own, and builds a mechtron with what was packed.
-fn guest_sdk(workshop: &Workshop) -> Result<Sdk> {
+/// Packs the guest SDK as a workspace of its own.
+fn guest_sdk(workshop: &Workshop, dist: &Path) -> Result<Sdk> {
     let root = fs::read_to_string(workshop.path("Cargo.toml"))?;
     let version = version_of(&root).context("Cargo.toml has no version")?;
     let name = format!("starlane-guest-sdk-{version}");
@@ -74,15 +123,14 @@ fn guest_sdk(workshop: &Workshop) -> Result<Sdk> {
     for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
         files::copy(&workshop.path(licence), &folder.join(licence))?;
     }
-    let archive = workshop.path("target/dist").join(format!("{name}.tar.gz"));
+    let archive = dist.join(format!("{name}.tar.gz"));
     let tar = workshop.program("tar").within(&work).arg("-czf").arg(&archive).arg(&name);
     tar.run()?;
-    try_sdk(workshop, &archive, &name)?;
     Ok(Sdk { name, archive })
 }
 
 /// Unpacks the archive and builds the SDK and a crate that uses it, as its user will.
-fn try_sdk(workshop: &Workshop, archive: &Path, name: &str) -> Result<()> {
+fn try_sdk(workshop: &Workshop, Sdk { name, archive }: &Sdk) -> Result<()> {
     let user = workshop.path("target/sdk/user");
     files::remove_folder(&user)?;
     fs::create_dir_all(&user)?;

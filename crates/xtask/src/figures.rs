@@ -9,7 +9,23 @@ use crate::files;
 use crate::workshop::Workshop;
 
 /// The figures that a whole run of the tests must have recorded, at least one row of each.
-pub(crate) const WANTED: [&str; 4] = ["first-load.gzip", "demo.ready", "second-load.blobs", "request.worker.p50"];
+pub(crate) const WANTED: [&str; 15] = [
+    "first-load.gzip",
+    "demo.ready",
+    "second-load.blobs",
+    "request.worker.p50",
+    "grants.cases",
+    "grants.differences",
+    "tokens.tried",
+    "tokens.accepted-wrongly",
+    "origins.tried",
+    "origins.accepted-wrongly",
+    "revoke.closed",
+    "ws-conformance.cases",
+    "ws-conformance.failed",
+    "author.first-reply",
+    "tutorial.commands",
+];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.
 pub(crate) fn in_line(line: &str) -> Option<Value> {

@@ -1,6 +1,7 @@
 //! Installing what the commands need: each piece by itself, each only once.
 
 pub(crate) mod browsers;
+pub(crate) mod kosoku;
 pub(crate) mod node;
 pub(crate) mod rust;
 pub(crate) mod system;
@@ -45,6 +46,8 @@ pub(crate) enum Piece {
     Firefox,
     /// WebKitGTK, its driver and a virtual display.
     Webkit,
+    /// kosoku, which runs the Autobahn cases against a WebSocket server.
+    Kosoku,
 }
 
 impl Piece {
@@ -58,6 +61,7 @@ impl Piece {
             Piece::Rust => rust::missing_packages(workshop),
             Piece::Node => Ok(node::missing_packages(workshop)),
             Piece::Lints | Piece::NpmTools | Piece::WasmBindgen | Piece::WasmPack => Ok(Vec::new()),
+            Piece::Kosoku => Ok(kosoku::missing_packages(workshop)),
             Piece::Chromium | Piece::Firefox | Piece::Webkit => Ok(browsers::missing_packages(workshop, self)),
         }
     }
@@ -76,6 +80,7 @@ impl Piece {
             Piece::Node => node::check(workshop),
             Piece::NpmTools => node::ensure_tools(workshop),
             Piece::Chromium | Piece::Webkit => browsers::check(workshop, self),
+            Piece::Kosoku => kosoku::ensure(workshop),
             Piece::Firefox => {
                 wasm_tools::ensure_geckodriver(workshop)?;
                 browsers::check(workshop, self)

@@ -8,9 +8,10 @@ use clap::ValueEnum;
 use super::outcome::Outcome;
 use super::tidy;
 use crate::build::{self, Artifact, GUEST_WORKSPACES};
+use crate::dist::{self, Profile};
 use crate::process::Program;
 use crate::run::demo_environment;
-use crate::setup::{Piece, browsers::Engine};
+use crate::setup::{Piece, browsers::Engine, kosoku};
 use crate::workshop::Workshop;
 
 /// No program of a part may take longer, builds included.
@@ -27,6 +28,8 @@ pub(super) enum Part {
     Browser(Engine),
     Page(Engine),
     Package,
+    Conformance,
+    Tutorial,
 }
 
 /// All parts, the quick ones first.
@@ -35,7 +38,7 @@ pub(super) fn all() -> Vec<Part> {
     let mut parts = vec![Part::Format, Part::Tidy, Part::Lints, Part::Guests, Part::Native];
     parts.extend(engines.iter().map(|&engine| Part::Browser(engine)));
     parts.extend(engines.iter().map(|&engine| Part::Page(engine)));
-    parts.push(Part::Package);
+    parts.extend([Part::Package, Part::Conformance, Part::Tutorial]);
     parts
 }
 
@@ -61,6 +64,8 @@ impl Part {
             Part::Browser(_) => "browser",
             Part::Page(_) => "page",
             Part::Package => "package",
+            Part::Conformance => "conformance",
+            Part::Tutorial => "tutorial",
         }
     }
 
@@ -97,6 +102,8 @@ impl Part {
             Part::Browser(engine) => vec![Piece::Rust, Piece::WasmBindgen, engine.piece()],
             Part::Page(engine) => vec![Piece::C, Piece::Rust, engine.piece()],
             Part::Package => vec![Piece::Node, Piece::NpmTools, Piece::Chromium],
+            Part::Conformance => vec![Piece::C, Piece::Rust, Piece::Kosoku],
+            Part::Tutorial => Piece::BUILD.to_vec(),
         }
     }
 
@@ -109,6 +116,8 @@ impl Part {
             Part::Native | Part::Browser(_) => vec![Artifact::DemoGuests, Artifact::TestGuests],
             Part::Page(_) => [Artifact::DEMO.as_slice(), &[Artifact::TestGuests]].concat(),
             Part::Package => Artifact::DEMO.to_vec(),
+            Part::Conformance => vec![],
+            Part::Tutorial => Artifact::DEMO.to_vec(),
         }
     }
 
@@ -158,6 +167,18 @@ impl Part {
                 let program = program.envs(engine.environment(workshop)?).envs(demo_environment(workshop));
                 tests(&mut outcome, &format!("the page in {}", engine.name()), prepared(program))?;
             }
+            Part::Conformance => {
+                let words = [["test"].as_slice(), &build::NATIVE, &["--test", "conformance"]].concat();
+                let program = workshop.cargo(words).env("STARLANE_KOSOKU", kosoku::program(workshop));
+                tests(&mut outcome, "the Autobahn cases", prepared(program))?;
+            }
+            Part::Tutorial => {
+                let dist = workshop.path("target/dist-to-test");
+                dist::assemble(workshop, Profile::Dev, &dist)?;
+                let words = [["test"].as_slice(), &build::NATIVE, &["--test", "tutorial"]].concat();
+                let program = workshop.cargo(words).env("STARLANE_PRODUCT", dist);
+                tests(&mut outcome, "the tutorial", prepared(program))?;
+            }
             Part::Package => {
                 let program = workshop.program("node").arg("tests/npm/run.mjs");
                 let program = program.envs(Engine::Chromium.environment(workshop)?).envs(demo_environment(workshop));
@@ -178,7 +199,13 @@ fn lints(workshop: &Workshop) -> Vec<Program> {
         workshop.cargo(["clippy"]).args(browser).args(deny),
     ];
     // `--all-targets` leaves out what `cargo test` does not run by itself.
-    programs.push(workshop.cargo(["clippy"]).args(build::NATIVE).args(["--test", "e2e", "--", "-D", "warnings"]));
+    programs.push(
+        workshop
+            .cargo(["clippy"])
+            .args(build::NATIVE)
+            .args(["--test", "e2e", "--test", "conformance", "--test", "tutorial"])
+            .args(["--", "-D", "warnings"]),
+    );
     for manifest in GUEST_WORKSPACES {
         let target = workshop.path("target/guests");
         let program = workshop.cargo(["clippy", "--workspace", "--manifest-path", manifest]).args(deny);

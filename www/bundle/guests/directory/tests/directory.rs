@@ -88,7 +88,9 @@ fn each_save_is_told_to_open_pages() {
 #[test]
 fn who_is_signed_in_changes_their_own_page_and_no_other() {
     let (mut directory, _) = directory();
-    for (caller, name, may) in [("", "ada", true), ("ada", "ada", true), ("ada", "grace", false), ("admin", "grace", true)] {
+    for (caller, name, may) in
+        [("", "ada", true), ("ada", "ada", true), ("ada", "grace", false), ("admin", "grace", true)]
+    {
         directory.from("~k3v::starlane:page", caller);
         let saved = ask(&mut directory, "save", json!({ "name": name, "markdown": "x" }));
         assert_eq!(saved.as_ref().err().map(|failure| failure.status), (!may).then_some(403), "{caller}, {name}");

@@ -1,0 +1,188 @@
+//! The tutorial, command by command as it stands in its text, with what users get and nothing else, in an empty folder.
+
+mod commands;
+mod pictures;
+
+use std::{
+    env,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use starlane_testkit::{figure, server::from_environment, workspace};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::commands::{Step, steps};
+
+/// The longest that one command may take: it may compile.
+const LIMIT: Duration = Duration::from_secs(600);
+/// What ends with the first answer of a mechtron that began with `starlane new`.
+const FIRST_REPLY: &str = "http://127.0.0.1:7722/";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let words: Vec<String> = env::args().collect();
+    if let [_, flag, folder] = &words[..]
+        && flag == "--pictures"
+    {
+        let made = pictures::make(folder.as_ref()).await;
+        return made.map_or_else(
+            |error| {
+                println!("{error:#}");
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
+    let (mut passed, mut failed) = (0, 0);
+    match Tutorial::start() {
+        Ok(mut tutorial) => {
+            if let Err(error) = tutorial.run(&mut passed).await {
+                println!("NOT SO  {error:#}");
+                failed = 1;
+            }
+        }
+        Err(error) => {
+            println!("NOT SO  {error:#}");
+            failed = 1;
+        }
+    }
+    figure::figure_of("", "tutorial", "tutorial.commands", f64::from(passed), "commands");
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Somebody who follows the tutorial.
+struct Tutorial {
+    dist: PathBuf,
+    folder: tempfile::TempDir,
+    /// Where the terminal is.
+    at: PathBuf,
+    /// What runs until Ctrl-C; it is ended with the tutorial.
+    running: Vec<Child>,
+    /// What the commands since the last text block have printed.
+    printed: String,
+    began: Option<Instant>,
+    coloured: bool,
+}
+
+impl Tutorial {
+    fn start() -> Result<Self> {
+        let dist = from_environment("STARLANE_PRODUCT")?;
+        let folder = tempfile::Builder::new().prefix("starlane-tutorial-").tempdir()?;
+        let here = workspace().canonicalize()?;
+        ensure!(!folder.path().starts_with(&here), "the tutorial has to be outside of the checkout");
+        let at = folder.path().to_owned();
+        Ok(Self { dist, folder, at, running: Vec::new(), printed: String::new(), began: None, coloured: false })
+    }
+
+    async fn run(&mut self, passed: &mut u32) -> Result<()> {
+        let text = std::fs::read_to_string(self.dist.join("TUTORIAL.md"))?;
+        for step in steps(&text) {
+            match step {
+                Step::Expect(lines) => {
+                    for line in lines {
+                        ensure!(
+                            self.printed.contains(&line),
+                            "`{line}` was expected, and printed was:\n{}",
+                            self.printed
+                        );
+                    }
+                    self.printed.clear();
+                }
+                Step::ChangeFolder(to) => self.at.push(to),
+                Step::Background(line) => {
+                    self.background(&line).await.with_context(|| format!("`{line}`"))?;
+                    *passed += 1;
+                    println!("ok  {line}");
+                }
+                Step::Run(line) => {
+                    let start = Instant::now();
+                    if line.starts_with("starlane new") {
+                        self.began = Some(start);
+                    }
+                    self.command(&line).await.with_context(|| format!("`{line}`"))?;
+                    if line.ends_with(FIRST_REPLY)
+                        && let Some(began) = self.began.take()
+                    {
+                        figure::figure_of("", "tutorial", "author.first-reply", began.elapsed().as_secs_f64(), "s");
+                    }
+                    *passed += 1;
+                    println!("ok  {line} ({:.1} s)", start.elapsed().as_secs_f64());
+                }
+            }
+        }
+        ensure!(*passed > 0, "the tutorial has no commands");
+        Ok(())
+    }
+
+    async fn command(&mut self, line: &str) -> Result<()> {
+        let ran = timeout(LIMIT, self.shell(line).output()).await.context("it does not end")??;
+        let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        if !ran.status.success() {
+            bail!("{}\n{out}{err}", ran.status);
+        }
+        self.printed.push_str(&out);
+        self.printed.push_str(&err);
+        Ok(())
+    }
+
+    /// Starts what runs until Ctrl-C, and waits until it says that it does; gives what it said.
+    async fn background(&mut self, line: &str) -> Result<String> {
+        let mut command = self.shell(&format!("exec {line}"));
+        let mut child = command.spawn()?;
+        let (out, err) = (child.stdout.take().context("no output")?, child.stderr.take().context("no errors")?);
+        let mut lines = BufReader::new(out).lines();
+        let mut errors = BufReader::new(err).lines();
+        let mut all = String::new();
+        let ready = async {
+            // The last of what it says when it is ready, and when it has built something.
+            while !["Next:", "runs at"].iter().any(|last| all.contains(last)) {
+                let said = tokio::select! {
+                    Ok(Some(said)) = lines.next_line() => said,
+                    Ok(Some(said)) = errors.next_line() => said,
+                    else => bail!("it ended"),
+                };
+                all += &format!("{said}\n");
+            }
+            Ok(())
+        };
+        timeout(LIMIT, ready).await.context("it says nothing")??;
+        // Somebody reads what it says, or it would wait for that.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        tokio::spawn(async move { while let Ok(Some(_)) = errors.next_line().await {} });
+        self.running.push(child);
+        Ok(all)
+    }
+
+    fn shell(&self, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        let path = [self.dist.clone().into_os_string(), env::var_os("PATH").unwrap_or_default()];
+        let path = path.join(std::ffi::OsStr::new(":"));
+        for (name, _) in env::vars_os().filter(|(name, _)| is_ours(&name.to_string_lossy())) {
+            command.env_remove(name);
+        }
+        command.env("PATH", path).env("STARLANE", &self.dist).env("XDG_CONFIG_HOME", self.folder.path().join("config"));
+        // The data folder is where the tutorial begins, wherever the terminal has gone since.
+        command.env("STARLANE_DATA", self.folder.path().join("starlane-data"));
+        // Colours are for pictures; without a terminal there would be none.
+        if self.coloured {
+            command.env("CLICOLOR_FORCE", "1");
+        }
+        command.args(["-c", line]).current_dir(&self.at).kill_on_drop(true);
+        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+        command.stderr(std::process::Stdio::piped());
+        command
+    }
+}
+
+/// What `cargo xtask` and cargo say to this test is none of the tutorial's business.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("STARLANE_") || (name.starts_with("CARGO_") && name != "CARGO_HOME") || name == "RUSTFLAGS"
+}

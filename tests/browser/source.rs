@@ -1,5 +1,7 @@
 //! Bundles over HTTP. The answers are those of a patched `fetch`; real ones come in the tests of pages.
 
+use std::rc::Rc;
+
 use starlane_browser::HttpSource;
 use starlane_bundle::{Digest, SecretKey};
 use starlane_host::ports::{Source, SourceError};
@@ -19,6 +21,22 @@ fn answering(response: &str) -> Patch {
     ))
 }
 
+fn source_at(server: &str) -> HttpSource {
+    HttpSource::new(server, Rc::new(|| Box::pin(async { Ok(Some("secret".to_owned())) })))
+}
+
+#[wasm_bindgen_test]
+async fn what_is_not_public_is_asked_for_again_with_the_token() {
+    let _patch = answering(
+        "(globalThis.asked = [...(globalThis.asked ?? []), new Headers(init.headers).get('authorization')], \
+         globalThis.asked.length > 1 ? new Response('x') : new Response('no', { status: 401 }))",
+    );
+    let source = source_at("https://mesh.example");
+    assert_eq!(source.blob(&Digest::of(b"x"), 5).await.unwrap(), "x");
+    let asked = eval("JSON.stringify(globalThis.asked)").as_string().unwrap();
+    assert_eq!(asked, r#"[null,"Bearer secret"]"#);
+}
+
 fn bundle() -> Address {
     Address::parse("acme:repo:profiles:1.0.0").unwrap()
 }
@@ -28,7 +46,7 @@ async fn a_manifest_comes_with_its_signature() {
     let signature = SecretKey::from_seed([1; 32]).sign(b"{ }");
     let headers = format!("{{ headers: {{ 'starlane-signature': '{signature}' }} }}");
     let _patch = answering(&format!("new Response(stream('{{ ', '}}'), {headers})"));
-    let manifest = HttpSource::new("https://mesh.example/").manifest(&bundle()).await.unwrap();
+    let manifest = source_at("https://mesh.example/").manifest(&bundle()).await.unwrap();
     assert_eq!((&manifest.bytes[..], manifest.signature), (&b"{ }"[..], signature));
     let fetched = eval("globalThis.fetched").as_string().unwrap();
     assert_eq!(fetched, "https://mesh.example/bundles/acme:repo:profiles:1.0.0");
@@ -38,7 +56,7 @@ async fn a_manifest_comes_with_its_signature() {
 async fn a_manifest_without_signature_is_unusable() {
     for headers in ["{}", "{ headers: { 'starlane-signature': 'ed25519:short' } }"] {
         let _patch = answering(&format!("new Response('{{}}', {headers})"));
-        let error = HttpSource::new("https://mesh.example").manifest(&bundle()).await.unwrap_err();
+        let error = source_at("https://mesh.example").manifest(&bundle()).await.unwrap_err();
         assert!(matches!(error, SourceError::Unusable { .. }), "{error}");
     }
 }
@@ -47,7 +65,7 @@ async fn a_manifest_without_signature_is_unusable() {
 async fn a_blob_that_is_too_long_is_cut_off_on_the_way() {
     let digest = Digest::of(b"abcdef");
     let _patch = answering("new Response(stream('abc', 'def', 'never read'))");
-    let source = HttpSource::new("https://mesh.example");
+    let source = source_at("https://mesh.example");
     let error = source.blob(&digest, 5).await.unwrap_err();
     assert!(error.to_string().contains("longer than 5 bytes"), "{error}");
     assert_eq!(eval("globalThis.ended").as_f64(), Some(1.0), "the transfer is ended");
@@ -60,7 +78,7 @@ async fn a_blob_that_is_too_long_is_cut_off_on_the_way() {
 
 #[wasm_bindgen_test]
 async fn a_server_that_refuses_or_is_not_there_is_told_apart() {
-    let source = HttpSource::new("http://127.0.0.1:9");
+    let source = source_at("http://127.0.0.1:9");
     let error = source.blob(&Digest::of(b""), 5).await.unwrap_err();
     assert!(matches!(error, SourceError::Offline { .. }), "{error}");
     let _patch = answering("new Response('no', { status: 404 })");

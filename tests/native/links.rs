@@ -131,6 +131,31 @@ async fn a_socket_that_says_nothing_is_closed_in_five_seconds() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_answers_what_it_has_accepted() {
+    let mut server = Server::start();
+    server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
+    let mut peer = Peer::link(&server, 1, None).await;
+    let address = server.url.clone();
+    let over_http = std::thread::spawn(move || {
+        let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+        let url = format!("{address}/messages/acme:echoes:echo/sleep");
+        agent.post(url).header("content-type", "application/json").send(r#"{"ms": 600}"#).unwrap().status().as_u16()
+    });
+    peer.works().await;
+    let asked = tokio::spawn(async move {
+        let answered = peer.request("acme:echoes:echo", "sleep", &json!({ "ms": 900 })).await;
+        (answered, peer.closed(LONG).await)
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let stopping = std::thread::spawn(move || server.stop());
+    let (answered, end) = asked.await.unwrap();
+    assert!(answered.is_ok(), "{answered:?}");
+    assert_eq!(end, closed("closed", 1000));
+    assert_eq!(over_http.join().unwrap(), 200);
+    stopping.join().unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_stops_says_goodbye() {
     let mut server = Server::start();
     let mut peer = Peer::link(&server, 1, None).await;

@@ -11,7 +11,10 @@ const BUNDLE: &str = "acme:repo:texts:1.0.0";
 
 fn texts(text: &str) -> tempfile::TempDir {
     folder(&[
-        ("bundle.toml", "[bundle]\nname = \"texts\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"*.txt\"]\n"),
+        (
+            "bundle.toml",
+            "[bundle]\nname = \"texts\"\ndescription = \"\"\nlicence = \"MIT\"\npublic = true\ninclude = [\"*.txt\"]\n",
+        ),
         ("a.txt", text),
     ])
 }
@@ -62,7 +65,7 @@ fn a_blob_is_what_its_name_says() {
     server.admin("PUT", &path, &[], b"wrong").fails(409, "conflict");
     assert_eq!(server.get(&path).status, 404);
     assert_eq!(server.admin("PUT", &path, &[], b"right").status, 204);
-    assert_eq!(server.get(&path).text(), "right");
+    assert_eq!(server.admin("GET", &path, &[], b"").text(), "right");
     let huge = vec![0; 64 * 1024 * 1024 + 1];
     let path = format!("/blobs/sha256/{}", Digest::of(&huge));
     server.admin("PUT", &path, &[], &huge).fails(413, "too-large");
@@ -106,7 +109,7 @@ fn the_well_known_page_names_the_publishers_of_apps() {
     let about = server.get("/.well-known/starlane.json").json();
     assert_eq!((about["mesh"].as_str(), about["publishers"].as_array().unwrap().len()), (Some("/mesh"), 0));
     let bundle = folder(&[
-        ("bundle.toml", "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = []\n"),
+        ("bundle.toml", "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\npublic = true\ninclude = []\n"),
         ("app.toml", "[app]\nname = \"x\"\n"),
     ]);
     server.run_app(bundle.path(), "acme:repo:x:1.0.0", "acme:x");
@@ -119,7 +122,10 @@ fn the_well_known_page_names_the_publishers_of_apps() {
 fn a_file_that_is_damaged_on_disk_is_not_served_as_if_it_were_whole() {
     let server = Server::start();
     let site = folder(&[
-        ("bundle.toml", "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n"),
+        (
+            "bundle.toml",
+            "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\npublic = true\ninclude = [\"site/**\"]\n",
+        ),
         ("app.toml", "[app]\nname = \"x\"\n[http]\n\"GET /\" = { file = \"site/index.html\" }\n"),
         ("site/index.html", "<p>whole</p>"),
     ]);

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
+use starlane_bundle::Digest;
 use starlane_protocol::frame::Frame;
 use starlane_testkit::figure;
 
 use crate::{
     peer::Peer,
-    world::{LONG, Server, echo_bundle},
+    world::{LONG, Server, echo_bundle, folder},
 };
 
 fn create(server: &Server, subject: &str, grants: &[&str], seconds: u64) -> Value {
@@ -224,6 +225,50 @@ fn an_admin_of_a_space_hands_out_what_is_in_it() {
     }
     create("request other").fails(403, "no-grant");
     create("nonsense").fails(400, "malformed");
+    let of_boss = json!({ "principal": "boss", "grants": ["admin other:**"] });
+    server.command("starlane:grants", "add", &of_boss);
+    let about = |path: &str, body: &[u8]| server.send("POST", path, &headers, body);
+    about("/messages/starlane:tokens/create", br#"{"subject": "boss"}"#).fails(403, "no-grant");
+    about("/messages/starlane:grants/remove", br#"{"principal": "boss"}"#).fails(403, "no-grant");
+    about("/messages/starlane:grants/remove", br#"{"principal": "boss", "grants": ["admin other:**"]}"#)
+        .fails(403, "no-grant");
+    server.send("GET", "/backup", &headers, b"").fails(403, "no-grant");
     let revoke = server.send("POST", "/messages/starlane:tokens/revoke", &headers, br#"{"subject":"ada"}"#);
     revoke.fails(403, "no-grant");
+}
+
+#[test]
+fn a_bundle_that_is_not_public_is_for_who_may_launch_its_app() {
+    let server = Server::start();
+    let bundle = |public: bool, text: &str| {
+        let about = format!(
+            "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\npublic = {public}\ninclude = [\"site/**\"]\n"
+        );
+        folder(&[("bundle.toml", &about), ("app.toml", "[app]\nname = \"x\"\n"), ("site/x.txt", text)])
+    };
+    server.run_app(bundle(false, "hidden").path(), "acme:repo:hidden:1.0.0", "acme:hidden");
+    server.publish(bundle(false, "unused").path(), "acme:repo:unused:1.0.0");
+    server.publish(bundle(true, "open").path(), "acme:repo:open:1.0.0");
+    let blob = |text: &str| format!("/blobs/sha256/{}", Digest::of(text.as_bytes()));
+    let (hidden, unused) = ("/bundles/acme:repo:hidden:1.0.0", "/bundles/acme:repo:unused:1.0.0");
+    assert_eq!((server.get(hidden).status, server.get(unused).status), (200, 403), "anybody may launch, and no more");
+    let grace = token(&server, "grace", &["request acme:**"]);
+    let ada = token(&server, "ada", &["launch acme:hidden"]);
+    let get = |token: Option<&str>, path: &str| {
+        let bearer = format!("Bearer {}", token.unwrap_or_default());
+        let headers: &[(&str, &str)] = if token.is_some() { &[("authorization", &bearer)] } else { &[] };
+        server.send("GET", path, headers, b"").status
+    };
+    for path in [hidden.to_owned(), blob("hidden")] {
+        assert_eq!([get(None, &path), get(Some(&grace), &path), get(Some(&ada), &path)], [401, 403, 200], "{path}");
+    }
+    assert_eq!([get(Some(&ada), unused), get(Some(&ada), &blob("unused"))], [403, 403]);
+    for path in ["/bundles/acme:repo:open:1.0.0".to_owned(), blob("open")] {
+        assert_eq!(get(None, &path), 200, "{path}");
+    }
+    let mut server = server;
+    server.restart();
+    let bearer = format!("Bearer {ada}");
+    assert_eq!(server.send("GET", hidden, &[("authorization", &bearer)], b"").status, 200, "after a restart too");
+    assert_eq!(server.get(&blob("hidden")).status, 401);
 }

@@ -10,7 +10,10 @@ mod time;
 
 use std::rc::Rc;
 
-use starlane_host::ports::{NoSource, Ports, Source};
+use starlane_host::{
+    TokenProvider,
+    ports::{NoSource, Ports, Source},
+};
 
 pub use self::{
     sandbox::BrowserSandbox, socket::WebSocketDialer, source::HttpSource, store::IndexedDbStore, time::BrowserTime,
@@ -20,6 +23,8 @@ pub use self::{
 pub struct BrowserOptions {
     /// The origin of the server that bundles come from, such as `https://mesh.example`; none: only what is kept is used.
     pub server: Option<String>,
+    /// Gives the token for bundles that are not public.
+    pub token: TokenProvider,
     /// The name of the IndexedDB database that is the cache.
     pub cache: String,
     /// Makes a worker: `() => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })`.
@@ -31,7 +36,7 @@ pub struct BrowserOptions {
 /// The ports of a host in this page. Nothing is opened, fetched or started yet.
 pub fn ports(options: BrowserOptions) -> Ports {
     let source: Rc<dyn Source> = match &options.server {
-        Some(server) => Rc::new(HttpSource::new(server)),
+        Some(server) => Rc::new(HttpSource::new(server, options.token)),
         None => Rc::new(NoSource),
     };
     Ports {

@@ -1,14 +1,19 @@
 //! Bundles over HTTP, by `fetch`.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use js_sys::Uint8Array;
 use starlane_bundle::{Digest, Signature, SignedManifest};
-use starlane_host::ports::{Source, SourceError};
+use starlane_host::{
+    TokenProvider,
+    ports::{Source, SourceError},
+};
 use starlane_protocol::Address;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, ReadableStreamDefaultReader, RequestCache, RequestInit, Response};
+use web_sys::{AbortController, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response};
 
 use crate::object::get;
 
@@ -25,15 +30,16 @@ extern "C" {
 }
 
 /// The repository of a server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpSource {
     server: String,
+    token: TokenProvider,
 }
 
 impl HttpSource {
-    /// The repository of the server at an origin such as `https://mesh.example`.
-    pub fn new(server: &str) -> Self {
-        Self { server: server.trim_end_matches('/').to_owned() }
+    /// The repository of the server at an origin such as `https://mesh.example`. `token` is asked for what is not public.
+    pub fn new(server: &str, token: TokenProvider) -> Self {
+        Self { server: server.trim_end_matches('/').to_owned(), token }
     }
 }
 
@@ -41,8 +47,9 @@ impl Source for HttpSource {
     fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<SignedManifest, SourceError>> {
         let what = bundle.to_string();
         let url = [&self.server, "/bundles/", &String::from(js_sys::encode_uri(&what))].concat();
+        let token = Rc::clone(&self.token);
         Box::pin(async move {
-            let fetched = Fetched::get(what, url).await?;
+            let fetched = Fetched::get(what, url, token).await?;
             let signature = fetched.response.headers().get(SIGNATURE).ok().flatten();
             let signature = signature.ok_or_else(|| {
                 fetched
@@ -56,8 +63,9 @@ impl Source for HttpSource {
     fn blob(&self, digest: &Digest, size: u64) -> LocalBoxFuture<'static, Result<Bytes, SourceError>> {
         let name = digest.to_string();
         let url = [&self.server, "/blobs/sha256/", &name].concat();
+        let token = Rc::clone(&self.token);
         Box::pin(async move {
-            let fetched = Fetched::get(["blob ", &name].concat(), url).await?;
+            let fetched = Fetched::get(["blob ", &name].concat(), url, token).await?;
             fetched.body(size).await.map(Bytes::from)
         })
     }
@@ -81,7 +89,18 @@ impl Drop for Transfer {
 }
 
 impl Fetched {
-    async fn get(what: String, url: String) -> Result<Self, SourceError> {
+    /// Asks without a token first: what is public needs none, and no question before it across origins.
+    async fn get(what: String, url: String, token: TokenProvider) -> Result<Self, SourceError> {
+        match Self::ask(what.clone(), url.clone(), None).await {
+            Err(SourceError::Refused { status: 401 | 403, .. }) => {
+                let token = token().await.map_err(|reason| SourceError::Unusable { what: what.clone(), reason })?;
+                Self::ask(what, url, token).await
+            }
+            answered => answered,
+        }
+    }
+
+    async fn ask(what: String, url: String, token: Option<String>) -> Result<Self, SourceError> {
         let offline = |_| SourceError::Offline { what: what.clone(), url: url.clone() };
         let transfer = Transfer(AbortController::new().map_err(offline)?);
         let init = RequestInit::new();
@@ -89,6 +108,11 @@ impl Fetched {
         // answer that is immutable would stay spoiled.
         init.set_cache(RequestCache::NoStore);
         init.set_signal(Some(&transfer.0.signal()));
+        if let Some(token) = token {
+            let headers = Headers::new().map_err(offline)?;
+            headers.set("authorization", &["Bearer ", &token].concat()).map_err(offline)?;
+            init.set_headers(&headers);
+        }
         let answer = JsFuture::from(fetch(&url, &init).map_err(offline)?).await.map_err(offline)?;
         let response: Response = answer.unchecked_into();
         if !response.ok() {

@@ -1,4 +1,4 @@
-//! `starlane app`: requests to the resource `starlane:apps`.
+//! `starlane app` and `starlane resource list`: requests to the resource `starlane:apps`.
 
 use anyhow::Result;
 use serde::Deserialize;

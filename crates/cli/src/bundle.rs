@@ -1,4 +1,4 @@
-//! `starlane bundle show|verify`: what a server has published, checked here and not there.
+//! `starlane bundle show|verify|list`: what a server has published, checked here and not there.
 
 use anyhow::{Result, bail};
 use serde_json::json;

@@ -145,6 +145,12 @@ impl Host {
         self.0.node.borrow_mut().admit(now, caller, to, operation)
     }
 
+    /// Counts a message from outside that somebody else has allowed, such as the author of a route. Errors with 429 `too-many`.
+    pub fn count_message(&self, caller: &Principal) -> Result<(), Failure> {
+        let now = self.0.ports.time.now_ms();
+        self.0.node.borrow_mut().count_message(now, caller)
+    }
+
     /// What principals may has changed, or tokens were revoked: all links are looked at again, and those end that may not be.
     pub fn reauthenticate(&self) {
         self.turn(|node, _| node.handle_reauthenticate());

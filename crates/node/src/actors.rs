@@ -4,12 +4,10 @@ use starlane_protocol::{Address, Failure, Outcome, Payload, Topic, Verb};
 
 use crate::{
     actor::{Actor, ActorId, InFlight, Letter, Life},
-    app::{self, Role},
+    app,
     effect::{Effect, RequestId},
     guest::{BatchReport, CallReport, GuestEffect, GuestPlan, InstanceId, Kind, Level, Returned},
-    link::Envelope,
     node::{Node, Timer},
-    principal::Principal,
     requests::{Answerer, Asker},
     topics::Subscriber,
 };
@@ -247,7 +245,7 @@ impl Node {
         match effect {
             GuestEffect::Request { id: guest_id, target, operation, payload, timeout_ms } => {
                 let open = actor.open.len();
-                let envelope = self.guest_envelope(&address, &role, Verb::Request, &target, operation, payload);
+                let envelope = role.envelope(self.name, &address, Verb::Request, &target, operation, payload);
                 let refused = match envelope {
                     Ok(envelope) if open < MOST_OPEN => {
                         if let Some(actor) = self.actors.get_mut(&id) {
@@ -267,8 +265,8 @@ impl Node {
                 }
             }
             GuestEffect::Notify { target, operation, payload } => {
-                let told = self
-                    .guest_envelope(&address, &role, Verb::Notify, &target, operation.clone(), payload)
+                let told = role
+                    .envelope(self.name, &address, Verb::Notify, &target, operation.clone(), payload)
                     .and_then(|envelope| self.tell(now, envelope));
                 if let Err(failure) = told {
                     self.log(&address, Level::Warn, format!("`{operation}` to {target} was not delivered: {failure}"));
@@ -301,26 +299,6 @@ impl Node {
             },
             GuestEffect::WakeAfter { delay_ms, token } => self.after(now + u64::from(delay_ms), Timer::Wake(id, token)),
         }
-    }
-
-    /// A mechtron's own message: it goes out as the mechtron, if that may send it. `.:bundle` is the bundle that its app came
-    /// from.
-    fn guest_envelope(
-        &self,
-        from: &Address,
-        role: &Role,
-        verb: Verb,
-        target: &str,
-        operation: String,
-        payload: Payload,
-    ) -> Result<Envelope, Failure> {
-        let to = match target {
-            ".:bundle" => role.bundle.clone(),
-            _ => Address::resolve(target, &role.app).map_err(|error| Failure::malformed(error.to_string()))?,
-        };
-        role.permit(self.name, from, verb, &to, &operation)?;
-        let caller = Principal::named(from.as_str());
-        Ok(Envelope { from: from.clone(), caller, to, operation, payload, hops: 0, trace: None })
     }
 
     /// Ends a message that an actor has: its asker gets the outcome. An id that is unknown or ended already is ignored.

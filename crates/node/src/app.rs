@@ -7,7 +7,11 @@ use litemap::LiteMap;
 use starlane_bundle::{Bind, Digest};
 use starlane_protocol::{Address, Failure, Grant, HostName, Payload, Topic, Verb};
 
-use crate::{guest::GuestLimits, principal::grant_for};
+use crate::{
+    guest::GuestLimits,
+    link::Envelope,
+    principal::{Principal, grant_for},
+};
 
 /// An app, as far as this host runs it.
 #[derive(Debug, Clone)]
@@ -74,16 +78,29 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    /// Whether the mechtron at `from` may send a message, by its app's `allow`. Itself and the bundle that its app came from
-    /// it may always ask. `here` is this host. Errors with 403, and what to add.
-    pub(crate) fn permit(
+    /// A message of the mechtron at `from`: it goes out as the mechtron, if that may send it. `.:bundle` is the bundle that its
+    /// app came from.
+    pub(crate) fn envelope(
         &self,
         here: HostName,
         from: &Address,
         verb: Verb,
-        to: &Address,
-        operation: &str,
-    ) -> Result<(), Failure> {
+        target: &str,
+        operation: String,
+        payload: Payload,
+    ) -> Result<Envelope, Failure> {
+        let to = match target {
+            ".:bundle" => self.bundle.clone(),
+            _ => Address::resolve(target, &self.app).map_err(|error| Failure::malformed(error.to_string()))?,
+        };
+        self.permit(here, from, verb, &to, &operation)?;
+        let caller = Principal::named(from.as_str());
+        Ok(Envelope { from: from.clone(), caller, to, operation, payload, hops: 0, trace: None })
+    }
+
+    /// Whether the mechtron at `from` may send a message, by its app's `allow`. Itself and the bundle that its app came from
+    /// it may always ask. `here` is this host. Errors with 403, and what to add.
+    fn permit(&self, here: HostName, from: &Address, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(here) { &to.without_host() } else { to };
         let own = to == from || (to.is_within(&self.bundle) && to.without_path() == self.bundle);
         if own || self.plan.allow.iter().any(|grant| grant.allows(verb, to, operation)) {

@@ -65,8 +65,13 @@ impl Node {
     /// Takes a message from outside that did not come over a link: counts it, and checks that its sender may send it. Errors
     /// with 429 `too-many` and 403 `no-grant`.
     pub fn admit(&mut self, now: u64, caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
-        self.usage.message(now, caller, &self.config.limits)?;
+        self.count_message(now, caller)?;
         self.permits(caller, Verb::Request, to, operation)
+    }
+
+    /// Counts a message from outside that somebody else has allowed: the author of a route. Errors with 429 `too-many`.
+    pub fn count_message(&mut self, now: u64, caller: &Principal) -> Result<(), Failure> {
+        self.usage.message(now, caller, &self.config.limits)
     }
 
     /// Whether somebody may send a message from outside to an address: by a grant, or because the address is on another host of

@@ -8,12 +8,10 @@ mod outbox;
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use litemap::LiteMap;
 use starlane_protocol::{
     Address, Failure, HostName, HostSecret, Outcome, Topic,
     frame::{self, Frame, Limits, LinkId},
-    wire::WirePayload,
 };
 
 pub use self::config::LinkConfig;
@@ -386,18 +384,4 @@ impl Link {
     pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
-}
-
-/// A body in chunks, or whole.
-pub(crate) fn chunks(body: &Bytes) -> impl Iterator<Item = (u64, Bytes)> {
-    (0..body.len()).step_by(frame::CHUNK).map(|at| (at as u64, body.slice(at..body.len().min(at + frame::CHUNK))))
-}
-
-/// The form of a payload on the wire: without its body when that follows in chunks.
-pub(crate) fn announce(mut payload: starlane_protocol::Payload) -> (WirePayload, Option<Bytes>) {
-    if payload.body.len() <= frame::CHUNK {
-        return (payload.into(), None);
-    }
-    let body = std::mem::take(&mut payload.body);
-    (WirePayload { payload, length: body.len() as u64 }, Some(body))
 }

@@ -73,9 +73,11 @@ impl Principal {
     }
 
     fn lacks(&self, address: &Address, grant: &str) -> Failure {
-        let who =
-            if self.name().is_empty() { "without a token nobody".to_owned() } else { format!("`{}`", self.name()) };
-        Failure::no_grant(format!("{who} may do that here: it needs the grant \"{grant}\"")).at(address)
+        let who = match self.name() {
+            "" => "without a token nobody may do that here".to_owned(),
+            name => format!("`{name}` may not do that here"),
+        };
+        Failure::no_grant(format!("{who}: it needs the grant \"{grant}\"")).at(address)
     }
 }
 

@@ -50,7 +50,7 @@ impl Usage {
         used.credit = (used.credit + (now - used.counted) * u64::from(rate)).min(full);
         used.counted = now;
         let Some(rest) = used.credit.checked_sub(1_000) else {
-            return Err(Failure::new(429, "too-many", format!("more than {rate} messages a second: send slower")));
+            return Err(Failure::too_many(format!("more than {rate} messages a second: send slower")));
         };
         used.credit = rest;
         Ok(())
@@ -62,7 +62,7 @@ impl Usage {
         let used = self.of(who, 0, 0);
         if used.bytes > 0 && used.bytes + bytes > most {
             let message = format!("{} bytes of requests wait for their answers, {most} may: wait for some", used.bytes);
-            return Err(Failure::new(429, "too-many", message));
+            return Err(Failure::too_many(message));
         }
         used.bytes += bytes;
         Ok(())

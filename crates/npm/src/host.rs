@@ -51,7 +51,9 @@ impl RawHost {
         let on_degraded = Rc::new(move |reason: &str| {
             let _ = degraded.call1(&JsValue::UNDEFINED, &JsValue::from_str(reason));
         });
-        let ports = ports(BrowserOptions { server: Some(server), cache, worker, on_degraded });
+        let token = token_provider(token);
+        let options = BrowserOptions { server: Some(server), token: Rc::clone(&token), cache, worker, on_degraded };
+        let ports = ports(options);
         let secret = ports.store.secret(HostSecret(ports.time.random())).await.map_err(|error| storage(&error))?;
         let own = address("starlane:page")?;
         let config = HostConfig {
@@ -67,7 +69,7 @@ impl RawHost {
             }),
         };
         let host = Host::open(ports, config);
-        host.connect(&mesh, token_provider(token));
+        host.connect(&mesh, token);
         Ok(Self { host, origin: Origin { address: own, caller: Principal::default() }, tickets: Tickets::default() })
     }
 

@@ -44,6 +44,7 @@ failures! {
     too_large 413 "too-large" "a bound on size was exceeded.";
     schema_mismatch 422 "schema-mismatch" "the payload does not fit the bind.";
     mailbox_full 429 "mailbox-full" "the actor has too many messages waiting.";
+    too_many 429 "too-many" "the principal uses more than its share.";
     link_full 429 "link-full" "too much waits for this link.";
     guest_failed 500 "guest-failed" "the mechtron trapped or broke a rule.";
     internal 500 "internal" "the host could not do its part.";

@@ -14,7 +14,7 @@ use std::{
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 use starlane_host::{Authenticated, Authentication, Principal};
-use starlane_protocol::{Failure, Grant, HostName};
+use starlane_protocol::{Failure, Grant, HostName, Verb};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
@@ -60,7 +60,7 @@ struct Inner {
 
 /// A token that was made.
 #[derive(Debug, Serialize)]
-pub(crate) struct Made {
+pub(crate) struct IssuedToken {
     id: String,
     subject: String,
     token: String,
@@ -111,13 +111,13 @@ impl Auth {
         }
         let now = unix_seconds();
         let read = self.0.tokens.read(token, now)?;
-        let subject = read.said.sub.as_str();
-        let revoked = registry.kept.revoked_tokens.contains_key(&read.said.jti)
+        let subject = read.claims.sub.as_str();
+        let revoked = registry.kept.revoked_tokens.contains_key(&read.claims.jti)
             || registry.kept.revoked_until.get(subject).is_some_and(|until| read.issued <= *until);
         if revoked {
             return Err(refused("it was revoked"));
         }
-        let of_token = read.said.grants.iter().filter_map(|line| registry::parse(line, subject).ok());
+        let of_token = read.claims.grants.iter().filter_map(|line| registry::parse(line, subject).ok());
         let principal = Principal::new(subject, of_token.chain(registry.grants(subject)));
         Ok(Authenticated { principal, remaining_ms: Some(read.expires.saturating_sub(now) * 1_000) })
     }
@@ -133,7 +133,7 @@ impl Auth {
     }
 
     /// Makes a token that is good for `ttl` seconds. From the first one on, nobody is let in without.
-    fn create(&self, subject: &str, grants: &[String], ttl: u64) -> Result<Made, Failure> {
+    fn create(&self, subject: &str, grants: &[String], ttl: u64) -> Result<IssuedToken, Failure> {
         check_name(subject)?;
         if ttl == 0 || ttl > LONGEST {
             return Err(Failure::malformed(format!("a token is good for 1 to {LONGEST} seconds, not {ttl}")));
@@ -153,7 +153,7 @@ impl Auth {
             tracing::info!("the first token was made: from now on nobody is let in without one");
             self.0.changed.send_replace(());
         }
-        Ok(Made { id, subject: subject.to_owned(), token, expires })
+        Ok(IssuedToken { id, subject: subject.to_owned(), token, expires })
     }
 
     /// Revokes tokens; links that were opened with them end at once.
@@ -178,7 +178,7 @@ impl Auth {
         Ok(())
     }
 
-    fn take(&self, principal: &str, grants: &[String]) -> Result<(), Failure> {
+    fn remove_grants(&self, principal: &str, grants: &[String]) -> Result<(), Failure> {
         self.registry().change(|kept| kept.remove(principal, grants))?;
         self.0.changed.send_replace(());
         Ok(())
@@ -195,6 +195,13 @@ impl Auth {
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a principal may do everything, everywhere.
+pub(crate) fn may_everything(principal: &Principal) -> bool {
+    let everything = Grant::parse(EVERYTHING, None);
+    let mut held = principal.grants().iter().filter(|held| held.verb() == Verb::Admin);
+    everything.is_ok_and(|everything| held.any(|held| held.includes(&everything)))
 }
 
 fn forever(name: &str, grants: &[&str]) -> Authenticated {
@@ -248,7 +255,7 @@ pub(crate) fn write_secret(file: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use starlane_protocol::{Address, HostSecret, Verb};
+    use starlane_protocol::{Address, HostSecret};
 
     use super::*;
 
@@ -319,7 +326,7 @@ mod tests {
         assert!(ada.principal.may(Verb::Request, &at("acme:profile:ada"), "x"));
         assert!(!ada.principal.may(Verb::Request, &at("acme:profile:grace"), "x"));
         assert!(ada.principal.may(Verb::Launch, &at("acme:profiles"), ""));
-        auth.take("ada", &[]).unwrap();
+        auth.remove_grants("ada", &[]).unwrap();
         assert!(!auth.principal(Some(&made.token)).unwrap().may(Verb::Launch, &at("acme:profiles"), ""));
     }
 

@@ -78,7 +78,11 @@ fn add(tar: &mut Builder<impl Write>, name: &str, bytes: &[u8], now: u64) -> io:
 /// A database is copied by SQLite itself: the copy is whole, whatever is written meanwhile.
 fn databases(tar: &mut Builder<impl Write>, data: &Path, folder: &Path) -> io::Result<()> {
     let aside = TempDir::new_in(data)?;
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?.path();
         if entry.is_dir() {
             databases(tar, data, &entry)?;
         } else if entry.extension().is_some_and(|extension| extension == "sqlite") {
@@ -137,7 +141,6 @@ fn unpack(backup: impl Read, folder: &Path) -> Result<String, String> {
             _ if !known || !matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Directory) => {
                 return Err(format!("it holds {}, which no backup does", path.display()));
             }
-            // What leads out of the folder is passed over.
             _ => match entry.unpack_in(folder).map_err(|error| error.to_string())? {
                 true => {}
                 false => return Err(format!("it holds {}, which leads elsewhere", path.display())),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use starlane_bundle::FileEntry;
-use starlane_host::{Host, Inspection, Item, Origin, Principal, Stats};
+use starlane_host::{Host, Inspection, Item, Origin, Stats};
 use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,7 +16,6 @@ const EVENTS: usize = 1_024;
 
 enum Command {
     Request { ask: Ask, reply: oneshot::Sender<Outcome> },
-    Admit { caller: Principal, to: Address, operation: String, reply: oneshot::Sender<Result<(), Failure>> },
     Look { reply: oneshot::Sender<(Inspection, Stats)> },
     Accept(Ends),
     Subscribe { topic: Topic, items: mpsc::Sender<Item> },
@@ -29,6 +28,8 @@ pub(crate) struct Ask {
     pub(crate) to: Address,
     pub(crate) operation: String,
     pub(crate) payload: Payload,
+    /// Whether a route of an app leads there: then its author has allowed it, and no grant is needed.
+    pub(crate) by_route: bool,
 }
 
 /// Reaches the host from any task.
@@ -47,14 +48,6 @@ impl Handle {
         (Self(sender), serve)
     }
 
-    /// Counts a request, and checks that its principal may send it. Errors with 429 `too-many` and 403 `no-grant`.
-    pub(crate) async fn admit(&self, caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
-        let (reply, verdict) = oneshot::channel();
-        let (caller, to, operation) = (caller.clone(), to.clone(), operation.to_owned());
-        self.send(Command::Admit { caller, to, operation, reply }).await?;
-        verdict.await.unwrap_or_else(|_| Err(stopping()))
-    }
-
     /// What the host shows of itself.
     pub(crate) async fn look(&self) -> Result<(Inspection, Stats), Failure> {
         let (reply, look) = oneshot::channel();
@@ -62,7 +55,7 @@ impl Handle {
         look.await.map_err(|_| stopping())
     }
 
-    /// Sends a request; dropping the future cancels it.
+    /// Sends a request, if its sender may; dropping the future cancels it.
     pub(crate) async fn request(&self, ask: Ask) -> Outcome {
         let (reply, outcome) = oneshot::channel();
         self.send(Command::Request { ask, reply }).await?;
@@ -104,11 +97,15 @@ fn obey(host: &Host, command: Command) {
             let _ = reply.send((host.inspect(), host.stats()));
         }
         Command::Accept(ends) => host.accept(ends.into_socket()),
-        Command::Admit { caller, to, operation, reply } => {
-            let _ = reply.send(host.admit(&caller, &to, &operation));
-        }
         Command::Request { ask, mut reply } => {
             tokio::task::spawn_local(async move {
+                let (caller, to) = (&ask.from.caller, &ask.to);
+                let admitted =
+                    if ask.by_route { host.count_message(caller) } else { host.admit(caller, to, &ask.operation) };
+                if let Err(failure) = admitted {
+                    let _ = reply.send(Err(failure.at(to)));
+                    return;
+                }
                 let asked = host.request(&ask.from, &ask.to, &ask.operation, ask.payload, 0);
                 tokio::select! {
                     outcome = asked => { let _ = reply.send(outcome); }

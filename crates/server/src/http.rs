@@ -1,6 +1,8 @@
-//! HTTP: the handshake of links, the repository, messages for `curl`, and the routes of apps.
+//! HTTP: the handshake of links, the repository, messages and events for `curl`, metrics and backups for operators, and the routes
+//! of apps.
 
 mod answer;
+mod backup;
 mod events;
 mod file;
 pub(crate) mod guard;
@@ -10,8 +12,8 @@ mod messages;
 mod metrics;
 mod repository;
 pub(crate) mod routes;
-mod save;
 mod serve_route;
+mod visibility;
 
 use std::{
     path::PathBuf,
@@ -75,7 +77,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/messages/{address}/{operation}", post(messages::send).layer(DefaultBodyLimit::max(MESSAGE_BODY)))
         .route("/events/{topic}", get(events::stream))
         .route("/metrics", get(metrics::show))
-        .route("/backup", get(save::backup))
+        .route("/backup", get(backup::send))
         .fallback(serve_route::serve)
         .layer(CompressionLayer::new())
         .layer(cors)

@@ -27,6 +27,11 @@ fn default_lines() -> usize {
     LINES
 }
 
+/// Its address. Errors never: it is well-formed.
+pub(crate) fn address() -> Result<Address, Failure> {
+    Address::parse("starlane:server").map_err(|error| Failure::internal(error.to_string()))
+}
+
 /// Serves it, for as long as what is given lives. New lines of the log are its event `logs`.
 pub(crate) fn serve(host: &Host, logs: &LogLines) -> Result<Rc<Served>, Failure> {
     let (own, kept, started) = (host.clone(), logs.clone(), Instant::now());
@@ -34,9 +39,8 @@ pub(crate) fn serve(host: &Host, logs: &LogLines) -> Result<Rc<Served>, Failure>
         let (host, logs) = (own.clone(), kept.clone());
         async move { answer(&host, &logs, started, &incoming).map_err(|failure| failure.at(&incoming.to)) }
     });
-    let address = Address::parse("starlane:server").map_err(|error| Failure::internal(error.to_string()))?;
     let operations = Operations::Named(vec!["status".to_owned(), "logs".to_owned()]);
-    let served = Rc::new(host.serve(&address, operations, answer)?);
+    let served = Rc::new(host.serve(&address()?, operations, answer)?);
     let (emitter, mut fresh) = (Rc::downgrade(&served), logs.follow());
     tokio::task::spawn_local(async move {
         loop {

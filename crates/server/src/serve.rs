@@ -30,6 +30,8 @@ use crate::{
 const MAX_AWAKE: usize = 1_000;
 /// How long requests that are being answered may take when the server is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
+/// How soon it is looked again whether all requests are answered.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long the last frames of links may take.
 const PARTING: Duration = Duration::from_millis(100);
 
@@ -211,11 +213,20 @@ async fn run(
         () = serving => {}
         () = stopping => {}
     }
+    answered(&host).await;
     drop((apps, own));
     host.close();
     // Goodbyes are written by tasks of their own.
     sleep(PARTING).await;
     Ok(())
+}
+
+/// Waits until what was asked over links is answered too, for as long as that is reasonable.
+async fn answered(host: &Host) {
+    let end = tokio::time::Instant::now() + GRACE;
+    while host.inspect().open_requests > 0 && tokio::time::Instant::now() < end {
+        sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// Looks at all links again whenever what principals may has changed.
@@ -242,7 +253,7 @@ fn open_host(
         source: Rc::new(NoSource),
     };
     let auth = auth.clone();
-    let address = Address::parse("starlane:server").map_err(|error| Failure::internal(error.to_string()))?;
+    let address = operator::address()?;
     let config = HostConfig {
         address,
         secret,

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use starlane_protocol::{
-    Failure, Outcome,
+    Failure, Outcome, Payload,
     frame::{self, Frame, Limits, Part},
-    wire::WireOutcome,
+    wire::{WireOutcome, WirePayload},
 };
 
-use super::{Goodbye, LinkConfig, Parcel, announce, chunks};
+use super::{Goodbye, LinkConfig, Parcel};
 
 /// Frames that leave together stay below this many bytes, well within the longest WebSocket message.
 const TOGETHER: usize = 256 * 1024;
@@ -188,4 +189,18 @@ pub(super) fn weight(frame: &Frame) -> usize {
         Frame::Chunk { part, .. } => part.0.len(),
         _ => 0,
     }
+}
+
+/// A body in chunks, or whole.
+fn chunks(body: &Bytes) -> impl Iterator<Item = (u64, Bytes)> {
+    (0..body.len()).step_by(frame::CHUNK).map(|at| (at as u64, body.slice(at..body.len().min(at + frame::CHUNK))))
+}
+
+/// The form of a payload on the wire: without its body when that follows in chunks.
+fn announce(mut payload: Payload) -> (WirePayload, Option<Bytes>) {
+    if payload.body.len() <= frame::CHUNK {
+        return (payload.into(), None);
+    }
+    let body = std::mem::take(&mut payload.body);
+    (WirePayload { payload, length: body.len() as u64 }, Some(body))
 }

@@ -59,10 +59,12 @@ fn about_grants(auth: &Auth, incoming: &Incoming) -> Outcome {
         return Ok(json_payload(&json!({ "principals": auth.registered() })));
     }
     let OfPrincipal { principal, grants } = read(incoming)?;
-    auth.may_hand_out(&incoming.caller, &principal, &grants)?;
+    let all = incoming.operation == "remove" && grants.is_empty();
+    let concerned = if all { auth.grants_of(&principal) } else { grants.clone() };
+    may_hand_out(&incoming.caller, &principal, &concerned)?;
     match incoming.operation.as_str() {
         "add" => auth.grant(&principal, &grants)?,
-        _ => auth.take(&principal, &grants)?,
+        _ => auth.remove_grants(&principal, &grants)?,
     }
     Ok(json_payload(&json!({ "principal": principal, "grants": auth.grants_of(&principal) })))
 }
@@ -70,7 +72,8 @@ fn about_grants(auth: &Auth, incoming: &Incoming) -> Outcome {
 fn about_tokens(auth: &Auth, incoming: &Incoming) -> Outcome {
     if incoming.operation == "create" {
         let Create { subject, grants, ttl_seconds } = read(incoming)?;
-        auth.may_hand_out(&incoming.caller, &subject, &grants)?;
+        // The token carries what the registry grants its subject too.
+        may_hand_out(&incoming.caller, &subject, &[grants.as_slice(), &auth.grants_of(&subject)].concat())?;
         let made = auth.create(&subject, &grants, ttl_seconds.unwrap_or(HOUR))?;
         return Ok(json_payload(&made));
     }
@@ -80,22 +83,20 @@ fn about_tokens(auth: &Auth, incoming: &Incoming) -> Outcome {
     Ok(Payload::nothing())
 }
 
-impl Auth {
-    /// Whether somebody may give these grants to a principal, or take them: who has `admin` on all that they are about.
-    fn may_hand_out(&self, caller: &Principal, principal: &str, lines: &[String]) -> Result<(), Failure> {
-        let held: Vec<&Grant> = caller.grants().iter().filter(|held| held.verb() == Verb::Admin).collect();
-        if held.is_empty() {
-            let message = "grants and tokens are an admin's business: it needs a grant such as \"admin acme:**\"";
+/// Whether somebody may give these grants to a principal, or take them: who has `admin` on all that they are about.
+fn may_hand_out(caller: &Principal, principal: &str, lines: &[String]) -> Result<(), Failure> {
+    let held: Vec<&Grant> = caller.grants().iter().filter(|held| held.verb() == Verb::Admin).collect();
+    if held.is_empty() {
+        let message = "grants and tokens are an admin's business: it needs a grant such as \"admin acme:**\"";
+        return Err(Failure::no_grant(message));
+    }
+    for line in lines {
+        let grant = registry::parse(line, principal)?;
+        if !held.iter().any(|held| held.includes(&grant)) {
+            let needed = grant.pattern();
+            let message = format!("who hands out \"{line}\" needs the grant \"admin {needed}\", or a wider one");
             return Err(Failure::no_grant(message));
         }
-        for line in lines {
-            let grant = registry::parse(line, principal)?;
-            if !held.iter().any(|held| held.includes(&grant)) {
-                let needed = grant.pattern();
-                let message = format!("who hands out \"{line}\" needs the grant \"admin {needed}\", or a wider one");
-                return Err(Failure::no_grant(message));
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }

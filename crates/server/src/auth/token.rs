@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use ed25519_compact::{KeyPair, Seed};
-use jwt_compact::{AlgorithmExt, Claims, Header, Token, UntrustedToken, alg::Ed25519};
+use jwt_compact::{AlgorithmExt, Header, Token, UntrustedToken, alg::Ed25519};
 use serde::{Deserialize, Serialize};
 use starlane_protocol::Failure;
 
@@ -14,7 +14,7 @@ pub(super) struct Tokens {
 
 /// What a token says of who shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Said {
+pub(super) struct Claims {
     /// The host that it is for.
     aud: String,
     /// Whose it is.
@@ -27,8 +27,8 @@ pub(super) struct Said {
 
 /// A token that was read and verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Read {
-    pub(super) said: Said,
+pub(super) struct Verified {
+    pub(super) claims: Claims,
     /// When it was made, in seconds since 1970.
     pub(super) issued: u64,
     /// When it ends.
@@ -51,7 +51,8 @@ impl Tokens {
         expires: u64,
     ) -> Result<String, Failure> {
         let (sub, jti) = (sub.to_owned(), jti.to_owned());
-        let mut claims = Claims::new(Said { aud: self.audience.clone(), sub, jti, grants: grants.to_vec() });
+        let mut claims =
+            jwt_compact::Claims::new(Claims { aud: self.audience.clone(), sub, jti, grants: grants.to_vec() });
         claims.issued_at = DateTime::from_timestamp(i64::try_from(issued).unwrap_or(i64::MAX), 0);
         claims.expiration = DateTime::from_timestamp(i64::try_from(expires).unwrap_or(i64::MAX), 0);
         let token = Ed25519.token(&Header::empty().with_token_type("JWT"), &claims, &self.key.sk);
@@ -60,9 +61,9 @@ impl Tokens {
 
     /// Reads a token, and checks its signature, whom it is for, and that it has a beginning and an end that `now` is between.
     /// Errors with 401, and why.
-    pub(super) fn read(&self, text: &str, now: u64) -> Result<Read, Failure> {
+    pub(super) fn read(&self, text: &str, now: u64) -> Result<Verified, Failure> {
         let token = UntrustedToken::new(text).map_err(|_| refused("it is none of this server's"))?;
-        let token: Token<Said> = Ed25519
+        let token: Token<Claims> = Ed25519
             .validator(&self.key.pk)
             .validate(&token)
             .map_err(|_| refused("it was not signed by this server's key, or not with EdDSA"))?;
@@ -81,7 +82,7 @@ impl Tokens {
         if seconds(claims.not_before).is_some_and(|from| from > now) {
             return Err(refused("it is not good yet"));
         }
-        Ok(Read { said, issued, expires })
+        Ok(Verified { claims: said, issued, expires })
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
         let host = host();
         let token = good(&host);
         let read = host.read(&token, NOW).unwrap();
-        assert_eq!((read.said.sub.as_str(), read.issued, read.expires), ("ada", NOW, NOW + 60));
+        assert_eq!((read.claims.sub.as_str(), read.issued, read.expires), ("ada", NOW, NOW + 60));
         assert!(host.read(&token, NOW + 59).is_ok());
         assert!(host.read(&token, NOW + 60).unwrap_err().message.contains("no longer good"));
     }

@@ -73,10 +73,24 @@ impl Allowed {
 /// The layer around every route.
 pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let uri_host = request.uri().authority().map(|authority| authority.as_str());
-    match site.allowed.check(request.headers(), uri_host) {
-        Ok(()) => next.run(request).await,
-        Err(failure) => answer::failure(&failure),
+    if let Err(failure) = site.allowed.check(request.headers(), uri_host) {
+        return answer::failure(&failure);
     }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let trace = trace_id(request.headers()).to_owned();
+    let answered = next.run(request).await;
+    if answered.status().is_server_error() {
+        // The path says where; a query may hold what is nobody's business.
+        tracing::warn!(trace, %method, path, status = answered.status().as_u16(), "a request failed");
+    }
+    answered
+}
+
+/// The trace that a request belongs to, by its header `traceparent` (W3C Trace Context); empty without.
+fn trace_id(headers: &HeaderMap) -> &str {
+    let parent = headers.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let id = parent.split('-').nth(1).unwrap_or_default();
+    if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) { id } else { "" }
 }
 
 #[cfg(test)]
@@ -92,6 +106,20 @@ mod tests {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
         allowed.check(&headers, None).is_ok()
+    }
+
+    #[test]
+    fn a_trace_is_known_by_its_header() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(trace_id(&headers), "");
+        for (parent, id) in [
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+            ("00-short-00f067aa0ba902b7-01", ""),
+            ("nonsense", ""),
+        ] {
+            headers.insert("traceparent", parent.parse().unwrap());
+            assert_eq!(trace_id(&headers), id);
+        }
     }
 
     #[test]

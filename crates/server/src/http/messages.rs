@@ -30,8 +30,9 @@ pub(super) async fn send(
         }
         let to = Address::parse(&address).map_err(|error| Failure::malformed(error.to_string()))?;
         let from = Address::parse("starlane:http").map_err(|error| Failure::internal(error.to_string()))?;
-        site.handle.admit(&caller, &to, &operation).await?;
-        site.handle.request(Ask { from: Origin { address: from, caller }, to, operation, payload }).await
+        site.handle
+            .request(Ask { from: Origin { address: from, caller }, to, operation, payload, by_route: false })
+            .await
     };
     match sent.await {
         Ok(payload) => reply(payload),

@@ -17,9 +17,10 @@ use prometheus_client::{
     registry::Registry,
 };
 use starlane_host::{Inspection, LATENCY_MS, Stats};
-use starlane_protocol::{Address, Failure, Verb};
+use starlane_protocol::{Failure, Verb};
 
 use super::{Site, answer, messages::bearer};
+use crate::operator;
 
 /// What is shown at one moment.
 #[derive(Debug)]
@@ -34,8 +35,7 @@ struct Snapshot {
 pub(super) async fn show(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
     let shown = async {
         if !site.local {
-            let server = Address::parse("starlane:server").map_err(|error| Failure::internal(error.to_string()))?;
-            site.auth.principal(bearer(&headers)?)?.permit(Verb::Admin, &server, "")?;
+            site.auth.principal(bearer(&headers)?)?.permit(Verb::Admin, &operator::address()?, "")?;
         }
         let (inspection, stats) = site.handle.look().await?;
         let guest_seconds = site.guest_nanos.load(Relaxed) as f64 / 1e9;

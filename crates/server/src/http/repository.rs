@@ -16,7 +16,11 @@ use starlane_bundle::{Digest, FileEntry, Manifest, PublicKey, Signature, SignedM
 use starlane_host::ports::StoreError;
 use starlane_protocol::{Address, Failure, Verb};
 
-use super::{BLOB_BODY, Site, answer, messages::bearer};
+use super::{
+    BLOB_BODY, Site, answer,
+    messages::bearer,
+    visibility::{Visibility, check_blob, check_bundle},
+};
 use crate::store::SharedStore;
 
 /// The header that carries a manifest's signature.
@@ -28,11 +32,17 @@ pub(crate) struct Repository {
     store: SharedStore,
     /// One publishes at a time: who looks whether a version is there must find it so when writing.
     publishing: Arc<Mutex<()>>,
+    visibility: Visibility,
 }
 
 impl Repository {
     pub(crate) fn new(data: &FilePath) -> Self {
-        Self { store: SharedStore::new(data), publishing: Arc::default() }
+        let store = SharedStore::new(data);
+        Self { visibility: Visibility::of(&store), store, publishing: Arc::default() }
+    }
+
+    pub(super) fn visibility(&self) -> &Visibility {
+        &self.visibility
     }
 
     async fn with<T: Send + 'static>(
@@ -61,9 +71,14 @@ pub(super) async fn list(State(site): State<Arc<Site>>, headers: HeaderMap) -> R
 }
 
 /// `GET /bundles/ADDRESS`: the manifest's exact bytes, its signature in a header.
-pub(super) async fn manifest(State(site): State<Arc<Site>>, Path(address): Path<String>) -> Response {
+pub(super) async fn manifest(
+    State(site): State<Arc<Site>>,
+    Path(address): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let found = async {
         let address = bundle_address(&address)?;
+        check_bundle(&site, &address, &headers)?;
         let signed = site.repository.with(move |store| store.manifest(&address).map_err(stored)).await?;
         signed.ok_or_else(|| Failure::not_found("no such bundle was published here"))
     };
@@ -81,9 +96,15 @@ pub(super) async fn manifest(State(site): State<Arc<Site>>, Path(address): Path<
 }
 
 /// `GET /blobs/sha256/HEX`: the bytes. `HEAD`: whether they are here, and how many.
-pub(super) async fn blob(method: Method, State(site): State<Arc<Site>>, Path(digest): Path<String>) -> Response {
+pub(super) async fn blob(
+    method: Method,
+    State(site): State<Arc<Site>>,
+    Path(digest): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let found = async {
         let digest = parse_digest(&digest)?;
+        check_blob(&site, &digest, &headers)?;
         let found = site.repository.with(move |store| match method {
             Method::HEAD => Ok(store.blob_size(&digest).map(|size| (size, Bytes::new()))),
             _ => Ok(store.blob(&digest).map_err(stored)?.map(|bytes| (bytes.len() as u64, bytes))),
@@ -136,9 +157,12 @@ pub(super) async fn put_manifest(
         let signed = SignedManifest { bytes: body.to_vec(), signature };
         let manifest = signed.open().map_err(|error| Failure::schema_mismatch(error.to_string()))?;
         let publishing = Arc::clone(&site.repository.publishing);
+        let visibility = site.repository.visibility.clone();
         let publish = move |store: &SharedStore| {
             let _alone = publishing.lock().unwrap_or_else(PoisonError::into_inner);
-            publish(store, &address, &signed, &manifest)
+            publish(store, &address, &signed, &manifest)?;
+            visibility.add(&address, &manifest);
+            Ok(())
         };
         site.repository.with(publish).await
     };

@@ -26,6 +26,7 @@ type Routers = BTreeMap<(Option<String>, String), matchit::Router<Arc<Target>>>;
 
 struct AppRoutes {
     publisher: PublicKey,
+    bundle: Address,
     routes: Vec<(String, String, Arc<Target>)>,
 }
 
@@ -68,7 +69,7 @@ impl Routes {
             routes.push((route.method.to_ascii_uppercase(), route.path.clone(), Arc::new(target)));
         }
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let before = table.apps.insert(app.clone(), AppRoutes { publisher, routes });
+        let before = table.apps.insert(app.clone(), AppRoutes { publisher, bundle: manifest.address.clone(), routes });
         match table.routers() {
             Ok(routers) => table.routers = routers,
             Err(reason) => {
@@ -101,6 +102,12 @@ impl Routes {
     /// Whether any app has routes.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).routers.is_empty()
+    }
+
+    /// The apps that are made of a bundle.
+    pub(crate) fn apps_of(&self, bundle: &Address) -> Vec<Address> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        table.apps.iter().filter(|(_, app)| app.bundle == *bundle).map(|(address, _)| address.clone()).collect()
     }
 
     /// The publishers of the apps that run here.

@@ -101,7 +101,8 @@ async fn ask(
     let payload = parameters(payload(headers, body), query, captures)?;
     let from = app.child("http").map_err(|error| Failure::internal(error.to_string()))?;
     let origin = Origin { address: from, caller };
-    let reply = site.handle.request(Ask { from: origin, to, operation: operation.clone(), payload }).await?;
+    let reply =
+        site.handle.request(Ask { from: origin, to, operation: operation.clone(), payload, by_route: true }).await?;
     page(reply)
 }
 

@@ -12,11 +12,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
-use starlane_protocol::{Address, Failure, Verb};
+use starlane_protocol::Failure;
 use tokio::sync::mpsc;
 
 use super::{Site, answer, messages::bearer};
-use crate::{backup::write, time::unix_seconds};
+use crate::{auth, backup::write, time::unix_seconds};
 
 /// How many bytes are gathered before they are sent.
 const PART: usize = 256 * 1024;
@@ -24,12 +24,16 @@ const PART: usize = 256 * 1024;
 const AHEAD: usize = 4;
 
 /// Sends a backup to who may do everything: it holds the server's secrets.
-pub(super) async fn backup(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    let allowed = async {
-        let everything = Address::parse("starlane:server").map_err(|error| Failure::internal(error.to_string()))?;
-        site.auth.principal(bearer(&headers)?)?.permit(Verb::Admin, &everything, "")
+pub(super) async fn send(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let allowed = || -> Result<(), Failure> {
+        let principal = site.auth.principal(bearer(&headers)?)?;
+        if auth::may_everything(&principal) {
+            Ok(())
+        } else {
+            Err(Failure::no_grant("a backup holds all secrets: it needs \"admin ~*::**\""))
+        }
     };
-    if let Err(failure) = allowed.await {
+    if let Err(failure) = allowed() {
         return answer::failure(&failure);
     }
     let (parts, mut sent) = mpsc::channel::<io::Result<Bytes>>(AHEAD);

@@ -1,0 +1,44 @@
+use clap::CommandFactory;
+
+use super::*;
+
+#[test]
+fn the_arguments_fit_together() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn the_readme_lists_the_commands_that_there_are() {
+    let readme = include_str!("../../README.md");
+    let list = readme.split("```").nth(1).unwrap();
+    let mut listed: Vec<&str> =
+        list.lines().filter_map(|line| line.strip_prefix("starlane ")?.split_whitespace().next()).collect();
+    listed.sort_unstable();
+    let command = Arguments::command();
+    let mut known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    known.sort_unstable();
+    assert_eq!(listed, known);
+    for sub in command.get_subcommands().flat_map(clap::Command::get_subcommands) {
+        assert!(list.contains(sub.get_name()), "{}", sub.get_name());
+    }
+}
+
+#[test]
+fn the_systemd_unit_starts_a_server() {
+    let unit = include_str!("../../starlane.service");
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let arguments = Arguments::try_parse_from(line.split_whitespace()).unwrap();
+    assert!(matches!(arguments.command, Command::Serve(_)));
+}
+
+#[test]
+fn what_is_typed_wrongly_is_told() {
+    let wrong = |words: &[&str]| Arguments::try_parse_from(words).err().map(|error| error.to_string());
+    let told = wrong(&["starlane", "serve", "--listen", "localhost"]).unwrap();
+    assert!(told.contains("127.0.0.1:7711"), "{told}");
+    let told = wrong(&["starlane", "send", "acme:a:b", "go", "--json", "{name: ada}"]).unwrap();
+    assert!(told.contains("single quotes"), "{told}");
+    let told = wrong(&["starlane", "app", "create", "Acme", "--bundle", "acme:b:1.0.0"]).unwrap();
+    assert!(told.contains("byte 0"), "{told}");
+    assert!(wrong(&["starlane", "send", "acme:a:b", "go", "--json", "[1]"]).is_none());
+}

@@ -39,7 +39,12 @@ impl World {
     fn start_with(folder: TempDir, flags: &[&str]) -> Self {
         let mut command = starlane(folder.path());
         command.args(["serve", "--listen", "127.0.0.1:0", "--output", "json"]).args(flags);
-        let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self::of(folder, command.stderr(Stdio::null()))
+    }
+
+    /// A server that a command starts, which says as JSON that it is ready.
+    fn of(folder: TempDir, command: &mut Command) -> Self {
+        let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap();
@@ -68,6 +73,14 @@ impl World {
         let output = self.run(words);
         assert_eq!(output.status.code(), Some(code), "{words:?}: {}", text(&output.stderr));
         text(&output.stderr)
+    }
+
+    /// Publishes a small bundle as `acme:repo:notes:1.0.0`.
+    fn publish_notes(&self) {
+        self.write("notes/bundle.toml", BUNDLE);
+        self.write("notes/app.toml", APP);
+        self.write("notes/site/index.html", "<p>notes</p>");
+        self.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
     }
 
     fn write(&self, name: &str, content: &str) {
@@ -142,10 +155,7 @@ fn a_published_bundle_is_shown_and_checked_file_by_file() {
     assert!(world.fails(1, &["keys", "show"]).contains("starlane keys new"));
     let made = world.json(&["keys", "new"]);
     assert!(world.fails(1, &["keys", "new"]).contains("--key"));
-    world.write("notes/bundle.toml", BUNDLE);
-    world.write("notes/app.toml", APP);
-    world.write("notes/site/index.html", "<p>notes</p>");
-    world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    world.publish_notes();
     let shown = text(&world.run(&["bundle", "show", "acme:repo:notes:1.0.0"]).stdout);
     assert!(shown.contains("/site/index.html  12 B") && shown.contains("text/html"), "{shown}");
     let whole = world.json(&["bundle", "verify", "acme:repo:notes:1.0.0"]);
@@ -186,10 +196,7 @@ fn tokens_and_grants_say_who_may_what() {
 #[test]
 fn a_server_says_how_it_is_and_what_it_logged() {
     let world = World::start();
-    world.write("notes/bundle.toml", BUNDLE);
-    world.write("notes/app.toml", APP);
-    world.write("notes/site/index.html", "<p>notes</p>");
-    world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    world.publish_notes();
     world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
     let status = text(&world.run(&["status"]).stdout);
     assert!(status.contains("Starlane") && status.contains("apps") && status.contains("answered"), "{status}");
@@ -225,12 +232,27 @@ fn a_server_says_how_it_is_and_what_it_logged() {
 }
 
 #[test]
+fn log_lines_are_json_if_wanted_and_hold_no_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = starlane(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--output", "json", "--log-format", "json", "--log", "debug"]);
+    let world = World::of(folder, command.stderr(fs::File::create(&log).unwrap()));
+    world.publish_notes();
+    let made = world.json(&["token", "create", "--subject", "ada", "--grant", "admin **"]);
+    let token = made["token"].as_str().unwrap();
+    world.json(&["app", "list", "--token", token]);
+    world.fails(1, &["app", "list", "--token", "guessed-by-somebody"]);
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["fields"]["message"] == "published"), "{text}");
+    assert!(!text.contains(token) && !text.contains("guessed-by-somebody") && !text.contains("Bearer"), "{text}");
+}
+
+#[test]
 fn a_backup_beside_traffic_is_restored_whole() {
     let world = World::start();
-    world.write("notes/bundle.toml", BUNDLE);
-    world.write("notes/app.toml", APP);
-    world.write("notes/site/index.html", "<p>notes</p>");
-    world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    world.publish_notes();
     world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
     let execute = |sql: &str| {
         let body = serde_json::json!({ "sql": sql }).to_string();
@@ -327,10 +349,7 @@ fn a_new_mechtron_has_a_name_of_its_own_and_all_that_it_needs() {
 #[test]
 fn events_are_printed_as_they_come() {
     let world = World::start();
-    world.write("notes/bundle.toml", BUNDLE);
-    world.write("notes/app.toml", APP);
-    world.write("notes/site/index.html", "<p>notes</p>");
-    world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    world.publish_notes();
     let mut watching = starlane(world.folder.path())
         .args(["watch", "starlane:apps#changed", "--server", &world.url])
         .stdout(Stdio::piped())

@@ -5,6 +5,7 @@ mod bad_input;
 mod demo;
 mod looks;
 mod main_job;
+mod offline;
 mod outages;
 mod report;
 
@@ -48,6 +49,7 @@ async fn engine_facts(engine: Engine, check: bool, report: &mut Report) -> Resul
         looks::facts(&mut demo, report).await;
         bad_input::facts(&mut demo, report).await;
         outages::facts(&mut demo, report).await;
+        offline::facts(&mut demo, report).await;
         accounts::facts(&mut demo, report).await;
     }
     demo.browser.close().await

@@ -1,5 +1,5 @@
 import { Directory, type Change, type Person } from "./directory";
-import { draft, dropDraft, keepDraft } from "./drafts";
+import { draft, dropDraft, keepDraft, keepSeen, seen } from "./drafts";
 import type { Editor } from "./editor";
 import { element } from "./elements";
 import type { People } from "./people";
@@ -60,6 +60,8 @@ export class Desk {
     }
     this.#people.chosen(name);
     this.#show();
+    // What was seen last is shown at once; what the server has is learnt when it is back.
+    if (this.#directory.away) await this.#layKept(name, signal);
     try {
       const person = await this.#directory.get(name, signal);
       const base = person?.markdown ?? (await beginning(name, signal));
@@ -70,9 +72,7 @@ export class Desk {
     } catch (error) {
       if (signal.aborted) return;
       problem(OPENING, error);
-      const kept = draft(name);
-      // What was written can be read and gone on with; what the server has is learnt when it is back.
-      if (kept && !this.#sheet) this.#lay({ name, base: "", revision: kept.revision, later: undefined }, kept.text);
+      await this.#layKept(name, signal);
     }
   }
 
@@ -93,6 +93,7 @@ export class Desk {
     const text = this.#editor.text;
     const saved = this.#directory.save(sheet.name, text).then(
       ({ revision }) => {
+        keepSeen(sheet.name, { text, revision });
         // The page may have been laid on the desk anew meanwhile.
         if (this.#sheet?.name === sheet.name) Object.assign(this.#sheet, { base: text, revision, later: undefined });
         else if (draft(sheet.name)?.text === text) dropDraft(sheet.name);
@@ -107,6 +108,14 @@ export class Desk {
     if (this.#sheet) this.#note(this.#sheet);
   }
 
+  /** Lays on the desk what this browser has of a page: what was written, what was seen last, or a first line. */
+  async #layKept(name: string, signal: AbortSignal): Promise<void> {
+    const known = seen(name) ?? { text: await beginning(name, signal).catch(() => ""), revision: 0 };
+    if (signal.aborted || this.#sheet) return;
+    const mine = draft(name);
+    this.#lay({ name, base: known.text, revision: mine?.revision ?? known.revision, later: undefined }, mine?.text ?? known.text);
+  }
+
   #put(name: string, base: string, person: Person | undefined): void {
     const revision = person?.revision ?? 0;
     // Asked for before a save that has been answered since.
@@ -114,7 +123,10 @@ export class Desk {
     const mine = draft(name);
     const later = mine && mine.text !== base && mine.revision < revision ? revision : undefined;
     this.#lay({ name, base, revision, later }, mine ? mine.text : base);
-    if (person) this.#people.changed(person);
+    if (person) {
+      this.#people.changed(person);
+      keepSeen(name, { text: base, revision });
+    }
   }
 
   #lay(sheet: Sheet, text: string): void {

@@ -45,6 +45,11 @@ export class Directory {
     this.#host = host;
   }
 
+  /** Whether the server can't be reached now. */
+  get away(): boolean {
+    return this.#host.link === "down";
+  }
+
   async list(): Promise<Summary[]> {
     const { people } = await this.#ask<{ people: Summary[] }>("list", {});
     return people;

@@ -6,6 +6,7 @@ export interface Draft {
 }
 
 const PREFIX = "starlane-draft:";
+const SEEN = "starlane-seen:";
 const drafts = new Map<string, Draft>();
 
 export function draft(name: string): Draft | undefined {
@@ -20,6 +21,20 @@ export function keepDraft(name: string, draft: Draft): void {
 export function dropDraft(name: string): void {
   drafts.delete(name);
   stored(() => sessionStorage.removeItem(PREFIX + name));
+}
+
+/** What the server had of a page when it was seen last, in any tab. */
+export function seen(name: string): Draft | undefined {
+  let found: Draft | undefined;
+  stored(() => {
+    const { text, revision } = JSON.parse(localStorage.getItem(SEEN + name) ?? "{}") as Partial<Draft>;
+    if (typeof text === "string" && typeof revision === "number") found = { text, revision };
+  });
+  return found;
+}
+
+export function keepSeen(name: string, page: Draft): void {
+  stored(() => localStorage.setItem(SEEN + name, JSON.stringify(page)));
 }
 
 /** Without storage, or when it is full, drafts live as long as the page. */

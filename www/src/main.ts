@@ -6,6 +6,7 @@ import { APP, Directory } from "./directory";
 import { Editor } from "./editor";
 import { Inspector } from "./inspector";
 import { showLink } from "./link";
+import { keepThePage } from "./offline";
 import { People } from "./people";
 import { Preview } from "./preview";
 import { problem, showTheUncaught, solved } from "./problems";
@@ -15,8 +16,11 @@ const LISTING = "Listing the people";
 
 declare global {
   interface Window {
-    /** For tests and the curious: the host, what it was opened with, and how many milliseconds it took until a mechtron here answered. */
-    starlaneDemo?: { host: Host; options: HostOptions; ready: Promise<number> };
+    /**
+     * For tests and the curious: the host, what it was opened with, how many milliseconds it took until a mechtron here answered,
+     * and how many files are kept for when the server is away.
+     */
+    starlaneDemo?: { host: Host; options: HostOptions; ready: Promise<number>; kept: Promise<number> };
   }
 }
 
@@ -26,7 +30,9 @@ async function start(): Promise<void> {
   const host = await Host.open(options);
   let answered: (milliseconds: number) => void = () => {};
   const ready = new Promise<number>((resolve) => (answered = resolve));
-  window.starlaneDemo = { host, options, ready };
+  const kept = ready.then(keepThePage);
+  kept.catch((error: unknown) => problem("Keeping this page", error));
+  window.starlaneDemo = { host, options, ready, kept };
 
   showAccount(host);
   const inspector = new Inspector(host);

@@ -18,6 +18,8 @@ use crate::{
 
 /// How long a server may take to give an app's record, in milliseconds.
 const RECORD_TIMEOUT_MS: u32 = 10_000;
+/// The same when a record is at hand, in milliseconds: not every browser says that nobody listens.
+const AT_HAND_TIMEOUT_MS: u32 = 3_000;
 
 /// How an app is launched.
 pub struct LaunchOptions {
@@ -207,7 +209,8 @@ impl Host {
         let apps = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
         let body = Payload::json(serde_json::json!({ "app": app }).to_string());
         let origin = Origin { address: self.own_address(), caller: Principal::default() };
-        let asked = self.request(&origin, &apps, "get", body, RECORD_TIMEOUT_MS);
+        let patience = if at_hand { AT_HAND_TIMEOUT_MS } else { RECORD_TIMEOUT_MS };
+        let asked = self.request(&origin, &apps, "get", body, patience);
         if !at_hand {
             return asked.await;
         }

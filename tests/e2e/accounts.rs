@@ -78,7 +78,7 @@ async fn signed_in(demo: &Demo) -> Result<String> {
 }
 
 async fn renewed(demo: &Demo) -> Result<String> {
-    let (short, long) = (token(demo, "3s").await?, token(demo, "1h").await?);
+    let (short, long) = (token(demo, "8s").await?, token(demo, "1h").await?);
     let script = "const { host, options } = window.starlaneDemo;
         await host.close();
         const given = [];
@@ -88,7 +88,7 @@ async fn renewed(demo: &Demo) -> Result<String> {
         await own.connected({ timeout: 10_000 });
         const states = [];
         own.on('link', (state) => states.push(state));
-        await new Promise((resolve) => setTimeout(resolve, 4_000));
+        await new Promise((resolve) => setTimeout(resolve, 10_000));
         return { asked: given.length, states, link: own.link, principal: own.inspect().links[0].principal }";
     let seen = demo.browser.run(script, json!([short, long])).await?;
     let expected = json!({ "asked": 2, "states": [], "link": "up", "principal": "ada" });
@@ -101,5 +101,5 @@ async fn renewed(demo: &Demo) -> Result<String> {
         return `${failed.status} ${failed.code}`";
     let failed = demo.browser.run(failed, Value::Null).await?;
     ensure!(failed == json!("401 auth-refused"), "a request then gives {failed}");
-    Ok("two tokens for one link of 4 s; after the revocation 401 auth-refused".to_owned())
+    Ok("two tokens for one link of 10 s; after the revocation 401 auth-refused".to_owned())
 }

@@ -210,7 +210,7 @@ async fn a_principal_has_no_more_links_and_messages_than_its_limit() {
     assert_eq!(third.closed(LONG).await.goodbye.as_deref(), Some("too-many"));
     links.pop();
     let mut codes = Vec::new();
-    for _ in 0..80 {
+    for _ in 0..400 {
         let outcome = links[0].request("starlane:apps", "list", &serde_json::Value::Null).await;
         codes.extend(outcome.err().map(|failure| failure.code));
     }

@@ -15,6 +15,7 @@ mod events;
 mod grants;
 mod guard;
 mod links;
+mod mutations;
 mod peer;
 mod repository;
 mod routes;

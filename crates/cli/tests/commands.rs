@@ -13,9 +13,12 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
+use starlane_testkit::figure;
 use tempfile::TempDir;
 
 /// A folder with a running server, and the commands that talk to it.
@@ -208,14 +211,15 @@ fn a_server_says_how_it_is_and_what_it_logged() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    let mut lines = BufReader::new(following.stdout.take().unwrap());
-    while !line.contains("app created") {
-        // It is not told when it listens: what is logged again and again reaches it.
+    let (told, lines) = mpsc::channel();
+    let printed = BufReader::new(following.stdout.take().unwrap());
+    std::thread::spawn(move || printed.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+    // Nobody is told when it listens: what is logged again and again reaches it.
+    let seen = (0..100).any(|_| {
         world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
-        line.clear();
-        lines.read_line(&mut line).unwrap();
-    }
+        lines.recv_timeout(Duration::from_millis(200)).is_ok_and(|line| line.contains("app created"))
+    });
+    assert!(seen, "no line came in 100 tries");
     following.kill().unwrap();
     following.wait().unwrap();
     assert!(world.fails(1, &["status", "--token", "guessed"]).contains("auth-refused"));
@@ -415,4 +419,29 @@ fn a_server_that_is_asked_to_stop_stops_in_good_order() {
     assert_eq!(world.server.wait().unwrap().code(), Some(0));
     let mut rest = String::new();
     world.server.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+}
+
+#[test]
+fn of_a_thousand_files_only_the_one_that_changed_is_uploaded() {
+    let world = World::start();
+    world.write("notes/bundle.toml", BUNDLE);
+    world.write("notes/app.toml", APP);
+    world.write("notes/site/index.html", "<p>notes</p>");
+    for n in 1..1_000 {
+        world.write(&format!("notes/site/{n}.txt"), &format!("file {n}"));
+    }
+    let before = Instant::now();
+    let first = world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    figure::figure("publish.1000-files", before.elapsed().as_secs_f64(), "s");
+    assert_eq!(first["uploaded"], 1_000);
+    world.write("notes/site/500.txt", "changed");
+    let second = world.json(&["publish", "notes", "acme:repo:notes:1.0.1"]);
+    assert_eq!((&second["uploaded"], &second["present"]), (&Value::from(1), &Value::from(999)));
+    // What was cut off is gone on with: what had arrived stays.
+    let blobs = world.folder.path().join(&world.data).join("blobs");
+    let some = fs::read_dir(&blobs).unwrap().next().unwrap().unwrap().path();
+    let lost = fs::read_dir(&some).unwrap().count();
+    fs::remove_dir_all(&some).unwrap();
+    let third = world.json(&["publish", "notes", "acme:repo:notes:1.0.2"]);
+    assert!((1..=lost).contains(&usize::try_from(third["uploaded"].as_u64().unwrap()).unwrap()), "{third}");
 }

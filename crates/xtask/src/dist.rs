@@ -77,7 +77,7 @@ pub(crate) fn assemble(workshop: &Workshop, profile: Profile, folder: &Path) -> 
         for name in ["TUTORIAL.md", "starlane.service"] {
             files::copy(&workshop.path("crates/cli").join(name), &folder.join(name))?;
         }
-        Ok(())
+        files::mirror(&workshop.path("crates/cli/pictures"), &folder.join("pictures"))
     })?;
     Ok(Dist { server, tarball, sdk })
 }

@@ -1,0 +1,130 @@
+//! What is published is what was signed: one byte more or less, or a hostile name, and it is refused, on its way in and on its
+//! way to a host alike.
+
+use serde_json::{Value, json};
+use starlane_bundle::{Digest, Manifest, Signature, SignedManifest};
+use starlane_protocol::Address;
+use starlane_testkit::figure;
+
+use crate::world::{Server, folder, key};
+
+const BUNDLE: &str = "acme:repo:texts:1.0.0";
+const FILES: [(&str, &str); 3] = [
+    (
+        "bundle.toml",
+        "[bundle]\nname = \"texts\"\ndescription = \"\"\nlicence = \"MIT\"\npublic = true\ninclude = [\"*.txt\"]\n",
+    ),
+    ("one.txt", "the first"),
+    ("two.txt", "the second"),
+];
+
+/// Whether a host would take it: with the digest that a server names for it, from a publisher that it trusts.
+fn host_takes(signed: &SignedManifest) -> bool {
+    let bundle = Address::parse(BUNDLE).unwrap();
+    Manifest::verify(signed, &bundle, &signed.digest(), &[key(1).public()], 1_700_000_000).is_ok()
+}
+
+#[test]
+fn one_changed_byte_of_manifest_signature_or_blob_is_refused_and_what_was_not_changed_is_not() {
+    let server = Server::start();
+    let files = folder(&FILES);
+    let signed = server.publish(files.path(), BUNDLE);
+    assert!(host_takes(&signed));
+    let (mut tried, mut accepted) = (0, Vec::new());
+    for at in 0..signed.bytes.len() {
+        let mut changed = signed.clone();
+        changed.bytes[at] ^= 1;
+        tried += 2;
+        if server.publish_manifest(BUNDLE, &changed).status < 400 || host_takes(&changed) {
+            accepted.push(format!("manifest, byte {at}"));
+        }
+    }
+    let text = signed.signature.to_string();
+    for at in 0..text.len() {
+        for with in ['A', 'B', '-'] {
+            let changed: String = text.chars().enumerate().map(|(n, c)| if n == at { with } else { c }).collect();
+            if changed == text {
+                continue;
+            }
+            tried += 2;
+            let headers = [("starlane-signature", changed.as_str())];
+            let put = server.admin("PUT", &format!("/bundles/{BUNDLE}"), &headers, &signed.bytes).status < 400;
+            let read = Signature::parse(&changed).ok();
+            let taken = read.is_some_and(|signature| host_takes(&SignedManifest { signature, ..signed.clone() }));
+            if put || taken {
+                accepted.push(format!("signature, character {at}: {with}"));
+            }
+        }
+    }
+    for (_, text) in &FILES[1..] {
+        for at in 0..text.len() {
+            let mut changed = text.as_bytes().to_vec();
+            changed[at] ^= 1;
+            tried += 1;
+            let path = format!("/blobs/sha256/{}", Digest::of(text.as_bytes()));
+            if server.admin("PUT", &path, &[], &changed).status < 400 {
+                accepted.push(format!("blob “{text}”, byte {at}"));
+            }
+        }
+    }
+    figure::figure("mutations.tried", f64::from(tried), "mutations");
+    figure::figure("mutations.accepted", accepted.len() as f64, "mutations");
+    assert!(accepted.is_empty(), "{accepted:#?}");
+    assert_eq!(server.publish_manifest(BUNDLE, &signed).status, 204, "what is the same is published already");
+    assert_eq!(server.get(&format!("/bundles/{BUNDLE}")).body, signed.bytes);
+}
+
+#[test]
+fn hostile_names_of_entries_are_refused_whoever_signs_them() {
+    let server = Server::start();
+    let files = folder(&FILES);
+    let signed = server.publish(files.path(), BUNDLE);
+    let manifest: Value = serde_json::from_slice(&signed.bytes).unwrap();
+    let entry = manifest["files"]["/one.txt"].clone();
+    let long = format!("/{}", "a".repeat(201));
+    let names = [
+        "",
+        "/",
+        "one",
+        "//one",
+        "/one/",
+        "/./one",
+        "/../one",
+        "/one/..",
+        "/one//two",
+        "../one",
+        "/one/../../two",
+        "/o ne",
+        "/one\0",
+        "/one\n",
+        "/ö",
+        "/one\\two",
+        "C:/one",
+        "/one:two",
+        "/one?",
+        "/one#two",
+        "/%2e%2e/one",
+        "~/one",
+        &long,
+    ];
+    let mut accepted = Vec::new();
+    let try_files = |files: Value| {
+        let mut hostile = manifest.clone();
+        hostile["files"] = files;
+        let bytes = serde_json::to_vec(&hostile).unwrap();
+        let signed = SignedManifest { signature: key(1).sign(&bytes), bytes };
+        server.publish_manifest("acme:repo:texts:1.0.1", &signed).status < 400 || host_takes(&signed)
+    };
+    assert!(host_takes(&signed));
+    for name in names {
+        if try_files(json!({ name: entry })) {
+            accepted.push(name.to_owned());
+        }
+    }
+    if try_files(json!({ "/one.txt": entry, "/One.TXT": entry })) {
+        accepted.push("twins that differ in case".to_owned());
+    }
+    figure::figure("names.tried", (names.len() + 1) as f64, "names");
+    figure::figure("names.accepted", accepted.len() as f64, "names");
+    assert!(accepted.is_empty(), "{accepted:?}");
+}

@@ -29,7 +29,7 @@ fn demo() -> tempfile::TempDir {
     for name in ["site/assets", "site/samples", "wasm"] {
         fs::create_dir_all(folder.path().join(name)).unwrap();
     }
-    for name in ["site/index.html", "site/assets/a.css", "site/samples/ada.md"] {
+    for name in ["site/index.html", "site/sw.js", "site/assets/a.css", "site/samples/ada.md"] {
         fs::write(folder.path().join(name), "demo").unwrap();
     }
     for name in ["profile", "directory"] {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 use starlane_bundle::Digest;
-use starlane_protocol::frame::Frame;
+use starlane_protocol::{Topic, frame::Frame};
 use starlane_testkit::figure;
 
 use crate::{
@@ -148,6 +148,26 @@ async fn with_the_first_token_anybody_is_nobody() {
     let told = server.ask("acme:echoes:echo", "echo", &json!("hi")).fails(401, "auth-refused");
     assert!(told.contains("starlane token create"), "{told}");
     assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[tokio::test]
+async fn what_the_server_tells_of_itself_is_for_its_admins() {
+    let server = Server::start();
+    let mut peer = Peer::dial(&server).await;
+    peer.hello(1, None).await;
+    let Ok(Frame::Welcome { host, .. }) = peer.next().await else { panic!("no welcome") };
+    for topic in ["starlane:server#logs".to_owned(), format!("{host}::starlane:server#logs")] {
+        let seq = peer.sequence();
+        peer.send(&Frame::Subscribe { seq, topic: Topic::parse(&topic).unwrap() }).await;
+        assert!(
+            matches!(peer.next().await, Ok(Frame::Refused { failure, .. }) if failure.code == "no-grant"),
+            "{topic}"
+        );
+        server.get(&format!("/events/{}", topic.replace('#', "%23"))).fails(403, "no-grant");
+    }
+    server.ask("starlane:server", "logs", &json!({})).fails(403, "no-grant");
+    server.ask("starlane:server", "status", &json!({})).fails(403, "no-grant");
+    peer.subscribe("starlane:apps#changed").await;
 }
 
 #[tokio::test]

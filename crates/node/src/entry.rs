@@ -7,12 +7,9 @@ use crate::{
     effect::{Effect, SocketId},
     link::{Envelope, Goodbye, Parcel},
     node::Node,
-    principal::{Authentication, Principal},
+    principal::{Authentication, OWN_SPACE, Principal},
     topics::Subscriber,
 };
-
-/// The space of a host's own resources.
-const OWN_SPACE: &str = "starlane";
 
 impl Node {
     /// What the token of a link turned out to be, at its hello and whenever it was looked at again: the peer's principal, or why

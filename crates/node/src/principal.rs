@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use starlane_protocol::{Address, Failure, Grant, Topic, Verb};
 
+/// The space of a host's own resources.
+pub(crate) const OWN_SPACE: &str = "starlane";
+
 /// Somebody that messages come from: a name, and what it may do on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Principal(Arc<Known>);
@@ -61,12 +64,18 @@ impl Principal {
         }
     }
 
-    /// Whether a grant allows to subscribe to a topic; who may launch anything is told when apps change. Errors with 403
-    /// `no-grant`.
+    /// Whether a grant allows to subscribe to a topic. What a host tells of itself is for its admins, but for its apps: who may
+    /// launch anything is told when one changes. Errors with 403 `no-grant`.
     pub fn permit_topic(&self, topic: &Topic) -> Result<(), Failure> {
         let launches = |grant: &Grant| matches!(grant.verb(), Verb::Launch | Verb::Deploy | Verb::Admin);
-        let of_apps = topic.address.as_str() == "starlane:apps";
-        if self.grants().iter().any(|grant| grant.allows_topic(topic) || (of_apps && launches(grant))) {
+        let address = topic.address.without_host();
+        let (own, of_apps) = (address.space() == OWN_SPACE, address.as_str() == "starlane:apps");
+        let allows = |grant: &Grant| match own {
+            true if of_apps => launches(grant) || grant.allows_topic(topic),
+            true => grant.verb() == Verb::Admin && grant.allows_topic(topic),
+            false => grant.allows_topic(topic),
+        };
+        if self.grants().iter().any(allows) {
             return Ok(());
         }
         Err(self.lacks(&topic.address, &format!("subscribe {topic}")))

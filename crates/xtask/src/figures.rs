@@ -9,7 +9,7 @@ use crate::files;
 use crate::workshop::Workshop;
 
 /// The figures that a whole run of the tests must have recorded, at least one row of each.
-pub(crate) const WANTED: [&str; 15] = [
+pub(crate) const WANTED: [&str; 21] = [
     "first-load.gzip",
     "demo.ready",
     "second-load.blobs",
@@ -25,6 +25,12 @@ pub(crate) const WANTED: [&str; 15] = [
     "ws-conformance.failed",
     "author.first-reply",
     "tutorial.commands",
+    "offline.launch",
+    "mutations.tried",
+    "mutations.accepted",
+    "names.tried",
+    "names.accepted",
+    "publish.1000-files",
 ];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.

@@ -37,6 +37,7 @@ struct Limits {
     links: Option<usize>,
     messages_per_second: Option<u32>,
     bytes_in_flight: Option<usize>,
+    keys: Option<usize>,
 }
 
 /// How log lines are written.
@@ -83,6 +84,7 @@ impl Settings {
             links: file.limits.links.unwrap_or(built_in.limits.links),
             messages_per_second: file.limits.messages_per_second.unwrap_or(built_in.limits.messages_per_second),
             bytes_in_flight: file.limits.bytes_in_flight.unwrap_or(built_in.limits.bytes_in_flight),
+            keys: file.limits.keys.unwrap_or(built_in.limits.keys),
         };
         let serve = ServeConfig {
             data: pick.one("data", data.map(Path::to_owned), file.data, built_in.data),
@@ -106,6 +108,7 @@ impl Settings {
             ("links", limits.links, file.limits.links.is_some()),
             ("messages-per-second", limits.messages_per_second as usize, file.limits.messages_per_second.is_some()),
             ("bytes-in-flight", limits.bytes_in_flight, file.limits.bytes_in_flight.is_some()),
+            ("keys", limits.keys, file.limits.keys.is_some()),
         ] {
             origins.push([format!("limits {name}"), value.to_string(), of_file(given)]);
         }

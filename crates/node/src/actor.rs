@@ -63,6 +63,8 @@ pub(crate) enum InFlight {
 #[derive(Debug)]
 pub(crate) struct Actor {
     pub(crate) address: Address,
+    /// Who used it first.
+    pub(crate) made_for: Principal,
     pub(crate) role: Role,
     pub(crate) life: Life,
     pub(crate) mailbox: VecDeque<Letter>,
@@ -82,9 +84,10 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(address: Address, role: Role) -> Self {
+    pub(crate) fn new(address: Address, role: Role, made_for: &Principal) -> Self {
         Self {
             address,
+            made_for: made_for.clone(),
             role,
             life: Life::Asleep,
             mailbox: VecDeque::new(),

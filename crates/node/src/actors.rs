@@ -3,7 +3,7 @@
 use starlane_protocol::{Address, Failure, Outcome, Payload, Topic, Verb};
 
 use crate::{
-    actor::{Actor, ActorId, InFlight, Letter, Life},
+    actor::{ActorId, InFlight, Letter, Life},
     app,
     effect::{Effect, RequestId},
     guest::{BatchReport, CallReport, GuestEffect, GuestPlan, InstanceId, Kind, Level, Returned},
@@ -12,27 +12,10 @@ use crate::{
     topics::Subscriber,
 };
 
-/// The most actors of keyed mechtrons at one node.
-const MOST_ACTORS: usize = 10_000;
 /// The most requests that an actor may have open.
 const MOST_OPEN: usize = 1_024;
 
 impl Node {
-    /// The actor at an address, made on first use.
-    pub(crate) fn actor_at(&mut self, address: &Address) -> Option<ActorId> {
-        if let Some(actor) = self.by_address.get(address) {
-            return Some(*actor);
-        }
-        let role = self.apps.role(address)?;
-        if self.actors.len() >= MOST_ACTORS {
-            return None;
-        }
-        let id = ActorId(self.fresh());
-        self.actors.insert(id, Box::new(Actor::new(address.clone(), role)));
-        self.by_address.insert(address.clone(), id);
-        Some(id)
-    }
-
     /// Puts a message into a mailbox.
     pub(crate) fn post(&mut self, now: u64, id: ActorId, mut letter: Letter) -> Result<(), Failure> {
         let Some(actor) = self.actors.get_mut(&id) else {
@@ -229,7 +212,8 @@ impl Node {
 
     fn fall_asleep(&mut self, now: u64, id: ActorId, state: crate::guest::Saved) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.state = Some(state);
+        // A mechtron without state says so by nothing, in format 0.
+        actor.state = Some(state).filter(|state| state.format != 0 || !state.data.is_empty());
         let Some(instance) = actor.instance() else { return };
         actor.life = Life::Asleep;
         let (letters, requests) = actor.lose_instance();
@@ -366,6 +350,9 @@ impl Node {
         for id in ended {
             let Some(mut actor) = self.actors.remove(&id) else { continue };
             self.by_address.remove(&actor.address);
+            if actor.role.plan.keyed {
+                self.usage.release_key(&actor.made_for);
+            }
             if let Some(instance) = actor.instance() {
                 self.by_instance.remove(&instance);
                 self.effects.push_back(Effect::StopGuest(instance));

@@ -6,6 +6,7 @@ mod app;
 mod effect;
 mod entry;
 mod events;
+mod forget;
 pub mod guest;
 mod inspect;
 mod link;

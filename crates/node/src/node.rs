@@ -64,6 +64,16 @@ pub(crate) enum Timer {
     Deadline(RequestId),
 }
 
+impl Timer {
+    /// The actor that it is for, if it is for one.
+    pub(crate) fn actor(&self) -> Option<ActorId> {
+        match self {
+            Self::Wake(actor, _) | Self::Restart(actor) => Some(*actor),
+            Self::Deadline(_) => None,
+        }
+    }
+}
+
 /// What a host decides. See the crate's documentation for how to drive it.
 pub struct Node {
     pub(crate) config: NodeConfig,

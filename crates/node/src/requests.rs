@@ -90,7 +90,7 @@ impl Node {
             return Err(Failure::cycle(format!("the message was passed on {MAX_HOPS} times: a loop")).at(&to));
         }
         envelope.hops += 1;
-        let route = self.resolve(&to).map_err(|failure| failure.at(&to))?;
+        let route = self.resolve(&to, &envelope.caller).map_err(|failure| failure.at(&to))?;
         match route {
             Route::Handler(handler) => self.forward_to_handler(now, handler, request, envelope),
             Route::Actor(actor) => self.forward_to_actor(now, actor, request, envelope),
@@ -101,7 +101,7 @@ impl Node {
     }
 
     /// Where an address leads: with a host prefix to that host; without one first to this host, then to its server.
-    fn resolve(&mut self, to: &Address) -> Result<Route, Failure> {
+    fn resolve(&mut self, to: &Address, caller: &Principal) -> Result<Route, Failure> {
         if let Some(host) = to.host()
             && host != self.name
         {
@@ -118,7 +118,7 @@ impl Node {
         if let Some(registered) = registered {
             return Ok(Route::Handler(registered.id));
         }
-        if let Some(actor) = self.actor_at(&bare) {
+        if let Some(actor) = self.actor_at(&bare, caller)? {
             return Ok(Route::Actor(actor));
         }
         if to.host().is_none() && self.uplink.is_wanted() {

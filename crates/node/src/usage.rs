@@ -17,11 +17,13 @@ pub struct PrincipalLimits {
     pub messages_per_second: u32,
     /// Bytes of requests that have not ended.
     pub bytes_in_flight: usize,
+    /// Actors of keyed mechtrons that it used first.
+    pub keys: usize,
 }
 
 impl Default for PrincipalLimits {
     fn default() -> Self {
-        Self { links: 1_000, messages_per_second: 20_000, bytes_in_flight: 256 * 1024 * 1024 }
+        Self { links: 1_000, messages_per_second: 20_000, bytes_in_flight: 256 * 1024 * 1024, keys: 5_000 }
     }
 }
 
@@ -32,6 +34,7 @@ pub(crate) struct Usage(LiteMap<String, Used>);
 #[derive(Debug)]
 struct Used {
     bytes: usize,
+    keys: usize,
     /// Messages that may come at once, in thousandths.
     credit: u64,
     counted: u64,
@@ -43,7 +46,7 @@ impl Usage {
         let rate = limits.messages_per_second;
         let full = u64::from(rate) * 1_000;
         if self.0.len() > REMEMBERED {
-            self.0.retain(|_, used| used.bytes > 0 || now < used.counted + 1_000);
+            self.0.retain(|_, used| used.bytes > 0 || used.keys > 0 || now < used.counted + 1_000);
         }
         let used = self.of(who, now, full);
         // A millisecond is worth a thousandth of what a second is: `rate` thousandths of a message.
@@ -68,6 +71,24 @@ impl Usage {
         Ok(())
     }
 
+    /// Counts an actor that somebody uses first. Errors with 429 when it is one too many.
+    pub(crate) fn key(&mut self, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
+        let most = limits.keys;
+        let used = self.of(who, 0, 0);
+        if used.keys >= most {
+            return Err(Failure::too_many(format!("this principal has made {most} actors by new keys: use those")));
+        }
+        used.keys += 1;
+        Ok(())
+    }
+
+    /// An actor is gone.
+    pub(crate) fn release_key(&mut self, who: &Principal) {
+        if let Some(used) = self.0.get_mut(who.name()) {
+            used.keys = used.keys.saturating_sub(1);
+        }
+    }
+
     /// A request has ended.
     pub(crate) fn release(&mut self, who: &Principal, bytes: usize) {
         if let Some(used) = self.0.get_mut(who.name()) {
@@ -76,7 +97,7 @@ impl Usage {
     }
 
     fn of(&mut self, who: &Principal, now: u64, credit: u64) -> &mut Used {
-        self.0.entry(who.name().to_owned()).or_insert(Used { bytes: 0, credit, counted: now })
+        self.0.entry(who.name().to_owned()).or_insert(Used { bytes: 0, keys: 0, credit, counted: now })
     }
 }
 
@@ -84,7 +105,8 @@ impl Usage {
 mod tests {
     use super::*;
 
-    const LIMITS: PrincipalLimits = PrincipalLimits { links: 1, messages_per_second: 10, bytes_in_flight: 100 };
+    const LIMITS: PrincipalLimits =
+        PrincipalLimits { links: 1, messages_per_second: 10, bytes_in_flight: 100, keys: 2 };
 
     #[test]
     fn messages_come_at_the_rate_and_in_bursts_of_a_second() {
@@ -106,6 +128,15 @@ mod tests {
         usage.hold(&ada, 60, &LIMITS).unwrap();
         assert!(usage.hold(&ada, 41, &LIMITS).is_err());
         assert!(usage.hold(&ada, 40, &LIMITS).is_ok());
+    }
+
+    #[test]
+    fn keys_are_bounded_and_come_back() {
+        let (mut usage, ada) = (Usage::default(), Principal::named("ada"));
+        assert_eq!((0..5).filter(|_| usage.key(&ada, &LIMITS).is_ok()).count(), 2);
+        usage.release_key(&ada);
+        assert!(usage.key(&ada, &LIMITS).is_ok());
+        assert!(usage.key(&Principal::named("grace"), &LIMITS).is_ok());
     }
 
     #[test]

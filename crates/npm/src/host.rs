@@ -61,7 +61,8 @@ impl RawHost {
             secret,
             link: LinkConfig::default(),
             max_awake: MAX_AWAKE,
-            limits: PrincipalLimits::default(),
+            // The page itself is the only one that asks here.
+            limits: PrincipalLimits { keys: usize::MAX, ..PrincipalLimits::default() },
             authenticate: Rc::new(|_| Err(Failure::auth_refused("nobody can dial a page"))),
             log: Rc::new(move |address: &Address, level: Level, text: &str| {
                 let [level, address, text] = [level_name(level), address.as_str(), text].map(JsValue::from_str);

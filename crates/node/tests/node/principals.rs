@@ -140,3 +140,23 @@ fn a_principal_uses_no_more_than_its_share() {
     world.server().hold = false;
     assert!(world.ask(PAGE, ECHO, "echo", text("again")).is_ok());
 }
+
+#[test]
+fn keys_are_bounded_where_there_is_something_to_remember_and_else_are_not() {
+    let mut world = linked_as(&["request acme:**"], None);
+    world.sides[SERVER].node.handle_install(1, crate::world::app());
+    let keys = world.limits.keys;
+    world.keeps_nothing = true;
+    for n in 0..keys * 2 {
+        let answer = world.ask(PAGE, &format!("acme:app:keyed:a{n}"), "echo", text("hi"));
+        assert!(answer.is_ok(), "{n}: {answer:?}");
+        world.pass(1);
+    }
+    world.keeps_nothing = false;
+    let refused = (0..keys * 2).filter(|n| {
+        let answer = world.ask(PAGE, &format!("acme:app:keyed:b{n}"), "count", text(""));
+        answer.is_err_and(|failure| failure.code == "too-many")
+    });
+    assert!((keys - 2..=keys + 2).contains(&refused.count()));
+    assert!(world.ask(PAGE, "acme:app:keyed:b0", "count", text("")).is_ok(), "what is there goes on");
+}

@@ -17,7 +17,8 @@ use starlane_protocol::{Address, Failure, Grant, HostSecret, Outcome, Payload, T
 pub(crate) const PAGE: usize = 0;
 pub(crate) const SERVER: usize = 1;
 /// Small enough to reach.
-const LIMITS: PrincipalLimits = PrincipalLimits { links: 2, messages_per_second: 2_000, bytes_in_flight: 8 << 20 };
+const LIMITS: PrincipalLimits =
+    PrincipalLimits { links: 2, messages_per_second: 2_000, bytes_in_flight: 8 << 20, keys: 20 };
 const SOCKET: SocketId = SocketId(1);
 
 pub(crate) fn address(text: &str) -> Address {
@@ -78,6 +79,8 @@ pub(crate) struct World {
     pub(crate) fresh: Option<String>,
     pub(crate) renewals: usize,
     pub(crate) limits: PrincipalLimits,
+    /// Whether guests save nothing.
+    pub(crate) keeps_nothing: bool,
 }
 
 /// Somebody who is called `name`, for so long.
@@ -125,6 +128,7 @@ impl World {
             fresh: None,
             renewals: 0,
             limits: LIMITS,
+            keeps_nothing: false,
         }
     }
 
@@ -278,7 +282,12 @@ impl World {
                 self.sides[at].node.handle_started(now, plan.instance, Ok(()));
             }
             Effect::RunGuest { instance, calls } => {
-                let report = self.sides[at].guests.get_mut(&instance).expect("it was started").run(calls);
+                let mut report = self.sides[at].guests.get_mut(&instance).expect("it was started").run(calls);
+                for call in report.done.iter_mut().filter(|_| self.keeps_nothing) {
+                    if let Returned::Saved(saved) = &mut call.returned {
+                        *saved = Saved { format: 0, data: Default::default() };
+                    }
+                }
                 self.sides[at].node.handle_ran(now, instance, report);
             }
             Effect::StopGuest(instance) => {

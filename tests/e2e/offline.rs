@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use starlane_testkit::{browser::Browser, engine::Engine};
 
 use crate::{demo::Demo, report::Report};
 
@@ -13,6 +14,11 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
         report.figure("offline.launch", launch, "ms");
     }
     report.fact("the server is there again, and so is the link", back(demo)).await;
+    // WebKit's driver takes no profile.
+    if demo.browser.engine() != Engine::Webkit {
+        let fact = "with the server's process ended, it does so in a browser that was started again on its profile too";
+        report.fact(fact, restarted(demo)).await;
+    }
 }
 
 async fn reload(demo: &mut Demo, launch: &mut Option<f64>) -> Result<String> {
@@ -38,6 +44,27 @@ async fn reload(demo: &mut Demo, launch: &mut Option<f64>) -> Result<String> {
     let (fetched, cached, _) = demo.blobs().await?;
     ensure!((fetched, cached) == (0, 1), "{fetched} modules were fetched, {cached} came from the cache");
     Ok(format!("{kept} files of the page are kept; the text that was seen last and what is typed are rendered"))
+}
+
+async fn restarted(demo: &mut Demo) -> Result<String> {
+    let (engine, origin) = (demo.browser.engine(), demo.server.origin());
+    let profile = tempfile::tempdir()?;
+    let present = std::mem::replace(&mut demo.browser, Browser::open_on(engine, profile.path()).await?);
+    demo.open_at(&origin).await?;
+    demo.browser.run("return await window.starlaneDemo.kept", Value::Null).await?;
+    let again = async {
+        let first = std::mem::replace(&mut demo.browser, present);
+        first.close().await?;
+        demo.server.kill().await;
+        Browser::open_on(engine, profile.path()).await
+    };
+    let second = again.await?;
+    let present = std::mem::replace(&mut demo.browser, second);
+    let launched = demo.open_at(&origin).await;
+    let second = std::mem::replace(&mut demo.browser, present);
+    second.close().await?;
+    demo.server.start_again().await?;
+    Ok(format!("a mechtron answered after {:.0} ms", launched?))
 }
 
 async fn back(demo: &mut Demo) -> Result<String> {

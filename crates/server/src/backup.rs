@@ -103,7 +103,8 @@ fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
     Backup::new(&from, &mut to)?.run_to_completion(PAGES, Duration::from_millis(1), None)
 }
 
-/// Makes a data folder of a backup. Nothing is left of one that is not whole. Gives the version that made it.
+/// Makes a data folder of a backup; gives the version that made it. Errors when the folder is there and not empty, when the file
+/// is no whole backup, and when the system refuses; then nothing is left behind.
 pub fn restore(backup: &Path, data: &Path) -> Result<String, RestoreError> {
     let in_data = |error| RestoreError::Io(data.to_owned(), error);
     if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some()) {

@@ -117,7 +117,8 @@ impl Default for ServeConfig {
 }
 
 impl ServeConfig {
-    /// Whether a server could be started like this, as far as that shows beforehand.
+    /// Whether a server could be started like this, as far as that shows beforehand. Errors with `NotLoopback` when others
+    /// could reach it without TLS, and with `Tls` when certificate and key can't be used.
     pub fn check(&self) -> Result<(), ServeError> {
         if !self.listen.ip().is_loopback() && self.tls.is_none() && !self.behind_proxy {
             return Err(ServeError::NotLoopback(self.listen));
@@ -131,7 +132,8 @@ impl ServeConfig {
     }
 }
 
-/// Runs a server on this thread until `shutdown` is ready. `ready` is told when it answers.
+/// Runs a server on this thread until `shutdown` is ready; what was asked until then is answered first. `ready` is told when it
+/// answers. Errors when it can't start, and says what to change.
 pub fn serve(
     config: &ServeConfig,
     ready: impl FnOnce(Ready),

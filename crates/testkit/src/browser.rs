@@ -13,7 +13,7 @@ use fantoccini::{
     wd::{TimeoutConfiguration, WebDriverCompatibleCommand},
 };
 use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -45,8 +45,17 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts the engine's driver and, by it, the browser.
+    /// Starts the engine's driver and, by it, the browser, with a profile that goes with it.
     pub async fn open(engine: Engine) -> Result<Self> {
+        Self::with(engine, engine.capabilities()?).await
+    }
+
+    /// The same on a profile folder, which is kept: another browser can be started on it when this one is closed.
+    pub async fn open_on(engine: Engine, profile: &Path) -> Result<Self> {
+        Self::with(engine, engine.capabilities_on(profile)?).await
+    }
+
+    async fn with(engine: Engine, capabilities: Map<String, Value>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("starlane-browser-").tempdir()?;
         let mut command = Command::new(engine.driver()?);
         command.env("TMPDIR", folder.path());
@@ -79,7 +88,7 @@ impl Browser {
             sleep(Duration::from_millis(20)).await;
         }
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities(engine.capabilities()?);
+        builder.capabilities(capabilities);
         let url = format!("http://{address}");
         let connected = timeout(START, builder.connect(&url)).await;
         let client = connected.with_context(said)?.with_context(|| format!("{engine} does not start\n{}", said()))?;

@@ -1,6 +1,10 @@
 //! The three browser engines, and how each is started.
 
-use std::{env, fmt, fs, path::PathBuf, str::FromStr};
+use std::{
+    env, fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::{Map, Value};
@@ -71,6 +75,21 @@ impl Engine {
             }
         }
         Err(anyhow!("webdriver.json says nothing about {}: it should have `{}`", self.name(), self.vendor()))
+    }
+
+    /// The same, for a browser on a profile folder. Errors for WebKit, whose driver takes none.
+    pub fn capabilities_on(self, profile: &Path) -> Result<Map<String, Value>> {
+        let profile = profile.to_string_lossy();
+        let added = match self {
+            Self::Chromium => vec![format!("--user-data-dir={profile}")],
+            Self::Firefox => vec!["-profile".to_owned(), profile.into_owned()],
+            Self::Webkit => return Err(anyhow!("the driver of {self} takes no profile")),
+        };
+        let mut capabilities = self.capabilities()?;
+        let arguments = capabilities.get_mut(self.vendor()).and_then(|options| options.get_mut("args"));
+        let arguments = arguments.and_then(Value::as_array_mut).context("webdriver.json names no `args`")?;
+        arguments.extend(added.into_iter().map(Value::from));
+        Ok(capabilities)
     }
 
     /// The error for something of this engine that is not installed.

@@ -39,7 +39,9 @@ pub(crate) fn build(folder: &Path) -> Result<Vec<(String, u64)>> {
     for (name, from) in output {
         let (from, to) = (folder.join(from), folder.join(&name));
         fs::create_dir_all(to.parent().unwrap_or(folder))?;
-        let copied = fs::copy(&from, &to);
+        // Beside its place and then into it: whoever reads it meanwhile, `publish` beside `dev`, finds the whole of one.
+        let beside = to.with_extension(format!("{}.part", std::process::id()));
+        let copied = fs::copy(&from, &beside).and_then(|bytes| fs::rename(&beside, &to).map(|()| bytes));
         let copied =
             copied.with_context(|| format!("`{command}` made no {}, which [build.output] names", from.display()))?;
         made.push((name, copied));

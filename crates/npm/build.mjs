@@ -37,6 +37,19 @@ await build({
   format: "esm",
 });
 
+// What checks schemas, for the worker or an inline guest to load when there are some.
+await build({
+  ...small,
+  entryPoints: [join(here, "../browser/js/contract.js")],
+  outfile: join(dist, "contract.js"),
+  bundle: true,
+  format: "esm",
+  nodePaths: [join(here, "node_modules")],
+  // Else it takes its own address for the base of all references, which a worker from a blob: URL has none of.
+  define: { self: "undefined" },
+  banner: { js: "/* with @cfworker/json-schema, (c) 2020 Jeremy Danyow, MIT licence */" },
+});
+
 for (const name of readdirSync(join(dist, "wasm"), { recursive: true }).map(String)) {
   const file = join(dist, "wasm", name);
   if (!name.endsWith(".js")) continue;

@@ -16,16 +16,26 @@ pub(crate) fn echo() -> Bytes {
 
 /// A sandbox with workers.
 pub(crate) fn sandbox() -> Rc<dyn Sandbox> {
-    Rc::new(BrowserSandbox::new(worker_of(&worker_script())))
+    Rc::new(BrowserSandbox::new(worker_of(&worker_script()), checker()))
+}
+
+fn url_of(script: &str) -> String {
+    let options = BlobPropertyBag::new();
+    options.set_type("text/javascript");
+    let blob = Blob::new_with_str_sequence_and_options(&Array::of1(&script.into()), &options).unwrap();
+    Url::create_object_url_with_blob(&blob).unwrap()
 }
 
 /// A function that makes workers of a script.
 pub(crate) fn worker_of(script: &str) -> Function {
-    let options = BlobPropertyBag::new();
-    options.set_type("text/javascript");
-    let blob = Blob::new_with_str_sequence_and_options(&Array::of1(&script.into()), &options).unwrap();
-    let url = Url::create_object_url_with_blob(&blob).unwrap();
+    let url = url_of(script);
     Function::new_no_args(&format!("return new Worker('{url}', {{ type: 'module' }});"))
+}
+
+/// A function that gives the URL of what checks bodies, as the npm package's bundler makes it.
+pub(crate) fn checker() -> Function {
+    let url = url_of(include_str!("../../crates/npm/dist/contract.js"));
+    Function::new_no_args(&format!("return '{url}';"))
 }
 
 /// The worker as one file, as the npm package's bundler makes it too.

@@ -3,16 +3,18 @@
 use std::rc::Rc;
 
 use futures_util::future::join_all;
+use js_sys::Function;
 use starlane_browser::BrowserSandbox;
 use starlane_bundle::Digest;
 use starlane_host::{
     ports::{Sandbox, SandboxError},
-    testing::sandbox_suite,
+    testing::{sandbox_suite, schema_suite},
 };
 use starlane_node::guest::{Context, GuestCall, GuestLimits, GuestPlan, InstanceId, Returned};
-use wasm_bindgen_test::wasm_bindgen_test;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
-use crate::fixture::{Patch, echo, eval, sandbox, worker_of};
+use crate::fixture::{Patch, checker, echo, eval, sandbox, worker_of};
 
 macro_rules! tests {
     ($($case:ident)*) => { $(#[wasm_bindgen_test] async fn $case() { sandbox_suite::$case(sandbox(), echo()).await })* };
@@ -20,11 +22,36 @@ macro_rules! tests {
 
 starlane_host::sandbox_cases!(tests);
 
+#[wasm_bindgen_test]
+async fn eight_megabytes_are_checked_in_the_worker_and_the_page_goes_on() {
+    let held_up = eval(
+        "(() => { let last = performance.now(), most = 0; \
+         const timer = setInterval(() => { const now = performance.now(); most = Math.max(most, now - last); last = now; }, 4); \
+         return () => { clearInterval(timer); return most; }; })()",
+    );
+    sandbox_suite::eight_megabytes_are_checked(sandbox(), echo()).await;
+    let most = Function::from(held_up).call0(&JsValue::UNDEFINED).unwrap().as_f64().unwrap();
+    console_log!("figure {{\"name\":\"schema.8MB-page-held-up\",\"value\":{most:.0},\"unit\":\"ms\"}}");
+}
+
+#[wasm_bindgen_test]
+async fn the_official_schema_suite_is_judged_as_it_says() {
+    let judged = schema_suite::run(&sandbox(), &echo(), include_str!("../../target/schema-suite.json")).await;
+    let figures = [("cases", judged.cases), ("outside", judged.outside), ("differences", judged.differences.len())];
+    for (name, value) in figures {
+        console_log!("figure {{\"name\":\"schema-suite.{name}\",\"value\":{value},\"unit\":\"cases\"}}");
+    }
+    assert!(judged.cases > 800, "only {} cases are of the subset, {} are not", judged.cases, judged.outside);
+    assert_eq!(judged.differences, [""; 0]);
+}
+
 async fn start(sandbox: &dyn Sandbox, id: u64, group: &str) -> Result<InstanceId, SandboxError> {
     let (digest, instance) = (Digest::of(&echo()), InstanceId(id));
     sandbox.compile(digest, echo()).await?;
     let limits = GuestLimits { memory: 16 << 20, call_ms: 1000, concurrency: 1 };
-    sandbox.start(&GuestPlan { instance, group: group.into(), wasm: digest, limits, inline: false }).await?;
+    sandbox
+        .start(&GuestPlan { instance, group: group.into(), wasm: digest, limits, contract: "".into(), inline: false })
+        .await?;
     let report = sandbox.run(instance, vec![GuestCall::Start(context())]).await;
     assert_eq!((report.crash, &report.done[0].returned), (None, &Returned::Done));
     Ok(instance)
@@ -76,7 +103,7 @@ async fn a_worker_that_fails_takes_its_instances_with_it_and_no_others() {
     let script = crate::fixture::worker_script()
         + "const own = onmessage; onmessage = (event) => { if (globalThis.dies) setTimeout(() => { throw new Error('boom'); }); else own(event); };\
            const post = postMessage; postMessage = (...all) => { post(...all); globalThis.dies = all[0] instanceof ArrayBuffer; };";
-    let failing: Rc<dyn Sandbox> = Rc::new(BrowserSandbox::new(worker_of(&script)));
+    let failing: Rc<dyn Sandbox> = Rc::new(BrowserSandbox::new(worker_of(&script), checker()));
     let one = start(&*failing, 1, "one").await.unwrap();
     let other = start(&*failing, 2, "other").await.unwrap();
     let report = failing.run(one, vec![GuestCall::Save]).await;
@@ -90,12 +117,12 @@ async fn a_worker_that_fails_takes_its_instances_with_it_and_no_others() {
 #[wasm_bindgen_test]
 async fn a_worker_that_can_not_be_made_is_an_error_with_its_reason() {
     for (script, reason) in [("throw new Error('boom')", "boom"), ("import './nowhere.js'", "")] {
-        let sandbox = BrowserSandbox::new(worker_of(script));
+        let sandbox = BrowserSandbox::new(worker_of(script), checker());
         let error = start(&sandbox, 1, "one").await.unwrap_err().to_string();
         assert!(error.contains("no instance could be made") && error.contains(reason), "{error}");
     }
     for (factory, reason) in [("() => { throw new Error('refused'); }", "refused"), ("() => 7", "something else")] {
-        let sandbox = BrowserSandbox::new(eval(factory).into());
+        let sandbox = BrowserSandbox::new(eval(factory).into(), checker());
         let error = start(&sandbox, 1, "one").await.unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }

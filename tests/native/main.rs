@@ -9,6 +9,7 @@
 )]
 
 mod apps;
+mod contracts;
 mod databases;
 mod demo;
 mod events;
@@ -16,6 +17,7 @@ mod grants;
 mod guard;
 mod links;
 mod mutations;
+mod others;
 mod peer;
 mod repository;
 mod routes;

@@ -94,10 +94,11 @@ class Output {
     this.slice(bytes, 0, bytes.length);
   }
 
-  append(other) {
-    this.reserve(other.length);
-    this.bytes.set(other.bytes.subarray(0, other.length), this.length);
-    this.length += other.length;
+  /** Appends bytes as they are. */
+  raw(bytes) {
+    this.reserve(bytes.length);
+    this.bytes.set(bytes, this.length);
+    this.length += bytes.length;
   }
 }
 
@@ -120,6 +121,13 @@ function readU64() {
   return wide[0];
 }
 
+/** The next string or list of bytes, passed over. */
+function skip() {
+  const length = readU32();
+  cursor += length;
+  return calls.subarray(cursor - length, cursor);
+}
+
 /** One instance of a guest. */
 class Guest {
   /**
@@ -127,6 +135,12 @@ class Guest {
    */
   constructor(limits) {
     this.limits = limits;
+    /** What its messages must fit, if there are schemas. */
+    this.contract = undefined;
+    /** The operations of messages that wait for an answer with a schema. */
+    this.answering = new Map();
+    /** The answers and events of the present call that have schemas, and where they stand in the output. */
+    this.said = [];
     this.exports = null;
     this.memory = null;
     /** A view of the whole memory; its length is 0 once the memory has grown. */
@@ -220,6 +234,43 @@ class Guest {
     this.liftBytes("the body", body, bodyLength);
   }
 
+  /** Keeps in mind what is to be checked when the call is over: the record from `mark` on, whose body stands at its end. */
+  note(part, name, mark, length, message) {
+    if (name !== undefined && this.contract.has(part, name)) {
+      this.said.push({ part, name, mark, body: output.length - (length >>> 0), end: output.length, message });
+    }
+  }
+
+  /** Checks what the call said: an answer that does not fit becomes a failure, an event that does not fit is dropped. */
+  checkSaid() {
+    for (const { part, name, mark, body, end, message } of this.said.reverse()) {
+      const wrong = this.contract.check(part, name, output.bytes.subarray(body, end));
+      if (!wrong) continue;
+      const behind = output.bytes.slice(end, output.length);
+      output.length = mark;
+      if (part === "answer") {
+        output.u8(3);
+        output.u32(message % 4294967296);
+        output.u32(message / 4294967296);
+        output.u8(1);
+        output.u8(422);
+        output.u8(422 >>> 8);
+        output.text("schema-mismatch");
+        output.text(wrong);
+      }
+      output.raw(behind);
+      this.complain(wrong);
+    }
+    this.said.length = 0;
+  }
+
+  /** Puts a line of ours into the log. */
+  complain(text) {
+    this.logs.u8(25);
+    this.logs.u8(4);
+    this.logs.text(text);
+  }
+
   /** Begins what an import does. Until `end` the call counts as broken, should the stack end on the way. */
   begin(name) {
     if (this.importing !== null) throw new Fault("was cut short");
@@ -263,6 +314,7 @@ class Guest {
         this.end();
       },
       reply: (id, which, a, b, c, d, e, f) => {
+        const mark = output.length;
         this.queue("reply", 3);
         wide[0] = id;
         output.u32(halves[0]);
@@ -271,6 +323,7 @@ class Guest {
         if (which === 0) {
           output.u8(0);
           this.liftPayload(a, b, c, d, e, f);
+          if (this.contract) this.note("answer", this.answering.get(finished), mark, f, finished);
         } else if (which === 1) {
           output.u8(1);
           output.u8(a);
@@ -281,12 +334,16 @@ class Guest {
           throw new Fault(`an outcome has no case ${which}`);
         }
         this.unfinished.delete(finished);
+        this.answering.delete(finished);
         this.end();
       },
       emit: (e, en, a, an, h, hn, b, bn) => {
+        const mark = output.length;
         this.queue("emit", 4);
         this.liftText("the event", e, en);
+        const name = this.contract && utf8.decode(output.bytes.subarray(mark + 5, output.length));
         this.liftPayload(a, an, h, hn, b, bn);
+        if (this.contract) this.note("event", name, mark, bn);
         this.end();
       },
       subscribe: (t, tn) => {
@@ -432,6 +489,37 @@ class Guest {
     return refused === 0;
   }
 
+  /** Whether the next message fits; if not, it is passed over, and the output says why. */
+  admit() {
+    const begin = cursor;
+    readU64();
+    const id = messageKey();
+    const kind = calls[cursor++];
+    // An event was checked where it came from.
+    if (kind === 2) {
+      cursor = begin;
+      return true;
+    }
+    skip();
+    skip();
+    const name = utf8.decode(skip());
+    skip();
+    for (let headers = readU32(); headers > 0; headers--) {
+      skip();
+      skip();
+    }
+    const wrong = this.contract.check("request", name, skip());
+    if (wrong) {
+      readU32();
+      output.u8(20);
+      output.text(wrong);
+      return false;
+    }
+    cursor = begin;
+    if (kind === 0 && this.contract.has("answer", name)) this.answering.set(id, name);
+    return true;
+  }
+
   receive() {
     const id = readU64();
     const key = messageKey();
@@ -456,7 +544,10 @@ class Guest {
       type, typeLength, headers, count, body, bodyLength, remaining,
     );
     this.open = false;
-    if (finished !== 0) this.unfinished.delete(key);
+    if (finished !== 0) {
+      this.unfinished.delete(key);
+      this.answering.delete(key);
+    }
     output.u8(18);
     output.u8(finished !== 0 ? 1 : 0);
   }
@@ -535,7 +626,9 @@ class Guest {
     for (; count > 0; count--) {
       const tag = calls[cursor++];
       if (tag === 1 && (this.unfinished.size >= this.limits.concurrency || queued >= CALL_BYTES)) break;
+      if (tag === 1 && this.contract && !this.admit()) continue;
       const mark = output.length;
+      this.said.length = 0;
       this.messages = 0;
       this.room = CALL_BYTES;
       this.logRoom = CALL_LOG;
@@ -545,6 +638,7 @@ class Guest {
         // What grew in this call is measured in it.
         this.bytes();
         if (this.importing !== null) throw new Fault("was cut short");
+        if (this.said.length > 0) this.checkSaid();
       } catch (error) {
         // All that the call queued is dropped.
         output.length = mark;
@@ -557,7 +651,7 @@ class Guest {
       if (!goesOn) break;
     }
     if (this.logs.length > 0) {
-      output.append(this.logs);
+      output.raw(this.logs.bytes.subarray(0, this.logs.length));
       this.logs.length = 0;
     }
   }
@@ -623,11 +717,17 @@ function wrongType(name) {
  *
  * @param {WebAssembly.Module} module one that passed `checkModule`
  * @param {{ memory: number, concurrency: number }} limits
+ * @param {{ text: string, checker: string, most: number } | undefined} contract what its messages must fit, the URL of
+ *   `contract.js`, and the longest body that is checked in this thread, in bytes
  * @returns {Promise<Guest>}
  */
-export async function createInstance(module, limits) {
+export async function createInstance(module, limits, contract) {
   const guest = new Guest(limits);
   try {
+    if (contract) {
+      const checker = await import(/* @vite-ignore */ /* webpackIgnore: true */ contract.checker);
+      guest.contract = checker.contract(contract.text, contract.most);
+    }
     // Not the constructor: Chromium refuses it large modules in a page's own thread.
     const { exports } = await WebAssembly.instantiate(module, { [MESH]: guest.imports() });
     for (const [name, parameters] of Object.entries({ ...REQUIRED, ...OPTIONAL })) {

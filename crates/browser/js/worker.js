@@ -1,6 +1,6 @@
 // The entry of a worker that runs guests. It does what the page's thread tells it, in order:
 //
-//   to the worker    { start: { instance: number, module: WebAssembly.Module, limits } }
+//   to the worker    { start: { instance: number, module: WebAssembly.Module, limits, contract } }
 //                    { stop: number }                           drops the instance
 //                    ArrayBuffer                                runs: (instance:u64 length:u32 calls)*
 //   from the worker  { ready: true }                           once, at first
@@ -20,10 +20,10 @@ const guests = new Map();
 const beginning = new Set();
 const reports = new Reports();
 
-async function startGuest({ instance, module, limits }) {
+async function startGuest({ instance, module, limits, contract }) {
   beginning.add(instance);
   try {
-    const guest = await createInstance(module, limits);
+    const guest = await createInstance(module, limits, contract);
     if (beginning.has(instance)) guests.set(instance, guest);
     postMessage({ started: instance });
   } catch (error) {

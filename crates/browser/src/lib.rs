@@ -29,6 +29,8 @@ pub struct BrowserOptions {
     pub cache: String,
     /// Makes a worker: `() => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })`.
     pub worker: js_sys::Function,
+    /// Gives the URL of what checks bodies against schemas: `() => new URL("./contract.js", import.meta.url).href`.
+    pub checker: js_sys::Function,
     /// Called once, with the reason, if the browser's storage can't be used and all is kept in memory.
     pub on_degraded: Rc<dyn Fn(&str)>,
 }
@@ -42,7 +44,7 @@ pub fn ports(options: BrowserOptions) -> Ports {
     Ports {
         time: Rc::new(BrowserTime),
         dialer: Rc::new(WebSocketDialer),
-        sandbox: Rc::new(BrowserSandbox::new(options.worker)),
+        sandbox: Rc::new(BrowserSandbox::new(options.worker, options.checker)),
         store: Rc::new(IndexedDbStore::new(&options.cache, options.on_degraded)),
         source,
     }

@@ -17,7 +17,7 @@ use starlane_host::{
     ports::{Sandbox, SandboxError},
 };
 use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
 use self::{
@@ -25,14 +25,18 @@ use self::{
     pool::Pool,
     worker::{GuestWorker, crashed},
 };
-use crate::failure;
+use crate::{failure, object::object};
 
 /// Runs guests by the browser's WebAssembly API. Dropping it ends them and their workers.
 pub struct BrowserSandbox {
     modules: Rc<RefCell<LiteMap<Digest, Module>>>,
     instances: Rc<RefCell<LiteMap<InstanceId, Place>>>,
     pool: Pool,
+    checker: Function,
 }
+
+/// The longest body that is checked in the page's own thread, in bytes.
+const CHECKED_INLINE: f64 = 262_144.0;
 
 /// Where an instance is.
 enum Place {
@@ -43,9 +47,22 @@ enum Place {
 
 impl BrowserSandbox {
     /// A sandbox whose workers `worker` makes: a function without parameters that returns a new `Worker` on `worker.js`.
-    /// It is the embedder's because bundlers must see the script's URL as a literal.
-    pub fn new(worker: Function) -> Self {
-        Self { modules: Rc::default(), instances: Rc::default(), pool: Pool::new(worker) }
+    /// `checker` gives the URL of `contract.js`, once there are schemas to check. They are the embedder's because bundlers must
+    /// see the scripts' URLs as literals.
+    pub fn new(worker: Function, checker: Function) -> Self {
+        Self { modules: Rc::default(), instances: Rc::default(), pool: Pool::new(worker), checker }
+    }
+
+    /// The contract of a plan as the glue wants it: `{ text, checker, most }`, or undefined. Errors when the embedder's function
+    /// throws.
+    fn contract(&self, plan: &GuestPlan, most: f64) -> Result<JsValue, SandboxError> {
+        if plan.contract.is_empty() {
+            return Ok(JsValue::UNDEFINED);
+        }
+        let checker = self.checker.call0(&JsValue::UNDEFINED);
+        let checker = checker.map_err(|error| SandboxError::Instance(failure::text(&error)))?;
+        let text = JsValue::from_str(&plan.contract);
+        Ok(object(&[("text", text), ("checker", checker), ("most", JsValue::from_f64(most))]).into())
     }
 
     fn module(&self, digest: &Digest) -> Result<Module, SandboxError> {
@@ -79,10 +96,15 @@ impl Sandbox for BrowserSandbox {
             Ok(module) => module,
             Err(error) => return Box::pin(ready(Err(error))),
         };
+        let most = if plan.inline { CHECKED_INLINE } else { f64::INFINITY };
+        let contract = match self.contract(plan, most) {
+            Ok(contract) => contract,
+            Err(error) => return Box::pin(ready(Err(error))),
+        };
         let (instances, id) = (Rc::clone(&self.instances), plan.instance);
         if plan.inline {
             instances.borrow_mut().insert(id, Place::Inline(None));
-            let made = glue::create_instance(&module, &glue::limits(&plan.limits));
+            let made = glue::create_instance(&module, &glue::limits(&plan.limits), &contract);
             return Box::pin(async move {
                 let made = JsFuture::from(made).await;
                 let mut instances = instances.borrow_mut();
@@ -105,7 +127,7 @@ impl Sandbox for BrowserSandbox {
             Ok(worker) => worker,
             Err(reason) => return Box::pin(ready(Err(SandboxError::Instance(reason)))),
         };
-        let made = worker.start(plan, &module);
+        let made = worker.start(plan, &module, &contract);
         instances.borrow_mut().insert(id, Place::Worker(worker));
         Box::pin(async move {
             let made = made.await.unwrap_or_else(|_| Err("it was stopped meanwhile".to_owned()));

@@ -5,31 +5,38 @@ mod app;
 mod error;
 mod folder;
 mod grant;
+mod others;
 mod resolve;
 mod route;
 mod source;
 mod tables;
 
-use std::{ops::Range, path::Path, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use litemap::LiteMap;
 
+use serde_json::Value;
 use starlane_protocol::Address;
 use toml::Spanned;
 
-pub use self::{error::AuthoringError, tables::Build};
+pub use self::{error::AuthoringError, others::Others, tables::Build};
 use self::{
     folder::{Folder, bundle_path, check_path},
     source::Source,
     tables::BundleFile,
 };
 use crate::{
-    AppConfig, Bind, FileEntry, Manifest, MechtronConfig, PublicKey, SecretKey, SignedManifest,
+    AppConfig, Bind, FileEntry, Manifest, MechtronConfig, PublicKey, SecretKey, SignedManifest, Used, json,
     manifest::{FORMAT, MAX_BYTES, MAX_FILES},
 };
 
 /// A bundle that was read and checked, and is not yet published.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Draft {
     name: String,
     description: String,
@@ -38,6 +45,9 @@ pub struct Draft {
     /// How `starlane build` makes the files that are built.
     pub build: Option<Build>,
     files: LiteMap<String, (FileEntry, PathBuf)>,
+    /// By path, in normal form.
+    schemas: LiteMap<String, Value>,
+    uses: LiteMap<String, Used>,
     binds: LiteMap<String, Bind>,
     mechtrons: LiteMap<String, MechtronConfig>,
     app: Option<AppConfig>,
@@ -52,9 +62,49 @@ impl Build {
     }
 }
 
+/// The JSON Schemas that a bind names, by path, as they stand in their files.
+pub type Schemas = BTreeMap<String, Value>;
+
+/// Reads one bind and its schemas from a bundle's folder, of which nothing else needs to be there: `binds/profile.toml`.
+/// Errors as [`Draft::read`] does.
+pub fn read_bind(file: &Path) -> Result<(Bind, Schemas), AuthoringError> {
+    let whole = |text: &str, hint: &str| AuthoringError::whole(file, text, hint);
+    let name = file.file_name().and_then(|name| name.to_str());
+    let within = file.parent().filter(|folder| folder.file_name().is_some_and(|name| name == "binds"));
+    let (Some(name), Some(within)) = (name, within) else {
+        return Err(whole(
+            "it is no file of a folder `binds`",
+            "a bind is a file such as binds/profile.toml of a bundle",
+        ));
+    };
+    let root = within.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = Folder::open(root)?;
+    let mut draft = Draft::default();
+    resolve::read_bind(&folder, &format!("binds/{name}"), &mut draft)?;
+    let mut schemas = Schemas::new();
+    for (path, (_, file)) in &draft.files {
+        let text =
+            fs::read(file).map_err(|error| whole(&format!("{path} can't be read: {error}"), "see who may read it"))?;
+        // It was read as JSON just before.
+        schemas.insert(path.clone(), json::value(&text).unwrap_or_default());
+    }
+    let bind = draft.binds.into_iter().next().map(|(_, bind)| bind);
+    bind.map(|bind| (bind, schemas)).ok_or_else(|| whole("there is no bind in it", "see the examples of binds"))
+}
+
 impl Draft {
+    /// The bundles of others that the bundle in a folder names: [`Draft::read_with`] needs them.
+    pub fn others(folder: &Path) -> Result<Vec<Address>, AuthoringError> {
+        others::named(&Folder::open(folder)?)
+    }
+
     /// Reads the bundle in a folder: `bundle.toml` and all that it names. The folder is read; nothing is run or written.
     pub fn read(folder: &Path) -> Result<Self, AuthoringError> {
+        Self::read_with(folder, &Others::default())
+    }
+
+    /// Reads a bundle that may name what is in others.
+    pub fn read_with(folder: &Path, others: &Others) -> Result<Self, AuthoringError> {
         let folder = Folder::open(folder)?;
         let source = Source::read(&folder, "bundle.toml")?;
         let BundleFile { bundle, build } = source.parse()?;
@@ -64,17 +114,14 @@ impl Draft {
             licence: bundle.licence,
             public: bundle.public,
             build: build.map(|build| build.checked(&source)).transpose()?,
-            files: LiteMap::new(),
-            binds: LiteMap::new(),
-            mechtrons: LiteMap::new(),
-            app: None,
+            ..Self::default()
         };
         for pattern in &bundle.include {
             for relative in folder.matching(&source, pattern)? {
                 draft.add(&source, pattern.span(), &folder, &relative)?;
             }
         }
-        resolve::resolve(&folder, &mut draft)?;
+        resolve::resolve(&folder, others, &mut draft)?;
         draft.check_bounds(&source)?;
         Ok(draft)
     }
@@ -102,6 +149,8 @@ impl Draft {
             description: self.description.clone(),
             licence: self.licence.clone(),
             files: self.files.iter().map(|(name, (entry, _))| (name.clone(), entry.clone())).collect(),
+            uses: self.uses.clone(),
+            schemas: self.schemas.clone(),
             binds: self.binds.clone(),
             mechtrons: self.mechtrons.clone(),
             app: self.app.clone(),

@@ -56,6 +56,30 @@ impl Default for Body {
     }
 }
 
+impl Bind {
+    /// All that it says about bodies.
+    pub fn bodies(&self) -> impl Iterator<Item = &Body> {
+        let operations = self.operations.values();
+        let bodies = operations.flat_map(|operation| [Some(&operation.request), operation.response.as_ref()]);
+        bodies.flatten().chain(self.events.values())
+    }
+
+    /// Changes how it names its schemas.
+    #[cfg(feature = "authoring")]
+    pub(crate) fn name_schemas(&mut self, name: impl Fn(&str) -> String) {
+        let operations = self.operations.iter_mut();
+        let bodies = operations.flat_map(|(_, operation)| [Some(&mut operation.request), operation.response.as_mut()]);
+        for body in bodies.flatten().chain(self.events.iter_mut().map(|(_, body)| body)) {
+            body.schema = body.schema.take().map(|schema| name(&schema));
+        }
+    }
+
+    /// The paths of the schemas that it names.
+    pub fn schemas(&self) -> impl Iterator<Item = &String> {
+        self.bodies().filter_map(|body| body.schema.as_ref())
+    }
+}
+
 impl Operation {
     /// Whether it answers nothing.
     pub fn is_one_way(&self) -> bool {

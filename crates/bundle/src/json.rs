@@ -25,9 +25,14 @@ pub struct JsonError {
 
 /// Reads a value from JSON text. Errors when it is no JSON, or not that of a `T`.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
+    from_value(&value(text)?)
+}
+
+/// Reads any JSON. Errors when it is none, or has an object with a name twice.
+pub fn value(text: &[u8]) -> Result<Value, JsonError> {
     let Strict(value) = serde_json::from_slice(text)
         .map_err(|error| JsonError { pointer: String::new(), reason: format!("it is no JSON: {error}") })?;
-    from_value(&value)
+    Ok(value)
 }
 
 /// Reads a value from a JSON value. Errors when it is not that of a `T`.

@@ -9,13 +9,15 @@ pub mod json;
 mod manifest;
 mod mechtron;
 mod record;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod signing;
 mod table;
 
 pub use app::{Access, AppConfig, AppMechtron, AppResource, Placement, ResourceKind, Route, RouteTarget};
 pub use bind::{Bind, Body, Operation};
 pub use digest::{Digest, DigestError, Hasher};
-pub use manifest::{FileEntry, Manifest, SignedManifest, VerifyError};
+pub use manifest::{FileEntry, Manifest, SignedManifest, Used, VerifyError};
 pub use mechtron::{Limits, MechtronConfig, Restart};
 pub use record::{AppRecord, Override};
 pub use signing::{KeyError, PublicKey, SecretKey, Signature};

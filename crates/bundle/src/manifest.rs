@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use starlane_protocol::{Address, address};
 
 use crate::{
@@ -51,6 +52,12 @@ pub struct Manifest {
     /// Its files, by path.
     #[serde(with = "table")]
     pub files: LiteMap<String, FileEntry>,
+    /// The other bundles whose mechtrons its app uses, by address.
+    #[serde(default, with = "table", skip_serializing_if = "LiteMap::is_empty")]
+    pub uses: LiteMap<String, Used>,
+    /// The schemas that its binds name, by path: each file's JSON Schema in normal form, which holds what is checked.
+    #[serde(default, with = "table")]
+    pub schemas: LiteMap<String, Value>,
     /// Its binds, by path.
     #[serde(default, with = "table")]
     pub binds: LiteMap<String, Bind>,
@@ -72,6 +79,19 @@ pub struct FileEntry {
     pub size: u64,
     /// Its media type.
     pub media_type: String,
+}
+
+/// Another bundle, as it was when this one was published: who signs this manifest vouches for these bytes too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Used {
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// Who signed that.
+    pub publisher: PublicKey,
+    /// Its files, by path.
+    #[serde(with = "table")]
+    pub files: LiteMap<String, FileEntry>,
 }
 
 /// A manifest's exact bytes, and the signature over them.
@@ -235,20 +255,43 @@ impl Manifest {
             let text = format!("{} is no bundle's address: expected segments and a version", self.address);
             return Err(VerifyError::Malformed(text));
         }
-        self.check_files()?;
+        Self::check_files(&self.files)?;
+        for (bundle, used) in &self.uses {
+            if Address::parse(bundle).is_err() {
+                return Err(VerifyError::Malformed(format!("it uses `{bundle}`, which is no address of a bundle")));
+            }
+            Self::check_files(&used.files)?;
+        }
         self.check_references()
     }
 
-    fn check_files(&self) -> Result<(), VerifyError> {
-        if self.files.len() > MAX_FILES {
-            return Err(VerifyError::TooLarge(format!("{} files, at most {MAX_FILES}", self.files.len())));
+    /// A file by how a mechtron's config names it: a path of this bundle, or the address of a file in one that it uses.
+    pub fn file(&self, name: &str) -> Option<&FileEntry> {
+        match name.split_once(":/") {
+            Some((bundle, _)) => self.uses.get(bundle)?.files.get(name.get(bundle.len() + 1..)?),
+            None => self.files.get(name),
         }
-        let bytes = self.files.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
+    }
+
+    /// The bundle that what is named so belongs to, and who published that.
+    pub fn origin(&self, name: &str) -> (Address, PublicKey) {
+        let used = name.split_once(":/").and_then(|(bundle, _)| {
+            let used = self.uses.get(bundle)?;
+            Some((Address::parse(bundle).ok()?, used.publisher))
+        });
+        used.unwrap_or_else(|| (self.address.clone(), self.publisher))
+    }
+
+    fn check_files(files: &LiteMap<String, FileEntry>) -> Result<(), VerifyError> {
+        if files.len() > MAX_FILES {
+            return Err(VerifyError::TooLarge(format!("{} files, at most {MAX_FILES}", files.len())));
+        }
+        let bytes = files.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
         if bytes > MAX_BYTES {
             return Err(VerifyError::TooLarge(format!("{bytes} bytes of files, at most {MAX_BYTES}")));
         }
         let mut folded = HashSet::new();
-        for (name, entry) in &self.files {
+        for (name, entry) in files {
             let refuse = |reason: &str| Err(VerifyError::FileName { name: name.clone(), reason: reason.into() });
             check_name(name)?;
             if !folded.insert(name.to_ascii_lowercase()) {
@@ -276,14 +319,12 @@ impl Manifest {
             false => Err(VerifyError::Dangling { by: by.to_owned(), what: what.to_owned() }),
         };
         for (path, bind) in &self.binds {
-            let operations = bind.operations.values();
-            let bodies = operations.flat_map(|operation| [Some(&operation.request), operation.response.as_ref()]);
-            for schema in bodies.flatten().chain(bind.events.values()).filter_map(|body| body.schema.as_ref()) {
-                held(self.files.contains_key(schema), path, schema)?;
+            for schema in bind.schemas() {
+                held(self.schemas.contains_key(schema), path, schema)?;
             }
         }
         for (path, config) in &self.mechtrons {
-            held(self.files.contains_key(&config.wasm), path, &config.wasm)?;
+            held(self.file(&config.wasm).is_some(), path, &config.wasm)?;
             held(self.binds.contains_key(&config.bind), path, &config.bind)?;
         }
         let Some(app) = &self.app else { return Ok(()) };

@@ -120,6 +120,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: BundleCommand,
     },
+    /// Use binds: the contracts of mechtrons
+    Bind {
+        #[command(subcommand)]
+        command: BindCommand,
+    },
     /// Look at the resources of apps
     Resource {
         #[command(subcommand)]
@@ -292,6 +297,29 @@ pub(crate) enum BundleCommand {
         /// The bundle's address, with a version
         address: Address,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum BindCommand {
+    /// Make types for those who call it
+    Types(BindTypes),
+}
+
+#[derive(Args)]
+pub(crate) struct BindTypes {
+    /// The bind: binds/profile.toml, or one that was published, acme:repo:profiles:1.0.0:/binds/profile.toml
+    pub(crate) bind: String,
+    /// The language: ts is TypeScript, for `host.bind<Profile>(…)` of @starlane/mesh
+    #[arg(long, value_enum, default_value = "ts")]
+    pub(crate) lang: TypesLanguage,
+    /// Where to write them [default: print them]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TypesLanguage {
+    Ts,
 }
 
 #[derive(Subcommand)]

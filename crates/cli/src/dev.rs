@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use notify_debouncer_mini::{DebounceEventResult, new_debouncer, notify::RecursiveMode};
-use starlane_bundle::authoring::{Build, Draft};
+use starlane_bundle::authoring::Build;
 use starlane_protocol::Address;
 use starlane_server::{Ready, ServeConfig};
 use walkdir::WalkDir;
@@ -75,7 +75,7 @@ fn deploy(folder: &Path, client: &Client, output: Output) -> Result<Address> {
     if Build::read(folder)?.is_some() {
         build::build(folder)?;
     }
-    let draft = Draft::read(folder)?;
+    let draft = publish::read(folder, client, Output::Quiet)?;
     let name = draft.app_name().unwrap_or_default();
     if name.is_empty() {
         bail!("{} makes no app: it needs an app.toml to be run", folder.display());

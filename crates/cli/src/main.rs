@@ -2,6 +2,7 @@
 
 mod app;
 mod arguments;
+mod bind;
 mod build;
 mod bundle;
 mod client;
@@ -27,7 +28,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use self::{
     arguments::{
-        AppCommand, Arguments, BundleCommand, Command, ConfigCommand, KeysCommand, Language, NewCommand,
+        AppCommand, Arguments, BindCommand, BundleCommand, Command, ConfigCommand, KeysCommand, Language, NewCommand,
         ResourceCommand, TokenCommand,
     },
     client::Client,
@@ -88,6 +89,7 @@ fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::Bundle { command: BundleCommand::Verify { address } } => {
             bundle::verify(&Client::new(reach)?, address, output)
         }
+        Command::Bind { command: BindCommand::Types(given) } => bind::types(given, reach, output),
         Command::Keys { command: KeysCommand::New { key } } => key::show(key.as_deref(), true, output),
         Command::Keys { command: KeysCommand::Show { key } } => key::show(key.as_deref(), false, output),
         Command::Grant(given) => principal::grant(given, &Client::new(reach)?, output),

@@ -59,6 +59,11 @@ impl Output {
         }
     }
 
+    /// Prints a text as it is: it is what was asked for.
+    pub(crate) fn text(self, text: &str) {
+        anstream::print!("{text}");
+    }
+
     /// A remark beside the result.
     pub(crate) fn remark(self, text: &str) {
         if self == Self::Human {

@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use starlane_bundle::{Digest, Manifest, Signature, SignedManifest, authoring::Draft};
+use starlane_bundle::{
+    Digest, Manifest, Signature, SignedManifest,
+    authoring::{Draft, Others},
+};
 use starlane_protocol::Address;
 
 use crate::{
@@ -29,12 +32,28 @@ struct Blob<'a> {
     path: &'a Path,
 }
 
+/// Reads the bundle of a folder, and what it names of bundles that others have published.
+pub(crate) fn read(folder: &Path, client: &Client, output: Output) -> Result<Draft> {
+    let mut others = Others::default();
+    for bundle in Draft::others(folder)? {
+        let Some((signed, manifest)) = published(client, &bundle)? else {
+            bail!("{} names {bundle}, which is not published on {}", folder.display(), client.url())
+        };
+        if manifest.address != bundle {
+            bail!("the server has another bundle at {bundle}: the manifest there says {}", manifest.address);
+        }
+        output.remark(&format!("It uses {bundle} by {}: publishing vouches for it too.", manifest.publisher));
+        others.add(signed.digest(), manifest);
+    }
+    Ok(Draft::read_with(folder, &others)?)
+}
+
 pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()> {
     let address = &given.address;
     if address.version().is_none() || address.path().is_some() || address.host().is_some() {
         bail!("{address} is no bundle's address: it ends with a version, such as acme:repo:profiles:1.0.0");
     }
-    let draft = Draft::read(&given.folder)?;
+    let draft = read(&given.folder, client, output)?;
     let loaded = key::load(given.key.as_deref())?;
     let publisher = loaded.key.public();
     if loaded.made {

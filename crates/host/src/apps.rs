@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use litemap::LiteMap;
-use starlane_bundle::{AppMechtron, AppRecord, Digest, FileEntry, Manifest, Placement};
+use serde_json::{Map, Value};
+use starlane_bundle::{AppMechtron, AppRecord, Bind, Body, Digest, FileEntry, Manifest, Placement};
 use starlane_node::{AppPlan, MechtronPlan, Operations, guest::GuestLimits};
 use starlane_protocol::{Address, Failure, Grant};
 
@@ -55,17 +56,27 @@ impl Host {
     pub fn install(&self, manifest: Manifest, record: AppRecord, side: Side, inline: bool) -> Result<(), Failure> {
         let manifest = Rc::new(manifest);
         let plan = plan(&manifest, &record, side, inline)?;
-        let mut sizes: Vec<(Digest, u64)> = manifest.files.values().map(|file| (file.sha256, file.size)).collect();
-        self.0.apps.borrow_mut().files.extend(sizes.drain(..));
-        let served = self.0.apps.borrow().bundles.contains_key(&record.bundle);
-        if !served {
-            let files = bundle_files::handler(self, Rc::clone(&manifest));
-            let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
-            let served = self.serve(&record.bundle, Operations::Named(names), files)?;
-            self.0.apps.borrow_mut().bundles.insert(record.bundle.clone(), served);
+        self.serve_files(&record.bundle, &manifest.files)?;
+        for (bundle, used) in &manifest.uses {
+            let bundle = Address::parse(bundle).map_err(|error| Failure::malformed(error.to_string()))?;
+            self.serve_files(&bundle, &used.files)?;
         }
         self.0.apps.borrow_mut().apps.insert(record.app.clone(), Installed { record, manifest });
         self.turn(|node, now| node.handle_install(now, plan));
+        Ok(())
+    }
+
+    /// Serves the files of a bundle by message, at its address.
+    fn serve_files(&self, bundle: &Address, files: &LiteMap<String, FileEntry>) -> Result<(), Failure> {
+        let mut sizes: Vec<(Digest, u64)> = files.values().map(|file| (file.sha256, file.size)).collect();
+        self.0.apps.borrow_mut().files.extend(sizes.drain(..));
+        let served = self.0.apps.borrow().bundles.contains_key(bundle);
+        if !served {
+            let files = bundle_files::handler(self, Rc::new(files.clone()));
+            let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
+            let served = self.serve(bundle, Operations::Named(names), files)?;
+            self.0.apps.borrow_mut().bundles.insert(bundle.clone(), served);
+        }
         Ok(())
     }
 
@@ -81,7 +92,7 @@ pub(crate) fn modules(manifest: &Manifest, side: Side) -> Vec<FileEntry> {
     let mut modules: Vec<FileEntry> = Vec::new();
     for placed in mechtrons(manifest, side).map(|(_, placed)| placed) {
         let config = manifest.mechtrons.get(&placed.config);
-        if let Some(file) = config.and_then(|config| manifest.files.get(&config.wasm))
+        if let Some(file) = config.and_then(|config| manifest.file(&config.wasm))
             && !modules.iter().any(|known| known.sha256 == file.sha256)
         {
             modules.push(file.clone());
@@ -95,13 +106,38 @@ fn mechtrons(manifest: &Manifest, side: Side) -> impl Iterator<Item = (&String, 
     all.filter(move |(_, placed)| side.runs(placed.placement))
 }
 
+/// The schemas of a bind, as sandboxes take them.
+fn contract(manifest: &Manifest, bind: &Bind) -> Rc<str> {
+    let mut tables = [Map::new(), Map::new(), Map::new()];
+    let [requests, responses, events] = &mut tables;
+    let add = |table: &mut Map<String, Value>, name: &String, body: &Body| {
+        let schema = body.schema.as_ref().and_then(|path| manifest.schemas.get(path));
+        table.extend(schema.map(|schema| (name.clone(), schema.clone())));
+    };
+    for (name, operation) in &bind.operations {
+        add(requests, name, &operation.request);
+        if let Some(response) = &operation.response {
+            add(responses, name, response);
+        }
+    }
+    for (name, body) in &bind.events {
+        add(events, name, body);
+    }
+    if tables.iter().all(Map::is_empty) {
+        return "".into();
+    }
+    let names = ["requests", "responses", "events"].map(str::to_owned);
+    let tables = names.into_iter().zip(tables.map(Value::Object));
+    Value::Object(tables.collect()).to_string().into()
+}
+
 fn plan(manifest: &Manifest, record: &AppRecord, side: Side, inline: bool) -> Result<AppPlan, Failure> {
     let broken = |what: String| Failure::not_running(what).at(&record.bundle);
     let mut plans = Vec::new();
     for (pattern, placed) in mechtrons(manifest, side) {
         let config = manifest.mechtrons.get(&placed.config);
         let config = config.ok_or_else(|| broken(format!("the bundle has no mechtron config {}", placed.config)))?;
-        let file = manifest.files.get(&config.wasm);
+        let file = manifest.file(&config.wasm);
         let file = file.ok_or_else(|| broken(format!("the bundle has no file {}", config.wasm)))?;
         let bind = manifest.binds.get(&config.bind);
         let bind = bind.ok_or_else(|| broken(format!("the bundle has no bind {}", config.bind)))?;
@@ -112,11 +148,15 @@ fn plan(manifest: &Manifest, record: &AppRecord, side: Side, inline: bool) -> Re
         let allow = placed.allow.iter().map(|text| Grant::parse(text, Some(&record.app)));
         let allow =
             allow.collect::<Result<_, _>>().map_err(|error| broken(format!("`allow` of {pattern}: {error}")))?;
+        let (bundle, publisher) = manifest.origin(&config.wasm);
         plans.push(MechtronPlan {
             name: name.to_owned(),
             keyed,
+            bundle,
+            publisher: publisher.to_string(),
             wasm: file.sha256,
             mechtron: config.name.clone(),
+            contract: contract(manifest, bind),
             bind: Rc::new(bind.clone()),
             settings: placed.settings_over(&config.settings).to_string(),
             allow,
@@ -131,10 +171,5 @@ fn plan(manifest: &Manifest, record: &AppRecord, side: Side, inline: bool) -> Re
             inline,
         });
     }
-    Ok(AppPlan {
-        app: record.app.clone(),
-        bundle: record.bundle.clone(),
-        publisher: record.publisher.to_string(),
-        mechtrons: plans,
-    })
+    Ok(AppPlan { app: record.app.clone(), mechtrons: plans })
 }

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
+use litemap::LiteMap;
 use serde::Deserialize;
 use serde_json::json;
-use starlane_bundle::{FileEntry, Manifest, json};
+use starlane_bundle::{FileEntry, json};
 use starlane_node::Incoming;
 use starlane_protocol::{Failure, Outcome, Payload};
 
@@ -12,6 +13,9 @@ use crate::{
     handler::{self, Handler},
     host::Host,
 };
+
+/// The files of a bundle, by path.
+type Files = LiteMap<String, FileEntry>;
 
 /// The operations of a bundle.
 pub(crate) const OPERATIONS: [&str; 3] = ["read", "list", "stat"];
@@ -25,21 +29,21 @@ struct Wanted {
     length: Option<u64>,
 }
 
-pub(crate) fn handler(host: &Host, manifest: Rc<Manifest>) -> Rc<dyn Handler> {
+pub(crate) fn handler(host: &Host, files: Rc<Files>) -> Rc<dyn Handler> {
     let host = Rc::downgrade(&host.0);
     handler::handler(move |incoming| {
-        let (host, manifest) = (host.upgrade().map(Host), Rc::clone(&manifest));
+        let (host, files) = (host.upgrade().map(Host), Rc::clone(&files));
         async move {
             let to = incoming.to.clone();
             let host = host.ok_or_else(|| Failure::not_running("the host was closed"))?;
-            answer(&host, &manifest, incoming).await.map_err(|failure| failure.at(&to))
+            answer(&host, &files, incoming).await.map_err(|failure| failure.at(&to))
         }
     })
 }
 
-async fn answer(host: &Host, manifest: &Manifest, incoming: Incoming) -> Outcome {
+async fn answer(host: &Host, all: &Files, incoming: Incoming) -> Outcome {
     if incoming.operation == "list" {
-        let files: Vec<_> = manifest.files.iter().map(|(path, file)| described(path, file)).collect();
+        let files: Vec<_> = all.iter().map(|(path, file)| described(path, file)).collect();
         return Ok(json_payload(&json!({ "files": files })));
     }
     let wanted: Wanted = match incoming.payload.body.is_empty() {
@@ -50,7 +54,7 @@ async fn answer(host: &Host, manifest: &Manifest, incoming: Incoming) -> Outcome
     };
     let path = wanted.path.as_deref().or(incoming.to.path());
     let path = path.ok_or_else(|| Failure::malformed("which file? Give {\"path\": \"/…\"}"))?;
-    let Some(file) = manifest.files.get(path) else {
+    let Some(file) = all.get(path) else {
         return Err(Failure::not_found(format!("the bundle has no file {path}")));
     };
     if incoming.operation == "stat" {

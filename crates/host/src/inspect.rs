@@ -76,7 +76,7 @@ impl Host {
                 .manifest
                 .mechtrons
                 .values()
-                .filter_map(|config| Some((&config.wasm, installed.manifest.files.get(&config.wasm)?)))
+                .filter_map(|config| Some((&config.wasm, installed.manifest.file(&config.wasm)?)))
                 .map(|(path, file)| (path.clone(), file.sha256.to_string()))
                 .collect(),
         });

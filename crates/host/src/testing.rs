@@ -2,5 +2,6 @@
 
 pub mod memory;
 pub mod sandbox_suite;
+pub mod schema_suite;
 pub mod store_suite;
 pub mod virtual_time;

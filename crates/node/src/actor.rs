@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use litemap::LiteMap;
 
-use starlane_protocol::{Address, Outcome, Payload};
+use starlane_protocol::{Address, Failure, Outcome, Payload};
 
 use crate::{
     app::Role,
@@ -108,6 +108,24 @@ impl Actor {
         match self.life {
             Life::Awake(instance) | Life::Starting(instance) => Some(instance),
             Life::Asleep | Life::BackOff(_) | Life::Quarantined => None,
+        }
+    }
+
+    /// The answer to a message, if it is of the content type that the bind gives it.
+    pub(crate) fn fits_response(&self, message: u64, payload: Payload) -> Outcome {
+        let bind = &self.role.plan.bind;
+        let letter = self.unfinished.get(&message).filter(|letter| letter.kind == Kind::Request);
+        let body = letter.and_then(|letter| bind.operations.get(&letter.operation)?.response.as_ref());
+        match (letter, body) {
+            (Some(letter), Some(body)) if !body.accepts(&payload.content_type) => {
+                Err(Failure::schema_mismatch(format!(
+                    "`{}` answers with {}, and the mechtron gave {}",
+                    letter.operation,
+                    body.content_type,
+                    if payload.content_type.is_empty() { "nothing" } else { &payload.content_type }
+                )))
+            }
+            _ => Ok(payload),
         }
     }
 

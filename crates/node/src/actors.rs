@@ -1,5 +1,7 @@
 //! The lives of actors: mail, waking, batches of calls, what comes of them, sleep, crashes.
 
+use std::rc::Rc;
+
 use starlane_protocol::{Address, Failure, Outcome, Payload, Topic, Verb};
 
 use crate::{
@@ -96,6 +98,7 @@ impl Node {
             group: actor.role.group.to_string(),
             wasm: plan.wasm,
             limits: plan.limits,
+            contract: Rc::clone(&plan.contract),
             inline: plan.inline,
         };
         self.by_instance.insert(instance, id);
@@ -199,6 +202,10 @@ impl Node {
                 self.end_message(now, id, message, outcome);
                 Ok(())
             }
+            (InFlight::Receive(message, _), Returned::Misfit(reason)) => {
+                self.refuse_message(now, id, message, Failure::schema_mismatch(reason));
+                Ok(())
+            }
             (InFlight::Receive(..), Returned::Received(false))
             | (InFlight::Start | InFlight::Settle | InFlight::Wake, Returned::Done) => Ok(()),
             (InFlight::Start, Returned::Refused(reason)) => Err(format!("it refused to start: {reason}")),
@@ -256,7 +263,10 @@ impl Node {
                     self.log(&address, Level::Warn, format!("`{operation}` to {target} was not delivered: {failure}"));
                 }
             }
-            GuestEffect::Reply { id: message, outcome } => self.end_message(now, id, message, outcome),
+            GuestEffect::Reply { id: message, outcome } => {
+                let outcome = outcome.and_then(|payload| actor.fits_response(message, payload));
+                self.end_message(now, id, message, outcome);
+            }
             GuestEffect::Emit { event, payload } => match role.plan.bind.events.get(&event) {
                 Some(body) if body.accepts(&payload.content_type) => {
                     if let Ok(topic) = Topic::new(address, &event) {
@@ -292,6 +302,17 @@ impl Node {
             // A one-way operation that was sent as a request is answered, empty, when it was taken.
             let outcome = if letter.kind == Kind::Notify { Ok(Payload::nothing()) } else { outcome };
             self.finish(now, request, outcome);
+        }
+    }
+
+    /// Ends a message that the actor was not given.
+    fn refuse_message(&mut self, now: u64, id: ActorId, message: u64, failure: Failure) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let Some(letter) = actor.unfinished.remove(&message) else { return };
+        let address = actor.address.clone();
+        match letter.request {
+            Some(request) => self.finish(now, request, Err(failure)),
+            None => self.dead_letter(&address, &letter.operation, &failure),
         }
     }
 

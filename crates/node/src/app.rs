@@ -18,10 +18,6 @@ use crate::{
 pub struct AppPlan {
     /// The app's address.
     pub app: Address,
-    /// The bundle that it came from.
-    pub bundle: Address,
-    /// Who published that, for grouping guests.
-    pub publisher: String,
     /// The mechtrons that run here.
     pub mechtrons: Vec<MechtronPlan>,
 }
@@ -33,12 +29,18 @@ pub struct MechtronPlan {
     pub name: String,
     /// Whether each key is an actor of its own: `profile:{key}`.
     pub keyed: bool,
+    /// The bundle that it came from: the app's own, or one that the app uses.
+    pub bundle: Address,
+    /// Who published that, for grouping guests.
+    pub publisher: String,
     /// The module.
     pub wasm: Digest,
     /// Which mechtron of the module.
     pub mechtron: String,
     /// The contract.
     pub bind: Rc<Bind>,
+    /// The schemas of that contract, as [`GuestPlan::contract`](crate::guest::GuestPlan::contract) has them.
+    pub contract: Rc<str>,
     /// The settings, as JSON.
     pub settings: String,
     /// What it may do.
@@ -63,16 +65,13 @@ pub(crate) struct Apps {
 
 #[derive(Debug)]
 struct AppEntry {
-    bundle: Address,
-    group: Rc<str>,
-    mechtrons: Vec<Rc<MechtronPlan>>,
+    mechtrons: Vec<(Rc<MechtronPlan>, Rc<str>)>,
 }
 
 /// What an address turned out to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Role {
     pub(crate) app: Address,
-    pub(crate) bundle: Address,
     pub(crate) group: Rc<str>,
     pub(crate) plan: Rc<MechtronPlan>,
 }
@@ -90,7 +89,7 @@ impl Role {
         payload: Payload,
     ) -> Result<Envelope, Failure> {
         let to = match target {
-            ".:bundle" => self.bundle.clone(),
+            ".:bundle" => self.plan.bundle.clone(),
             _ => Address::resolve(target, &self.app).map_err(|error| Failure::malformed(error.to_string()))?,
         };
         self.permit(here, from, verb, &to, &operation)?;
@@ -98,11 +97,11 @@ impl Role {
         Ok(Envelope { from: from.clone(), caller, to, operation, payload, hops: 0, trace: None })
     }
 
-    /// Whether the mechtron at `from` may send a message, by its app's `allow`. Itself and the bundle that its app came from
+    /// Whether the mechtron at `from` may send a message, by its app's `allow`. Itself and the bundle that it came from
     /// it may always ask. `here` is this host. Errors with 403, and what to add.
     fn permit(&self, here: HostName, from: &Address, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(here) { &to.without_host() } else { to };
-        let own = to == from || (to.is_within(&self.bundle) && to.without_path() == self.bundle);
+        let own = to == from || (to.is_within(&self.plan.bundle) && to.without_path() == self.plan.bundle);
         if own || self.plan.allow.iter().any(|grant| grant.allows(verb, to, operation)) {
             return Ok(());
         }
@@ -128,9 +127,13 @@ impl Role {
 
 impl Apps {
     pub(crate) fn install(&mut self, plan: AppPlan) {
-        let group = format!("{} {}", plan.app, plan.publisher).into();
-        let mechtrons = plan.mechtrons.into_iter().map(Rc::new).collect();
-        self.apps.insert(plan.app, AppEntry { bundle: plan.bundle, group, mechtrons });
+        let app = plan.app;
+        let grouped = |mechtron: MechtronPlan| {
+            let group = format!("{app} {}", mechtron.publisher).into();
+            (Rc::new(mechtron), group)
+        };
+        let mechtrons = plan.mechtrons.into_iter().map(grouped).collect();
+        self.apps.insert(app, AppEntry { mechtrons });
     }
 
     pub(crate) fn uninstall(&mut self, app: &Address) {
@@ -150,8 +153,9 @@ impl Apps {
             let app = Address::parse(&app.join(":")).ok()?;
             let entry = self.apps.get(&app)?;
             let name = rest.first()?;
-            let plan = entry.mechtrons.iter().find(|plan| plan.name == *name && plan.keyed == (below == 2))?;
-            Some(Role { app, bundle: entry.bundle.clone(), group: Rc::clone(&entry.group), plan: Rc::clone(plan) })
+            let found = entry.mechtrons.iter().find(|(plan, _)| plan.name == *name && plan.keyed == (below == 2));
+            let (plan, group) = found?.clone();
+            Some(Role { app, group, plan })
         })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! The terms are those of the guest interface (`mechtron.wit`).
 
+use std::rc::Rc;
+
 use starlane_bundle::Digest;
 use starlane_protocol::{Outcome, Payload};
 
@@ -20,6 +22,9 @@ pub struct GuestPlan {
     pub wasm: Digest,
     /// What bounds it.
     pub limits: GuestLimits,
+    /// What its messages must fit: JSON `{ requests, responses, events }`, each a JSON Schema in normal form by the name of an
+    /// operation or event. Empty: there are no schemas.
+    pub contract: Rc<str>,
     /// Run it in the host's own thread, where the host has such a choice.
     pub inline: bool,
 }
@@ -192,6 +197,8 @@ pub enum Returned {
     Refused(String),
     /// `receive` returned: whether the message is dealt with.
     Received(bool),
+    /// `receive` was not called: the message does not fit the contract, and why.
+    Misfit(String),
     /// `save` returned the state.
     Saved(Saved),
 }

@@ -37,12 +37,14 @@ pub struct RawHost {
 impl RawHost {
     /// Opens a host and begins to connect it to `server`, an `http:` or `https:` URL without a slash at its end.
     ///
-    /// `cache` names the IndexedDB database, `worker()` makes a Worker, `token()` gives a promise of a string or nothing,
+    /// `cache` names the IndexedDB database, `worker()` makes a Worker, `checker()` gives the URL of
+    /// `contract.js`, `token()` gives a promise of a string or nothing,
     /// `log(level, address, text)` takes log lines, `degraded(reason)` is called when the cache can't be kept any more.
     pub async fn open(
         server: String,
         cache: String,
         #[wasm_bindgen(unchecked_param_type = "() => Worker")] worker: Function,
+        #[wasm_bindgen(unchecked_param_type = "() => string")] checker: Function,
         #[wasm_bindgen(unchecked_param_type = "() => Promise<string | undefined>")] token: Function,
         #[wasm_bindgen(unchecked_param_type = "(level: string, address: string, text: string) => void")] log: Function,
         #[wasm_bindgen(unchecked_param_type = "(reason: string) => void")] degraded: Function,
@@ -52,7 +54,8 @@ impl RawHost {
             let _ = degraded.call1(&JsValue::UNDEFINED, &JsValue::from_str(reason));
         });
         let token = token_provider(token);
-        let options = BrowserOptions { server: Some(server), token: Rc::clone(&token), cache, worker, on_degraded };
+        let options =
+            BrowserOptions { server: Some(server), token: Rc::clone(&token), cache, worker, checker, on_degraded };
         let ports = ports(options);
         let secret = ports.store.secret(HostSecret(ports.time.random())).await.map_err(|error| storage(&error))?;
         let own = address("starlane:page")?;

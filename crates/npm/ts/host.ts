@@ -10,6 +10,8 @@ import { closed, milliseconds } from "./signals.js";
 import { TopicSubscription } from "./subscription.js";
 import { publishers } from "./trust.js";
 import type {
+  Bound,
+  Contract,
   App,
   ConnectedOptions,
   Handlers,
@@ -135,6 +137,18 @@ export class Host {
       throw new StarlaneError("unsupported", 501, message, to);
     }
     translated(() => shared.raw.notify(to, operation, encode(body)));
+  }
+
+  /**
+   * An address by its contract: each operation of the bind is a function that sends a request and promises the reply's body.
+   * `starlane bind types BIND` makes the type; whether bodies fit is checked where they are read.
+   */
+  bind<B extends Contract>(address: string): Bound<B> {
+    this.#open();
+    const send = (operation: string) => (body?: unknown, options?: RequestOptions) => this.request(address, operation, body, options);
+    // `then` would make it a promise, which `await` would call.
+    const get = (_: object, name: string | symbol) => (typeof name === "string" && name !== "then" ? send(name) : undefined);
+    return new Proxy({}, { get }) as Bound<B>;
   }
 
   /**

@@ -9,7 +9,9 @@ export { key, unkey } from "./key.js";
 export type {
   ActorInspection,
   App,
+  Bound,
   ConnectedOptions,
+  Contract,
   Handlers,
   HostEvents,
   HostOptions,

@@ -37,6 +37,18 @@ export function spawn(worker: URL | undefined): Worker {
   return new Worker(trusted(worker) as URL, { type: "module", name: "starlane" });
 }
 
+let hinted = false;
+
+/** The URL of what checks bodies against schemas; from now on the browser loads it. */
+export function checker(contract: URL | undefined): string {
+  const { href } = contract ?? new URL("./contract.js", import.meta.url);
+  if (!hinted && typeof document !== "undefined") {
+    hinted = true;
+    document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href }));
+  }
+  return href;
+}
+
 interface PolicyFactory {
   createPolicy(name: string, rules: { createScriptURL(url: string): string }): { createScriptURL(url: string): unknown };
 }

@@ -1,7 +1,7 @@
 import { StarlaneError, malformed } from "./errors.js";
 import type { HostOptions } from "./types.js";
 
-const KNOWN: ReadonlySet<string> = /* @__PURE__ */ new Set(["server", "token", "trust", "cache", "signal", "wasm", "worker"]);
+const KNOWN: ReadonlySet<string> = /* @__PURE__ */ new Set(["server", "token", "trust", "cache", "signal", "wasm", "worker", "contract"]);
 
 /** The options of a host, checked. */
 export interface Settings {
@@ -12,6 +12,7 @@ export interface Settings {
   token: HostOptions["token"];
   wasm: URL | undefined;
   worker: URL | undefined;
+  contract: URL | undefined;
 }
 
 /** Checks options; throws `malformed` for the first that can't be used, `trust-required` if `trust` may not be left out. */
@@ -41,12 +42,13 @@ export function settings(options: HostOptions): Settings {
     token,
     wasm: options.wasm === undefined ? undefined : url(options.wasm, "wasm"),
     worker: options.worker === undefined ? undefined : url(options.worker, "worker"),
+    contract: options.contract === undefined ? undefined : url(options.contract, "contract"),
   };
 }
 
 /** Hosts of equal identity share what they run on. A token function is usually made anew at each call, so it only counts whether there is one. */
-export function identity({ server, cache, trust, token, wasm, worker }: Settings): string {
-  return JSON.stringify([server, cache, trust ?? null, token !== undefined, wasm?.href ?? null, worker?.href ?? null]);
+export function identity({ server, cache, trust, token, wasm, worker, contract }: Settings): string {
+  return JSON.stringify([server, cache, trust ?? null, token !== undefined, wasm?.href ?? null, worker?.href ?? null, contract?.href ?? null]);
 }
 
 function url(given: unknown, name: string): URL {

@@ -17,6 +17,8 @@ export interface HostOptions {
   wasm?: string | URL;
   /** Where the package's `worker.js` is, if not beside the package. */
   worker?: string | URL;
+  /** Where the package's `contract.js` is, if not beside the package: what checks bodies against schemas, loaded when it is needed. */
+  contract?: string | URL;
 }
 
 /** The state of the link to the server. `refused` is final until there is another token. */
@@ -63,6 +65,23 @@ export interface RequestOptions {
   /** Milliseconds until it fails with `deadline`. Default: 30,000. */
   timeout?: number;
 }
+
+/** A bind's operations and events, as `starlane bind types` writes them. */
+export interface Contract {
+  /** What each operation takes and answers; `undefined` is nothing. */
+  operations: object;
+  /** What each event carries: the type for `host.subscribe<B["events"]["changes"]>`. */
+  events: object;
+}
+
+/** An address by its contract: a function for each operation. */
+export type Bound<B extends Contract> = {
+  readonly [Name in keyof B["operations"]]: B["operations"][Name] extends { request: infer Request; response: infer Response }
+    ? unknown extends Request
+      ? (body?: Request, options?: RequestOptions) => Promise<Response>
+      : (body: Request, options?: RequestOptions) => Promise<Response>
+    : never;
+};
 
 /** What `host.notify` takes. */
 export interface NotifyOptions {

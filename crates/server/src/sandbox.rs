@@ -1,6 +1,7 @@
 #![doc = include_str!("sandbox/README.md")]
 
 mod check;
+mod contract;
 mod engine;
 mod fault;
 mod instance;
@@ -31,6 +32,7 @@ use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
 use wasmtime::InstancePre;
 
 use self::{
+    contract::Contracts,
     engine::{Compiler, INSTANCES},
     meter::Meter,
     state::GuestState,
@@ -43,6 +45,7 @@ pub(crate) struct WasmtimeSandbox {
     threads: Vec<GuestThread>,
     modules: Rc<RefCell<HashMap<Digest, InstancePre<GuestState>>>>,
     instances: Rc<RefCell<HashMap<InstanceId, Running>>>,
+    contracts: Contracts,
     guest_nanos: Arc<AtomicU64>,
 }
 
@@ -86,6 +89,7 @@ impl WasmtimeSandbox {
             threads: (0..threads.get()).map(GuestThread::spawn).collect::<Result<_, _>>()?,
             modules: Rc::default(),
             instances: Rc::default(),
+            contracts: Contracts::default(),
             guest_nanos: Arc::default(),
         })
     }
@@ -115,6 +119,7 @@ impl WasmtimeSandbox {
         if self.instances.borrow().len() >= INSTANCES as usize {
             return Err(SandboxError::Instance(format!("{INSTANCES} run already, and more there can't be")));
         }
+        let contract = self.contracts.get(&plan.contract).map_err(SandboxError::Instance)?;
         let (number, thread) =
             self.idlest().ok_or_else(|| SandboxError::Instance("the sandbox has no threads".to_owned()))?;
         let (made, is_made) = oneshot::channel();
@@ -122,7 +127,7 @@ impl WasmtimeSandbox {
         let meter = Arc::new(Meter::new(plan.limits.call_ms, Arc::clone(&self.guest_nanos)));
         let running = Running { thread: number, meter: meter.clone(), batches: sender };
         self.instances.borrow_mut().insert(plan.instance, running);
-        thread.run(Birth { module, bounds: plan.limits, meter, made, batches });
+        thread.run(Birth { module, bounds: plan.limits, contract, meter, made, batches });
         Ok(is_made)
     }
 }

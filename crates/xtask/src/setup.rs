@@ -4,6 +4,7 @@ pub(crate) mod browsers;
 pub(crate) mod kosoku;
 pub(crate) mod node;
 pub(crate) mod rust;
+pub(crate) mod schema_suite;
 pub(crate) mod system;
 pub(crate) mod wasm_tools;
 
@@ -48,6 +49,8 @@ pub(crate) enum Piece {
     Webkit,
     /// kosoku, which runs the Autobahn cases against a WebSocket server.
     Kosoku,
+    /// The official JSON Schema Test Suite.
+    SchemaSuite,
 }
 
 impl Piece {
@@ -61,7 +64,7 @@ impl Piece {
             Piece::Rust => rust::missing_packages(workshop),
             Piece::Node => Ok(node::missing_packages(workshop)),
             Piece::Lints | Piece::NpmTools | Piece::WasmBindgen | Piece::WasmPack => Ok(Vec::new()),
-            Piece::Kosoku => Ok(kosoku::missing_packages(workshop)),
+            Piece::Kosoku | Piece::SchemaSuite => Ok(kosoku::missing_packages(workshop)),
             Piece::Chromium | Piece::Firefox | Piece::Webkit => Ok(browsers::missing_packages(workshop, self)),
         }
     }
@@ -81,6 +84,7 @@ impl Piece {
             Piece::NpmTools => node::ensure_tools(workshop),
             Piece::Chromium | Piece::Webkit => browsers::check(workshop, self),
             Piece::Kosoku => kosoku::ensure(workshop),
+            Piece::SchemaSuite => schema_suite::ensure(workshop),
             Piece::Firefox => {
                 wasm_tools::ensure_geckodriver(workshop)?;
                 browsers::check(workshop, self)

@@ -18,7 +18,7 @@ extern "C" {
 
     /// Makes an instance.
     #[wasm_bindgen(js_name = createInstance)]
-    pub(super) fn create_instance(module: &Module, limits: &Object) -> js_sys::Promise;
+    pub(super) fn create_instance(module: &Module, limits: &Object, contract: &JsValue) -> js_sys::Promise;
 
     /// Runs encoded calls; the report comes back encoded. Nothing of ours is entered meanwhile.
     #[wasm_bindgen(catch)]

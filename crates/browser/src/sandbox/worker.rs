@@ -25,6 +25,8 @@ use crate::{
 
 /// How much longer than its guests' budgets a worker may be silent, in milliseconds.
 const GRACE: f64 = 2000.0;
+/// How long reading and checking a byte of JSON may take, in milliseconds: 8 MB take about 0.7 s.
+const CHECKING: f64 = 0.000_25;
 /// How long a worker may take to load and run its script, in milliseconds; no guest runs in it before.
 const BOOT: f64 = 30_000.0;
 /// A timer that is later than this was held up by the page itself, and says nothing about the worker.
@@ -133,7 +135,12 @@ impl GuestWorker {
     }
 
     /// Makes an instance.
-    pub(super) fn start(self: &Rc<Self>, plan: &GuestPlan, module: &Module) -> oneshot::Receiver<Result<(), String>> {
+    pub(super) fn start(
+        self: &Rc<Self>,
+        plan: &GuestPlan,
+        module: &Module,
+        contract: &JsValue,
+    ) -> oneshot::Receiver<Result<(), String>> {
         let (made, is_made) = oneshot::channel();
         {
             let mut state = self.state.borrow_mut();
@@ -144,6 +151,7 @@ impl GuestWorker {
             ("instance", JsValue::from_f64(plan.instance.0 as f64)),
             ("module", module.into()),
             ("limits", glue::limits(&plan.limits).into()),
+            ("contract", contract.clone()),
         ]);
         let message = object(&[("start", start.into())]);
         self.expect(plan.instance, f64::from(plan.limits.call_ms), Answer::Start(made));
@@ -161,16 +169,16 @@ impl GuestWorker {
             Answer::Run(report).fail("no such instance: it was stopped or has crashed");
             return is_done;
         };
-        let budget = f64::from(limits.call_ms) * calls.len() as f64;
+        let encoded = encode_calls(calls);
+        let budget = f64::from(limits.call_ms) * calls.len() as f64 + encoded.len() as f64 * CHECKING;
         if !self.expect(instance, budget, Answer::Run(report)) {
             return is_done;
         }
-        let calls = encode_calls(calls);
         let mut state = self.state.borrow_mut();
         let first = state.runs.is_empty();
         state.runs.extend_from_slice(&instance.0.to_le_bytes());
-        state.runs.extend_from_slice(&(calls.len() as u32).to_le_bytes());
-        state.runs.extend_from_slice(&calls);
+        state.runs.extend_from_slice(&(encoded.len() as u32).to_le_bytes());
+        state.runs.extend_from_slice(&encoded);
         drop(state);
         if first {
             let this = Rc::downgrade(self);

@@ -3,9 +3,9 @@
 use toml::Spanned;
 
 use super::{
-    AuthoringError, Draft,
+    AuthoringError, Draft, Others,
     folder::{Folder, bundle_folder, bundle_path},
-    grant,
+    grant, others,
     resolve::{check_segment, not_there, settings},
     route,
     source::Source,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{AppConfig, AppMechtron, AppResource, Bind, ResourceKind};
 
-pub(super) fn read(folder: &Folder, draft: &mut Draft) -> Result<(), AuthoringError> {
+pub(super) fn read(folder: &Folder, others: &Others, draft: &mut Draft) -> Result<(), AuthoringError> {
     let source = Source::read(folder, "app.toml")?;
     let file: AppFile = source.parse()?;
     let mut app = AppConfig { name: file.app.name, ..AppConfig::default() };
@@ -21,7 +21,7 @@ pub(super) fn read(folder: &Folder, draft: &mut Draft) -> Result<(), AuthoringEr
     let mut allowed = Vec::new();
     for (name, table) in file.mechtrons {
         allowed.extend(table.allow.iter().cloned());
-        let mechtron = mechtron(&source, &name, table, draft)?;
+        let mechtron = mechtron(&source, &name, table, others, draft)?;
         app.mechtrons.insert(name.into_inner(), mechtron);
     }
     for (name, table) in file.resources {
@@ -44,11 +44,17 @@ fn mechtron(
     source: &Source,
     name: &Spanned<String>,
     table: AppMechtronTable,
-    draft: &Draft,
+    others: &Others,
+    draft: &mut Draft,
 ) -> Result<AppMechtron, AuthoringError> {
     let segment = name.get_ref().strip_suffix(":{key}").unwrap_or(name.get_ref());
     check_segment(source, name, segment, "a name, or for one actor a key `NAME:{key}`")?;
-    let config = bundle_path(table.config.get_ref());
+    let config = if table.config.get_ref().contains(':') {
+        others::take_mechtron(source, &table.config, others, draft)?;
+        table.config.get_ref().clone()
+    } else {
+        bundle_path(table.config.get_ref())
+    };
     if !draft.mechtrons.contains_key(&config) {
         return Err(not_there(source, &table.config, "mechtron config", "mechtrons"));
     }

@@ -10,32 +10,33 @@ use starlane_protocol::{Address, Topic};
 use toml::Spanned;
 
 use super::{
-    AuthoringError, Draft, app,
+    AuthoringError, Draft, Others, app,
     folder::{Folder, bundle_path},
+    others,
     source::Source,
     tables::{BindFile, BodyTable, LimitsTable, MechtronFile},
 };
-use crate::{Limits, MechtronConfig, Restart, bind::essence};
+use crate::{Limits, MechtronConfig, Restart, bind::essence, json, schema};
 
 /// Stands for the app while its address is not known.
 pub(super) const ANY_APP: &str = "space:app";
 /// A page of Wasm memory, and all that 32 bits can address.
 const MEMORY: std::ops::RangeInclusive<u64> = 65_536..=4_294_967_296;
 
-pub(super) fn resolve(folder: &Folder, draft: &mut Draft) -> Result<(), AuthoringError> {
+pub(super) fn resolve(folder: &Folder, others: &Others, draft: &mut Draft) -> Result<(), AuthoringError> {
     for relative in folder.toml_files("binds") {
         read_bind(folder, &relative, draft)?;
     }
     for relative in folder.toml_files("mechtrons") {
-        read_mechtron(folder, &relative, draft)?;
+        read_mechtron(folder, &relative, others, draft)?;
     }
     if folder.path("app.toml").exists() {
-        app::read(folder, draft)?;
+        app::read(folder, others, draft)?;
     }
     Ok(())
 }
 
-fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<(), AuthoringError> {
+pub(super) fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<(), AuthoringError> {
     let source = Source::read(folder, relative)?;
     let file: BindFile = source.parse()?;
     for name in file.names() {
@@ -45,19 +46,21 @@ fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<(), A
         check_body(&source, body)?;
         let Some(schema) = &body.schema else { continue };
         let name = draft.add_named(&source, folder, schema, "the schema")?;
+        if draft.schemas.contains_key(&name) {
+            continue;
+        }
         let text = fs::read(folder.path(name.trim_start_matches('/'))).unwrap_or_default();
-        let (wrong, hint) = match serde_json::from_slice::<Value>(&text) {
-            Ok(Value::Object(_) | Value::Bool(_)) => continue,
-            Ok(_) => {
-                ("expected an object".to_owned(), "a schema is a JSON Schema 2020-12, such as { \"type\": \"object\" }")
+        let normal = match json::value(&text) {
+            Ok(value) => schema::normal_form(&value).map_err(|error| {
+                let hint = "mend it in that file: what stands there is checked on every host, by the same subset of JSON Schema 2020-12";
+                source.error(schema.span(), format!("the schema {} is refused {error}", schema.get_ref()), hint)
+            })?,
+            Err(error) => {
+                let text = format!("the schema {} is no JSON Schema: {error}", schema.get_ref());
+                return Err(source.error(schema.span(), text, "a schema is a JSON Schema 2020-12 in a JSON file"));
             }
-            Err(error) => (error.to_string(), "a schema is a JSON Schema 2020-12 in a JSON file"),
         };
-        return Err(source.error(
-            schema.span(),
-            format!("the schema {} is no JSON Schema: {wrong}", schema.get_ref()),
-            hint,
-        ));
+        draft.schemas.insert(name, normal);
     }
     draft.binds.insert(bundle_path(relative), file.resolved());
     Ok(())
@@ -87,7 +90,7 @@ fn check_body(source: &Source, body: &BodyTable) -> Result<(), AuthoringError> {
     }
 }
 
-fn read_mechtron(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<(), AuthoringError> {
+fn read_mechtron(folder: &Folder, relative: &str, others: &Others, draft: &mut Draft) -> Result<(), AuthoringError> {
     let source = Source::read(folder, relative)?;
     let file: MechtronFile = source.parse()?;
     let (wasm, bind) = (&file.mechtron.wasm, &file.mechtron.bind);
@@ -98,7 +101,12 @@ fn read_mechtron(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<(
         error
     })?;
     check_module(&source, folder, wasm, &module)?;
-    let bind_path = bundle_path(bind.get_ref());
+    let bind_path = if bind.get_ref().contains(':') {
+        others::take_bind(&source, bind, others, draft)?;
+        bind.get_ref().clone()
+    } else {
+        bundle_path(bind.get_ref())
+    };
     if !draft.binds.contains_key(&bind_path) {
         return Err(not_there(&source, bind, "bind", "binds"));
     }
@@ -127,13 +135,9 @@ fn check_module(source: &Source, folder: &Folder, at: &Spanned<String>, module: 
     Err(source.error(at.span(), text, "build it with --target wasm32-unknown-unknown"))
 }
 
-/// The fault of naming a bind or mechtron config that this bundle does not have.
+/// The fault of naming a bind or mechtron config of this bundle that it does not have.
 pub(super) fn not_there(source: &Source, at: &Spanned<String>, what: &str, sub: &str) -> AuthoringError {
     let written = at.get_ref();
-    if written.contains(':') {
-        let text = format!("{written} is a {what} of another bundle; expected one of this bundle");
-        return source.error(at.span(), text, &format!("copy it into {sub}/ and name it there"));
-    }
     let text = format!("there is no {what} {written}; expected a file {sub}/NAME.toml");
     source.error(at.span(), text, &format!("every {what} is a TOML file in {sub}/ beside bundle.toml"))
 }

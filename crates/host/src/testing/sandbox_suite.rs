@@ -15,13 +15,14 @@
 
 mod bounds;
 mod calls;
-mod fixture;
+mod contracts;
+pub(super) mod fixture;
 mod hostile;
 mod lives;
 mod modules;
 mod wat;
 
-pub use self::{bounds::*, calls::*, hostile::*, lives::*, modules::*};
+pub use self::{bounds::*, calls::*, contracts::*, hostile::*, lives::*, modules::*};
 
 /// Names the cases that every sandbox passes, as `$tests! { name name … }`.
 #[macro_export]
@@ -38,6 +39,10 @@ macro_rules! sandbox_cases {
             wakes_and_events_arrive
             what_a_guest_asks_of_the_mesh_comes_out_as_it_was_said
             logs_come_with_their_level
+
+            a_request_that_does_not_fit_is_not_received
+            an_answer_that_does_not_fit_becomes_a_failure
+            an_event_that_does_not_fit_is_dropped
 
             a_refused_start_gives_its_reason
             state_goes_from_one_instance_to_the_next
@@ -70,6 +75,7 @@ macro_rules! sandbox_cases {
 macro_rules! sandbox_bound_cases {
     ($tests:ident) => {
         $tests! {
+            eight_megabytes_are_checked
             a_runaway_call_is_stopped_while_others_answer
             a_runaway_start_is_stopped_wherever_it_runs
             stop_ends_a_call_in_its_middle

@@ -404,9 +404,12 @@ pub(crate) fn app() -> AppPlan {
     let mechtron = |name: &str, keyed| MechtronPlan {
         name: name.into(),
         keyed,
+        bundle: address("acme:repo:app:1.0.0"),
+        publisher: "ed25519:test".into(),
         wasm: Digest::of(b"wasm"),
         mechtron: name.into(),
         bind: Rc::clone(&bind),
+        contract: "".into(),
         settings: "{}".into(),
         allow: ["request **", "request ~*::**", "subscribe **#*"].map(|text| Grant::parse(text, None).unwrap()).into(),
         limits: GuestLimits { memory: 1 << 20, call_ms: 250, concurrency: 1 },
@@ -415,10 +418,5 @@ pub(crate) fn app() -> AppPlan {
         restart_within_ms: 10_000,
         inline: false,
     };
-    AppPlan {
-        app: address("acme:app"),
-        bundle: address("acme:repo:app:1.0.0"),
-        publisher: "ed25519:test".into(),
-        mechtrons: vec![mechtron("one", false), mechtron("keyed", true)],
-    }
+    AppPlan { app: address("acme:app"), mechtrons: vec![mechtron("one", false), mechtron("keyed", true)] }
 }

@@ -12,14 +12,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use starlane_bundle::{Digest, FileEntry, Manifest, PublicKey, Signature, SignedManifest};
+use starlane_bundle::{Digest, FileEntry, Manifest, PublicKey, Signature, SignedManifest, schema};
 use starlane_host::ports::StoreError;
 use starlane_protocol::{Address, Failure, Verb};
 
 use super::{
     BLOB_BODY, Site, answer,
     messages::bearer,
-    visibility::{Visibility, check_blob, check_bundle},
+    visibility::{Visibility, check_blob, check_bundle, check_use},
 };
 use crate::store::SharedStore;
 
@@ -156,6 +156,12 @@ pub(super) async fn put_manifest(
         let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
         let signed = SignedManifest { bytes: body.to_vec(), signature };
         let manifest = signed.open().map_err(|error| Failure::schema_mismatch(error.to_string()))?;
+        check_schemas(&manifest)?;
+        let principal = site.auth.principal(bearer(&headers)?)?;
+        for bundle in manifest.uses.keys() {
+            let bundle = bundle_address(bundle)?;
+            check_use(&site, &principal, &bundle)?;
+        }
         let publishing = Arc::clone(&site.repository.publishing);
         let visibility = site.repository.visibility.clone();
         let publish = move |store: &SharedStore| {
@@ -167,6 +173,21 @@ pub(super) async fn put_manifest(
         site.repository.with(publish).await
     };
     done(kept.await)
+}
+
+/// A manifest made by another tool may hold schemas that this one would refuse: hosts check bodies with them as they stand.
+fn check_schemas(manifest: &Manifest) -> Result<(), Failure> {
+    for (path, schema) in &manifest.schemas {
+        let normal = schema::normal_form(schema);
+        let normal =
+            normal.map_err(|error| Failure::schema_mismatch(format!("the schema {path} is refused {error}")))?;
+        if normal != *schema {
+            let message =
+                format!("the schema {path} is not in normal form: publish the bundle with `starlane publish`");
+            return Err(Failure::schema_mismatch(message));
+        }
+    }
+    Ok(())
 }
 
 fn publish(
@@ -186,6 +207,13 @@ fn publish(
         Some(known) if known.bytes == signed.bytes => return Ok(()),
         Some(_) => return refuse("this version was published with other content: use a new version".into()),
         None => {}
+    }
+    for (bundle, used) in &manifest.uses {
+        let known = store.manifest(&bundle_address(bundle)?).map_err(stored)?;
+        let theirs = known.filter(|signed| signed.digest() == used.manifest).and_then(|signed| signed.open().ok());
+        if !theirs.is_some_and(|theirs| theirs.publisher == used.publisher && theirs.files == used.files) {
+            return refuse(format!("it uses {bundle}, which is not published here as the manifest has it"));
+        }
     }
     let missing: Vec<&str> =
         manifest.files.iter().filter(|(_, file)| !has_blob(store, file)).map(|(path, _)| path.as_str()).collect();

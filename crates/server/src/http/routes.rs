@@ -26,7 +26,8 @@ type Routers = BTreeMap<(Option<String>, String), matchit::Router<Arc<Target>>>;
 
 struct AppRoutes {
     publisher: PublicKey,
-    bundle: Address,
+    /// The one that it is made of, and those that it uses.
+    bundles: Vec<Address>,
     routes: Vec<(String, String, Arc<Target>)>,
 }
 
@@ -68,8 +69,10 @@ impl Routes {
             let target = target(app, route, &files)?;
             routes.push((route.method.to_ascii_uppercase(), route.path.clone(), Arc::new(target)));
         }
+        let used = manifest.uses.keys().filter_map(|bundle| Address::parse(bundle).ok());
+        let bundles = used.chain([manifest.address.clone()]).collect();
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let before = table.apps.insert(app.clone(), AppRoutes { publisher, bundle: manifest.address.clone(), routes });
+        let before = table.apps.insert(app.clone(), AppRoutes { publisher, bundles, routes });
         match table.routers() {
             Ok(routers) => table.routers = routers,
             Err(reason) => {
@@ -104,10 +107,10 @@ impl Routes {
         self.0.read().unwrap_or_else(PoisonError::into_inner).routers.is_empty()
     }
 
-    /// The apps that are made of a bundle.
+    /// The apps that are made of a bundle, or use it.
     pub(crate) fn apps_of(&self, bundle: &Address) -> Vec<Address> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        table.apps.iter().filter(|(_, app)| app.bundle == *bundle).map(|(address, _)| address.clone()).collect()
+        table.apps.iter().filter(|(_, app)| app.bundles.contains(bundle)).map(|(address, _)| address.clone()).collect()
     }
 
     /// The publishers of the apps that run here.

@@ -85,6 +85,12 @@ pub(super) fn check_blob(site: &Site, blob: &Digest, headers: &HeaderMap) -> Res
     }
 }
 
+/// Whether somebody may use what is in a bundle for one of their own. Errors with 403.
+pub(super) fn check_use(site: &Site, principal: &Principal, bundle: &Address) -> Result<(), Failure> {
+    let public = site.repository.visibility().is_public(bundle).unwrap_or(true);
+    if public || may_read(site, principal, bundle) { Ok(()) } else { Err(hidden().at(bundle)) }
+}
+
 fn may_read(site: &Site, principal: &Principal, bundle: &Address) -> bool {
     let launches = || site.routes.apps_of(bundle).iter().any(|app| principal.may(Verb::Launch, app, ""));
     principal.may(Verb::Deploy, bundle, "") || launches()

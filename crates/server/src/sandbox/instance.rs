@@ -12,6 +12,7 @@ use wasmtime::{
 };
 
 use super::{
+    contract::{Contract, Gate},
     fault::{Fault, describe},
     lift::{Lift, Span},
     lower::Lower,
@@ -34,6 +35,7 @@ pub(super) struct GuestInstance {
     memory: Memory,
     exports: Exports,
     concurrency: usize,
+    gate: Gate,
     /// Messages that `receive` left to be ended by a `reply`.
     unfinished: HashSet<u64>,
     started: bool,
@@ -78,12 +80,18 @@ impl GuestInstance {
     pub(super) async fn new(
         module: &InstancePre<GuestState>,
         bounds: &GuestLimits,
+        contract: Arc<Contract>,
         meter: Arc<Meter>,
     ) -> Result<Self, String> {
-        Self::make(module, bounds, meter).await.map_err(|error| describe(&error))
+        Self::make(module, bounds, contract, meter).await.map_err(|error| describe(&error))
     }
 
-    async fn make(module: &InstancePre<GuestState>, bounds: &GuestLimits, meter: Arc<Meter>) -> Result<Self> {
+    async fn make(
+        module: &InstancePre<GuestState>,
+        bounds: &GuestLimits,
+        contract: Arc<Contract>,
+        meter: Arc<Meter>,
+    ) -> Result<Self> {
         let mut store = Store::new(module.module().engine(), GuestState::new(bounds));
         store.limiter(|state| state);
         let ticking = meter.clone();
@@ -108,7 +116,8 @@ impl GuestInstance {
             initialize.call_async(&mut store, ()).await?;
         }
         let concurrency = bounds.concurrency as usize;
-        Ok(Self { store, meter, memory, exports, concurrency, unfinished: HashSet::new(), started: false })
+        let (gate, unfinished) = (Gate::new(contract), HashSet::new());
+        Ok(Self { store, meter, memory, exports, concurrency, gate, unfinished, started: false })
     }
 
     /// Runs calls until one ends the instance, start is refused, or a message must wait.
@@ -122,7 +131,17 @@ impl GuestInstance {
             if is_message && (self.unfinished.len() >= self.concurrency || queued >= limits::CALL_BYTES) {
                 break;
             }
+            if let GuestCall::Receive(message) = &call
+                && let Err(reason) = self.gate.message(message).await
+            {
+                report.done.push(CallReport { returned: Returned::Misfit(reason), effects: Vec::new() });
+                continue;
+            }
             let name = name_of(&call);
+            let message = match &call {
+                GuestCall::Receive(message) => Some(message.id),
+                _ => None,
+            };
             self.meter.begin_call();
             self.store.data_mut().begin_call();
             let result = self.call(call).await;
@@ -132,7 +151,9 @@ impl GuestInstance {
                     queued += self.store.data().queued();
                     let refused = matches!(returned, Returned::Refused(_));
                     let effects = std::mem::take(&mut self.store.data_mut().effects);
-                    report.done.push(CallReport { returned, effects });
+                    let mut done = CallReport { returned, effects };
+                    self.gate.report(message, &mut done, &mut report.logs).await;
+                    report.done.push(done);
                     if refused {
                         break;
                     }
@@ -143,7 +164,7 @@ impl GuestInstance {
                 }
             }
         }
-        report.logs = std::mem::take(&mut self.store.data_mut().logs);
+        report.logs.append(&mut self.store.data_mut().logs);
         report
     }
 

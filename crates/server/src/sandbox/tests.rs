@@ -3,7 +3,11 @@
 use std::{fs, num::NonZero, path::Path, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use starlane_host::{ports::Sandbox, testing::sandbox_suite};
+use starlane_host::{
+    ports::Sandbox,
+    testing::{sandbox_suite, schema_suite},
+};
+use starlane_testkit::figure::figure;
 
 use super::WasmtimeSandbox;
 
@@ -43,4 +47,17 @@ fn a_runaway_call_is_stopped_while_others_answer_on_the_same_thread() {
 #[test]
 fn stop_ends_a_call_in_its_middle_on_the_same_thread() {
     block_on(sandbox_suite::stop_ends_a_call_in_its_middle(sandbox(1), echo()));
+}
+
+#[test]
+fn the_official_schema_suite_is_judged_as_it_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/schema-suite.json");
+    let suite = fs::read_to_string(&path);
+    let suite = suite.unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask setup` fetches it", path.display()));
+    let judged = block_on(async { schema_suite::run(&sandbox(1), &echo(), &suite).await });
+    figure("schema-suite.cases", judged.cases as f64, "cases");
+    figure("schema-suite.outside", judged.outside as f64, "cases");
+    figure("schema-suite.differences", judged.differences.len() as f64, "cases");
+    assert!(judged.cases > 800, "only {} cases are of the subset, {} are not", judged.cases, judged.outside);
+    assert_eq!(judged.differences, [""; 0]);
 }

@@ -8,7 +8,7 @@ use starlane_node::guest::{BatchReport, GuestCall, GuestLimits};
 use tokio::runtime::{Builder, Handle};
 use wasmtime::InstancePre;
 
-use super::{instance::GuestInstance, meter::Meter, state::GuestState};
+use super::{contract::Contract, instance::GuestInstance, meter::Meter, state::GuestState};
 
 /// A batch of calls, and where its report goes.
 pub(super) struct Batch {
@@ -20,6 +20,7 @@ pub(super) struct Batch {
 pub(super) struct Birth {
     pub(super) module: InstancePre<GuestState>,
     pub(super) bounds: GuestLimits,
+    pub(super) contract: Arc<Contract>,
     pub(super) meter: Arc<Meter>,
     /// Told when the instance is made, or why none can be.
     pub(super) made: oneshot::Sender<Result<(), String>>,
@@ -52,8 +53,8 @@ impl GuestThread {
 }
 
 async fn live(birth: Birth) {
-    let Birth { module, bounds, meter, made, mut batches } = birth;
-    let mut instance = match GuestInstance::new(&module, &bounds, meter).await {
+    let Birth { module, bounds, contract, meter, made, mut batches } = birth;
+    let mut instance = match GuestInstance::new(&module, &bounds, contract, meter).await {
         Ok(instance) => instance,
         Err(reason) => {
             let _ = made.send(Err(reason));

@@ -16,6 +16,11 @@ pub(crate) fn program(workshop: &Workshop) -> PathBuf {
     folder(workshop).join(if cfg!(windows) { "Scripts/kosoku.exe" } else { "bin/kosoku" })
 }
 
+/// The package installer of its environment.
+pub(crate) fn pip(workshop: &Workshop) -> PathBuf {
+    folder(workshop).join(if cfg!(windows) { "Scripts/pip.exe" } else { "bin/pip" })
+}
+
 /// The Debian packages that are missing to install it.
 pub(crate) fn missing_packages(workshop: &Workshop) -> Vec<String> {
     let can = |code: &str| workshop.program("python3").args(["-c", code]).output().is_ok();
@@ -35,8 +40,7 @@ pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
                 .arg(&python)
                 .run()
                 .context("Python 3.10 or newer is needed")?;
-            let pip = python.join(if cfg!(windows) { "Scripts/pip.exe" } else { "bin/pip" });
-            workshop.program(pip).args(["install", "--quiet", "--disable-pip-version-check", PACKAGE]).run()
+            workshop.program(pip(workshop)).args(["install", "--quiet", "--disable-pip-version-check", PACKAGE]).run()
         })?;
     }
     if !program(workshop).exists() {

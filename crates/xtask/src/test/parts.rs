@@ -94,12 +94,15 @@ impl Part {
     pub(super) fn pieces(self) -> Vec<Piece> {
         match self {
             Part::Format => vec![Piece::Rust, Piece::Lints],
-            Part::Lints => vec![Piece::C, Piece::Rust, Piece::Lints],
+            Part::Lints => vec![Piece::C, Piece::Rust, Piece::Lints, Piece::SchemaSuite],
             Part::Tidy => vec![],
-            Part::Native => vec![Piece::C, Piece::Rust],
+            Part::Native => vec![Piece::C, Piece::Rust, Piece::SchemaSuite],
             Part::Guests => vec![Piece::Rust],
-            Part::Browser(Engine::Chromium) => vec![Piece::Rust, Piece::WasmBindgen, Piece::WasmPack, Piece::Chromium],
-            Part::Browser(engine) => vec![Piece::Rust, Piece::WasmBindgen, engine.piece()],
+            Part::Browser(engine) => {
+                let mut pieces = vec![Piece::Rust, Piece::WasmBindgen, Piece::SchemaSuite, engine.piece()];
+                pieces.extend((engine == Engine::Chromium).then_some(Piece::WasmPack));
+                pieces
+            }
             Part::Page(engine) => vec![Piece::C, Piece::Rust, engine.piece()],
             Part::Package => vec![Piece::Node, Piece::NpmTools, Piece::Chromium],
             Part::Conformance => vec![Piece::C, Piece::Rust, Piece::Kosoku],
@@ -111,9 +114,10 @@ impl Part {
     pub(super) fn artifacts(self) -> Vec<Artifact> {
         match self {
             Part::Format | Part::Tidy | Part::Guests => vec![],
-            // The browser tests include a guest's bytes.
-            Part::Lints => vec![Artifact::TestGuests],
-            Part::Native | Part::Browser(_) => vec![Artifact::DemoGuests, Artifact::TestGuests],
+            // The browser tests include a guest's bytes, and a file of the npm package's.
+            Part::Lints => vec![Artifact::TestGuests, Artifact::Tarball],
+            Part::Native => vec![Artifact::DemoGuests, Artifact::TestGuests],
+            Part::Browser(_) => vec![Artifact::DemoGuests, Artifact::TestGuests, Artifact::Tarball],
             Part::Page(_) => [Artifact::DEMO.as_slice(), &[Artifact::TestGuests]].concat(),
             Part::Package => Artifact::DEMO.to_vec(),
             Part::Conformance => vec![],

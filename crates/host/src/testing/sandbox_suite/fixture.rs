@@ -15,15 +15,15 @@ use starlane_protocol::{Outcome, Payload};
 
 use crate::ports::{Sandbox, SandboxError};
 
-pub(super) const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// Enough for whatever a case does; cases about a bound set it.
-pub(super) const LIMITS: GuestLimits = GuestLimits { memory: 16 * MIB, call_ms: 5_000, concurrency: 1 };
+pub(crate) const LIMITS: GuestLimits = GuestLimits { memory: 16 * MIB, call_ms: 5_000, concurrency: 1 };
 
 /// One instance, stopped when dropped.
-pub(super) struct Guest {
+pub(crate) struct Guest {
     sandbox: Rc<dyn Sandbox>,
-    pub(super) id: InstanceId,
+    pub(crate) id: InstanceId,
     last_message: Cell<u64>,
 }
 
@@ -35,10 +35,19 @@ impl Drop for Guest {
 
 impl Guest {
     /// An instance on which no call was made yet.
-    pub(super) async fn make(
+    pub(crate) async fn make(
         sandbox: &Rc<dyn Sandbox>,
         wasm: &Bytes,
         limits: GuestLimits,
+    ) -> Result<Self, SandboxError> {
+        Self::make_under(sandbox, wasm, limits, "").await
+    }
+
+    async fn make_under(
+        sandbox: &Rc<dyn Sandbox>,
+        wasm: &Bytes,
+        limits: GuestLimits,
+        contract: &str,
     ) -> Result<Self, SandboxError> {
         static LAST: AtomicU64 = AtomicU64::new(1);
         let digest = Digest::of(wasm);
@@ -48,35 +57,51 @@ impl Guest {
         }
         let id = InstanceId(LAST.fetch_add(1, Ordering::Relaxed));
         let guest = Self { sandbox: sandbox.clone(), id, last_message: Cell::new(0) };
-        sandbox.start(&plan(id, digest, limits)).await?;
+        sandbox.start(&GuestPlan { contract: contract.into(), ..plan(id, digest, limits) }).await?;
         Ok(guest)
     }
 
     /// An instance whose start went well.
-    pub(super) async fn start(sandbox: &Rc<dyn Sandbox>, wasm: &Bytes, limits: GuestLimits) -> Self {
+    pub(crate) async fn start(sandbox: &Rc<dyn Sandbox>, wasm: &Bytes, limits: GuestLimits) -> Self {
         Self::start_from(sandbox, wasm, limits, None).await
     }
 
-    pub(super) async fn start_from(
+    pub(crate) async fn start_from(
         sandbox: &Rc<dyn Sandbox>,
         wasm: &Bytes,
         limits: GuestLimits,
         state: Option<Saved>,
     ) -> Self {
         let guest = Self::make(sandbox, wasm, limits).await.expect("an instance");
-        let report = guest.run(vec![GuestCall::Start(Context { state, ..context("{}") })]).await;
-        assert_eq!(report.crash, None, "the start: {:?}", report.logs);
-        assert_eq!(report.done.len(), 1, "one call was made");
-        assert_eq!(report.done[0].returned, Returned::Done);
+        guest.begin(state).await;
         guest
     }
 
-    pub(super) async fn run(&self, calls: Vec<GuestCall>) -> BatchReport {
+    /// An instance whose messages must fit a contract.
+    pub(crate) async fn start_under(
+        sandbox: &Rc<dyn Sandbox>,
+        wasm: &Bytes,
+        limits: GuestLimits,
+        contract: &str,
+    ) -> Self {
+        let guest = Self::make_under(sandbox, wasm, limits, contract).await.expect("an instance");
+        guest.begin(None).await;
+        guest
+    }
+
+    async fn begin(&self, state: Option<Saved>) {
+        let report = self.run(vec![GuestCall::Start(Context { state, ..context("{}") })]).await;
+        assert_eq!(report.crash, None, "the start: {:?}", report.logs);
+        assert_eq!(report.done.len(), 1, "one call was made");
+        assert_eq!(report.done[0].returned, Returned::Done);
+    }
+
+    pub(crate) async fn run(&self, calls: Vec<GuestCall>) -> BatchReport {
         self.sandbox.run(self.id, calls).await
     }
 
     /// Runs one call and says why it ended the instance.
-    pub(super) async fn crash(&self, call: GuestCall) -> String {
+    pub(crate) async fn crash(&self, call: GuestCall) -> String {
         let report = self.run(vec![call]).await;
         let reason = report.crash.unwrap_or_else(|| panic!("no crash, but {:?}", report.done));
         assert!(report.done.is_empty(), "a call that crashed is not done: {:?}", report.done);
@@ -87,7 +112,7 @@ impl Guest {
     }
 
     /// The next message of this instance.
-    pub(super) fn message(&self, operation: &str, payload: Payload) -> GuestCall {
+    pub(crate) fn message(&self, operation: &str, payload: Payload) -> GuestCall {
         self.last_message.set(self.last_message.get() + 1);
         GuestCall::Receive(Message {
             id: self.last_message.get(),
@@ -101,7 +126,7 @@ impl Guest {
     }
 
     /// A message whose answer comes at once.
-    pub(super) async fn ask(&self, operation: &str, payload: Payload) -> Outcome {
+    pub(crate) async fn ask(&self, operation: &str, payload: Payload) -> Outcome {
         let report = self.run(vec![self.message(operation, payload)]).await;
         assert_eq!(report.crash, None, "{:?}", report.logs);
         assert_eq!(report.done.len(), 1, "one call was made");
@@ -112,20 +137,20 @@ impl Guest {
 
 fn plan(instance: InstanceId, wasm: Digest, limits: GuestLimits) -> GuestPlan {
     // A group of its own: no case disturbs another through a worker that both share.
-    GuestPlan { instance, group: format!("group-{}", instance.0), wasm, limits, inline: false }
+    GuestPlan { instance, group: format!("group-{}", instance.0), wasm, limits, contract: "".into(), inline: false }
 }
 
-pub(super) fn context(settings: &str) -> Context {
+pub(crate) fn context(settings: &str) -> Context {
     let address = "acme:test:echo".into();
     Context { address, mechtron: "echo".into(), settings: settings.into(), state: None }
 }
 
-pub(super) fn json(text: &str) -> Payload {
+pub(crate) fn json(text: &str) -> Payload {
     Payload::json(text.to_owned())
 }
 
 /// The one reply among effects.
-pub(super) fn reply(effects: &[GuestEffect]) -> Outcome {
+pub(crate) fn reply(effects: &[GuestEffect]) -> Outcome {
     let mut replies = effects.iter().filter_map(|effect| match effect {
         GuestEffect::Reply { outcome, .. } => Some(outcome.clone()),
         _ => None,
@@ -136,7 +161,7 @@ pub(super) fn reply(effects: &[GuestEffect]) -> Outcome {
 }
 
 /// The body of a JSON answer.
-pub(super) fn body(outcome: Outcome) -> serde_json::Value {
+pub(crate) fn body(outcome: Outcome) -> serde_json::Value {
     let payload = outcome.expect("a payload");
     serde_json::from_slice(&payload.body).expect("JSON")
 }

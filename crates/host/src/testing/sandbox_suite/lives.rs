@@ -86,7 +86,14 @@ pub async fn an_instance_that_is_gone_says_so(sandbox: Rc<dyn Sandbox>, echo: By
 pub async fn a_module_that_was_never_compiled_starts_nothing(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let wasm = Digest::of(b"never compiled");
     assert!(!sandbox.has_module(&wasm));
-    let plan = GuestPlan { instance: InstanceId(u64::MAX), group: "x".into(), wasm, limits: LIMITS, inline: false };
+    let plan = GuestPlan {
+        instance: InstanceId(u64::MAX),
+        group: "x".into(),
+        wasm,
+        limits: LIMITS,
+        contract: "".into(),
+        inline: false,
+    };
     assert!(matches!(sandbox.start(&plan).await, Err(SandboxError::Module { digest, .. }) if digest == wasm));
 }
 

@@ -1,0 +1,140 @@
+//! Other bundles: whose mechtrons an app may use, and whose binds a mechtron may keep to.
+
+use std::collections::BTreeMap;
+
+use starlane_protocol::Address;
+use toml::Spanned;
+
+use super::{
+    AuthoringError, Draft,
+    folder::Folder,
+    source::Source,
+    tables::{AppFile, MechtronFile},
+};
+use crate::{Digest, Manifest, Used};
+
+/// The bundles of others that a draft may name: what was published, its signature checked.
+#[derive(Debug, Default)]
+pub struct Others(BTreeMap<String, (Digest, Manifest)>);
+
+impl Others {
+    /// Adds a bundle: the digest of its manifest, and the manifest.
+    pub fn add(&mut self, digest: Digest, manifest: Manifest) {
+        self.0.insert(manifest.address.to_string(), (digest, manifest));
+    }
+
+    /// The bundle of an address with a path, and the path: `bob:repo:widgets:1.2.0:/mechtrons/card.toml`.
+    fn find<'n>(&self, name: &'n str) -> Option<(&'n str, &'n str, &Digest, &Manifest)> {
+        let (bundle, path) = split(name)?;
+        let (digest, manifest) = self.0.get(bundle)?;
+        Some((bundle, path, digest, manifest))
+    }
+}
+
+/// The other bundles that a bundle's folder names, in order. The folder is read; nothing is checked that does not need to be.
+pub(super) fn named(folder: &Folder) -> Result<Vec<Address>, AuthoringError> {
+    let mut names: Vec<(Source, Spanned<String>)> = Vec::new();
+    if folder.path("app.toml").exists() {
+        let file: AppFile = Source::read(folder, "app.toml")?.parse()?;
+        for table in file.mechtrons.into_values() {
+            names.push((Source::read(folder, "app.toml")?, table.config));
+        }
+    }
+    for relative in folder.toml_files("mechtrons") {
+        let source = Source::read(folder, &relative)?;
+        let file: MechtronFile = source.parse()?;
+        names.push((source, file.mechtron.bind));
+    }
+    let mut bundles = Vec::new();
+    for (source, name) in names.iter().filter(|(_, name)| name.get_ref().contains(':')) {
+        let address = split(name.get_ref()).and_then(|(bundle, _)| Address::parse(bundle).ok());
+        let Some(address) = address.filter(|address| address.version().is_some()) else {
+            let text = format!("`{}` is no file of another bundle; expected its address and a path", name.get_ref());
+            return Err(source.error(name.span(), text, "such as \"bob:repo:widgets:1.2.0:/mechtrons/card.toml\""));
+        };
+        if !bundles.contains(&address) {
+            bundles.push(address);
+        }
+    }
+    Ok(bundles)
+}
+
+/// Takes a mechtron config of another bundle into the draft, under its address.
+pub(super) fn take_mechtron(
+    source: &Source,
+    name: &Spanned<String>,
+    others: &Others,
+    draft: &mut Draft,
+) -> Result<(), AuthoringError> {
+    let (bundle, path, digest, manifest) = others.find(name.get_ref()).ok_or_else(|| unknown(source, name))?;
+    let Some(config) = manifest.mechtrons.get(path) else {
+        return Err(lacks(source, name, bundle, "mechtron config", manifest.mechtrons.keys()));
+    };
+    let mut config = config.clone();
+    config.wasm = absolute(bundle, &config.wasm);
+    let bind = absolute(bundle, &config.bind);
+    take_bind_of(bundle, &config.bind, manifest, draft);
+    config.bind = bind;
+    draft.mechtrons.insert(name.get_ref().clone(), config);
+    let used = Used { manifest: *digest, publisher: manifest.publisher, files: manifest.files.clone() };
+    draft.uses.insert(bundle.to_owned(), used);
+    Ok(())
+}
+
+/// Takes a bind of another bundle into the draft, under its address.
+pub(super) fn take_bind(
+    source: &Source,
+    name: &Spanned<String>,
+    others: &Others,
+    draft: &mut Draft,
+) -> Result<(), AuthoringError> {
+    let (bundle, path, _, manifest) = others.find(name.get_ref()).ok_or_else(|| unknown(source, name))?;
+    if !manifest.binds.contains_key(path) {
+        return Err(lacks(source, name, bundle, "bind", manifest.binds.keys()));
+    }
+    take_bind_of(bundle, path, manifest, draft);
+    Ok(())
+}
+
+fn take_bind_of(bundle: &str, path: &str, manifest: &Manifest, draft: &mut Draft) {
+    let Some(mut bind) = manifest.binds.get(path).cloned() else { return };
+    for name in bind.schemas().cloned().collect::<Vec<_>>() {
+        if let Some(schema) = manifest.schemas.get(&name) {
+            draft.schemas.insert(absolute(bundle, &name), schema.clone());
+        }
+    }
+    bind.name_schemas(|name| absolute(bundle, name));
+    draft.binds.insert(absolute(bundle, path), bind);
+}
+
+/// The name of something of a bundle in another: what it has of a third keeps its name.
+fn absolute(bundle: &str, name: &str) -> String {
+    if name.starts_with('/') { format!("{bundle}:{name}") } else { name.to_owned() }
+}
+
+/// A bundle's address and a path.
+fn split(name: &str) -> Option<(&str, &str)> {
+    let (bundle, _) = name.split_once(":/")?;
+    Some((bundle, name.get(bundle.len() + 1..)?))
+}
+
+fn unknown(source: &Source, name: &Spanned<String>) -> AuthoringError {
+    let text = format!("{} is of another bundle, which is not at hand here", name.get_ref());
+    source.error(
+        name.span(),
+        text,
+        "`starlane publish` and `starlane dev` fetch it from their server: is it published there?",
+    )
+}
+
+fn lacks<'k>(
+    source: &Source,
+    name: &Spanned<String>,
+    bundle: &str,
+    what: &str,
+    known: impl Iterator<Item = &'k String>,
+) -> AuthoringError {
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    let text = format!("{bundle} has no {what} there; expected one of {}", known.join(", "));
+    source.error(name.span(), text, "see `starlane bundle show`")
+}

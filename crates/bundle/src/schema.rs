@@ -1,0 +1,367 @@
+//! The schemas of bodies: a subset of JSON Schema 2020-12 on which the validators of both hosts agree, in a normal form.
+//!
+//! | | keywords |
+//! |---|---|
+//! | values | `type` `enum` `const` |
+//! | numbers | `minimum` `maximum` `exclusiveMinimum` `exclusiveMaximum` `multipleOf` |
+//! | texts | `minLength` `maxLength`; `pattern` with a `maxLength` of at most 256 beside it |
+//! | arrays | `items` `prefixItems` `minItems` `maxItems`; `uniqueItems`, `contains` `minContains` `maxContains` with a `maxItems` of at most 1,024 beside them |
+//! | objects | `properties` `required` `additionalProperties` `propertyNames` `minProperties` `maxProperties` `dependentRequired` `dependentSchemas` |
+//! | combining | `allOf` `anyOf` `oneOf` `not` `if` `then` `else` |
+//! | naming | `$defs`, and `$ref` to `#` or to a place in the same document |
+//! | said, not checked | `title` `description` `default` `examples` `deprecated` `readOnly` `writeOnly` `format` `contentEncoding` `contentMediaType` `contentSchema` `$comment` `x-…`; at the root `$schema` `$id` |
+//!
+//! The normal form holds only what is checked. What is referred to lies in `$defs` as `0`, `1`, … in the order of its use;
+//! patterns read the same in JavaScript and on the server; and what could take long stands behind its bound, so that no
+//! validator begins with it before the bound holds. The normal form of a normal form is itself.
+
+mod cost;
+mod pattern;
+
+use std::{collections::HashSet, fmt};
+
+use serde_json::{Map, Value, json};
+
+/// The longest text that a `pattern` is tried on, in characters.
+const MAX_LENGTH: u64 = 256;
+/// The most items of an array that `uniqueItems` and `contains` look through.
+const MAX_ITEMS: u64 = 1_024;
+/// Numbers of more than 53 bits are not the same to all readers of JSON.
+const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
+/// So deep may a schema be.
+const NESTING: usize = 64;
+
+const ANNOTATIONS: [&str; 12] = [
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "format",
+    "contentEncoding",
+    "contentMediaType",
+    "contentSchema",
+    "$comment",
+];
+const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "string", "integer"];
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// What is wrong with a schema.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at {}: {reason}", if pointer.is_empty() { "its root" } else { pointer })]
+pub struct SchemaError {
+    /// Where in the schema, as a JSON pointer (RFC 6901); empty: the whole.
+    pub pointer: String,
+    /// What is wrong there, and what to do.
+    pub reason: String,
+}
+
+/// The normal form of a schema. Errors with the first thing that is no JSON Schema 2020-12, or not of the subset, or could
+/// take a validator too long.
+pub fn normal_form(schema: &Value) -> Result<Value, SchemaError> {
+    let mut reader = Reader { root: schema, named: Vec::new(), at: Vec::new() };
+    let mut normal = reader.schema(schema)?;
+    let mut defs = Map::new();
+    // Reading what is referred to may refer to more.
+    while let Some(pointer) = reader.named.get(defs.len()).cloned() {
+        let target = schema.pointer(&pointer).unwrap_or(&Value::Null);
+        reader.at = pointer.split('/').skip(1).map(str::to_owned).collect();
+        defs.insert(defs.len().to_string(), reader.schema(target)?);
+    }
+    if let (false, Some(root)) = (defs.is_empty(), normal.as_object_mut()) {
+        root.insert("$defs".to_owned(), defs.into());
+    }
+    cost::check(&normal).map_err(|reason| SchemaError { pointer: String::new(), reason })?;
+    Ok(normal)
+}
+
+struct Reader<'s> {
+    root: &'s Value,
+    /// The pointers of what is referred to; the index is the new name.
+    named: Vec<String>,
+    at: Vec<String>,
+}
+
+type Read<T> = Result<T, SchemaError>;
+
+impl Reader<'_> {
+    fn fail<T>(&self, reason: impl fmt::Display) -> Read<T> {
+        let pointer = self.at.iter().map(|token| format!("/{token}")).collect();
+        Err(SchemaError { pointer, reason: reason.to_string() })
+    }
+
+    /// Reads what is at a name below the present place.
+    fn below<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
+        self.at.push(name.replace('~', "~0").replace('/', "~1"));
+        if self.at.len() > NESTING {
+            return self.fail(format!("it is nested more than {NESTING} deep"));
+        }
+        let read = read(self)?;
+        self.at.pop();
+        Ok(read)
+    }
+
+    fn schema(&mut self, schema: &Value) -> Read<Value> {
+        let object = match schema {
+            Value::Bool(_) => return Ok(schema.clone()),
+            Value::Object(object) => object,
+            _ => return self.fail("expected a schema: an object, true or false"),
+        };
+        if let Some(guard) = self.guard(object)? {
+            return Ok(guard);
+        }
+        let mut normal = Map::new();
+        let mut guarded = Map::new();
+        for (name, value) in object {
+            let read = self.below(name, |reader| reader.keyword(name, value, object))?;
+            match (name.as_str(), read) {
+                ("pattern" | "uniqueItems" | "contains" | "minContains" | "maxContains", Some(read)) => {
+                    guarded.insert(name.clone(), read);
+                }
+                (_, Some(read)) => drop(normal.insert(name.clone(), read)),
+                (_, None) => {}
+            }
+        }
+        let mut behind = Vec::new();
+        if let Some(pattern) = guarded.remove("pattern") {
+            behind.push(json!({ "if": { "maxLength": object.get("maxLength") }, "then": { "pattern": pattern } }));
+        }
+        if !guarded.is_empty() {
+            behind.push(json!({ "if": { "maxItems": object.get("maxItems") }, "then": guarded }));
+        }
+        if !behind.is_empty() {
+            match normal.get_mut("allOf").and_then(Value::as_array_mut) {
+                Some(all) => all.extend(behind),
+                None => drop(normal.insert("allOf".to_owned(), behind.into())),
+            }
+        }
+        Ok(normal.into())
+    }
+
+    /// What stands behind its bound already: `{ "if": { "maxLength": 20 }, "then": { "pattern": "…" } }`.
+    fn guard(&mut self, object: &Map<String, Value>) -> Read<Option<Value>> {
+        let (Some(Value::Object(bound)), Some(Value::Object(then)), 2) =
+            (object.get("if"), object.get("then"), object.len())
+        else {
+            return Ok(None);
+        };
+        let bounded = match bound.iter().next() {
+            Some((name, _)) if bound.len() == 1 && name == "maxLength" => then.keys().all(|name| name == "pattern"),
+            Some((name, _)) if bound.len() == 1 && name == "maxItems" => then
+                .keys()
+                .all(|name| ["uniqueItems", "contains", "minContains", "maxContains"].contains(&name.as_str())),
+            _ => false,
+        };
+        if !bounded || then.is_empty() {
+            return Ok(None);
+        }
+        let mut beside = then.clone();
+        beside.extend(bound.clone());
+        let mut normal = Map::new();
+        for (name, value) in then {
+            let keyword = |reader: &mut Self| reader.below(name, |reader| reader.keyword(name, value, &beside));
+            normal.extend(self.below("then", keyword)?.map(|read| (name.clone(), read)));
+        }
+        Ok(Some(json!({ "if": bound, "then": normal })))
+    }
+
+    /// The normal form of a keyword's value; none for what is not checked.
+    fn keyword(&mut self, name: &str, value: &Value, beside: &Map<String, Value>) -> Read<Option<Value>> {
+        let most = |name: &str, most: u64| beside.get(name).and_then(count).is_some_and(|own| own <= most);
+        let read = match name {
+            "type" => self.types(value)?,
+            "const" => self.constant(value)?,
+            "enum" => {
+                let Some(values) = value.as_array().filter(|values| !values.is_empty()) else {
+                    return self.fail("expected an array of at least one value");
+                };
+                values.iter().map(|value| self.constant(value)).collect::<Read<Vec<_>>>()?.into()
+            }
+            "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" => self.number(value)?,
+            "multipleOf" => match value.as_f64() {
+                Some(number) if number > 0.0 => self.number(value)?,
+                _ => return self.fail("expected a number above 0"),
+            },
+            "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" => {
+                self.count(value)?
+            }
+            "minContains" | "maxContains" if !beside.contains_key("contains") => return Ok(None),
+            "minContains" | "maxContains" => self.count(value)?,
+            "pattern" => {
+                let Some(pattern) = value.as_str() else { return self.fail("expected a text") };
+                if !most("maxLength", MAX_LENGTH) {
+                    return self.fail(format!("a pattern needs a `maxLength` of at most {MAX_LENGTH} beside it"));
+                }
+                match pattern::normal_form(pattern) {
+                    Ok(normal) => normal.into(),
+                    Err(reason) => return self.fail(format!("the pattern `{pattern}` is refused: {reason}")),
+                }
+            }
+            "uniqueItems" => match value.as_bool() {
+                Some(false) => return Ok(None),
+                Some(true) if most("maxItems", MAX_ITEMS) => true.into(),
+                Some(true) => return self.fail(needs_items(name)),
+                None => return self.fail("expected true or false"),
+            },
+            "contains" if !most("maxItems", MAX_ITEMS) => return self.fail(needs_items(name)),
+            "items" | "contains" | "additionalProperties" | "propertyNames" | "not" | "if" => self.schema(value)?,
+            "then" | "else" if !beside.contains_key("if") => return Ok(None),
+            "then" | "else" => self.schema(value)?,
+            "allOf" | "anyOf" | "oneOf" | "prefixItems" => {
+                let Some(schemas) = value.as_array().filter(|schemas| !schemas.is_empty()) else {
+                    return self.fail("expected an array of at least one schema");
+                };
+                let each = schemas.iter().enumerate();
+                each.map(|(at, schema)| self.below(&at.to_string(), |reader| reader.schema(schema)))
+                    .collect::<Read<Vec<_>>>()?
+                    .into()
+            }
+            "properties" | "dependentSchemas" => self.table(value, Self::schema)?,
+            "required" => self.names(value)?,
+            "dependentRequired" => self.table(value, Self::names)?,
+            "$ref" => return self.reference(value).map(Some),
+            // Read where they are referred to.
+            "$defs" if value.is_object() => return Ok(None),
+            "$defs" => return self.fail("expected an object of schemas"),
+            "$schema" if self.at.len() == 1 => match value.as_str().map(|uri| uri.trim_end_matches('#')) {
+                Some(DIALECT) => return Ok(None),
+                _ => return self.fail(format!("expected \"{DIALECT}\"")),
+            },
+            "$id" if self.at.len() == 1 => return Ok(None),
+            name if ANNOTATIONS.contains(&name) || name.starts_with("x-") => return Ok(None),
+            _ => return self.fail(unknown(name)),
+        };
+        Ok(Some(read))
+    }
+
+    fn types(&self, value: &Value) -> Read<Value> {
+        let known = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
+        let fits = match value {
+            Value::Array(names) => {
+                let apart: HashSet<_> = names.iter().filter_map(Value::as_str).collect();
+                !names.is_empty() && apart.len() == names.len() && names.iter().all(known)
+            }
+            name => known(name),
+        };
+        if fits { Ok(value.clone()) } else { self.fail(format!("expected one or several of {}", TYPES.join(", "))) }
+    }
+
+    fn number(&self, value: &Value) -> Read<Value> {
+        match value.as_f64() {
+            Some(number) if number.abs() <= MAX_INTEGER => Ok(value.clone()),
+            Some(_) => self.fail("a number beyond 2^53 is not the same to all readers of JSON"),
+            None => self.fail("expected a number"),
+        }
+    }
+
+    fn count(&self, value: &Value) -> Read<Value> {
+        match count(value) {
+            Some(number) => Ok(number.into()),
+            None => self.fail("expected a whole number, 0 or more"),
+        }
+    }
+
+    /// A value that bodies are compared with.
+    fn constant(&self, value: &Value) -> Read<Value> {
+        match value {
+            Value::Number(_) => drop(self.number(value)?),
+            Value::Array(items) => items.iter().try_for_each(|item| self.constant(item).map(drop))?,
+            Value::Object(fields) => fields.values().try_for_each(|field| self.constant(field).map(drop))?,
+            Value::Null | Value::Bool(_) | Value::String(_) => {}
+        }
+        Ok(value.clone())
+    }
+
+    fn names(&mut self, value: &Value) -> Read<Value> {
+        let names: Option<HashSet<&str>> = value.as_array().and_then(|names| names.iter().map(Value::as_str).collect());
+        match names {
+            Some(names) if value.as_array().is_some_and(|all| all.len() == names.len()) => Ok(value.clone()),
+            _ => self.fail("expected an array of names, each once"),
+        }
+    }
+
+    fn table(&mut self, value: &Value, read: fn(&mut Self, &Value) -> Read<Value>) -> Read<Value> {
+        let Some(table) = value.as_object() else { return self.fail("expected an object") };
+        let each = table.iter().map(|(name, value)| {
+            let normal = self.below(name, |reader| read(reader, value))?;
+            Ok((name.clone(), normal))
+        });
+        each.collect::<Read<Map<_, _>>>().map(Value::Object)
+    }
+
+    fn reference(&mut self, value: &Value) -> Read<Value> {
+        let Some(reference) = value.as_str() else { return self.fail("expected a text") };
+        let Some(fragment) = reference.strip_prefix('#') else {
+            return self
+                .fail(format!("`{reference}` lies outside of this document; copy what it refers to into `$defs`"));
+        };
+        if fragment.is_empty() {
+            return Ok("#".into());
+        }
+        let pointer = percent_decoded(fragment);
+        let target = pointer.as_deref().and_then(|pointer| self.root.pointer(pointer));
+        match (pointer, target) {
+            (Some(pointer), Some(Value::Object(_) | Value::Bool(_))) if is_schema(&pointer) => {
+                let known = self.named.iter().position(|known| *known == pointer);
+                let index = known.unwrap_or_else(|| {
+                    self.named.push(pointer);
+                    self.named.len() - 1
+                });
+                Ok(format!("#/$defs/{index}").into())
+            }
+            _ => self.fail(format!("`{reference}` leads to no schema; expected such as \"#/$defs/name\"")),
+        }
+    }
+}
+
+/// Whether a pointer leads to where a schema stands, by its last two tokens.
+fn is_schema(pointer: &str) -> bool {
+    let tokens: Vec<&str> = pointer.split('/').skip(1).collect();
+    let mut rest = tokens.as_slice();
+    loop {
+        rest = match rest {
+            [] => return true,
+            ["$defs" | "properties" | "dependentSchemas", _, rest @ ..] => rest,
+            ["allOf" | "anyOf" | "oneOf" | "prefixItems", index, rest @ ..] if index.parse::<usize>().is_ok() => rest,
+            [
+                "items" | "contains" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else",
+                rest @ ..,
+            ] => rest,
+            _ => return false,
+        }
+    }
+}
+
+/// The bytes of a URI's fragment (RFC 3986, 2.1) as text.
+fn percent_decoded(fragment: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(fragment).decode_utf8().ok().map(Into::into)
+}
+
+/// A whole number, also if it is written as `2.0`.
+fn count(value: &Value) -> Option<u64> {
+    let whole = |number: f64| (number.fract() == 0.0 && (0.0..=MAX_INTEGER).contains(&number)).then_some(number as u64);
+    value.as_u64().or_else(|| value.as_f64().and_then(whole))
+}
+
+fn needs_items(name: &str) -> String {
+    format!("`{name}` needs a `maxItems` of at most {MAX_ITEMS} beside it")
+}
+
+fn unknown(name: &str) -> String {
+    let instead = match name {
+        "patternProperties" => "take `propertyNames` and `additionalProperties`",
+        "definitions" => "it is called `$defs`",
+        "dependencies" => "take `dependentRequired` and `dependentSchemas`",
+        "additionalItems" => "take `prefixItems` and `items`",
+        "$schema" | "$id" => "it may stand at the root",
+        "$anchor" | "$dynamicAnchor" | "$dynamicRef" => "take `$ref` with a JSON pointer",
+        "unevaluatedProperties" | "unevaluatedItems" => "take `additionalProperties` or `items`",
+        _ => "see the list of keywords; your own begin with `x-`",
+    };
+    format!("the keyword `{name}` is none of those that both hosts check; {instead}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,461 @@
+//! `pattern`: regular expressions that JavaScript and the server's linear engine read alike, and that no text can keep busy.
+//!
+//! The normal form says with explicit classes what the two languages take differently (`.`, `\d`, `\s`, `\w`), and quotes all
+//! that is special in either. Refused is what one of them lacks, and what may take a backtracking engine more than
+//! [`MOST_WAYS`] tries on [`MAX_LENGTH`] characters.
+
+use std::fmt::Write;
+
+use regex_syntax::ast::{
+    AssertionKind, Ast, ClassPerl, ClassPerlKind, ClassSet, ClassSetItem, ClassUnicodeKind, GroupKind, Repetition,
+    RepetitionKind, RepetitionRange, parse::ParserBuilder,
+};
+
+use super::MAX_LENGTH;
+
+/// So many ways of matching may a pattern have to try.
+const MOST_WAYS: u64 = 70_000;
+/// So deep may groups and classes be.
+const NESTING: u32 = 32;
+/// The general categories of Unicode, by the names that both languages have.
+const CATEGORIES: &str =
+    " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Co Cn ";
+
+/// Characters from … to, both included; in order, apart.
+type Ranges = Vec<(char, char)>;
+
+const DIGIT: &[(char, char)] = &[('0', '9')];
+const WORD: &[(char, char)] = &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
+/// White space and ends of lines of ECMAScript.
+const SPACE: &[(char, char)] = &[
+    ('\t', '\r'),
+    (' ', ' '),
+    ('\u{a0}', '\u{a0}'),
+    ('\u{1680}', '\u{1680}'),
+    ('\u{2000}', '\u{200a}'),
+    ('\u{2028}', '\u{2029}'),
+    ('\u{202f}', '\u{202f}'),
+    ('\u{205f}', '\u{205f}'),
+    ('\u{3000}', '\u{3000}'),
+    ('\u{feff}', '\u{feff}'),
+];
+/// What `.` does not match in ECMAScript.
+const LINE_ENDS: &[(char, char)] = &[('\n', '\n'), ('\r', '\r'), ('\u{2028}', '\u{2029}')];
+
+/// The normal form of a pattern. The error says what is wrong with it.
+pub(super) fn normal_form(pattern: &str) -> Result<String, String> {
+    let parsed = ParserBuilder::new().nest_limit(NESTING).build().parse(pattern);
+    let ast = parsed.map_err(|error| format!("it can't be read: {}", error.kind()))?;
+    let mut text = String::new();
+    let shape = write(&ast, &mut text)?;
+    let ways = if shape.anchored { shape.settled } else { shape.settled.saturating_mul(MAX_LENGTH) };
+    if ways > MOST_WAYS {
+        return Err("it leaves open in too many ways what matches what; begin it with `^`, bound its repetitions, or \
+                    follow each by what it can't match"
+            .to_owned());
+    }
+    Ok(text)
+}
+
+/// What is known of a part.
+#[derive(Clone)]
+struct Shape {
+    /// In how many ways it can match, if each is tried.
+    ways: u64,
+    /// The same, if what follows begins with nothing of `tail`: then the next character says whether a repetition goes on.
+    settled: u64,
+    /// What it may go on with where it could end, if that is known.
+    tail: Option<Ranges>,
+    /// What it may begin with, if that is known.
+    first: Option<Ranges>,
+    /// Whether how much it matches is open.
+    open: bool,
+    /// Whether it matches nothing, too.
+    empty: bool,
+    /// Whether it begins with `^`.
+    anchored: bool,
+}
+
+impl Shape {
+    fn character(first: Option<Ranges>) -> Self {
+        Self { ways: 1, settled: 1, tail: Some(Vec::new()), first, open: false, empty: false, anchored: false }
+    }
+
+    fn nothing(anchored: bool) -> Self {
+        Self { first: Some(Vec::new()), empty: true, anchored, ..Self::character(None) }
+    }
+}
+
+fn write(ast: &Ast, out: &mut String) -> Result<Shape, String> {
+    match ast {
+        Ast::Empty(_) => Ok(Shape::nothing(false)),
+        Ast::Flags(_) => Err("flags such as `(?i)` are none of JavaScript's".to_owned()),
+        Ast::Literal(literal) => {
+            if literal.c.is_ascii_punctuation() && r"^$\.*+?()[]{}|/".contains(literal.c) {
+                out.push('\\');
+                out.push(literal.c);
+            } else if literal.c.is_ascii_graphic() || literal.c == ' ' {
+                out.push(literal.c);
+            } else {
+                quoted(literal.c, out);
+            }
+            Ok(Shape::character(Some(vec![(literal.c, literal.c)])))
+        }
+        Ast::Dot(_) => Ok(class(&complement(LINE_ENDS), out)),
+        Ast::ClassPerl(perl) => Ok(class(&perl_ranges(perl), out)),
+        Ast::ClassUnicode(_) => {
+            class_item(&unicode_item(ast)?, out)?;
+            Ok(Shape::character(None))
+        }
+        Ast::ClassBracketed(bracketed) => {
+            let ClassSet::Item(item) = &bracketed.kind else {
+                return Err("`&&`, `--` and `~~` in a class are none of JavaScript's".to_owned());
+            };
+            out.push_str(if bracketed.negated { "[^" } else { "[" });
+            let known = class_item(item, out)?;
+            out.push(']');
+            let first = known.map(sorted);
+            Ok(Shape::character(if bracketed.negated { first.map(|ranges| complement(&ranges)) } else { first }))
+        }
+        Ast::Assertion(assertion) => match assertion.kind {
+            AssertionKind::StartLine => {
+                out.push('^');
+                Ok(Shape::nothing(true))
+            }
+            AssertionKind::EndLine => {
+                out.push('$');
+                Ok(Shape::nothing(false))
+            }
+            _ => Err("of what matches no character only `^` and `$` are allowed".to_owned()),
+        },
+        Ast::Repetition(repetition) => repeated(repetition, out),
+        Ast::Group(group) => {
+            if matches!(&group.kind, GroupKind::NonCapturing(flags) if !flags.items.is_empty()) {
+                return Err("flags such as `(?i:…)` are none of JavaScript's".to_owned());
+            }
+            out.push_str("(?:");
+            let shape = write(&group.ast, out)?;
+            out.push(')');
+            Ok(shape)
+        }
+        Ast::Alternation(alternation) => {
+            let mut branches = Vec::new();
+            for (index, branch) in alternation.asts.iter().enumerate() {
+                if index > 0 {
+                    out.push('|');
+                }
+                branches.push(write(branch, out)?);
+            }
+            Ok(alternatives(&branches))
+        }
+        Ast::Concat(concat) => {
+            let mut parts = Vec::new();
+            for part in &concat.asts {
+                parts.push(write(part, out)?);
+            }
+            Ok(sequence(parts))
+        }
+    }
+}
+
+/// One of several: if they begin differently, the first character says which.
+fn alternatives(branches: &[Shape]) -> Shape {
+    let first = all_of(branches.iter().map(|branch| branch.first.clone()));
+    let apart = first.is_some() && {
+        let mut all: Ranges = branches.iter().filter_map(|branch| branch.first.as_ref()).flatten().copied().collect();
+        all.sort_unstable();
+        branches.iter().all(|branch| !branch.empty) && all.windows(2).all(|pair| matches!(pair, [a, b] if a.1 < b.0))
+    };
+    let count = |ways: &dyn Fn(&Shape) -> u64| match apart {
+        true => branches.iter().map(ways).max().unwrap_or(1),
+        false => branches.iter().map(ways).fold(0, u64::saturating_add),
+    };
+    Shape {
+        ways: count(&|branch| branch.ways),
+        settled: count(&|branch| branch.settled),
+        tail: all_of(branches.iter().map(|branch| branch.tail.clone())),
+        first,
+        open: !apart || branches.iter().any(|branch| branch.open),
+        empty: branches.iter().any(|branch| branch.empty),
+        anchored: branches.iter().all(|branch| branch.anchored),
+    }
+}
+
+/// One after another: a repetition that is followed by what it can't match has one way to end.
+fn sequence(parts: Vec<Shape>) -> Shape {
+    let mut whole = Shape::nothing(parts.first().is_some_and(|part| part.anchored));
+    // From the end. What may follow: characters, if they are known, and perhaps what stands behind the sequence.
+    let (mut next, mut outside) = (Some(Vec::new()), true);
+    for part in parts.into_iter().rev() {
+        let told_apart = part.tail.as_ref().zip(next.as_ref()).is_some_and(|(tail, next)| disjoint(tail, next));
+        let settled = if told_apart { part.settled } else { part.ways };
+        whole.settled = whole.settled.saturating_mul(settled);
+        whole.ways = whole.ways.saturating_mul(if outside { part.ways } else { settled });
+        if outside {
+            whole.tail = all_of([whole.tail.take(), part.tail]);
+        }
+        whole.open |= part.open;
+        if part.empty {
+            next = all_of([next, part.first]);
+        } else {
+            (next, outside, whole.empty) = (part.first, false, false);
+        }
+    }
+    whole.first = next;
+    whole
+}
+
+/// All ranges, if all are known.
+fn all_of(known: impl IntoIterator<Item = Option<Ranges>>) -> Option<Ranges> {
+    let all: Option<Vec<Ranges>> = known.into_iter().collect();
+    all.map(|all| sorted(all.into_iter().flatten().collect()))
+}
+
+fn repeated(repetition: &Repetition, out: &mut String) -> Result<Shape, String> {
+    let (least, most) = match &repetition.op.kind {
+        RepetitionKind::ZeroOrOne => (0, Some(1)),
+        RepetitionKind::ZeroOrMore => (0, None),
+        RepetitionKind::OneOrMore => (1, None),
+        RepetitionKind::Range(RepetitionRange::Exactly(count)) => (*count, Some(*count)),
+        RepetitionKind::Range(RepetitionRange::AtLeast(least)) => (*least, None),
+        RepetitionKind::Range(RepetitionRange::Bounded(least, most)) => (*least, Some(*most)),
+    };
+    if u64::from(most.unwrap_or(least)) > MAX_LENGTH {
+        return Err(format!("it repeats something more than {MAX_LENGTH} times, and no text is longer"));
+    }
+    let inner = write(&repetition.ast, out)?;
+    // `a{2}{3}` is none of JavaScript's.
+    if matches!(&*repetition.ast, Ast::Repetition(_)) || inner.empty {
+        return Err("it repeats a repetition, or what may match nothing".to_owned());
+    }
+    match (least, most) {
+        (0, Some(1)) => out.push('?'),
+        (0, None) => out.push('*'),
+        (1, None) => out.push('+'),
+        (least, None) => drop(write!(out, "{{{least},}}")),
+        (least, Some(most)) if least == most => drop(write!(out, "{{{least}}}")),
+        (least, Some(most)) => drop(write!(out, "{{{least},{most}}}")),
+    }
+    let empty = least == 0;
+    match (least, most) {
+        (0, Some(1)) => Ok(Shape {
+            ways: inner.ways.saturating_add(1),
+            tail: all_of([inner.first.clone(), inner.tail]),
+            open: true,
+            empty,
+            anchored: false,
+            ..inner
+        }),
+        (least, Some(most)) if least == most => {
+            let before = inner.ways.saturating_pow(most.saturating_sub(1));
+            let (ways, settled) = (before.saturating_mul(inner.ways), before.saturating_mul(inner.settled));
+            Ok(Shape { ways, settled, empty, anchored: false, ..inner })
+        }
+        _ if inner.open => {
+            Err("repetitions within a repetition, or choices there that begin alike, can take for ever; \
+                                write what may come in one class, such as `[a-z-]+`"
+                .to_owned())
+        }
+        _ => {
+            let span = most.map_or(MAX_LENGTH, u64::from).saturating_sub(u64::from(least)).saturating_add(1);
+            let (ways, tail) = (span.saturating_mul(inner.ways), inner.first.clone());
+            Ok(Shape { ways, settled: inner.settled, tail, first: inner.first, open: true, empty, anchored: false })
+        }
+    }
+}
+
+/// Writes a class of these characters.
+fn class(ranges: &[(char, char)], out: &mut String) -> Shape {
+    out.push('[');
+    write_ranges(ranges, out);
+    out.push(']');
+    Shape::character(Some(ranges.to_vec()))
+}
+
+/// Writes what stands in a class; gives the characters, if they are known.
+fn class_item(item: &ClassSetItem, out: &mut String) -> Result<Option<Ranges>, String> {
+    let ranges = match item {
+        ClassSetItem::Empty(_) => Vec::new(),
+        ClassSetItem::Literal(literal) => vec![(literal.c, literal.c)],
+        ClassSetItem::Range(range) => vec![(range.start.c, range.end.c)],
+        ClassSetItem::Perl(perl) => perl_ranges(perl),
+        ClassSetItem::Unicode(unicode) => {
+            let name = match &unicode.kind {
+                ClassUnicodeKind::OneLetter(letter) => letter.to_string(),
+                ClassUnicodeKind::Named(name) => name.clone(),
+                ClassUnicodeKind::NamedValue { .. } => String::new(),
+            };
+            if name.is_empty() || !CATEGORIES.contains(&format!(" {name} ")) {
+                return Err(r"of Unicode's classes only general categories are allowed, such as `\p{Lu}`".to_owned());
+            }
+            let p = if unicode.negated { 'P' } else { 'p' };
+            let _ = write!(out, "\\{p}{{{name}}}");
+            return Ok(None);
+        }
+        ClassSetItem::Union(union) => {
+            let mut all = Some(Vec::new());
+            for item in &union.items {
+                let known = class_item(item, out)?;
+                all = all.zip(known).map(|(mut all, known)| {
+                    all.extend(known);
+                    all
+                });
+            }
+            return Ok(all);
+        }
+        ClassSetItem::Ascii(_) | ClassSetItem::Bracketed(_) => {
+            return Err("a class within a class is none of JavaScript's; quote the bracket by `\\[`".to_owned());
+        }
+    };
+    write_ranges(&ranges, out);
+    Ok(Some(ranges))
+}
+
+fn unicode_item(ast: &Ast) -> Result<ClassSetItem, String> {
+    match ast {
+        Ast::ClassUnicode(unicode) => Ok(ClassSetItem::Unicode((**unicode).clone())),
+        _ => Err("it is no class of Unicode".to_owned()),
+    }
+}
+
+fn write_ranges(ranges: &[(char, char)], out: &mut String) {
+    let one = |c: char, out: &mut String| if c.is_ascii_alphanumeric() { out.push(c) } else { quoted(c, out) };
+    for (from, to) in ranges {
+        one(*from, out);
+        if to > from {
+            out.push('-');
+            one(*to, out);
+        }
+    }
+}
+
+fn quoted(c: char, out: &mut String) {
+    let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+}
+
+fn perl_ranges(perl: &ClassPerl) -> Ranges {
+    let ranges = match perl.kind {
+        ClassPerlKind::Digit => DIGIT,
+        ClassPerlKind::Space => SPACE,
+        ClassPerlKind::Word => WORD,
+    };
+    if perl.negated { complement(ranges) } else { ranges.to_vec() }
+}
+
+/// In order, without overlaps.
+fn sorted(mut ranges: Ranges) -> Ranges {
+    ranges.sort_unstable();
+    let mut merged: Ranges = Vec::new();
+    for (from, to) in ranges {
+        match merged.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            _ => merged.push((from, to)),
+        }
+    }
+    merged
+}
+
+fn complement(ranges: &[(char, char)]) -> Ranges {
+    let after = |c: char| (u32::from(c) + 1..=0x10_ffff).find_map(char::from_u32);
+    let before = |c: char| (0..u32::from(c)).rev().find_map(char::from_u32);
+    let mut rest = Vec::new();
+    let mut from = Some('\0');
+    for (first, last) in ranges {
+        if let (Some(from), Some(to)) = (from, before(*first))
+            && from <= to
+        {
+            rest.push((from, to));
+        }
+        from = after(*last);
+    }
+    rest.extend(from.map(|from| (from, char::MAX)));
+    rest
+}
+
+fn disjoint(a: &[(char, char)], b: &[(char, char)]) -> bool {
+    a.iter().all(|a| b.iter().all(|b| a.1 < b.0 || b.1 < a.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_languages_take_differently_is_written_out() {
+        for (pattern, normal) in [
+            (r"^[a-z]+$", r"^[a-z]+$"),
+            (r"^\d{4}-\d\d$", r"^[0-9]{4}-[0-9][0-9]$"),
+            (r"^\w+?x?", r"^[0-9A-Z\u{5f}a-z]+x?"),
+            (r"^.", r"^[\u{0}-\u{9}\u{b}-\u{c}\u{e}-\u{2027}\u{202a}-\u{10ffff}]"),
+            (r"^(?<year>\x41|é)/", r"^(?:A|\u{e9})\/"),
+            (r"^[^\S\-&&]", r"^[^\u{0}-\u{8}\u{e}-\u{1f}!-\u{9f}]"),
+            (r"^\p{Lu}\PL", r"^\p{Lu}\P{L}"),
+        ] {
+            let Ok(found) = normal_form(pattern) else {
+                assert!(pattern.contains("&&"), "{pattern}: {:?}", normal_form(pattern));
+                continue;
+            };
+            assert_eq!(found, normal, "{pattern}");
+            assert_eq!(normal_form(&found).as_deref(), Ok(normal), "the normal form of a normal form is itself");
+        }
+    }
+
+    #[test]
+    fn usual_patterns_are_taken() {
+        for pattern in [
+            "^[^@]+@[^@]+\\.[a-z]+$",
+            "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+            r"^\d+\.\d+\.\d+(-[\w.]+)?$",
+            "^(GET|POST|PUT) /[^ ]*$",
+            "^#[0-9a-fA-F]{6}$",
+            "^(foo|bar)+$",
+            "^([0-9a-f]{4}-)*x$",
+            "a+",
+            "^.*foo.*bar$",
+            "^[a-z][a-z0-9_-]{0,62}$",
+            "",
+        ] {
+            let normal = normal_form(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            assert_eq!(normal_form(&normal).as_ref(), Ok(&normal), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn hostile_and_foreign_patterns_are_refused() {
+        for pattern in [
+            "^(a+)+$",
+            "^(a*)*$",
+            "^(a|a)*$",
+            "^(a|ab)*$",
+            "^(a?)+b",
+            "^(.*a){20}$",
+            "^(aa?)*$",
+            "^(a{1,9}){1,9}$",
+            "a*a*a*b",
+            "^.*.*.*x",
+            r"^(a)\1",
+            "^(?=a)",
+            "^(?!a)",
+            "(?<=a)b",
+            "(?i)a",
+            "(?i:a)",
+            r"\bx",
+            r"\Ax",
+            "[[:alpha:]]",
+            "[a&&b]",
+            r"\p{Greek}",
+            r"\p{Script=Greek}",
+            "a{300}",
+            "a{2",
+            "[z-a]",
+            "(",
+            "*",
+            r"\q",
+            "^**",
+            "(^)*",
+            "(|a)*",
+        ] {
+            assert!(normal_form(pattern).is_err(), "{pattern} became {:?}", normal_form(pattern));
+        }
+    }
+}

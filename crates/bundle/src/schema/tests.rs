@@ -1,0 +1,115 @@
+use serde_json::json;
+
+use super::*;
+
+fn refused(schema: &Value) -> String {
+    normal_form(schema).expect_err(&schema.to_string()).to_string()
+}
+
+#[test]
+fn the_normal_form_holds_what_is_checked_and_is_its_own_normal_form() {
+    for (schema, normal) in [
+        (json!(true), json!(true)),
+        (
+            json!({ "$schema": DIALECT, "$id": "https://x/y", "title": "A", "type": "object", "x-note": 1,
+                    "properties": { "title": { "type": "string", "format": "email" } } }),
+            json!({ "type": "object", "properties": { "title": { "type": "string" } } }),
+        ),
+        (
+            json!({ "type": "string", "maxLength": 20, "pattern": r"^\d+$" }),
+            json!({ "type": "string", "maxLength": 20,
+                    "allOf": [{ "if": { "maxLength": 20 }, "then": { "pattern": "^[0-9]+$" } }] }),
+        ),
+        (
+            json!({ "maxItems": 9, "contains": { "const": 1 }, "minContains": 2, "uniqueItems": true, "allOf": [{}] }),
+            json!({ "maxItems": 9, "allOf": [{}, { "if": { "maxItems": 9 },
+                    "then": { "contains": { "const": 1 }, "minContains": 2, "uniqueItems": true } }] }),
+        ),
+        (
+            json!({ "$defs": { "unused": {}, "a/b": { "items": { "$ref": "#/$defs/a~1b" } } },
+                    "properties": { "x": { "$ref": "#/$defs/a~1b" }, "y": { "$ref": "#/properties/x" } } }),
+            json!({ "$defs": { "0": { "items": { "$ref": "#/$defs/0" } }, "1": { "$ref": "#/$defs/0" } },
+                    "properties": { "x": { "$ref": "#/$defs/0" }, "y": { "$ref": "#/$defs/1" } } }),
+        ),
+    ] {
+        let found = normal_form(&schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
+        assert_eq!(found, normal);
+        assert_eq!(normal_form(&found).as_ref(), Ok(&normal));
+    }
+}
+
+#[test]
+fn what_is_not_of_the_subset_is_refused_with_its_place() {
+    for (schema, told) in [
+        (json!(3), "at its root: expected a schema"),
+        (json!({ "properties": { "a/b": { "typ": "string" } } }), "at /properties/a~1b/typ: the keyword `typ`"),
+        (json!({ "items": { "$dynamicRef": "#x" } }), "at /items/$dynamicRef: "),
+        (json!({ "unevaluatedProperties": false }), "take `additionalProperties`"),
+        (json!({ "$ref": "https://example.com/a.json" }), "outside of this document"),
+        (json!({ "$ref": "other.json#/a" }), "outside of this document"),
+        (json!({ "$ref": "#/$defs/gone" }), "leads to no schema"),
+        (json!({ "$ref": "#/enum/0", "enum": [{}] }), "leads to no schema"),
+        (json!({ "pattern": "^a$" }), "needs a `maxLength` of at most 256"),
+        (json!({ "pattern": "^a$", "maxLength": 257 }), "needs a `maxLength` of at most 256"),
+        (json!({ "pattern": "^(a+)+$", "maxLength": 20 }), "at /pattern: the pattern `^(a+)+$` is refused"),
+        (json!({ "uniqueItems": true }), "`uniqueItems` needs a `maxItems` of at most 1024"),
+        (json!({ "contains": {}, "maxItems": 5000 }), "`contains` needs a `maxItems`"),
+        (json!({ "if": { "maxLength": 5000 }, "then": { "pattern": "^a$" } }), "at /then/pattern: a pattern needs"),
+        (json!({ "maximum": 1e300 }), "beyond 2^53"),
+        (json!({ "const": 9_007_199_254_740_993_u64 }), "beyond 2^53"),
+        (json!({ "type": ["string", "string"] }), "expected one or several of"),
+        (json!({ "type": "text" }), "expected one or several of"),
+        (json!({ "required": ["a", "a"] }), "each once"),
+        (json!({ "minLength": -1 }), "expected a whole number"),
+        (json!({ "multipleOf": 0 }), "above 0"),
+        (json!({ "$schema": "http://json-schema.org/draft-07/schema#" }), "2020-12"),
+    ] {
+        let error = refused(&schema);
+        assert!(error.contains(told), "{schema}: {error}");
+    }
+    let mut deep = json!({});
+    for _ in 0..100 {
+        deep = json!({ "not": deep });
+    }
+    assert!(refused(&deep).contains("nested more than"));
+}
+
+#[test]
+fn recursion_is_taken_where_each_level_costs_the_same() {
+    for schema in [
+        json!({ "properties": { "children": { "items": { "$ref": "#" } } } }),
+        json!({ "anyOf": [{ "type": "string" }, { "items": { "$ref": "#" } }, { "additionalProperties": { "$ref": "#" } }] }),
+        json!({ "properties": { "left": { "$ref": "#" }, "right": { "$ref": "#" } } }),
+        json!({ "prefixItems": [{ "$ref": "#" }], "items": { "$ref": "#" } }),
+    ] {
+        assert!(normal_form(&schema).is_ok(), "{schema}: {:?}", normal_form(&schema));
+    }
+    for (schema, told) in [
+        (json!({ "$ref": "#" }), "never end"),
+        (
+            json!({ "$defs": { "a": { "$ref": "#/$defs/b" }, "b": { "not": { "$ref": "#/$defs/a" } } }, "$ref": "#/$defs/a" }),
+            "never end",
+        ),
+        (json!({ "anyOf": [{ "items": { "$ref": "#" } }, { "items": { "$ref": "#" } }] }), "double the work"),
+        (json!({ "items": { "anyOf": [{ "$ref": "#" }, { "$ref": "#" }] } }), "double the work"),
+        (
+            json!({ "properties": { "a": { "$ref": "#" } }, "allOf": [{ "additionalProperties": { "$ref": "#" } }] }),
+            "double the work",
+        ),
+        (json!({ "items": { "$ref": "#" }, "allOf": [{ "items": { "items": { "$ref": "#" } } }] }), "double the work"),
+    ] {
+        let error = refused(&schema);
+        assert!(error.contains(told), "{schema}: {error}");
+    }
+}
+
+#[test]
+fn definitions_that_multiply_are_refused() {
+    let mut defs = Map::new();
+    for level in 0..40 {
+        let next = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
+        defs.insert(format!("d{level}"), json!({ "anyOf": [next, next] }));
+    }
+    defs.insert("d40".into(), json!({ "type": "string" }));
+    assert!(refused(&json!({ "$ref": "#/$defs/d0", "$defs": defs })).contains("more than 10000"));
+}

@@ -1,0 +1,64 @@
+//! `starlane bind types`: a bind as types of the language that its callers are written in.
+
+mod typescript;
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use starlane_bundle::{Bind, authoring, json as strict};
+use starlane_protocol::Address;
+
+use crate::{
+    arguments::{BindTypes, Reach, TypesLanguage},
+    client::{Client, Upload},
+    output::Output,
+    publish::published,
+};
+
+/// A bind, and the JSON Schemas that it names, by path.
+type Read = (Bind, authoring::Schemas);
+
+pub(crate) fn types(given: &BindTypes, reach: &Reach, output: Output) -> Result<()> {
+    let (bind, schemas) = match Address::parse(&given.bind) {
+        // What lies on this machine comes first: `C:…` and `binds/profile.toml` are no addresses.
+        Ok(address) if !Path::new(&given.bind).exists() => of_server(&Client::new(reach)?, &address)?,
+        _ => authoring::read_bind(Path::new(&given.bind))?,
+    };
+    let text = match given.lang {
+        TypesLanguage::Ts => typescript::module(&given.bind, &bind, &schemas),
+    };
+    match &given.out {
+        None => output.text(&text),
+        Some(file) => {
+            fs::write(file, &text).with_context(|| format!("{} can't be written", file.display()))?;
+            let json = json!({ "bind": bind.name, "file": file });
+            output.done(&format!("{} has the types of the bind `{}`", file.display(), bind.name), &[], None, &json);
+        }
+    }
+    Ok(())
+}
+
+fn of_server(client: &Client, address: &Address) -> Result<Read> {
+    let (Some(path), true) = (address.path(), address.version().is_some()) else {
+        bail!(
+            "{address} is no bind: give a file such as binds/profile.toml, or acme:repo:profiles:1.0.0:/binds/profile.toml"
+        )
+    };
+    let bundle = address.without_path();
+    let Some((_, manifest)) = published(client, &bundle)? else {
+        bail!("{bundle} is not published on {}", client.url())
+    };
+    let Some(bind) = manifest.binds.get(path) else {
+        let known: Vec<&str> = manifest.binds.keys().map(String::as_str).collect();
+        bail!("{bundle} has no bind {path}; it has: {}", known.join(", "))
+    };
+    let mut schemas = authoring::Schemas::new();
+    for name in bind.schemas() {
+        let file = manifest.files.get(name).with_context(|| format!("{bundle} has no file {name}"))?;
+        let answer = client.send("GET", &format!("/blobs/sha256/{}", file.sha256), &[], Upload::Nothing)?.success()?;
+        let schema = strict::value(&answer.body).map_err(|error| anyhow::anyhow!("{name} of {bundle}: {error}"))?;
+        schemas.insert(name.clone(), schema);
+    }
+    Ok((bind.clone(), schemas))
+}

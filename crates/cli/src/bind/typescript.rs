@@ -1,0 +1,272 @@
+//! TypeScript: an interface of a bind's operations and events, and a type for each schema. Only the subset of JSON Schema that
+//! binds may use comes here, so every keyword that says something about a type is taken up; what narrows a value further (a
+//! length, a pattern, `not`, `if`) is what the hosts check.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+use starlane_bundle::{Bind, Body, authoring::Schemas};
+
+/// A module with the types of a bind. `from` is named in it as where to change things.
+pub(super) fn module(from: &str, bind: &Bind, schemas: &Schemas) -> String {
+    let mut types = Types { out: String::new(), names: Vec::new() };
+    let name = type_name(&bind.name);
+    let mut operations = String::new();
+    for (operation, about) in &bind.operations {
+        let request = types.of_body(&format!("{name}-{operation}-request"), Some(&about.request), schemas);
+        let response = types.of_body(&format!("{name}-{operation}-response"), about.response.as_ref(), schemas);
+        let _ = writeln!(operations, "    {}: {{ request: {request}; response: {response} }};", property(operation));
+    }
+    let mut events = String::new();
+    for (event, body) in &bind.events {
+        let payload = types.of_body(&format!("{name}-{event}-event"), Some(body), schemas);
+        let _ = writeln!(events, "    {}: {payload};", property(event));
+    }
+    let table = |rows: String| if rows.is_empty() { "{}".to_owned() } else { format!("{{\n{rows}  }}") };
+    format!(
+        "// Made by `starlane bind types {from}`: change the bind and its schemas, and make it again.\n\n{}export interface \
+         {name} {{\n  operations: {};\n  events: {};\n}}\n{}",
+        comment("", &bind.description),
+        table(operations),
+        table(events),
+        types.out
+    )
+}
+
+struct Types<'s> {
+    /// What follows the bind's own interface.
+    out: String,
+    /// The types that there are: document, pointer, name.
+    names: Vec<(&'s Value, String, String)>,
+}
+
+impl<'s> Types<'s> {
+    /// The type of a body, as JavaScript has it.
+    fn of_body(&mut self, name: &str, body: Option<&Body>, schemas: &'s Schemas) -> String {
+        let Some(body) = body else { return "undefined".to_owned() };
+        if let Some(schema) = body.schema.as_ref().and_then(|path| schemas.get(path)) {
+            return self.named(schema, "", &type_name(name));
+        }
+        let kind = body.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match kind.as_str() {
+            kind if kind.starts_with("text/") => "string",
+            "application/json" | "*/*" => "unknown",
+            kind if kind.ends_with("+json") => "unknown",
+            _ => "Uint8Array",
+        }
+        .to_owned()
+    }
+
+    /// The name of the type at a pointer of a document; the type is written if it is not there yet.
+    fn named(&mut self, root: &'s Value, pointer: &str, wanted: &str) -> String {
+        let same = |(other, at, _): &&(&Value, String, String)| std::ptr::eq(*other, root) && at == pointer;
+        if let Some((_, _, name)) = self.names.iter().find(same) {
+            return name.clone();
+        }
+        let taken = |name: &str| self.names.iter().any(|(_, _, other)| other == name);
+        let name = match taken(wanted) {
+            false => wanted.to_owned(),
+            true => (2..).map(|number| format!("{wanted}{number}")).find(|name| !taken(name)).unwrap_or_default(),
+        };
+        self.names.push((root, pointer.to_owned(), name.clone()));
+        let schema = root.pointer(pointer).unwrap_or(&Value::Bool(true));
+        let text = self.of(root, schema, &name, "");
+        let about = about(schema);
+        let _ = write!(self.out, "\n{}export type {name} = {text};\n", comment("", &about));
+        name
+    }
+
+    /// A schema's type. `owner` begins the names of what it refers to; `indent` stands before its lines.
+    fn of(&mut self, root: &'s Value, schema: &'s Value, owner: &str, indent: &str) -> String {
+        let Value::Object(schema) = schema else {
+            return if *schema == Value::Bool(false) { "never" } else { "unknown" }.to_owned();
+        };
+        let mut all: Vec<String> = Vec::new();
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+            let pointer = reference.trim_start_matches('#');
+            let last = pointer.rsplit('/').next().unwrap_or_default();
+            let owner = self.names.iter().find(|(other, at, _)| std::ptr::eq(*other, root) && at.is_empty());
+            let owner = owner.map(|(_, _, name)| name.clone()).unwrap_or_default();
+            all.push(self.named(root, pointer, &format!("{owner}{}", type_name(last))));
+        }
+        if let Some(value) = schema.get("const") {
+            all.push(value.to_string());
+        }
+        if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+            all.push(union(values.iter().map(Value::to_string).collect()));
+        }
+        all.extend(self.by_type(root, schema, owner, indent));
+        for (name, joined) in [("anyOf", " | "), ("oneOf", " | "), ("allOf", " & ")] {
+            let Some(schemas) = schema.get(name).and_then(Value::as_array) else { continue };
+            let mut parts: Vec<String> = schemas.iter().map(|schema| self.of(root, schema, owner, indent)).collect();
+            // `unknown` says nothing in an intersection, and all in a union.
+            match joined {
+                " & " => {
+                    parts.retain(|part| part != "unknown");
+                    all.extend(parts);
+                }
+                _ => all.push(union(parts)),
+            }
+        }
+        all.retain(|part| part != "unknown");
+        all.dedup();
+        match all.len() {
+            0 => "unknown".to_owned(),
+            1 => all.remove(0),
+            _ => all.iter().map(|part| grouped(part)).collect::<Vec<_>>().join(" & "),
+        }
+    }
+
+    /// What `type` and the keywords of arrays and objects say.
+    fn by_type(
+        &mut self,
+        root: &'s Value,
+        schema: &'s Map<String, Value>,
+        owner: &str,
+        indent: &str,
+    ) -> Option<String> {
+        let has = |names: &[&str]| names.iter().any(|name| schema.contains_key(*name));
+        let types: Vec<&str> = match schema.get("type") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+            _ if has(&["properties", "required", "additionalProperties"]) => vec!["object"],
+            _ if has(&["items", "prefixItems"]) => vec!["array"],
+            _ => return None,
+        };
+        let of = |types: &mut Self, one: &str| match one {
+            "integer" | "number" => "number".to_owned(),
+            "array" => types.array(root, schema, owner, indent),
+            "object" => types.object(root, schema, owner, indent),
+            other => other.to_owned(),
+        };
+        Some(union(types.into_iter().map(|one| of(self, one)).collect()))
+    }
+
+    fn array(&mut self, root: &'s Value, schema: &'s Map<String, Value>, owner: &str, indent: &str) -> String {
+        let rest = schema.get("items").map(|items| self.of(root, items, owner, indent));
+        let Some(first) = schema.get("prefixItems").and_then(Value::as_array) else {
+            return format!("{}[]", grouped(&rest.unwrap_or_else(|| "unknown".to_owned())));
+        };
+        let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or_default();
+        let mut parts = Vec::new();
+        for (at, item) in (0u64..).zip(first) {
+            let item = grouped(&self.of(root, item, owner, indent));
+            parts.push(if at < least { item } else { format!("{item}?") });
+        }
+        if rest.as_deref() != Some("never") {
+            parts.push(format!("...{}[]", grouped(&rest.unwrap_or_else(|| "unknown".to_owned()))));
+        }
+        format!("[{}]", parts.join(", "))
+    }
+
+    fn object(&mut self, root: &'s Value, schema: &'s Map<String, Value>, owner: &str, indent: &str) -> String {
+        let below = format!("{indent}  ");
+        let known = schema.get("properties").and_then(Value::as_object);
+        let required: Vec<&str> =
+            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut rows = String::new();
+        let mut kinds = Vec::new();
+        for (name, property_schema) in known.into_iter().flatten() {
+            let kind = self.of(root, property_schema, owner, &below);
+            let mark = if required.contains(&name.as_str()) { "" } else { "?" };
+            let _ =
+                write!(rows, "{}{below}{}{mark}: {kind};\n", comment(&below, &about(property_schema)), property(name));
+            kinds.push(kind);
+            if mark == "?" {
+                kinds.push("undefined".to_owned());
+            }
+        }
+        for name in required.iter().filter(|name| !known.is_some_and(|known| known.contains_key(**name))) {
+            let _ = write!(rows, "{below}{}: unknown;\n", property(name));
+            kinds.push("unknown".to_owned());
+        }
+        let others = schema.get("additionalProperties").map(|others| self.of(root, others, owner, &below));
+        match others.as_deref() {
+            Some("never") => {}
+            // An index signature speaks of the named properties too.
+            Some(others) => {
+                kinds.push(others.to_owned());
+                let kind = if kinds.iter().any(|kind| kind == "unknown") { "unknown".to_owned() } else { union(kinds) };
+                let _ = write!(rows, "{below}[name: string]: {kind};\n");
+            }
+            None => {
+                let _ = write!(rows, "{below}[name: string]: unknown;\n");
+            }
+        }
+        if rows.is_empty() { "Record<string, never>".to_owned() } else { format!("{{\n{rows}{indent}}}") }
+    }
+}
+
+fn union(mut parts: Vec<String>) -> String {
+    if parts.iter().any(|part| part == "unknown") {
+        return "unknown".to_owned();
+    }
+    let mut seen = Vec::new();
+    parts.retain(|part| {
+        part != "never" && !seen.contains(part) && {
+            seen.push(part.clone());
+            true
+        }
+    });
+    if parts.is_empty() { "never".to_owned() } else { parts.join(" | ") }
+}
+
+/// In parentheses, where an operator would bind another way.
+fn grouped(part: &str) -> String {
+    let mut depth = 0i32;
+    let open = part.split(' ').any(|word| {
+        let operator = depth == 0 && matches!(word, "|" | "&");
+        depth += word.matches(['{', '(', '[']).count() as i32 - word.matches(['}', ')', ']']).count() as i32;
+        operator
+    });
+    if open { format!("({part})") } else { part.to_owned() }
+}
+
+fn about(schema: &Value) -> String {
+    let text = |name: &str| schema.get(name).and_then(Value::as_str).unwrap_or_default().trim();
+    match (text("title"), text("description")) {
+        ("", about) | (about, "") => about.to_owned(),
+        (title, about) => format!("{}. {about}", title.trim_end_matches('.')),
+    }
+}
+
+fn comment(indent: &str, text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let text = text.replace("*/", "*\u{200b}/");
+    match text.lines().collect::<Vec<_>>().as_slice() {
+        [line] => format!("{indent}/** {line} */\n"),
+        lines => {
+            let lines: String = lines.iter().map(|line| format!("{indent} * {}\n", line.trim())).collect();
+            format!("{indent}/**\n{lines}{indent} */\n")
+        }
+    }
+}
+
+/// `render-page` as `RenderPage`.
+fn type_name(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let name: String = words
+        .map(|word| {
+            let (first, rest) = word.split_at(1);
+            first.to_ascii_uppercase() + rest
+        })
+        .collect();
+    match name.chars().next() {
+        Some(first) if first.is_ascii_alphabetic() => name,
+        _ => format!("Type{name}"),
+    }
+}
+
+/// The name of a property: quoted if it is no identifier.
+fn property(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$');
+    match name.chars().next() {
+        Some(first) if plain && !first.is_ascii_digit() => name.to_owned(),
+        _ => Value::from(name).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

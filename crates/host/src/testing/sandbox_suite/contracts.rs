@@ -1,0 +1,120 @@
+//! What fits a mechtron's contract and what does not, with the echo guest.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use starlane_node::guest::{GuestCall, GuestEffect, Kind, Level, Message, Returned};
+use starlane_protocol::Payload;
+
+use super::fixture::{Guest, LIMITS, body, json, reply};
+use crate::ports::Sandbox;
+
+fn person() -> Value {
+    json!({ "type": "object", "required": ["name"], "additionalProperties": false,
+            "properties": { "name": { "type": "string", "maxLength": 5 }, "tags": { "items": { "type": "string" } } } })
+}
+
+async fn bound(sandbox: &Rc<dyn Sandbox>, echo: &Bytes, table: &str, name: &str, schema: Value) -> Guest {
+    let mut contract = json!({ "requests": {}, "responses": {}, "events": {} });
+    contract[table][name] = schema;
+    Guest::start_under(sandbox, echo, LIMITS, &contract.to_string()).await
+}
+
+/// Refused with the pointer of what is wrong; those before and behind it in the batch are run.
+pub async fn a_request_that_does_not_fit_is_not_received(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
+    let guest = bound(&sandbox, &echo, "requests", "echo", person()).await;
+    for (text, told) in [
+        (r#"{ "name": 7 }"#, "at /name: "),
+        (r#"{ "name": "too long" }"#, "at /name: "),
+        (r#"{ "name": "ada", "tags": ["a", "b", 3] }"#, "at /tags/2: "),
+        ("{}", "at its root: "),
+        ("[]", "at its root: "),
+        ("", "no JSON"),
+        ("{", "no JSON"),
+        ("\u{feff}{}", "no JSON"),
+        (r#"{ "name": "\ud800" }"#, "no JSON"),
+        (r#"{ "name": "ada", "tags": [1e400] }"#, "no JSON"),
+    ] {
+        let calls = vec![
+            guest.message("echo", json(r#"{ "name": "ada" }"#)),
+            guest.message("echo", json(text)),
+            guest.message("count", json("anything")),
+        ];
+        let report = guest.run(calls).await;
+        assert_eq!(report.crash, None, "{text}");
+        let [fits, misfit, other] = &report.done[..] else { panic!("three calls, not {:?}", report.done) };
+        assert_eq!((&fits.returned, &other.returned), (&Returned::Received(true), &Returned::Received(true)), "{text}");
+        let Returned::Misfit(reason) = &misfit.returned else { panic!("{text}: {misfit:?}") };
+        assert!(
+            reason.starts_with("the request `echo` does not fit its schema: ") && reason.contains(told),
+            "{reason}"
+        );
+        assert_eq!(misfit.effects, [], "{text}");
+    }
+    let deep = format!("{{ \"name\": \"ada\", \"tags\": {}{} }}", "[".repeat(200), "]".repeat(200));
+    let report = guest.run(vec![guest.message("echo", json(&deep))]).await;
+    assert!(matches!(&report.done[0].returned, Returned::Misfit(reason) if reason.contains("no JSON")), "{report:?}");
+    let GuestCall::Receive(message) = guest.message("echo", json("7")) else { panic!("a message") };
+    let one_way = GuestCall::Receive(Message { kind: Kind::Notify, ..message.clone() });
+    let event = GuestCall::Receive(Message { kind: Kind::Event, id: message.id + 1000, ..message });
+    let report = guest.run(vec![one_way, event]).await;
+    assert!(matches!(report.done[0].returned, Returned::Misfit(_)), "{report:?}");
+    assert!(matches!(report.done[1].returned, Returned::Received(_)), "an event was checked where it was emitted");
+}
+
+/// The asker gets 422 instead, and the log a line.
+pub async fn an_answer_that_does_not_fit_becomes_a_failure(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
+    let guest = bound(&sandbox, &echo, "responses", "echo", person()).await;
+    let calls = [r#"{ "name": "ada" }"#, r#"{ "name": [] }"#, r#"{ "name": "eve" }"#];
+    let report = guest.run(calls.iter().map(|text| guest.message("echo", json(text))).collect()).await;
+    assert_eq!((report.crash, report.done.len()), (None, 3));
+    assert_eq!(reply(&report.done[0].effects), Ok(json(calls[0])));
+    assert_eq!(reply(&report.done[2].effects), Ok(json(calls[2])));
+    let failure = reply(&report.done[1].effects).unwrap_err();
+    assert_eq!((failure.status, failure.code.as_str()), (422, "schema-mismatch"));
+    assert!(failure.message.starts_with("the answer `echo` does not fit its schema: at /name: "), "{failure}");
+    let said = |(level, text): &(Level, String)| *level == Level::Error && *text == failure.message;
+    assert!(report.logs.iter().any(said), "{:?}", report.logs);
+    assert_eq!(guest.ask("fail", Payload::nothing()).await.map_err(|failure| failure.status), Err(418));
+
+    // An answer that comes in a later call.
+    let later = bound(&sandbox, &echo, "responses", "sleep", json!({ "const": "never" })).await;
+    let report = later.run(vec![later.message("sleep", json(r#"{ "ms": 5 }"#))]).await;
+    let wakes = report.done[0].effects.iter().find_map(|effect| match effect {
+        GuestEffect::WakeAfter { token, .. } => Some(*token),
+        _ => None,
+    });
+    let report = later.run(vec![GuestCall::Wake { token: wakes.unwrap() }]).await;
+    assert_eq!(reply(&report.done[0].effects).map_err(|failure| failure.status), Err(422));
+}
+
+/// Subscribers never see it, and the log has a line. What else the call asked for happens.
+pub async fn an_event_that_does_not_fit_is_dropped(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
+    let guest = bound(&sandbox, &echo, "events", "changed", person()).await;
+    for (given, emitted) in [(json!({ "name": "ada" }), true), (json!({ "name": 1 }), false)] {
+        let emit = json!({ "event": "changed", "body": given }).to_string();
+        let report = guest.run(vec![guest.message("emit", json(&emit))]).await;
+        let effects = &report.done[0].effects;
+        let events = effects.iter().filter(|effect| matches!(effect, GuestEffect::Emit { .. })).count();
+        assert_eq!(events, usize::from(emitted), "{effects:?}");
+        assert!(reply(effects).is_ok());
+        assert_eq!(report.logs.iter().any(|(_, text)| text.contains("the event `changed`")), !emitted);
+    }
+    let other = json!({ "event": "other", "body": 1 }).to_string();
+    let report = guest.run(vec![guest.message("emit", json(&other))]).await;
+    assert!(matches!(report.done[0].effects[0], GuestEffect::Emit { .. }), "there is no schema for it");
+}
+
+/// Nearly as much as one message may carry, and others of the sandbox answer meanwhile.
+pub async fn eight_megabytes_are_checked(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
+    let tags = |last: &str| format!(r#"{{ "name": "ada", "tags": [{}{last}] }}"#, r#""0123456","#.repeat(800_000));
+    let guest = bound(&sandbox, &echo, "requests", "count", person()).await;
+    let fits = guest.message("count", json(&tags("\"x\"")));
+    let misfit = guest.message("count", json(&tags("8")));
+    let report = guest.run(vec![fits, misfit]).await;
+    assert_eq!(report.crash, None);
+    assert_eq!(body(reply(&report.done[0].effects)), json!(1));
+    let reason = format!("{:?}", report.done[1].returned);
+    assert!(reason.contains("at /tags/800000: "), "{reason}");
+}

@@ -1,0 +1,74 @@
+//! The official JSON Schema Test Suite, draft 2020-12, as far as binds may use it: judged by a sandbox, each body as a request
+//! to a mechtron whose bind has the schema.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use starlane_bundle::schema;
+use starlane_node::guest::Returned;
+
+use super::sandbox_suite::fixture::{Guest, LIMITS, json as payload};
+use crate::ports::Sandbox;
+
+/// What came of the suite.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// Cases that were judged.
+    pub cases: usize,
+    /// Cases whose schema is not of the subset.
+    pub outside: usize,
+    /// Cases that were judged otherwise than the suite says: keyword, schema, case.
+    pub differences: Vec<String>,
+}
+
+/// Runs the suite: an object of its files by their names. The bounds that binds need beside `pattern`, `uniqueItems` and
+/// `contains` are added where they are missing: all bodies of the suite are within them.
+pub async fn run(sandbox: &Rc<dyn Sandbox>, echo: &Bytes, suite: &str) -> Judged {
+    let suite: Value = serde_json::from_str(suite).unwrap();
+    let mut judged = Judged::default();
+    for (keyword, groups) in suite.as_object().unwrap() {
+        for group in groups.as_array().unwrap() {
+            let mut bounded = group["schema"].clone();
+            bound(&mut bounded);
+            let tests = group["tests"].as_array().unwrap();
+            let Ok(normal) = schema::normal_form(&bounded) else {
+                judged.outside += tests.len();
+                continue;
+            };
+            assert_eq!(schema::normal_form(&normal).as_ref(), Ok(&normal), "{bounded}");
+            let contract = json!({ "requests": { "count": normal }, "responses": {}, "events": {} }).to_string();
+            let guest = Guest::start_under(sandbox, echo, LIMITS, &contract).await;
+            let calls = tests.iter().map(|test| guest.message("count", payload(&test["data"].to_string()))).collect();
+            let report = guest.run(calls).await;
+            assert_eq!((report.crash, report.done.len()), (None, tests.len()), "{bounded}");
+            for (test, done) in tests.iter().zip(&report.done) {
+                judged.cases += 1;
+                if test["valid"] != matches!(done.returned, Returned::Received(true)) {
+                    let told =
+                        format!("{keyword}: {}: {}: {:?}", group["description"], test["description"], done.returned);
+                    judged.differences.push(told);
+                }
+            }
+        }
+    }
+    judged
+}
+
+fn bound(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("pattern").is_some_and(Value::is_string) {
+                fields.entry("maxLength").or_insert(json!(256));
+            }
+            if fields.get("uniqueItems").is_some_and(Value::is_boolean) || fields.contains_key("contains") {
+                fields.entry("maxItems").or_insert(json!(1024));
+            }
+            fields.values_mut().for_each(bound);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound),
+        _ => {}
+    }
+}

@@ -1,0 +1,70 @@
+//! The official JSON Schema Test Suite. It is published as a part of the sources of the Python package `jsonschema`, which has
+//! versions and checksums; the suite itself has neither.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+
+use super::kosoku;
+use crate::files;
+use crate::report;
+use crate::workshop::Workshop;
+
+/// The release whose sources hold the suite.
+const RELEASE: &str = "jsonschema-4.25.1";
+/// Its digest.
+const REQUIREMENT: &str =
+    "jsonschema==4.25.1 --hash=sha256:e4a9655ce0da0c0b67a085847e00a3a51449e1157f4f75e9fb5aa545e122eb85\n";
+
+/// The suite in one file: an object of its files for draft 2020-12, by keyword.
+pub(crate) fn file(workshop: &Workshop) -> PathBuf {
+    workshop.path("target/schema-suite.json")
+}
+
+/// Fetches it beside our other tools, and puts it where the tests look.
+pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
+    let folder = workshop.tools.join("schema-suite");
+    let merged = folder.join(format!("{RELEASE}.json"));
+    if !merged.exists() {
+        kosoku::ensure(workshop)?;
+        workshop.installed.set(true);
+        report::step("JSON Schema Test Suite", || {
+            fs::create_dir_all(&folder)?;
+            let requirement = folder.join("requirement.txt");
+            fs::write(&requirement, REQUIREMENT)?;
+            let options = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:"];
+            let hashed = ["--require-hashes", "-r"];
+            let pip = kosoku::pip(workshop);
+            workshop.program(pip).args(options).arg("-d").arg(&folder).args(hashed).arg(&requirement).run()?;
+            let archive = folder.join(format!("{RELEASE}.tar.gz"));
+            workshop.program("tar").arg("-xzf").arg(archive).arg("-C").arg(&folder).run()?;
+            fs::write(&merged, merge(&folder.join(RELEASE).join("json/tests/draft2020-12"))?)?;
+            files::remove_folder(&folder.join(RELEASE))
+        })?;
+    }
+    let suite = fs::read(&merged).with_context(|| format!("{} can't be read", merged.display()))?;
+    let file = file(workshop);
+    if fs::read(&file).ok().as_ref() != Some(&suite) {
+        fs::create_dir_all(workshop.path("target"))?;
+        fs::write(&file, suite)?;
+    }
+    report::note("JSON Schema Test Suite");
+    Ok(())
+}
+
+/// All files of a folder, those of what is optional apart.
+fn merge(folder: &std::path::Path) -> Result<String> {
+    let mut all = Map::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("{RELEASE} has no {}", folder.display()))? {
+        let path = entry?.path();
+        let keyword = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.extension().is_some_and(|kind| kind == "json") {
+            all.insert(keyword, serde_json::from_slice(&fs::read(&path)?)?);
+        }
+    }
+    if all.len() < 40 {
+        bail!("{RELEASE} holds only {} files of the suite", all.len());
+    }
+    Ok(Value::Object(all).to_string())
+}

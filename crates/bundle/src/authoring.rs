@@ -7,6 +7,7 @@ mod folder;
 mod grant;
 mod resolve;
 mod route;
+mod schema;
 mod source;
 mod tables;
 
@@ -17,7 +18,7 @@ use litemap::LiteMap;
 use starlane_protocol::Address;
 use toml::Spanned;
 
-pub use self::{error::AuthoringError, tables::Build};
+pub use self::{error::AuthoringError, schema::FileKind, tables::Build};
 use self::{
     folder::{Folder, bundle_path, check_path},
     source::Source,

@@ -76,6 +76,7 @@ fn what_a_draft_signs_verifies() {
 }
 
 mod faults;
+mod schemas;
 
 #[test]
 fn a_folder_without_a_bundle_says_so() {

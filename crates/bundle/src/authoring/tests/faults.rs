@@ -133,6 +133,7 @@ fn unreadable() -> String {
     lines_of(&draft.add(&source, 0..0, &process, "mem").unwrap_err(), folder.path())
 }
 
+/// What is told of a bundle with files that are on no disk.
 fn of_bounds(add: fn(&mut Draft, &(FileEntry, PathBuf))) -> String {
     let folder = bundle("", "", "");
     let mut draft = Draft::read(folder.path()).unwrap();
@@ -148,13 +149,15 @@ fn faults_are_told_with_file_line_column_expectation_and_hint() {
     for name in SNAPSHOTS {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/authoring/tests/faults/{name}.txt"));
         let text = fs::read_to_string(&path).unwrap();
-        let mut blessed = Vec::new();
+        let (mut blessed, mut kind) = (Vec::new(), None);
         for block in text.trim_end().split("\n\n") {
-            if let Some(kind) = block.strip_prefix("# ") {
-                kinds.insert(kind.to_owned());
+            if let Some(heading) = block.strip_prefix("# ") {
+                kind = Some(heading.to_owned());
                 blessed.push(block.to_owned());
                 continue;
             }
+            // A heading alone is no kind that was tried.
+            kinds.extend(kind.take());
             let lines: Vec<&str> = block.lines().collect();
             let (done, expected) = lines.split_at(lines.len() - 2);
             let told = told(done);

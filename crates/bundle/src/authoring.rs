@@ -8,6 +8,7 @@ mod grant;
 mod others;
 mod resolve;
 mod route;
+mod schema;
 mod source;
 mod tables;
 
@@ -24,7 +25,7 @@ use serde_json::Value;
 use starlane_protocol::Address;
 use toml::Spanned;
 
-pub use self::{error::AuthoringError, others::Others, tables::Build};
+pub use self::{error::AuthoringError, others::Others, schema::FileKind, tables::Build};
 use self::{
     folder::{Folder, bundle_path, check_path},
     source::Source,

@@ -6,6 +6,7 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::styling::{AnsiColor, Styles},
 };
+use starlane_bundle::authoring::FileKind;
 use starlane_protocol::{Address, Topic};
 
 use crate::{output::Output, settings::LogFormat};
@@ -167,6 +168,11 @@ pub(crate) enum Command {
         #[arg(value_parser = Topic::parse)]
         topic: Topic,
     },
+    /// Print the JSON Schema of one of a bundle's TOML files, for editors
+    Schema {
+        /// Of which
+        kind: SchemaKind,
+    },
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -226,6 +232,30 @@ pub(crate) enum NewCommand {
         #[arg(long, value_enum, default_value_t)]
         lang: Language,
     },
+}
+
+/// The TOML files of a bundle.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SchemaKind {
+    /// bundle.toml
+    Bundle,
+    /// app.toml
+    App,
+    /// The files of binds/
+    Bind,
+    /// The files of mechtrons/
+    Mechtron,
+}
+
+impl From<SchemaKind> for FileKind {
+    fn from(kind: SchemaKind) -> Self {
+        match kind {
+            SchemaKind::Bundle => Self::Bundle,
+            SchemaKind::App => Self::App,
+            SchemaKind::Bind => Self::Bind,
+            SchemaKind::Mechtron => Self::Mechtron,
+        }
+    }
 }
 
 /// Languages that there are templates for.

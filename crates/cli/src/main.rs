@@ -22,9 +22,13 @@ mod serve;
 mod settings;
 mod watch;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use starlane_bundle::authoring::FileKind;
 
 use self::{
     arguments::{
@@ -100,8 +104,13 @@ fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<()> {
             principal::revoke(given, &Client::new(reach)?, output)
         }
         Command::Watch { topic } => watch::run(topic, &Client::new(reach)?, output),
+        Command::Schema { kind } => {
+            // A reader that is gone, such as `| head`, is no fault of ours.
+            let _ = writeln!(io::stdout(), "{:#}", FileKind::from(*kind).schema());
+            Ok(())
+        }
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "starlane", &mut std::io::stdout());
+            clap_complete::generate(*shell, &mut Arguments::command(), "starlane", &mut io::stdout());
             Ok(())
         }
         Command::Send(given) => send::run(given, &Client::new(reach)?, output),

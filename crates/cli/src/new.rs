@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use include_dir::{Dir, DirEntry, include_dir};
 use serde_json::json;
+use starlane_bundle::authoring::FileKind;
 
 use crate::output::Output;
 
@@ -19,6 +20,8 @@ static SDK: [(&str, Dir<'_>); 3] = [
     ("mechtron", include_dir!("$CARGO_MANIFEST_DIR/../mechtron")),
     ("mechtron-macros", include_dir!("$CARGO_MANIFEST_DIR/../mechtron-macros")),
 ];
+/// Where the JSON Schemas of the folder's TOML files go.
+const SCHEMAS: &str = ".starlane/schemas";
 /// The workspace that the SDK's crates inherit from.
 const WORKSPACE: &str = include_str!("../../../Cargo.toml");
 
@@ -35,6 +38,11 @@ pub(crate) fn mechtron(name: &str, output: Output) -> Result<()> {
     write(&sdk.join("Cargo.toml"), WORKSPACE.as_bytes())?;
     for (of, dir) in &SDK {
         write_dir(dir, &|path| sdk.join("crates").join(of).join(path), &str::to_owned)?;
+    }
+    // The first line of each TOML file names its schema there.
+    for kind in FileKind::ALL {
+        let schema = format!("{:#}\n", kind.schema());
+        write(&folder.join(SCHEMAS).join(kind.schema_file()), schema.as_bytes())?;
     }
     let facts = [
         ("folder", name.to_owned()),

@@ -341,6 +341,16 @@ fn a_new_mechtron_has_a_name_of_its_own_and_all_that_it_needs() {
     for file in ["Cargo.toml", ".gitignore", "binds/my-book.toml", "sdk/crates/mechtron/src/lib.rs", "src/lib.rs"] {
         assert!(folder.path().join("my-book").join(file).exists(), "{file}");
     }
+    for (file, kind) in
+        [("bundle", "bundle"), ("app", "app"), ("binds/my-book", "bind"), ("mechtrons/my-book", "mechtron")]
+    {
+        let file = folder.path().join(format!("my-book/{file}.toml"));
+        let written = fs::read_to_string(&file).unwrap();
+        let schema = written.lines().next().unwrap().strip_prefix("#:schema ").unwrap();
+        let kept = fs::read(file.parent().unwrap().join(schema)).unwrap();
+        let printed = starlane(folder.path()).args(["schema", kind]).output().unwrap();
+        assert!(printed.status.success() && printed.stdout == kept, "{kind}");
+    }
     let told = |words: &[&str]| text(&starlane(folder.path()).args(words).output().unwrap().stderr);
     assert!(told(&["new", "mechtron", "my-book"]).contains("there already"));
     assert!(told(&["new", "mechtron", "My Book"]).contains("a-z first"));

@@ -70,10 +70,17 @@ pub(crate) fn assemble(workshop: &Workshop, profile: Profile, folder: &Path) -> 
         for file in files::below(&from)? {
             let name = file.strip_prefix(&from)?;
             // The guests' sources stay here; their modules are deployed.
-            if !name.starts_with("guests") && !name.starts_with("target") && !name.starts_with("Cargo.toml") {
-                files::copy(&file, &to.join(name))?;
+            if name.starts_with("guests") || name.starts_with("target") || name.starts_with("Cargo.toml") {
+                continue;
+            }
+            files::copy(&file, &to.join(name))?;
+            if name.extension().is_some_and(|extension| extension == "toml") {
+                // Its first line leads editors to its schema, which goes along.
+                let text = fs::read_to_string(&file)?;
+                files::write(&to.join(name), text.replace("../crates/cli/schemas/", "schemas/"))?;
             }
         }
+        files::mirror(&workshop.path("crates/cli/schemas"), &folder.join("schemas"))?;
         for name in ["TUTORIAL.md", "starlane.service"] {
             files::copy(&workshop.path("crates/cli").join(name), &folder.join(name))?;
         }

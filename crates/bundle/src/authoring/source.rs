@@ -34,8 +34,10 @@ impl Source {
 
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, AuthoringError> {
         toml::from_str(&self.text).map_err(|error| {
-            let (message, hint) = told(error.message());
-            self.error(error.span().unwrap_or(0..0), message, &hint)
+            let span = error.span().unwrap_or(0..0);
+            // What the whole file lacks is a table, and lacking nowhere.
+            let (message, hint) = told(error.message(), span.is_empty());
+            self.error(span, message, &hint)
         })
     }
 
@@ -53,8 +55,8 @@ impl Source {
     }
 }
 
-/// What serde and the TOML parser say, in the words of these files, with a hint.
-fn told(message: &str) -> (String, String) {
+/// What serde and the TOML parser say, in the words of these files, with a hint. `of_file`: it is about no place in the file.
+fn told(message: &str, of_file: bool) -> (String, String) {
     let message = message.trim_end().replace('\n', ", ");
     let (wrong, expected) = match message.split_once(", expected ") {
         Some((wrong, expected)) => (wrong, Some(expected)),
@@ -69,28 +71,33 @@ fn told(message: &str) -> (String, String) {
     } else if let Some(value) = wrong.strip_prefix("unknown variant ") {
         (format!("unknown value {value}"), suggestion(value, expected).unwrap_or_else(|| "take one of these".into()))
     } else if let Some(key) = wrong.strip_prefix("missing field ") {
-        (format!("missing key {key}"), format!("add it: {} = …", key.trim_matches('`')))
+        let name = key.trim_matches('`');
+        match of_file {
+            true => (format!("missing table {key}"), format!("add it: [{name}]")),
+            false => (format!("missing key {key}"), format!("add it: {name} = …")),
+        }
     } else if wrong.starts_with("invalid type") || wrong.starts_with("invalid value") {
         let hint = match expected {
-            Some("a string") => "write it in quotes",
             Some("a boolean") => "true or false, without quotes",
-            Some(expected) if expected.starts_with('u') || expected.starts_with('i') => {
-                "a whole number, without quotes"
-            }
-            Some(expected) if expected.starts_with("struct") || expected == "a map" => "a table: { key = value }",
+            Some("u32") => "a whole number, without quotes",
             Some("a sequence") => "a list: [\"…\"]",
-            _ => "see the examples of this file's kind",
+            Some(expected) if expected.starts_with("struct") || expected == "a map" => "a table: { key = value }",
+            _ => "write it in quotes",
         };
         (wrong.to_owned(), hint.to_owned())
+    } else if wrong == "wanted string or table" {
+        ("invalid type; expected a string".to_owned(), "one of the words that this key takes, in quotes".to_owned())
     } else if wrong == "duplicate key" {
         (wrong.to_owned(), "it stands in this table twice: remove one".to_owned())
     } else {
         (wrong.to_owned(), "the files are TOML, see https://toml.io; text stands in quotes".to_owned())
     };
+    // Rust's names of what is read mean nothing to an author.
     let expected = expected.map(|expected| match expected.split_whitespace().collect::<Vec<_>>().as_slice() {
-        // Rust's name of a table means nothing to an author.
-        ["struct", _] => "a table".to_owned(),
-        _ => expected.to_owned(),
+        ["struct", _] | ["a", "map"] => "a table",
+        ["a", "sequence"] => "a list",
+        ["u32"] => "a whole number from 0 to 4294967295",
+        _ => expected,
     });
     (expected.map_or(kind.clone(), |expected| format!("{kind}; expected {expected}")), hint)
 }

@@ -76,17 +76,8 @@ fn what_a_draft_signs_verifies() {
 }
 
 mod faults;
-
-#[test]
-fn a_folder_without_a_bundle_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let error = Draft::read(folder.path()).unwrap_err().to_string();
-    let file = folder.path().join("bundle.toml");
-    let told = "there is no such file. Hint: a bundle is a folder with a bundle.toml; is this the one that you mean?";
-    assert_eq!(error, format!("{}: {told}", file.display()));
-    let error = Draft::read(&folder.path().join("none")).unwrap_err().to_string();
-    assert!(error.contains("none: there is no such folder. Hint: "), "{error}");
-}
+mod schemas;
+mod words;
 
 #[cfg(unix)]
 #[test]

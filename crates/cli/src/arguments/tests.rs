@@ -24,6 +24,15 @@ fn the_readme_lists_the_commands_that_there_are() {
 }
 
 #[test]
+fn every_kind_of_file_has_a_schema_to_print() {
+    let kinds: Vec<&str> = SchemaKind::value_variants().iter().map(|kind| FileKind::from(*kind).name()).collect();
+    assert_eq!(kinds, FileKind::ALL.map(FileKind::name));
+    for kind in kinds {
+        assert!(Arguments::try_parse_from(["starlane", "schema", kind]).is_ok(), "{kind}");
+    }
+}
+
+#[test]
 fn the_systemd_unit_starts_a_server() {
     let unit = include_str!("../../starlane.service");
     let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();

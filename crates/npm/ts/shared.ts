@@ -89,6 +89,7 @@ export class Shared {
     const raw = await RawHost.open(
       settings.server,
       settings.cache,
+      settings.cacheBytes,
       () => spawn(settings.worker),
       async () => token()?.({ signal: closing.signal }),
       (level, address, text) => log(level, `${address}: ${text}`),

@@ -18,6 +18,7 @@ mod launch;
 mod socket;
 mod source;
 mod store;
+mod store_faults;
 mod store_upgrade;
 mod time;
 mod workers;

@@ -9,7 +9,7 @@ use crate::files;
 use crate::workshop::Workshop;
 
 /// The figures that a whole run of the tests must have recorded, at least one row of each.
-pub(crate) const WANTED: [&str; 21] = [
+pub(crate) const WANTED: [&str; 25] = [
     "first-load.gzip",
     "demo.ready",
     "second-load.blobs",
@@ -31,6 +31,10 @@ pub(crate) const WANTED: [&str; 21] = [
     "names.tried",
     "names.accepted",
     "publish.1000-files",
+    "delta.blobs",
+    "verify.10MB",
+    "storage-faults.tried",
+    "storage-faults.silent",
 ];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.

@@ -4,6 +4,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use starlane_browser::IndexedDbStore;
 use starlane_bundle::{AppRecord, Digest, SecretKey, SignedManifest};
 use starlane_host::{ports::Store, testing::launch_world::address};
@@ -258,41 +259,58 @@ impl Operation {
     }
 }
 
-/// Why what an operation did under a fault is not right; nothing if it is.
-async fn wrong(fault: &Fault, operation: Operation, warm: bool) -> Option<String> {
-    let name = fresh_name();
-    let (first, _) = open_store(&name, BUDGET as f64);
-    keep_all(&first).await;
-    let (store, reasons): (_, Rc<RefCell<Vec<String>>>) = open_store(&name, BUDGET as f64);
-    if warm {
-        store.records().await.unwrap();
+/// An operation that is to be tried: on a database where all is kept, by a store that has it open or not.
+struct Case {
+    operation: Operation,
+    warm: bool,
+    name: String,
+    store: IndexedDbStore,
+    reasons: Rc<RefCell<Vec<String>>>,
+}
+
+impl Case {
+    async fn prepare(operation: Operation, warm: bool) -> Self {
+        let name = fresh_name();
+        keep_all(&open_store(&name, BUDGET as f64).0).await;
+        let (store, reasons) = open_store(&name, BUDGET as f64);
+        if warm {
+            store.records().await.unwrap();
+        }
+        Self { operation, warm, name, store, reasons }
     }
-    let patch = fault.inject(&name).await;
-    let said = operation.run(&store).await;
-    drop(patch);
-    let (degraded, told) = (store.is_degraded(), reasons.borrow().len());
-    if told != usize::from(degraded) {
-        return Some(format!("told {told} times, degraded: {degraded}"));
+
+    async fn run(&self, fault: &Fault) -> Said {
+        let _patch = fault.inject(&self.name).await;
+        self.operation.run(&self.store).await
     }
-    // A page that knows that it is memory only holds there what it was told to; another page finds it in the database.
-    let other = if degraded { store.clone() } else { open_store(&name, BUDGET as f64).0 };
-    let is_done = matches!(said, Said::Failed(_)) || operation.is_done(&other).await;
-    let heals = !degraded && said == Said::Kept;
-    let right = match (fault.1, &said) {
-        (Heals, _) => heals,
-        (_, Said::Failed(_)) => true,
-        (Breaks, Said::Kept) | (Empties, Said::Kept | Said::Nothing) => true,
-        (Breaks, Said::Nothing) => degraded,
-        // The listing is of what can be read.
-        (Spoils, Said::Kept) => true,
-        (Spoils, Said::Nothing) => operation == Records,
-        // A fresh secret is right where there is none any more.
-        (Breaks, Said::Wrong(_)) => operation == Secret && degraded,
-        (Empties, Said::Wrong(_)) => operation == Secret,
-        (Spoils, Said::Wrong(_)) => false,
-    };
-    let loud = matches!(said, Said::Failed(_)) && fault.1 != Heals;
-    (!(right && (is_done || loud))).then(|| format!("{said:?}, degraded: {degraded}, done: {is_done}"))
+
+    /// Why what was said under a fault is not right; nothing if it is.
+    async fn wrong(&self, fault: &Fault, said: Said) -> Option<String> {
+        let (degraded, told) = (self.store.is_degraded(), self.reasons.borrow().len());
+        let when = if self.warm { "open" } else { "not yet open" };
+        let wrong = |what: String| Some(format!("{}, {when}: {:?}: {said:?}, {what}", fault.0, self.operation));
+        if told != usize::from(degraded) {
+            return wrong(format!("told {told} times, degraded: {degraded}"));
+        }
+        // What went on in memory is there; else another page finds it in the database.
+        let other = if degraded { self.store.clone() } else { open_store(&self.name, BUDGET as f64).0 };
+        let is_done = self.operation.is_done(&other).await;
+        let secret = self.operation == Secret;
+        let right = match (fault.1, &said) {
+            (Heals, said) => !degraded && is_done && *said == Said::Kept,
+            (_, Said::Failed(_)) => true,
+            (_, Said::Kept) => is_done,
+            (Breaks, Said::Nothing) => degraded,
+            (Empties, Said::Nothing) => true,
+            // The listing is of what can be read.
+            (Spoils, Said::Nothing) => self.operation == Records,
+            // A fresh secret is right where there is none any more.
+            (Breaks, Said::Wrong(_)) => secret && degraded,
+            (Empties, Said::Wrong(_)) => secret,
+            (Spoils, Said::Wrong(_)) => false,
+        };
+        if right { None } else { wrong(format!("degraded: {degraded}, done: {is_done}")) }
+    }
 }
 
 #[wasm_bindgen_test]
@@ -300,17 +318,19 @@ async fn no_operation_says_that_all_is_well_when_it_is_not() {
     let mut tried = 0;
     let mut silent = Vec::new();
     for fault in &FAULTS {
-        for operation in OPERATIONS {
-            for warm in [true, false] {
-                tried += 1;
-                if let Some(what) = wrong(fault, operation, warm).await {
-                    let when = if warm { "open" } else { "not yet open" };
-                    silent.push(format!("{}, {when}: {operation:?}: {what}", fault.0));
-                }
-            }
+        let cases =
+            OPERATIONS.into_iter().flat_map(|operation| [true, false].map(|warm| Case::prepare(operation, warm)));
+        let cases = join_all(cases).await;
+        let mut said = Vec::new();
+        // One after another: a fault is the whole browser's.
+        for case in &cases {
+            said.push(case.run(fault).await);
         }
+        tried += cases.len();
+        let wrong = cases.iter().zip(said).map(|(case, said)| case.wrong(fault, said));
+        silent.extend(join_all(wrong).await.into_iter().flatten());
     }
-    figure("storage faults", "storage-faults.tried", f64::from(tried), "operations");
+    figure("storage faults", "storage-faults.tried", tried as f64, "operations");
     figure("storage faults", "storage-faults.silent", silent.len() as f64, "operations");
     assert!(silent.is_empty(), "{silent:#?}");
 }

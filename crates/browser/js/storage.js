@@ -147,7 +147,7 @@ export class Storage {
         if (found instanceof Uint8Array && found.length === value.length) return [found];
       }
       if (step === "use") {
-        const used = ((await result(objects("settings").get("clock"))) || 0) + 1;
+        const used = (Number(await result(objects("settings").get("clock"))) || 0) + 1;
         objects("settings").put(used, "clock");
         value = { used, blobs: value };
       }
@@ -172,7 +172,7 @@ export class Storage {
     return this.#transact([...CACHED, "bundles", "sizes", "settings"], true, async (objects) => {
       const all = ["bundles", "sizes"].flatMap((name) => [result(objects(name).getAllKeys()), result(objects(name).getAll())]);
       const [names, bundles, keys, weights] = await Promise.all(all);
-      const uses = names.map((name, at) => [pinned.has(name) ? Infinity : bundles[at].used, name, ...(bundles[at].blobs ?? [])]);
+      const uses = names.map((name, at) => [pinned.has(name) ? Infinity : Number(bundles[at].used) || 0, name, ...(bundles[at].blobs ?? [])]);
       for (const [name, { blobs }] of this.#pins) uses.push([Infinity, name, ...blobs]);
       // What is of several bundles counts with the one that was used latest; what is of none goes first.
       const latest = new Map();
@@ -286,7 +286,8 @@ function result(request) {
 }
 
 function transact(database, stores, writes, work) {
-  const durability = stores.includes("sizes") ? "relaxed" : "strict";
+  // A store alone is one of records or settings, or is read.
+  const durability = stores.length > 1 ? "relaxed" : "strict";
   const transaction = database.transaction(stores, writes ? "readwrite" : "readonly", { durability });
   return new Promise((resolve, reject) => {
     let given;

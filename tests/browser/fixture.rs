@@ -1,12 +1,14 @@
 //! What the tests need: a sandbox with real workers, a guest, pieces of JavaScript.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
-use js_sys::{Array, Function};
-use starlane_browser::BrowserSandbox;
+use js_sys::{Array, Function, Promise};
+use starlane_browser::{BrowserSandbox, IndexedDbStore};
 use starlane_host::ports::Sandbox;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue, prelude::Closure};
+use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_test::console_log;
 use web_sys::{Blob, BlobPropertyBag, Url};
 
 /// The module of `tests/guests/rust/echo`, which `cargo xtask test` builds first.
@@ -66,4 +68,33 @@ impl Drop for Patch {
 /// The value of a JavaScript expression.
 pub(crate) fn eval(expression: &str) -> JsValue {
     Function::new_no_args(&format!("return {expression};")).call0(&JsValue::UNDEFINED).unwrap()
+}
+
+/// What a piece of JavaScript returns in the end; it may `await`, and finds `given`.
+pub(crate) async fn script(body: &str, given: &JsValue) -> JsValue {
+    let function = Function::new_with_args("given", &format!("return (async () => {{ {body} }})()"));
+    let promise = function.call1(&JsValue::UNDEFINED, given).unwrap();
+    JsFuture::from(Promise::resolve(&promise)).await.unwrap()
+}
+
+/// A name that no run used before: some engines keep databases from one run to the next.
+pub(crate) fn fresh_name() -> String {
+    let random = eval("crypto.getRandomValues(new Uint32Array(2)).join('-')").as_string().unwrap();
+    ["test-", &random].concat()
+}
+
+/// A store, and the reasons why it went on in memory.
+pub(crate) type Opened = (IndexedDbStore, Rc<RefCell<Vec<String>>>);
+
+/// A store in a database, with a budget in bytes.
+pub(crate) fn open_store(name: &str, budget: f64) -> Opened {
+    let reasons = Rc::<RefCell<Vec<String>>>::default();
+    let told = Rc::clone(&reasons);
+    let degraded = Closure::<dyn Fn(String)>::new(move |reason| told.borrow_mut().push(reason)).into_js_value();
+    (IndexedDbStore::new(name, budget, degraded.unchecked_ref()), reasons)
+}
+
+/// Prints a figure of a test. The engine and the size are known to who started it.
+pub(crate) fn figure(test: &str, name: &str, value: f64, unit: &str) {
+    console_log!("figure {{\"name\":\"{name}\",\"value\":{value},\"unit\":\"{unit}\",\"test\":\"{test}\"}}");
 }

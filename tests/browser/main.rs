@@ -11,11 +11,15 @@
 
 use wasm_bindgen_test::wasm_bindgen_test_configure;
 
+mod cache;
 mod fixture;
 mod inline;
+mod launch;
 mod socket;
 mod source;
 mod store;
+mod store_faults;
+mod store_upgrade;
 mod time;
 mod workers;
 

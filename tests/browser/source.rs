@@ -76,6 +76,36 @@ async fn a_blob_that_is_too_long_is_cut_off_on_the_way() {
     assert_eq!(source.blob(&digest, 6).await.unwrap(), "");
 }
 
+/// What never ends is cut off at its bound, wherever that lies in it, and so is what says that it is short.
+#[wasm_bindgen_test]
+async fn endless_data_end_at_the_bound() {
+    let signature = SecretKey::from_seed([1; 32]).sign(b"{ }");
+    let endless = |piece: u32, headers: &str| {
+        answering(&format!(
+            "(globalThis.given = 0, new Response(new ReadableStream({{ \
+               pull(c) {{ globalThis.given += {piece}; c.enqueue(new Uint8Array({piece})); }} }}, {{ highWaterMark: 0 }}), \
+             {{ headers: {{ 'starlane-signature': '{signature}'{headers} }} }}))"
+        ))
+    };
+    let source = source_at("https://mesh.example");
+    for piece in [1 << 10, 1 << 16, 5 << 20] {
+        for headers in ["", ", 'content-length': '3'"] {
+            let given = || eval("globalThis.given").as_f64().unwrap() as u64;
+            for bound in [0, 1, 100_000, 1 << 20] {
+                let _patch = endless(piece, headers);
+                let error = source.blob(&Digest::of(b""), bound).await.unwrap_err();
+                assert!(error.to_string().contains(&format!("longer than {bound} bytes")), "{error}");
+                assert!(given() <= bound + u64::from(piece) * 2, "{} bytes were taken of {bound}", given());
+            }
+            let _patch = endless(piece, headers);
+            let error = source.manifest(&bundle()).await.unwrap_err();
+            assert!(error.to_string().contains("longer than 4194304 bytes"), "{error}");
+            assert!(given() <= (4 << 20) + u64::from(piece) * 2, "{} bytes were taken", given());
+            assert_eq!(eval("globalThis.ended").as_f64(), Some(1.0), "the transfer is ended");
+        }
+    }
+}
+
 #[wasm_bindgen_test]
 async fn a_server_that_refuses_or_is_not_there_is_told_apart() {
     let source = source_at("http://127.0.0.1:9");

@@ -4,7 +4,6 @@ use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
 use indexed_db_futures::{Build, database::Database, transaction::TransactionMode};
-use starlane_browser::IndexedDbStore;
 use starlane_bundle::Digest;
 use starlane_host::{
     ports::{Store, StoreError},
@@ -13,24 +12,16 @@ use starlane_host::{
 use starlane_protocol::HostSecret;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{Patch, eval};
+use crate::fixture::{Opened, Patch, fresh_name, open_store};
 
-/// A name that no run used before: some engines keep databases from one run to the next.
-fn fresh_name() -> String {
-    let random = eval("crypto.getRandomValues(new Uint32Array(2)).join('-')").as_string().unwrap();
-    ["test-", &random].concat()
-}
-
-/// A store, and the reasons why it went on in memory.
-fn open(name: &str) -> (IndexedDbStore, Rc<RefCell<Vec<String>>>) {
-    let reasons = Rc::<RefCell<Vec<String>>>::default();
-    let told = Rc::clone(&reasons);
-    (IndexedDbStore::new(name, Rc::new(move |reason| told.borrow_mut().push(reason.to_owned()))), reasons)
+/// A store without a bound that matters here, and the reasons why it went on in memory.
+fn open(name: &str) -> Opened {
+    open_store(name, 1e9)
 }
 
 #[wasm_bindgen_test]
 async fn the_contract_is_kept() {
-    let stores = Rc::<RefCell<Vec<IndexedDbStore>>>::default();
+    let stores = Rc::new(RefCell::new(Vec::new()));
     store_suite::all(|| {
         let (store, _) = open(&fresh_name());
         stores.borrow_mut().push(store.clone());

@@ -1,7 +1,25 @@
-// IndexedDB as promises: a connection that is opened when needed, and one transaction for each step.
+// IndexedDB as promises: a connection that is opened when needed, and one transaction for each step. What can be fetched again
+// is weighed, and makes room for what comes: the weights lie in the database, where every tab sees them.
 
 /** A browser whose storage has not answered for so long won't, in milliseconds. */
 const PATIENCE = 10_000;
+
+/** How often a step is tried. */
+const TRIES = 3;
+
+/** Errors that another try won't mend, and the reason for people. */
+const FINAL = {
+  TimeoutError: "the browser's storage does not answer",
+  VersionError: "a newer version of this page keeps its data there",
+};
+
+/** That there is no room, by the browser's or by our own count. */
+const FULL = "QuotaExceededError";
+const OVER = new DOMException("what is in use fills the cache", FULL);
+
+/** What can be fetched again, and so may be dropped. */
+const CACHED = ["blobs", "manifests"];
+const ALL = [...CACHED, "records", "settings", "bundles", "sizes"];
 
 /**
  * The layout of the database: the step at index N takes it from version N to N + 1. A step that was released never changes.
@@ -11,37 +29,190 @@ const STEPS = [
   (database) => {
     for (const name of ["blobs", "manifests", "records", "settings"]) database.createObjectStore(name);
   },
+  // Of each bundle, when it was used last, on a clock that counts uses, and which blobs it has: `{ used, blobs }`. Of each
+  // cached key, how many bytes. The sum of these is `total` in the settings, the time is `clock`.
+  (database, transaction) => {
+    database.createObjectStore("bundles");
+    const sizes = database.createObjectStore("sizes");
+    let total = 0;
+    for (const store of CACHED) {
+      transaction.objectStore(store).openCursor().onsuccess = ({ target: { result: entry } }) => {
+        if (!entry) return;
+        const size = sizeOf(entry.value);
+        sizes.put(size, entry.key);
+        transaction.objectStore("settings").put((total += size), "total");
+        entry.continue();
+      };
+    }
+  },
 ];
 
-/** A database. What it throws are DOMExceptions; `TimeoutError` is its own, and a quota may show as an abort. */
+/**
+ * A database. Where the browser's storage can't be used it goes on in memory, and calls back once with the reason. What it
+ * throws are DOMExceptions: `QuotaExceededError`, which a full disk may also show as an abort.
+ */
 export class Storage {
   #name;
+  #budget;
+  #degraded;
   /** A promise of the connection, while there is one. */
   #connection = null;
+  /** What stands in for the database, as a `Memory` of each object store. */
+  #memory = null;
+  /** The last that was begun in memory: there too one follows the other. */
+  #last = null;
+  /** By bundle: its `blobs`, the `apps` that use it, and what `release`s the lock that tells other tabs of it. */
+  #pins = new Map();
+  /** What tells the locks of this tab from those of others: a released one may still show for a while. */
+  #tab = String(Math.random());
 
-  constructor(name) {
+  /** The database of this name, which keeps at most `budget` bytes of what can be fetched again. */
+  constructor(name, budget, degraded) {
     this.#name = name;
+    this.#budget = budget;
+    this.#degraded = degraded;
+  }
+
+  /** Whether it goes on in memory. */
+  get inMemory() {
+    return this.#memory !== null;
   }
 
   /**
    * Does one step in one transaction, and resolves once that is complete. `get` gives the values at the key, `all` those of
    * the object store, `put` and `delete` none; `keep` gives the value at the key, which from now on is `value` if there was
-   * none as long. Cached bytes can be fetched again, so they may be lost when the power goes; nothing else may.
+   * none as long; `use` notes the blobs of the bundle at the key, which is used now. Where room is lacking, what is not in use
+   * goes, and the step is done again. Cached bytes may be lost when the power goes; nothing else may.
    */
   async run(store, step, key, value) {
-    const connection = (this.#connection ??= this.#open());
-    try {
-      return await transact(await connection, store, step, key, value);
-    } catch (error) {
-      // The connection may be what is broken; without room it is not.
-      if (error?.name !== "QuotaExceededError") this.#forget(connection);
-      throw error;
+    let full, failure;
+    for (let tries = 1; ; tries++) {
+      try {
+        // For the host's secret it is tried all the same: without one there is no host.
+        if (full && !(await this.#makeRoom(sizeOf(value), full === OVER)) && step !== "keep") tries = TRIES;
+        else return await this.#run(store, step, key, value);
+      } catch (error) {
+        failure = error;
+        // That room is needed is no failed try.
+        if (error?.name === FULL && !full) tries--;
+        if (error?.name === FULL) full = error;
+      }
+      if (tries < TRIES && !FINAL[failure?.name]) continue;
+      if (failure === full && step !== "keep") throw failure;
+      this.#degrade(failure);
+      full = undefined;
+      tries = 0;
+    }
+  }
+
+  /** A bundle and its blobs stay as long as an app uses it. */
+  pin(app, bundle, blobs) {
+    let pin = this.#pins.get(bundle);
+    if (!pin) {
+      this.#pins.set(bundle, (pin = { apps: new Set() }));
+      // A lock ends with its tab, however that ends. Where there are none, other tabs see when the bundle was used.
+      const held = new Promise((resolve) => (pin.release = resolve));
+      navigator.locks?.request(`${bundle} ${this.#tab} ${this.#name}`, { mode: "shared" }, () => held).catch(() => {});
+    }
+    pin.blobs = blobs;
+    pin.apps.add(app);
+    return this.run("bundles", "use", bundle, blobs);
+  }
+
+  /** What an app used may go when room is needed, but for the bundle that it still uses. */
+  unpin(app, still) {
+    for (const [bundle, { apps, release }] of this.#pins) {
+      if (bundle === still || !apps.delete(app) || apps.size > 0) continue;
+      release();
+      this.#pins.delete(bundle);
     }
   }
 
   /** Ends the connection; the next step opens another. */
   close() {
+    for (const { release } of this.#pins.values()) release();
+    this.#pins.clear();
     if (this.#connection) this.#forget(this.#connection);
+  }
+
+  #run(store, step, key, value) {
+    const cached = CACHED.includes(store);
+    const more = step === "use" ? ["settings"] : cached && step !== "get" ? ["sizes", "settings"] : [];
+    return this.#transact([store, ...more], step !== "get" && step !== "all", async (objects) => {
+      const own = objects(store);
+      if (step === "all") return result(own.getAll());
+      if (step === "get" || step === "keep") {
+        const found = await result(own.get(key));
+        if (step === "get") return found === undefined ? [] : [found];
+        if (found instanceof Uint8Array && found.length === value.length) return [found];
+      }
+      if (step === "use") {
+        const used = (Number(await result(objects("settings").get("clock"))) || 0) + 1;
+        objects("settings").put(used, "clock");
+        value = { used, blobs: value };
+      }
+      if (cached) await weigh(objects, key, sizeOf(value), this.#budget);
+      if (step === "delete") own.delete(key);
+      else own.put(value, key);
+      return [value];
+    });
+  }
+
+  /**
+   * Drops what was used least lately: within the budget until `size` bytes more are, if that can be, else as many as that.
+   * Gives whether there is more room now.
+   */
+  async #makeRoom(size, budget) {
+    const held = (await navigator.locks?.query().catch(() => {}))?.held ?? [];
+    const pinned = new Set(this.#pins.keys());
+    for (const { name } of held) {
+      const [bundle, tab] = name.split(" ");
+      if (tab !== this.#tab && name.endsWith(` ${this.#name}`)) pinned.add(bundle);
+    }
+    return this.#transact([...CACHED, "bundles", "sizes", "settings"], true, async (objects) => {
+      const all = ["bundles", "sizes"].flatMap((name) => [result(objects(name).getAllKeys()), result(objects(name).getAll())]);
+      const [names, bundles, keys, weights] = await Promise.all(all);
+      const uses = names.map((name, at) => [pinned.has(name) ? Infinity : Number(bundles[at].used) || 0, name, ...(bundles[at].blobs ?? [])]);
+      for (const [name, { blobs }] of this.#pins) uses.push([Infinity, name, ...blobs]);
+      // What is of several bundles counts with the one that was used latest; what is of none goes first.
+      const latest = new Map();
+      for (const [used, ...parts] of uses.sort(([a], [b]) => (a < b ? -1 : 1))) for (const part of parts) latest.set(part, used);
+      const rows = keys.map((key, at) => ({ key, size: Number(weights[at]) || 0, used: latest.get(key) ?? 0 }));
+      let total = rows.reduce((sum, row) => sum + row.size, 0);
+      const goal = budget ? this.#budget - size : total - (size || 1);
+      const going = [];
+      for (const row of rows.filter(({ used }) => used < Infinity).sort((a, b) => a.used - b.used)) {
+        // Bundles go whole.
+        if (total <= goal && row.used !== going.at(-1)?.used) break;
+        going.push(row);
+        total -= row.size;
+      }
+      if (budget ? total > goal : going.length === 0) return false;
+      for (const { key } of going) for (const name of [...CACHED, "bundles", "sizes"]) objects(name).delete(key);
+      objects("settings").put(total, "total");
+      return true;
+    });
+  }
+
+  #degrade(error) {
+    if (this.#memory) return;
+    this.#memory = Object.fromEntries(ALL.map((name) => [name, new Memory()]));
+    this.#degraded(FINAL[error?.name] ?? (error?.message || error?.name || "the browser gave no reason"));
+  }
+
+  async #transact(stores, writes, work) {
+    if (this.#memory) {
+      const begin = () => work((name) => this.#memory[name]);
+      return (this.#last = Promise.resolve(this.#last).then(begin, begin));
+    }
+    const connection = (this.#connection ??= this.#open());
+    try {
+      return await transact(await connection, stores, writes, work);
+    } catch (error) {
+      // The connection may be what is broken; without room it is not.
+      if (error?.name !== FULL) this.#forget(connection);
+      throw error;
+    }
   }
 
   #forget(connection) {
@@ -54,11 +225,11 @@ export class Storage {
       const request = indexedDB.open(this.#name, STEPS.length);
       const late = () => {
         request.onsuccess = () => request.result.close();
-        reject(new DOMException("the browser's storage does not answer", "TimeoutError"));
+        reject(new DOMException("", "TimeoutError"));
       };
       const timer = setTimeout(late, PATIENCE);
       request.onupgradeneeded = ({ oldVersion }) => {
-        for (const step of STEPS.slice(oldVersion)) step(request.result);
+        for (const step of STEPS.slice(oldVersion)) step(request.result, request.transaction);
       };
       request.onerror = () => {
         clearTimeout(timer);
@@ -77,32 +248,60 @@ export class Storage {
   }
 }
 
-function transact(database, store, step, key, value) {
-  const writes = step !== "get" && step !== "all";
-  const durability = store === "blobs" ? "relaxed" : "strict";
-  const transaction = database.transaction(store, writes ? "readwrite" : "readonly", { durability });
-  const objects = transaction.objectStore(store);
+/** An object store in memory, as far as it is used here. */
+class Memory extends Map {
+  put(value, key) {
+    this.set(key, value);
+  }
+
+  getAllKeys() {
+    return [...this.keys()].sort();
+  }
+
+  getAll() {
+    return this.getAllKeys().map((key) => this.get(key));
+  }
+}
+
+/** Notes that from now on `size` bytes lie at a key. Throws `OVER` if that is more than the budget, where it is more than before. */
+async function weigh(objects, key, size, budget) {
+  const [sizes, settings] = [objects("sizes"), objects("settings")];
+  const [before = 0, total = 0] = await Promise.all([result(sizes.get(key)), result(settings.get("total"))]);
+  const after = total - before + size;
+  if (!(after <= budget) && size > before) throw OVER;
+  if (size > 0) sizes.put(size, key);
+  else sizes.delete(key);
+  settings.put(after, "total");
+}
+
+/** How many bytes a blob or a manifest has. */
+function sizeOf(value) {
+  return (value?.bytes ?? value)?.length ?? 0;
+}
+
+/** What a request gives, or memory at once. If a request fails that never comes: its transaction is aborted, which says why. */
+function result(request) {
+  if (!(request instanceof IDBRequest)) return request;
+  return new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+}
+
+function transact(database, stores, writes, work) {
+  // A store alone is one of records or settings, or is read.
+  const durability = stores.length > 1 ? "relaxed" : "strict";
+  const transaction = database.transaction(stores, writes ? "readwrite" : "readonly", { durability });
   return new Promise((resolve, reject) => {
-    let values = [];
-    transaction.oncomplete = () => resolve(values);
+    let given;
+    transaction.oncomplete = () => resolve(given);
     transaction.onabort = () => {
       // With a sound connection, browsers abort a write for no reason only when there is no room for it.
-      const name = writes ? "QuotaExceededError" : "AbortError";
+      const name = writes ? FULL : "AbortError";
       reject(transaction.error ?? new DOMException("the browser aborted the transaction", name));
     };
-    if (step === "put") objects.put(value, key);
-    else if (step === "delete") objects.delete(key);
-    else {
-      const request = step === "all" ? objects.getAll() : objects.get(key);
-      request.onsuccess = () => {
-        const found = request.result;
-        if (step === "all") values = found;
-        else if (found !== undefined) values = [found];
-        if (step === "keep" && found?.length !== value.length) {
-          values = [value];
-          objects.put(value, key);
-        }
-      };
-    }
+    const worked = work((name) => transaction.objectStore(name)).then((values) => (given = values), (error) => {
+      reject(error);
+      transaction.abort();
+    });
+    // One that has ended can't be aborted.
+    worked.catch(() => {});
   });
 }

@@ -27,12 +27,14 @@ pub struct BrowserOptions {
     pub token: TokenProvider,
     /// The name of the IndexedDB database that is the cache.
     pub cache: String,
+    /// How many bytes of blobs and manifests are kept there at most.
+    pub cache_bytes: f64,
     /// Makes a worker: `() => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })`.
     pub worker: js_sys::Function,
     /// Gives the URL of what checks bodies against schemas: `() => new URL("./contract.js", import.meta.url).href`.
     pub checker: js_sys::Function,
     /// Called once, with the reason, if the browser's storage can't be used and all is kept in memory.
-    pub on_degraded: Rc<dyn Fn(&str)>,
+    pub degraded: js_sys::Function,
 }
 
 /// The ports of a host in this page. Nothing is opened, fetched or started yet.
@@ -45,7 +47,7 @@ pub fn ports(options: BrowserOptions) -> Ports {
         time: Rc::new(BrowserTime),
         dialer: Rc::new(WebSocketDialer),
         sandbox: Rc::new(BrowserSandbox::new(options.worker, options.checker)),
-        store: Rc::new(IndexedDbStore::new(&options.cache, options.on_degraded)),
+        store: Rc::new(IndexedDbStore::new(&options.cache, options.cache_bytes, &options.degraded)),
         source,
     }
 }

@@ -1,15 +1,12 @@
-//! What the host keeps, in IndexedDB.
+//! What the host keeps, in IndexedDB. What keeps it within its budget of bytes is in `storage.js`, beside the transactions.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{future::ready, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use js_sys::{Array, Promise, Uint8Array};
+use js_sys::{Array, Function, Promise, Uint8Array};
 use starlane_bundle::{AppRecord, Digest, Signature, SignedManifest, json};
-use starlane_host::{
-    MemoryStore,
-    ports::{Store, StoreError},
-};
+use starlane_host::ports::{Store, StoreError};
 use starlane_protocol::{Address, HostSecret};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
@@ -23,7 +20,8 @@ use crate::{
 const BLOBS: &str = "blobs";
 /// `Address` of a bundle → `{ bytes: Uint8Array, signature: string }`.
 const MANIFESTS: &str = "manifests";
-/// `Address` of an app → JSON of its record, as a string: its numbers need 64 bits.
+/// `Address` of an app → a string: the digest of what follows, and the JSON of its record, whose numbers need 64 bits. In
+/// version 1 it was the JSON alone.
 const RECORDS: &str = "records";
 /// [`SECRET`] → `Uint8Array`.
 const SETTINGS: &str = "settings";
@@ -36,11 +34,20 @@ extern "C" {
     type Storage;
 
     #[wasm_bindgen(constructor)]
-    fn new(name: &str) -> Storage;
+    fn new(name: &str, budget: f64, degraded: &Function) -> Storage;
 
     /// Does a step; resolves to an array of values.
     #[wasm_bindgen(method)]
     fn run(this: &Storage, store: &str, step: &str, key: &str, value: &JsValue) -> Promise;
+
+    #[wasm_bindgen(method)]
+    fn pin(this: &Storage, app: &str, bundle: &str, blobs: &Array) -> Promise;
+
+    #[wasm_bindgen(method)]
+    fn unpin(this: &Storage, app: &str, still: Option<&str>);
+
+    #[wasm_bindgen(method, getter, js_name = inMemory)]
+    fn in_memory(this: &Storage) -> bool;
 
     #[wasm_bindgen(method)]
     fn close(this: &Storage);
@@ -48,153 +55,64 @@ extern "C" {
 
 type Done<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
 
-/// How often an operation is tried.
-const TRIES: usize = 3;
-
 /// Keeps a host's cache in an IndexedDB database. Where the browser's storage can't be used, it goes on in memory, and
 /// calls back once with the reason. Clones share all.
 #[derive(Clone)]
 pub struct IndexedDbStore(Rc<Inner>);
 
-struct Inner {
-    storage: Storage,
-    memory: RefCell<Option<MemoryStore>>,
-    on_degraded: Rc<dyn Fn(&str)>,
-}
+struct Inner(Storage);
 
 impl IndexedDbStore {
-    /// The store in the database `name`, which is opened when it is first used.
-    pub fn new(name: &str, on_degraded: Rc<dyn Fn(&str)>) -> Self {
-        Self(Rc::new(Inner { storage: Storage::new(name), memory: RefCell::default(), on_degraded }))
+    /// The store in the database `name`, which is opened when it is first used. Blobs and manifests have at most `budget`
+    /// bytes; `degraded` is called with a reason.
+    pub fn new(name: &str, budget: f64, degraded: &Function) -> Self {
+        Self(Rc::new(Inner(Storage::new(name, budget, degraded))))
     }
 
     /// Whether the browser's storage could not be used.
     pub fn is_degraded(&self) -> bool {
-        self.0.memory.borrow().is_some()
+        self.0.0.in_memory()
     }
 
-    /// Puts a value, or drops what is there.
-    fn write(
-        &self,
-        store: &'static str,
-        key: String,
-        value: Option<JsValue>,
-        in_memory: impl FnOnce(&MemoryStore) -> Done<()> + 'static,
-    ) -> Done<()> {
-        let inner = Rc::clone(&self.0);
-        let step = match value {
-            Some(value) => Step::Put(key, value),
-            None => Step::Delete(key),
-        };
-        Box::pin(async move {
-            match inner.run(store, &step).await? {
-                Outcome::Values(_) => Ok(()),
-                Outcome::Degraded(memory) => in_memory(&memory).await,
-            }
-        })
+    /// Begins a step, and gives its values when it is done.
+    fn run(&self, store: &str, step: &str, key: &str, value: &JsValue) -> Done<Vec<JsValue>> {
+        done(self.0.0.run(store, step, key, value))
+    }
+
+    /// Does a step that gives nothing.
+    fn write(&self, store: &str, step: &str, key: &str, value: &JsValue) -> Done<()> {
+        let done = self.run(store, step, key, value);
+        Box::pin(async move { done.await.map(drop) })
     }
 
     /// Reads a value, and what it stands for by `decode`; its error says what is wrong with it.
     fn read<T: 'static>(
         &self,
-        store: &'static str,
+        store: &str,
         key: String,
         decode: impl FnOnce(&JsValue) -> Result<T, String> + 'static,
-        in_memory: impl FnOnce(&MemoryStore) -> Done<Option<T>> + 'static,
     ) -> Done<Option<T>> {
-        let inner = Rc::clone(&self.0);
+        let done = self.run(store, "get", &key, &JsValue::UNDEFINED);
         Box::pin(async move {
-            let step = Step::Get(key);
-            match inner.run(store, &step).await? {
-                Outcome::Values(values) => match values.first() {
-                    Some(value) => decode(value)
-                        .map(Some)
-                        .map_err(|reason| StoreError::Damaged { name: step.parts().1.to_owned(), reason }),
-                    None => Ok(None),
-                },
-                Outcome::Degraded(memory) => in_memory(&memory).await,
-            }
+            let values = done.await?;
+            let decoded = values.first().map(decode).transpose();
+            decoded.map_err(|reason| StoreError::Damaged { name: key, reason })
         })
     }
 }
 
-/// What is done in one transaction on one object store.
-enum Step {
-    /// Gives the value at the key, if there is one.
-    Get(String),
-    /// Gives every value.
-    All,
-    Put(String, JsValue),
-    Delete(String),
-    /// Gives the value at the key, which is the one given here if there was none of its length.
-    Keep(String, JsValue),
-}
-
-impl Step {
-    /// As [`Storage::run`] takes it.
-    fn parts(&self) -> (&'static str, &str, JsValue) {
-        match self {
-            Self::Get(key) => ("get", key, JsValue::UNDEFINED),
-            Self::All => ("all", "", JsValue::UNDEFINED),
-            Self::Put(key, value) => ("put", key, value.clone()),
-            Self::Delete(key) => ("delete", key, JsValue::UNDEFINED),
-            Self::Keep(key, value) => ("keep", key, value.clone()),
+fn done(promise: Promise) -> Done<Vec<JsValue>> {
+    Box::pin(async move {
+        match JsFuture::from(promise).await {
+            Ok(values) => Ok(Array::from(&values).to_vec()),
+            Err(error) => Err(StoreError::Full(failure::text(&error))),
         }
-    }
-}
-
-/// Where a step was done.
-enum Outcome {
-    /// In the database, which gave these values.
-    Values(Vec<JsValue>),
-    /// Not there: the caller does it in memory.
-    Degraded(MemoryStore),
-}
-
-impl Inner {
-    /// Runs a step on the database, which is opened anew where that may help.
-    async fn run(&self, store: &'static str, step: &Step) -> Result<Outcome, StoreError> {
-        let known = self.memory.borrow().clone();
-        if let Some(memory) = known {
-            return Ok(Outcome::Degraded(memory));
-        }
-        let (name, key, value) = step.parts();
-        let mut reason = String::new();
-        for _ in 0..TRIES {
-            let error = match JsFuture::from(self.storage.run(store, name, key, &value)).await {
-                Ok(values) => return Ok(Outcome::Values(Array::from(&values).to_vec())),
-                Err(error) => error,
-            };
-            reason = failure::text(&error);
-            match failure::name(&error).as_deref() {
-                Some("QuotaExceededError") => return Err(StoreError::Full(reason)),
-                Some("VersionError") => {
-                    reason = "a newer version of this page keeps its data there".to_owned();
-                    break;
-                }
-                Some("TimeoutError") => break,
-                // Another try, with a new connection, may go well.
-                _ => {}
-            }
-        }
-        Ok(Outcome::Degraded(self.degrade(&reason)))
-    }
-
-    fn degrade(&self, reason: &str) -> MemoryStore {
-        let mut memory = self.memory.borrow_mut();
-        if let Some(known) = &*memory {
-            return known.clone();
-        }
-        let fresh = memory.insert(MemoryStore::new()).clone();
-        drop(memory);
-        (self.on_degraded)(reason);
-        fresh
-    }
+    })
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.storage.close();
+        self.0.close();
     }
 }
 
@@ -209,85 +127,80 @@ fn secret_of(value: &JsValue) -> Result<HostSecret, String> {
 
 fn record_of(value: &JsValue) -> Result<AppRecord, String> {
     let text = value.as_string().ok_or("it is no string")?;
-    json::from_slice(text.as_bytes()).map_err(|error| error.to_string())
+    let (digest, record) = text.split_at(text.find('{').unwrap_or_default());
+    if !digest.is_empty() && digest != Digest::of(record.as_bytes()).to_string() {
+        return Err("its digest does not fit".to_owned());
+    }
+    json::from_slice(record.as_bytes()).map_err(|error| error.to_string())
 }
 
 impl Store for IndexedDbStore {
     fn manifest(&self, bundle: &Address) -> Done<Option<SignedManifest>> {
-        let bundle = bundle.clone();
         let decode = |value: &JsValue| {
             let signature = get(value, "signature").as_string().unwrap_or_default();
             let signature = Signature::parse(&signature).map_err(|error| error.to_string())?;
             Ok(SignedManifest { bytes: bytes_of(&get(value, "bytes"))?, signature })
         };
-        self.read(MANIFESTS, bundle.to_string(), decode, move |memory| memory.manifest(&bundle))
+        self.read(MANIFESTS, bundle.to_string(), decode)
     }
 
     fn put_manifest(&self, bundle: &Address, manifest: SignedManifest) -> Done<()> {
-        let (name, bundle) = (bundle.to_string(), bundle.clone());
         let value = object(&[
             ("bytes", Uint8Array::from(manifest.bytes.as_slice()).into()),
             ("signature", JsValue::from_str(&manifest.signature.to_string())),
         ]);
-        let in_memory = move |memory: &MemoryStore| memory.put_manifest(&bundle, manifest);
-        self.write(MANIFESTS, name, Some(value.into()), in_memory)
+        self.write(MANIFESTS, "put", bundle.as_str(), &value)
     }
 
     fn blob(&self, digest: &Digest) -> Done<Option<Bytes>> {
-        let digest = *digest;
-        let decode = |value: &JsValue| bytes_of(value).map(Bytes::from);
-        self.read(BLOBS, digest.to_string(), decode, move |memory| memory.blob(&digest))
+        self.read(BLOBS, digest.to_string(), |value| bytes_of(value).map(Bytes::from))
     }
 
     fn put_blob(&self, digest: &Digest, bytes: Bytes) -> Done<()> {
-        let digest = *digest;
-        let value = Uint8Array::from(&*bytes).into();
-        self.write(BLOBS, digest.to_string(), Some(value), move |memory| memory.put_blob(&digest, bytes))
+        self.write(BLOBS, "put", &digest.to_string(), &Uint8Array::from(&*bytes))
     }
 
     fn drop_blob(&self, digest: &Digest) -> Done<()> {
-        let digest = *digest;
-        self.write(BLOBS, digest.to_string(), None, move |memory| memory.drop_blob(&digest))
+        self.write(BLOBS, "delete", &digest.to_string(), &JsValue::UNDEFINED)
     }
 
     fn record(&self, app: &Address) -> Done<Option<AppRecord>> {
-        let app = app.clone();
-        self.read(RECORDS, app.to_string(), record_of, move |memory| memory.record(&app))
+        self.read(RECORDS, app.to_string(), record_of)
     }
 
     fn records(&self) -> Done<Vec<AppRecord>> {
-        let inner = Rc::clone(&self.0);
-        Box::pin(async move {
-            match inner.run(RECORDS, &Step::All).await? {
-                // One that can't be read is none; asked for by its name, it is an error.
-                Outcome::Values(values) => Ok(values.iter().filter_map(|value| record_of(value).ok()).collect()),
-                Outcome::Degraded(memory) => memory.records().await,
-            }
-        })
+        let done = self.run(RECORDS, "all", "", &JsValue::UNDEFINED);
+        // One that can't be read is none; asked for by its name, it is an error.
+        Box::pin(async move { Ok(done.await?.iter().filter_map(|value| record_of(value).ok()).collect()) })
     }
 
     fn put_record(&self, record: AppRecord) -> Done<()> {
-        let value = match serde_json::to_string(&record) {
-            Ok(text) => JsValue::from_str(&text),
-            Err(error) => return Box::pin(std::future::ready(Err(StoreError::Failed(error.to_string())))),
-        };
-        self.write(RECORDS, record.app.to_string(), Some(value), move |memory| memory.put_record(record))
+        match serde_json::to_string(&record) {
+            Ok(text) => {
+                let value = [Digest::of(text.as_bytes()).to_string(), text].concat();
+                self.write(RECORDS, "put", record.app.as_str(), &JsValue::from_str(&value))
+            }
+            Err(error) => Box::pin(ready(Err(StoreError::Failed(error.to_string())))),
+        }
     }
 
     fn drop_record(&self, app: &Address) -> Done<()> {
-        let app = app.clone();
-        self.write(RECORDS, app.to_string(), None, move |memory| memory.drop_record(&app))
+        self.write(RECORDS, "delete", app.as_str(), &JsValue::UNDEFINED)
     }
 
     fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
-        let inner = Rc::clone(&self.0);
-        Box::pin(async move {
-            // One transaction: of two tabs that start at once, one sees what the other kept.
-            let step = Step::Keep(SECRET.to_owned(), Uint8Array::from(&fresh.0[..]).into());
-            match inner.run(SETTINGS, &step).await? {
-                Outcome::Values(values) => Ok(values.first().and_then(|value| secret_of(value).ok()).unwrap_or(fresh)),
-                Outcome::Degraded(memory) => memory.secret(fresh).await,
-            }
-        })
+        // One transaction: of two tabs that start at once, one sees what the other kept.
+        let done = self.run(SETTINGS, "keep", SECRET, &Uint8Array::from(&fresh.0[..]));
+        Box::pin(async move { Ok(done.await?.first().and_then(|value| secret_of(value).ok()).unwrap_or(fresh)) })
+    }
+
+    fn pin(&self, app: &Address, bundle: &Address, blobs: Vec<Digest>) -> Done<()> {
+        let blobs: Array = blobs.iter().map(|digest| JsValue::from_str(&digest.to_string())).collect();
+        let done = done(self.0.0.pin(app.as_str(), bundle.as_str(), &blobs));
+        Box::pin(async move { done.await.map(drop) })
+    }
+
+    fn unpin(&self, app: &Address, still: Option<&Address>) {
+        self.0.0.unpin(app.as_str(), still.map(Address::as_str));
     }
 }

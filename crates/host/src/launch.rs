@@ -144,8 +144,17 @@ impl LaunchError {
 impl Host {
     /// Launches an app: runs its browser mechtrons here. Resolves when their modules are verified and compiled.
     pub async fn launch(&self, app: &Address, options: LaunchOptions) -> Result<Launched, LaunchError> {
+        let launched = self.begin(app, options).await;
+        self.unpin(app);
+        launched
+    }
+
+    async fn begin(&self, app: &Address, options: LaunchOptions) -> Result<Launched, LaunchError> {
         let record = self.record(app).await?;
         let manifest = self.manifest(&record, &options.trust).await?;
+        let blobs = manifest.files.values().map(|file| file.sha256).collect();
+        let pinned = self.0.ports.store.pin(app, &record.bundle, blobs).await;
+        self.store_said(pinned, "that a bundle is in use can't be kept");
         let modules = modules(&manifest, Side::Browser);
         let total = modules.iter().map(|file| file.size).sum();
         let mut loaded = 0;
@@ -172,6 +181,18 @@ impl Host {
         self.install(manifest, record, Side::Browser, options.inline)
             .map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;
         Ok(launched)
+    }
+
+    /// Stops an app: its actors here end, and its bundle may go when the store needs room.
+    pub fn stop(&self, app: &Address) {
+        self.uninstall(app);
+        self.unpin(app);
+    }
+
+    /// Bundles that an app does not run from may go.
+    fn unpin(&self, app: &Address) {
+        let apps = self.0.apps.borrow();
+        self.0.ports.store.unpin(app, apps.apps.get(app).map(|installed| &installed.record.bundle));
     }
 
     /// The record of an app: the server's, if it can be reached, else the one that was kept.
@@ -230,11 +251,14 @@ impl Host {
     async fn manifest(&self, record: &AppRecord, trust: &[PublicKey]) -> Result<Manifest, LaunchError> {
         let (store, source) = (&self.0.ports.store, &self.0.ports.source);
         match store.manifest(&record.bundle).await {
-            Ok(Some(kept)) => {
-                if let Ok(manifest) = self.verify(&kept, record, trust) {
-                    return Ok(manifest);
+            Ok(Some(kept)) => match self.verify(&kept, record, trust) {
+                Ok(manifest) => return Ok(manifest),
+                // It is what the record names, whole and signed: fetched again it would be no younger.
+                Err(source @ VerifyError::Expired(_)) => {
+                    return Err(LaunchError::Unverified { bundle: record.bundle.clone(), source });
                 }
-            }
+                Err(_) => {}
+            },
             Ok(None) => {}
             Err(error) => self.store_said(Err(error), "a manifest can't be read"),
         }

@@ -1,4 +1,4 @@
-//! A store that forgets: for hosts whose storage can't be used, and for tests.
+//! A store that forgets: for hosts that need none, and for tests.
 
 use std::{cell::RefCell, future::ready, rc::Rc};
 

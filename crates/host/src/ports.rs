@@ -1,7 +1,7 @@
 //! The ports: what a host needs of the place where it runs. Each ships with an in-memory form and a contract suite
 //! (feature `testing`), and both real hosts are built on them. Everything here lives on one thread.
 
-use std::rc::Rc;
+use std::{future::ready, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::{future::LocalBoxFuture, stream::LocalBoxStream};
@@ -122,6 +122,18 @@ pub trait Store {
     fn drop_record(&self, app: &Address) -> LocalBoxFuture<'static, Result<(), StoreError>>;
     /// The secret of this host; `fresh` is kept and given back if there is none yet.
     fn secret(&self, fresh: HostSecret) -> LocalBoxFuture<'static, Result<HostSecret, StoreError>>;
+    /// Says that an app uses a bundle from now on, and which blobs that has. A store with a bound drops what was used least
+    /// lately when it needs room, and nothing that is in use. One without a bound need not know.
+    fn pin(
+        &self,
+        _app: &Address,
+        _bundle: &Address,
+        _blobs: Vec<Digest>,
+    ) -> LocalBoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
+    /// Says that an app uses no bundle any more, other than the one that it still does.
+    fn unpin(&self, _app: &Address, _still: Option<&Address>) {}
 }
 
 /// Why a store failed.
@@ -190,11 +202,11 @@ pub struct NoSource;
 impl Source for NoSource {
     fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<SignedManifest, SourceError>> {
         let error = SourceError::Unusable { what: bundle.to_string(), reason: "it is not in this repository".into() };
-        Box::pin(std::future::ready(Err(error)))
+        Box::pin(ready(Err(error)))
     }
 
     fn blob(&self, digest: &Digest, _: u64) -> LocalBoxFuture<'static, Result<Bytes, SourceError>> {
         let error = SourceError::Unusable { what: digest.to_string(), reason: "it is not in this repository".into() };
-        Box::pin(std::future::ready(Err(error)))
+        Box::pin(ready(Err(error)))
     }
 }

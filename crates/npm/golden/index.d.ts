@@ -104,6 +104,11 @@ export interface HostOptions {
     trust?: readonly string[];
     /** The name of the cache (an IndexedDB database). Default: `starlane`. */
     cache?: string;
+    /**
+     * How many bytes of bundles the cache keeps at most. Where room is needed, those that were launched least lately go first, and
+     * never one that is launched. Default: 268,435,456 (256 MiB).
+     */
+    cacheBytes?: number;
     /** Ends `open`. */
     signal?: AbortSignal;
     /** Where the package's `.wasm` file is, if not beside the package. */

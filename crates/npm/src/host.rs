@@ -37,12 +37,13 @@ pub struct RawHost {
 impl RawHost {
     /// Opens a host and begins to connect it to `server`, an `http:` or `https:` URL without a slash at its end.
     ///
-    /// `cache` names the IndexedDB database, `worker()` makes a Worker, `checker()` gives the URL of
-    /// `contract.js`, `token()` gives a promise of a string or nothing,
+    /// `cache` names the IndexedDB database, which keeps at most `cache_bytes` of bundles, `worker()` makes a Worker, `checker()`
+    /// gives the URL of `contract.js`, `token()` gives a promise of a string or nothing,
     /// `log(level, address, text)` takes log lines, `degraded(reason)` is called when the cache can't be kept any more.
     pub async fn open(
         server: String,
         cache: String,
+        cache_bytes: f64,
         #[wasm_bindgen(unchecked_param_type = "() => Worker")] worker: Function,
         #[wasm_bindgen(unchecked_param_type = "() => string")] checker: Function,
         #[wasm_bindgen(unchecked_param_type = "() => Promise<string | undefined>")] token: Function,
@@ -50,12 +51,16 @@ impl RawHost {
         #[wasm_bindgen(unchecked_param_type = "(reason: string) => void")] degraded: Function,
     ) -> Result<RawHost, JsValue> {
         let mesh = format!("{}/mesh", server.replacen("http", "ws", 1));
-        let on_degraded = Rc::new(move |reason: &str| {
-            let _ = degraded.call1(&JsValue::UNDEFINED, &JsValue::from_str(reason));
-        });
         let token = token_provider(token);
-        let options =
-            BrowserOptions { server: Some(server), token: Rc::clone(&token), cache, worker, checker, on_degraded };
+        let options = BrowserOptions {
+            server: Some(server),
+            token: Rc::clone(&token),
+            cache,
+            cache_bytes,
+            worker,
+            checker,
+            degraded,
+        };
         let ports = ports(options);
         let secret = ports.store.secret(HostSecret(ports.time.random())).await.map_err(|error| storage(&error))?;
         let own = address("starlane:page")?;
@@ -149,7 +154,7 @@ impl RawHost {
 
     /// Stops an app: its actors here end.
     pub fn uninstall(&self, app: &str) -> Result<(), JsValue> {
-        self.host.uninstall(&address(app)?);
+        self.host.stop(&address(app)?);
         Ok(())
     }
 

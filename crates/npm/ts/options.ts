@@ -1,13 +1,17 @@
 import { StarlaneError, malformed } from "./errors.js";
 import type { HostOptions } from "./types.js";
 
-const KNOWN: ReadonlySet<string> = /* @__PURE__ */ new Set(["server", "token", "trust", "cache", "signal", "wasm", "worker", "contract"]);
+const KNOWN: ReadonlySet<string> = /* @__PURE__ */ new Set(["server", "token", "trust", "cache", "cacheBytes", "signal", "wasm", "worker", "contract"]);
+
+/** The default of `cacheBytes`: 256 MiB. */
+const CACHE_BYTES = 268_435_456;
 
 /** The options of a host, checked. */
 export interface Settings {
   /** Without a slash at its end. */
   server: string;
   cache: string;
+  cacheBytes: number;
   trust: string[] | undefined;
   token: HostOptions["token"];
   wasm: URL | undefined;
@@ -22,8 +26,9 @@ export function settings(options: HostOptions): Settings {
   }
   const unknown = Object.keys(options).filter((name) => !KNOWN.has(name));
   if (unknown.length > 0) throw malformed(`Host.open has no option \`${unknown.join("`, `")}\` in this version`);
-  const { cache = "starlane", trust, token } = options;
+  const { cache = "starlane", cacheBytes = CACHE_BYTES, trust, token } = options;
   if (typeof cache !== "string" || cache === "") throw malformed("the option `cache` must be a name");
+  if (!Number.isSafeInteger(cacheBytes) || cacheBytes < 0) throw malformed("the option `cacheBytes` must be a whole number of bytes");
   if (token !== undefined && typeof token !== "function") {
     throw malformed("the option `token` must be a function that gives the token: `token: async () => …`");
   }
@@ -38,6 +43,7 @@ export function settings(options: HostOptions): Settings {
   return {
     server: `${server.origin}${server.pathname.replace(/\/+$/, "")}`,
     cache,
+    cacheBytes,
     trust: trust && [...new Set(trust as readonly string[])].sort(),
     token,
     wasm: options.wasm === undefined ? undefined : url(options.wasm, "wasm"),
@@ -47,8 +53,9 @@ export function settings(options: HostOptions): Settings {
 }
 
 /** Hosts of equal identity share what they run on. A token function is usually made anew at each call, so it only counts whether there is one. */
-export function identity({ server, cache, trust, token, wasm, worker, contract }: Settings): string {
-  return JSON.stringify([server, cache, trust ?? null, token !== undefined, wasm?.href ?? null, worker?.href ?? null, contract?.href ?? null]);
+export function identity({ server, cache, cacheBytes, trust, token, wasm, worker, contract }: Settings): string {
+  const files = [wasm, worker, contract].map((url) => url?.href ?? null);
+  return JSON.stringify([server, cache, cacheBytes, trust ?? null, token !== undefined, ...files]);
 }
 
 function url(given: unknown, name: string): URL {

@@ -89,6 +89,7 @@ export class Shared {
     const raw = await RawHost.open(
       settings.server,
       settings.cache,
+      settings.cacheBytes,
       () => spawn(settings.worker),
       () => checker(settings.contract),
       async () => token()?.({ signal: closing.signal }),

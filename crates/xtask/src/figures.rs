@@ -9,7 +9,7 @@ use crate::files;
 use crate::workshop::Workshop;
 
 /// The figures that a whole run of the tests must have recorded, at least one row of each.
-pub(crate) const WANTED: [&str; 22] = [
+pub(crate) const WANTED: [&str; 28] = [
     "first-load.gzip",
     "demo.ready",
     "second-load.blobs",
@@ -32,6 +32,12 @@ pub(crate) const WANTED: [&str; 22] = [
     "names.accepted",
     "publish.1000-files",
     "authoring.error-kinds",
+    "schema-suite.cases",
+    "schema-suite.differences",
+    "delta.blobs",
+    "verify.10MB",
+    "storage-faults.tried",
+    "storage-faults.silent",
 ];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.

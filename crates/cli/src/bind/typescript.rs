@@ -170,14 +170,14 @@ impl<'s> Types<'s> {
             let kind = self.of(root, property_schema, owner, &below);
             let mark = if required.contains(&name.as_str()) { "" } else { "?" };
             let _ =
-                write!(rows, "{}{below}{}{mark}: {kind};\n", comment(&below, &about(property_schema)), property(name));
+                writeln!(rows, "{}{below}{}{mark}: {kind};", comment(&below, &about(property_schema)), property(name));
             kinds.push(kind);
             if mark == "?" {
                 kinds.push("undefined".to_owned());
             }
         }
         for name in required.iter().filter(|name| !known.is_some_and(|known| known.contains_key(**name))) {
-            let _ = write!(rows, "{below}{}: unknown;\n", property(name));
+            let _ = writeln!(rows, "{below}{}: unknown;", property(name));
             kinds.push("unknown".to_owned());
         }
         let others = schema.get("additionalProperties").map(|others| self.of(root, others, owner, &below));
@@ -187,10 +187,10 @@ impl<'s> Types<'s> {
             Some(others) => {
                 kinds.push(others.to_owned());
                 let kind = if kinds.iter().any(|kind| kind == "unknown") { "unknown".to_owned() } else { union(kinds) };
-                let _ = write!(rows, "{below}[name: string]: {kind};\n");
+                let _ = writeln!(rows, "{below}[name: string]: {kind};");
             }
             None => {
-                let _ = write!(rows, "{below}[name: string]: unknown;\n");
+                let _ = writeln!(rows, "{below}[name: string]: unknown;");
             }
         }
         if rows.is_empty() { "Record<string, never>".to_owned() } else { format!("{{\n{rows}{indent}}}") }

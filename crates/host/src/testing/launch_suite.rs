@@ -1,0 +1,261 @@
+//! What launching refuses and what it heals, on any store: each case gets a [`World`] whose page keeps nothing yet.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use starlane_bundle::{Digest, SecretKey, SignedManifest};
+
+use super::launch_world::{World, address, publisher};
+use crate::{BlobCounts, ports::Store};
+
+/// Names the cases, as `$tests! { name name … }`.
+#[macro_export]
+macro_rules! launch_cases {
+    ($tests:ident) => {
+        $tests! {
+            what_was_launched_once_launches_with_the_server_away
+            a_manifest_that_expires_between_two_launches_is_refused
+            nothing_of_another_version_bundle_or_publisher_is_taken
+            a_blob_of_another_file_is_refused_and_not_kept
+            an_older_revision_is_refused_for_ever
+            flipped_bits_in_blobs_are_noticed_and_healed
+            flipped_bits_in_a_manifest_are_noticed_and_healed
+        }
+    };
+}
+
+const APP: &str = "acme:app";
+const ONE: &str = "acme:repo:app:1.0.0";
+const TWO: &str = "acme:repo:app:2.0.0";
+const MODULE: (&str, &[u8]) = ("/module.wasm", b"a module");
+const TEXT: (&str, &[u8]) = ("/text.txt", b"a text");
+
+fn counts(fetched: u64, cached: u64, healed: u64) -> BlobCounts {
+    BlobCounts { fetched, cached, healed }
+}
+
+fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    bytes
+}
+
+/// Only what is needed is fetched, and once.
+pub async fn what_was_launched_once_launches_with_the_server_away(world: &World) {
+    let signed = world.publish(ONE, &[MODULE, TEXT]);
+    world.say(APP, 1, ONE, &signed);
+    world.set_away(true);
+    assert_eq!(world.page().refused(APP).await, "offline", "nothing is kept yet");
+    world.set_away(false);
+    let page = world.page();
+    page.launch(APP).await.unwrap();
+    assert_eq!(page.0.blob_counts(), counts(1, 0, 0));
+    world.set_away(true);
+    let page = world.page();
+    assert_eq!(page.launch(APP).await.unwrap().revision, 1);
+    assert_eq!(page.0.blob_counts(), counts(0, 1, 0));
+    assert!(page.read(ONE, TEXT.0).await.unwrap_err().message.contains("no connection"), "it was never read");
+}
+
+/// With the server there and away: it is the page's clock that counts.
+pub async fn a_manifest_that_expires_between_two_launches_is_refused(world: &World) {
+    let now = world.time.unix_ms() / 1000;
+    let signed = world.publish_as(ONE, &[MODULE], &publisher(), |manifest| manifest.expires = Some(now + 2));
+    world.say(APP, 1, ONE, &signed);
+    world.page().launch(APP).await.unwrap();
+    world.time.sleep(3_000).await;
+    assert_eq!(world.page().refused(APP).await, "expired");
+    world.set_away(true);
+    assert_eq!(world.page().refused(APP).await, "expired");
+    world.set_away(false);
+    let renewed = world.publish(TWO, &[MODULE]);
+    world.say(APP, 2, TWO, &renewed);
+    assert_eq!(world.page().launch(APP).await.unwrap().bundle, address(TWO));
+}
+
+/// All of these were signed by somebody, and most by the right one.
+pub async fn nothing_of_another_version_bundle_or_publisher_is_taken(world: &World) {
+    let signed = world.publish(ONE, &[MODULE]);
+    let other_version = world.publish(TWO, &[MODULE, TEXT]);
+    let other_bundle = world.publish("acme:repo:other:1.0.0", &[MODULE]);
+    let other_content = world.publish(ONE, &[("/module.wasm", b"another module")]);
+    let stranger = SecretKey::from_seed([2; 32]);
+    let strangers = world.publish_as(ONE, &[MODULE], &stranger, |_| {});
+    let forged = SignedManifest { signature: stranger.sign(&signed.bytes), ..signed.clone() };
+    let cases = [
+        ("another version", &other_version, "wrong-bundle"),
+        ("another bundle", &other_bundle, "wrong-bundle"),
+        ("other content under its address", &other_content, "digest-mismatch"),
+        ("another publisher", &strangers, "untrusted"),
+        ("another's signature", &forged, "bad-signature"),
+    ];
+    world.say(APP, 1, ONE, &signed);
+    for (what, manifest, code) in cases {
+        world.source.publish(&address(ONE), manifest.clone());
+        assert_eq!(world.page().refused(APP).await, code, "{what}, served");
+        let kept = world.store.manifest(&address(ONE)).await.unwrap();
+        assert!(kept.is_none_or(|kept| kept.bytes.is_empty()), "{what} is not kept");
+        // In the store it is no better: the right one is fetched.
+        world.store.put_manifest(&address(ONE), manifest.clone()).await.unwrap();
+        assert_eq!(world.page().refused(APP).await, code, "{what}, kept and served");
+        world.source.publish(&address(ONE), signed.clone());
+        world.page().launch(APP).await.unwrap();
+        assert_eq!(world.store.manifest(&address(ONE)).await, Ok(Some(signed.clone())), "{what} is replaced");
+        world.store.put_manifest(&address(ONE), manifest.clone()).await.unwrap();
+        world.source.set_offline(true);
+        assert_eq!(world.page().refused(APP).await, "offline", "{what}, kept, and no other to be had");
+        world.source.set_offline(false);
+        world.page().launch(APP).await.unwrap();
+        assert!(world.store.manifest(&address(ONE)).await == Ok(Some(signed.clone())));
+        forget(&*world.store).await;
+    }
+    // A record that names a manifest which somebody else signed.
+    world.source.publish(&address(ONE), strangers.clone());
+    world.say(APP, 2, ONE, &strangers);
+    assert_eq!(world.page().refused(APP).await, "untrusted");
+}
+
+/// Stores have no step that drops a manifest: what stands in for none is one that fits nothing.
+async fn forget(store: &dyn Store) {
+    let nothing = SignedManifest { bytes: Vec::new(), signature: publisher().sign(b"") };
+    store.put_manifest(&address(ONE), nothing).await.unwrap();
+}
+
+/// A blob of the right length too, and one that is longer than the manifest says.
+pub async fn a_blob_of_another_file_is_refused_and_not_kept(world: &World) {
+    let signed = world.publish(ONE, &[MODULE, ("/other.wasm", b"A MODULE")]);
+    world.say(APP, 1, ONE, &signed);
+    let digest = Digest::of(MODULE.1);
+    for (bytes, code) in
+        [(&b"A MODULE"[..], "digest-mismatch"), (b"", "digest-mismatch"), (b"a module and more", "not-found")]
+    {
+        world.source.put_under(digest, bytes.to_vec());
+        assert_eq!(world.page().refused(APP).await, code, "{bytes:?}");
+        assert_eq!(world.store.blob(&digest).await, Ok(None), "{bytes:?} is not kept");
+    }
+    world.source.add_blob(MODULE.1);
+    world.page().launch(APP).await.unwrap();
+    // In the store, at the wrong digest, it is as damaged as any.
+    world.store.put_blob(&digest, (&b"A MODULE"[..]).into()).await.unwrap();
+    let page = world.page();
+    page.launch(APP).await.unwrap();
+    assert_eq!(page.0.blob_counts(), counts(1, 0, 1));
+}
+
+/// The highest revision seen is kept, whatever was read or refused since.
+pub async fn an_older_revision_is_refused_for_ever(world: &World) {
+    let (one, two) = (world.publish(ONE, &[MODULE]), world.publish(TWO, &[MODULE, TEXT]));
+    world.say(APP, 7, TWO, &two);
+    world.page().launch(APP).await.unwrap();
+    for revision in [6, 0, 1] {
+        world.say(APP, revision, ONE, &one);
+        assert_eq!(world.page().refused(APP).await, "rollback", "revision {revision}");
+        world.set_away(true);
+        assert_eq!(world.page().launch(APP).await.unwrap().revision, 7);
+        world.set_away(false);
+        assert_eq!(world.page().refused(APP).await, "rollback", "revision {revision} after a launch from the cache");
+    }
+    // Another app's record is no way around.
+    world.say("acme:other", 1, ONE, &one);
+    world.page().launch("acme:other").await.unwrap();
+    assert_eq!(world.page().refused(APP).await, "rollback");
+    world.say(APP, 8, ONE, &one);
+    assert_eq!(world.page().launch(APP).await.unwrap().bundle, address(ONE), "a rollback is a new revision");
+}
+
+/// Every bit of the module, one at a time.
+pub async fn flipped_bits_in_blobs_are_noticed_and_healed(world: &World) {
+    let signed = world.publish(ONE, &[MODULE, TEXT]);
+    world.say(APP, 1, ONE, &signed);
+    world.page().launch(APP).await.unwrap();
+    for bit in 0..MODULE.1.len() * 8 {
+        world.store.put_blob(&Digest::of(MODULE.1), flipped(MODULE.1, bit).into()).await.unwrap();
+        let page = world.page();
+        page.launch(APP).await.unwrap();
+        assert_eq!(page.0.blob_counts(), counts(1, 0, 1), "bit {bit}");
+    }
+    let page = world.page();
+    page.launch(APP).await.unwrap();
+    page.read(ONE, TEXT.0).await.unwrap();
+    world.store.put_blob(&Digest::of(TEXT.1), flipped(TEXT.1, 3).into()).await.unwrap();
+    assert_eq!(page.read(ONE, TEXT.0).await.unwrap(), TEXT.1);
+    assert_eq!(page.0.blob_counts(), counts(2, 1, 1));
+    world.store.put_blob(&Digest::of(TEXT.1), flipped(TEXT.1, 3).into()).await.unwrap();
+    world.set_away(true);
+    page.read(ONE, TEXT.0).await.unwrap_err();
+    assert_eq!(world.store.blob(&Digest::of(TEXT.1)).await, Ok(None), "it was dropped");
+}
+
+/// Some bits of it, from the first to the last.
+pub async fn flipped_bits_in_a_manifest_are_noticed_and_healed(world: &World) {
+    let signed = world.publish(ONE, &[MODULE]);
+    world.say(APP, 1, ONE, &signed);
+    world.page().launch(APP).await.unwrap();
+    let bits = signed.bytes.len() * 8;
+    for bit in (0..bits).step_by(bits / 50) {
+        let damaged = SignedManifest { bytes: flipped(&signed.bytes, bit), ..signed.clone() };
+        world.store.put_manifest(&address(ONE), damaged).await.unwrap();
+        world.source.set_offline(true);
+        assert_eq!(world.page().refused(APP).await, "offline", "bit {bit}");
+        world.source.set_offline(false);
+        world.page().launch(APP).await.unwrap();
+        assert!(world.store.manifest(&address(ONE)).await == Ok(Some(signed.clone())), "bit {bit} is healed");
+    }
+}
+
+/// Launches an app of 1,000 files, reads them all, then its next version: how many blobs that fetched, and of how many files.
+pub async fn delta_of_one_file(world: &World) -> (u64, u64) {
+    let mut files: Vec<(String, Vec<u8>)> =
+        (0..1000).map(|index| (format!("/files/{index:03}.txt"), format!("file {index}\n").into_bytes())).collect();
+    fn borrowed(files: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
+        files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect()
+    }
+    let one = world.publish(ONE, &borrowed(&files));
+    world.say(APP, 1, ONE, &one);
+    let page = world.page();
+    page.launch(APP).await.unwrap();
+    for (path, bytes) in &files {
+        assert_eq!(page.read(ONE, path).await.unwrap(), bytes);
+    }
+    assert_eq!(page.0.blob_counts(), counts(1000, 0, 0));
+    drop(page);
+    files[500].1 = b"another\n".to_vec();
+    let two = world.publish(TWO, &borrowed(&files));
+    world.say(APP, 2, TWO, &two);
+    let before = world.source.fetched();
+    let page = world.page();
+    page.launch(APP).await.unwrap();
+    for (path, bytes) in &files {
+        assert_eq!(page.read(TWO, path).await.unwrap(), bytes);
+    }
+    let fetched = page.0.blob_counts().fetched;
+    assert_eq!(world.source.fetched() - before, fetched, "what the page counts is what was asked for");
+    (fetched, files.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::{MemoryStore, testing::virtual_time::VirtualTime};
+
+    macro_rules! tests {
+        ($($case:ident)*) => { $(
+            #[test]
+            fn $case() {
+                let time = VirtualTime::default();
+                let world = World::new(Rc::new(time.clone()), Rc::new(MemoryStore::new()));
+                time.run(async move { super::$case(&world).await }).unwrap();
+            }
+        )* };
+    }
+
+    crate::launch_cases!(tests);
+
+    #[test]
+    fn one_changed_file_of_a_thousand_is_one_blob() {
+        let time = VirtualTime::default();
+        let world = World::new(Rc::new(time.clone()), Rc::new(MemoryStore::new()));
+        assert_eq!(time.run(async move { delta_of_one_file(&world).await }), Some((1, 1000)));
+    }
+}

@@ -1,0 +1,239 @@
+//! A page and its server in one thread: what the page keeps and where bundles come from is the test's to choose and to spoil.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    future::ready,
+    rc::Rc,
+};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use serde_json::{Value, json};
+use starlane_bundle::{AppRecord, Digest, FileEntry, Manifest, PublicKey, SecretKey, SignedManifest};
+use starlane_node::{
+    Authenticated, LinkConfig, Operations, Origin, Principal, PrincipalLimits,
+    guest::{BatchReport, GuestCall, GuestPlan, InstanceId},
+};
+use starlane_protocol::{Address, Failure, Grant, HostSecret, Payload};
+
+use super::memory::{MemoryDialer, MemorySource};
+use crate::{
+    Host, HostConfig, LaunchError, LaunchOptions, Launched, Served, handler,
+    ports::{NoSource, Ports, Sandbox, SandboxError, Store, Time},
+};
+
+/// A page, its server, and what lies between them.
+pub struct World {
+    /// The time of both.
+    pub time: Rc<dyn Time>,
+    /// What the page keeps.
+    pub store: Rc<dyn Store>,
+    /// Where bundles come from.
+    pub source: MemorySource,
+    network: MemoryDialer,
+    records: Rc<RefCell<HashMap<Address, AppRecord>>>,
+    logs: Rc<RefCell<Vec<String>>>,
+    pages: Cell<u8>,
+    _served: Served,
+}
+
+/// The publisher whose bundles may run.
+pub fn publisher() -> SecretKey {
+    SecretKey::from_seed([1; 32])
+}
+
+/// An address.
+pub fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+impl World {
+    /// A server with no app, and a page's store.
+    pub fn new(time: Rc<dyn Time>, store: Rc<dyn Store>) -> Self {
+        let records = Rc::<RefCell<HashMap<Address, AppRecord>>>::default();
+        let ports = Ports {
+            time: Rc::clone(&time),
+            dialer: Rc::new(MemoryDialer::new(drop)),
+            sandbox: Rc::new(NoGuests::default()),
+            store: Rc::new(crate::MemoryStore::new()),
+            source: Rc::new(NoSource),
+        };
+        let server = Host::open(ports, config("starlane:server", HostSecret([9; 32]), Rc::default()));
+        let known = Rc::clone(&records);
+        let answer = handler(move |incoming| {
+            let asked: Value = serde_json::from_slice(&incoming.payload.body).unwrap();
+            let app = address(asked["app"].as_str().unwrap_or_default());
+            let record = known.borrow().get(&app).map(|record| json!(record).to_string());
+            ready(record.map(Payload::json).ok_or_else(|| Failure::not_found("no such app")))
+        });
+        let served = server.serve(&address("starlane:apps"), Operations::Named(vec!["get".into()]), answer).unwrap();
+        let network = MemoryDialer::new(move |socket| server.accept(socket));
+        let (source, logs) = (MemorySource::new(), Rc::default());
+        Self { time, store, source, network, records, logs, pages: Cell::new(0), _served: served }
+    }
+
+    /// A fresh page, on what was kept.
+    pub fn page(&self) -> Page {
+        self.pages.set(self.pages.get() + 1);
+        let ports = Ports {
+            time: Rc::clone(&self.time),
+            dialer: Rc::new(self.network.clone()),
+            sandbox: Rc::new(NoGuests::default()),
+            store: Rc::clone(&self.store),
+            source: Rc::new(self.source.clone()),
+        };
+        let secret = HostSecret([self.pages.get(); 32]);
+        let host = Host::open(ports, config("starlane:page", secret, Rc::clone(&self.logs)));
+        host.connect("ws://server/mesh", Rc::new(|| Box::pin(ready(Ok(None)))));
+        Page(host)
+    }
+
+    /// While it is away, neither the server nor its bundles can be reached.
+    pub fn set_away(&self, away: bool) {
+        self.network.set_down(away);
+        self.source.set_offline(away);
+    }
+
+    /// Publishes files as a bundle; `/module.wasm`, if there is one, is what the app runs in pages.
+    pub fn publish(&self, bundle: &str, files: &[(&str, &[u8])]) -> SignedManifest {
+        self.publish_as(bundle, files, &publisher(), |_| {})
+    }
+
+    /// The same, signed by `key` and with a change of the manifest.
+    pub fn publish_as(
+        &self,
+        bundle: &str,
+        files: &[(&str, &[u8])],
+        key: &SecretKey,
+        change: impl FnOnce(&mut Manifest),
+    ) -> SignedManifest {
+        let mut manifest = manifest(bundle, files, key.public());
+        change(&mut manifest);
+        for (_, bytes) in files {
+            self.source.add_blob(bytes.to_vec());
+        }
+        let signed = manifest.sign(key);
+        self.source.publish(&manifest.address, signed.clone());
+        signed
+    }
+
+    /// What the server says from now on of `acme:app`, or of another app.
+    pub fn say(&self, app: &str, revision: u64, bundle: &str, manifest: &SignedManifest) {
+        let record = AppRecord {
+            app: address(app),
+            revision,
+            bundle: address(bundle),
+            manifest: manifest.digest(),
+            publisher: publisher().public(),
+            overrides: Vec::new(),
+        };
+        self.records.borrow_mut().insert(record.app.clone(), record);
+    }
+
+    /// What pages have logged since the last call.
+    pub fn take_logs(&self) -> Vec<String> {
+        self.logs.take()
+    }
+}
+
+/// A page's host. Dropped, it is closed.
+pub struct Page(pub Host);
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Page {
+    /// Launches an app.
+    pub async fn launch(&self, app: &str) -> Result<Launched, LaunchError> {
+        let options = LaunchOptions { trust: vec![publisher().public()], inline: false, on_progress: None };
+        self.0.launch(&address(app), options).await
+    }
+
+    /// The word for why an app can't be launched.
+    pub async fn refused(&self, app: &str) -> String {
+        self.launch(app).await.err().map(|error| error.code().to_owned()).unwrap_or_default()
+    }
+
+    /// Reads a file of a bundle by message, as mechtrons do.
+    pub async fn read(&self, bundle: &str, path: &str) -> Result<Bytes, Failure> {
+        let origin = Origin { address: address("starlane:page"), caller: Principal::default() };
+        let body = Payload::json(json!({ "path": path }).to_string());
+        self.0.request(&origin, &address(bundle), "read", body, 0).await.map(|reply| reply.body)
+    }
+}
+
+fn config(own: &str, secret: HostSecret, logs: Rc<RefCell<Vec<String>>>) -> HostConfig {
+    HostConfig {
+        address: address(own),
+        secret,
+        link: LinkConfig::default(),
+        max_awake: 1,
+        limits: PrincipalLimits::default(),
+        authenticate: Rc::new(|_| {
+            let grants = [Grant::parse("request **", None).unwrap()];
+            Ok(Authenticated { principal: Principal::new("page", grants), remaining_ms: None })
+        }),
+        log: Rc::new(move |_, _, text| logs.borrow_mut().push(text.to_owned())),
+    }
+}
+
+fn manifest(bundle: &str, files: &[(&str, &[u8])], publisher: PublicKey) -> Manifest {
+    let entry = |bytes: &[u8]| FileEntry {
+        sha256: Digest::of(bytes),
+        size: bytes.len() as u64,
+        media_type: "application/octet-stream".into(),
+    };
+    let table = files.iter().map(|(path, bytes)| ((*path).to_owned(), entry(bytes)));
+    let table: serde_json::Map<String, Value> = table.map(|(path, entry)| (path, json!(entry))).collect();
+    let mut value = json!({
+        "format": 1, "address": bundle, "publisher": publisher, "created": 1_700_000_000, "public": true, "name": "app",
+        "files": table, "app": { "name": "app" },
+    });
+    if table_has_module(files) {
+        value["binds"] = json!({ "/bind.toml": { "name": "echo" } });
+        value["mechtrons"] =
+            json!({ "/mechtron.toml": { "wasm": "/module.wasm", "name": "echo", "bind": "/bind.toml" } });
+        value["app"]["mechtrons"] = json!({ "echo": { "config": "/mechtron.toml", "placement": "browser" } });
+    }
+    serde_json::from_value(value).unwrap()
+}
+
+fn table_has_module(files: &[(&str, &[u8])]) -> bool {
+    files.iter().any(|(path, _)| *path == "/module.wasm")
+}
+
+/// Takes any bytes for a module, and runs none.
+#[derive(Default)]
+struct NoGuests(RefCell<Vec<Digest>>);
+
+impl Sandbox for NoGuests {
+    fn has_module(&self, digest: &Digest) -> bool {
+        self.0.borrow().contains(digest)
+    }
+
+    fn compile(&self, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        assert!(Digest::of(&wasm) == digest, "a module that was not verified");
+        self.0.borrow_mut().push(digest);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn start(&self, _: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        Box::pin(ready(Err(SandboxError::Instance("no guest runs here".into()))))
+    }
+
+    fn run(&self, _: InstanceId, _: Vec<GuestCall>) -> LocalBoxFuture<'static, BatchReport> {
+        panic!("no guest was started")
+    }
+
+    fn stop(&self, _: InstanceId) {}
+
+    fn place(&self, _: InstanceId) -> String {
+        "nowhere".into()
+    }
+}

@@ -1,0 +1,263 @@
+//! The cache stays within its budget: what goes first, what never goes, and what is shared. Every step is seen by every tab.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use starlane_browser::{BrowserTime, IndexedDbStore};
+use starlane_bundle::{AppRecord, Digest, SecretKey};
+use starlane_host::{
+    BlobCounts,
+    ports::{Store, StoreError, Time},
+    testing::launch_world::{World, address, publisher},
+};
+use starlane_protocol::{Address, HostSecret};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::fixture::{Patch, fresh_name, open_store, script};
+
+/// Bytes of each blob here.
+const SIZE: usize = 1000;
+
+fn blob(number: u8) -> (Digest, Bytes) {
+    let bytes = Bytes::from(vec![number; SIZE]);
+    (Digest::of(&bytes), bytes)
+}
+
+fn bundle(name: &str) -> Address {
+    address(&format!("acme:repo:{name}:1.0.0"))
+}
+
+fn app(name: &str) -> Address {
+    address(&format!("acme:{name}"))
+}
+
+/// Uses a bundle of these blobs, which are put as far as there is room, and gives the app that uses it.
+async fn used(store: &IndexedDbStore, name: &str, blobs: &[u8]) -> Address {
+    let digests = blobs.iter().map(|number| blob(*number).0).collect();
+    store.pin(&app(name), &bundle(name), digests).await.unwrap();
+    for number in blobs {
+        let (digest, bytes) = blob(*number);
+        store.put_blob(&digest, bytes).await.unwrap();
+    }
+    app(name)
+}
+
+/// Uses a bundle and is done with it.
+async fn visited(store: &IndexedDbStore, name: &str, blobs: &[u8]) {
+    let app = used(store, name, blobs).await;
+    store.unpin(&app, None);
+}
+
+/// Which of these blobs are kept.
+async fn kept(store: &IndexedDbStore, blobs: impl IntoIterator<Item = u8>) -> Vec<u8> {
+    let mut kept = Vec::new();
+    for number in blobs {
+        if let Some(bytes) = store.blob(&blob(number).0).await.unwrap() {
+            assert_eq!(bytes, blob(number).1);
+            kept.push(number);
+        }
+    }
+    kept
+}
+
+/// What lies at a key of the settings, as a number.
+async fn setting(name: &str, key: &str) -> Option<f64> {
+    let body = format!(
+        "const done = (r) => new Promise((resolve, reject) => {{ r.onsuccess = () => resolve(r.result); r.onerror = () => reject(r.error); }}); \
+         const db = await done(indexedDB.open(given)); \
+         const value = await done(db.transaction('settings').objectStore('settings').get('{key}')); db.close(); return value;"
+    );
+    script(&body, &JsValue::from_str(name)).await.as_f64()
+}
+
+#[wasm_bindgen_test]
+async fn what_was_used_least_lately_goes_first_and_whole() {
+    let name = fresh_name();
+    let (store, reasons) = open_store(&name, 6.0 * SIZE as f64);
+    visited(&store, "a", &[1, 2]).await;
+    visited(&store, "b", &[3, 4]).await;
+    visited(&store, "c", &[5, 6]).await;
+    visited(&store, "a", &[]).await;
+    assert_eq!(kept(&store, 1..=6).await, [1, 2, 3, 4, 5, 6], "all fit, to the byte");
+    // `a` was used again, but with no blobs: those are of no bundle now, and go first.
+    visited(&store, "d", &[7]).await;
+    assert_eq!(kept(&store, 1..=7).await, [3, 4, 5, 6, 7]);
+    visited(&store, "b", &[3, 4]).await;
+    visited(&store, "e", &[8, 9]).await;
+    assert_eq!(kept(&store, 1..=9).await, [3, 4, 7, 8, 9], "`c` was used before `b`");
+    assert_eq!(setting(&name, "total").await, Some(5.0 * SIZE as f64));
+    assert!(reasons.borrow().is_empty());
+}
+
+#[wasm_bindgen_test]
+async fn what_is_in_use_stays_and_what_does_not_fit_is_refused() {
+    let (store, reasons) = open_store(&fresh_name(), 3.0 * SIZE as f64);
+    visited(&store, "old", &[9]).await;
+    let first = used(&store, "a", &[1, 2]).await;
+    let (digest, bytes) = blob(3);
+    store.pin(&app("b"), &bundle("b"), vec![digest, blob(4).0]).await.unwrap();
+    store.put_blob(&digest, bytes).await.unwrap();
+    assert_eq!(kept(&store, [1, 2, 3, 9]).await, [1, 2, 3]);
+    let refused = store.put_blob(&blob(4).0, blob(4).1).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Full(reason) if reason.contains("in use")), "{refused}");
+    assert_eq!(kept(&store, 1..=4).await, [1, 2, 3], "and nothing went for it");
+    // An app that goes on to another bundle lets the first go.
+    store.pin(&first, &bundle("a2"), vec![blob(2).0]).await.unwrap();
+    store.unpin(&first, Some(&bundle("a2")));
+    store.put_blob(&blob(4).0, blob(4).1).await.unwrap();
+    assert_eq!(kept(&store, 1..=4).await, [2, 3, 4], "the blob that both have stays");
+    assert!(reasons.borrow().is_empty());
+}
+
+#[wasm_bindgen_test]
+async fn a_blob_of_two_bundles_goes_with_the_last() {
+    let (store, _) = open_store(&fresh_name(), 3.0 * SIZE as f64);
+    visited(&store, "a", &[1, 2]).await;
+    visited(&store, "b", &[2, 3]).await;
+    visited(&store, "c", &[4]).await;
+    assert_eq!(kept(&store, 1..=4).await, [2, 3, 4]);
+    visited(&store, "d", &[5]).await;
+    assert_eq!(kept(&store, 1..=5).await, [4, 5]);
+}
+
+#[wasm_bindgen_test]
+async fn records_and_the_secret_are_never_dropped() {
+    let (store, _) = open_store(&fresh_name(), 1.0);
+    let secret = store.secret(HostSecret([1; 32])).await.unwrap();
+    let record = AppRecord {
+        app: address("acme:app"),
+        revision: 7,
+        bundle: bundle("a"),
+        manifest: Digest::of(b""),
+        publisher: SecretKey::from_seed([1; 32]).public(),
+        overrides: Vec::new(),
+    };
+    store.put_record(record.clone()).await.unwrap();
+    for number in 0..10 {
+        let (digest, bytes) = blob(number);
+        store.put_blob(&digest, bytes).await.unwrap_err();
+    }
+    assert_eq!(store.record(&record.app).await, Ok(Some(record)));
+    assert!(store.secret(HostSecret([2; 32])).await == Ok(secret));
+}
+
+#[wasm_bindgen_test]
+async fn tabs_count_together_and_see_what_the_other_uses() {
+    let name = fresh_name();
+    let (one, two) = (open_store(&name, 4.0 * SIZE as f64).0, open_store(&name, 4.0 * SIZE as f64).0);
+    used(&one, "a", &[1]).await;
+    visited(&one, "b", &[2]).await;
+    // The other tab has used nothing of these, and knows by the database alone.
+    visited(&two, "c", &[3, 4, 5]).await;
+    assert_eq!(kept(&two, 1..=5).await, [1, 3, 4, 5], "`a` is older, and runs in the first tab");
+    drop(one);
+    // A tab that closes is not seen to be closed at once.
+    BrowserTime.sleep(300).await;
+    visited(&two, "d", &[6]).await;
+    assert_eq!(kept(&two, 1..=6).await, [3, 4, 5, 6], "the first tab is closed");
+    // Puts at once, from both, end within the budget.
+    let (three, four) = (open_store(&name, 4.0 * SIZE as f64).0, open_store(&name, 4.0 * SIZE as f64).0);
+    let puts = (10..30).map(|number| {
+        let (digest, bytes) = blob(number);
+        if number % 2 == 0 { three.put_blob(&digest, bytes) } else { four.put_blob(&digest, bytes) }
+    });
+    futures_util::future::join_all(puts).await;
+    let left = kept(&two, 1..30).await;
+    let total = setting(&name, "total").await.unwrap();
+    assert_eq!(total, (left.len() * SIZE) as f64, "{left:?}");
+    assert!(total <= 4.0 * SIZE as f64);
+}
+
+#[wasm_bindgen_test]
+async fn without_locks_another_tab_goes_by_the_time_of_use() {
+    let _patch = Patch::apply(
+        "Object.defineProperty(navigator, 'locks', { value: undefined, configurable: true }); \
+         return () => { delete navigator.locks; };",
+    );
+    let name = fresh_name();
+    let (one, two) = (open_store(&name, 2.0 * SIZE as f64).0, open_store(&name, 2.0 * SIZE as f64).0);
+    visited(&one, "b", &[2]).await;
+    used(&one, "a", &[1]).await;
+    visited(&two, "c", &[3]).await;
+    assert_eq!(kept(&two, 1..=3).await, [1, 3]);
+}
+
+/// Lets the next `times` puts into a store find no room.
+fn full(times: u32, store: &str) -> Patch {
+    Patch::apply(&format!(
+        "const own = IDBObjectStore.prototype.put; let left = {times}; \
+         IDBObjectStore.prototype.put = function (...all) {{ \
+           if (this.name === '{store}' && left-- > 0) throw new DOMException('no room', 'QuotaExceededError'); \
+           return own.apply(this, all); }}; \
+         return () => {{ IDBObjectStore.prototype.put = own; }};"
+    ))
+}
+
+#[wasm_bindgen_test]
+async fn without_room_on_the_disk_what_is_oldest_goes_and_it_is_tried_again() {
+    let (store, reasons) = open_store(&fresh_name(), 1e9);
+    visited(&store, "a", &[1]).await;
+    visited(&store, "b", &[2]).await;
+    used(&store, "c", &[3]).await;
+    let patch = full(1, "blobs");
+    store.put_blob(&blob(4).0, blob(4).1).await.unwrap();
+    assert_eq!(kept(&store, 1..=4).await, [2, 3, 4], "one went, for one");
+    drop(patch);
+    let _patch = full(1000, "blobs");
+    let refused = store.put_blob(&blob(5).0, blob(5).1).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Full(_)), "{refused}");
+    assert!(kept(&store, 1..=5).await.contains(&3), "what is in use stays");
+    assert!(reasons.borrow().is_empty(), "the store goes on");
+}
+
+#[wasm_bindgen_test]
+async fn without_any_room_an_app_launches_and_the_log_says_that_nothing_is_kept() {
+    for patch in [None, Some(full(1_000_000, "blobs"))] {
+        let budget = if patch.is_some() { 1e9 } else { 0.0 };
+        let world = World::new(Rc::new(BrowserTime), Rc::new(open_store(&fresh_name(), budget).0));
+        let signed = world.publish("acme:repo:app:1.0.0", &[("/module.wasm", b"a module")]);
+        world.say("acme:app", 1, "acme:repo:app:1.0.0", &signed);
+        for _ in 0..2 {
+            let page = world.page();
+            page.launch("acme:app").await.unwrap();
+            assert_eq!(page.0.blob_counts(), BlobCounts { fetched: 1, cached: 0, healed: 0 });
+            let logs = world.take_logs();
+            assert!(logs.iter().any(|line| line.contains("a blob can't be kept: the store is full")), "{logs:?}");
+        }
+    }
+}
+
+#[wasm_bindgen_test]
+async fn launched_apps_stay_while_others_come_and_go() {
+    let (store, _) = open_store(&fresh_name(), 12_000.0);
+    let world = World::new(Rc::new(BrowserTime), Rc::new(store));
+    for number in 0..5_u8 {
+        let module = vec![number; 2_000];
+        let bundle = format!("acme:repo:app{number}:1.0.0");
+        let signed = world.publish_as(&bundle, &[("/module.wasm", &module)], &publisher(), |_| {});
+        world.say(&format!("acme:app{number}"), 1, &bundle, &signed);
+    }
+    let page = world.page();
+    page.launch("acme:app0").await.unwrap();
+    page.launch("acme:app1").await.unwrap();
+    page.0.stop(&address("acme:app1"));
+    for number in 2..5 {
+        page.launch(&format!("acme:app{number}")).await.unwrap();
+        page.0.stop(&address(&format!("acme:app{number}")));
+    }
+    let logs = world.take_logs();
+    assert!(!logs.iter().any(|line| line.contains("can't be kept")), "{logs:?}");
+    drop(page);
+    world.set_away(true);
+    let page = world.page();
+    page.launch("acme:app0").await.unwrap();
+    page.launch("acme:app4").await.unwrap();
+    assert_eq!(page.0.blob_counts(), BlobCounts { fetched: 0, cached: 2, healed: 0 });
+    assert_eq!(page.refused("acme:app1").await, "offline", "it made room");
+    // That one was seen before is not forgotten with its bundle.
+    world.set_away(false);
+    let old = world.publish("acme:repo:app1:0.9.0", &[]);
+    world.say("acme:app1", 0, "acme:repo:app1:0.9.0", &old);
+    assert_eq!(world.page().refused("acme:app1").await, "rollback");
+}

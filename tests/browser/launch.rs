@@ -1,0 +1,98 @@
+//! Launching on what IndexedDB keeps: the contract, and what it costs.
+
+use std::rc::Rc;
+
+use starlane_browser::BrowserTime;
+use starlane_bundle::Digest;
+use starlane_host::testing::{launch_suite, launch_world::World};
+use wasm_bindgen::JsValue;
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::fixture::{fresh_name, open_store, script};
+
+/// A world whose page keeps what it keeps in a database of its own.
+fn world() -> World {
+    World::new(Rc::new(BrowserTime), Rc::new(open_store(&fresh_name(), 1e9).0))
+}
+
+macro_rules! tests {
+    ($($case:ident)*) => { $(#[wasm_bindgen_test] async fn $case() { launch_suite::$case(&world()).await })* };
+}
+
+starlane_host::launch_cases!(tests);
+
+#[wasm_bindgen_test]
+async fn one_changed_file_of_a_thousand_is_one_blob() {
+    let (fetched, files) = launch_suite::delta_of_one_file(&world()).await;
+    assert_eq!((fetched, files), (1, 1000));
+}
+
+/// Changes the record of an app as it lies in the database, by a JavaScript expression of `text`.
+async fn change_record(name: &str, changed: &str) {
+    let body = format!(
+        "const done = (r) => new Promise((resolve, reject) => {{ r.onsuccess = () => resolve(r.result); r.onerror = () => reject(r.error); }}); \
+         const db = await done(indexedDB.open(given)); \
+         const records = db.transaction('records', 'readwrite').objectStore('records'); \
+         const text = await done(records.get('acme:app')); await done(records.put({changed}, 'acme:app')); db.close();"
+    );
+    script(&body, &JsValue::from_str(name)).await;
+}
+
+#[wasm_bindgen_test]
+async fn flipped_bits_in_a_record_are_noticed_and_healed() {
+    let name = fresh_name();
+    let world = World::new(Rc::new(BrowserTime), Rc::new(open_store(&name, 1e9).0));
+    let signed = world.publish("acme:repo:app:1.0.0", &[("/module.wasm", b"a module")]);
+    world.say("acme:app", 4, "acme:repo:app:1.0.0", &signed);
+    world.page().launch("acme:app").await.unwrap();
+    let flips = [
+        // A higher revision would refuse the server's for ever, a lower one let an old one in.
+        "text.replace('\"revision\":4', '\"revision\":6')",
+        "text.replace('\"revision\":4', '\"revision\":0')",
+        "text.replace('acme:repo', 'acme:rupo')",
+        "text.replace('{', 'z')",
+        "String.fromCharCode(text.charCodeAt(0) ^ 1) + text.slice(1)",
+        "text.slice(0, -1)",
+        "''",
+        "new Uint8Array(9)",
+    ];
+    for flip in flips {
+        change_record(&name, flip).await;
+        for damaged in [true, false] {
+            assert_eq!(world.page().launch("acme:app").await.unwrap().revision, 4, "{flip}");
+            let logs = world.take_logs();
+            let noticed = logs.iter().any(|line| line.contains("`acme:app` in the store is damaged"));
+            assert_eq!(noticed, damaged, "{flip}: {logs:?}");
+        }
+    }
+    change_record(&name, flips[0]).await;
+    world.set_away(true);
+    assert_eq!(world.page().refused("acme:app").await, "offline", "a damaged record launches nothing");
+}
+
+#[wasm_bindgen_test]
+async fn ten_megabytes_are_kept_and_hashed_on_every_load() {
+    const SIZE: usize = 10_000_000;
+    let bytes: Vec<u8> = (0..SIZE).map(|at| (at.wrapping_mul(2_654_435_761) >> 16) as u8).collect();
+    let digest = Digest::of(&bytes);
+    let world = world();
+    let signed = world.publish("acme:repo:app:1.0.0", &[("/large.bin", &bytes)]);
+    world.say("acme:app", 1, "acme:repo:app:1.0.0", &signed);
+    let page = world.page();
+    page.launch("acme:app").await.unwrap();
+    for _ in 0..3 {
+        assert!(page.0.blob(&digest, SIZE as u64).await.unwrap() == bytes);
+    }
+    assert_eq!(page.0.blob_counts().cached, 2);
+    spoil(&world, &digest, bytes).await;
+    assert_eq!(page.0.blob(&digest, SIZE as u64).await.unwrap().len(), SIZE);
+    assert_eq!(page.0.blob_counts().healed, 1);
+}
+
+/// Spoils the last byte of what is kept.
+async fn spoil(world: &World, digest: &Digest, mut bytes: Vec<u8>) {
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 0x80;
+    }
+    world.store.put_blob(digest, bytes.into()).await.unwrap();
+}

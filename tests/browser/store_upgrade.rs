@@ -1,0 +1,123 @@
+//! Other versions of the layout, and tabs that hold them open.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use starlane_bundle::{AppRecord, Digest, SecretKey, SignedManifest};
+use starlane_host::{ports::Store, testing::launch_world::address};
+use starlane_protocol::HostSecret;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::fixture::{Patch, fresh_name, open_store, script};
+
+/// Makes a database of version 1 with an entry of each kind, and leaves the connection open as `globalThis.old`.
+const VERSION_1: &str = "
+    const [name, digest, bundle, signature, record] = given;
+    const request = indexedDB.open(name, 1);
+    request.onupgradeneeded = () => {
+      for (const name of ['blobs', 'manifests', 'records', 'settings']) request.result.createObjectStore(name);
+    };
+    await new Promise((resolve, reject) => { request.onsuccess = resolve; request.onerror = reject; });
+    const old = (globalThis.old = request.result);
+    const transaction = old.transaction(['blobs', 'manifests', 'records', 'settings'], 'readwrite');
+    const put = (store, value, key) => transaction.objectStore(store).put(value, key);
+    put('blobs', new TextEncoder().encode('kept'), digest);
+    put('manifests', { bytes: new TextEncoder().encode('{}'), signature }, bundle);
+    put('records', record, JSON.parse(record).app);
+    put('settings', new Uint8Array(32).fill(1), 'secret');
+    await new Promise((resolve, reject) => { transaction.oncomplete = resolve; transaction.onabort = reject; });";
+
+fn manifest() -> SignedManifest {
+    SignedManifest { bytes: b"{}".to_vec(), signature: SecretKey::from_seed([1; 32]).sign(b"{}") }
+}
+
+fn record() -> AppRecord {
+    AppRecord {
+        app: address("acme:app"),
+        revision: 7,
+        bundle: address("acme:repo:app:1.0.0"),
+        manifest: manifest().digest(),
+        publisher: SecretKey::from_seed([1; 32]).public(),
+        overrides: Vec::new(),
+    }
+}
+
+/// A database of version 1, whose tab does `then` with its connection `old`.
+async fn version_1(then: &str) -> String {
+    let name = fresh_name();
+    let given = [
+        name.clone(),
+        Digest::of(b"kept").to_string(),
+        record().bundle.to_string(),
+        manifest().signature.to_string(),
+        serde_json::to_string(&record()).unwrap(),
+    ];
+    let given: js_sys::Array = given.iter().map(|text| JsValue::from_str(text)).collect();
+    script(&format!("{VERSION_1} {then}"), &given).await;
+    name
+}
+
+#[wasm_bindgen_test]
+async fn what_the_first_version_kept_is_there_and_weighed() {
+    for then in ["old.close()", "old.onversionchange = () => setTimeout(() => old.close(), 50)"] {
+        let (store, reasons) = open_store(&version_1(then).await, 10.0);
+        assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(Some(Bytes::from_static(b"kept"))));
+        assert_eq!(store.manifest(&record().bundle).await, Ok(Some(manifest())));
+        assert_eq!(store.record(&record().app).await, Ok(Some(record())));
+        assert!(store.secret(HostSecret([2; 32])).await == Ok(HostSecret([1; 32])));
+        // Six bytes of ten: four fit beside them, and for five all that is of no bundle goes.
+        store.put_blob(&Digest::of(b"four"), Bytes::from_static(b"four")).await.unwrap();
+        assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(Some(Bytes::from_static(b"kept"))));
+        store.put_blob(&Digest::of(b"5five"), Bytes::from_static(b"5five")).await.unwrap();
+        assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(None));
+        assert_eq!(store.record(&record().app).await, Ok(Some(record())));
+        assert!(reasons.borrow().is_empty(), "{reasons:?}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_tab_that_never_closes_costs_the_patience_and_no_more() {
+    let name = version_1("").await;
+    // Ten seconds pass in one.
+    let patch = Patch::apply(
+        "const own = globalThis.setTimeout; globalThis.setTimeout = (call, ms) => own(call, ms / 10); \
+         return () => { globalThis.setTimeout = own; };",
+    );
+    let (store, reasons) = open_store(&name, 1e9);
+    let (digest, bytes) = (Digest::of(b"new"), Bytes::from_static(b"new"));
+    let (put, read, secret) = futures_util::join!(
+        store.put_blob(&digest, bytes.clone()),
+        store.record(&record().app),
+        store.secret(HostSecret([2; 32])),
+    );
+    assert_eq!((put, read), (Ok(()), Ok(None)));
+    assert!(secret.unwrap() == HostSecret([2; 32]));
+    assert!(store.is_degraded());
+    assert_eq!(store.blob(&digest).await, Ok(Some(bytes)));
+    assert_eq!(reasons.borrow().len(), 1, "{reasons:?}");
+    assert!(reasons.borrow()[0].contains("does not answer"), "{reasons:?}");
+    drop(patch);
+    // When it closes at last, the next page finds all.
+    script("old.close()", &JsValue::UNDEFINED).await;
+    let (next, reasons) = open_store(&name, 1e9);
+    assert_eq!(next.record(&record().app).await, Ok(Some(record())));
+    assert_eq!(next.blob(&digest).await, Ok(None));
+    assert!(reasons.borrow().is_empty());
+}
+
+#[wasm_bindgen_test]
+async fn a_tab_of_the_first_version_goes_on_without_ours() {
+    let (store, _) = open_store(&version_1("old.close()").await, 1e9);
+    store.put_blob(&Digest::of(b"new"), Bytes::from_static(b"new")).await.unwrap();
+    let store: Rc<dyn Store> = Rc::new(store);
+    // It can't open what is newer, which is its own business; ours is not held up by its asking.
+    let body = "const request = indexedDB.open(given, 1); \
+        return new Promise((resolve) => { request.onerror = (event) => { event.preventDefault(); resolve(request.error.name); }; \
+        request.onsuccess = () => resolve('opened'); });";
+    let name = version_1("old.close()").await;
+    let (newer, _) = open_store(&name, 1e9);
+    newer.secret(HostSecret([3; 32])).await.unwrap();
+    assert_eq!(script(body, &JsValue::from_str(&name)).await.as_string().unwrap(), "VersionError");
+    assert_eq!(store.blob(&Digest::of(b"new")).await, Ok(Some(Bytes::from_static(b"new"))));
+}

@@ -81,16 +81,10 @@ pub fn read_bind(file: &Path) -> Result<(Bind, Schemas), AuthoringError> {
     let root = within.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = Folder::open(root)?;
     let mut draft = Draft::default();
-    resolve::read_bind(&folder, &format!("binds/{name}"), &mut draft)?;
-    let mut schemas = Schemas::new();
-    for (path, (_, file)) in &draft.files {
-        let text =
-            fs::read(file).map_err(|error| whole(&format!("{path} can't be read: {error}"), "see who may read it"))?;
-        // It was read as JSON just before.
-        schemas.insert(path.clone(), json::value(&text).unwrap_or_default());
-    }
-    let bind = draft.binds.into_iter().next().map(|(_, bind)| bind);
-    bind.map(|bind| (bind, schemas)).ok_or_else(|| whole("there is no bind in it", "see the examples of binds"))
+    let bind = resolve::read_bind(&folder, &format!("binds/{name}"), &mut draft)?;
+    let read = |path: &Path| json::value(&fs::read(path).unwrap_or_default()).unwrap_or_default();
+    let schemas = draft.files.iter().map(|(name, (_, path))| (name.clone(), read(path))).collect();
+    Ok((bind, schemas))
 }
 
 impl Draft {

@@ -47,11 +47,7 @@ pub(super) fn named(folder: &Folder) -> Result<Vec<Address>, AuthoringError> {
     }
     let mut bundles = Vec::new();
     for (source, name) in names.iter().filter(|(_, name)| name.get_ref().contains(':')) {
-        let address = split(name.get_ref()).and_then(|(bundle, _)| Address::parse(bundle).ok());
-        let Some(address) = address.filter(|address| address.version().is_some()) else {
-            let text = format!("`{}` is no file of another bundle; expected its address and a path", name.get_ref());
-            return Err(source.error(name.span(), text, "such as \"bob:repo:widgets:1.2.0:/mechtrons/card.toml\""));
-        };
+        let address = bundle_of(source, name)?;
         if !bundles.contains(&address) {
             bundles.push(address);
         }
@@ -118,7 +114,18 @@ fn split(name: &str) -> Option<(&str, &str)> {
     Some((bundle, name.get(bundle.len() + 1..)?))
 }
 
+fn bundle_of(source: &Source, name: &Spanned<String>) -> Result<Address, AuthoringError> {
+    let address = split(name.get_ref()).and_then(|(bundle, _)| Address::parse(bundle).ok());
+    address.filter(|address| address.version().is_some()).ok_or_else(|| {
+        let text = format!("`{}` is no file of another bundle; expected its address and a path", name.get_ref());
+        source.error(name.span(), text, "such as \"bob:repo:widgets:1.2.0:/mechtrons/card.toml\"")
+    })
+}
+
 fn unknown(source: &Source, name: &Spanned<String>) -> AuthoringError {
+    if let Err(error) = bundle_of(source, name) {
+        return error;
+    }
     let text = format!("{} is of another bundle, which is not at hand here", name.get_ref());
     source.error(
         name.span(),

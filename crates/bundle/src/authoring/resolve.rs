@@ -16,7 +16,7 @@ use super::{
     source::Source,
     tables::{BindFile, BodyTable, LimitsTable, MechtronFile},
 };
-use crate::{Limits, MechtronConfig, Restart, bind::essence, json, schema};
+use crate::{Bind, Limits, MechtronConfig, Restart, bind::essence, json, schema};
 
 /// Stands for the app while its address is not known.
 pub(super) const ANY_APP: &str = "space:app";
@@ -36,7 +36,8 @@ pub(super) fn resolve(folder: &Folder, others: &Others, draft: &mut Draft) -> Re
     Ok(())
 }
 
-pub(super) fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<(), AuthoringError> {
+/// Reads a bind and its schemas into the draft.
+pub(super) fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<Bind, AuthoringError> {
     let source = Source::read(folder, relative)?;
     let file: BindFile = source.parse()?;
     for name in file.names() {
@@ -56,14 +57,15 @@ pub(super) fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> R
                 source.error(schema.span(), format!("the schema {} is refused {error}", schema.get_ref()), hint)
             })?,
             Err(error) => {
-                let text = format!("the schema {} is no JSON Schema: {error}", schema.get_ref());
+                let text = format!("the schema {} can't be read: {error}", schema.get_ref());
                 return Err(source.error(schema.span(), text, "a schema is a JSON Schema 2020-12 in a JSON file"));
             }
         };
         draft.schemas.insert(name, normal);
     }
-    draft.binds.insert(bundle_path(relative), file.resolved());
-    Ok(())
+    let bind = file.resolved();
+    draft.binds.insert(bundle_path(relative), bind.clone());
+    Ok(bind)
 }
 
 fn check_body(source: &Source, body: &BodyTable) -> Result<(), AuthoringError> {

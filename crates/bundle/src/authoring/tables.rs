@@ -208,7 +208,7 @@ pub(super) struct MechtronTable {
     /// Which mechtron of the module: the name that it is exported under.
     #[schemars(example = &"profile")]
     pub(super) name: String,
-    /// The contract that it keeps, a file of `binds/`.
+    /// The contract that it keeps, a file of `binds/`, or one that was published: `acme:repo:contracts:1.0.0:/binds/profile.toml`.
     #[schemars(with = "String", example = &"binds/profile.toml")]
     pub(super) bind: Spanned<String>,
 }
@@ -288,7 +288,7 @@ pub(super) struct AppTable {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AppMechtronTable {
-    /// Which mechtron: a file of `mechtrons/`.
+    /// Which mechtron: a file of `mechtrons/`, or one of another author: `bob:repo:widgets:1.2.0:/mechtrons/card.toml`.
     #[schemars(with = "String", example = &"mechtrons/profile.toml")]
     pub(super) config: Spanned<String>,
     /// Merged over the mechtron's own settings, table by table; a list replaces a list.

@@ -62,8 +62,18 @@ fn told(block: &[&str]) -> String {
             _ => panic!("`{line}` is nothing that can be done to a bundle"),
         }
     }
-    let Err(error) = Draft::read(&at) else { panic!("this is no fault:\n{}", block.join("\n")) };
+    let Err(error) = Draft::read_with(&at, &others()) else { panic!("this is no fault:\n{}", block.join("\n")) };
     lines_of(&error, folder.path())
+}
+
+/// A bundle of somebody else's: `bob:repo:widgets:1.2.0`.
+fn others() -> Others {
+    let folder = bundle("", "", "");
+    let (key, address) = (SecretKey::from_seed([2; 32]), Address::parse("bob:repo:widgets:1.2.0").unwrap());
+    let signed = Draft::read(folder.path()).unwrap().sign(&address, &key, 0);
+    let mut others = Others::default();
+    others.add(signed.digest(), signed.open().unwrap());
+    others
 }
 
 /// The bytes of characters up to U+00FF: a file need not be text.
@@ -95,7 +105,15 @@ struct Made {
     told: &'static str,
 }
 
-const MADE: [Made; 3] = [
+const MADE: [Made; 4] = [
+    Made {
+        kind: "a bind that lies elsewhere",
+        make: || {
+            let folder = bundle("", "", "");
+            lines_of(&read_bind(&folder.path().join("app.toml")).unwrap_err(), folder.path())
+        },
+        told: "app.toml: it is no file of a folder `binds`\nHint: a bind is a file such as binds/profile.toml of a bundle",
+    },
     Made { kind: "a file that can't be read", make: unreadable, told: UNREADABLE },
     Made {
         kind: "more files than a host takes",

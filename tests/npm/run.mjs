@@ -10,6 +10,9 @@ import { freePort, serve } from "./starlane.mjs";
 
 /** The most that the first load may weigh, in bytes. */
 const FIRST_LOAD = 250_000;
+/** What is loaded when it is needed, and the most bytes of it. */
+const LATER = ["contract.js"];
+const MOST_LATER = 8_000;
 /** What the bundlers' own code puts into the page. */
 const BUNDLERS = ["__vite_is_modern_browser", "__VUE_HMR_RUNTIME__", "webpackChunk"];
 const HTML = "<h1>Ada</h1>\n<p><em>Countess</em> of <strong>Lovelace</strong></p>\n";
@@ -82,6 +85,9 @@ await test("size: the first load is small", () => {
   const parts = weigh(join(installed, "dist")).filter(({ name }) => !LATER.includes(name));
   const sum = parts.reduce((sum, { bytes }) => sum + bytes, 0);
   console.log(`figure ${JSON.stringify({ name: "first-load.gzip", value: sum, unit: "bytes", engine: "", size: "", test: "npm" })}`);
+  const later = weigh(join(installed, "dist")).filter(({ name }) => LATER.includes(name)).reduce((sum, { bytes }) => sum + bytes, 0);
+  console.log(`figure ${JSON.stringify({ name: "later-load.gzip", value: later, unit: "bytes", engine: "", size: "", test: "npm" })}`);
+  if (later === 0 || later > MOST_LATER) throw new Error(`${LATER.join(", ")} has ${later} bytes, of ${MOST_LATER}`);
   const largest = parts.sort((a, b) => b.bytes - a.bytes).slice(0, 4).map(({ name, bytes }) => `${name} ${bytes}`);
   if (sum > FIRST_LOAD) throw new Error(`${sum} bytes are more than ${FIRST_LOAD}: ${largest.join(", ")}`);
   return `${sum} bytes of ${FIRST_LOAD}: ${largest.join(", ")} …`;

@@ -1,4 +1,12 @@
-import type { Host } from "@starlane/mesh";
+import type { Bound, Host } from "@starlane/mesh";
+import type {
+  Directory as DirectoryBind,
+  DirectoryChangesEvent,
+  DirectoryCompareResponse,
+  DirectoryGetResponse,
+  DirectoryListResponse,
+  DirectorySaveResponse,
+} from "./binds/directory";
 
 /** The app that this page is the face of. */
 export const APP = "acme:profiles";
@@ -7,42 +15,20 @@ const DIRECTORY = `${APP}:directory`;
 /** A person waits for the answer: not longer than this, in milliseconds. */
 const PATIENCE = 10_000;
 
-export interface Summary {
-  name: string;
-  title: string;
-  revision: number;
-  updated: number;
-}
-
-export interface Person extends Summary {
-  markdown: string;
-}
-
-export interface Saved {
-  name: string;
-  revision: number;
-  updated: number;
-}
-
-export interface Change {
-  name: string;
-  revision: number;
-  title: string;
-}
-
-export interface Comparison {
-  name: string;
-  same: boolean;
-  page: { address: string; bytes: number };
-  server: { address: string; bytes: number };
-}
+export type Person = DirectoryGetResponse;
+export type Summary = DirectoryListResponse["people"][number];
+export type Saved = DirectorySaveResponse;
+export type Change = DirectoryChangesEvent;
+export type Comparison = DirectoryCompareResponse;
 
 /** The mechtron on the server that knows who has a page. Its bind is `bundle/binds/directory.toml`. */
 export class Directory {
   readonly #host: Host;
+  readonly #bound: Bound<DirectoryBind>;
 
   constructor(host: Host) {
     this.#host = host;
+    this.#bound = host.bind<DirectoryBind>(DIRECTORY);
   }
 
   /** Whether the server can't be reached now. */
@@ -51,14 +37,14 @@ export class Directory {
   }
 
   async list(): Promise<Summary[]> {
-    const { people } = await this.#ask<{ people: Summary[] }>("list", {});
+    const { people } = await this.#bound.list({}, { timeout: PATIENCE });
     return people;
   }
 
   /** A person's page; `undefined` if there is none. */
   async get(name: string, signal: AbortSignal): Promise<Person | undefined> {
     try {
-      return await this.#ask<Person>("get", { name }, signal);
+      return await this.#bound.get({ name }, { timeout: PATIENCE, signal });
     } catch (error) {
       if ((error as { code?: unknown }).code === "not-found") return undefined;
       throw error;
@@ -66,12 +52,12 @@ export class Directory {
   }
 
   save(name: string, markdown: string): Promise<Saved> {
-    return this.#ask("save", { name, markdown });
+    return this.#bound.save({ name, markdown }, { timeout: PATIENCE });
   }
 
   /** Has the stored text rendered on the server and, by a message from there, in this page. */
   compare(name: string): Promise<Comparison> {
-    return this.#ask("compare", { name });
+    return this.#bound.compare({ name }, { timeout: PATIENCE });
   }
 
   /** Calls back for each save, whoever made it, and with nothing when some may have been missed. */
@@ -79,9 +65,5 @@ export class Directory {
     for await (const item of this.#host.subscribe<Change>(`${DIRECTORY}#changes`)) {
       changed(item.from === undefined ? undefined : item.payload);
     }
-  }
-
-  #ask<T>(operation: string, body: object, signal?: AbortSignal): Promise<T> {
-    return this.#host.request<T>(DIRECTORY, operation, body, { timeout: PATIENCE, ...(signal && { signal }) });
   }
 }

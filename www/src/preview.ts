@@ -1,4 +1,5 @@
 import type { Host } from "@starlane/mesh";
+import type { Profile } from "./binds/profile";
 import { element } from "./elements";
 import previewStyle from "./preview.css?url";
 import { problem, solved } from "./problems";
@@ -47,7 +48,7 @@ export class Preview {
       this.#wanted = undefined;
       try {
         const start = performance.now();
-        const html = await this.#host.request<string>(address, "render", { markdown });
+        const html = await this.#host.bind<Profile>(address).render({ markdown });
         const took = performance.now() - start;
         await this.#frames.show(html, address === this.#shown);
         this.#shown = address;

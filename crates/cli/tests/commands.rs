@@ -455,3 +455,25 @@ fn of_a_thousand_files_only_the_one_that_changed_is_uploaded() {
     let third = world.json(&["publish", "notes", "acme:repo:notes:1.0.2"]);
     assert!((1..=lost).contains(&usize::try_from(third["uploaded"].as_u64().unwrap()).unwrap()), "{third}");
 }
+
+#[test]
+fn a_bind_becomes_types_and_the_demos_are_up_to_date() {
+    let www = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../www");
+    let types = |bind: &str| starlane(&www).args(["bind", "types", bind]).output().unwrap();
+    for name in ["profile", "directory"] {
+        let made = types(&format!("bundle/binds/{name}.toml"));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let kept = fs::read_to_string(www.join(format!("src/binds/{name}.ts"))).unwrap();
+        assert_eq!(String::from_utf8_lossy(&made.stdout), kept, "`npm run types` in www makes them again");
+    }
+    for (bind, told) in [
+        ("bundle/binds/none.toml", "there is no such file"),
+        ("bundle/app.toml", "no file of a folder `binds`"),
+        ("acme:repo:profiles:1.0.0", "is no bind"),
+    ] {
+        let refused = types(bind);
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(told), "{bind}: {said}");
+    }
+}

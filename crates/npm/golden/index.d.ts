@@ -7,7 +7,7 @@
 export { StarlaneError } from "./errors.js";
 export { Host } from "./host.js";
 export { key, unkey } from "./key.js";
-export type { ActorInspection, App, ConnectedOptions, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LaunchProgress, LinkStatus, MessageContext, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription, SubscriptionItem, } from "./types.js";
+export type { ActorInspection, App, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LaunchProgress, LinkStatus, MessageContext, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription, SubscriptionItem, } from "./types.js";
 
 // ---- errors.d.ts
 /** Why something did not succeed. `code` is a stable word to branch on, `message` says what to do. */
@@ -31,7 +31,7 @@ export declare function translated<T>(call: () => T): T;
 
 // ---- host.d.ts
 import { asyncDispose } from "./dispose.js";
-import type { App, ConnectedOptions, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LinkStatus, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription } from "./types.js";
+import type { Bound, Contract, App, ConnectedOptions, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LinkStatus, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription } from "./types.js";
 /**
  * A host of the mesh in this page: it runs apps' mechtrons, serves addresses, and reaches all that its server reaches.
  *
@@ -61,6 +61,11 @@ export declare class Host {
     request<T = unknown>(to: string, operation: string, body?: unknown, options?: RequestOptions): Promise<T>;
     /** Sends a one-way message. Resolves when it is on its way; rejects when it is refused at once. */
     notify(to: string, operation: string, body?: unknown, { signal, durable }?: NotifyOptions): Promise<void>;
+    /**
+     * An address by its contract: each operation of the bind is a function that sends a request and promises the reply's body.
+     * `starlane bind types BIND` makes the type; whether bodies fit is checked where they are read.
+     */
+    bind<B extends Contract>(address: string): Bound<B>;
     /**
      * Subscribes to a topic, `address#event`, at once. A full buffer drops the oldest events and yields `{ lagged }`; `{ gap }`
      * says that some may have been missed. Leaving the loop unsubscribes. A subscription that is not allowed throws `no-grant`.
@@ -115,6 +120,8 @@ export interface HostOptions {
     wasm?: string | URL;
     /** Where the package's `worker.js` is, if not beside the package. */
     worker?: string | URL;
+    /** Where the package's `contract.js` is, if not beside the package: what checks bodies against schemas, loaded when it is needed. */
+    contract?: string | URL;
 }
 /** The state of the link to the server. `refused` is final until there is another token. */
 export type LinkStatus = "connecting" | "up" | "down" | "refused";
@@ -155,6 +162,20 @@ export interface RequestOptions {
     /** Milliseconds until it fails with `deadline`. Default: 30,000. */
     timeout?: number;
 }
+/** A bind's operations and events, as `starlane bind types` writes them. */
+export interface Contract {
+    /** What each operation takes and answers; `undefined` is nothing. */
+    operations: object;
+    /** What each event carries: the type for `host.subscribe<B["events"]["changes"]>`. */
+    events: object;
+}
+/** An address by its contract: a function for each operation. */
+export type Bound<B extends Contract> = {
+    readonly [Name in keyof B["operations"]]: B["operations"][Name] extends {
+        request: infer Request;
+        response: infer Response;
+    } ? unknown extends Request ? (body?: Request, options?: RequestOptions) => Promise<Response> : (body: Request, options?: RequestOptions) => Promise<Response> : never;
+};
 /** What `host.notify` takes. */
 export interface NotifyOptions {
     /** Checked before the message is sent. */

@@ -37,6 +37,15 @@ await build({
   format: "esm",
 });
 
+// What runs guests in the page's own thread, for the first of them to load.
+await build({
+  ...small,
+  entryPoints: [join(here, "../browser/js/glue.js")],
+  outfile: join(dist, "glue.js"),
+  bundle: true,
+  format: "esm",
+});
+
 // What checks schemas, for the worker or an inline guest to load when there are some.
 await build({
   ...small,
@@ -56,6 +65,13 @@ for (const name of readdirSync(join(dist, "wasm"), { recursive: true }).map(Stri
   // wasm-bindgen names a module once an import in the same object, of which esbuild would warn.
   const { code } = await transform(readFileSync(file, "utf8"), { ...small, logLevel: "error" });
   writeFileSync(file, code);
+}
+
+// What is named at run time no bundler can find, and need not: minifying drops the comments that say so.
+for (const name of readdirSync(dist, { recursive: true }).map(String).filter((name) => name.endsWith(".js"))) {
+  const file = join(dist, name);
+  const code = readFileSync(file, "utf8");
+  writeFileSync(file, code.replace(/\bimport\((?=[\w$]+(\.[\w$]+)*\))/g, "import(/* webpackIgnore: true *//* @vite-ignore */"));
 }
 
 // Of the types only those that users see.

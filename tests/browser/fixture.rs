@@ -18,7 +18,7 @@ pub(crate) fn echo() -> Bytes {
 
 /// A sandbox with workers.
 pub(crate) fn sandbox() -> Rc<dyn Sandbox> {
-    Rc::new(BrowserSandbox::new(worker_of(&worker_script()), checker()))
+    Rc::new(BrowserSandbox::new(worker_of(&worker_script()), scripts()))
 }
 
 fn url_of(script: &str) -> String {
@@ -34,19 +34,16 @@ pub(crate) fn worker_of(script: &str) -> Function {
     Function::new_no_args(&format!("return new Worker('{url}', {{ type: 'module' }});"))
 }
 
-/// A function that gives the URL of what checks bodies, as the npm package's bundler makes it.
-pub(crate) fn checker() -> Function {
-    let url = url_of(include_str!("../../crates/npm/dist/contract.js"));
-    Function::new_no_args(&format!("return '{url}';"))
+/// A function that gives the URLs of what is loaded when it is needed, as the npm package's bundler makes it.
+pub(crate) fn scripts() -> Function {
+    let contract = url_of(include_str!("../../crates/npm/dist/contract.js"));
+    let glue = url_of(include_str!("../../crates/npm/dist/glue.js"));
+    Function::new_with_args("name", &format!("return {{ contract: '{contract}', glue: '{glue}' }}[name];"))
 }
 
-/// The worker as one file, as the npm package's bundler makes it too.
+/// The worker as one file, as the npm package's bundler makes it.
 pub(crate) fn worker_script() -> String {
-    let glue = include_str!("../../crates/browser/js/glue.js").replace("\nexport ", "\n");
-    let worker = include_str!("../../crates/browser/js/worker.js");
-    let worker: String =
-        worker.lines().filter(|line| !line.starts_with("import ")).flat_map(|line| [line, "\n"]).collect();
-    glue + &worker
+    include_str!("../../crates/npm/dist/worker.js").to_owned()
 }
 
 /// Runs JavaScript that changes the browser's own functions. It returns a function, which is called in the end.

@@ -14,7 +14,7 @@ use starlane_host::{
 use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{checker, echo};
+use crate::fixture::{echo, scripts};
 
 /// Makes every instance inline. Its workers could not be made.
 struct Inline(BrowserSandbox);
@@ -47,7 +47,7 @@ impl Sandbox for Inline {
 }
 
 fn sandbox() -> Rc<dyn Sandbox> {
-    Rc::new(Inline(BrowserSandbox::new(Function::new_no_args("throw new Error('no worker here');"), checker())))
+    Rc::new(Inline(BrowserSandbox::new(Function::new_no_args("throw new Error('no worker here');"), scripts())))
 }
 
 macro_rules! tests {

@@ -14,7 +14,7 @@ use starlane_node::guest::{Context, GuestCall, GuestLimits, GuestPlan, InstanceI
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
-use crate::fixture::{Patch, checker, echo, eval, sandbox, worker_of};
+use crate::fixture::{Patch, echo, eval, sandbox, scripts, worker_of};
 
 macro_rules! tests {
     ($($case:ident)*) => { $(#[wasm_bindgen_test] async fn $case() { sandbox_suite::$case(sandbox(), echo()).await })* };
@@ -101,9 +101,9 @@ async fn runs_of_one_turn_leave_in_one_message() {
 async fn a_worker_that_fails_takes_its_instances_with_it_and_no_others() {
     // The worker runs until it is told to save.
     let script = crate::fixture::worker_script()
-        + "const own = onmessage; onmessage = (event) => { if (globalThis.dies) setTimeout(() => { throw new Error('boom'); }); else own(event); };\
+        + "\nconst own = onmessage; onmessage = (event) => { if (globalThis.dies) setTimeout(() => { throw new Error('boom'); }); else own(event); };\
            const post = postMessage; postMessage = (...all) => { post(...all); globalThis.dies = all[0] instanceof ArrayBuffer; };";
-    let failing: Rc<dyn Sandbox> = Rc::new(BrowserSandbox::new(worker_of(&script), checker()));
+    let failing: Rc<dyn Sandbox> = Rc::new(BrowserSandbox::new(worker_of(&script), scripts()));
     let one = start(&*failing, 1, "one").await.unwrap();
     let other = start(&*failing, 2, "other").await.unwrap();
     let report = failing.run(one, vec![GuestCall::Save]).await;
@@ -117,12 +117,12 @@ async fn a_worker_that_fails_takes_its_instances_with_it_and_no_others() {
 #[wasm_bindgen_test]
 async fn a_worker_that_can_not_be_made_is_an_error_with_its_reason() {
     for (script, reason) in [("throw new Error('boom')", "boom"), ("import './nowhere.js'", "")] {
-        let sandbox = BrowserSandbox::new(worker_of(script), checker());
+        let sandbox = BrowserSandbox::new(worker_of(script), scripts());
         let error = start(&sandbox, 1, "one").await.unwrap_err().to_string();
         assert!(error.contains("no instance could be made") && error.contains(reason), "{error}");
     }
     for (factory, reason) in [("() => { throw new Error('refused'); }", "refused"), ("() => 7", "something else")] {
-        let sandbox = BrowserSandbox::new(eval(factory).into(), checker());
+        let sandbox = BrowserSandbox::new(eval(factory).into(), scripts());
         let error = start(&sandbox, 1, "one").await.unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }

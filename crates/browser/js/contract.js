@@ -15,15 +15,175 @@ const HALF = /\p{Surrogate}/u;
 const known = new Map();
 
 /**
- * The contract in its text: `{ requests, responses, events }`, schemas in normal form by the names of operations and events.
+ * A gate for the messages of one instance. Calls and reports are those of `starlane_host::batch`.
  *
- * @param {string} text
+ * @param {string} text the contract: `{ requests, responses, events }`, schemas in normal form by the names of operations and
+ *   events
  * @param {number} most longer bodies are refused, in bytes: checking them would hold up this thread
  */
-export function contract(text, most) {
+export function gate(text, most) {
   let found = known.get(text);
   if (!found) known.set(text, (found = new Contract(JSON.parse(text), most)));
-  return found;
+  return new Gate(found);
+}
+
+/** Reads values of a buffer, one after the other. */
+class Reader {
+  constructor(bytes, at) {
+    this.bytes = bytes;
+    this.at = at;
+  }
+
+  u8() {
+    return this.bytes[this.at++];
+  }
+
+  u32() {
+    this.at += 4;
+    return new DataView(this.bytes.buffer, this.bytes.byteOffset).getUint32(this.at - 4, true);
+  }
+
+  /** An id, as a key: the number is exact for all ids of hosts. */
+  id() {
+    return this.u32() + this.u32() * 4294967296;
+  }
+
+  /** A text or list of bytes. */
+  slice() {
+    const length = this.u32();
+    this.at += length;
+    return this.bytes.subarray(this.at - length, this.at);
+  }
+
+  text() {
+    return utf8.decode(this.slice());
+  }
+
+  /** A payload; gives its body. */
+  body() {
+    this.slice();
+    for (let headers = this.u32(); headers > 0; headers--) {
+      this.slice();
+      this.slice();
+    }
+    return this.slice();
+  }
+}
+
+class Gate {
+  constructor(contract) {
+    this.contract = contract;
+    /** The operations of messages that wait for an answer with a schema, by id. */
+    this.answering = new Map();
+    /** The message of the present call. */
+    this.message = undefined;
+  }
+
+  /**
+   * Whether the message that begins at `cursor` in `calls` is not for the guest: then `output` says why, and where the next
+   * call begins is given.
+   */
+  refuses(calls, cursor, output) {
+    const reader = new Reader(calls, cursor);
+    this.message = reader.id();
+    const kind = reader.u8();
+    // An event was checked where it came from.
+    if (kind === 2) return undefined;
+    reader.slice();
+    reader.slice();
+    const name = reader.text();
+    const wrong = this.contract.check("request", name, reader.body());
+    if (!wrong) {
+      if (kind === 0 && this.contract.has("answer", name)) this.answering.set(this.message, name);
+      return undefined;
+    }
+    output.u8(20);
+    output.text(wrong);
+    return reader.at + 4;
+  }
+
+  /**
+   * Checks what a call said, from `mark` on in `output`: an answer that does not fit becomes a failure, an event that does not
+   * fit is dropped, and `logs` say so.
+   */
+  check(output, mark, logs) {
+    const reader = new Reader(output.bytes.slice(mark, output.length), 0);
+    const { bytes } = reader;
+    output.length = mark;
+    while (reader.at < bytes.length) {
+      const begin = reader.at;
+      const { wrong, answers } = this.record(reader);
+      if (!wrong) {
+        output.raw(bytes.subarray(begin, reader.at));
+        continue;
+      }
+      logs.u8(25);
+      logs.u8(4);
+      logs.text(wrong);
+      if (answers) {
+        output.raw(bytes.subarray(begin, begin + 9));
+        output.u8(1);
+        output.u8(422 & 255);
+        output.u8(422 >>> 8);
+        output.text("schema-mismatch");
+        output.text(wrong);
+      }
+    }
+  }
+
+  /** Reads a record; what is wrong with it, and whether it is an answer. */
+  record(reader) {
+    switch (reader.u8()) {
+      case 1:
+        reader.id();
+        reader.slice();
+        reader.slice();
+        reader.body();
+        reader.u32();
+        break;
+      case 2:
+        reader.slice();
+        reader.slice();
+        reader.body();
+        break;
+      case 3:
+        return { wrong: this.answer(reader), answers: true };
+      case 4: {
+        const name = reader.text();
+        return { wrong: this.contract.check("event", name, reader.body()), answers: false };
+      }
+      case 5:
+      case 6:
+      case 17:
+        reader.slice();
+        break;
+      case 7:
+        reader.at += 12;
+        break;
+      case 18:
+        if (reader.u8() !== 0) this.answering.delete(this.message);
+        break;
+      case 19:
+        reader.u32();
+        reader.slice();
+        break;
+    }
+    return {};
+  }
+
+  answer(reader) {
+    const id = reader.id();
+    const name = this.answering.get(id);
+    this.answering.delete(id);
+    if (reader.u8() === 0) {
+      const body = reader.body();
+      return name === undefined ? undefined : this.contract.check("answer", name, body);
+    }
+    reader.at += 2;
+    reader.slice();
+    reader.slice();
+    return undefined;
+  }
 }
 
 class Contract {

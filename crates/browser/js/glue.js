@@ -4,21 +4,7 @@
 // little: a guest is hostile, may use up the stack at any instruction, and may call an import from its allocator. So an
 // import only reads the guest's memory and appends to `output`; it never calls the guest, nor anything that waits.
 
-const MESH = "starlane:mechtron/mesh@1.0.0";
-const ACTOR = "starlane:mechtron/actor@1.0.0#";
-
-/** Exported functions that a guest must have, and how many core parameters each takes. */
-const REQUIRED = {
-  [ACTOR + "start"]: 10,
-  [ACTOR + "receive"]: 15,
-  [ACTOR + "settle"]: 8,
-  [ACTOR + "wake"]: 1,
-  [ACTOR + "save"]: 0,
-  cabi_realloc: 4,
-};
-/** Exported functions that it may have. */
-const OPTIONAL = { _initialize: 0, ["cabi_post_" + ACTOR + "start"]: 1, ["cabi_post_" + ACTOR + "save"]: 1 };
-const IMPORTS = ["request", "notify", "reply", "emit", "subscribe", "unsubscribe", "wake-after", "log", "now-ms", "random"];
+import { ACTOR, MESH, OPTIONAL, REQUIRED, wrongType } from "./module.js";
 
 // The bounds of `starlane_abi::limits`.
 const CALL_MESSAGES = 1024;
@@ -121,13 +107,6 @@ function readU64() {
   return wide[0];
 }
 
-/** The next string or list of bytes, passed over. */
-function skip() {
-  const length = readU32();
-  cursor += length;
-  return calls.subarray(cursor - length, cursor);
-}
-
 /** One instance of a guest. */
 class Guest {
   /**
@@ -135,12 +114,8 @@ class Guest {
    */
   constructor(limits) {
     this.limits = limits;
-    /** What its messages must fit, if there are schemas. */
-    this.contract = undefined;
-    /** The operations of messages that wait for an answer with a schema. */
-    this.answering = new Map();
-    /** The answers and events of the present call that have schemas, and where they stand in the output. */
-    this.said = [];
+    /** The gate of `contract.js` that its messages pass, if there are schemas. */
+    this.gate = undefined;
     this.exports = null;
     this.memory = null;
     /** A view of the whole memory; its length is 0 once the memory has grown. */
@@ -234,43 +209,6 @@ class Guest {
     this.liftBytes("the body", body, bodyLength);
   }
 
-  /** Keeps in mind what is to be checked when the call is over: the record from `mark` on, whose body stands at its end. */
-  note(part, name, mark, length, message) {
-    if (name !== undefined && this.contract.has(part, name)) {
-      this.said.push({ part, name, mark, body: output.length - (length >>> 0), end: output.length, message });
-    }
-  }
-
-  /** Checks what the call said: an answer that does not fit becomes a failure, an event that does not fit is dropped. */
-  checkSaid() {
-    for (const { part, name, mark, body, end, message } of this.said.reverse()) {
-      const wrong = this.contract.check(part, name, output.bytes.subarray(body, end));
-      if (!wrong) continue;
-      const behind = output.bytes.slice(end, output.length);
-      output.length = mark;
-      if (part === "answer") {
-        output.u8(3);
-        output.u32(message % 4294967296);
-        output.u32(message / 4294967296);
-        output.u8(1);
-        output.u8(422);
-        output.u8(422 >>> 8);
-        output.text("schema-mismatch");
-        output.text(wrong);
-      }
-      output.raw(behind);
-      this.complain(wrong);
-    }
-    this.said.length = 0;
-  }
-
-  /** Puts a line of ours into the log. */
-  complain(text) {
-    this.logs.u8(25);
-    this.logs.u8(4);
-    this.logs.text(text);
-  }
-
   /** Begins what an import does. Until `end` the call counts as broken, should the stack end on the way. */
   begin(name) {
     if (this.importing !== null) throw new Fault("was cut short");
@@ -314,7 +252,6 @@ class Guest {
         this.end();
       },
       reply: (id, which, a, b, c, d, e, f) => {
-        const mark = output.length;
         this.queue("reply", 3);
         wide[0] = id;
         output.u32(halves[0]);
@@ -323,7 +260,6 @@ class Guest {
         if (which === 0) {
           output.u8(0);
           this.liftPayload(a, b, c, d, e, f);
-          if (this.contract) this.note("answer", this.answering.get(finished), mark, f, finished);
         } else if (which === 1) {
           output.u8(1);
           output.u8(a);
@@ -334,16 +270,12 @@ class Guest {
           throw new Fault(`an outcome has no case ${which}`);
         }
         this.unfinished.delete(finished);
-        this.answering.delete(finished);
         this.end();
       },
       emit: (e, en, a, an, h, hn, b, bn) => {
-        const mark = output.length;
         this.queue("emit", 4);
         this.liftText("the event", e, en);
-        const name = this.contract && utf8.decode(output.bytes.subarray(mark + 5, output.length));
         this.liftPayload(a, an, h, hn, b, bn);
-        if (this.contract) this.note("event", name, mark, bn);
         this.end();
       },
       subscribe: (t, tn) => {
@@ -489,37 +421,6 @@ class Guest {
     return refused === 0;
   }
 
-  /** Whether the next message fits; if not, it is passed over, and the output says why. */
-  admit() {
-    const begin = cursor;
-    readU64();
-    const id = messageKey();
-    const kind = calls[cursor++];
-    // An event was checked where it came from.
-    if (kind === 2) {
-      cursor = begin;
-      return true;
-    }
-    skip();
-    skip();
-    const name = utf8.decode(skip());
-    skip();
-    for (let headers = readU32(); headers > 0; headers--) {
-      skip();
-      skip();
-    }
-    const wrong = this.contract.check("request", name, skip());
-    if (wrong) {
-      readU32();
-      output.u8(20);
-      output.text(wrong);
-      return false;
-    }
-    cursor = begin;
-    if (kind === 0 && this.contract.has("answer", name)) this.answering.set(id, name);
-    return true;
-  }
-
   receive() {
     const id = readU64();
     const key = messageKey();
@@ -544,10 +445,7 @@ class Guest {
       type, typeLength, headers, count, body, bodyLength, remaining,
     );
     this.open = false;
-    if (finished !== 0) {
-      this.unfinished.delete(key);
-      this.answering.delete(key);
-    }
+    if (finished !== 0) this.unfinished.delete(key);
     output.u8(18);
     output.u8(finished !== 0 ? 1 : 0);
   }
@@ -626,9 +524,12 @@ class Guest {
     for (; count > 0; count--) {
       const tag = calls[cursor++];
       if (tag === 1 && (this.unfinished.size >= this.limits.concurrency || queued >= CALL_BYTES)) break;
-      if (tag === 1 && this.contract && !this.admit()) continue;
       const mark = output.length;
-      this.said.length = 0;
+      const behind = tag === 1 && this.gate?.refuses(calls, cursor, output);
+      if (behind) {
+        cursor = behind;
+        continue;
+      }
       this.messages = 0;
       this.room = CALL_BYTES;
       this.logRoom = CALL_LOG;
@@ -638,7 +539,7 @@ class Guest {
         // What grew in this call is measured in it.
         this.bytes();
         if (this.importing !== null) throw new Fault("was cut short");
-        if (this.said.length > 0) this.checkSaid();
+        this.gate?.check(output, mark, this.logs);
       } catch (error) {
         // All that the call queued is dropped.
         output.length = mark;
@@ -686,33 +587,6 @@ function describe(error) {
 }
 
 /**
- * Checks imports and exports of a compiled module, as far as JavaScript can see them.
- *
- * @param {WebAssembly.Module} module
- * @returns {string | undefined} what is wrong with it
- */
-export function checkModule(module) {
-  for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
-    if (from !== MESH || !IMPORTS.includes(name) || kind !== "function") {
-      return `the import \`${name.slice(0, 80)}\` of \`${from.slice(0, 80)}\` is none that guests may have`;
-    }
-  }
-  const exports = new Map(WebAssembly.Module.exports(module).map(({ name, kind }) => [name, kind]));
-  for (const name of [...Object.keys(REQUIRED), "memory"]) {
-    if (!exports.has(name)) return `the export \`${name}\` is missing`;
-  }
-  if (exports.get("memory") !== "memory") return wrongType("memory");
-  for (const name of [...Object.keys(REQUIRED), ...Object.keys(OPTIONAL)]) {
-    if (exports.has(name) && exports.get(name) !== "function") return wrongType(name);
-  }
-  return undefined;
-}
-
-function wrongType(name) {
-  return `the export \`${name}\` has another type than the interface gives it`;
-}
-
-/**
  * Makes an instance: memory and `_initialize`, not yet `start`. Rejects with the reason, for people.
  *
  * @param {WebAssembly.Module} module one that passed `checkModule`
@@ -726,7 +600,7 @@ export async function createInstance(module, limits, contract) {
   try {
     if (contract) {
       const checker = await import(/* @vite-ignore */ /* webpackIgnore: true */ contract.checker);
-      guest.contract = checker.contract(contract.text, contract.most);
+      guest.gate = checker.gate(contract.text, contract.most);
     }
     // Not the constructor: Chromium refuses it large modules in a page's own thread.
     const { exports } = await WebAssembly.instantiate(module, { [MESH]: guest.imports() });

@@ -31,8 +31,8 @@ pub struct BrowserOptions {
     pub cache_bytes: f64,
     /// Makes a worker: `() => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })`.
     pub worker: js_sys::Function,
-    /// Gives the URL of what checks bodies against schemas: `() => new URL("./contract.js", import.meta.url).href`.
-    pub checker: js_sys::Function,
+    /// Gives the URL of a script that is loaded when it is needed: `contract` or `glue`.
+    pub script: js_sys::Function,
     /// Called once, with the reason, if the browser's storage can't be used and all is kept in memory.
     pub degraded: js_sys::Function,
 }
@@ -46,7 +46,7 @@ pub fn ports(options: BrowserOptions) -> Ports {
     Ports {
         time: Rc::new(BrowserTime),
         dialer: Rc::new(WebSocketDialer),
-        sandbox: Rc::new(BrowserSandbox::new(options.worker, options.checker)),
+        sandbox: Rc::new(BrowserSandbox::new(options.worker, options.script)),
         store: Rc::new(IndexedDbStore::new(&options.cache, options.cache_bytes, &options.degraded)),
         source,
     }

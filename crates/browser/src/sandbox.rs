@@ -32,7 +32,7 @@ pub struct BrowserSandbox {
     modules: Rc<RefCell<LiteMap<Digest, Module>>>,
     instances: Rc<RefCell<LiteMap<InstanceId, Place>>>,
     pool: Pool,
-    checker: Function,
+    script: Function,
 }
 
 /// The longest body that is checked in the page's own thread, in bytes.
@@ -47,20 +47,24 @@ enum Place {
 
 impl BrowserSandbox {
     /// A sandbox whose workers `worker` makes: a function without parameters that returns a new `Worker` on `worker.js`.
-    /// `checker` gives the URL of `contract.js`, once there are schemas to check. They are the embedder's because bundlers must
-    /// see the scripts' URLs as literals.
-    pub fn new(worker: Function, checker: Function) -> Self {
-        Self { modules: Rc::default(), instances: Rc::default(), pool: Pool::new(worker), checker }
+    /// `script(name)` gives the URL of what is loaded when it is needed: `contract` checks bodies against schemas, `glue` runs
+    /// guests in this thread. They are the embedder's because bundlers must see the scripts' URLs as literals.
+    pub fn new(worker: Function, script: Function) -> Self {
+        Self { modules: Rc::default(), instances: Rc::default(), pool: Pool::new(worker), script }
     }
 
-    /// The contract of a plan as the glue wants it: `{ text, checker, most }`, or undefined. Errors when the embedder's function
-    /// throws.
+    /// The URL of a script. Errors when the embedder's function throws.
+    fn script(&self, name: &str) -> Result<JsValue, SandboxError> {
+        let url = self.script.call1(&JsValue::UNDEFINED, &JsValue::from_str(name));
+        url.map_err(|error| SandboxError::Instance(failure::text(&error)))
+    }
+
+    /// The contract of a plan as the glue wants it: `{ text, checker, most }`, or undefined.
     fn contract(&self, plan: &GuestPlan, most: f64) -> Result<JsValue, SandboxError> {
         if plan.contract.is_empty() {
             return Ok(JsValue::UNDEFINED);
         }
-        let checker = self.checker.call0(&JsValue::UNDEFINED);
-        let checker = checker.map_err(|error| SandboxError::Instance(failure::text(&error)))?;
+        let checker = self.script("contract")?;
         let text = JsValue::from_str(&plan.contract);
         Ok(object(&[("text", text), ("checker", checker), ("most", JsValue::from_f64(most))]).into())
     }
@@ -103,8 +107,12 @@ impl Sandbox for BrowserSandbox {
         };
         let (instances, id) = (Rc::clone(&self.instances), plan.instance);
         if plan.inline {
+            let glue = match self.script("glue") {
+                Ok(glue) => glue,
+                Err(error) => return Box::pin(ready(Err(error))),
+            };
             instances.borrow_mut().insert(id, Place::Inline(None));
-            let made = glue::create_instance(&module, &glue::limits(&plan.limits), &contract);
+            let made = glue::create_inline(&glue, &module, &glue::limits(&plan.limits), &contract);
             return Box::pin(async move {
                 let made = JsFuture::from(made).await;
                 let mut instances = instances.borrow_mut();
@@ -190,7 +198,7 @@ fn run_inline(
         Some(Place::Inline(Some(guest))) => guest.clone(),
         _ => return crashed("no such instance: it was stopped or has crashed"),
     };
-    match glue::run(&guest, &encode_calls(calls)) {
+    match guest.run(&encode_calls(calls)) {
         Ok(report) => decode_report(report.into()).unwrap_or_else(|error| crashed(&error.to_string())),
         Err(error) => crashed(&failure::text(&error)),
     }

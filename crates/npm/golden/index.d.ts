@@ -122,6 +122,8 @@ export interface HostOptions {
     worker?: string | URL;
     /** Where the package's `contract.js` is, if not beside the package: what checks bodies against schemas, loaded when it is needed. */
     contract?: string | URL;
+    /** Where the package's `glue.js` is, if not beside the package: what runs mechtrons `inline`, loaded when it is needed. */
+    glue?: string | URL;
 }
 /** The state of the link to the server. `refused` is final until there is another token. */
 export type LinkStatus = "connecting" | "up" | "down" | "refused";

@@ -37,15 +37,15 @@ pub struct RawHost {
 impl RawHost {
     /// Opens a host and begins to connect it to `server`, an `http:` or `https:` URL without a slash at its end.
     ///
-    /// `cache` names the IndexedDB database, which keeps at most `cache_bytes` of bundles, `worker()` makes a Worker, `checker()`
-    /// gives the URL of `contract.js`, `token()` gives a promise of a string or nothing,
+    /// `cache` names the IndexedDB database, which keeps at most `cache_bytes` of bundles, `worker()` makes a Worker, `script(name)`
+    /// gives the URL of `contract` or `glue`, `token()` gives a promise of a string or nothing,
     /// `log(level, address, text)` takes log lines, `degraded(reason)` is called when the cache can't be kept any more.
     pub async fn open(
         server: String,
         cache: String,
         cache_bytes: f64,
         #[wasm_bindgen(unchecked_param_type = "() => Worker")] worker: Function,
-        #[wasm_bindgen(unchecked_param_type = "() => string")] checker: Function,
+        #[wasm_bindgen(unchecked_param_type = "(name: string) => string")] script: Function,
         #[wasm_bindgen(unchecked_param_type = "() => Promise<string | undefined>")] token: Function,
         #[wasm_bindgen(unchecked_param_type = "(level: string, address: string, text: string) => void")] log: Function,
         #[wasm_bindgen(unchecked_param_type = "(reason: string) => void")] degraded: Function,
@@ -58,7 +58,7 @@ impl RawHost {
             cache,
             cache_bytes,
             worker,
-            checker,
+            script,
             degraded,
         };
         let ports = ports(options);

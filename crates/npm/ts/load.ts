@@ -37,13 +37,15 @@ export function spawn(worker: URL | undefined): Worker {
   return new Worker(trusted(worker) as URL, { type: "module", name: "starlane" });
 }
 
-let hinted = false;
+const hinted = /* @__PURE__ */ new Set<string>();
 
-/** The URL of what checks bodies against schemas; from now on the browser loads it. */
-export function checker(contract: URL | undefined): string {
-  const { href } = contract ?? new URL("./contract.js", import.meta.url);
-  if (!hinted && typeof document !== "undefined") {
-    hinted = true;
+/** The URL of what is loaded when it is needed: `contract` or `glue`. From now on the browser loads it. */
+export function script(name: string, { contract, glue }: { contract: URL | undefined; glue: URL | undefined }): string {
+  // The literals are what bundlers look for.
+  const { href } =
+    name === "glue" ? (glue ?? new URL("./glue.js", import.meta.url)) : (contract ?? new URL("./contract.js", import.meta.url));
+  if (typeof document !== "undefined" && !hinted.has(href)) {
+    hinted.add(href);
     document.head.append(Object.assign(document.createElement("link"), { rel: "modulepreload", href }));
   }
   return href;

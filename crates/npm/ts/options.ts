@@ -1,7 +1,7 @@
 import { StarlaneError, malformed } from "./errors.js";
 import type { HostOptions } from "./types.js";
 
-const KNOWN: ReadonlySet<string> = /* @__PURE__ */ new Set(["server", "token", "trust", "cache", "cacheBytes", "signal", "wasm", "worker", "contract"]);
+const KNOWN: ReadonlySet<string> = /* @__PURE__ */ new Set(["server", "token", "trust", "cache", "cacheBytes", "signal", "wasm", "worker", "contract", "glue"]);
 
 /** The default of `cacheBytes`: 256 MiB. */
 const CACHE_BYTES = 268_435_456;
@@ -17,6 +17,7 @@ export interface Settings {
   wasm: URL | undefined;
   worker: URL | undefined;
   contract: URL | undefined;
+  glue: URL | undefined;
 }
 
 /** Checks options; throws `malformed` for the first that can't be used, `trust-required` if `trust` may not be left out. */
@@ -49,12 +50,13 @@ export function settings(options: HostOptions): Settings {
     wasm: options.wasm === undefined ? undefined : url(options.wasm, "wasm"),
     worker: options.worker === undefined ? undefined : url(options.worker, "worker"),
     contract: options.contract === undefined ? undefined : url(options.contract, "contract"),
+    glue: options.glue === undefined ? undefined : url(options.glue, "glue"),
   };
 }
 
 /** Hosts of equal identity share what they run on. A token function is usually made anew at each call, so it only counts whether there is one. */
-export function identity({ server, cache, cacheBytes, trust, token, wasm, worker, contract }: Settings): string {
-  const files = [wasm, worker, contract].map((url) => url?.href ?? null);
+export function identity({ server, cache, cacheBytes, trust, token, wasm, worker, contract, glue }: Settings): string {
+  const files = [wasm, worker, contract, glue].map((url) => url?.href ?? null);
   return JSON.stringify([server, cache, cacheBytes, trust ?? null, token !== undefined, ...files]);
 }
 

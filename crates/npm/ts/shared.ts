@@ -1,6 +1,6 @@
 import { RawHost } from "./wasm/starlane_npm.js";
 import { StarlaneError, fromRaw, translated } from "./errors.js";
-import { checker, load, spawn } from "./load.js";
+import { load, script, spawn } from "./load.js";
 import { identity, type Settings } from "./options.js";
 import { abortable, closed } from "./signals.js";
 import type { HostEvents, LinkStatus } from "./types.js";
@@ -91,7 +91,7 @@ export class Shared {
       settings.cache,
       settings.cacheBytes,
       () => spawn(settings.worker),
-      () => checker(settings.contract),
+      (name) => script(name, settings),
       async () => token()?.({ signal: closing.signal }),
       (level, address, text) => log(level, `${address}: ${text}`),
       (reason) => {

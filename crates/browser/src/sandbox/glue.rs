@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::object::object;
 
-#[wasm_bindgen(module = "/js/glue.js")]
+#[wasm_bindgen(module = "/js/module.js")]
 extern "C" {
     /// An instance of a guest.
     #[derive(Clone)]
@@ -16,13 +16,18 @@ extern "C" {
     #[wasm_bindgen(js_name = checkModule)]
     pub(super) fn check_module(module: &Module) -> Option<String>;
 
-    /// Makes an instance.
-    #[wasm_bindgen(js_name = createInstance)]
-    pub(super) fn create_instance(module: &Module, limits: &Object, contract: &JsValue) -> js_sys::Promise;
+    /// Makes an instance in this thread; `glue` is the URL of `glue.js`.
+    #[wasm_bindgen(js_name = createInline)]
+    pub(super) fn create_inline(
+        glue: &JsValue,
+        module: &Module,
+        limits: &Object,
+        contract: &JsValue,
+    ) -> js_sys::Promise;
 
     /// Runs encoded calls; the report comes back encoded. Nothing of ours is entered meanwhile.
-    #[wasm_bindgen(catch)]
-    pub(super) fn run(guest: &Guest, calls: &[u8]) -> Result<Vec<u8>, JsValue>;
+    #[wasm_bindgen(method, structural, catch)]
+    pub(super) fn run(this: &Guest, calls: &[u8]) -> Result<Vec<u8>, JsValue>;
 }
 
 /// `{ memory, concurrency }` as the glue wants them.

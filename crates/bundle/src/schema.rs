@@ -15,6 +15,7 @@
 //! patterns read the same in JavaScript and on the server; and what could take long stands behind its bound, so that no
 //! validator begins with it before the bound holds. The normal form of a normal form is itself.
 
+mod characters;
 mod cost;
 mod pattern;
 

@@ -7,11 +7,14 @@
 use std::fmt::Write;
 
 use regex_syntax::ast::{
-    AssertionKind, Ast, ClassPerl, ClassPerlKind, ClassSet, ClassSetItem, ClassUnicodeKind, GroupKind, Repetition,
-    RepetitionKind, RepetitionRange, parse::ParserBuilder,
+    AssertionKind, Ast, ClassSet, ClassSetItem, ClassUnicodeKind, GroupKind, Repetition, RepetitionKind,
+    RepetitionRange, parse::ParserBuilder,
 };
 
-use super::MAX_LENGTH;
+use super::{
+    MAX_LENGTH,
+    characters::{LINE_ENDS, Ranges, complement, disjoint, perl_ranges, sorted},
+};
 
 /// So many ways of matching may a pattern have to try.
 const MOST_WAYS: u64 = 70_000;
@@ -20,27 +23,6 @@ const NESTING: u32 = 32;
 /// The general categories of Unicode, by the names that both languages have.
 const CATEGORIES: &str =
     " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Co Cn ";
-
-/// Characters from … to, both included; in order, apart.
-type Ranges = Vec<(char, char)>;
-
-const DIGIT: &[(char, char)] = &[('0', '9')];
-const WORD: &[(char, char)] = &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
-/// White space and ends of lines of ECMAScript.
-const SPACE: &[(char, char)] = &[
-    ('\t', '\r'),
-    (' ', ' '),
-    ('\u{a0}', '\u{a0}'),
-    ('\u{1680}', '\u{1680}'),
-    ('\u{2000}', '\u{200a}'),
-    ('\u{2028}', '\u{2029}'),
-    ('\u{202f}', '\u{202f}'),
-    ('\u{205f}', '\u{205f}'),
-    ('\u{3000}', '\u{3000}'),
-    ('\u{feff}', '\u{feff}'),
-];
-/// What `.` does not match in ECMAScript.
-const LINE_ENDS: &[(char, char)] = &[('\n', '\n'), ('\r', '\r'), ('\u{2028}', '\u{2029}')];
 
 /// The normal form of a pattern. The error says what is wrong with it.
 pub(super) fn normal_form(pattern: &str) -> Result<String, String> {
@@ -331,49 +313,6 @@ fn write_ranges(ranges: &[(char, char)], out: &mut String) {
 
 fn quoted(c: char, out: &mut String) {
     let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-}
-
-fn perl_ranges(perl: &ClassPerl) -> Ranges {
-    let ranges = match perl.kind {
-        ClassPerlKind::Digit => DIGIT,
-        ClassPerlKind::Space => SPACE,
-        ClassPerlKind::Word => WORD,
-    };
-    if perl.negated { complement(ranges) } else { ranges.to_vec() }
-}
-
-/// In order, without overlaps.
-fn sorted(mut ranges: Ranges) -> Ranges {
-    ranges.sort_unstable();
-    let mut merged: Ranges = Vec::new();
-    for (from, to) in ranges {
-        match merged.last_mut() {
-            Some(last) if from <= last.1 => last.1 = last.1.max(to),
-            _ => merged.push((from, to)),
-        }
-    }
-    merged
-}
-
-fn complement(ranges: &[(char, char)]) -> Ranges {
-    let after = |c: char| (u32::from(c) + 1..=0x10_ffff).find_map(char::from_u32);
-    let before = |c: char| (0..u32::from(c)).rev().find_map(char::from_u32);
-    let mut rest = Vec::new();
-    let mut from = Some('\0');
-    for (first, last) in ranges {
-        if let (Some(from), Some(to)) = (from, before(*first))
-            && from <= to
-        {
-            rest.push((from, to));
-        }
-        from = after(*last);
-    }
-    rest.extend(from.map(|from| (from, char::MAX)));
-    rest
-}
-
-fn disjoint(a: &[(char, char)], b: &[(char, char)]) -> bool {
-    a.iter().all(|a| b.iter().all(|b| a.1 < b.0 || b.1 < a.0))
 }
 
 #[cfg(test)]

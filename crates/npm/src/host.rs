@@ -40,6 +40,10 @@ impl RawHost {
     /// `cache` names the IndexedDB database, which keeps at most `cache_bytes` of bundles, `worker()` makes a Worker, `script(name)`
     /// gives the URL of `contract` or `glue`, `token()` gives a promise of a string or nothing,
     /// `log(level, address, text)` takes log lines, `degraded(reason)` is called when the cache can't be kept any more.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call, in shared.ts: an object would cost more code on both sides"
+    )]
     pub async fn open(
         server: String,
         cache: String,

@@ -19,6 +19,8 @@ interface Sheet {
 
 const OPENING = "Opening the page";
 const SAVING = "Saving";
+/** What nobody likes to wait for before there is anything to read, in milliseconds. */
+const SLOW = 2_000;
 const COMPARING = "Checking with the server";
 
 /** Whose page is being written, what of it is saved, and what others have done to it meanwhile. */
@@ -60,8 +62,8 @@ export class Desk {
     }
     this.#people.chosen(name);
     this.#show();
-    // What was seen last is shown at once; what the server has is learnt when it is back.
-    if (this.#directory.away) await this.#layKept(name, signal);
+    // What was seen last is shown while the server is away or slow; what it has is learnt when it answers.
+    const slow = setTimeout(() => void this.#layKept(name, signal), this.#directory.away ? 0 : SLOW);
     try {
       const person = await this.#directory.get(name, signal);
       const base = person?.markdown ?? (await beginning(name, signal));
@@ -73,6 +75,8 @@ export class Desk {
       if (signal.aborted) return;
       problem(OPENING, error);
       await this.#layKept(name, signal);
+    } finally {
+      clearTimeout(slow);
     }
   }
 

@@ -80,11 +80,11 @@ pub enum Notice {
 /// The state of the link to the server, as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkState {
-    /// The first connection is being made.
+    /// The first connection is being made, for the first time.
     Connecting,
     /// Messages flow.
     Up,
-    /// The connection broke; it is being made again.
+    /// The connection could not be made, or broke; it is being made again.
     Down,
     /// The server refused us; nothing is tried until there is a new token.
     Refused(Goodbye),

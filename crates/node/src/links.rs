@@ -21,7 +21,8 @@ impl Node {
     /// From now on this host has a server, dialled at once and again for ever.
     pub fn handle_connect(&mut self) {
         if !self.uplink.is_wanted() {
-            self.dial(LinkState::Connecting);
+            self.effects.push_back(Effect::LinkState(LinkState::Connecting));
+            self.dial();
         }
     }
 
@@ -88,14 +89,12 @@ impl Node {
             self.dead_letter(&waiting.envelope.to, &waiting.envelope.operation, &failure);
         }
         if self.uplink.next_timeout().is_some_and(|at| at <= now) {
-            let state = if self.uplink.was_up { LinkState::Down } else { LinkState::Connecting };
-            self.dial(state);
+            self.dial();
         }
     }
 
-    fn dial(&mut self, state: LinkState) {
+    fn dial(&mut self) {
         self.uplink.dialling();
-        self.effects.push_back(Effect::LinkState(state));
         self.effects.push_back(Effect::Dial);
     }
 

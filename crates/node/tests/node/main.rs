@@ -73,6 +73,10 @@ fn a_request_that_waited_is_sent_when_the_link_comes_up() {
     world.page().node.handle_connect();
     let request = world.request(PAGE, ECHO, "echo", text("hi"));
     world.pass(2_000);
+    // Once it could not be made it is down, though it is tried again and again.
+    assert!(world.dials > 1, "{} dials", world.dials);
+    assert_eq!(world.page().states[..2], [LinkState::Connecting, LinkState::Down]);
+    assert!(world.page().states[2..].iter().all(|state| *state == LinkState::Down));
     world.cut = false;
     world.pass(11_000);
     assert_eq!(world.outcome(PAGE, request).unwrap(), text("hi"));

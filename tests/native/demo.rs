@@ -3,11 +3,9 @@
 use std::{fs, path::Path};
 
 use serde_json::json;
+use starlane_testkit::guest;
 
-use crate::{
-    peer::Peer,
-    world::{Server, guest},
-};
+use crate::{peer::Peer, world::Server};
 
 const BUNDLE: &str = "acme:repo:profiles:0.1.0";
 const APP: &str = "acme:profiles";

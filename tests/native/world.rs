@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::Path,
     sync::mpsc,
     thread::JoinHandle,
     time::Duration,
@@ -14,6 +14,7 @@ use serde_json::Value;
 use starlane_bundle::{SecretKey, SignedManifest, authoring::Draft};
 use starlane_protocol::Address;
 use starlane_server::{ServeConfig, ServeError};
+use starlane_testkit::guest;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use ureq::http::HeaderMap;
@@ -213,14 +214,6 @@ pub(crate) fn raw(server: &Server, request: &str) -> String {
 /// A publisher's key.
 pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32])
-}
-
-/// A module of a workspace of guests.
-pub(crate) fn guest(name: &str) -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests/wasm32-unknown-unknown/release");
-    let file = std::env::var_os("STARLANE_GUESTS").map_or(built, PathBuf::from).join(format!("{name}.wasm"));
-    assert!(file.exists(), "{} is missing: `cargo xtask test --only native` builds it", file.display());
-    file
 }
 
 /// A folder of files.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use starlane_bundle::AppRecord;
 use starlane_protocol::Address;
 
-use crate::{client::Client, output::Output, publish::published};
+use crate::{bundle::published, client::Client, output::Output};
 
 /// The resource.
 const APPS: &str = "starlane:apps";

@@ -11,9 +11,9 @@ use starlane_protocol::Address;
 
 use crate::{
     arguments::{BindTypes, Reach, TypesLanguage},
-    client::{Client, Upload},
+    bundle::{fetch, file},
+    client::Client,
     output::Output,
-    publish::published,
 };
 
 /// A bind, and the JSON Schemas that it names, by path.
@@ -46,18 +46,15 @@ fn of_server(client: &Client, address: &Address) -> Result<Read> {
         )
     };
     let bundle = address.without_path();
-    let Some((_, manifest)) = published(client, &bundle)? else {
-        bail!("{bundle} is not published on {}", client.url())
-    };
+    let (_, manifest) = fetch(client, &bundle)?;
     let Some(bind) = manifest.binds.get(path) else {
         let known: Vec<&str> = manifest.binds.keys().map(String::as_str).collect();
         bail!("{bundle} has no bind {path}; it has: {}", known.join(", "))
     };
     let mut schemas = authoring::Schemas::new();
     for name in bind.schemas() {
-        let file = manifest.files.get(name).with_context(|| format!("{bundle} has no file {name}"))?;
-        let answer = client.send("GET", &format!("/blobs/sha256/{}", file.sha256), &[], Upload::Nothing)?.success()?;
-        let schema = strict::value(&answer.body).map_err(|error| anyhow::anyhow!("{name} of {bundle}: {error}"))?;
+        let schema = strict::value(&file(client, &manifest, name)?)
+            .map_err(|error| anyhow::anyhow!("{name} of {bundle}: {error}"))?;
         schemas.insert(name.clone(), schema);
     }
     Ok((bind.clone(), schemas))

@@ -1,15 +1,17 @@
 //! `starlane bundle show|verify|list`: what a server has published, checked here and not there.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
-use starlane_bundle::{Digest, Manifest, PublicKey};
+use starlane_bundle::{Digest, Manifest, PublicKey, Signature, SignedManifest};
 use starlane_protocol::Address;
 
 use crate::{
     client::{Client, Upload},
     output::{Output, size},
-    publish::published,
 };
+
+/// The header that has a manifest's signature.
+pub(crate) const SIGNATURE: &str = "starlane-signature";
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Listed {
@@ -38,10 +40,11 @@ pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
 /// Shows the files of a published bundle and who signed it.
 pub(crate) fn show(client: &Client, address: &Address, output: Output) -> Result<()> {
     let (signed, manifest) = fetch(client, address)?;
+    let digest = signed.digest();
     let rows: Vec<[String; 3]> =
         manifest.files.iter().map(|(name, file)| [name.clone(), size(file.size), file.media_type.clone()]).collect();
-    let json = json!({ "digest": signed, "manifest": manifest });
-    output.remark(&format!("{address}, signed by {}, manifest {signed}", manifest.publisher));
+    let json = json!({ "digest": digest, "manifest": manifest });
+    output.remark(&format!("{address}, signed by {}, manifest {digest}", manifest.publisher));
     output.table(["FILE", "SIZE", "TYPE"], &rows, &json);
     Ok(())
 }
@@ -49,40 +52,60 @@ pub(crate) fn show(client: &Client, address: &Address, output: Output) -> Result
 /// Fetches all of a published bundle and checks it: the signature, the names, and the digest and length of each file.
 pub(crate) fn verify(client: &Client, address: &Address, output: Output) -> Result<()> {
     let (signed, manifest) = fetch(client, address)?;
+    let digest = signed.digest();
     let mut bytes = 0;
     for (name, file) in &manifest.files {
-        let path = format!("/blobs/sha256/{}", file.sha256);
-        let answer = client.send("GET", &path, &[], Upload::Nothing)?.success()?;
-        let found = Digest::of(&answer.body);
-        if found != file.sha256 || answer.body.len() as u64 != file.size {
-            bail!(
-                "{name} of {address} is damaged on the server: it has {} bytes with the digest {found}, and the signed \
-                 manifest says {} bytes with {}",
-                answer.body.len(),
-                file.size,
-                file.sha256
-            );
-        }
+        self::file(client, &manifest, name)?;
         bytes += file.size;
     }
     let files = manifest.files.len();
     let facts = [
         ("publisher", manifest.publisher.to_string()),
-        ("manifest", signed.to_string()),
+        ("manifest", digest.to_string()),
         ("files", format!("{files}, {}", size(bytes))),
     ];
-    let json = json!({ "address": address, "publisher": manifest.publisher, "digest": signed, "files": files, "bytes": bytes });
+    let json = json!({ "address": address, "publisher": manifest.publisher, "digest": digest, "files": files, "bytes": bytes });
     output.done(&format!("{address} is whole"), &facts, None, &json);
     Ok(())
 }
 
-/// The digest of the manifest, and the manifest, its signature checked.
-fn fetch(client: &Client, address: &Address) -> Result<(Digest, Manifest)> {
-    match published(client, address)? {
-        Some((_, manifest)) if manifest.address != *address => {
-            bail!("the server has another bundle at {address}: the manifest there says {}", manifest.address)
-        }
-        Some((signed, manifest)) => Ok((signed.digest(), manifest)),
-        None => bail!("{address} is not published on {}: `starlane publish DIR {address}` does that", client.url()),
+/// What the server has at this address, if anything; its signature is checked.
+pub(crate) fn published(client: &Client, address: &Address) -> Result<Option<(SignedManifest, Manifest)>> {
+    let answer = client.send("GET", &format!("/bundles/{address}"), &[], Upload::Nothing)?;
+    if answer.status == 404 {
+        return Ok(None);
     }
+    let answer = answer.success()?;
+    let signature = Signature::parse(answer.header(SIGNATURE).unwrap_or_default())?;
+    let signed = SignedManifest { bytes: answer.body, signature };
+    let manifest = signed.open().with_context(|| format!("what the server has at {address} does not verify"))?;
+    if manifest.address != *address {
+        bail!("the server has another bundle at {address}: the manifest there says {}", manifest.address);
+    }
+    Ok(Some((signed, manifest)))
+}
+
+/// What the server must have at this address.
+pub(crate) fn fetch(client: &Client, address: &Address) -> Result<(SignedManifest, Manifest)> {
+    published(client, address)?.with_context(|| {
+        format!("{address} is not published on {}: `starlane publish DIR {address}` does that", client.url())
+    })
+}
+
+/// A file of a published bundle, which must have the length and the digest that the manifest says.
+pub(crate) fn file(client: &Client, manifest: &Manifest, name: &str) -> Result<Vec<u8>> {
+    let address = &manifest.address;
+    let file = manifest.files.get(name).with_context(|| format!("{address} has no file {name}"))?;
+    let answer = client.send("GET", &format!("/blobs/sha256/{}", file.sha256), &[], Upload::Nothing)?.success()?;
+    let found = Digest::of(&answer.body);
+    if found != file.sha256 || answer.body.len() as u64 != file.size {
+        bail!(
+            "{name} of {address} is damaged on the server: it has {} bytes with the digest {found}, and the signed \
+             manifest says {} bytes with {}",
+            answer.body.len(),
+            file.size,
+            file.sha256
+        );
+    }
+    Ok(answer.body)
 }

@@ -11,19 +11,18 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use starlane_bundle::{
-    Digest, Manifest, Signature, SignedManifest,
+    Digest, Manifest, SignedManifest,
     authoring::{Draft, Others},
 };
 use starlane_protocol::Address;
 
 use crate::{
     arguments::Publish,
+    bundle::{SIGNATURE, fetch, published},
     client::{Client, Upload},
     key,
     output::{Output, size},
 };
-
-const SIGNATURE: &str = "starlane-signature";
 
 /// A file that must be in the repository.
 struct Blob<'a> {
@@ -36,12 +35,8 @@ struct Blob<'a> {
 pub(crate) fn read(folder: &Path, client: &Client, output: Output) -> Result<Draft> {
     let mut others = Others::default();
     for bundle in Draft::others(folder)? {
-        let Some((signed, manifest)) = published(client, &bundle)? else {
-            bail!("{} names {bundle}, which is not published on {}", folder.display(), client.url())
-        };
-        if manifest.address != bundle {
-            bail!("the server has another bundle at {bundle}: the manifest there says {}", manifest.address);
-        }
+        let (signed, manifest) =
+            fetch(client, &bundle).with_context(|| format!("{} uses another bundle", folder.display()))?;
         output.remark(&format!("It uses {bundle} by {}: publishing vouches for it too.", manifest.publisher));
         others.add(signed.digest(), manifest);
     }
@@ -86,19 +81,6 @@ pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()
     let bytes = missing.iter().map(|blob| blob.size).sum();
     report(address, &signed, &manifest, Some((missing.len(), blobs.len(), bytes)), output);
     Ok(())
-}
-
-/// What the server has at this address, if anything.
-pub(crate) fn published(client: &Client, address: &Address) -> Result<Option<(SignedManifest, Manifest)>> {
-    let answer = client.send("GET", &format!("/bundles/{address}"), &[], Upload::Nothing)?;
-    if answer.status == 404 {
-        return Ok(None);
-    }
-    let answer = answer.success()?;
-    let signature = Signature::parse(answer.header(SIGNATURE).unwrap_or_default())?;
-    let signed = SignedManifest { bytes: answer.body, signature };
-    let manifest = signed.open().with_context(|| format!("what the server has at {address} does not verify"))?;
-    Ok(Some((signed, manifest)))
 }
 
 /// The draft's files, each content once.

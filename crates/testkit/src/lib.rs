@@ -13,3 +13,16 @@ use std::path::{Path, PathBuf};
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
+
+/// A module of a workspace of guests, by its name: one of those that only tests use, unless `STARLANE_GUESTS` names the folder
+/// of others.
+///
+/// # Panics
+///
+/// If it is not built; the message says what builds it.
+pub fn guest(name: &str) -> PathBuf {
+    let built = || workspace().join("target/guests/wasm32-unknown-unknown/release");
+    let file = std::env::var_os("STARLANE_GUESTS").map_or_else(built, PathBuf::from).join(format!("{name}.wasm"));
+    assert!(file.exists(), "{} is missing: `cargo xtask test --only native` builds it", file.display());
+    file
+}

@@ -1,24 +1,19 @@
 //! The sandbox's contract, and what only this engine shows.
 
-use std::{fs, num::NonZero, path::Path, rc::Rc, time::Duration};
+use std::{fs, num::NonZero, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use starlane_host::{
     ports::Sandbox,
     testing::{sandbox_suite, schema_suite},
 };
-use starlane_testkit::figure::figure;
+use starlane_testkit::{figure::figure, guest, workspace};
 
 use super::WasmtimeSandbox;
 
 /// The module of `tests/guests/rust/echo`, which `cargo xtask test` builds first.
 fn echo() -> Bytes {
-    let path = "../../target/guests/wasm32-unknown-unknown/release/echo.wasm";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    match fs::read(&path) {
-        Ok(wasm) => wasm.into(),
-        Err(error) => panic!("{}: {error}; build the guests of tests/guests/rust first", path.display()),
-    }
+    fs::read(guest("echo")).unwrap().into()
 }
 
 fn block_on<T>(test: impl Future<Output = T>) -> T {
@@ -51,7 +46,7 @@ fn stop_ends_a_call_in_its_middle_on_the_same_thread() {
 
 #[test]
 fn the_official_schema_suite_is_judged_as_it_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/schema-suite.json");
+    let path = workspace().join("target/schema-suite.json");
     let suite = fs::read_to_string(&path);
     let suite = suite.unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask setup` fetches it", path.display()));
     let judged = block_on(async { schema_suite::run(&sandbox(1), &echo(), &suite).await });

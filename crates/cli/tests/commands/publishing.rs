@@ -1,0 +1,138 @@
+//! What authors type.
+
+use std::{fs, path::Path, time::Instant};
+
+use serde_json::Value;
+use starlane_testkit::{figure, guest};
+
+use crate::world::{APP, BUNDLE, World, starlane, text};
+
+#[test]
+fn a_new_mechtron_has_a_name_of_its_own_and_all_that_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = starlane(folder.path()).args(["new", "mechtron", "my-book"]).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert!(text(&made.stdout).contains("starlane dev my-book"));
+    for file in ["Cargo.toml", ".gitignore", "binds/my-book.toml", "sdk/crates/mechtron/src/lib.rs", "src/lib.rs"] {
+        assert!(folder.path().join("my-book").join(file).exists(), "{file}");
+    }
+    for (file, kind) in
+        [("bundle", "bundle"), ("app", "app"), ("binds/my-book", "bind"), ("mechtrons/my-book", "mechtron")]
+    {
+        let file = folder.path().join(format!("my-book/{file}.toml"));
+        let written = fs::read_to_string(&file).unwrap();
+        let schema = written.lines().next().unwrap().strip_prefix("#:schema ").unwrap();
+        let kept = fs::read(file.parent().unwrap().join(schema)).unwrap();
+        let printed = starlane(folder.path()).args(["schema", kind]).output().unwrap();
+        assert!(printed.status.success() && printed.stdout == kept, "{kind}");
+    }
+    let told = |words: &[&str]| text(&starlane(folder.path()).args(words).output().unwrap().stderr);
+    assert!(told(&["new", "mechtron", "my-book"]).contains("there already"));
+    assert!(told(&["new", "mechtron", "My Book"]).contains("a-z first"));
+    assert!(told(&["build", "nowhere"]).contains("nowhere"));
+    fs::write(folder.path().join("my-book/bundle.toml"), "[bundle]\nname = \"x\"\n[build]\ncommand = \"exit 3\"\n")
+        .unwrap();
+    assert!(told(&["build", "my-book"]).contains("exit status: 3"));
+}
+
+#[test]
+fn a_published_bundle_is_shown_and_checked_file_by_file() {
+    let world = World::start();
+    let told = world.fails(1, &["bundle", "show", "acme:repo:notes:1.0.0"]);
+    assert!(told.contains("starlane publish"), "{told}");
+    assert!(world.fails(1, &["keys", "show"]).contains("starlane keys new"));
+    let made = world.json(&["keys", "new"]);
+    assert!(world.fails(1, &["keys", "new"]).contains("--key"));
+    world.publish_notes();
+    let shown = text(&world.run(&["bundle", "show", "acme:repo:notes:1.0.0"]).stdout);
+    assert!(shown.contains("/site/index.html  12 B") && shown.contains("text/html"), "{shown}");
+    let whole = world.json(&["bundle", "verify", "acme:repo:notes:1.0.0"]);
+    assert_eq!((&whole["publisher"], &whole["bytes"]), (&made["publicKey"], &Value::from(12)));
+    assert_eq!(world.json(&["keys", "show"])["publicKey"], made["publicKey"]);
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let printed = text(&world.run(&["completions", shell]).stdout);
+        assert!(printed.contains("publish") && printed.contains("starlane"), "{shell}");
+    }
+}
+
+#[test]
+fn of_a_thousand_files_only_the_one_that_changed_is_uploaded() {
+    let world = World::start();
+    world.write("notes/bundle.toml", BUNDLE);
+    world.write("notes/app.toml", APP);
+    world.write("notes/site/index.html", "<p>notes</p>");
+    for n in 1..1_000 {
+        world.write(&format!("notes/site/{n}.txt"), &format!("file {n}"));
+    }
+    let before = Instant::now();
+    let first = world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    figure::figure("publish.1000-files", before.elapsed().as_secs_f64(), "s");
+    assert_eq!(first["uploaded"], 1_000);
+    world.write("notes/site/500.txt", "changed");
+    let second = world.json(&["publish", "notes", "acme:repo:notes:1.0.1"]);
+    assert_eq!((&second["uploaded"], &second["present"]), (&Value::from(1), &Value::from(999)));
+    // What was cut off is gone on with: what had arrived stays.
+    let blobs = world.folder.path().join(&world.data).join("blobs");
+    let some = fs::read_dir(&blobs).unwrap().next().unwrap().unwrap().path();
+    let lost = fs::read_dir(&some).unwrap().count();
+    fs::remove_dir_all(&some).unwrap();
+    let third = world.json(&["publish", "notes", "acme:repo:notes:1.0.2"]);
+    assert!((1..=lost).contains(&usize::try_from(third["uploaded"].as_u64().unwrap()).unwrap()), "{third}");
+}
+
+#[test]
+fn a_bind_becomes_types_and_the_demos_are_up_to_date() {
+    let www = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../www");
+    let types = |bind: &str| starlane(&www).args(["bind", "types", bind]).output().unwrap();
+    for name in ["profile", "directory"] {
+        let made = types(&format!("bundle/binds/{name}.toml"));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let kept = fs::read_to_string(www.join(format!("src/binds/{name}.ts"))).unwrap();
+        assert_eq!(String::from_utf8_lossy(&made.stdout), kept, "`npm run types` in www makes them again");
+    }
+    for (bind, told) in [
+        ("bundle/binds/none.toml", "there is no such file"),
+        ("bundle/app.toml", "no file of a folder `binds`"),
+        ("acme:repo:profiles:1.0.0", "is no bind"),
+    ] {
+        let refused = types(bind);
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(told), "{bind}: {said}");
+    }
+}
+
+#[test]
+fn an_app_of_one_author_uses_a_mechtron_of_another() {
+    let world = World::start();
+    world.write("widgets/bundle.toml", "[bundle]\nname = \"widgets\"\npublic = true\n");
+    world.write("widgets/app.toml", "[app]\nname = \"widgets\"\n[mechtrons.card]\nconfig = \"mechtrons/card.toml\"\n");
+    world.write(
+        "widgets/mechtrons/card.toml",
+        "[mechtron]\nwasm = \"wasm/echo.wasm\"\nname = \"echo\"\nbind = \"binds/card.toml\"\n",
+    );
+    let bind = "[bind]\nname = \"card\"\n[operations.echo]\nrequest = { content-type = \"application/json\", schema = \"schemas/card.json\" }\nresponse = {}\n";
+    world.write("widgets/binds/card.toml", bind);
+    world.write("widgets/schemas/card.json", r#"{ "type": "string", "maxLength": 5 }"#);
+    world.write("widgets/wasm/echo.wasm", "");
+    fs::copy(guest("echo"), world.folder.path().join("widgets/wasm/echo.wasm")).unwrap();
+    world.write("shop/bundle.toml", "[bundle]\nname = \"shop\"\n");
+    let card = "[mechtrons.card]\nconfig = \"bob:repo:widgets:1.0.0:/mechtrons/card.toml\"\nplacement = \"server\"\n";
+    world.write("shop/app.toml", &format!("[app]\nname = \"shop\"\n{card}"));
+
+    let shop = ["publish", "shop", "acme:repo:shop:1.0.0", "--key", "acme-key"];
+    let told = world.fails(1, &shop);
+    assert!(told.contains("bob:repo:widgets:1.0.0 is not published"), "{told}");
+    let bobs = world.json(&["publish", "widgets", "bob:repo:widgets:1.0.0", "--key", "bobs-key"]);
+    let made = world.run(&shop);
+    let remarks = text(&made.stderr);
+    let of_bob = format!("It uses bob:repo:widgets:1.0.0 by {}", bobs["publisher"].as_str().unwrap());
+    assert!(made.status.success() && remarks.contains(&of_bob), "{remarks}");
+    let types = text(&world.run(&["bind", "types", "bob:repo:widgets:1.0.0:/binds/card.toml"]).stdout);
+    assert!(types.contains("export interface Card"), "{types}");
+    world.json(&["app", "create", "acme:shop", "--bundle", "acme:repo:shop:1.0.0"]);
+    let said = world.json(&["send", "acme:shop:card", "echo", "--json", "\"hello\""]);
+    assert_eq!(said["body"], "hello");
+    let told = world.fails(1, &["send", "acme:shop:card", "echo", "--json", "\"hello!\""]);
+    assert!(told.contains("422 schema-mismatch"), "{told}");
+}

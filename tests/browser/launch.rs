@@ -4,11 +4,14 @@ use std::rc::Rc;
 
 use starlane_browser::BrowserTime;
 use starlane_bundle::Digest;
-use starlane_host::testing::{launch_suite, launch_world::World};
+use starlane_host::testing::{
+    launch_suite,
+    launch_world::{World, address},
+};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{fresh_name, open_store, script};
+use crate::fixture::{figure, fresh_name, open_store, script};
 
 /// A world whose page keeps what it keeps in a database of its own.
 fn world() -> World {
@@ -27,14 +30,19 @@ async fn one_changed_file_of_a_thousand_is_one_blob() {
     assert_eq!((fetched, files), (1, 1000));
 }
 
-/// Changes the record of an app as it lies in the database, by a JavaScript expression of `text`.
-async fn change_record(name: &str, changed: &str) {
-    let body = format!(
+/// JavaScript with the record of an app as it lies in the database, as `text`.
+fn with_record(then: &str) -> String {
+    format!(
         "const done = (r) => new Promise((resolve, reject) => {{ r.onsuccess = () => resolve(r.result); r.onerror = () => reject(r.error); }}); \
          const db = await done(indexedDB.open(given)); \
          const records = db.transaction('records', 'readwrite').objectStore('records'); \
-         const text = await done(records.get('acme:app')); await done(records.put({changed}, 'acme:app')); db.close();"
-    );
+         const text = await done(records.get('acme:app')); try {{ {then} }} finally {{ db.close(); }}"
+    )
+}
+
+/// Changes the record, by a JavaScript expression of `text`.
+async fn change_record(name: &str, changed: &str) {
+    let body = with_record(&format!("await done(records.put({changed}, 'acme:app'));"));
     script(&body, &JsValue::from_str(name)).await;
 }
 
@@ -68,6 +76,30 @@ async fn flipped_bits_in_a_record_are_noticed_and_healed() {
     change_record(&name, flips[0]).await;
     world.set_away(true);
     assert_eq!(world.page().refused("acme:app").await, "offline", "a damaged record launches nothing");
+}
+
+/// What is served and kept of a bundle, and what is kept of the record of an app.
+#[wasm_bindgen_test]
+async fn one_changed_byte_is_refused_and_what_was_not_changed_is_not() {
+    let name = fresh_name();
+    let world = World::new(Rc::new(BrowserTime), Rc::new(open_store(&name, 1e9).0));
+    let (mut tried, mut accepted) = launch_suite::one_changed_byte(&world).await;
+    let app = address("acme:app");
+    let record = script(&with_record("return text;"), &JsValue::from_str(&name)).await.as_string().unwrap();
+    for at in 0..record.len() {
+        let flip =
+            format!("text.slice(0, {at}) + String.fromCharCode(text.charCodeAt({at}) ^ 1) + text.slice({at} + 1)");
+        change_record(&name, &flip).await;
+        tried += 1;
+        if matches!(world.store.record(&app).await, Ok(Some(_))) {
+            accepted.push(format!("byte {at} of the record"));
+        }
+        change_record(&name, &flip).await;
+    }
+    assert!(matches!(world.store.record(&app).await, Ok(Some(_))), "it is whole again");
+    figure("one changed byte", "mutations.tried", tried as f64, "mutations");
+    figure("one changed byte", "mutations.accepted", accepted.len() as f64, "mutations");
+    assert!(accepted.is_empty(), "{accepted:#?}");
 }
 
 #[wasm_bindgen_test]

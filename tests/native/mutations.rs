@@ -31,9 +31,9 @@ fn one_changed_byte_of_manifest_signature_or_blob_is_refused_and_what_was_not_ch
     let signed = server.publish(files.path(), BUNDLE);
     assert!(host_takes(&signed));
     let (mut tried, mut accepted) = (0, Vec::new());
-    for at in 0..signed.bytes.len() {
+    for (at, bit) in (0..signed.bytes.len()).flat_map(|at| [(at, 1), (at, 0x20)]) {
         let mut changed = signed.clone();
-        changed.bytes[at] ^= 1;
+        changed.bytes[at] ^= bit;
         tried += 2;
         if server.publish_manifest(BUNDLE, &changed).status < 400 || host_takes(&changed) {
             accepted.push(format!("manifest, byte {at}"));

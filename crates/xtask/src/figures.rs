@@ -8,36 +8,43 @@ use serde_json::{Value, json};
 use crate::files;
 use crate::workshop::Workshop;
 
-/// The figures that a whole run of the tests must have recorded, at least one row of each.
-pub(crate) const WANTED: [&str; 28] = [
-    "first-load.gzip",
-    "demo.ready",
-    "second-load.blobs",
-    "request.worker.p50",
-    "grants.cases",
-    "grants.differences",
-    "tokens.tried",
-    "tokens.accepted-wrongly",
-    "origins.tried",
-    "origins.accepted-wrongly",
-    "revoke.closed",
-    "ws-conformance.cases",
-    "ws-conformance.failed",
-    "author.first-reply",
-    "tutorial.commands",
-    "offline.launch",
-    "mutations.tried",
-    "mutations.accepted",
-    "names.tried",
-    "names.accepted",
-    "publish.1000-files",
-    "authoring.error-kinds",
-    "schema-suite.cases",
-    "schema-suite.differences",
-    "delta.blobs",
-    "verify.10MB",
-    "storage-faults.tried",
-    "storage-faults.silent",
+/// Where a figure is wanted from: engines, and `None` for what runs in no browser.
+type Rows = &'static [Option<&'static str>];
+
+const ONCE: Rows = &[None];
+const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
+const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
+
+/// The figures that a whole run of the tests must have recorded, at least once in each place.
+const WANTED: [(&str, Rows); 28] = [
+    ("first-load.gzip", ONCE),
+    ("demo.ready", EACH),
+    ("second-load.blobs", EACH),
+    ("request.worker.p50", EACH),
+    ("grants.cases", ONCE),
+    ("grants.differences", ONCE),
+    ("tokens.tried", ONCE),
+    ("tokens.accepted-wrongly", ONCE),
+    ("origins.tried", ONCE),
+    ("origins.accepted-wrongly", ONCE),
+    ("revoke.closed", ONCE),
+    ("ws-conformance.cases", ONCE),
+    ("ws-conformance.failed", ONCE),
+    ("author.first-reply", ONCE),
+    ("tutorial.commands", ONCE),
+    ("offline.launch", EACH),
+    ("mutations.tried", EVERYWHERE),
+    ("mutations.accepted", EVERYWHERE),
+    ("names.tried", ONCE),
+    ("names.accepted", ONCE),
+    ("publish.1000-files", ONCE),
+    ("authoring.error-kinds", ONCE),
+    ("schema-suite.cases", EVERYWHERE),
+    ("schema-suite.differences", EVERYWHERE),
+    ("delta.blobs", EACH),
+    ("verify.10MB", EACH),
+    ("storage-faults.tried", EACH),
+    ("storage-faults.silent", EACH),
 ];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.
@@ -72,12 +79,17 @@ pub(crate) fn of_command(name: &str, seconds: f64, command: &str) -> Value {
     json!({ "name": name, "value": seconds, "unit": "s", "engine": null, "size": null, "test": command })
 }
 
-/// Names in [`WANTED`] that are not among `figures`.
-pub(crate) fn missing(figures: &[Value]) -> Vec<&'static str> {
-    WANTED
-        .into_iter()
-        .filter(|name| !figures.iter().any(|figure| figure.get("name").is_some_and(|n| n == name)))
-        .collect()
+/// The rows of [`WANTED`] that are not among `figures`, for people.
+pub(crate) fn missing(figures: &[Value]) -> Vec<String> {
+    let recorded = |wanted: &str, place: &Option<&str>| {
+        figures.iter().any(|figure| {
+            let of = |field| figure.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+            of("name") == Some(wanted) && of("engine") == *place
+        })
+    };
+    let rows = WANTED.iter().flat_map(|(name, places)| places.iter().map(move |place| (*name, place)));
+    let missed = rows.filter(|(name, place)| !recorded(name, place));
+    missed.map(|(name, place)| place.map_or(name.to_owned(), |engine| format!("{name} in {engine}"))).collect()
 }
 
 /// Records figures: each takes the place of an older one of the same name, engine, size and test.
@@ -128,9 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_that_nobody_recorded_is_missed() {
-        let all: Vec<Value> = WANTED.iter().map(|name| json!({ "name": name, "value": 1 })).collect();
+    fn a_figure_that_nobody_recorded_is_missed_in_each_place() {
+        let row = |name: &str, engine: &Option<&str>| json!({ "name": name, "value": 1, "engine": engine });
+        let mut all: Vec<Value> =
+            WANTED.iter().flat_map(|(name, places)| places.iter().map(|place| row(name, place))).collect();
         assert!(missing(&all).is_empty());
-        assert_eq!(missing(&all[1..]), [WANTED[0]]);
+        let at = all.iter().position(|row| row["name"] == "offline.launch" && row["engine"] == "firefox").unwrap();
+        all.remove(at);
+        assert_eq!(missing(&all), ["offline.launch in firefox"]);
+        all.remove(0);
+        assert_eq!(missing(&all).first().unwrap(), WANTED[0].0);
     }
 }

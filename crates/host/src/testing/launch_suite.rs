@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use starlane_bundle::{Digest, SecretKey, SignedManifest};
+use starlane_bundle::{Digest, SecretKey, Signature, SignedManifest};
 
 use super::launch_world::{World, address, publisher};
 use crate::{BlobCounts, ports::Store};
@@ -202,6 +202,70 @@ pub async fn flipped_bits_in_a_manifest_are_noticed_and_healed(world: &World) {
     }
 }
 
+/// Changes manifest, signature and module byte by byte, as they are served and, with the server away, as they are kept: how many
+/// changes were tried, and which of them were launched. In between, what is not changed must launch.
+pub async fn one_changed_byte(world: &World) -> (usize, Vec<String>) {
+    let signed = world.publish(ONE, &[MODULE]);
+    world.say(APP, 1, ONE, &signed);
+    let digest = Digest::of(MODULE.1);
+    let (mut tried, mut accepted) = (0, Vec::new());
+    for away in [false, true] {
+        let page = world.page();
+        for (what, changed) in changed_bundles(&signed) {
+            match &changed {
+                Changed::Manifest(manifest) if away => {
+                    world.store.put_manifest(&address(ONE), manifest.clone()).await.unwrap()
+                }
+                Changed::Manifest(manifest) => world.source.publish(&address(ONE), manifest.clone()),
+                Changed::Module(bytes) if away => world.store.put_blob(&digest, bytes.clone().into()).await.unwrap(),
+                Changed::Module(bytes) => world.source.put_under(digest, bytes.clone()),
+            }
+            tried += 1;
+            if page.launch(APP).await.is_ok() {
+                accepted.push(format!("{what}, {}", if away { "kept" } else { "served" }));
+            }
+            world.source.publish(&address(ONE), signed.clone());
+            world.source.put_under(digest, MODULE.1);
+            if away {
+                world.store.put_manifest(&address(ONE), signed.clone()).await.unwrap();
+                world.store.put_blob(&digest, MODULE.1.into()).await.unwrap();
+            }
+        }
+        world.page().launch(APP).await.unwrap();
+        world.set_away(true);
+        world.page().launch(APP).await.unwrap();
+    }
+    (tried, accepted)
+}
+
+enum Changed {
+    Manifest(SignedManifest),
+    Module(Vec<u8>),
+}
+
+/// A bit of each byte of the manifest, six characters at each place of the signature's text, all bits of the module.
+fn changed_bundles(signed: &SignedManifest) -> Vec<(String, Changed)> {
+    let mut changed = Vec::new();
+    for at in 0..signed.bytes.len() {
+        let damaged = SignedManifest { bytes: flipped(&signed.bytes, at * 8 + at % 8), ..signed.clone() };
+        changed.push((format!("byte {at} of the manifest"), Changed::Manifest(damaged)));
+    }
+    let text = signed.signature.to_string();
+    for (at, old) in text.char_indices() {
+        for new in "AQgwz-".chars().filter(|new| *new != old) {
+            let other: String = text.char_indices().map(|(n, c)| if n == at { new } else { c }).collect();
+            // What is no signature any more reaches no host.
+            let Ok(signature) = Signature::parse(&other) else { continue };
+            let damaged = SignedManifest { signature, ..signed.clone() };
+            changed.push((format!("character {at} of the signature is {new}"), Changed::Manifest(damaged)));
+        }
+    }
+    for bit in 0..MODULE.1.len() * 8 {
+        changed.push((format!("bit {bit} of the module"), Changed::Module(flipped(MODULE.1, bit))));
+    }
+    changed
+}
+
 /// Launches an app of 1,000 files, reads them all, then its next version: how many blobs that fetched, and of how many files.
 pub async fn delta_of_one_file(world: &World) -> (u64, u64) {
     let mut files: Vec<(String, Vec<u8>)> =
@@ -257,5 +321,14 @@ mod tests {
         let time = VirtualTime::default();
         let world = World::new(Rc::new(time.clone()), Rc::new(MemoryStore::new()));
         assert_eq!(time.run(async move { delta_of_one_file(&world).await }), Some((1, 1000)));
+    }
+
+    #[test]
+    fn one_changed_byte_of_a_bundle_is_refused_served_and_kept() {
+        let time = VirtualTime::default();
+        let world = World::new(Rc::new(time.clone()), Rc::new(MemoryStore::new()));
+        let (tried, accepted) = time.run(async move { one_changed_byte(&world).await }).unwrap();
+        assert!(tried > 2_000, "{tried}");
+        assert!(accepted.is_empty(), "{accepted:#?}");
     }
 }

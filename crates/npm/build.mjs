@@ -53,10 +53,6 @@ await build({
   outfile: join(dist, "contract.js"),
   bundle: true,
   format: "esm",
-  nodePaths: [join(here, "node_modules")],
-  // Else it takes its own address for the base of all references, which a worker from a blob: URL has none of.
-  define: { self: "undefined" },
-  banner: { js: "/* with @cfworker/json-schema, (c) 2020 Jeremy Danyow, MIT licence */" },
 });
 
 for (const name of readdirSync(join(dist, "wasm"), { recursive: true }).map(String)) {

@@ -35,6 +35,11 @@ async fn eight_megabytes_are_checked_in_the_worker_and_the_page_goes_on() {
 }
 
 #[wasm_bindgen_test]
+async fn hostile_bodies_are_checked_in_time() {
+    sandbox_suite::hostile_bodies_are_checked_in_time(sandbox(), echo()).await;
+}
+
+#[wasm_bindgen_test]
 async fn the_official_schema_suite_is_judged_as_it_says() {
     let judged = schema_suite::run(&sandbox(), &echo(), include_str!("../../target/schema-suite.json")).await;
     let figures = [("cases", judged.cases), ("outside", judged.outside), ("differences", judged.differences.len())];

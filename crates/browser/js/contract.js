@@ -1,11 +1,11 @@
 // What messages must fit: the schemas of a mechtron's bind, checked where bodies are read. A file of its own, loaded by the
 // worker (or the page, for inline guests) when the first mechtron with schemas starts.
 
-import { Validator } from "@cfworker/json-schema";
+import { compile } from "./schema.js";
 
 /** Deeper JSON is refused, as the server's reader does. */
-const DEPTH = 128;
-/** How much of a fault a reason may quote, in characters. */
+const DEPTH = 127;
+/** How much of a fault and of its place a reason may quote, in characters. */
 const QUOTED = 160;
 
 // A byte order mark is no JSON.
@@ -211,51 +211,71 @@ class Contract {
    * @returns {string | undefined} what does not fit and where, as a JSON pointer
    */
   check(part, name, body) {
-    const validator = this.tables[part].get(name);
-    if (!validator) return undefined;
+    const schema = this.tables[part].get(name);
+    if (!schema) return undefined;
     const long = `in the page's own thread a body may have ${this.most} bytes: launch the app without \`inline\``;
-    const wrong = body.length > this.most ? long : fault(validator, body);
+    const wrong = body.length > this.most ? long : fault(schema, body);
     return wrong && `the ${part} \`${name}\` does not fit its schema: ${wrong}`;
   }
 }
 
 function compiled(schemas) {
-  return new Map(Object.entries(schemas).map(([name, schema]) => [name, new Validator(schema, "2020-12")]));
+  return new Map(Object.entries(schemas).map(([name, schema]) => [name, compile(schema)]));
 }
 
-function fault(validator, body) {
-  let value;
+/** What does not fit in a body, for people. */
+function fault(check, body) {
+  let text, value;
   try {
-    value = JSON.parse(utf8.decode(body));
+    text = utf8.decode(body);
+    value = JSON.parse(text);
   } catch (error) {
     return `it is no JSON: ${error.message}`;
   }
-  if (!same(value, DEPTH)) return "it is no JSON that all readers take alike: too deep, or a number or text that can't be kept";
-  const { valid, errors } = validator.validate(value);
-  if (valid) return undefined;
-  // Each fault comes behind those of the schemas around it.
-  const deepest = errors.find(({ keyword }) => !AROUND.has(keyword)) ?? errors[0];
-  return `at ${deepest.instanceLocation.slice(1) || "its root"}: ${deepest.error.slice(0, QUOTED)}`;
+  const names = namesIn(value, DEPTH);
+  if (Number.isNaN(names)) return "it is no JSON that all readers take alike: too deep, or a number or text that can't be kept";
+  // Of two readers one may take the first and the other the last.
+  if (names !== namesWritten(text)) return "it has an object with a name twice";
+  try {
+    const found = check(value);
+    return found && `at ${found.at.slice(0, QUOTED) || "its root"}: ${found.reason.slice(0, QUOTED)}`;
+  } catch (error) {
+    // The stack of this browser was too small.
+    return `it can't be checked here: ${error.message}`;
+  }
 }
 
-/** Keywords whose faults are those of a schema within. */
-const AROUND = new Set([
-  "$ref", "allOf", "if", "properties", "additionalProperties", "items", "prefixItems", "dependentSchemas", "propertyNames",
-]);
+/**
+ * How many names the objects of a value have; NaN if the server's reader would not give the same value: its numbers are finite,
+ * its texts UTF-8, its depth is bounded.
+ */
+function namesIn(value, depth) {
+  if (typeof value === "number") return Number.isFinite(value) ? 0 : NaN;
+  if (typeof value === "string") return HALF.test(value) ? NaN : 0;
+  if (typeof value !== "object" || value === null) return 0;
+  if (depth === 0) return NaN;
+  if (Array.isArray(value)) return value.reduce((count, item) => count + namesIn(item, depth - 1), 0);
+  const below = (count, [name, field]) => count + 1 + namesIn(name, 0) + namesIn(field, depth - 1);
+  return Object.entries(value).reduce(below, 0);
+}
 
-/** Whether the server's reader gives the same value: its numbers are finite, its texts UTF-8, its depth is bounded. */
-function same(value, depth) {
-  switch (typeof value) {
-    case "number":
-      return Number.isFinite(value);
-    case "string":
-      return !HALF.test(value);
-    case "object":
-      if (value === null) return true;
-      if (depth === 0) return false;
-      if (Array.isArray(value)) return value.every((item) => same(item, depth - 1));
-      return Object.entries(value).every(([name, field]) => !HALF.test(name) && same(field, depth - 1));
-    default:
-      return true;
+/** How many names stand in a JSON text: texts that a colon follows. */
+function namesWritten(text) {
+  let count = 0;
+  for (let begin = text.indexOf('"'); begin >= 0; ) {
+    let end = text.indexOf('"', begin + 1);
+    while (isEscaped(text, end)) end = text.indexOf('"', end + 1);
+    do end++;
+    while (text.charCodeAt(end) <= 32);
+    if (text[end] === ":") count++;
+    begin = text.indexOf('"', end);
   }
+  return count;
+}
+
+/** Whether an odd number of backslashes stands before a place. */
+function isEscaped(text, at) {
+  let before = at;
+  while (text[before - 1] === "\\") before--;
+  return (at - before) % 2 === 1;
 }

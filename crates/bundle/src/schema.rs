@@ -3,7 +3,7 @@
 //! | | keywords |
 //! |---|---|
 //! | values | `type` `enum` `const` |
-//! | numbers | `minimum` `maximum` `exclusiveMinimum` `exclusiveMaximum` `multipleOf` |
+//! | numbers | `minimum` `maximum` `exclusiveMinimum` `exclusiveMaximum`; `multipleOf`, of which none is beyond 2^53 |
 //! | texts | `minLength` `maxLength`; `pattern` with a `maxLength` of at most 256 beside it |
 //! | arrays | `items` `prefixItems` `minItems` `maxItems`; `uniqueItems`, `contains` `minContains` `maxContains` with a `maxItems` of at most 1,024 beside them |
 //! | objects | `properties` `required` `additionalProperties` `propertyNames` `minProperties` `maxProperties` `dependentRequired` `dependentSchemas` |
@@ -118,7 +118,7 @@ impl Reader<'_> {
         for (name, value) in object {
             let read = self.below(name, |reader| reader.keyword(name, value, object))?;
             match (name.as_str(), read) {
-                ("pattern" | "uniqueItems" | "contains" | "minContains" | "maxContains", Some(read)) => {
+                ("multipleOf" | "pattern" | "uniqueItems" | "contains" | "minContains" | "maxContains", Some(read)) => {
                     guarded.insert(name.clone(), read);
                 }
                 (_, Some(read)) => drop(normal.insert(name.clone(), read)),
@@ -126,6 +126,9 @@ impl Reader<'_> {
             }
         }
         let mut behind = Vec::new();
+        if let Some(step) = guarded.remove("multipleOf") {
+            behind.push(exact(&step).into());
+        }
         if let Some(pattern) = guarded.remove("pattern") {
             behind.push(json!({ "if": { "maxLength": object.get("maxLength") }, "then": { "pattern": pattern } }));
         }
@@ -143,6 +146,13 @@ impl Reader<'_> {
 
     /// What stands behind its bound already: `{ "if": { "maxLength": 20 }, "then": { "pattern": "…" } }`.
     fn guard(&mut self, object: &Map<String, Value>) -> Read<Option<Value>> {
+        if let Some(step) = object.get("then").and_then(|then| then.get("multipleOf"))
+            && *object == exact(step)
+        {
+            let keyword =
+                |reader: &mut Self| reader.below("multipleOf", |reader| reader.keyword("multipleOf", step, object));
+            return self.below("then", keyword).map(|_| Some(object.clone().into()));
+        }
         let (Some(Value::Object(bound)), Some(Value::Object(then)), 2) =
             (object.get("if"), object.get("then"), object.len())
         else {
@@ -333,6 +343,15 @@ fn is_schema(pointer: &str) -> bool {
             _ => return false,
         }
     }
+}
+
+/// That a number is a multiple: one that not all readers of JSON take for the same can't be said to be.
+fn exact(step: &Value) -> Map<String, Value> {
+    let bounds = json!({ "minimum": -MAX_INTEGER as i64, "maximum": MAX_INTEGER as i64 });
+    [("if", bounds), ("then", json!({ "multipleOf": step })), ("else", false.into())]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
 }
 
 /// The bytes of a URI's fragment (RFC 3986, 2.1) as text.

@@ -1,22 +1,35 @@
-//! What checking costs: no schema may make a validator visit the same part of a body again and again.
+//! What checking costs: no schema may make a validator visit the same part of a body again and again, or call itself so deep
+//! that its stack does not suffice.
 
 use serde_json::{Map, Value};
 
 /// So many schemas may be tried on one value, all references followed.
 const MOST_TRIED: usize = 10_000;
+/// So many schemas may be tried within each other on one value: a validator's stack holds as many for each level of a body.
+const MOST_WITHIN: usize = 16;
+/// So deep may references lead.
+const MOST_OPEN: usize = 256;
+/// So much may it take to find out: a count of schemas visited and of ways compared.
+const MOST_WORK: usize = 2_000_000;
 
 /// Checks a schema in normal form. The error says what takes too long.
 pub(super) fn check(normal: &Value) -> Result<(), String> {
+    let mut work = MOST_WORK;
     let defs = normal.get("$defs").and_then(Value::as_object);
     let names =
         std::iter::once("#".to_owned()).chain(defs.into_iter().flatten().map(|(name, _)| format!("#/$defs/{name}")));
     for name in names {
-        let mut walk =
-            Walk { root: normal, stack: vec![name.clone()], path: Vec::new(), tried: 0, returns: Vec::new() };
+        let (stack, path, returns) = (vec![name.clone()], Vec::new(), Vec::new());
+        let mut walk = Walk { root: normal, stack, path, tried: 0, within: 0, open: 0, returns };
         walk.visit(target(normal, &name))?;
-        walk.judge()?;
+        work = work.checked_sub(walk.tried).ok_or_else(too_large)?;
+        walk.judge(&mut work)?;
     }
     Ok(())
+}
+
+fn too_large() -> String {
+    "its definitions refer to each other in too many ways; make it smaller".to_owned()
 }
 
 fn target<'s>(root: &'s Value, reference: &str) -> &'s Value {
@@ -57,6 +70,9 @@ struct Walk<'s> {
     stack: Vec<String>,
     path: Vec<Step<'s>>,
     tried: usize,
+    /// How many schemas are open on the present value, and in all.
+    within: usize,
+    open: usize,
     /// The ways by which it comes back to a definition that it is in.
     returns: Vec<Vec<Step<'s>>>,
 }
@@ -68,6 +84,23 @@ impl<'s> Walk<'s> {
             return Err(format!("it tries more than {MOST_TRIED} schemas, references followed; make it smaller"));
         }
         let Some(object) = schema.as_object() else { return Ok(()) };
+        if self.within == MOST_WITHIN {
+            return Err(format!(
+                "it tries more than {MOST_WITHIN} schemas within each other on one value; nest them less"
+            ));
+        }
+        if self.open == MOST_OPEN {
+            return Err(format!("its schemas and references lead more than {MOST_OPEN} deep; make it flatter"));
+        }
+        self.within += 1;
+        self.open += 1;
+        self.keywords(object)?;
+        self.within -= 1;
+        self.open -= 1;
+        Ok(())
+    }
+
+    fn keywords(&mut self, object: &'s Map<String, Value>) -> Result<(), String> {
         let properties = object.get("properties").and_then(Value::as_object);
         let first = object.get("prefixItems").and_then(Value::as_array);
         for (name, value) in object {
@@ -100,7 +133,9 @@ impl<'s> Walk<'s> {
 
     fn step(&mut self, step: Step<'s>, schema: &'s Value) -> Result<(), String> {
         self.path.push(step);
+        let within = std::mem::take(&mut self.within);
         self.visit(schema)?;
+        self.within = within;
         self.path.pop();
         Ok(())
     }
@@ -118,8 +153,9 @@ impl<'s> Walk<'s> {
     }
 
     /// A definition may come back to itself, by one way for each part of a value: by two, each level doubles the work.
-    fn judge(self) -> Result<(), String> {
+    fn judge(self, work: &mut usize) -> Result<(), String> {
         for (index, way) in self.returns.iter().enumerate() {
+            *work = work.checked_sub(self.returns.len() - index).ok_or_else(too_large)?;
             if way.is_empty() {
                 return Err("a `$ref` leads back to itself without going into the value: it would never end".to_owned());
             }

@@ -106,10 +106,40 @@ fn recursion_is_taken_where_each_level_costs_the_same() {
 #[test]
 fn definitions_that_multiply_are_refused() {
     let mut defs = Map::new();
-    for level in 0..40 {
+    for level in 0..6 {
         let next = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
-        defs.insert(format!("d{level}"), json!({ "anyOf": [next, next] }));
+        defs.insert(format!("d{level}"), json!({ "anyOf": vec![next; 10] }));
     }
-    defs.insert("d40".into(), json!({ "type": "string" }));
+    defs.insert("d6".into(), json!({ "type": "string" }));
     assert!(refused(&json!({ "$ref": "#/$defs/d0", "$defs": defs })).contains("more than 10000"));
+}
+
+#[test]
+fn what_would_overflow_a_stack_is_refused() {
+    let nested = (0..17).fold(json!(true), |schema, _| json!({ "allOf": [schema] }));
+    assert!(refused(&nested).contains("within each other on one value"));
+    let flat = (0..17).fold(json!({}), |schema, _| json!({ "items": schema }));
+    assert!(normal_form(&flat).is_ok());
+    let mut defs = Map::new();
+    for level in 0..4_000 {
+        defs.insert(format!("d{level}"), json!({ "items": { "$ref": format!("#/$defs/d{}", level + 1) } }));
+    }
+    defs.insert("d4000".into(), json!(true));
+    assert!(refused(&json!({ "$ref": "#/$defs/d0", "$defs": defs })).contains("deep"));
+}
+
+/// A tree of many kinds of nodes, each of which may hold each: what a grammar looks like.
+#[test]
+fn definitions_that_refer_to_each_other_in_too_many_ways_are_refused_soon() {
+    let tree = |kinds: usize| {
+        let held: Map<_, _> =
+            (0..kinds).map(|kind| (format!("k{kind}"), json!({ "$ref": format!("#/$defs/k{kind}") }))).collect();
+        let node = json!({ "properties": held });
+        let defs: Map<_, _> = (0..kinds).map(|kind| (format!("k{kind}"), node.clone())).collect();
+        json!({ "$ref": "#/$defs/k0", "$defs": defs })
+    };
+    assert!(normal_form(&tree(5)).is_ok());
+    let before = std::time::Instant::now();
+    assert!(refused(&tree(200)).contains("make it"));
+    assert!(before.elapsed() < std::time::Duration::from_secs(10));
 }

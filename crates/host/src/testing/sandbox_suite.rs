@@ -57,6 +57,7 @@ macro_rules! sandbox_cases {
             modules_without_the_exports_are_refused
             what_is_no_module_is_refused
 
+            what_readers_of_json_might_take_differently_is_refused
             a_crashed_call_queues_nothing
             broken_arguments_end_the_instance
             broken_results_end_the_instance
@@ -76,6 +77,7 @@ macro_rules! sandbox_bound_cases {
     ($tests:ident) => {
         $tests! {
             eight_megabytes_are_checked
+            hostile_bodies_are_checked_in_time
             a_runaway_call_is_stopped_while_others_answer
             a_runaway_start_is_stopped_wherever_it_runs
             stop_ends_a_call_in_its_middle

@@ -156,7 +156,6 @@ pub(super) async fn put_manifest(
         let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
         let signed = SignedManifest { bytes: body.to_vec(), signature };
         let manifest = signed.open().map_err(|error| Failure::schema_mismatch(error.to_string()))?;
-        check_schemas(&manifest)?;
         let principal = site.auth.principal(bearer(&headers)?)?;
         for bundle in manifest.uses.keys() {
             let bundle = bundle_address(bundle)?;
@@ -165,6 +164,7 @@ pub(super) async fn put_manifest(
         let publishing = Arc::clone(&site.repository.publishing);
         let visibility = site.repository.visibility.clone();
         let publish = move |store: &SharedStore| {
+            check_schemas(&manifest)?;
             let _alone = publishing.lock().unwrap_or_else(PoisonError::into_inner);
             publish(store, &address, &signed, &manifest)?;
             visibility.add(&address, &manifest);

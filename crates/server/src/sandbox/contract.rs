@@ -9,9 +9,12 @@ use std::{
 use bytes::Bytes;
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
 use serde_json::Value;
+use starlane_bundle::json;
 use starlane_node::guest::{CallReport, GuestEffect, Kind, Level, Message, Returned};
 use starlane_protocol::{Failure, Payload};
 
+/// The stack of a thread that checks bodies, in bytes: for each level of a body the schemas that may be tried within each other.
+pub(super) const STACK: usize = 8 * 1024 * 1024;
 /// A longer body is checked aside, so that other guests of the thread go on, in bytes.
 const ASIDE: usize = 64 * 1024;
 /// How much of a body's own text a reason may quote, in characters.
@@ -71,13 +74,9 @@ impl Contract {
             };
             format!("{of} `{name}` does not fit its schema: {what}")
         };
-        let mut value: Value =
-            serde_json::from_slice(body).map_err(|error| refused(format!("it is no JSON: {error}")))?;
+        let mut value = json::value(body).map_err(|error| refused(error.to_string()))?;
         as_javascript_reads(&mut value);
-        match validator.iter_errors(&value).next() {
-            Some(error) => Err(refused(told(&error))),
-            None => Ok(()),
-        }
+        validator.validate(&value).map_err(|error| refused(told(&error)))
     }
 }
 
@@ -89,13 +88,13 @@ pub(super) fn validator(schema: &Value) -> Result<Validator, String> {
 }
 
 fn told(error: &ValidationError<'_>) -> String {
-    let place = error.instance_path().as_str();
+    let place: String = error.instance_path().as_str().chars().take(QUOTED).collect();
     let text = error.to_string();
     let text = match text.char_indices().nth(QUOTED) {
         Some(_) => error.masked().to_string().chars().take(QUOTED).collect(),
         None => text,
     };
-    format!("at {}: {text}", if place.is_empty() { "its root" } else { place })
+    format!("at {}: {text}", if place.is_empty() { "its root" } else { &place })
 }
 
 /// Numbers as JavaScript has them, so that both hosts judge alike.

@@ -8,7 +8,12 @@ use starlane_node::guest::{BatchReport, GuestCall, GuestLimits};
 use tokio::runtime::{Builder, Handle};
 use wasmtime::InstancePre;
 
-use super::{contract::Contract, instance::GuestInstance, meter::Meter, state::GuestState};
+use super::{
+    contract::{self, Contract},
+    instance::GuestInstance,
+    meter::Meter,
+    state::GuestState,
+};
 
 /// A batch of calls, and where its report goes.
 pub(super) struct Batch {
@@ -36,10 +41,11 @@ pub(super) struct GuestThread {
 
 impl GuestThread {
     pub(super) fn spawn(number: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().build()?;
+        let runtime = Builder::new_current_thread().thread_stack_size(contract::STACK).build()?;
         let tasks = runtime.handle().clone();
         let (running, ended) = oneshot::channel::<()>();
-        thread::Builder::new().name(format!("starlane-guests-{number}")).spawn(move || {
+        let thread = thread::Builder::new().name(format!("starlane-guests-{number}")).stack_size(contract::STACK);
+        thread.spawn(move || {
             // An error is what the end looks like: the other half was dropped.
             let _ = runtime.block_on(ended);
         })?;

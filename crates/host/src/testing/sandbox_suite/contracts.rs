@@ -106,6 +106,58 @@ pub async fn an_event_that_does_not_fit_is_dropped(sandbox: Rc<dyn Sandbox>, ech
     assert!(matches!(report.done[0].effects[0], GuestEffect::Emit { .. }), "there is no schema for it");
 }
 
+/// Both hosts draw the line at the same place.
+pub async fn what_readers_of_json_might_take_differently_is_refused(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let guest = bound(&sandbox, &echo, "requests", "count", json!({ "multipleOf": 1000 })).await;
+    for (text, told) in [
+        (nested(127), None),
+        (nested(128), Some("no JSON")),
+        (r#"{ "a": 1, "b": 2, "a": 1 }"#.into(), Some("twice")),
+        (r#"[{ "a": { "x": 1, "\u0078": 1 } }]"#.into(), Some("twice")),
+        (r#"{ "a\"": [{ "a": 1 }, { "a": "\": \"a\"" }], "a\\" : "\\", "": {} }"#.into(), None),
+        ("12345678901234567000".into(), Some("at its root: ")),
+        ("1234567890123000".into(), None),
+        ("1234567890123001".into(), Some("at its root: ")),
+        ("-5e3".into(), None),
+    ] {
+        let report = guest.run(vec![guest.message("count", json(&text))]).await;
+        match (&report.done[0].returned, told) {
+            (Returned::Received(true), None) => {}
+            (Returned::Misfit(reason), Some(told)) if reason.contains(told) => {}
+            (returned, _) => panic!("{text}: {returned:?}"),
+        }
+    }
+}
+
+/// What a sender chooses costs no more than its size: a mechtron outlives all of it.
+pub async fn hostile_bodies_are_checked_in_time(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
+    let listed = |each: &dyn Fn(usize) -> String, count: usize| (0..count).map(each).collect::<Vec<_>>().join(",");
+    let members = format!("{{ \"s\": {{ {} }} }}", listed(&|at| format!("\"m{at}\": \"\""), 200_000));
+    let alike = format!("[{}]", listed(&|at| format!("[{}{at}]", "0,".repeat(1_000)), 1_024));
+    let of = |kind: &str| json!({ "properties": { "s": { "additionalProperties": { "type": kind } } } });
+    let all = |schema: Value| (0..12).fold(schema, |schema, _| json!({ "allOf": [schema] }));
+    let tree = json!({ "$ref": "#/$defs/0", "$defs": { "0": all(json!({ "items": { "$ref": "#/$defs/0" } })) } });
+    let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    for (schema, text, fits) in [
+        (of("number"), &members, false),
+        (json!({ "anyOf": [of("number"), of("string")] }), &members, true),
+        (json!({ "properties": { "s": { "propertyNames": { "maxLength": 1 } } } }), &members, false),
+        (json!({ "if": { "maxItems": 1024 }, "then": { "uniqueItems": true } }), &alike, true),
+        (tree, &deep, true),
+    ] {
+        let guest = bound(&sandbox, &echo, "requests", "count", schema.clone()).await;
+        let report = guest.run(vec![guest.message("count", json(text)), guest.message("echo", json("1"))]).await;
+        assert_eq!((report.crash, report.done.len()), (None, 2), "{schema}");
+        assert_eq!(matches!(report.done[0].returned, Returned::Received(true)), fits, "{schema}: {:?}", report.done[0]);
+    }
+    let guest = bound(&sandbox, &echo, "requests", "count", json!({ "additionalProperties": { "type": "string" } })).await;
+    let long = format!("{{ \"größe/~{}\": 1 }}", "x".repeat(1_000_000));
+    let report = guest.run(vec![guest.message("count", json(&long))]).await;
+    let Returned::Misfit(reason) = &report.done[0].returned else { panic!("{report:?}") };
+    assert!(reason.len() < 500 && reason.contains("größe"), "{reason}");
+}
+
 /// Nearly as much as one message may carry, and others of the sandbox answer meanwhile.
 pub async fn eight_megabytes_are_checked(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let tags = |last: &str| format!(r#"{{ "name": "ada", "tags": [{}{last}] }}"#, r#""0123456","#.repeat(800_000));

@@ -1,0 +1,211 @@
+// JSON Schemas in the normal form of `starlane_bundle::schema`, made into functions once. One gives the first fault of a value:
+// how long that takes grows with the value and the schema, and with nothing that a sender may choose besides.
+
+/**
+ * What is wrong with a value.
+ *
+ * @typedef {{ at: string, reason: string }} Fault where, as a JSON pointer (RFC 6901; empty: the whole), and what
+ * @typedef {(value: unknown) => Fault | undefined} Check
+ */
+
+/**
+ * The check of a schema in normal form.
+ *
+ * @param {object | boolean} document
+ * @returns {Check}
+ */
+export function compile(document) {
+  const named = new Map();
+  /** The check behind a `$ref`, made when it is used first: schemas may refer to themselves. */
+  const refer = (reference) => {
+    const target = reference === "#" ? document : document.$defs[reference.slice("#/$defs/".length)];
+    let check;
+    return (value) => (check ??= named.get(reference) ?? named.set(reference, schema(target)).get(reference))(value);
+  };
+  const schema = (given) => {
+    if (given === true) return () => undefined;
+    if (given === false) return () => fault("nothing may be here");
+    const checks = Object.entries(given).flatMap(([name, value]) => KEYWORDS[name]?.(value, schema, given, refer) ?? []);
+    return (value) => first(checks, (check) => check(value));
+  };
+  return schema(document);
+}
+
+const fault = (reason) => ({ at: "", reason });
+
+/** The first fault that the items of a list give. */
+function first(list, give) {
+  for (const item of list) {
+    const found = give(item);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** A fault of what lies at a name or index, as one of what holds it. */
+function within(token, found) {
+  if (found) found.at = `/${String(token).replaceAll("~", "~0").replaceAll("/", "~1")}${found.at}`;
+  return found;
+}
+
+const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+const characters = (text) => {
+  let count = 0;
+  for (const _ of text) count++;
+  return count;
+};
+
+/** A check that must hold for values of one kind. */
+const of = (kind, holds, reason) => (value) => (kind(value) && !holds(value) ? fault(reason) : undefined);
+const ofNumber = (...rest) => of((value) => typeof value === "number", ...rest);
+const ofText = (...rest) => of((value) => typeof value === "string", ...rest);
+const ofArray = (...rest) => of(Array.isArray, ...rest);
+const ofObject = (...rest) => of(isObject, ...rest);
+
+const TYPES = {
+  null: (value) => value === null,
+  boolean: (value) => typeof value === "boolean",
+  number: (value) => typeof value === "number",
+  integer: (value) => Number.isInteger(value),
+  string: (value) => typeof value === "string",
+  array: Array.isArray,
+  object: isObject,
+};
+
+/** Each makes the checks of a keyword, of its value, what makes a check of a schema, and the schema that it stands in. */
+const KEYWORDS = {
+  type(names) {
+    const fits = [names].flat().map((name) => TYPES[name]);
+    const reason = `expected ${[names].flat().join(" or ")}`;
+    return (value) => (fits.some((is) => is(value)) ? undefined : fault(reason));
+  },
+  const: (wanted) => KEYWORDS.enum([wanted]),
+  enum(values) {
+    const known = new Set(values.map(canonical));
+    const simple = !values.some((value) => typeof value === "object" && value !== null);
+    const reason = `expected ${values.length === 1 ? "" : "one of "}${values.map((value) => JSON.stringify(value)).join(", ")}`;
+    const is = (value) => !(simple && typeof value === "object" && value !== null) && known.has(canonical(value));
+    return (value) => (is(value) ? undefined : fault(reason));
+  },
+
+  minimum: (least) => ofNumber((value) => value >= least, `expected at least ${least}`),
+  maximum: (most) => ofNumber((value) => value <= most, `expected at most ${most}`),
+  exclusiveMinimum: (bound) => ofNumber((value) => value > bound, `expected more than ${bound}`),
+  exclusiveMaximum: (bound) => ofNumber((value) => value < bound, `expected less than ${bound}`),
+  multipleOf: (step) => ofNumber((value) => isMultiple(value, step), `expected a multiple of ${step}`),
+
+  minLength: (least) => ofText((text) => characters(text) >= least, `expected at least ${least} characters`),
+  maxLength: (most) => ofText((text) => characters(text) <= most, `expected at most ${most} characters`),
+  pattern(source) {
+    const pattern = new RegExp(source, "u");
+    return ofText((text) => pattern.test(text), `expected a text like ${source}`);
+  },
+
+  minItems: (least) => ofArray((items) => items.length >= least, `expected at least ${least} items`),
+  maxItems: (most) => ofArray((items) => items.length <= most, `expected at most ${most} items`),
+  uniqueItems: () => ofArray((items) => new Set(items.map(canonical)).size === items.length, "expected each item once"),
+  prefixItems(schemas, schema) {
+    const checks = schemas.map(schema);
+    return (value) =>
+      Array.isArray(value)
+        ? first(checks.keys(), (at) => (at < value.length ? within(at, checks[at](value[at])) : undefined))
+        : undefined;
+  },
+  items(items, schema, { prefixItems = [] }) {
+    const check = schema(items);
+    return (value) => {
+      for (let at = prefixItems.length; Array.isArray(value) && at < value.length; at++) {
+        const found = within(at, check(value[at]));
+        if (found) return found;
+      }
+      return undefined;
+    };
+  },
+  contains(contained, schema, { minContains = 1, maxContains = Infinity }) {
+    const check = schema(contained);
+    const count = (items) => items.filter((item) => !check(item)).length;
+    const fits = (found) => found >= minContains && found <= maxContains;
+    return ofArray((items) => fits(count(items)), "too few or too many items are such as it must contain");
+  },
+
+  required: (names) => (value) => (isObject(value) ? missing(names, value) : undefined),
+  dependentRequired(table) {
+    const entries = Object.entries(table);
+    return (value) =>
+      isObject(value) ? first(entries, ([name, names]) => (Object.hasOwn(value, name) ? missing(names, value) : undefined)) : undefined;
+  },
+  minProperties: (least) => ofObject((value) => Object.keys(value).length >= least, `expected at least ${least} members`),
+  maxProperties: (most) => ofObject((value) => Object.keys(value).length <= most, `expected at most ${most} members`),
+  properties(table, schema) {
+    const checks = Object.entries(table).map(([name, given]) => [name, schema(given)]);
+    return (value) =>
+      isObject(value)
+        ? first(checks, ([name, check]) => (Object.hasOwn(value, name) ? within(name, check(value[name])) : undefined))
+        : undefined;
+  },
+  additionalProperties(given, schema, { properties = {} }) {
+    const known = new Set(Object.keys(properties));
+    const check = given === false ? () => fault("it is not known here") : schema(given);
+    return (value) =>
+      isObject(value)
+        ? first(Object.keys(value), (name) => (known.has(name) ? undefined : within(name, check(value[name]))))
+        : undefined;
+  },
+  propertyNames(given, schema) {
+    const check = schema(given);
+    return (value) => (isObject(value) ? first(Object.keys(value), (name) => within(name, check(name))) : undefined);
+  },
+  dependentSchemas(table, schema) {
+    const checks = Object.entries(table).map(([name, given]) => [name, schema(given)]);
+    return (value) =>
+      isObject(value) ? first(checks, ([name, check]) => (Object.hasOwn(value, name) ? check(value) : undefined)) : undefined;
+  },
+
+  allOf: (schemas, schema) => schemas.map((given) => schema(given)),
+  anyOf(schemas, schema) {
+    const checks = schemas.map((given) => schema(given));
+    return (value) => (checks.some((check) => !check(value)) ? undefined : fault("none of the ways that it may be fits"));
+  },
+  oneOf(schemas, schema) {
+    const checks = schemas.map((given) => schema(given));
+    const one = (value) => checks.filter((check) => !check(value)).length === 1;
+    return (value) => (one(value) ? undefined : fault("not exactly one of the ways that it may be fits"));
+  },
+  not(given, schema) {
+    const check = schema(given);
+    return (value) => (check(value) ? undefined : fault("it is what it must not be"));
+  },
+  if(given, schema, { then = true, else: otherwise = true }) {
+    const [check, yes, no] = [given, then, otherwise].map((part) => schema(part));
+    return (value) => (check(value) ? no : yes)(value);
+  },
+  $ref: (reference, _schema, _beside, refer) => refer(reference),
+};
+
+function missing(names, value) {
+  const name = names.find((name) => !Object.hasOwn(value, name));
+  return name === undefined ? undefined : fault(`expected the member ${JSON.stringify(name)}`);
+}
+
+/** A text that is the same for equal values, and for no others. */
+function canonical(value) {
+  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
+  if (!isObject(value)) return JSON.stringify(value);
+  const members = Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`);
+  return `{${members.join()}}`;
+}
+
+/** Whether a number is a whole multiple of a step, by their decimal digits: 0.3 is one of 0.1. */
+function isMultiple(value, step) {
+  const [digits, exponent] = decimal(value);
+  const [stepDigits, stepExponent] = decimal(step);
+  const least = Math.min(exponent, stepExponent);
+  return (digits * 10n ** BigInt(exponent - least)) % (stepDigits * 10n ** BigInt(stepExponent - least)) === 0n;
+}
+
+/** A number as digits and a power of ten. */
+function decimal(number) {
+  const [digits, exponent] = number.toExponential().split("e");
+  const [whole, fraction = ""] = digits.split(".");
+  return [BigInt(whole + fraction), Number(exponent) - fraction.length];
+}

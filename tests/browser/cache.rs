@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use starlane_browser::{BrowserTime, IndexedDbStore};
-use starlane_bundle::{AppRecord, Digest, SecretKey};
+use starlane_bundle::{AppRecord, Digest, SecretKey, Used};
 use starlane_host::{
     BlobCounts,
     ports::{Store, StoreError, Time},
@@ -28,25 +28,21 @@ fn bundle(name: &str) -> Address {
     address(&format!("acme:repo:{name}:1.0.0"))
 }
 
-fn app(name: &str) -> Address {
-    address(&format!("acme:{name}"))
-}
-
-/// Uses a bundle of these blobs, which are put as far as there is room, and gives the app that uses it.
+/// Uses a bundle of these blobs, which are put as far as there is room, and gives its address.
 async fn used(store: &IndexedDbStore, name: &str, blobs: &[u8]) -> Address {
     let digests = blobs.iter().map(|number| blob(*number).0).collect();
-    store.pin(&app(name), &bundle(name), digests).await.unwrap();
+    store.pin(&bundle(name), digests).await.unwrap();
     for number in blobs {
         let (digest, bytes) = blob(*number);
         store.put_blob(&digest, bytes).await.unwrap();
     }
-    app(name)
+    bundle(name)
 }
 
 /// Uses a bundle and is done with it.
 async fn visited(store: &IndexedDbStore, name: &str, blobs: &[u8]) {
-    let app = used(store, name, blobs).await;
-    store.unpin(&app, None);
+    let bundle = used(store, name, blobs).await;
+    store.unpin(&bundle);
 }
 
 /// Which of these blobs are kept.
@@ -96,15 +92,19 @@ async fn what_is_in_use_stays_and_what_does_not_fit_is_refused() {
     visited(&store, "old", &[9]).await;
     let first = used(&store, "a", &[1, 2]).await;
     let (digest, bytes) = blob(3);
-    store.pin(&app("b"), &bundle("b"), vec![digest, blob(4).0]).await.unwrap();
+    store.pin(&bundle("b"), vec![digest, blob(4).0]).await.unwrap();
     store.put_blob(&digest, bytes).await.unwrap();
     assert_eq!(kept(&store, [1, 2, 3, 9]).await, [1, 2, 3]);
     let refused = store.put_blob(&blob(4).0, blob(4).1).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Full(reason) if reason.contains("in use")), "{refused}");
     assert_eq!(kept(&store, 1..=4).await, [1, 2, 3], "and nothing went for it");
+    // Used twice and let go once, it stays.
+    store.pin(&first, vec![blob(1).0, blob(2).0]).await.unwrap();
+    store.unpin(&first);
+    store.put_blob(&blob(4).0, blob(4).1).await.unwrap_err();
     // An app that goes on to another bundle lets the first go.
-    store.pin(&first, &bundle("a2"), vec![blob(2).0]).await.unwrap();
-    store.unpin(&first, Some(&bundle("a2")));
+    store.pin(&bundle("a2"), vec![blob(2).0]).await.unwrap();
+    store.unpin(&first);
     store.put_blob(&blob(4).0, blob(4).1).await.unwrap();
     assert_eq!(kept(&store, 1..=4).await, [2, 3, 4], "the blob that both have stays");
     assert!(reasons.borrow().is_empty());
@@ -260,4 +260,41 @@ async fn launched_apps_stay_while_others_come_and_go() {
     let old = world.publish("acme:repo:app1:0.9.0", &[]);
     world.say("acme:app1", 0, "acme:repo:app1:0.9.0", &old);
     assert_eq!(world.page().refused("acme:app1").await, "rollback");
+}
+
+/// What an app runs of other authors stays as what is its own.
+#[wasm_bindgen_test]
+async fn modules_of_other_authors_stay_while_their_app_is_used_anywhere() {
+    const WIDGETS: &str = "bob:repo:widgets:1.0.0";
+    let (store, _) = open_store(&fresh_name(), 9_000.0);
+    let world = World::new(Rc::new(BrowserTime), Rc::new(store));
+    let theirs = world.publish(WIDGETS, &[("/module.wasm", &[7; 2_000])]);
+    let files = theirs.open().unwrap().files;
+    let used = Used { manifest: theirs.digest(), publisher: publisher().public(), files };
+    let own = world.publish_as("acme:repo:app:1.0.0", &[("/module.wasm", b"not used")], &publisher(), |manifest| {
+        manifest.mechtrons.get_mut("/mechtron.toml").unwrap().wasm = format!("{WIDGETS}:/module.wasm");
+        manifest.uses.insert(WIDGETS.to_owned(), used);
+    });
+    world.say("acme:app", 1, "acme:repo:app:1.0.0", &own);
+    let (page, other) = (world.page(), world.page());
+    page.launch("acme:app").await.unwrap();
+    other.launch("acme:app").await.unwrap();
+    page.0.stop(&address("acme:app"));
+    let visit = async |number: u8| {
+        let bundle = format!("acme:repo:app{number}:1.0.0");
+        let signed = world.publish(&bundle, &[("/module.wasm", &[number; 2_000])]);
+        world.say(&format!("acme:app{number}"), 1, &bundle, &signed);
+        page.launch(&format!("acme:app{number}")).await.unwrap();
+        page.0.stop(&address(&format!("acme:app{number}")));
+    };
+    let module = Digest::of(&[7; 2_000]);
+    for number in 0..6 {
+        visit(number).await;
+        assert!(world.store.blob(&module).await.unwrap().is_some(), "after {number} others");
+    }
+    other.0.stop(&address("acme:app"));
+    for number in 6..12 {
+        visit(number).await;
+    }
+    assert_eq!(world.store.blob(&module).await, Ok(None), "nobody uses it any more");
 }

@@ -106,6 +106,23 @@ async fn endless_data_end_at_the_bound() {
     }
 }
 
+/// A server that falls silent, before its answer or in it, is as good as away.
+#[wasm_bindgen_test]
+async fn what_stalls_is_given_up() {
+    let source = source_at("https://mesh.example");
+    for silent in
+        ["new Promise(() => {})", "new Response(new ReadableStream({ start(c) { c.enqueue(new Uint8Array(3)); } }))"]
+    {
+        let _patch = answering(silent);
+        let _faster = Patch::apply(
+            "const own = globalThis.setTimeout; globalThis.setTimeout = (call, ms) => own(call, ms / 100); \
+             return () => { globalThis.setTimeout = own; };",
+        );
+        let error = source.blob(&Digest::of(b"abcdef"), 6).await.unwrap_err();
+        assert!(matches!(error, SourceError::Offline { .. }), "{error}");
+    }
+}
+
 #[wasm_bindgen_test]
 async fn a_server_that_refuses_or_is_not_there_is_told_apart() {
     let source = source_at("http://127.0.0.1:9");

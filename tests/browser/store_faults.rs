@@ -180,8 +180,8 @@ async fn keep_all(store: &IndexedDbStore) {
     store.put_blob(&Digest::of(b"filling"), vec![1; FILLING].into()).await.unwrap();
     store.put_record(record(7)).await.unwrap();
     store.secret(HostSecret([1; 32])).await.unwrap();
-    store.pin(&app(), &bundle(), vec![Digest::of(b"kept")]).await.unwrap();
-    store.unpin(&app(), None);
+    store.pin(&bundle(), vec![Digest::of(b"kept")]).await.unwrap();
+    store.unpin(&bundle());
 }
 
 /// What an operation said.
@@ -238,10 +238,10 @@ impl Operation {
             DropBlob => done(store.drop_blob(&Digest::of(b"kept")).await),
             Record => said(store.record(&app()).await, &record(7)),
             Records => said(store.records().await.map(|mut all| all.pop()), &record(7)),
-            PutRecord => done(store.put_record(record(8)).await),
+            PutRecord => done(store.put_record(record(8)).await.map(drop)),
             DropRecord => done(store.drop_record(&app()).await),
             Secret => said(store.secret(HostSecret([2; 32])).await.map(|secret| Some(secret.0)), &[1; 32]),
-            Pin => done(store.pin(&app(), &bundle(), vec![Digest::of(b"kept")]).await),
+            Pin => done(store.pin(&bundle(), vec![Digest::of(b"kept")]).await),
         }
     }
 

@@ -76,14 +76,14 @@ async fn what_the_first_version_kept_is_there_and_weighed() {
     }
 }
 
+/// Ten seconds of a timer pass in one.
+const TEN_TIMES_FASTER: &str = "const own = globalThis.setTimeout; \
+    globalThis.setTimeout = (call, ms) => own(call, ms / 10); return () => { globalThis.setTimeout = own; };";
+
 #[wasm_bindgen_test]
 async fn a_tab_that_never_closes_costs_the_patience_and_no_more() {
     let name = version_1("").await;
-    // Ten seconds pass in one.
-    let patch = Patch::apply(
-        "const own = globalThis.setTimeout; globalThis.setTimeout = (call, ms) => own(call, ms / 10); \
-         return () => { globalThis.setTimeout = own; };",
-    );
+    let patch = Patch::apply(TEN_TIMES_FASTER);
     let (store, reasons) = open_store(&name, 1e9);
     let (digest, bytes) = (Digest::of(b"new"), Bytes::from_static(b"new"));
     let (put, read, secret) = futures_util::join!(
@@ -104,6 +104,28 @@ async fn a_tab_that_never_closes_costs_the_patience_and_no_more() {
     assert_eq!(next.record(&record().app).await, Ok(Some(record())));
     assert_eq!(next.blob(&digest).await, Ok(None));
     assert!(reasons.borrow().is_empty());
+}
+
+/// What holds up a transaction for ever is no better than what does not open.
+#[wasm_bindgen_test]
+async fn a_tab_that_never_ends_its_transaction_costs_the_patience_and_no_more() {
+    let name = fresh_name();
+    let (store, reasons) = open_store(&name, 1e9);
+    store.put_record(record()).await.unwrap();
+    let endless = "const request = indexedDB.open(given); \
+        await new Promise((resolve) => { request.onsuccess = resolve; }); \
+        const objects = request.result.transaction('records', 'readwrite').objectStore('records'); \
+        globalThis.endless = true; \
+        const again = () => { if (globalThis.endless) objects.get('x').onsuccess = again; else request.result.close(); }; again();";
+    script(endless, &JsValue::from_str(&name)).await;
+    let patch = Patch::apply(TEN_TIMES_FASTER);
+    assert_eq!(store.record(&record().app).await, Ok(None));
+    assert!(store.is_degraded());
+    assert!(reasons.borrow()[0].contains("does not answer"), "{reasons:?}");
+    drop(patch);
+    script("globalThis.endless = false", &JsValue::UNDEFINED).await;
+    let (next, _) = open_store(&name, 1e9);
+    assert_eq!(next.record(&record().app).await, Ok(Some(record())));
 }
 
 #[wasm_bindgen_test]

@@ -1,8 +1,14 @@
 // IndexedDB as promises: a connection that is opened when needed, and one transaction for each step. What can be fetched again
 // is weighed, and makes room for what comes: the weights lie in the database, where every tab sees them.
 
-/** A browser whose storage has not answered for so long won't, in milliseconds. */
-const PATIENCE = 10_000;
+/** A browser whose storage has not opened for so long won't, in milliseconds. */
+const OPENING = 10_000;
+
+/** The same for a transaction, which may have to wait for others and for a slow disk. */
+const WORKING = 30_000;
+
+/** A timer that comes later by this, in milliseconds, says that the page was held up, and nothing of the storage. */
+const HELD_UP = 1_000;
 
 /** How often a step is tried. */
 const TRIES = 3;
@@ -61,7 +67,7 @@ export class Storage {
   #memory = null;
   /** The last that was begun in memory: there too one follows the other. */
   #last = null;
-  /** By bundle: its `blobs`, the `apps` that use it, and what `release`s the lock that tells other tabs of it. */
+  /** By bundle: its `blobs`, how many `uses` it has, and what `release`s the lock that tells other tabs of it. */
   #pins = new Map();
   /** What tells the locks of this tab from those of others: a released one may still show for a while. */
   #tab = String(Math.random());
@@ -80,7 +86,7 @@ export class Storage {
 
   /**
    * Does one step in one transaction, and resolves once that is complete. `get` gives the values at the key, `all` those of
-   * the object store, `put` and `delete` none; `keep` gives the value at the key, which from now on is `value` if there was
+   * the object store, `put` and `delete` none; `swap` of two values puts the second if the first is there, and gives it then; `keep` gives the value at the key, which from now on is `value` if there was
    * none as long; `use` notes the blobs of the bundle at the key, which is used now. Where room is lacking, what is not in use
    * goes, and the step is done again. Cached bytes may be lost when the power goes; nothing else may.
    */
@@ -93,6 +99,8 @@ export class Storage {
         else return await this.#run(store, step, key, value);
       } catch (error) {
         failure = error;
+        // In memory nothing but room can be lacking.
+        if (this.#memory && error?.name !== FULL) throw error;
         // That room is needed is no failed try.
         if (error?.name === FULL && !full) tries--;
         if (error?.name === FULL) full = error;
@@ -105,27 +113,26 @@ export class Storage {
     }
   }
 
-  /** A bundle and its blobs stay as long as an app uses it. */
-  pin(app, bundle, blobs) {
+  /** A bundle and its blobs stay until it was unpinned as often. */
+  pin(bundle, blobs) {
     let pin = this.#pins.get(bundle);
     if (!pin) {
-      this.#pins.set(bundle, (pin = { apps: new Set() }));
+      this.#pins.set(bundle, (pin = { uses: 0 }));
       // A lock ends with its tab, however that ends. Where there are none, other tabs see when the bundle was used.
       const held = new Promise((resolve) => (pin.release = resolve));
       navigator.locks?.request(`${bundle} ${this.#tab} ${this.#name}`, { mode: "shared" }, () => held).catch(() => {});
     }
     pin.blobs = blobs;
-    pin.apps.add(app);
+    pin.uses++;
     return this.run("bundles", "use", bundle, blobs);
   }
 
-  /** What an app used may go when room is needed, but for the bundle that it still uses. */
-  unpin(app, still) {
-    for (const [bundle, { apps, release }] of this.#pins) {
-      if (bundle === still || !apps.delete(app) || apps.size > 0) continue;
-      release();
-      this.#pins.delete(bundle);
-    }
+  /** What nobody uses any more may go when room is needed. */
+  unpin(bundle) {
+    const pin = this.#pins.get(bundle);
+    if (!pin || --pin.uses > 0) return;
+    pin.release();
+    this.#pins.delete(bundle);
   }
 
   /** Ends the connection; the next step opens another. */
@@ -145,6 +152,11 @@ export class Storage {
         const found = await result(own.get(key));
         if (step === "get") return found === undefined ? [] : [found];
         if (found instanceof Uint8Array && found.length === value.length) return [found];
+      }
+      if (step === "swap") {
+        const [before, after] = value;
+        if ((await result(own.get(key))) !== before) return [];
+        value = after;
       }
       if (step === "use") {
         const used = (Number(await result(objects("settings").get("clock"))) || 0) + 1;
@@ -223,20 +235,19 @@ export class Storage {
   #open() {
     const connection = new Promise((resolve, reject) => {
       const request = indexedDB.open(this.#name, STEPS.length);
-      const late = () => {
+      const done = within(OPENING, () => {
         request.onsuccess = () => request.result.close();
         reject(new DOMException("", "TimeoutError"));
-      };
-      const timer = setTimeout(late, PATIENCE);
+      });
       request.onupgradeneeded = ({ oldVersion }) => {
         for (const step of STEPS.slice(oldVersion)) step(request.result, request.transaction);
       };
       request.onerror = () => {
-        clearTimeout(timer);
+        done();
         reject(request.error);
       };
       request.onsuccess = () => {
-        clearTimeout(timer);
+        done();
         const database = request.result;
         // Another tab that upgrades or deletes the database waits until it is closed here; a browser that closes it by
         // itself says so as well.
@@ -281,8 +292,19 @@ function sizeOf(value) {
 
 /** What a request gives, or memory at once. If a request fails that never comes: its transaction is aborted, which says why. */
 function result(request) {
-  if (!(request instanceof IDBRequest)) return request;
+  if (!globalThis.IDBRequest || !(request instanceof IDBRequest)) return request;
   return new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+}
+
+/** Calls `late` after so many milliseconds, unless what this returns was called before. */
+function within(patience, late) {
+  let timer, due;
+  const wait = () => {
+    due = performance.now() + patience;
+    timer = setTimeout(() => (performance.now() - due > HELD_UP ? wait() : late()), patience);
+  };
+  wait();
+  return () => clearTimeout(timer);
 }
 
 function transact(database, stores, writes, work) {
@@ -291,8 +313,16 @@ function transact(database, stores, writes, work) {
   const transaction = database.transaction(stores, writes ? "readwrite" : "readonly", { durability });
   return new Promise((resolve, reject) => {
     let given;
-    transaction.oncomplete = () => resolve(given);
+    const done = within(WORKING, () => {
+      reject(new DOMException("", "TimeoutError"));
+      transaction.abort();
+    });
+    transaction.oncomplete = () => {
+      done();
+      resolve(given);
+    };
     transaction.onabort = () => {
+      done();
       // With a sound connection, browsers abort a write for no reason only when there is no room for it.
       const name = writes ? FULL : "AbortError";
       reject(transaction.error ?? new DOMException("the browser aborted the transaction", name));

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
-use js_sys::Uint8Array;
+use futures_util::future::{Either, LocalBoxFuture, select};
+use gloo_timers::future::TimeoutFuture;
+use js_sys::{Promise, Uint8Array};
 use starlane_bundle::{Digest, Signature, SignedManifest};
 use starlane_host::{
     TokenProvider,
@@ -21,12 +22,14 @@ use crate::object::get;
 const SIGNATURE: &str = "starlane-signature";
 /// The longest manifest, in bytes.
 const MANIFEST: u64 = 4 * 1024 * 1024;
+/// A server that has sent nothing for so long won't, in milliseconds.
+const STALLED_MS: u32 = 30_000;
 
 #[wasm_bindgen]
 extern "C" {
     /// The global one, of pages and workers alike.
     #[wasm_bindgen(catch)]
-    fn fetch(url: &str, init: &RequestInit) -> Result<js_sys::Promise, JsValue>;
+    fn fetch(url: &str, init: &RequestInit) -> Result<Promise, JsValue>;
 }
 
 /// The repository of a server.
@@ -113,7 +116,7 @@ impl Fetched {
             headers.set("authorization", &["Bearer ", &token].concat()).map_err(offline)?;
             init.set_headers(&headers);
         }
-        let answer = JsFuture::from(fetch(&url, &init).map_err(offline)?).await.map_err(offline)?;
+        let answer = settled(fetch(&url, &init).map_err(offline)?).await.map_err(offline)?;
         let response: Response = answer.unchecked_into();
         if !response.ok() {
             return Err(SourceError::Refused { what, url, status: response.status() });
@@ -131,7 +134,7 @@ impl Fetched {
         let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
         let mut body = Vec::new();
         loop {
-            let piece = JsFuture::from(reader.read()).await;
+            let piece = settled(reader.read()).await;
             let piece = piece.map_err(|_| SourceError::Offline { what: self.what.clone(), url: self.url.clone() })?;
             let value = get(&piece, "value");
             let Some(piece) = value.dyn_ref::<Uint8Array>() else { return Ok(body) };
@@ -145,5 +148,13 @@ impl Fetched {
                 piece.copy_to(room);
             }
         }
+    }
+}
+
+/// What a promise gives, if the server goes on sending.
+async fn settled(promise: Promise) -> Result<JsValue, JsValue> {
+    match select(JsFuture::from(promise), TimeoutFuture::new(STALLED_MS)).await {
+        Either::Left((settled, _)) => settled,
+        Either::Right(_) => Err(JsValue::NULL),
     }
 }

@@ -1,6 +1,6 @@
 //! What the host keeps, in IndexedDB. What keeps it within its budget of bytes is in `storage.js`, beside the transactions.
 
-use std::{future::ready, rc::Rc};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -41,10 +41,10 @@ extern "C" {
     fn run(this: &Storage, store: &str, step: &str, key: &str, value: &JsValue) -> Promise;
 
     #[wasm_bindgen(method)]
-    fn pin(this: &Storage, app: &str, bundle: &str, blobs: &Array) -> Promise;
+    fn pin(this: &Storage, bundle: &str, blobs: &Array) -> Promise;
 
     #[wasm_bindgen(method)]
-    fn unpin(this: &Storage, app: &str, still: Option<&str>);
+    fn unpin(this: &Storage, bundle: &str);
 
     #[wasm_bindgen(method, getter, js_name = inMemory)]
     fn in_memory(this: &Storage) -> bool;
@@ -127,8 +127,9 @@ fn secret_of(value: &JsValue) -> Result<HostSecret, String> {
 
 fn record_of(value: &JsValue) -> Result<AppRecord, String> {
     let text = value.as_string().ok_or("it is no string")?;
+    // Before the digest was kept with it, a record stood alone.
     let (digest, record) = text.split_at(text.find('{').unwrap_or_default());
-    if digest != Digest::of(record.as_bytes()).to_string() {
+    if !digest.is_empty() && digest != Digest::of(record.as_bytes()).to_string() {
         return Err("its digest does not fit".to_owned());
     }
     json::from_slice(record.as_bytes()).map_err(|error| error.to_string())
@@ -174,14 +175,24 @@ impl Store for IndexedDbStore {
         Box::pin(async move { Ok(done.await?.iter().filter_map(|value| record_of(value).ok()).collect()) })
     }
 
-    fn put_record(&self, record: AppRecord) -> Done<()> {
-        match serde_json::to_string(&record) {
-            Ok(text) => {
-                let value = [Digest::of(text.as_bytes()).to_string(), text].concat();
-                self.write(RECORDS, "put", record.app.as_str(), &JsValue::from_str(&value))
+    fn put_record(&self, record: AppRecord) -> Done<AppRecord> {
+        let (store, key) = (self.clone(), record.app.to_string());
+        Box::pin(async move {
+            let text = serde_json::to_string(&record).map_err(|error| StoreError::Failed(error.to_string()))?;
+            let text = JsValue::from_str(&[Digest::of(text.as_bytes()).to_string(), text].concat());
+            loop {
+                let before = store.run(RECORDS, "get", &key, &JsValue::UNDEFINED).await?;
+                let before = before.into_iter().next().unwrap_or_default();
+                match record_of(&before) {
+                    Ok(known) if known.revision > record.revision => return Ok(known),
+                    _ => {}
+                }
+                // Another tab may keep one in between: then what that one kept is judged.
+                if !store.run(RECORDS, "swap", &key, &Array::of2(&before, &text)).await?.is_empty() {
+                    return Ok(record);
+                }
             }
-            Err(error) => Box::pin(ready(Err(StoreError::Failed(error.to_string())))),
-        }
+        })
     }
 
     fn drop_record(&self, app: &Address) -> Done<()> {
@@ -194,13 +205,13 @@ impl Store for IndexedDbStore {
         Box::pin(async move { Ok(done.await?.first().and_then(|value| secret_of(value).ok()).unwrap_or(fresh)) })
     }
 
-    fn pin(&self, app: &Address, bundle: &Address, blobs: Vec<Digest>) -> Done<()> {
+    fn pin(&self, bundle: &Address, blobs: Vec<Digest>) -> Done<()> {
         let blobs: Array = blobs.iter().map(|digest| JsValue::from_str(&digest.to_string())).collect();
-        let done = done(self.0.0.pin(app.as_str(), bundle.as_str(), &blobs));
+        let done = done(self.0.0.pin(bundle.as_str(), &blobs));
         Box::pin(async move { done.await.map(drop) })
     }
 
-    fn unpin(&self, app: &Address, still: Option<&Address>) {
-        self.0.0.unpin(app.as_str(), still.map(Address::as_str));
+    fn unpin(&self, bundle: &Address) {
+        self.0.0.unpin(bundle.as_str());
     }
 }

@@ -1,6 +1,6 @@
 //! Installing an app on this host: from its manifest to what the node runs and what the bundle's address serves.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use litemap::LiteMap;
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use starlane_bundle::{AppMechtron, AppRecord, Bind, Body, Digest, FileEntry, Man
 use starlane_node::{AppPlan, MechtronPlan, Operations, guest::GuestLimits};
 use starlane_protocol::{Address, Failure, Grant};
 
-use crate::{bundle_files, handler::Served, host::Host};
+use crate::{bundle_files, handler::Served, host::Host, pin::Pin};
 
 /// Which of an app's mechtrons a host runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,56 +34,83 @@ impl Side {
 pub(crate) struct InstalledApps {
     pub(crate) apps: LiteMap<Address, Installed>,
     /// Bundles that are served by message, one for all apps that came from it.
-    bundles: LiteMap<Address, Served>,
-    files: LiteMap<Digest, u64>,
+    bundles: LiteMap<Address, Weak<ServedBundle>>,
 }
 
 /// One installed app.
 pub(crate) struct Installed {
     pub(crate) record: AppRecord,
     pub(crate) manifest: Rc<Manifest>,
+    bundles: Vec<Rc<ServedBundle>>,
+    _pin: Option<Pin>,
+}
+
+/// The files of a bundle, served until the last app that came from it is gone.
+struct ServedBundle {
+    sizes: LiteMap<Digest, u64>,
+    _served: Served,
 }
 
 impl InstalledApps {
     /// The size of a file of an installed bundle, by its digest; 0 for others.
     pub(crate) fn size_of(&self, digest: &Digest) -> u64 {
-        self.files.get(digest).copied().unwrap_or_default()
+        let sizes = self.apps.values().flat_map(|installed| &installed.bundles).map(|bundle| &bundle.sizes);
+        sizes.filter_map(|sizes| sizes.get(digest)).next().copied().unwrap_or_default()
     }
 }
 
 impl Host {
     /// Installs an app from its verified manifest, in place of another version. Its actors start when they are used.
     pub fn install(&self, manifest: Manifest, record: AppRecord, side: Side, inline: bool) -> Result<(), Failure> {
+        self.install_pinned(manifest, record, side, inline, None)
+    }
+
+    /// The same, and the pin is held for as long as the app is installed.
+    pub(crate) fn install_pinned(
+        &self,
+        manifest: Manifest,
+        record: AppRecord,
+        side: Side,
+        inline: bool,
+        pin: Option<Pin>,
+    ) -> Result<(), Failure> {
         let manifest = Rc::new(manifest);
         let plan = plan(&manifest, &record, side, inline)?;
-        self.serve_files(&record.bundle, &manifest.files)?;
+        let mut bundles = vec![self.serve_files(&record.bundle, &manifest.files)?];
         for (bundle, used) in &manifest.uses {
             let bundle = Address::parse(bundle).map_err(|error| Failure::malformed(error.to_string()))?;
-            self.serve_files(&bundle, &used.files)?;
+            bundles.push(self.serve_files(&bundle, &used.files)?);
         }
-        self.0.apps.borrow_mut().apps.insert(record.app.clone(), Installed { record, manifest });
+        let app = record.app.clone();
+        let installed = Installed { record, manifest, bundles, _pin: pin };
+        let before = self.0.apps.borrow_mut().apps.insert(app, installed);
+        // What it served alone is released, which is a turn of its own.
+        drop(before);
         self.turn(|node, now| node.handle_install(now, plan));
         Ok(())
     }
 
     /// Serves the files of a bundle by message, at its address.
-    fn serve_files(&self, bundle: &Address, files: &LiteMap<String, FileEntry>) -> Result<(), Failure> {
-        let mut sizes: Vec<(Digest, u64)> = files.values().map(|file| (file.sha256, file.size)).collect();
-        self.0.apps.borrow_mut().files.extend(sizes.drain(..));
-        let served = self.0.apps.borrow().bundles.contains_key(bundle);
-        if !served {
-            let files = bundle_files::handler(self, Rc::new(files.clone()));
-            let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
-            let served = self.serve(bundle, Operations::Named(names), files)?;
-            self.0.apps.borrow_mut().bundles.insert(bundle.clone(), served);
+    fn serve_files(&self, bundle: &Address, files: &LiteMap<String, FileEntry>) -> Result<Rc<ServedBundle>, Failure> {
+        let known = self.0.apps.borrow().bundles.get(bundle).and_then(Weak::upgrade);
+        if let Some(served) = known {
+            return Ok(served);
         }
-        Ok(())
+        let handler = bundle_files::handler(self, Rc::new(files.clone()));
+        let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
+        let served = Rc::new(ServedBundle {
+            sizes: files.values().map(|file| (file.sha256, file.size)).collect(),
+            _served: self.serve(bundle, Operations::Named(names), handler)?,
+        });
+        self.0.apps.borrow_mut().bundles.insert(bundle.clone(), Rc::downgrade(&served));
+        Ok(served)
     }
 
     /// Removes an app; its actors end.
     pub fn uninstall(&self, app: &Address) {
-        self.0.apps.borrow_mut().apps.remove(app);
+        let before = self.0.apps.borrow_mut().apps.remove(app);
         self.turn(|node, now| node.handle_uninstall(now, app));
+        drop(before);
     }
 }
 

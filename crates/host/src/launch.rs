@@ -13,7 +13,7 @@ use crate::{
     apps::{Side, modules},
     blobs::BlobError,
     host::Host,
-    ports::SourceError,
+    pin::Pin,
 };
 
 /// How long a server may take to give an app's record, in milliseconds.
@@ -97,9 +97,9 @@ pub enum LaunchError {
         /// Why.
         source: VerifyError,
     },
-    /// A blob can't be had.
+    /// Its manifest or a blob can't be had.
     #[error("{app} can't be launched: {source}")]
-    Blob {
+    Fetch {
         /// The app.
         app: Address,
         /// Why.
@@ -124,9 +124,8 @@ impl LaunchError {
             Self::Record { .. } => "malformed",
             Self::Rollback { .. } => "rollback",
             Self::Unverified { source, .. } => source.code(),
-            Self::Blob { source: BlobError::Source(SourceError::Offline { .. }), .. } => "offline",
-            Self::Blob { source: BlobError::Source(_), .. } => "not-found",
-            Self::Blob { .. } => "digest-mismatch",
+            Self::Fetch { source: BlobError::Source(source), .. } => source.word().0,
+            Self::Fetch { .. } => "digest-mismatch",
         }
     }
 
@@ -136,7 +135,8 @@ impl LaunchError {
             Self::Refused { failure, .. } | Self::Install { failure, .. } => failure.status,
             Self::Record { .. } => 400,
             Self::Unverified { .. } | Self::Rollback { .. } => 403,
-            Self::Offline { .. } | Self::Blob { .. } => 503,
+            Self::Fetch { source: BlobError::Source(source), .. } => source.word().1,
+            Self::Offline { .. } | Self::Fetch { .. } => 503,
         }
     }
 }
@@ -144,17 +144,14 @@ impl LaunchError {
 impl Host {
     /// Launches an app: runs its browser mechtrons here. Resolves when their modules are verified and compiled.
     pub async fn launch(&self, app: &Address, options: LaunchOptions) -> Result<Launched, LaunchError> {
-        let launched = self.begin(app, options).await;
-        self.unpin(app);
-        launched
-    }
-
-    async fn begin(&self, app: &Address, options: LaunchOptions) -> Result<Launched, LaunchError> {
         let record = self.record(app).await?;
-        let manifest = self.manifest(&record, &options.trust).await?;
-        let blobs = manifest.files.values().map(|file| file.sha256).collect();
-        let pinned = self.0.ports.store.pin(app, &record.bundle, blobs).await;
-        self.store_said(pinned, "that a bundle is in use can't be kept");
+        let (manifest, fetched) = self.manifest(&record, &options.trust).await?;
+        let (pin, told) = Pin::new(&self.0.ports.store, &manifest).await;
+        self.store_said(told, "that a bundle is in use can't be kept");
+        if let Some(fetched) = fetched {
+            let kept = self.0.ports.store.put_manifest(&record.bundle, fetched).await;
+            self.store_said(kept, "a manifest can't be kept");
+        }
         let modules = modules(&manifest, Side::Browser);
         let total = modules.iter().map(|file| file.size).sum();
         let mut loaded = 0;
@@ -167,7 +164,7 @@ impl Host {
         for file in modules {
             if !self.0.ports.sandbox.has_module(&file.sha256) {
                 let wasm = self.blob(&file.sha256, file.size).await;
-                let wasm = wasm.map_err(|source| LaunchError::Blob { app: app.clone(), source })?;
+                let wasm = wasm.map_err(|source| LaunchError::Fetch { app: app.clone(), source })?;
                 let compiled = self.0.ports.sandbox.compile(file.sha256, wasm).await;
                 compiled.map_err(|error| {
                     let failure = Failure::not_running(error.to_string());
@@ -178,7 +175,7 @@ impl Host {
             progress(loaded);
         }
         let launched = Launched { app: app.clone(), revision: record.revision, bundle: record.bundle.clone() };
-        self.install(manifest, record, Side::Browser, options.inline)
+        self.install_pinned(manifest, record, Side::Browser, options.inline, Some(pin))
             .map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;
         Ok(launched)
     }
@@ -186,13 +183,6 @@ impl Host {
     /// Stops an app: its actors here end, and its bundle may go when the store needs room.
     pub fn stop(&self, app: &Address) {
         self.uninstall(app);
-        self.unpin(app);
-    }
-
-    /// Bundles that an app does not run from may go.
-    fn unpin(&self, app: &Address) {
-        let apps = self.0.apps.borrow();
-        self.0.ports.store.unpin(app, apps.apps.get(app).map(|installed| &installed.record.bundle));
     }
 
     /// The record of an app: the server's, if it can be reached, else the one that was kept.
@@ -212,8 +202,11 @@ impl Host {
                 if let Some(seen) = kept.map(|kept| kept.revision).filter(|seen| record.revision < *seen) {
                     return Err(LaunchError::Rollback { app: app.clone(), given: record.revision, seen });
                 }
-                self.store_said(self.0.ports.store.put_record(record.clone()).await, "an app record can't be kept");
-                return Ok(record);
+                // Another tab may have been told of a higher revision meanwhile: then that counts here too.
+                return Ok(self.0.ports.store.put_record(record.clone()).await.unwrap_or_else(|error| {
+                    self.store_said(Err(error), "an app record can't be kept");
+                    record
+                }));
             }
             Err(failure) => failure,
         };
@@ -225,7 +218,7 @@ impl Host {
         }
     }
 
-    /// Asks the server. With a record at hand, not for longer than the link is down.
+    /// Asks the server. With a record at hand it waits less long, and no longer than until the link is down.
     async fn record_from_server(&self, app: &Address, at_hand: bool) -> Result<Payload, Failure> {
         let apps = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
         let body = Payload::json(serde_json::json!({ "app": app }).to_string());
@@ -247,12 +240,16 @@ impl Host {
         }
     }
 
-    /// The verified manifest of a record's bundle: from the store, else fetched and kept.
-    async fn manifest(&self, record: &AppRecord, trust: &[PublicKey]) -> Result<Manifest, LaunchError> {
+    /// The verified manifest of a record's bundle: from the store, else fetched, and then as it came as well.
+    async fn manifest(
+        &self,
+        record: &AppRecord,
+        trust: &[PublicKey],
+    ) -> Result<(Manifest, Option<SignedManifest>), LaunchError> {
         let (store, source) = (&self.0.ports.store, &self.0.ports.source);
         match store.manifest(&record.bundle).await {
             Ok(Some(kept)) => match self.verify(&kept, record, trust) {
-                Ok(manifest) => return Ok(manifest),
+                Ok(manifest) => return Ok((manifest, None)),
                 // It is what the record names, whole and signed: fetched again it would be no younger.
                 Err(source @ VerifyError::Expired(_)) => {
                     return Err(LaunchError::Unverified { bundle: record.bundle.clone(), source });
@@ -263,13 +260,12 @@ impl Host {
             Err(error) => self.store_said(Err(error), "a manifest can't be read"),
         }
         let fetched = source.manifest(&record.bundle).await;
-        let fetched =
-            fetched.map_err(|error| LaunchError::Blob { app: record.app.clone(), source: BlobError::Source(error) })?;
+        let fetched = fetched
+            .map_err(|error| LaunchError::Fetch { app: record.app.clone(), source: BlobError::Source(error) })?;
         let manifest = self
             .verify(&fetched, record, trust)
             .map_err(|source| LaunchError::Unverified { bundle: record.bundle.clone(), source })?;
-        self.store_said(store.put_manifest(&record.bundle, fetched).await, "a manifest can't be kept");
-        Ok(manifest)
+        Ok((manifest, Some(fetched)))
     }
 
     fn verify(

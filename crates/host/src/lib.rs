@@ -10,6 +10,7 @@ mod inspect;
 mod launch;
 mod memory_store;
 mod perform;
+mod pin;
 pub mod ports;
 mod subscription;
 #[cfg(feature = "testing")]

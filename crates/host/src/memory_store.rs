@@ -64,8 +64,14 @@ impl Store for MemoryStore {
         self.with(|kept| kept.records.values().cloned().collect())
     }
 
-    fn put_record(&self, record: AppRecord) -> Done<()> {
-        self.with(|kept| drop(kept.records.insert(record.app.clone(), record)))
+    fn put_record(&self, record: AppRecord) -> Done<AppRecord> {
+        self.with(|kept| match kept.records.get(&record.app) {
+            Some(known) if known.revision > record.revision => known.clone(),
+            _ => {
+                kept.records.insert(record.app.clone(), record.clone());
+                record
+            }
+        })
     }
 
     fn drop_record(&self, app: &Address) -> Done<()> {

@@ -116,24 +116,19 @@ pub trait Store {
     fn record(&self, app: &Address) -> LocalBoxFuture<'static, Result<Option<AppRecord>, StoreError>>;
     /// All app records that are kept.
     fn records(&self) -> LocalBoxFuture<'static, Result<Vec<AppRecord>, StoreError>>;
-    /// Keeps an app's record.
-    fn put_record(&self, record: AppRecord) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+    /// Keeps an app's record, unless one of a higher revision is kept; gives the one that is kept from now on.
+    fn put_record(&self, record: AppRecord) -> LocalBoxFuture<'static, Result<AppRecord, StoreError>>;
     /// Drops an app's record.
     fn drop_record(&self, app: &Address) -> LocalBoxFuture<'static, Result<(), StoreError>>;
     /// The secret of this host; `fresh` is kept and given back if there is none yet.
     fn secret(&self, fresh: HostSecret) -> LocalBoxFuture<'static, Result<HostSecret, StoreError>>;
-    /// Says that an app uses a bundle from now on, and which blobs that has. A store with a bound drops what was used least
-    /// lately when it needs room, and nothing that is in use. One without a bound need not know.
-    fn pin(
-        &self,
-        _app: &Address,
-        _bundle: &Address,
-        _blobs: Vec<Digest>,
-    ) -> LocalBoxFuture<'static, Result<(), StoreError>> {
+    /// Says that a bundle is in use once more, from when this is called, and which blobs it needs. A store with a bound drops
+    /// what was used least lately when it needs room, and nothing that is in use. One without a bound need not know.
+    fn pin(&self, _bundle: &Address, _blobs: Vec<Digest>) -> LocalBoxFuture<'static, Result<(), StoreError>> {
         Box::pin(ready(Ok(())))
     }
-    /// Says that an app uses no bundle any more, other than the one that it still does.
-    fn unpin(&self, _app: &Address, _still: Option<&Address>) {}
+    /// Says that a bundle is in use once less.
+    fn unpin(&self, _bundle: &Address) {}
 }
 
 /// Why a store failed.
@@ -194,6 +189,20 @@ pub enum SourceError {
         /// What is wrong with the answer.
         reason: String,
     },
+}
+
+impl SourceError {
+    /// The stable word and the HTTP-like status, as callers get them.
+    pub(crate) fn word(&self) -> (&'static str, u16) {
+        match self {
+            Self::Offline { .. } => ("offline", 503),
+            Self::Refused { status: 401, .. } => ("auth-refused", 401),
+            Self::Refused { status: 403, .. } => ("no-grant", 403),
+            Self::Refused { status: 404, .. } => ("not-found", 404),
+            Self::Refused { .. } => ("unreachable", 503),
+            Self::Unusable { .. } => ("malformed", 400),
+        }
+    }
 }
 
 /// The source of a host that has all in its store.

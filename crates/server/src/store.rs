@@ -227,10 +227,16 @@ impl Store for DiskStore {
         self.aside(|store| store.records())
     }
 
-    fn put_record(&self, record: AppRecord) -> Done<()> {
+    fn put_record(&self, record: AppRecord) -> Done<AppRecord> {
         self.aside(move |store| {
+            if let Ok(Some(known)) = read_record(&store.record_file(&record.app))
+                && known.revision > record.revision
+            {
+                return Ok(known);
+            }
             let bytes = serde_json::to_vec_pretty(&record).map_err(|e| StoreError::Failed(e.to_string()))?;
-            write(&store.record_file(&record.app), &bytes)
+            write(&store.record_file(&record.app), &bytes)?;
+            Ok(record)
         })
     }
 

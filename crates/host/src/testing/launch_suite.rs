@@ -126,7 +126,7 @@ pub async fn a_blob_of_another_file_is_refused_and_not_kept(world: &World) {
     world.say(APP, 1, ONE, &signed);
     let digest = Digest::of(MODULE.1);
     for (bytes, code) in
-        [(&b"A MODULE"[..], "digest-mismatch"), (b"", "digest-mismatch"), (b"a module and more", "not-found")]
+        [(&b"A MODULE"[..], "digest-mismatch"), (b"", "digest-mismatch"), (b"a module and more", "malformed")]
     {
         world.source.put_under(digest, bytes.to_vec());
         assert_eq!(world.page().refused(APP).await, code, "{bytes:?}");

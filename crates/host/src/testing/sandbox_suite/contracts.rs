@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use starlane_bundle::schema;
 use starlane_node::guest::{GuestCall, GuestEffect, Kind, Level, Message, Returned};
 use starlane_protocol::Payload;
 
@@ -17,7 +18,7 @@ fn person() -> Value {
 
 async fn bound(sandbox: &Rc<dyn Sandbox>, echo: &Bytes, table: &str, name: &str, schema: Value) -> Guest {
     let mut contract = json!({ "requests": {}, "responses": {}, "events": {} });
-    contract[table][name] = schema;
+    contract[table][name] = schema::normal_form(&schema).unwrap();
     Guest::start_under(sandbox, echo, LIMITS, &contract.to_string()).await
 }
 
@@ -151,7 +152,8 @@ pub async fn hostile_bodies_are_checked_in_time(sandbox: Rc<dyn Sandbox>, echo: 
         assert_eq!((report.crash, report.done.len()), (None, 2), "{schema}");
         assert_eq!(matches!(report.done[0].returned, Returned::Received(true)), fits, "{schema}: {:?}", report.done[0]);
     }
-    let guest = bound(&sandbox, &echo, "requests", "count", json!({ "additionalProperties": { "type": "string" } })).await;
+    let guest =
+        bound(&sandbox, &echo, "requests", "count", json!({ "additionalProperties": { "type": "string" } })).await;
     let long = format!("{{ \"größe/~{}\": 1 }}", "x".repeat(1_000_000));
     let report = guest.run(vec![guest.message("count", json(&long))]).await;
     let Returned::Misfit(reason) = &report.done[0].returned else { panic!("{report:?}") };

@@ -5,6 +5,8 @@ const CACHE = "profiles";
 const OURS = /^\/($|assets\/|samples\/)/;
 /** Files whose names carry a hash of what is in them. */
 const NEVER_CHANGES = /^\/assets\//;
+/** A server that is silent for so long is taken for away where something is kept, in milliseconds. */
+const PATIENCE = 3_000;
 
 self.addEventListener("install", () => void self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
@@ -12,37 +14,44 @@ self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim(
 self.addEventListener("fetch", (event) => {
   const { origin, pathname } = new URL(event.request.url);
   if (event.request.method !== "GET" || origin !== location.origin || !OURS.test(pathname)) return;
-  event.respondWith(NEVER_CHANGES.test(pathname) ? kept(event.request) : fresh(event.request));
+  event.respondWith(NEVER_CHANGES.test(pathname) ? unchanged(event.request) : fresh(event));
 });
 
 /** The page says which files it has loaded: those are kept, and what only an older page needed is not. */
 self.addEventListener("message", (event) => {
-  event.waitUntil(keep(event.data.keep).then((count) => event.source?.postMessage({ kept: count })));
+  const done = keep(event.data.keep).then((kept) => ({ kept }), (error) => ({ error: String(error) }));
+  event.waitUntil(done.then((answer) => event.source?.postMessage(answer)));
 });
 
 async function keep(urls) {
   const cache = await caches.open(CACHE);
   await Promise.all(urls.map(async (url) => (await cache.match(url)) ?? cache.add(url)));
-  for (const request of await cache.keys()) {
-    if (NEVER_CHANGES.test(new URL(request.url).pathname) && !urls.includes(request.url)) await cache.delete(request);
+  for (const { url } of await cache.keys()) {
+    if (NEVER_CHANGES.test(new URL(url).pathname) && !urls.includes(url)) await cache.delete(url);
   }
   return urls.length;
 }
 
-async function kept(request) {
-  return (await caches.match(request.url)) ?? fetch(request);
+/** What is asked for in the address changes nothing in a file. */
+const place = ({ url }) => url.split(/[?#]/, 1)[0];
+
+async function unchanged(request) {
+  return (await caches.match(place(request))) ?? fetch(request);
 }
 
 /** What the server has now; what is kept, while it is away. */
-async function fresh(request) {
+async function fresh(event) {
+  const kept = await caches.match(place(event.request));
+  const answered = fetch(event.request);
+  event.waitUntil(answered.then((answer) => answer.ok && store(event.request, answer.clone())).catch(() => {}));
+  if (!kept) return answered;
+  const late = new Promise((resolve) => setTimeout(resolve, PATIENCE));
+  const answer = await Promise.race([answered.catch(() => undefined), late]);
+  return answer && answer.status < 500 ? answer : kept;
+}
+
+/** Without room the page is as it was kept before. */
+async function store(request, answer) {
   const cache = await caches.open(CACHE);
-  try {
-    const answer = await fetch(request);
-    if (answer.ok) await cache.put(request.url, answer.clone());
-    return answer.status < 500 ? answer : ((await cache.match(request.url)) ?? answer);
-  } catch (error) {
-    const found = await cache.match(request.url);
-    if (found) return found;
-    throw error;
-  }
+  await cache.put(place(request), answer).catch((error) => console.warn("a file of the page can't be kept:", error));
 }

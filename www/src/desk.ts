@@ -19,9 +19,10 @@ interface Sheet {
 
 const OPENING = "Opening the page";
 const SAVING = "Saving";
-/** What nobody likes to wait for before there is anything to read, in milliseconds. */
-const SLOW = 2_000;
 const COMPARING = "Checking with the server";
+
+/** Longer than this nobody waits before there is anything to read, in milliseconds. */
+const SLOW = 2_000;
 
 /** Whose page is being written, what of it is saved, and what others have done to it meanwhile. */
 export class Desk {

@@ -1,3 +1,5 @@
+import previewStyle from "./preview.css?url";
+
 interface ScriptPolicy {
   createScriptURL(url: string): string;
 }
@@ -17,12 +19,17 @@ export async function keepThePage(): Promise<number> {
   if (!("serviceWorker" in navigator) || import.meta.env.DEV) return 0;
   await navigator.serviceWorker.register(script());
   const { active } = await navigator.serviceWorker.ready;
-  const kept = new Promise<number>((resolve) => {
-    navigator.serviceWorker.addEventListener("message", (event) => resolve((event.data as { kept: number }).kept));
+  const kept = new Promise<number>((resolve, reject) => {
+    navigator.serviceWorker.addEventListener("message", ({ data }: MessageEvent<{ kept: number } | { error: string }>) => {
+      if ("kept" in data) resolve(data.kept);
+      else reject(new Error(data.error));
+    });
     navigator.serviceWorker.startMessages();
   });
   const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
   const ours = loaded.filter((url) => /^\/(assets|samples)\//.test(new URL(url).pathname) && url.startsWith(location.origin));
-  active?.postMessage({ keep: [...new Set([`${location.origin}/`, ...ours])] });
+  // What the preview's frames load is no resource of this page.
+  const style = new URL(previewStyle, location.href).href;
+  active?.postMessage({ keep: [...new Set([`${location.origin}/`, style, ...ours])] });
   return kept;
 }

@@ -86,7 +86,7 @@ pub enum LinkState {
     Up,
     /// The connection could not be made, or broke; it is being made again.
     Down,
-    /// The server refused us; nothing is tried until there is a new token.
+    /// The server refused us; nothing is tried any more.
     Refused(Goodbye),
 }
 

@@ -125,7 +125,7 @@ export interface HostOptions {
     /** Where the package's `glue.js` is, if not beside the package: what runs mechtrons `inline`, loaded when it is needed. */
     glue?: string | URL;
 }
-/** The state of the link to the server. `refused` is final until there is another token. */
+/** The state of the link to the server. `refused` is final: with a token that is taken, close the host and open it again. */
 export type LinkStatus = "connecting" | "up" | "down" | "refused";
 /** What `host.on` tells of. */
 export interface HostEvents {

@@ -1,6 +1,7 @@
 import { StarlaneError } from "./errors.js";
 
-/** How long the server may take to list its publishers, in milliseconds. */
+/** How long the server may take to list its publishers, in milliseconds: with an older list at hand, and without. */
+const AT_HAND = 2_000;
 const PATIENCE = 5_000;
 
 /**
@@ -9,12 +10,13 @@ const PATIENCE = 5_000;
  */
 export async function publishers(server: string, cache: string): Promise<string[]> {
   const place = `starlane:publishers:${cache}:${server}`;
+  const kept = recall(place);
   let why: unknown;
   try {
     const response = await fetch(`${server}/.well-known/starlane.json`, {
       cache: "no-store",
       credentials: "omit",
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(kept ? AT_HAND : PATIENCE),
     });
     const listed = response.ok ? ((await response.json()) as { publishers?: unknown }).publishers : undefined;
     if (Array.isArray(listed) && listed.every((key) => typeof key === "string")) {
@@ -25,7 +27,6 @@ export async function publishers(server: string, cache: string): Promise<string[
   } catch (error) {
     why = error instanceof Error ? error.message : error;
   }
-  const kept = recall(place);
   if (kept) return kept;
   const message = `${server} can't be asked which publishers it lists (${String(why)}): see that it runs, or give \`trust\` to Host.open`;
   throw new StarlaneError("offline", 503, message);

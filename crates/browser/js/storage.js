@@ -93,6 +93,7 @@ export class Storage {
   async run(store, step, key, value) {
     let full, failure;
     for (let tries = 1; ; tries++) {
+      const inMemory = this.inMemory;
       try {
         // For the host's secret it is tried all the same: without one there is no host.
         if (full && !(await this.#makeRoom(sizeOf(value), full === OVER)) && step !== "keep") tries = TRIES;
@@ -100,7 +101,7 @@ export class Storage {
       } catch (error) {
         failure = error;
         // In memory nothing but room can be lacking.
-        if (this.#memory && error?.name !== FULL) throw error;
+        if (inMemory && error?.name !== FULL) throw error;
         // That room is needed is no failed try.
         if (error?.name === FULL && !full) tries--;
         if (error?.name === FULL) full = error;

@@ -187,6 +187,9 @@ impl Store for IndexedDbStore {
                     Ok(known) if known.revision > record.revision => return Ok(known),
                     _ => {}
                 }
+                if !before.is_undefined() && !before.is_string() {
+                    return store.write(RECORDS, "put", &key, &text).await.map(|()| record);
+                }
                 // Another tab may keep one in between: then what that one kept is judged.
                 if !store.run(RECORDS, "swap", &key, &Array::of2(&before, &text)).await?.is_empty() {
                     return Ok(record);

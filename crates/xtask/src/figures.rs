@@ -16,7 +16,7 @@ const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
 /// The figures that a whole run of the tests must have recorded, at least once in each place.
-const WANTED: [(&str, Rows); 28] = [
+const WANTED: [(&str, Rows); 30] = [
     ("first-load.gzip", ONCE),
     ("demo.ready", EACH),
     ("second-load.blobs", EACH),
@@ -41,6 +41,8 @@ const WANTED: [(&str, Rows); 28] = [
     ("authoring.error-kinds", ONCE),
     ("schema-suite.cases", EVERYWHERE),
     ("schema-suite.differences", EVERYWHERE),
+    ("schema-random.cases", ONCE),
+    ("schema-random.differences", ONCE),
     ("delta.blobs", EACH),
     ("verify.10MB", EACH),
     ("storage-faults.tried", EACH),

@@ -202,3 +202,6 @@ impl Gate {
         checked.unwrap_or_else(|error| Err(format!("the body could not be checked: {error}")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,7 +96,7 @@ impl Part {
             Part::Format => vec![Piece::Rust, Piece::Lints],
             Part::Lints => vec![Piece::C, Piece::Rust, Piece::Lints, Piece::SchemaSuite],
             Part::Tidy => vec![],
-            Part::Native => vec![Piece::C, Piece::Rust, Piece::SchemaSuite],
+            Part::Native => vec![Piece::C, Piece::Rust, Piece::Node, Piece::SchemaSuite],
             Part::Guests => vec![Piece::Rust],
             Part::Browser(engine) => {
                 let mut pieces = vec![Piece::Rust, Piece::WasmBindgen, Piece::SchemaSuite, engine.piece()];

@@ -47,15 +47,16 @@ pub(crate) struct Installed {
 
 /// The files of a bundle, served until the last app that came from it is gone.
 struct ServedBundle {
-    sizes: LiteMap<Digest, u64>,
+    files: Rc<LiteMap<String, FileEntry>>,
     _served: Served,
 }
 
 impl InstalledApps {
     /// The size of a file of an installed bundle, by its digest; 0 for others.
     pub(crate) fn size_of(&self, digest: &Digest) -> u64 {
-        let sizes = self.apps.values().flat_map(|installed| &installed.bundles).map(|bundle| &bundle.sizes);
-        sizes.filter_map(|sizes| sizes.get(digest)).next().copied().unwrap_or_default()
+        let bundles = self.apps.values().flat_map(|installed| &installed.bundles);
+        let found = bundles.flat_map(|bundle| bundle.files.values()).find(|file| file.sha256 == *digest);
+        found.map(|file| file.size).unwrap_or_default()
     }
 }
 
@@ -96,12 +97,10 @@ impl Host {
         if let Some(served) = known {
             return Ok(served);
         }
-        let handler = bundle_files::handler(self, Rc::new(files.clone()));
+        let files = Rc::new(files.clone());
+        let handler = bundle_files::handler(self, Rc::clone(&files));
         let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
-        let served = Rc::new(ServedBundle {
-            sizes: files.values().map(|file| (file.sha256, file.size)).collect(),
-            _served: self.serve(bundle, Operations::Named(names), handler)?,
-        });
+        let served = Rc::new(ServedBundle { files, _served: self.serve(bundle, Operations::Named(names), handler)? });
         self.0.apps.borrow_mut().bundles.insert(bundle.clone(), Rc::downgrade(&served));
         Ok(served)
     }

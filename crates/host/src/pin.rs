@@ -1,8 +1,8 @@
 //! Bundles in use: what a store must not drop while somebody holds a [`Pin`].
 
-use std::{collections::HashSet, rc::Rc};
+use std::rc::Rc;
 
-use starlane_bundle::{Digest, FileEntry, Manifest};
+use starlane_bundle::Manifest;
 use starlane_protocol::Address;
 
 use crate::ports::{Store, StoreError};
@@ -17,11 +17,10 @@ impl Pin {
     /// Pins the bundle of a manifest; the error says that other tabs could not be told.
     pub(crate) async fn new(store: &Rc<dyn Store>, manifest: &Manifest) -> (Self, Result<(), StoreError>) {
         let others = manifest.uses.values().flat_map(|used| used.files.values());
-        let blobs: HashSet<Digest> =
-            manifest.files.values().chain(others).map(|file: &FileEntry| file.sha256).collect();
+        let blobs = manifest.files.values().chain(others).map(|file| file.sha256).collect();
         // Whoever stops waiting lets go.
         let pin = Self { store: Rc::clone(store), bundle: manifest.address.clone() };
-        let told = store.pin(&pin.bundle, blobs.into_iter().collect()).await;
+        let told = store.pin(&pin.bundle, blobs).await;
         (pin, told)
     }
 }

@@ -1,4 +1,5 @@
-use clap::CommandFactory;
+use clap::{CommandFactory, ValueEnum};
+use starlane_bundle::authoring::FileKind;
 
 use super::*;
 

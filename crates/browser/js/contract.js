@@ -5,6 +5,9 @@ import { compile } from "./schema.js";
 
 /** Deeper JSON is refused, as the server's reader does. */
 const DEPTH = 127;
+/** How long the patterns of a schema may take, in milliseconds, and as much more for each byte of a body. Workers get more. */
+const PATTERNS = 100;
+const PATTERNS_PER_BYTE = 0.0001;
 /** How much of a fault and of its place a reason may quote, in characters. */
 const QUOTED = 160;
 
@@ -237,10 +240,10 @@ function fault(check, body) {
   // Of two readers one may take the first and the other the last.
   if (names !== namesWritten(text)) return "it has an object with a name twice";
   try {
-    const found = check(value);
+    const found = check(value, PATTERNS + PATTERNS_PER_BYTE * body.length);
     return found && `at ${found.at.slice(0, QUOTED) || "its root"}: ${found.reason.slice(0, QUOTED)}`;
   } catch (error) {
-    // The stack of this browser was too small.
+    // The stack of this browser was too small, or patterns took too long.
     return `it can't be checked here: ${error.message}`;
   }
 }

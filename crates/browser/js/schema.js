@@ -1,5 +1,6 @@
 // JSON Schemas in the normal form of `starlane_bundle::schema`, made into functions once. One gives the first fault of a value:
-// how long that takes grows with the value and the schema, and with nothing that a sender may choose besides.
+// how long that takes grows with the value and the schema, and with nothing that a sender may choose besides. Only patterns may
+// take long for what they read, which is bounded too.
 
 /**
  * What is wrong with a value.
@@ -8,11 +9,14 @@
  * @typedef {(value: unknown) => Fault | undefined} Check
  */
 
+/** How long the patterns of the present check may still take, in milliseconds. */
+let patience = 0;
+
 /**
- * The check of a schema in normal form.
+ * The check of a schema in normal form. It throws if its patterns take longer than they may, in milliseconds.
  *
  * @param {object | boolean} document
- * @returns {Check}
+ * @returns {(value: unknown, patterns: number) => Fault | undefined}
  */
 export function compile(document) {
   const named = new Map();
@@ -28,7 +32,11 @@ export function compile(document) {
     const checks = Object.entries(given).flatMap(([name, value]) => KEYWORDS[name]?.(value, schema, given, refer) ?? []);
     return (value) => first(checks, (check) => check(value));
   };
-  return schema(document);
+  const check = schema(document);
+  return (value, patterns) => {
+    patience = patterns;
+    return check(value);
+  };
 }
 
 const fault = (reason) => ({ at: "", reason });
@@ -98,7 +106,7 @@ const KEYWORDS = {
   maxLength: (most) => ofText((text) => characters(text) <= most, `expected at most ${most} characters`),
   pattern(source) {
     const pattern = new RegExp(source, "u");
-    return ofText((text) => pattern.test(text), `expected a text like ${source}`);
+    return ofText((text) => matches(pattern, text), `expected a text like ${source}`);
   },
 
   minItems: (least) => ofArray((items) => items.length >= least, `expected at least ${least} items`),
@@ -181,6 +189,14 @@ const KEYWORDS = {
   },
   $ref: (reference, _schema, _beside, refer) => refer(reference),
 };
+
+function matches(pattern, text) {
+  const begin = performance.now();
+  const is = pattern.test(text);
+  patience -= performance.now() - begin;
+  if (patience < 0) throw new Error("its patterns take too long for this text");
+  return is;
+}
 
 function missing(names, value) {
   const name = names.find((name) => !Object.hasOwn(value, name));

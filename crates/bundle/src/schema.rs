@@ -21,6 +21,7 @@ mod pattern;
 
 use std::{collections::HashSet, fmt};
 
+use indexmap::IndexSet;
 use serde_json::{Map, Value, json};
 
 /// The longest text that a `pattern` is tried on, in characters.
@@ -62,11 +63,11 @@ pub struct SchemaError {
 /// The normal form of a schema. Errors with the first thing that is no JSON Schema 2020-12, or not of the subset, or could
 /// take a validator too long.
 pub fn normal_form(schema: &Value) -> Result<Value, SchemaError> {
-    let mut reader = Reader { root: schema, named: Vec::new(), at: Vec::new() };
+    let mut reader = Reader { root: schema, named: IndexSet::new(), at: Vec::new() };
     let mut normal = reader.schema(schema)?;
     let mut defs = Map::new();
     // Reading what is referred to may refer to more.
-    while let Some(pointer) = reader.named.get(defs.len()).cloned() {
+    while let Some(pointer) = reader.named.get_index(defs.len()).cloned() {
         let target = schema.pointer(&pointer).unwrap_or(&Value::Null);
         reader.at = pointer.split('/').skip(1).map(str::to_owned).collect();
         defs.insert(defs.len().to_string(), reader.schema(target)?);
@@ -81,7 +82,7 @@ pub fn normal_form(schema: &Value) -> Result<Value, SchemaError> {
 struct Reader<'s> {
     root: &'s Value,
     /// The pointers of what is referred to; the index is the new name.
-    named: Vec<String>,
+    named: IndexSet<String>,
     at: Vec<String>,
 }
 
@@ -315,11 +316,7 @@ impl Reader<'_> {
         let target = pointer.as_deref().and_then(|pointer| self.root.pointer(pointer));
         match (pointer, target) {
             (Some(pointer), Some(Value::Object(_) | Value::Bool(_))) if is_schema(&pointer) => {
-                let known = self.named.iter().position(|known| *known == pointer);
-                let index = known.unwrap_or_else(|| {
-                    self.named.push(pointer);
-                    self.named.len() - 1
-                });
+                let (index, _) = self.named.insert_full(pointer);
                 Ok(format!("#/$defs/{index}").into())
             }
             _ => self.fail(format!("`{reference}` leads to no schema; expected such as \"#/$defs/name\"")),

@@ -1,8 +1,10 @@
 //! `pattern`: regular expressions that JavaScript and the server's linear engine read alike, and that no text can keep busy.
 //!
 //! The normal form says with explicit classes what the two languages take differently (`.`, `\d`, `\s`, `\w`), and quotes all
-//! that is special in either. Refused is what one of them lacks, and what may take a backtracking engine more than
-//! [`MOST_WAYS`] tries on [`MAX_LENGTH`] characters.
+//! that is special in either. Refused is what one of them lacks, what may take a backtracking engine more than
+//! [`MOST_WAYS`] tries on [`MAX_LENGTH`] characters, and what the other would need too much memory for.
+
+mod shape;
 
 use std::fmt::Write;
 
@@ -11,13 +13,19 @@ use regex_syntax::ast::{
     RepetitionRange, parse::ParserBuilder,
 };
 
+use self::shape::Shape;
 use super::{
     MAX_LENGTH,
-    characters::{LINE_ENDS, Ranges, complement, disjoint, perl_ranges, sorted},
+    characters::{LINE_ENDS, Ranges, complement, perl_ranges, sorted},
 };
 
 /// So many ways of matching may a pattern have to try.
 const MOST_WAYS: u64 = 70_000;
+/// So large may a pattern be, its repetitions written out ([`Shape::size`]): in the server's engine, which takes 10 MiB, a unit
+/// has up to 100 bytes.
+const MOST_SIZE: u64 = 100_000;
+/// So long may a pattern be, in bytes, as it is given and in normal form.
+const MOST_BYTES: usize = 2_048;
 /// So deep may groups and classes be.
 const NESTING: u32 = 32;
 /// The general categories of Unicode, by the names that both languages have.
@@ -26,10 +34,22 @@ const CATEGORIES: &str =
 
 /// The normal form of a pattern. The error says what is wrong with it.
 pub(super) fn normal_form(pattern: &str) -> Result<String, String> {
+    if pattern.len() > MOST_BYTES {
+        return Err(too_long());
+    }
     let parsed = ParserBuilder::new().nest_limit(NESTING).build().parse(pattern);
     let ast = parsed.map_err(|error| format!("it can't be read: {}", error.kind()))?;
     let mut text = String::new();
     let shape = write(&ast, &mut text)?;
+    if text.len() > MOST_BYTES {
+        return Err(too_long());
+    }
+    if shape.size > MOST_SIZE {
+        return Err(
+            "it is too large with its repetitions written out; repeat by `+`, and bound by `minLength` and `maxLength`"
+                .to_owned(),
+        );
+    }
     let ways = if shape.anchored { shape.settled } else { shape.settled.saturating_mul(MAX_LENGTH) };
     if ways > MOST_WAYS {
         return Err("it leaves open in too many ways what matches what; begin it with `^`, bound its repetitions, or \
@@ -39,33 +59,8 @@ pub(super) fn normal_form(pattern: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// What is known of a part.
-#[derive(Clone)]
-struct Shape {
-    /// In how many ways it can match, if each is tried.
-    ways: u64,
-    /// The same, if what follows begins with nothing of `tail`: then the next character says whether a repetition goes on.
-    settled: u64,
-    /// What it may go on with where it could end, if that is known.
-    tail: Option<Ranges>,
-    /// What it may begin with, if that is known.
-    first: Option<Ranges>,
-    /// Whether how much it matches is open.
-    open: bool,
-    /// Whether it matches nothing, too.
-    empty: bool,
-    /// Whether it begins with `^`.
-    anchored: bool,
-}
-
-impl Shape {
-    fn character(first: Option<Ranges>) -> Self {
-        Self { ways: 1, settled: 1, tail: Some(Vec::new()), first, open: false, empty: false, anchored: false }
-    }
-
-    fn nothing(anchored: bool) -> Self {
-        Self { first: Some(Vec::new()), empty: true, anchored, ..Self::character(None) }
-    }
+fn too_long() -> String {
+    format!("with what is special written out it has more than {MOST_BYTES} bytes; take `enum`, or several by `anyOf`")
 }
 
 fn write(ast: &Ast, out: &mut String) -> Result<Shape, String> {
@@ -128,69 +123,16 @@ fn write(ast: &Ast, out: &mut String) -> Result<Shape, String> {
                 }
                 branches.push(write(branch, out)?);
             }
-            Ok(alternatives(&branches))
+            Ok(Shape::one_of(&branches))
         }
         Ast::Concat(concat) => {
             let mut parts = Vec::new();
             for part in &concat.asts {
                 parts.push(write(part, out)?);
             }
-            Ok(sequence(parts))
+            Ok(Shape::sequence(parts))
         }
     }
-}
-
-/// One of several: if they begin differently, the first character says which.
-fn alternatives(branches: &[Shape]) -> Shape {
-    let first = all_of(branches.iter().map(|branch| branch.first.clone()));
-    let apart = first.is_some() && {
-        let mut all: Ranges = branches.iter().filter_map(|branch| branch.first.as_ref()).flatten().copied().collect();
-        all.sort_unstable();
-        branches.iter().all(|branch| !branch.empty) && all.windows(2).all(|pair| matches!(pair, [a, b] if a.1 < b.0))
-    };
-    let count = |ways: &dyn Fn(&Shape) -> u64| match apart {
-        true => branches.iter().map(ways).max().unwrap_or(1),
-        false => branches.iter().map(ways).fold(0, u64::saturating_add),
-    };
-    Shape {
-        ways: count(&|branch| branch.ways),
-        settled: count(&|branch| branch.settled),
-        tail: all_of(branches.iter().map(|branch| branch.tail.clone())),
-        first,
-        open: !apart || branches.iter().any(|branch| branch.open),
-        empty: branches.iter().any(|branch| branch.empty),
-        anchored: branches.iter().all(|branch| branch.anchored),
-    }
-}
-
-/// One after another: a repetition that is followed by what it can't match has one way to end.
-fn sequence(parts: Vec<Shape>) -> Shape {
-    let mut whole = Shape::nothing(parts.first().is_some_and(|part| part.anchored));
-    // From the end. What may follow: characters, if they are known, and perhaps what stands behind the sequence.
-    let (mut next, mut outside) = (Some(Vec::new()), true);
-    for part in parts.into_iter().rev() {
-        let told_apart = part.tail.as_ref().zip(next.as_ref()).is_some_and(|(tail, next)| disjoint(tail, next));
-        let settled = if told_apart { part.settled } else { part.ways };
-        whole.settled = whole.settled.saturating_mul(settled);
-        whole.ways = whole.ways.saturating_mul(if outside { part.ways } else { settled });
-        if outside {
-            whole.tail = all_of([whole.tail.take(), part.tail]);
-        }
-        whole.open |= part.open;
-        if part.empty {
-            next = all_of([next, part.first]);
-        } else {
-            (next, outside, whole.empty) = (part.first, false, false);
-        }
-    }
-    whole.first = next;
-    whole
-}
-
-/// All ranges, if all are known.
-fn all_of(known: impl IntoIterator<Item = Option<Ranges>>) -> Option<Ranges> {
-    let all: Option<Vec<Ranges>> = known.into_iter().collect();
-    all.map(|all| sorted(all.into_iter().flatten().collect()))
 }
 
 fn repeated(repetition: &Repetition, out: &mut String) -> Result<Shape, String> {
@@ -218,32 +160,7 @@ fn repeated(repetition: &Repetition, out: &mut String) -> Result<Shape, String> 
         (least, Some(most)) if least == most => drop(write!(out, "{{{least}}}")),
         (least, Some(most)) => drop(write!(out, "{{{least},{most}}}")),
     }
-    let empty = least == 0;
-    match (least, most) {
-        (0, Some(1)) => Ok(Shape {
-            ways: inner.ways.saturating_add(1),
-            tail: all_of([inner.first.clone(), inner.tail]),
-            open: true,
-            empty,
-            anchored: false,
-            ..inner
-        }),
-        (least, Some(most)) if least == most => {
-            let before = inner.ways.saturating_pow(most.saturating_sub(1));
-            let (ways, settled) = (before.saturating_mul(inner.ways), before.saturating_mul(inner.settled));
-            Ok(Shape { ways, settled, empty, anchored: false, ..inner })
-        }
-        _ if inner.open => {
-            Err("repetitions within a repetition, or choices there that begin alike, can take for ever; \
-                                write what may come in one class, such as `[a-z-]+`"
-                .to_owned())
-        }
-        _ => {
-            let span = most.map_or(MAX_LENGTH, u64::from).saturating_sub(u64::from(least)).saturating_add(1);
-            let (ways, tail) = (span.saturating_mul(inner.ways), inner.first.clone());
-            Ok(Shape { ways, settled: inner.settled, tail, first: inner.first, open: true, empty, anchored: false })
-        }
-    }
+    inner.repeated(least, most)
 }
 
 /// Writes a class of these characters.
@@ -352,6 +269,7 @@ mod tests {
             "a+",
             "^.*foo.*bar$",
             "^[a-z][a-z0-9_-]{0,62}$",
+            r"^\p{Lu}[\p{L} '-]{0,99}$",
             "",
         ] {
             let normal = normal_form(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
@@ -385,6 +303,8 @@ mod tests {
             r"\p{Greek}",
             r"\p{Script=Greek}",
             "a{300}",
+            "^((a{256}){256}){256}",
+            r"^(\p{L}{16}){16}$",
             "a{2",
             "[z-a]",
             "(",

@@ -141,3 +141,14 @@ fn definitions_that_refer_to_each_other_in_too_many_ways_are_refused_soon() {
     assert!(normal_form(&tree(5)).is_ok());
     assert!(refused(&tree(200)).contains("make it"));
 }
+
+/// Minutes, if each name were looked for among all that were known before.
+#[test]
+fn many_references_and_long_patterns_are_refused_soon() {
+    let each = || 0..90_000;
+    let items: Vec<_> = each().map(|at| json!({ "$ref": format!("#/$defs/{at}") })).collect();
+    let defs: Map<_, _> = each().map(|at| (at.to_string(), json!(true))).collect();
+    assert!(refused(&json!({ "prefixItems": items, "$defs": defs })).contains("more than 10000"));
+    let pattern: String = ('\u{4e00}'..).step_by(2).take(16_000).map(|character| format!("{character}?")).collect();
+    assert!(refused(&json!({ "pattern": pattern, "maxLength": 256 })).contains("more than 2048 bytes"));
+}

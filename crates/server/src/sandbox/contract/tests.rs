@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use starlane_bundle::schema;
 use starlane_testkit::{figure::figure, workspace};
 
-use super::{Contract, Part};
+use super::{Contract, Part, validator};
 
 /// Judges lines of `{ "contract": …, "bodies": […] }` as pages do: a line of verdicts for each.
 const PAGE: &str = "import { pathToFileURL } from 'node:url'; import { readFileSync } from 'node:fs'; \
@@ -231,4 +231,31 @@ fn page(lines: &str) -> Vec<Vec<bool>> {
     writing.join().unwrap().unwrap();
     assert!(output.status.success(), "{}", output.status);
     String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Where `normal_form` draws the line, the engine still has room: a bundle that was published can be launched.
+#[test]
+fn the_largest_patterns_are_taken_by_the_engine() {
+    let wide: String = (1..90u32)
+        .filter_map(|at| char::from_u32(at * 0x20b))
+        .map(|from| format!("\\u{{{:x}}}-\\u{{{:x}}}", from as u32, from as u32 + 0x150))
+        .collect();
+    let of = |part: &str, times: u32| json!({ "pattern": format!("^x?(?:{part}){{{times}}}$"), "maxLength": 256 });
+    let parts = [
+        "a",
+        "\u{e9}",
+        "(a|b|cd)",
+        "[^a]",
+        ".",
+        r"\s",
+        r"\p{L}",
+        r"\P{Cn}",
+        r"[^\p{L}\p{M}]",
+        r"[\p{Lu}\p{Nd}\p{Po}\p{So}]",
+    ];
+    for part in parts.iter().copied().chain([&*format!("[{wide}]"), "(?:ab){16}", "(?:(?:a{8}b){8}c){8}"]) {
+        let largest = (1..=256).rev().find_map(|times| schema::normal_form(&of(part, times)).ok());
+        validator(&largest.unwrap()).unwrap_or_else(|error| panic!("{part}: {error}"));
+    }
+    assert!(schema::normal_form(&of(r"\p{L}", 256)).is_err(), "so there is a line");
 }

@@ -17,7 +17,7 @@ mod table;
 pub use app::{Access, AppConfig, AppMechtron, AppResource, Placement, ResourceKind, Route, RouteTarget};
 pub use bind::{Bind, Body, Operation};
 pub use digest::{Digest, DigestError, Hasher};
-pub use manifest::{FileEntry, Manifest, SignedManifest, Used, VerifyError};
+pub use manifest::{FileEntry, MAX_MANIFEST, Manifest, SIGNATURE_HEADER, SignedManifest, Used, VerifyError};
 pub use mechtron::{Limits, MechtronConfig, Restart};
 pub use record::{AppRecord, Override};
 pub use signing::{KeyError, PublicKey, SecretKey, Signature};

@@ -1,7 +1,5 @@
 //! Manifests: what a bundle holds, resolved, so that a host never parses TOML.
 
-use std::collections::HashSet;
-
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,8 +13,10 @@ use crate::{
 
 /// The format that this crate reads and writes.
 pub(crate) const FORMAT: u32 = 1;
+/// The HTTP header that carries a manifest's signature.
+pub const SIGNATURE_HEADER: &str = "starlane-signature";
 /// The longest manifest, in bytes.
-pub(crate) const MAX_MANIFEST: usize = 4 * 1024 * 1024;
+pub const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 /// The most files of a bundle.
 pub(crate) const MAX_FILES: usize = 20_000;
 /// The most bytes of all files of a bundle.
@@ -236,9 +236,15 @@ impl Manifest {
         if found != *digest {
             return Err(VerifyError::Digest { expected: *digest, found });
         }
-        match manifest.expires {
+        manifest.check_time(now)?;
+        Ok(manifest)
+    }
+
+    /// Errors with [`VerifyError::Expired`] if its time is over at `now` (seconds since the Unix epoch).
+    pub fn check_time(&self, now: u64) -> Result<(), VerifyError> {
+        match self.expires {
             Some(at) if at <= now => Err(VerifyError::Expired(at)),
-            _ => Ok(manifest),
+            _ => Ok(()),
         }
     }
 
@@ -251,14 +257,17 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), VerifyError> {
-        if self.address.version().is_none() || self.address.path().is_some() || self.address.host().is_some() {
+        if !self.address.is_bundle() {
             let text = format!("{} is no bundle's address: expected segments and a version", self.address);
             return Err(VerifyError::Malformed(text));
         }
         Self::check_files(&self.files)?;
         for (bundle, used) in &self.uses {
-            if Address::parse(bundle).is_err() {
-                return Err(VerifyError::Malformed(format!("it uses `{bundle}`, which is no address of a bundle")));
+            let other = Address::parse(bundle).is_ok_and(|other| other.is_bundle() && other != self.address);
+            if !other {
+                return Err(VerifyError::Malformed(format!(
+                    "it uses `{bundle}`, which is no address of another bundle"
+                )));
             }
             Self::check_files(&used.files)?;
         }
@@ -290,23 +299,26 @@ impl Manifest {
         if bytes > MAX_BYTES {
             return Err(VerifyError::TooLarge(format!("{bytes} bytes of files, at most {MAX_BYTES}")));
         }
-        let mut folded = HashSet::new();
+        let refuse =
+            |name: &str, reason: &str| Err(VerifyError::FileName { name: name.to_owned(), reason: reason.to_owned() });
         for (name, entry) in files {
-            let refuse = |reason: &str| Err(VerifyError::FileName { name: name.clone(), reason: reason.into() });
             check_name(name)?;
-            if !folded.insert(name.to_ascii_lowercase()) {
-                return refuse("another file differs only in the case of its letters");
-            }
             // It becomes an HTTP header.
             if entry.media_type.len() > 100 || !entry.media_type.bytes().all(|b| matches!(b, b' '..=b'~')) {
-                return refuse("its media type is not up to 100 characters of printable ASCII");
+                return refuse(name, "its media type is not up to 100 characters of printable ASCII");
             }
         }
+        let mut folded: Vec<String> = files.keys().map(|name| name.to_ascii_lowercase()).collect();
+        folded.sort_unstable();
+        let mut before = "";
         for name in &folded {
+            if name == before {
+                return refuse(name, "another file differs only in the case of its letters");
+            }
+            before = name;
             let mut folders = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
-            if folders.any(|folder| folded.contains(folder)) {
-                let reason = "another file has the name of a folder in its path".into();
-                return Err(VerifyError::FileName { name: name.clone(), reason });
+            if folders.any(|folder| folded.binary_search_by(|other| other.as_str().cmp(folder)).is_ok()) {
+                return refuse(name, "another file has the name of a folder in its path");
             }
         }
         Ok(())

@@ -9,8 +9,9 @@ use crate::{
     app,
     effect::{Effect, RequestId},
     guest::{BatchReport, CallReport, GuestEffect, GuestPlan, InstanceId, Kind, Level, Returned},
-    node::{Node, Timer},
+    node::Node,
     requests::{Answerer, Asker},
+    timers::Timer,
     topics::Subscriber,
 };
 

@@ -5,8 +5,9 @@ use starlane_protocol::{Address, Failure};
 use crate::{
     actor::{Actor, ActorId, Life},
     app::Role,
-    node::{Node, Timer},
+    node::Node,
     principal::Principal,
+    timers::Timer,
     topics::Subscriber,
 };
 
@@ -45,7 +46,7 @@ impl Node {
 
     /// Forgets the least recently used of these actors that sleep and have nothing to remember; whether there was one.
     fn forget_one(&mut self, which: impl Fn(&Actor) -> bool) -> bool {
-        let timed: Vec<ActorId> = self.timers.values().filter_map(Timer::actor).collect();
+        let timed: Vec<ActorId> = self.timers.iter().filter_map(Timer::actor).collect();
         let listens = |id: ActorId| self.topics.all().any(|(_, all)| all.contains(&Subscriber::Actor(id)));
         let forgotten = self
             .actors

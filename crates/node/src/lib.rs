@@ -15,6 +15,7 @@ mod node;
 mod principal;
 mod requests;
 mod stats;
+mod timers;
 mod topics;
 mod uplink;
 mod usage;

@@ -1,6 +1,6 @@
 //! The node: its parts, and the ways in and out. Bytes and time go in by `handle_*`, effects come out by `poll_*`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use litemap::LiteMap;
 use sha2::{Digest, Sha256};
@@ -14,6 +14,7 @@ use crate::{
     link::{Envelope, Goodbye, Link, LinkConfig},
     requests::{Asker, Pending},
     stats::Stats,
+    timers::{Timer, Timers},
     topics::Topics,
     uplink::Uplink,
     usage::{PrincipalLimits, Usage},
@@ -53,27 +54,6 @@ pub(crate) struct Registered {
     pub(crate) operations: Operations,
 }
 
-/// Something that is due at a time.
-#[derive(Debug)]
-pub(crate) enum Timer {
-    /// `actor.wake(token)`.
-    Wake(ActorId, u64),
-    /// A crashed actor may start again.
-    Restart(ActorId),
-    /// The request has had its time.
-    Deadline(RequestId),
-}
-
-impl Timer {
-    /// The actor that it is for, if it is for one.
-    pub(crate) fn actor(&self) -> Option<ActorId> {
-        match self {
-            Self::Wake(actor, _) | Self::Restart(actor) => Some(*actor),
-            Self::Deadline(_) => None,
-        }
-    }
-}
-
 /// What a host decides. See the crate's documentation for how to drive it.
 pub struct Node {
     pub(crate) config: NodeConfig,
@@ -92,7 +72,7 @@ pub struct Node {
     pub(crate) topics: Topics,
     pub(crate) usage: Usage,
     pub(crate) stats: Stats,
-    pub(crate) timers: BTreeMap<(u64, u64), Timer>,
+    pub(crate) timers: Timers,
     last_id: u64,
 }
 
@@ -115,7 +95,7 @@ impl Node {
             topics: Topics::default(),
             usage: Usage::default(),
             stats: Stats::default(),
-            timers: BTreeMap::new(),
+            timers: Timers::default(),
             last_id: 0,
             config,
         }
@@ -227,8 +207,8 @@ impl Node {
 
     /// Time passed: does what is due.
     pub fn handle_timeout(&mut self, now: u64) {
-        while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
-            match entry.remove() {
+        while let Some(timer) = self.timers.take_due(now) {
+            match timer {
                 Timer::Wake(actor, token) => self.wake_actor(now, actor, token),
                 Timer::Restart(actor) => self.restart_actor(now, actor),
                 Timer::Deadline(request) => self.deadline_passed(now, request),
@@ -241,8 +221,7 @@ impl Node {
     /// When `handle_timeout` should be called next, on the clock of `now`.
     pub fn next_timeout(&self) -> Option<u64> {
         let links = self.links.values().filter_map(|link| link.next_timeout());
-        let timers = self.timers.first_key_value().map(|(key, _)| key.0);
-        links.chain(timers).chain(self.uplink.next_timeout()).min()
+        links.chain(self.timers.next()).chain(self.uplink.next_timeout()).min()
     }
 
     /// The next thing to be done, in order.

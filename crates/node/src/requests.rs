@@ -7,8 +7,9 @@ use crate::{
     effect::{Effect, HandlerId, Incoming, RequestId, SocketId},
     guest::{Kind, Level},
     link::{Envelope, Parcel},
-    node::{DEFAULT_TIMEOUT_MS, Node, Operations, Timer},
+    node::{DEFAULT_TIMEOUT_MS, Node, Operations},
     principal::Principal,
+    timers::Timer,
 };
 
 /// Who asked, and so who gets the outcome.
@@ -283,7 +284,7 @@ impl Node {
 
     fn take_request(&mut self, request: RequestId) -> Option<Box<Pending>> {
         let pending = self.requests.remove(&request)?;
-        self.timers.remove(&(pending.deadline, request.0));
+        self.timers.remove((pending.deadline, request.0));
         self.usage.release(&pending.held.0, pending.held.1);
         Some(pending)
     }

@@ -140,6 +140,11 @@ impl Address {
         self.slice(self.version_end, self.text.len() as u16).strip_prefix(':')
     }
 
+    /// Whether this is the form of a bundle's address: segments and a version, of no one host, without a path.
+    pub fn is_bundle(&self) -> bool {
+        self.version().is_some() && self.path().is_none() && self.host().is_none()
+    }
+
     /// The same address without a host prefix.
     pub fn without_host(&self) -> Address {
         self.shifted(self.text.get(usize::from(self.start)..).unwrap_or_default().into(), 0)

@@ -8,12 +8,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod guest;
 mod principals;
 mod world;
 
+use guest::app;
 use starlane_node::{LinkConfig, LinkState, Notice, Operations};
 use starlane_protocol::{Grant, HostSecret, Payload};
-use world::{PAGE, SERVER, World, address, app, origin, text, topic};
+use world::{PAGE, SERVER, World, address, origin, text, topic};
 
 const ECHO: &str = "acme:service";
 

@@ -144,7 +144,7 @@ fn a_principal_uses_no_more_than_its_share() {
 #[test]
 fn keys_are_bounded_where_there_is_something_to_remember_and_else_are_not() {
     let mut world = linked_as(&["request acme:**"], None);
-    world.sides[SERVER].node.handle_install(1, crate::world::app());
+    world.sides[SERVER].node.handle_install(1, crate::guest::app());
     let keys = world.limits.keys;
     world.keeps_nothing = true;
     for n in 0..keys * 2 {

@@ -1,18 +1,15 @@
 //! Two nodes on virtual time, a page and a server, with the guests and handlers of a test between them.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    rc::Rc,
-};
+use std::collections::{HashMap, VecDeque};
 
-use litemap::LiteMap;
-use starlane_bundle::{Bind, Body, Digest, Operation};
 use starlane_node::{
-    AppPlan, Authenticated, Effect, Goodbye, LinkConfig, LinkState, MechtronPlan, Node, NodeConfig, Notice, Origin,
-    Principal, PrincipalLimits, RequestId, SocketId, SubscriptionId,
-    guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, InstanceId, Message, Returned, Saved},
+    Authenticated, Effect, Goodbye, LinkConfig, LinkState, Node, NodeConfig, Notice, Origin, Principal,
+    PrincipalLimits, RequestId, SocketId, SubscriptionId,
+    guest::{InstanceId, Returned, Saved},
 };
 use starlane_protocol::{Address, Failure, Grant, HostSecret, Outcome, Payload, Topic};
+
+use crate::guest::Guest;
 
 pub(crate) const PAGE: usize = 0;
 pub(crate) const SERVER: usize = 1;
@@ -53,15 +50,6 @@ pub(crate) struct Side {
     pub(crate) started: Vec<InstanceId>,
     pub(crate) stopped: Vec<InstanceId>,
     guests: HashMap<InstanceId, Guest>,
-}
-
-/// A guest written in Rust, run as a sandbox would.
-#[derive(Default)]
-struct Guest {
-    count: i64,
-    unfinished: Vec<u64>,
-    waiting: HashMap<u64, u64>,
-    next_request: u64,
 }
 
 pub(crate) struct World {
@@ -278,7 +266,7 @@ impl World {
             Effect::Notice { subscription, notice } => self.sides[at].notices.push((subscription, notice)),
             Effect::StartGuest(plan) => {
                 self.sides[at].started.push(plan.instance);
-                self.sides[at].guests.insert(plan.instance, Guest { next_request: 1, ..Guest::default() });
+                self.sides[at].guests.insert(plan.instance, Guest::new());
                 self.sides[at].node.handle_started(now, plan.instance, Ok(()));
             }
             Effect::RunGuest { instance, calls } => {
@@ -297,126 +285,4 @@ impl World {
             Effect::Log { text, .. } => self.sides[at].logs.push(text),
         }
     }
-}
-
-impl Guest {
-    fn run(&mut self, calls: Vec<GuestCall>) -> BatchReport {
-        let mut report = BatchReport::default();
-        for call in calls {
-            let (returned, effects) = match call {
-                GuestCall::Start(context) => {
-                    if let Some(state) = context.state {
-                        self.count = std::str::from_utf8(&state.data).unwrap().parse().unwrap();
-                    }
-                    (Returned::Done, Vec::new())
-                }
-                GuestCall::Receive(_) if !self.unfinished.is_empty() => return report,
-                GuestCall::Receive(message) if message.operation == "trap" => {
-                    report.crash = Some("unreachable".into());
-                    return report;
-                }
-                GuestCall::Receive(message) => self.receive(message),
-                GuestCall::Settle { request, outcome } => {
-                    let message = self.waiting.remove(&request).expect("it asked");
-                    self.unfinished.retain(|id| *id != message);
-                    (Returned::Done, vec![GuestEffect::Reply { id: message, outcome }])
-                }
-                GuestCall::Wake { token } => {
-                    self.unfinished.retain(|id| *id != token);
-                    (Returned::Done, vec![GuestEffect::Reply { id: token, outcome: Ok(text("woken")) }])
-                }
-                GuestCall::Save => {
-                    let data = self.count.to_string().into();
-                    (Returned::Saved(Saved { format: 1, data }), Vec::new())
-                }
-            };
-            report.done.push(CallReport { returned, effects });
-        }
-        report
-    }
-
-    fn receive(&mut self, message: Message) -> (Returned, Vec<GuestEffect>) {
-        let reply = |payload| vec![GuestEffect::Reply { id: message.id, outcome: Ok(payload) }];
-        match message.operation.as_str() {
-            "echo" => (Returned::Received(true), reply(message.payload)),
-            "who" => (Returned::Received(true), reply(text(&format!("{} {}", message.sender, message.caller)))),
-            "count" => {
-                self.count += 1;
-                (Returned::Received(true), reply(text(&self.count.to_string())))
-            }
-            // Asks the address in the body, and answers with what that answers.
-            "call" => {
-                let id = self.next_request;
-                self.next_request += 1;
-                self.waiting.insert(id, message.id);
-                self.unfinished.push(message.id);
-                let target = String::from_utf8(message.payload.body.to_vec()).unwrap();
-                let effect = GuestEffect::Request {
-                    id,
-                    target,
-                    operation: "echo".into(),
-                    payload: text("from a guest"),
-                    timeout_ms: 0,
-                };
-                (Returned::Received(false), vec![effect])
-            }
-            "call-back" => {
-                let (mut returned, mut effects) = self.receive(Message { operation: "call".into(), ..message });
-                if let Some(GuestEffect::Request { operation, payload, .. }) = effects.first_mut() {
-                    *operation = "call".into();
-                    *payload = text("acme:app:keyed:a");
-                }
-                if let Returned::Received(finished) = &mut returned {
-                    *finished = false;
-                }
-                (returned, effects)
-            }
-            "sleep" => {
-                self.unfinished.push(message.id);
-                (Returned::Received(false), vec![GuestEffect::WakeAfter { delay_ms: 500, token: message.id }])
-            }
-            "emit" => {
-                let mut effects = reply(text("emitted"));
-                effects.push(GuestEffect::Emit { event: "changes".into(), payload: message.payload });
-                (Returned::Received(true), effects)
-            }
-            "silent" => (Returned::Received(true), Vec::new()),
-            other => unreachable!("the node let `{other}` through"),
-        }
-    }
-}
-
-/// An app at `acme:app` with the mechtrons `one` and `keyed:{key}`.
-pub(crate) fn app() -> AppPlan {
-    let body = || Body { content_type: "*/*".into(), schema: None };
-    let answering = || Operation { request: body(), response: Some(body()) };
-    let mut operations: LiteMap<String, Operation> =
-        ["echo", "who", "count", "call", "call-back", "sleep", "emit", "trap", "silent"]
-            .into_iter()
-            .map(|name| (name.to_owned(), answering()))
-            .collect();
-    operations.insert(
-        "html".into(),
-        Operation { request: Body { content_type: "text/html".into(), schema: None }, response: None },
-    );
-    let events = [("changes".to_owned(), body())].into_iter().collect();
-    let bind = Rc::new(Bind { name: "test".into(), description: String::new(), operations, events });
-    let mechtron = |name: &str, keyed| MechtronPlan {
-        name: name.into(),
-        keyed,
-        bundle: address("acme:repo:app:1.0.0"),
-        publisher: "ed25519:test".into(),
-        wasm: Digest::of(b"wasm"),
-        mechtron: name.into(),
-        bind: Rc::clone(&bind),
-        contract: "".into(),
-        settings: "{}".into(),
-        allow: ["request **", "request ~*::**", "subscribe **#*"].map(|text| Grant::parse(text, None).unwrap()).into(),
-        limits: GuestLimits { memory: 1 << 20, call_ms: 250, concurrency: 1 },
-        mailbox: 8,
-        restart_intensity: 3,
-        restart_within_ms: 10_000,
-        inline: false,
-    };
-    AppPlan { app: address("acme:app"), mechtrons: vec![mechtron("one", false), mechtron("keyed", true)] }
 }

@@ -1,0 +1,88 @@
+//! What is due at a time, in order.
+//!
+//! Most of it comes in the order in which it is due, and what goes is mostly what came first: so a sorted queue, where both ends are
+//! near, and not a tree, which would be a hundredth of the page's Wasm.
+
+use std::collections::VecDeque;
+
+use crate::{actor::ActorId, effect::RequestId};
+
+/// When it is due, in milliseconds, and a number that tells it from others of that time.
+type Key = (u64, u64);
+
+/// Something that is due at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Timer {
+    /// `actor.wake(token)`.
+    Wake(ActorId, u64),
+    /// A crashed actor may start again.
+    Restart(ActorId),
+    /// The request has had its time.
+    Deadline(RequestId),
+}
+
+impl Timer {
+    /// The actor that it is for, if it is for one.
+    pub(crate) fn actor(&self) -> Option<ActorId> {
+        match self {
+            Self::Wake(actor, _) | Self::Restart(actor) => Some(*actor),
+            Self::Deadline(_) => None,
+        }
+    }
+}
+
+/// All that is due some time.
+#[derive(Debug, Default)]
+pub(crate) struct Timers(VecDeque<(Key, Timer)>);
+
+impl Timers {
+    pub(crate) fn insert(&mut self, key: Key, timer: Timer) {
+        let at = self.0.partition_point(|(other, _)| *other < key);
+        self.0.insert(at, (key, timer));
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) {
+        if let Ok(at) = self.0.binary_search_by_key(&key, |(other, _)| *other) {
+            self.0.remove(at);
+        }
+    }
+
+    /// When the next is due.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.0.front().map(|((at, _), _)| *at)
+    }
+
+    /// Takes what is due next, if that is not later than `now`.
+    pub(crate) fn take_due(&mut self, now: u64) -> Option<Timer> {
+        if self.next()? > now {
+            return None;
+        }
+        self.0.pop_front().map(|(_, timer)| timer)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Timer> {
+        self.0.iter().map(|(_, timer)| timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_comes_in_order_and_what_was_removed_does_not() {
+        let mut timers = Timers::default();
+        for (at, id) in [(30, 1), (10, 2), (20, 3), (10, 4), (40, 5)] {
+            timers.insert((at, id), Timer::Deadline(RequestId(id)));
+        }
+        timers.remove((20, 3));
+        timers.remove((20, 4));
+        let due = |timers: &mut Timers, now| match timers.take_due(now) {
+            Some(Timer::Deadline(request)) => request.0,
+            _ => 0,
+        };
+        assert_eq!((timers.next(), due(&mut timers, 9)), (Some(10), 0));
+        assert_eq!([10, 10, 10, 35, 35].map(|now| due(&mut timers, now)), [2, 4, 0, 1, 0]);
+        assert_eq!((timers.next(), timers.iter().count()), (Some(40), 1));
+    }
+}

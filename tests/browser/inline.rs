@@ -55,3 +55,8 @@ macro_rules! tests {
 }
 
 starlane_host::sandbox_cases!(tests);
+
+#[wasm_bindgen_test]
+async fn long_bodies_are_not_checked_in_the_pages_own_thread() {
+    sandbox_suite::long_bodies_are_not_checked_in_the_pages_own_thread(sandbox(), echo()).await;
+}

@@ -67,7 +67,7 @@ fn what_does_not_fit_a_bind_is_422_with_a_pointer() {
     assert!(answer.fails(422, "schema-mismatch").contains("takes application/json"));
     // What it answers is checked too.
     let told = server.ask(ECHO, "read", &json!("/site/index.html")).fails(422, "schema-mismatch");
-    assert!(told.starts_with("the answer `read` does not fit its schema: "), "{told}");
+    assert!(told.starts_with("the response `read` does not fit its schema: "), "{told}");
     let told = server.ask(ECHO, "about", &Value::Null).fails(422, "schema-mismatch");
     assert!(told.contains("`about` answers with text/html, and the mechtron gave application/json"), "{told}");
 }

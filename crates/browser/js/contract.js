@@ -1,13 +1,18 @@
 // What messages must fit: the schemas of a mechtron's bind, checked where bodies are read. A file of its own, loaded by the
 // worker (or the page, for inline guests) when the first mechtron with schemas starts.
 
+import * as batch from "./batch.js";
 import { compile } from "./schema.js";
 
 /** Deeper JSON is refused, as the server's reader does. */
 const DEPTH = 127;
-/** How long the patterns of a schema may take, in milliseconds, and as much more for each byte of a body. Workers get more. */
-const PATTERNS = 100;
-const PATTERNS_PER_BYTE = 0.0001;
+/**
+ * How long the patterns of a schema may take for a body, in milliseconds: what one text may cost is a hundredth of it, and a worker
+ * that is silent for longer than `GRACE` of `sandbox/worker.rs` is ended.
+ */
+const PATTERNS = 1000;
+/** Longer output takes so long to check that whoever waits for it is told before, in bytes. */
+const LONG = 65_536;
 /** How much of a fault and of its place a reason may quote, in characters. */
 const QUOTED = 160;
 
@@ -15,6 +20,7 @@ const QUOTED = 160;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** A half of a character that UTF-8 can't say; JSON's escapes can. */
 const HALF = /\p{Surrogate}/u;
+/** The contracts in use, each compiled once: `WeakRef`s by their texts. */
 const known = new Map();
 
 /**
@@ -23,59 +29,23 @@ const known = new Map();
  * @param {string} text the contract: `{ requests, responses, events }`, schemas in normal form by the names of operations and
  *   events
  * @param {number} most longer bodies are refused, in bytes: checking them would hold up this thread
+ * @param {(bytes: number) => void} [begin] told before much output is checked
  */
-export function gate(text, most) {
-  let found = known.get(text);
-  if (!found) known.set(text, (found = new Contract(JSON.parse(text), most)));
-  return new Gate(found);
-}
-
-/** Reads values of a buffer, one after the other. */
-class Reader {
-  constructor(bytes, at) {
-    this.bytes = bytes;
-    this.at = at;
+export function gate(text, most, begin) {
+  let contract = known.get(text)?.deref();
+  if (!contract) {
+    contract = new Contract(JSON.parse(text));
+    for (const [text, other] of known) if (!other.deref()) known.delete(text);
+    known.set(text, new WeakRef(contract));
   }
-
-  u8() {
-    return this.bytes[this.at++];
-  }
-
-  u32() {
-    this.at += 4;
-    return new DataView(this.bytes.buffer, this.bytes.byteOffset).getUint32(this.at - 4, true);
-  }
-
-  /** An id, as a key: the number is exact for all ids of hosts. */
-  id() {
-    return this.u32() + this.u32() * 4294967296;
-  }
-
-  /** A text or list of bytes. */
-  slice() {
-    const length = this.u32();
-    this.at += length;
-    return this.bytes.subarray(this.at - length, this.at);
-  }
-
-  text() {
-    return utf8.decode(this.slice());
-  }
-
-  /** A payload; gives its body. */
-  body() {
-    this.slice();
-    for (let headers = this.u32(); headers > 0; headers--) {
-      this.slice();
-      this.slice();
-    }
-    return this.slice();
-  }
+  return new Gate(contract, most, begin);
 }
 
 class Gate {
-  constructor(contract) {
+  constructor(contract, most, begin) {
     this.contract = contract;
+    this.most = most;
+    this.begin = begin;
     /** The operations of messages that wait for an answer with a schema, by id. */
     this.answering = new Map();
     /** The message of the present call. */
@@ -87,45 +57,48 @@ class Gate {
    * call begins is given.
    */
   refuses(calls, cursor, output) {
-    const reader = new Reader(calls, cursor);
+    const reader = new batch.Reader(calls, cursor);
     this.message = reader.id();
     const kind = reader.u8();
-    // An event was checked where it came from.
-    if (kind === 2) return undefined;
+    // Another bind says what an event must fit, and its mechtron's host has checked it.
+    if (kind === batch.KIND_EVENT) return undefined;
     reader.slice();
     reader.slice();
     const name = reader.text();
-    const wrong = this.contract.check("request", name, reader.body());
+    const wrong = this.contract.check("request", name, reader.body(), this.most);
     if (!wrong) {
-      if (kind === 0 && this.contract.has("answer", name)) this.answering.set(this.message, name);
+      if (kind === batch.KIND_REQUEST && this.contract.has("response", name)) this.answering.set(this.message, name);
       return undefined;
     }
-    output.u8(20);
+    output.u8(batch.MISFIT);
     output.text(wrong);
     return reader.at + 4;
   }
 
   /**
-   * Checks what a call said, from `mark` on in `output`: an answer that does not fit becomes a failure, an event that does not
+   * Checks what a call said, from `mark` on in `output`: a response that does not fit becomes a failure, an event that does not
    * fit is dropped, and `logs` say so.
    */
   check(output, mark, logs) {
-    const reader = new Reader(output.bytes.slice(mark, output.length), 0);
+    if (!this.contract.looksAtOutput) return;
+    if (output.length - mark > LONG) this.begin?.(output.length - mark);
+    const reader = new batch.Reader(output.bytes.slice(mark, output.length), 0);
     const { bytes } = reader;
     output.length = mark;
     while (reader.at < bytes.length) {
       const begin = reader.at;
-      const { wrong, answers } = this.record(reader);
+      const { wrong, responds } = this.record(reader);
       if (!wrong) {
         output.raw(bytes.subarray(begin, reader.at));
         continue;
       }
-      logs.u8(25);
-      logs.u8(4);
+      logs.u8(batch.LOG);
+      logs.u8(batch.ERROR);
       logs.text(wrong);
-      if (answers) {
+      if (responds) {
+        // The reply to the same message, but a failure.
         output.raw(bytes.subarray(begin, begin + 9));
-        output.u8(1);
+        output.u8(batch.FAILURE);
         output.u8(422 & 255);
         output.u8(422 >>> 8);
         output.text("schema-mismatch");
@@ -134,39 +107,39 @@ class Gate {
     }
   }
 
-  /** Reads a record; what is wrong with it, and whether it is an answer. */
+  /** Reads a record; what is wrong with it, and whether it is a response. */
   record(reader) {
     switch (reader.u8()) {
-      case 1:
+      case batch.REQUEST:
         reader.id();
         reader.slice();
         reader.slice();
         reader.body();
         reader.u32();
         break;
-      case 2:
+      case batch.NOTIFY:
         reader.slice();
         reader.slice();
         reader.body();
         break;
-      case 3:
-        return { wrong: this.answer(reader), answers: true };
-      case 4: {
+      case batch.REPLY:
+        return { wrong: this.response(reader), responds: true };
+      case batch.EMIT: {
         const name = reader.text();
-        return { wrong: this.contract.check("event", name, reader.body()), answers: false };
+        return { wrong: this.contract.check("event", name, reader.body(), this.most), responds: false };
       }
-      case 5:
-      case 6:
-      case 17:
+      case batch.SUBSCRIBE:
+      case batch.UNSUBSCRIBE:
+      case batch.REFUSED:
         reader.slice();
         break;
-      case 7:
+      case batch.WAKE_AFTER:
         reader.at += 12;
         break;
-      case 18:
+      case batch.RECEIVED:
         if (reader.u8() !== 0) this.answering.delete(this.message);
         break;
-      case 19:
+      case batch.SAVED:
         reader.u32();
         reader.slice();
         break;
@@ -174,13 +147,13 @@ class Gate {
     return {};
   }
 
-  answer(reader) {
+  response(reader) {
     const id = reader.id();
     const name = this.answering.get(id);
     this.answering.delete(id);
-    if (reader.u8() === 0) {
+    if (reader.u8() === batch.SUCCESS) {
       const body = reader.body();
-      return name === undefined ? undefined : this.contract.check("answer", name, body);
+      return name === undefined ? undefined : this.contract.check("response", name, body, this.most);
     }
     reader.at += 2;
     reader.slice();
@@ -190,15 +163,16 @@ class Gate {
 }
 
 class Contract {
-  constructor({ requests, responses, events }, most) {
-    this.most = most;
-    this.tables = { request: compiled(requests), answer: compiled(responses), event: compiled(events) };
+  constructor({ requests, responses, events }) {
+    this.tables = { request: compiled(requests), response: compiled(responses), event: compiled(events) };
+    /** Whether what guests say is read at all. */
+    this.looksAtOutput = this.tables.response.size + this.tables.event.size > 0;
   }
 
   /**
    * Whether there is a schema for a body.
    *
-   * @param {"request" | "answer" | "event"} part
+   * @param {"request" | "response" | "event"} part
    * @param {string} name of the operation or event
    */
   has(part, name) {
@@ -208,16 +182,20 @@ class Contract {
   /**
    * Checks a body.
    *
-   * @param {"request" | "answer" | "event"} part
+   * @param {"request" | "response" | "event"} part
    * @param {string} name of the operation or event
    * @param {Uint8Array} body
+   * @param {number} most the longest body that is checked, in bytes
    * @returns {string | undefined} what does not fit and where, as a JSON pointer
    */
-  check(part, name, body) {
+  check(part, name, body, most) {
     const schema = this.tables[part].get(name);
     if (!schema) return undefined;
-    const long = `in the page's own thread a body may have ${this.most} bytes: launch the app without \`inline\``;
-    const wrong = body.length > this.most ? long : fault(schema, body);
+    if (body.length > most) {
+      const told = `in the page's own thread, at most ${most} bytes are: launch the app without \`inline\``;
+      return `the ${part} \`${name}\` has ${body.length} bytes, which are too many to check ${told}`;
+    }
+    const wrong = fault(schema, body);
     return wrong && `the ${part} \`${name}\` does not fit its schema: ${wrong}`;
   }
 }
@@ -240,10 +218,10 @@ function fault(check, body) {
   // Of two readers one may take the first and the other the last.
   if (names !== namesWritten(text)) return "it has an object with a name twice";
   try {
-    const found = check(value, PATTERNS + PATTERNS_PER_BYTE * body.length);
+    const found = check(value, PATTERNS);
     return found && `at ${found.at.slice(0, QUOTED) || "its root"}: ${found.reason.slice(0, QUOTED)}`;
   } catch (error) {
-    // The stack of this browser was too small, or patterns took too long.
+    // The stack of this browser was too small, or it took too long.
     return `it can't be checked here: ${error.message}`;
   }
 }
@@ -257,9 +235,13 @@ function namesIn(value, depth) {
   if (typeof value === "string") return HALF.test(value) ? NaN : 0;
   if (typeof value !== "object" || value === null) return 0;
   if (depth === 0) return NaN;
-  if (Array.isArray(value)) return value.reduce((count, item) => count + namesIn(item, depth - 1), 0);
-  const below = (count, [name, field]) => count + 1 + namesIn(name, 0) + namesIn(field, depth - 1);
-  return Object.entries(value).reduce(below, 0);
+  let count = 0;
+  if (Array.isArray(value)) {
+    for (const item of value) count += namesIn(item, depth - 1);
+  } else {
+    for (const name of Object.keys(value)) count += 1 + namesIn(name, 0) + namesIn(value[name], depth - 1);
+  }
+  return count;
 }
 
 /** How many names stand in a JSON text: texts that a colon follows. */

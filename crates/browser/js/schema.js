@@ -1,6 +1,6 @@
-// JSON Schemas in the normal form of `starlane_bundle::schema`, made into functions once. One gives the first fault of a value:
-// how long that takes grows with the value and the schema, and with nothing that a sender may choose besides. Only patterns may
-// take long for what they read, which is bounded too.
+// JSON Schemas in the normal form of `starlane_bundle::schema`, made into functions once. One gives the first fault of a value.
+// How long that takes grows with the value and the schema, and is bounded: each schema that is tried on a value is a step, as
+// `starlane_bundle::schema::Cost` counts them beforehand. Only patterns may take long for one step; their time is bounded too.
 
 /**
  * What is wrong with a value.
@@ -9,11 +9,20 @@
  * @typedef {(value: unknown) => Fault | undefined} Check
  */
 
-/** How long the patterns of the present check may still take, in milliseconds. */
+/** A schema may be tried so often in one check. */
+const STEPS = 20_000_000;
+/** So many characters take as long to count as a step. */
+const CHARACTERS = 8;
+
+/** How many steps are left of the present check, and how long its patterns may still take, in milliseconds. */
+let steps = 0;
 let patience = 0;
+/** The canonical texts of arrays and objects, in the present check. */
+let texts = new Map();
 
 /**
- * The check of a schema in normal form. It throws if its patterns take longer than they may, in milliseconds.
+ * The check of a schema in normal form. It throws if that takes more steps than it may, or if its patterns take longer than they
+ * may, in milliseconds.
  *
  * @param {object | boolean} document
  * @returns {(value: unknown, patterns: number) => Fault | undefined}
@@ -30,16 +39,40 @@ export function compile(document) {
     if (given === true) return () => undefined;
     if (given === false) return () => fault("nothing may be here");
     const checks = Object.entries(given).flatMap(([name, value]) => KEYWORDS[name]?.(value, schema, given, refer) ?? []);
-    return (value) => first(checks, (check) => check(value));
+    // A loop: each call within another takes of the stack, of which a worker has little.
+    return (value) => {
+      spend(1);
+      for (let at = 0; at < checks.length; at++) {
+        const found = checks[at](value);
+        if (found) return found;
+      }
+      return undefined;
+    };
   };
   const check = schema(document);
   return (value, patterns) => {
+    steps = STEPS;
     patience = patterns;
-    return check(value);
+    try {
+      return check(value);
+    } finally {
+      if (texts.size > 0) texts = new Map();
+    }
   };
 }
 
+function spend(count) {
+  steps -= count;
+  if (steps < 0) throw new Error("that takes too long for so large a body and such a schema");
+}
+
 const fault = (reason) => ({ at: "", reason });
+
+/** A list that a schema goes through, which takes as many steps. */
+function listed(list) {
+  spend(list.length);
+  return list;
+}
 
 /** The first fault that the items of a list give. */
 function first(list, give) {
@@ -57,11 +90,14 @@ function within(token, found) {
 }
 
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-const characters = (text) => {
-  let count = 0;
-  for (const _ of text) count++;
-  return count;
-};
+/** Whether a text has at least so many characters. One of two UTF-16 units is one. */
+function isAsLong(text, least) {
+  if (text.length < least || text.length >= 2 * least) return text.length >= least;
+  spend(text.length / CHARACTERS);
+  let count = text.length;
+  for (let at = 0; at < text.length; at++) if ((text.charCodeAt(at) & 0xfc00) === 0xdc00) count--;
+  return count >= least;
+}
 
 /** A check that must hold for values of one kind. */
 const of = (kind, holds, reason) => (value) => (kind(value) && !holds(value) ? fault(reason) : undefined);
@@ -89,10 +125,9 @@ const KEYWORDS = {
   },
   const: (wanted) => KEYWORDS.enum([wanted]),
   enum(values) {
-    const known = new Set(values.map(canonical));
-    const simple = !values.some((value) => typeof value === "object" && value !== null);
+    const [simple, nested] = [false, true].map((nests) => new Set(values.filter((value) => isNested(value) === nests).map(comparable)));
     const reason = `expected ${values.length === 1 ? "" : "one of "}${values.map((value) => JSON.stringify(value)).join(", ")}`;
-    const is = (value) => !(simple && typeof value === "object" && value !== null) && known.has(canonical(value));
+    const is = (value) => (isNested(value) ? nested.size > 0 && nested.has(comparable(value)) : simple.has(value));
     return (value) => (is(value) ? undefined : fault(reason));
   },
 
@@ -100,10 +135,13 @@ const KEYWORDS = {
   maximum: (most) => ofNumber((value) => value <= most, `expected at most ${most}`),
   exclusiveMinimum: (bound) => ofNumber((value) => value > bound, `expected more than ${bound}`),
   exclusiveMaximum: (bound) => ofNumber((value) => value < bound, `expected less than ${bound}`),
-  multipleOf: (step) => ofNumber((value) => isMultiple(value, step), `expected a multiple of ${step}`),
+  multipleOf(step) {
+    const exact = decimal(step);
+    return ofNumber((value) => isMultiple(value, step, exact), `expected a multiple of ${step}`);
+  },
 
-  minLength: (least) => ofText((text) => characters(text) >= least, `expected at least ${least} characters`),
-  maxLength: (most) => ofText((text) => characters(text) <= most, `expected at most ${most} characters`),
+  minLength: (least) => ofText((text) => isAsLong(text, least), `expected at least ${least} characters`),
+  maxLength: (most) => ofText((text) => !isAsLong(text, most + 1), `expected at most ${most} characters`),
   pattern(source) {
     const pattern = new RegExp(source, "u");
     return ofText((text) => matches(pattern, text), `expected a text like ${source}`);
@@ -111,7 +149,7 @@ const KEYWORDS = {
 
   minItems: (least) => ofArray((items) => items.length >= least, `expected at least ${least} items`),
   maxItems: (most) => ofArray((items) => items.length <= most, `expected at most ${most} items`),
-  uniqueItems: () => ofArray((items) => new Set(items.map(canonical)).size === items.length, "expected each item once"),
+  uniqueItems: () => ofArray((items) => new Set(items.map(comparable)).size === items.length, "expected each item once"),
   prefixItems(schemas, schema) {
     const checks = schemas.map(schema);
     return (value) =>
@@ -140,7 +178,7 @@ const KEYWORDS = {
   dependentRequired(table) {
     const entries = Object.entries(table);
     return (value) =>
-      isObject(value) ? first(entries, ([name, names]) => (Object.hasOwn(value, name) ? missing(names, value) : undefined)) : undefined;
+      isObject(value) ? first(listed(entries), ([name, names]) => (Object.hasOwn(value, name) ? missing(names, value) : undefined)) : undefined;
   },
   minProperties: (least) => ofObject((value) => Object.keys(value).length >= least, `expected at least ${least} members`),
   maxProperties: (most) => ofObject((value) => Object.keys(value).length <= most, `expected at most ${most} members`),
@@ -148,7 +186,7 @@ const KEYWORDS = {
     const checks = Object.entries(table).map(([name, given]) => [name, schema(given)]);
     return (value) =>
       isObject(value)
-        ? first(checks, ([name, check]) => (Object.hasOwn(value, name) ? within(name, check(value[name])) : undefined))
+        ? first(listed(checks), ([name, check]) => (Object.hasOwn(value, name) ? within(name, check(value[name])) : undefined))
         : undefined;
   },
   additionalProperties(given, schema, { properties = {} }) {
@@ -172,12 +210,18 @@ const KEYWORDS = {
   allOf: (schemas, schema) => schemas.map((given) => schema(given)),
   anyOf(schemas, schema) {
     const checks = schemas.map((given) => schema(given));
-    return (value) => (checks.some((check) => !check(value)) ? undefined : fault("none of the ways that it may be fits"));
+    return (value) => {
+      for (const check of checks) if (!check(value)) return undefined;
+      return fault("none of the ways that it may be fits");
+    };
   },
   oneOf(schemas, schema) {
     const checks = schemas.map((given) => schema(given));
-    const one = (value) => checks.filter((check) => !check(value)).length === 1;
-    return (value) => (one(value) ? undefined : fault("not exactly one of the ways that it may be fits"));
+    return (value) => {
+      let fitting = 0;
+      for (const check of checks) if (!check(value)) fitting++;
+      return fitting === 1 ? undefined : fault("not exactly one of the ways that it may be fits");
+    };
   },
   not(given, schema) {
     const check = schema(given);
@@ -199,29 +243,45 @@ function matches(pattern, text) {
 }
 
 function missing(names, value) {
-  const name = names.find((name) => !Object.hasOwn(value, name));
+  const name = listed(names).find((name) => !Object.hasOwn(value, name));
   return name === undefined ? undefined : fault(`expected the member ${JSON.stringify(name)}`);
 }
 
-/** A text that is the same for equal values, and for no others. */
+const isNested = (value) => typeof value === "object" && value !== null;
+
+/** What is the same in a `Set` for equal values, and for no others: no text of a body begins with half a character. */
+const comparable = (value) => (isNested(value) ? `\ud800${canonical(value)}` : value);
+
+/** A text that is the same for equal values, and for no others. Made once for each array and object of a check. */
 function canonical(value) {
-  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
-  if (!isObject(value)) return JSON.stringify(value);
-  const members = Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`);
-  return `{${members.join()}}`;
+  if (!isNested(value)) return JSON.stringify(value);
+  let text = texts.get(value);
+  if (text === undefined) {
+    const members = () => Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`);
+    text = Array.isArray(value) ? `[${value.map(canonical).join()}]` : `{${members().join()}}`;
+    texts.set(value, text);
+  }
+  return text;
 }
 
 /** Whether a number is a whole multiple of a step, by their decimal digits: 0.3 is one of 0.1. */
-function isMultiple(value, step) {
+function isMultiple(value, step, [stepDigits, stepExponent]) {
+  if (Number.isSafeInteger(value) && Number.isSafeInteger(step)) return value % step === 0;
   const [digits, exponent] = decimal(value);
-  const [stepDigits, stepExponent] = decimal(step);
   const least = Math.min(exponent, stepExponent);
-  return (digits * 10n ** BigInt(exponent - least)) % (stepDigits * 10n ** BigInt(stepExponent - least)) === 0n;
+  const [power, stepPower] = [exponent - least, stepExponent - least];
+  // So many digits are exact in a number.
+  const short = digits.length + power <= 15 && stepDigits.length + stepPower <= 15;
+  if (short) return (Number(digits) * 10 ** power) % (Number(stepDigits) * 10 ** stepPower) === 0;
+  return (BigInt(digits) * 10n ** BigInt(power)) % (BigInt(stepDigits) * 10n ** BigInt(stepPower)) === 0n;
 }
 
-/** A number as digits and a power of ten. */
+/** A number without its sign, as its digits and a power of ten. */
 function decimal(number) {
-  const [digits, exponent] = number.toExponential().split("e");
-  const [whole, fraction = ""] = digits.split(".");
-  return [BigInt(whole + fraction), Number(exponent) - fraction.length];
+  const text = String(Math.abs(number));
+  const end = text.indexOf("e");
+  const digits = end < 0 ? text : text.slice(0, end);
+  const point = digits.indexOf(".");
+  const power = end < 0 ? 0 : Number(text.slice(end + 1));
+  return point < 0 ? [digits, power] : [digits.slice(0, point) + digits.slice(point + 1), power - (digits.length - point - 1)];
 }

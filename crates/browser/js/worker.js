@@ -5,6 +5,7 @@
 //                    ArrayBuffer                                runs: (instance:u64 length:u32 calls)*
 //   from the worker  { ready: true }                           once, at first
 //                    { started: number } | { failed: number, reason: string }
+//                    { checking: number }                       so many bytes that a guest gave are now checked
 //                    ArrayBuffer                                used:u32 (instance:u64 length:u32 report)*
 //
 // Numbers in buffers are little-endian; calls and reports are those of `starlane_host::batch`. One buffer carries as much as
@@ -23,7 +24,7 @@ const reports = new Reports();
 async function startGuest({ instance, module, limits, contract }) {
   beginning.add(instance);
   try {
-    const guest = await createInstance(module, limits, contract);
+    const guest = await createInstance(module, limits, contract, (bytes) => postMessage({ checking: bytes }));
     if (beginning.has(instance)) guests.set(instance, guest);
     postMessage({ started: instance });
   } catch (error) {

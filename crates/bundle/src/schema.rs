@@ -11,12 +11,16 @@
 //! | naming | `$defs`, and `$ref` to `#` or to a place in the same document |
 //! | said, not checked | `title` `description` `default` `examples` `deprecated` `readOnly` `writeOnly` `format` `contentEncoding` `contentMediaType` `contentSchema` `$comment` `x-…`; at the root `$schema` `$id` |
 //!
+//! A keyword is read in `keyword`, below; if it holds schemas it stands in `part.rs`; if it makes a validator go through anything
+//! for each value, in `cost.rs`; and in a page it is checked by `browser/js/schema.js`.
+//!
 //! The normal form holds only what is checked. What is referred to lies in `$defs` as `0`, `1`, … in the order of its use;
 //! patterns read the same in JavaScript and on the server; and what could take long stands behind its bound, so that no
 //! validator begins with it before the bound holds. The normal form of a normal form is itself.
 
 mod characters;
 mod cost;
+mod part;
 mod pattern;
 
 use std::{collections::HashSet, fmt};
@@ -24,14 +28,20 @@ use std::{collections::HashSet, fmt};
 use indexmap::IndexSet;
 use serde_json::{Map, Value, json};
 
+use self::part::Part;
+pub use self::{cost::Cost, part::parts_mut};
+
 /// The longest text that a `pattern` is tried on, in characters.
 const MAX_LENGTH: u64 = 256;
 /// The most items of an array that `uniqueItems` and `contains` look through.
 const MAX_ITEMS: u64 = 1_024;
 /// Numbers of more than 53 bits are not the same to all readers of JSON.
 const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
-/// So deep may a schema be.
-const NESTING: usize = 64;
+/// How many digits of a number all readers of JSON take alike, by which power of ten it may be multiplied.
+const MAX_DIGITS: usize = 15;
+const MAX_POWER: i32 = 22;
+/// How deep a schema may be, in names and indexes of its JSON pointers.
+const MAX_NESTING: usize = 64;
 
 const ANNOTATIONS: [&str; 12] = [
     "title",
@@ -75,7 +85,7 @@ pub fn normal_form(schema: &Value) -> Result<Value, SchemaError> {
     if let (false, Some(root)) = (defs.is_empty(), normal.as_object_mut()) {
         root.insert("$defs".to_owned(), defs.into());
     }
-    cost::check(&normal).map_err(|reason| SchemaError { pointer: String::new(), reason })?;
+    Cost::of(&normal).map_err(|reason| SchemaError { pointer: String::new(), reason })?;
     Ok(normal)
 }
 
@@ -97,8 +107,8 @@ impl Reader<'_> {
     /// Reads what is at a name below the present place.
     fn below<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
         self.at.push(name.replace('~', "~0").replace('/', "~1"));
-        if self.at.len() > NESTING {
-            return self.fail(format!("it is nested more than {NESTING} deep"));
+        if self.at.len() > MAX_NESTING {
+            return self.fail(format!("it is nested more than {MAX_NESTING} deep"));
         }
         let read = read(self)?;
         self.at.pop();
@@ -218,10 +228,9 @@ impl Reader<'_> {
                 None => return self.fail("expected true or false"),
             },
             "contains" if !most("maxItems", MAX_ITEMS) => return self.fail(needs_items(name)),
-            "items" | "contains" | "additionalProperties" | "propertyNames" | "not" | "if" => self.schema(value)?,
             "then" | "else" if !beside.contains_key("if") => return Ok(None),
-            "then" | "else" => self.schema(value)?,
-            "allOf" | "anyOf" | "oneOf" | "prefixItems" => {
+            _ if part::of(name) == Some(Part::One) => self.schema(value)?,
+            _ if part::of(name) == Some(Part::List) => {
                 let Some(schemas) = value.as_array().filter(|schemas| !schemas.is_empty()) else {
                     return self.fail("expected an array of at least one schema");
                 };
@@ -230,13 +239,13 @@ impl Reader<'_> {
                     .collect::<Read<Vec<_>>>()?
                     .into()
             }
-            "properties" | "dependentSchemas" => self.table(value, Self::schema)?,
             "required" => self.names(value)?,
             "dependentRequired" => self.table(value, Self::names)?,
             "$ref" => return self.reference(value).map(Some),
             // Read where they are referred to.
             "$defs" if value.is_object() => return Ok(None),
             "$defs" => return self.fail("expected an object of schemas"),
+            _ if part::of(name) == Some(Part::Table) => self.table(value, Self::schema)?,
             "$schema" if self.at.len() == 1 => match value.as_str().map(|uri| uri.trim_end_matches('#')) {
                 Some(DIALECT) => return Ok(None),
                 _ => return self.fail(format!("expected \"{DIALECT}\"")),
@@ -262,8 +271,13 @@ impl Reader<'_> {
 
     fn number(&self, value: &Value) -> Read<Value> {
         match value.as_f64() {
-            Some(number) if number.abs() <= MAX_INTEGER => Ok(value.clone()),
-            Some(_) => self.fail("a number beyond 2^53 is not the same to all readers of JSON"),
+            Some(number) if number.abs() > MAX_INTEGER => {
+                self.fail("a number beyond 2^53 is not the same to all readers of JSON")
+            }
+            Some(number) if value.is_f64() && !is_short(number) => {
+                self.fail(format!("a fraction of more than {MAX_DIGITS} digits is not the same to all readers of JSON"))
+            }
+            Some(_) => Ok(value.clone()),
             None => self.fail("expected a number"),
         }
     }
@@ -315,7 +329,7 @@ impl Reader<'_> {
         let pointer = percent_decoded(fragment);
         let target = pointer.as_deref().and_then(|pointer| self.root.pointer(pointer));
         match (pointer, target) {
-            (Some(pointer), Some(Value::Object(_) | Value::Bool(_))) if is_schema(&pointer) => {
+            (Some(pointer), Some(Value::Object(_) | Value::Bool(_))) if part::is_schema(&pointer) => {
                 let (index, _) = self.named.insert_full(pointer);
                 Ok(format!("#/$defs/{index}").into())
             }
@@ -324,22 +338,15 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a pointer leads to where a schema stands, by its last two tokens.
-fn is_schema(pointer: &str) -> bool {
-    let tokens: Vec<&str> = pointer.split('/').skip(1).collect();
-    let mut rest = tokens.as_slice();
-    loop {
-        rest = match rest {
-            [] => return true,
-            ["$defs" | "properties" | "dependentSchemas", _, rest @ ..] => rest,
-            ["allOf" | "anyOf" | "oneOf" | "prefixItems", index, rest @ ..] if index.parse::<usize>().is_ok() => rest,
-            [
-                "items" | "contains" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else",
-                rest @ ..,
-            ] => rest,
-            _ => return false,
-        }
-    }
+/// Whether a number is read alike by readers that keep what they multiply in 53 bits: its digits and the power of ten behind
+/// them are exact then.
+fn is_short(number: f64) -> bool {
+    let text = format!("{number:e}");
+    let Some((digits, power)) = text.split_once('e') else { return false };
+    let digits = digits.trim_start_matches('-');
+    let (count, fraction) = (digits.replace('.', "").len(), digits.split_once('.').map_or(0, |(_, rest)| rest.len()));
+    let power = power.parse::<i32>().map(|power| power.saturating_sub(i32::try_from(fraction).unwrap_or(i32::MAX)));
+    count <= MAX_DIGITS && power.is_ok_and(|power| power.abs() <= MAX_POWER)
 }
 
 /// That a number is a multiple: one that not all readers of JSON take for the same can't be said to be.

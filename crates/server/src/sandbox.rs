@@ -39,6 +39,11 @@ use self::{
     thread::{Batch, Birth, GuestThread},
 };
 
+/// Why hosts would not run a module, if they would not.
+pub fn check_module(wasm: &[u8]) -> Result<(), String> {
+    check::check(wasm).map_err(|fault| fault.to_string())
+}
+
 /// Runs guests with wasmtime, on threads of its own. Dropping it ends them all.
 pub(crate) struct WasmtimeSandbox {
     compiler: Arc<Compiler>,
@@ -119,7 +124,7 @@ impl WasmtimeSandbox {
         if self.instances.borrow().len() >= INSTANCES as usize {
             return Err(SandboxError::Instance(format!("{INSTANCES} run already, and more there can't be")));
         }
-        let contract = self.contracts.get(&plan.contract).map_err(SandboxError::Instance)?;
+        let gate = self.contracts.gate(&plan.contract).map_err(SandboxError::Instance)?;
         let (number, thread) =
             self.idlest().ok_or_else(|| SandboxError::Instance("the sandbox has no threads".to_owned()))?;
         let (made, is_made) = oneshot::channel();
@@ -127,7 +132,7 @@ impl WasmtimeSandbox {
         let meter = Arc::new(Meter::new(plan.limits.call_ms, Arc::clone(&self.guest_nanos)));
         let running = Running { thread: number, meter: meter.clone(), batches: sender };
         self.instances.borrow_mut().insert(plan.instance, running);
-        thread.run(Birth { module, bounds: plan.limits, contract, meter, made, batches });
+        thread.run(Birth { module, bounds: plan.limits, gate, meter, made, batches });
         Ok(is_made)
     }
 }

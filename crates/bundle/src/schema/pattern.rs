@@ -2,7 +2,7 @@
 //!
 //! The normal form says with explicit classes what the two languages take differently (`.`, `\d`, `\s`, `\w`), and quotes all
 //! that is special in either. Refused is what one of them lacks, what may take a backtracking engine more than
-//! [`MOST_WAYS`] tries on [`MAX_LENGTH`] characters, and what the other would need too much memory for.
+//! [`MAX_WAYS`] tries on [`MAX_LENGTH`] characters, and what the other would need too much memory for.
 
 mod shape;
 
@@ -19,39 +19,39 @@ use super::{
     characters::{LINE_ENDS, Ranges, complement, perl_ranges, sorted},
 };
 
-/// So many ways of matching may a pattern have to try.
-const MOST_WAYS: u64 = 70_000;
-/// So large may a pattern be, its repetitions written out ([`Shape::size`]): in the server's engine, which takes 10 MiB, a unit
-/// has up to 100 bytes.
-const MOST_SIZE: u64 = 100_000;
-/// So long may a pattern be, in bytes, as it is given and in normal form.
-const MOST_BYTES: usize = 2_048;
-/// So deep may groups and classes be.
-const NESTING: u32 = 32;
+/// The most ways of matching that a pattern may have to try. Each takes a browser up to [`MAX_LENGTH`] steps.
+const MAX_WAYS: u64 = 7_000;
+/// The largest pattern, its repetitions written out ([`Shape::size`]): in the server's engine, which takes 10 MiB, a unit has up
+/// to 100 bytes.
+const MAX_SIZE: u64 = 100_000;
+/// The longest pattern, in bytes, as it is given and in normal form.
+const MAX_BYTES: usize = 2_048;
+/// How deep groups and classes may be.
+const MAX_NESTING: u32 = 32;
 /// The general categories of Unicode, by the names that both languages have.
 const CATEGORIES: &str =
     " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Co Cn ";
 
 /// The normal form of a pattern. The error says what is wrong with it.
 pub(super) fn normal_form(pattern: &str) -> Result<String, String> {
-    if pattern.len() > MOST_BYTES {
+    if pattern.len() > MAX_BYTES {
         return Err(too_long());
     }
-    let parsed = ParserBuilder::new().nest_limit(NESTING).build().parse(pattern);
+    let parsed = ParserBuilder::new().nest_limit(MAX_NESTING).build().parse(pattern);
     let ast = parsed.map_err(|error| format!("it can't be read: {}", error.kind()))?;
     let mut text = String::new();
     let shape = write(&ast, &mut text)?;
-    if text.len() > MOST_BYTES {
+    if text.len() > MAX_BYTES {
         return Err(too_long());
     }
-    if shape.size > MOST_SIZE {
+    if shape.size > MAX_SIZE {
         return Err(
             "it is too large with its repetitions written out; repeat by `+`, and bound by `minLength` and `maxLength`"
                 .to_owned(),
         );
     }
     let ways = if shape.anchored { shape.settled } else { shape.settled.saturating_mul(MAX_LENGTH) };
-    if ways > MOST_WAYS {
+    if ways > MAX_WAYS {
         return Err("it leaves open in too many ways what matches what; begin it with `^`, bound its repetitions, or \
                     follow each by what it can't match"
             .to_owned());
@@ -60,7 +60,7 @@ pub(super) fn normal_form(pattern: &str) -> Result<String, String> {
 }
 
 fn too_long() -> String {
-    format!("with what is special written out it has more than {MOST_BYTES} bytes; take `enum`, or several by `anyOf`")
+    format!("with what is special written out it has more than {MAX_BYTES} bytes; take `enum`, or several by `anyOf`")
 }
 
 fn write(ast: &Ast, out: &mut String) -> Result<Shape, String> {
@@ -80,8 +80,8 @@ fn write(ast: &Ast, out: &mut String) -> Result<Shape, String> {
         }
         Ast::Dot(_) => Ok(class(&complement(LINE_ENDS), out)),
         Ast::ClassPerl(perl) => Ok(class(&perl_ranges(perl), out)),
-        Ast::ClassUnicode(_) => {
-            class_item(&unicode_item(ast)?, out)?;
+        Ast::ClassUnicode(class) => {
+            class_item(&ClassSetItem::Unicode((**class).clone()), out)?;
             Ok(Shape::character(None))
         }
         Ast::ClassBracketed(bracketed) => {
@@ -210,13 +210,6 @@ fn class_item(item: &ClassSetItem, out: &mut String) -> Result<Option<Ranges>, S
     Ok(Some(ranges))
 }
 
-fn unicode_item(ast: &Ast) -> Result<ClassSetItem, String> {
-    match ast {
-        Ast::ClassUnicode(unicode) => Ok(ClassSetItem::Unicode((**unicode).clone())),
-        _ => Err("it is no class of Unicode".to_owned()),
-    }
-}
-
 fn write_ranges(ranges: &[(char, char)], out: &mut String) {
     let one = |c: char, out: &mut String| if c.is_ascii_alphanumeric() { out.push(c) } else { quoted(c, out) };
     for (from, to) in ranges {
@@ -267,7 +260,8 @@ mod tests {
             "^(foo|bar)+$",
             "^([0-9a-f]{4}-)*x$",
             "a+",
-            "^.*foo.*bar$",
+            "^.*foo[^b]*bar$",
+            "^.{0,80}foo.{0,80}bar$",
             "^[a-z][a-z0-9_-]{0,62}$",
             r"^\p{Lu}[\p{L} '-]{0,99}$",
             "",
@@ -290,6 +284,8 @@ mod tests {
             "^(a{1,9}){1,9}$",
             "a*a*a*b",
             "^.*.*.*x",
+            "^.*foo.*bar$",
+            ".*a{0,255}b",
             r"^(a)\1",
             "^(?=a)",
             "^(?!a)",

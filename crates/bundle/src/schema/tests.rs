@@ -57,6 +57,8 @@ fn what_is_not_of_the_subset_is_refused_with_its_place() {
         (json!({ "if": { "maxLength": 5000 }, "then": { "pattern": "^a$" } }), "at /then/pattern: a pattern needs"),
         (json!({ "maximum": 1e300 }), "beyond 2^53"),
         (json!({ "const": 9_007_199_254_740_993_u64 }), "beyond 2^53"),
+        (json!({ "maximum": 0.999_999_999_999_999_9 }), "more than 15 digits"),
+        (json!({ "enum": [{ "a": 2.5e-300 }] }), "more than 15 digits"),
         (json!({ "type": ["string", "string"] }), "expected one or several of"),
         (json!({ "type": "text" }), "expected one or several of"),
         (json!({ "required": ["a", "a"] }), "each once"),
@@ -106,12 +108,30 @@ fn recursion_is_taken_where_each_level_costs_the_same() {
 #[test]
 fn definitions_that_multiply_are_refused() {
     let mut defs = Map::new();
-    for level in 0..6 {
+    for level in 0..4 {
         let next = json!({ "$ref": format!("#/$defs/d{}", level + 1) });
         defs.insert(format!("d{level}"), json!({ "anyOf": vec![next; 10] }));
     }
-    defs.insert("d6".into(), json!({ "type": "string" }));
+    defs.insert("d4".into(), json!({ "type": "string" }));
     assert!(refused(&json!({ "$ref": "#/$defs/d0", "$defs": defs })).contains("more than 10000"));
+}
+
+#[test]
+fn what_a_body_costs_is_told_by_its_values_and_what_each_is_tried_with() {
+    let cost = |schema: Value, body: Value| Cost::of(&normal_form(&schema).unwrap()).unwrap().steps(&body);
+    let tags = json!({ "properties": { "tags": { "items": { "enum": ["a", "b", "c"] } } } });
+    // The whole lists one property, and each tag is compared with three.
+    assert_eq!(cost(tags.clone(), json!({ "tags": ["a", "b"] })), 2 + 1 + 2 * 4);
+    assert_eq!(cost(tags.clone(), json!({ "other": vec!["a"; 100] })), 2 + 100 * 4, "any item counts as one of tags");
+    assert_eq!(cost(tags, json!(1)), 2);
+    let names = json!({ "propertyNames": { "maxLength": 3 }, "additionalProperties": { "anyOf": [{}, {}] } });
+    assert_eq!(cost(names, json!({ "a": 1, "b": 2 })), 1 + 2 * (1 + 3));
+    assert_eq!(cost(json!({ "maxLength": 9 }), json!("x".repeat(640))), 11, "counting characters takes its time too");
+    // Each level is as the first.
+    let tree = json!({ "anyOf": [{ "type": "null" }, { "type": "array" }], "items": { "$ref": "#" } });
+    let levels = |depth: usize| (1..depth).fold(json!([]), |body, _| json!([body]));
+    let of = |depth| cost(tree.clone(), levels(depth));
+    assert_eq!((of(1), of(2) - of(1), of(9) - of(8)), (3, 4, 4), "the reference is one more");
 }
 
 #[test]

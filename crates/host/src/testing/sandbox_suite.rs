@@ -41,7 +41,7 @@ macro_rules! sandbox_cases {
             logs_come_with_their_level
 
             a_request_that_does_not_fit_is_not_received
-            an_answer_that_does_not_fit_becomes_a_failure
+            a_response_that_does_not_fit_becomes_a_failure
             an_event_that_does_not_fit_is_dropped
 
             a_refused_start_gives_its_reason

@@ -24,6 +24,17 @@ pub struct Judged {
     pub differences: Vec<String>,
 }
 
+/// How many of its cases have schemas that are not of the subset: one more is a schema that binds could have and may not.
+const OUTSIDE: usize = 356;
+
+impl Judged {
+    /// Panics unless all cases of the subset were judged as the suite says.
+    pub fn check(&self) {
+        assert_eq!(self.outside, OUTSIDE, "of {} cases in all, {} were judged", self.cases + self.outside, self.cases);
+        assert_eq!(self.differences, [""; 0]);
+    }
+}
+
 /// Runs the suite: an object of its files by their names. The bounds that binds need beside `pattern`, `uniqueItems` and
 /// `contains` are added where they are missing: all bodies of the suite are within them.
 pub async fn run(sandbox: &Rc<dyn Sandbox>, echo: &Bytes, suite: &str) -> Judged {
@@ -46,7 +57,13 @@ pub async fn run(sandbox: &Rc<dyn Sandbox>, echo: &Bytes, suite: &str) -> Judged
             assert_eq!((report.crash, report.done.len()), (None, tests.len()), "{bounded}");
             for (test, done) in tests.iter().zip(&report.done) {
                 judged.cases += 1;
-                if test["valid"] != matches!(done.returned, Returned::Received(true)) {
+                // What does not fit is told with its place; that it could not be checked is another reason.
+                let judged_so = match &done.returned {
+                    Returned::Received(true) => test["valid"] == true,
+                    Returned::Misfit(reason) => test["valid"] == false && reason.contains(" its schema: at "),
+                    _ => false,
+                };
+                if !judged_so {
                     let told =
                         format!("{keyword}: {}: {}: {:?}", group["description"], test["description"], done.returned);
                     judged.differences.push(told);

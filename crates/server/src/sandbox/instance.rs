@@ -12,7 +12,7 @@ use wasmtime::{
 };
 
 use super::{
-    contract::{Contract, Gate},
+    contract::Gate,
     fault::{Fault, describe},
     lift::{Lift, Span},
     lower::Lower,
@@ -80,16 +80,16 @@ impl GuestInstance {
     pub(super) async fn new(
         module: &InstancePre<GuestState>,
         bounds: &GuestLimits,
-        contract: Arc<Contract>,
+        gate: Gate,
         meter: Arc<Meter>,
     ) -> Result<Self, String> {
-        Self::make(module, bounds, contract, meter).await.map_err(|error| describe(&error))
+        Self::make(module, bounds, gate, meter).await.map_err(|error| describe(&error))
     }
 
     async fn make(
         module: &InstancePre<GuestState>,
         bounds: &GuestLimits,
-        contract: Arc<Contract>,
+        gate: Gate,
         meter: Arc<Meter>,
     ) -> Result<Self> {
         let mut store = Store::new(module.module().engine(), GuestState::new(bounds));
@@ -116,7 +116,7 @@ impl GuestInstance {
             initialize.call_async(&mut store, ()).await?;
         }
         let concurrency = bounds.concurrency as usize;
-        let (gate, unfinished) = (Gate::new(contract), HashSet::new());
+        let unfinished = HashSet::new();
         Ok(Self { store, meter, memory, exports, concurrency, gate, unfinished, started: false })
     }
 

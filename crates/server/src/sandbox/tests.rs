@@ -53,6 +53,5 @@ fn the_official_schema_suite_is_judged_as_it_says() {
     figure("schema-suite.cases", judged.cases as f64, "cases");
     figure("schema-suite.outside", judged.outside as f64, "cases");
     figure("schema-suite.differences", judged.differences.len() as f64, "cases");
-    assert!(judged.cases > 800, "only {} cases are of the subset, {} are not", judged.cases, judged.outside);
-    assert_eq!(judged.differences, [""; 0]);
+    judged.check();
 }

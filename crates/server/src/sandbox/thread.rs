@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle};
 use wasmtime::InstancePre;
 
 use super::{
-    contract::{self, Contract},
+    contract::{self, Gate},
     instance::GuestInstance,
     meter::Meter,
     state::GuestState,
@@ -25,7 +25,7 @@ pub(super) struct Batch {
 pub(super) struct Birth {
     pub(super) module: InstancePre<GuestState>,
     pub(super) bounds: GuestLimits,
-    pub(super) contract: Arc<Contract>,
+    pub(super) gate: Gate,
     pub(super) meter: Arc<Meter>,
     /// Told when the instance is made, or why none can be.
     pub(super) made: oneshot::Sender<Result<(), String>>,
@@ -59,8 +59,8 @@ impl GuestThread {
 }
 
 async fn live(birth: Birth) {
-    let Birth { module, bounds, contract, meter, made, mut batches } = birth;
-    let mut instance = match GuestInstance::new(&module, &bounds, contract, meter).await {
+    let Birth { module, bounds, gate, meter, made, mut batches } = birth;
+    let mut instance = match GuestInstance::new(&module, &bounds, gate, meter).await {
         Ok(instance) => instance,
         Err(reason) => {
             let _ = made.send(Err(reason));

@@ -61,11 +61,14 @@ pub async fn a_request_that_does_not_fit_is_not_received(sandbox: Rc<dyn Sandbox
     let event = GuestCall::Receive(Message { kind: Kind::Event, id: message.id + 1000, ..message });
     let report = guest.run(vec![one_way, event]).await;
     assert!(matches!(report.done[0].returned, Returned::Misfit(_)), "{report:?}");
-    assert!(matches!(report.done[1].returned, Returned::Received(_)), "an event was checked where it was emitted");
+    assert!(
+        matches!(report.done[1].returned, Returned::Received(_)),
+        "an event is checked by the bind of who emits it"
+    );
 }
 
 /// The asker gets 422 instead, and the log a line.
-pub async fn an_answer_that_does_not_fit_becomes_a_failure(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
+pub async fn a_response_that_does_not_fit_becomes_a_failure(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = bound(&sandbox, &echo, "responses", "echo", person()).await;
     let calls = [r#"{ "name": "ada" }"#, r#"{ "name": [] }"#, r#"{ "name": "eve" }"#];
     let report = guest.run(calls.iter().map(|text| guest.message("echo", json(text))).collect()).await;
@@ -74,12 +77,12 @@ pub async fn an_answer_that_does_not_fit_becomes_a_failure(sandbox: Rc<dyn Sandb
     assert_eq!(reply(&report.done[2].effects), Ok(json(calls[2])));
     let failure = reply(&report.done[1].effects).unwrap_err();
     assert_eq!((failure.status, failure.code.as_str()), (422, "schema-mismatch"));
-    assert!(failure.message.starts_with("the answer `echo` does not fit its schema: at /name: "), "{failure}");
+    assert!(failure.message.starts_with("the response `echo` does not fit its schema: at /name: "), "{failure}");
     let said = |(level, text): &(Level, String)| *level == Level::Error && *text == failure.message;
     assert!(report.logs.iter().any(said), "{:?}", report.logs);
     assert_eq!(guest.ask("fail", Payload::nothing()).await.map_err(|failure| failure.status), Err(418));
 
-    // An answer that comes in a later call.
+    // A response that comes in a later call.
     let later = bound(&sandbox, &echo, "responses", "sleep", json!({ "const": "never" })).await;
     let report = later.run(vec![later.message("sleep", json(r#"{ "ms": 5 }"#))]).await;
     let wakes = report.done[0].effects.iter().find_map(|effect| match effect {
@@ -137,23 +140,37 @@ pub async fn hostile_bodies_are_checked_in_time(sandbox: Rc<dyn Sandbox>, echo: 
     let members = format!("{{ \"s\": {{ {} }} }}", listed(&|at| format!("\"m{at}\": \"\""), 200_000));
     let alike = format!("[{}]", listed(&|at| format!("[{}{at}]", "0,".repeat(1_000)), 1_024));
     let of = |kind: &str| json!({ "properties": { "s": { "additionalProperties": { "type": kind } } } });
-    let all = |schema: Value| (0..12).fold(schema, |schema, _| json!({ "allOf": [schema] }));
-    let tree = json!({ "$ref": "#/$defs/0", "$defs": { "0": all(json!({ "items": { "$ref": "#/$defs/0" } })) } });
-    let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    let zeros = format!("[{}]", listed(&|_| "0".to_owned(), 1_000_000));
+    let either = json!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, { "type": "object" }] });
+    let cents = format!("[{}]", listed(&|_| "4.35".to_owned(), 1_000_000));
     for (schema, text, fits) in [
+        (either, &zeros, false),
+        (json!({ "items": { "multipleOf": 0.01 } }), &cents, true),
         (of("number"), &members, false),
         (json!({ "anyOf": [of("number"), of("string")] }), &members, true),
         (json!({ "properties": { "s": { "propertyNames": { "maxLength": 1 } } } }), &members, false),
         (json!({ "if": { "maxItems": 1024 }, "then": { "uniqueItems": true } }), &alike, true),
-        (tree, &deep, true),
     ] {
         let guest = bound(&sandbox, &echo, "requests", "count", schema.clone()).await;
         let report = guest.run(vec![guest.message("count", json(text)), guest.message("echo", json("1"))]).await;
         assert_eq!((report.crash, report.done.len()), (None, 2), "{schema}");
         assert_eq!(matches!(report.done[0].returned, Returned::Received(true)), fits, "{schema}: {:?}", report.done[0]);
     }
+    deep_bodies_have_room(&sandbox, &echo).await;
+    let heavy = json!({ "items": { "anyOf": (0..9_000).map(|n| json!({ "const": n })).chain([json!({ "const": -1 })]).collect::<Vec<_>>() } });
+    let guest = bound(&sandbox, &echo, "requests", "count", heavy).await;
+    for (count, told) in [(100, None), (20_000, Some("takes too long"))] {
+        let text = format!("[{}]", listed(&|_| "-1".to_owned(), count));
+        let report = guest.run(vec![guest.message("count", json(&text)), guest.message("count", json("[1]"))]).await;
+        assert_eq!((report.crash, report.done.len()), (None, 2), "{count} values");
+        match (&report.done[0].returned, told) {
+            (Returned::Received(true), None) => {}
+            (Returned::Misfit(reason), Some(told)) if reason.contains(told) => {}
+            (returned, _) => panic!("{count} values: {returned:?}"),
+        }
+    }
     // Linear for the server's engine; a page may say that it takes too long, and then other messages go on.
-    let slow = json!({ "items": { "not": { "pattern": ".*a{0,255}b", "maxLength": 256 } } });
+    let slow = json!({ "items": { "not": { "pattern": "^.*[ab]{0,26}a{0,255}b", "maxLength": 256 } } });
     let guest = bound(&sandbox, &echo, "requests", "count", slow).await;
     let texts = format!("[{}]", listed(&|_| format!("\"{}\"", "a".repeat(256)), 4_000));
     let mut calls = vec![guest.message("count", json(&texts)); 3];
@@ -173,6 +190,45 @@ pub async fn hostile_bodies_are_checked_in_time(sandbox: Rc<dyn Sandbox>, echo: 
     let report = guest.run(vec![guest.message("count", json(&long))]).await;
     let Returned::Misfit(reason) = &report.done[0].returned else { panic!("{report:?}") };
     assert!(reason.len() < 500 && reason.contains("größe"), "{reason}");
+}
+
+/// Schemas that refer to themselves, within each other as deep as may be published, on bodies as deep as are read.
+async fn deep_bodies_have_room(sandbox: &Rc<dyn Sandbox>, echo: &Bytes) {
+    type Wrap = fn(Value) -> Value;
+    let within: [(&str, Wrap); 5] = [
+        ("allOf", |schema| json!({ "allOf": [schema] })),
+        ("anyOf", |schema| json!({ "anyOf": [schema] })),
+        ("oneOf", |schema| json!({ "oneOf": [schema] })),
+        ("if", |schema| json!({ "if": schema, "then": true, "else": false })),
+        // In pairs, so that they say nothing.
+        ("not", |schema| json!({ "not": schema })),
+    ];
+    let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    for (keyword, wrap) in within {
+        let nested = |times: usize| {
+            let body = (0..times).fold(json!({ "items": { "$ref": "#/$defs/0" } }), |schema, _| wrap(schema));
+            json!({ "$ref": "#/$defs/0", "$defs": { "0": body } })
+        };
+        let most = (2..20).step_by(2).take_while(|times| schema::normal_form(&nested(*times)).is_ok()).last();
+        let guest = bound(sandbox, echo, "requests", "count", nested(most.unwrap())).await;
+        let report = guest.run(vec![guest.message("count", json(&deep))]).await;
+        let returned = report.done.first().map(|done| &done.returned);
+        assert_eq!(returned, Some(&Returned::Received(true)), "{keyword}, {most:?} times: {:?}", report.crash);
+    }
+}
+
+/// In a page's own thread, what would hold it up for long is refused before it is read.
+pub async fn long_bodies_are_not_checked_in_the_pages_own_thread(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
+    let guest = bound(&sandbox, &echo, "requests", "count", json!({ "type": "string" })).await;
+    for (length, fits) in [(262_144, true), (262_145, false)] {
+        let text = format!("\"{}\"", "x".repeat(length - 2));
+        let report = guest.run(vec![guest.message("count", json(&text))]).await;
+        match &report.done[0].returned {
+            Returned::Received(true) if fits => {}
+            Returned::Misfit(reason) if !fits && reason.contains("without `inline`") => {}
+            returned => panic!("{length} bytes: {returned:?}"),
+        }
+    }
 }
 
 /// Nearly as much as one message may carry, and others of the sandbox answer meanwhile.

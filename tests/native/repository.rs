@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use serde_json::json;
 use starlane_bundle::{Digest, PublicKey, Signature, SignedManifest, authoring::Draft};
 use starlane_protocol::Address;
 
@@ -40,7 +41,11 @@ fn what_was_published_is_served_byte_for_byte_with_its_signature() {
     assert_eq!((blob.status, blob.body.as_slice()), (200, b"one".as_slice()));
     assert!(blob.header("cache-control").contains("immutable"));
     let head = server.send("HEAD", &path, &[], b"");
-    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!((head.status, head.body.len(), head.header("content-length")), (200, 0, "3"));
+    let part = server.send("GET", &path, &[("range", "bytes=1-")], b"");
+    assert_eq!((part.status, part.text().as_str(), part.header("content-range")), (206, "ne", "bytes 1-2/3"));
+    assert_eq!(server.send("GET", &path, &[("range", "bytes=3-")], b"").status, 416);
+    assert_eq!(server.send("GET", &path, &[("if-none-match", blob.header("etag"))], b"").status, 304);
     assert_eq!(server.get(&format!("/blobs/sha256/{}", Digest::of(b"other"))).status, 404);
     assert_eq!(server.get("/blobs/sha256/ABC").status, 400);
     assert!(server.get("/bundles/acme:repo:texts").fails(400, "malformed").contains("version"));
@@ -80,11 +85,37 @@ fn a_manifest_needs_its_files_its_address_and_its_signature() {
     assert!(missing.contains("/a.txt"), "{missing}");
     server.publish_manifest("acme:repo:texts:2.0.0", &manifest).fails(409, "conflict");
     let altered = SignedManifest { bytes: [manifest.bytes.as_slice(), b" "].concat(), ..manifest.clone() };
-    server.publish_manifest(BUNDLE, &altered).fails(422, "schema-mismatch");
+    server.publish_manifest(BUNDLE, &altered).fails(422, "bad-signature");
     let other = SignedManifest { signature: key(2).sign(&manifest.bytes), ..manifest };
-    server.publish_manifest(BUNDLE, &other).fails(422, "schema-mismatch");
+    server.publish_manifest(BUNDLE, &other).fails(422, "bad-signature");
     server.admin("PUT", &format!("/bundles/{BUNDLE}"), &[], b"{}").fails(400, "malformed");
     assert_eq!(server.get(&format!("/bundles/{BUNDLE}")).status, 404);
+}
+
+#[test]
+fn who_publishes_asks_once_for_all_that_is_missing() {
+    let server = Server::start();
+    server.publish(texts("one").path(), BUNDLE);
+    let digests = [b"one", b"two"].map(|text| Digest::of(text).to_string());
+    let body = json!({ "sha256": digests }).to_string();
+    let answer = server.admin("POST", "/blobs/missing", &[], body.as_bytes());
+    assert_eq!((answer.status, answer.json()), (200, json!({ "missing": [digests[1]] })));
+    server.send("POST", "/blobs/missing", &[], body.as_bytes()).fails(403, "no-grant");
+    server.admin("POST", "/blobs/missing", &[], b"{\"sha256\": [\"..\"]}").fails(400, "malformed");
+}
+
+#[test]
+fn a_manifest_that_is_damaged_on_disk_is_nobodys_to_read() {
+    let mut server = Server::start();
+    let hidden = folder(&[("bundle.toml", "[bundle]\nname = \"texts\"\ninclude = [\"*.txt\"]\n"), ("a.txt", "hidden")]);
+    server.publish(hidden.path(), BUNDLE);
+    let path = format!("/bundles/{BUNDLE}");
+    assert_eq!(server.get(&path).status, 403);
+    let file = server.config.data.join("bundles/acme/repo/texts/1.0.0/manifest.json");
+    let spoiled = fs::read_to_string(&file).unwrap().replace("acme:repo", "acme:rePo");
+    fs::write(&file, spoiled).unwrap();
+    server.restart();
+    assert_eq!(server.get(&path).status, 403);
 }
 
 #[test]

@@ -110,8 +110,14 @@ fn a_resources_request_is_made_of_body_query_and_path() {
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let answer = server.send("POST", "/say?page=2", &form, b"page=1&text=a+b%21");
     assert_eq!(answer.json(), serde_json::json!({ "page": "2", "text": "a b!" }));
-    let answer = server.send("POST", "/say", &json, b"[1]");
-    answer.fails(400, "malformed");
+    // Without parameters it is passed as it stands, and what has no room for them is refused with them.
+    assert_eq!(server.send("POST", "/say", &json, b"[1]").text(), "[1]");
+    for (body, told) in
+        [(&b"[1]"[..], "no JSON object"), (br#"{"text": 1, "text": 2}"#, "twice"), (b"{", "no JSON object")]
+    {
+        let refused = server.send("POST", "/say?page=2", &json, body).fails(400, "malformed");
+        assert!(refused.contains(told), "{refused}");
+    }
     let about = server.send("GET", "/about", &[("starlane-caller", "admin"), ("accept-language", "de")], b"").json();
     assert_eq!(about["caller"], "http:acme:echoes");
     assert!(about["sender"].as_str().unwrap().ends_with("acme:echoes:http"), "{about}");

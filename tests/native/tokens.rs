@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
-use starlane_bundle::Digest;
-use starlane_protocol::{Topic, frame::Frame};
+use starlane_bundle::{Digest, authoring::Draft};
+use starlane_protocol::{Address, Topic, frame::Frame};
 use starlane_testkit::figure;
 
 use crate::{
     peer::Peer,
-    world::{LONG, Server, echo_bundle, folder},
+    world::{LONG, Server, echo_bundle, folder, key},
 };
 
 fn create(server: &Server, subject: &str, grants: &[&str], seconds: u64) -> Value {
@@ -286,9 +286,51 @@ fn a_bundle_that_is_not_public_is_for_who_may_launch_its_app() {
     for path in ["/bundles/acme:repo:open:1.0.0".to_owned(), blob("open")] {
         assert_eq!(get(None, &path), 200, "{path}");
     }
+    // What is not for everybody no cache on the way may keep for others.
+    let kept = |path: &str, token: &str| {
+        let bearer = format!("Bearer {token}");
+        server.send("GET", path, &[("authorization", &bearer)], b"").header("cache-control").to_owned()
+    };
+    for (path, scope) in [(blob("hidden"), "private, "), (hidden.to_owned(), "private, "), (blob("open"), "public, ")] {
+        assert!(kept(&path, &ada).starts_with(scope), "{path}: {}", kept(&path, &ada));
+    }
     let mut server = server;
     server.restart();
     let bearer = format!("Bearer {ada}");
     assert_eq!(server.send("GET", hidden, &[("authorization", &bearer)], b"").status, 200, "after a restart too");
     assert_eq!(server.get(&blob("hidden")).status, 401);
+}
+
+#[test]
+fn who_knows_a_digest_neither_reads_nor_publishes_what_it_stands_for() {
+    let server = Server::start();
+    let bundle = |public: bool| {
+        let about = format!("[bundle]\nname = \"x\"\npublic = {public}\ninclude = [\"*.txt\"]\n");
+        folder(&[("bundle.toml", &about), ("x.txt", "hidden")])
+    };
+    server.publish(bundle(false).path(), "acme:repo:hidden:1.0.0");
+    let bearer = format!("Bearer {}", token(&server, "bob", &["deploy bob:**", "request starlane:apps"]));
+    let digest = Digest::of(b"hidden").to_string();
+    let blob = format!("/blobs/sha256/{digest}");
+    let bob = |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        server.send(method, path, &[headers, &[("authorization", &bearer)]].concat(), body)
+    };
+    bob("GET", &blob, &[], b"").fails(403, "no-grant");
+    let asked = bob("POST", "/blobs/missing", &[], serde_json::json!({ "sha256": [digest] }).to_string().as_bytes());
+    assert_eq!(asked.json()["missing"][0].as_str(), Some(digest.as_str()), "as if it were not here");
+    let name = "bob:repo:open:1.0.0";
+    let signed = Draft::read(bundle(true).path()).unwrap().sign(&Address::parse(name).unwrap(), &key(2), 1_700_000_000);
+    let signature = signed.signature.to_string();
+    let publish = || bob("PUT", &format!("/bundles/{name}"), &[("starlane-signature", &signature)], &signed.bytes);
+    assert!(publish().fails(409, "conflict").contains("/x.txt"));
+    assert_eq!(server.get(&blob).status, 401);
+    // Nor does an app of one's own open what one may not read.
+    let create = serde_json::json!({ "app": "bob:hidden", "bundle": "acme:repo:hidden:1.0.0" }).to_string();
+    let json = [("content-type", "application/json")];
+    let told = bob("POST", "/messages/starlane:apps/create", &json, create.as_bytes()).fails(403, "no-grant");
+    assert!(told.contains("no public bundle"), "{told}");
+    // Who has the bytes may do with them as they like.
+    assert_eq!(bob("PUT", &blob, &[], b"hidden").status, 204);
+    assert_eq!(publish().status, 204);
+    assert_eq!(server.get(&blob).text(), "hidden");
 }

@@ -134,16 +134,24 @@ impl Server {
 
     /// Publishes what lies in a folder, signed by [`key`].
     pub(crate) fn publish(&self, folder: &Path, bundle: &str) -> SignedManifest {
-        let draft = Draft::read(folder).unwrap();
-        for (_, entry, path) in draft.files() {
-            let path_here = format!("/blobs/sha256/{}", entry.sha256);
-            let answer = self.admin("PUT", &path_here, &[], &fs::read(path).unwrap());
-            assert_eq!(answer.status, 204, "{}", answer.text());
-        }
-        let signed = draft.sign(&Address::parse(bundle).unwrap(), &key(1), 1_700_000_000);
+        self.publish_by(1, &Draft::read(folder).unwrap(), bundle)
+    }
+
+    /// Publishes what was read, signed by another key.
+    pub(crate) fn publish_by(&self, seed: u8, draft: &Draft, bundle: &str) -> SignedManifest {
+        self.upload(draft);
+        let signed = draft.sign(&Address::parse(bundle).unwrap(), &key(seed), 1_700_000_000);
         let answer = self.publish_manifest(bundle, &signed);
         assert_eq!(answer.status, 204, "{}", answer.text());
         signed
+    }
+
+    /// Uploads all files of a bundle.
+    pub(crate) fn upload(&self, draft: &Draft) {
+        for (_, entry, path) in draft.files() {
+            let answer = self.admin("PUT", &format!("/blobs/sha256/{}", entry.sha256), &[], &fs::read(path).unwrap());
+            assert_eq!(answer.status, 204, "{}", answer.text());
+        }
     }
 
     pub(crate) fn publish_manifest(&self, bundle: &str, signed: &SignedManifest) -> Answer {

@@ -33,8 +33,11 @@ use self::{
 };
 use crate::{
     AppConfig, Bind, FileEntry, Manifest, MechtronConfig, PublicKey, SecretKey, SignedManifest, Used, json,
-    manifest::{FORMAT, MAX_BYTES, MAX_FILES},
+    manifest::{FORMAT, MAX_BYTES, MAX_FILES, MAX_MANIFEST},
 };
+
+/// The longest file of a bundle, in bytes: a repository takes no more in one upload.
+pub const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 /// A bundle that was read and checked, and is not yet published.
 #[derive(Debug, Default)]
@@ -62,6 +65,9 @@ impl Build {
         file.build.map(|build| build.checked(&source)).transpose()
     }
 }
+
+/// Says of the bytes of a module why hosts would refuse it.
+pub type CheckModule<'c> = &'c dyn Fn(&[u8]) -> Result<(), String>;
 
 /// The JSON Schemas that a bind names, by path, as they stand in their files.
 pub type Schemas = BTreeMap<String, Value>;
@@ -95,11 +101,11 @@ impl Draft {
 
     /// Reads the bundle in a folder: `bundle.toml` and all that it names. The folder is read; nothing is run or written.
     pub fn read(folder: &Path) -> Result<Self, AuthoringError> {
-        Self::read_with(folder, &Others::default())
+        Self::read_with(folder, &Others::default(), &|_| Ok(()))
     }
 
-    /// Reads a bundle that may name what is in others.
-    pub fn read_with(folder: &Path, others: &Others) -> Result<Self, AuthoringError> {
+    /// Reads a bundle that may name what is in others. `check` says of the bytes of a module why hosts would refuse it.
+    pub fn read_with(folder: &Path, others: &Others, check: CheckModule<'_>) -> Result<Self, AuthoringError> {
         let folder = Folder::open(folder)?;
         let source = Source::read(&folder, "bundle.toml")?;
         let BundleFile { bundle, build } = source.parse()?;
@@ -116,7 +122,7 @@ impl Draft {
                 draft.add(&source, pattern.span(), &folder, &relative)?;
             }
         }
-        resolve::resolve(&folder, others, &mut draft)?;
+        resolve::resolve(&folder, others, check, &mut draft)?;
         draft.check_bounds(&source)?;
         Ok(draft)
     }
@@ -176,7 +182,22 @@ impl Draft {
             let text = format!("{twin} and {name} differ only in the case of their letters");
             return Err(source.error(span, text, "rename one: some hosts can't tell them apart"));
         }
+        let clash =
+            self.files.keys().find_map(|known| match (is_folder_of(known, &name), is_folder_of(&name, known)) {
+                (true, _) => Some((known, &name)),
+                (_, true) => Some((&name, known)),
+                _ => None,
+            });
+        if let Some((file, below)) = clash {
+            let text = format!("{file} and the folder of {below} differ only in the case of their letters");
+            return Err(source.error(span, text, "rename one: some hosts can't tell them apart"));
+        }
         let path = folder.file(relative).map_err(|fault| fault.at(source, span.clone(), "the file", relative))?;
+        let length = fs::metadata(&path).map_or(0, |about| about.len());
+        if length > MAX_FILE {
+            let text = format!("{name} has {length} bytes; expected at most {MAX_FILE} in one file");
+            return Err(source.error(span, text, "cut it into several files, or leave it out"));
+        }
         let (sha256, size) = folder::digest(&path)
             .map_err(|e| source.error(span, format!("{name} can't be read: {e}"), "check who may read it"))?;
         let media_type = mime_guess::from_path(&path).first_or_octet_stream().to_string();
@@ -203,10 +224,25 @@ impl Draft {
         let text = match (self.files.len(), bytes) {
             (count, _) if count > MAX_FILES => format!("the bundle has {count} files; expected at most {MAX_FILES}"),
             (_, bytes) if bytes > MAX_BYTES => format!("the bundle has {bytes} bytes; expected at most {MAX_BYTES}"),
+            _ if self.is_too_long() => {
+                format!("the manifest gets longer than {MAX_MANIFEST} bytes, the most that a host reads")
+            }
             _ => return Ok(()),
         };
         Err(source.error(0..0, text, "make `include` narrower"))
     }
+
+    /// Whether the manifest has more bytes than a host reads, wherever it is published.
+    fn is_too_long(&self) -> bool {
+        let Ok(somewhere) = Address::parse("a:0.0.0") else { return false };
+        self.sign(&somewhere, &SecretKey::from_seed([0; 32]), 0).bytes.len() > MAX_MANIFEST
+    }
+}
+
+/// Whether a file has the name of a folder in another's path, in letters of any case.
+fn is_folder_of(file: &str, other: &str) -> bool {
+    let start = other.get(..file.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(file)) && other.as_bytes().get(file.len()) == Some(&b'/')
 }
 
 #[cfg(test)]

@@ -10,13 +10,16 @@ use std::{
 use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::{AppConfig, AppRecord, AppResource, Manifest, Placement, ResourceKind};
-use starlane_host::{Host, Incoming, Operations, Served, Side, handler, ports::Store};
+use starlane_host::{Host, Incoming, Operations, Principal, Served, Side, handler, ports::Store};
 use starlane_protocol::{Address, Failure, Outcome, Payload, Verb};
 
 use crate::{
     body::{json as json_payload, read},
     database::{self, Database, Migration},
-    http::routes::Routes,
+    http::{
+        routes::Routes,
+        visibility::{hidden, may_read},
+    },
     store::DiskStore,
 };
 
@@ -100,7 +103,7 @@ impl Apps {
                 let Create { app, bundle } = read(&incoming)?;
                 incoming.caller.permit(Verb::Deploy, &app, "")?;
                 let _alone = self.changing.lock().await;
-                Ok(json_payload(&self.create(app, bundle).await?))
+                Ok(json_payload(&self.create(app, bundle, &incoming.caller).await?))
             }
             _ => {
                 let Named { app } = read(&incoming)?;
@@ -121,7 +124,7 @@ impl Apps {
         })
     }
 
-    async fn create(&self, app: Address, bundle: Address) -> Result<AppRecord, Failure> {
+    async fn create(&self, app: Address, bundle: Address, caller: &Principal) -> Result<AppRecord, Failure> {
         if app.version().is_some() || app.path().is_some() || app.host().is_some() || app.segments().count() < 2 {
             return Err(Failure::malformed(format!("{app} is no address for an app: such as acme:profiles")).at(&app));
         }
@@ -131,6 +134,10 @@ impl Apps {
             Failure::not_found(format!("the bundle {bundle} is not published here: use `starlane publish`")).at(&bundle)
         })?;
         let manifest = signed.open().map_err(|error| Failure::conflict(error.to_string()).at(&bundle))?;
+        // Else whoever may launch the new app could read it.
+        if !manifest.public && !may_read(&self.routes, caller, &bundle) {
+            return Err(hidden().at(&bundle));
+        }
         let record = AppRecord {
             revision: 1 + match before {
                 Some(before) => before.revision,

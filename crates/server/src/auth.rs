@@ -23,7 +23,10 @@ use self::{
     registry::Registry,
     token::{Tokens, refused},
 };
-use crate::time::{random, unix_seconds};
+use crate::{
+    disk::write_secret,
+    time::{random, unix_seconds},
+};
 
 /// The principal that may do everything.
 pub(crate) const ADMIN: &str = "admin";
@@ -239,18 +242,6 @@ fn secret_file(file: &Path, make: impl Fn() -> String, good: impl Fn(&str) -> bo
         }
         Err(error) => Err(error),
     }
-}
-
-/// Writes a file that only its owner may read.
-pub(crate) fn write_secret(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::io::Write;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(file)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod metrics;
 mod repository;
 pub(crate) mod routes;
 mod serve_route;
-mod visibility;
+pub(crate) mod visibility;
 
 use std::{
     path::PathBuf,
@@ -29,6 +29,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::json;
+use starlane_bundle::SIGNATURE_HEADER;
 use starlane_protocol::{Failure, frame};
 use tower_http::{compression::CompressionLayer, cors::CorsLayer};
 
@@ -65,14 +66,21 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(site.allowed.origins().filter_map(|o| HeaderValue::from_str(o).ok()).collect::<Vec<_>>())
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([HeaderName::from_static(repository::SIGNATURE), HeaderName::from_static("starlane-code")]);
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::RANGE])
+        .expose_headers([
+            HeaderName::from_static(SIGNATURE_HEADER),
+            HeaderName::from_static("starlane-code"),
+            header::ACCEPT_RANGES,
+            header::CONTENT_RANGE,
+            header::ETAG,
+        ]);
     Router::new()
         .route("/mesh", get(mesh))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/.well-known/starlane.json", get(well_known))
         .route("/bundles", get(repository::list))
         .route("/bundles/{address}", get(repository::manifest).put(repository::put_manifest))
+        .route("/blobs/missing", post(repository::missing_blobs))
         .route("/blobs/sha256/{digest}", get(repository::blob).put(repository::put_blob))
         .route("/messages/{address}/{operation}", post(messages::send).layer(DefaultBodyLimit::max(MESSAGE_BODY)))
         .route("/events/{topic}", get(events::stream))

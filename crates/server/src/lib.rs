@@ -5,6 +5,7 @@ mod auth;
 mod backup;
 mod body;
 mod database;
+mod disk;
 mod handle;
 mod http;
 mod log;
@@ -18,6 +19,7 @@ mod tls;
 
 pub use backup::{RestoreError, restore};
 pub use log::LogLines;
+pub use sandbox::check_module;
 pub use serve::{Ready, ServeConfig, ServeError, serve};
 pub use starlane_host::PrincipalLimits;
 pub use tls::TlsFiles;

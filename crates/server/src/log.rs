@@ -1,4 +1,4 @@
-//! The last lines of the log, for who asks from elsewhere, and the next ones as they come.
+//! The last lines of the log, for whoever asks from elsewhere, and the next ones as they come.
 
 use std::{
     collections::VecDeque,

@@ -54,7 +54,7 @@ pub struct ServeConfig {
     pub spaces: BTreeMap<String, Vec<String>>,
     /// How much each principal may use.
     pub limits: PrincipalLimits,
-    /// Where the log's lines are, for who asks for them by message.
+    /// Where the log's lines are, for whoever asks for them by message.
     pub logs: LogLines,
 }
 

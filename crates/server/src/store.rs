@@ -4,20 +4,17 @@
 //! DATA/bundles/acme/repo/profiles/1.0.0/manifest.json  manifest.signature
 //! DATA/bundles/acme/repo/profiles/publisher.key        whose the name is
 //! DATA/blobs/ab/abcdef…                                named by their SHA-256
-//! DATA/apps/acme:profiles.json
+//! DATA/apps/acme:profiles.json                         the app's record
+//! DATA/apps/acme:profiles.revision                     the last one it had, of an app that was deleted
 //! DATA/host.secret
 //! ```
 //!
-//! Every file is written beside its place, synced, and renamed into it: a reader sees all of it or nothing.
+//! A reader sees all of a file or nothing (`disk.rs`).
 
 use std::{
-    fs, io,
-    io::Write,
+    fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -26,7 +23,7 @@ use starlane_bundle::{AppRecord, Digest, PublicKey, Signature, SignedManifest};
 use starlane_host::ports::{Store, StoreError};
 use starlane_protocol::{Address, HostSecret};
 
-use crate::auth::write_secret;
+use crate::disk::{failed, read, remove, write, write_secret};
 
 /// The key that a name belongs to. With its dot it is no segment, so no bundle's folder.
 const OWNER: &str = "publisher.key";
@@ -79,7 +76,7 @@ impl SharedStore {
         Ok(Some(SignedManifest { bytes, signature }))
     }
 
-    /// Keeps a manifest, and for the first of its name whose the name is from then on.
+    /// Keeps a manifest, and whose its name is from then on.
     pub(crate) fn put_manifest(
         &self,
         bundle: &Address,
@@ -87,7 +84,7 @@ impl SharedStore {
         publisher: &PublicKey,
     ) -> Result<(), StoreError> {
         let folder = self.bundle_folder(bundle);
-        if self.owner(bundle)?.is_none() {
+        if self.owner(bundle)? != Some(*publisher) {
             write(&self.name_folder(bundle).join(OWNER), publisher.to_string().as_bytes())?;
         }
         // The manifest last: while it is missing, the bundle is not there.
@@ -95,7 +92,7 @@ impl SharedStore {
         write(&folder.join("manifest.json"), &manifest.bytes)
     }
 
-    /// The key that published the first version under this bundle's name.
+    /// The key that this bundle's name belongs to.
     pub(crate) fn owner(&self, bundle: &Address) -> Result<Option<PublicKey>, StoreError> {
         let Some(bytes) = read(&self.name_folder(bundle).join(OWNER))? else { return Ok(None) };
         let damaged = |reason: String| StoreError::Damaged { name: format!("publisher of {bundle}"), reason };
@@ -103,8 +100,8 @@ impl SharedStore {
         key.map(Some).map_err(|error| damaged(error.to_string()))
     }
 
-    /// All bundles, with whose they are, by address.
-    pub(crate) fn bundles(&self) -> Result<Vec<(Address, PublicKey)>, StoreError> {
+    /// All bundles of which there is a manifest, in no order.
+    pub(crate) fn bundles(&self) -> Vec<Address> {
         let root = self.root.join("bundles");
         let mut folders = vec![root.clone()];
         let mut found = Vec::new();
@@ -114,14 +111,13 @@ impl SharedStore {
                     folders.push(entry);
                 } else if entry.file_name().is_some_and(|name| name == "manifest.json")
                     && let Ok(path) = folder.strip_prefix(&root)
-                    && let Ok(address) = Address::parse(&path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, ":"))
                 {
-                    found.extend(self.owner(&address)?.map(|owner| (address, owner)));
+                    let address = path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, ":");
+                    found.extend(Address::parse(&address));
                 }
             }
         }
-        found.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(found)
+        found
     }
 
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
@@ -260,48 +256,6 @@ fn read_record(file: &Path) -> Result<Option<AppRecord>, StoreError> {
     let damaged =
         |e: serde_json::Error| StoreError::Damaged { name: file.display().to_string(), reason: e.to_string() };
     serde_json::from_slice(&bytes).map(Some).map_err(damaged)
-}
-
-/// The bytes of a file, if it is there.
-pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::read(file) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// Puts a file in the place of another, whole or not at all.
-pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    /// Two writers of one file never share a name beside it.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let folder = file.parent().unwrap_or(file);
-    fs::create_dir_all(folder).map_err(failed)?;
-    let beside = folder.join(format!(".{}.{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-    let written = fs::File::create(&beside).and_then(|mut new| {
-        new.write_all(bytes)?;
-        new.sync_all()?;
-        fs::rename(&beside, file)?;
-        fs::File::open(folder)?.sync_all()
-    });
-    written.map_err(|error| {
-        let _ = fs::remove_file(&beside);
-        failed(error)
-    })
-}
-
-fn remove(file: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-        _ => Ok(()),
-    }
-}
-
-fn failed(error: io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(error.to_string()),
-        _ => StoreError::Failed(error.to_string()),
-    }
 }
 
 #[cfg(test)]

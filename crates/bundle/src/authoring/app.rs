@@ -16,7 +16,9 @@ use crate::{AppConfig, AppMechtron, AppResource, Bind, ResourceKind};
 pub(super) fn read(folder: &Folder, others: &Others, draft: &mut Draft) -> Result<(), AuthoringError> {
     let source = Source::read(folder, "app.toml")?;
     let file: AppFile = source.parse()?;
-    let mut app = AppConfig { name: file.app.name, ..AppConfig::default() };
+    let name = &file.app.name;
+    check_segment(&source, name, name.get_ref(), "a name such as `profiles`")?;
+    let mut app = AppConfig { name: name.get_ref().clone(), ..AppConfig::default() };
     // What a mechtron may use is looked up when all names of the app are known.
     let mut allowed = Vec::new();
     for (name, table) in file.mechtrons {

@@ -65,20 +65,33 @@ impl Folder {
         Ok(path)
     }
 
-    /// The TOML files of a sub-folder, in order.
-    pub(super) fn toml_files(&self, sub: &str) -> Vec<String> {
-        let Ok(path) = self.within(sub) else { return Vec::new() };
+    /// Whether there is something of this name; a link is something, wherever it leads.
+    pub(super) fn has(&self, relative: &str) -> bool {
+        self.path(relative).symlink_metadata().is_ok()
+    }
+
+    /// The TOML files of a sub-folder, in order; none if it is not there.
+    pub(super) fn toml_files(&self, sub: &str) -> Result<Vec<String>, AuthoringError> {
+        let path = self.within(sub).map_err(|_| {
+            let hint = "put the folder itself into the bundle's folder";
+            AuthoringError::whole(&self.path(sub), "it is a link, or below one", hint)
+        })?;
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         let mut files: Vec<_> =
             names.filter(|name| name.ends_with(".toml")).map(|name| format!("{sub}/{name}")).collect();
         files.sort();
-        files
+        Ok(files)
     }
 
-    /// The files that an entry of `include` names: a file, a folder with all below, or a glob.
+    /// The files that an entry of `include` names: a file, a folder with all below, or a glob. What is below a folder or found
+    /// by a wildcard has no name that begins with `.`: tools keep their own there, and secrets too.
     pub(super) fn matching(&self, source: &Source, pattern: &Spanned<String>) -> Result<Vec<String>, AuthoringError> {
         let written = pattern.get_ref().trim_start_matches("./").trim_end_matches('/');
+        if matches!(written, "" | ".") {
+            let text = format!("`{}` is the bundle's folder itself; expected what lies in it", pattern.get_ref());
+            return Err(source.error(pattern.span(), text, "name files and folders, or \"**\" for all of them"));
+        }
         let is_glob = written.contains(['*', '?', '[', '{']);
         let glob = if is_glob || !self.path(written).is_dir() { written.to_owned() } else { format!("{written}/**") };
         let matcher = globset::GlobBuilder::new(&glob).literal_separator(true).build();
@@ -94,7 +107,10 @@ impl Folder {
         let start = self.within(start).map_err(|fault| fault.at(source, pattern.span(), "the file", written))?;
 
         let mut found = Vec::new();
-        for entry in walkdir::WalkDir::new(start).follow_links(false).sort_by_file_name() {
+        let named_or_shown =
+            |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+        let walk = walkdir::WalkDir::new(start).follow_links(false).sort_by_file_name();
+        for entry in walk.into_iter().filter_entry(named_or_shown) {
             // A glob may be of what is not built yet.
             let Ok(entry) = entry else { continue };
             let Ok(relative) = entry.path().strip_prefix(&self.0) else { continue };

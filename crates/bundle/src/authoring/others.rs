@@ -34,13 +34,13 @@ impl Others {
 /// The other bundles that a bundle's folder names, in order. The folder is read; nothing is checked that does not need to be.
 pub(super) fn named(folder: &Folder) -> Result<Vec<Address>, AuthoringError> {
     let mut names: Vec<(Source, Spanned<String>)> = Vec::new();
-    if folder.path("app.toml").exists() {
+    if folder.has("app.toml") {
         let file: AppFile = Source::read(folder, "app.toml")?.parse()?;
         for table in file.mechtrons.into_values() {
             names.push((Source::read(folder, "app.toml")?, table.config));
         }
     }
-    for relative in folder.toml_files("mechtrons") {
+    for relative in folder.toml_files("mechtrons")? {
         let source = Source::read(folder, &relative)?;
         let file: MechtronFile = source.parse()?;
         names.push((source, file.mechtron.bind));

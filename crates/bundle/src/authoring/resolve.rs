@@ -1,16 +1,13 @@
 //! Following references: from mechtrons to Wasm files and binds, from binds to schemas.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-};
+use std::fs;
 
 use serde_json::Value;
 use starlane_protocol::{Address, Topic};
 use toml::Spanned;
 
 use super::{
-    AuthoringError, Draft, Others, app,
+    AuthoringError, CheckModule, Draft, Others, app,
     folder::{Folder, bundle_path},
     others,
     source::Source,
@@ -23,14 +20,19 @@ pub(super) const ANY_APP: &str = "space:app";
 /// A page of Wasm memory, and all that 32 bits can address.
 const MEMORY: std::ops::RangeInclusive<u64> = 65_536..=4_294_967_296;
 
-pub(super) fn resolve(folder: &Folder, others: &Others, draft: &mut Draft) -> Result<(), AuthoringError> {
-    for relative in folder.toml_files("binds") {
+pub(super) fn resolve(
+    folder: &Folder,
+    others: &Others,
+    check: CheckModule<'_>,
+    draft: &mut Draft,
+) -> Result<(), AuthoringError> {
+    for relative in folder.toml_files("binds")? {
         read_bind(folder, &relative, draft)?;
     }
-    for relative in folder.toml_files("mechtrons") {
-        read_mechtron(folder, &relative, others, draft)?;
+    for relative in folder.toml_files("mechtrons")? {
+        read_mechtron(folder, &relative, others, check, draft)?;
     }
-    if folder.path("app.toml").exists() {
+    if folder.has("app.toml") {
         app::read(folder, others, draft)?;
     }
     Ok(())
@@ -82,7 +84,8 @@ fn check_body(source: &Source, body: &BodyTable) -> Result<(), AuthoringError> {
             return Err(source.error(written.span(), text, hint));
         }
     }
-    let is_json = content_type.eq_ignore_ascii_case("application/json") || content_type.ends_with("+json");
+    let lower = content_type.to_ascii_lowercase();
+    let is_json = lower == "application/json" || lower.ends_with("+json");
     match &body.schema {
         Some(schema) if !is_json => {
             let text = format!("a schema for `{content_type}`; expected a JSON content type beside it");
@@ -92,7 +95,13 @@ fn check_body(source: &Source, body: &BodyTable) -> Result<(), AuthoringError> {
     }
 }
 
-fn read_mechtron(folder: &Folder, relative: &str, others: &Others, draft: &mut Draft) -> Result<(), AuthoringError> {
+fn read_mechtron(
+    folder: &Folder,
+    relative: &str,
+    others: &Others,
+    check: CheckModule<'_>,
+    draft: &mut Draft,
+) -> Result<(), AuthoringError> {
     let source = Source::read(folder, relative)?;
     let file: MechtronFile = source.parse()?;
     let (wasm, bind) = (&file.mechtron.wasm, &file.mechtron.bind);
@@ -102,7 +111,7 @@ fn read_mechtron(folder: &Folder, relative: &str, others: &Others, draft: &mut D
         }
         error
     })?;
-    check_module(&source, folder, wasm, &module)?;
+    check_module(&source, folder, wasm, &module, check)?;
     let bind_path = if bind.get_ref().contains(':') {
         others::take_bind(&source, bind, others, draft)?;
         bind.get_ref().clone()
@@ -124,13 +133,22 @@ fn read_mechtron(folder: &Folder, relative: &str, others: &Others, draft: &mut D
 }
 
 /// The first eight bytes tell a core module from a component and from what is no Wasm at all.
-fn check_module(source: &Source, folder: &Folder, at: &Spanned<String>, module: &str) -> Result<(), AuthoringError> {
-    let mut head = Vec::new();
-    let file = File::open(folder.path(module.trim_start_matches('/')));
-    let _ = file.and_then(|file| file.take(8).read_to_end(&mut head));
-    let wrong = match head.as_slice() {
-        b"\0asm\x01\0\0\0" => return Ok(()),
-        [b'\0', b'a', b's', b'm', _, _, 1, 0] => "is a component",
+fn check_module(
+    source: &Source,
+    folder: &Folder,
+    at: &Spanned<String>,
+    module: &str,
+    check: CheckModule<'_>,
+) -> Result<(), AuthoringError> {
+    let wasm = fs::read(folder.path(module.trim_start_matches('/'))).unwrap_or_default();
+    let wrong = match wasm.as_slice() {
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            return check(&wasm).map_err(|reason| {
+                let text = format!("hosts refuse {}: {reason}", at.get_ref());
+                source.error(at.span(), text, "a mechtron is a module such as the guest SDK makes, of WebAssembly 2.0")
+            });
+        }
+        [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => "is a component",
         _ => "is no WebAssembly module",
     };
     let text = format!("{} {wrong}; expected a core module", at.get_ref());

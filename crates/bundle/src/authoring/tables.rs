@@ -42,7 +42,8 @@ pub(super) struct BundleTable {
     #[serde(default)]
     pub(super) public: bool,
     /// The files to deploy, by paths relative to this folder: a file, a folder with all below it, or a glob (`*` within a
-    /// folder, `**` across). Modules and schemas that other files name are deployed without standing here.
+    /// folder, `**` across). Names that begin with `.` are passed over, unless they stand here. Modules and schemas that
+    /// other files name are deployed without standing here.
     #[serde(default)]
     #[schemars(with = "Vec<String>", extend("examples" = [["site/**", "migrations/*.sql"]]))]
     pub(super) include: Vec<Spanned<String>>,
@@ -77,12 +78,14 @@ impl BuildTable {
         }
         let mut output = BTreeMap::new();
         for (name, made) in self.output {
-            if let Err(text) = check_path(&bundle_path(name.get_ref())) {
+            let path = bundle_path(name.get_ref());
+            if let Err(text) = check_path(&path) {
                 let hint =
                     "left stands the file of the bundle, such as \"wasm/profile.wasm\", right what the command makes";
                 return Err(source.error(name.span(), text, hint));
             }
-            output.insert(name.into_inner(), made);
+            // A path of this machine, with a `/` before it, would be joined to no folder.
+            output.insert(path.trim_start_matches('/').to_owned(), made);
         }
         Ok(Build { command: self.command.into_inner(), output })
     }
@@ -246,7 +249,7 @@ pub(super) struct LimitsTable {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RestartTable {
-    /// So many crashes are borne.
+    /// How many crashes are borne.
     #[schemars(range(min = 0, max = 4_294_967_295_u32), example = 3)]
     pub(super) intensity: u32,
     /// In this time: a number and a unit, at least 1 ms.
@@ -280,9 +283,9 @@ pub(super) struct AppFile {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AppTable {
-    /// The app's name, for people. Its address is given when it is created.
-    #[schemars(example = &"profiles")]
-    pub(super) name: String,
+    /// The app's name, as it can stand in an address. The whole address is given when it is created.
+    #[schemars(with = "Name", example = &"profiles")]
+    pub(super) name: Spanned<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -90,7 +90,7 @@ fn links_are_not_followed_out_of_the_folder() {
     symlink("/etc/hostname", folder.path().join("site/link")).unwrap();
     assert!(told(&folder).contains("bundle.toml:4:12: the file site/link is a link, or below one. Hint: "));
 
-    for below in ["wasm", "schemas", "mechtrons/page.toml"] {
+    for below in ["wasm", "schemas", "binds", "mechtrons", "mechtrons/page.toml"] {
         let folder = bundle("", "", "");
         let path = folder.path().join(below);
         if path.is_dir() {
@@ -110,7 +110,7 @@ fn links_are_not_followed_out_of_the_folder() {
 }
 
 #[test]
-fn include_takes_files_folders_and_globs() {
+fn include_takes_files_folders_and_globs_and_what_is_hidden_by_its_name_alone() {
     for (include, expected) in [
         ("site", "/site/assets/a.js /site/index.html"),
         ("site/", "/site/assets/a.js /site/index.html"),
@@ -119,8 +119,17 @@ fn include_takes_files_folders_and_globs() {
         ("site/index.html", "/site/index.html"),
         ("**/*.{js,html}", "/site/assets/a.js /site/index.html"),
         ("none/**", ""),
+        ("site/.secret", "/site/.secret"),
+        ("site/.tool", "/site/.tool/shown"),
+        ("./site/.tool/*", "/site/.tool/shown"),
+        ("**", "/site/assets/a.js /site/index.html"),
+        ("site/.*", ""),
     ] {
         let folder = bundle("bundle.toml", "site/**", include);
+        fs::create_dir(folder.path().join("site/.tool")).unwrap();
+        for hidden in ["site/.secret", "site/.tool/shown", "site/.tool/.token"] {
+            fs::write(folder.path().join(hidden), "").unwrap();
+        }
         fs::remove_file(folder.path().join("app.toml")).unwrap();
         let draft = Draft::read(folder.path()).unwrap();
         let site: Vec<_> = draft.files().map(|(name, ..)| name).filter(|name| name.starts_with("/site")).collect();
@@ -132,11 +141,14 @@ fn include_takes_files_folders_and_globs() {
 fn the_build_command_is_read_before_anything_is_built() {
     let built = "public = true\nbuild = 1";
     assert!(Build::read(bundle("bundle.toml", "public = true", built).path()).is_err());
-    let text = "[build]\ncommand = \"make\"\noutput = { \"wasm/page.wasm\" = \"target/page.wasm\" }\n[bundle]";
-    let folder = bundle("bundle.toml", "[bundle]", text);
-    fs::remove_dir_all(folder.path().join("wasm")).unwrap();
-    let build = Build::read(folder.path()).unwrap().unwrap();
-    assert_eq!((build.command.as_str(), build.output["wasm/page.wasm"].as_str()), ("make", "target/page.wasm"));
+    // A file of the bundle is never one elsewhere on the machine.
+    for name in ["wasm/page.wasm", "./wasm/page.wasm", "/wasm/page.wasm", ".//wasm/page.wasm"] {
+        let output = format!("output = {{ \"{name}\" = \"target/page.wasm\" }}");
+        let folder = bundle("bundle.toml", "[bundle]", &format!("[build]\ncommand = \"make\"\n{output}\n[bundle]"));
+        fs::remove_dir_all(folder.path().join("wasm")).unwrap();
+        let build = Build::read(folder.path()).unwrap().unwrap();
+        assert_eq!((build.command.as_str(), build.output["wasm/page.wasm"].as_str()), ("make", "target/page.wasm"));
+    }
     assert_eq!(Build::read(bundle("", "", "").path()).unwrap(), None);
 }
 

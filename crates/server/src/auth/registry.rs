@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use starlane_protocol::{Failure, Grant, key::key};
 
-use crate::store::{read, write};
+use crate::disk::{read, write};
 
 /// The most principals that can have grants here.
 const MOST_PRINCIPALS: usize = 10_000;

@@ -12,7 +12,7 @@ pub(super) struct Tokens {
     audience: String,
 }
 
-/// What a token says of who shows it.
+/// What a token says of whoever shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
     /// The host that it is for.

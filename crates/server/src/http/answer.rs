@@ -14,7 +14,7 @@ pub(super) fn failure(failure: &Failure) -> Response {
     with_code((status(failure), Json(body)).into_response(), failure)
 }
 
-/// A failure as a page, for who asks for pages, else as JSON.
+/// A failure as a page, for whoever asks for pages, else as JSON.
 pub(super) fn failure_for(headers: &HeaderMap, failed: &Failure) -> Response {
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !accepts.contains("text/html") {

@@ -23,7 +23,7 @@ const PART: usize = 256 * 1024;
 /// How many such parts may wait for a slow reader.
 const AHEAD: usize = 4;
 
-/// Sends a backup to who may do everything: it holds the server's secrets.
+/// Sends a backup to whoever may do everything: it holds the server's secrets.
 pub(super) async fn send(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
     let allowed = || -> Result<(), Failure> {
         let principal = site.auth.principal(bearer(&headers)?)?;

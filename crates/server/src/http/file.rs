@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use starlane_bundle::FileEntry;
+use starlane_bundle::{Digest, FileEntry};
 use starlane_protocol::Failure;
 
 use super::Site;
@@ -16,6 +16,8 @@ use super::Site;
 const PAGE_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
      img-src 'self' data: https:; style-src 'self' 'unsafe-inline'; frame-src 'self'; \
      object-src 'none'; base-uri 'none'; frame-ancestors 'self'; connect-src 'self'";
+/// What never changes under its name may be kept by anybody, also on the way.
+pub(super) const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// How long a browser may keep a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caching {
@@ -34,29 +36,40 @@ pub(super) fn caching(path: &str) -> Caching {
     if hashed { Caching::Ever } else { Caching::Ask }
 }
 
-/// Answers with a file, as conditional and range requests (RFC 9110) ask for it.
+/// Answers with bytes of a digest, as conditional and range requests (RFC 9110) ask for them.
+pub(super) async fn send_blob(
+    digest: &Digest,
+    headers: &HeaderMap,
+    content_type: &str,
+    bytes: impl Future<Output = Result<Bytes, Failure>>,
+) -> Result<Response, Failure> {
+    let etag = format!("\"{digest}\"");
+    let mut response = if names(headers, header::IF_NONE_MATCH, &etag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        let mut response = part(bytes.await?, headers, &etag);
+        set(&mut response, header::CONTENT_TYPE, content_type);
+        response
+    };
+    set(&mut response, header::ETAG, &etag);
+    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    Ok(response)
+}
+
+/// Answers with a file of an app.
 pub(super) async fn send(
     site: &Site,
     file: &FileEntry,
     headers: &HeaderMap,
     caching: Caching,
 ) -> Result<Response, Failure> {
-    let etag = format!("\"{}\"", file.sha256);
-    let mut response = if names(headers, header::IF_NONE_MATCH, &etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        let bytes = site.handle.file(file.clone()).await?;
-        let mut response = part(bytes, headers, &etag);
-        set(&mut response, header::CONTENT_TYPE, &with_charset(&file.media_type));
-        response
-    };
-    set(&mut response, header::ETAG, &etag);
+    let bytes = site.handle.file(file.clone());
+    let mut response = send_blob(&file.sha256, headers, &with_charset(&file.media_type), bytes).await?;
     let kept = match caching {
         Caching::Ask => "no-cache",
-        Caching::Ever => "public, max-age=31536000, immutable",
+        Caching::Ever => FOR_EVER,
     };
     set(&mut response, header::CACHE_CONTROL, kept);
-    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     if file.media_type == "text/html" {
         // The guard has compared it with the names of this server.
         let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());

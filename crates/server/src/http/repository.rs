@@ -1,30 +1,32 @@
 //! The bundle repository over HTTP: manifests and blobs, out for hosts and in for publishers.
 
 use std::{
+    collections::HashSet,
     path::Path as FilePath,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use axum::{
+    Json,
     body::Bytes,
-    extract::{Path, Request, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
 use serde_json::json;
-use starlane_bundle::{Digest, FileEntry, Manifest, PublicKey, Signature, SignedManifest, schema};
-use starlane_host::ports::StoreError;
+use starlane_bundle::{
+    Digest, FileEntry, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest, VerifyError, json, schema,
+};
+use starlane_host::{Principal, ports::StoreError};
 use starlane_protocol::{Address, Failure, Verb};
 
 use super::{
-    BLOB_BODY, Site, answer,
+    BLOB_BODY, Site, answer, file,
     messages::bearer,
-    visibility::{Visibility, check_blob, check_bundle, check_use},
+    visibility::{Readers, Visibility, check_blob, check_bundle, check_use, may_publish, publishes, uploaded},
 };
-use crate::store::SharedStore;
-
-/// The header that carries a manifest's signature.
-pub(super) const SIGNATURE: &str = "starlane-signature";
+use crate::{sandbox::check_module, store::SharedStore};
 
 /// The repository, for tasks that may move between threads.
 #[derive(Clone)]
@@ -59,7 +61,7 @@ impl Repository {
 pub(super) async fn list(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
     let listed = async {
         let principal = site.auth.principal(bearer(&headers)?)?;
-        let mut bundles = site.repository.with(|store| store.bundles().map_err(stored)).await?;
+        let mut bundles = site.repository.visibility.bundles();
         bundles.retain(|(bundle, _)| principal.may(Verb::Deploy, bundle, ""));
         let known = |(address, publisher): (Address, PublicKey)| json!({ "address": address, "publisher": publisher });
         Ok(json!({ "bundles": bundles.into_iter().map(known).collect::<Vec<_>>() }))
@@ -78,16 +80,17 @@ pub(super) async fn manifest(
 ) -> Response {
     let found = async {
         let address = bundle_address(&address)?;
-        check_bundle(&site, &address, &headers)?;
+        let readers = check_bundle(&site, &address, &headers)?;
         let signed = site.repository.with(move |store| store.manifest(&address).map_err(stored)).await?;
-        signed.ok_or_else(|| Failure::not_found("no such bundle was published here"))
+        let signed = signed.ok_or_else(|| Failure::not_found("no such bundle was published here"))?;
+        Ok::<_, Failure>((readers, signed))
     };
     match found.await {
-        Ok(signed) => {
+        Ok((readers, signed)) => {
             let headers = [
                 (header::CONTENT_TYPE.as_str(), "application/json".to_owned()),
-                (header::CACHE_CONTROL.as_str(), "public, max-age=31536000, immutable".to_owned()),
-                (SIGNATURE, signed.signature.to_string()),
+                (header::CACHE_CONTROL.as_str(), cached(readers).to_owned()),
+                (SIGNATURE_HEADER, signed.signature.to_string()),
             ];
             (headers, signed.bytes).into_response()
         }
@@ -95,32 +98,61 @@ pub(super) async fn manifest(
     }
 }
 
-/// `GET /blobs/sha256/HEX`: the bytes. `HEAD`: whether they are here, and how many.
+/// What was published never changes; caches on the way keep only what anybody may read (RFC 9111, 3.5).
+fn cached(readers: Readers) -> &'static str {
+    match readers {
+        Readers::Anybody => file::FOR_EVER,
+        Readers::Bearer => "private, max-age=31536000, immutable",
+    }
+}
+
+/// `GET /blobs/sha256/HEX`: the bytes, or a range of them. `HEAD`: whether they are here, and how many.
 pub(super) async fn blob(
     method: Method,
     State(site): State<Arc<Site>>,
     Path(digest): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let found = async {
+    const TYPE: &str = "application/octet-stream";
+    let answered = async {
         let digest = parse_digest(&digest)?;
-        check_blob(&site, &digest, &headers)?;
-        let found = site.repository.with(move |store| match method {
-            Method::HEAD => Ok(store.blob_size(&digest).map(|size| (size, Bytes::new()))),
-            _ => Ok(store.blob(&digest).map_err(stored)?.map(|bytes| (bytes.len() as u64, bytes))),
-        });
-        found.await?.ok_or_else(|| Failure::not_found("no such blob is here"))
+        let readers = check_blob(&site, &digest, &headers)?;
+        let absent = || Failure::not_found("no such blob is here");
+        let mut response = if method == Method::HEAD {
+            let size = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
+            [(header::CONTENT_TYPE, TYPE.to_owned()), (header::CONTENT_LENGTH, size.to_string())].into_response()
+        } else {
+            let bytes = site.repository.with(move |store| store.blob(&digest).map_err(stored)?.ok_or_else(absent));
+            file::send_blob(&digest, &headers, TYPE, bytes).await?
+        };
+        file::set(&mut response, header::CACHE_CONTROL, cached(readers));
+        Ok(response)
     };
-    match found.await {
-        Ok((size, bytes)) => {
-            let headers = [
-                (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-                (header::CONTENT_LENGTH, size.to_string()),
-                (header::CACHE_CONTROL, "public, max-age=31536000, immutable".to_owned()),
-                (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-            ];
-            (headers, bytes).into_response()
-        }
+    answered.await.unwrap_or_else(|failure: Failure| answer::failure(&failure))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    sha256: Vec<Digest>,
+}
+
+/// `POST /blobs/missing`: which of the digests `{ "sha256": ["…"] }` who publishes has to upload.
+pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let missing = async {
+        let Deployed { principal, body, .. } = Deployed::read(&site, None, request).await?;
+        let Wanted { sha256 } =
+            json::from_slice(&body).map_err(|error| Failure::malformed(format!("expected digests: {error}")))?;
+        let usable = |digest: &Digest| may_publish(&site, &principal, digest);
+        let (usable, mut missing): (Vec<Digest>, Vec<Digest>) = sha256.into_iter().partition(usable);
+        let looked = move |store: &SharedStore| {
+            missing.extend(usable.into_iter().filter(|digest| store.blob_size(digest).is_none()));
+            Ok(missing)
+        };
+        site.repository.with(looked).await
+    };
+    match missing.await {
+        Ok(missing) => Json(json!({ "missing": missing })).into_response(),
         Err(failure) => answer::failure(&failure),
     }
 }
@@ -129,50 +161,76 @@ pub(super) async fn blob(
 pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<String>, request: Request) -> Response {
     let kept = async {
         let digest = parse_digest(&digest)?;
-        let (_, body) = deployed_body(&site, None, request).await?;
-        site.repository
-            .with(move |store| {
-                let found = Digest::of(&body);
-                if found != digest {
-                    return Err(Failure::conflict(format!("the body has the digest {found}, not {digest}")));
-                }
-                store.put_blob(&digest, &body).map_err(stored)
-            })
-            .await
+        let Deployed { principal, body, .. } = Deployed::read(&site, None, request).await?;
+        let keep = move |store: &SharedStore| {
+            let found = Digest::of(&body);
+            if found != digest {
+                return Err(Failure::conflict(format!("the body has the digest {found}, not {digest}")));
+            }
+            store.put_blob(&digest, &body).map_err(stored)
+        };
+        site.repository.with(keep).await?;
+        uploaded(&site, &principal, &digest);
+        Ok(())
     };
     done(kept.await)
 }
 
-/// `PUT /bundles/ADDRESS`: publishes a manifest whose blobs are all here.
+#[derive(Deserialize)]
+pub(super) struct Publishing {
+    /// Whether the name is from now on its publisher's, whose it was before.
+    #[serde(default, rename = "take-over")]
+    take_over: bool,
+}
+
+/// `PUT /bundles/ADDRESS`: publishes a manifest whose blobs are all here. With `?take-over=true` an admin publishes under a name
+/// that belonged to another key.
 pub(super) async fn put_manifest(
     State(site): State<Arc<Site>>,
     Path(address): Path<String>,
+    Query(Publishing { take_over }): Query<Publishing>,
     request: Request,
 ) -> Response {
     let kept = async {
         let address = bundle_address(&address)?;
-        let (headers, body) = deployed_body(&site, Some(&address), request).await?;
-        let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let Deployed { principal, headers, body } = Deployed::read(&site, Some(&address), request).await?;
+        if take_over {
+            principal.permit(Verb::Admin, &address, "")?;
+        }
+        let signature = headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
         let signed = SignedManifest { bytes: body.to_vec(), signature };
-        let manifest = signed.open().map_err(|error| Failure::schema_mismatch(error.to_string()))?;
-        let principal = site.auth.principal(bearer(&headers)?)?;
+        let manifest = signed.open().map_err(|error| unverified(&error))?;
         for bundle in manifest.uses.keys() {
-            let bundle = bundle_address(bundle)?;
-            check_use(&site, &principal, &bundle)?;
+            check_use(&site, &principal, &bundle_address(bundle)?)?;
         }
+        let hidden = manifest.files.values().map(|file| file.sha256);
+        let hidden = hidden.filter(|digest| !may_publish(&site, &principal, digest)).collect();
         let publishing = Arc::clone(&site.repository.publishing);
         let visibility = site.repository.visibility.clone();
         let publish = move |store: &SharedStore| {
             check_schemas(&manifest)?;
             let _alone = publishing.lock().unwrap_or_else(PoisonError::into_inner);
-            publish(store, &address, &signed, &manifest)?;
+            let owner = store.owner(&address).map_err(stored)?.filter(|_| !take_over);
+            if !is_new(store, &address, &signed, &manifest, owner, &hidden)? {
+                return Ok(());
+            }
+            check_modules(store, &manifest)?;
+            // Whoever sees it at once sees it as what it is.
+            visibility.hide(&address);
+            store.put_manifest(&address, &signed, &manifest.publisher).map_err(stored)?;
             visibility.add(&address, &manifest);
+            tracing::info!(bundle = %address, publisher = %manifest.publisher, "published");
             Ok(())
         };
         site.repository.with(publish).await
     };
     done(kept.await)
+}
+
+fn unverified(error: &VerifyError) -> Failure {
+    let status = if matches!(error, VerifyError::TooLarge(_)) { 413 } else { 422 };
+    Failure::new(status, error.code(), error.to_string())
 }
 
 /// A manifest made by another tool may hold schemas that this one would refuse: hosts check bodies with them as they stand.
@@ -190,21 +248,39 @@ fn check_schemas(manifest: &Manifest) -> Result<(), Failure> {
     Ok(())
 }
 
-fn publish(
+/// What no host would run is told to its author.
+fn check_modules(store: &SharedStore, manifest: &Manifest) -> Result<(), Failure> {
+    for config in manifest.mechtrons.values() {
+        let Some(file) = manifest.files.get(&config.wasm) else { continue };
+        let wasm = store.blob(&file.sha256).map_err(stored)?.unwrap_or_default();
+        let checked = check_module(&wasm);
+        checked.map_err(|reason| Failure::schema_mismatch(format!("hosts refuse {}: {reason}", config.wasm)))?;
+    }
+    Ok(())
+}
+
+/// Whether a manifest is not published yet. Errors if it may not be. `owner` is the key that its name belongs to; of the blobs
+/// `hidden` the publisher has not shown that they have them.
+fn is_new(
     store: &SharedStore,
     address: &Address,
     signed: &SignedManifest,
     manifest: &Manifest,
-) -> Result<(), Failure> {
+    owner: Option<PublicKey>,
+    hidden: &HashSet<Digest>,
+) -> Result<bool, Failure> {
     let refuse = |message: String| Err(Failure::conflict(message).at(address));
     if manifest.address != *address {
         return refuse(format!("the manifest is of {}", manifest.address));
     }
-    if let Some(owner) = store.owner(address).map_err(stored)?.filter(|owner| *owner != manifest.publisher) {
-        return refuse(format!("this name belongs to {owner}, which published it first"));
+    if let Some(owner) = owner.filter(|owner| *owner != manifest.publisher) {
+        return refuse(format!(
+            "this name belongs to {owner}, which published it first; an admin may publish with another key: \
+             `starlane publish --take-over`"
+        ));
     }
     match store.manifest(address).map_err(stored)? {
-        Some(known) if known.bytes == signed.bytes => return Ok(()),
+        Some(known) if known.bytes == signed.bytes => return Ok(false),
         Some(_) => return refuse("this version was published with other content: use a new version".into()),
         None => {}
     }
@@ -215,14 +291,13 @@ fn publish(
             return refuse(format!("it uses {bundle}, which is not published here as the manifest has it"));
         }
     }
+    let is_missing = |file: &FileEntry| hidden.contains(&file.sha256) || !has_blob(store, file);
     let missing: Vec<&str> =
-        manifest.files.iter().filter(|(_, file)| !has_blob(store, file)).map(|(path, _)| path.as_str()).collect();
+        manifest.files.iter().filter(|(_, file)| is_missing(file)).map(|(path, _)| path.as_str()).collect();
     if !missing.is_empty() {
         return refuse(format!("these files have not been uploaded: {}", missing.join(", ")));
     }
-    store.put_manifest(address, signed, &manifest.publisher).map_err(stored)?;
-    tracing::info!(bundle = %address, publisher = %manifest.publisher, "published");
-    Ok(())
+    Ok(true)
 }
 
 fn done(result: Result<(), Failure>) -> Response {
@@ -232,23 +307,32 @@ fn done(result: Result<(), Failure>) -> Response {
     }
 }
 
-/// Headers and body of a request by who may deploy `bundle`, or for a blob anything; of anyone else the body is not even read.
-async fn deployed_body(site: &Site, bundle: Option<&Address>, request: Request) -> Result<(HeaderMap, Bytes), Failure> {
-    let (parts, body) = request.into_parts();
-    let principal = site.auth.principal(bearer(&parts.headers)?)?;
-    match bundle {
-        Some(bundle) => principal.permit(Verb::Deploy, bundle, "")?,
-        None if principal.grants().iter().any(|grant| matches!(grant.verb(), Verb::Deploy | Verb::Admin)) => {}
-        None => return Err(Failure::no_grant("who publishes needs a grant such as \"deploy acme:repo:**\"")),
+/// A request by somebody who publishes.
+struct Deployed {
+    principal: Principal,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Deployed {
+    /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read.
+    async fn read(site: &Site, bundle: Option<&Address>, request: Request) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        let principal = site.auth.principal(bearer(&parts.headers)?)?;
+        match bundle {
+            Some(bundle) => principal.permit(Verb::Deploy, bundle, "")?,
+            None if publishes(&principal) => {}
+            None => return Err(Failure::no_grant("who publishes needs a grant such as \"deploy acme:repo:**\"")),
+        }
+        let body = axum::body::to_bytes(body, BLOB_BODY).await;
+        let body = body.map_err(|error| Failure::too_large(format!("{error}: at most {BLOB_BODY} bytes")))?;
+        Ok(Self { principal, headers: parts.headers, body })
     }
-    let bytes = axum::body::to_bytes(body, BLOB_BODY).await;
-    let bytes = bytes.map_err(|error| Failure::too_large(format!("{error}: at most {BLOB_BODY} bytes")))?;
-    Ok((parts.headers, bytes))
 }
 
 fn bundle_address(text: &str) -> Result<Address, Failure> {
     let address = Address::parse(text).map_err(|error| Failure::malformed(error.to_string()))?;
-    if address.version().is_none() || address.path().is_some() || address.host().is_some() {
+    if !address.is_bundle() {
         let message = format!("{address} is no bundle's address: it has a version, such as acme:repo:profiles:1.0.0");
         return Err(Failure::malformed(message));
     }

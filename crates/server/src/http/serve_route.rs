@@ -10,7 +10,7 @@ use axum::{
 };
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
-use starlane_bundle::Access;
+use starlane_bundle::{Access, json};
 use starlane_host::{Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload, key::key};
 
@@ -115,13 +115,21 @@ fn parameters(mut payload: Payload, query: &str, captures: Vec<(String, String)>
         payload.headers.extend(given.map(|(name, value)| (format!("starlane-param-{}", name.to_lowercase()), value)));
         return Ok(payload);
     }
+    let mut given = given.peekable();
+    if !payload.body.is_empty() && !is_form && given.peek().is_none() {
+        return Ok(payload);
+    }
     let mut fields: Map<String, Value> = match payload.body.is_empty() {
         true => Map::new(),
         false if is_form => form_urlencoded::parse(&payload.body)
             .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
             .collect(),
-        false => serde_json::from_slice(&payload.body)
-            .map_err(|error| Failure::malformed(format!("the body is no JSON object: {error}")))?,
+        // As strictly as where it is checked: an object that has a name twice would pass with one of them.
+        false => match json::value(&payload.body) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) => return Err(Failure::malformed("the body is no JSON object, to which parameters could be added")),
+            Err(error) => return Err(Failure::malformed(format!("the body is no JSON object: {error}"))),
+        },
     };
     fields.extend(given.map(|(name, value)| (name, Value::String(value))));
     payload.body = Value::Object(fields).to_string().into();

@@ -1,17 +1,21 @@
-//! Who may read which bundle: anybody a public one, else who may launch an app that is made of it, or deploy it.
+//! Who may read which bundle: anybody a public one, else whoever may launch an app that is made of it, or deploy it.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    collections::{HashMap, HashSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use axum::http::HeaderMap;
-use starlane_bundle::{Digest, Manifest};
+use starlane_bundle::{Digest, Manifest, PublicKey};
 use starlane_host::Principal;
 use starlane_protocol::{Address, Failure, Verb};
 
-use super::{Site, messages::bearer};
+use super::{Site, messages::bearer, routes::Routes};
 use crate::store::SharedStore;
+
+/// The most uploads that are remembered of publishers who may not read what they uploaded. Beyond, all are forgotten: who
+/// publishes then uploads once more.
+const MAX_UPLOADS: usize = 100_000;
 
 /// The bundles of the repository, and which of them a blob is in. Clones share it.
 #[derive(Clone, Default)]
@@ -19,15 +23,35 @@ pub(crate) struct Visibility(Arc<RwLock<Index>>);
 
 #[derive(Default)]
 struct Index {
-    public: HashMap<Address, bool>,
+    bundles: HashMap<Address, Known>,
     by_blob: HashMap<Digest, Vec<Address>>,
+    /// Who uploaded blobs of bundles that they may not read: they have the bytes, and may publish them too.
+    uploads: HashSet<(String, Digest)>,
+}
+
+/// What is known of a bundle.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    public: bool,
+    /// None: its manifest can't be read.
+    publisher: Option<PublicKey>,
+}
+
+/// For whom an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Anybody: caches on the way may keep it, too.
+    Anybody,
+    /// Who asked, by what they may.
+    Bearer,
 }
 
 impl Visibility {
     /// Reads all manifests of a repository; one that is damaged is nobody's to read.
     pub(super) fn of(store: &SharedStore) -> Self {
         let visibility = Self::default();
-        for (bundle, _) in store.bundles().unwrap_or_default() {
+        for bundle in store.bundles() {
+            visibility.hide(&bundle);
             match store.manifest(&bundle).ok().flatten().and_then(|signed| signed.open().ok()) {
                 Some(manifest) => visibility.add(&bundle, &manifest),
                 None => tracing::error!(%bundle, "its manifest can't be read"),
@@ -36,10 +60,15 @@ impl Visibility {
         visibility
     }
 
+    /// A bundle is about to be published: until it is known whether it is public, it is not.
+    pub(super) fn hide(&self, bundle: &Address) {
+        self.write().bundles.entry(bundle.clone()).or_insert(Known { public: false, publisher: None });
+    }
+
     /// A bundle was published.
     pub(super) fn add(&self, bundle: &Address, manifest: &Manifest) {
-        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        index.public.insert(bundle.clone(), manifest.public);
+        let mut index = self.write();
+        index.bundles.insert(bundle.clone(), Known { public: manifest.public, publisher: Some(manifest.publisher) });
         for file in manifest.files.values() {
             let bundles = index.by_blob.entry(file.sha256).or_default();
             if !bundles.contains(bundle) {
@@ -48,54 +77,109 @@ impl Visibility {
         }
     }
 
+    /// All bundles that can be read, with their publishers, by address.
+    pub(super) fn bundles(&self) -> Vec<(Address, PublicKey)> {
+        let index = self.read();
+        let known = index.bundles.iter().filter_map(|(bundle, known)| Some((bundle.clone(), known.publisher?)));
+        let mut bundles: Vec<_> = known.collect();
+        bundles.sort_by(|(one, _), (other, _)| one.cmp(other));
+        bundles
+    }
+
+    /// Notes that somebody had the bytes of a blob.
+    fn uploaded(&self, name: &str, blob: &Digest) {
+        let mut index = self.write();
+        if index.uploads.len() >= MAX_UPLOADS {
+            index.uploads.clear();
+        }
+        index.uploads.insert((name.to_owned(), *blob));
+    }
+
+    fn has_uploaded(&self, name: &str, blob: &Digest) -> bool {
+        self.read().uploads.contains(&(name.to_owned(), *blob))
+    }
+
     /// Whether a bundle is public, if it is here.
     fn is_public(&self, bundle: &Address) -> Option<bool> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).public.get(bundle).copied()
+        self.read().bundles.get(bundle).map(|known| known.public)
     }
 
     fn bundles_of(&self, blob: &Digest) -> Vec<Address> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).by_blob.get(blob).cloned().unwrap_or_default()
+        self.read().by_blob.get(blob).cloned().unwrap_or_default()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Index> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether the bearer may read a bundle's manifest. Errors with 401 or 403.
-pub(super) fn check_bundle(site: &Site, bundle: &Address, headers: &HeaderMap) -> Result<(), Failure> {
+/// Whether the bearer may read a bundle's manifest, and who else. Errors with 401 or 403.
+pub(super) fn check_bundle(site: &Site, bundle: &Address, headers: &HeaderMap) -> Result<Readers, Failure> {
     // What is not here is no secret.
     if site.repository.visibility().is_public(bundle).unwrap_or(true) {
-        return Ok(());
+        return Ok(Readers::Anybody);
     }
     let principal = site.auth.principal(bearer(headers)?)?;
-    if may_read(site, &principal, bundle) { Ok(()) } else { Err(hidden().at(bundle)) }
+    if may_read(&site.routes, &principal, bundle) { Ok(Readers::Bearer) } else { Err(hidden().at(bundle)) }
 }
 
-/// Whether the bearer may read a blob: of a bundle that they may read, or as somebody who publishes. Errors with 401 or 403.
-pub(super) fn check_blob(site: &Site, blob: &Digest, headers: &HeaderMap) -> Result<(), Failure> {
+/// Whether the bearer may read a blob, and who else: as one of a bundle that they may read, or to publish it. Errors with 401,
+/// 403 or 404.
+pub(super) fn check_blob(site: &Site, blob: &Digest, headers: &HeaderMap) -> Result<Readers, Failure> {
     let visibility = site.repository.visibility();
     let bundles = visibility.bundles_of(blob);
     if bundles.iter().any(|bundle| visibility.is_public(bundle) == Some(true)) {
-        return Ok(());
+        return Ok(Readers::Anybody);
     }
     let principal = site.auth.principal(bearer(headers)?)?;
-    let publishes = principal.grants().iter().any(|grant| matches!(grant.verb(), Verb::Deploy | Verb::Admin));
-    match bundles.iter().any(|bundle| may_read(site, &principal, bundle)) {
-        readable if readable || publishes => Ok(()),
-        // Of no bundle yet: nobody's but the publisher's.
-        _ if bundles.is_empty() => Err(Failure::not_found("no such blob is here")),
-        _ => Err(hidden()),
+    match may_publish(site, &principal, blob) {
+        true => Ok(Readers::Bearer),
+        // Of no bundle yet: nobody's but those who publish.
+        false if bundles.is_empty() => Err(Failure::not_found("no such blob is here")),
+        false => Err(hidden()),
     }
 }
 
 /// Whether somebody may use what is in a bundle for one of their own. Errors with 403.
 pub(super) fn check_use(site: &Site, principal: &Principal, bundle: &Address) -> Result<(), Failure> {
     let public = site.repository.visibility().is_public(bundle).unwrap_or(true);
-    if public || may_read(site, principal, bundle) { Ok(()) } else { Err(hidden().at(bundle)) }
+    if public || may_read(&site.routes, principal, bundle) { Ok(()) } else { Err(hidden().at(bundle)) }
 }
 
-fn may_read(site: &Site, principal: &Principal, bundle: &Address) -> bool {
-    let launches = || site.routes.apps_of(bundle).iter().any(|app| principal.may(Verb::Launch, app, ""));
+/// Whether somebody may read a blob that is here, and so publish it in a bundle of their own: to know its digest is not to know
+/// its bytes. Who is refused uploads them, which shows that they have them.
+pub(super) fn may_publish(site: &Site, principal: &Principal, blob: &Digest) -> bool {
+    let visibility = site.repository.visibility();
+    let bundles = visibility.bundles_of(blob);
+    let reads = |bundle| visibility.is_public(bundle) == Some(true) || may_read(&site.routes, principal, bundle);
+    bundles.iter().any(reads)
+        || (bundles.is_empty() && publishes(principal))
+        || visibility.has_uploaded(principal.name(), blob)
+}
+
+/// Somebody has uploaded a blob.
+pub(super) fn uploaded(site: &Site, principal: &Principal, blob: &Digest) {
+    if !may_publish(site, principal, blob) {
+        site.repository.visibility().uploaded(principal.name(), blob);
+    }
+}
+
+/// Whether somebody may publish anything.
+pub(super) fn publishes(principal: &Principal) -> bool {
+    principal.grants().iter().any(|grant| matches!(grant.verb(), Verb::Deploy | Verb::Admin))
+}
+
+/// Whether somebody may read a bundle that is not public.
+pub(crate) fn may_read(routes: &Routes, principal: &Principal, bundle: &Address) -> bool {
+    let launches = || routes.apps_of(bundle).iter().any(|app| principal.may(Verb::Launch, app, ""));
     principal.may(Verb::Deploy, bundle, "") || launches()
 }
 
-fn hidden() -> Failure {
+/// That somebody may not read it: 403 `no-grant`.
+pub(crate) fn hidden() -> Failure {
     Failure::no_grant("this is of no public bundle: it needs the grant to `launch` an app that is made of it")
 }

@@ -62,7 +62,13 @@ fn told(block: &[&str]) -> String {
             _ => panic!("`{line}` is nothing that can be done to a bundle"),
         }
     }
-    let Err(error) = Draft::read_with(&at, &others()) else { panic!("this is no fault:\n{}", block.join("\n")) };
+    let refuses = |wasm: &[u8]| match wasm.ends_with(b"start") {
+        true => Err("it has a start section; export `_initialize` instead".to_owned()),
+        false => Ok(()),
+    };
+    let Err(error) = Draft::read_with(&at, &others(), &refuses) else {
+        panic!("this is no fault:\n{}", block.join("\n"))
+    };
     lines_of(&error, folder.path())
 }
 
@@ -105,7 +111,7 @@ struct Made {
     told: &'static str,
 }
 
-const MADE: [Made; 4] = [
+const MADE: [Made; 6] = [
     Made {
         kind: "a bind that lies elsewhere",
         make: || {
@@ -133,6 +139,21 @@ const MADE: [Made; 4] = [
             })
         },
         told: "bundle.toml:1:1: the bundle has 1073741877 bytes; expected at most 1073741824\nHint: make `include` narrower",
+    },
+    Made {
+        kind: "a manifest that is longer than a host reads",
+        make: || of_bounds(|draft, _| draft.description = "x".repeat(MAX_MANIFEST)),
+        told: "bundle.toml:1:1: the manifest gets longer than 4194304 bytes, the most that a host reads\nHint: make `include` narrower",
+    },
+    Made {
+        kind: "a file that is longer than a repository takes",
+        make: || {
+            let folder = bundle("", "", "");
+            // It has no bytes on the disk.
+            fs::File::create(folder.path().join("site/large")).unwrap().set_len(MAX_FILE + 1).unwrap();
+            lines_of(&Draft::read(folder.path()).unwrap_err(), folder.path())
+        },
+        told: "bundle.toml:4:12: /site/large has 67108865 bytes; expected at most 67108864 in one file\nHint: cut it into several files, or leave it out",
     },
 ];
 

@@ -41,7 +41,7 @@ pub struct Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Restart {
-    /// So many crashes are borne.
+    /// How many crashes are borne.
     pub intensity: u32,
     /// In this time, in milliseconds.
     pub within_ms: u64,

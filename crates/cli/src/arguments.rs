@@ -32,7 +32,7 @@ Exit codes:
   0  done
   1  refused: by the server, or because of a fault in the bundle; the message says what to do
   2  the command itself was typed wrongly
-  3  no server answers";
+  3  no server answers, or the connection broke off";
 
 /// One mesh from the server into the browser: serve it, publish to it, talk to it.
 #[derive(Parser)]
@@ -239,7 +239,7 @@ pub(crate) enum AppCommand {
         /// The app's address: acme:profiles
         app: Address,
         /// The bundle's address, with a version
-        #[arg(long, value_name = "ADDRESS")]
+        #[arg(long, value_name = "ADDRESS", value_parser = bundle)]
         bundle: Address,
     },
     /// Show all apps
@@ -309,6 +309,16 @@ pub(crate) struct Send {
     /// The media type of that file [default: by its name]
     #[arg(long = "type", value_name = "TYPE", requires = "file")]
     pub(crate) content_type: Option<String>,
+}
+
+fn bundle(text: &str) -> Result<Address, String> {
+    let address = Address::parse(text).map_err(|error| error.to_string())?;
+    match address.is_bundle() {
+        true => Ok(address),
+        false => {
+            Err("it is no bundle's address: that ends with a version, such as acme:repo:profiles:1.0.0".to_owned())
+        }
+    }
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {

@@ -1,17 +1,16 @@
 //! `starlane bundle show|verify|list`: what a server has published, checked here and not there.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use starlane_bundle::{Digest, Manifest, PublicKey, Signature, SignedManifest};
+use starlane_bundle::{Digest, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest};
 use starlane_protocol::Address;
 
 use crate::{
     client::{Client, Upload},
-    output::{Output, size},
+    output::{Output, size, time},
 };
-
-/// The header that has a manifest's signature.
-pub(crate) const SIGNATURE: &str = "starlane-signature";
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Listed {
@@ -44,29 +43,46 @@ pub(crate) fn show(client: &Client, address: &Address, output: Output) -> Result
     let rows: Vec<[String; 3]> =
         manifest.files.iter().map(|(name, file)| [name.clone(), size(file.size), file.media_type.clone()]).collect();
     let json = json!({ "digest": digest, "manifest": manifest });
-    output.remark(&format!("{address}, signed by {}, manifest {digest}", manifest.publisher));
+    let expiry = match manifest.expires {
+        None => String::new(),
+        Some(at) if at <= now() => format!(", expired {}", time(at)),
+        Some(at) => format!(", expires {}", time(at)),
+    };
+    output.remark(&format!("{address}, signed by {}, manifest {digest}{expiry}", manifest.publisher));
     output.table(["FILE", "SIZE", "TYPE"], &rows, &json);
     Ok(())
 }
 
-/// Fetches all of a published bundle and checks it: the signature, the names, and the digest and length of each file.
+/// Fetches all of a published bundle and checks it: the signature, the time, the names, and the digest and length of each file.
 pub(crate) fn verify(client: &Client, address: &Address, output: Output) -> Result<()> {
     let (signed, manifest) = fetch(client, address)?;
+    if let (Some(at), Err(_)) = (manifest.expires, manifest.check_time(now())) {
+        bail!("{address} expired at {}: hosts refuse it, so publish another version", time(at));
+    }
     let digest = signed.digest();
     let mut bytes = 0;
-    for (name, file) in &manifest.files {
-        self::file(client, &manifest, name)?;
-        bytes += file.size;
+    for (name, entry) in &manifest.files {
+        file(client, &manifest, name)?;
+        bytes += entry.size;
     }
     let files = manifest.files.len();
-    let facts = [
+    let mut facts = vec![
         ("publisher", manifest.publisher.to_string()),
         ("manifest", digest.to_string()),
         ("files", format!("{files}, {}", size(bytes))),
     ];
-    let json = json!({ "address": address, "publisher": manifest.publisher, "digest": digest, "files": files, "bytes": bytes });
+    facts.extend(manifest.expires.map(|at| ("expires", time(at))));
+    let json = json!({
+        "address": address, "publisher": manifest.publisher, "digest": digest, "files": files, "bytes": bytes,
+        "expires": manifest.expires,
+    });
     output.done(&format!("{address} is whole"), &facts, None, &json);
     Ok(())
+}
+
+/// Seconds since the Unix epoch.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// What the server has at this address, if anything; its signature is checked.
@@ -76,7 +92,7 @@ pub(crate) fn published(client: &Client, address: &Address) -> Result<Option<(Si
         return Ok(None);
     }
     let answer = answer.success()?;
-    let signature = Signature::parse(answer.header(SIGNATURE).unwrap_or_default())?;
+    let signature = Signature::parse(answer.header(SIGNATURE_HEADER).unwrap_or_default())?;
     let signed = SignedManifest { bytes: answer.body, signature };
     let manifest = signed.open().with_context(|| format!("what the server has at {address} does not verify"))?;
     if manifest.address != *address {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
     time::Duration,
 };
@@ -19,11 +19,14 @@ use ureq::{
 
 use crate::{
     arguments::Reach,
-    error::{NoServer, Refused},
+    error::{BrokeOff, NoServer, Refused},
     reach::Reached,
 };
 
-/// How long to wait for the beginning of an answer: longer than a request lives by default.
+/// How long a connection may take to be made, TLS and all.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long to wait for the beginning of an answer: longer than a request lives by default. As long, nothing of a body may come
+/// or go.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// The longest answer that is read, in bytes.
 const ANSWER: u64 = 64 * 1024 * 1024;
@@ -71,7 +74,10 @@ impl Client {
             .max_redirects(0)
             .proxy(None)
             .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(PATIENCE))
+            .timeout_per_read(Some(PATIENCE))
+            .timeout_per_write(Some(PATIENCE))
             .user_agent(concat!("starlane/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
@@ -118,9 +124,15 @@ impl Client {
                 let request = request.header(header::CONTENT_TYPE, content_type);
                 self.agent.run(request.body(bytes)?)
             }
-            Upload::Stream(length, mut reader) => {
+            Upload::Stream(length, reader) => {
                 let request = request.header(header::CONTENT_LENGTH, length);
-                self.agent.run(request.body(SendBody::from_reader(&mut reader))?)
+                let mut watched = Watched { reader, failed: None };
+                let ran = self.agent.run(request.body(SendBody::from_reader(&mut watched))?);
+                // What can't be read here is no fault of the connection.
+                if let (Err(_), Some(error)) = (&ran, watched.failed) {
+                    return Err(error.into());
+                }
+                ran
             }
         };
         let mut response: Response<Body> = ran.map_err(|error| self.explain(method, path, error))?;
@@ -135,7 +147,9 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let response = self.agent.run(request.body(())?).map_err(|error| self.explain("GET", path, error))?;
+        // Nothing may come for long, and then something.
+        let request = self.agent.configure_request(request.body(())?).timeout_per_read(None).build();
+        let response = self.agent.run(request).map_err(|error| self.explain("GET", path, error))?;
         let status = response.status().as_u16();
         let mut body = response.into_body();
         if (200..300).contains(&status) {
@@ -147,6 +161,7 @@ impl Client {
     fn explain(&self, method: &str, path: &str, error: ureq::Error) -> anyhow::Error {
         let reason = error.to_string();
         match error {
+            ureq::Error::Io(error) if is_cut(error.kind()) => BrokeOff { url: self.url.clone(), reason }.into(),
             ureq::Error::HostNotFound
             | ureq::Error::ConnectionFailed
             | ureq::Error::Io(_)
@@ -154,6 +169,28 @@ impl Client {
             | ureq::Error::Timeout(_) => NoServer { url: self.url.clone(), reason }.into(),
             _ => anyhow::Error::new(error).context(format!("{method} {}{path} failed", self.url)),
         }
+    }
+}
+
+/// Whether a connection that was made has ended, rather than none was made.
+fn is_cut(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof, WriteZero};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof | WriteZero)
+}
+
+/// A reader whose error is kept: behind the request it would look like one of the connection.
+struct Watched<'a> {
+    reader: Box<dyn Read + 'a>,
+    failed: Option<io::Error>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer).map_err(|error| {
+            let told = io::Error::new(error.kind(), error.to_string());
+            self.failed = Some(error);
+            told
+        })
     }
 }
 
@@ -190,6 +227,8 @@ fn is_loopback(uri: &Uri) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn reach(server: &str, data: &std::path::Path) -> Reach {
@@ -210,6 +249,46 @@ mod tests {
             let client = Client::new(&reach(server, folder.path())).unwrap();
             assert_eq!(client.token.as_deref(), shown.then_some("secret"), "{server}");
         }
+    }
+
+    /// A server that takes connections, reads the first bytes of each, and closes it.
+    fn cutting() -> (Client, tempfile::TempDir) {
+        let (folder, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            listener.incoming().try_for_each(|stream| stream.and_then(|mut stream| stream.read(&mut [0; 16]).map(drop)))
+        });
+        (Client::new(&reach(&url, folder.path())).unwrap(), folder)
+    }
+
+    #[test]
+    fn a_connection_that_breaks_off_and_a_server_that_is_not_there_are_told_apart() {
+        let (client, folder) = cutting();
+        let error = client.send("GET", "/", &[], Upload::Nothing).err().unwrap();
+        assert!(error.is::<BrokeOff>(), "{error}");
+        let long = Upload::Stream(1 << 30, Box::new(io::repeat(0)));
+        let error = client.send("PUT", "/", &[], long).err().unwrap();
+        assert!(error.is::<BrokeOff>(), "{error}");
+
+        // Nobody listens on a port that was just given back.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let client = Client::new(&reach(&format!("http://{free}"), folder.path())).unwrap();
+        let error = client.send("GET", "/", &[], Upload::Nothing).err().unwrap();
+        assert!(error.is::<NoServer>(), "{error}");
+    }
+
+    #[test]
+    fn what_cant_be_read_here_is_no_fault_of_the_server() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the disk is broken"))
+            }
+        }
+        let (client, _folder) = cutting();
+        let error = client.send("PUT", "/", &[], Upload::Stream(9, Box::new(Broken))).err().unwrap();
+        assert_eq!(error.to_string(), "the disk is broken");
+        assert!(!error.is::<BrokeOff>() && !error.is::<NoServer>());
     }
 
     #[test]

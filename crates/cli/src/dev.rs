@@ -83,7 +83,9 @@ fn deploy(folder: &Path, client: &Client, output: Output) -> Result<Address> {
     let number = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let bundle = Address::parse(&format!("dev:repo:{name}:0.0.0-dev.{number}"))?;
     let app = Address::parse(&format!("dev:{name}"))?;
-    publish::run(&Publish { folder: folder.to_owned(), address: bundle.clone(), key: None }, client, Output::Quiet)?;
+    let publish =
+        Publish { folder: folder.to_owned(), address: bundle.clone(), key: None, expires: None, take_over: false };
+    publish::run(&publish, client, Output::Quiet)?;
     app::create(client, &app, &bundle, if output == Output::Json { output } else { Output::Quiet })?;
     Ok(app)
 }

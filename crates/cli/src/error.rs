@@ -1,6 +1,7 @@
 //! How commands fail, and with which exit code.
 
 use serde_json::Value;
+use starlane_bundle::authoring::AuthoringError;
 
 /// The server refused, or a resource answered with a failure.
 #[derive(Debug)]
@@ -18,6 +19,17 @@ pub(crate) struct NoServer {
     pub(crate) reason: String,
 }
 
+/// The connection ended in the middle of an exchange.
+#[derive(Debug)]
+pub(crate) struct BrokeOff {
+    pub(crate) url: String,
+    pub(crate) reason: String,
+}
+
+/// What is published there is something else: what it is, and what to do.
+#[derive(Debug)]
+pub(crate) struct Conflict(pub(crate) String);
+
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
@@ -34,8 +46,27 @@ impl std::fmt::Display for NoServer {
     }
 }
 
+impl std::fmt::Display for BrokeOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { url, reason } = self;
+        write!(
+            f,
+            "the connection to {url} broke off ({reason}): the server stopped, or something on the way took no more; run it \
+             again"
+        )
+    }
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl std::error::Error for Refused {}
 impl std::error::Error for NoServer {}
+impl std::error::Error for BrokeOff {}
+impl std::error::Error for Conflict {}
 
 impl Refused {
     /// From an HTTP answer that is no success.
@@ -57,7 +88,32 @@ impl Refused {
 
 /// The exit code, as `--help` lists them.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<NoServer>()) { 3 } else { 1 }
+    if is_unreached(error) { 3 } else { 1 }
+}
+
+/// Whether nobody answered, or not to the end.
+fn is_unreached(error: &anyhow::Error) -> bool {
+    find::<NoServer>(error).is_some() || find::<BrokeOff>(error).is_some()
+}
+
+/// What kind of failure it is, in one stable word.
+pub(crate) fn code(error: &anyhow::Error) -> &str {
+    if let Some(refused) = find::<Refused>(error) {
+        &refused.code
+    } else if is_unreached(error) {
+        "no-server"
+    } else if find::<AuthoringError>(error).is_some() {
+        "authoring"
+    } else if find::<Conflict>(error).is_some() {
+        "conflict"
+    } else {
+        "failed"
+    }
+}
+
+/// The cause of this kind, if it is one.
+pub(crate) fn find<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
+    error.chain().find_map(|cause| cause.downcast_ref::<E>())
 }
 
 #[cfg(test)]
@@ -70,5 +126,20 @@ mod tests {
         assert_eq!((refused.code.as_str(), refused.message.as_str()), ("http-502", "Bad Gateway"));
         let refused = Refused::read(404, br#"{"code":"no-resource","message":"nothing there","address":"acme:x"}"#);
         assert_eq!((refused.code.as_str(), refused.address.as_deref()), ("no-resource", Some("acme:x")));
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_a_word_and_an_exit_code() {
+        let (url, reason) = ("http://x".to_owned(), "why".to_owned());
+        let refused = Refused::read(404, br#"{"code":"no-resource","message":"nothing there"}"#);
+        for (error, expected) in [
+            (NoServer { url: url.clone(), reason: reason.clone() }.into(), ("no-server", 3)),
+            (anyhow::Error::new(BrokeOff { url, reason }).context("x can't be uploaded"), ("no-server", 3)),
+            (Conflict("other content".into()).into(), ("conflict", 1)),
+            (refused.into(), ("no-resource", 1)),
+            (anyhow::anyhow!("something else"), ("failed", 1)),
+        ] {
+            assert_eq!((code(&error), exit_code(&error)), expected, "{error}");
+        }
     }
 }

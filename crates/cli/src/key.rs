@@ -26,21 +26,34 @@ pub(crate) struct Loaded {
 /// Reads the key in `file`, or in the configuration folder; makes it if there is none.
 pub(crate) fn load(file: Option<&Path>) -> Result<Loaded> {
     let file = file.map_or_else(default_file, |file| Ok(file.to_owned()))?;
-    match fs::read_to_string(&file) {
+    if let Some(key) = found(&file)? {
+        return Ok(Loaded { key, file, made: false });
+    }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
+    let text = format!("{PREFIX}{}\n", BASE64URL_NOPAD.encode(&seed));
+    let written = write(&file, text.as_bytes());
+    if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        // Another command made one in this moment.
+        if let Some(key) = found(&file)? {
+            return Ok(Loaded { key, file, made: false });
+        }
+    }
+    written.with_context(|| format!("the key can't be written to {}", file.display()))?;
+    Ok(Loaded { key: SecretKey::from_seed(seed), file, made: true })
+}
+
+/// The key in a file, if there is the file.
+fn found(file: &Path) -> Result<Option<SecretKey>> {
+    match fs::read_to_string(file) {
         Ok(text) => {
-            check_owner_only(&file)?;
+            check_owner_only(file)?;
             let key = parse(text.trim()).ok_or_else(|| {
                 anyhow!("{} is no key: expected `{PREFIX}…`; name another with `--key FILE`", file.display())
             })?;
-            Ok(Loaded { key, file, made: false })
+            Ok(Some(key))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
-            let text = format!("{PREFIX}{}\n", BASE64URL_NOPAD.encode(&seed));
-            write(&file, text.as_bytes()).with_context(|| format!("the key can't be written to {}", file.display()))?;
-            Ok(Loaded { key: SecretKey::from_seed(seed), file, made: true })
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("the key in {} can't be read", file.display())),
     }
 }
@@ -48,12 +61,13 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Loaded> {
 /// `starlane keys show`, and `new`, which makes the key and errors when there is one.
 pub(crate) fn show(file: Option<&Path>, new: bool, output: Output) -> Result<()> {
     let path = file.map_or_else(default_file, |file| Ok(file.to_owned()))?;
-    match (new, path.exists()) {
-        (true, true) => bail!("{} is there already: name another with `--key FILE`", path.display()),
-        (false, false) => bail!("there is no key in {}: `starlane keys new` makes one", path.display()),
-        _ => {}
+    if !new && !path.exists() {
+        bail!("there is no key in {}: `starlane keys new` makes one", path.display());
     }
     let loaded = load(Some(&path))?;
+    if new && !loaded.made {
+        bail!("{} is there already: name another with `--key FILE`", path.display());
+    }
     let public = loaded.key.public();
     let facts = [("public key", public.to_string()), ("file", loaded.file.display().to_string())];
     let what = if new { "A publisher's key was made: keep it safe" } else { "The publisher's key" };
@@ -73,10 +87,23 @@ fn default_file() -> Result<PathBuf> {
     Ok(folder.join("key"))
 }
 
+/// Writes a new file, of which there is nothing or the whole, also after a crash. Errors if there is one already.
 fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut name = [0; 8];
+    getrandom::fill(&mut name).map_err(|error| io::Error::other(error.to_string()))?;
+    let beside = folder.join(format!(".key-{}", BASE64URL_NOPAD.encode(&name)));
+    let written = write_all(&beside, bytes).and_then(|()| fs::hard_link(&beside, file));
+    let _ = fs::remove_file(&beside);
+    written?;
+    // The name is on the disk when its folder is.
+    #[cfg(unix)]
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+fn write_all(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -112,6 +139,20 @@ mod tests {
         let again = load(Some(&file)).unwrap();
         assert!(first.made && !again.made);
         assert_eq!(first.key.public(), again.key.public());
+    }
+
+    #[test]
+    fn of_several_that_make_it_at_once_all_have_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let loaded = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| load(Some(&file)).unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(loaded.iter().filter(|loaded| loaded.made).count(), 1);
+        let kept = load(Some(&file)).unwrap().key.public();
+        assert!(loaded.iter().all(|loaded| loaded.key.public() == kept));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 
     #[cfg(unix)]

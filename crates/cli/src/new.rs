@@ -83,14 +83,26 @@ fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     written.with_context(|| format!("{} can't be written", file.display()))
 }
 
+/// Names that a crate can't have: Rust's keywords, and those of crates that the new one uses or that are always there. `db` is
+/// its database.
+const TAKEN: &str = "abstract alloc as async await become box break const continue core crate db do dyn else enum extern false \
+    final fn for gen if impl in let loop macro match mechtron mod move mut override priv proc-macro pub ref return sdk self serde \
+    serde-json static std struct super test trait true try type typeof unsafe unsized use virtual where while yield";
+
 /// A name that is one of a crate, of a file and of a segment of addresses alike.
 fn check(name: &str) -> Result<()> {
     let good = name.len() <= 40
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if !good || ["test", "sdk", "self", "super", "crate"].contains(&name) {
+    if !good {
         bail!(
             "`{name}` is no name for a mechtron: a-z first, then a-z, 0-9 and -, at most 40 of them, such as guestbook"
+        );
+    }
+    if name.starts_with("starlane-") || TAKEN.split_whitespace().any(|taken| taken == name) {
+        bail!(
+            "`{name}` is a word of Rust, or the name of a crate or resource that every new mechtron has: take another, such \
+             as my-{name}"
         );
     }
     Ok(())
@@ -102,11 +114,15 @@ mod tests {
 
     #[test]
     fn a_name_is_good_for_a_crate_and_an_address() {
-        for name in ["guestbook", "a", "my-book-2"] {
+        for name in ["guestbook", "a", "my-book-2", "my-test", "serde-book"] {
             assert!(check(name).is_ok(), "{name}");
         }
-        for name in ["", "Book", "2books", "a_b", "a/b", "..", "crate", &"a".repeat(41)] {
-            assert!(check(name).is_err(), "{name}");
+        for name in ["", "Book", "2books", "a_b", "a/b", "..", &"a".repeat(41)] {
+            assert!(check(name).unwrap_err().to_string().contains("a-z first"), "{name}");
+        }
+        for name in ["crate", "fn", "mechtron", "serde", "serde-json", "core", "std", "test", "db", "starlane-mechtron"]
+        {
+            assert!(check(name).unwrap_err().to_string().contains(&format!("my-{name}")), "{name}");
         }
     }
 }

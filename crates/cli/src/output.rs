@@ -1,15 +1,19 @@
 //! What is written: for people with colour on a terminal, or JSON for scripts. Results go to standard output, the rest to
 //! standard error.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::{Duration, UNIX_EPOCH},
+};
 
 use clap::{
     ValueEnum,
     builder::styling::{AnsiColor, Style},
 };
 use serde_json::{Value, json};
+use starlane_bundle::authoring::AuthoringError;
 
-use crate::error::Refused;
+use crate::error::{Refused, code, find};
 
 const STRONG: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -73,19 +77,26 @@ impl Output {
 
     /// Why the command failed.
     pub(crate) fn failed(self, error: &anyhow::Error) {
-        let refused = error.chain().find_map(|cause| cause.downcast_ref::<Refused>());
         let mut err = anstream::stderr().lock();
         let _ = match self {
-            Self::Json => {
-                let (code, status) = refused.map_or(("failed", Value::Null), |r| (r.code.as_str(), json!(r.status)));
-                let address = refused.and_then(|refused| refused.address.as_deref());
-                let about =
-                    json!({ "code": code, "status": status, "message": format!("{error:#}"), "address": address });
-                writeln!(err, "{}", json!({ "error": about }))
-            }
-            Self::Human | Self::Quiet => human_error(&mut err, error, refused),
+            Self::Json => writeln!(err, "{}", json!({ "error": json_error(error) })),
+            Self::Human | Self::Quiet => human_error(&mut err, error, find(error)),
         };
     }
+}
+
+fn json_error(error: &anyhow::Error) -> Value {
+    let code = code(error);
+    if let Some(AuthoringError { file, line, column, message, hint, .. }) = find(error) {
+        // What is no line's has none.
+        let at = |number: usize| (number > 0).then_some(number);
+        let (line, column) = (at(*line), at(*column));
+        return json!({ "code": code, "message": message, "file": file, "line": line, "column": column, "hint": hint });
+    }
+    let refused: Option<&Refused> = find(error);
+    let (status, address) =
+        (refused.map(|refused| refused.status), refused.and_then(|refused| refused.address.as_deref()));
+    json!({ "code": code, "status": status, "message": format!("{error:#}"), "address": address })
 }
 
 fn human(out: &mut impl Write, what: &str, facts: &[(&str, String)], next: Option<&str>) -> io::Result<()> {
@@ -124,4 +135,38 @@ fn human_error(err: &mut impl Write, error: &anyhow::Error, refused: Option<&Ref
 /// A number of bytes for people.
 pub(crate) fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
+}
+
+/// A time for people, in seconds since the Unix epoch.
+pub(crate) fn time(seconds: u64) -> String {
+    // The last second whose year is written in four digits.
+    const LAST: u64 = 253_402_300_799;
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST))).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_an_author_is_told_to_scripts_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let fault = |folder: &std::path::Path| {
+            let error = starlane_bundle::authoring::Draft::read(folder).unwrap_err();
+            json_error(&anyhow::Error::new(error).context("publishing"))
+        };
+        std::fs::write(folder.path().join("bundle.toml"), "[bundle]\nname = 1\n").unwrap();
+        let told = fault(folder.path());
+        assert_eq!((&told["code"], &told["line"], &told["column"]), (&json!("authoring"), &json!(2), &json!(8)));
+        assert!(told["file"].as_str().unwrap().ends_with("bundle.toml"), "{told}");
+        assert_eq!(told["hint"], "write it in quotes");
+        let told = fault(&folder.path().join("none"));
+        assert_eq!((&told["line"], &told["message"]), (&Value::Null, &json!("there is no such folder")));
+    }
+
+    #[test]
+    fn any_time_can_be_written() {
+        assert_eq!(time(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time(u64::MAX), "9999-12-31T23:59:59Z");
+    }
 }

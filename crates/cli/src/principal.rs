@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     io::{self, IsTerminal, Write},
-    time::{Duration, UNIX_EPOCH},
 };
 
 use anyhow::Result;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     arguments::{Grant, Revoke, TokenCreate},
     client::Client,
-    output::Output,
+    output::{Output, time},
 };
 
 #[derive(Deserialize)]
@@ -68,11 +67,10 @@ pub(crate) fn create(given: &TokenCreate, client: &Client, output: Output) -> Re
     if output == Output::Human && !io::stdout().is_terminal() {
         return Ok(writeln!(io::stdout(), "{}", made.token)?);
     }
-    let until = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(made.expires)).to_string();
     let facts = [
         ("subject", made.subject.clone()),
         ("id", made.id.clone()),
-        ("good until", until),
+        ("good until", time(made.expires)),
         ("token", made.token.clone()),
     ];
     let next = format!("starlane token revoke {}", made.id);

@@ -1,28 +1,37 @@
 //! `starlane publish`: check, sign, upload what the server lacks, the manifest last.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::File,
+    io::{self, Read},
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use starlane_bundle::{
-    Digest, Manifest, SignedManifest,
+    Digest, Manifest, PublicKey, SIGNATURE_HEADER, SignedManifest,
     authoring::{Draft, Others},
 };
-use starlane_protocol::Address;
 
 use crate::{
     arguments::Publish,
-    bundle::{SIGNATURE, fetch, published},
-    client::{Client, Upload},
+    bundle::{fetch, now, published},
+    client::{Answer, Client, Upload},
+    error::{BrokeOff, Conflict, Refused, find},
     key,
-    output::{Output, size},
+    output::{Output, size, time},
 };
+
+/// The uploads that are under way at a time: over a slow line a small file waits for an answer longer than it is on its way.
+const UPLOADS: usize = 4;
+/// How often a file is sent whose connection breaks off: the server may close one just when it is used again.
+const TRIES: usize = 3;
+/// What is said of a file that is not what it was when its digest was made.
+const CHANGED: &str = "it changed while it was published: run it again";
 
 /// A file that must be in the repository.
 struct Blob<'a> {
@@ -40,47 +49,90 @@ pub(crate) fn read(folder: &Path, client: &Client, output: Output) -> Result<Dra
         output.remark(&format!("It uses {bundle} by {}: publishing vouches for it too.", manifest.publisher));
         others.add(signed.digest(), manifest);
     }
-    Ok(Draft::read_with(folder, &others)?)
+    Ok(Draft::read_with(folder, &others, &starlane_server::check_module)?)
 }
 
 pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()> {
     let address = &given.address;
-    if address.version().is_none() || address.path().is_some() || address.host().is_some() {
-        bail!("{address} is no bundle's address: it ends with a version, such as acme:repo:profiles:1.0.0");
-    }
     let draft = read(&given.folder, client, output)?;
     let loaded = key::load(given.key.as_deref())?;
-    let publisher = loaded.key.public();
     if loaded.made {
         output.remark(&format!(
             "A publisher's key was made in {}: keep it safe, it owns what it publishes.",
             loaded.file.display()
         ));
     }
-    // Bytes that were published before are published: a second publish of the same content is done at once.
+    let wanted = Wanted { given, draft: &draft, publisher: loaded.key.public() };
     let known = published(client, address)?;
-    let created = known.as_ref().map_or_else(now, |(_, manifest)| manifest.created);
-    let manifest = draft.manifest(address, publisher, created);
-    if let Some((signed, known)) = known {
-        if known != manifest {
-            bail!(
-                "{address} was published with {}: a version never changes, so use a new one",
-                if known.publisher == publisher { "other content" } else { "another key" }
-            );
-        }
-        report(&given.address, &signed, &manifest, None, output);
-        return Ok(());
+    if let Some((_, known)) = &known {
+        wanted.check(known)?;
     }
-    let signed = manifest.sign(&loaded.key);
+    let signed = wanted.manifest(now(), None).sign(&loaded.key);
+    let manifest = signed.open().with_context(|| format!("{address} would be refused by its hosts"))?;
+    // What is published already may have lost a file on the server.
     let blobs = blobs(&draft);
     let missing = missing(client, &blobs)?;
     upload(client, &missing, output)?;
-    let signature = signed.signature.to_string();
-    let body = Upload::Bytes("application/json", &signed.bytes);
-    client.send("PUT", &format!("/bundles/{address}"), &[(SIGNATURE, &signature)], body)?.success()?;
-    let bytes = missing.iter().map(|blob| blob.size).sum();
-    report(address, &signed, &manifest, Some((missing.len(), blobs.len(), bytes)), output);
+    let known = match known {
+        None => wanted.put(&signed, client)?,
+        known => known,
+    };
+    let unchanged = known.is_some();
+    let (signed, manifest) = known.unwrap_or((signed, manifest));
+    let uploaded = Uploaded { new: missing.len(), all: blobs.len(), bytes: missing.iter().map(|blob| blob.size).sum() };
+    report(&signed, &manifest, &uploaded, unchanged, output);
     Ok(())
+}
+
+/// What is to be published.
+struct Wanted<'a> {
+    given: &'a Publish,
+    draft: &'a Draft,
+    publisher: PublicKey,
+}
+
+impl Wanted<'_> {
+    /// The manifest, if it was made then. Without `--expires` it expires when `kept` says.
+    fn manifest(&self, created: u64, kept: Option<u64>) -> Manifest {
+        let mut manifest = self.draft.manifest(&self.given.address, self.publisher, created);
+        manifest.expires = self.given.expires.map_or(kept, |time| Some(created.saturating_add(time.as_secs())));
+        manifest
+    }
+
+    /// Whether something that is published is this, whenever it was made; the error says what else it is.
+    fn check(&self, known: &Manifest) -> Result<(), Conflict> {
+        let mut wanted = self.manifest(known.created, known.expires);
+        if *known == wanted {
+            return Ok(());
+        }
+        wanted.expires = known.expires;
+        let other = match known.publisher == wanted.publisher {
+            false => "another key",
+            true if *known == wanted => "another time to expire",
+            true => "other content",
+        };
+        let address = &self.given.address;
+        Err(Conflict(format!("{address} was published with {other}: a version never changes, so use a new one")))
+    }
+
+    /// Puts the manifest there. If the same was published by somebody else in this moment, gives theirs, which counts.
+    fn put(&self, signed: &SignedManifest, client: &Client) -> Result<Option<(SignedManifest, Manifest)>> {
+        let address = &self.given.address;
+        let signature = signed.signature.to_string();
+        let body = Upload::Bytes("application/json", &signed.bytes);
+        let path = format!("/bundles/{address}{}", if self.given.take_over { "?take-over=true" } else { "" });
+        let sent = client.send("PUT", &path, &[(SIGNATURE_HEADER, &signature)], body)?.success();
+        let Err(refused) = sent else { return Ok(None) };
+        let theirs = if is_conflict(&refused) { published(client, address)? } else { None };
+        match theirs {
+            Some((signed, known)) if self.check(&known).is_ok() => Ok(Some((signed, known))),
+            _ => Err(refused),
+        }
+    }
+}
+
+fn is_conflict(error: &anyhow::Error) -> bool {
+    find::<Refused>(error).is_some_and(|refused| refused.status == 409)
 }
 
 /// The draft's files, each content once.
@@ -92,17 +144,18 @@ fn blobs(draft: &Draft) -> Vec<Blob<'_>> {
     blobs.into_values().collect()
 }
 
+/// What the server has to be sent.
 fn missing<'a>(client: &Client, blobs: &'a [Blob<'a>]) -> Result<Vec<&'a Blob<'a>>> {
-    let mut missing = Vec::new();
-    for blob in blobs {
-        let answer = client.send("HEAD", &format!("/blobs/sha256/{}", blob.digest), &[], Upload::Nothing)?;
-        match answer.status {
-            200 => {}
-            404 => missing.push(blob),
-            _ => _ = answer.success()?,
-        }
+    #[derive(serde::Deserialize)]
+    struct Missing {
+        missing: HashSet<Digest>,
     }
-    Ok(missing)
+    let digests = json!({ "sha256": blobs.iter().map(|blob| blob.digest).collect::<Vec<_>>() }).to_string();
+    let body = Upload::Bytes("application/json", digests.as_bytes());
+    let answer = client.send("POST", "/blobs/missing", &[], body)?.success()?;
+    let Missing { missing } =
+        serde_json::from_slice(&answer.body).context("the server's answer can't be read: is it a newer one?")?;
+    Ok(blobs.iter().filter(|blob| missing.contains(&blob.digest)).collect())
 }
 
 fn upload(client: &Client, missing: &[&Blob<'_>], output: Output) -> Result<()> {
@@ -114,42 +167,151 @@ fn upload(client: &Client, missing: &[&Blob<'_>], output: Output) -> Result<()> 
     if let Ok(style) = ProgressStyle::with_template("  uploading {bar:30.cyan} {bytes}/{total_bytes} {bytes_per_sec}") {
         bar.set_style(style);
     }
-    for blob in missing {
-        let file = File::open(blob.path).with_context(|| format!("{} can't be read", blob.path.display()))?;
-        let body = Upload::Stream(blob.size, Box::new(bar.wrap_read(file)));
-        let answer = client.send("PUT", &format!("/blobs/sha256/{}", blob.digest), &[], body);
-        let uploaded = answer.and_then(|answer| answer.success().map(drop));
-        uploaded.with_context(|| format!("{} can't be uploaded", blob.path.display()))?;
-    }
+    let next = Mutex::new(missing.iter());
+    let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let upload_all = || {
+        while let Some(blob) = take() {
+            let uploaded = upload_one(client, blob, &bar);
+            uploaded.with_context(|| format!("{} can't be uploaded", blob.path.display())).inspect_err(|_| {
+                // What is left is not begun.
+                while take().is_some() {}
+            })?;
+        }
+        Ok(())
+    };
+    let uploaded = thread::scope(|scope| {
+        let threads: Vec<_> = (0..UPLOADS).map(|_| scope.spawn(upload_all)).collect();
+        let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("an upload broke off")));
+        ended.collect::<Vec<Result<()>>>().into_iter().collect::<Result<()>>()
+    });
     bar.finish_and_clear();
-    Ok(())
+    uploaded
 }
 
-fn report(
-    address: &Address,
-    signed: &SignedManifest,
-    manifest: &Manifest,
-    uploaded: Option<(usize, usize, u64)>,
-    output: Output,
-) {
-    let (digest, publisher) = (signed.digest(), manifest.publisher);
-    let (new, all, bytes) = uploaded.unwrap_or((0, 0, 0));
-    let told = match uploaded {
-        None => "nothing: the server has this version, with the same content".to_owned(),
-        Some(_) => format!("{new} of {all} files ({}); {} were there", size(bytes), all - new),
+fn upload_one(client: &Client, blob: &Blob<'_>, bar: &ProgressBar) -> Result<()> {
+    let mut tries = 1;
+    loop {
+        let mut file = Exactly { reader: File::open(blob.path).context("it can't be read")?, left: blob.size };
+        let body = Upload::Stream(blob.size, Box::new(bar.wrap_read(&mut file)));
+        let sent = client.send("PUT", &format!("/blobs/sha256/{}", blob.digest), &[], body).and_then(Answer::success);
+        let Err(error) = sent else { return Ok(()) };
+        bar.dec(blob.size - file.left);
+        if is_conflict(&error) {
+            bail!(CHANGED);
+        }
+        if tries == TRIES || find::<BrokeOff>(&error).is_none() {
+            return Err(error);
+        }
+        tries += 1;
+    }
+}
+
+/// A file as long as it was when its digest was made. Its length is told to the server first: with fewer bytes, a request would
+/// never end.
+struct Exactly<R> {
+    reader: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        let left = self.left.checked_sub(read as u64);
+        // Who has all that was told does not ask for more.
+        let goes_on = left == Some(0) && self.reader.read(&mut [0])? > 0;
+        match left {
+            Some(left) if !goes_on && (read > 0 || left == 0 || buffer.is_empty()) => {
+                self.left = left;
+                Ok(read)
+            }
+            _ => Err(io::Error::other(CHANGED)),
+        }
+    }
+}
+
+/// What was uploaded: how many contents of how many, and their bytes.
+struct Uploaded {
+    new: usize,
+    all: usize,
+    bytes: u64,
+}
+
+fn report(signed: &SignedManifest, manifest: &Manifest, uploaded: &Uploaded, unchanged: bool, output: Output) {
+    let (digest, publisher, address) = (signed.digest(), manifest.publisher, &manifest.address);
+    let Uploaded { new, all, bytes } = *uploaded;
+    let told = match (unchanged, new) {
+        (true, 0) => "nothing: the server has this version, with the same content".to_owned(),
+        (true, _) => format!("{new} of {all} files ({}), which this version lacked", size(bytes)),
+        (false, _) => format!("{new} of {all} files ({}); {} were there", size(bytes), all - new),
     };
-    let facts = [("digest", format!("sha256 {digest}")), ("publisher", publisher.to_string()), ("uploaded", told)];
+    let mut facts =
+        vec![("digest", format!("sha256 {digest}")), ("publisher", publisher.to_string()), ("uploaded", told)];
+    facts.extend(manifest.expires.map(|at| ("expires", time(at))));
     let next = manifest
         .app
         .as_ref()
         .map(|app| format!("starlane app create {}:{} --bundle {address}", address.space(), app.name));
     let json = json!({
-        "bundle": address.as_str(), "digest": digest, "publisher": publisher,
-        "uploaded": new, "present": all - new, "bytes": bytes, "unchanged": uploaded.is_none(),
+        "bundle": address.as_str(), "digest": digest, "publisher": publisher, "expires": manifest.expires,
+        "uploaded": new, "present": all - new, "bytes": bytes, "unchanged": unchanged,
     });
     output.done(&format!("Published {address}"), &facts, next.as_deref(), &json);
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use starlane_bundle::SecretKey;
+    use starlane_protocol::Address;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_shrank_or_grew_is_told_and_never_waited_for() {
+        let read = |text: &[u8], left: u64| {
+            let mut whole = Vec::new();
+            let told = Exactly { reader: text, left }.read_to_end(&mut whole);
+            told.map(|_| whole).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(b"four", 4).unwrap(), b"four");
+        assert_eq!(read(b"", 0).unwrap(), b"");
+        for (text, left) in [("fou", 4), ("", 4), ("fours", 4), ("x", 0)] {
+            assert_eq!(read(text.as_bytes(), left).unwrap_err(), CHANGED, "{text}");
+        }
+        // As a request reads it: no more than it told the server.
+        let mut grown = Exactly { reader: &b"fours"[..], left: 4 };
+        assert!(grown.read(&mut [0; 4]).is_err(), "the last of what was told is not handed out");
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_whenever_it_was_made() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("bundle.toml"), "[bundle]\nname = \"x\"\n").unwrap();
+        let draft = Draft::read(folder.path()).unwrap();
+        let given = |expires: Option<u64>| Publish {
+            folder: folder.path().to_owned(),
+            address: Address::parse("acme:repo:x:1.0.0").unwrap(),
+            key: None,
+            expires: expires.map(Duration::from_secs),
+            take_over: false,
+        };
+        let publisher = SecretKey::from_seed([1; 32]).public();
+        let (plain, for_an_hour) = (given(None), given(Some(3600)));
+        let plain = Wanted { given: &plain, draft: &draft, publisher };
+        let for_an_hour = Wanted { given: &for_an_hour, draft: &draft, publisher };
+        let told = |wanted: &Wanted<'_>, known: &Manifest| wanted.check(known).map_err(|error| error.0);
+
+        let earlier = for_an_hour.manifest(1_000, None);
+        assert_eq!(earlier.expires, Some(4_600));
+        assert_eq!(told(&for_an_hour, &earlier), Ok(()));
+        assert_eq!(told(&plain, &earlier), Ok(()), "without the flag it expires as it did");
+        assert_eq!(told(&plain, &plain.manifest(2_000, None)), Ok(()));
+        let other = told(&for_an_hour, &plain.manifest(2_000, None)).unwrap_err();
+        assert!(other.contains("another time to expire"), "{other}");
+        let other = told(&plain, &Manifest { public: true, ..earlier.clone() }).unwrap_err();
+        assert!(other.contains("other content"), "{other}");
+        let stranger = Wanted { publisher: SecretKey::from_seed([2; 32]).public(), ..plain };
+        assert!(told(&stranger, &earlier).unwrap_err().contains("another key"));
+    }
 }

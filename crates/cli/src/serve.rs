@@ -20,7 +20,7 @@ pub(crate) fn run(settings: Settings, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Writes log lines to standard error, and keeps the last ones for who asks the server for them.
+/// Writes log lines to standard error, and keeps the last ones for whoever asks the server for them.
 pub(crate) fn start_log(filter: &str, format: LogFormat) -> Result<LogLines> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is no log filter: try `debug`"))?;
     let lines = LogLines::default();

@@ -1,6 +1,6 @@
 //! What authors type.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use starlane_bundle::authoring::FileKind;
@@ -66,10 +66,17 @@ pub(crate) struct Publish {
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
     /// Where to publish it, with a version: acme:repo:profiles:1.0.0
+    #[arg(value_parser = super::bundle)]
     pub(crate) address: Address,
     /// The key to sign with; made if it is not there [default: starlane/key in your configuration folder]
     #[arg(long, value_name = "FILE", env = "STARLANE_KEY")]
     pub(crate) key: Option<PathBuf>,
+    /// How long hosts take it, from when it is made: 90d, 1y [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    pub(crate) expires: Option<Duration>,
+    /// Publish under a name that belongs to another key, which from now on is this key's; needs `admin`
+    #[arg(long)]
+    pub(crate) take_over: bool,
 }
 
 #[derive(Subcommand)]
@@ -79,11 +86,13 @@ pub(crate) enum BundleCommand {
     /// Show a bundle's files and who signed it
     Show {
         /// The bundle's address, with a version
+        #[arg(value_parser = super::bundle)]
         address: Address,
     },
     /// Fetch all of a bundle, and check its signature and every file
     Verify {
         /// The bundle's address, with a version
+        #[arg(value_parser = super::bundle)]
         address: Address,
     },
 }
@@ -125,4 +134,12 @@ pub(crate) enum KeysCommand {
         #[arg(long, value_name = "FILE", env = "STARLANE_KEY")]
         key: Option<PathBuf>,
     },
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.as_secs() > 0 => Ok(time),
+        Ok(_) => Err("expected 1s or longer".to_owned()),
+        Err(error) => Err(format!("{error}; expected a time such as 90d or 12h")),
+    }
 }

@@ -51,4 +51,18 @@ fn what_is_typed_wrongly_is_told() {
     let told = wrong(&["starlane", "app", "create", "Acme", "--bundle", "acme:b:1.0.0"]).unwrap();
     assert!(told.contains("byte 0"), "{told}");
     assert!(wrong(&["starlane", "send", "acme:a:b", "go", "--json", "[1]"]).is_none());
+    for words in [
+        &["publish", "notes", "acme:repo:notes"][..],
+        &["publish", "notes", "acme:repo:notes:1.0.0:/a"],
+        &["bundle", "show", "acme:repo:notes"],
+        &["app", "create", "acme:notes", "--bundle", "acme:repo:notes"],
+    ] {
+        let told = wrong(&[&["starlane"], words].concat()).unwrap();
+        assert!(told.contains("ends with a version"), "{told}");
+    }
+    for (time, expected) in [("0s", "1s or longer"), ("soon", "90d")] {
+        let told = wrong(&["starlane", "publish", "notes", "acme:b:1.0.0", "--expires", time]).unwrap();
+        assert!(told.contains(expected), "{told}");
+    }
+    assert!(wrong(&["starlane", "publish", "notes", "acme:b:1.0.0", "--expires", "90d"]).is_none());
 }

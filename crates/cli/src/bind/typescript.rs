@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde_json::{Map, Value};
 use starlane_bundle::{Bind, Body, authoring::Schemas};
 
@@ -31,6 +32,29 @@ pub(super) fn module(from: &str, bind: &Bind, schemas: &Schemas) -> String {
         table(events),
         types.out
     )
+}
+
+/// A type, as it is written.
+struct Type {
+    text: String,
+    /// Whether it is several with `|` or `&` between them, which an operator beside it would tear apart.
+    is_open: bool,
+}
+
+impl Type {
+    fn one(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_open: false }
+    }
+
+    /// It says nothing.
+    fn is_unknown(&self) -> bool {
+        self.text == "unknown"
+    }
+
+    /// In parentheses, where an operator would bind another way.
+    fn grouped(&self) -> String {
+        if self.is_open { format!("({})", self.text) } else { self.text.clone() }
+    }
 }
 
 struct Types<'s> {
@@ -70,61 +94,52 @@ impl<'s> Types<'s> {
         };
         self.names.push((root, pointer.to_owned(), name.clone()));
         let schema = root.pointer(pointer).unwrap_or(&Value::Bool(true));
-        let text = self.of(root, schema, &name, "");
+        let text = self.of(root, schema, &name, "").text;
         let about = about(schema);
         let _ = write!(self.out, "\n{}export type {name} = {text};\n", comment("", &about));
         name
     }
 
     /// A schema's type. `owner` begins the names of what it refers to; `indent` stands before its lines.
-    fn of(&mut self, root: &'s Value, schema: &'s Value, owner: &str, indent: &str) -> String {
+    fn of(&mut self, root: &'s Value, schema: &'s Value, owner: &str, indent: &str) -> Type {
         let Value::Object(schema) = schema else {
-            return if *schema == Value::Bool(false) { "never" } else { "unknown" }.to_owned();
+            return Type::one(if *schema == Value::Bool(false) { "never" } else { "unknown" });
         };
-        let mut all: Vec<String> = Vec::new();
+        let mut all: Vec<Type> = Vec::new();
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-            let pointer = reference.trim_start_matches('#');
+            let pointer = percent_decoded(reference.trim_start_matches('#'));
             let last = pointer.rsplit('/').next().unwrap_or_default();
             let owner = self.names.iter().find(|(other, at, _)| std::ptr::eq(*other, root) && at.is_empty());
             let owner = owner.map(|(_, _, name)| name.clone()).unwrap_or_default();
-            all.push(self.named(root, pointer, &format!("{owner}{}", type_name(last))));
+            all.push(Type::one(self.named(root, &pointer, &format!("{owner}{}", type_name(last)))));
         }
         if let Some(value) = schema.get("const") {
-            all.push(value.to_string());
+            all.push(Type::one(value.to_string()));
         }
         if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-            all.push(union(values.iter().map(Value::to_string).collect()));
+            all.push(union(values.iter().map(|value| Type::one(value.to_string())).collect()));
         }
         all.extend(self.by_type(root, schema, owner, indent));
         for (name, joined) in [("anyOf", " | "), ("oneOf", " | "), ("allOf", " & ")] {
             let Some(schemas) = schema.get(name).and_then(Value::as_array) else { continue };
-            let mut parts: Vec<String> = schemas.iter().map(|schema| self.of(root, schema, owner, indent)).collect();
-            // `unknown` says nothing in an intersection, and all in a union.
+            let parts: Vec<Type> = schemas.iter().map(|schema| self.of(root, schema, owner, indent)).collect();
             match joined {
-                " & " => {
-                    parts.retain(|part| part != "unknown");
-                    all.extend(parts);
-                }
+                " & " => all.extend(parts),
                 _ => all.push(union(parts)),
             }
         }
-        all.retain(|part| part != "unknown");
-        all.dedup();
+        // `unknown` says nothing in an intersection, and all in a union.
+        all.retain(|part| !part.is_unknown());
+        all.dedup_by(|one, other| one.text == other.text);
         match all.len() {
-            0 => "unknown".to_owned(),
+            0 => Type::one("unknown"),
             1 => all.remove(0),
-            _ => all.iter().map(|part| grouped(part)).collect::<Vec<_>>().join(" & "),
+            _ => Type { text: all.iter().map(Type::grouped).collect::<Vec<_>>().join(" & "), is_open: true },
         }
     }
 
     /// What `type` and the keywords of arrays and objects say.
-    fn by_type(
-        &mut self,
-        root: &'s Value,
-        schema: &'s Map<String, Value>,
-        owner: &str,
-        indent: &str,
-    ) -> Option<String> {
+    fn by_type(&mut self, root: &'s Value, schema: &'s Map<String, Value>, owner: &str, indent: &str) -> Option<Type> {
         let has = |names: &[&str]| names.iter().any(|name| schema.contains_key(*name));
         let types: Vec<&str> = match schema.get("type") {
             Some(Value::String(one)) => vec![one],
@@ -134,10 +149,10 @@ impl<'s> Types<'s> {
             _ => return None,
         };
         let of = |types: &mut Self, one: &str| match one {
-            "integer" | "number" => "number".to_owned(),
-            "array" => types.array(root, schema, owner, indent),
-            "object" => types.object(root, schema, owner, indent),
-            other => other.to_owned(),
+            "integer" | "number" => Type::one("number"),
+            "array" => Type::one(types.array(root, schema, owner, indent)),
+            "object" => Type::one(types.object(root, schema, owner, indent)),
+            other => Type::one(other),
         };
         Some(union(types.into_iter().map(|one| of(self, one)).collect()))
     }
@@ -145,16 +160,17 @@ impl<'s> Types<'s> {
     fn array(&mut self, root: &'s Value, schema: &'s Map<String, Value>, owner: &str, indent: &str) -> String {
         let rest = schema.get("items").map(|items| self.of(root, items, owner, indent));
         let Some(first) = schema.get("prefixItems").and_then(Value::as_array) else {
-            return format!("{}[]", grouped(&rest.unwrap_or_else(|| "unknown".to_owned())));
+            return format!("{}[]", rest.unwrap_or_else(|| Type::one("unknown")).grouped());
         };
         let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or_default();
         let mut parts = Vec::new();
         for (at, item) in (0u64..).zip(first) {
-            let item = grouped(&self.of(root, item, owner, indent));
+            let item = self.of(root, item, owner, indent).grouped();
             parts.push(if at < least { item } else { format!("{item}?") });
         }
-        if rest.as_deref() != Some("never") {
-            parts.push(format!("...{}[]", grouped(&rest.unwrap_or_else(|| "unknown".to_owned()))));
+        let rest = rest.unwrap_or_else(|| Type::one("unknown"));
+        if rest.text != "never" {
+            parts.push(format!("...{}[]", rest.grouped()));
         }
         format!("[{}]", parts.join(", "))
     }
@@ -169,25 +185,24 @@ impl<'s> Types<'s> {
         for (name, property_schema) in known.into_iter().flatten() {
             let kind = self.of(root, property_schema, owner, &below);
             let mark = if required.contains(&name.as_str()) { "" } else { "?" };
-            let _ =
-                writeln!(rows, "{}{below}{}{mark}: {kind};", comment(&below, &about(property_schema)), property(name));
+            let above = comment(&below, &about(property_schema));
+            let _ = writeln!(rows, "{above}{below}{}{mark}: {};", property(name), kind.text);
             kinds.push(kind);
             if mark == "?" {
-                kinds.push("undefined".to_owned());
+                kinds.push(Type::one("undefined"));
             }
         }
         for name in required.iter().filter(|name| !known.is_some_and(|known| known.contains_key(**name))) {
             let _ = writeln!(rows, "{below}{}: unknown;", property(name));
-            kinds.push("unknown".to_owned());
+            kinds.push(Type::one("unknown"));
         }
         let others = schema.get("additionalProperties").map(|others| self.of(root, others, owner, &below));
-        match others.as_deref() {
-            Some("never") => {}
+        match others {
+            Some(others) if others.text == "never" => {}
             // An index signature speaks of the named properties too.
             Some(others) => {
-                kinds.push(others.to_owned());
-                let kind = if kinds.iter().any(|kind| kind == "unknown") { "unknown".to_owned() } else { union(kinds) };
-                let _ = writeln!(rows, "{below}[name: string]: {kind};");
+                kinds.push(others);
+                let _ = writeln!(rows, "{below}[name: string]: {};", union(kinds).text);
             }
             None => {
                 let _ = writeln!(rows, "{below}[name: string]: unknown;");
@@ -197,29 +212,37 @@ impl<'s> Types<'s> {
     }
 }
 
-fn union(mut parts: Vec<String>) -> String {
-    if parts.iter().any(|part| part == "unknown") {
-        return "unknown".to_owned();
+fn union(mut parts: Vec<Type>) -> Type {
+    if parts.iter().any(Type::is_unknown) {
+        return Type::one("unknown");
     }
     let mut seen = Vec::new();
     parts.retain(|part| {
-        part != "never" && !seen.contains(part) && {
-            seen.push(part.clone());
+        part.text != "never" && !seen.contains(&part.text) && {
+            seen.push(part.text.clone());
             true
         }
     });
-    if parts.is_empty() { "never".to_owned() } else { parts.join(" | ") }
+    match parts.len() {
+        0 => Type::one("never"),
+        1 => parts.remove(0),
+        // `&` binds closer than `|`.
+        _ => Type { text: seen.join(" | "), is_open: true },
+    }
 }
 
-/// In parentheses, where an operator would bind another way.
-fn grouped(part: &str) -> String {
-    let mut depth = 0i32;
-    let open = part.split(' ').any(|word| {
-        let operator = depth == 0 && matches!(word, "|" | "&");
-        depth += word.matches(['{', '(', '[']).count() as i32 - word.matches(['}', ')', ']']).count() as i32;
-        operator
-    });
-    if open { format!("({part})") } else { part.to_owned() }
+/// The bytes of a URI's fragment (RFC 3986, 2.1) as text.
+fn percent_decoded(fragment: &str) -> String {
+    let mut pieces = fragment.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let decoded = piece.get(..2).and_then(|digits| HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok());
+        match (decoded, piece.get(2..)) {
+            (Some(byte), Some(rest)) => bytes.extend(byte.iter().chain(rest.as_bytes())),
+            _ => bytes.extend(b"%".iter().chain(piece.as_bytes())),
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| fragment.to_owned())
 }
 
 fn about(schema: &Value) -> String {

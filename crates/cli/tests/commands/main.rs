@@ -109,13 +109,18 @@ fn what_goes_wrong_says_so_with_its_exit_code() {
     world.write("notes/bundle.toml", "[bundle]\nname = 1\n");
     let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.0.0"]);
     assert!(told.contains("bundle.toml:2:"), "{told}");
+    let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.0.0", "--output", "json"]);
+    let error: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&error["error"]["code"], &error["error"]["line"]), (&"authoring".into(), &2.into()));
     world.write("notes/bundle.toml", BUNDLE);
-    let told = world.fails(1, &["publish", "notes", "acme:repo:notes"]);
+    let told = world.fails(2, &["publish", "notes", "acme:repo:notes"]);
     assert!(told.contains("version"), "{told}");
     world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
     world.write("notes/site/new.html", "new");
     let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.0.0"]);
     assert!(told.contains("use a new one"), "{told}");
+    let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.0.0", "--output", "json"]);
+    assert!(told.contains("\"code\":\"conflict\""), "{told}");
     let told = world.fails(1, &["publish", "notes", "acme:repo:notes:2.0.0", "--key", "other-key"]);
     assert!(told.contains("belongs to"), "{told}");
 
@@ -128,5 +133,7 @@ fn what_goes_wrong_says_so_with_its_exit_code() {
     assert!(told.contains("401 auth-refused"), "{told}");
     let told = world.fails(3, &["app", "list", "--server", "http://127.0.0.1:9"]);
     assert!(told.contains("starlane serve"), "{told}");
+    let told = world.fails(3, &["app", "list", "--server", "http://127.0.0.1:9", "--output", "json"]);
+    assert!(told.contains("\"code\":\"no-server\""), "{told}");
     world.fails(2, &["send", "acme:nobody:here"]);
 }

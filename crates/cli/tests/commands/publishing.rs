@@ -1,6 +1,12 @@
 //! What authors type.
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use starlane_testkit::{figure, guest};
@@ -71,13 +77,111 @@ fn of_a_thousand_files_only_the_one_that_changed_is_uploaded() {
     world.write("notes/site/500.txt", "changed");
     let second = world.json(&["publish", "notes", "acme:repo:notes:1.0.1"]);
     assert_eq!((&second["uploaded"], &second["present"]), (&Value::from(1), &Value::from(999)));
-    // What was cut off is gone on with: what had arrived stays.
+}
+
+#[test]
+fn a_publish_that_was_cut_off_goes_on_where_it_was() {
+    const FILES: u64 = 400;
+    let mut world = World::start();
+    world.write("notes/bundle.toml", BUNDLE);
+    for n in 0..FILES {
+        world.write(&format!("notes/site/{n}.txt"), &format!("{n} ").repeat(20_000));
+    }
+    let data = world.folder.path().join(&world.data);
+    let arrived = || {
+        let folders = fs::read_dir(data.join("blobs")).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).unwrap().flatten());
+        files.filter(|file| file.file_name().len() == 64).count() as u64
+    };
+    let mut publishing =
+        world.command(&["publish", "notes", "acme:repo:notes:1.0.0"]).stderr(Stdio::piped()).spawn().unwrap();
+    while arrived() < 20 {
+        assert!(publishing.try_wait().unwrap().is_none(), "it ended before 20 files had arrived");
+        thread::sleep(Duration::from_millis(2));
+    }
+    world.server.kill().unwrap();
+    world.server.wait().unwrap();
+    let cut = publishing.wait_with_output().unwrap();
+    assert_eq!(cut.status.code(), Some(3), "{}", text(&cut.stderr));
+    assert!(text(&cut.stderr).contains("can't be uploaded"), "{}", text(&cut.stderr));
+    let before = arrived();
+    assert!((20..FILES).contains(&before), "{before}");
+
+    let again = World::start_in(&data);
+    assert_eq!(again.json(&["bundle", "list"])["bundles"].as_array().unwrap().len(), 0, "a part of a version is none");
+    let notes = world.folder.path().join("notes");
+    let published = again.json(&["publish", notes.to_str().unwrap(), "acme:repo:notes:1.0.0"]);
+    assert_eq!((&published["present"], &published["uploaded"]), (&before.into(), &(FILES - before).into()));
+    assert_eq!(again.json(&["bundle", "verify", "acme:repo:notes:1.0.0"])["files"], FILES);
+}
+
+#[test]
+fn what_the_server_lost_is_sent_again() {
+    let world = World::start();
+    world.publish_notes();
     let blobs = world.folder.path().join(&world.data).join("blobs");
-    let some = fs::read_dir(&blobs).unwrap().next().unwrap().unwrap().path();
-    let lost = fs::read_dir(&some).unwrap().count();
-    fs::remove_dir_all(&some).unwrap();
-    let third = world.json(&["publish", "notes", "acme:repo:notes:1.0.2"]);
-    assert!((1..=lost).contains(&usize::try_from(third["uploaded"].as_u64().unwrap()).unwrap()), "{third}");
+    let folders = fs::read_dir(blobs).unwrap().map(|folder| folder.unwrap().path()).filter(|folder| folder.is_dir());
+    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()));
+    let kept: Vec<_> = files.filter(|file| file.file_name().unwrap().len() == 64).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    fs::remove_file(&kept[0]).unwrap();
+    world.fails(1, &["bundle", "verify", "acme:repo:notes:1.0.0"]);
+    let healed = world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    assert_eq!((&healed["unchanged"], &healed["uploaded"]), (&true.into(), &1.into()));
+    world.json(&["bundle", "verify", "acme:repo:notes:1.0.0"]);
+    let again = world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+    assert_eq!((&again["uploaded"], &again["present"]), (&0.into(), &1.into()));
+}
+
+#[test]
+fn what_expires_says_so_and_is_whole_until_then() {
+    let world = World::start();
+    world.publish_notes();
+    let plain = ["publish", "notes", "acme:repo:notes:1.1.0"];
+    let expiring = [&plain[..], &["--expires", "1h"]].concat();
+    let made = world.json(&expiring);
+    assert!(made["expires"].is_u64(), "{made}");
+    assert_eq!(world.json(&["bundle", "verify", "acme:repo:notes:1.1.0"])["expires"], made["expires"]);
+    let shown = text(&world.run(&["bundle", "show", "acme:repo:notes:1.1.0"]).stderr);
+    assert!(shown.contains(", expires 2"), "{shown}");
+    for again in [&plain[..], &expiring] {
+        assert_eq!(world.json(again)["unchanged"], true, "{again:?}");
+    }
+    let told = world.fails(1, &[&plain[..], &["--expires", "2h"]].concat());
+    assert!(told.contains("another time to expire"), "{told}");
+
+    world.json(&["publish", "notes", "acme:repo:notes:1.2.0", "--expires", "1s"]);
+    let verify = ["bundle", "verify", "acme:repo:notes:1.2.0"];
+    let until = Instant::now() + Duration::from_secs(20);
+    while world.run(&verify).status.success() {
+        assert!(Instant::now() < until, "it never expires");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let told = world.fails(1, &verify);
+    assert!(told.contains("expired at 2"), "{told}");
+    let shown = text(&world.run(&["bundle", "show", "acme:repo:notes:1.2.0"]).stderr);
+    assert!(shown.contains(", expired 2"), "{shown}");
+}
+
+#[test]
+fn a_name_goes_to_another_key_by_an_admin_who_says_so() {
+    let world = World::start();
+    world.publish_notes();
+    world.write("notes/site/index.html", "<p>more notes</p>");
+    let other = ["publish", "notes", "acme:repo:notes:1.1.0", "--key", "other-key"];
+    let told = world.fails(1, &other);
+    assert!(told.contains("belongs to ed25519:") && told.contains("--take-over"), "{told}");
+    let token = text(&world.run(&["token", "create", "--subject", "ada", "--grant", "deploy acme:**"]).stdout);
+    let taking = [&other[..], &["--take-over"]].concat();
+    let told = world.fails(1, &[&taking[..], &["--token", token.trim()]].concat());
+    assert!(told.contains("admin acme:repo:notes:1.1.0"), "{told}");
+    let taken = world.json(&taking);
+    let listed = world.json(&["bundle", "list"]);
+    assert_eq!(listed["bundles"][1]["publisher"], taken["publisher"]);
+    assert_ne!(listed["bundles"][0]["publisher"], taken["publisher"], "what was published stays as it is");
+    // The name is the other's now.
+    let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.2.0"]);
+    assert!(told.contains(taken["publisher"].as_str().unwrap()), "{told}");
 }
 
 #[test]

@@ -45,12 +45,18 @@ impl World {
     }
 
     pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// A command that has not begun.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = starlane(self.folder.path());
         command.env("STARLANE_SERVER", &self.url);
         if !words.contains(&"--data") {
             command.env("STARLANE_DATA", &self.data);
         }
-        command.args(words).output().unwrap()
+        command.args(words);
+        command
     }
 
     /// The JSON that a command prints, which must go well.

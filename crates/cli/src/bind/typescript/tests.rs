@@ -72,6 +72,25 @@ fn each_keyword_that_says_something_of_a_type_is_taken_up() {
             json!({ "$defs": { "tree-node": { "items": { "$ref": "#/$defs/tree-node" } } }, "$ref": "#/$defs/tree-node" }),
             "export type TestEEventTreeNode = TestEEventTreeNode[];\n\nexport type TestEEvent = TestEEventTreeNode;",
         ),
+        (
+            json!({ "items": { "enum": ["a | b", "[", "{ & "] } }),
+            "export type TestEEvent = (\"a | b\" | \"[\" | \"{ & \")[];",
+        ),
+        (json!({ "items": { "enum": ["a | b"] } }), "export type TestEEvent = \"a | b\"[];"),
+        (
+            json!({ "items": { "properties": { "a": { "type": "string", "description": "a ( | b" } }, "additionalProperties": false } }),
+            "export type TestEEvent = {\n  /** a ( | b */\n  a?: string;\n}[];",
+        ),
+        (
+            json!({ "items": { "allOf": [{ "type": ["string", "null"] }, { "enum": ["(", null] }] } }),
+            "export type TestEEvent = ((string | null) & (\"(\" | null))[];",
+        ),
+        (
+            json!({ "$defs": { "a b": { "type": "string" }, "50%": { "type": "null" } },
+                "anyOf": [{ "$ref": "#/$defs/a%20b" }, { "$ref": "#/$defs/50%25" }] }),
+            "export type TestEEventAB = string;\n\nexport type TestEEventType50 = null;\n\n\
+             export type TestEEvent = TestEEventAB | TestEEventType50;",
+        ),
         (json!({ "items": { "$ref": "#" } }), "export type TestEEvent = TestEEvent[];"),
         (
             json!({ "title": "One", "description": "Two */\nthree", "type": "null" }),

@@ -5,6 +5,18 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
 
+/** The scripts of the package, and what each is made of. */
+const SCRIPTS = [
+  // What a page imports.
+  ["index.js", "ts/index.ts"],
+  // Where guests run. Without imports: a page's policy then needs to allow no more than this, and no bundler has to look inside.
+  ["worker.js", "../browser/js/worker.js"],
+  // What runs guests in the page's own thread, for the first of them to load.
+  ["glue.js", "../browser/js/glue.js"],
+  // What checks schemas, for the worker or an inline guest to load when there are some.
+  ["contract.js", "../browser/js/contract.js"],
+];
+
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "dist");
 if (!existsSync(join(dist, "wasm/starlane_npm.js"))) {
@@ -18,42 +30,17 @@ for (const name of readdirSync(dist)) {
 const small = { target: "es2022", minify: true, legalComments: "none", logLevel: "warning" };
 
 execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "--project", here], { stdio: "inherit" });
-await build({
-  ...small,
-  entryPoints: [join(here, "ts/index.ts")],
-  outfile: join(dist, "index.js"),
-  bundle: true,
-  format: "esm",
-  // A file of its own: what it says about where its module is holds only there.
-  external: ["./wasm/starlane_npm.js"],
-});
-
-// One file without imports: a page's policy then needs to allow no more than this, and no bundler has to look inside.
-await build({
-  ...small,
-  entryPoints: [join(here, "../browser/js/worker.js")],
-  outfile: join(dist, "worker.js"),
-  bundle: true,
-  format: "esm",
-});
-
-// What runs guests in the page's own thread, for the first of them to load.
-await build({
-  ...small,
-  entryPoints: [join(here, "../browser/js/glue.js")],
-  outfile: join(dist, "glue.js"),
-  bundle: true,
-  format: "esm",
-});
-
-// What checks schemas, for the worker or an inline guest to load when there are some.
-await build({
-  ...small,
-  entryPoints: [join(here, "../browser/js/contract.js")],
-  outfile: join(dist, "contract.js"),
-  bundle: true,
-  format: "esm",
-});
+for (const [name, source] of SCRIPTS) {
+  await build({
+    ...small,
+    entryPoints: [join(here, source)],
+    outfile: join(dist, name),
+    bundle: true,
+    format: "esm",
+    // Only `index.js` imports it. A file of its own: what it says about where its module is holds only there.
+    external: ["./wasm/starlane_npm.js"],
+  });
+}
 
 for (const name of readdirSync(join(dist, "wasm"), { recursive: true }).map(String)) {
   const file = join(dist, "wasm", name);

@@ -35,12 +35,15 @@ pub(crate) struct InstalledApps {
     pub(crate) apps: LiteMap<Address, Installed>,
     /// Bundles that are served by message, one for all apps that came from it.
     bundles: LiteMap<Address, Weak<ServedBundle>>,
+    /// The highest revision of each app that was seen since the host was opened, whatever its store has kept.
+    seen: LiteMap<Address, u64>,
 }
 
 /// One installed app.
 pub(crate) struct Installed {
     pub(crate) record: AppRecord,
     pub(crate) manifest: Rc<Manifest>,
+    pub(crate) inline: bool,
     bundles: Vec<Rc<ServedBundle>>,
     _pin: Option<Pin>,
 }
@@ -57,6 +60,23 @@ impl InstalledApps {
         let bundles = self.apps.values().flat_map(|installed| &installed.bundles);
         let found = bundles.flat_map(|bundle| bundle.files.values()).find(|file| file.sha256 == *digest);
         found.map(|file| file.size).unwrap_or_default()
+    }
+
+    /// Notes a revision of an app. Errors with the highest one, if that is higher.
+    pub(crate) fn saw(&mut self, app: &Address, revision: u64) -> Result<(), u64> {
+        match self.seen.get(app) {
+            Some(seen) if *seen > revision => Err(*seen),
+            _ => {
+                self.seen.insert(app.clone(), revision);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether an app other than this one serves the files of a bundle.
+    fn is_shared(&self, bundle: &Rc<ServedBundle>, app: &Address) -> bool {
+        let mut others = self.apps.iter().filter(|(other, _)| *other != app);
+        others.any(|(_, installed)| installed.bundles.iter().any(|served| Rc::ptr_eq(served, bundle)))
     }
 }
 
@@ -77,13 +97,13 @@ impl Host {
     ) -> Result<(), Failure> {
         let manifest = Rc::new(manifest);
         let plan = plan(&manifest, &record, side, inline)?;
-        let mut bundles = vec![self.serve_files(&record.bundle, &manifest.files)?];
+        let app = record.app.clone();
+        let mut bundles = vec![self.serve_files(&app, &record.bundle, &manifest.files)?];
         for (bundle, used) in &manifest.uses {
             let bundle = Address::parse(bundle).map_err(|error| Failure::malformed(error.to_string()))?;
-            bundles.push(self.serve_files(&bundle, &used.files)?);
+            bundles.push(self.serve_files(&app, &bundle, &used.files)?);
         }
-        let app = record.app.clone();
-        let installed = Installed { record, manifest, bundles, _pin: pin };
+        let installed = Installed { record, manifest, inline, bundles, _pin: pin };
         let before = self.0.apps.borrow_mut().apps.insert(app, installed);
         // What it served alone is released, which is a turn of its own.
         drop(before);
@@ -91,11 +111,26 @@ impl Host {
         Ok(())
     }
 
-    /// Serves the files of a bundle by message, at its address.
-    fn serve_files(&self, bundle: &Address, files: &LiteMap<String, FileEntry>) -> Result<Rc<ServedBundle>, Failure> {
+    /// Serves the files of a bundle by message, at its address. Errors with 409 `conflict` when another app has other files
+    /// there: one publisher must not say what is in another's bundle.
+    fn serve_files(
+        &self,
+        app: &Address,
+        bundle: &Address,
+        files: &LiteMap<String, FileEntry>,
+    ) -> Result<Rc<ServedBundle>, Failure> {
         let known = self.0.apps.borrow().bundles.get(bundle).and_then(Weak::upgrade);
-        if let Some(served) = known {
-            return Ok(served);
+        match known {
+            Some(served) if *served.files == *files => return Ok(served),
+            Some(served) if self.0.apps.borrow().is_shared(&served, app) => {
+                return Err(Failure::conflict("another app has other files at this bundle's address").at(bundle));
+            }
+            // Only the app itself had these before.
+            Some(served) => {
+                drop(served);
+                self.uninstall(app);
+            }
+            None => {}
         }
         let files = Rc::new(files.clone());
         let handler = bundle_files::handler(self, Rc::clone(&files));
@@ -105,11 +140,12 @@ impl Host {
         Ok(served)
     }
 
-    /// Removes an app; its actors end.
+    /// Removes an app: its actors here end, and its bundle may go when the store needs room.
     pub fn uninstall(&self, app: &Address) {
         let before = self.0.apps.borrow_mut().apps.remove(app);
         self.turn(|node, now| node.handle_uninstall(now, app));
         drop(before);
+        self.0.apps.borrow_mut().bundles.retain(|_, bundle| bundle.strong_count() > 0);
     }
 }
 

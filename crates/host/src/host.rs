@@ -113,6 +113,11 @@ impl Host {
         self.0.node.borrow().name()
     }
 
+    /// The address that this host itself sends from.
+    pub(crate) fn own_address(&self) -> Address {
+        self.0.config.address.clone()
+    }
+
     /// Sends a request and waits for its outcome. `timeout_ms` 0 is the default, 30 s. Dropping the future cancels it.
     pub async fn request(
         &self,
@@ -224,7 +229,9 @@ impl Host {
     /// The states of the link to the server from now on.
     pub fn watch_link(&self) -> impl Stream<Item = LinkState> + use<> {
         let (sender, receiver) = mpsc::unbounded();
-        self.0.link_watchers.borrow_mut().push(sender);
+        let mut watchers = self.0.link_watchers.borrow_mut();
+        watchers.retain(|watcher| !watcher.is_closed());
+        watchers.push(sender);
         receiver
     }
 

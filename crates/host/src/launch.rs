@@ -10,7 +10,7 @@ use starlane_node::{LinkState, Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload};
 
 use crate::{
-    apps::{Side, modules},
+    apps::{Installed, Side, modules},
     blobs::BlobError,
     host::Host,
     pin::Pin,
@@ -49,6 +49,12 @@ pub struct Launched {
     pub revision: u64,
     /// The bundle that it came from.
     pub bundle: Address,
+}
+
+impl Launched {
+    fn of(record: &AppRecord) -> Self {
+        Self { app: record.app.clone(), revision: record.revision, bundle: record.bundle.clone() }
+    }
 }
 
 /// Why an app can't be launched.
@@ -145,6 +151,9 @@ impl Host {
     /// Launches an app: runs its browser mechtrons here. Resolves when their modules are verified and compiled.
     pub async fn launch(&self, app: &Address, options: LaunchOptions) -> Result<Launched, LaunchError> {
         let record = self.record(app).await?;
+        if let Some(launched) = self.runs_already(&record, &options) {
+            return Ok(launched);
+        }
         let (manifest, fetched) = self.manifest(&record, &options.trust).await?;
         let (pin, told) = Pin::new(&self.0.ports.store, &manifest).await;
         self.store_said(told, "that a bundle is in use can't be kept");
@@ -174,15 +183,27 @@ impl Host {
             loaded += file.size;
             progress(loaded);
         }
-        let launched = Launched { app: app.clone(), revision: record.revision, bundle: record.bundle.clone() };
+        // Another launch may have been quicker, and newer.
+        self.saw(&record)?;
+        let launched = Launched::of(&record);
         self.install_pinned(manifest, record, Side::Browser, options.inline, Some(pin))
             .map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;
         Ok(launched)
     }
 
-    /// Stops an app: its actors here end, and its bundle may go when the store needs room.
-    pub fn stop(&self, app: &Address) {
-        self.uninstall(app);
+    /// An app that runs here just so is left as it is, with its actors: several parts of a page may launch it.
+    fn runs_already(&self, record: &AppRecord, options: &LaunchOptions) -> Option<Launched> {
+        let apps = self.0.apps.borrow();
+        let Installed { record: running, manifest, inline, .. } = apps.apps.get(&record.app)?;
+        let as_it_runs = running == record && *inline == options.inline;
+        let may_run = options.trust.contains(&manifest.publisher) && manifest.check_time(self.unix_seconds()).is_ok();
+        (as_it_runs && may_run).then(|| Launched::of(record))
+    }
+
+    /// Notes that a record was seen. Errors if it is older than one that was seen before.
+    fn saw(&self, record: &AppRecord) -> Result<(), LaunchError> {
+        let saw = self.0.apps.borrow_mut().saw(&record.app, record.revision);
+        saw.map_err(|seen| LaunchError::Rollback { app: record.app.clone(), given: record.revision, seen })
     }
 
     /// The record of an app: the server's, if it can be reached, else the one that was kept.
@@ -191,6 +212,9 @@ impl Host {
             self.store_said(Err(error), "an app record can't be read");
             None
         });
+        if let Some(kept) = &kept {
+            let _ = self.saw(kept);
+        }
         let failure = match self.record_from_server(app, kept.is_some()).await {
             Ok(reply) => {
                 let record: AppRecord = json::from_slice(&reply.body)
@@ -199,20 +223,21 @@ impl Host {
                     let reason = format!("it is the record of {}", record.app);
                     return Err(LaunchError::Record { app: app.clone(), reason });
                 }
-                if let Some(seen) = kept.map(|kept| kept.revision).filter(|seen| record.revision < *seen) {
-                    return Err(LaunchError::Rollback { app: app.clone(), given: record.revision, seen });
-                }
+                self.saw(&record)?;
                 // Another tab may have been told of a higher revision meanwhile: then that counts here too.
-                return Ok(self.0.ports.store.put_record(record.clone()).await.unwrap_or_else(|error| {
+                let record = self.0.ports.store.put_record(record.clone()).await.unwrap_or_else(|error| {
                     self.store_said(Err(error), "an app record can't be kept");
                     record
-                }));
+                });
+                self.saw(&record)?;
+                return Ok(record);
             }
             Err(failure) => failure,
         };
         let away = ["unreachable", "link-lost", "deadline"].contains(&failure.code.as_str());
         match kept {
-            Some(kept) if away => Ok(kept),
+            // A server that can't answer now is as good as away; one that says no is not.
+            Some(kept) if away || failure.status == 429 || failure.status >= 500 => self.saw(&kept).map(|()| kept),
             None if away => Err(LaunchError::Offline { app: app.clone(), reason: failure.message }),
             _ => Err(LaunchError::Refused { app: app.clone(), failure }),
         }
@@ -250,8 +275,10 @@ impl Host {
         match store.manifest(&record.bundle).await {
             Ok(Some(kept)) => match self.verify(&kept, record, trust) {
                 Ok(manifest) => return Ok((manifest, None)),
-                // It is what the record names, whole and signed: fetched again it would be no younger.
-                Err(source @ VerifyError::Expired(_)) => {
+                // It is what the record names, whole and signed: fetched again it would be no other.
+                Err(source @ (VerifyError::Expired(_) | VerifyError::Untrusted(_)))
+                    if kept.digest() == record.manifest =>
+                {
                     return Err(LaunchError::Unverified { bundle: record.bundle.clone(), source });
                 }
                 Err(_) => {}
@@ -274,12 +301,10 @@ impl Host {
         record: &AppRecord,
         trust: &[PublicKey],
     ) -> Result<Manifest, VerifyError> {
-        let now = self.0.ports.time.unix_ms() / 1000;
-        Manifest::verify(signed, &record.bundle, &record.manifest, trust, now)
+        Manifest::verify(signed, &record.bundle, &record.manifest, trust, self.unix_seconds())
     }
 
-    /// The address that this host itself sends from.
-    pub(crate) fn own_address(&self) -> Address {
-        self.0.config.address.clone()
+    fn unix_seconds(&self) -> u64 {
+        self.0.ports.time.unix_ms() / 1000
     }
 }

@@ -123,7 +123,7 @@ pub trait Store {
     /// The secret of this host; `fresh` is kept and given back if there is none yet.
     fn secret(&self, fresh: HostSecret) -> LocalBoxFuture<'static, Result<HostSecret, StoreError>>;
     /// Says that a bundle is in use once more, from when this is called, and which blobs it needs. A store with a bound drops
-    /// what was used least lately when it needs room, and nothing that is in use. One without a bound need not know.
+    /// the least recently used when it needs room, and nothing that is in use. One without a bound need not know.
     fn pin(&self, _bundle: &Address, _blobs: Vec<Digest>) -> LocalBoxFuture<'static, Result<(), StoreError>> {
         Box::pin(ready(Ok(())))
     }

@@ -31,7 +31,7 @@ export declare function translated<T>(call: () => T): T;
 
 // ---- host.d.ts
 import { asyncDispose } from "./dispose.js";
-import type { Bound, Contract, App, ConnectedOptions, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LinkStatus, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription } from "./types.js";
+import type { App, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LinkStatus, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription } from "./types.js";
 /**
  * A host of the mesh in this page: it runs apps' mechtrons, serves addresses, and reaches all that its server reaches.
  *
@@ -110,8 +110,8 @@ export interface HostOptions {
     /** The name of the cache (an IndexedDB database). Default: `starlane`. */
     cache?: string;
     /**
-     * How many bytes of bundles the cache keeps at most. Where room is needed, those that were launched least lately go first, and
-     * never one that is launched. Default: 268,435,456 (256 MiB).
+     * How many bytes of bundles the cache keeps at most. Where room is needed, the least recently used go first, and never one that
+     * is launched. Default: 268,435,456 (256 MiB).
      */
     cacheBytes?: number;
     /** Ends `open`. */
@@ -131,7 +131,7 @@ export type LinkStatus = "connecting" | "up" | "down" | "refused";
 export interface HostEvents {
     /** The link to the server is in this state now. */
     link: LinkStatus;
-    /** The cache can't be kept any more, for this reason; from now on it is memory only. */
+    /** The cache can't be kept, for this reason: it is memory only. Also told to whoever listens later, right after `on` returns. */
     degraded: string;
 }
 /** What `host.connected` takes. */

@@ -158,7 +158,7 @@ impl RawHost {
 
     /// Stops an app: its actors here end.
     pub fn uninstall(&self, app: &str) -> Result<(), JsValue> {
-        self.host.stop(&address(app)?);
+        self.host.uninstall(&address(app)?);
         Ok(())
     }
 

@@ -1,3 +1,5 @@
+// What `host.launch` gives: an app that runs in this page.
+
 import type { RawLaunched } from "./wasm/starlane_npm.js";
 import { asyncDispose } from "./dispose.js";
 import type { App } from "./types.js";

@@ -1,3 +1,5 @@
+// The class `Host`: what a page opens, and calls everything else by.
+
 import { LaunchedApp } from "./app.js";
 import { asyncDispose } from "./dispose.js";
 import { StarlaneError, fromRaw, malformed, translated } from "./errors.js";
@@ -10,10 +12,10 @@ import { closed, milliseconds } from "./signals.js";
 import { TopicSubscription } from "./subscription.js";
 import { publishers } from "./trust.js";
 import type {
-  Bound,
-  Contract,
   App,
+  Bound,
   ConnectedOptions,
+  Contract,
   Handlers,
   HostEvents,
   HostOptions,
@@ -99,8 +101,7 @@ export class Host {
     const progress = onProgress && ((loaded: number, total: number) => guarded(() => onProgress({ loaded, total })));
     const keys = trust ?? (await shared.call(signal, () => publishers(server, cache)));
     this.#open();
-    const launched = await shared.call(signal, (ticket) => shared.raw.launch(app, inline, keys, progress, ticket));
-    shared.apps.set(launched.app, (shared.apps.get(launched.app) ?? 0) + 1);
+    const launched = await shared.launch(signal, (ticket) => shared.raw.launch(app, inline, keys, progress, ticket));
     if (this.#closed) {
       shared.stop(launched.app);
       throw closed();
@@ -191,6 +192,11 @@ export class Host {
     };
     listeners.add(listen);
     this.#ending.add(off);
+    // That happens once, and as a rule while the host is opened.
+    const { degraded } = this.#shared;
+    if (event === "degraded" && degraded !== undefined) {
+      queueMicrotask(() => listeners.has(listen) && guarded(() => listen(degraded as HostEvents[E])));
+    }
     return off;
   }
 

@@ -1,3 +1,5 @@
+// Any text as a segment of an address, and back.
+
 import { malformed } from "./errors.js";
 
 /** The longest segment of an address, in bytes. */

@@ -1,3 +1,5 @@
+// What the package loads: its Wasm, the worker, and scripts when they are needed.
+
 import init from "./wasm/starlane_npm.js";
 import { StarlaneError } from "./errors.js";
 

@@ -1,3 +1,5 @@
+// The options of `Host.open`, checked, with their defaults; equal ones share a host.
+
 import { StarlaneError, malformed } from "./errors.js";
 import type { HostOptions } from "./types.js";
 

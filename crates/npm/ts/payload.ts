@@ -1,3 +1,5 @@
+// Values as the bodies of messages, and back.
+
 import type { RawPayload } from "./wasm/starlane_npm.js";
 import { StarlaneError } from "./errors.js";
 

@@ -1,3 +1,5 @@
+// What `host.serve` gives, and how messages reach the handlers of a page.
+
 import type { RawIncoming, RawPayload, RawServed } from "./wasm/starlane_npm.js";
 import { asyncDispose } from "./dispose.js";
 import { StarlaneError, malformed, translated } from "./errors.js";

@@ -1,4 +1,6 @@
-import { RawHost } from "./wasm/starlane_npm.js";
+// The one host of a page, which all `Host` objects with equal options share.
+
+import { RawHost, type RawLaunched } from "./wasm/starlane_npm.js";
 import { StarlaneError, fromRaw, translated } from "./errors.js";
 import { load, script, spawn } from "./load.js";
 import { identity, type Settings } from "./options.js";
@@ -68,8 +70,10 @@ export class Shared {
   /** Gives one share back. */
   readonly leave: () => void;
   readonly listeners: Listeners;
+  /** Why the cache is memory only, if it is. */
+  degraded: string | undefined;
   /** How many `App` objects there are of each app. */
-  readonly apps = new Map<string, number>();
+  readonly #apps = new Map<string, number>();
   readonly #closing: AbortController;
   #ticket = 0;
 
@@ -86,6 +90,8 @@ export class Shared {
     await load(settings.wasm);
     const closing = new AbortController();
     const listeners: Listeners = { link: new Set(), degraded: new Set() };
+    let reason: string | undefined;
+    let shared: Shared | undefined;
     const raw = await RawHost.open(
       settings.server,
       settings.cache,
@@ -94,12 +100,16 @@ export class Shared {
       (name) => script(name, settings),
       async () => token()?.({ signal: closing.signal }),
       (level, address, text) => log(level, `${address}: ${text}`),
-      (reason) => {
-        log("warn", `the cache ${settings.cache} is memory only now: ${reason}`);
-        tell(listeners.degraded, reason);
+      (given) => {
+        log("warn", `the cache ${settings.cache} is memory only now: ${given}`);
+        reason = given;
+        if (shared) shared.degraded = given;
+        tell(listeners.degraded, given);
       },
     ).catch((thrown: unknown) => Promise.reject(fromRaw(thrown)));
-    return new Shared(raw, settings, leave, listeners, closing);
+    shared = new Shared(raw, settings, leave, listeners, closing);
+    shared.degraded = reason;
+    return shared;
   }
 
   /** Starts work of the Wasm side that ends when `signal` is aborted. */
@@ -114,14 +124,35 @@ export class Shared {
     }
   }
 
+  /** Launches an app, for one `App` object more. */
+  async launch(signal: AbortSignal | undefined, start: (ticket: number) => Promise<RawLaunched>): Promise<RawLaunched> {
+    const count = ({ app }: RawLaunched) => this.#apps.set(app, (this.#apps.get(app) ?? 0) + 1);
+    let begun: Promise<RawLaunched> | undefined;
+    try {
+      const launched = await this.call(signal, (ticket) => (begun = start(ticket)));
+      count(launched);
+      return launched;
+    } catch (error) {
+      // Aborted so late that it was launched all the same, it is stopped again, unless others have launched it too.
+      begun?.then(
+        (launched) => {
+          count(launched);
+          this.stop(launched.app);
+        },
+        () => {},
+      );
+      throw error;
+    }
+  }
+
   /** One `App` object of an app less; with the last one it stops. */
   stop(app: string): void {
     if (this.#closing.signal.aborted) return;
-    const left = (this.apps.get(app) ?? 1) - 1;
+    const left = (this.#apps.get(app) ?? 1) - 1;
     if (left > 0) {
-      this.apps.set(app, left);
+      this.#apps.set(app, left);
     } else {
-      this.apps.delete(app);
+      this.#apps.delete(app);
       translated(() => this.raw.uninstall(app));
     }
   }

@@ -1,3 +1,5 @@
+// AbortSignals, timeouts and the end of a host, as promises take them.
+
 import { StarlaneError, malformed } from "./errors.js";
 
 /** A promise that also ends, with the signal's reason, when the signal is aborted. */

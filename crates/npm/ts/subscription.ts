@@ -1,3 +1,5 @@
+// What `host.subscribe` gives: the events of a topic, one by one.
+
 import type { RawItem, RawSubscription } from "./wasm/starlane_npm.js";
 import { asyncDispose } from "./dispose.js";
 import { fromRaw } from "./errors.js";

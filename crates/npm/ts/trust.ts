@@ -1,3 +1,5 @@
+// Whose bundles may run in a page that names no publishers: the list of its server, and the one that was kept of it.
+
 import { StarlaneError } from "./errors.js";
 
 /** How long the server may take to list its publishers, in milliseconds: with an older list at hand, and without. */

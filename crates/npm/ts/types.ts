@@ -12,8 +12,8 @@ export interface HostOptions {
   /** The name of the cache (an IndexedDB database). Default: `starlane`. */
   cache?: string;
   /**
-   * How many bytes of bundles the cache keeps at most. Where room is needed, those that were launched least lately go first, and
-   * never one that is launched. Default: 268,435,456 (256 MiB).
+   * How many bytes of bundles the cache keeps at most. Where room is needed, the least recently used go first, and never one that
+   * is launched. Default: 268,435,456 (256 MiB).
    */
   cacheBytes?: number;
   /** Ends `open`. */
@@ -35,7 +35,7 @@ export type LinkStatus = "connecting" | "up" | "down" | "refused";
 export interface HostEvents {
   /** The link to the server is in this state now. */
   link: LinkStatus;
-  /** The cache can't be kept any more, for this reason; from now on it is memory only. */
+  /** The cache can't be kept, for this reason: it is memory only. Also told to whoever listens later, right after `on` returns. */
   degraded: string;
 }
 

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use starlane_bundle::{Digest, SecretKey, Signature, SignedManifest};
+use futures_util::future::{Either, select};
+use starlane_bundle::{Digest, SecretKey, Signature, SignedManifest, Used};
+use starlane_protocol::Failure;
 
 use super::launch_world::{World, address, publisher};
 use crate::{BlobCounts, ports::Store};
@@ -17,6 +19,9 @@ macro_rules! launch_cases {
             nothing_of_another_version_bundle_or_publisher_is_taken
             a_blob_of_another_file_is_refused_and_not_kept
             an_older_revision_is_refused_for_ever
+            an_older_launch_does_not_take_the_place_of_a_newer_one
+            nobody_says_what_is_in_anothers_bundle
+            a_server_that_fails_for_now_is_as_good_as_away
             flipped_bits_in_blobs_are_noticed_and_healed
             flipped_bits_in_a_manifest_are_noticed_and_healed
         }
@@ -160,6 +165,65 @@ pub async fn an_older_revision_is_refused_for_ever(world: &World) {
     assert_eq!(world.page().refused(APP).await, "rollback");
     world.say(APP, 8, ONE, &one);
     assert_eq!(world.page().launch(APP).await.unwrap().bundle, address(ONE), "a rollback is a new revision");
+}
+
+/// Whichever is slower.
+pub async fn an_older_launch_does_not_take_the_place_of_a_newer_one(world: &World) {
+    let (one, two) = (world.publish(ONE, &[MODULE]), world.publish(TWO, &[("/module.wasm", b"a newer module")]));
+    world.say(APP, 1, ONE, &one);
+    let page = world.page();
+    let holding = world.source.hold();
+    let older = Box::pin(page.launch(APP));
+    let Either::Right(((), older)) = select(older, world.time.sleep(200)).await else { panic!("its module came") };
+    world.source.hold_no_more();
+    world.say(APP, 2, TWO, &two);
+    page.launch(APP).await.unwrap();
+    drop(holding);
+    assert_eq!(older.await.unwrap_err().code(), "rollback");
+    assert_eq!(page.launch(APP).await.unwrap().revision, 2);
+}
+
+/// An app names the files of the bundles that it uses; those of the bundle's own app count.
+pub async fn nobody_says_what_is_in_anothers_bundle(world: &World) {
+    let stranger = SecretKey::from_seed([2; 32]);
+    let own = world.publish(ONE, &[MODULE, TEXT]);
+    world.say(APP, 1, ONE, &own);
+    let other = world.publish_as("bob:repo:app:1.0.0", &[("/text.txt", b"another text")], &stranger, |manifest| {
+        let (manifest_digest, files) = (own.digest(), manifest.files.clone());
+        let used = Used { manifest: manifest_digest, publisher: publisher().public(), files };
+        manifest.uses.insert(ONE.to_owned(), used);
+    });
+    world.say("bob:app", 1, "bob:repo:app:1.0.0", &other);
+    let trust = [&publisher(), &stranger];
+    for (first, second) in [(APP, "bob:app"), ("bob:app", APP)] {
+        let page = world.page();
+        page.launch_trusting(first, &trust).await.unwrap();
+        assert_eq!(page.launch_trusting(second, &trust).await.unwrap_err().code(), "conflict", "{second}");
+        page.0.uninstall(&address(first));
+        page.launch_trusting(second, &trust).await.unwrap();
+    }
+}
+
+/// It can't say which version, and what was said last holds. A server that says no is another matter.
+pub async fn a_server_that_fails_for_now_is_as_good_as_away(world: &World) {
+    let signed = world.publish(ONE, &[MODULE]);
+    world.say(APP, 1, ONE, &signed);
+    let busy = || Failure::new(429, "too-many", "not so fast");
+    world.set_failing(Some(busy()));
+    assert_eq!(world.page().refused(APP).await, "too-many", "nothing is kept yet");
+    world.set_failing(None);
+    world.page().launch(APP).await.unwrap();
+    for failure in [busy(), Failure::internal("no room on the disk"), Failure::not_running("it is starting")] {
+        world.set_failing(Some(failure));
+        assert_eq!(world.page().launch(APP).await.unwrap().revision, 1);
+    }
+    world.set_failing(Some(Failure::no_grant("not any more")));
+    assert_eq!(world.page().refused(APP).await, "no-grant");
+    // What a page does not trust it does not trust offline either, and says so.
+    world.set_failing(None);
+    world.set_away(true);
+    let stranger = SecretKey::from_seed([2; 32]);
+    assert_eq!(world.page().launch_trusting(APP, &[&stranger]).await.unwrap_err().code(), "untrusted");
 }
 
 /// Every bit of the module, one at a time.

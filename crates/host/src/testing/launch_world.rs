@@ -35,6 +35,7 @@ pub struct World {
     pub source: MemorySource,
     network: MemoryDialer,
     records: Rc<RefCell<HashMap<Address, AppRecord>>>,
+    failing: Rc<RefCell<Option<Failure>>>,
     logs: Rc<RefCell<Vec<String>>>,
     pages: Cell<u8>,
     _served: Served,
@@ -54,6 +55,7 @@ impl World {
     /// A server with no app, and a page's store.
     pub fn new(time: Rc<dyn Time>, store: Rc<dyn Store>) -> Self {
         let records = Rc::<RefCell<HashMap<Address, AppRecord>>>::default();
+        let failing = Rc::<RefCell<Option<Failure>>>::default();
         let ports = Ports {
             time: Rc::clone(&time),
             dialer: Rc::new(MemoryDialer::new(drop)),
@@ -62,8 +64,11 @@ impl World {
             source: Rc::new(NoSource),
         };
         let server = Host::open(ports, config("starlane:server", HostSecret([9; 32]), Rc::default()));
-        let known = Rc::clone(&records);
+        let (known, passing) = (Rc::clone(&records), Rc::clone(&failing));
         let answer = handler(move |incoming| {
+            if let Some(failure) = passing.borrow().clone() {
+                return ready(Err(failure));
+            }
             let asked: Value = serde_json::from_slice(&incoming.payload.body).unwrap();
             let app = address(asked["app"].as_str().unwrap_or_default());
             let record = known.borrow().get(&app).map(|record| json!(record).to_string());
@@ -72,7 +77,7 @@ impl World {
         let served = server.serve(&address("starlane:apps"), Operations::Named(vec!["get".into()]), answer).unwrap();
         let network = MemoryDialer::new(move |socket| server.accept(socket));
         let (source, logs) = (MemorySource::new(), Rc::default());
-        Self { time, store, source, network, records, logs, pages: Cell::new(0), _served: served }
+        Self { time, store, source, network, records, failing, logs, pages: Cell::new(0), _served: served }
     }
 
     /// A fresh page, on what was kept.
@@ -133,6 +138,11 @@ impl World {
         self.records.borrow_mut().insert(record.app.clone(), record);
     }
 
+    /// Lets the server fail when it is asked for a record, or answer again.
+    pub fn set_failing(&self, failure: Option<Failure>) {
+        *self.failing.borrow_mut() = failure;
+    }
+
     /// What pages have logged since the last call.
     pub fn take_logs(&self) -> Vec<String> {
         self.logs.take()
@@ -151,7 +161,13 @@ impl Drop for Page {
 impl Page {
     /// Launches an app.
     pub async fn launch(&self, app: &str) -> Result<Launched, LaunchError> {
-        let options = LaunchOptions { trust: vec![publisher().public()], inline: false, on_progress: None };
+        self.launch_trusting(app, &[&publisher()]).await
+    }
+
+    /// The same, if its bundle is by one of these.
+    pub async fn launch_trusting(&self, app: &str, trust: &[&SecretKey]) -> Result<Launched, LaunchError> {
+        let trust = trust.iter().map(|key| key.public()).collect();
+        let options = LaunchOptions { trust, inline: false, on_progress: None };
         self.0.launch(&address(app), options).await
     }
 

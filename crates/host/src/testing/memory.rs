@@ -8,8 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_channel::mpsc;
-use futures_util::{StreamExt, future::LocalBoxFuture};
+use futures_channel::{mpsc, oneshot};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{LocalBoxFuture, Shared},
+};
 use starlane_bundle::{Digest, SignedManifest};
 use starlane_protocol::Address;
 
@@ -26,6 +29,7 @@ struct Served {
     blobs: RefCell<HashMap<Digest, Bytes>>,
     offline: Cell<bool>,
     fetched: Cell<u64>,
+    holding: RefCell<Option<Shared<oneshot::Receiver<()>>>>,
 }
 
 impl MemorySource {
@@ -55,6 +59,18 @@ impl MemorySource {
     /// Makes it unreachable, or reachable again.
     pub fn set_offline(&self, offline: bool) {
         self.0.offline.set(offline);
+    }
+
+    /// From now on blobs that are asked for don't come until what this gives is dropped.
+    pub fn hold(&self) -> oneshot::Sender<()> {
+        let (sender, receiver) = oneshot::channel();
+        *self.0.holding.borrow_mut() = Some(receiver.shared());
+        sender
+    }
+
+    /// What is asked for from now on comes at once again.
+    pub fn hold_no_more(&self) {
+        self.0.holding.take();
     }
 
     /// How many blobs were fetched.
@@ -87,7 +103,13 @@ impl Source for MemorySource {
             }
             Err(SourceError::Unusable { what, reason: format!("it is longer than {size} bytes") })
         });
-        Box::pin(ready(served))
+        let holding = self.0.holding.borrow().clone();
+        Box::pin(async move {
+            if let Some(holding) = holding {
+                let _ = holding.await;
+            }
+            served
+        })
     }
 }
 

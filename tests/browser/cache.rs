@@ -4,17 +4,16 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use starlane_browser::{BrowserTime, IndexedDbStore};
-use starlane_bundle::{AppRecord, Digest, SecretKey, Used};
+use starlane_bundle::{Digest, Used};
 use starlane_host::{
     BlobCounts,
     ports::{Store, StoreError, Time},
     testing::launch_world::{World, address, publisher},
 };
 use starlane_protocol::{Address, HostSecret};
-use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{Patch, fresh_name, open_store, script};
+use crate::fixture::{Patch, faster_timers, fresh_name, open_store, record, stored, stored_keys};
 
 /// Bytes of each blob here.
 const SIZE: usize = 1000;
@@ -57,18 +56,8 @@ async fn kept(store: &IndexedDbStore, blobs: impl IntoIterator<Item = u8>) -> Ve
     kept
 }
 
-/// What lies at a key of the settings, as a number.
-async fn setting(name: &str, key: &str) -> Option<f64> {
-    let body = format!(
-        "const done = (r) => new Promise((resolve, reject) => {{ r.onsuccess = () => resolve(r.result); r.onerror = () => reject(r.error); }}); \
-         const db = await done(indexedDB.open(given)); \
-         const value = await done(db.transaction('settings').objectStore('settings').get('{key}')); db.close(); return value;"
-    );
-    script(&body, &JsValue::from_str(name)).await.as_f64()
-}
-
 #[wasm_bindgen_test]
-async fn what_was_used_least_lately_goes_first_and_whole() {
+async fn what_is_least_recently_used_goes_first_and_whole() {
     let name = fresh_name();
     let (store, reasons) = open_store(&name, 6.0 * SIZE as f64);
     visited(&store, "a", &[1, 2]).await;
@@ -82,7 +71,7 @@ async fn what_was_used_least_lately_goes_first_and_whole() {
     visited(&store, "b", &[3, 4]).await;
     visited(&store, "e", &[8, 9]).await;
     assert_eq!(kept(&store, 1..=9).await, [3, 4, 7, 8, 9], "`c` was used before `b`");
-    assert_eq!(setting(&name, "total").await, Some(5.0 * SIZE as f64));
+    assert_eq!(stored(&name, "settings", "total").await.as_f64(), Some(5.0 * SIZE as f64));
     assert!(reasons.borrow().is_empty());
 }
 
@@ -125,14 +114,7 @@ async fn a_blob_of_two_bundles_goes_with_the_last() {
 async fn records_and_the_secret_are_never_dropped() {
     let (store, _) = open_store(&fresh_name(), 1.0);
     let secret = store.secret(HostSecret([1; 32])).await.unwrap();
-    let record = AppRecord {
-        app: address("acme:app"),
-        revision: 7,
-        bundle: bundle("a"),
-        manifest: Digest::of(b""),
-        publisher: SecretKey::from_seed([1; 32]).public(),
-        overrides: Vec::new(),
-    };
+    let record = record(7);
     store.put_record(record.clone()).await.unwrap();
     for number in 0..10 {
         let (digest, bytes) = blob(number);
@@ -164,7 +146,7 @@ async fn tabs_count_together_and_see_what_the_other_uses() {
     });
     futures_util::future::join_all(puts).await;
     let left = kept(&two, 1..30).await;
-    let total = setting(&name, "total").await.unwrap();
+    let total = stored(&name, "settings", "total").await.as_f64().unwrap();
     assert_eq!(total, (left.len() * SIZE) as f64, "{left:?}");
     assert!(total <= 4.0 * SIZE as f64);
 }
@@ -181,6 +163,57 @@ async fn without_locks_another_tab_goes_by_the_time_of_use() {
     used(&one, "a", &[1]).await;
     visited(&two, "c", &[3]).await;
     assert_eq!(kept(&two, 1..=3).await, [1, 3]);
+}
+
+/// A lock manager that hangs. Which bundles run in other tabs is unknown then, and so none goes, nor is it waited for long.
+#[wasm_bindgen_test]
+async fn while_the_locks_do_not_answer_only_what_is_of_no_bundle_goes() {
+    let (store, reasons) = open_store(&fresh_name(), 3.0 * SIZE as f64);
+    visited(&store, "a", &[1]).await;
+    visited(&store, "b", &[2]).await;
+    let (digest, bytes) = blob(3);
+    store.put_blob(&digest, bytes).await.unwrap();
+    let hanging = Patch::apply(
+        "const own = LockManager.prototype.query; LockManager.prototype.query = () => new Promise(() => {}); \
+         return () => { LockManager.prototype.query = own; };",
+    );
+    let faster = faster_timers(10);
+    visited(&store, "c", &[4]).await;
+    assert_eq!(kept(&store, 1..=4).await, [1, 2, 4]);
+    let refused = store.put_blob(&blob(5).0, blob(5).1).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Full(_)), "{refused}");
+    drop((hanging, faster));
+    store.put_blob(&blob(5).0, blob(5).1).await.unwrap();
+    assert_eq!(kept(&store, 1..=5).await, [2, 4, 5]);
+    assert!(reasons.borrow().is_empty());
+}
+
+/// Of what comes and goes no trace is left that would slow each step down in the end.
+#[wasm_bindgen_test]
+async fn bundles_of_which_nothing_is_kept_are_forgotten() {
+    let name = fresh_name();
+    let (store, _) = open_store(&name, 2.0 * SIZE as f64);
+    used(&store, "running", &[]).await;
+    for number in 0..10 {
+        visited(&store, &format!("empty{number}"), &[]).await;
+        visited(&store, &format!("gone{number}"), &[number]).await;
+    }
+    assert_eq!(kept(&store, 0..10).await, [8, 9]);
+    let known = stored_keys(&name, "bundles").await;
+    // What goes now is forgotten by the next step, and the latest but what runs is never.
+    let expected = ["empty9", "gone7", "gone8", "gone9", "running"].map(|name| bundle(name).to_string());
+    assert_eq!(known, expected);
+    // Where nothing can go, what was refused is forgotten all the same.
+    store.pin(&bundle("gone8"), vec![blob(8).0, blob(9).0]).await.unwrap();
+    for number in 10..20 {
+        let bundle = bundle(&format!("refused{number}"));
+        store.pin(&bundle, vec![blob(number).0]).await.unwrap();
+        store.put_blob(&blob(number).0, blob(number).1).await.unwrap_err();
+        store.unpin(&bundle);
+    }
+    let known = stored_keys(&name, "bundles").await;
+    let expected = ["gone8", "refused18", "refused19", "running"].map(|name| bundle(name).to_string());
+    assert_eq!(known, expected);
 }
 
 /// Lets the next `times` puts into a store find no room.
@@ -241,10 +274,10 @@ async fn launched_apps_stay_while_others_come_and_go() {
     let page = world.page();
     page.launch("acme:app0").await.unwrap();
     page.launch("acme:app1").await.unwrap();
-    page.0.stop(&address("acme:app1"));
+    page.0.uninstall(&address("acme:app1"));
     for number in 2..5 {
         page.launch(&format!("acme:app{number}")).await.unwrap();
-        page.0.stop(&address(&format!("acme:app{number}")));
+        page.0.uninstall(&address(&format!("acme:app{number}")));
     }
     let logs = world.take_logs();
     assert!(!logs.iter().any(|line| line.contains("can't be kept")), "{logs:?}");
@@ -279,20 +312,20 @@ async fn modules_of_other_authors_stay_while_their_app_is_used_anywhere() {
     let (page, other) = (world.page(), world.page());
     page.launch("acme:app").await.unwrap();
     other.launch("acme:app").await.unwrap();
-    page.0.stop(&address("acme:app"));
+    page.0.uninstall(&address("acme:app"));
     let visit = async |number: u8| {
         let bundle = format!("acme:repo:app{number}:1.0.0");
         let signed = world.publish(&bundle, &[("/module.wasm", &[number; 2_000])]);
         world.say(&format!("acme:app{number}"), 1, &bundle, &signed);
         page.launch(&format!("acme:app{number}")).await.unwrap();
-        page.0.stop(&address(&format!("acme:app{number}")));
+        page.0.uninstall(&address(&format!("acme:app{number}")));
     };
     let module = Digest::of(&[7; 2_000]);
     for number in 0..6 {
         visit(number).await;
         assert!(world.store.blob(&module).await.unwrap().is_some(), "after {number} others");
     }
-    other.0.stop(&address("acme:app"));
+    other.0.uninstall(&address("acme:app"));
     for number in 6..12 {
         visit(number).await;
     }

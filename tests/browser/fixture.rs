@@ -1,11 +1,15 @@
-//! What the tests need: a sandbox with real workers, a guest, pieces of JavaScript.
+//! What the tests need: a sandbox with real workers, a guest, a store and what lies in it, pieces of JavaScript.
 
 use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
 use js_sys::{Array, Function, Promise};
 use starlane_browser::{BrowserSandbox, IndexedDbStore};
-use starlane_host::ports::Sandbox;
+use starlane_bundle::{AppRecord, Digest, SignedManifest};
+use starlane_host::{
+    ports::Sandbox,
+    testing::launch_world::{address, publisher},
+};
 use wasm_bindgen::{JsCast, JsValue, prelude::Closure};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::console_log;
@@ -54,6 +58,11 @@ impl Patch {
         let undo = Function::new_no_args(script).call0(&JsValue::UNDEFINED).unwrap();
         Self(undo.into())
     }
+
+    /// The same for JavaScript that is run as by [`script`].
+    pub(crate) async fn prepare(body: &str, given: &JsValue) -> Self {
+        Self(script(body, given).await.unchecked_into())
+    }
 }
 
 impl Drop for Patch {
@@ -62,14 +71,25 @@ impl Drop for Patch {
     }
 }
 
+/// Lets what is to take a while take so many times less.
+pub(crate) fn faster_timers(times: u32) -> Patch {
+    Patch::apply(&format!(
+        "const own = globalThis.setTimeout; globalThis.setTimeout = (call, ms) => own(call, ms / {times}); \
+         return () => {{ globalThis.setTimeout = own; }};"
+    ))
+}
+
 /// The value of a JavaScript expression.
 pub(crate) fn eval(expression: &str) -> JsValue {
     Function::new_no_args(&format!("return {expression};")).call0(&JsValue::UNDEFINED).unwrap()
 }
 
-/// What a piece of JavaScript returns in the end; it may `await`, and finds `given`.
+/// What a piece of JavaScript returns in the end; it may `await`, and finds `given` and `done`, which makes a promise of a
+/// request to IndexedDB.
 pub(crate) async fn script(body: &str, given: &JsValue) -> JsValue {
-    let function = Function::new_with_args("given", &format!("return (async () => {{ {body} }})()"));
+    const DONE: &str = "const done = (request) => new Promise((resolve, reject) => { \
+        request.onsuccess = () => resolve(request.result); request.onerror = () => reject(request.error); });";
+    let function = Function::new_with_args("given", &format!("{DONE} return (async () => {{ {body} }})()"));
     let promise = function.call1(&JsValue::UNDEFINED, given).unwrap();
     JsFuture::from(Promise::resolve(&promise)).await.unwrap()
 }
@@ -89,6 +109,43 @@ pub(crate) fn open_store(name: &str, budget: f64) -> Opened {
     let told = Rc::clone(&reasons);
     let degraded = Closure::<dyn Fn(String)>::new(move |reason| told.borrow_mut().push(reason)).into_js_value();
     (IndexedDbStore::new(name, budget, degraded.unchecked_ref()), reasons)
+}
+
+/// What lies at a key of an object store.
+pub(crate) async fn stored(name: &str, store: &str, key: &str) -> JsValue {
+    look_into(name, store, &format!("get('{key}')")).await
+}
+
+/// The keys of an object store, in order.
+pub(crate) async fn stored_keys(name: &str, store: &str) -> Vec<String> {
+    let keys = Array::from(&look_into(name, store, "getAllKeys()").await);
+    keys.iter().map(|key| key.as_string().unwrap()).collect()
+}
+
+async fn look_into(name: &str, store: &str, request: &str) -> JsValue {
+    let body = format!(
+        "const database = await done(indexedDB.open(given)); \
+         try {{ return await done(database.transaction('{store}').objectStore('{store}').{request}); }} \
+         finally {{ database.close(); }}"
+    );
+    script(&body, &JsValue::from_str(name)).await
+}
+
+/// A signed text: stores don't look inside.
+pub(crate) fn manifest(text: &str) -> SignedManifest {
+    SignedManifest { bytes: text.into(), signature: publisher().sign(text.as_bytes()) }
+}
+
+/// A record of `acme:app`.
+pub(crate) fn record(revision: u64) -> AppRecord {
+    AppRecord {
+        app: address("acme:app"),
+        revision,
+        bundle: address("acme:repo:app:1.0.0"),
+        manifest: Digest::of(b""),
+        publisher: publisher().public(),
+        overrides: Vec::new(),
+    }
 }
 
 /// Prints a figure of a test. The engine and the size are known to who started it.

@@ -4,9 +4,12 @@ use std::rc::Rc;
 
 use starlane_browser::BrowserTime;
 use starlane_bundle::Digest;
-use starlane_host::testing::{
-    launch_suite,
-    launch_world::{World, address},
+use starlane_host::{
+    BlobCounts,
+    testing::{
+        launch_suite,
+        launch_world::{World, address},
+    },
 };
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -33,8 +36,7 @@ async fn one_changed_file_of_a_thousand_is_one_blob() {
 /// JavaScript with the record of an app as it lies in the database, as `text`.
 fn with_record(then: &str) -> String {
     format!(
-        "const done = (r) => new Promise((resolve, reject) => {{ r.onsuccess = () => resolve(r.result); r.onerror = () => reject(r.error); }}); \
-         const db = await done(indexedDB.open(given)); \
+        "const db = await done(indexedDB.open(given)); \
          const records = db.transaction('records', 'readwrite').objectStore('records'); \
          const text = await done(records.get('acme:app')); try {{ {then} }} finally {{ db.close(); }}"
     )
@@ -76,6 +78,34 @@ async fn flipped_bits_in_a_record_are_noticed_and_healed() {
     change_record(&name, flips[0]).await;
     world.set_away(true);
     assert_eq!(world.page().refused("acme:app").await, "offline", "a damaged record launches nothing");
+}
+
+/// Browsers delete the data of a whole origin when they need room, and users do it too.
+#[wasm_bindgen_test]
+async fn a_database_that_was_deleted_between_two_pages_is_filled_again() {
+    let name = fresh_name();
+    let world = || World::new(Rc::new(BrowserTime), Rc::new(open_store(&name, 1e9).0));
+    let publish = |world: &World| {
+        let signed = world.publish("acme:repo:app:1.0.0", &[("/module.wasm", b"a module")]);
+        world.say("acme:app", 4, "acme:repo:app:1.0.0", &signed);
+    };
+    let first = world();
+    publish(&first);
+    first.page().launch("acme:app").await.unwrap();
+    drop(first);
+    script("await done(indexedDB.deleteDatabase(given));", &JsValue::from_str(&name)).await;
+    // A cold start: the next store has never seen the first.
+    let second = world();
+    publish(&second);
+    for counts in [BlobCounts { fetched: 1, cached: 0, healed: 0 }, BlobCounts { fetched: 0, cached: 1, healed: 0 }] {
+        let page = second.page();
+        assert_eq!(page.launch("acme:app").await.unwrap().revision, 4);
+        assert_eq!(page.0.blob_counts(), counts);
+    }
+    let logs = second.take_logs();
+    assert!(!logs.iter().any(|line| line.contains("the store")), "{logs:?}");
+    second.set_away(true);
+    second.page().launch("acme:app").await.unwrap();
 }
 
 /// What is served and kept of a bundle, and what is kept of the record of an app.

@@ -8,15 +8,17 @@ use starlane_host::ports::{Source, SourceError};
 use starlane_protocol::Address;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{Patch, eval};
+use crate::fixture::{Patch, eval, faster_timers};
 
 /// Lets `fetch` answer with this JavaScript expression of a `Response`; `url` and `init` are what it was called with.
 fn answering(response: &str) -> Patch {
     Patch::apply(&format!(
         "const own = globalThis.fetch; globalThis.ended = 0; \
-         const stream = (...pieces) => {{ const left = pieces.map((p) => new TextEncoder().encode(p)); return new ReadableStream({{ \
-            pull(c) {{ if (left.length) c.enqueue(left.shift()); else c.close(); }} }}, {{ highWaterMark: 0 }}); }}; \
-         globalThis.fetch = async (url, init) => {{ init.signal.onabort = () => globalThis.ended++; globalThis.fetched = url; return {response}; }}; \
+         const stream = (...pieces) => {{ const left = pieces.map((p) => new TextEncoder().encode(p)); \
+           return new ReadableStream({{ pull(c) {{ \
+             if (left.length) c.enqueue(left.shift()); else c.close(); }} }}, {{ highWaterMark: 0 }}); }}; \
+         globalThis.fetch = async (url, init) => {{ \
+           init.signal.onabort = () => globalThis.ended++; globalThis.fetched = url; return {response}; }}; \
          return () => {{ globalThis.fetch = own; }};"
     ))
 }
@@ -114,10 +116,7 @@ async fn what_stalls_is_given_up() {
         ["new Promise(() => {})", "new Response(new ReadableStream({ start(c) { c.enqueue(new Uint8Array(3)); } }))"]
     {
         let _patch = answering(silent);
-        let _faster = Patch::apply(
-            "const own = globalThis.setTimeout; globalThis.setTimeout = (call, ms) => own(call, ms / 100); \
-             return () => { globalThis.setTimeout = own; };",
-        );
+        let _faster = faster_timers(100);
         let error = source.blob(&Digest::of(b"abcdef"), 6).await.unwrap_err();
         assert!(matches!(error, SourceError::Offline { .. }), "{error}");
     }

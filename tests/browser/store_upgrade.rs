@@ -3,13 +3,13 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use starlane_bundle::{AppRecord, Digest, SecretKey, SignedManifest};
-use starlane_host::{ports::Store, testing::launch_world::address};
+use starlane_bundle::Digest;
+use starlane_host::ports::Store;
 use starlane_protocol::HostSecret;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{Patch, fresh_name, open_store, script};
+use crate::fixture::{Patch, faster_timers, fresh_name, manifest, open_store, record, script};
 
 /// Makes a database of version 1 with an entry of each kind, and leaves the connection open as `globalThis.old`.
 const VERSION_1: &str = "
@@ -28,30 +28,15 @@ const VERSION_1: &str = "
     put('settings', new Uint8Array(32).fill(1), 'secret');
     await new Promise((resolve, reject) => { transaction.oncomplete = resolve; transaction.onabort = reject; });";
 
-fn manifest() -> SignedManifest {
-    SignedManifest { bytes: b"{}".to_vec(), signature: SecretKey::from_seed([1; 32]).sign(b"{}") }
-}
-
-fn record() -> AppRecord {
-    AppRecord {
-        app: address("acme:app"),
-        revision: 7,
-        bundle: address("acme:repo:app:1.0.0"),
-        manifest: manifest().digest(),
-        publisher: SecretKey::from_seed([1; 32]).public(),
-        overrides: Vec::new(),
-    }
-}
-
 /// A database of version 1, whose tab does `then` with its connection `old`.
 async fn version_1(then: &str) -> String {
     let name = fresh_name();
     let given = [
         name.clone(),
         Digest::of(b"kept").to_string(),
-        record().bundle.to_string(),
-        manifest().signature.to_string(),
-        serde_json::to_string(&record()).unwrap(),
+        record(7).bundle.to_string(),
+        manifest("{}").signature.to_string(),
+        serde_json::to_string(&record(7)).unwrap(),
     ];
     let given: js_sys::Array = given.iter().map(|text| JsValue::from_str(text)).collect();
     script(&format!("{VERSION_1} {then}"), &given).await;
@@ -63,32 +48,28 @@ async fn what_the_first_version_kept_is_there_and_weighed() {
     for then in ["old.close()", "old.onversionchange = () => setTimeout(() => old.close(), 50)"] {
         let (store, reasons) = open_store(&version_1(then).await, 10.0);
         assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(Some(Bytes::from_static(b"kept"))));
-        assert_eq!(store.manifest(&record().bundle).await, Ok(Some(manifest())));
-        assert_eq!(store.record(&record().app).await, Ok(Some(record())));
+        assert_eq!(store.manifest(&record(7).bundle).await, Ok(Some(manifest("{}"))));
+        assert_eq!(store.record(&record(7).app).await, Ok(Some(record(7))));
         assert!(store.secret(HostSecret([2; 32])).await == Ok(HostSecret([1; 32])));
         // Six bytes of ten: four fit beside them, and for five all that is of no bundle goes.
         store.put_blob(&Digest::of(b"four"), Bytes::from_static(b"four")).await.unwrap();
         assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(Some(Bytes::from_static(b"kept"))));
         store.put_blob(&Digest::of(b"5five"), Bytes::from_static(b"5five")).await.unwrap();
         assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(None));
-        assert_eq!(store.record(&record().app).await, Ok(Some(record())));
+        assert_eq!(store.record(&record(7).app).await, Ok(Some(record(7))));
         assert!(reasons.borrow().is_empty(), "{reasons:?}");
     }
 }
 
-/// Ten seconds of a timer pass in one.
-const TEN_TIMES_FASTER: &str = "const own = globalThis.setTimeout; \
-    globalThis.setTimeout = (call, ms) => own(call, ms / 10); return () => { globalThis.setTimeout = own; };";
-
 #[wasm_bindgen_test]
 async fn a_tab_that_never_closes_costs_the_patience_and_no_more() {
     let name = version_1("").await;
-    let patch = Patch::apply(TEN_TIMES_FASTER);
+    let patch = faster_timers(10);
     let (store, reasons) = open_store(&name, 1e9);
     let (digest, bytes) = (Digest::of(b"new"), Bytes::from_static(b"new"));
     let (put, read, secret) = futures_util::join!(
         store.put_blob(&digest, bytes.clone()),
-        store.record(&record().app),
+        store.record(&record(7).app),
         store.secret(HostSecret([2; 32])),
     );
     assert_eq!((put, read), (Ok(()), Ok(None)));
@@ -101,9 +82,28 @@ async fn a_tab_that_never_closes_costs_the_patience_and_no_more() {
     // When it closes at last, the next page finds all.
     script("old.close()", &JsValue::UNDEFINED).await;
     let (next, reasons) = open_store(&name, 1e9);
-    assert_eq!(next.record(&record().app).await, Ok(Some(record())));
+    assert_eq!(next.record(&record(7).app).await, Ok(Some(record(7))));
     assert_eq!(next.blob(&digest).await, Ok(None));
     assert!(reasons.borrow().is_empty());
+}
+
+/// The timers of a page in the background come once a minute, as if the page had been held up. That is no reason to wait for
+/// ever.
+#[wasm_bindgen_test]
+async fn a_hidden_page_gives_up_as_well() {
+    let name = version_1("").await;
+    let patch = Patch::apply(
+        "const [own, now] = [globalThis.setTimeout, performance.now]; let late = 0; \
+         performance.now = () => now.call(performance) + late; \
+         globalThis.setTimeout = (call, ms) => own(() => { late += ms + 60_000; call(); }, ms / 100); \
+         return () => { globalThis.setTimeout = own; delete performance.now; };",
+    );
+    let (store, reasons) = open_store(&name, 1e9);
+    assert_eq!(store.record(&record(7).app).await, Ok(None));
+    assert!(store.is_degraded());
+    assert!(reasons.borrow()[0].contains("does not answer"), "{reasons:?}");
+    drop(patch);
+    script("old.close()", &JsValue::UNDEFINED).await;
 }
 
 /// What holds up a transaction for ever is no better than what does not open.
@@ -111,21 +111,22 @@ async fn a_tab_that_never_closes_costs_the_patience_and_no_more() {
 async fn a_tab_that_never_ends_its_transaction_costs_the_patience_and_no_more() {
     let name = fresh_name();
     let (store, reasons) = open_store(&name, 1e9);
-    store.put_record(record()).await.unwrap();
+    store.put_record(record(7)).await.unwrap();
     let endless = "const request = indexedDB.open(given); \
         await new Promise((resolve) => { request.onsuccess = resolve; }); \
         const objects = request.result.transaction('records', 'readwrite').objectStore('records'); \
         globalThis.endless = true; \
-        const again = () => { if (globalThis.endless) objects.get('x').onsuccess = again; else request.result.close(); }; again();";
+        const again = () => { if (globalThis.endless) objects.get('x').onsuccess = again; else request.result.close(); }; \
+        again();";
     script(endless, &JsValue::from_str(&name)).await;
-    let patch = Patch::apply(TEN_TIMES_FASTER);
-    assert_eq!(store.record(&record().app).await, Ok(None));
+    let patch = faster_timers(10);
+    assert_eq!(store.record(&record(7).app).await, Ok(None));
     assert!(store.is_degraded());
     assert!(reasons.borrow()[0].contains("does not answer"), "{reasons:?}");
     drop(patch);
     script("globalThis.endless = false", &JsValue::UNDEFINED).await;
     let (next, _) = open_store(&name, 1e9);
-    assert_eq!(next.record(&record().app).await, Ok(Some(record())));
+    assert_eq!(next.record(&record(7).app).await, Ok(Some(record(7))));
 }
 
 #[wasm_bindgen_test]

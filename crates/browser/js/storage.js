@@ -7,8 +7,14 @@ const OPENING = 10_000;
 /** The same for a transaction, which may have to wait for others and for a slow disk. */
 const WORKING = 30_000;
 
+/** The same for the question which locks are held. */
+const ASKING = 1_000;
+
 /** A timer that comes later by this, in milliseconds, says that the page was held up, and nothing of the storage. */
 const HELD_UP = 1_000;
+
+/** How often a page may say so: the timers of a hidden one are all late, for ever. */
+const EXCUSES = 2;
 
 /** How often a step is tried. */
 const TRIES = 3;
@@ -85,10 +91,17 @@ export class Storage {
   }
 
   /**
-   * Does one step in one transaction, and resolves once that is complete. `get` gives the values at the key, `all` those of
-   * the object store, `put` and `delete` none; `swap` of two values puts the second if the first is there, and gives it then; `keep` gives the value at the key, which from now on is `value` if there was
-   * none as long; `use` notes the blobs of the bundle at the key, which is used now. Where room is lacking, what is not in use
-   * goes, and the step is done again. Cached bytes may be lost when the power goes; nothing else may.
+   * Does one step at a key of an object store, in one transaction. Resolves once that is complete, to an array of values:
+   * - `get`: the value at the key, if there is one;
+   * - `all`: every value of the object store, in the order of the keys; it needs no key;
+   * - `put`: keeps `value` at the key;
+   * - `delete`: drops what is at the key;
+   * - `swap`: `value` is a pair. If what is at the key equals its first, keeps its second and gives that; else gives nothing;
+   * - `keep`: gives the bytes at the key, if they have the length of `value`; else keeps `value` and gives that;
+   * - `use`: keeps that the bundle at the key is used now, and that `value` are its blobs.
+   *
+   * Where room is lacking, what is not in use is dropped, and the step is done again. When the power goes, cached bytes may
+   * be lost; nothing else may.
    */
   async run(store, step, key, value) {
     let full, failure;
@@ -114,7 +127,7 @@ export class Storage {
     }
   }
 
-  /** A bundle and its blobs stay until it was unpinned as often. */
+  /** A bundle and its blobs stay until every pin of it is released by `unpin`. */
   pin(bundle, blobs) {
     let pin = this.#pins.get(bundle);
     if (!pin) {
@@ -172,25 +185,39 @@ export class Storage {
   }
 
   /**
-   * Drops what was used least lately: within the budget until `size` bytes more are, if that can be, else as many as that.
-   * Gives whether there is more room now.
+   * Drops the least recently used bundles: within the budget until `size` bytes more fit into it, if that can be; else as many
+   * bytes as that. Gives whether there is more room now.
    */
   async #makeRoom(size, budget) {
-    const held = (await navigator.locks?.query().catch(() => {}))?.held ?? [];
+    // Where there are no locks nobody holds one.
+    const asked = navigator.locks?.query().then(({ held }) => held, () => []) ?? [];
+    const held = await Promise.race([asked, new Promise((resolve) => within(ASKING, resolve))]);
     const pinned = new Set(this.#pins.keys());
-    for (const { name } of held) {
+    for (const { name } of held ?? []) {
       const [bundle, tab] = name.split(" ");
       if (tab !== this.#tab && name.endsWith(` ${this.#name}`)) pinned.add(bundle);
     }
     return this.#transact([...CACHED, "bundles", "sizes", "settings"], true, async (objects) => {
       const all = ["bundles", "sizes"].flatMap((name) => [result(objects(name).getAllKeys()), result(objects(name).getAll())]);
       const [names, bundles, keys, weights] = await Promise.all(all);
-      const uses = names.map((name, at) => [pinned.has(name) ? Infinity : Number(bundles[at].used) || 0, name, ...(bundles[at].blobs ?? [])]);
+      const uses = names.map((name, at) => {
+        const { used, blobs } = bundles[at];
+        // Without an answer any bundle may be in use in another tab, also one that was launched long ago and can't be fetched
+        // again now. So all stay, and only what is of no bundle goes: to find no room costs no more than a fetch later.
+        return [!held || pinned.has(name) ? Infinity : Number(used) || 0, name, ...(blobs ?? [])];
+      });
       for (const [name, { blobs }] of this.#pins) uses.push([Infinity, name, ...blobs]);
       // What is of several bundles counts with the one that was used latest; what is of none goes first.
       const latest = new Map();
-      for (const [used, ...parts] of uses.sort(([a], [b]) => (a < b ? -1 : 1))) for (const part of parts) latest.set(part, used);
+      uses.sort(([a], [b]) => (a < b ? -1 : 1));
+      for (const [used, ...parts] of uses) for (const part of parts) latest.set(part, used);
       const rows = keys.map((key, at) => ({ key, size: Number(weights[at]) || 0, used: latest.get(key) ?? 0 }));
+      // A bundle that nothing counts with is forgotten. Not the latest: its parts may be on their way, in a tab whose lock does
+      // not show yet.
+      const counted = new Set(rows.map(({ used }) => used));
+      for (const [used, name] of uses.filter(([used]) => used < Infinity).slice(0, -1)) {
+        if (!counted.has(used)) objects("bundles").delete(name);
+      }
       let total = rows.reduce((sum, row) => sum + row.size, 0);
       const goal = budget ? this.#budget - size : total - (size || 1);
       const going = [];
@@ -222,8 +249,9 @@ export class Storage {
     try {
       return await transact(await connection, stores, writes, work);
     } catch (error) {
-      // The connection may be what is broken; without room it is not.
-      if (error?.name !== FULL) this.#forget(connection);
+      // The connection may be what is broken: in Firefox no write on it succeeds after one found the disk full. By our own
+      // count of the room it is not.
+      if (error !== OVER) this.#forget(connection);
       throw error;
     }
   }
@@ -275,7 +303,7 @@ class Memory extends Map {
   }
 }
 
-/** Notes that from now on `size` bytes lie at a key. Throws `OVER` if that is more than the budget, where it is more than before. */
+/** Notes that from now on `size` bytes lie at a key. Throws `OVER` if those are more than before, and too many for the budget. */
 async function weigh(objects, key, size, budget) {
   const [sizes, settings] = [objects("sizes"), objects("settings")];
   const [before = 0, total = 0] = await Promise.all([result(sizes.get(key)), result(settings.get("total"))]);
@@ -299,12 +327,12 @@ function result(request) {
 
 /** Calls `late` after so many milliseconds, unless what this returns was called before. */
 function within(patience, late) {
-  let timer, due;
-  const wait = () => {
-    due = performance.now() + patience;
-    timer = setTimeout(() => (performance.now() - due > HELD_UP ? wait() : late()), patience);
+  let timer;
+  const wait = (excuses) => {
+    const due = performance.now() + patience;
+    timer = setTimeout(() => (excuses > 0 && performance.now() - due > HELD_UP ? wait(excuses - 1) : late()), patience);
   };
-  wait();
+  wait(EXCUSES);
   return () => clearTimeout(timer);
 }
 

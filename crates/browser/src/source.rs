@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, LocalBoxFuture, select};
 use gloo_timers::future::TimeoutFuture;
 use js_sys::{Promise, Uint8Array};
-use starlane_bundle::{Digest, Signature, SignedManifest};
+use starlane_bundle::{Digest, MAX_MANIFEST, SIGNATURE_HEADER, Signature, SignedManifest};
 use starlane_host::{
     TokenProvider,
     ports::{Source, SourceError},
@@ -18,10 +18,6 @@ use web_sys::{AbortController, Headers, ReadableStreamDefaultReader, RequestCach
 
 use crate::object::get;
 
-/// The header that carries a manifest's signature.
-const SIGNATURE: &str = "starlane-signature";
-/// The longest manifest, in bytes.
-const MANIFEST: u64 = 4 * 1024 * 1024;
 /// A server that has sent nothing for so long won't, in milliseconds.
 const STALLED_MS: u32 = 30_000;
 
@@ -53,13 +49,14 @@ impl Source for HttpSource {
         let token = Rc::clone(&self.token);
         Box::pin(async move {
             let fetched = Fetched::get(what, url, token).await?;
-            let signature = fetched.response.headers().get(SIGNATURE).ok().flatten();
+            let signature = fetched.response.headers().get(SIGNATURE_HEADER).ok().flatten();
             let signature = signature.ok_or_else(|| {
-                fetched
-                    .unusable(format!("the answer shows no header `{SIGNATURE}` (across origins it must be exposed)"))
+                fetched.unusable(format!(
+                    "the answer shows no header `{SIGNATURE_HEADER}` (across origins it must be exposed)"
+                ))
             })?;
             let signature = Signature::parse(&signature).map_err(|error| fetched.unusable(error.to_string()))?;
-            Ok(SignedManifest { bytes: fetched.body(MANIFEST).await?, signature })
+            Ok(SignedManifest { bytes: fetched.body(MAX_MANIFEST as u64).await?, signature })
         })
     }
 

@@ -27,6 +27,8 @@ const RECORDS: &str = "records";
 const SETTINGS: &str = "settings";
 /// The key of the host's secret in the settings.
 const SECRET: &str = "secret";
+/// The name of the error that says that no room is left.
+const FULL: &str = "QuotaExceededError";
 
 #[wasm_bindgen(module = "/js/storage.js")]
 extern "C" {
@@ -105,7 +107,10 @@ fn done(promise: Promise) -> Done<Vec<JsValue>> {
     Box::pin(async move {
         match JsFuture::from(promise).await {
             Ok(values) => Ok(Array::from(&values).to_vec()),
-            Err(error) => Err(StoreError::Full(failure::text(&error))),
+            Err(error) => {
+                let (text, full) = (failure::text(&error), failure::name(&error).as_deref() == Some(FULL));
+                Err(if full { StoreError::Full(text) } else { StoreError::Failed(text) })
+            }
         }
     })
 }

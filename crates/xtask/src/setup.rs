@@ -3,6 +3,7 @@
 pub(crate) mod browsers;
 pub(crate) mod kosoku;
 pub(crate) mod node;
+pub(crate) mod python;
 pub(crate) mod rust;
 pub(crate) mod schema_suite;
 pub(crate) mod system;
@@ -64,7 +65,8 @@ impl Piece {
             Piece::Rust => rust::missing_packages(workshop),
             Piece::Node => Ok(node::missing_packages(workshop)),
             Piece::Lints | Piece::NpmTools | Piece::WasmBindgen | Piece::WasmPack => Ok(Vec::new()),
-            Piece::Kosoku | Piece::SchemaSuite => Ok(kosoku::missing_packages(workshop)),
+            Piece::Kosoku => Ok(kosoku::missing_packages(workshop)),
+            Piece::SchemaSuite => Ok(schema_suite::missing_packages(workshop)),
             Piece::Chromium | Piece::Firefox | Piece::Webkit => Ok(browsers::missing_packages(workshop, self)),
         }
     }

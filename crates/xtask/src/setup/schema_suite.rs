@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use super::kosoku;
+use super::python::{self, Environment};
 use crate::files;
 use crate::report;
 use crate::workshop::Workshop;
@@ -22,21 +22,24 @@ pub(crate) fn file(workshop: &Workshop) -> PathBuf {
     workshop.path("target/schema-suite.json")
 }
 
+/// The Debian packages that are missing to fetch it.
+pub(crate) fn missing_packages(workshop: &Workshop) -> Vec<String> {
+    if merged(workshop).exists() { Vec::new() } else { python::missing_packages(workshop) }
+}
+
 /// Fetches it beside our other tools, and puts it where the tests look.
 pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
-    let folder = workshop.tools.join("schema-suite");
-    let merged = folder.join(format!("{RELEASE}.json"));
+    let folder = folder(workshop);
+    let merged = merged(workshop);
     if !merged.exists() {
-        kosoku::ensure(workshop)?;
         workshop.installed.set(true);
         report::step("JSON Schema Test Suite", || {
             fs::create_dir_all(&folder)?;
             let requirement = folder.join("requirement.txt");
             fs::write(&requirement, REQUIREMENT)?;
-            let options = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:"];
-            let hashed = ["--require-hashes", "-r"];
-            let pip = kosoku::pip(workshop);
-            workshop.program(pip).args(options).arg("-d").arg(&folder).args(hashed).arg(&requirement).run()?;
+            let pip = Environment::at(workshop, "schema-suite/python").pip(workshop)?;
+            let download = pip.args(["download", "--no-deps", "--no-binary", ":all:", "--require-hashes"]);
+            download.arg("-d").arg(&folder).arg("-r").arg(&requirement).run()?;
             let archive = folder.join(format!("{RELEASE}.tar.gz"));
             workshop.program("tar").arg("-xzf").arg(archive).arg("-C").arg(&folder).run()?;
             fs::write(&merged, merge(&folder.join(RELEASE).join("json/tests/draft2020-12"))?)?;
@@ -51,6 +54,15 @@ pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
     }
     report::note("JSON Schema Test Suite");
     Ok(())
+}
+
+fn folder(workshop: &Workshop) -> PathBuf {
+    workshop.tools.join("schema-suite")
+}
+
+/// What was fetched, in one file.
+fn merged(workshop: &Workshop) -> PathBuf {
+    folder(workshop).join(format!("{RELEASE}.json"))
 }
 
 /// All files of a folder, those of what is optional apart.

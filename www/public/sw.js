@@ -5,27 +5,32 @@ const CACHE = "profiles";
 const OURS = /^\/($|assets\/|samples\/)/;
 /** Files whose names carry a hash of what is in them. */
 const NEVER_CHANGES = /^\/assets\//;
+/** Where the page lies that was fetched last: it takes the place of the kept one when all that it loads is kept, too. */
+const NEXT = "/?next";
 /** A server that is silent for so long is taken for away where something is kept, in milliseconds. */
 const PATIENCE = 3_000;
 
 self.addEventListener("install", () => void self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
-
 self.addEventListener("fetch", (event) => {
   const { origin, pathname } = new URL(event.request.url);
   if (event.request.method !== "GET" || origin !== location.origin || !OURS.test(pathname)) return;
-  event.respondWith(NEVER_CHANGES.test(pathname) ? unchanged(event.request) : fresh(event));
+  event.respondWith(NEVER_CHANGES.test(pathname) ? unchanged(event) : fresh(event));
 });
 
 /** The page says which files it has loaded: those are kept, and what only an older page needed is not. */
 self.addEventListener("message", (event) => {
-  const done = keep(event.data.keep).then((kept) => ({ kept }), (error) => ({ error: String(error) }));
-  event.waitUntil(done.then((answer) => event.source?.postMessage(answer)));
+  const tell = (answer) => event.source?.postMessage(answer);
+  event.waitUntil(keep(event.data.keep).then((kept) => tell({ kept }), (error) => tell({ error: String(error) })));
 });
 
 async function keep(urls) {
   const cache = await caches.open(CACHE);
+  const next = await cache.match(NEXT);
   await Promise.all(urls.map(async (url) => (await cache.match(url)) ?? cache.add(url)));
+  const named = (await next?.clone().text())?.match(/\/assets\/[\w.-]+/g) ?? [];
+  if (!next || !(await Promise.all(named.map((asset) => cache.match(asset)))).every(Boolean)) return urls.length;
+  await cache.put("/", next);
   for (const { url } of await cache.keys()) {
     if (NEVER_CHANGES.test(new URL(url).pathname) && !urls.includes(url)) await cache.delete(url);
   }
@@ -34,10 +39,7 @@ async function keep(urls) {
 
 /** What is asked for in the address changes nothing in a file. */
 const place = ({ url }) => url.split(/[?#]/, 1)[0];
-
-async function unchanged(request) {
-  return (await caches.match(place(request))) ?? fetch(request);
-}
+const unchanged = async ({ request }) => (await caches.match(place(request))) ?? fetch(request);
 
 /** What the server has now; what is kept, while it is away. */
 async function fresh(event) {
@@ -53,5 +55,6 @@ async function fresh(event) {
 /** Without room the page is as it was kept before. */
 async function store(request, answer) {
   const cache = await caches.open(CACHE);
-  await cache.put(place(request), answer).catch((error) => console.warn("a file of the page can't be kept:", error));
+  const at = new URL(request.url).pathname === "/" ? NEXT : place(request);
+  await cache.put(at, answer).catch((error) => console.warn("a file of the page can't be kept:", error));
 }

@@ -1,3 +1,5 @@
+// Signing in with a token, and showing who is signed in.
+
 import type { Host } from "@starlane/mesh";
 import { element } from "./elements";
 

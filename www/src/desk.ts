@@ -1,3 +1,5 @@
+// The page that is being written: opening it, saving it, and what others do to it meanwhile.
+
 import { Directory, type Change, type Person } from "./directory";
 import { draft, dropDraft, keepDraft, keepSeen, seen } from "./drafts";
 import type { Editor } from "./editor";

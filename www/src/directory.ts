@@ -1,3 +1,5 @@
+// The directory's operations and its event, typed by its bind.
+
 import type { Bound, Host } from "@starlane/mesh";
 import type {
   Directory as DirectoryBind,

@@ -1,3 +1,5 @@
+// The text area, and files that are chosen or dropped.
+
 import { element } from "./elements";
 import { problem, solved } from "./problems";
 

@@ -1,3 +1,5 @@
+// What this page runs: its mechtrons, where each is, and what came from the cache.
+
 import type { Host } from "@starlane/mesh";
 import { APP } from "./directory";
 import { element, made } from "./elements";

@@ -1,3 +1,5 @@
+// The line that says how the link to the server is.
+
 import type { Host } from "@starlane/mesh";
 import { element } from "./elements";
 

@@ -1,3 +1,5 @@
+// The entry: opens the host, launches the app and puts the parts of the page together.
+
 import { Host, key, type HostOptions } from "@starlane/mesh";
 import worker from "@starlane/mesh/worker.js?url";
 import { showAccount, token } from "./account";

@@ -1,3 +1,5 @@
+// Keeping the page's own files for when the server is away: the side of it that runs in the page.
+
 import previewStyle from "./preview.css?url";
 
 interface ScriptPolicy {

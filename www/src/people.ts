@@ -1,3 +1,5 @@
+// The list of people, and adding one.
+
 import type { Summary } from "./directory";
 import { element, made } from "./elements";
 import { SAMPLES } from "./samples";

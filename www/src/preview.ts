@@ -1,3 +1,5 @@
+// The preview: rendering by the mechtron in this page, and the sandboxed frames that show its HTML.
+
 import type { Host } from "@starlane/mesh";
 import type { Profile } from "./binds/profile";
 import { element } from "./elements";

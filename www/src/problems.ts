@@ -1,3 +1,5 @@
+// What went wrong, shown until it is dismissed or has succeeded.
+
 import { element, made } from "./elements";
 
 const place = element("problems");

@@ -7,7 +7,7 @@ use starlane_bundle::Digest;
 use starlane_host::{
     BlobCounts,
     testing::{
-        launch_suite,
+        launch_suite, launch_tries,
         launch_world::{World, address},
     },
 };
@@ -29,7 +29,7 @@ starlane_host::launch_cases!(tests);
 
 #[wasm_bindgen_test]
 async fn one_changed_file_of_a_thousand_is_one_blob() {
-    let (fetched, files) = launch_suite::delta_of_one_file(&world()).await;
+    let (fetched, files) = launch_tries::delta_of_one_file(&world()).await;
     assert_eq!((fetched, files), (1, 1000));
 }
 
@@ -113,7 +113,7 @@ async fn a_database_that_was_deleted_between_two_pages_is_filled_again() {
 async fn one_changed_byte_is_refused_and_what_was_not_changed_is_not() {
     let name = fresh_name();
     let world = World::new(Rc::new(BrowserTime), Rc::new(open_store(&name, 1e9).0));
-    let (mut tried, mut accepted) = launch_suite::one_changed_byte(&world).await;
+    let (mut tried, mut accepted) = launch_tries::one_changed_byte(&world).await;
     let app = address("acme:app");
     let record = script(&with_record("return text;"), &JsValue::from_str(&name)).await.as_string().unwrap();
     for at in 0..record.len() {
@@ -130,6 +130,14 @@ async fn one_changed_byte_is_refused_and_what_was_not_changed_is_not() {
     figure("one changed byte", "mutations.tried", tried as f64, "mutations");
     figure("one changed byte", "mutations.accepted", accepted.len() as f64, "mutations");
     assert!(accepted.is_empty(), "{accepted:#?}");
+}
+
+#[wasm_bindgen_test]
+async fn hostile_names_of_files_are_refused() {
+    let (tried, accepted) = launch_tries::hostile_names_of_files(&world()).await;
+    figure("hostile names", "names.tried", tried as f64, "names");
+    figure("hostile names", "names.accepted", accepted.len() as f64, "names");
+    assert!(accepted.is_empty(), "{accepted:?}");
 }
 
 #[wasm_bindgen_test]

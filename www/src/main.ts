@@ -36,6 +36,7 @@ async function start(): Promise<void> {
   kept.catch((error: unknown) => problem("Keeping this page", error));
   window.starlaneDemo = { host, options, ready, kept };
 
+  host.on("degraded", (reason) => problem("Keeping bundles for later", `This browser keeps nothing: ${reason}`));
   showAccount(host);
   const inspector = new Inspector(host);
   const preview = new Preview(host, () => {

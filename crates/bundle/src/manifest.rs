@@ -256,6 +256,23 @@ impl Manifest {
         SignedManifest { bytes, signature }
     }
 
+    /// A file by how a mechtron's config names it: a path of this bundle, or the address of a file in one that it uses.
+    pub fn file(&self, name: &str) -> Option<&FileEntry> {
+        match name.split_once(":/") {
+            Some((bundle, _)) => self.uses.get(bundle)?.files.get(name.get(bundle.len() + 1..)?),
+            None => self.files.get(name),
+        }
+    }
+
+    /// The bundle that what is named so belongs to, and who published that.
+    pub fn origin(&self, name: &str) -> (Address, PublicKey) {
+        let used = name.split_once(":/").and_then(|(bundle, _)| {
+            let used = self.uses.get(bundle)?;
+            Some((Address::parse(bundle).ok()?, used.publisher))
+        });
+        used.unwrap_or_else(|| (self.address.clone(), self.publisher))
+    }
+
     fn check(&self) -> Result<(), VerifyError> {
         if !self.address.is_bundle() {
             let text = format!("{} is no bundle's address: expected segments and a version", self.address);
@@ -272,23 +289,6 @@ impl Manifest {
             Self::check_files(&used.files)?;
         }
         self.check_references()
-    }
-
-    /// A file by how a mechtron's config names it: a path of this bundle, or the address of a file in one that it uses.
-    pub fn file(&self, name: &str) -> Option<&FileEntry> {
-        match name.split_once(":/") {
-            Some((bundle, _)) => self.uses.get(bundle)?.files.get(name.get(bundle.len() + 1..)?),
-            None => self.files.get(name),
-        }
-    }
-
-    /// The bundle that what is named so belongs to, and who published that.
-    pub fn origin(&self, name: &str) -> (Address, PublicKey) {
-        let used = name.split_once(":/").and_then(|(bundle, _)| {
-            let used = self.uses.get(bundle)?;
-            Some((Address::parse(bundle).ok()?, used.publisher))
-        });
-        used.unwrap_or_else(|| (self.address.clone(), self.publisher))
     }
 
     fn check_files(files: &LiteMap<String, FileEntry>) -> Result<(), VerifyError> {

@@ -1,6 +1,7 @@
 //! In-memory ports, virtual time, and the contract suites that every back-end runs in its own tests.
 
 pub mod launch_suite;
+pub mod launch_tries;
 pub mod launch_world;
 pub mod memory;
 pub mod sandbox_suite;

@@ -137,7 +137,11 @@ impl SharedStore {
         let mut records = Vec::new();
         for entry in fs::read_dir(self.root.join("apps")).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|extension| extension == "json") {
-                records.extend(read_record(&entry.path())?);
+                match read_record(&entry.path()) {
+                    Ok(record) => records.extend(record),
+                    // The others are no worse for it; asked for by its name, it is an error.
+                    Err(error) => tracing::error!(%error, "an app's record can't be read"),
+                }
             }
         }
         records.sort_by(|a, b| a.app.cmp(&b.app));
@@ -178,8 +182,10 @@ impl DiskStore {
     pub(crate) fn last_revision(&self, app: &Address) -> Done<u64> {
         let file = self.0.revision_file(app);
         self.aside(move |_| {
-            let kept = read(&file)?.unwrap_or_default();
-            Ok(String::from_utf8(kept).ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default())
+            let Some(kept) = read(&file)? else { return Ok(0) };
+            let kept = String::from_utf8(kept).ok().and_then(|text| text.trim().parse().ok());
+            let reason = "it is no number".to_owned();
+            kept.ok_or_else(|| StoreError::Damaged { name: file.display().to_string(), reason })
         })
     }
 }
@@ -287,6 +293,10 @@ mod tests {
         fs::write(folder.path().join("apps/acme:profiles.json"), "{").unwrap();
         let error = store.record(&Address::parse("acme:profiles").unwrap()).await.unwrap_err();
         assert!(matches!(&error, StoreError::Damaged { name, .. } if name.contains("acme:profiles.json")), "{error}");
+        assert_eq!(store.records().await, Ok(Vec::new()), "it is nothing to the other apps");
+        fs::write(folder.path().join("apps/acme:gone.revision"), "many").unwrap();
+        let error = store.last_revision(&Address::parse("acme:gone").unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("acme:gone.revision"), "{error}");
         fs::write(folder.path().join("host.secret"), "short").unwrap();
         let error = store.secret(HostSecret([1; 32])).await.unwrap_err();
         assert!(error.to_string().contains("host.secret"), "{error}");

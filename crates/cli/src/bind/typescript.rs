@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use starlane_bundle::{Bind, Body, authoring::Schemas};
 
@@ -107,7 +107,7 @@ impl<'s> Types<'s> {
         };
         let mut all: Vec<Type> = Vec::new();
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-            let pointer = percent_decoded(reference.trim_start_matches('#'));
+            let pointer = percent_decode_str(reference.trim_start_matches('#')).decode_utf8_lossy();
             let last = pointer.rsplit('/').next().unwrap_or_default();
             let owner = self.names.iter().find(|(other, at, _)| std::ptr::eq(*other, root) && at.is_empty());
             let owner = owner.map(|(_, _, name)| name.clone()).unwrap_or_default();
@@ -229,20 +229,6 @@ fn union(mut parts: Vec<Type>) -> Type {
         // `&` binds closer than `|`.
         _ => Type { text: seen.join(" | "), is_open: true },
     }
-}
-
-/// The bytes of a URI's fragment (RFC 3986, 2.1) as text.
-fn percent_decoded(fragment: &str) -> String {
-    let mut pieces = fragment.split('%');
-    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        let decoded = piece.get(..2).and_then(|digits| HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok());
-        match (decoded, piece.get(2..)) {
-            (Some(byte), Some(rest)) => bytes.extend(byte.iter().chain(rest.as_bytes())),
-            _ => bytes.extend(b"%".iter().chain(piece.as_bytes())),
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| fragment.to_owned())
 }
 
 fn about(schema: &Value) -> String {

@@ -46,6 +46,39 @@ pub fn publisher() -> SecretKey {
     SecretKey::from_seed([1; 32])
 }
 
+/// Names that no file of a bundle may have, each by itself or beside others.
+pub fn hostile_names() -> Vec<Vec<String>> {
+    let long = format!("/{}", "a".repeat(201));
+    let alone = [
+        "",
+        "/",
+        "one",
+        "//one",
+        "/one/",
+        "/./one",
+        "/../one",
+        "/one/..",
+        "/one//two",
+        "../one",
+        "/one/../../two",
+        "/o ne",
+        "/one\0",
+        "/one\n",
+        "/ö",
+        "/one\\two",
+        "C:/one",
+        "/one:two",
+        "/one?",
+        "/one#two",
+        "/%2e%2e/one",
+        "~/one",
+        &long,
+    ];
+    let together = [["/one.txt", "/One.TXT"], ["/one", "/one/two"], ["/ONE", "/one/two"]];
+    let alone = alone.iter().map(|name| vec![(*name).to_owned()]);
+    alone.chain(together.iter().map(|names| names.map(str::to_owned).to_vec())).collect()
+}
+
 /// An address.
 pub fn address(text: &str) -> Address {
     Address::parse(text).unwrap()

@@ -16,7 +16,8 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::{
-    Digest, FileEntry, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest, VerifyError, json, schema,
+    Digest, FileEntry, MAX_MANIFEST, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest, VerifyError,
+    json, schema,
 };
 use starlane_host::{Principal, ports::StoreError};
 use starlane_protocol::{Address, Failure, Verb};
@@ -140,7 +141,7 @@ struct Wanted {
 /// `POST /blobs/missing`: which of the digests `{ "sha256": ["…"] }` who publishes has to upload.
 pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Request) -> Response {
     let missing = async {
-        let Deployed { principal, body, .. } = Deployed::read(&site, None, request).await?;
+        let Deployed { principal, body, .. } = Deployed::read(&site, None, MAX_MANIFEST, request).await?;
         let Wanted { sha256 } =
             json::from_slice(&body).map_err(|error| Failure::malformed(format!("expected digests: {error}")))?;
         let usable = |digest: &Digest| may_publish(&site, &principal, digest);
@@ -161,7 +162,7 @@ pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Reques
 pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<String>, request: Request) -> Response {
     let kept = async {
         let digest = parse_digest(&digest)?;
-        let Deployed { principal, body, .. } = Deployed::read(&site, None, request).await?;
+        let Deployed { principal, body, .. } = Deployed::read(&site, None, BLOB_BODY, request).await?;
         let keep = move |store: &SharedStore| {
             let found = Digest::of(&body);
             if found != digest {
@@ -193,14 +194,20 @@ pub(super) async fn put_manifest(
 ) -> Response {
     let kept = async {
         let address = bundle_address(&address)?;
-        let Deployed { principal, headers, body } = Deployed::read(&site, Some(&address), request).await?;
+        let Deployed { principal, headers, body } =
+            Deployed::read(&site, Some(&address), MAX_MANIFEST, request).await?;
         if take_over {
             principal.permit(Verb::Admin, &address, "")?;
         }
         let signature = headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
-        let signed = SignedManifest { bytes: body.to_vec(), signature };
-        let manifest = signed.open().map_err(|error| unverified(&error))?;
+        let open = move |_: &SharedStore| {
+            let signed = SignedManifest { bytes: body.to_vec(), signature };
+            let manifest = signed.open().map_err(|error| unverified(&error))?;
+            check_schemas(&manifest)?;
+            Ok((signed, manifest))
+        };
+        let (signed, manifest) = site.repository.with(open).await?;
         for bundle in manifest.uses.keys() {
             check_use(&site, &principal, &bundle_address(bundle)?)?;
         }
@@ -209,7 +216,6 @@ pub(super) async fn put_manifest(
         let publishing = Arc::clone(&site.repository.publishing);
         let visibility = site.repository.visibility.clone();
         let publish = move |store: &SharedStore| {
-            check_schemas(&manifest)?;
             let _alone = publishing.lock().unwrap_or_else(PoisonError::into_inner);
             let owner = store.owner(&address).map_err(stored)?.filter(|_| !take_over);
             if !is_new(store, &address, &signed, &manifest, owner, &hidden)? {
@@ -315,8 +321,9 @@ struct Deployed {
 }
 
 impl Deployed {
-    /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read.
-    async fn read(site: &Site, bundle: Option<&Address>, request: Request) -> Result<Self, Failure> {
+    /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read, and of a
+    /// body no more than `most` bytes.
+    async fn read(site: &Site, bundle: Option<&Address>, most: usize, request: Request) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         let principal = site.auth.principal(bearer(&parts.headers)?)?;
         match bundle {
@@ -324,8 +331,8 @@ impl Deployed {
             None if publishes(&principal) => {}
             None => return Err(Failure::no_grant("who publishes needs a grant such as \"deploy acme:repo:**\"")),
         }
-        let body = axum::body::to_bytes(body, BLOB_BODY).await;
-        let body = body.map_err(|error| Failure::too_large(format!("{error}: at most {BLOB_BODY} bytes")))?;
+        let body = axum::body::to_bytes(body, most).await;
+        let body = body.map_err(|error| Failure::too_large(format!("{error}: at most {most} bytes")))?;
         Ok(Self { principal, headers: parts.headers, body })
     }
 }

@@ -20,7 +20,7 @@ fn address(text: &str) -> Address {
 
 /// Publishes a folder by a key of its own.
 fn publish(server: &Server, folder: &Path, bundle: &str, seed: u8, others: &Others) -> SignedManifest {
-    server.publish_by(seed, &Draft::read_with(folder, others, &|_| Ok(())).unwrap(), bundle)
+    server.publish_by(seed, &Draft::read_with(folder, others, &|_, _| Ok(())).unwrap(), bundle)
 }
 
 fn known(signed: &SignedManifest) -> Others {
@@ -71,7 +71,7 @@ fn what_an_app_uses_must_be_published_as_its_manifest_has_it() {
     let bobs = publish(&server, echo_bundle("").path(), WIDGETS, 2, &Others::default());
     let others = known(&bobs);
     let shop = shop();
-    let draft = Draft::read_with(shop.path(), &others, &|_| Ok(())).unwrap();
+    let draft = Draft::read_with(shop.path(), &others, &|_, _| Ok(())).unwrap();
     server.upload(&draft);
     let manifest = draft.manifest(&address(SHOP), key(1).public(), 1_700_000_000);
     let altered = |change: &dyn Fn(&mut Manifest)| {

@@ -66,8 +66,8 @@ impl Build {
     }
 }
 
-/// Says of the bytes of a module why hosts would refuse it.
-pub type CheckModule<'c> = &'c dyn Fn(&[u8]) -> Result<(), String>;
+/// Says of the bytes of a module why hosts would refuse it, or why it could not run within so many bytes of memory.
+pub type CheckModule<'c> = &'c dyn Fn(&[u8], u64) -> Result<(), String>;
 
 /// The JSON Schemas that a bind names, by path, as they stand in their files.
 pub type Schemas = BTreeMap<String, Value>;
@@ -101,10 +101,10 @@ impl Draft {
 
     /// Reads the bundle in a folder: `bundle.toml` and all that it names. The folder is read; nothing is run or written.
     pub fn read(folder: &Path) -> Result<Self, AuthoringError> {
-        Self::read_with(folder, &Others::default(), &|_| Ok(()))
+        Self::read_with(folder, &Others::default(), &|_, _| Ok(()))
     }
 
-    /// Reads a bundle that may name what is in others. `check` says of the bytes of a module why hosts would refuse it.
+    /// Reads a bundle that may name what is in others. `check` says of a module why hosts would refuse it.
     pub fn read_with(folder: &Path, others: &Others, check: CheckModule<'_>) -> Result<Self, AuthoringError> {
         let folder = Folder::open(folder)?;
         let source = Source::read(&folder, "bundle.toml")?;

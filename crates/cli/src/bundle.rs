@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use starlane_bundle::{Digest, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest};
+use starlane_bundle::{Digest, FileEntry, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest};
 use starlane_protocol::Address;
 
 use crate::{
@@ -49,23 +49,30 @@ pub(crate) fn show(client: &Client, address: &Address, output: Output) -> Result
         Some(at) => format!(", expires {}", time(at)),
     };
     output.remark(&format!("{address}, signed by {}, manifest {digest}{expiry}", manifest.publisher));
+    for (bundle, used) in &manifest.uses {
+        output.remark(&format!("It uses {bundle} by {}, manifest {}", used.publisher, used.manifest));
+    }
     output.table(["FILE", "SIZE", "TYPE"], &rows, &json);
     Ok(())
 }
 
-/// Fetches all of a published bundle and checks it: the signature, the time, the names, and the digest and length of each file.
+/// Fetches all of a published bundle, with what it uses of others, and checks it: the signature, the time, the names, and the
+/// digest and length of each file.
 pub(crate) fn verify(client: &Client, address: &Address, output: Output) -> Result<()> {
     let (signed, manifest) = fetch(client, address)?;
     if let (Some(at), Err(_)) = (manifest.expires, manifest.check_time(now())) {
         bail!("{address} expired at {}: hosts refuse it, so publish another version", time(at));
     }
     let digest = signed.digest();
-    let mut bytes = 0;
-    for (name, entry) in &manifest.files {
-        file(client, &manifest, name)?;
+    let others =
+        manifest.uses.iter().flat_map(|(bundle, used)| used.files.iter().map(move |file| (bundle.as_str(), file)));
+    let own = manifest.files.iter().map(|file| (address.as_str(), file));
+    let (mut files, mut bytes) = (0, 0);
+    for (bundle, (name, entry)) in own.chain(others) {
+        blob(client, bundle, name, entry)?;
+        files += 1;
         bytes += entry.size;
     }
-    let files = manifest.files.len();
     let mut facts = vec![
         ("publisher", manifest.publisher.to_string()),
         ("manifest", digest.to_string()),
@@ -112,12 +119,20 @@ pub(crate) fn fetch(client: &Client, address: &Address) -> Result<(SignedManifes
 pub(crate) fn file(client: &Client, manifest: &Manifest, name: &str) -> Result<Vec<u8>> {
     let address = &manifest.address;
     let file = manifest.files.get(name).with_context(|| format!("{address} has no file {name}"))?;
-    let answer = client.send("GET", &format!("/blobs/sha256/{}", file.sha256), &[], Upload::Nothing)?.success()?;
+    blob(client, address.as_str(), name, file)
+}
+
+fn blob(client: &Client, bundle: &str, name: &str, file: &FileEntry) -> Result<Vec<u8>> {
+    let answer = client.send("GET", &format!("/blobs/sha256/{}", file.sha256), &[], Upload::Nothing)?;
+    if answer.status == 404 {
+        bail!("{name} of {bundle} is missing on the server: publish {bundle} again, which sends what is missing");
+    }
+    let answer = answer.success()?;
     let found = Digest::of(&answer.body);
     if found != file.sha256 || answer.body.len() as u64 != file.size {
         bail!(
-            "{name} of {address} is damaged on the server: it has {} bytes with the digest {found}, and the signed \
-             manifest says {} bytes with {}",
+            "{name} of {bundle} is damaged on the server: it has {} bytes with the digest {found}, and the signed \
+             manifest says {} bytes with {}; publish {bundle} again, which sends what is damaged",
             answer.body.len(),
             file.size,
             file.sha256

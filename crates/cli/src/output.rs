@@ -122,14 +122,20 @@ fn table<const N: usize>(out: &mut impl Write, heading: [&str; N], rows: &[[Stri
         padded.join("  ").trim_end().to_owned()
     };
     writeln!(out, "{STRONG}{}{STRONG:#}", line(&heading.map(str::to_owned)))?;
-    rows.iter().try_for_each(|row| writeln!(out, "{}", line(row)))
+    rows.iter().try_for_each(|row| writeln!(out, "{}", printable(&line(row))))
 }
 
 fn human_error(err: &mut impl Write, error: &anyhow::Error, refused: Option<&Refused>) -> io::Result<()> {
-    writeln!(err, "{RED}error{RED:#}: {error:#}")?;
+    writeln!(err, "{RED}error{RED:#}: {}", printable(&format!("{error:#}")))?;
     let Some(refused) = refused else { return Ok(()) };
     let address = refused.address.as_ref().map(|address| format!(", {address}")).unwrap_or_default();
     writeln!(err, "  {DIM}{} {}{address}{DIM:#}", refused.status, refused.code)
+}
+
+/// A text without what a terminal would obey: it may hold names that somebody else chose.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
 }
 
 /// A number of bytes for people.
@@ -162,6 +168,11 @@ mod tests {
         assert_eq!(told["hint"], "write it in quotes");
         let told = fault(&folder.path().join("none"));
         assert_eq!((&told["line"], &told["message"]), (&Value::Null, &json!("there is no such folder")));
+    }
+
+    #[test]
+    fn a_terminal_gets_nothing_to_obey() {
+        assert_eq!(printable("a\u{1b}[31mred\tü\nb"), "a\\u{1b}[31mred\\tü\nb");
     }
 
     #[test]

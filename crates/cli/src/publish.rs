@@ -66,6 +66,9 @@ pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()
     let known = published(client, address)?;
     if let Some((_, known)) = &known {
         wanted.check(known)?;
+        known.check_time(now()).map_err(|_| {
+            Conflict(format!("{address} was published, and has expired: hosts refuse it, so publish a new version"))
+        })?;
     }
     let signed = wanted.manifest(now(), None).sign(&loaded.key);
     let manifest = signed.open().with_context(|| format!("{address} would be refused by its hosts"))?;

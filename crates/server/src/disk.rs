@@ -39,6 +39,20 @@ pub(crate) fn remove(file: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Removes what a server that was killed has not put into its place, in a folder that no other server has.
+pub(crate) fn clear(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            clear(&entry.path());
+        } else if name.starts_with('.') && name.ends_with(".part") {
+            // What can't be removed is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// An error of the disk, as stores have it.
 pub(crate) fn failed(error: io::Error) -> StoreError {
     match error.kind() {

@@ -39,9 +39,13 @@ use self::{
     thread::{Batch, Birth, GuestThread},
 };
 
-/// Why hosts would not run a module, if they would not.
-pub fn check_module(wasm: &[u8]) -> Result<(), String> {
-    check::check(wasm).map_err(|fault| fault.to_string())
+/// Why hosts would not run a module within so many bytes of memory, if they would not.
+pub fn check_module(wasm: &[u8], memory: u64) -> Result<(), String> {
+    let needed = check::check(wasm).map_err(|fault| fault.to_string())?;
+    if needed > memory {
+        return Err(format!("it begins with {needed} bytes of memory, and its limit is {memory}"));
+    }
+    Ok(())
 }
 
 /// Runs guests with wasmtime, on threads of its own. Dropping it ends them all.

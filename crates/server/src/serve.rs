@@ -1,7 +1,15 @@
 //! A server from its start to its end.
 
 use std::{
-    collections::BTreeMap, future::Future, io, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration,
+    collections::BTreeMap,
+    fs::{File, TryLockError},
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -15,6 +23,7 @@ use tokio::{net::TcpListener, task::LocalSet, time::sleep};
 use crate::{
     apps::Apps,
     auth::{self, Auth},
+    disk,
     handle::Handle,
     http::{self, Repository, Site, guard::Allowed, routes::Routes},
     log::LogLines,
@@ -91,6 +100,11 @@ pub enum ServeError {
     /// The data folder can't be used.
     #[error("the data folder {0} can't be used: {1}")]
     Data(PathBuf, String),
+    /// Another server has it.
+    #[error(
+        "the data folder {0} is another server's, which runs: stop that one, or choose another folder with `--data FOLDER`"
+    )]
+    InUse(PathBuf),
     /// The engine does not start.
     #[error("the sandbox can't start: {0}")]
     Sandbox(String),
@@ -151,6 +165,17 @@ pub fn serve(
     served
 }
 
+/// Keeps other servers out of a data folder, for as long as this is held.
+fn lock(data: &Path) -> Result<File, ServeError> {
+    let failed = |error: io::Error| ServeError::Data(data.to_owned(), error.to_string());
+    let lock = File::options().create(true).truncate(false).write(true).open(data.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(ServeError::InUse(data.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 async fn run(
     config: &ServeConfig,
     ready: impl FnOnce(Ready),
@@ -164,6 +189,9 @@ async fn run(
     let address = listener.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
     std::fs::create_dir_all(&config.data).map_err(|error| data_error(error.to_string()))?;
+    // Held until this ends, however it ends.
+    let _lock = lock(&config.data)?;
+    disk::clear(&config.data);
     let store = DiskStore::new(&config.data);
     let time = TokioTime::new();
     let secret = store.secret(HostSecret(time.random())).await.map_err(|error| data_error(error.to_string()))?;

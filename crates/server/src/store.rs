@@ -13,13 +13,14 @@
 
 use std::{
     fs,
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use starlane_bundle::{AppRecord, Digest, PublicKey, Signature, SignedManifest};
+use starlane_bundle::{AppRecord, Digest, Hasher, PublicKey, Signature, SignedManifest};
 use starlane_host::ports::{Store, StoreError};
 use starlane_protocol::{Address, HostSecret};
 
@@ -122,6 +123,20 @@ impl SharedStore {
 
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         Ok(read(&self.blob_file(digest))?.map(Bytes::from))
+    }
+
+    /// Whether a blob is here, and is what its name says.
+    pub(crate) fn is_whole(&self, digest: &Digest) -> bool {
+        let mut hasher = Hasher::new();
+        let Ok(mut file) = fs::File::open(self.blob_file(digest)) else { return false };
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return hasher.finish() == *digest,
+                Ok(length) => hasher.update(piece.get(..length).unwrap_or_default()),
+                Err(_) => return false,
+            }
+        }
     }
 
     /// The length of a blob that is here, without reading it.

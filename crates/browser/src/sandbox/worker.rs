@@ -27,6 +27,8 @@ use crate::{
 const GRACE: f64 = 2000.0;
 /// How long reading and checking a byte of JSON may take beside [`GRACE`], in milliseconds: 8 MB take about 0.7 s.
 const CHECKING: f64 = 0.000_25;
+/// How much longer an instance may take to be made than a call: the engine compiles then what the page has only looked over.
+const MAKING: f64 = 5_000.0;
 /// How long a worker may take to load and run its script, in milliseconds; no guest runs in it before.
 const BOOT: f64 = 30_000.0;
 /// A timer that is later than this was held up by the page itself, and says nothing about the worker.
@@ -154,7 +156,7 @@ impl GuestWorker {
             ("contract", contract.clone()),
         ]);
         let message = object(&[("start", start.into())]);
-        self.expect(plan.instance, f64::from(plan.limits.call_ms), Answer::Start(made));
+        self.expect(plan.instance, f64::from(plan.limits.call_ms) + MAKING, Answer::Start(made));
         if let Err(error) = self.worker.post_message(&message) {
             self.answer(plan.instance).fail(&failure::text(&error));
         }

@@ -1,8 +1,9 @@
 //! Following references: from mechtrons to Wasm files and binds, from binds to schemas.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, ops::Range};
 
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Value, value::RawValue};
 use starlane_protocol::{Address, Topic};
 use toml::Spanned;
 
@@ -52,22 +53,46 @@ pub(super) fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> R
         if draft.schemas.contains_key(&name) {
             continue;
         }
-        let text = fs::read(folder.path(name.trim_start_matches('/'))).unwrap_or_default();
-        let normal = match json::value(&text) {
-            Ok(value) => schema::normal_form(&value).map_err(|error| {
-                let hint = "mend it in that file: what stands there is checked on every host, by the same subset of JSON Schema 2020-12";
-                source.error(schema.span(), format!("the schema {} is refused {error}", schema.get_ref()), hint)
-            })?,
-            Err(error) => {
-                let text = format!("the schema {} can't be read: {error}", schema.get_ref());
-                return Err(source.error(schema.span(), text, "a schema is a JSON Schema 2020-12 in a JSON file"));
-            }
-        };
+        let normal = read_schema(&Source::read(folder, name.trim_start_matches('/'))?, relative)?;
         draft.schemas.insert(name, normal);
     }
     let bind = file.resolved();
     draft.binds.insert(bundle_path(relative), bind.clone());
     Ok(bind)
+}
+
+/// The normal form of the schema in a file, which a bind names.
+fn read_schema(file: &Source, bind: &str) -> Result<Value, AuthoringError> {
+    let text = file.text();
+    let value = json::value(text.as_bytes()).map_err(|error| {
+        let hint = "a schema is a JSON Schema 2020-12 in a JSON file";
+        let message = format!("this schema of {bind} can't be read: {error}");
+        match serde_json::from_str::<IgnoredAny>(text) {
+            Err(at) => file.error_at(at.line(), at.column(), message, hint),
+            Ok(_) => file.error(place(text, &error.pointer), message, hint),
+        }
+    })?;
+    schema::normal_form(&value).map_err(|error| {
+        let hint = "what stands here is checked on every host, by the same subset of JSON Schema 2020-12";
+        file.error(place(text, &error.pointer), format!("this schema of {bind} is refused {error}"), hint)
+    })
+}
+
+/// Where the value at a JSON pointer begins in its text; the beginning of the text, if nothing is there.
+fn place(text: &str, pointer: &str) -> Range<usize> {
+    let find = || {
+        let mut value: &RawValue = serde_json::from_str(text).ok()?;
+        for token in pointer.split('/').skip(1) {
+            let token = token.replace("~1", "/").replace("~0", "~");
+            value = match value.get().as_bytes().first()? {
+                b'{' => serde_json::from_str::<BTreeMap<String, &RawValue>>(value.get()).ok()?.remove(&token)?,
+                _ => serde_json::from_str::<Vec<&RawValue>>(value.get()).ok()?.get(token.parse::<usize>().ok()?)?,
+            };
+        }
+        (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)
+    };
+    let at = find().unwrap_or(0);
+    at..at
 }
 
 fn check_body(source: &Source, body: &BodyTable) -> Result<(), AuthoringError> {
@@ -111,7 +136,8 @@ fn read_mechtron(
         }
         error
     })?;
-    check_module(&source, folder, wasm, &module, check)?;
+    let limits = limits(&source, &file.limits)?;
+    check_module(&source, folder, wasm, &module, limits.memory, check)?;
     let bind_path = if bind.get_ref().contains(':') {
         others::take_bind(&source, bind, others, draft)?;
         bind.get_ref().clone()
@@ -125,7 +151,7 @@ fn read_mechtron(
         wasm: module,
         name: file.mechtron.name,
         bind: bind_path,
-        limits: limits(&source, &file.limits)?,
+        limits,
         settings: settings(&source, file.settings.as_ref())?,
     };
     draft.mechtrons.insert(bundle_path(relative), config);
@@ -138,12 +164,13 @@ fn check_module(
     folder: &Folder,
     at: &Spanned<String>,
     module: &str,
+    memory: u64,
     check: CheckModule<'_>,
 ) -> Result<(), AuthoringError> {
     let wasm = fs::read(folder.path(module.trim_start_matches('/'))).unwrap_or_default();
     let wrong = match wasm.as_slice() {
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            return check(&wasm).map_err(|reason| {
+            return check(&wasm, memory).map_err(|reason| {
                 let text = format!("hosts refuse {}: {reason}", at.get_ref());
                 source.error(at.span(), text, "a mechtron is a module such as the guest SDK makes, of WebAssembly 2.0")
             });

@@ -17,6 +17,10 @@ use crate::{AppConfig, Route, RouteTarget};
 
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
+/// Where the server itself answers, whatever an app's routes are.
+const SERVERS: [&[&str]; 8] =
+    [&["mesh"], &["healthz"], &["metrics"], &["backup"], &["bundles"], &["blobs"], &["messages"], &["events"]];
+
 /// The routes in the order of the file.
 pub(super) fn read(
     source: &Source,
@@ -63,6 +67,9 @@ fn route(
         let text = format!("`{}` is no route; expected a method and a path", key.get_ref());
         return fault(key.span(), text, "such as \"GET /people/{name}\"");
     };
+    if let Some((wrong, hint)) = no_match(path) {
+        return fault(key.span(), format!("no request leads to `{path}`: {wrong}"), hint);
+    }
     let target = match (&table.file, &table.files, &table.to, &table.operation) {
         (Some(file), None, None, None) => {
             let path = bundle_path(file.get_ref());
@@ -100,6 +107,28 @@ fn route(
         return fault(key.span(), text, "what takes a body is a resource: { to = \".:name\", operation = \"…\" }");
     }
     Ok(Route { method: method.to_owned(), path: path.to_owned(), target, access: table.access })
+}
+
+/// Why no request has this path, or none gets as far as to a route, and what to do.
+fn no_match(path: &str) -> Option<(String, &'static str)> {
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let odd = path.chars().find(|c| matches!(c, '?' | '#' | '\\') || c.is_whitespace() || c.is_control());
+    if let Some(odd) = odd {
+        let hint = "a query reaches a resource as fields, and other characters stand percent-encoded in a path";
+        return Some((format!("a path has no {odd:?}"), hint));
+    }
+    if parts
+        .iter()
+        .enumerate()
+        .any(|(at, part)| [".", ".."].contains(part) || (part.is_empty() && at + 1 < parts.len()))
+    {
+        return Some((
+            "clients and servers resolve `.`, `..` and empty parts".to_owned(),
+            "write the path that they lead to",
+        ));
+    }
+    let own = SERVERS.iter().find(|own| parts.starts_with(own));
+    own.map(|own| (format!("the server itself answers below /{}", own.join("/")), "take another first part"))
 }
 
 /// The target is an address of this app once its captures are filled in, and the path has those captures.

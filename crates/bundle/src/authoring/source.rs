@@ -1,4 +1,4 @@
-//! One TOML file: its text, and faults at places in it.
+//! One file that people write: its text, and faults at places in it.
 
 use std::{fs, ops::Range};
 
@@ -9,7 +9,7 @@ use super::{
     folder::{Fault, Folder},
 };
 
-/// The text of a file.
+/// The text of a file, TOML or JSON.
 pub(super) struct Source {
     file: String,
     text: String,
@@ -39,6 +39,15 @@ impl Source {
             let (message, hint) = told(error.message(), span.is_empty());
             self.error(span, message, &hint)
         })
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A fault at a line and column of this file, both from 1.
+    pub(super) fn error_at(&self, line: usize, column: usize, message: String, hint: &str) -> AuthoringError {
+        AuthoringError { line, column: column.max(1), ..self.error(0..0, message, hint) }
     }
 
     /// A fault at a place of this file.

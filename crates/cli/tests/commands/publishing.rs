@@ -124,11 +124,20 @@ fn what_the_server_lost_is_sent_again() {
     let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()));
     let kept: Vec<_> = files.filter(|file| file.file_name().unwrap().len() == 64).collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
-    fs::remove_file(&kept[0]).unwrap();
-    world.fails(1, &["bundle", "verify", "acme:repo:notes:1.0.0"]);
-    let healed = world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
-    assert_eq!((&healed["unchanged"], &healed["uploaded"]), (&true.into(), &1.into()));
-    world.json(&["bundle", "verify", "acme:repo:notes:1.0.0"]);
+    type Damage = fn(&Path) -> std::io::Result<()>;
+    let damages: [(Damage, &str); 3] = [
+        (|file| fs::remove_file(file), "is missing on the server"),
+        (|file| fs::write(file, ""), "is damaged on the server"),
+        (|file| fs::write(file, "<p>NOTES</p>"), "is damaged on the server"),
+    ];
+    for (damage, told) in damages {
+        damage(&kept[0]).unwrap();
+        let said = world.fails(1, &["bundle", "verify", "acme:repo:notes:1.0.0"]);
+        assert!(said.contains(told) && said.contains("publish acme:repo:notes:1.0.0 again"), "{said}");
+        let healed = world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
+        assert_eq!((&healed["unchanged"], &healed["uploaded"]), (&true.into(), &1.into()), "{told}");
+        world.json(&["bundle", "verify", "acme:repo:notes:1.0.0"]);
+    }
     let again = world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
     assert_eq!((&again["uploaded"], &again["present"]), (&0.into(), &1.into()));
 }
@@ -161,6 +170,8 @@ fn what_expires_says_so_and_is_whole_until_then() {
     assert!(told.contains("expired at 2"), "{told}");
     let shown = text(&world.run(&["bundle", "show", "acme:repo:notes:1.2.0"]).stderr);
     assert!(shown.contains(", expired 2"), "{shown}");
+    let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.2.0"]);
+    assert!(told.contains("has expired"), "{told}");
 }
 
 #[test]

@@ -167,3 +167,13 @@ fn a_server_that_is_asked_to_stop_stops_in_good_order() {
     let mut rest = String::new();
     world.server.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
 }
+
+#[test]
+fn two_servers_never_have_one_data_folder() {
+    let world = World::start();
+    let data = world.folder.path().join(&world.data);
+    let second = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let told = world.fails(1, &second);
+    assert!(told.contains("is another server's, which runs") && told.contains("--data"), "{told}");
+    drop(world.json(&["status"]));
+}

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use futures_util::future::{Either, select};
-use starlane_bundle::{Digest, SecretKey, Signature, SignedManifest, Used};
+use starlane_bundle::{Digest, SecretKey, SignedManifest, Used};
 use starlane_protocol::Failure;
 
 use super::launch_world::{World, address, publisher};

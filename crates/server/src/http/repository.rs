@@ -138,7 +138,8 @@ struct Wanted {
     sha256: Vec<Digest>,
 }
 
-/// `POST /blobs/missing`: which of the digests `{ "sha256": ["…"] }` who publishes has to upload.
+/// `POST /blobs/missing`: which of the digests `{ "sha256": ["…"] }` have to be uploaded, since they are not here, or not whole, or not
+/// the publisher's to use.
 pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Request) -> Response {
     let missing = async {
         let Deployed { principal, body, .. } = Deployed::read(&site, None, MAX_MANIFEST, request).await?;
@@ -147,7 +148,8 @@ pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Reques
         let usable = |digest: &Digest| may_publish(&site, &principal, digest);
         let (usable, mut missing): (Vec<Digest>, Vec<Digest>) = sha256.into_iter().partition(usable);
         let looked = move |store: &SharedStore| {
-            missing.extend(usable.into_iter().filter(|digest| store.blob_size(digest).is_none()));
+            // Read and hashed: what is damaged is uploaded again, and takes its place.
+            missing.extend(usable.into_iter().filter(|digest| !store.is_whole(digest)));
             Ok(missing)
         };
         site.repository.with(looked).await
@@ -259,7 +261,7 @@ fn check_modules(store: &SharedStore, manifest: &Manifest) -> Result<(), Failure
     for config in manifest.mechtrons.values() {
         let Some(file) = manifest.files.get(&config.wasm) else { continue };
         let wasm = store.blob(&file.sha256).map_err(stored)?.unwrap_or_default();
-        let checked = check_module(&wasm);
+        let checked = check_module(&wasm, config.limits.memory);
         checked.map_err(|reason| Failure::schema_mismatch(format!("hosts refuse {}: {reason}", config.wasm)))?;
     }
     Ok(())

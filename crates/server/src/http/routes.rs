@@ -127,6 +127,11 @@ impl Routes {
 }
 
 impl Table {
+    fn has(&self, app: &Address, method: &str, path: &str) -> bool {
+        let routes = self.apps.get(app).into_iter().flat_map(|app| &app.routes);
+        routes.into_iter().any(|(own, at, _)| own == method && at == path)
+    }
+
     fn routers(&self) -> Result<Routers, String> {
         let mut routers = Routers::new();
         for (address, app) in &self.apps {
@@ -135,7 +140,17 @@ impl Table {
             for (method, path, target) in &app.routes {
                 let router = routers.entry((space.clone(), method.clone())).or_default();
                 let inserted = router.insert(path, Arc::clone(target));
-                inserted.map_err(|error| format!("the route `{method} {path}` can't be added: {error}"))?;
+                inserted.map_err(|error| match error {
+                    matchit::InsertError::Conflict { with } => {
+                        let theirs = |app: &&Address| self.has(app, method, &with);
+                        let other = self.apps.keys().filter(|app| *app != address).find(theirs);
+                        let other = other.map_or("another app".to_owned(), |app| format!("the app {app}"));
+                        format!(
+                            "{other} answers `{method} {with}` already, and `{method} {path}` takes the same requests"
+                        )
+                    }
+                    error => format!("the route `{method} {path}` can't be added: {error}"),
+                })?;
             }
         }
         Ok(routers)

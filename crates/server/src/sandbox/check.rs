@@ -8,6 +8,8 @@ use wasmparser::{
 
 /// The most functions of a module.
 const FUNCTIONS: u32 = 50_000;
+/// The bytes of a page of memory.
+const PAGE: u64 = 65_536;
 /// The most tables of a module.
 pub(super) const TABLES: u32 = 4;
 
@@ -57,8 +59,8 @@ pub(super) enum ModuleFault {
     ExportType(&'static str),
 }
 
-/// Checks that a module may be compiled and run as a guest.
-pub(super) fn check(wasm: &[u8]) -> Result<(), ModuleFault> {
+/// Checks that a module may be compiled and run as a guest. Gives how many bytes of memory it begins with.
+pub(super) fn check(wasm: &[u8]) -> Result<u64, ModuleFault> {
     if wasm.len() > limits::MODULE_BYTES {
         return Err(ModuleFault::TooLong(wasm.len()));
     }
@@ -78,11 +80,11 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), ModuleFault> {
     check_imports(types)?;
     let exported =
         |name: &str| types.core_exports().into_iter().flatten().find(|(own, _)| *own == name).map(|(_, ty)| ty);
-    match exported(names::MEMORY) {
-        Some(EntityType::Memory(_)) => {}
+    let memory = match exported(names::MEMORY) {
+        Some(EntityType::Memory(memory)) => memory.initial.saturating_mul(PAGE),
         Some(_) => return Err(ModuleFault::ExportType(names::MEMORY)),
         None => return Err(ModuleFault::Missing(names::MEMORY)),
-    }
+    };
     for (name, params, results) in REQUIRED {
         let export = exported(name).ok_or(ModuleFault::Missing(name))?;
         if !is_function(types, export, params, results) {
@@ -94,7 +96,7 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), ModuleFault> {
             return Err(ModuleFault::ExportType(name));
         }
     }
-    Ok(())
+    Ok(memory)
 }
 
 fn check_tables(types: TypesRef<'_>) -> Result<(), ModuleFault> {

@@ -62,7 +62,7 @@ fn told(block: &[&str]) -> String {
             _ => panic!("`{line}` is nothing that can be done to a bundle"),
         }
     }
-    let refuses = |wasm: &[u8]| match wasm.ends_with(b"start") {
+    let refuses = |wasm: &[u8], _: u64| match wasm.ends_with(b"start") {
         true => Err("it has a start section; export `_initialize` instead".to_owned()),
         false => Ok(()),
     };

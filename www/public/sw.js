@@ -30,7 +30,7 @@ async function keep(urls) {
   await Promise.all(urls.map(async (url) => (await cache.match(url)) ?? cache.add(url)));
   const named = (await next?.clone().text())?.match(/\/assets\/[\w.-]+/g) ?? [];
   if (!next || !(await Promise.all(named.map((asset) => cache.match(asset)))).every(Boolean)) return urls.length;
-  await cache.put("/", next);
+  await Promise.all([cache.put("/", next), cache.delete(NEXT)]);
   for (const { url } of await cache.keys()) {
     if (NEVER_CHANGES.test(new URL(url).pathname) && !urls.includes(url)) await cache.delete(url);
   }

@@ -11,8 +11,12 @@ const DEPTH = 127;
  * that is silent for longer than `GRACE` of `sandbox/worker.rs` is ended.
  */
 const PATTERNS = 1000;
-/** Longer output takes so long to check that whoever waits for it is told before, in bytes. */
+/** Longer bodies take so long to check that whoever waits for it is told before, in bytes. */
 const LONG = 65_536;
+/** How many steps checking a body may take, and how many more for each byte of it, up to so many: the server has the same bounds. */
+const STEPS = 2_000_000;
+const STEPS_PER_BYTE = 4;
+const MOST_STEPS = 20_000_000;
 /** How much of a fault and of its place a reason may quote, in characters. */
 const QUOTED = 160;
 
@@ -29,7 +33,7 @@ const known = new Map();
  * @param {string} text the contract: `{ requests, responses, events }`, schemas in normal form by the names of operations and
  *   events
  * @param {number} most longer bodies are refused, in bytes: checking them would hold up this thread
- * @param {(bytes: number) => void} [begin] told before much output is checked
+ * @param {(bytes: number) => void} [begin] told before so many bytes are checked, and of 0 behind what took its time
  */
 export function gate(text, most, begin) {
   let contract = known.get(text)?.deref();
@@ -65,7 +69,10 @@ class Gate {
     reader.slice();
     reader.slice();
     const name = reader.text();
-    const wrong = this.contract.check("request", name, reader.body(), this.most);
+    const body = reader.body();
+    if (body.length > LONG) this.begin?.(body.length);
+    const wrong = this.contract.check("request", name, body, this.most);
+    if (wrong) this.begin?.(0);
     if (!wrong) {
       if (kind === batch.KIND_REQUEST && this.contract.has("response", name)) this.answering.set(this.message, name);
       return undefined;
@@ -218,7 +225,7 @@ function fault(check, body) {
   // Of two readers one may take the first and the other the last.
   if (names !== namesWritten(text)) return "it has an object with a name twice";
   try {
-    const found = check(value, PATTERNS);
+    const found = check(value, Math.min(STEPS + STEPS_PER_BYTE * body.length, MOST_STEPS), PATTERNS);
     return found && `at ${found.at.slice(0, QUOTED) || "its root"}: ${found.reason.slice(0, QUOTED)}`;
   } catch (error) {
     // The stack of this browser was too small, or it took too long.

@@ -1,6 +1,7 @@
 // JSON Schemas in the normal form of `starlane_bundle::schema`, made into functions once. One gives the first fault of a value.
-// How long that takes grows with the value and the schema, and is bounded: each schema that is tried on a value is a step, as
-// `starlane_bundle::schema::Cost` counts them beforehand. Only patterns may take long for one step; their time is bounded too.
+// How long that takes grows with the value and the schema, and is bounded: each schema that is tried on a value is a step, and so is
+// what it goes through. `starlane_bundle::schema::Cost` tells beforehand how many those can be. Only patterns may take long for one
+// step; their time is bounded too.
 
 /**
  * What is wrong with a value.
@@ -9,23 +10,24 @@
  * @typedef {(value: unknown) => Fault | undefined} Check
  */
 
-/** A schema may be tried so often in one check. */
-const STEPS = 20_000_000;
-/** So many characters take as long to count as a step. */
-const CHARACTERS = 8;
+/** So many characters take as long to go through as a step. */
+const CHARACTERS = 64;
 
 /** How many steps are left of the present check, and how long its patterns may still take, in milliseconds. */
 let steps = 0;
 let patience = 0;
-/** The canonical texts of arrays and objects, in the present check. */
+/** In the present check, the canonical texts of arrays and objects, and the names of many members: engines make those slowly. */
 let texts = new Map();
+let names = new Map();
+/** So many members are many. */
+const MANY = 32;
 
 /**
  * The check of a schema in normal form. It throws if that takes more steps than it may, or if its patterns take longer than they
  * may, in milliseconds.
  *
  * @param {object | boolean} document
- * @returns {(value: unknown, patterns: number) => Fault | undefined}
+ * @returns {(value: unknown, most: number, patterns: number) => Fault | undefined}
  */
 export function compile(document) {
   const named = new Map();
@@ -50,13 +52,14 @@ export function compile(document) {
     };
   };
   const check = schema(document);
-  return (value, patterns) => {
-    steps = STEPS;
+  return (value, most, patterns) => {
+    steps = most;
     patience = patterns;
     try {
       return check(value);
     } finally {
       if (texts.size > 0) texts = new Map();
+      if (names.size > 0) names = new Map();
     }
   };
 }
@@ -72,6 +75,26 @@ const fault = (reason) => ({ at: "", reason });
 function listed(list) {
   spend(list.length);
   return list;
+}
+
+/** The names of an object's members. */
+function namesOf(value) {
+  let found = names.get(value);
+  if (!found) {
+    found = Object.keys(value);
+    if (found.length > MANY) names.set(value, found);
+  }
+  return found;
+}
+
+/** The first fault that the members of an object give. */
+function firstMember(value, give) {
+  for (const name of namesOf(value)) {
+    spend(1);
+    const found = give(name);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 /** The first fault that the items of a list give. */
@@ -125,9 +148,10 @@ const KEYWORDS = {
   },
   const: (wanted) => KEYWORDS.enum([wanted]),
   enum(values) {
-    const [simple, nested] = [false, true].map((nests) => new Set(values.filter((value) => isNested(value) === nests).map(comparable)));
+    const simple = new Set(values.filter((value) => !isNested(value)));
+    const nested = values.filter(isNested);
     const reason = `expected ${values.length === 1 ? "" : "one of "}${values.map((value) => JSON.stringify(value)).join(", ")}`;
-    const is = (value) => (isNested(value) ? nested.size > 0 && nested.has(comparable(value)) : simple.has(value));
+    const is = (value) => (isNested(value) ? listed(nested).some((wanted) => same(value, wanted)) : simple.has(value));
     return (value) => (is(value) ? undefined : fault(reason));
   },
 
@@ -154,7 +178,7 @@ const KEYWORDS = {
     const checks = schemas.map(schema);
     return (value) =>
       Array.isArray(value)
-        ? first(checks.keys(), (at) => (at < value.length ? within(at, checks[at](value[at])) : undefined))
+        ? first(checks.slice(0, value.length).keys(), (at) => within(at, checks[at](value[at])))
         : undefined;
   },
   items(items, schema, { prefixItems = [] }) {
@@ -180,8 +204,8 @@ const KEYWORDS = {
     return (value) =>
       isObject(value) ? first(listed(entries), ([name, names]) => (Object.hasOwn(value, name) ? missing(names, value) : undefined)) : undefined;
   },
-  minProperties: (least) => ofObject((value) => Object.keys(value).length >= least, `expected at least ${least} members`),
-  maxProperties: (most) => ofObject((value) => Object.keys(value).length <= most, `expected at most ${most} members`),
+  minProperties: (least) => ofObject((value) => namesOf(value).length >= least, `expected at least ${least} members`),
+  maxProperties: (most) => ofObject((value) => namesOf(value).length <= most, `expected at most ${most} members`),
   properties(table, schema) {
     const checks = Object.entries(table).map(([name, given]) => [name, schema(given)]);
     return (value) =>
@@ -194,17 +218,17 @@ const KEYWORDS = {
     const check = given === false ? () => fault("it is not known here") : schema(given);
     return (value) =>
       isObject(value)
-        ? first(Object.keys(value), (name) => (known.has(name) ? undefined : within(name, check(value[name]))))
+        ? firstMember(value, (name) => (known.has(name) ? undefined : within(name, check(value[name]))))
         : undefined;
   },
   propertyNames(given, schema) {
     const check = schema(given);
-    return (value) => (isObject(value) ? first(Object.keys(value), (name) => within(name, check(name))) : undefined);
+    return (value) => (isObject(value) ? firstMember(value, (name) => within(name, check(name))) : undefined);
   },
   dependentSchemas(table, schema) {
     const checks = Object.entries(table).map(([name, given]) => [name, schema(given)]);
     return (value) =>
-      isObject(value) ? first(checks, ([name, check]) => (Object.hasOwn(value, name) ? check(value) : undefined)) : undefined;
+      isObject(value) ? first(listed(checks), ([name, check]) => (Object.hasOwn(value, name) ? check(value) : undefined)) : undefined;
   },
 
   allOf: (schemas, schema) => schemas.map((given) => schema(given)),
@@ -249,16 +273,31 @@ function missing(names, value) {
 
 const isNested = (value) => typeof value === "object" && value !== null;
 
-/** What is the same in a `Set` for equal values, and for no others: no text of a body begins with half a character. */
-const comparable = (value) => (isNested(value) ? `\ud800${canonical(value)}` : value);
+/** Whether a value is the one that a schema names. How long that takes is for the schema to say. */
+function same(value, wanted) {
+  if (!isNested(value) || !isNested(wanted)) return value === wanted;
+  if (Array.isArray(value) || Array.isArray(wanted)) {
+    const alike = Array.isArray(value) && Array.isArray(wanted) && value.length === wanted.length;
+    return alike && wanted.every((item, at) => same(value[at], item));
+  }
+  const members = Object.entries(wanted);
+  return namesOf(value).length === members.length && members.every(([name, item]) => Object.hasOwn(value, name) && same(value[name], item));
+}
 
-/** A text that is the same for equal values, and for no others. Made once for each array and object of a check. */
+/** What is the same in a `Set` for equal values, and for no others. */
+const comparable = (value) => (isNested(value) ? canonical(value) : value);
+
+/**
+ * A text that is the same for equal values, and for no others. Made once for each array and object of a check; it begins with half a
+ * character, as no text of a body does.
+ */
 function canonical(value) {
   if (!isNested(value)) return JSON.stringify(value);
   let text = texts.get(value);
   if (text === undefined) {
     const members = () => Object.keys(value).sort().map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`);
-    text = Array.isArray(value) ? `[${value.map(canonical).join()}]` : `{${members().join()}}`;
+    text = Array.isArray(value) ? `\ud800[${value.map(canonical).join()}]` : `\ud800{${members().join()}}`;
+    spend(1 + text.length / CHARACTERS);
     texts.set(value, text);
   }
   return text;
@@ -268,6 +307,8 @@ function canonical(value) {
 function isMultiple(value, step, [stepDigits, stepExponent]) {
   if (Number.isSafeInteger(value) && Number.isSafeInteger(step)) return value % step === 0;
   const [digits, exponent] = decimal(value);
+  // Its last digit stands behind the last of the step.
+  if (exponent < stepExponent && !digits.endsWith("0")) return false;
   const least = Math.min(exponent, stepExponent);
   const [power, stepPower] = [exponent - least, stepExponent - least];
   // So many digits are exact in a number.

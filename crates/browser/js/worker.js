@@ -5,7 +5,7 @@
 //                    ArrayBuffer                                runs: (instance:u64 length:u32 calls)*
 //   from the worker  { ready: true }                           once, at first
 //                    { started: number } | { failed: number, reason: string }
-//                    { checking: number }                       so many bytes that a guest gave are now checked
+//                    { checking: number }                       so many bytes of bodies are now checked
 //                    ArrayBuffer                                used:u32 (instance:u64 length:u32 report)*
 //
 // Numbers in buffers are little-endian; calls and reports are those of `starlane_host::batch`. One buffer carries as much as

@@ -49,6 +49,8 @@ pub struct Draft {
     /// How `starlane build` makes the files that are built.
     pub build: Option<Build>,
     files: LiteMap<String, (FileEntry, PathBuf)>,
+    /// Their names, by the same in lower case.
+    folded: BTreeMap<String, String>,
     /// By path, in normal form.
     schemas: LiteMap<String, Value>,
     uses: LiteMap<String, Used>,
@@ -178,18 +180,7 @@ impl Draft {
         if self.files.contains_key(&name) {
             return Ok(name);
         }
-        if let Some(twin) = self.files.keys().find(|known| known.eq_ignore_ascii_case(&name)) {
-            let text = format!("{twin} and {name} differ only in the case of their letters");
-            return Err(source.error(span, text, "rename one: some hosts can't tell them apart"));
-        }
-        let clash =
-            self.files.keys().find_map(|known| match (is_folder_of(known, &name), is_folder_of(&name, known)) {
-                (true, _) => Some((known, &name)),
-                (_, true) => Some((&name, known)),
-                _ => None,
-            });
-        if let Some((file, below)) = clash {
-            let text = format!("{file} and the folder of {below} differ only in the case of their letters");
+        if let Some(text) = self.twin(&name) {
             return Err(source.error(span, text, "rename one: some hosts can't tell them apart"));
         }
         let path = folder.file(relative).map_err(|fault| fault.at(source, span.clone(), "the file", relative))?;
@@ -201,8 +192,27 @@ impl Draft {
         let (sha256, size) = folder::digest(&path)
             .map_err(|e| source.error(span, format!("{name} can't be read: {e}"), "check who may read it"))?;
         let media_type = mime_guess::from_path(&path).first_or_octet_stream().to_string();
+        self.folded.insert(name.to_ascii_lowercase(), name.clone());
         self.files.insert(name.clone(), (FileEntry { sha256, size, media_type }, path));
         Ok(name)
+    }
+
+    /// What is said of a name that differs from another, or from a folder of another, only in the case of its letters.
+    fn twin(&self, name: &str) -> Option<String> {
+        let lower = name.to_ascii_lowercase();
+        if let Some(twin) = self.folded.get(&lower) {
+            return Some(format!("{twin} and {name} differ only in the case of their letters"));
+        }
+        let folders = lower.match_indices('/').filter_map(|(at, _)| lower.get(..at));
+        let mut files = folders.filter_map(|folder| self.folded.get(folder));
+        let below = format!("{lower}/");
+        let mut after = self.folded.range(below.clone()..);
+        let (file, below) = match (files.next(), after.next()) {
+            (Some(file), _) => (file.as_str(), name),
+            (None, Some((other, known))) if other.starts_with(&below) => (name, known.as_str()),
+            _ => return None,
+        };
+        Some(format!("{file} and the folder of {below} differ only in the case of their letters"))
     }
 
     /// Adds a file that another file names.
@@ -237,12 +247,6 @@ impl Draft {
         let Ok(somewhere) = Address::parse("a:0.0.0") else { return false };
         self.sign(&somewhere, &SecretKey::from_seed([0; 32]), 0).bytes.len() > MAX_MANIFEST
     }
-}
-
-/// Whether a file has the name of a folder in another's path, in letters of any case.
-fn is_folder_of(file: &str, other: &str) -> bool {
-    let start = other.get(..file.len());
-    start.is_some_and(|start| start.eq_ignore_ascii_case(file)) && other.as_bytes().get(file.len()) == Some(&b'/')
 }
 
 #[cfg(test)]

@@ -96,6 +96,13 @@ fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = folder.join(format!(".key-{}", BASE64URL_NOPAD.encode(&name)));
     let written = write_all(&beside, bytes).and_then(|()| fs::hard_link(&beside, file));
     let _ = fs::remove_file(&beside);
+    let written = match written {
+        // Some file systems have no links; there, what is written now is there in parts for a moment.
+        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+            write_all(file, bytes)
+        }
+        written => written,
+    };
     written?;
     // The name is on the disk when its folder is.
     #[cfg(unix)]

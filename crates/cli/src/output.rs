@@ -65,7 +65,7 @@ impl Output {
 
     /// Prints a text as it is: it is what was asked for.
     pub(crate) fn text(self, text: &str) {
-        anstream::print!("{text}");
+        let _ = write!(anstream::stdout(), "{text}");
     }
 
     /// A remark beside the result.

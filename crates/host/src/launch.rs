@@ -183,8 +183,11 @@ impl Host {
             loaded += file.size;
             progress(loaded);
         }
-        // Another launch may have been quicker, and newer.
+        // Another launch may have been quicker: newer, or the same.
         self.saw(&record)?;
+        if let Some(launched) = self.runs_already(&record, &options) {
+            return Ok(launched);
+        }
         let launched = Launched::of(&record);
         self.install_pinned(manifest, record, Side::Browser, options.inline, Some(pin))
             .map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;

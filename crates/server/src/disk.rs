@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -25,9 +25,13 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 
 /// Writes a file that only its owner may read, where there is none. Errors with `AlreadyExists` where there is one.
 pub(crate) fn write_secret(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    put(file, bytes, true, |beside| {
-        fs::hard_link(beside, file)?;
-        fs::remove_file(beside)
+    put(file, bytes, true, |beside| match fs::hard_link(beside, file) {
+        // Some file systems have no links; there, what is written now is there in parts for a moment.
+        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+            fs::remove_file(beside)?;
+            fill(file, bytes, true)
+        }
+        linked => linked.and_then(|()| fs::remove_file(beside)),
     })
 }
 
@@ -67,13 +71,15 @@ fn put(file: &Path, bytes: &[u8], secret: bool, into_place: impl FnOnce(&Path) -
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create(folder)?;
     let beside = folder.join(format!(".{}.{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    // What a killed process left there may be readable by others.
+    let _ = fs::remove_file(&beside);
     let written = fill(&beside, bytes, secret).and_then(|()| into_place(&beside)).and_then(|()| sync(folder));
     written.inspect_err(|_| drop(fs::remove_file(&beside)))
 }
 
-fn fill(file: &PathBuf, bytes: &[u8], secret: bool) -> io::Result<()> {
+fn fill(file: &Path, bytes: &[u8], secret: bool) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     if secret {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);

@@ -25,8 +25,9 @@ use crate::{
 
 /// How much longer than its guests' budgets a worker may be silent, in milliseconds.
 const GRACE: f64 = 2000.0;
-/// How long reading and checking a byte of JSON may take beside [`GRACE`], in milliseconds: 8 MB take about 0.7 s.
-const CHECKING: f64 = 0.000_25;
+/// How long reading and checking a byte of JSON may take beside [`GRACE`], in milliseconds: 8 MB take 0.7 s, and up to
+/// 3 s with as many steps as `contract.js` allows.
+const CHECKING: f64 = 0.000_6;
 /// How much longer an instance may take to be made than a call: the engine compiles then what the page has only looked over.
 const MAKING: f64 = 5_000.0;
 /// How long a worker may take to load and run its script, in milliseconds; no guest runs in it before.
@@ -271,7 +272,7 @@ impl GuestWorker {
             return None;
         }
         if state.alarm.is_some_and(|alarm| now > alarm + HELD_UP) {
-            state.progress = now;
+            state.progress = state.progress.max(now);
         }
         // Reports of short runs may wait for one longer run, so the longest budget counts.
         let budget = state.pending.values().map(|pending| pending.budget).fold(0.0, f64::max);
@@ -314,7 +315,7 @@ impl GuestWorker {
                     state.progress = now_ms();
                 } else if let Some(bytes) = get(data, "checking").as_f64() {
                     let mut state = self.state.borrow_mut();
-                    // Its guest is done; from here on it is our code that takes its time.
+                    // No guest runs now: it is our code that takes its time.
                     state.progress = now_ms() + bytes * CHECKING;
                 } else if let Some(instance) = instance(get(data, "started")) {
                     if let Answer::Start(made) = self.answer(instance) {

@@ -104,11 +104,15 @@ impl Folder {
         // What stands before the first wildcard is where to look: a build folder beside it is not walked.
         let literal = glob.find(['*', '?', '[', '{']).and_then(|at| glob.get(..at)).unwrap_or(&glob);
         let start = if is_glob { literal.rsplit_once('/').map_or("", |(folder, _)| folder) } else { written };
+        // Unless the glob itself speaks of such names behind that.
+        let sought = if is_glob { glob.get(start.len()..).unwrap_or_default() } else { "" };
+        let takes_hidden = sought.split(['/', '{', ',']).any(|part| part.starts_with('.'));
         let start = self.within(start).map_err(|fault| fault.at(source, pattern.span(), "the file", written))?;
 
         let mut found = Vec::new();
-        let named_or_shown =
-            |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".");
+        let named_or_shown = |entry: &walkdir::DirEntry| {
+            takes_hidden || entry.depth() == 0 || !entry.file_name().as_encoded_bytes().starts_with(b".")
+        };
         let walk = walkdir::WalkDir::new(start).follow_links(false).sort_by_file_name();
         for entry in walk.into_iter().filter_entry(named_or_shown) {
             // A glob may be of what is not built yet.

@@ -123,7 +123,7 @@ fn include_takes_files_folders_and_globs_and_what_is_hidden_by_its_name_alone() 
         ("site/.tool", "/site/.tool/shown"),
         ("./site/.tool/*", "/site/.tool/shown"),
         ("**", "/site/assets/a.js /site/index.html"),
-        ("site/.*", ""),
+        ("site/.*", "/site/.secret"),
     ] {
         let folder = bundle("bundle.toml", "site/**", include);
         fs::create_dir(folder.path().join("site/.tool")).unwrap();

@@ -120,13 +120,23 @@ fn definitions_that_multiply_are_refused() {
 fn what_a_body_costs_is_told_by_its_values_and_what_each_is_tried_with() {
     let cost = |schema: Value, body: Value| Cost::of(&normal_form(&schema).unwrap()).unwrap().steps(&body);
     let tags = json!({ "properties": { "tags": { "items": { "enum": ["a", "b", "c"] } } } });
-    // The whole lists one property, and each tag is compared with three.
-    assert_eq!(cost(tags.clone(), json!({ "tags": ["a", "b"] })), 2 + 1 + 2 * 4);
-    assert_eq!(cost(tags.clone(), json!({ "other": vec!["a"; 100] })), 2 + 100 * 4, "any item counts as one of tags");
+    // The whole lists one property, and each tag is compared with a list of three.
+    assert_eq!(cost(tags.clone(), json!({ "tags": ["a", "b"] })), 2 + 1 + 2 * 5);
+    assert_eq!(cost(tags.clone(), json!({ "other": vec!["a"; 100] })), 2 + 100 * 5, "any item counts as one of tags");
     assert_eq!(cost(tags, json!(1)), 2);
     let names = json!({ "propertyNames": { "maxLength": 3 }, "additionalProperties": { "anyOf": [{}, {}] } });
-    assert_eq!(cost(names, json!({ "a": 1, "b": 2 })), 1 + 2 * (1 + 3));
-    assert_eq!(cost(json!({ "maxLength": 9 }), json!("x".repeat(640))), 11, "counting characters takes its time too");
+    // Two keywords look at each member, its name has a length, and its value is tried in two ways.
+    assert_eq!(cost(names, json!({ "a": 1, "b": 2 })), 1 + 2 * (2 + 2 + 3));
+    assert_eq!(
+        cost(json!({ "maxLength": 9 }), json!("x".repeat(640))),
+        2 * 11,
+        "counting characters takes its time too"
+    );
+    let dependent = json!({ "dependentRequired": { "a": ["b", "c"] }, "dependentSchemas": { "a": true } });
+    assert_eq!(cost(dependent, json!({})), 1 + 3 + 1 + 1);
+    // Items that must differ are compared whole: the condition, what stands behind it, and all that is there.
+    let unique = json!({ "maxItems": 9, "uniqueItems": true });
+    assert_eq!(cost(unique.clone(), json!([[1, 2], [3]])) - cost(unique, json!([])), 5);
     // Each level is as the first.
     let tree = json!({ "anyOf": [{ "type": "null" }, { "type": "array" }], "items": { "$ref": "#" } });
     let levels = |depth: usize| (1..depth).fold(json!([]), |body, _| json!([body]));

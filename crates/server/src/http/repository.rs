@@ -1,7 +1,7 @@
 //! The bundle repository over HTTP: manifests and blobs, out for hosts and in for publishers.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::Path as FilePath,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -121,12 +121,19 @@ pub(super) async fn blob(
         let absent = || Failure::not_found("no such blob is here");
         let mut response = if method == Method::HEAD {
             let size = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
-            [(header::CONTENT_TYPE, TYPE.to_owned()), (header::CONTENT_LENGTH, size.to_string())].into_response()
+            let mut response = [(header::CONTENT_LENGTH, size.to_string())].into_response();
+            file::set(&mut response, header::CONTENT_TYPE, TYPE);
+            file::set(&mut response, header::ETAG, &format!("\"{digest}\""));
+            file::set(&mut response, header::ACCEPT_RANGES, "bytes");
+            file::set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+            response
         } else {
             let bytes = site.repository.with(move |store| store.blob(&digest).map_err(stored)?.ok_or_else(absent));
             file::send_blob(&digest, &headers, TYPE, bytes).await?
         };
-        file::set(&mut response, header::CACHE_CONTROL, cached(readers));
+        if !response.status().is_client_error() {
+            file::set(&mut response, header::CACHE_CONTROL, cached(readers));
+        }
         Ok(response)
     };
     answered.await.unwrap_or_else(|failure: Failure| answer::failure(&failure))
@@ -218,17 +225,16 @@ pub(super) async fn put_manifest(
         let publishing = Arc::clone(&site.repository.publishing);
         let visibility = site.repository.visibility.clone();
         let publish = move |store: &SharedStore| {
+            check_modules(store, &manifest)?;
             let _alone = publishing.lock().unwrap_or_else(PoisonError::into_inner);
             let owner = store.owner(&address).map_err(stored)?.filter(|_| !take_over);
-            if !is_new(store, &address, &signed, &manifest, owner, &hidden)? {
-                return Ok(());
+            if is_new(store, &address, &signed, &manifest, owner, &hidden)? {
+                // Whoever sees it at once sees it as what it is.
+                visibility.hide(&address);
+                store.put_manifest(&address, &signed, &manifest.publisher).map_err(stored)?;
+                tracing::info!(bundle = %address, publisher = %manifest.publisher, "published");
             }
-            check_modules(store, &manifest)?;
-            // Whoever sees it at once sees it as what it is.
-            visibility.hide(&address);
-            store.put_manifest(&address, &signed, &manifest.publisher).map_err(stored)?;
             visibility.add(&address, &manifest);
-            tracing::info!(bundle = %address, publisher = %manifest.publisher, "published");
             Ok(())
         };
         site.repository.with(publish).await
@@ -258,11 +264,18 @@ fn check_schemas(manifest: &Manifest) -> Result<(), Failure> {
 
 /// What no host would run is told to its author.
 fn check_modules(store: &SharedStore, manifest: &Manifest) -> Result<(), Failure> {
+    // Each module once, within the least memory that any config gives it.
+    let mut modules = BTreeMap::new();
     for config in manifest.mechtrons.values() {
         let Some(file) = manifest.files.get(&config.wasm) else { continue };
-        let wasm = store.blob(&file.sha256).map_err(stored)?.unwrap_or_default();
-        let checked = check_module(&wasm, config.limits.memory);
-        checked.map_err(|reason| Failure::schema_mismatch(format!("hosts refuse {}: {reason}", config.wasm)))?;
+        let (_, memory) = modules.entry(file.sha256).or_insert((config, config.limits.memory));
+        *memory = config.limits.memory.min(*memory);
+    }
+    for (digest, (config, memory)) in modules {
+        // What is not here yet is told with all that is missing.
+        let Some(wasm) = store.blob(&digest).map_err(stored)? else { continue };
+        check_module(&wasm, memory)
+            .map_err(|reason| Failure::schema_mismatch(format!("hosts refuse {}: {reason}", config.wasm)))?;
     }
     Ok(())
 }

@@ -13,8 +13,8 @@ use starlane_protocol::{Address, Failure, Verb};
 use super::{Site, messages::bearer, routes::Routes};
 use crate::store::SharedStore;
 
-/// The most uploads that are remembered of publishers who may not read what they uploaded. Beyond, all are forgotten: who
-/// publishes then uploads once more.
+/// The most uploads that are remembered. Beyond, all are forgotten: whoever publishes then what is another's too uploads it once
+/// more.
 const MAX_UPLOADS: usize = 100_000;
 
 /// The bundles of the repository, and which of them a blob is in. Clones share it.
@@ -25,7 +25,7 @@ pub(crate) struct Visibility(Arc<RwLock<Index>>);
 struct Index {
     bundles: HashMap<Address, Known>,
     by_blob: HashMap<Digest, Vec<Address>>,
-    /// Who uploaded blobs of bundles that they may not read: they have the bytes, and may publish them too.
+    /// Who uploaded which blobs: they have the bytes, and may publish them, whatever others do with the same.
     uploads: HashSet<(String, Digest)>,
 }
 
@@ -161,11 +161,9 @@ pub(super) fn may_publish(site: &Site, principal: &Principal, blob: &Digest) -> 
         || visibility.has_uploaded(principal.name(), blob)
 }
 
-/// Somebody has uploaded a blob.
+/// Somebody has uploaded a blob: whoever else publishes it, they may, too.
 pub(super) fn uploaded(site: &Site, principal: &Principal, blob: &Digest) {
-    if !may_publish(site, principal, blob) {
-        site.repository.visibility().uploaded(principal.name(), blob);
-    }
+    site.repository.visibility().uploaded(principal.name(), blob);
 }
 
 /// Whether somebody may publish anything.

@@ -22,9 +22,12 @@ pub(super) const STACK: usize = 8 * 1024 * 1024;
 /// A longer body is checked aside, so that other guests of the thread go on, in bytes; so is one that may take more steps.
 const ASIDE: usize = 64 * 1024;
 const ASIDE_STEPS: u64 = 100_000;
-/// The most steps that checking a body may take: a step is a schema that is tried on a value ([`Cost`]).
+/// How many steps ([`Cost`]) checking a body may take, and how many more for each byte of it, up to so many: pages have the same
+/// bounds.
+const STEPS: u64 = 2_000_000;
+const STEPS_PER_BYTE: u64 = 4;
 const MAX_STEPS: u64 = 20_000_000;
-/// How many bytes of bodies a guest thread has checked aside at a time: read, a body takes up to thirty times its size.
+/// How many bytes of bodies are checked aside at a time, for all guests: read, a body takes up to thirty times its size.
 const CHECKED_AT_ONCE: usize = 16 * 1024 * 1024;
 /// How much of a body's own text a reason may quote, in characters.
 const QUOTED: usize = 120;
@@ -82,7 +85,7 @@ impl Contract {
     /// Checks a body. The error says what does not fit, and where, as a JSON pointer.
     pub(super) fn check(&self, part: Part, name: &str, body: &[u8]) -> Result<(), String> {
         let Some(schema) = self.schema(part, name) else { return Ok(()) };
-        let checked = schema.read(body).and_then(|value| schema.check(&value));
+        let checked = schema.read(body).and_then(|value| schema.check(&value, body.len()));
         checked.map_err(|what| misfit(part, name, &what))
     }
 }
@@ -116,8 +119,9 @@ impl Compiled {
         Ok(value)
     }
 
-    fn check(&self, body: &Value) -> Result<(), String> {
-        if self.cost.steps(body) > MAX_STEPS {
+    /// Checks a body that has so many bytes.
+    fn check(&self, body: &Value, bytes: usize) -> Result<(), String> {
+        if self.cost.steps(body) > (STEPS + STEPS_PER_BYTE * bytes as u64).min(MAX_STEPS) {
             return Err(
                 "it can't be checked here: that takes too long for so large a body and such a schema".to_owned()
             );
@@ -288,7 +292,7 @@ impl Gate {
         if body.len() <= ASIDE {
             let value = schema.read(&body).map_err(|what| misfit(part, name, &what))?;
             if schema.cost.steps(&value) <= ASIDE_STEPS {
-                return schema.check(&value).map_err(|what| misfit(part, name, &what));
+                return schema.check(&value, body.len()).map_err(|what| misfit(part, name, &what));
             }
         }
         let room = self.room.acquire_many(body.len().min(CHECKED_AT_ONCE) as u32).await;

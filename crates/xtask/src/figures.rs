@@ -81,11 +81,6 @@ pub(crate) fn of_command(name: &str, seconds: f64, command: &str) -> Value {
     json!({ "name": name, "value": seconds, "unit": "s", "engine": null, "size": null, "test": command })
 }
 
-/// A count of what happened in a browser.
-pub(crate) fn of_browser(name: &str, value: u32, unit: &str, engine: &str, test: &str) -> Value {
-    json!({ "name": name, "value": value, "unit": unit, "engine": engine, "size": null, "test": test })
-}
-
 /// The rows of [`WANTED`] that are not among `figures`, for people.
 pub(crate) fn missing(figures: &[Value]) -> Vec<String> {
     let recorded = |wanted: &str, place: &Option<&str>| {

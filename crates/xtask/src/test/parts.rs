@@ -9,15 +9,11 @@ use super::outcome::Outcome;
 use super::tidy;
 use crate::build::{self, Artifact, GUEST_WORKSPACES};
 use crate::dist::{self, Profile};
-use crate::figures;
 use crate::process::Program;
-use crate::report;
 use crate::run::demo_environment;
 use crate::setup::{Piece, browsers::Engine, kosoku};
 use crate::workshop::Workshop;
 
-/// What a driver says when the process of a page has ended or does not answer.
-const BROKE_DOWN: &str = "page crash or hang";
 /// No program of a part may take longer, builds included.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
@@ -164,18 +160,16 @@ impl Part {
             }
             Part::Browser(engine) => {
                 for name in ["browser", "npm"] {
-                    let program = || Ok(prepared(browser_tests(workshop, engine, name)?));
-                    tests_in(engine, &mut outcome, &format!("crates/{name}"), program)?;
+                    let program = browser_tests(workshop, engine, name)?;
+                    tests(&mut outcome, &format!("crates/{name} in {}", engine.name()), prepared(program))?;
                 }
             }
             Part::Page(engine) => {
                 let words =
                     [["test"].as_slice(), &build::NATIVE, &["--test", "e2e", "--", "--engine", engine.name()]].concat();
-                let program = || {
-                    let program = displayed(workshop, engine, workshop.cargo(&words), "cargo", &words);
-                    Ok(prepared(program.envs(engine.environment(workshop)?).envs(demo_environment(workshop))))
-                };
-                tests_in(engine, &mut outcome, "the page", program)?;
+                let program = displayed(workshop, engine, workshop.cargo(&words), "cargo", &words);
+                let program = program.envs(engine.environment(workshop)?).envs(demo_environment(workshop));
+                tests(&mut outcome, &format!("the page in {}", engine.name()), prepared(program))?;
             }
             Part::Conformance => {
                 let words = [["test"].as_slice(), &build::NATIVE, &["--test", "conformance"]].concat();
@@ -272,21 +266,6 @@ fn tests(outcome: &mut Outcome, what: &str, program: Program) -> Result<()> {
     let finished = program.stream()?;
     outcome.add_tests(what, &finished);
     Ok(())
-}
-
-/// The same in a browser. Where the browser itself broke down, which ends all that comes after, all of it runs once more, and
-/// that counts. A figure says that it happened.
-fn tests_in(engine: Engine, outcome: &mut Outcome, what: &str, program: impl Fn() -> Result<Program>) -> Result<()> {
-    let what = format!("{what} in {}", engine.name());
-    println!("$ {}", program()?.line());
-    let finished = program()?.stream()?;
-    if finished.success() || !finished.lines.iter().any(|line| line.contains(BROKE_DOWN)) {
-        outcome.add_tests(&what, &finished);
-        return Ok(());
-    }
-    report::remark(format_args!("{} broke down by itself: {what} runs once more", engine.name()));
-    outcome.figures.push(figures::of_browser("browser.broke-down", 1, "times", engine.name(), &what));
-    tests(outcome, &what, program()?)
 }
 
 #[cfg(test)]

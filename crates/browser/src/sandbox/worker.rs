@@ -28,8 +28,6 @@ const GRACE: f64 = 2000.0;
 /// How long reading and checking a byte of JSON may take beside [`GRACE`], in milliseconds: 8 MB take 0.7 s, and up to
 /// 3 s with as many steps as `contract.js` allows.
 const CHECKING: f64 = 0.000_6;
-/// How much longer an instance may take to be made than a call: the engine compiles then what the page has only looked over.
-const MAKING: f64 = 5_000.0;
 /// How long a worker may take to load and run its script, in milliseconds; no guest runs in it before.
 const BOOT: f64 = 30_000.0;
 /// A timer that is later than this was held up by the page itself, and says nothing about the worker.
@@ -157,7 +155,7 @@ impl GuestWorker {
             ("contract", contract.clone()),
         ]);
         let message = object(&[("start", start.into())]);
-        self.expect(plan.instance, f64::from(plan.limits.call_ms) + MAKING, Answer::Start(made));
+        self.expect(plan.instance, f64::from(plan.limits.call_ms), Answer::Start(made));
         if let Err(error) = self.worker.post_message(&message) {
             self.answer(plan.instance).fail(&failure::text(&error));
         }

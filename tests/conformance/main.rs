@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             if wrong.is_empty() && cases > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
-            println!("{error:#}\n0 passed, 1 failed");
+            println!("FAIL  {error:#}\n0 passed, 1 failed");
             ExitCode::FAILURE
         }
     }
@@ -71,7 +71,7 @@ fn read(index: &Path) -> Result<(usize, Vec<String>)> {
     let wrong = cases.iter().filter_map(|(name, case)| {
         let (behaviour, close) = (text(case, "behavior"), text(case, "behaviorClose"));
         let right = [&behaviour, &close].iter().all(|end| RIGHT.contains(&end.as_str()));
-        (!right).then(|| format!("case {name}: {behaviour}, closed {close}"))
+        (!right).then(|| format!("FAIL  case {name}: {behaviour}, closed {close}"))
     });
     Ok((cases.len(), wrong.collect()))
 }

@@ -44,7 +44,7 @@ impl Report {
     /// A fact that is not so.
     pub(crate) fn failed(&mut self, fact: &str, error: &anyhow::Error) {
         self.failed += 1;
-        println!("NOT SO  {fact}: {error:#}");
+        println!("FAIL  {fact}: {error:#}");
     }
 
     /// A number that was measured in this engine.

@@ -44,12 +44,12 @@ async fn main() -> ExitCode {
     match Tutorial::start() {
         Ok(mut tutorial) => {
             if let Err(error) = tutorial.run(&mut passed).await {
-                println!("NOT SO  {error:#}");
+                println!("FAIL  {error:#}");
                 failed = 1;
             }
         }
         Err(error) => {
-            println!("NOT SO  {error:#}");
+            println!("FAIL  {error:#}");
             failed = 1;
         }
     }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test, part by part.
 
+mod failures;
 mod outcome;
 mod parts;
 mod tidy;
@@ -104,8 +105,12 @@ fn judge_figures(found: &[Value]) -> Done {
     Done { name: "figures".to_owned(), outcome, took: Duration::ZERO }
 }
 
-/// Prints the table of the parts and the closing line.
+/// Prints the failures, the table of the parts and the closing line: the end of a long log tells it all.
 fn close(done: &[Done], took: Duration) -> ExitCode {
+    for Done { name, outcome, .. } in done.iter().filter(|part| !part.outcome.failures.is_empty()) {
+        println!("\n{}", report::bad(&format!("━━ {name}: what failed")));
+        outcome.failures.iter().for_each(|line| println!("{line}"));
+    }
     println!("\n{:<20} {:>8} {:>8} {:>9}", "part", "passed", "failed", "time");
     for Done { name, outcome, took } in done {
         println!("{name:<20} {:>8} {:>8} {:>9}", outcome.passed, outcome.failed, report::seconds(*took));

@@ -54,7 +54,7 @@ pub async fn run(sandbox: &Rc<dyn Sandbox>, echo: &Bytes, suite: &str) -> Judged
             let guest = Guest::start_under(sandbox, echo, LIMITS, &contract).await;
             let calls = tests.iter().map(|test| guest.message("count", payload(&test["data"].to_string()))).collect();
             let report = guest.run(calls).await;
-            assert_eq!((report.crash, report.done.len()), (None, tests.len()), "{bounded}");
+            assert_eq!((report.crash, report.done.len()), (None, tests.len()), "{bounded}: {:?}", report.logs);
             for (test, done) in tests.iter().zip(&report.done) {
                 judged.cases += 1;
                 // What does not fit is told with its place; that it could not be checked is another reason.

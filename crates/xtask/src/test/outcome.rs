@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::failures;
 use crate::figures;
 use crate::process::Finished;
 
@@ -14,8 +15,10 @@ pub(super) struct Outcome {
     pub(super) failed: u64,
     /// The figures that were recorded.
     pub(super) figures: Vec<Value>,
-    /// One line for each thing that went wrong and is no test's own failure.
+    /// What went wrong, program by program.
     pub(super) notes: Vec<String>,
+    /// What the programs told of their failed tests.
+    pub(super) failures: Vec<String>,
 }
 
 impl Outcome {
@@ -42,12 +45,13 @@ impl Outcome {
     ///
     /// A program that ends badly without a failed test, or well without a closing line, is a failed test.
     pub(super) fn add_tests(&mut self, what: &str, finished: &Finished) {
-        let lines = finished.lines.iter().map(|line| plain(line)).collect::<Vec<_>>();
+        let lines: Vec<String> = finished.lines.iter().map(|line| plain(line)).collect();
         self.figures.extend(lines.iter().filter_map(|line| figures::in_line(line)));
         let counts: Vec<(u64, u64)> = lines.iter().filter_map(|line| closing(line)).collect();
         let (passed, failed) = counts.iter().fold((0, 0), |(p, f), (passed, failed)| (p + passed, f + failed));
         self.passed += passed;
         self.failed += failed;
+        self.failures.extend(failures::among(&lines));
         let ended = match finished.status {
             _ if finished.success() => String::new(),
             Some(status) => format!("ended with {status}"),

@@ -128,6 +128,17 @@ async fn a_worker_that_fails_takes_its_instances_with_it_and_no_others() {
 }
 
 #[wasm_bindgen_test]
+async fn how_long_the_browser_takes_to_make_an_instance_is_not_counted_as_its_guests() {
+    // Longer than a call of the guest's may take and the worker may be silent.
+    let script = "const own = WebAssembly.instantiate; WebAssembly.instantiate = async (...all) => { \
+        await new Promise((resolve) => setTimeout(resolve, 3500)); return own(...all); };\n"
+        .to_owned()
+        + &crate::fixture::worker_script();
+    let slow = BrowserSandbox::new(worker_of(&script), scripts());
+    start(&slow, 1, "one").await.expect("an instance, though late");
+}
+
+#[wasm_bindgen_test]
 async fn a_worker_that_can_not_be_made_is_an_error_with_its_reason() {
     for (script, reason) in [("throw new Error('boom')", "boom"), ("import './nowhere.js'", "")] {
         let sandbox = BrowserSandbox::new(worker_of(script), scripts());

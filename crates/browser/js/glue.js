@@ -12,15 +12,16 @@ import { ACTOR, MESH, OPTIONAL, REQUIRED, wrongType } from "./module.js";
  * @param {{ memory: number, concurrency: number }} limits
  * @param {{ text: string, checker: string, most: number } | undefined} contract what its messages must fit, the URL of
  *   `contract.js`, and the longest body that is checked in this thread, in bytes
- * @param {(bytes: number) => void} [checking] told before so much output is checked that it takes its time
+ * @param {{ begun?: () => void, checking?: (bytes: number) => void }} tell called before the guest's own code runs first;
+ *   before so much output is checked that it takes its time
  * @returns {Promise<Guest>}
  */
-export async function createInstance(module, limits, contract, checking) {
+export async function createInstance(module, limits, contract, tell) {
   const guest = new Guest(limits);
   try {
     if (contract) {
       const checker = await import(/* @vite-ignore */ /* webpackIgnore: true */ contract.checker);
-      guest.gate = checker.gate(contract.text, contract.most, checking);
+      guest.gate = checker.gate(contract.text, contract.most, tell.checking);
     }
     // Not the constructor: Chromium refuses it large modules in a page's own thread.
     const { exports } = await WebAssembly.instantiate(module, { [MESH]: guest.imports() });
@@ -40,6 +41,7 @@ export async function createInstance(module, limits, contract, checking) {
     };
     guest.memory = exports.memory;
     guest.renew();
+    tell.begun?.();
     exports._initialize?.();
     guest.bytes();
     if (guest.importing !== null) throw new Fault("was cut short");

@@ -55,6 +55,6 @@ export function wrongType(name) {
  */
 export async function createInline(glue, module, limits, contract) {
   const { createInstance, run } = await import(/* @vite-ignore */ /* webpackIgnore: true */ glue);
-  const guest = await createInstance(module, limits, contract);
+  const guest = await createInstance(module, limits, contract, {});
   return { run: (calls) => run(guest, calls) };
 }

@@ -4,6 +4,7 @@
 //                    { stop: number }                           drops the instance
 //                    ArrayBuffer                                runs: (instance:u64 length:u32 calls)*
 //   from the worker  { ready: true }                           once, at first
+//                    { begun: number }                          the instance's own code runs from here on
 //                    { started: number } | { failed: number, reason: string }
 //                    { checking: number }                       so many bytes of bodies are now checked
 //                    ArrayBuffer                                used:u32 (instance:u64 length:u32 report)*
@@ -24,7 +25,10 @@ const reports = new Reports();
 async function startGuest({ instance, module, limits, contract }) {
   beginning.add(instance);
   try {
-    const guest = await createInstance(module, limits, contract, (bytes) => postMessage({ checking: bytes }));
+    const guest = await createInstance(module, limits, contract, {
+      begun: () => postMessage({ begun: instance }),
+      checking: (bytes) => postMessage({ checking: bytes }),
+    });
     if (beginning.has(instance)) guests.set(instance, guest);
     postMessage({ started: instance });
   } catch (error) {

@@ -28,7 +28,8 @@ const GRACE: f64 = 2000.0;
 /// How long reading and checking a byte of JSON may take beside [`GRACE`], in milliseconds: 8 MB take 0.7 s, and up to
 /// 3 s with as many steps as `contract.js` allows.
 const CHECKING: f64 = 0.000_6;
-/// How long a worker may take to load and run its script, in milliseconds; no guest runs in it before.
+/// How long a worker may take to load and run its script, and then to load what checks an instance's messages and to make it
+/// of its module, in milliseconds. No guest runs meanwhile: the browser does, and what else keeps the machine busy.
 const BOOT: f64 = 30_000.0;
 /// A timer that is later than this was held up by the page itself, and says nothing about the worker.
 const HELD_UP: f64 = 1000.0;
@@ -65,6 +66,8 @@ struct State {
 struct Pending {
     /// The longest that its guest may compute, in milliseconds.
     budget: f64,
+    /// Whether the guest's own code may run: not while its instance is being made of its module.
+    begun: bool,
     answer: Answer,
 }
 
@@ -248,7 +251,8 @@ impl GuestWorker {
         if state.pending.is_empty() {
             state.progress = now;
         }
-        state.pending.insert(instance, Pending { budget, answer });
+        let begun = !matches!(answer, Answer::Start(_));
+        state.pending.insert(instance, Pending { budget, begun, answer });
         if state.alarm.is_none() {
             state.alarm = Some(now);
             let this = Rc::downgrade(self);
@@ -273,25 +277,26 @@ impl GuestWorker {
             state.progress = state.progress.max(now);
         }
         // Reports of short runs may wait for one longer run, so the longest budget counts.
-        let budget = state.pending.values().map(|pending| pending.budget).fold(0.0, f64::max);
-        let left = state.progress + budget + GRACE - now;
-        let wait = match state.ready {
-            true => left,
-            false => (state.progress + BOOT - now).min(budget + GRACE),
+        let longest = state.pending.values().map(|pending| pending.budget).fold(0.0, f64::max);
+        let running = state.pending.values().filter(|pending| state.ready && pending.begun);
+        let running = running.map(|pending| pending.budget).reduce(f64::max);
+        let wait = match running {
+            Some(budget) => state.progress + budget + GRACE - now,
+            // It may begin at any time.
+            None => (state.progress + BOOT - now).min(longest + GRACE),
         };
         if wait > 0.0 {
             state.alarm = Some(now + wait);
             return Some(wait.ceil() as u32);
         }
-        let ready = state.ready;
         drop(state);
         // Whole numbers: the code that prints fractions is a fortieth of the page's Wasm.
-        self.fail(&match ready {
-            true => format!(
+        self.fail(&match running {
+            Some(budget) => format!(
                 "call budget of {} ms used up: worker {} was ended with all that ran in it",
                 budget as u64, self.number
             ),
-            false => format!("the script of worker {} did not run within {} ms", self.number, BOOT as u64),
+            None => format!("worker {} did not come to run its guests within {} ms", self.number, BOOT as u64),
         });
         None
     }
@@ -311,6 +316,12 @@ impl GuestWorker {
                     let mut state = self.state.borrow_mut();
                     state.ready = true;
                     state.progress = now_ms();
+                } else if let Some(instance) = instance(get(data, "begun")) {
+                    let mut state = self.state.borrow_mut();
+                    state.progress = now_ms();
+                    if let Some(pending) = state.pending.get_mut(&instance) {
+                        pending.begun = true;
+                    }
                 } else if let Some(bytes) = get(data, "checking").as_f64() {
                     let mut state = self.state.borrow_mut();
                     // No guest runs now: it is our code that takes its time.

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE32_DNSSEC, BASE64URL_NOPAD, Encoding};
 use serde::{Deserialize, Serialize};
 use starlane_host::{Authenticated, Authentication, Principal};
 use starlane_protocol::{Failure, Grant, HostName, Verb};
@@ -34,12 +34,15 @@ pub(crate) const ADMIN: &str = "admin";
 const EVERYTHING: &str = "admin ~*::**";
 /// What anybody may on a server that is reached from its own machine only, as long as no token was ever made.
 const ANYBODY: [&str; 4] = ["request ~*::**", "subscribe ~*::**#*", "serve **", "launch **"];
-/// The shortest admin token that is taken, in characters; the ones made here have 43.
+/// The shortest admin token that is taken, in characters; the ones made here have 52.
 const SHORTEST: usize = 32;
 /// The longest that a token is good, in seconds: revocations are remembered for so long.
 const LONGEST: u64 = 366 * 24 * 3_600;
-/// The length of a token's identity, in characters of six random bits.
-const ID: usize = 16;
+/// The length of a token's identity, in characters of five random bits.
+const ID: usize = 20;
+/// What people type is written in small letters and digits: with base64's `-` at its beginning a shell's command would take it
+/// for a flag.
+const TYPED: Encoding = BASE32_DNSSEC;
 /// The longest name of a principal, in bytes.
 const LONGEST_NAME: usize = 200;
 
@@ -83,8 +86,7 @@ impl Auth {
     /// Reads the keys and the registry of a data folder; makes the keys on a first start. `open` lets anybody in as long as no
     /// token was made.
     pub(crate) fn open(data: &Path, host: HostName, open: bool) -> io::Result<Self> {
-        let admin =
-            secret_file(&token_file(data), || BASE64URL_NOPAD.encode(&random()), |text| text.len() >= SHORTEST)?;
+        let admin = secret_file(&token_file(data), || TYPED.encode(&random()), |text| text.len() >= SHORTEST)?;
         let decoded = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok().and_then(|seed| seed.try_into().ok());
         let key_file = data.join("token.key");
         let seed = secret_file(&key_file, || BASE64URL_NOPAD.encode(&random()), |text| decoded(text).is_some())?;
@@ -148,7 +150,7 @@ impl Auth {
         // A second later than what was revoked last: times have seconds.
         let issued = registry.kept.revoked_until.get(subject).map_or(0, |until| until + 1).max(unix_seconds());
         let expires = issued + ttl;
-        let id: String = BASE64URL_NOPAD.encode(&random()).chars().take(ID).collect();
+        let id: String = TYPED.encode(&random()).chars().take(ID).collect();
         let token = self.0.tokens.sign(subject, &id, grants, issued, expires)?;
         let first = registry.change(|kept| Ok(!std::mem::replace(&mut kept.tokens_in_use, true)))?;
         drop(registry);
@@ -303,6 +305,16 @@ mod tests {
         assert!(open(folder.path()).principal(None).is_err(), "after a restart too");
         let folder = tempfile::tempdir().unwrap();
         assert!(Auth::open(folder.path(), HostSecret([1; 32]).name(), false).unwrap().principal(None).is_err());
+    }
+
+    #[test]
+    fn what_people_type_is_no_flag() {
+        let folder = tempfile::tempdir().unwrap();
+        let auth = open(folder.path());
+        let made = (0..64).map(|_| auth.create("ada", &[], 60).unwrap().id);
+        for typed in made.chain([fs::read_to_string(token_file(folder.path())).unwrap().trim().to_owned()]) {
+            assert!(typed.chars().all(|c| c.is_ascii_alphanumeric()), "{typed}");
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use tar::{Archive, Builder, EntryType, Header};
 use tempfile::TempDir;
 
+use crate::disk;
+
 /// The first entry: what this is.
 const ABOUT: &str = "starlane-backup.json";
 /// The last entry: that nothing is missing.
@@ -22,7 +24,7 @@ const FORMAT: u32 = 1;
 /// name blobs, and what is named is never taken away.
 const ORDER: [&str; 8] =
     ["admin.token", "token.key", "host.secret", "principals.json", "databases", "apps", "bundles", "blobs"];
-/// Pages of a database that are copied at a time; between them writers come first.
+/// Pages of a database that are copied at a time; between them others get at the disk.
 const PAGES: i32 = 256;
 
 #[derive(Serialize, Deserialize)]
@@ -56,10 +58,8 @@ pub(crate) fn write(data: &Path, out: impl Write, now: u64) -> io::Result<()> {
         let path = data.join(name);
         if name == "databases" {
             databases(&mut tar, data, &path)?;
-        } else if path.is_dir() {
-            tar.append_dir_all(name, &path)?;
-        } else if path.is_file() {
-            tar.append_path_with_name(&path, name)?;
+        } else if path.exists() {
+            append(&mut tar, &path, Path::new(name))?;
         }
     }
     add(&mut tar, END, b"", now)?;
@@ -73,6 +73,26 @@ fn add(tar: &mut Builder<impl Write>, name: &str, bytes: &[u8], now: u64) -> io:
     header.set_mode(0o600);
     header.set_mtime(now);
     tar.append_data(&mut header, name, bytes)
+}
+
+/// Appends a file, or a folder and all in it. A file is only ever put into its place whole, so it is as long as it says; what is
+/// still written beside its place is left out, and so is what is removed meanwhile.
+fn append(tar: &mut Builder<impl Write>, path: &Path, name: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        tar.append_dir(name, path)?;
+        for entry in fs::read_dir(path)? {
+            let entry = entry?.file_name();
+            if !disk::is_unfinished(&entry) {
+                append(tar, &path.join(&entry), &name.join(&entry))?;
+            }
+        }
+        return Ok(());
+    }
+    match File::open(path) {
+        Ok(mut file) => tar.append_file(name, &mut file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A database is copied by SQLite itself: the copy is whole, whatever is written meanwhile.
@@ -99,6 +119,8 @@ fn databases(tar: &mut Builder<impl Write>, data: &Path, folder: &Path) -> io::R
 
 fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
     let from = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // One moment of it for the whole copy: else each write meanwhile would begin the copy again, and it might never end.
+    from.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")?;
     let mut to = Connection::open(to)?;
     Backup::new(&from, &mut to)?.run_to_completion(PAGES, Duration::from_millis(1), None)
 }
@@ -154,6 +176,8 @@ fn unpack(backup: impl Read, folder: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     fn data() -> TempDir {
@@ -185,6 +209,50 @@ mod tests {
         let database = Connection::open(to.join("databases/acme:profiles/db.sqlite")).unwrap();
         assert_eq!(database.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 7);
         assert!(matches!(restore(&file, &to), Err(RestoreError::NotEmpty(_))));
+    }
+
+    /// Files come and go, as they do while bundles are published and apps deleted, and a database is written to.
+    #[test]
+    fn a_backup_beside_traffic_is_whole() {
+        const ROWS: i64 = 4_000;
+        let (folder, new) = (data(), tempfile::tempdir().unwrap());
+        let database = folder.path().join("databases/acme:profiles/db.sqlite");
+        let open = || Connection::open(&database).unwrap();
+        open()
+            .execute_batch(&format!(
+                "CREATE TABLE large (b); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
+                 INSERT INTO large SELECT randomblob(1000) FROM n"
+            ))
+            .unwrap();
+        let done = AtomicBool::new(false);
+        let goes_on = || !done.load(Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let database = open();
+                while goes_on() {
+                    database.execute_batch("INSERT INTO t VALUES (8)").unwrap();
+                }
+            });
+            scope.spawn(|| {
+                let (app, blob) = (folder.path().join("apps/acme:other.json"), folder.path().join("blobs/ab/abce"));
+                while goes_on() {
+                    disk::write(&app, b"{}").unwrap();
+                    disk::write(&blob, &[7; 300_000]).unwrap();
+                    disk::remove(&app).unwrap();
+                }
+            });
+            for round in 0..20 {
+                let (file, to) = (new.path().join("backup.tar"), new.path().join(format!("data-{round}")));
+                write(folder.path(), File::create(&file).unwrap(), 7).unwrap();
+                restore(&file, &to).unwrap();
+                let copy = Connection::open(to.join("databases/acme:profiles/db.sqlite")).unwrap();
+                let rows = copy.query_row("SELECT count(*) FROM large", [], |row| row.get::<_, i64>(0));
+                assert_eq!(rows.unwrap(), ROWS);
+                let names = fs::read_dir(to.join("blobs/ab")).unwrap().map(|entry| entry.unwrap().file_name());
+                assert!(names.into_iter().all(|name| !disk::is_unfinished(&name)));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
     }
 
     #[test]

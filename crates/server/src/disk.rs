@@ -1,6 +1,7 @@
 //! Files that are there whole or not at all, and stay when the power goes: written beside their place, synced, put into it.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     io::Write,
     path::Path,
@@ -46,15 +47,19 @@ pub(crate) fn remove(file: &Path) -> Result<(), StoreError> {
 /// Removes what a server that was killed has not put into its place, in a folder that no other server has.
 pub(crate) fn clear(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             clear(&entry.path());
-        } else if name.starts_with('.') && name.ends_with(".part") {
+        } else if is_unfinished(&entry.file_name()) {
             // What can't be removed is in nobody's way.
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// Whether a file of this name is still written, or was when its server was killed: it has not been put into its place.
+pub(crate) fn is_unfinished(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with('.') && name.ends_with(".part")
 }
 
 /// An error of the disk, as stores have it.

@@ -168,7 +168,11 @@ impl Auth {
             kept.prune(now, LONGEST);
             match what {
                 Revoke::Id(id) => kept.revoked_tokens.insert(id.clone(), now + LONGEST),
-                Revoke::Subject(subject) => kept.revoked_until.insert(subject.clone(), now),
+                // One second more than before: `create` was as far ahead of the clock, if it was.
+                Revoke::Subject(subject) => {
+                    let until = kept.revoked_until.get(subject).map_or(now, |until| now.max(until + 1));
+                    kept.revoked_until.insert(subject.clone(), until)
+                }
             };
             Ok(())
         })?;
@@ -347,6 +351,9 @@ mod tests {
         let auth = open(folder.path());
         assert!(auth.principal(Some(&two.token)).unwrap_err().message.contains("revoked"));
         assert!(auth.principal(Some(&three.token)).is_ok());
+        auth.revoke(&Revoke::Subject("ada".into())).unwrap();
+        assert!(auth.principal(Some(&three.token)).is_err(), "in the same second too");
+        assert!(auth.principal(Some(&make(&auth).token)).is_ok());
     }
 
     #[test]

@@ -121,7 +121,13 @@ impl Node {
 
     /// The instance that `StartGuest` asked for is there, or can't be made.
     pub fn handle_started(&mut self, now: u64, instance: InstanceId, result: Result<(), Failure>) {
-        let Some(&id) = self.by_instance.get(&instance) else { return };
+        let Some(&id) = self.by_instance.get(&instance) else {
+            // It was stopped before it was there: nothing has ended it yet.
+            if result.is_ok() {
+                self.effects.push_back(Effect::StopGuest(instance));
+            }
+            return;
+        };
         match result {
             Ok(()) => {
                 if let Some(actor) = self.actors.get_mut(&id) {

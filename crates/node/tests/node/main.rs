@@ -301,6 +301,20 @@ fn an_app_that_goes_away_tells_who_waits() {
 }
 
 #[test]
+fn an_instance_that_nobody_wants_any_more_when_it_is_there_is_stopped() {
+    let mut world = with_app(SERVER, World::new());
+    world.starts_late = true;
+    world.request(SERVER, "acme:app:one", "count", text(""));
+    world.sides[SERVER].node.handle_uninstall(world.now, &address("acme:app"));
+    world.run();
+    world.server().stopped.clear();
+    let instance = world.server().started[0];
+    world.sides[SERVER].node.handle_started(world.now, instance, Ok(()));
+    world.run();
+    assert_eq!(world.server().stopped, [instance]);
+}
+
+#[test]
 fn too_much_waiting_is_refused_and_what_waits_is_bounded() {
     let mut world = with_service(World::with(LinkConfig { waiting_messages: 2, ..LinkConfig::default() }));
     world.cut = true;

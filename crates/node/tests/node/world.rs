@@ -69,6 +69,8 @@ pub(crate) struct World {
     pub(crate) limits: PrincipalLimits,
     /// Whether guests save nothing.
     pub(crate) keeps_nothing: bool,
+    /// Whether instances take as long to be made as the test says.
+    pub(crate) starts_late: bool,
 }
 
 /// Somebody who is called `name`, for so long.
@@ -117,6 +119,7 @@ impl World {
             renewals: 0,
             limits: LIMITS,
             keeps_nothing: false,
+            starts_late: false,
         }
     }
 
@@ -266,8 +269,10 @@ impl World {
             Effect::Notice { subscription, notice } => self.sides[at].notices.push((subscription, notice)),
             Effect::StartGuest(plan) => {
                 self.sides[at].started.push(plan.instance);
-                self.sides[at].guests.insert(plan.instance, Guest::new());
-                self.sides[at].node.handle_started(now, plan.instance, Ok(()));
+                if !self.starts_late {
+                    self.sides[at].guests.insert(plan.instance, Guest::new());
+                    self.sides[at].node.handle_started(now, plan.instance, Ok(()));
+                }
             }
             Effect::RunGuest { instance, calls } => {
                 let mut report = self.sides[at].guests.get_mut(&instance).expect("it was started").run(calls);

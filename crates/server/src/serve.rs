@@ -18,7 +18,11 @@ use starlane_host::{
     ports::{NoSource, Ports, Store, Time},
 };
 use starlane_protocol::{Address, Failure, HostSecret};
-use tokio::{net::TcpListener, task::LocalSet, time::sleep};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::LocalSet,
+    time::sleep,
+};
 
 use crate::{
     apps::Apps,
@@ -37,6 +41,8 @@ use crate::{
 
 /// How many actors may be awake at a time.
 const MAX_AWAKE: usize = 1_000;
+/// How many connections may wait to be taken: all pages of a server dial again when it is back.
+const BACKLOG: u32 = 4_096;
 /// How long requests that are being answered may take when the server is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// How soon it is looked again whether all requests are answered.
@@ -176,12 +182,22 @@ fn lock(data: &Path) -> Result<File, ServeError> {
     }
 }
 
+/// A socket that connections come to.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // What an earlier server's connections have left keeps no new one out. On Windows it would let two listen.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 async fn run(
     config: &ServeConfig,
     ready: impl FnOnce(Ready),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| match error.kind() {
+    let listener = listen(config.listen).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => ServeError::Busy(config.listen),
         _ => ServeError::Listen(config.listen, error),
     })?;

@@ -7,13 +7,14 @@ use starlane_browser::{BrowserTime, IndexedDbStore};
 use starlane_bundle::{Digest, Used};
 use starlane_host::{
     BlobCounts,
-    ports::{Store, StoreError, Time},
+    ports::{Store, StoreError},
     testing::launch_world::{World, address, publisher},
 };
 use starlane_protocol::{Address, HostSecret};
+use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{Patch, faster_timers, fresh_name, open_store, record, stored, stored_keys};
+use crate::fixture::{Patch, faster_timers, fresh_name, open_store, record, script, stored, stored_keys};
 
 /// Bytes of each blob here.
 const SIZE: usize = 1000;
@@ -135,7 +136,9 @@ async fn tabs_count_together_and_see_what_the_other_uses() {
     assert_eq!(kept(&two, 1..=5).await, [1, 3, 4, 5], "`a` is older, and runs in the first tab");
     drop(one);
     // A tab that closes is not seen to be closed at once.
-    BrowserTime.sleep(300).await;
+    let gone = "while ((await navigator.locks.query()).held.some(({ name }) => name.endsWith(given))) \
+        await new Promise((resolve) => setTimeout(resolve, 10));";
+    script(gone, &JsValue::from_str(&name)).await;
     visited(&two, "d", &[6]).await;
     assert_eq!(kept(&two, 1..=6).await, [3, 4, 5, 6], "the first tab is closed");
     // Puts at once, from both, end within the budget.

@@ -127,18 +127,27 @@ export class Storage {
     }
   }
 
-  /** A bundle and its blobs stay until every pin of it is released by `unpin`. */
+  /** A bundle and its blobs stay until every pin of it is released by `unpin`. Resolves when other tabs see it too. */
   pin(bundle, blobs) {
     let pin = this.#pins.get(bundle);
     if (!pin) {
       this.#pins.set(bundle, (pin = { uses: 0 }));
       // A lock ends with its tab, however that ends. Where there are none, other tabs see when the bundle was used.
       const held = new Promise((resolve) => (pin.release = resolve));
-      navigator.locks?.request(`${bundle} ${this.#tab} ${this.#name}`, { mode: "shared" }, () => held).catch(() => {});
+      pin.shown = new Promise((resolve) => {
+        const stop = within(ASKING, resolve);
+        const shown = () => {
+          stop();
+          resolve();
+          return held;
+        };
+        if (navigator.locks) navigator.locks.request(`${bundle} ${this.#tab} ${this.#name}`, { mode: "shared" }, shown).catch(shown);
+        else shown();
+      });
     }
     pin.blobs = blobs;
     pin.uses++;
-    return this.run("bundles", "use", bundle, blobs);
+    return Promise.all([this.run("bundles", "use", bundle, blobs), pin.shown]).then(([given]) => given);
   }
 
   /** What nobody uses any more may go when room is needed. */

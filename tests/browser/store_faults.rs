@@ -16,7 +16,7 @@ use starlane_protocol::{Address, HostSecret};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{Patch, eval, faster_timers, figure, fresh_name, manifest, open_store, record, stored};
+use crate::fixture::{Patch, eval, figure, fresh_name, manifest, open_store, record, stored};
 
 /// What a fault does to the store in the end.
 #[derive(Clone, Copy, PartialEq)]
@@ -48,8 +48,8 @@ enum How {
     /// Before, something is done to the database, by JavaScript with its name as `given`.
     Done(&'static str),
     /// Another tab holds a connection to the layout before ours, and so blocks the upgrade: until this JavaScript, which ends
-    /// in a function for the end of the operation, has it closed. Timers run so many times faster.
-    Blocked { until: &'static str, faster: u32 },
+    /// in a function for the end of the operation, has it closed.
+    Blocked { until: &'static str },
 }
 use How::{Blocked, Calls, Done, Values};
 
@@ -155,9 +155,20 @@ const FAULTS: [Fault; 34] = [
     fault(
         "an upgrade that is blocked for a while",
         Heals,
-        Blocked { until: "setTimeout(() => old.close(), 50); return () => {};", faster: 1 },
+        Blocked {
+            until: "old.onversionchange = () => { globalThis.fired++; setTimeout(() => old.close(), 50); }; return () => {};",
+        },
     ),
-    fault("an upgrade that is blocked for ever", Breaks, Blocked { until: "return () => old.close();", faster: 100 }),
+    // Time runs faster, but nothing is late before the upgrade was seen to be blocked.
+    fault(
+        "an upgrade that is blocked for ever",
+        Breaks,
+        Blocked {
+            until: "const own = setTimeout; \
+                globalThis.setTimeout = (call, ms) => own(function late() { globalThis.fired ? call() : own(late, 5); }, ms / 100); \
+                return () => { globalThis.setTimeout = own; old.close(); };",
+        },
+    ),
     fault("values of another form", Spoils, Values { stores: VALUES, changed: "7" }),
     fault("values with a flipped bit", Spoils, Values { stores: VALUES, changed: FLIPPED }),
     fault("weights of another form", Heals, Values { stores: WEIGHTS, changed: "key === 'secret' ? value : 'x'" }),
@@ -165,7 +176,7 @@ const FAULTS: [Fault; 34] = [
 
 impl Fault {
     /// Makes it happen to the database `name`; it ends when what this gives is dropped.
-    async fn inject(&self, name: &str) -> Vec<Patch> {
+    async fn inject(&self, name: &str) -> Patch {
         eval("globalThis.fired = 0");
         let body = match &self.how {
             Calls { function, instead, times } => format!(
@@ -189,13 +200,9 @@ impl Fault {
                  return () => {{ {TRANSACTION} = own; }};"
             ),
             Done(work) => format!("{work} globalThis.fired++; return () => {{}};"),
-            Blocked { until, .. } => format!("{OLD_LAYOUT} {until}"),
+            Blocked { until } => format!("{OLD_LAYOUT} {until}"),
         };
-        let mut patches = vec![Patch::prepare(&body, &JsValue::from_str(name)).await];
-        if let Blocked { faster, .. } = self.how {
-            patches.push(faster_timers(faster));
-        }
-        patches
+        Patch::prepare(&body, &JsValue::from_str(name)).await
     }
 
     /// Whether it is sure to happen to an operation, on a connection that is open (`warm`) or not yet.
@@ -387,7 +394,7 @@ impl Case {
 
     /// What the operation says, and whether the fault has happened to it.
     async fn run(&self, fault: &Fault) -> (Said, bool) {
-        let _patches = fault.inject(&self.name).await;
+        let _patch = fault.inject(&self.name).await;
         let said = self.operation.run(&self.store).await;
         (said, eval("globalThis.fired").as_f64().unwrap() > 0.0)
     }

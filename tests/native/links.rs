@@ -139,14 +139,17 @@ async fn a_server_that_stops_answers_what_it_has_accepted() {
     let over_http = std::thread::spawn(move || {
         let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
         let url = format!("{address}/messages/acme:echoes:echo/sleep");
-        agent.post(url).header("content-type", "application/json").send(r#"{"ms": 600}"#).unwrap().status().as_u16()
+        agent.post(url).header("content-type", "application/json").send(r#"{"ms": 2600}"#).unwrap().status().as_u16()
     });
     peer.works().await;
     let asked = tokio::spawn(async move {
-        let answered = peer.request("acme:echoes:echo", "sleep", &json!({ "ms": 900 })).await;
+        let answered = peer.request("acme:echoes:echo", "sleep", &json!({ "ms": 2900 })).await;
         (answered, peer.closed(LONG).await)
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Both have arrived.
+    while !server.get("/metrics").text().contains("starlane_open_requests 2") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let stopping = std::thread::spawn(move || server.stop());
     let (answered, end) = asked.await.unwrap();
     assert!(answered.is_ok(), "{answered:?}");

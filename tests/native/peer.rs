@@ -118,6 +118,12 @@ impl Peer {
 
     /// Sends a request and waits for its outcome; other frames are passed over.
     pub(crate) async fn request(&mut self, to: &str, operation: &str, body: &Value) -> Outcome {
+        let id = self.ask(to, operation, body).await;
+        self.outcome(id).await
+    }
+
+    /// Sends a request; gives its id.
+    pub(crate) async fn ask(&mut self, to: &str, operation: &str, body: &Value) -> u64 {
         self.requests += 1;
         let (seq, id) = (self.sequence(), self.requests);
         let request = Frame::Request {
@@ -133,6 +139,11 @@ impl Peer {
             trace: None,
         };
         self.send(&request).await;
+        id
+    }
+
+    /// The outcome of a request, which is the next that comes; other frames are passed over.
+    pub(crate) async fn outcome(&mut self, id: u64) -> Outcome {
         loop {
             match self.next().await {
                 Ok(Frame::Response { id: of, outcome, .. }) if of == id => return outcome.0.map(|wire| wire.payload),

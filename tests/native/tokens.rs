@@ -113,17 +113,21 @@ async fn a_revoked_token_closes_its_links_and_streams_within_a_second() {
         server.address()
     );
     let address = server.address().to_owned();
+    let (opened, is_open) = std::sync::mpsc::channel();
     let streaming = std::thread::spawn(move || {
-        use std::io::{Read, Write};
-        let mut stream_to = std::net::TcpStream::connect(address).unwrap();
-        stream_to.write_all(stream.as_bytes()).unwrap();
-        let mut all = String::new();
+        use std::io::{BufRead, BufReader, Read, Write};
+        let mut stream_to = BufReader::new(std::net::TcpStream::connect(address).unwrap());
+        stream_to.get_mut().write_all(stream.as_bytes()).unwrap();
+        let (mut status, mut all) = (String::new(), String::new());
+        stream_to.read_line(&mut status).unwrap();
+        opened.send(status).unwrap();
         stream_to.read_to_string(&mut all).unwrap();
         (all, Instant::now())
     });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let before = Instant::now();
+    let status = is_open.recv_timeout(LONG).unwrap();
+    assert!(status.contains("200"), "{status}");
     revoke(&server, &json!({ "id": made["id"] }));
+    let before = Instant::now();
     assert_eq!(live.closed(LONG).await.goodbye.as_deref(), Some("auth-refused"));
     figure::figure("revoke.closed", before.elapsed().as_millis() as f64, "ms");
     assert!(before.elapsed() < Duration::from_secs(1));

@@ -61,11 +61,11 @@ async fn main() -> ExitCode {
 /// Somebody who follows the tutorial.
 struct Tutorial {
     dist: PathBuf,
-    folder: tempfile::TempDir,
     /// Where the terminal is.
     at: PathBuf,
-    /// What runs until Ctrl-C; it is ended with the tutorial.
+    /// What runs until Ctrl-C; it is ended with the tutorial, before the folder that it works in goes.
     running: Vec<Child>,
+    folder: tempfile::TempDir,
     /// What the commands since the last text block have printed.
     printed: String,
     began: Option<Instant>,

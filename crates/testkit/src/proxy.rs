@@ -57,7 +57,8 @@ impl Proxy {
         let forward = Arc::new(Forward {
             own: origin.clone(),
             upstream: upstream.to_owned(),
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            // A connection for each request: the server ends those that idle, perhaps just as the next would be sent.
+            client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http(),
             state: state.clone(),
         });
         let task = tokio::spawn(async move {

@@ -24,9 +24,10 @@ const START: Duration = Duration::from_secs(30);
 pub struct Server {
     /// `127.0.0.1:PORT`.
     pub address: String,
-    folder: TempDir,
     binary: PathBuf,
+    /// Above the folder that it writes to: what stands first is dropped first.
     running: Option<Started>,
+    folder: TempDir,
 }
 
 impl Server {

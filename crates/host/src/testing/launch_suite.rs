@@ -64,10 +64,10 @@ pub async fn what_was_launched_once_launches_with_the_server_away(world: &World)
 /// With the server there and away: it is the page's clock that counts.
 pub async fn a_manifest_that_expires_between_two_launches_is_refused(world: &World) {
     let now = world.time.unix_ms() / 1000;
-    let signed = world.publish_as(ONE, &[MODULE], &publisher(), |manifest| manifest.expires = Some(now + 2));
+    let signed = world.publish_as(ONE, &[MODULE], &publisher(), |manifest| manifest.expires = Some(now + 4));
     world.say(APP, 1, ONE, &signed);
     world.page().launch(APP).await.unwrap();
-    world.time.sleep(3_000).await;
+    world.time.sleep(5_000).await;
     assert_eq!(world.page().refused(APP).await, "expired");
     world.set_away(true);
     assert_eq!(world.page().refused(APP).await, "expired");
@@ -174,7 +174,13 @@ pub async fn an_older_launch_does_not_take_the_place_of_a_newer_one(world: &Worl
     let page = world.page();
     let holding = world.source.hold();
     let older = Box::pin(page.launch(APP));
-    let Either::Right(((), older)) = select(older, world.time.sleep(200)).await else { panic!("its module came") };
+    let before = world.source.fetched();
+    let asked = Box::pin(async {
+        while world.source.fetched() == before {
+            world.time.sleep(5).await;
+        }
+    });
+    let Either::Right(((), older)) = select(older, asked).await else { panic!("its module came") };
     world.source.hold_no_more();
     world.say(APP, 2, TWO, &two);
     page.launch(APP).await.unwrap();

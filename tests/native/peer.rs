@@ -119,7 +119,13 @@ impl Peer {
     /// Sends a request and waits for its outcome; other frames are passed over.
     pub(crate) async fn request(&mut self, to: &str, operation: &str, body: &Value) -> Outcome {
         let id = self.ask(to, operation, body).await;
-        self.outcome(id).await
+        loop {
+            match self.next().await {
+                Ok(Frame::Response { id: of, outcome, .. }) if of == id => return outcome.0.map(|wire| wire.payload),
+                Ok(_) => {}
+                Err(closed) => panic!("the link was closed: {closed:?}"),
+            }
+        }
     }
 
     /// Sends a request; gives its id.
@@ -140,17 +146,6 @@ impl Peer {
         };
         self.send(&request).await;
         id
-    }
-
-    /// The outcome of a request, which is the next that comes; other frames are passed over.
-    pub(crate) async fn outcome(&mut self, id: u64) -> Outcome {
-        loop {
-            match self.next().await {
-                Ok(Frame::Response { id: of, outcome, .. }) if of == id => return outcome.0.map(|wire| wire.payload),
-                Ok(_) => {}
-                Err(closed) => panic!("the link was closed: {closed:?}"),
-            }
-        }
     }
 
     /// That requests are answered on this link.

@@ -211,6 +211,15 @@ mod tests {
         assert!(matches!(restore(&file, &to), Err(RestoreError::NotEmpty(_))));
     }
 
+    /// Ends what goes on beside a test, however that ends.
+    struct Ending<'a>(&'a AtomicBool);
+
+    impl Drop for Ending<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Files come and go, as they do while bundles are published and apps deleted, and a database is written to.
     #[test]
     fn a_backup_beside_traffic_is_whole() {
@@ -227,6 +236,7 @@ mod tests {
         let done = AtomicBool::new(false);
         let goes_on = || !done.load(Ordering::Relaxed);
         std::thread::scope(|scope| {
+            let _ending = Ending(&done);
             scope.spawn(|| {
                 let database = open();
                 while goes_on() {
@@ -251,7 +261,6 @@ mod tests {
                 let names = fs::read_dir(to.join("blobs/ab")).unwrap().map(|entry| entry.unwrap().file_name());
                 assert!(names.into_iter().all(|name| !disk::is_unfinished(&name)));
             }
-            done.store(true, Ordering::Relaxed);
         });
     }
 

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use js_sys::{Array, Function};
-use starlane_browser::BrowserSandbox;
+use starlane_browser::{BrowserSandbox, BrowserTime};
 use starlane_bundle::Digest;
 use starlane_host::{
-    ports::{Sandbox, SandboxError},
+    ports::{Sandbox, SandboxError, Time},
     testing::{sandbox_suite, schema_suite},
 };
 use starlane_node::guest::{Context, GuestCall, GuestLimits, GuestPlan, InstanceId, Returned};
@@ -142,6 +142,24 @@ async fn how_long_the_browser_takes_to_make_an_instance_is_not_counted_as_its_gu
         + &crate::fixture::worker_script();
     let slow = BrowserSandbox::new(worker_of(&script), scripts());
     start(&slow, 1, "one").await.expect("an instance, though late");
+}
+
+#[wasm_bindgen_test]
+async fn what_goes_by_while_another_instance_is_made_is_not_counted_either() {
+    // The second instance keeps the worker busy; what is asked of the first meanwhile has its own time.
+    let script = "let made = 0; const own = WebAssembly.instantiate; WebAssembly.instantiate = (...all) => { \
+        for (const end = Date.now() + (made++ > 0 ? 3500 : 0); Date.now() < end; ); return own(...all); };\n"
+        .to_owned()
+        + &crate::fixture::worker_script();
+    let slow = BrowserSandbox::new(worker_of(&script), scripts());
+    let first = start(&slow, 1, "one").await.unwrap();
+    let asked = async {
+        BrowserTime.sleep(2500).await;
+        slow.run(first, vec![GuestCall::Save]).await
+    };
+    let (second, report) = join(start(&slow, 2, "one"), asked).await;
+    second.expect("an instance, though late");
+    assert_eq!(report.crash, None);
 }
 
 #[wasm_bindgen_test]

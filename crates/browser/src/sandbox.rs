@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, ready};
 use js_sys::{Function, Uint8Array, WebAssembly, WebAssembly::Module};
 use litemap::LiteMap;
-use starlane_abi::limits::MODULE_BYTES;
+use starlane_abi::{limits::MODULE_BYTES, names::INITIALIZE};
 use starlane_bundle::Digest;
 use starlane_host::{
     batch::{decode_report, encode_calls},
@@ -183,10 +183,35 @@ async fn compile(wasm: &[u8]) -> Result<Module, String> {
     }
     let module = JsFuture::from(WebAssembly::compile(&Uint8Array::from(wasm))).await;
     let module: Module = module.map_err(|error| failure::text(&error))?.unchecked_into();
+    if has_start_section(wasm) {
+        return Err(["it has a start section; export `", INITIALIZE, "` instead"].concat());
+    }
     match glue::check_module(&module) {
         None => Ok(module),
         Some(reason) => Err(reason),
     }
+}
+
+/// Whether a module that is valid has a start section: it would run before its time is counted, and JavaScript does not show it.
+/// A section is its id, the number of its bytes as LEB128, and those (WebAssembly core specification 3.0, 5.5.2).
+fn has_start_section(wasm: &[u8]) -> bool {
+    const START: u8 = 8;
+    let mut bytes = wasm.get(8..).unwrap_or_default().iter();
+    while let Some(&id) = bytes.next() {
+        if id == START {
+            return true;
+        }
+        let (mut size, mut shift) = (0_u64, 0);
+        for byte in bytes.by_ref() {
+            size |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 || shift > 28 {
+                break;
+            }
+        }
+        bytes = bytes.as_slice().get(size as usize..).unwrap_or_default().iter();
+    }
+    false
 }
 
 fn run_inline(

@@ -53,7 +53,7 @@ struct State {
     /// Encoded runs that leave at the end of this turn.
     runs: Vec<u8>,
     pending: LiteMap<InstanceId, Pending>,
-    /// Whether its script runs: from here on a guest may be what keeps it.
+    /// Whether its script runs.
     ready: bool,
     /// When something last came from it while more was awaited, or it was given work while idle.
     progress: f64,
@@ -248,10 +248,11 @@ impl GuestWorker {
             answer.fail(reason);
             return false;
         }
-        if state.pending.is_empty() {
+        let begun = !matches!(answer, Answer::Start(_));
+        // Until now no guest ran: what went by while an instance was being made is not this one's time.
+        if state.pending.is_empty() || begun && !state.pending.values().any(|pending| pending.begun) {
             state.progress = now;
         }
-        let begun = !matches!(answer, Answer::Start(_));
         state.pending.insert(instance, Pending { budget, begun, answer });
         if state.alarm.is_none() {
             state.alarm = Some(now);

@@ -55,6 +55,7 @@ macro_rules! sandbox_cases {
 
             modules_with_foreign_imports_are_refused
             modules_without_the_exports_are_refused
+            modules_with_a_start_section_are_refused
             what_is_no_module_is_refused
 
             what_readers_of_json_might_take_differently_is_refused
@@ -84,7 +85,6 @@ macro_rules! sandbox_bound_cases {
             memory_ends_where_the_limit_says
             tables_end_where_the_limit_says
             modules_with_wrong_signatures_are_refused
-            modules_with_a_start_section_are_refused
             modules_with_features_that_guests_may_not_have_are_refused
             modules_that_are_too_large_are_refused
         }

@@ -45,6 +45,13 @@ async fn visited(store: &IndexedDbStore, name: &str, blobs: &[u8]) {
     store.unpin(&bundle);
 }
 
+/// Waits until no tab holds a lock of a database: one that closes is not seen to be closed at once.
+async fn locks_end(name: &str) {
+    let gone = "while ((await navigator.locks.query()).held.some(({ name }) => name.endsWith(given))) \
+        await new Promise((resolve) => setTimeout(resolve, 10));";
+    script(gone, &JsValue::from_str(name)).await;
+}
+
 /// Which of these blobs are kept.
 async fn kept(store: &IndexedDbStore, blobs: impl IntoIterator<Item = u8>) -> Vec<u8> {
     let mut kept = Vec::new();
@@ -135,10 +142,7 @@ async fn tabs_count_together_and_see_what_the_other_uses() {
     visited(&two, "c", &[3, 4, 5]).await;
     assert_eq!(kept(&two, 1..=5).await, [1, 3, 4, 5], "`a` is older, and runs in the first tab");
     drop(one);
-    // A tab that closes is not seen to be closed at once.
-    let gone = "while ((await navigator.locks.query()).held.some(({ name }) => name.endsWith(given))) \
-        await new Promise((resolve) => setTimeout(resolve, 10));";
-    script(gone, &JsValue::from_str(&name)).await;
+    locks_end(&name).await;
     visited(&two, "d", &[6]).await;
     assert_eq!(kept(&two, 1..=6).await, [3, 4, 5, 6], "the first tab is closed");
     // Puts at once, from both, end within the budget.
@@ -152,6 +156,17 @@ async fn tabs_count_together_and_see_what_the_other_uses() {
     let total = stored(&name, "settings", "total").await.as_f64().unwrap();
     assert_eq!(total, (left.len() * SIZE) as f64, "{left:?}");
     assert!(total <= 4.0 * SIZE as f64);
+}
+
+#[wasm_bindgen_test]
+async fn what_is_let_go_before_other_tabs_see_it_is_let_go() {
+    let name = fresh_name();
+    let (store, _) = open_store(&name, 4.0 * SIZE as f64);
+    let mut pinning = store.pin(&bundle("a"), Vec::new());
+    assert!(futures_util::poll!(&mut pinning).is_pending());
+    store.unpin(&bundle("a"));
+    pinning.await.unwrap();
+    locks_end(&name).await;
 }
 
 #[wasm_bindgen_test]

@@ -61,6 +61,7 @@ const GET: &str = "IDBObjectStore.prototype.get";
 const GET_ALL: &str = "IDBObjectStore.prototype.getAll";
 const OPEN: &str = "IDBFactory.prototype.open";
 const LOCKS: &str = "LockManager.prototype.query";
+const LOCK: &str = "LockManager.prototype.request";
 
 // Errors at once.
 const LOST: &str = "throw new DOMException('connection lost', 'InvalidStateError');";
@@ -122,7 +123,7 @@ const fn fault(name: &'static str, effect: Effect, how: How) -> Fault {
     Fault { name, effect, how }
 }
 
-const FAULTS: [Fault; 34] = [
+const FAULTS: [Fault; 36] = [
     fault("connection lost once", Heals, Calls { function: TRANSACTION, instead: LOST, times: 1 }),
     fault("connection lost twice", Heals, Calls { function: TRANSACTION, instead: LOST, times: 2 }),
     fault("connection lost for ever", Breaks, Calls { function: TRANSACTION, instead: LOST, times: EVER }),
@@ -150,6 +151,8 @@ const FAULTS: [Fault; 34] = [
     fault("storage is switched off", Breaks, Calls { function: OPEN, instead: SWITCHED_OFF, times: EVER }),
     fault("no locks", Heals, Calls { function: LOCKS, instead: REJECTED, times: EVER }),
     fault("locks that never answer", Heals, Calls { function: LOCKS, instead: SILENT, times: EVER }),
+    fault("locks that are refused", Heals, Calls { function: LOCK, instead: REJECTED, times: EVER }),
+    fault("locks that are never granted", Heals, Calls { function: LOCK, instead: SILENT, times: EVER }),
     fault("deleted", Empties, Done("await done(indexedDB.deleteDatabase(given));")),
     fault("a newer layout", Breaks, Done("(await done(indexedDB.open(given, 99))).close();")),
     fault(
@@ -214,6 +217,7 @@ impl Fault {
             Calls { function: PUT, .. } => weighs || matches!(operation, PutRecord | Pin),
             Calls { function: DELETE, .. } => matches!(operation, PutBlobThatNeedsRoom | DropBlob | DropRecord),
             Calls { function: OPEN, .. } => !warm,
+            Calls { function: LOCK, .. } => operation == Pin,
             Calls { function: LOCKS, .. } => operation == PutBlobThatNeedsRoom,
             Values { stores: VALUES, .. } => !matches!(operation, Secret | Pin),
             Values { .. } => weighs || matches!(operation, Secret | Pin),

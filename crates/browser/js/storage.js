@@ -7,7 +7,7 @@ const OPENING = 10_000;
 /** The same for a transaction, which may have to wait for others and for a slow disk. */
 const WORKING = 30_000;
 
-/** The same for the question which locks are held. */
+/** The same for the question which locks are held, and for a lock that nobody can have otherwise. */
 const ASKING = 1_000;
 
 /** A timer that comes later by this, in milliseconds, says that the page was held up, and nothing of the storage. */
@@ -73,7 +73,7 @@ export class Storage {
   #memory = null;
   /** The last that was begun in memory: there too one follows the other. */
   #last = null;
-  /** By bundle: its `blobs`, how many `uses` it has, and what `release`s the lock that tells other tabs of it. */
+  /** By bundle: its `blobs`, how many `uses` it has, when the lock that tells other tabs is `shown`, and what `release`s it. */
   #pins = new Map();
   /** What tells the locks of this tab from those of others: a released one may still show for a while. */
   #tab = String(Math.random());
@@ -127,7 +127,10 @@ export class Storage {
     }
   }
 
-  /** A bundle and its blobs stay until every pin of it is released by `unpin`. Resolves when other tabs see it too. */
+  /**
+   * A bundle and its blobs stay until every pin of it is released by `unpin`. Resolves when other tabs see it too, or after a
+   * second in which the browser does not say so.
+   */
   pin(bundle, blobs) {
     let pin = this.#pins.get(bundle);
     if (!pin) {
@@ -141,7 +144,8 @@ export class Storage {
           resolve();
           return held;
         };
-        if (navigator.locks) navigator.locks.request(`${bundle} ${this.#tab} ${this.#name}`, { mode: "shared" }, shown).catch(shown);
+        const lock = `${bundle} ${this.#tab} ${this.#name}`;
+        if (navigator.locks) navigator.locks.request(lock, { mode: "shared" }, shown).catch(shown);
         else shown();
       });
     }

@@ -147,9 +147,10 @@ impl Auth {
             registry::parse(line, subject)?;
         }
         let mut registry = self.registry();
+        let now = unix_seconds();
         // A second later than what was revoked last: times have seconds.
-        let issued = registry.kept.revoked_until.get(subject).map_or(0, |until| until + 1).max(unix_seconds());
-        let expires = issued + ttl;
+        let issued = registry.kept.revoked_until.get(subject).map_or(0, |until| until + 1).max(now);
+        let expires = now + ttl;
         let id: String = TYPED.encode(&random()).chars().take(ID).collect();
         let token = self.0.tokens.sign(subject, &id, grants, issued, expires)?;
         let first = registry.change(|kept| Ok(!std::mem::replace(&mut kept.tokens_in_use, true)))?;

@@ -1,6 +1,8 @@
 //! A backup: all of a data folder in one tar file, made beside traffic; and a data folder made of it again.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -80,13 +82,21 @@ fn add(tar: &mut Builder<impl Write>, name: &str, bytes: &[u8], now: u64) -> io:
 fn append(tar: &mut Builder<impl Write>, path: &Path, name: &Path) -> io::Result<()> {
     if path.is_dir() {
         tar.append_dir(name, path)?;
-        for entry in fs::read_dir(path)? {
-            let entry = entry?.file_name();
-            if !disk::is_unfinished(&entry) {
+        let mut known = BTreeSet::new();
+        // What came meanwhile too: an app that is deleted leaves its revision behind before its record goes.
+        loop {
+            let found = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name()));
+            let found: Vec<OsString> = found.collect::<io::Result<_>>()?;
+            let new = found.into_iter().filter(|entry| !disk::is_unfinished(entry) && !known.contains(entry));
+            let new: Vec<OsString> = new.collect();
+            if new.is_empty() {
+                return Ok(());
+            }
+            for entry in new {
                 append(tar, &path.join(&entry), &name.join(&entry))?;
+                known.insert(entry);
             }
         }
-        return Ok(());
     }
     match File::open(path) {
         Ok(mut file) => tar.append_file(name, &mut file),

@@ -1,5 +1,7 @@
 //! What a program of tests told of those that failed, to be told again where the whole run ends.
 
+use super::outcome::closing;
+
 /// No more lines of one program are told again.
 const LINES: usize = 120;
 
@@ -11,8 +13,9 @@ pub(super) fn among(lines: &[String]) -> Vec<String> {
     for line in lines {
         within = match within {
             _ if line == "failures:" => Within::Section,
+            _ if closing(line).is_some() => Within::Nothing,
+            Within::Section => Within::Section,
             _ if line.starts_with("FAIL  ") => Within::Fact,
-            Within::Section if line.starts_with("test result: ") => Within::Nothing,
             Within::Fact if ["ok  ", "figure "].iter().any(|next| line.starts_with(next)) => Within::Nothing,
             same => same,
         };

@@ -76,7 +76,7 @@ impl Outcome {
 
 /// The counts of a closing line: `test result: ok. 3 passed; 1 failed; …` of libtest and wasm-bindgen-test, or the plain
 /// `3 passed, 1 failed`.
-fn closing(line: &str) -> Option<(u64, u64)> {
+pub(super) fn closing(line: &str) -> Option<(u64, u64)> {
     let line = line.trim();
     let separator = match line.strip_prefix("test result: ") {
         Some(rest) => {

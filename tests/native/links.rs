@@ -146,10 +146,12 @@ async fn a_server_that_stops_answers_what_it_has_accepted() {
         let answered = peer.request("acme:echoes:echo", "sleep", &json!({ "ms": 2900 })).await;
         (answered, peer.closed(LONG).await)
     });
-    // Both have arrived.
-    while !server.get("/metrics").text().contains("starlane_open_requests 2") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let arrive = async {
+        while !server.get("/metrics").text().lines().any(|line| line == "starlane_open_requests 2") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LONG, arrive).await.expect("both requests are open at a time");
     let stopping = std::thread::spawn(move || server.stop());
     let (answered, end) = asked.await.unwrap();
     assert!(answered.is_ok(), "{answered:?}");

@@ -126,8 +126,8 @@ async fn a_revoked_token_closes_its_links_and_streams_within_a_second() {
     });
     let status = is_open.recv_timeout(LONG).unwrap();
     assert!(status.contains("200"), "{status}");
-    revoke(&server, &json!({ "id": made["id"] }));
     let before = Instant::now();
+    revoke(&server, &json!({ "id": made["id"] }));
     assert_eq!(live.closed(LONG).await.goodbye.as_deref(), Some("auth-refused"));
     figure::figure("revoke.closed", before.elapsed().as_millis() as f64, "ms");
     assert!(before.elapsed() < Duration::from_secs(1));

@@ -3,8 +3,7 @@
 //   to the worker    { start: { instance: number, module: WebAssembly.Module, limits, contract } }
 //                    { stop: number }                           drops the instance
 //                    ArrayBuffer                                runs: (instance:u64 length:u32 calls)*
-//   from the worker  { ready: true }                           once, at first
-//                    { begun: number }                          the instance's own code runs from here on
+//   from the worker  { begun: number }                          the instance's own code runs from here on
 //                    { started: number } | { failed: number, reason: string }
 //                    { checking: number }                       so many bytes of bodies are now checked
 //                    ArrayBuffer                                used:u32 (instance:u64 length:u32 report)*
@@ -65,5 +64,3 @@ onmessage = ({ data }) => {
     beginning.delete(data.stop);
   }
 };
-
-postMessage({ ready: true });

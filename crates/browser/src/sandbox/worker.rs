@@ -28,8 +28,8 @@ const GRACE: f64 = 2000.0;
 /// How long reading and checking a byte of JSON may take beside [`GRACE`], in milliseconds: 8 MB take 0.7 s, and up to
 /// 3 s with as many steps as `contract.js` allows.
 const CHECKING: f64 = 0.000_6;
-/// How long a worker may take to load and run its script, and then to load what checks an instance's messages and to make it
-/// of its module, in milliseconds. No guest runs meanwhile: the browser does, and what else keeps the machine busy.
+/// How long a worker may take to load and run its script, to load what checks an instance's messages and to make it of its
+/// module, in milliseconds. No guest runs meanwhile: the browser does, and what else keeps the machine busy.
 const BOOT: f64 = 30_000.0;
 /// A timer that is later than this was held up by the page itself, and says nothing about the worker.
 const HELD_UP: f64 = 1000.0;
@@ -53,8 +53,6 @@ struct State {
     /// Encoded runs that leave at the end of this turn.
     runs: Vec<u8>,
     pending: LiteMap<InstanceId, Pending>,
-    /// Whether its script runs.
-    ready: bool,
     /// When something last came from it while more was awaited, or it was given work while idle.
     progress: f64,
     /// When the watch looks again; none: nobody watches.
@@ -279,7 +277,7 @@ impl GuestWorker {
         }
         // Reports of short runs may wait for one longer run, so the longest budget counts.
         let longest = state.pending.values().map(|pending| pending.budget).fold(0.0, f64::max);
-        let running = state.pending.values().filter(|pending| state.ready && pending.begun);
+        let running = state.pending.values().filter(|pending| pending.begun);
         let running = running.map(|pending| pending.budget).reduce(f64::max);
         let wait = match running {
             Some(budget) => state.progress + budget + GRACE - now,
@@ -313,11 +311,7 @@ impl GuestWorker {
             Some(buffer) => self.hear_reports(buffer),
             None => {
                 let instance = |value: JsValue| value.as_f64().map(|id| InstanceId(id as u64));
-                if get(data, "ready").is_truthy() {
-                    let mut state = self.state.borrow_mut();
-                    state.ready = true;
-                    state.progress = now_ms();
-                } else if let Some(instance) = instance(get(data, "begun")) {
+                if let Some(instance) = instance(get(data, "begun")) {
                     let mut state = self.state.borrow_mut();
                     state.progress = now_ms();
                     if let Some(pending) = state.pending.get_mut(&instance) {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use starlane_protocol::frame::Frame;
+use starlane_server::Limit;
 use starlane_testkit::figure;
 
 use crate::{
@@ -202,8 +203,8 @@ fn behind_a_proxy_pages_come_by_https_and_nobody_without_a_token() {
 #[tokio::test]
 async fn a_principal_has_no_more_links_and_messages_than_its_limit() {
     let server = Server::start_with(|config| {
-        config.limits.links = 2;
-        config.limits.messages_per_second = 50;
+        config.limits.set(Limit::Links, 2).unwrap();
+        config.limits.set(Limit::MessagesPerSecond, 50).unwrap();
     });
     let mut links = vec![Peer::link(&server, 1, None).await, Peer::link(&server, 2, None).await];
     let mut third = Peer::dial(&server).await;

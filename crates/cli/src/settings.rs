@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use bytesize::ByteSize;
 use clap::{ArgMatches, parser::ValueSource};
 use serde::{Deserialize, Serialize};
-use starlane_server::{PrincipalLimits, ServeConfig, TlsFiles};
+use starlane_server::{Limit, Limits, ServeConfig, TlsFiles, Unit};
 
 use crate::arguments::Serve;
 
@@ -28,16 +29,15 @@ struct File {
     log: Option<String>,
     log_format: Option<LogFormat>,
     spaces: BTreeMap<String, Vec<String>>,
-    limits: Limits,
+    limits: BTreeMap<String, Amount>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct Limits {
-    links: Option<usize>,
-    messages_per_second: Option<u32>,
-    bytes_in_flight: Option<usize>,
-    keys: Option<usize>,
+/// The value of a limit, as it is written: a number in the limit's unit, or a text with a unit such as `16 MiB` or `5 s`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Amount {
+    Number(u64),
+    Text(String),
 }
 
 /// How log lines are written.
@@ -80,12 +80,7 @@ impl Settings {
             true => file.spaces,
             false => spaces(&given.spaces),
         };
-        let limits = PrincipalLimits {
-            links: file.limits.links.unwrap_or(built_in.limits.links),
-            messages_per_second: file.limits.messages_per_second.unwrap_or(built_in.limits.messages_per_second),
-            bytes_in_flight: file.limits.bytes_in_flight.unwrap_or(built_in.limits.bytes_in_flight),
-            keys: file.limits.keys.unwrap_or(built_in.limits.keys),
-        };
+        let limits = limits(&file.limits)?;
         let serve = ServeConfig {
             data: pick.one("data", data.map(Path::to_owned), file.data, built_in.data),
             listen: pick.one("listen", given.listen, file.listen, built_in.listen),
@@ -94,7 +89,7 @@ impl Settings {
             allow_origins: pick.many("allow_origins", given.allow_origins.clone(), file.allow_origin),
             tls,
             spaces,
-            limits,
+            limits: limits.clone(),
             ..built_in
         };
         let log = pick.one("log", given.log.clone(), file.log, "info".to_owned());
@@ -104,13 +99,10 @@ impl Settings {
             origins.push([format!("space {name}"), values.join(", "), origin.to_owned()]);
         }
         let of_file = |given: bool| if given { "file" } else { "built in" }.to_owned();
-        for (name, value, given) in [
-            ("links", limits.links, file.limits.links.is_some()),
-            ("messages-per-second", limits.messages_per_second as usize, file.limits.messages_per_second.is_some()),
-            ("bytes-in-flight", limits.bytes_in_flight, file.limits.bytes_in_flight.is_some()),
-            ("keys", limits.keys, file.limits.keys.is_some()),
-        ] {
-            origins.push([format!("limits {name}"), value.to_string(), of_file(given)]);
+        for limit in Limit::ALL {
+            let name = limit.name();
+            let origin = of_file(file.limits.contains_key(name));
+            origins.push([format!("limits {name}"), limits.shown(*limit), origin]);
         }
         Ok(Self { serve, log, log_format, origins })
     }
@@ -167,6 +159,41 @@ fn read_file(path: &Path) -> Result<File> {
     toml::from_str(&text).with_context(|| format!("the configuration {} is wrong", path.display()))
 }
 
+/// The limits: those that the file names, and the built-in ones. Errors with the name of the limit and what is expected.
+fn limits(given: &BTreeMap<String, Amount>) -> Result<Limits> {
+    let mut limits = Limits::default();
+    for (name, amount) in given {
+        let limit = Limit::named(name).with_context(|| {
+            format!("there is no limit `{name}` in `[limits]`; `starlane config show` lists all limits")
+        })?;
+        let value = amount.value(limit.unit()).with_context(|| format!("the limit `{name}` in `[limits]`"))?;
+        limits.set(limit, value)?;
+    }
+    Ok(limits)
+}
+
+impl Amount {
+    /// The number in a unit.
+    fn value(&self, unit: Unit) -> Result<u64> {
+        let text = match self {
+            Self::Number(number) => return Ok(*number),
+            Self::Text(text) => text,
+        };
+        match unit {
+            Unit::Bytes => {
+                let bytes =
+                    text.parse::<ByteSize>().map_err(|error| anyhow!("{error}; expected such as \"16 MiB\""))?;
+                Ok(bytes.as_u64())
+            }
+            Unit::Milliseconds => {
+                let time = humantime::parse_duration(text).with_context(|| "expected a time such as \"5 s\"")?;
+                Ok(u64::try_from(time.as_millis())?)
+            }
+            Unit::Count | Unit::PerSecond => bail!("expected a number without quotes, not \"{text}\""),
+        }
+    }
+}
+
 fn spaces(given: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
     let mut spaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (space, host) in given {
@@ -199,7 +226,7 @@ mod tests {
         let file = file.to_str().unwrap();
         let settings = read(&["starlane", "serve", "--config", file, "--listen", "127.0.0.1:9000"]).unwrap();
         assert_eq!(settings.serve.listen.port(), 9_000);
-        assert_eq!((settings.log.as_str(), settings.serve.limits.links), ("debug", 7));
+        assert_eq!((settings.log.as_str(), settings.serve.limits.get(Limit::Links)), ("debug", 7));
         assert_eq!(settings.serve.spaces["acme"], ["acme.test"]);
         let origin = |name: &str| settings.origins.iter().find(|[known, ..]| known == name).unwrap()[2].as_str();
         assert_eq!(
@@ -220,6 +247,16 @@ mod tests {
         fs::write(&file, "log = \"info\"\nlisten-on = 1\n").unwrap();
         let error = format!("{:#}", read(&["starlane", "serve", "--config", file.to_str().unwrap()]).err().unwrap());
         assert!(error.contains("line 2") && error.contains("listen-on") && error.contains("starlane.toml"), "{error}");
+        for (text, says) in [
+            ("links = 0", "must be from 1"),
+            ("bytes-in-flight = \"soon\"", "16 MiB"),
+            ("links = \"7\"", "without quotes"),
+            ("lniks = 7", "no limit `lniks`"),
+        ] {
+            fs::write(&file, format!("[limits]\n{text}\n")).unwrap();
+            let error = read(&["starlane", "serve", "--config", file.to_str().unwrap()]).err().unwrap();
+            assert!(format!("{error:#}").contains(says), "{error:#}");
+        }
         assert!(read(&["starlane", "serve", "--cert", "x"]).err().unwrap().to_string().contains("--key"));
     }
 }

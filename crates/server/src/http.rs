@@ -34,7 +34,7 @@ use starlane_protocol::{Failure, frame};
 use tower_http::{compression::CompressionLayer, cors::CorsLayer};
 
 use self::{guard::Allowed, routes::Routes};
-use crate::{auth::Auth, handle::Handle, socket};
+use crate::{auth::Auth, handle::Handle, limits::Limiter, socket};
 
 /// The longest body of a message over plain HTTP, in bytes.
 const MESSAGE_BODY: usize = 16 * 1024 * 1024;
@@ -55,6 +55,7 @@ pub(crate) struct Site {
     pub(crate) data: PathBuf,
     /// What guests have computed, in nanoseconds.
     pub(crate) guest_nanos: Arc<AtomicU64>,
+    pub(crate) limiter: Arc<Limiter>,
 }
 
 pub(crate) use repository::Repository;

@@ -8,6 +8,7 @@ mod database;
 mod disk;
 mod handle;
 mod http;
+mod limits;
 mod log;
 mod operator;
 mod sandbox;
@@ -18,8 +19,8 @@ mod time;
 mod tls;
 
 pub use backup::{RestoreError, restore};
+pub use limits::{Limit, LimitError, Limits, Unit};
 pub use log::LogLines;
 pub use sandbox::check_module;
 pub use serve::{Ready, ServeConfig, ServeError, serve};
-pub use starlane_host::PrincipalLimits;
 pub use tls::TlsFiles;

@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::FutureExt;
 use starlane_host::{
-    Host, HostConfig, Level, LinkConfig, PrincipalLimits,
+    Host, HostConfig, Level, LinkConfig,
     ports::{NoSource, Ports, Store, Time},
 };
 use starlane_protocol::{Address, Failure, HostSecret};
@@ -30,6 +30,7 @@ use crate::{
     disk,
     handle::Handle,
     http::{self, Repository, Site, guard::Allowed, routes::Routes},
+    limits::{Limiter, Limits},
     log::LogLines,
     operator,
     sandbox::WasmtimeSandbox,
@@ -67,8 +68,8 @@ pub struct ServeConfig {
     pub allow_origins: Vec<String>,
     /// Spaces whose apps answer for just these `Host` headers; other spaces answer for all others.
     pub spaces: BTreeMap<String, Vec<String>>,
-    /// How much each principal may use.
-    pub limits: PrincipalLimits,
+    /// The limits of everything that peers, guests and visitors can use up.
+    pub limits: Limits,
     /// Where the log's lines are, for whoever asks for them by message.
     pub logs: LogLines,
 }
@@ -130,7 +131,7 @@ impl Default for ServeConfig {
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             spaces: BTreeMap::new(),
-            limits: PrincipalLimits::default(),
+            limits: Limits::default(),
             logs: LogLines::default(),
         }
     }
@@ -215,7 +216,8 @@ async fn run(
     let auth = Auth::open(&config.data, secret.name(), open).map_err(|error| data_error(error.to_string()))?;
     let sandbox = WasmtimeSandbox::open().map_err(|error| ServeError::Sandbox(error.to_string()))?;
     let guest_nanos = sandbox.guest_nanos();
-    let host = open_host(&store, &auth, sandbox, time, secret, config.limits)?;
+    let limiter = Limiter::new(config.limits.clone());
+    let host = open_host(&store, &auth, sandbox, time, secret, &config.limits)?;
     let own = (auth::serve(&host, &auth)?, operator::serve(&host, &config.logs)?);
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = Handle::new(host.clone());
@@ -231,6 +233,7 @@ async fn run(
         local: open,
         data: config.data.clone(),
         guest_nanos,
+        limiter,
     };
     let router = http::router(Arc::new(site));
     // Who reads that the server is ready may ask it to stop: from here on it listens for that.
@@ -289,7 +292,7 @@ fn open_host(
     sandbox: WasmtimeSandbox,
     time: TokioTime,
     secret: HostSecret,
-    limits: PrincipalLimits,
+    limits: &Limits,
 ) -> Result<Host, ServeError> {
     let ports = Ports {
         time: Rc::new(time),
@@ -305,7 +308,7 @@ fn open_host(
         secret,
         link: LinkConfig::default(),
         max_awake: MAX_AWAKE,
-        limits,
+        limits: limits.principal(),
         authenticate: Rc::new(move |token| auth.authenticate(token)),
         log: Rc::new(log),
     };

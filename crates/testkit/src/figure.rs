@@ -21,7 +21,7 @@ pub fn size() -> String {
     env::var("STARLANE_SIZE").unwrap_or_else(|_| "ci".to_owned())
 }
 
-fn print(name: &str, value: f64, unit: &str, engine: Option<&str>, test: Option<&str>) {
+pub(crate) fn print(name: &str, value: f64, unit: &str, engine: Option<&str>, test: Option<&str>) {
     println!("figure {}", row(name, value, unit, engine, test));
 }
 

@@ -4,10 +4,13 @@ pub mod browser;
 pub mod child;
 pub mod engine;
 pub mod figure;
+mod ledger;
 pub mod proxy;
 pub mod server;
 
 use std::path::{Path, PathBuf};
+
+pub use ledger::{attack, field_fault};
 
 /// The root of the checkout.
 pub fn workspace() -> PathBuf {

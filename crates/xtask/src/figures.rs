@@ -16,7 +16,7 @@ const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
 /// The figures that a whole run of the tests must have recorded, at least once in each place.
-const WANTED: [(&str, Rows); 30] = [
+const WANTED: [(&str, Rows); 40] = [
     ("first-load.gzip", ONCE),
     ("demo.ready", EACH),
     ("second-load.blobs", EACH),
@@ -47,6 +47,16 @@ const WANTED: [(&str, Rows); 30] = [
     ("verify.10MB", EACH),
     ("storage-faults.tried", EACH),
     ("storage-faults.silent", EACH),
+    ("manifest.mutations", ONCE),
+    ("manifest.differences", ONCE),
+    ("routes.walked", ONCE),
+    ("routes.untyped", ONCE),
+    ("server.rss-max", ONCE),
+    ("neighbour.unanswered", ONCE),
+    ("upgrade.kills", ONCE),
+    ("upgrade.torn", ONCE),
+    ("state.restarts", ONCE),
+    ("state.lost", ONCE),
 ];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.

@@ -4,6 +4,7 @@ mod build;
 mod dist;
 mod figures;
 mod files;
+mod ledger;
 mod process;
 mod report;
 mod run;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::build;
 use crate::figures;
+use crate::ledger;
 use crate::process;
 use crate::report;
 use crate::setup::{self, Piece};
@@ -62,6 +63,7 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
         done.push(Done { name, outcome, took });
     }
     if options.only.is_empty() {
+        found.extend(ledger::sums(&found));
         done.push(judge_figures(&found));
         let name = if first || workshop.installed.get() { "test.cold" } else { "test.warm" };
         found.push(figures::of_command(name, start.elapsed().as_secs_f64(), "cargo xtask test"));
@@ -95,7 +97,7 @@ fn conduct(workshop: &Workshop, part: &Part, size: &str) -> Outcome {
 /// A figure that no test recorded is a failure: it was asked for.
 fn judge_figures(found: &[Value]) -> Done {
     println!("\n{}", report::strong("━━ figures"));
-    let missing = figures::missing(found);
+    let missing = [figures::missing(found), ledger::missing(found)].concat();
     let mut outcome = Outcome::default();
     outcome.add_check(missing.is_empty());
     for name in &missing {

@@ -20,7 +20,7 @@ use starlane_host::{Inspection, LATENCY_MS, Stats};
 use starlane_protocol::{Failure, Verb};
 
 use super::{Site, answer, messages::bearer};
-use crate::operator;
+use crate::{limits::Limiter, operator};
 
 /// What is shown at one moment.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ struct Snapshot {
     stats: Stats,
     /// What guests have computed, in seconds.
     guest_seconds: f64,
+    limiter: Arc<Limiter>,
 }
 
 /// Shows the metrics: to anybody on a server of this machine alone, else to an admin of the server.
@@ -39,8 +40,9 @@ pub(super) async fn show(State(site): State<Arc<Site>>, headers: HeaderMap) -> R
         }
         let (inspection, stats) = site.handle.look().await?;
         let guest_seconds = site.guest_nanos.load(Relaxed) as f64 / 1e9;
+        let limiter = Arc::clone(&site.limiter);
         let mut registry = Registry::with_prefix("starlane");
-        registry.register_collector(Box::new(Snapshot { inspection, stats, guest_seconds }));
+        registry.register_collector(Box::new(Snapshot { inspection, stats, guest_seconds, limiter }));
         let mut text = String::new();
         encode(&mut text, &registry).map_err(|error| Failure::internal(error.to_string()))?;
         Ok(text)
@@ -56,7 +58,7 @@ pub(super) async fn show(State(site): State<Arc<Site>>, headers: HeaderMap) -> R
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Self { inspection, stats, guest_seconds } = self;
+        let Self { inspection, stats, guest_seconds, limiter } = self;
         let mut counter = |name: &str, help: &str, value: u64| {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
@@ -86,6 +88,18 @@ impl Collector for Snapshot {
         gauge("mailbox_messages", "Messages that wait in all mailboxes.", waiting)?;
         let deepest = inspection.actors.iter().map(|placed| placed.actor.mailbox).max().unwrap_or_default();
         gauge("mailbox_deepest", "Messages that wait in the fullest mailbox.", deepest)?;
+
+        let help = "The value of each limit, in its unit.";
+        let mut family = encoder.encode_descriptor("limit", help, None, MetricType::Gauge)?;
+        for (limit, value, _) in limiter.entries() {
+            let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            metric.encode(family.encode_family(&[("name", limit.name())])?)?;
+        }
+        let help = "What each limit refused.";
+        let mut family = encoder.encode_descriptor("limit_refused", help, None, MetricType::Counter)?;
+        for (limit, _, refused) in limiter.entries() {
+            ConstCounter::new(refused).encode(family.encode_family(&[("name", limit.name())])?)?;
+        }
 
         let bounds = LATENCY_MS.iter().map(|ms| *ms as f64 / 1_000.0).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(stats.latencies).collect();

@@ -1,0 +1,289 @@
+//! The limits of a server: one table for settings, metrics and refusals.
+
+use std::{
+    fmt,
+    ops::RangeInclusive,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use starlane_host::PrincipalLimits;
+use starlane_protocol::Failure;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// What the number of a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Milliseconds.
+    Milliseconds,
+    /// Things a second.
+    PerSecond,
+}
+
+/// How a request ends that exceeds a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// 413 `too-large`: the same request never succeeds.
+    TooLarge,
+    /// 429 `too-many`: the client uses more than its share.
+    TooMany,
+    /// 408 `too-slow`: the client or its work takes too long.
+    TooSlow,
+    /// 503 `busy`: the server has no room at the moment.
+    Busy,
+    /// 507 `storage-full`: the storage has no room.
+    Full,
+}
+
+/// One row of the table.
+struct Row {
+    name: &'static str,
+    help: &'static str,
+    unit: Unit,
+    refusal: Refusal,
+    built_in: u64,
+    allowed: RangeInclusive<u64>,
+}
+
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $limit:ident $name:literal $unit:ident $refusal:ident = $built_in:expr, $allowed:expr;)+) => {
+        /// A limit of a server.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Limit {
+            $($(#[doc = $doc])+ $limit,)+
+        }
+
+        impl Limit {
+            /// All limits, in the order of the table.
+            pub const ALL: &[Limit] = &[$(Limit::$limit,)+];
+        }
+
+        const COUNT: usize = Limit::ALL.len();
+
+        const TABLE: [Row; COUNT] = [
+            $(Row {
+                name: $name,
+                help: concat!($($doc),+),
+                unit: Unit::$unit,
+                refusal: Refusal::$refusal,
+                built_in: $built_in,
+                allowed: $allowed,
+            },)+
+        ];
+    };
+}
+
+limits! {
+    /// Links that a principal may have open at a time.
+    Links "links" Count TooMany = 1_000, 1..=1_000_000;
+    /// Messages of a principal; a burst may have as many at once.
+    MessagesPerSecond "messages-per-second" PerSecond TooMany = 20_000, 1..=10_000_000;
+    /// Bytes of a principal's requests that have not ended.
+    BytesInFlight "bytes-in-flight" Bytes TooMany = 256 * MIB, 64 * KIB..=1 << 40;
+    /// Actors of keyed mechtrons that a principal used first.
+    Keys "keys" Count TooMany = 5_000, 1..=10_000_000;
+}
+
+impl Limit {
+    fn row(self) -> &'static Row {
+        // The table has a row for each limit, in the same order.
+        #[allow(clippy::indexing_slicing, reason = "the macro makes both from one list")]
+        &TABLE[self as usize]
+    }
+
+    /// Its name in settings and metrics: `links`.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// What it bounds, as a sentence.
+    pub fn help(self) -> &'static str {
+        self.row().help.trim()
+    }
+
+    /// What its number counts.
+    pub fn unit(self) -> Unit {
+        self.row().unit
+    }
+
+    /// The limit that has a name, if one has it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|limit| limit.name() == name)
+    }
+}
+
+/// A value that a limit cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the limit `{name}` is {given}; it must be from {min} to {max}")]
+pub struct LimitError {
+    name: &'static str,
+    given: String,
+    min: String,
+    max: String,
+}
+
+/// The values of all limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits([u64; COUNT]);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self(TABLE.map(|row| row.built_in))
+    }
+}
+
+impl Limits {
+    /// The value of a limit, in its unit.
+    pub fn get(&self, limit: Limit) -> u64 {
+        self.0.get(limit as usize).copied().unwrap_or_default()
+    }
+
+    /// Sets a limit, in its unit. Errors when the value is out of the range that makes sense.
+    pub fn set(&mut self, limit: Limit, value: u64) -> Result<(), LimitError> {
+        let row = limit.row();
+        if !row.allowed.contains(&value) {
+            let text = |value: u64| Amount(value, row.unit).to_string();
+            let (min, max) = (text(*row.allowed.start()), text(*row.allowed.end()));
+            return Err(LimitError { name: row.name, given: text(value), min, max });
+        }
+        if let Some(slot) = self.0.get_mut(limit as usize) {
+            *slot = value;
+        }
+        Ok(())
+    }
+
+    /// The value of a limit with its unit, for people: `16 MiB`.
+    pub fn shown(&self, limit: Limit) -> String {
+        Amount(self.get(limit), limit.unit()).to_string()
+    }
+
+    /// A limit as a number of things in memory.
+    pub(crate) fn count(&self, limit: Limit) -> usize {
+        usize::try_from(self.get(limit)).unwrap_or(usize::MAX)
+    }
+
+    /// What the node enforces for each principal.
+    pub(crate) fn principal(&self) -> PrincipalLimits {
+        PrincipalLimits {
+            links: self.count(Limit::Links),
+            messages_per_second: u32::try_from(self.get(Limit::MessagesPerSecond)).unwrap_or(u32::MAX),
+            bytes_in_flight: self.count(Limit::BytesInFlight),
+            keys: self.count(Limit::Keys),
+        }
+    }
+}
+
+/// A number with its unit, for people.
+struct Amount(u64, Unit);
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(value, unit) = *self;
+        match unit {
+            Unit::Count => write!(f, "{value}"),
+            Unit::PerSecond => write!(f, "{value} per second"),
+            Unit::Milliseconds if value >= 1_000 && value % 1_000 == 0 => write!(f, "{} s", value / 1_000),
+            Unit::Milliseconds => write!(f, "{value} ms"),
+            Unit::Bytes => match value {
+                value if value >= MIB && value % MIB == 0 => write!(f, "{} MiB", value / MIB),
+                value if value >= KIB && value % KIB == 0 => write!(f, "{} KiB", value / KIB),
+                value => write!(f, "{value} bytes"),
+            },
+        }
+    }
+}
+
+/// The limits of a running server, and how often each refused something. Shared by all of its parts.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    limits: Limits,
+    refused: [AtomicU64; COUNT],
+}
+
+impl Limiter {
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, refused: std::array::from_fn(|_| AtomicU64::new(0)) })
+    }
+
+    /// The value of a limit, in its unit.
+    pub(crate) fn get(&self, limit: Limit) -> u64 {
+        self.limits.get(limit)
+    }
+
+    /// The value of a limit as a number of things in memory.
+    pub(crate) fn count(&self, limit: Limit) -> usize {
+        self.limits.count(limit)
+    }
+
+    /// Counts a refusal and words it. `what` says what exceeds the limit, as a clause: `the body is 17 MiB`.
+    pub(crate) fn refuse(&self, limit: Limit, what: impl fmt::Display) -> Failure {
+        self.note(limit);
+        let (status, code) = match limit.row().refusal {
+            Refusal::TooLarge => (413, "too-large"),
+            Refusal::TooMany => (429, "too-many"),
+            Refusal::TooSlow => (408, "too-slow"),
+            Refusal::Busy => (503, "busy"),
+            Refusal::Full => (507, "storage-full"),
+        };
+        let (name, value) = (limit.name(), self.limits.shown(limit));
+        Failure::new(status, code, format!("{what}; the limit `{name}` is {value}"))
+    }
+
+    /// Counts a refusal that is worded elsewhere.
+    pub(crate) fn note(&self, limit: Limit) {
+        if let Some(count) = self.refused.get(limit as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Every limit with its value and how often it refused something.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Limit, u64, u64)> + '_ {
+        let refused = self.refused.iter().map(|count| count.load(Relaxed));
+        Limit::ALL.iter().zip(refused).map(|(limit, refused)| (*limit, self.get(*limit), refused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_limit_has_its_own_name_and_a_default_in_its_range() {
+        let names: BTreeSet<&str> = Limit::ALL.iter().map(|limit| limit.name()).collect();
+        assert_eq!(names.len(), COUNT);
+        for limit in Limit::ALL {
+            assert_eq!(Limit::named(limit.name()), Some(*limit));
+            assert!(limit.row().allowed.contains(&limit.row().built_in), "{}", limit.name());
+            assert!(limit.help().ends_with('.'), "{}", limit.name());
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_with_the_range() {
+        let mut limits = Limits::default();
+        let error = limits.set(Limit::BytesInFlight, 1).unwrap_err().to_string();
+        assert_eq!(error, "the limit `bytes-in-flight` is 1 bytes; it must be from 64 KiB to 1048576 MiB");
+        limits.set(Limit::Links, 7).unwrap();
+        assert_eq!((limits.get(Limit::Links), limits.principal().links), (7, 7));
+    }
+
+    #[test]
+    fn a_refusal_names_its_limit_and_is_counted() {
+        let limiter = Limiter::new(Limits::default());
+        let failure = limiter.refuse(Limit::Links, "1001 links are open");
+        assert_eq!((failure.status, failure.code.as_str()), (429, "too-many"));
+        assert_eq!(failure.message, "1001 links are open; the limit `links` is 1000");
+        let (_, value, refused) = limiter.entries().find(|(limit, ..)| *limit == Limit::Links).unwrap();
+        assert_eq!((value, refused), (1_000, 1));
+    }
+}

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod browser;
+pub mod cage;
 pub mod child;
 pub mod engine;
 pub mod figure;

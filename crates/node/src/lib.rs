@@ -3,6 +3,7 @@
 mod actor;
 mod actors;
 mod app;
+mod crashes;
 mod effect;
 mod entry;
 mod events;
@@ -13,6 +14,7 @@ mod link;
 mod links;
 mod node;
 mod principal;
+mod reports;
 mod requests;
 mod stats;
 mod timers;

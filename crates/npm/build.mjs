@@ -57,10 +57,13 @@ for (const name of readdirSync(dist, { recursive: true }).map(String).filter((na
   writeFileSync(file, code.replace(/\bimport\((?=[\w$]+(\.[\w$]+)*\))/g, "import(/* webpackIgnore: true *//* @vite-ignore */"));
 }
 
+// TypeScript may ask for the types of what is imported for its effect alone.
+writeFileSync(join(dist, "worker.d.ts"), "export {};\n");
+
 // Of the types only those that users see.
 const seen = reached("index");
 for (const name of readdirSync(dist)) {
-  if (name.endsWith(".d.ts") && !seen.has(name)) rmSync(join(dist, name));
+  if (name.endsWith(".d.ts") && name !== "worker.d.ts" && !seen.has(name)) rmSync(join(dist, name));
 }
 for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) copyFileSync(join(here, "../..", name), join(here, name));
 

@@ -4,6 +4,7 @@ mod accounts;
 mod bad_input;
 mod cache;
 mod demo;
+mod hostile;
 mod looks;
 mod main_job;
 mod offline;
@@ -49,6 +50,7 @@ async fn engine_facts(engine: Engine, check: bool, report: &mut Report) -> Resul
     if !check {
         looks::facts(&mut demo, report).await;
         bad_input::facts(&mut demo, report).await;
+        hostile::facts(&mut demo, report).await;
         cache::facts(&mut demo, report).await;
         outages::facts(&mut demo, report).await;
         offline::facts(&mut demo, report).await;

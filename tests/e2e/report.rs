@@ -52,6 +52,13 @@ impl Report {
         figure_of(self.engine.map_or("", Engine::name), TEST, name, value, unit);
     }
 
+    /// How many inputs of a fault from the field were tried in this engine, and how many fail.
+    pub(crate) fn field_fault(&self, row: &str, fact: &str, tried: usize, failing: usize) {
+        let (engine, test) = (self.engine.map_or("", Engine::name), format!("{row} {fact}"));
+        figure_of(engine, &test, "field-faults.tried", tried as f64, "inputs");
+        figure_of(engine, &test, "field-faults.failing", failing as f64, "inputs");
+    }
+
     /// The closing line.
     pub(crate) fn close(self) -> ExitCode {
         println!("{} passed, {} failed", self.passed, self.failed);

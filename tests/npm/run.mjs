@@ -20,6 +20,22 @@ const HTML = "<h1>Ada</h1>\n<p><em>Countess</em> of <strong>Lovelace</strong></p
 const only = process.argv.includes("--only") ? process.argv[process.argv.indexOf("--only") + 1] : undefined;
 let [passed, failed] = [0, 0];
 
+/** Records a figure of a test. */
+function figure(name, value, unit, test) {
+  console.log(`figure ${JSON.stringify({ name, value, unit, engine: "", size: "", test })}`);
+}
+
+function fieldFaults(test, tried, failing) {
+  figure("field-faults.tried", tried, "inputs", test);
+  figure("field-faults.failing", failing, "inputs", test);
+}
+
+/** Records what a test of a fault from the field tried, and what of it fails; none may. */
+function fieldFault(test, tried, failing) {
+  fieldFaults(test, tried, failing.length);
+  if (failing.length > 0) throw new Error(`${failing.length} of ${tried} fail:\n${failing.join("\n")}`);
+}
+
 /** One test: it passes if it does not throw. */
 async function test(name, body) {
   if (only && !name.startsWith(only)) return;
@@ -64,29 +80,54 @@ await test("node: importing has no effect and needs no browser", () => {
     const error = await Host.open({ server: "http://127.0.0.1:7711" }).catch((error) => error);
     if (!(error instanceof StarlaneError) || error.code !== "unsupported-environment") throw error;
     const code = (call) => { try { return call() } catch (error) { return error.code } };
-    const texts = ["ada", "Ada L", "a@b.c", "-x", "a-b", "a_b", "É", "日本", "e\\u0301 \\u{1f680}"];
-    for (const text of texts) if (unkey(key(text)) !== text) throw new Error(text + " became " + key(text));
-    console.log(JSON.stringify([
-      ["ada", "Ada L", "a@b.c", "-x", "a_b", "", "É".repeat(30)].map((text) => code(() => key(text))),
-      ["a_5fb", "a_5F", "_61", "_", "", "_ff", "_", "a b", "_4"].map((segment) => code(() => unkey(segment))),
-    ]));`;
-  const said = JSON.parse(run(node, process.execPath, "--input-type=module", "-e", program));
-  const bad = "malformed";
-  same(said[0], ["ada", "_41da_20_4c", "a_40b_2ec", "_2dx", "a_5fb", bad, bad], "key()");
-  same(said[1], ["a_b", bad, bad, bad, bad, bad, bad, bad, bad], "unkey()");
+    const vectors = ${readFileSync(join(root, "crates/protocol/vectors/keys.json"), "utf8")};
+    const failing = [];
+    for (const [text, segment] of vectors.keys) {
+      if (code(() => key(text)) !== segment) failing.push("key(" + JSON.stringify(text) + ")");
+      if (code(() => unkey(segment)) !== text) failing.push("unkey(" + segment + ")");
+    }
+    for (const text of vectors.withoutKey) if (code(() => key(text)) !== "malformed") failing.push("key(" + JSON.stringify(text) + ")");
+    for (const segment of vectors.notKeys) if (code(() => unkey(segment)) !== "malformed") failing.push("unkey(" + segment + ")");
+    const pick = (below) => Math.floor(Math.random() * below);
+    for (let round = 0; round < 5000; round += 1) {
+      const text = String.fromCodePoint(...Array.from({ length: 1 + pick(9) }, () => [pick(0x80), 0xfeff, pick(0xd800), 0x10000 + pick(0x100000)][pick(4)]));
+      const segment = code(() => key(text));
+      if (segment !== "malformed" && code(() => unkey(segment)) !== text) failing.push(JSON.stringify(text));
+    }
+    for (const text of ["\\ud800", "a\\udc00", "\\ud800b"]) if (code(() => key(text)) !== "malformed") failing.push("half of a character");
+    const tried = 2 * vectors.keys.length + vectors.withoutKey.length + vectors.notKeys.length + 5003;
+    console.log(JSON.stringify({ tried, failing }));`;
+  const { tried, failing } = JSON.parse(run(node, process.execPath, "--input-type=module", "-e", program));
+  fieldFault("F21 texts survive key and unkey, as in the other languages", tried, failing);
 });
-await test("types: a consumer of every member is type-checked", () => {
+await test("types: consumers of every member are type-checked by the oldest and newest TypeScript", () => {
   const types = project("types", tarball);
-  const tsc = join(tools, "typescript/bin/tsc");
-  run(types, process.execPath, tsc, "--noEmit");
-  run(types, process.execPath, tsc, "--noEmit", "--module", "nodenext", "--moduleResolution", "nodenext");
+  const failing = [];
+  let tried = 0;
+  const check = (version, ...words) => {
+    tried += 1;
+    try {
+      run(types, process.execPath, join(tools, version, "bin/tsc"), "--noEmit", ...words);
+    } catch (error) {
+      failing.push(`${version} ${words.join(" ")}: ${error.message}`);
+    }
+  };
+  for (const version of ["typescript-5.0", "typescript-5.9", "typescript"]) {
+    for (const [module, resolution] of [["esnext", "bundler"], ["node16", "node16"], ["nodenext", "nodenext"]]) {
+      for (const skip of ["true", "false"]) {
+        check(version, "--module", module, "--moduleResolution", resolution, "--skipLibCheck", skip);
+      }
+    }
+    if (version !== "typescript-5.0") check(version, "--project", "tsconfig.disposal.json", "--skipLibCheck", "false");
+  }
+  fieldFault("F24 the types compile", tried, failing);
 });
 await test("size: the first load is small", () => {
   const parts = weigh(join(installed, "dist")).filter(({ name }) => !LATER.includes(name));
   const sum = parts.reduce((sum, { bytes }) => sum + bytes, 0);
-  console.log(`figure ${JSON.stringify({ name: "first-load.gzip", value: sum, unit: "bytes", engine: "", size: "", test: "npm" })}`);
+  figure("first-load.gzip", sum, "bytes", "npm");
   const later = weigh(join(installed, "dist")).filter(({ name }) => LATER.includes(name)).reduce((sum, { bytes }) => sum + bytes, 0);
-  console.log(`figure ${JSON.stringify({ name: "later-load.gzip", value: later, unit: "bytes", engine: "", size: "", test: "npm" })}`);
+  figure("later-load.gzip", later, "bytes", "npm");
   if (later === 0 || later > MOST_LATER) throw new Error(`${LATER.join(", ")} has ${later} bytes, of ${MOST_LATER}`);
   const largest = parts.sort((a, b) => b.bytes - a.bytes).slice(0, 4).map(({ name, bytes }) => `${name} ${bytes}`);
   if (sum > FIRST_LOAD) throw new Error(`${sum} bytes are more than ${FIRST_LOAD}: ${largest.join(", ")}`);
@@ -107,6 +148,8 @@ const ways = [
   ["static files and an import map", "static", (folder, port) => files([folder], port)],
 ].filter(([name]) => !only || name.startsWith(only));
 const ports = await Promise.all(ways.map(freePort));
+// The server does not allow it.
+const otherPort = await freePort();
 const origins = ports.map((port) => `http://127.0.0.1:${port}`);
 
 if (ways.length > 0) {
@@ -130,22 +173,35 @@ if (ways.length > 0) {
     await test(`${name}: a mechtron in a worker answers`, async () => {
       const folder = project(fixture, tarball);
       page = await start(folder, port, server.url);
-      const { html, place, onImport, globals, workers } = await chromium.outcome(`http://127.0.0.1:${port}/${query}`);
+      const { html, place, onImport, globals, workers, own } = await chromium.outcome(`http://127.0.0.1:${port}/${query}`);
       same(html, HTML, "the reply");
       same(Object.entries(onImport).filter(([, count]) => count > 0), [], "what the import did");
       same(globals.filter((name) => !BUNDLERS.includes(name)), [], "the list of new globals");
       if (!/^worker/.test(place ?? "") || workers < 1) throw new Error(`it ran in ${place}, with ${workers} workers made`);
+      if (fixture !== "static") {
+        const isKept = own.html === HTML && own.place === place;
+        fieldFault(`F26 a worker that imports the package's is kept by ${name}`, 1, isKept ? [] : [JSON.stringify(own)]);
+      }
       return place;
     });
     if (page && fixture === "static") {
-      const results = await chromium.outcome(`http://127.0.0.1:${port}/try.html${query}`).catch((error) => [{ name: "the page", why: error.message }]);
-      for (const { name, why } of results) {
-        await test(`static Host: ${name}`, () => {
-          if (why) throw new Error(why);
-        });
-      }
+      await pageTests(`http://127.0.0.1:${port}/try.html${query}`);
+      const refused = await files([join(tools, "..", fixture)], otherPort);
+      await pageTests(`http://127.0.0.1:${otherPort}/refused.html${query}`);
+      await refused.end();
     }
     await page?.end();
+  }
+
+  /** The tests that a page runs by itself. */
+  async function pageTests(url) {
+    const results = await chromium.outcome(url).catch((error) => [{ name: "the page", why: error.message }]);
+    for (const { name, why, figures } of results) {
+      await test(`static Host: ${name}`, () => {
+        if (figures) fieldFaults(name, figures.tried, figures.failing);
+        if (why) throw new Error(why);
+      });
+    }
   }
 }
 

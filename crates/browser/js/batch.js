@@ -41,7 +41,8 @@ export const ERROR = 4;
 export const SHORT = 48;
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+// A byte order mark is part of a text.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Bytes that grow at their end. */
 export class Output {

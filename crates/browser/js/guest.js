@@ -12,7 +12,7 @@ const CALL_BYTES = 16 * 1024 * 1024;
 const CALL_LOG = 64 * 1024;
 const HEADERS = 128;
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** A 64-bit number and its halves, in memory order: the way between BigInt and two words without arithmetic on BigInts. */
 const wide = new BigUint64Array(1);

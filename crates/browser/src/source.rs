@@ -1,10 +1,9 @@
 //! Bundles over HTTP, by `fetch`.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::future::{Either, LocalBoxFuture, select};
-use gloo_timers::future::TimeoutFuture;
 use js_sys::{Promise, Uint8Array};
 use starlane_bundle::{Digest, MAX_MANIFEST, SIGNATURE_HEADER, Signature, SignedManifest};
 use starlane_host::{
@@ -16,10 +15,10 @@ use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response};
 
-use crate::object::get;
+use crate::{object::get, time::wait};
 
 /// A server that has sent nothing for so long won't, in milliseconds.
-const STALLED_MS: u32 = 30_000;
+const STALLED_MS: u64 = 30_000;
 
 #[wasm_bindgen]
 extern "C" {
@@ -150,7 +149,7 @@ impl Fetched {
 
 /// What a promise gives, if the server goes on sending.
 async fn settled(promise: Promise) -> Result<JsValue, JsValue> {
-    match select(JsFuture::from(promise), TimeoutFuture::new(STALLED_MS)).await {
+    match select(JsFuture::from(promise), pin!(wait(STALLED_MS))).await {
         Either::Left((settled, _)) => settled,
         Either::Right(_) => Err(JsValue::NULL),
     }

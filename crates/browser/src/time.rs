@@ -17,6 +17,20 @@ extern "C" {
     fn get_random_values(bytes: &js_sys::Uint8Array);
 }
 
+/// Waits for so many milliseconds, however many: the one timer of this crate. `setTimeout` with more than it can wait does not
+/// wait at all.
+pub(crate) async fn wait(ms: u64) {
+    let mut left = ms;
+    loop {
+        let step = left.min(LONGEST);
+        TimeoutFuture::new(step as u32).await;
+        left -= step;
+        if left == 0 {
+            return;
+        }
+    }
+}
+
 /// Milliseconds of a clock that never goes back.
 pub(crate) fn now_ms() -> f64 {
     performance_now()
@@ -36,17 +50,7 @@ impl Time for BrowserTime {
     }
 
     fn sleep(&self, ms: u64) -> LocalBoxFuture<'static, ()> {
-        Box::pin(async move {
-            let mut left = ms;
-            loop {
-                let step = left.min(LONGEST);
-                TimeoutFuture::new(step as u32).await;
-                left -= step;
-                if left == 0 {
-                    return;
-                }
-            }
-        })
+        Box::pin(wait(ms))
     }
 
     fn spawn(&self, task: LocalBoxFuture<'static, ()>) {

@@ -151,6 +151,7 @@ impl Host {
     /// Launches an app: runs its browser mechtrons here. Resolves when their modules are verified and compiled.
     pub async fn launch(&self, app: &Address, options: LaunchOptions) -> Result<Launched, LaunchError> {
         let record = self.record(app).await?;
+        self.runs_elsewhere(app, &options)?;
         if let Some(launched) = self.runs_already(&record, &options) {
             return Ok(launched);
         }
@@ -185,6 +186,7 @@ impl Host {
         }
         // Another launch may have been quicker: newer, or the same.
         self.saw(&record)?;
+        self.runs_elsewhere(app, &options)?;
         if let Some(launched) = self.runs_already(&record, &options) {
             return Ok(launched);
         }
@@ -201,6 +203,18 @@ impl Host {
         let as_it_runs = running == record && *inline == options.inline;
         let may_run = options.trust.contains(&manifest.publisher) && manifest.check_time(self.unix_seconds()).is_ok();
         (as_it_runs && may_run).then(|| Launched::of(record))
+    }
+
+    /// Errors with 409 `conflict` if an app runs in workers and is to run inline, or the other way round: its actors would be ended
+    /// under those who use them.
+    fn runs_elsewhere(&self, app: &Address, options: &LaunchOptions) -> Result<(), LaunchError> {
+        let runs_inline = self.0.apps.borrow().apps.get(app).map(|installed| installed.inline);
+        let message = match runs_inline {
+            Some(true) if !options.inline => "it runs inline here: launch it with `inline: true`, or stop it first",
+            Some(false) if options.inline => "it runs in workers here: launch it without `inline`, or stop it first",
+            _ => return Ok(()),
+        };
+        Err(LaunchError::Install { app: app.clone(), failure: Failure::conflict(message) })
     }
 
     /// Notes that a record was seen. Errors if it is older than one that was seen before.

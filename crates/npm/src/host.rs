@@ -86,6 +86,11 @@ impl RawHost {
         Ok(Self { host, origin: Origin { address: own, caller: Principal::default() }, tickets: Tickets::default() })
     }
 
+    /// Throws if a text is not an address.
+    pub fn check(&self, text: &str) -> Result<(), JsValue> {
+        address(text).map(drop)
+    }
+
     /// Sends a request; the promise is of its reply. `timeout` is in milliseconds, 0 the default of 30 s.
     #[wasm_bindgen(unchecked_return_type = "Promise<RawPayload>")]
     pub fn request(

@@ -10,16 +10,27 @@ export class StarlaneError extends Error {
   readonly address: string | undefined;
 
   constructor(code: string, status: number, message: string, address?: string, options?: ErrorOptions) {
-    super(message, options);
+    if (typeof code !== "string" || typeof status !== "number" || typeof message !== "string" || (address !== undefined && typeof address !== "string")) {
+      throw malformed("a StarlaneError takes `code` (a string), `status` (a number), `message` (a string) and perhaps `address` (a string)");
+    }
+    super(message, causeOf(options));
     this.code = code;
     this.status = status;
     this.address = address;
   }
 }
 
+function causeOf(options: ErrorOptions | undefined): ErrorOptions | undefined {
+  try {
+    return options && "cause" in options ? { cause: options.cause } : undefined;
+  } catch {
+    throw malformed("the `options` of a StarlaneError must be an object, such as { cause: error }");
+  }
+}
+
 /** A parameter or option that can't be used. */
-export function malformed(message: string): StarlaneError {
-  return new StarlaneError("malformed", 400, message);
+export function malformed(message: string, cause?: unknown): StarlaneError {
+  return new StarlaneError("malformed", 400, message, undefined, cause === undefined ? undefined : { cause });
 }
 
 /** What the Wasm side threw, as an error; errors of any other kind stay what they are. */
@@ -27,7 +38,7 @@ export function fromRaw(thrown: unknown): unknown {
   if (thrown === null || typeof thrown !== "object" || thrown instanceof Error) return thrown;
   const { code, status, message, address } = thrown as Partial<StarlaneError>;
   if (typeof code !== "string" || typeof status !== "number") return thrown;
-  return new StarlaneError(code, status, message ?? code, address);
+  return new StarlaneError(code, status, String(message ?? code), address);
 }
 
 /** Runs a call into the Wasm side; what it throws becomes an error. */

@@ -1,18 +1,20 @@
 // The class `Host`: what a page opens, and calls everything else by.
 
 import { LaunchedApp } from "./app.js";
+import { abortSignal, callback, flag, must, operation as operationName, options as optionsOf, reading, text } from "./check.js";
 import { asyncDispose } from "./dispose.js";
-import { StarlaneError, fromRaw, malformed, translated } from "./errors.js";
+import { StarlaneError, malformed, translated } from "./errors.js";
 import { requireBrowser } from "./load.js";
 import { settings } from "./options.js";
 import { decode, encode } from "./payload.js";
 import { ServedAddress, answering, operationsOf } from "./serve.js";
-import { acquire, guarded, type Shared } from "./shared.js";
-import { closed, milliseconds } from "./signals.js";
+import { Shared, acquire, guarded } from "./shared.js";
+import { after, closed, milliseconds } from "./signals.js";
 import { TopicSubscription } from "./subscription.js";
 import { publishers } from "./trust.js";
 import type {
   App,
+  BindOptions,
   Bound,
   ConnectedOptions,
   Contract,
@@ -44,6 +46,7 @@ export class Host {
   #closed = false;
 
   private constructor(shared: Shared) {
+    if (!Shared.is(shared)) throw malformed("a Host is not made by `new`: `await Host.open({ server })` gives one");
     this.#shared = shared;
   }
 
@@ -52,9 +55,10 @@ export class Host {
    * options it is shared, and closes with the last `close`; with other options it rejects with `already-open`.
    */
   static async open(options: HostOptions): Promise<Host> {
-    options?.signal?.throwIfAborted();
     requireBrowser();
-    return new Host(await acquire(settings(options), options.signal));
+    const checked = settings(options);
+    checked.signal?.throwIfAborted();
+    return new Host(await acquire(checked));
   }
 
   /** The state of the link to the server. */
@@ -62,29 +66,34 @@ export class Host {
     return this.#open().raw.link();
   }
 
-  /** Resolves when the link to the server is up. Rejects with `auth-refused`, or with `unreachable` after `timeout`. */
-  async connected({ signal, timeout }: ConnectedOptions = {}): Promise<void> {
+  /**
+   * Resolves when the link to the server is up. Rejects with `unreachable` after `timeout`, and at once where waiting does not
+   * help: `auth-refused`, `origin-refused`, `malformed` for a token that is not a string.
+   */
+  async connected(options?: ConnectedOptions): Promise<void> {
     const shared = this.#open();
-    const patience = milliseconds(timeout);
+    const { signal: given, timeout } = optionsOf("host.connected", options, ["signal", "timeout"]);
+    const [signal, patience] = [abortSignal(given), milliseconds(timeout)];
     signal?.throwIfAborted();
     await new Promise<void>((resolve, reject) => {
+      let stop = () => {};
       const done = (settle: () => void) => {
-        shared.listeners.link.delete(look);
+        shared.reach.watchers.delete(look);
         this.#ending.delete(end);
         signal?.removeEventListener("abort", abort);
-        clearTimeout(timer);
+        stop();
         settle();
       };
       const look = () => {
-        const state = shared.raw.link();
-        if (state === "up") done(resolve);
-        if (state === "refused") done(() => reject(fromRaw(shared.raw.refusal())));
+        const refusal = shared.refusal();
+        if (shared.raw.link() === "up") done(resolve);
+        else if (refusal) done(() => reject(refusal));
       };
       const abort = () => done(() => reject(signal?.reason));
       const end = () => done(() => reject(closed()));
-      const late = () => done(() => reject(unreachable(shared.settings.server, patience)));
-      const timer = patience > 0 ? setTimeout(late, patience) : undefined;
-      shared.listeners.link.add(look);
+      const late = () => done(() => reject(shared.reach.explained(unreachable(shared.settings.server, patience))));
+      if (patience > 0) stop = after(patience, late);
+      shared.reach.watchers.add(look);
       this.#ending.add(end);
       signal?.addEventListener("abort", abort);
       look();
@@ -93,10 +102,15 @@ export class Host {
 
   /**
    * Launches an app: verifies its bundle and runs its browser mechtrons here. What was launched once launches again while the
-   * server is away; what was not rejects with `offline`.
+   * server is away; what was not rejects with `offline`. An app runs in workers or `inline`, not both: the second way rejects
+   * with `conflict`.
    */
-  async launch(app: string, { signal, onProgress, inline = false }: LaunchOptions = {}): Promise<App> {
+  async launch(app: string, options?: LaunchOptions): Promise<App> {
     const shared = this.#open();
+    text("app", app);
+    translated(() => shared.raw.check(app));
+    const given = optionsOf("host.launch", options, ["signal", "onProgress", "inline"]);
+    const [signal, onProgress, inline] = [abortSignal(given.signal), callback("onProgress", given.onProgress), flag("inline", given.inline)];
     const { server, cache, trust } = shared.settings;
     const progress = onProgress && ((loaded: number, total: number) => guarded(() => onProgress({ loaded, total })));
     const keys = trust ?? (await shared.call(signal, () => publishers(server, cache)));
@@ -118,22 +132,25 @@ export class Host {
    * Sends a request and gives the body of its reply. It always ends: by the reply, a failure, or `deadline`. To a remote address
    * it waits for the link, and fails with `unreachable` if that does not come up in time.
    */
-  async request<T = unknown>(to: string, operation: string, body?: unknown, options: RequestOptions = {}): Promise<T> {
+  async request<T = unknown>(to: string, operation: string, body?: unknown, options?: RequestOptions): Promise<T> {
     const shared = this.#open();
-    if ((options as NotifyOptions).durable) {
-      throw malformed("`durable` is for notify alone: a request has somebody who waits for its answer");
-    }
+    text("to", to);
+    operationName("operation", operation);
+    const { signal: given, timeout } = optionsOf("host.request", options, ["signal", "timeout"]);
+    const [signal, patience] = [abortSignal(given), milliseconds(timeout)];
     const payload = encode(body);
-    const timeout = milliseconds(options.timeout);
-    const reply = await shared.call(options.signal, (ticket) => shared.raw.request(to, operation, payload, timeout, ticket));
+    const reply = await shared.call(signal, (ticket) => shared.raw.request(to, operation, payload, patience, ticket));
     return decode(reply) as T;
   }
 
   /** Sends a one-way message. Resolves when it is on its way; rejects when it is refused at once. */
-  async notify(to: string, operation: string, body?: unknown, { signal, durable }: NotifyOptions = {}): Promise<void> {
+  async notify(to: string, operation: string, body?: unknown, options?: NotifyOptions): Promise<void> {
     const shared = this.#open();
-    signal?.throwIfAborted();
-    if (durable) {
+    text("to", to);
+    operationName("operation", operation);
+    const { signal, durable } = optionsOf("host.notify", options, ["signal", "durable"]);
+    abortSignal(signal)?.throwIfAborted();
+    if (flag("durable", durable)) {
       const message = "this version has no outbox and can't keep a message until it is delivered: send it as a request, and again if that fails";
       throw new StarlaneError("unsupported", 501, message, to);
     }
@@ -143,25 +160,40 @@ export class Host {
   /**
    * An address by its contract: each operation of the bind is a function that sends a request and promises the reply's body.
    * `starlane bind types BIND` makes the type; whether bodies fit is checked where they are read.
+   *
+   * Names that JavaScript itself asks objects for (`then`, `toJSON`, `toString` …) are not operations, unless `operations` lists
+   * them: with it, there are those and no others.
    */
-  bind<B extends Contract>(address: string): Bound<B> {
-    this.#open();
+  bind<B extends Contract>(address: string, options?: BindOptions<B>): Bound<B> {
+    const shared = this.#open();
+    text("address", address);
+    translated(() => shared.raw.check(address));
+    const { operations } = optionsOf("host.bind", options, ["operations"]);
+    const names = operations && bound(operations);
     const send = (operation: string) => (body?: unknown, options?: RequestOptions) => this.request(address, operation, body, options);
-    // `then` would make it a promise, which `await` would call.
-    const get = (_: object, name: string | symbol) => (typeof name === "string" && name !== "then" ? send(name) : undefined);
-    return new Proxy({}, { get }) as Bound<B>;
+    // As a body it is refused, and logs name it.
+    const target: object = { [Symbol.toStringTag]: "Bound" };
+    const get = (_: object, name: string | symbol) => {
+      const isOperation = typeof name === "string" && (names ? names.includes(name) : !isAskedByJavaScript(name));
+      return isOperation ? send(name) : Reflect.get(target, name);
+    };
+    return new Proxy(target, { get }) as Bound<B>;
   }
 
   /**
    * Subscribes to a topic, `address#event`, at once. A full buffer drops the oldest events and yields `{ lagged }`; `{ gap }`
-   * says that some may have been missed. Leaving the loop unsubscribes. A subscription that is not allowed throws `no-grant`.
+   * says that some may have been missed. Leaving the loop unsubscribes. The loop throws `no-grant` where that is not allowed, and
+   * `no-resource` or `no-event` where nothing has that address or emits that event.
    */
-  subscribe<T = unknown>(topic: string, { signal, buffer = BUFFER }: SubscribeOptions = {}): Subscription<T> {
+  subscribe<T = unknown>(topic: string, options?: SubscribeOptions): Subscription<T> {
     const shared = this.#open();
-    signal?.throwIfAborted();
+    text("topic", topic);
+    const { signal: given, buffer = BUFFER } = optionsOf("host.subscribe", options, ["signal", "buffer"]);
+    const signal = abortSignal(given);
     if (!Number.isInteger(buffer) || buffer < 1 || buffer > 1_000_000) {
-      throw malformed(`the buffer ${buffer} can't be used: give how many events to keep, from 1 to 1,000,000`);
+      throw must("buffer", "how many events to keep, from 1 to 1,000,000", buffer);
     }
+    signal?.throwIfAborted();
     const raw = translated(() => shared.raw.subscribe(topic, buffer));
     const end = () => subscription.close();
     const subscription = new TopicSubscription<T>(raw, signal, () => this.#ending.delete(end));
@@ -172,8 +204,9 @@ export class Host {
   /** Serves an address: each function answers an operation with what it gives or promises. Rejects with `conflict` if it is taken. */
   async serve(address: string, handlers: Handlers): Promise<Served> {
     const shared = this.#open();
+    text("address", address);
     const operations = operationsOf(handlers);
-    const raw = translated(() => shared.raw.serve(address, operations, answering(address, handlers)));
+    const raw = translated(() => shared.raw.serve(address, [...operations.keys()], answering(address, operations)));
     const end = () => served.release();
     const served = new ServedAddress(address, raw, () => this.#ending.delete(end));
     this.#ending.add(end);
@@ -182,8 +215,10 @@ export class Host {
 
   /** Calls back at each event of this kind. Gives the function that ends it. */
   on<E extends keyof HostEvents>(event: E, listener: (value: HostEvents[E]) => void): () => void {
-    const listeners = this.#open().listeners[event] as Set<typeof listener> | undefined;
-    if (!listeners) throw malformed(`a host has no event \`${String(event)}\`: it has \`link\` and \`degraded\``);
+    const { listeners: all } = this.#open();
+    if (typeof event !== "string" || !Object.hasOwn(all, event)) throw must("event", "`link` or `degraded`", event);
+    if (typeof listener !== "function") throw must("listener", "a function", listener);
+    const listeners = all[event] as Set<typeof listener>;
     // Of its own for each call, so that the same function may listen twice.
     const listen: typeof listener = (value) => listener(value);
     const off = () => {
@@ -225,4 +260,19 @@ export class Host {
 
 function unreachable(server: string, waited: number): StarlaneError {
   return new StarlaneError("unreachable", 503, `no link to ${server} came up within ${waited} ms: see that the server runs and allows this page's origin`);
+}
+
+/** The operations that a bound address is to have. */
+function bound(given: readonly string[]): string[] {
+  return reading("`operations`", () => {
+    if (!Array.isArray(given)) throw must("operations", "a list of names", given);
+    return [...given].map((name) => operationName("operations", name));
+  });
+}
+
+/** What `await`, `JSON.stringify`, consoles, frameworks and test tools look for in any object, and call if it is there. */
+const ASKED = /^(then|inspect|asymmetricMatch|hasAttribute|tagName|(to|node)[A-Z].*|__.*|\W.*)$/;
+
+function isAskedByJavaScript(name: string): boolean {
+  return name in Object.prototype || ASKED.test(name);
 }

@@ -9,6 +9,7 @@ export { key, unkey } from "./key.js";
 export type {
   ActorInspection,
   App,
+  BindOptions,
   Bound,
   ConnectedOptions,
   Contract,

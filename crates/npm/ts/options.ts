@@ -1,9 +1,10 @@
 // The options of `Host.open`, checked, with their defaults; equal ones share a host.
 
+import { abortSignal, callback, must, options, reading, text } from "./check.js";
 import { StarlaneError, malformed } from "./errors.js";
 import type { HostOptions } from "./types.js";
 
-const KNOWN: ReadonlySet<string> = /* @__PURE__ */ new Set(["server", "token", "trust", "cache", "cacheBytes", "signal", "wasm", "worker", "contract", "glue"]);
+const KNOWN = ["server", "token", "trust", "cache", "cacheBytes", "signal", "wasm", "worker", "contract", "glue"] as const;
 
 /** The default of `cacheBytes`: 256 MiB. */
 const CACHE_BYTES = 268_435_456;
@@ -16,6 +17,7 @@ export interface Settings {
   cacheBytes: number;
   trust: string[] | undefined;
   token: HostOptions["token"];
+  signal: AbortSignal | undefined;
   wasm: URL | undefined;
   worker: URL | undefined;
   contract: URL | undefined;
@@ -23,36 +25,25 @@ export interface Settings {
 }
 
 /** Checks options; throws `malformed` for the first that can't be used, `trust-required` if `trust` may not be left out. */
-export function settings(options: HostOptions): Settings {
-  if (options === null || typeof options !== "object") {
-    throw malformed('Host.open takes options, such as { server: "http://127.0.0.1:7711" }');
-  }
-  const unknown = Object.keys(options).filter((name) => !KNOWN.has(name));
-  if (unknown.length > 0) throw malformed(`Host.open has no option \`${unknown.join("`, `")}\` in this version`);
-  const { cache = "starlane", cacheBytes = CACHE_BYTES, trust, token } = options;
-  if (typeof cache !== "string" || cache === "") throw malformed("the option `cache` must be a name");
-  if (!Number.isSafeInteger(cacheBytes) || cacheBytes < 0) throw malformed("the option `cacheBytes` must be a whole number of bytes");
-  if (token !== undefined && typeof token !== "function") {
-    throw malformed("the option `token` must be a function that gives the token: `token: async () => …`");
-  }
-  if (trust !== undefined && !(Array.isArray(trust) && trust.every((key) => typeof key === "string"))) {
-    throw malformed("the option `trust` must be a list of publishers' keys: `trust: [\"ed25519:…\"]`");
-  }
-  const server = url(options.server, "server");
-  if (server.protocol !== "http:" && server.protocol !== "https:") {
-    throw malformed(`the option \`server\` must be an http: or https: URL, not ${server.href}`);
-  }
-  if (trust === undefined && !listsItsPublishers(server)) throw trustRequired(server);
+export function settings(given: HostOptions): Settings {
+  if (given === undefined) throw malformed('Host.open takes options, such as { server: "http://127.0.0.1:7711" }');
+  const { server: at, cache = "starlane", cacheBytes = CACHE_BYTES, trust, token, signal, ...files } = options("Host.open", given, KNOWN);
+  if (text("cache", cache) === "") throw must("cache", "a name", cache);
+  if (!Number.isSafeInteger(cacheBytes) || cacheBytes < 0) throw must("cacheBytes", "a whole number of bytes", cacheBytes);
+  const keys = trust === undefined ? undefined : reading("`trust`", () => [...new Set(publishers(trust))].sort());
+  const server = serverUrl(at);
+  if (keys === undefined && !listsItsPublishers(server)) throw trustRequired(server);
   return {
     server: `${server.origin}${server.pathname.replace(/\/+$/, "")}`,
     cache,
     cacheBytes,
-    trust: trust && [...new Set(trust as readonly string[])].sort(),
-    token,
-    wasm: options.wasm === undefined ? undefined : url(options.wasm, "wasm"),
-    worker: options.worker === undefined ? undefined : url(options.worker, "worker"),
-    contract: options.contract === undefined ? undefined : url(options.contract, "contract"),
-    glue: options.glue === undefined ? undefined : url(options.glue, "glue"),
+    trust: keys,
+    token: callback("token", token),
+    signal: abortSignal(signal),
+    wasm: file("wasm", files.wasm),
+    worker: file("worker", files.worker),
+    contract: file("contract", files.contract),
+    glue: file("glue", files.glue),
   };
 }
 
@@ -62,14 +53,41 @@ export function identity({ server, cache, cacheBytes, trust, token, wasm, worker
   return JSON.stringify([server, cache, cacheBytes, trust ?? null, token !== undefined, ...files]);
 }
 
-function url(given: unknown, name: string): URL {
-  const base = typeof document === "undefined" ? undefined : document.baseURI;
+/** The keys of publishers, as `starlane keys show` prints them. */
+function publishers(given: readonly string[]): string[] {
+  const refuse = (value: unknown): never => {
+    throw must("trust", "a list of publishers' keys, such as `ed25519:…`", value);
+  };
+  const keys: unknown[] = Array.isArray(given) ? [...given] : refuse(given);
+  return keys.map((key) => (typeof key === "string" && /^ed25519:[\w-]{43}$/.test(key) ? key : refuse(key)));
+}
+
+/** An absolute URL of the web without anything that would be left out: a link has no user name, query or fragment. */
+function serverUrl(given: unknown): URL {
+  const url = parsed(given);
+  const isWeb = url !== undefined && /^https?:$/.test(url.protocol) && (typeof given !== "string" || /^\s*https?:\/\//i.test(given));
+  if (isWeb && !url.username && !url.password && !url.search && !url.hash) return url;
+  const form = "an http: or https: URL without user name, query and fragment, such as `http://127.0.0.1:7711`";
+  throw must("server", form, url ? `${url.protocol}//…${url.pathname}` : given);
+}
+
+/** The URL of a file of the package's; it may be relative to the page. */
+function file(name: string, given: unknown): URL | undefined {
+  if (given === undefined) return undefined;
+  const url = given === "" ? undefined : parsed(given, typeof document === "undefined" ? undefined : document.baseURI);
+  if (url) return url;
+  throw must(name, "a URL", given);
+}
+
+/** The URL that a string or a URL of any realm is; nothing for what is neither. */
+function parsed(given: unknown, base?: string): URL | undefined {
   try {
-    if (typeof given === "string" || given instanceof URL) return new URL(given, base);
+    // Only a URL has what this reads.
+    if (typeof given !== "string") Object.getOwnPropertyDescriptor(URL.prototype, "href")?.get?.call(given);
+    return new URL(given as string | URL, base);
   } catch {
-    // Said below.
+    return undefined;
   }
-  throw malformed(`the option \`${name}\` must be a URL, not ${JSON.stringify(given)}`);
 }
 
 /** Whether a server's own list of publishers may be believed: nobody else can be in its place. */

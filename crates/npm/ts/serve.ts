@@ -1,43 +1,60 @@
 // What `host.serve` gives, and how messages reach the handlers of a page.
 
 import type { RawIncoming, RawPayload, RawServed } from "./wasm/starlane_npm.js";
+import { must, operation as operationName, reading, text, why } from "./check.js";
 import { asyncDispose } from "./dispose.js";
-import { StarlaneError, malformed, translated } from "./errors.js";
+import { StarlaneError, translated } from "./errors.js";
 import { decode, encode } from "./payload.js";
-import { log } from "./shared.js";
+import { log } from "./log.js";
 import { closed } from "./signals.js";
 import type { Handlers, Served } from "./types.js";
 
-/** The names of the operations; throws `malformed` if one is no function. */
-export function operationsOf(handlers: Handlers): string[] {
-  const entries = handlers !== null && typeof handlers === "object" ? Object.entries(handlers) : [];
-  if (entries.length === 0 || entries.some(([, handler]) => typeof handler !== "function")) {
-    throw malformed("host.serve takes an object of functions, one an operation: { confirm: async (body) => … }");
+/** A page's handler of one operation. */
+type Handle = Handlers[string];
+
+/** The handlers by the names of their operations, each read once; throws `malformed` if one is not a function. */
+export function operationsOf(handlers: Handlers): Map<string, Handle> {
+  const isObject = handlers !== null && typeof handlers === "object";
+  const entries = isObject ? reading("`handlers`", () => (Array.isArray(handlers) ? [] : Object.entries(handlers))) : [];
+  if (entries.length === 0) {
+    throw must("handlers", "an object of functions, one an operation: { confirm: async (body) => … }", handlers);
   }
-  return entries.map(([name]) => name);
+  for (const [name, handler] of entries) {
+    operationName("handlers", name);
+    if (typeof handler !== "function") throw must(`handlers.${name}`, "a function", handler);
+  }
+  return new Map(entries);
 }
 
 /** The function that the Wasm side calls for each message. */
-export function answering(address: string, handlers: Handlers): (message: RawIncoming) => Promise<RawPayload> {
-  const byName = new Map(Object.entries(handlers));
+export function answering(address: string, operations: Map<string, Handle>): (message: RawIncoming) => Promise<RawPayload> {
   return async ({ operation, payload, from, caller, signal }) => {
-    const handler = byName.get(operation);
+    const handler = operations.get(operation);
     if (!handler) throw new StarlaneError("no-operation", 404, `${address} has no operation \`${operation}\``, address);
     const body = decode(payload);
-    try {
-      return encode(await handler(body, { from, caller, signal }));
-    } catch (error) {
-      // An error of ours is an answer; any other is a fault of the page, which its developer wants to see whole.
-      if (error instanceof StarlaneError) throw error;
+    const failed = (error: unknown, code: string) => {
+      // A fault of the page, which its developer wants to see whole.
       if (!signal.aborted) log("error", `the handler of ${address} ${operation} failed: ${stack(error)}`);
-      const why = error instanceof Error ? error.message : String(error);
-      throw new StarlaneError("internal", 500, `the handler of \`${operation}\` failed: ${why}`, address);
+      throw new StarlaneError(code, 500, `the handler of \`${operation}\` failed: ${why(error)}`, address);
+    };
+    let reply: unknown;
+    try {
+      reply = await handler(body, { from, caller, signal });
+    } catch (error) {
+      // An error of ours is an answer.
+      if (error instanceof StarlaneError) throw error;
+      return failed(error, "internal");
+    }
+    try {
+      return encode(reply);
+    } catch (error) {
+      return failed(error, "malformed");
     }
   };
 }
 
 function stack(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return (error instanceof Error && error.stack) || why(error);
 }
 
 /** An address that the page serves. */
@@ -56,6 +73,7 @@ export class ServedAddress implements Served {
   emit(event: string, body?: unknown): void {
     const raw = this.#raw;
     if (!raw) throw closed();
+    text("event", event);
     translated(() => raw.emit(event, encode(body)));
   }
 

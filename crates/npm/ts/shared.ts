@@ -3,8 +3,10 @@
 import { RawHost, type RawLaunched } from "./wasm/starlane_npm.js";
 import { StarlaneError, fromRaw, translated } from "./errors.js";
 import { load, script, spawn } from "./load.js";
+import { log } from "./log.js";
 import { identity, type Settings } from "./options.js";
-import { abortable, closed } from "./signals.js";
+import { Reach } from "./reach.js";
+import { abortable } from "./signals.js";
 import type { HostEvents, LinkStatus } from "./types.js";
 
 /** The page's host while it is opened or open, and how many `Host` objects share it. */
@@ -19,7 +21,7 @@ interface Opened {
 let opened: Opened | undefined;
 
 /** Opens the page's host, or takes a share in it. Rejects with `already-open` if it was opened with other options. */
-export async function acquire(settings: Settings, signal: AbortSignal | undefined): Promise<Shared> {
+export async function acquire(settings: Settings): Promise<Shared> {
   const asked = identity(settings);
   if (opened && opened.identity !== asked) {
     const message =
@@ -31,7 +33,7 @@ export async function acquire(settings: Settings, signal: AbortSignal | undefine
   mine.token = settings.token;
   mine.users += 1;
   try {
-    return await abortable(signal, mine.host);
+    return await abortable(settings.signal, mine.host);
   } catch (error) {
     leave(mine);
     throw error;
@@ -70,25 +72,39 @@ export class Shared {
   /** Gives one share back. */
   readonly leave: () => void;
   readonly listeners: Listeners;
+  readonly reach: Reach;
   /** Why the cache is memory only, if it is. */
   degraded: string | undefined;
   /** How many `App` objects there are of each app. */
   readonly #apps = new Map<string, number>();
-  readonly #closing: AbortController;
   #ticket = 0;
 
-  private constructor(raw: RawHost, settings: Settings, leave: () => void, listeners: Listeners, closing: AbortController) {
+  private constructor(raw: RawHost, settings: Settings, leave: () => void, listeners: Listeners, reach: Reach) {
     this.raw = raw;
     this.settings = settings;
     this.leave = leave;
     this.listeners = listeners;
-    this.#closing = closing;
-    raw.watchLink((state) => tell(listeners.link, state as LinkStatus));
+    this.reach = reach;
+    raw.watchLink((state) => {
+      reach.link(state as LinkStatus);
+      tell(listeners.link, state as LinkStatus);
+    });
+    reach.link(raw.link());
+  }
+
+  /** Whether a value is one, whatever it does. */
+  static is(value: unknown): value is Shared {
+    return typeof value === "object" && value !== null && #apps in value;
+  }
+
+  /** Why waiting for the link does not help, if it does not. */
+  refusal(): unknown {
+    return this.raw.link() === "refused" ? fromRaw(this.raw.refusal()) : this.reach.refusal;
   }
 
   static async open(settings: Settings, token: () => Settings["token"], leave: () => void): Promise<Shared> {
     await load(settings.wasm);
-    const closing = new AbortController();
+    const reach = new Reach(settings.server);
     const listeners: Listeners = { link: new Set(), degraded: new Set() };
     let reason: string | undefined;
     let shared: Shared | undefined;
@@ -98,7 +114,7 @@ export class Shared {
       settings.cacheBytes,
       () => spawn(settings.worker),
       (name) => script(name, settings),
-      async () => token()?.({ signal: closing.signal }),
+      () => reach.token(token()),
       (level, address, text) => log(level, `${address}: ${text}`),
       (given) => {
         log("warn", `the cache ${settings.cache} is memory only now: ${given}`);
@@ -107,7 +123,7 @@ export class Shared {
         tell(listeners.degraded, given);
       },
     ).catch((thrown: unknown) => Promise.reject(fromRaw(thrown)));
-    shared = new Shared(raw, settings, leave, listeners, closing);
+    shared = new Shared(raw, settings, leave, listeners, reach);
     shared.degraded = reason;
     return shared;
   }
@@ -118,9 +134,9 @@ export class Shared {
     // 0 is work that is never cancelled.
     const ticket = signal ? (this.#ticket = (this.#ticket % 0xffff_ffff) + 1) : 0;
     try {
-      return await abortable(signal, start(ticket), () => this.#closing.signal.aborted || this.raw.cancel(ticket));
+      return await abortable(signal, start(ticket), () => this.reach.isClosed || this.raw.cancel(ticket));
     } catch (thrown) {
-      throw fromRaw(thrown);
+      throw this.reach.explained(fromRaw(thrown));
     }
   }
 
@@ -147,7 +163,7 @@ export class Shared {
 
   /** One `App` object of an app less; with the last one it stops. */
   stop(app: string): void {
-    if (this.#closing.signal.aborted) return;
+    if (this.reach.isClosed) return;
     const left = (this.#apps.get(app) ?? 1) - 1;
     if (left > 0) {
       this.#apps.set(app, left);
@@ -158,7 +174,7 @@ export class Shared {
   }
 
   close(): void {
-    this.#closing.abort(closed());
+    this.reach.close();
     this.raw.close();
     this.raw.free();
   }
@@ -175,10 +191,4 @@ export function guarded(call: () => unknown): void {
   } catch (error) {
     reportError(error);
   }
-}
-
-/** Debugging lines go where browsers hide them unless they are asked for. */
-export function log(level: string, text: string): void {
-  const write = level === "error" ? console.error : level === "warn" ? console.warn : level === "info" ? console.info : console.debug;
-  write.call(console, `[starlane] ${text}`);
 }

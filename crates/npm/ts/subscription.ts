@@ -49,7 +49,13 @@ export class TopicSubscription<T> implements Subscription<T> {
       this.close();
       throw fromRaw(item);
     }
-    if (item && this.#raw) return { done: false, value: decoded<T>(item) };
+    try {
+      if (item && this.#raw) return { done: false, value: decoded<T>(item) };
+    } catch (error) {
+      // A loop over it ends with this, and would not close it.
+      this.close();
+      throw error;
+    }
     this.close();
     return END;
   }

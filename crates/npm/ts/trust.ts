@@ -15,23 +15,44 @@ export async function publishers(server: string, cache: string): Promise<string[
   const kept = recall(place);
   let why: unknown;
   try {
-    const response = await fetch(`${server}/.well-known/starlane.json`, {
-      cache: "no-store",
-      credentials: "omit",
-      signal: AbortSignal.timeout(kept ? AT_HAND : PATIENCE),
-    });
+    const response = await ask(server, kept ? AT_HAND : PATIENCE);
     const listed = response.ok ? ((await response.json()) as { publishers?: unknown }).publishers : undefined;
     if (Array.isArray(listed) && listed.every((key) => typeof key === "string")) {
       keep(place, listed);
       return listed;
     }
+    const refused = await refusal(response);
+    if (refused) throw refused;
     why = `it answered ${response.status}, and not with a list of publishers`;
   } catch (error) {
+    if (error instanceof StarlaneError) throw error;
     why = error instanceof Error ? error.message : error;
   }
   if (kept) return kept;
-  const message = `${server} can't be asked which publishers it lists (${String(why)}): see that it runs, or give \`trust\` to Host.open`;
+  const { origin } = location;
+  const allow = new URL(server).origin === origin ? "" : ` with \`--allow-origin ${origin}\``;
+  const message = `${server} can't be asked which publishers it lists (${String(why)}): see that it runs${allow}, or give \`trust\` to Host.open`;
   throw new StarlaneError("offline", 503, message);
+}
+
+/** That the server refuses this page's origin, if it does. */
+export async function originRefusal(server: string): Promise<StarlaneError | undefined> {
+  try {
+    return await refusal(await ask(server, PATIENCE));
+  } catch {
+    return undefined;
+  }
+}
+
+function ask(server: string, patience: number): Promise<Response> {
+  const signal = AbortSignal.timeout(patience);
+  return fetch(`${server}/.well-known/starlane.json`, { cache: "no-store", credentials: "omit", signal });
+}
+
+async function refusal(response: Response): Promise<StarlaneError | undefined> {
+  if (response.status !== 403) return undefined;
+  const { code, message } = (await response.json()) as { code?: unknown; message?: unknown };
+  return code === "origin-refused" ? new StarlaneError(code, 403, String(message)) : undefined;
 }
 
 function keep(place: string, keys: string[]): void {

@@ -1,3 +1,10 @@
+declare global {
+  // For TypeScript before 5.2, and for projects that name no library with it.
+  interface SymbolConstructor {
+    readonly asyncDispose: unique symbol;
+  }
+}
+
 /** What `Host.open` takes. */
 export interface HostOptions {
   /** The server that this host is linked to: an `http:` or `https:` URL. */
@@ -90,6 +97,11 @@ export type Bound<B extends Contract> = {
     : never;
 };
 
+/** What `host.bind` takes. */
+export interface BindOptions<B extends Contract> {
+  /** The operations that there are: for those that JavaScript itself asks objects for, such as `then` and `inspect`. */
+  operations?: readonly (keyof B["operations"] & string)[];
+}
 /** What `host.notify` takes. */
 export interface NotifyOptions {
   /** Checked before the message is sent. */
@@ -116,7 +128,10 @@ export type SubscriptionItem<T> =
   | { gap: true; from?: never; payload?: never; lagged?: never };
 
 /** The events of a topic. Leaving the loop over it unsubscribes. */
-export interface Subscription<T> extends AsyncIterableIterator<SubscriptionItem<T>, undefined> {
+export interface Subscription<T> {
+  /** The next of them. */
+  next(): Promise<IteratorResult<SubscriptionItem<T>, undefined>>;
+  [Symbol.asyncIterator](): Subscription<T>;
   /** Unsubscribes. */
   return(): Promise<IteratorReturnResult<undefined>>;
   [Symbol.asyncDispose](): Promise<void>;

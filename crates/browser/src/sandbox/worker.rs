@@ -7,7 +7,6 @@ use std::{
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use gloo_timers::future::TimeoutFuture;
 use js_sys::{Array, ArrayBuffer, DataView, Uint8Array, WebAssembly::Module};
 use litemap::LiteMap;
 use starlane_host::batch::{decode_report, encode_calls};
@@ -20,7 +19,7 @@ use super::glue;
 use crate::{
     failure,
     object::{get, object},
-    time::now_ms,
+    time::{now_ms, wait},
 };
 
 /// How much longer than its guests' budgets a worker may be silent, in milliseconds.
@@ -256,8 +255,8 @@ impl GuestWorker {
             state.alarm = Some(now);
             let this = Rc::downgrade(self);
             spawn_local(async move {
-                while let Some(wait) = this.upgrade().and_then(|this| this.watch()) {
-                    TimeoutFuture::new(wait).await;
+                while let Some(ms) = this.upgrade().and_then(|this| this.watch()) {
+                    wait(ms).await;
                 }
             });
         }
@@ -265,7 +264,7 @@ impl GuestWorker {
     }
 
     /// How long the watch may sleep now, in milliseconds; none: it may go.
-    fn watch(&self) -> Option<u32> {
+    fn watch(&self) -> Option<u64> {
         let now = now_ms();
         let mut state = self.state.borrow_mut();
         if state.pending.is_empty() || state.gone.is_some() {
@@ -286,7 +285,7 @@ impl GuestWorker {
         };
         if wait > 0.0 {
             state.alarm = Some(now + wait);
-            return Some(wait.ceil() as u32);
+            return Some(wait.ceil() as u64);
         }
         drop(state);
         // Whole numbers: the code that prints fractions is a fortieth of the page's Wasm.

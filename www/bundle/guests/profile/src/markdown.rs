@@ -1,10 +1,12 @@
 //! Markdown to HTML that is safe to show, whoever wrote it.
 //!
 //! Three rules: raw HTML is text; a link leads to the web, to a mail address or within the site; an image comes from
-//! there or is part of the text. Everything else that HTML could do has no way in, because all of it is written by
-//! `pulldown_cmark::html`, which escapes text and attributes.
+//! there over TLS, or is part of the text. Everything else that HTML could do has no way in, because all of it is written by
+//! `pulldown_cmark::html`, which escapes text and attributes, and by [`Columns`].
+//!
+//! The policy of a page that shows it must not be broken: it has no inline styles and no pictures over plain HTTP.
 
-use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{Alignment, CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 /// Renders a whole text.
 pub(crate) fn render(markdown: &str) -> String {
@@ -12,6 +14,7 @@ pub(crate) fn render(markdown: &str) -> String {
         Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     // What an unsafe link or image contains is kept, as text: for each open one, whether its tag is written.
     let mut written = Vec::new();
+    let mut columns = Columns::default();
     let events = Parser::new_ext(markdown, options).filter_map(|event| match event {
         Event::Html(raw) | Event::InlineHtml(raw) => Some(Event::Text(raw)),
         Event::Start(Tag::HtmlBlock) => Some(Event::Start(Tag::Paragraph)),
@@ -19,11 +22,50 @@ pub(crate) fn render(markdown: &str) -> String {
         Event::Start(Tag::Link { ref dest_url, .. }) => keep(&mut written, is_safe(dest_url, false), event),
         Event::Start(Tag::Image { ref dest_url, .. }) => keep(&mut written, is_safe(dest_url, true), event),
         Event::End(TagEnd::Link | TagEnd::Image) => written.pop().unwrap_or(false).then_some(event),
-        other => Some(other),
+        other => Some(columns.aligned(other)),
     });
     let mut out = String::with_capacity(markdown.len() * 3 / 2);
     html::push_html(&mut out, events);
     out
+}
+
+/// The columns of the table that is being written. Their alignment becomes an attribute: `push_html` writes inline styles,
+/// which the policy of a page may forbid.
+#[derive(Default)]
+struct Columns {
+    alignments: Vec<Alignment>,
+    is_head: bool,
+    next: usize,
+}
+
+impl Columns {
+    fn aligned<'a>(&mut self, event: Event<'a>) -> Event<'a> {
+        match event {
+            Event::Start(Tag::Table(alignments)) => {
+                let unaligned = vec![Alignment::None; alignments.len()];
+                self.alignments = alignments;
+                return Event::Start(Tag::Table(unaligned));
+            }
+            Event::Start(Tag::TableHead) => (self.is_head, self.next) = (true, 0),
+            Event::Start(Tag::TableRow) => (self.is_head, self.next) = (false, 0),
+            Event::Start(Tag::TableCell) => {
+                let alignment = self.alignments.get(self.next).copied();
+                self.next += 1;
+                let cell = match (self.is_head, alignment) {
+                    (true, Some(Alignment::Left)) => r#"<th align="left">"#,
+                    (true, Some(Alignment::Center)) => r#"<th align="center">"#,
+                    (true, Some(Alignment::Right)) => r#"<th align="right">"#,
+                    (false, Some(Alignment::Left)) => r#"<td align="left">"#,
+                    (false, Some(Alignment::Center)) => r#"<td align="center">"#,
+                    (false, Some(Alignment::Right)) => r#"<td align="right">"#,
+                    (_, Some(Alignment::None) | None) => return Event::Start(Tag::TableCell),
+                };
+                return Event::InlineHtml(cell.into());
+            }
+            _ => {}
+        }
+        event
+    }
 }
 
 /// Text for a place between tags or in a quoted attribute.
@@ -47,17 +89,21 @@ fn keep<'a>(written: &mut Vec<bool>, safe: bool, event: Event<'a>) -> Option<Eve
     safe.then_some(event)
 }
 
-/// Whether a URL is relative or of a harmless scheme, judged as a browser would read it.
+/// Whether a URL is relative or of a harmless scheme, judged as a browser would read it. An image is of this site, comes over TLS,
+/// or is part of the text.
 fn is_safe(url: &CowStr<'_>, image: bool) -> bool {
     // Browsers ignore tabs and line ends anywhere, and control characters and spaces in front.
     let read: String = url.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).collect();
     let read = read.trim_start_matches(|c: char| c <= ' ').to_ascii_lowercase();
-    let Some(colon) = read.find(':') else { return true };
-    if read.find(['/', '?', '#', '\\']).is_some_and(|end| end < colon) {
-        return true;
-    }
+    // Two slashes name another site, by whatever scheme this page came over.
+    let is_of_this_site = !read.starts_with(|c| matches!(c, '/' | '\\')) || !read.chars().nth(1).is_some_and(|c| matches!(c, '/' | '\\'));
+    let colon = match read.find(':') {
+        Some(colon) if read.find(['/', '?', '#', '\\']).is_none_or(|end| end > colon) => colon,
+        _ => return is_of_this_site || !image,
+    };
     match read.split_at(colon).0 {
-        "http" | "https" | "mailto" => true,
+        "https" => true,
+        "http" | "mailto" => !image,
         "data" => image && read.starts_with("data:image/"),
         _ => false,
     }

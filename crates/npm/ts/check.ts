@@ -1,0 +1,105 @@
+// Arguments of public functions, checked before anything is done with them: what can't be used is `malformed`, by its name.
+
+import { StarlaneError, malformed } from "./errors.js";
+
+/** Half of a character: UTF-8 can't say it, and an encoder would put U+FFFD in its place. */
+const HALF = /\p{Surrogate}/u;
+
+const tag = Object.prototype.toString;
+
+/** What a value is, for people: never its own words alone, and never a failure, whatever the value does. */
+export function shown(value: unknown): string {
+  try {
+    if (typeof value === "string") return value === "" ? "an empty string" : JSON.stringify(value.slice(0, 60));
+    if (typeof value === "bigint") return `the BigInt ${String(value).slice(0, 60)}`;
+    if (typeof value === "function") return "a function";
+    if (typeof value !== "object" || value === null) return String(value);
+    const kind = tag.call(value).slice(8, -1);
+    const { constructor } = value;
+    return `the object ${kind === "Object" && typeof constructor === "function" && constructor !== Object ? constructor.name : kind}`;
+  } catch {
+    return `an unreadable ${typeof value}`;
+  }
+}
+
+/** Runs what reads a value that is not ours: getters and proxies may throw anything. */
+export function reading<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof StarlaneError && cause.code === "malformed") throw cause;
+    throw malformed(`${what} can't be read: ${why(cause)}`, cause);
+  }
+}
+
+/** What was thrown, for people. */
+export function why(thrown: unknown): string {
+  try {
+    return thrown instanceof Error && typeof thrown.message === "string" ? thrown.message : shown(thrown);
+  } catch {
+    return "it throws";
+  }
+}
+
+/** Whether a text is whole characters alone. */
+export function isWhole(text: string): boolean {
+  return !HALF.test(text);
+}
+
+/** The error of an argument that is not what it must be. */
+export function must(name: string, be: string, value: unknown): StarlaneError {
+  return malformed(`\`${name}\` must be ${be}, not ${shown(value)}`);
+}
+
+/** A text. */
+export function text(name: string, value: unknown): string {
+  if (typeof value !== "string") throw must(name, "a string", value);
+  if (!isWhole(value)) throw malformed(`\`${name}\` has half of a character (a lone surrogate): give whole characters`);
+  return value;
+}
+
+/** The name of an operation. */
+export function operation(name: string, value: unknown): string {
+  if (/^[\w-]{1,63}$/.test(text(name, value))) return value as string;
+  throw must(name, "the name of an operation (1 to 63 letters, digits, `-` and `_`)", value);
+}
+
+/** A function, if there is one. */
+export function callback<F>(name: string, value: F | undefined): F | undefined {
+  if (value === undefined || typeof value === "function") return value;
+  throw must(name, "a function", value);
+}
+
+/** Yes or no; left out, no. */
+export function flag(name: string, value: unknown): boolean {
+  if (value === undefined || typeof value === "boolean") return value === true;
+  throw must(name, "true or false", value);
+}
+
+/** An AbortSignal of any realm, if there is one. */
+export function abortSignal(value: AbortSignal | undefined): AbortSignal | undefined {
+  if (value === undefined) return value;
+  try {
+    // Only a real one has what this reads.
+    Object.getOwnPropertyDescriptor(AbortSignal.prototype, "aborted")?.get?.call(value);
+    return value;
+  } catch {
+    throw must("signal", "an AbortSignal", value);
+  }
+}
+
+/** Options, each read once. Unknown names are refused: they are misspelt, or of another version. */
+export function options<T extends object>(call: string, given: T | undefined, known: readonly (keyof T & string)[]): T {
+  return reading(`the options of ${call}`, () => {
+    if (given === undefined) return {} as T;
+    // No other kind of object has options: a signal in their place would be ignored.
+    if (given === null || typeof given !== "object" || tag.call(given) !== "[object Object]") {
+      throw malformed(`the options of ${call} must be an object such as { ${known[0]}: … }, not ${shown(given)}`);
+    }
+    const unknown = Object.keys(given).filter((name) => !(known as readonly string[]).includes(name));
+    if (unknown.length > 0) {
+      throw malformed(`${call} has no option \`${unknown.join("`, `")}\` in this version: it has \`${known.join("`, `")}\``);
+    }
+    return Object.fromEntries(known.map((name) => [name, given[name]])) as T;
+  });
+}

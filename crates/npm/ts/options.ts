@@ -68,7 +68,8 @@ function serverUrl(given: unknown): URL {
   const isWeb = url !== undefined && /^https?:$/.test(url.protocol) && (typeof given !== "string" || /^\s*https?:\/\//i.test(given));
   if (isWeb && !url.username && !url.password && !url.search && !url.hash) return url;
   const form = "an http: or https: URL without user name, query and fragment, such as `http://127.0.0.1:7711`";
-  throw must("server", form, url ? `${url.protocol}//…${url.pathname}` : given);
+  // What stands there may be a secret.
+  throw must("server", form, url && /[@?]/.test(url.href) ? url.origin : given);
 }
 
 /** The URL of a file of the package's; it may be relative to the page. */

@@ -86,9 +86,8 @@ function json(root: unknown): string {
   const open = new Set<object>();
   const place = () => path.reduce<string>((at, name) => at + (typeof name === "number" ? `[${name}]` : `.${name.slice(0, 60)}`), "`body") + "`";
 
-  const refuse = (value: unknown): never => {
-    const kind = typeof value === "object" ? kindOf(value) : typeof value;
-    throw malformed(`${place()} is ${shown(value)}, which a message can't carry: ${INSTEAD[kind] ?? "send plain data, a string, or bytes alone"}`);
+  const refuse = (value: unknown, instead = INSTEAD[typeof value === "object" ? kindOf(value) : typeof value]): never => {
+    throw malformed(`${place()} is ${shown(value)}, which a message can't carry: ${instead ?? "send plain data, a string, or bytes alone"}`);
   };
   const member = (name: string | number, value: unknown): string => {
     path.push(name);
@@ -109,7 +108,7 @@ function json(root: unknown): string {
     let text: string;
     if (Array.isArray(value)) {
       // With holes or properties of its own it is more, or less, than a list.
-      if (names.length !== value.length || !Array.isArray(Object.getPrototypeOf(value))) return refuse(value);
+      if (names.length !== value.length || !Array.isArray(Object.getPrototypeOf(value))) return refuse(value, "send a list without holes and other properties");
       text = `[${names.map((_, at) => member(at, value[at])).join()}]`;
     } else {
       if (!isPlain(value)) return refuse(value);

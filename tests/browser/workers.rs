@@ -59,9 +59,14 @@ async fn the_official_schema_suite_is_judged_as_it_says() {
 }
 
 async fn start(sandbox: &dyn Sandbox, id: u64, group: &str) -> Result<InstanceId, SandboxError> {
+    start_within(sandbox, id, group, 1000).await
+}
+
+/// The same with a budget for each call.
+async fn start_within(sandbox: &dyn Sandbox, id: u64, group: &str, call_ms: u32) -> Result<InstanceId, SandboxError> {
     let (digest, instance) = (Digest::of(&echo()), InstanceId(id));
     sandbox.compile(digest, echo()).await?;
-    let limits = GuestLimits { memory: 16 << 20, call_ms: 1000, concurrency: 1 };
+    let limits = GuestLimits { memory: 16 << 20, call_ms, concurrency: 1 };
     sandbox
         .start(&GuestPlan { instance, group: group.into(), wasm: digest, limits, contract: "".into(), inline: false })
         .await?;
@@ -154,6 +159,27 @@ async fn what_goes_by_while_another_instance_is_made_is_not_counted_either() {
     let (second, report) = join(start(&slow, 2, "one"), asked).await;
     second.expect("an instance, though late");
     assert_eq!(report.crash, None);
+}
+
+/// A manifest may allow more time than a timer of the browser can wait, which then does not wait at all.
+#[wasm_bindgen_test]
+async fn a_call_may_have_more_time_than_a_timer_can_wait() {
+    let _noted = Patch::apply(
+        "const own = globalThis.setTimeout; globalThis.waits = []; \
+         globalThis.setTimeout = (call, ms) => (globalThis.waits.push(ms), own(call, ms)); \
+         return () => { globalThis.setTimeout = own; };",
+    );
+    let sandbox = sandbox();
+    let tried = [i32::MAX as u32 - 3000, i32::MAX as u32, i32::MAX as u32 + 1, u32::MAX];
+    for (id, call_ms) in (1..).zip(tried) {
+        let instance = start_within(&*sandbox, id, &format!("group {id}"), call_ms).await.unwrap();
+        let report = sandbox.run(instance, vec![GuestCall::Save]).await;
+        assert_eq!(report.crash, None);
+    }
+    let failing = eval("globalThis.waits.filter((ms) => !(ms <= 2 ** 31 - 1)).length").as_f64().unwrap();
+    figure("F25 budgets beyond a timer", "field-faults.tried", tried.len() as f64, "inputs");
+    figure("F25 budgets beyond a timer", "field-faults.failing", failing, "inputs");
+    assert!(failing == 0.0 && eval("globalThis.waits.length").as_f64() > Some(0.0));
 }
 
 #[wasm_bindgen_test]

@@ -19,7 +19,11 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
         ("F22", "a body is sent exactly, or refused", "values({ host })"),
         ("F23", "a bound address sends nothing for names that JavaScript asks for", "bound({ host })"),
         ("F29", "functions refuse hostile arguments by name", "functions({ host, Host: host.constructor, options })"),
-        ("F31", "unknown options and servers without a URL are refused", "misspelt({ host, Host: host.constructor, options })"),
+        (
+            "F31",
+            "unknown options and servers without a URL are refused",
+            "misspelt({ host, Host: host.constructor, options })",
+        ),
     ] {
         let seen = tried(demo, call).await;
         let numbers = seen.as_ref().map_or((0, 1), |tried| *tried);
@@ -36,9 +40,7 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
 async fn tried(demo: &Demo, call: &str) -> Result<(usize, usize)> {
     demo.open().await?;
     let rows = ROWS.replace("export async function", "async function");
-    let script = format!(
-        "const {{ host, options }} = window.starlaneDemo; {rows}\n return await {call}",
-    );
+    let script = format!("const {{ host, options }} = window.starlaneDemo; {rows}\n return await {call}",);
     let found = demo.browser.run(&script, Value::Null).await?;
     let tried = found.get("tried").and_then(Value::as_u64).context("it does not say how many it tried")?;
     let failing = found.get("failing").and_then(Value::as_array).context("it does not say what failed")?;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use starlane_bundle::{Digest, SecretKey, SignedManifest, Used};
 use starlane_protocol::Failure;
 
@@ -22,6 +22,7 @@ macro_rules! launch_cases {
             an_older_launch_does_not_take_the_place_of_a_newer_one
             nobody_says_what_is_in_anothers_bundle
             a_server_that_fails_for_now_is_as_good_as_away
+            an_app_runs_in_workers_or_inline_and_not_in_both
             flipped_bits_in_blobs_are_noticed_and_healed
             flipped_bits_in_a_manifest_are_noticed_and_healed
         }
@@ -42,6 +43,27 @@ pub(super) fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes[bit / 8] ^= 1 << (bit % 8);
     bytes
+}
+
+/// Whichever comes first goes on, of this revision or another; when it has ended, the other way is free.
+pub async fn an_app_runs_in_workers_or_inline_and_not_in_both(world: &World) {
+    let signed = world.publish(ONE, &[MODULE]);
+    world.say(APP, 1, ONE, &signed);
+    let page = world.page();
+    for (revision, inline) in [(2, false), (3, true)] {
+        page.launch_inline(APP, inline).await.unwrap();
+        page.launch_inline(APP, inline).await.unwrap();
+        world.say(APP, revision, ONE, &signed);
+        let refused = page.launch_inline(APP, !inline).await.unwrap_err();
+        let says = if inline { "it runs inline here" } else { "it runs in workers here" };
+        assert!(refused.code() == "conflict" && refused.to_string().contains(says), "{refused}");
+        page.0.uninstall(&address(APP));
+        page.launch_inline(APP, !inline).await.unwrap();
+        page.0.uninstall(&address(APP));
+    }
+    let both = join(page.launch_inline(APP, false), page.launch_inline(APP, true)).await;
+    let refused: Vec<_> = [both.0, both.1].into_iter().filter_map(Result::err).collect();
+    assert!(refused.len() == 1 && refused[0].code() == "conflict", "{refused:?}");
 }
 
 /// Only what is needed is fetched, and once.

@@ -204,6 +204,12 @@ impl Page {
         self.0.launch(&address(app), options).await
     }
 
+    /// Launches an app inline, or in workers.
+    pub async fn launch_inline(&self, app: &str, inline: bool) -> Result<Launched, LaunchError> {
+        let options = LaunchOptions { trust: vec![publisher().public()], inline, on_progress: None };
+        self.0.launch(&address(app), options).await
+    }
+
     /// The word for why an app can't be launched.
     pub async fn refused(&self, app: &str) -> String {
         self.launch(app).await.err().map(|error| error.code().to_owned()).unwrap_or_default()

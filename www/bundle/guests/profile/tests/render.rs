@@ -39,14 +39,33 @@ fn columns_keep_their_alignment_without_inline_styles() {
     let html = render("| l | c | r | n |\n|:--|:-:|--:|---|\n| 1 | 2 | 3 | 4 |\n| 5 |\n\n| n |\n|---|\n| 6 |\n");
     let cells = "<th align=\"left\">l</th><th align=\"center\">c</th><th align=\"right\">r</th><th>n</th>";
     assert!(html.contains(cells), "{html}");
-    assert!(html.contains(&cells.replace("th", "td").replace(">l<", ">1<").replace(">c<", ">2<").replace(">r<", ">3<").replace(">n<", ">4<")), "{html}");
-    assert!(html.contains("<td align=\"left\">5</td>") && html.contains("<th>n</th></tr></thead><tbody>\n<tr><td>6</td>"), "{html}");
+    assert!(
+        html.contains(
+            &cells
+                .replace("th", "td")
+                .replace(">l<", ">1<")
+                .replace(">c<", ">2<")
+                .replace(">r<", ">3<")
+                .replace(">n<", ">4<")
+        ),
+        "{html}"
+    );
+    assert!(
+        html.contains("<td align=\"left\">5</td>") && html.contains("<th>n</th></tr></thead><tbody>\n<tr><td>6</td>"),
+        "{html}"
+    );
     assert!(!html.contains("style"), "{html}");
 }
 
 #[test]
 fn a_picture_is_of_this_site_or_comes_over_tls() {
-    for url in ["http://example.org/a.png", "HTTP://example.org/a.png", "//example.org/a.png", "/\\\\example.org/a.png", "mailto:ada@example.org"] {
+    for url in [
+        "http://example.org/a.png",
+        "HTTP://example.org/a.png",
+        "//example.org/a.png",
+        "/\\\\example.org/a.png",
+        "mailto:ada@example.org",
+    ] {
         let html = render(&format!("![alt]({url})"));
         assert!(!html.contains("src=") && html.contains("alt"), "{url} gave {html}");
     }

@@ -11,6 +11,9 @@
 #[allow(dead_code, reason = "attacks of all kinds share it")]
 mod world;
 
+mod sql;
+mod upgrades;
+
 use starlane_server::Limit;
 
 use crate::world::Server;

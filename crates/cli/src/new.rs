@@ -58,6 +58,7 @@ pub(crate) fn mechtron(name: &str, output: Output) -> Result<()> {
 fn place(folder: &Path, path: &Path, name: &str) -> PathBuf {
     let known = match path.to_str() {
         Some("Cargo.toml.in") => Path::new("Cargo.toml"),
+        Some("gitattributes") => Path::new(".gitattributes"),
         Some("gitignore") => Path::new(".gitignore"),
         _ => path,
     };

@@ -81,6 +81,31 @@ impl InstalledApps {
 }
 
 impl Host {
+    /// Whether `install` would take a manifest now: its mechtrons can be planned, and no other app serves other files at the
+    /// addresses of its bundles.
+    pub fn check_install(&self, manifest: &Manifest, record: &AppRecord, side: Side) -> Result<(), Failure> {
+        plan(manifest, record, side, false)?;
+        self.check_files(&record.app, &record.bundle, &manifest.files)?;
+        for (bundle, used) in &manifest.uses {
+            let bundle = Address::parse(bundle).map_err(|error| Failure::malformed(error.to_string()))?;
+            self.check_files(&record.app, &bundle, &used.files)?;
+        }
+        Ok(())
+    }
+
+    /// Loads and compiles the modules that a side runs of a manifest. Errors when one is missing or cannot be compiled.
+    pub async fn load_modules(&self, manifest: &Manifest, side: Side) -> Result<(), Failure> {
+        for file in modules(manifest, side) {
+            if !self.0.ports.sandbox.has_module(&file.sha256) {
+                let wasm = self.blob(&file.sha256, file.size).await;
+                let wasm = wasm.map_err(|error| Failure::not_running(error.to_string()))?;
+                let compiled = self.0.ports.sandbox.compile(file.sha256, wasm).await;
+                compiled.map_err(|error| Failure::conflict(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Installs an app from its verified manifest, in place of another version. Its actors start when they are used.
     pub fn install(&self, manifest: Manifest, record: AppRecord, side: Side, inline: bool) -> Result<(), Failure> {
         self.install_pinned(manifest, record, side, inline, None)
@@ -109,6 +134,17 @@ impl Host {
         drop(before);
         self.turn(|node, now| node.handle_install(now, plan));
         Ok(())
+    }
+
+    /// Errors with 409 `conflict` when another app has other files at a bundle's address.
+    fn check_files(&self, app: &Address, bundle: &Address, files: &LiteMap<String, FileEntry>) -> Result<(), Failure> {
+        let apps = self.0.apps.borrow();
+        match apps.bundles.get(bundle).and_then(Weak::upgrade) {
+            Some(served) if *served.files != *files && apps.is_shared(&served, app) => {
+                Err(Failure::conflict("another app has other files at this bundle's address").at(bundle))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Serves the files of a bundle by message, at its address. Errors with 409 `conflict` when another app has other files

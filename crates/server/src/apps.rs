@@ -1,25 +1,33 @@
 //! Apps of this server: the resource `starlane:apps`, and what an app brings with it: databases, routes, mechtrons.
 
+mod change;
 mod create;
 mod resources;
-mod start;
 
 use std::{
     cell::RefCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
-    rc::Rc,
+    rc::{Rc, Weak},
+    sync::Arc,
 };
 
 use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::AppRecord;
-use starlane_host::{Host, Incoming, Operations, Served, handler, ports::Store};
+use starlane_host::{
+    Host, Incoming, Operations, Served, handler,
+    ports::{Store, StoreError},
+};
 use starlane_protocol::{Address, Failure, Outcome, Payload, Verb};
 
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+
+use self::resources::Databases;
 use crate::{
     body::{json as json_payload, read},
     http::routes::Routes,
+    limits::Limiter,
     store::DiskStore,
 };
 
@@ -31,11 +39,17 @@ pub(crate) struct Apps {
     store: DiskStore,
     data: PathBuf,
     routes: Routes,
+    limiter: Arc<Limiter>,
     /// What each app serves beside its mechtrons; dropped, it is released.
-    resources: RefCell<BTreeMap<Address, Vec<Served>>>,
+    running: RefCell<BTreeMap<Address, Databases>>,
     served: RefCell<Option<Served>>,
-    /// One change at a time: a revision is never given twice.
-    changing: tokio::sync::Mutex<()>,
+    /// One change of an app at a time: a revision is never given twice. A change that takes long keeps no other app waiting.
+    changing: RefCell<BTreeMap<Address, Arc<Mutex<()>>>>,
+    /// One app at a time takes effect: what is checked against other apps stays so until then.
+    committing: Mutex<()>,
+    /// The statements of databases that run at a time, by space.
+    sql: RefCell<BTreeMap<String, Arc<Semaphore>>>,
+    own: Weak<Self>,
 }
 
 #[derive(Deserialize)]
@@ -53,15 +67,25 @@ struct Create {
 
 impl Apps {
     /// Serves `starlane:apps` and starts the apps that were created before.
-    pub(crate) async fn open(host: &Host, store: DiskStore, data: &Path, routes: Routes) -> Result<Rc<Self>, Failure> {
-        let apps = Rc::new(Self {
+    pub(crate) async fn open(
+        host: &Host,
+        store: DiskStore,
+        data: &Path,
+        routes: Routes,
+        limiter: &Arc<Limiter>,
+    ) -> Result<Rc<Self>, Failure> {
+        let apps = Rc::new_cyclic(|own| Self {
             host: host.clone(),
             store,
             data: data.to_owned(),
             routes,
-            resources: RefCell::default(),
+            limiter: Arc::clone(limiter),
+            running: RefCell::default(),
             served: RefCell::default(),
-            changing: tokio::sync::Mutex::default(),
+            changing: RefCell::default(),
+            committing: Mutex::default(),
+            sql: RefCell::default(),
+            own: Weak::clone(own),
         });
         let address = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
         let weak = Rc::downgrade(&apps);
@@ -75,7 +99,7 @@ impl Apps {
         });
         let names = OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
         *apps.served.borrow_mut() = Some(host.serve(&address, Operations::Named(names), answer)?);
-        let records = apps.store.records().await.map_err(|error| Failure::internal(error.to_string()))?;
+        let records = apps.store.records().await.map_err(stored)?;
         for record in records {
             let app = record.app.clone();
             if let Err(failure) = apps.start(record).await {
@@ -93,7 +117,7 @@ impl Apps {
                 Ok(json_payload(&self.record(&app).await?))
             }
             "list" => {
-                let mut records = self.store.records().await.map_err(|error| Failure::internal(error.to_string()))?;
+                let mut records = self.store.records().await.map_err(stored)?;
                 let knows =
                     |app: &Address| [Verb::Launch, Verb::Deploy].iter().any(|verb| incoming.caller.may(*verb, app, ""));
                 records.retain(|record| knows(&record.app));
@@ -102,25 +126,59 @@ impl Apps {
             "create" => {
                 let Create { app, bundle } = read(&incoming)?;
                 incoming.caller.permit(Verb::Deploy, &app, "")?;
-                let _alone = self.changing.lock().await;
-                Ok(json_payload(&self.create(app, bundle, &incoming.caller).await?))
+                let apps = self.own()?;
+                let record = to_its_end(async move {
+                    let _alone = apps.alone(&app).await;
+                    apps.create(app, bundle, &incoming.caller).await
+                });
+                Ok(json_payload(&record.await?))
             }
             _ => {
                 let Named { app } = read(&incoming)?;
                 incoming.caller.permit(Verb::Deploy, &app, "")?;
-                let _alone = self.changing.lock().await;
-                self.record(&app).await?;
-                self.stop(&app);
-                self.store.drop_record(&app).await.map_err(|error| Failure::internal(error.to_string()))?;
+                let apps = self.own()?;
+                to_its_end(async move {
+                    let _alone = apps.alone(&app).await;
+                    apps.delete(&app).await
+                })
+                .await?;
                 Ok(Payload::nothing())
             }
         }
     }
 
+    fn own(&self) -> Result<Rc<Self>, Failure> {
+        self.own.upgrade().ok_or_else(|| Failure::not_running("the server is stopping"))
+    }
+
+    /// Waits until no other change of an app is made; none begins while the guard is held.
+    async fn alone(&self, app: &Address) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut changing = self.changing.borrow_mut();
+            changing.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(changing.entry(app.clone()).or_default())
+        };
+        lock.lock_owned().await
+    }
+
     async fn record(&self, app: &Address) -> Result<AppRecord, Failure> {
-        let kept = self.store.record(app).await.map_err(|error| Failure::internal(error.to_string()))?;
+        let kept = self.store.record(app).await.map_err(stored)?;
         kept.ok_or_else(|| {
             Failure::not_found(format!("there is no app {app}: create it with `starlane app create`")).at(app)
         })
+    }
+}
+
+/// Does something to its end even if whoever asked for it goes away: a change is never left half made.
+async fn to_its_end<T: 'static>(work: impl Future<Output = Result<T, Failure>> + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_local(work).await;
+    done.unwrap_or_else(|error| Err(Failure::internal(error.to_string())))
+}
+
+/// What the store says, as a failure.
+fn stored(error: StoreError) -> Failure {
+    match error {
+        StoreError::Full(reason) => Failure::storage_full(reason),
+        error => Failure::internal(error.to_string()),
     }
 }

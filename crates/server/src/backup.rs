@@ -111,20 +111,32 @@ fn databases(tar: &mut Builder<impl Write>, data: &Path, folder: &Path) -> io::R
     if !folder.exists() {
         return Ok(());
     }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?.path();
-        if entry.is_dir() {
-            databases(tar, data, &entry)?;
-        } else if entry.extension().is_some_and(|extension| extension == "sqlite") {
-            let copy = aside.path().join("copy.sqlite");
-            let failed = |error: rusqlite::Error| io::Error::other(format!("{}: {error}", entry.display()));
-            copy_database(&entry, &copy).map_err(failed)?;
-            let name = entry.strip_prefix(data).map_err(io::Error::other)?;
-            tar.append_path_with_name(&copy, name)?;
-            fs::remove_file(&copy)?;
+    let mut known = BTreeSet::new();
+    // What came meanwhile too: an upgrade makes a new file, and then takes the old one away.
+    loop {
+        let found = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+        let found: Vec<PathBuf> = found.collect::<io::Result<_>>()?;
+        let new: Vec<PathBuf> = found.into_iter().filter(|entry| known.insert(entry.clone())).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for entry in new {
+            if entry.is_dir() {
+                databases(tar, data, &entry)?;
+            } else if entry.extension().is_some_and(|extension| extension == "sqlite") {
+                let copy = aside.path().join("copy.sqlite");
+                match copy_database(&entry, &copy) {
+                    Err(_) if !entry.exists() => {}
+                    Err(error) => return Err(io::Error::other(format!("{}: {error}", entry.display()))),
+                    Ok(()) => {
+                        let name = entry.strip_prefix(data).map_err(io::Error::other)?;
+                        tar.append_path_with_name(&copy, name)?;
+                    }
+                }
+                disk::remove(&copy).map_err(io::Error::other)?;
+            }
         }
     }
-    Ok(())
 }
 
 fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {

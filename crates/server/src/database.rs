@@ -3,65 +3,115 @@
 //! | operation | takes | answers |
 //! |---|---|---|
 //! | `query` | `{ "sql", "params" }` | `{ "columns": […], "rows": [{ column: value }] }` |
-//! | `execute` | `{ "sql", "params" }` | `{ "changed", "last_id" }` |
+//! | `execute` | `{ "sql", "params" }` | `{ "changed", "last_id" }`, and `columns` and `rows` of `RETURNING` |
 //! | `transaction` | `{ "statements": [{ "sql", "params" }] }` | `{ "results": [{ "changed", "last_id" }] }` |
 //!
-//! `params` is an array for `?` and `?1`, or an object for `:name`. Integers beyond 2^53 are `{ "$integer": "…" }`, byte strings
-//! `{ "$bytes": base64 }`, both ways. An answered write is on disk (`synchronous=FULL`).
+//! `params` is an array for `?` and `?1`, or an object for `:name`. Values that JSON would change are tagged (`values.rs`). An
+//! answered write is on disk (`synchronous=FULL`).
+//!
+//! One connection writes. A few others, opened read-only, answer `query` beside it.
 
-mod guarded;
+mod authorizer;
+mod connection;
+mod functions;
+mod generations;
+mod like;
+mod memory;
 mod migrate;
+mod staging;
+mod statements;
 mod values;
+mod watch;
 
-use std::{path::Path, rc::Rc, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
 
-use rusqlite::Connection;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use starlane_host::{Handler, Incoming, handler};
-use starlane_protocol::{Failure, Outcome, Payload};
-use tokio::sync::Mutex;
+use starlane_protocol::{Failure, Outcome};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-use self::guarded::Guarded;
-pub(crate) use self::migrate::Migration;
+use self::connection::Guarded;
+pub(crate) use self::{memory::install as bound_memory, migrate::Migration, staging::Held};
+use crate::limits::{Limit, Limiter};
 
 /// The operations of a database.
 pub(crate) const OPERATIONS: [&str; 3] = ["query", "execute", "transaction"];
+/// How many connections of a database read beside the one that writes.
+const READERS: usize = 4;
+/// How many of them stay open when there is nothing to read.
+const IDLE: usize = 2;
 
-/// One statement of a message.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Statement {
-    sql: String,
-    #[serde(default)]
-    params: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Transaction {
-    statements: Vec<Statement>,
-}
-
-/// An open database.
+/// A database resource. It stays over changes of its app: what is replaced is its file.
 #[derive(Clone)]
-pub(crate) struct Database(Arc<Mutex<Connection>>);
+pub(crate) struct Database(Arc<Inner>);
+
+struct Inner {
+    folder: PathBuf,
+    name: String,
+    limiter: Arc<Limiter>,
+    /// None until a version of the app that has the database is in effect. The lock is fair, so writes keep their order.
+    writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
+    readers: Mutex<Option<Arc<Readers>>>,
+    /// Messages that wait or are answered.
+    waiting: AtomicU64,
+    /// Statements of all databases of the space that may run at a time.
+    at_once: Arc<Semaphore>,
+}
+
+struct Writer {
+    guarded: Guarded,
+    file: Arc<Generation>,
+}
+
+/// A file that is a database, or was one.
+struct Generation {
+    file: PathBuf,
+    /// Whether another file has taken its place: then it goes with the last connection to it.
+    replaced: AtomicBool,
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if self.replaced.load(Relaxed)
+            && let Err(error) = generations::remove(&self.file)
+        {
+            tracing::warn!(file = %self.file.display(), %error, "the file of an earlier schema cannot be removed");
+        }
+    }
+}
+
+/// Connections that read.
+struct Readers {
+    idle: Mutex<Vec<Guarded>>,
+    permits: Arc<Semaphore>,
+    file: Arc<Generation>,
+}
+
+impl Readers {
+    fn of(file: &Arc<Generation>) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(READERS));
+        Arc::new(Self { idle: Mutex::default(), permits, file: Arc::clone(file) })
+    }
+}
 
 impl Database {
-    /// Opens the database in a file, and brings it up to date. Errors name what failed.
-    pub(crate) fn open(file: &Path, migrations: &[Migration]) -> Result<Self, String> {
-        let told = |error: rusqlite::Error| format!("{}: {error}", file.display());
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
-        let mut connection = Connection::open(file).map_err(told)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(told)?;
-        connection.pragma_update(None, "synchronous", "FULL").map_err(told)?;
-        connection.pragma_update(None, "foreign_keys", "ON").map_err(told)?;
-        connection.pragma_update(None, "trusted_schema", "OFF").map_err(told)?;
-        migrate::migrate(&mut connection, migrations)?;
-        guarded::guard(&connection).map_err(told)?;
-        Ok(Self(Arc::new(Mutex::new(connection))))
+    /// The database of this name in a folder. It is nowhere until something that it was held for is in effect.
+    pub(crate) fn new(folder: &Path, name: &str, limiter: &Arc<Limiter>, at_once: &Arc<Semaphore>) -> Self {
+        Self(Arc::new(Inner {
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+            limiter: Arc::clone(limiter),
+            writer: Arc::default(),
+            readers: Mutex::default(),
+            waiting: AtomicU64::new(0),
+            at_once: Arc::clone(at_once),
+        }))
     }
 
     /// The handler that answers messages to this database.
@@ -69,38 +119,108 @@ impl Database {
         let database = self.clone();
         handler(move |incoming| {
             let (database, to) = (database.clone(), incoming.to.clone());
-            async move {
-                // The lock is fair, so messages keep their order. It goes aside with the work, and stays there even if
-                // nobody waits for the answer any more.
-                let mut connection = database.0.lock_owned().await;
-                // SQLite waits for the disk: aside, not on the node's thread.
-                let answered = tokio::task::spawn_blocking(move || answer(&mut connection, &incoming)).await;
-                answered
-                    .unwrap_or_else(|error| Err(Failure::internal(error.to_string())))
-                    .map_err(|failure| failure.at(&to))
-            }
+            async move { database.answer(incoming).await.map_err(|failure| failure.at(&to)) }
         })
+    }
+
+    async fn answer(&self, incoming: Incoming) -> Outcome {
+        let _waiting = self.wait_in_line()?;
+        if incoming.operation == "query" {
+            return self.read(incoming).await;
+        }
+        let writer = Arc::clone(&self.0.writer).lock_owned().await;
+        let turn = self.turn().await?;
+        // SQLite waits for the disk: aside, not on the node's thread. The lock goes with the work, and stays there even if nobody
+        // waits for the answer any more.
+        aside(move || {
+            let (_turn, writer) = (turn, writer);
+            let guarded = &writer.as_ref().ok_or_else(gone)?.guarded;
+            statements::answer(guarded, &incoming.operation, &incoming.payload.body, incoming.remaining_ms)
+        })
+        .await
+    }
+
+    async fn read(&self, incoming: Incoming) -> Outcome {
+        let readers = match self.readers() {
+            Some(readers) => readers,
+            // The first version of the app is just being made.
+            None => {
+                drop(self.0.writer.lock().await);
+                self.readers().ok_or_else(gone)?
+            }
+        };
+        let permit = Arc::clone(&readers.permits).acquire_owned().await.map_err(|_| gone())?;
+        let turn = self.turn().await?;
+        let limiter = Arc::clone(&self.0.limiter);
+        aside(move || {
+            let (_turn, _permit) = (turn, permit);
+            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let reader = match idle {
+                Some(reader) => reader,
+                None => Guarded::reader(&readers.file.file, &limiter)
+                    .map_err(|error| Failure::internal(error.to_string()))?,
+            };
+            let answer =
+                statements::answer(&reader, &incoming.operation, &incoming.payload.body, incoming.remaining_ms);
+            let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            // Each keeps pages in memory.
+            if idle.len() < IDLE {
+                idle.push(reader);
+            }
+            answer
+        })
+        .await
+    }
+
+    fn readers(&self) -> Option<Arc<Readers>> {
+        self.0.readers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.0.at_once).acquire_owned().await.map_err(|_| gone())
+    }
+
+    fn wait_in_line(&self) -> Result<Waiting, Failure> {
+        let limiter = &self.0.limiter;
+        if self.0.waiting.fetch_add(1, Relaxed) >= limiter.get(Limit::SqlWaiting) {
+            self.0.waiting.fetch_sub(1, Relaxed);
+            return Err(limiter.refuse(Limit::SqlWaiting, "too many messages to this database wait; try again later"));
+        }
+        Ok(Waiting(Arc::clone(&self.0)))
+    }
+
+    /// Keeps writes waiting while a change of the app is made. Reads go on.
+    pub(crate) async fn hold(&self) -> Held {
+        let writer: OwnedMutexGuard<Option<Writer>> = Arc::clone(&self.0.writer).lock_owned().await;
+        Held::new(self.clone(), writer)
     }
 }
 
-fn answer(connection: &mut Connection, incoming: &Incoming) -> Outcome {
-    let mut guarded = Guarded::new(connection, incoming.remaining_ms);
-    let body = &incoming.payload.body;
-    let answer = match incoming.operation.as_str() {
-        "query" => guarded.query(&read(body)?)?,
-        "execute" => guarded.execute(&read(body)?)?,
-        _ => {
-            let Transaction { statements } = read(body)?;
-            json!({ "results": guarded.transaction(&statements)? })
-        }
-    };
-    Ok(Payload::json(answer.to_string()))
+/// Removes what changes of an app have left in the folder of its databases that took no effect up to a revision of it.
+pub(crate) async fn clear(folder: &Path, revision: u64) -> Result<(), Failure> {
+    let folder = folder.to_owned();
+    aside(move || {
+        generations::clear(&folder, revision)
+            .map_err(|error| Failure::internal(format!("{}: {error}", folder.display())))
+    })
+    .await
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| {
-        Failure::malformed(format!("{error}: expected {{\"sql\": \"…\", \"params\": […]}}, or \"statements\" of such"))
-    })
+/// A message that is counted as waiting.
+struct Waiting(Arc<Inner>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+fn gone() -> Failure {
+    Failure::not_running("the app that has this database does not run")
+}
+
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Failure::internal(error.to_string())))
 }
 
 #[cfg(test)]

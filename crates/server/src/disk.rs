@@ -97,7 +97,7 @@ fn fill(file: &Path, bytes: &[u8], secret: bool) -> io::Result<()> {
 }
 
 /// Makes a folder and those that it lies in, each of which must say so itself.
-fn create(folder: &Path) -> io::Result<()> {
+pub(crate) fn create(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -109,13 +109,14 @@ fn create(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes the names in a folder last.
 #[cfg(unix)]
-fn sync(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
 /// Elsewhere a folder can't be synced.
 #[cfg(not(unix))]
-fn sync(_: &Path) -> io::Result<()> {
+pub(crate) fn sync(_: &Path) -> io::Result<()> {
     Ok(())
 }

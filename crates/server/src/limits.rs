@@ -14,6 +14,7 @@ use starlane_protocol::Failure;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 
 /// What the number of a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +91,24 @@ limits! {
     BytesInFlight "bytes-in-flight" Bytes TooMany = 256 * MIB, 64 * KIB..=1 << 40;
     /// Actors of keyed mechtrons that a principal used first.
     Keys "keys" Count TooMany = 5_000, 1..=10_000_000;
+    /// Rows in the answer of a database.
+    SqlRows "sql-rows" Count TooLarge = 10_000, 1..=10_000_000;
+    /// Bytes of the answer of a database.
+    SqlResult "sql-result" Bytes TooLarge = 8 * MIB, KIB..=GIB;
+    /// Bytes of a text, a byte string or a row of a database.
+    SqlValue "sql-value" Bytes TooLarge = MIB, KIB..=GIB;
+    /// Memory that SQLite takes for one message or migration.
+    SqlMemory "sql-memory" Bytes TooLarge = 64 * MIB, MIB..=1 << 40;
+    /// Time of the statements of one message.
+    SqlTime "sql-time" Milliseconds TooSlow = 5_000, 10..=3_600_000;
+    /// Messages that wait for one database.
+    SqlWaiting "sql-waiting" Count Busy = 1_000, 1..=1_000_000;
+    /// Statements of the databases of one space that run at a time; further ones wait.
+    SqlAtOnce "sql-at-once" Count Busy = 16, 1..=512;
+    /// Bytes of one database.
+    DatabaseSize "database-size" Bytes Full = GIB, 64 * KIB..=1 << 45;
+    /// Time of the migrations of one database when an app is made or upgraded.
+    MigrationTime "migration-time" Milliseconds TooSlow = 60_000, 10..=86_400_000;
 }
 
 impl Limit {

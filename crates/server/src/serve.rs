@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     apps::Apps,
     auth::{self, Auth},
-    disk,
+    database, disk,
     handle::Handle,
     http::{self, Repository, Site, guard::Allowed, routes::Routes},
     limits::{Limiter, Limits},
@@ -161,6 +161,8 @@ pub fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     config.check()?;
+    // Before anything else uses SQLite.
+    database::bound_memory();
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| data_error(error.to_string()))?;
@@ -223,7 +225,7 @@ async fn run(
     let (handle, commands) = Handle::new(host.clone());
     tokio::task::spawn_local(commands);
     let routes = Routes::new(&config.spaces);
-    let apps = Apps::open(&host, store, &config.data, routes.clone()).await?;
+    let apps = Apps::open(&host, store, &config.data, routes.clone(), &limiter).await?;
     let site = Site {
         handle,
         auth,

@@ -19,7 +19,14 @@ fn a_new_mechtron_has_a_name_of_its_own_and_all_that_it_needs() {
     let made = starlane(folder.path()).args(["new", "mechtron", "my-book"]).output().unwrap();
     assert!(made.status.success(), "{}", text(&made.stderr));
     assert!(text(&made.stdout).contains("starlane dev my-book"));
-    for file in ["Cargo.toml", ".gitignore", "binds/my-book.toml", "sdk/crates/mechtron/src/lib.rs", "src/lib.rs"] {
+    for file in [
+        "Cargo.toml",
+        ".gitattributes",
+        ".gitignore",
+        "binds/my-book.toml",
+        "sdk/crates/mechtron/src/lib.rs",
+        "src/lib.rs",
+    ] {
         assert!(folder.path().join("my-book").join(file).exists(), "{file}");
     }
     for (file, kind) in

@@ -5,7 +5,7 @@ use starlane_bundle::AppRecord;
 use starlane_host::{Principal, ports::Store};
 use starlane_protocol::{Address, Failure};
 
-use super::Apps;
+use super::{Apps, change::Change, stored};
 use crate::{
     body::json as json_payload,
     http::visibility::{hidden, may_read},
@@ -16,8 +16,8 @@ impl Apps {
         if app.version().is_some() || app.path().is_some() || app.host().is_some() || app.segments().count() < 2 {
             return Err(Failure::malformed(format!("{app} is no address for an app: such as acme:profiles")).at(&app));
         }
-        let before = self.store.record(&app).await.map_err(|error| Failure::internal(error.to_string()))?;
-        let signed = self.store.manifest(&bundle).await.map_err(|error| Failure::internal(error.to_string()))?;
+        let before = self.store.record(&app).await.map_err(stored)?;
+        let signed = self.store.manifest(&bundle).await.map_err(stored)?;
         let signed = signed.ok_or_else(|| {
             Failure::not_found(format!("the bundle {bundle} is not published here: use `starlane publish`")).at(&bundle)
         })?;
@@ -26,23 +26,59 @@ impl Apps {
         if !manifest.public && !may_read(&self.routes, caller, &bundle) {
             return Err(hidden().at(&bundle));
         }
+        let from = match before {
+            Some(before) => before.revision,
+            None => self.store.last_revision(&app).await.map_err(stored)?,
+        };
         let record = AppRecord {
-            revision: 1 + match before {
-                Some(before) => before.revision,
-                None => self.store.last_revision(&app).await.map_err(|error| Failure::internal(error.to_string()))?,
-            },
+            revision: from + 1,
             app,
             bundle,
             manifest: signed.digest(),
             publisher: manifest.publisher,
             overrides: Vec::new(),
         };
-        self.start(record.clone()).await?;
-        self.store.put_record(record.clone()).await.map_err(|error| Failure::internal(error.to_string()))?;
+        let change = self.prepare(&record, from).await?;
+        let _one = self.committing.lock().await;
+        if let Err(failure) = self.commit(&change).await {
+            change.abandon().await;
+            return Err(failure);
+        }
+        self.switch(change)?;
         if let Some(served) = &*self.served.borrow() {
             served.emit("changed", json_payload(&json!({ "app": record.app, "revision": record.revision })))?;
         }
         tracing::info!(app = %record.app, bundle = %record.bundle, revision = record.revision, "app created");
         Ok(record)
+    }
+
+    /// Writes the record: from here on, and after every restart, the app is what it says. What can refuse it comes before.
+    async fn commit(&self, change: &Change) -> Result<(), Failure> {
+        self.check(change)?;
+        let record = &change.record;
+        let written = match self.store.put_record(record.clone()).await {
+            Ok(kept) => kept,
+            // It may be there all the same: a disk that fails says so after a file is in its place, too.
+            Err(error) => match self.store.record(&record.app).await {
+                Ok(Some(kept)) if kept == *record => kept,
+                _ => return Err(stored(error)),
+            },
+        };
+        match written == *record {
+            true => Ok(()),
+            false => {
+                let message = format!("revision {} of it exists already", written.revision);
+                Err(Failure::conflict(message).at(&record.app))
+            }
+        }
+    }
+
+    /// Ends an app. Its databases stay, and so does the number of its last revision.
+    pub(super) async fn delete(&self, app: &Address) -> Result<(), Failure> {
+        self.record(app).await?;
+        let _one = self.committing.lock().await;
+        self.store.drop_record(app).await.map_err(stored)?;
+        self.stop(app);
+        Ok(())
     }
 }

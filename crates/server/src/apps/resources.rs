@@ -1,19 +1,59 @@
 //! What an app brings beside its mechtrons: its databases, with the migrations of its bundle.
 
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
 use starlane_bundle::{AppConfig, AppRecord, AppResource, Manifest, Placement, ResourceKind};
+use starlane_host::{Operations, Served};
 use starlane_protocol::{Address, Failure};
+use tokio::sync::Semaphore;
 
 use super::Apps;
-use crate::database::{Database, Migration};
+use crate::{
+    database::{self, Database, Held, Migration},
+    limits::Limit,
+};
+
+/// The databases of an app that runs. Dropped, their addresses are released.
+pub(super) type Databases = BTreeMap<Address, (Database, Served)>;
+
+/// The databases of a version of an app that is ready to take effect. Their writes wait meanwhile.
+#[derive(Default)]
+pub(super) struct Prepared {
+    held: Vec<(Address, Database, Held)>,
+    /// Addresses that the version before does not serve.
+    new: BTreeMap<Address, Served>,
+}
+
+impl Prepared {
+    pub(super) async fn abandon(self) {
+        for (_, _, held) in self.held {
+            held.abandon().await;
+        }
+    }
+
+    /// In effect, in the place of those of the version before.
+    pub(super) fn switch(mut self, before: Option<Databases>) -> Databases {
+        let mut before = before.unwrap_or_default();
+        let mut running = Databases::new();
+        for (address, database, held) in self.held {
+            held.switch();
+            let known = before.remove(&address).map(|(_, served)| served);
+            running.extend(known.or_else(|| self.new.remove(&address)).map(|served| (address, (database, served))));
+        }
+        running
+    }
+}
 
 impl Apps {
-    pub(super) async fn open_resources(
+    /// Works out the schemas that a version of an app needs; those of the version before are of the revision `from`.
+    pub(super) async fn prepare_databases(
         &self,
         record: &AppRecord,
         manifest: &Manifest,
         config: &AppConfig,
-    ) -> Result<Vec<(Address, Database)>, Failure> {
-        let mut opened = Vec::new();
+        from: u64,
+    ) -> Result<Prepared, Failure> {
+        let mut wanted = Vec::new();
         for (name, resource) in config.resources.iter().filter(|(_, r)| r.placement != Placement::Browser) {
             let address = record.app.child(name).map_err(|error| Failure::malformed(error.to_string()))?;
             if resource.kind != ResourceKind::Database {
@@ -22,12 +62,54 @@ impl Apps {
                 return Err(Failure::new(501, "not-supported", message).at(&address));
             }
             let migrations = self.migrations(manifest, resource).await.map_err(|failure| failure.at(&address))?;
-            let file = self.data.join("databases").join(record.app.to_string()).join(format!("{name}.sqlite"));
-            let database = tokio::task::spawn_blocking(move || Database::open(&file, &migrations)).await;
-            let database = database.unwrap_or_else(|error| Err(error.to_string()));
-            opened.push((address.clone(), database.map_err(|error| Failure::conflict(error).at(&address))?));
+            wanted.push((name, address, migrations));
         }
-        Ok(opened)
+        let folder = self.databases_of(&record.app);
+        database::clear(&folder, from).await?;
+        let mut prepared = Prepared::default();
+        for (name, address, migrations) in wanted {
+            let staged = self
+                .prepare_database(&mut prepared, (name, &record.app, &address), migrations, (from, record.revision))
+                .await;
+            if let Err(failure) = staged {
+                prepared.abandon().await;
+                return Err(failure.at(&address));
+            }
+        }
+        Ok(prepared)
+    }
+
+    async fn prepare_database(
+        &self,
+        prepared: &mut Prepared,
+        (name, app, address): (&str, &Address, &Address),
+        migrations: Vec<Migration>,
+        (from, to): (u64, u64),
+    ) -> Result<(), Failure> {
+        let known = self
+            .running
+            .borrow()
+            .get(app)
+            .and_then(|running| running.get(address).map(|(database, _)| database.clone()));
+        let database = match known {
+            Some(database) => database,
+            None => {
+                let permits = || Arc::new(Semaphore::new(self.limiter.count(Limit::SqlAtOnce)));
+                let at_once = Arc::clone(self.sql.borrow_mut().entry(app.space().to_owned()).or_insert_with(permits));
+                let database = Database::new(&self.databases_of(app), name, &self.limiter, &at_once);
+                let names = database::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
+                let served = self.host.serve(address, Operations::Named(names), database.handler())?;
+                prepared.new.insert(address.clone(), served);
+                database
+            }
+        };
+        let held = database.hold().await.stage(from, to, migrations).await?;
+        prepared.held.push((address.clone(), database, held));
+        Ok(())
+    }
+
+    fn databases_of(&self, app: &Address) -> PathBuf {
+        self.data.join("databases").join(app.to_string())
     }
 
     async fn migrations(&self, manifest: &Manifest, resource: &AppResource) -> Result<Vec<Migration>, Failure> {
@@ -37,9 +119,9 @@ impl Apps {
         {
             let bytes = self.host.blob(&file.sha256, file.size).await;
             let bytes = bytes.map_err(|error| Failure::internal(error.to_string()))?;
-            let sql = String::from_utf8(bytes.to_vec())
-                .map_err(|_| Failure::conflict(format!("the migration {path} is no UTF-8")))?;
-            migrations.push(Migration { path: path.clone(), sql });
+            let sql = std::str::from_utf8(&bytes)
+                .map_err(|_| Failure::conflict(format!("the migration {path} is not UTF-8")))?;
+            migrations.push(Migration::new(path, sql));
         }
         Ok(migrations)
     }

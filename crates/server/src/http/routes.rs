@@ -63,27 +63,33 @@ impl Routes {
         manifest: &Manifest,
         publisher: PublicKey,
     ) -> Result<(), Failure> {
-        let files = Arc::new(manifest.files.clone());
-        let mut routes = Vec::new();
-        for route in &config.http {
-            let target = target(app, route, &files)?;
-            routes.push((route.method.to_ascii_uppercase(), route.path.clone(), Arc::new(target)));
-        }
-        let used = manifest.uses.keys().filter_map(|bundle| Address::parse(bundle).ok());
-        let bundles = used.chain([manifest.address.clone()]).collect();
+        self.exchange(app, AppRoutes::of(app, config, manifest, publisher)?, true)
+    }
+
+    /// Whether `install` would do it now.
+    pub(crate) fn check(
+        &self,
+        app: &Address,
+        config: &AppConfig,
+        manifest: &Manifest,
+        publisher: PublicKey,
+    ) -> Result<(), Failure> {
+        self.exchange(app, AppRoutes::of(app, config, manifest, publisher)?, false)
+    }
+
+    fn exchange(&self, app: &Address, routes: AppRoutes, keep: bool) -> Result<(), Failure> {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let before = table.apps.insert(app.clone(), AppRoutes { publisher, bundles, routes });
-        match table.routers() {
-            Ok(routers) => table.routers = routers,
-            Err(reason) => {
-                match before {
-                    Some(before) => table.apps.insert(app.clone(), before),
-                    None => table.apps.remove(app),
-                };
-                return Err(Failure::conflict(reason).at(app));
-            }
+        let before = table.apps.insert(app.clone(), routes);
+        let mut routers = table.routers();
+        if keep && let Ok(routers) = &mut routers {
+            table.routers = std::mem::take(routers);
+            return Ok(());
         }
-        Ok(())
+        match before {
+            Some(before) => table.apps.insert(app.clone(), before),
+            None => table.apps.remove(app),
+        };
+        routers.map(drop).map_err(|reason| Failure::conflict(reason).at(app))
     }
 
     pub(crate) fn remove(&self, app: &Address) {
@@ -123,6 +129,20 @@ impl Routes {
             }
         }
         publishers
+    }
+}
+
+impl AppRoutes {
+    fn of(app: &Address, config: &AppConfig, manifest: &Manifest, publisher: PublicKey) -> Result<Self, Failure> {
+        let files = Arc::new(manifest.files.clone());
+        let mut routes = Vec::new();
+        for route in &config.http {
+            let target = target(app, route, &files)?;
+            routes.push((route.method.to_ascii_uppercase(), route.path.clone(), Arc::new(target)));
+        }
+        let used = manifest.uses.keys().filter_map(|bundle| Address::parse(bundle).ok());
+        let bundles = used.chain([manifest.address.clone()]).collect();
+        Ok(Self { publisher, bundles, routes })
     }
 }
 

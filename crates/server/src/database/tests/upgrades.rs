@@ -1,0 +1,158 @@
+//! Migrations: all or none, guarded as messages are, and nothing that runs notices a failure.
+
+use super::*;
+
+const FIRST: &str = "CREATE TABLE p (id INTEGER PRIMARY KEY, n TEXT);
+    CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p(id) ON DELETE CASCADE);
+    INSERT INTO p VALUES (1, 'a'); INSERT INTO c VALUES (7, 1);";
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.ends_with("sqlite") || name.contains(".part"));
+    names.sort();
+    names
+}
+
+async fn at_first(folder: &tempfile::TempDir) -> Database {
+    open_with(folder.path(), &[FIRST], &limiter(|limits| limits.set(Limit::MigrationTime, 1_000).unwrap()))
+        .await
+        .unwrap()
+}
+
+async fn is_as_before(folder: &tempfile::TempDir, database: &Database, why: &str) {
+    assert_eq!(files(folder.path()), ["db.1.sqlite"], "{why}");
+    let rows = query(database, "SELECT p.n, c.id FROM p JOIN c ON c.p = p.id").await.unwrap();
+    assert_eq!(rows["rows"], json!([{ "n": "a", "id": 7 }]), "{why}");
+    let none = query(
+        database,
+        "SELECT count(*) AS n FROM sqlite_schema WHERE name NOT IN ('p', 'c', 'starlane_migrations') AND type = 'table'",
+    );
+    assert_eq!(none.await.unwrap()["rows"][0]["n"], 0, "{why}");
+    ask(database, "execute", json!({ "sql": "UPDATE p SET n = 'a'" })).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_migration_does_no_more_than_a_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = at_first(&folder).await;
+    let other = folder.path().join("other.sqlite");
+    let (path, endless) = (other.display(), "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)");
+    for (sql, says) in [
+        (format!("COMMIT; ATTACH '{path}' AS o; CREATE TABLE o.t (x)"), "COMMIT"),
+        ("END".to_owned(), "COMMIT"),
+        ("ROLLBACK; BEGIN".to_owned(), "ROLLBACK"),
+        ("SAVEPOINT s; RELEASE s".to_owned(), "SAVEPOINT"),
+        (format!("ATTACH '{path}' AS o"), "ATTACH"),
+        (format!("VACUUM INTO '{path}'"), ""),
+        ("VACUUM".to_owned(), ""),
+        ("PRAGMA journal_mode = OFF".to_owned(), "journal_mode"),
+        ("PRAGMA writable_schema = ON".to_owned(), "writable_schema"),
+        ("PRAGMA trusted_schema = ON".to_owned(), "trusted_schema"),
+        ("PRAGMA temp_store_directory = '/tmp'".to_owned(), "temp_store_directory"),
+        ("PRAGMA defer_foreign_keys = ON".to_owned(), "foreign keys are off"),
+        ("PRAGMA main.max_page_count = 1000000".to_owned(), "max_page_count"),
+        ("SELECT load_extension('x')".to_owned(), "load_extension"),
+        ("CREATE VIEW v AS SELECT load_extension('x') AS x; SELECT * FROM v".to_owned(), "load_extension"),
+        ("CREATE VIRTUAL TABLE v USING dbstat(main)".to_owned(), "virtual tables"),
+        ("CREATE VIRTUAL TABLE v USING fts3tokenize('simple')".to_owned(), "virtual tables"),
+        ("DELETE FROM starlane_migrations".to_owned(), "starlane_migrations"),
+        ("CREATE TABLE x (y); INSERT INTO sqlite_schema VALUES ('table', 'z', 'z', 0, 'x')".to_owned(), "sqlite_"),
+        (format!("CREATE TABLE t AS {endless} SELECT count(*) AS n FROM c"), "migration-time"),
+        (format!("CREATE TABLE t AS {endless} SELECT sum(x LIKE '%1%2%') AS n FROM c"), "migration-time"),
+        ("CREATE TABLE t AS SELECT hex(zeroblob(10000000)) AS x".to_owned(), "sql-value"),
+        ("INSERT OR ROLLBACK INTO p VALUES (1, 'b')".to_owned(), "UNIQUE"),
+        ("CREATE TABLE t (x); INSERT INTO t VALUES (?)".to_owned(), "parameters"),
+    ] {
+        let before = std::time::Instant::now();
+        let failure = upgrade(&database, 1, &[FIRST, "CREATE TABLE ok (x)", &sql]).await.unwrap_err();
+        assert!(matches!(failure.status, 408 | 409 | 413), "{sql}: {failure}");
+        assert!(failure.message.contains("/m/3.sql") && failure.message.contains(says), "{sql}: {failure}");
+        assert!(before.elapsed() < Duration::from_secs(10), "{sql}");
+        assert!(!other.exists(), "{sql}");
+        is_as_before(&folder, &database, &sql).await;
+    }
+}
+
+#[tokio::test]
+async fn a_table_is_rebuilt_and_the_rows_that_refer_to_it_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = at_first(&folder).await;
+    let rebuild = "PRAGMA foreign_keys=OFF; CREATE TABLE p2 (id INTEGER PRIMARY KEY, n TEXT NOT NULL);
+        INSERT INTO p2 SELECT * FROM p; DROP TABLE p; ALTER TABLE p2 RENAME TO p; PRAGMA foreign_keys=ON;";
+    upgrade(&database, 1, &[FIRST, rebuild]).await.unwrap();
+    assert_eq!(query(&database, "SELECT * FROM c").await.unwrap()["rows"], json!([{ "id": 7, "p": 1 }]));
+    let refused = ask(&database, "execute", json!({ "sql": "INSERT INTO c VALUES (8, 99)" })).await.unwrap_err();
+    assert_eq!(refused.code, "conflict", "foreign keys are on again");
+    let orphan = "DELETE FROM p";
+    let failure = upgrade(&database, 2, &[FIRST, rebuild, orphan]).await.unwrap_err();
+    assert!(failure.code == "conflict" && failure.message.contains("table c"), "{failure}");
+    assert_eq!(query(&database, "SELECT * FROM c").await.unwrap()["rows"], json!([{ "id": 7, "p": 1 }]));
+}
+
+#[tokio::test]
+async fn full_text_and_temporary_tables_serve_a_migration() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = at_first(&folder).await;
+    let sql = "CREATE TEMP TABLE kept AS SELECT * FROM p; CREATE VIRTUAL TABLE words USING fts5(n);
+        INSERT INTO words SELECT n FROM kept; DROP TABLE kept; CREATE VIRTUAL TABLE boxes USING rtree(id, a, b);";
+    upgrade(&database, 1, &[FIRST, sql]).await.unwrap();
+    let found = query(&database, "SELECT n, rank FROM words WHERE words MATCH 'a' ORDER BY bm25(words)").await.unwrap();
+    assert_eq!(found["rows"][0]["n"], "a");
+    ask(&database, "execute", json!({ "sql": "INSERT INTO words VALUES ('b')" })).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_change_leaves_writes_that_came_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = at_first(&folder).await;
+    let held = database.hold().await;
+    let other = database.clone();
+    let write =
+        tokio::spawn(async move { ask(&other, "execute", json!({ "sql": "INSERT INTO p VALUES (2, 'b')" })).await });
+    // A read goes on beside.
+    assert_eq!(query(&database, "SELECT count(*) AS n FROM p").await.unwrap()["rows"][0]["n"], 1);
+    let migrations = [FIRST, "CREATE TABLE ok (x)"].iter().enumerate();
+    let migrations = migrations.map(|(at, sql)| Migration::new(&format!("/m/{}.sql", at + 1), sql)).collect();
+    let held = held.stage(1, 2, migrations).await.unwrap();
+    assert_eq!(files(folder.path()), ["db.1.sqlite", "db.2.sqlite"]);
+    held.abandon().await;
+    assert_eq!(write.await.unwrap().unwrap()["changed"], 1);
+    assert_eq!(files(folder.path()), ["db.1.sqlite"]);
+    assert_eq!(query(&database, "SELECT count(*) AS n FROM p").await.unwrap()["rows"][0]["n"], 2);
+}
+
+#[tokio::test]
+async fn a_killed_change_is_found_as_the_record_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let limiter = limiter(|_| ());
+    drop(at_first(&folder).await);
+    // Made for revision 2, whose record was not written.
+    std::fs::copy(folder.path().join("db.1.sqlite"), folder.path().join("db.2.sqlite")).unwrap();
+    std::fs::write(folder.path().join(".db.sqlite.part"), "half").unwrap();
+    clear(folder.path(), 1).await.unwrap();
+    assert_eq!(files(folder.path()), ["db.1.sqlite"]);
+    let database = Database::new(folder.path(), "db", &limiter, &Arc::new(Semaphore::new(16)));
+    let migrations = || vec![Migration::new("/m/1.sql", FIRST)];
+    database.hold().await.stage(1, 1, migrations()).await.unwrap().switch();
+    is_as_before(&folder, &database, "restarted").await;
+    // An older server's file, and a migration that it has not applied: restored from a backup, for instance.
+    let old = tempfile::tempdir().unwrap();
+    rusqlite::Connection::open(old.path().join("db.sqlite")).unwrap().execute_batch("CREATE TABLE q (x)").unwrap();
+    let database = Database::new(old.path(), "db", &limiter, &Arc::new(Semaphore::new(16)));
+    database.hold().await.stage(3, 3, migrations()).await.unwrap().switch();
+    assert_eq!(query(&database, "SELECT count(*) AS n FROM q, p").await.unwrap()["rows"][0]["n"], 0);
+    assert!(files(old.path()).contains(&"db.3.sqlite".to_owned()));
+}
+
+#[tokio::test]
+async fn migrations_run_once_and_may_not_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = at_first(&folder).await;
+    upgrade(&database, 1, &[&FIRST.replace('\n', "\r\n")]).await.unwrap();
+    is_as_before(&folder, &database, "line ends").await;
+    let failure = upgrade(&database, 1, &["CREATE TABLE t (x)"]).await.unwrap_err();
+    assert!(failure.message.contains("changed after it was applied"), "{failure}");
+    let failure = upgrade(&database, 1, &[FIRST, "CREATE"]).await.unwrap_err();
+    assert!(failure.message.contains("/m/2.sql"), "{failure}");
+}

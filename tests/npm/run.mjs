@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import { browser } from "./browser.mjs";
 import { compare } from "./golden.mjs";
 import { files, viteDev, vitePreview, webpack } from "./pages.mjs";
-import { installTools, project, run, tools } from "./projects.mjs";
+import { installTools, project, root, run, tools } from "./projects.mjs";
 import { freePort, serve } from "./starlane.mjs";
 
 /** The most that the first load may weigh, in bytes. */
@@ -113,10 +113,9 @@ await test("types: consumers of every member are type-checked by the oldest and 
     }
   };
   for (const version of ["typescript-5.0", "typescript-5.9", "typescript"]) {
+    check(version, "--skipLibCheck", "true");
     for (const [module, resolution] of [["esnext", "bundler"], ["node16", "node16"], ["nodenext", "nodenext"]]) {
-      for (const skip of ["true", "false"]) {
-        check(version, "--module", module, "--moduleResolution", resolution, "--skipLibCheck", skip);
-      }
+      check(version, "--module", module, "--moduleResolution", resolution, "--skipLibCheck", "false");
     }
     if (version !== "typescript-5.0") check(version, "--project", "tsconfig.disposal.json", "--skipLibCheck", "false");
   }

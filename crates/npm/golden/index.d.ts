@@ -7,7 +7,7 @@
 export { StarlaneError } from "./errors.js";
 export { Host } from "./host.js";
 export { key, unkey } from "./key.js";
-export type { ActorInspection, App, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LaunchProgress, LinkStatus, MessageContext, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription, SubscriptionItem, } from "./types.js";
+export type { ActorInspection, App, BindOptions, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LaunchProgress, LinkStatus, MessageContext, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription, SubscriptionItem, } from "./types.js";
 
 // ---- errors.d.ts
 /** Why something did not succeed. `code` is a stable word to branch on, `message` says what to do. */
@@ -23,7 +23,7 @@ export declare class StarlaneError extends Error {
     constructor(code: string, status: number, message: string, address?: string, options?: ErrorOptions);
 }
 /** A parameter or option that can't be used. */
-export declare function malformed(message: string): StarlaneError;
+export declare function malformed(message: string, cause?: unknown): StarlaneError;
 /** What the Wasm side threw, as an error; errors of any other kind stay what they are. */
 export declare function fromRaw(thrown: unknown): unknown;
 /** Runs a call into the Wasm side; what it throws becomes an error. */
@@ -31,7 +31,7 @@ export declare function translated<T>(call: () => T): T;
 
 // ---- host.d.ts
 import { asyncDispose } from "./dispose.js";
-import type { App, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LinkStatus, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription } from "./types.js";
+import type { App, BindOptions, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LinkStatus, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription } from "./types.js";
 /**
  * A host of the mesh in this page: it runs apps' mechtrons, serves addresses, and reaches all that its server reaches.
  *
@@ -47,30 +47,38 @@ export declare class Host {
     static open(options: HostOptions): Promise<Host>;
     /** The state of the link to the server. */
     get link(): LinkStatus;
-    /** Resolves when the link to the server is up. Rejects with `auth-refused`, or with `unreachable` after `timeout`. */
-    connected({ signal, timeout }?: ConnectedOptions): Promise<void>;
+    /**
+     * Resolves when the link to the server is up. Rejects with `unreachable` after `timeout`, and at once where waiting does not
+     * help: `auth-refused`, `origin-refused`, `malformed` for a token that is not a string.
+     */
+    connected(options?: ConnectedOptions): Promise<void>;
     /**
      * Launches an app: verifies its bundle and runs its browser mechtrons here. What was launched once launches again while the
-     * server is away; what was not rejects with `offline`.
+     * server is away; what was not rejects with `offline`. An app runs in workers or `inline`, not both: the second way rejects
+     * with `conflict`.
      */
-    launch(app: string, { signal, onProgress, inline }?: LaunchOptions): Promise<App>;
+    launch(app: string, options?: LaunchOptions): Promise<App>;
     /**
      * Sends a request and gives the body of its reply. It always ends: by the reply, a failure, or `deadline`. To a remote address
      * it waits for the link, and fails with `unreachable` if that does not come up in time.
      */
     request<T = unknown>(to: string, operation: string, body?: unknown, options?: RequestOptions): Promise<T>;
     /** Sends a one-way message. Resolves when it is on its way; rejects when it is refused at once. */
-    notify(to: string, operation: string, body?: unknown, { signal, durable }?: NotifyOptions): Promise<void>;
+    notify(to: string, operation: string, body?: unknown, options?: NotifyOptions): Promise<void>;
     /**
      * An address by its contract: each operation of the bind is a function that sends a request and promises the reply's body.
      * `starlane bind types BIND` makes the type; whether bodies fit is checked where they are read.
+     *
+     * Names that JavaScript itself asks objects for (`then`, `toJSON`, `toString` …) are not operations, unless `operations` lists
+     * them: with it, there are those and no others.
      */
-    bind<B extends Contract>(address: string): Bound<B>;
+    bind<B extends Contract>(address: string, options?: BindOptions<B>): Bound<B>;
     /**
      * Subscribes to a topic, `address#event`, at once. A full buffer drops the oldest events and yields `{ lagged }`; `{ gap }`
-     * says that some may have been missed. Leaving the loop unsubscribes. A subscription that is not allowed throws `no-grant`.
+     * says that some may have been missed. Leaving the loop unsubscribes. The loop throws `no-grant` where that is not allowed, and
+     * `no-resource` or `no-event` where nothing has that address or emits that event.
      */
-    subscribe<T = unknown>(topic: string, { signal, buffer }?: SubscribeOptions): Subscription<T>;
+    subscribe<T = unknown>(topic: string, options?: SubscribeOptions): Subscription<T>;
     /** Serves an address: each function answers an operation with what it gives or promises. Rejects with `conflict` if it is taken. */
     serve(address: string, handlers: Handlers): Promise<Served>;
     /** Calls back at each event of this kind. Gives the function that ends it. */
@@ -94,6 +102,11 @@ export declare function key(text: string): string;
 export declare function unkey(segment: string): string;
 
 // ---- types.d.ts
+declare global {
+    interface SymbolConstructor {
+        readonly asyncDispose: unique symbol;
+    }
+}
 /** What `Host.open` takes. */
 export interface HostOptions {
     /** The server that this host is linked to: an `http:` or `https:` URL. */
@@ -178,6 +191,11 @@ export type Bound<B extends Contract> = {
         response: infer Response;
     } ? unknown extends Request ? (body?: Request, options?: RequestOptions) => Promise<Response> : (body: Request, options?: RequestOptions) => Promise<Response> : never;
 };
+/** What `host.bind` takes. */
+export interface BindOptions<B extends Contract> {
+    /** The operations that there are: for those that JavaScript itself asks objects for, such as `then` and `inspect`. */
+    operations?: readonly (keyof B["operations"] & string)[];
+}
 /** What `host.notify` takes. */
 export interface NotifyOptions {
     /** Checked before the message is sent. */
@@ -213,7 +231,10 @@ export type SubscriptionItem<T> = {
     lagged?: never;
 };
 /** The events of a topic. Leaving the loop over it unsubscribes. */
-export interface Subscription<T> extends AsyncIterableIterator<SubscriptionItem<T>, undefined> {
+export interface Subscription<T> {
+    /** The next of them. */
+    next(): Promise<IteratorResult<SubscriptionItem<T>, undefined>>;
+    [Symbol.asyncIterator](): Subscription<T>;
     /** Unsubscribes. */
     return(): Promise<IteratorReturnResult<undefined>>;
     [Symbol.asyncDispose](): Promise<void>;

@@ -12,7 +12,7 @@ export function shown(value: unknown): string {
   try {
     if (typeof value === "string") return value === "" ? "an empty string" : JSON.stringify(value.slice(0, 60));
     if (typeof value === "bigint") return `the BigInt ${String(value).slice(0, 60)}`;
-    if (typeof value === "function") return "a function";
+    if (typeof value === "function" || typeof value === "symbol") return `a ${typeof value}`;
     if (typeof value !== "object" || value === null) return String(value);
     const kind = tag.call(value).slice(8, -1);
     const { constructor } = value;

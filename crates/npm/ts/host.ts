@@ -11,7 +11,7 @@ import { ServedAddress, answering, operationsOf } from "./serve.js";
 import { Shared, acquire, guarded } from "./shared.js";
 import { after, closed, milliseconds } from "./signals.js";
 import { TopicSubscription } from "./subscription.js";
-import { publishers } from "./trust.js";
+import { allowing, publishers } from "./trust.js";
 import type {
   App,
   BindOptions,
@@ -169,7 +169,7 @@ export class Host {
     text("address", address);
     translated(() => shared.raw.check(address));
     const { operations } = optionsOf("host.bind", options, ["operations"]);
-    const names = operations && bound(operations);
+    const names = operations === undefined ? undefined : bound(operations);
     const send = (operation: string) => (body?: unknown, options?: RequestOptions) => this.request(address, operation, body, options);
     // As a body it is refused, and logs name it.
     const target: object = { [Symbol.toStringTag]: "Bound" };
@@ -259,7 +259,7 @@ export class Host {
 }
 
 function unreachable(server: string, waited: number): StarlaneError {
-  return new StarlaneError("unreachable", 503, `no link to ${server} came up within ${waited} ms: see that the server runs and allows this page's origin`);
+  return new StarlaneError("unreachable", 503, `no link to ${server} came up within ${waited} ms: see that the server runs${allowing(server)}`);
 }
 
 /** The operations that a bound address is to have. */

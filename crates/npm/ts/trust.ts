@@ -29,10 +29,14 @@ export async function publishers(server: string, cache: string): Promise<string[
     why = error instanceof Error ? error.message : error;
   }
   if (kept) return kept;
-  const { origin } = location;
-  const allow = new URL(server).origin === origin ? "" : ` with \`--allow-origin ${origin}\``;
-  const message = `${server} can't be asked which publishers it lists (${String(why)}): see that it runs${allow}, or give \`trust\` to Host.open`;
+  const message = `${server} can't be asked which publishers it lists (${String(why)}): see that it runs${allowing(server)}, or give \`trust\` to Host.open`;
   throw new StarlaneError("offline", 503, message);
+}
+
+/** How a server is to be started for pages of another origin than its own. */
+export function allowing(server: string): string {
+  const { origin } = location;
+  return new URL(server).origin === origin ? "" : ` with \`--allow-origin ${origin}\``;
 }
 
 /** That the server refuses this page's origin, if it does. */

@@ -54,7 +54,8 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
         let wasm_opt = package.join("node_modules/.bin/wasm-opt");
         workshop
             .program(wasm_opt)
-            .args(["-Oz", "--converge"])
+            // Rust keeps nothing below its stack, so an address and a small offset never wrap.
+            .args(["-Oz", "--converge", "--low-memory-unused"])
             .args(NO_INLINING)
             .args(FEATURES)
             .arg(&module)

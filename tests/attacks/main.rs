@@ -8,6 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod disk;
+mod log;
+mod operation;
+mod settings;
 #[allow(dead_code, reason = "attacks of all kinds share it")]
 mod world;
 

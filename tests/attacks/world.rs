@@ -44,6 +44,15 @@ impl Server {
         Self { url, token, data, process, configuration: configuration.to_owned(), folder }
     }
 
+    /// A server that a shell starts: `script` ends with `exec "$@"`, and what the server writes goes where it says.
+    pub(crate) fn start_by(script: &str, configuration: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let (process, url) = spawn_by(Some(script), folder.path(), &data, configuration);
+        let token = fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
+        Self { url, token, data, process, configuration: configuration.to_owned(), folder }
+    }
+
     /// Kills it as a crash would, with SIGKILL.
     pub(crate) fn kill(&mut self) {
         let _ = self.process.kill();
@@ -223,10 +232,17 @@ impl Drop for Server {
 }
 
 fn spawn(folder: &Path, data: &Path, configuration: &str) -> (Child, String) {
+    spawn_by(None, folder, data, configuration)
+}
+
+fn spawn_by(script: Option<&str>, folder: &Path, data: &Path, configuration: &str) -> (Child, String) {
     let file = folder.join("starlane.toml");
     fs::write(&file, configuration).unwrap();
     let log = fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
     let mut command = starlane(folder);
+    if let Some(script) = script {
+        command = through_shell(&command, folder, script);
+    }
     command.args(["serve", "--listen", "127.0.0.1:0", "--output", "json"]);
     command.arg("--data").arg(data).arg("--config").arg(&file);
     let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -237,6 +253,20 @@ fn spawn(folder: &Path, data: &Path, configuration: &str) -> (Child, String) {
         panic!("the server did not start: {}", fs::read_to_string(folder.join("server.log")).unwrap_or_default());
     };
     (process, ready["url"].as_str().unwrap().to_owned())
+}
+
+/// A command that a shell starts, with the arguments that it gets.
+pub(crate) fn through_shell(command: &Command, folder: &Path, script: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.current_dir(folder);
+    shell
 }
 
 /// The binary in a folder of its own, with nothing of the person who runs the tests.

@@ -131,8 +131,8 @@ fn a_refusal_names_the_flag_that_would_allow_it() {
 #[test]
 fn what_the_operator_allows_is_let_in_and_told_to_browsers() {
     let server = Server::start_with(|config| {
-        config.allow_hosts.push("mesh.test".into());
-        config.allow_origins.push("http://localhost:5173".into());
+        config.allow_hosts.push("mesh.test".parse().unwrap());
+        config.allow_origins.push("http://localhost:5173".parse().unwrap());
     });
     let own = server.address();
     let answer = raw(&server, &format!("GET /healthz HTTP/1.1\r\nHost: mesh.test\r\n{CLOSE}\r\n"));
@@ -191,7 +191,7 @@ fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_stop_others() {
 fn behind_a_proxy_pages_come_by_https_and_nobody_without_a_token() {
     let server = Server::start_with(|config| {
         config.behind_proxy = true;
-        config.allow_hosts = vec!["mesh.test".into()];
+        config.allow_hosts = vec!["mesh.test".parse().unwrap()];
     });
     let get = |origin: &str| server.send("GET", "/healthz", &[("host", "mesh.test"), ("origin", origin)], b"").status;
     assert_eq!((get("https://mesh.test"), get("http://mesh.test")), (200, 403));

@@ -182,7 +182,9 @@ fn what_is_long_is_compressed_for_who_takes_that() {
 #[test]
 fn a_space_answers_for_names_of_its_own() {
     let server = Server::start_with(|config| {
-        config.spaces = [("acme".to_owned(), vec!["acme.test".to_owned(), "www.acme.test:8080".to_owned()])].into();
+        config.spaces =
+            [("acme".parse().unwrap(), vec!["acme.test".parse().unwrap(), "www.acme.test:8080".parse().unwrap()])]
+                .into();
     });
     server.run_app(echo_bundle(ROUTES).path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let other = folder(&[

@@ -239,7 +239,7 @@ fn an_admin_of_a_space_hands_out_what_is_in_it() {
     let text = token(&server, "lead", &["admin acme:**"]);
     let headers = [("authorization", &*format!("Bearer {text}")), ("content-type", "application/json")];
     let create = |grant: &str| {
-        let about = json!({ "subject": "ada", "grants": [grant] }).to_string();
+        let about = json!({ "subject": "acme/ada", "grants": [grant] }).to_string();
         server.send("POST", "/messages/starlane:tokens/create", &headers, about.as_bytes())
     };
     assert_eq!(create("request acme:profiles:**").status, 200);
@@ -249,12 +249,12 @@ fn an_admin_of_a_space_hands_out_what_is_in_it() {
     }
     create("request other").fails(403, "no-grant");
     create("nonsense").fails(400, "malformed");
-    let of_boss = json!({ "principal": "boss", "grants": ["admin other:**"] });
+    let of_boss = json!({ "principal": "acme/boss", "grants": ["admin other:**"] });
     server.command("starlane:grants", "add", &of_boss);
     let about = |path: &str, body: &[u8]| server.send("POST", path, &headers, body);
-    about("/messages/starlane:tokens/create", br#"{"subject": "boss"}"#).fails(403, "no-grant");
-    about("/messages/starlane:grants/remove", br#"{"principal": "boss"}"#).fails(403, "no-grant");
-    about("/messages/starlane:grants/remove", br#"{"principal": "boss", "grants": ["admin other:**"]}"#)
+    about("/messages/starlane:tokens/create", br#"{"subject": "acme/boss"}"#).fails(403, "no-grant");
+    about("/messages/starlane:grants/remove", br#"{"principal": "acme/boss"}"#).fails(403, "no-grant");
+    about("/messages/starlane:grants/remove", br#"{"principal": "acme/boss", "grants": ["admin other:**"]}"#)
         .fails(403, "no-grant");
     server.send("GET", "/backup", &headers, b"").fails(403, "no-grant");
     let revoke = server.send("POST", "/messages/starlane:tokens/revoke", &headers, br#"{"subject":"ada"}"#);

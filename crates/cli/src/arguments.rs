@@ -9,11 +9,12 @@ use clap::{
     builder::styling::{AnsiColor, Styles},
 };
 use starlane_protocol::{Address, Topic};
+use starlane_server::{Authority, NameError, Origin, SpaceName};
 
 pub(crate) use self::author::{
     BindCommand, BindTypes, BundleCommand, Dev, KeysCommand, Language, NewCommand, Publish, SchemaKind, TypesLanguage,
 };
-use crate::{output::Output, settings::LogFormat};
+use crate::{log_filter::LogFilter, output::Output, settings::LogFormat};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Cyan.on_default().bold())
@@ -79,6 +80,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Check all that a server keeps, and say how to mend what is wrong: of a running server, or of a folder with `--data FOLDER`
+    Check,
+    /// Print the last changes that principals made: tokens, grants, apps, bundles, backups
+    Audit {
+        /// How many
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        last: usize,
+    },
     /// Save all that a running server keeps into a file
     Backup {
         /// The file to write: it holds the server's secrets
@@ -88,6 +97,9 @@ pub(crate) enum Command {
     Restore {
         /// The backup
         file: PathBuf,
+        /// Keep the backup's keys: tokens made before stay good, also those that were revoked after the backup
+        #[arg(long)]
+        keep_keys: bool,
     },
     /// Show what runs on a server
     Status,
@@ -203,16 +215,16 @@ pub(crate) struct Serve {
     pub(crate) behind_proxy: bool,
     /// A page's origin that may use this server too, such as http://localhost:5173; repeatable
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
-    pub(crate) allow_origins: Vec<String>,
+    pub(crate) allow_origins: Vec<Origin>,
     /// A name that this server answers for too, such as mesh.test:7711; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
-    pub(crate) allow_hosts: Vec<String>,
+    pub(crate) allow_hosts: Vec<Authority>,
     /// A name that the apps of one space answer for, and no others, such as acme=acme.test; repeatable
     #[arg(long = "space", value_name = "SPACE=HOST", value_parser = space)]
-    pub(crate) spaces: Vec<(String, String)>,
+    pub(crate) spaces: Vec<(SpaceName, Authority)>,
     /// Which lines are logged: info, debug, or a filter such as starlane_server=trace [default: info]
     #[arg(long, value_name = "FILTER", env = "STARLANE_LOG")]
-    pub(crate) log: Option<String>,
+    pub(crate) log: Option<LogFilter>,
     /// How log lines are written [default: text]
     #[arg(long, value_enum, value_name = "FORMAT", env = "STARLANE_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
@@ -325,12 +337,12 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:7711 or [::1]:7711".to_owned())
 }
 
-fn space(text: &str) -> Result<(String, String), String> {
+fn space(text: &str) -> Result<(SpaceName, Authority), String> {
     let (space, host) = text
         .split_once('=')
-        .filter(|(space, host)| !space.is_empty() && !host.is_empty())
         .ok_or("expected a space and a host name, such as acme=acme.test or acme=localhost:7711")?;
-    Ok((space.to_owned(), host.to_owned()))
+    let told = |error: NameError| error.to_string();
+    Ok((space.parse().map_err(told)?, host.parse().map_err(told)?))
 }
 
 fn json(text: &str) -> Result<String, String> {

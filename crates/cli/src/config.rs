@@ -8,7 +8,6 @@ use crate::{output::Output, settings::Settings};
 /// Says whether a server could be started like this.
 pub(crate) fn check(settings: &Settings, output: Output) -> Result<()> {
     settings.serve.check()?;
-    tracing_subscriber::EnvFilter::try_new(&settings.log)?;
     let listen = settings.serve.listen.to_string();
     let facts = [("listen", listen.clone()), ("data", settings.serve.data.display().to_string())];
     output.done(

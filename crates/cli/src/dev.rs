@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use notify_debouncer_mini::{DebounceEventResult, new_debouncer, notify::RecursiveMode};
 use starlane_bundle::authoring::Build;
 use starlane_protocol::Address;
-use starlane_server::{Ready, ServeConfig};
+use starlane_server::{Limits, LogShape, Ready, ServeConfig};
 use walkdir::WalkDir;
 
 use crate::{
@@ -100,11 +100,13 @@ fn sources(folder: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
 
 /// Runs a server on a thread of its own; it ends with this process.
 fn start(listen: SocketAddr, data: &Path) -> Result<Ready> {
-    let logs = serve::start_log(LOG, crate::settings::LogFormat::Text)?;
+    let filter = LOG.parse().map_err(|error: String| anyhow!(error))?;
+    let (logs, guard) = serve::start_log(&filter, LogShape::Text, &Limits::default())?;
     let config = ServeConfig { data: data.to_owned(), listen, logs, ..ServeConfig::default() };
     let (told, ready) = mpsc::channel();
     let failed = told.clone();
     thread::Builder::new().name("starlane-serve".into()).spawn(move || {
+        let _guard = guard;
         let served = starlane_server::serve(&config, |ready| drop(told.send(Ok(ready))), std::future::pending());
         if let Err(error) = served {
             let _ = failed.send(Err(error));

@@ -30,6 +30,23 @@ pub(crate) struct BrokeOff {
 #[derive(Debug)]
 pub(crate) struct Conflict(pub(crate) String);
 
+/// A check found something wrong, which was listed.
+#[derive(Debug)]
+pub(crate) struct CheckFailed {
+    pub(crate) of: String,
+    pub(crate) wrong: u64,
+}
+
+impl std::fmt::Display for CheckFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { of, wrong } = self;
+        let problems = if *wrong == 1 { "problem was" } else { "problems were" };
+        write!(f, "{wrong} {problems} found in {of}: each line above says how to mend it")
+    }
+}
+
+impl std::error::Error for CheckFailed {}
+
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
@@ -106,6 +123,8 @@ pub(crate) fn code(error: &anyhow::Error) -> &str {
         "authoring"
     } else if find::<Conflict>(error).is_some() {
         "conflict"
+    } else if find::<CheckFailed>(error).is_some() {
+        "check-failed"
     } else {
         "failed"
     }

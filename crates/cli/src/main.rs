@@ -5,12 +5,14 @@ mod arguments;
 mod bind;
 mod build;
 mod bundle;
+mod check;
 mod client;
 mod config;
 mod dev;
 mod error;
 mod files;
 mod key;
+mod log_filter;
 mod new;
 mod operator;
 mod output;
@@ -27,7 +29,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, parser::ValueSource};
 use starlane_bundle::authoring::FileKind;
 
 use self::{
@@ -44,6 +46,10 @@ fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let output = arguments.output;
+    // A reader that has seen enough, such as `| head`, ends a command without a word. A server goes on without it.
+    if !matches!(arguments.command, Command::Serve(_) | Command::Dev(_)) {
+        sigpipe::reset();
+    }
     match run(&arguments, leaf(&matches)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -69,8 +75,15 @@ fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<()> {
             config::show(&Settings::read(given, reach.data.as_deref(), matches)?, output);
             Ok(())
         }
+        Command::Check => {
+            let typed = matches.value_source("data") == Some(ValueSource::CommandLine);
+            check::run(typed.then_some(reach.data.as_deref()).flatten(), reach, output)
+        }
+        Command::Audit { last } => operator::audit(*last, &Client::new(reach)?, output),
         Command::Backup { file } => operator::backup(file, &Client::new(reach)?, output),
-        Command::Restore { file } => operator::restore(file, &Reached::read(reach)?.data, output),
+        Command::Restore { file, keep_keys } => {
+            operator::restore(file, &Reached::read(reach)?.data, *keep_keys, output)
+        }
         Command::Status => operator::status(&Client::new(reach)?, output),
         Command::Logs { follow, last } => operator::logs(*last, *follow, &Client::new(reach)?, output),
         Command::New { command: NewCommand::Mechtron { name, lang: Language::Rust } } => new::mechtron(name, output),
@@ -110,8 +123,9 @@ fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "starlane", &mut io::stdout());
-            Ok(())
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "starlane", &mut text);
+            Ok(io::stdout().write_all(&text)?)
         }
         Command::Send(given) => send::run(given, &Client::new(reach)?, output),
     }

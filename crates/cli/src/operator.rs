@@ -1,7 +1,6 @@
 //! `starlane status`, `logs`, `backup` and `restore`: what an operator asks of a server.
 
 use std::{
-    fs::{self, File},
     io::{self, Write},
     path::Path,
     time::Duration,
@@ -12,6 +11,7 @@ use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use starlane_protocol::Topic;
+use starlane_server::Keys;
 
 use crate::{
     client::Client,
@@ -20,6 +20,11 @@ use crate::{
 };
 
 const SERVER: &str = "starlane:server";
+
+#[derive(Deserialize)]
+struct Changes {
+    lines: Vec<Value>,
+}
 
 #[derive(Deserialize)]
 struct Lines {
@@ -85,25 +90,32 @@ pub(crate) fn logs(last: usize, follow: bool, client: &Client, output: Output) -
     }
 }
 
+/// Prints the last lines of the server's audit log.
+pub(crate) fn audit(last: usize, client: &Client, output: Output) -> Result<()> {
+    let Changes { lines } = client.ask(SERVER, "audit", &json!({ "last": last }))?;
+    let cell = |line: &Value, name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let names = ["time", "principal", "action", "outcome", "target"];
+    let rows: Vec<[String; 5]> = lines.iter().map(|line| names.map(|name| cell(line, name))).collect();
+    output.table(["TIME", "PRINCIPAL", "ACTION", "OUTCOME", "ABOUT"], &rows, &json!({ "lines": lines }));
+    Ok(())
+}
+
 /// Writes all that a running server keeps into a file.
 pub(crate) fn backup(file: &Path, client: &Client, output: Output) -> Result<()> {
-    if file.exists() {
+    if file.symlink_metadata().is_ok() {
         bail!("{} is there already: name a file that is not", file.display());
     }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A file of its own beside the backup, which only its owner can read; dropped, it is removed.
+    let made = tempfile::Builder::new().prefix(".starlane-backup.").tempfile_in(folder);
+    let mut out = made.with_context(|| format!("no file can be made in {}", folder.display()))?;
     let mut body = client.stream("/backup")?;
-    let beside = file.with_extension("part");
-    let created = File::create(&beside);
-    let mut out = created.with_context(|| format!("{} can't be written", beside.display()))?;
     let bar = if output == Output::Human { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-    let copied = io::copy(&mut body, &mut bar.wrap_write(&mut out)).and_then(|bytes| out.sync_all().map(|()| bytes));
+    let copied = io::copy(&mut body, &mut bar.wrap_write(out.as_file_mut()));
     bar.finish_and_clear();
-    let bytes = match copied.and_then(|bytes| fs::rename(&beside, file).map(|()| bytes)) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            let _ = fs::remove_file(&beside);
-            return Err(error).with_context(|| format!("the backup of {} broke off: nothing was kept", client.url()));
-        }
-    };
+    let copied = copied.and_then(|bytes| out.as_file().sync_all().map(|()| bytes));
+    let bytes = copied.with_context(|| format!("the backup of {} broke off: nothing was kept", client.url()))?;
+    out.persist_noclobber(file).with_context(|| format!("{} can't be written: nothing was kept", file.display()))?;
     let facts = [
         ("file", file.display().to_string()),
         ("size", size(bytes)),
@@ -115,10 +127,20 @@ pub(crate) fn backup(file: &Path, client: &Client, output: Output) -> Result<()>
 }
 
 /// Makes a data folder of a backup.
-pub(crate) fn restore(file: &Path, data: &Path, output: Output) -> Result<()> {
-    let version = starlane_server::restore(file, data)?;
-    let facts = [("data", data.display().to_string()), ("made by", format!("Starlane {version}"))];
+pub(crate) fn restore(file: &Path, data: &Path, keep_keys: bool, output: Output) -> Result<()> {
+    let keys = if keep_keys { Keys::Keep } else { Keys::New };
+    let version = starlane_server::restore(file, data, keys)?;
+    let about_tokens = match keys {
+        Keys::New => "new keys: tokens made before are refused; `starlane token create` makes new ones",
+        Keys::Keep => "kept keys: tokens made before are good, also those that were revoked after the backup",
+    };
+    let facts = [
+        ("data", data.display().to_string()),
+        ("made by", format!("Starlane {version}")),
+        ("tokens", about_tokens.to_owned()),
+    ];
     let next = format!("starlane serve --data {}", data.display());
-    output.done("The backup is restored", &facts, Some(&next), &json!({ "data": data, "madeBy": version }));
+    let json = json!({ "data": data, "madeBy": version, "keysKept": keep_keys });
+    output.done("The backup is restored", &facts, Some(&next), &json);
     Ok(())
 }

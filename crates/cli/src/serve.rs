@@ -2,18 +2,24 @@
 
 use std::io::{self, IsTerminal};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
-use starlane_server::{LogLines, Ready, ServeConfig};
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use starlane_server::{Limits, LogGuard, LogLayer, LogLines, LogShape, Ready, ServeConfig};
+use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
+    log_filter::LogFilter,
     output::Output,
     settings::{LogFormat, Settings},
 };
 
 pub(crate) fn run(settings: Settings, output: Output) -> Result<()> {
-    let logs = start_log(&settings.log, settings.log_format)?;
+    let shape = match settings.log_format {
+        LogFormat::Text if io::stderr().is_terminal() => LogShape::Coloured,
+        LogFormat::Text => LogShape::Text,
+        LogFormat::Json => LogShape::Json,
+    };
+    let (logs, _guard) = start_log(&settings.log, shape, &settings.serve.limits)?;
     let config = ServeConfig { logs, ..settings.serve };
     starlane_server::serve(&config, |ready| announce(&ready, output), asked_to_stop())?;
     output.remark("Stopped.");
@@ -21,32 +27,11 @@ pub(crate) fn run(settings: Settings, output: Output) -> Result<()> {
 }
 
 /// Writes log lines to standard error, and keeps the last ones for whoever asks the server for them.
-pub(crate) fn start_log(filter: &str, format: LogFormat) -> Result<LogLines> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is no log filter: try `debug`"))?;
+pub(crate) fn start_log(filter: &LogFilter, shape: LogShape, limits: &Limits) -> Result<(LogLines, LogGuard)> {
     let lines = LogLines::default();
-    let own = lines.clone();
-    let kept = fmt::layer().with_target(false).with_ansi(false).with_writer(move || Keeper(own.clone()));
-    let shown = fmt::layer().with_target(false).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
-    let shown = match format {
-        LogFormat::Text => shown.boxed(),
-        LogFormat::Json => shown.json().boxed(),
-    };
-    tracing_subscriber::registry().with(filter).with(kept).with(shown).init();
-    Ok(lines)
-}
-
-/// Takes one line of the log.
-struct Keeper(LogLines);
-
-impl io::Write for Keeper {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.push(String::from_utf8_lossy(bytes).trim_end());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let (layer, guard) = LogLayer::new(shape, limits, lines.clone(), io::stderr());
+    tracing_subscriber::registry().with(filter.build()?).with(layer).init();
+    Ok((lines, guard))
 }
 
 fn announce(ready: &Ready, output: Output) {

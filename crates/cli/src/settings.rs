@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -11,9 +11,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
 use clap::{ArgMatches, parser::ValueSource};
 use serde::{Deserialize, Serialize};
-use starlane_server::{Limit, Limits, ServeConfig, TlsFiles, Unit};
+use starlane_server::{Authority, Limit, Limits, Origin, ServeConfig, SpaceName, TlsFiles, Unit};
 
-use crate::arguments::Serve;
+use crate::{arguments::Serve, log_filter::LogFilter};
 
 /// The file that `--config` names, as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -24,11 +24,11 @@ struct File {
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     behind_proxy: Option<bool>,
-    allow_host: Vec<String>,
-    allow_origin: Vec<String>,
-    log: Option<String>,
+    allow_host: Vec<Authority>,
+    allow_origin: Vec<Origin>,
+    log: Option<LogFilter>,
     log_format: Option<LogFormat>,
-    spaces: BTreeMap<String, Vec<String>>,
+    spaces: BTreeMap<SpaceName, Vec<Authority>>,
     limits: BTreeMap<String, Amount>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum LogFormat {
 /// All settings, and where each came from.
 pub(crate) struct Settings {
     pub(crate) serve: ServeConfig,
-    pub(crate) log: String,
+    pub(crate) log: LogFilter,
     pub(crate) log_format: LogFormat,
     /// Name, value, origin: `flag`, `environment`, `file` or `built in`.
     pub(crate) origins: Vec<[String; 3]>,
@@ -92,10 +92,11 @@ impl Settings {
             limits: limits.clone(),
             ..built_in
         };
-        let log = pick.one("log", given.log.clone(), file.log, "info".to_owned());
+        let log = pick.one("log", given.log.clone(), file.log, LogFilter::default());
         let log_format = pick.one("log_format", given.log_format, file.log_format, LogFormat::Text);
         for (name, values) in &serve.spaces {
             let origin = if given.spaces.is_empty() { "file" } else { "flag" };
+            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
             origins.push([format!("space {name}"), values.join(", "), origin.to_owned()]);
         }
         let of_file = |given: bool| if given { "file" } else { "built in" }.to_owned();
@@ -130,10 +131,11 @@ impl Pick<'_> {
         value
     }
 
-    fn many(&mut self, name: &str, given: Vec<String>, file: Vec<String>) -> Vec<String> {
+    fn many<T: fmt::Display>(&mut self, name: &str, given: Vec<T>, file: Vec<T>) -> Vec<T> {
         let origin = self.origin(name, !given.is_empty(), !file.is_empty());
         let value = if given.is_empty() { file } else { given };
-        self.note(name, format!("{value:?}"), origin);
+        let shown: Vec<String> = value.iter().map(ToString::to_string).collect();
+        self.note(name, format!("{shown:?}"), origin);
         value
     }
 
@@ -156,7 +158,13 @@ fn read_file(path: &Path) -> Result<File> {
     let text =
         fs::read_to_string(path).with_context(|| format!("the configuration {} can't be read", path.display()))?;
     // The message of the TOML reader shows line and column.
-    toml::from_str(&text).with_context(|| format!("the configuration {} is wrong", path.display()))
+    let file: File = toml::from_str(&text).with_context(|| format!("the configuration {} is wrong", path.display()))?;
+    for (name, given) in [("data", &file.data), ("cert", &file.cert), ("key", &file.key)] {
+        if given.as_ref().is_some_and(|given| given.as_os_str().is_empty()) {
+            bail!("the configuration {} is wrong: `{name}` is empty; name a path, or leave it out", path.display());
+        }
+    }
+    Ok(file)
 }
 
 /// The limits: those that the file names, and the built-in ones. Errors with the name of the limit and what is expected.
@@ -194,8 +202,8 @@ impl Amount {
     }
 }
 
-fn spaces(given: &[(String, String)]) -> BTreeMap<String, Vec<String>> {
-    let mut spaces: BTreeMap<String, Vec<String>> = BTreeMap::new();
+fn spaces(given: &[(SpaceName, Authority)]) -> BTreeMap<SpaceName, Vec<Authority>> {
+    let mut spaces: BTreeMap<SpaceName, Vec<Authority>> = BTreeMap::new();
     for (space, host) in given {
         spaces.entry(space.clone()).or_default().push(host.clone());
     }
@@ -226,8 +234,9 @@ mod tests {
         let file = file.to_str().unwrap();
         let settings = read(&["starlane", "serve", "--config", file, "--listen", "127.0.0.1:9000"]).unwrap();
         assert_eq!(settings.serve.listen.port(), 9_000);
-        assert_eq!((settings.log.as_str(), settings.serve.limits.get(Limit::Links)), ("debug", 7));
-        assert_eq!(settings.serve.spaces["acme"], ["acme.test"]);
+        assert_eq!((settings.log.to_string().as_str(), settings.serve.limits.get(Limit::Links)), ("debug", 7));
+        let (acme, acme_test) = ("acme".parse().unwrap(), "acme.test".parse().unwrap());
+        assert_eq!(settings.serve.spaces[&acme], [acme_test]);
         let origin = |name: &str| settings.origins.iter().find(|[known, ..]| known == name).unwrap()[2].as_str();
         assert_eq!(
             [origin("listen"), origin("log"), origin("data"), origin("limits links"), origin("allow-origins")],
@@ -236,7 +245,7 @@ mod tests {
         let over = read(&["starlane", "serve", "--config", file, "--space", "other=o.test", "--space", "other=p.test"]);
         assert_eq!(
             over.unwrap().serve.spaces,
-            [("other".to_owned(), vec!["o.test".to_owned(), "p.test".to_owned()])].into()
+            [("other".parse().unwrap(), vec!["o.test".parse().unwrap(), "p.test".parse().unwrap()])].into()
         );
     }
 

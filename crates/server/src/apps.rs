@@ -25,12 +25,16 @@ use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
 use self::resources::Databases;
 use crate::{
+    audit::Audit,
     body::{json as json_payload, read},
     http::routes::Routes,
     limits::Limiter,
+    storage::Storage,
     store::DiskStore,
 };
 
+/// The operations that change nothing; all others are noted in the audit log.
+const READING: [&str; 2] = ["get", "list"];
 const OPERATIONS: [&str; 4] = ["get", "list", "create", "delete"];
 
 /// All apps of a server.
@@ -40,6 +44,7 @@ pub(crate) struct Apps {
     data: PathBuf,
     routes: Routes,
     limiter: Arc<Limiter>,
+    storage: Storage,
     /// What each app serves beside its mechtrons; dropped, it is released.
     running: RefCell<BTreeMap<Address, Databases>>,
     served: RefCell<Option<Served>>,
@@ -65,6 +70,13 @@ struct Create {
     bundle: Address,
 }
 
+/// What a change is about, for the audit log: the app, and the bundle if one is named.
+fn target(body: &[u8]) -> String {
+    let about: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let named = ["app", "bundle"].iter().filter_map(|field| about.get(field)?.as_str());
+    named.collect::<Vec<_>>().join(" ")
+}
+
 impl Apps {
     /// Serves `starlane:apps` and starts the apps that were created before.
     pub(crate) async fn open(
@@ -73,6 +85,7 @@ impl Apps {
         data: &Path,
         routes: Routes,
         limiter: &Arc<Limiter>,
+        (audit, storage): (&Audit, &Storage),
     ) -> Result<Rc<Self>, Failure> {
         let apps = Rc::new_cyclic(|own| Self {
             host: host.clone(),
@@ -80,6 +93,7 @@ impl Apps {
             data: data.to_owned(),
             routes,
             limiter: Arc::clone(limiter),
+            storage: storage.clone(),
             running: RefCell::default(),
             served: RefCell::default(),
             changing: RefCell::default(),
@@ -89,12 +103,21 @@ impl Apps {
         });
         let address = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
         let weak = Rc::downgrade(&apps);
+        let audit = audit.clone();
         let answer = handler(move |incoming: Incoming| {
-            let apps = weak.upgrade();
+            let (apps, audit) = (weak.upgrade(), audit.clone());
             async move {
                 let to = incoming.to.clone();
                 let apps = apps.ok_or_else(|| Failure::not_running("the server is stopping"))?;
-                apps.answer(incoming).await.map_err(|failure| failure.at(&to))
+                let change = (!READING.contains(&incoming.operation.as_str())).then(|| {
+                    let action = format!("app.{}", incoming.operation);
+                    (incoming.caller.name().to_owned(), action, target(&incoming.payload.body))
+                });
+                let answered = apps.answer(incoming).await.map_err(|failure| failure.at(&to));
+                if let Some((principal, action, target)) = change {
+                    audit.note(&principal, &action, &target, &answered);
+                }
+                answered
             }
         });
         let names = OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
@@ -126,6 +149,8 @@ impl Apps {
             "create" => {
                 let Create { app, bundle } = read(&incoming)?;
                 incoming.caller.permit(Verb::Deploy, &app, "")?;
+                // A space that is full makes no app; what it has goes on, and can be deleted.
+                self.storage.admit(app.space(), 0)?;
                 let apps = self.own()?;
                 let record = to_its_end(async move {
                     let _alone = apps.alone(&app).await;

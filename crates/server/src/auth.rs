@@ -1,5 +1,6 @@
 //! Who asks: principals, their tokens and grants. The admin token lies in the data folder, for whoever may read that.
 
+mod namespace;
 mod registry;
 mod resources;
 mod token;
@@ -20,11 +21,11 @@ use tokio::sync::watch;
 
 pub(crate) use self::resources::serve;
 use self::{
-    registry::Registry,
+    registry::{Registry, TokenFacts},
     token::{Tokens, refused},
 };
 use crate::{
-    disk::write_secret,
+    disk::write_new,
     time::{random, unix_seconds},
 };
 
@@ -36,15 +37,37 @@ const EVERYTHING: &str = "admin ~*::**";
 const ANYBODY: [&str; 4] = ["request ~*::**", "subscribe ~*::**#*", "serve **", "launch **"];
 /// The shortest admin token that is taken, in characters; the ones made here have 52.
 const SHORTEST: usize = 32;
-/// The longest that a token is good, in seconds: revocations are remembered for so long.
+/// The longest that a token is good, in seconds.
 const LONGEST: u64 = 366 * 24 * 3_600;
-/// The length of a token's identity, in characters of five random bits.
+/// How many revocations are remembered; with more, all tokens that were made so far are refused.
+const MOST_REVOCATIONS: usize = 100_000;
+/// The random part of a token's identity, in characters of five bits.
 const ID: usize = 20;
+/// The part of a token's identity before it, which says when the token ends: 40 bits.
+const ID_END: usize = 8;
 /// What people type is written in small letters and digits: with base64's `-` at its beginning a shell's command would take it
 /// for a flag.
 const TYPED: Encoding = BASE32_DNSSEC;
 /// The longest name of a principal, in bytes.
 const LONGEST_NAME: usize = 200;
+
+/// Whether a file of a data folder holds a secret of its kind.
+pub(crate) fn is_secret(name: &str, bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
+    match name {
+        "admin.token" => text.len() >= SHORTEST,
+        "token.key" => BASE64URL_NOPAD.decode(text.as_bytes()).is_ok_and(|seed| seed.len() == 32),
+        _ => bytes.len() == 32,
+    }
+}
+
+/// What is wrong with the registry in a file's bytes, one text each.
+pub(crate) fn faults_of_registry(bytes: &[u8]) -> Vec<String> {
+    match serde_json::from_slice::<registry::Kept>(bytes) {
+        Err(error) => vec![format!("it can't be read: {error}")],
+        Ok(kept) => kept.faults(),
+    }
+}
 
 /// The admin token's file in a data folder.
 pub(crate) fn token_file(data: &Path) -> PathBuf {
@@ -117,9 +140,14 @@ impl Auth {
         let now = unix_seconds();
         let read = self.0.tokens.read(token, now)?;
         let subject = read.claims.sub.as_str();
-        let revoked = registry.kept.revoked_tokens.contains_key(&read.claims.jti)
-            || registry.kept.revoked_until.get(subject).is_some_and(|until| read.issued <= *until);
-        if revoked {
+        let facts = TokenFacts {
+            id: &read.claims.jti,
+            subject,
+            generation: read.claims.generation,
+            issued: read.issued,
+            ends: read.expires,
+        };
+        if registry.kept.is_revoked(facts) {
             return Err(refused("it was revoked"));
         }
         let of_token = read.claims.grants.iter().filter_map(|line| registry::parse(line, subject).ok());
@@ -147,12 +175,10 @@ impl Auth {
             registry::parse(line, subject)?;
         }
         let mut registry = self.registry();
-        let now = unix_seconds();
-        // A second later than what was revoked last: times have seconds.
-        let issued = registry.kept.revoked_until.get(subject).map_or(0, |until| until + 1).max(now);
-        let expires = now + ttl;
-        let id: String = TYPED.encode(&random()).chars().take(ID).collect();
-        let token = self.0.tokens.sign(subject, &id, grants, issued, expires)?;
+        let issued = unix_seconds();
+        let expires = issued + ttl;
+        let id = token_id(expires);
+        let token = self.0.tokens.sign(subject, &id, grants, registry.kept.generation, issued, expires)?;
         let first = registry.change(|kept| Ok(!std::mem::replace(&mut kept.tokens_in_use, true)))?;
         drop(registry);
         if first {
@@ -162,19 +188,29 @@ impl Auth {
         Ok(IssuedToken { id, subject: subject.to_owned(), token, expires })
     }
 
-    /// Revokes tokens; links that were opened with them end at once.
-    fn revoke(&self, what: &Revoke) -> Result<(), Failure> {
+    /// Revokes tokens; links that were opened with them end at once. With namespaces, a token of that id is revoked only if its
+    /// subject is of one of them: an id does not say whose token it is.
+    fn revoke(&self, what: &Revoke, namespaces: Option<&[String]>) -> Result<(), Failure> {
         let now = unix_seconds();
         self.registry().change(|kept| {
-            kept.prune(now, LONGEST);
-            match what {
-                Revoke::Id(id) => kept.revoked_tokens.insert(id.clone(), now + LONGEST),
-                // One second more than before: `create` was as far ahead of the clock, if it was.
-                Revoke::Subject(subject) => {
-                    let until = kept.revoked_until.get(subject).map_or(now, |until| now.max(until + 1));
-                    kept.revoked_until.insert(subject.clone(), until)
+            match (what, namespaces) {
+                (Revoke::Id(id), _)
+                    if id.len() > LONGEST_NAME || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
+                {
+                    return Err(Failure::malformed(
+                        "a token's id has letters and digits, as `starlane token create` shows it",
+                    ));
                 }
-            };
+                (Revoke::Id(id), None) => kept.revoke_token(id, end_of(id, now), None),
+                (Revoke::Id(id), Some(namespaces)) => {
+                    namespaces.iter().for_each(|namespace| kept.revoke_token(id, end_of(id, now), Some(namespace)));
+                }
+                (Revoke::Subject(subject), _) => {
+                    check_name(subject)?;
+                    kept.revoke_subject(subject);
+                }
+            }
+            kept.prune(now, MOST_REVOCATIONS);
             Ok(())
         })?;
         self.0.changed.send_replace(());
@@ -207,6 +243,21 @@ impl Auth {
     }
 }
 
+/// The identity of a token that ends at a time, in seconds since 1970. It holds the end, so that a revocation need not be
+/// remembered for longer.
+fn token_id(ends: u64) -> String {
+    let [_, _, _, end @ ..] = ends.to_be_bytes();
+    let random: String = TYPED.encode(&random()).chars().take(ID).collect();
+    format!("{}{random}", TYPED.encode(&end))
+}
+
+/// When a token of this identity ends at the latest. One that was made by an earlier version does not say it.
+fn end_of(id: &str, now: u64) -> u64 {
+    let end = id.get(..ID_END).filter(|_| id.len() == ID_END + ID).and_then(|end| TYPED.decode(end.as_bytes()).ok());
+    let end: Option<[u8; 5]> = end.and_then(|end| end.try_into().ok());
+    end.map_or(now + LONGEST, |[a, b, c, d, e]| u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
+}
+
 /// Whether a principal may do everything, everywhere.
 pub(crate) fn may_everything(principal: &Principal) -> bool {
     let everything = Grant::parse(EVERYTHING, None);
@@ -227,7 +278,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
         || name.contains(|c: char| c == ':' || c.is_control())
     {
         return Err(Failure::malformed(format!(
-            "`{name}` is no name for a principal: 1 to {LONGEST_NAME} bytes, without `:` and control characters, and not `{ADMIN}`"
+            "`{name}` is not a name for a principal: 1 to {LONGEST_NAME} bytes, without `:` and control characters, and not `{ADMIN}`"
         )));
     }
     Ok(())
@@ -244,7 +295,7 @@ fn secret_file(file: &Path, make: impl Fn() -> String, good: impl Fn(&str) -> bo
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = make();
-            write_secret(file, secret.as_bytes())?;
+            write_new(file, secret.as_bytes())?;
             Ok(secret)
         }
         Err(error) => Err(error),
@@ -252,116 +303,4 @@ fn secret_file(file: &Path, make: impl Fn() -> String, good: impl Fn(&str) -> bo
 }
 
 #[cfg(test)]
-mod tests {
-    use starlane_protocol::{Address, HostSecret};
-
-    use super::*;
-
-    fn open(folder: &Path) -> Auth {
-        Auth::open(folder, HostSecret([1; 32]).name(), true).unwrap()
-    }
-
-    #[test]
-    fn the_admin_token_is_made_once_and_kept_from_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = open(folder.path());
-        let again = open(folder.path());
-        assert_eq!(first.0.admin, again.0.admin);
-        assert_eq!(again.principal(Some(&first.0.admin)).unwrap().name(), ADMIN);
-        assert_eq!(again.principal(None).unwrap().name(), "");
-        assert_eq!(again.principal(Some("")).unwrap_err().code, "auth-refused");
-        assert_eq!(again.principal(Some(&format!("{}x", first.0.admin))).unwrap_err().code, "auth-refused");
-        #[cfg(unix)]
-        for file in ["admin.token", "token.key"] {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600, "{file}");
-        }
-    }
-
-    #[test]
-    fn an_empty_secret_is_an_error_and_no_secret() {
-        for file in ["admin.token", "token.key"] {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join(file), "\n").unwrap();
-            let error = Auth::open(folder.path(), HostSecret([1; 32]).name(), true).err().unwrap();
-            assert!(error.to_string().contains("delete it"));
-        }
-    }
-
-    #[test]
-    fn anybody_may_use_a_fresh_server_and_nobody_without_a_token_after_the_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let auth = open(folder.path());
-        let (app, anybody) = (Address::parse("acme:app").unwrap(), auth.principal(None).unwrap());
-        for (verb, may) in [
-            (Verb::Launch, true),
-            (Verb::Request, true),
-            (Verb::Notify, true),
-            (Verb::Serve, true),
-            (Verb::Deploy, false),
-            (Verb::Override, false),
-            (Verb::Admin, false),
-        ] {
-            assert_eq!(anybody.may(verb, &app, "go"), may, "{verb:?}");
-        }
-        auth.create("ada", &[], 60).unwrap();
-        assert!(auth.principal(None).unwrap_err().message.contains("starlane token create"));
-        assert!(open(folder.path()).principal(None).is_err(), "after a restart too");
-        let folder = tempfile::tempdir().unwrap();
-        assert!(Auth::open(folder.path(), HostSecret([1; 32]).name(), false).unwrap().principal(None).is_err());
-    }
-
-    #[test]
-    fn what_people_type_is_no_flag() {
-        let folder = tempfile::tempdir().unwrap();
-        let auth = open(folder.path());
-        let made = (0..64).map(|_| auth.create("ada", &[], 60).unwrap().id);
-        for typed in made.chain([fs::read_to_string(token_file(folder.path())).unwrap().trim().to_owned()]) {
-            assert!(typed.chars().all(|c| c.is_ascii_alphanumeric()), "{typed}");
-        }
-    }
-
-    #[test]
-    fn a_token_and_the_registry_grant_together() {
-        let folder = tempfile::tempdir().unwrap();
-        let auth = open(folder.path());
-        let made = auth.create("ada", &["request acme:profile:{sub}".into()], 60).unwrap();
-        auth.grant("ada", &["launch acme:profiles".into()]).unwrap();
-        let ada = auth.authenticate(Some(&made.token)).unwrap();
-        assert!(ada.remaining_ms.unwrap() > 50_000);
-        let at = |text: &str| Address::parse(text).unwrap();
-        assert!(ada.principal.may(Verb::Request, &at("acme:profile:ada"), "x"));
-        assert!(!ada.principal.may(Verb::Request, &at("acme:profile:grace"), "x"));
-        assert!(ada.principal.may(Verb::Launch, &at("acme:profiles"), ""));
-        auth.remove_grants("ada", &[]).unwrap();
-        assert!(!auth.principal(Some(&made.token)).unwrap().may(Verb::Launch, &at("acme:profiles"), ""));
-    }
-
-    #[test]
-    fn what_is_revoked_stays_so_and_a_later_token_is_good() {
-        let folder = tempfile::tempdir().unwrap();
-        let auth = open(folder.path());
-        let make = |auth: &Auth| auth.create("ada", &[], 60).unwrap();
-        let (one, two) = (make(&auth), make(&auth));
-        auth.revoke(&Revoke::Id(one.id.clone())).unwrap();
-        assert!(auth.principal(Some(&one.token)).is_err());
-        assert!(auth.principal(Some(&two.token)).is_ok());
-        auth.revoke(&Revoke::Subject("ada".into())).unwrap();
-        let three = make(&auth);
-        let auth = open(folder.path());
-        assert!(auth.principal(Some(&two.token)).unwrap_err().message.contains("revoked"));
-        assert!(auth.principal(Some(&three.token)).is_ok());
-        auth.revoke(&Revoke::Subject("ada".into())).unwrap();
-        assert!(auth.principal(Some(&three.token)).is_err(), "in the same second too");
-        assert!(auth.principal(Some(&make(&auth).token)).is_ok());
-    }
-
-    #[test]
-    fn a_principals_name_is_nothing_that_could_be_an_address() {
-        for name in ["", "acme:profiles", "http:acme:x", "admin", "a\nb", &"a".repeat(201)] {
-            assert_eq!(check_name(name).unwrap_err().code, "malformed", "{name}");
-        }
-        assert!(check_name("ada@mesh.test").is_ok());
-    }
-}
+mod tests;

@@ -12,9 +12,11 @@ use std::{
 use rusqlite::{Connection, OpenFlags, backup::Backup};
 use serde::{Deserialize, Serialize};
 use tar::{Archive, Builder, EntryType, Header};
-use tempfile::TempDir;
 
-use crate::disk;
+use crate::{
+    data_folder::{ENTRIES, Entry, FORMAT_FILE, Kind, RESTORING, check_format, entry_of},
+    disk,
+};
 
 /// The first entry: what this is.
 const ABOUT: &str = "starlane-backup.json";
@@ -22,10 +24,6 @@ const ABOUT: &str = "starlane-backup.json";
 const END: &str = "starlane-backup.end";
 /// The version of the format.
 const FORMAT: u32 = 1;
-/// The order in which a data folder is read: what refers to something before what it refers to. Apps name bundles, bundles
-/// name blobs, and what is named is never taken away.
-const ORDER: [&str; 8] =
-    ["admin.token", "token.key", "host.secret", "principals.json", "databases", "apps", "bundles", "blobs"];
 /// Pages of a database that are copied at a time; between them others get at the disk.
 const PAGES: i32 = 256;
 
@@ -43,8 +41,8 @@ pub enum RestoreError {
     /// There is something already.
     #[error("{0} is there already and not empty: a backup is restored into a new folder")]
     NotEmpty(PathBuf),
-    /// It is no backup, or not a whole one.
-    #[error("{0} is no whole backup: {1}")]
+    /// It is not a backup, or not a whole one.
+    #[error("{0} is not a whole backup: {1}")]
     Broken(PathBuf, String),
     /// The system refused.
     #[error("{0}: {1}")]
@@ -56,12 +54,12 @@ pub(crate) fn write(data: &Path, out: impl Write, now: u64) -> io::Result<()> {
     let mut tar = Builder::new(out);
     let about = About { format: FORMAT, version: env!("CARGO_PKG_VERSION").to_owned(), created: now };
     add(&mut tar, ABOUT, &serde_json::to_vec(&about)?, now)?;
-    for name in ORDER {
+    for Entry { name, kind } in ENTRIES {
         let path = data.join(name);
-        if name == "databases" {
-            databases(&mut tar, data, &path)?;
-        } else if path.exists() {
-            append(&mut tar, &path, Path::new(name))?;
+        match kind {
+            Kind::Databases => databases(&mut tar, data, &path)?,
+            Kind::Plain | Kind::Key if path.exists() => append(&mut tar, &path, Path::new(name))?,
+            Kind::Plain | Kind::Key => {}
         }
     }
     add(&mut tar, END, b"", now)?;
@@ -77,8 +75,8 @@ fn add(tar: &mut Builder<impl Write>, name: &str, bytes: &[u8], now: u64) -> io:
     tar.append_data(&mut header, name, bytes)
 }
 
-/// Appends a file, or a folder and all in it. A file is only ever put into its place whole, so it is as long as it says; what is
-/// still written beside its place is left out, and so is what is removed meanwhile.
+/// Appends a file, or a folder and all in it. A file is only ever put into its place whole, or grows; what is still written beside
+/// its place is left out, and so is what is removed meanwhile.
 fn append(tar: &mut Builder<impl Write>, path: &Path, name: &Path) -> io::Result<()> {
     if path.is_dir() {
         tar.append_dir(name, path)?;
@@ -99,7 +97,13 @@ fn append(tar: &mut Builder<impl Write>, path: &Path, name: &Path) -> io::Result
         }
     }
     match File::open(path) {
-        Ok(mut file) => tar.append_file(name, &mut file),
+        Ok(file) => {
+            let about = file.metadata()?;
+            let mut header = Header::new_gnu();
+            header.set_metadata(&about);
+            // The audit log grows meanwhile: it is copied as long as it was.
+            tar.append_data(&mut header, name, file.take(about.len()))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
@@ -107,10 +111,10 @@ fn append(tar: &mut Builder<impl Write>, path: &Path, name: &Path) -> io::Result
 
 /// A database is copied by SQLite itself: the copy is whole, whatever is written meanwhile.
 fn databases(tar: &mut Builder<impl Write>, data: &Path, folder: &Path) -> io::Result<()> {
-    let aside = TempDir::new_in(data)?;
     if !folder.exists() {
         return Ok(());
     }
+    let aside = disk::temporary_folder(data)?;
     let mut known = BTreeSet::new();
     // What came meanwhile too: an upgrade makes a new file, and then takes the old one away.
     loop {
@@ -125,6 +129,7 @@ fn databases(tar: &mut Builder<impl Write>, data: &Path, folder: &Path) -> io::R
                 databases(tar, data, &entry)?;
             } else if entry.extension().is_some_and(|extension| extension == "sqlite") {
                 let copy = aside.path().join("copy.sqlite");
+                disk::make_private(&copy)?;
                 match copy_database(&entry, &copy) {
                     Err(_) if !entry.exists() => {}
                     Err(error) => return Err(io::Error::other(format!("{}: {error}", entry.display()))),
@@ -147,32 +152,105 @@ fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
     Backup::new(&from, &mut to)?.run_to_completion(PAGES, Duration::from_millis(1), None)
 }
 
-/// Makes a data folder of a backup; gives the version that made it. Errors when the folder is there and not empty, when the file
-/// is no whole backup, and when the system refuses; then nothing is left behind.
-pub fn restore(backup: &Path, data: &Path) -> Result<String, RestoreError> {
+/// What is done with the keys of a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keys {
+    /// They are left out, and the next start makes new ones: tokens that were made before are refused, those among them that
+    /// were revoked after the backup too. The host keeps its name.
+    #[default]
+    New,
+    /// They are restored: tokens that were made before are good until they end, even if they were revoked after the backup.
+    Keep,
+}
+
+/// Makes a data folder of a backup; returns the version that made it. The folder may be there, if it is empty, and may be a
+/// symbolic link to one or a mount point. Errors when the folder is not empty, when the file is not a whole backup or of a
+/// newer format, and when the system refuses; then everything is as it was before.
+pub fn restore(backup: &Path, data: &Path, keys: Keys) -> Result<String, RestoreError> {
     let in_data = |error| RestoreError::Io(data.to_owned(), error);
-    if fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some()) {
+    let file = File::open(backup).map_err(|error| RestoreError::Io(backup.to_owned(), error))?;
+    if !is_empty(data).map_err(in_data)? {
         return Err(RestoreError::NotEmpty(data.to_owned()));
     }
-    let file = File::open(backup).map_err(|error| RestoreError::Io(backup.to_owned(), error))?;
+    let mut undo = Undo { made: missing(data), moved: Vec::new() };
+    // The parents are the operator's: only the folder itself is made for its owner alone.
     let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(in_data)?;
-    let aside = TempDir::new_in(parent).map_err(in_data)?;
-    let version = unpack(file, aside.path()).map_err(|reason| RestoreError::Broken(backup.to_owned(), reason))?;
-    // An empty folder may be there.
-    let _ = fs::remove_dir(data);
-    fs::rename(aside.keep(), data).map_err(in_data)?;
+    fs::create_dir_all(parent).and_then(|()| disk::create_folder(data)).map_err(in_data)?;
+    // Inside of it, and so on the same file system, whatever the folder is.
+    let aside = data.join(RESTORING);
+    undo.moved.push(aside.clone());
+    disk::create_folder(&aside).map_err(in_data)?;
+    let version = unpack(file, &aside, keys).map_err(|reason| RestoreError::Broken(backup.to_owned(), reason))?;
+    disk::tighten(&aside).map_err(in_data)?;
+    for entry in fs::read_dir(&aside).map_err(in_data)? {
+        let name = entry.map_err(in_data)?.file_name();
+        undo.moved.push(data.join(&name));
+        fs::rename(aside.join(&name), data.join(&name)).map_err(in_data)?;
+    }
+    // While it is there, no server starts on what is beside it.
+    fs::remove_dir(&aside).map_err(in_data)?;
+    undo.keep();
+    // A mounted file system may belong to another user; what is in it is private all the same.
+    let _ = fs::metadata(data).and_then(|about| disk::set_mode(data, &about));
     Ok(version)
 }
 
-fn unpack(backup: impl Read, folder: &Path) -> Result<String, String> {
+/// Whether a folder is missing or empty. The top of a file system has a folder of its own in it.
+fn is_empty(folder: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A symbolic link to nothing is not missing: nothing can be made in its place.
+            return if folder.is_symlink() { Err(error) } else { Ok(true) };
+        }
+        entries => entries?,
+    };
+    for entry in entries {
+        if entry?.file_name() != "lost+found" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The folder and those above it that are missing, innermost first.
+fn missing(folder: &Path) -> Vec<PathBuf> {
+    let above = folder.ancestors().filter(|above| !above.as_os_str().is_empty());
+    above.take_while(|above| !above.exists()).map(Path::to_owned).collect()
+}
+
+/// Removes what a restore made, unless it is kept.
+struct Undo {
+    made: Vec<PathBuf>,
+    moved: Vec<PathBuf>,
+}
+
+impl Undo {
+    fn keep(mut self) {
+        self.made.clear();
+        self.moved.clear();
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        // What marks the folder as not whole is the first, and goes last.
+        for path in self.moved.iter().rev() {
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+        for folder in &self.made {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+fn unpack(backup: impl Read, folder: &Path, keys: Keys) -> Result<String, String> {
     let mut archive = Archive::new(backup);
-    archive.set_preserve_permissions(true);
+    archive.set_mask(0o077);
     let (mut about, mut whole) = (None, false);
     for entry in archive.entries().map_err(|error| error.to_string())? {
         let mut entry = entry.map_err(|error| error.to_string())?;
         let path = entry.path().map_err(|error| error.to_string())?.into_owned();
-        let known = path.iter().next().is_some_and(|first| ORDER.iter().any(|name| first == *name));
+        let lies_in = entry_of(&path);
         match path.to_str() {
             Some(ABOUT) => {
                 let read: About = serde_json::from_reader(&mut entry).map_err(|error| error.to_string())?;
@@ -183,9 +261,12 @@ fn unpack(backup: impl Read, folder: &Path) -> Result<String, String> {
             }
             Some(END) => whole = true,
             _ if about.is_none() => break,
-            _ if !known || !matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Directory) => {
+            _ if lies_in.is_none()
+                || !matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Directory) =>
+            {
                 return Err(format!("it holds {}, which no backup does", path.display()));
             }
+            _ if lies_in.is_some_and(|entry| entry.kind == Kind::Key) && keys == Keys::New => {}
             _ => match entry.unpack_in(folder).map_err(|error| error.to_string())? {
                 true => {}
                 false => return Err(format!("it holds {}, which leads elsewhere", path.display())),
@@ -193,12 +274,21 @@ fn unpack(backup: impl Read, folder: &Path) -> Result<String, String> {
         }
     }
     let version = about.ok_or("it does not begin as one")?;
-    if whole { Ok(version) } else { Err("its end is missing".to_owned()) }
+    if !whole {
+        return Err("its end is missing".to_owned());
+    }
+    match disk::read(&folder.join(FORMAT_FILE)).map_err(|error| error.to_string())? {
+        Some(bytes) => check_format(&bytes).map(|_| version),
+        // Of the first format, which the next start migrates.
+        None => Ok(version),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tempfile::TempDir;
 
     use super::*;
 
@@ -225,12 +315,12 @@ mod tests {
         let file = new.path().join("backup.tar");
         write(folder.path(), File::create(&file).unwrap(), 7).unwrap();
         let to = new.path().join("data");
-        assert_eq!(restore(&file, &to).unwrap(), env!("CARGO_PKG_VERSION"));
+        assert_eq!(restore(&file, &to, Keys::Keep).unwrap(), env!("CARGO_PKG_VERSION"));
         assert_eq!(fs::read_to_string(to.join("blobs/ab/abcd")).unwrap(), "blob");
         assert!(!to.join("something-else").exists());
         let database = Connection::open(to.join("databases/acme:profiles/db.sqlite")).unwrap();
         assert_eq!(database.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 7);
-        assert!(matches!(restore(&file, &to), Err(RestoreError::NotEmpty(_))));
+        assert!(matches!(restore(&file, &to, Keys::Keep), Err(RestoreError::NotEmpty(_))));
     }
 
     /// Ends what goes on beside a test, however that ends.
@@ -276,7 +366,7 @@ mod tests {
             for round in 0..20 {
                 let (file, to) = (new.path().join("backup.tar"), new.path().join(format!("data-{round}")));
                 write(folder.path(), File::create(&file).unwrap(), 7).unwrap();
-                restore(&file, &to).unwrap();
+                restore(&file, &to, Keys::Keep).unwrap();
                 let copy = Connection::open(to.join("databases/acme:profiles/db.sqlite")).unwrap();
                 let rows = copy.query_row("SELECT count(*) FROM large", [], |row| row.get::<_, i64>(0));
                 assert_eq!(rows.unwrap(), ROWS);
@@ -304,7 +394,7 @@ mod tests {
         ] {
             let file = new.path().join("backup.tar");
             fs::write(&file, bytes).unwrap();
-            let error = restore(&file, &new.path().join("data")).unwrap_err();
+            let error = restore(&file, &new.path().join("data"), Keys::Keep).unwrap_err();
             assert!(matches!(error, RestoreError::Broken(..)) && error.to_string().contains(says), "{error}");
             assert!(!new.path().join("data").exists());
         }

@@ -1,4 +1,5 @@
 //! Files that are there whole or not at all, and stay when the power goes: written beside their place, synced, put into it.
+//! Only their owner can read them: folders are made with mode 0700 and files with 0600, whatever the umask is.
 
 use std::{
     ffi::OsStr,
@@ -21,16 +22,16 @@ pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 
 /// Puts a file in the place of another.
 pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    put(file, bytes, false, |beside| fs::rename(beside, file)).map_err(failed)
+    put(file, bytes, |beside| fs::rename(beside, file)).map_err(failed)
 }
 
-/// Writes a file that only its owner may read, where there is none. Errors with `AlreadyExists` where there is one.
-pub(crate) fn write_secret(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    put(file, bytes, true, |beside| match fs::hard_link(beside, file) {
+/// Writes a file where there is none. Errors with `AlreadyExists` where there is one.
+pub(crate) fn write_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(file, bytes, |beside| match fs::hard_link(beside, file) {
         // Some file systems have no links; there, what is written now is there in parts for a moment.
         Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
             fs::remove_file(beside)?;
-            fill(file, bytes, true)
+            fill(file, bytes)
         }
         linked => linked.and_then(|()| fs::remove_file(beside)),
     })
@@ -47,11 +48,14 @@ pub(crate) fn remove(file: &Path) -> Result<(), StoreError> {
 /// Removes what a server that was killed has not put into its place, in a folder that no other server has.
 pub(crate) fn clear(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            clear(&entry.path());
-        } else if is_unfinished(&entry.file_name()) {
-            // What can't be removed is in nobody's way.
-            let _ = fs::remove_file(entry.path());
+        let (path, unfinished) = (entry.path(), is_unfinished(&entry.file_name()));
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        // What can't be removed is in nobody's way.
+        match (is_folder, unfinished) {
+            (true, true) => drop(fs::remove_dir_all(path)),
+            (true, false) => clear(&path),
+            (false, true) => drop(fs::remove_file(path)),
+            (false, false) => {}
         }
     }
 }
@@ -70,43 +74,104 @@ pub(crate) fn failed(error: io::Error) -> StoreError {
     }
 }
 
-fn put(file: &Path, bytes: &[u8], secret: bool, into_place: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+fn put(file: &Path, bytes: &[u8], into_place: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     /// Two writers of one file never share a name beside it.
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create(folder)?;
+    create_folder(folder)?;
     let beside = folder.join(format!(".{}.{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     // What a killed process left there may be readable by others.
     let _ = fs::remove_file(&beside);
-    let written = fill(&beside, bytes, secret).and_then(|()| into_place(&beside)).and_then(|()| sync(folder));
+    let written = fill(&beside, bytes).and_then(|()| into_place(&beside)).and_then(|()| sync(folder));
     written.inspect_err(|_| drop(fs::remove_file(&beside)))
 }
 
-fn fill(file: &Path, bytes: &[u8], secret: bool) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    if secret {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    }
-    #[cfg(not(unix))]
-    let _ = secret;
-    let mut file = options.open(file)?;
+fn fill(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = private(fs::OpenOptions::new().write(true).create_new(true)).open(file)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
 
-/// Makes a folder and those that it lies in, each of which must say so itself.
-pub(crate) fn create(folder: &Path) -> io::Result<()> {
+/// Options with which a file that is made can be read by its owner alone.
+pub(crate) fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Makes an empty file where there is none, for programs that would make it with a mode of their own: SQLite gives the files
+/// beside a database the database's mode.
+pub(crate) fn make_private(file: &Path) -> io::Result<()> {
+    private(fs::OpenOptions::new().write(true).create(true).truncate(false)).open(file).map(drop)
+}
+
+/// Makes a folder and those that it lies in, each synced into the one above it. Does nothing where it is.
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create(parent)?;
-    match fs::create_dir(folder) {
+    create_folder(parent)?;
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => sync(parent),
     }
+}
+
+/// A folder that is removed when this is dropped, for work in a data folder. What a killed server leaves of it goes at the next
+/// start.
+pub(crate) fn temporary_folder(data: &Path) -> io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".work.").suffix(".part");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder.tempdir_in(data)
+}
+
+/// Takes a file, or a folder and all in it, from everybody but its owner. Symbolic links are not followed. Errors name the file.
+#[cfg(unix)]
+pub(crate) fn tighten(path: &Path) -> io::Result<()> {
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("the mode of {}: {error}", path.display()));
+    let about = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        about => about.map_err(told)?,
+    };
+    if about.is_symlink() {
+        return Ok(());
+    }
+    set_mode(path, &about).map_err(told)?;
+    if about.is_dir() {
+        for entry in fs::read_dir(path).map_err(told)? {
+            tighten(&entry.map_err(told)?.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Elsewhere files have no modes.
+#[cfg(not(unix))]
+pub(crate) fn tighten(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Sets the mode of one file or folder, if it is another.
+#[cfg(unix)]
+pub(crate) fn set_mode(path: &Path, about: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = if about.is_dir() { 0o700 } else { 0o600 };
+    match about.permissions().mode() & 0o7777 {
+        same if same == mode => Ok(()),
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+    }
+}
+
+/// Elsewhere files have no modes.
+#[cfg(not(unix))]
+pub(crate) fn set_mode(_: &Path, _: &fs::Metadata) -> io::Result<()> {
+    Ok(())
 }
 
 /// Makes the names in a folder last.

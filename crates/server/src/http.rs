@@ -3,6 +3,7 @@
 
 mod answer;
 mod backup;
+pub(crate) mod collect;
 mod events;
 mod file;
 pub(crate) mod guard;
@@ -10,6 +11,7 @@ mod headers;
 pub(crate) mod listen;
 mod messages;
 mod metrics;
+mod missing;
 mod repository;
 pub(crate) mod routes;
 mod serve_route;
@@ -34,7 +36,7 @@ use starlane_protocol::{Failure, frame};
 use tower_http::{compression::CompressionLayer, cors::CorsLayer};
 
 use self::{guard::Allowed, routes::Routes};
-use crate::{auth::Auth, handle::Handle, limits::Limiter, socket};
+use crate::{audit::Audit, auth::Auth, handle::Handle, limits::Limiter, socket, storage::Storage};
 
 /// The longest body of a message over plain HTTP, in bytes.
 const MESSAGE_BODY: usize = 16 * 1024 * 1024;
@@ -56,6 +58,8 @@ pub(crate) struct Site {
     /// What guests have computed, in nanoseconds.
     pub(crate) guest_nanos: Arc<AtomicU64>,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) audit: Audit,
+    pub(crate) storage: Storage,
 }
 
 pub(crate) use repository::Repository;
@@ -81,7 +85,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/.well-known/starlane.json", get(well_known))
         .route("/bundles", get(repository::list))
         .route("/bundles/{address}", get(repository::manifest).put(repository::put_manifest))
-        .route("/blobs/missing", post(repository::missing_blobs))
+        .route("/blobs/missing", post(missing::missing_blobs))
         .route("/blobs/sha256/{digest}", get(repository::blob).put(repository::put_blob))
         .route("/messages/{address}/{operation}", post(messages::send).layer(DefaultBodyLimit::max(MESSAGE_BODY)))
         .route("/events/{topic}", get(events::stream))

@@ -1,26 +1,33 @@
 #![doc = include_str!("../README.md")]
 
 mod apps;
+mod audit;
 mod auth;
 mod backup;
 mod body;
+mod check;
+mod data_folder;
 mod database;
 mod disk;
 mod handle;
 mod http;
 mod limits;
 mod log;
+mod names;
 mod operator;
 mod sandbox;
 mod serve;
 mod socket;
+mod storage;
 mod store;
 mod time;
 mod tls;
 
-pub use backup::{RestoreError, restore};
+pub use backup::{Keys, RestoreError, restore};
+pub use check::{CheckReport, Problem, check};
 pub use limits::{Limit, LimitError, Limits, Unit};
-pub use log::LogLines;
+pub use log::{LogGuard, LogLayer, LogLines, LogShape};
+pub use names::{Authority, NameError, Origin, SpaceName};
 pub use sandbox::check_module;
 pub use serve::{Ready, ServeConfig, ServeError, serve};
 pub use tls::TlsFiles;

@@ -109,6 +109,22 @@ limits! {
     DatabaseSize "database-size" Bytes Full = GIB, 64 * KIB..=1 << 45;
     /// Time of the migrations of one database when an app is made or upgraded.
     MigrationTime "migration-time" Milliseconds TooSlow = 60_000, 10..=86_400_000;
+    /// Bytes of a line of the log; longer ones are cut.
+    LogLine "log-line" Bytes TooLarge = KIB, 256..=64 * KIB;
+    /// Log lines about one principal or one app; a burst may have twice as many at once. Others are suppressed and counted.
+    LogRate "log-lines-per-second" PerSecond TooMany = 100, 1..=1_000_000;
+    /// Bytes that a space may have on disk: what its bundles name, each file once, and its databases.
+    SpaceStorage "space-storage" Bytes Full = 10 * 1_024 * MIB, MIB..=1 << 50;
+    /// Bytes of files that a principal has uploaded and no bundle names yet.
+    PendingUploads "pending-uploads" Bytes Full = 1_024 * MIB, MIB..=1 << 50;
+    /// Bytes of the disk that stay free: below, nothing that apps and publishers keep is written.
+    DiskReserve "disk-reserve" Bytes Full = 256 * MIB, 0..=1 << 50;
+    /// How long an uploaded file that no bundle names is kept.
+    UploadGrace "upload-grace" Milliseconds TooSlow = 24 * 3_600_000, 1_000..=366 * 24 * 3_600_000;
+    /// Files that one request may ask for at `/blobs/missing`.
+    MissingFiles "missing-files" Count TooLarge = 10_000, 1..=1_000_000;
+    /// Bytes of the audit log; when it is longer, its oldest quarter is deleted.
+    AuditLog "audit-log" Bytes Full = 16 * MIB, 64 * KIB..=1 << 40;
 }
 
 impl Limit {

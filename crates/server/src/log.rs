@@ -1,33 +1,183 @@
-//! The last lines of the log, for whoever asks from elsewhere, and the next ones as they come.
+//! The log: lines of bounded length and rate, written without waiting for whoever reads them; and the last ones, for whoever asks
+//! from elsewhere, with the next ones as they come.
+
+mod line;
+mod rate;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    io::Write,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    thread,
+    time::{Duration, Instant},
 };
 
+use starlane_protocol::Address;
 use tokio::sync::broadcast;
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::{Context, Layer};
+
+use self::{line::Line, rate::Rates};
+use crate::limits::{Limit, Limiter, Limits};
 
 /// How many lines are kept.
 const KEPT: usize = 10_000;
 /// How many new lines may wait for a slow reader; then it misses the oldest.
 const WAITING: usize = 1_024;
 
-/// The log's lines. Clones share them. Whoever writes the log pushes each line here too.
+/// How many lines may wait for a slow standard error; then new ones are dropped and counted.
+const UNWRITTEN: usize = 4_096;
+/// How often it is told what was suppressed or dropped.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// The log's lines. Clones share them.
 #[derive(Debug, Clone)]
 pub struct LogLines {
     kept: Arc<Mutex<VecDeque<Arc<str>>>>,
     fresh: broadcast::Sender<Arc<str>>,
+    /// Counts what is suppressed, once the server has its limits.
+    limiter: Arc<OnceLock<Arc<Limiter>>>,
 }
 
 impl Default for LogLines {
     fn default() -> Self {
-        Self { kept: Arc::default(), fresh: broadcast::Sender::new(WAITING) }
+        Self { kept: Arc::default(), fresh: broadcast::Sender::new(WAITING), limiter: Arc::default() }
+    }
+}
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogShape {
+    /// For people.
+    #[default]
+    Text,
+    /// For people at a terminal, with colour.
+    Coloured,
+    /// One JSON object a line: `timestamp`, `level`, `fields`.
+    Json,
+}
+
+/// A layer of `tracing` that writes the log.
+///
+/// A line is at most `log-line` bytes long and holds nothing that a terminal obeys. Of a principal, of an app, and of a place in
+/// the code for other lines, `log-lines-per-second` are written; a line says how many were suppressed. Writing never waits: what
+/// `out` takes too slowly is dropped, and a line says how many were.
+pub struct LogLayer(Arc<Writer>);
+
+/// Writes what is left when it is dropped, for as long as that is reasonable.
+pub struct LogGuard(#[allow(dead_code, reason = "it acts when it is dropped")] WorkerGuard);
+
+struct Writer {
+    shape: LogShape,
+    longest: usize,
+    rates: Mutex<Rates>,
+    lines: LogLines,
+    out: NonBlocking,
+    dropped: ErrorCounter,
+}
+
+impl LogLayer {
+    /// A layer that writes into `out` on a thread of its own and keeps the last lines in `lines`.
+    pub fn new(
+        shape: LogShape,
+        limits: &Limits,
+        lines: LogLines,
+        out: impl Write + Send + 'static,
+    ) -> (Self, LogGuard) {
+        let (out, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(UNWRITTEN)
+            .lossy(true)
+            .thread_name("starlane-log")
+            .finish(out);
+        let rates = Mutex::new(Rates::new(limits.get(Limit::LogRate)));
+        let dropped = out.error_counter();
+        let writer = Arc::new(Writer { shape, longest: limits.count(Limit::LogLine), rates, lines, out, dropped });
+        let reported = Arc::downgrade(&writer);
+        // Without it lines are suppressed and dropped all the same, only not counted in the log.
+        let _ = thread::Builder::new().name("starlane-log-report".into()).spawn(move || report(&reported));
+        (Self(writer), LogGuard(guard))
+    }
+}
+
+impl<S: Subscriber> Layer<S> for LogLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let line = Line::of(event);
+        let place = event.metadata();
+        let about = about(&line).unwrap_or_else(|| {
+            format!("{}:{}", place.file().unwrap_or_else(|| place.target()), place.line().unwrap_or_default())
+        });
+        let mut rates = self.0.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let admitted = rates.admits(&about, Instant::now());
+        drop(rates);
+        match admitted {
+            true => self.0.write(&line),
+            false => self.0.lines.suppressed(),
+        }
+    }
+}
+
+/// Whom a line is about: its principal, else its app.
+fn about(line: &Line) -> Option<String> {
+    let principal = line.field("principal").or_else(|| line.field("caller")).map(|name| format!("principal {name}"));
+    principal.or_else(|| {
+        let address = Address::parse(line.field("app").or_else(|| line.field("address"))?).ok()?;
+        Some(format!("app {}", address.segments().take(2).collect::<Vec<_>>().join(":")))
+    })
+}
+
+impl Writer {
+    fn write(&self, line: &Line) {
+        let text = line.text(self.longest);
+        let mut written = match self.shape {
+            LogShape::Text => text.clone(),
+            LogShape::Coloured => line.coloured(self.longest),
+            LogShape::Json => line.json(self.longest),
+        };
+        written.push('\n');
+        // It never fails: what there is no room for is counted.
+        let _ = self.out.clone().write_all(written.as_bytes());
+        self.lines.push(&text);
+    }
+}
+
+/// Tells what was suppressed and dropped, for as long as the log is written.
+fn report(writer: &Weak<Writer>) {
+    let mut told = 0;
+    loop {
+        thread::sleep(REPORT);
+        let Some(writer) = writer.upgrade() else { return };
+        let suppressed = writer.rates.lock().unwrap_or_else(PoisonError::into_inner).suppressed();
+        for (of, count) in suppressed {
+            let fields =
+                vec![("of", of), ("suppressed", count.to_string()), ("limit", Limit::LogRate.name().to_owned())];
+            writer.write(&Line::own(&format!("{count} suppressed"), fields));
+        }
+        let dropped = writer.dropped.dropped_lines();
+        if dropped > told {
+            let fields = vec![("dropped", (dropped - told).to_string())];
+            writer.write(&Line::own("log lines were dropped: standard error is read too slowly", fields));
+            // This line may have been dropped too.
+            told = dropped;
+        }
     }
 }
 
 impl LogLines {
+    /// From now on what is suppressed is counted in the server's metrics.
+    pub(crate) fn count_with(&self, limiter: &Arc<Limiter>) {
+        // A second server of the same process counts with the first.
+        let _ = self.limiter.set(Arc::clone(limiter));
+    }
+
+    fn suppressed(&self) {
+        if let Some(limiter) = self.limiter.get() {
+            limiter.note(Limit::LogRate);
+        }
+    }
+
     /// Takes a line, without its end.
-    pub fn push(&self, line: &str) {
+    fn push(&self, line: &str) {
         let line: Arc<str> = line.into();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {

@@ -1,17 +1,32 @@
 //! The resource `starlane:server`: what an operator asks of a running server.
 
-use std::{rc::Rc, time::Instant};
+use std::{
+    cell::RefCell,
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use serde::Deserialize;
 use serde_json::json;
 use starlane_host::{Host, Incoming, Operations, Served, handler};
 use starlane_protocol::{Address, Failure, Outcome, Payload, Verb};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast::error::RecvError, watch};
 
 use crate::{
+    audit::Audit,
     body::{json as json_payload, read},
+    check::{self, CheckReport},
     log::LogLines,
 };
+
+/// How long a request for a check waits for its end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many lines of the log are given that are not asked for by number.
 const LINES: usize = 100;
@@ -33,13 +48,21 @@ pub(crate) fn address() -> Result<Address, Failure> {
 }
 
 /// Serves it, for as long as what is given lives. New lines of the log are its event `logs`.
-pub(crate) fn serve(host: &Host, logs: &LogLines) -> Result<Rc<Served>, Failure> {
-    let (own, kept, started) = (host.clone(), logs.clone(), Instant::now());
+pub(crate) fn serve(host: &Host, logs: &LogLines, audit: &Audit, data: &Path) -> Result<Rc<Served>, Failure> {
+    let (own, kept, audit, started) = (host.clone(), logs.clone(), audit.clone(), Instant::now());
+    let checks = Rc::new(Checks { data: data.to_owned(), running: RefCell::default() });
     let answer = handler(move |incoming: Incoming| {
-        let (host, logs) = (own.clone(), kept.clone());
-        async move { answer(&host, &logs, started, &incoming).map_err(|failure| failure.at(&incoming.to)) }
+        let (host, logs, audit, checks) = (own.clone(), kept.clone(), audit.clone(), Rc::clone(&checks));
+        async move {
+            let answered = match incoming.operation.as_str() {
+                "check" => checks.answer(&incoming).await,
+                "audit" => audited(audit, &incoming).await,
+                _ => answer(&host, &logs, started, &incoming),
+            };
+            answered.map_err(|failure| failure.at(&incoming.to))
+        }
     });
-    let operations = Operations::Named(vec!["status".to_owned(), "logs".to_owned()]);
+    let operations = Operations::Named(["status", "logs", "audit", "check"].map(str::to_owned).to_vec());
     let served = Rc::new(host.serve(&address()?, operations, answer)?);
     let (emitter, mut fresh) = (Rc::downgrade(&served), logs.follow());
     tokio::task::spawn_local(async move {
@@ -55,6 +78,65 @@ pub(crate) fn serve(host: &Host, logs: &LogLines) -> Result<Rc<Served>, Failure>
         }
     });
     Ok(served)
+}
+
+/// The check of the data folder that runs, if one does.
+struct Checks {
+    data: PathBuf,
+    running: RefCell<Option<Running>>,
+}
+
+#[derive(Clone)]
+struct Running {
+    /// The files that were looked at.
+    seen: Arc<AtomicU64>,
+    report: watch::Receiver<Option<CheckReport>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Join {
+    /// Whether a check that was asked for before is meant, and no new one begins.
+    #[serde(default)]
+    join: bool,
+}
+
+impl Checks {
+    /// Begins a check, unless one runs, and answers with its report; with `running` and how many files were looked at, if it
+    /// takes longer than a request should.
+    async fn answer(&self, incoming: &Incoming) -> Outcome {
+        incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
+        let Join { join } = read(incoming)?;
+        let known = self.running.borrow().clone().filter(|known| join || known.report.borrow().is_none());
+        let Running { seen, mut report } = known.unwrap_or_else(|| self.begin());
+        let done = tokio::time::timeout(PATIENCE, report.wait_for(Option::is_some)).await;
+        match done {
+            Ok(Ok(report)) => Ok(json_payload(&json!({ "report": *report }))),
+            Ok(Err(_)) => {
+                *self.running.borrow_mut() = None;
+                Err(Failure::internal("the check ended early; the log says why"))
+            }
+            Err(_) => Ok(json_payload(&json!({ "running": true, "files": seen.load(Relaxed) }))),
+        }
+    }
+
+    fn begin(&self) -> Running {
+        let (seen, (told, report)) = (Arc::<AtomicU64>::default(), watch::channel(None));
+        let (data, counted) = (self.data.clone(), Arc::clone(&seen));
+        tokio::task::spawn_blocking(move || drop(told.send(Some(check::run(&data, &counted)))));
+        let running = Running { seen, report };
+        *self.running.borrow_mut() = Some(running.clone());
+        running
+    }
+}
+
+async fn audited(audit: Audit, incoming: &Incoming) -> Outcome {
+    incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
+    let Lines { last } = read(incoming)?;
+    let lines = tokio::task::spawn_blocking(move || audit.last(last)).await;
+    let lines = lines.map_err(io::Error::other).flatten();
+    let lines = lines.map_err(|error| Failure::internal(format!("the audit log can't be read: {error}")))?;
+    Ok(json_payload(&json!({ "lines": lines })))
 }
 
 fn answer(host: &Host, logs: &LogLines, started: Instant, incoming: &Incoming) -> Outcome {

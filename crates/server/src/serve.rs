@@ -1,15 +1,7 @@
 //! A server from its start to its end.
 
 use std::{
-    collections::BTreeMap,
-    fs::{File, TryLockError},
-    future::Future,
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
+    collections::BTreeMap, future::Future, io, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -26,15 +18,19 @@ use tokio::{
 
 use crate::{
     apps::Apps,
+    audit::Audit,
     auth::{self, Auth},
-    database, disk,
+    data_folder::DataFolder,
+    database,
     handle::Handle,
-    http::{self, Repository, Site, guard::Allowed, routes::Routes},
-    limits::{Limiter, Limits},
+    http::{self, Repository, Site, collect, guard::Allowed, routes::Routes},
+    limits::{Limit, Limiter, Limits},
     log::LogLines,
+    names::{Authority, Origin, SpaceName},
     operator,
     sandbox::WasmtimeSandbox,
     socket::NoDialer,
+    storage::Storage,
     store::DiskStore,
     time::TokioTime,
     tls::TlsFiles,
@@ -63,11 +59,11 @@ pub struct ServeConfig {
     /// Whether a proxy in front of it speaks TLS for it. It must hand on `Host` as it came.
     pub behind_proxy: bool,
     /// More `Host` headers to answer for.
-    pub allow_hosts: Vec<String>,
+    pub allow_hosts: Vec<Authority>,
     /// More origins whose pages may use it.
-    pub allow_origins: Vec<String>,
+    pub allow_origins: Vec<Origin>,
     /// Spaces whose apps answer for just these `Host` headers; other spaces answer for all others.
-    pub spaces: BTreeMap<String, Vec<String>>,
+    pub spaces: BTreeMap<SpaceName, Vec<Authority>>,
     /// The limits of everything that peers, guests and visitors can use up.
     pub limits: Limits,
     /// Where the log's lines are, for whoever asks for them by message.
@@ -101,6 +97,9 @@ pub enum ServeError {
     /// The certificate or key can't be used.
     #[error("{0}")]
     Tls(String),
+    /// One host name is of two spaces.
+    #[error("the host {0} is of two spaces, {1} and {2}; give it to one of them")]
+    TwoSpaces(Authority, SpaceName, SpaceName),
     /// The address can't be listened on.
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -108,9 +107,7 @@ pub enum ServeError {
     #[error("the data folder {0} can't be used: {1}")]
     Data(PathBuf, String),
     /// Another server has it.
-    #[error(
-        "the data folder {0} is another server's, which runs: stop that one, or choose another folder with `--data FOLDER`"
-    )]
+    #[error("another server is using the data folder {0}: stop it, or choose another folder with `--data FOLDER`")]
     InUse(PathBuf),
     /// The engine does not start.
     #[error("the sandbox can't start: {0}")]
@@ -139,10 +136,20 @@ impl Default for ServeConfig {
 
 impl ServeConfig {
     /// Whether a server could be started like this, as far as that shows beforehand. Errors with `NotLoopback` when others
-    /// could reach it without TLS, and with `Tls` when certificate and key can't be used.
+    /// could reach it without TLS, with `Tls` when certificate and key can't be used, with `TwoSpaces` when two spaces have one
+    /// host name, and with `Data` when the data folder is a file.
     pub fn check(&self) -> Result<(), ServeError> {
         if !self.listen.ip().is_loopback() && self.tls.is_none() && !self.behind_proxy {
             return Err(ServeError::NotLoopback(self.listen));
+        }
+        let mut hosts: BTreeMap<&Authority, &SpaceName> = BTreeMap::new();
+        for (space, host) in self.spaces.iter().flat_map(|(space, hosts)| hosts.iter().map(move |host| (space, host))) {
+            if let Some(other) = hosts.insert(host, space).filter(|other| *other != space) {
+                return Err(ServeError::TwoSpaces(host.clone(), other.clone(), space.clone()));
+            }
+        }
+        if self.data.exists() && !self.data.is_dir() {
+            return Err(ServeError::Data(self.data.clone(), "it is a file; name a folder with `--data`".into()));
         }
         self.tls.as_ref().map(TlsFiles::acceptor).transpose().map(drop).map_err(ServeError::Tls)
     }
@@ -174,17 +181,6 @@ pub fn serve(
     served
 }
 
-/// Keeps other servers out of a data folder, for as long as this is held.
-fn lock(data: &Path) -> Result<File, ServeError> {
-    let failed = |error: io::Error| ServeError::Data(data.to_owned(), error.to_string());
-    let lock = File::options().create(true).truncate(false).write(true).open(data.join("lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(ServeError::InUse(data.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
-}
-
 /// A socket that connections come to.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -207,10 +203,8 @@ async fn run(
     let tls = config.tls.as_ref().map(TlsFiles::acceptor).transpose().map_err(ServeError::Tls)?;
     let address = listener.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
-    std::fs::create_dir_all(&config.data).map_err(|error| data_error(error.to_string()))?;
     // Held until this ends, however it ends.
-    let _lock = lock(&config.data)?;
-    disk::clear(&config.data);
+    let _folder = DataFolder::open(&config.data)?;
     let store = DiskStore::new(&config.data);
     let time = TokioTime::new();
     let secret = store.secret(HostSecret(time.random())).await.map_err(|error| data_error(error.to_string()))?;
@@ -219,23 +213,31 @@ async fn run(
     let sandbox = WasmtimeSandbox::open().map_err(|error| ServeError::Sandbox(error.to_string()))?;
     let guest_nanos = sandbox.guest_nanos();
     let limiter = Limiter::new(config.limits.clone());
+    config.logs.count_with(&limiter);
+    let storage = Storage::new(&config.data, Arc::clone(&limiter));
+    let audit =
+        Audit::open(&config.data, limiter.get(Limit::AuditLog)).map_err(|error| data_error(error.to_string()))?;
     let host = open_host(&store, &auth, sandbox, time, secret, &config.limits)?;
-    let own = (auth::serve(&host, &auth)?, operator::serve(&host, &config.logs)?);
+    let own = (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, &config.data)?);
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = Handle::new(host.clone());
     tokio::task::spawn_local(commands);
     let routes = Routes::new(&config.spaces);
-    let apps = Apps::open(&host, store, &config.data, routes.clone(), &limiter).await?;
+    let apps = Apps::open(&host, store, &config.data, routes.clone(), &limiter, (&audit, &storage)).await?;
+    let repository = Repository::open(&config.data, &storage).map_err(|error| data_error(error.to_string()))?;
+    tokio::task::spawn_local(collect::run(repository.clone(), storage.clone(), Arc::clone(&limiter)));
     let site = Site {
         handle,
         auth,
         allowed: Allowed::new(address, config),
         routes,
-        repository: Repository::new(&config.data),
+        repository,
+        storage,
         local: open,
         data: config.data.clone(),
         guest_nanos,
         limiter,
+        audit,
     };
     let router = http::router(Arc::new(site));
     // Who reads that the server is ready may ask it to stop: from here on it listens for that.

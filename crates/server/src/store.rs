@@ -13,9 +13,10 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ use starlane_bundle::{AppRecord, Digest, Hasher, PublicKey, Signature, SignedMan
 use starlane_host::ports::{Store, StoreError};
 use starlane_protocol::{Address, HostSecret};
 
-use crate::disk::{failed, read, remove, write, write_secret};
+use crate::disk::{failed, read, remove, write, write_new};
 
 /// The key that a name belongs to. With its dot it is no segment, so no bundle's folder.
 const OWNER: &str = "publisher.key";
@@ -101,13 +102,13 @@ impl SharedStore {
         key.map(Some).map_err(|error| damaged(error.to_string()))
     }
 
-    /// All bundles of which there is a manifest, in no order.
-    pub(crate) fn bundles(&self) -> Vec<Address> {
+    /// All bundles of which there is a manifest, in no order. Errors when a folder can't be listed: what is in it is not known.
+    pub(crate) fn bundles(&self) -> Result<Vec<Address>, StoreError> {
         let root = self.root.join("bundles");
         let mut folders = vec![root.clone()];
         let mut found = Vec::new();
         while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            for entry in list(&folder)? {
                 if entry.is_dir() {
                     folders.push(entry);
                 } else if entry.file_name().is_some_and(|name| name == "manifest.json")
@@ -118,25 +119,56 @@ impl SharedStore {
                 }
             }
         }
-        found
+        Ok(found)
     }
 
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         Ok(read(&self.blob_file(digest))?.map(Bytes::from))
     }
 
-    /// Whether a blob is here, and is what its name says.
-    pub(crate) fn is_whole(&self, digest: &Digest) -> bool {
+    /// Whether a blob is here, and is what its name says. Gives up, with false, as soon as `ended` says so.
+    pub(crate) fn is_whole(&self, digest: &Digest, ended: &dyn Fn() -> bool) -> bool {
         let mut hasher = Hasher::new();
         let Ok(mut file) = fs::File::open(self.blob_file(digest)) else { return false };
         let mut piece = vec![0; 64 * 1024];
-        loop {
+        while !ended() {
             match file.read(&mut piece) {
                 Ok(0) => return hasher.finish() == *digest,
                 Ok(length) => hasher.update(piece.get(..length).unwrap_or_default()),
                 Err(_) => return false,
             }
         }
+        false
+    }
+
+    /// The length of a blob that is here, and when it was written or last asked for.
+    pub(crate) fn blob_state(&self, digest: &Digest) -> Option<(u64, SystemTime)> {
+        let about = fs::metadata(self.blob_file(digest)).ok()?;
+        Some((about.len(), about.modified().ok()?))
+    }
+
+    /// Lets a blob count as just written, if it is here.
+    pub(crate) fn renew_blob(&self, digest: &Digest) {
+        if let Ok(file) = fs::File::options().append(true).open(self.blob_file(digest)) {
+            // Without it the blob may be collected sooner, and is uploaded again then.
+            let _ = file.set_modified(SystemTime::now());
+        }
+    }
+
+    pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        remove(&self.blob_file(digest))
+    }
+
+    /// All blobs that are here, in no order.
+    pub(crate) fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
+        let mut found = Vec::new();
+        for folder in list(&self.root.join("blobs"))? {
+            // What is no folder is none of the repository's.
+            let files = if folder.is_dir() { list(&folder)? } else { Vec::new() };
+            let names = files.iter().filter_map(|file| file.file_name()?.to_str());
+            found.extend(names.filter_map(|name| Digest::parse(name).ok()));
+        }
+        Ok(found)
     }
 
     /// The length of a blob that is here, without reading it.
@@ -150,9 +182,9 @@ impl SharedStore {
 
     fn records(&self) -> Result<Vec<AppRecord>, StoreError> {
         let mut records = Vec::new();
-        for entry in fs::read_dir(self.root.join("apps")).into_iter().flatten().flatten() {
-            if entry.path().extension().is_some_and(|extension| extension == "json") {
-                match read_record(&entry.path()) {
+        for entry in list(&self.root.join("apps"))? {
+            if entry.extension().is_some_and(|extension| extension == "json") {
+                match read_record(&entry) {
                     Ok(record) => records.extend(record),
                     // The others are no worse for it; asked for by its name, it is an error.
                     Err(error) => tracing::error!(%error, "an app's record can't be read"),
@@ -169,7 +201,7 @@ impl SharedStore {
             let damaged = || StoreError::Damaged { name: "host.secret".into(), reason: "it has not 32 bytes".into() };
             return bytes.try_into().map(HostSecret).map_err(|_| damaged());
         }
-        write_secret(&file, &fresh.0).map_err(failed)?;
+        write_new(&file, &fresh.0).map_err(failed)?;
         Ok(fresh)
     }
 }
@@ -270,6 +302,16 @@ impl Store for DiskStore {
     fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
         self.aside(move |store| store.secret(fresh))
     }
+}
+
+/// What lies in a folder; nothing if it is not there. Errors name the folder.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let told = |error: io::Error| StoreError::Failed(format!("{} can't be listed: {error}", folder.display()));
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(told)?,
+    };
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(told)).collect()
 }
 
 fn read_record(file: &Path) -> Result<Option<AppRecord>, StoreError> {

@@ -97,7 +97,7 @@ fn a_backup_beside_traffic_is_restored_whole() {
     }
     assert!(world.fails(1, &["restore", "one.tar", "--data", "one"]).contains("new folder"));
     world.write("four.tar", "no tar");
-    assert!(world.fails(1, &["restore", "four.tar", "--data", "four"]).contains("no whole backup"));
+    assert!(world.fails(1, &["restore", "four.tar", "--data", "four"]).contains("not a whole backup"));
 }
 
 #[test]
@@ -174,6 +174,6 @@ fn two_servers_never_have_one_data_folder() {
     let data = world.folder.path().join(&world.data);
     let second = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
     let told = world.fails(1, &second);
-    assert!(told.contains("is another server's, which runs") && told.contains("--data"), "{told}");
+    assert!(told.contains("another server is using the data folder") && told.contains("--data"), "{told}");
     drop(world.json(&["status"]));
 }

@@ -97,8 +97,9 @@ impl Apps {
                 let permits = || Arc::new(Semaphore::new(self.limiter.count(Limit::SqlAtOnce)));
                 let at_once = Arc::clone(self.sql.borrow_mut().entry(app.space().to_owned()).or_insert_with(permits));
                 let database = Database::new(&self.databases_of(app), name, &self.limiter, &at_once);
+                let guarded = self.storage.guard(app.space(), database.handler());
                 let names = database::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
-                let served = self.host.serve(address, Operations::Named(names), database.handler())?;
+                let served = self.host.serve(address, Operations::Named(names), guarded)?;
                 prepared.new.insert(address.clone(), served);
                 database
             }

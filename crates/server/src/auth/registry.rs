@@ -9,6 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use starlane_protocol::{Failure, Grant, key::key};
 
+use super::namespace;
 use crate::disk::{read, write};
 
 /// The most principals that can have grants here.
@@ -23,17 +24,62 @@ pub(super) struct Registry {
 }
 
 /// What is in the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Nothing here that decides whether a token is good depends on the clock having been right: each token carries the generation in
+/// which it was made, and a revocation names generations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Kept {
     /// Whether a token was ever made: then nobody is let in without one.
     pub(super) tokens_in_use: bool,
     /// By principal.
     pub(super) grants: BTreeMap<String, Vec<String>>,
-    /// Tokens that are no longer good, until they would have ended by themselves.
+    /// The generation of tokens that are made now. Tokens of format 1 are of generation 0.
+    pub(super) generation: u64,
+    /// By a token's id, or `ID@NAMESPACE` if it counts for subjects of that alone: when the token ends, in seconds since 1970.
     pub(super) revoked_tokens: BTreeMap<String, u64>,
-    /// By principal: tokens made until then are no longer good.
-    pub(super) revoked_until: BTreeMap<String, u64>,
+    /// By principal: its tokens up to this generation are no longer good.
+    pub(super) revoked_generations: BTreeMap<String, u64>,
+    /// By principal: its tokens of generation 0 that were made until then are no longer good.
+    pub(super) revoked_before: BTreeMap<String, u64>,
+    /// Revocations that were forgotten because their tokens had ended.
+    pub(super) forgotten: Vec<Forgotten>,
+    /// Tokens below this generation are no longer good, whoever has them.
+    pub(super) first_generation: u64,
+}
+
+/// Of tokens up to a generation that end until then it is not known any more whether they were revoked: none of them is good,
+/// should the clock go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Forgotten {
+    generation: u64,
+    ends: u64,
+}
+
+/// What a revocation is compared with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TokenFacts<'a> {
+    pub(super) id: &'a str,
+    pub(super) subject: &'a str,
+    pub(super) generation: u64,
+    pub(super) issued: u64,
+    pub(super) ends: u64,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            tokens_in_use: false,
+            grants: BTreeMap::new(),
+            generation: 1,
+            revoked_tokens: BTreeMap::new(),
+            revoked_generations: BTreeMap::new(),
+            revoked_before: BTreeMap::new(),
+            forgotten: Vec::new(),
+            first_generation: 0,
+        }
+    }
 }
 
 impl Registry {
@@ -99,10 +145,58 @@ impl Kept {
         Ok(())
     }
 
-    /// Forgets revocations of tokens that have ended by themselves.
-    pub(super) fn prune(&mut self, now: u64, longest: u64) {
-        self.revoked_tokens.retain(|_, until| *until > now);
-        self.revoked_until.retain(|_, until| *until + longest > now);
+    /// The grants that can't be read, and so allow nothing.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let lines = self.grants.iter().flat_map(|(name, lines)| lines.iter().map(move |line| (name, line)));
+        let broken =
+            lines.filter_map(|(name, line)| Some(format!("a grant of `{name}`: {}", parse(line, name).err()?.message)));
+        broken.collect()
+    }
+
+    /// Whether a token was revoked, or may have been.
+    pub(super) fn is_revoked(&self, token: TokenFacts<'_>) -> bool {
+        let TokenFacts { id, subject, generation, issued, ends } = token;
+        let mut scoped = namespace::namespaces_of(subject).map(|namespace| format!("{id}@{namespace}"));
+        generation < self.first_generation
+            || self.revoked_tokens.contains_key(id)
+            || scoped.any(|key| self.revoked_tokens.contains_key(&key))
+            || self.revoked_generations.get(subject).is_some_and(|revoked| generation <= *revoked)
+            || (generation == 0 && self.revoked_before.get(subject).is_some_and(|until| issued <= *until))
+            || self.forgotten.iter().any(|gone| generation <= gone.generation && ends <= gone.ends)
+    }
+
+    /// Revokes one token, which ends at `ends`; with a namespace, only if its subject is of that.
+    pub(super) fn revoke_token(&mut self, id: &str, ends: u64, namespace: Option<&str>) {
+        let key = namespace.map_or_else(|| id.to_owned(), |namespace| format!("{id}@{namespace}"));
+        self.revoked_tokens.insert(key, ends);
+    }
+
+    /// Revokes all tokens of a principal that were made so far.
+    pub(super) fn revoke_subject(&mut self, subject: &str) {
+        self.revoked_generations.insert(subject.to_owned(), self.generation);
+        self.revoked_before.remove(subject);
+        self.generation += 1;
+    }
+
+    /// Forgets revocations of tokens that have ended. With more than `most` left, all tokens that were made so far end instead.
+    pub(super) fn prune(&mut self, now: u64, most: usize) {
+        let latest = self.revoked_tokens.values().filter(|ends| **ends <= now).max().copied();
+        if let Some(ends) = latest {
+            self.revoked_tokens.retain(|_, ends| *ends > now);
+            let gone = Forgotten { generation: self.generation, ends };
+            self.forgotten.retain(|other| other.ends > gone.ends);
+            self.forgotten.push(gone);
+            self.generation += 1;
+        }
+        if self.revoked_tokens.len() + self.revoked_generations.len() + self.revoked_before.len() > most {
+            self.revoked_tokens.clear();
+            self.revoked_generations.clear();
+            self.revoked_before.clear();
+            self.forgotten.clear();
+            self.generation += 1;
+            self.first_generation = self.generation;
+            tracing::warn!(maximum = most, "too many revocations: all tokens that were made so far are refused");
+        }
     }
 }
 
@@ -142,6 +236,49 @@ mod tests {
         registry.change(|kept| kept.add("ada", &line)).unwrap();
         registry.change(|kept| kept.remove("ada", &line)).unwrap();
         assert!(registry.kept.grants.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_jumps_forgets_no_revocation() {
+        let token = |id, generation, ends| TokenFacts { id, subject: "ada", generation, issued: 100, ends };
+        let mut kept = Kept::default();
+        kept.revoke_token("one", 500, None);
+        let one = token("one", 1, 500);
+        assert!(kept.is_revoked(one));
+        // Forward, where it has ended and is forgotten, and back.
+        kept.prune(10_000, 10);
+        assert!(kept.revoked_tokens.is_empty() && kept.is_revoked(one));
+        assert!(!kept.is_revoked(token("two", kept.generation, 400)), "what is made afterwards is good");
+        assert!(!kept.is_revoked(token("three", 1, 501)), "and what ends later was not forgotten");
+        // Made while the clock was far ahead; revoked when it was right again.
+        let ahead = TokenFacts { issued: 9_000_000, ends: 9_100_000, ..token("ahead", kept.generation, 0) };
+        assert!(!kept.is_revoked(ahead));
+        kept.revoke_subject("ada");
+        kept.prune(20_000, 10);
+        assert!(kept.is_revoked(ahead));
+        assert!(!kept.is_revoked(TokenFacts { generation: kept.generation, ..ahead }));
+    }
+
+    #[test]
+    fn too_many_revocations_end_all_tokens_and_stay_bounded() {
+        let mut kept = Kept::default();
+        let made = kept.generation;
+        for n in 0..11 {
+            kept.revoke_token(&n.to_string(), 1_000, None);
+        }
+        kept.prune(1, 10);
+        assert!(kept.revoked_tokens.is_empty());
+        let token = |generation| TokenFacts { id: "0", subject: "ada", generation, issued: 0, ends: 1_000 };
+        assert!(kept.is_revoked(token(made)) && !kept.is_revoked(token(kept.generation)));
+    }
+
+    #[test]
+    fn a_revocation_by_a_limited_admin_counts_in_its_namespace() {
+        let mut kept = Kept::default();
+        kept.revoke_token("id", 1_000, Some("acme"));
+        let token = |subject| TokenFacts { id: "id", subject, generation: 1, issued: 0, ends: 1_000 };
+        assert!(kept.is_revoked(token("acme/ada")));
+        assert!(!kept.is_revoked(token("ada")) && !kept.is_revoked(token("other/ada")));
     }
 
     #[test]

@@ -3,12 +3,15 @@
 use std::rc::Rc;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use starlane_host::{Handler, Host, Incoming, Operations, Principal, Served, handler};
 use starlane_protocol::{Address, Failure, Grant, Outcome, Payload, Verb};
 
-use super::{Auth, Revoke, registry};
-use crate::body::{json as json_payload, read};
+use super::{Auth, Revoke, namespace, registry};
+use crate::{
+    audit::Audit,
+    body::{json as json_payload, read},
+};
 
 /// How long a token is good that says nothing of it, in seconds.
 const HOUR: u64 = 3_600;
@@ -32,15 +35,15 @@ struct Create {
 }
 
 /// Serves both, for as long as what is given lives.
-pub(crate) fn serve(host: &Host, auth: &Auth) -> Result<Vec<Served>, Failure> {
-    let (of_grants, of_tokens) = (auth.clone(), auth.clone());
+pub(crate) fn serve(host: &Host, auth: &Auth, audit: &Audit) -> Result<Vec<Served>, Failure> {
+    let (of_grants, of_tokens) = ((auth.clone(), audit.clone()), (auth.clone(), audit.clone()));
     let grants = handler(move |incoming| {
-        let auth = of_grants.clone();
-        async move { about_grants(&auth, &incoming) }
+        let (auth, audit) = of_grants.clone();
+        async move { noted(&audit, "grant", &incoming, about_grants(&auth, &incoming)) }
     });
     let tokens = handler(move |incoming| {
-        let auth = of_tokens.clone();
-        async move { about_tokens(&auth, &incoming) }
+        let (auth, audit) = of_tokens.clone();
+        async move { noted(&audit, "token", &incoming, about_tokens(&auth, &incoming)) }
     });
     let at = |name: &str, operations: &[&str], handler: Rc<dyn Handler>| {
         let address = Address::parse(name).map_err(|error| Failure::internal(error.to_string()))?;
@@ -51,6 +54,20 @@ pub(crate) fn serve(host: &Host, auth: &Auth) -> Result<Vec<Served>, Failure> {
         at("starlane:grants", &["list", "add", "remove"], grants)?,
         at("starlane:tokens", &["create", "revoke"], tokens)?,
     ])
+}
+
+/// Notes a change in the audit log: whom it is about, and the grants or the token's id, never the token.
+fn noted(audit: &Audit, kind: &str, incoming: &Incoming, outcome: Outcome) -> Outcome {
+    if incoming.operation != "list" {
+        let asked: Value = serde_json::from_slice(&incoming.payload.body).unwrap_or_default();
+        let answer = outcome.as_ref().ok().and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok());
+        let named = ["principal", "subject", "id"].iter().filter_map(|field| asked.get(field)?.as_str());
+        let grants = asked.get("grants").map(|grants| format!("grants {grants}"));
+        let made = answer.as_ref().and_then(|answer| answer.get("id")?.as_str()).map(|id| format!("id {id}"));
+        let target: Vec<String> = named.map(str::to_owned).chain(made).chain(grants).collect();
+        audit.note(incoming.caller.name(), &format!("{kind}.{}", incoming.operation), &target.join(" "), &outcome);
+    }
+    outcome
 }
 
 fn about_grants(auth: &Auth, incoming: &Incoming) -> Outcome {
@@ -77,19 +94,29 @@ fn about_tokens(auth: &Auth, incoming: &Incoming) -> Outcome {
         let made = auth.create(&subject, &grants, ttl_seconds.unwrap_or(HOUR))?;
         return Ok(json_payload(&made));
     }
-    incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
     let revoke: Revoke = read(incoming)?;
-    auth.revoke(&revoke)?;
+    let own = namespace::administered(&incoming.caller);
+    match &revoke {
+        _ if incoming.caller.may(Verb::Admin, &incoming.to, "") => auth.revoke(&revoke, None)?,
+        Revoke::Subject(subject) => {
+            namespace::check(&incoming.caller, subject)?;
+            auth.revoke(&revoke, None)?;
+        }
+        Revoke::Id(_) if own.is_empty() => incoming.caller.permit(Verb::Admin, &incoming.to, "")?,
+        Revoke::Id(_) => auth.revoke(&revoke, Some(&own))?,
+    }
     Ok(Payload::nothing())
 }
 
-/// Whether somebody may give these grants to a principal, or take them: who has `admin` on all that they are about.
+/// Whether somebody may give these grants to a principal, or take them: who has `admin` on all that they are about, and whose
+/// namespace the principal is of.
 fn may_hand_out(caller: &Principal, principal: &str, lines: &[String]) -> Result<(), Failure> {
     let held: Vec<&Grant> = caller.grants().iter().filter(|held| held.verb() == Verb::Admin).collect();
     if held.is_empty() {
         let message = "grants and tokens are an admin's business: it needs a grant such as \"admin acme:**\"";
         return Err(Failure::no_grant(message));
     }
+    namespace::check(caller, principal)?;
     for line in lines {
         let grant = registry::parse(line, principal)?;
         if !held.iter().any(|held| held.includes(&grant)) {

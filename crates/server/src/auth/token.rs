@@ -23,6 +23,9 @@ pub(super) struct Claims {
     pub(super) jti: String,
     /// What it allows, as grants are written.
     pub(super) grants: Vec<String>,
+    /// The generation that it was made in; tokens of format 1 name none.
+    #[serde(default, rename = "gen")]
+    pub(super) generation: u64,
 }
 
 /// A token that was read and verified.
@@ -47,12 +50,18 @@ impl Tokens {
         sub: &str,
         jti: &str,
         grants: &[String],
+        generation: u64,
         issued: u64,
         expires: u64,
     ) -> Result<String, Failure> {
         let (sub, jti) = (sub.to_owned(), jti.to_owned());
-        let mut claims =
-            jwt_compact::Claims::new(Claims { aud: self.audience.clone(), sub, jti, grants: grants.to_vec() });
+        let mut claims = jwt_compact::Claims::new(Claims {
+            aud: self.audience.clone(),
+            sub,
+            jti,
+            grants: grants.to_vec(),
+            generation,
+        });
         claims.issued_at = DateTime::from_timestamp(i64::try_from(issued).unwrap_or(i64::MAX), 0);
         claims.expiration = DateTime::from_timestamp(i64::try_from(expires).unwrap_or(i64::MAX), 0);
         let token = Ed25519.token(&Header::empty().with_token_type("JWT"), &claims, &self.key.sk);
@@ -104,7 +113,7 @@ mod tests {
     }
 
     fn good(tokens: &Tokens) -> String {
-        tokens.sign("ada", "1", &["request acme:**".into()], NOW, NOW + 60).unwrap()
+        tokens.sign("ada", "1", &["request acme:**".into()], 1, NOW, NOW + 60).unwrap()
     }
 
     #[test]
@@ -128,8 +137,8 @@ mod tests {
         let symmetric = format!("{}.{claims}.{signature}", header(r#"{"alg":"HS256"}"#));
         let other_claims = format!("{}.{}.{signature}", parts[0], header(r#"{"sub":"root"}"#));
         for text in [
-            Tokens::new([8; 32], "~host".into()).sign("ada", "1", &[], NOW, NOW + 60).unwrap(),
-            Tokens::new([7; 32], "~other".into()).sign("ada", "1", &[], NOW, NOW + 60).unwrap(),
+            Tokens::new([8; 32], "~host".into()).sign("ada", "1", &[], 1, NOW, NOW + 60).unwrap(),
+            Tokens::new([7; 32], "~other".into()).sign("ada", "1", &[], 1, NOW, NOW + 60).unwrap(),
             unsigned,
             kept_signature,
             symmetric,

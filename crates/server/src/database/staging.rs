@@ -152,7 +152,7 @@ impl Drop for Held {
 }
 
 fn create_private(folder: &Path, file: &Path) -> io::Result<()> {
-    disk::create(folder)?;
+    disk::create_folder(folder)?;
     generations::remove(file)?;
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);

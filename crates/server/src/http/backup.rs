@@ -25,22 +25,28 @@ const AHEAD: usize = 4;
 
 /// Sends a backup to whoever may do everything: it holds the server's secrets.
 pub(super) async fn send(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    let allowed = || -> Result<(), Failure> {
+    let allowed = || -> Result<String, Failure> {
         let principal = site.auth.principal(bearer(&headers)?)?;
-        if auth::may_everything(&principal) {
-            Ok(())
-        } else {
-            Err(Failure::no_grant("a backup holds all secrets: it needs \"admin ~*::**\""))
+        let denied = || Failure::no_grant("a backup holds all secrets: it needs \"admin ~*::**\"");
+        let allowed = auth::may_everything(&principal).then(|| principal.name().to_owned()).ok_or_else(denied);
+        if allowed.is_err() {
+            site.audit.note(principal.name(), "backup", "", &allowed);
         }
+        allowed
     };
-    if let Err(failure) = allowed() {
-        return answer::failure(&failure);
-    }
+    let name = match allowed() {
+        Ok(name) => name,
+        Err(failure) => return answer::failure(&failure),
+    };
+    let audit = site.audit.clone();
     let (parts, mut sent) = mpsc::channel::<io::Result<Bytes>>(AHEAD);
     let data = site.data.clone();
     tokio::task::spawn_blocking(move || {
         let mut out = Parts { parts: parts.clone(), gathered: Vec::with_capacity(PART) };
-        if let Err(error) = write(&data, &mut out, unix_seconds()).and_then(|()| out.flush()) {
+        let written = write(&data, &mut out, unix_seconds()).and_then(|()| out.flush());
+        let outcome = written.as_ref().map_err(|error| Failure::internal(error.to_string()));
+        audit.note(&name, "backup", "", &outcome);
+        if let Err(error) = written {
             tracing::error!(%error, "a backup failed");
             // The connection breaks off: what came so far is not taken for a whole backup.
             let _ = parts.blocking_send(Err(error));

@@ -28,13 +28,14 @@ impl Allowed {
         if listen.ip().is_loopback() {
             names.extend([format!("127.0.0.1:{port}"), format!("[::1]:{port}")]);
         }
-        let added: Vec<&String> = config.allow_hosts.iter().chain(config.spaces.values().flatten()).collect();
+        let added = config.allow_hosts.iter().chain(config.spaces.values().flatten());
+        let added: Vec<String> = added.map(ToString::to_string).collect();
         let scheme = config.scheme();
         let outside = if config.behind_proxy { "https" } else { scheme };
         let own = names.iter().map(|name| format!("{scheme}://{name}"));
         let own = own.chain(added.iter().map(|host| format!("{outside}://{host}")));
-        let origins = own.chain(config.allow_origins.iter().cloned()).collect();
-        let hosts = names.into_iter().chain(added.into_iter().cloned()).collect();
+        let origins = own.chain(config.allow_origins.iter().map(ToString::to_string)).collect();
+        let hosts = names.into_iter().chain(added).collect();
         Self { hosts, origins }
     }
 
@@ -98,7 +99,8 @@ mod tests {
     use super::*;
 
     fn verdict(host: &str, origin: Option<&str>) -> bool {
-        let config = ServeConfig { allow_origins: vec!["http://localhost:5173".into()], ..ServeConfig::default() };
+        let config =
+            ServeConfig { allow_origins: vec!["http://localhost:5173".parse().unwrap()], ..ServeConfig::default() };
         let allowed = Allowed::new("127.0.0.1:7711".parse().unwrap(), &config);
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());

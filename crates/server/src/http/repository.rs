@@ -7,7 +7,6 @@ use std::{
 };
 
 use axum::{
-    Json,
     body::Bytes,
     extract::{Path, Query, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
@@ -17,7 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::{
     Digest, FileEntry, MAX_MANIFEST, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest, VerifyError,
-    json, schema,
+    schema,
 };
 use starlane_host::{Principal, ports::StoreError};
 use starlane_protocol::{Address, Failure, Verb};
@@ -25,30 +24,38 @@ use starlane_protocol::{Address, Failure, Verb};
 use super::{
     BLOB_BODY, Site, answer, file,
     messages::bearer,
-    visibility::{Readers, Visibility, check_blob, check_bundle, check_use, may_publish, publishes, uploaded},
+    missing::Verified,
+    visibility::{Readers, Visibility, account, check_blob, check_bundle, check_use, may_publish, publishes, uploaded},
 };
-use crate::{sandbox::check_module, store::SharedStore};
+use crate::{sandbox::check_module, storage::Storage, store::SharedStore};
 
 /// The repository, for tasks that may move between threads.
 #[derive(Clone)]
 pub(crate) struct Repository {
-    store: SharedStore,
+    pub(super) store: SharedStore,
     /// One publishes at a time: who looks whether a version is there must find it so when writing.
-    publishing: Arc<Mutex<()>>,
-    visibility: Visibility,
+    pub(super) publishing: Arc<Mutex<()>>,
+    pub(super) visibility: Visibility,
+    /// Files that need not be read to know that they are whole.
+    pub(super) verified: Verified,
+    /// Held by the request that reads and hashes files.
+    pub(super) hashing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Repository {
-    pub(crate) fn new(data: &FilePath) -> Self {
+    /// Opens the repository of a data folder. Errors when it is not known which bundles are private.
+    pub(crate) fn open(data: &FilePath, storage: &Storage) -> Result<Self, StoreError> {
         let store = SharedStore::new(data);
-        Self { visibility: Visibility::of(&store), store, publishing: Arc::default() }
+        let visibility = Visibility::of(&store, storage)?;
+        let (verified, hashing) = (Verified::default(), Arc::default());
+        Ok(Self { store, publishing: Arc::default(), visibility, verified, hashing })
     }
 
     pub(super) fn visibility(&self) -> &Visibility {
         &self.visibility
     }
 
-    async fn with<T: Send + 'static>(
+    pub(super) async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&SharedStore) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
@@ -139,45 +146,25 @@ pub(super) async fn blob(
     answered.await.unwrap_or_else(|failure: Failure| answer::failure(&failure))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    sha256: Vec<Digest>,
-}
-
-/// `POST /blobs/missing`: which of the digests `{ "sha256": ["…"] }` have to be uploaded, since they are not here, or not whole, or not
-/// the publisher's to use.
-pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Request) -> Response {
-    let missing = async {
-        let Deployed { principal, body, .. } = Deployed::read(&site, None, MAX_MANIFEST, request).await?;
-        let Wanted { sha256 } =
-            json::from_slice(&body).map_err(|error| Failure::malformed(format!("expected digests: {error}")))?;
-        let usable = |digest: &Digest| may_publish(&site, &principal, digest);
-        let (usable, mut missing): (Vec<Digest>, Vec<Digest>) = sha256.into_iter().partition(usable);
-        let looked = move |store: &SharedStore| {
-            // Read and hashed: what is damaged is uploaded again, and takes its place.
-            missing.extend(usable.into_iter().filter(|digest| !store.is_whole(digest)));
-            Ok(missing)
-        };
-        site.repository.with(looked).await
-    };
-    match missing.await {
-        Ok(missing) => Json(json!({ "missing": missing })).into_response(),
-        Err(failure) => answer::failure(&failure),
-    }
-}
-
 /// `PUT /blobs/sha256/HEX`: keeps bytes that have this digest.
 pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<String>, request: Request) -> Response {
     let kept = async {
         let digest = parse_digest(&digest)?;
         let Deployed { principal, body, .. } = Deployed::read(&site, None, BLOB_BODY, request).await?;
+        let (storage, verified) = (site.storage.clone(), site.repository.verified.clone());
+        let account = account(&principal);
         let keep = move |store: &SharedStore| {
             let found = Digest::of(&body);
             if found != digest {
                 return Err(Failure::conflict(format!("the body has the digest {found}, not {digest}")));
             }
-            store.put_blob(&digest, &body).map_err(stored)
+            storage.admit_upload(&account, &digest, body.len() as u64)?;
+            store.put_blob(&digest, &body).map_err(|error| {
+                storage.collected(&digest);
+                stored(error)
+            })?;
+            verified.add(store, &digest);
+            Ok(())
         };
         site.repository.with(keep).await?;
         uploaded(&site, &principal, &digest);
@@ -223,21 +210,29 @@ pub(super) async fn put_manifest(
         let hidden = manifest.files.values().map(|file| file.sha256);
         let hidden = hidden.filter(|digest| !may_publish(&site, &principal, digest)).collect();
         let publishing = Arc::clone(&site.repository.publishing);
-        let visibility = site.repository.visibility.clone();
+        let (published, action) = (address.clone(), if take_over { "bundle.take-over" } else { "bundle.publish" });
+        let (visibility, storage) = (site.repository.visibility.clone(), site.storage.clone());
         let publish = move |store: &SharedStore| {
             check_modules(store, &manifest)?;
             let _alone = publishing.lock().unwrap_or_else(PoisonError::into_inner);
             let owner = store.owner(&address).map_err(stored)?.filter(|_| !take_over);
-            if is_new(store, &address, &signed, &manifest, owner, &hidden)? {
+            let new = is_new(store, &address, &signed, &manifest, owner, &hidden)?;
+            if new {
+                storage.admit_bundle(address.space(), &manifest, signed.bytes.len() as u64)?;
                 // Whoever sees it at once sees it as what it is.
                 visibility.hide(&address);
                 store.put_manifest(&address, &signed, &manifest.publisher).map_err(stored)?;
                 tracing::info!(bundle = %address, publisher = %manifest.publisher, "published");
             }
             visibility.add(&address, &manifest);
-            Ok(())
+            storage.add(address.space(), &manifest);
+            Ok(new)
         };
-        site.repository.with(publish).await
+        let done = site.repository.with(publish).await;
+        if !matches!(done, Ok(false)) {
+            site.audit.note(principal.name(), action, published.as_str(), &done);
+        }
+        done.map(drop)
     };
     done(kept.await)
 }
@@ -329,16 +324,21 @@ fn done(result: Result<(), Failure>) -> Response {
 }
 
 /// A request by somebody who publishes.
-struct Deployed {
-    principal: Principal,
+pub(super) struct Deployed {
+    pub(super) principal: Principal,
     headers: HeaderMap,
-    body: Bytes,
+    pub(super) body: Bytes,
 }
 
 impl Deployed {
     /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read, and of a
     /// body no more than `most` bytes.
-    async fn read(site: &Site, bundle: Option<&Address>, most: usize, request: Request) -> Result<Self, Failure> {
+    pub(super) async fn read(
+        site: &Site,
+        bundle: Option<&Address>,
+        most: usize,
+        request: Request,
+    ) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         let principal = site.auth.principal(bearer(&parts.headers)?)?;
         match bundle {

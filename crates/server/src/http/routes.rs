@@ -9,6 +9,8 @@ use litemap::LiteMap;
 use starlane_bundle::{Access, AppConfig, FileEntry, Manifest, PublicKey, Route, RouteTarget};
 use starlane_protocol::{Address, Failure};
 
+use crate::names::{Authority, SpaceName};
+
 /// The routes of this server. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Routes(Arc<RwLock<Table>>);
@@ -49,8 +51,9 @@ pub(crate) struct Found {
 
 impl Routes {
     /// No routes yet, for spaces with these host names of their own.
-    pub(crate) fn new(spaces: &BTreeMap<String, Vec<String>>) -> Self {
-        let names = spaces.iter().flat_map(|(space, names)| names.iter().map(|name| (name.clone(), space.clone())));
+    pub(crate) fn new(spaces: &BTreeMap<SpaceName, Vec<Authority>>) -> Self {
+        let names =
+            spaces.iter().flat_map(|(space, names)| names.iter().map(|name| (name.to_string(), space.to_string())));
         let table = Table { spaces: names.collect(), ..Table::default() };
         Self(Arc::new(RwLock::new(table)))
     }

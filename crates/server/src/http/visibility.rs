@@ -7,11 +7,11 @@ use std::{
 
 use axum::http::HeaderMap;
 use starlane_bundle::{Digest, Manifest, PublicKey};
-use starlane_host::Principal;
+use starlane_host::{Principal, ports::StoreError};
 use starlane_protocol::{Address, Failure, Verb};
 
 use super::{Site, messages::bearer, routes::Routes};
-use crate::store::SharedStore;
+use crate::{storage::Storage, store::SharedStore};
 
 /// The most uploads that are remembered. Beyond, all are forgotten: whoever publishes then what is another's too uploads it once
 /// more.
@@ -47,17 +47,22 @@ pub(super) enum Readers {
 }
 
 impl Visibility {
-    /// Reads all manifests of a repository; one that is damaged is nobody's to read.
-    pub(super) fn of(store: &SharedStore) -> Self {
+    /// Reads all manifests of a repository. One that can't be read is private. Errors when a folder can't be listed.
+    pub(super) fn of(store: &SharedStore, storage: &Storage) -> Result<Self, StoreError> {
         let visibility = Self::default();
-        for bundle in store.bundles() {
+        for bundle in store.bundles()? {
             visibility.hide(&bundle);
-            match store.manifest(&bundle).ok().flatten().and_then(|signed| signed.open().ok()) {
-                Some(manifest) => visibility.add(&bundle, &manifest),
-                None => tracing::error!(%bundle, "its manifest can't be read"),
+            let read = store.manifest(&bundle).map_err(|error| error.to_string());
+            let read = read.and_then(|signed| signed.ok_or_else(|| "it is missing".to_owned()));
+            match read.and_then(|signed| signed.open().map_err(|error| error.to_string())) {
+                Ok(manifest) => {
+                    visibility.add(&bundle, &manifest);
+                    storage.add(bundle.space(), &manifest);
+                }
+                Err(error) => tracing::error!(%bundle, error, "the manifest can't be read; the bundle is private"),
             }
         }
-        visibility
+        Ok(visibility)
     }
 
     /// A bundle is about to be published: until it is known whether it is public, it is not.
@@ -104,6 +109,17 @@ impl Visibility {
         self.read().bundles.get(bundle).map(|known| known.public)
     }
 
+    /// Whether a bundle names a blob.
+    pub(super) fn is_named(&self, blob: &Digest) -> bool {
+        self.read().by_blob.contains_key(blob)
+    }
+
+    /// A bundle whose manifest can't be read, if there is one.
+    pub(super) fn unreadable(&self) -> Option<Address> {
+        let index = self.read();
+        index.bundles.iter().find(|(_, known)| known.publisher.is_none()).map(|(bundle, _)| bundle.clone())
+    }
+
     fn bundles_of(&self, blob: &Digest) -> Vec<Address> {
         self.read().by_blob.get(blob).cloned().unwrap_or_default()
     }
@@ -119,9 +135,11 @@ impl Visibility {
 
 /// Whether the bearer may read a bundle's manifest, and who else. Errors with 401 or 403.
 pub(super) fn check_bundle(site: &Site, bundle: &Address, headers: &HeaderMap) -> Result<Readers, Failure> {
-    // What is not here is no secret.
-    if site.repository.visibility().is_public(bundle).unwrap_or(true) {
-        return Ok(Readers::Anybody);
+    match site.repository.visibility().is_public(bundle) {
+        Some(true) => return Ok(Readers::Anybody),
+        Some(false) => {}
+        // Nothing is read of what is not known.
+        None => return Err(Failure::not_found("no such bundle was published here")),
     }
     let principal = site.auth.principal(bearer(headers)?)?;
     if may_read(&site.routes, &principal, bundle) { Ok(Readers::Bearer) } else { Err(hidden().at(bundle)) }
@@ -146,8 +164,12 @@ pub(super) fn check_blob(site: &Site, blob: &Digest, headers: &HeaderMap) -> Res
 
 /// Whether somebody may use what is in a bundle for one of their own. Errors with 403.
 pub(super) fn check_use(site: &Site, principal: &Principal, bundle: &Address) -> Result<(), Failure> {
-    let public = site.repository.visibility().is_public(bundle).unwrap_or(true);
-    if public || may_read(&site.routes, principal, bundle) { Ok(()) } else { Err(hidden().at(bundle)) }
+    match site.repository.visibility().is_public(bundle) {
+        Some(true) => Ok(()),
+        Some(false) if may_read(&site.routes, principal, bundle) => Ok(()),
+        Some(false) => Err(hidden().at(bundle)),
+        None => Err(Failure::conflict(format!("it uses {bundle}, which is not published here"))),
+    }
 }
 
 /// Whether somebody may read a blob that is here, and so publish it in a bundle of their own: to know its digest is not to know
@@ -164,6 +186,23 @@ pub(super) fn may_publish(site: &Site, principal: &Principal, blob: &Digest) -> 
 /// Somebody has uploaded a blob: whoever else publishes it, they may, too.
 pub(super) fn uploaded(site: &Site, principal: &Principal, blob: &Digest) {
     site.repository.visibility().uploaded(principal.name(), blob);
+}
+
+/// Whose account it goes to what somebody uploads: that of the one space that they may deploy, else their own. So it does not
+/// grow with the names that an admin of a space hands out.
+pub(super) fn account(principal: &Principal) -> String {
+    let deploys = principal.grants().iter().filter(|grant| matches!(grant.verb(), Verb::Deploy | Verb::Admin));
+    let spaces: HashSet<String> = deploys
+        .map(|grant| {
+            let pattern = grant.pattern().to_string();
+            let bare = pattern.strip_prefix("~*::").unwrap_or(&pattern);
+            bare.split(':').next().unwrap_or_default().to_owned()
+        })
+        .collect();
+    match spaces.iter().next() {
+        Some(space) if spaces.len() == 1 && !space.contains('*') => format!("space {space}"),
+        _ => format!("principal {}", principal.name()),
+    }
 }
 
 /// Whether somebody may publish anything.

@@ -1,0 +1,243 @@
+//! The audit log: who changed what, when, and how it ended. One JSON object a line, in files that are only appended to:
+//!
+//! ```text
+//! DATA/audit/current.jsonl    {"time":"2026-05-01T12:00:00Z","principal":"ada","action":"app.create","target":"acme:shop","outcome":"done"}
+//! DATA/audit/1.jsonl          the one before it, up to 3.jsonl
+//! ```
+//!
+//! A change that was made is on disk before it is answered. What was refused is noted too, up to a rate for each principal, so
+//! that nobody can push the changes out of the files.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, SecondsFormat};
+use serde::Serialize;
+use starlane_protocol::Failure;
+
+use crate::{disk, time::unix_seconds};
+
+/// The folder in the data folder.
+pub(crate) const FOLDER: &str = "audit";
+const CURRENT: &str = "current.jsonl";
+/// How many files are kept; each has its share of the bytes.
+const FILES: u64 = 4;
+/// The longest text of a field, in bytes.
+const LONGEST: usize = 400;
+/// How many refusals of one principal are noted in [`WINDOW`].
+const REFUSALS: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(60);
+/// How many principals are counted at a time; with more, counting begins again.
+const COUNTED: usize = 1_000;
+
+/// Writes the audit log. Clones write the same one.
+#[derive(Clone)]
+pub(crate) struct Audit(Arc<Mutex<Inner>>);
+
+struct Inner {
+    folder: PathBuf,
+    file: File,
+    length: u64,
+    /// The bytes of all files together.
+    most: u64,
+    refusals: HashMap<String, Refusals>,
+}
+
+struct Refusals {
+    since: Instant,
+    noted: u32,
+    suppressed: u64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    principal: &'a str,
+    action: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    target: &'a str,
+    /// `done`, or the code of the failure.
+    outcome: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    message: &'a str,
+    /// Refusals of this principal that were not noted before this one.
+    #[serde(skip_serializing_if = "is_zero")]
+    suppressed: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Audit {
+    /// Opens the audit log of a data folder, of at most `most` bytes.
+    pub(crate) fn open(data: &Path, most: u64) -> io::Result<Self> {
+        let folder = data.join(FOLDER);
+        disk::create_folder(&folder)?;
+        cut_unfinished(&folder.join(CURRENT))?;
+        let (file, length) = open(&folder)?;
+        Ok(Self(Arc::new(Mutex::new(Inner { folder, file, length, most, refusals: HashMap::new() }))))
+    }
+
+    /// Notes a change, or that it was refused. `target` is what it was about, never a secret.
+    pub(crate) fn note<T>(&self, principal: &str, action: &str, target: &str, result: &Result<T, Failure>) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failure = result.as_ref().err();
+        let Some(suppressed) = failure.map_or(Some(0), |_| inner.count_refusal(principal)) else { return };
+        let time = DateTime::from_timestamp(i64::try_from(unix_seconds()).unwrap_or_default(), 0).unwrap_or_default();
+        let line = Line {
+            time: time.to_rfc3339_opts(SecondsFormat::Secs, true),
+            principal: short(if principal.is_empty() { "anonymous" } else { principal }),
+            action,
+            target: short(target),
+            outcome: failure.map_or("done", |failure| short(&failure.code)),
+            message: failure.map_or("", |failure| short(&failure.message)),
+            suppressed,
+        };
+        let written = serde_json::to_vec(&line).map_err(io::Error::other).and_then(|mut bytes| {
+            bytes.push(b'\n');
+            inner.append(&bytes, failure.is_none())
+        });
+        if let Err(error) = written {
+            tracing::error!(principal, action, target, %error, "the audit log can't be written");
+        }
+    }
+
+    /// The last `count` lines, oldest first.
+    pub(crate) fn last(&self, count: usize) -> io::Result<Vec<serde_json::Value>> {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::new();
+        for number in (0..FILES).rev() {
+            let text = match fs::read(file_of(&inner.folder, number)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                bytes => bytes?,
+            };
+            lines.extend(text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()));
+        }
+        Ok(lines.split_off(lines.len().saturating_sub(count)))
+    }
+}
+
+impl Inner {
+    fn append(&mut self, line: &[u8], durable: bool) -> io::Result<()> {
+        let length = line.len() as u64;
+        if self.length > 0 && self.length + length > self.most / FILES {
+            for number in (1..FILES).rev() {
+                match fs::rename(file_of(&self.folder, number - 1), file_of(&self.folder, number)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            (self.file, self.length) = open(&self.folder)?;
+        }
+        self.file.write_all(line)?;
+        self.length += length;
+        if durable { self.file.sync_data() } else { Ok(()) }
+    }
+
+    /// How many refusals of a principal were not noted before this one; none if this one is not to be noted either.
+    fn count_refusal(&mut self, principal: &str) -> Option<u64> {
+        if self.refusals.len() >= COUNTED && !self.refusals.contains_key(principal) {
+            self.refusals.clear();
+        }
+        let now = Instant::now();
+        let fresh = || Refusals { since: now, noted: 0, suppressed: 0 };
+        let counted = self.refusals.entry(principal.to_owned()).or_insert_with(fresh);
+        let mut before = 0;
+        if now.duration_since(counted.since) >= WINDOW {
+            before = counted.suppressed;
+            *counted = fresh();
+        }
+        if counted.noted >= REFUSALS {
+            counted.suppressed += 1;
+            return None;
+        }
+        counted.noted += 1;
+        Some(before)
+    }
+}
+
+fn open(folder: &Path) -> io::Result<(File, u64)> {
+    let mut options = fs::OpenOptions::new();
+    let file = disk::private(options.append(true).create(true)).open(folder.join(CURRENT))?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+/// Removes the part of a line that a killed server left.
+fn cut_unfinished(file: &Path) -> io::Result<()> {
+    let bytes = match fs::read(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        bytes => bytes?,
+    };
+    match bytes.rsplit(|byte| *byte == b'\n').next() {
+        Some([]) | None => Ok(()),
+        Some(unfinished) => {
+            let whole = (bytes.len() - unfinished.len()) as u64;
+            fs::OpenOptions::new().write(true).open(file)?.set_len(whole)
+        }
+    }
+}
+
+fn file_of(folder: &Path, number: u64) -> PathBuf {
+    if number == 0 { folder.join(CURRENT) } else { folder.join(format!("{number}.jsonl")) }
+}
+
+fn short(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done() -> Result<(), Failure> {
+        Ok(())
+    }
+
+    #[test]
+    fn changes_and_refusals_are_kept_over_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path(), 1 << 20).unwrap();
+        audit.note("ada", "app.create", "acme:shop", &done());
+        audit.note("", "token.create", "eve\n", &Err::<(), _>(Failure::no_grant("no")));
+        drop(audit);
+        let half = fs::OpenOptions::new().append(true).open(folder.path().join("audit/current.jsonl"));
+        half.unwrap().write_all(b"{\"time\":").unwrap();
+        let audit = Audit::open(folder.path(), 1 << 20).unwrap();
+        audit.note("ada", "app.delete", "acme:shop", &done());
+        let lines = audit.last(10).unwrap();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!((&lines[0]["principal"], &lines[0]["outcome"]), (&"ada".into(), &"done".into()));
+        assert_eq!((&lines[1]["principal"], &lines[1]["outcome"]), (&"anonymous".into(), &"no-grant".into()));
+        assert_eq!(audit.last(1).unwrap()[0]["action"], "app.delete");
+    }
+
+    #[test]
+    fn it_stays_within_its_bytes_and_refusals_push_nothing_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path(), 40_000).unwrap();
+        audit.note("ada", "app.create", "acme:first", &done());
+        let long = "x".repeat(10_000);
+        for _ in 0..10_000 {
+            audit.note("eve", "token.create", &long, &Err::<(), _>(Failure::no_grant(long.clone())));
+        }
+        assert_eq!(audit.last(1_000).unwrap().len(), 1 + REFUSALS as usize);
+        for n in 0..2_000 {
+            audit.note("ada", "app.create", &n.to_string(), &done());
+        }
+        let size: u64 = fs::read_dir(folder.path().join("audit"))
+            .unwrap()
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum();
+        assert!((20_000..=40_000).contains(&size), "{size}");
+        assert_eq!(audit.last(1).unwrap()[0]["target"], "1999");
+    }
+}

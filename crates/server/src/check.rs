@@ -1,0 +1,239 @@
+//! Checks a data folder: every digest, every reference, every database and every file that can be read. It changes nothing, but
+//! that SQLite finishes what a killed server left in the log beside a database, and says of each problem how to mend it.
+
+mod databases;
+mod repository;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    audit, auth,
+    data_folder::{self, DataFolder},
+    disk,
+    serve::ServeError,
+};
+
+/// How many problems are listed; more are counted.
+const LISTED: usize = 1_000;
+
+/// What a check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckReport {
+    /// The format of the data folder.
+    pub format: u32,
+    /// How many files were looked at.
+    pub files: u64,
+    /// How many bytes were read.
+    pub bytes: u64,
+    /// Bundles whose manifest was looked at.
+    pub bundles: u64,
+    /// Apps whose record was looked at.
+    pub apps: u64,
+    /// Databases whose pages were looked at.
+    pub databases: u64,
+    /// Uploaded files that no bundle names, which the server removes in time.
+    pub unnamed: u64,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// Problems that are not listed, because there are too many.
+    pub unlisted: u64,
+}
+
+/// Something that is wrong, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// The file or folder, in the data folder.
+    pub path: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What to do.
+    pub mend: String,
+}
+
+impl CheckReport {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Checks a data folder that no server uses, and keeps servers out meanwhile. Errors when there is none, and with
+/// [`ServeError::InUse`] when a server uses it: that one can be asked to check.
+pub fn check(data: &Path) -> Result<CheckReport, ServeError> {
+    let failed = |error: String| ServeError::Data(data.to_owned(), error);
+    if !data.is_dir() {
+        return Err(failed("there is no such folder".into()));
+    }
+    if !data.join("host.secret").exists() && !data.join(data_folder::FORMAT_FILE).exists() {
+        return Err(failed("it is not a data folder of a server: it has no host.secret".into()));
+    }
+    let _lock = DataFolder::lock(data)?;
+    Ok(run(data, &Arc::default()))
+}
+
+/// Checks a data folder, perhaps beside a running server. `seen` counts the files as they are looked at.
+pub(crate) fn run(data: &Path, seen: &Arc<AtomicU64>) -> CheckReport {
+    let mut check = Check { data, report: CheckReport::default(), seen: Arc::clone(seen) };
+    match data_folder::read_format(data) {
+        Ok(format) => check.report.format = format,
+        Err(error) => {
+            check.problem(&data.join(data_folder::FORMAT_FILE), error, "run the version that wrote the folder");
+            // What a newer version keeps is not known here.
+            return check.report;
+        }
+    }
+    if data.join(data_folder::RESTORING).exists() {
+        let mend = "empty the folder and restore the backup again";
+        check.problem(&data.join(data_folder::RESTORING), "a restore was interrupted", mend);
+    }
+    check.modes(data);
+    check.keys();
+    check.principals();
+    check.audit();
+    repository::check(&mut check);
+    databases::check(&mut check);
+    let report = &mut check.report;
+    report.files = seen.load(Relaxed);
+    report.unlisted = (report.problems.len().saturating_sub(LISTED)) as u64;
+    report.problems.truncate(LISTED);
+    check.report
+}
+
+struct Check<'a> {
+    data: &'a Path,
+    report: CheckReport,
+    seen: Arc<AtomicU64>,
+}
+
+impl Check<'_> {
+    fn problem(&mut self, path: &Path, problem: impl Into<String>, mend: impl Into<String>) {
+        let path = path.strip_prefix(self.data).unwrap_or(path).display().to_string();
+        self.report.problems.push(Problem { path, problem: problem.into(), mend: mend.into() });
+    }
+
+    /// The bytes of a file; none, and a problem, if it can't be read. A file that is not there is none of either.
+    fn read(&mut self, file: &Path) -> Option<Vec<u8>> {
+        match disk::read(file) {
+            Ok(bytes) => {
+                let bytes = bytes?;
+                self.seen.fetch_add(1, Relaxed);
+                self.report.bytes += bytes.len() as u64;
+                Some(bytes)
+            }
+            Err(error) => {
+                self.unreadable(file, &error);
+                None
+            }
+        }
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &dyn std::fmt::Display) {
+        let mend = "check the disk and the folder's owner; restore a backup if the disk is damaged";
+        self.problem(path, format!("it can't be read: {error}"), mend);
+    }
+
+    /// What lies in a folder, by name; nothing where there is none.
+    fn list(&mut self, folder: &Path) -> Vec<PathBuf> {
+        let listed = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            listed => listed.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()),
+        };
+        match listed {
+            Ok(mut entries) => {
+                // What is written at this moment is not in its place yet.
+                entries.retain(|entry| !entry.file_name().is_some_and(disk::is_unfinished));
+                entries.sort();
+                entries
+            }
+            Err(error) => {
+                self.unreadable(folder, &error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// That only the owner may read what lies here.
+    fn modes(&mut self, path: &Path) {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let is_top = path == self.data;
+            let about = if is_top { fs::metadata(path) } else { fs::symlink_metadata(path) };
+            // What went meanwhile has no mode.
+            let Ok(about) = about else { return };
+            let mode = about.permissions().mode() & 0o777;
+            if !about.is_symlink() && mode & 0o077 != 0 {
+                let mend = "start the server once: it takes its files from other users; or run `chmod -R go= DATA`";
+                self.problem(path, format!("other users may use it: its mode is {mode:03o}"), mend);
+            }
+            if about.is_dir() {
+                for entry in self.list(path) {
+                    let ours = !is_top || entry.file_name().is_some_and(data_folder::is_ours);
+                    if ours {
+                        self.modes(&entry);
+                    }
+                }
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = path;
+    }
+
+    fn keys(&mut self) {
+        let new = "delete it, and the next start makes a new one";
+        for (name, mend) in [
+            ("admin.token", new.to_owned()),
+            ("token.key", format!("{new}; tokens made before are refused then")),
+            ("host.secret", "restore it from a backup; deleted, the next start gives the host another name".to_owned()),
+        ] {
+            let file = self.data.join(name);
+            match self.read(&file) {
+                Some(bytes) if !auth::is_secret(name, &bytes) => self.problem(&file, "it does not hold a key", mend),
+                Some(_) => {}
+                // A restore leaves keys out.
+                None if name == "host.secret" && !file.exists() => self.problem(&file, "it is missing", mend),
+                None => {}
+            }
+        }
+    }
+
+    fn principals(&mut self) {
+        let file = self.data.join("principals.json");
+        let Some(bytes) = self.read(&file) else { return };
+        // An older format is read by its migration.
+        if self.report.format == data_folder::FORMAT {
+            for problem in auth::faults_of_registry(&bytes) {
+                self.problem(
+                    &file,
+                    problem,
+                    "remove the grant with `starlane grant`, or restore the file from a backup",
+                );
+            }
+        }
+    }
+
+    fn audit(&mut self) {
+        for file in self.list(&self.data.join(audit::FOLDER)) {
+            let Some(bytes) = self.read(&file) else { continue };
+            let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            let broken = lines.filter(|line| serde_json::from_slice::<serde_json::Value>(line).is_err()).count();
+            // The last line may be written at this moment.
+            let broken = broken.saturating_sub(usize::from(!bytes.ends_with(b"\n")));
+            if broken > 0 {
+                let mend = "the log was damaged or changed: compare it with a backup, and move the file away";
+                self.problem(&file, format!("{broken} lines can't be read"), mend);
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Bundles, blobs and apps: each file is what its name says, and what is named is there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Read,
+    path::Path,
+    sync::atomic::Ordering::Relaxed,
+};
+
+use starlane_bundle::{AppRecord, Digest, Hasher, Manifest, PublicKey, Signature, SignedManifest};
+use starlane_protocol::Address;
+
+use super::Check;
+
+/// What is known of the bundles and blobs that are whole.
+#[derive(Default)]
+struct Found {
+    /// By address: the digest of the manifest.
+    bundles: BTreeMap<Address, (Digest, Manifest)>,
+    blobs: BTreeMap<Digest, u64>,
+}
+
+pub(super) fn check(check: &mut Check<'_>) {
+    let mut found = Found::default();
+    blobs(check, &mut found);
+    bundles(check, &mut found, &check.data.join("bundles"));
+    references(check, &found);
+    apps(check, &found);
+}
+
+fn blobs(check: &mut Check<'_>, found: &mut Found) {
+    let mend = "delete it and publish the bundles that name it again: `starlane publish` uploads what is missing";
+    for folder in check.list(&check.data.join("blobs")) {
+        for file in check.list(&folder) {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Ok(digest) = Digest::parse(&name) else {
+                check.problem(&file, "its name is not a digest", "delete it: nothing reads it");
+                continue;
+            };
+            if !folder.file_name().is_some_and(|folder| name.get(..2).is_some_and(|first| folder == first)) {
+                check.problem(&file, "it lies in the folder of other digests", "delete it: nothing reads it there");
+                continue;
+            }
+            match digest_of(&file) {
+                Ok((real, size)) => {
+                    check.seen.fetch_add(1, Relaxed);
+                    check.report.bytes += size;
+                    if real == digest {
+                        found.blobs.insert(digest, size);
+                    } else {
+                        check.problem(&file, format!("its content has the digest {real}: it is damaged"), mend);
+                    }
+                }
+                // Collected while this runs.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => check.unreadable(&file, &error),
+            }
+        }
+    }
+}
+
+fn digest_of(file: &Path) -> std::io::Result<(Digest, u64)> {
+    let (mut file, mut hasher, mut size) = (fs::File::open(file)?, Hasher::new(), 0);
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok((hasher.finish(), size)),
+            length => {
+                hasher.update(piece.get(..length).unwrap_or_default());
+                size += length as u64;
+            }
+        }
+    }
+}
+
+fn bundles(check: &mut Check<'_>, found: &mut Found, folder: &Path) {
+    for entry in check.list(folder) {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match name.as_str() {
+            _ if entry.is_dir() => bundles(check, found, &entry),
+            "manifest.json" => bundle(check, found, folder, &entry),
+            "manifest.signature" => {
+                // Written before its manifest: a publish that was killed leaves it alone.
+            }
+            "publisher.key" => {
+                let key = check.read(&entry);
+                if key.is_some_and(|key| PublicKey::parse(String::from_utf8_lossy(&key).trim()).is_err()) {
+                    let mend = "publish under this name again as an admin: `starlane publish --take-over`";
+                    check.problem(&entry, "it does not hold a public key", mend);
+                }
+            }
+            _ => check.problem(&entry, "no server puts such a file here", "delete it: nothing reads it"),
+        }
+    }
+}
+
+fn bundle(check: &mut Check<'_>, found: &mut Found, folder: &Path, file: &Path) {
+    let path = folder.strip_prefix(check.data.join("bundles")).unwrap_or(folder);
+    let address = path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, ":");
+    let mend = format!("delete the folder and publish {address} again");
+    check.report.bundles += 1;
+    let (Some(bytes), signature) = (check.read(file), check.read(&folder.join("manifest.signature"))) else { return };
+    let text = String::from_utf8_lossy(&signature.unwrap_or_default()).trim().to_owned();
+    let signature = match Signature::parse(&text) {
+        Ok(signature) => signature,
+        Err(error) => {
+            check.problem(&folder.join("manifest.signature"), error.to_string(), mend);
+            return;
+        }
+    };
+    let signed = SignedManifest { bytes, signature };
+    match signed.open() {
+        Ok(manifest) if manifest.address.as_str() == address => {
+            found.bundles.insert(manifest.address.clone(), (signed.digest(), manifest));
+        }
+        Ok(manifest) => check.problem(file, format!("it is the manifest of {}", manifest.address), mend),
+        Err(error) => check.problem(file, error.to_string(), mend),
+    }
+}
+
+/// What manifests name is there, as they name it.
+fn references(check: &mut Check<'_>, found: &Found) {
+    let mut named = BTreeSet::new();
+    for (address, (_, manifest)) in &found.bundles {
+        let mut file = check.data.join("bundles");
+        file.extend(address.segments());
+        let file = file.join(address.version().unwrap_or_default()).join("manifest.json");
+        for (path, entry) in manifest.files.iter() {
+            named.insert(entry.sha256);
+            let problem = match found.blobs.get(&entry.sha256) {
+                Some(size) if *size == entry.size => continue,
+                Some(size) => format!("{path} has {} bytes, and its blob has {size}", entry.size),
+                None => format!("the blob {} of {path} is missing or damaged", entry.sha256),
+            };
+            check.problem(
+                &file,
+                problem,
+                format!("publish {address} again: the same content is taken, and what is missing is uploaded"),
+            );
+        }
+        for (used, of_use) in manifest.uses.iter() {
+            let there = Address::parse(used).ok().and_then(|used| found.bundles.get(&used));
+            if !there.is_some_and(|(digest, _)| *digest == of_use.manifest) {
+                let problem = format!("it uses {used}, which is not here as the manifest has it");
+                check.problem(&file, problem, format!("publish {used} again, as it was"));
+            }
+        }
+    }
+    check.report.unnamed = found.blobs.keys().filter(|digest| !named.contains(digest)).count() as u64;
+}
+
+fn apps(check: &mut Check<'_>, found: &Found) {
+    for file in check.list(&check.data.join("apps")) {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let kind = file.extension().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(bytes) = check.read(&file) else { continue };
+        match kind.as_str() {
+            "json" => {
+                check.report.apps += 1;
+                app(check, found, &file, &stem, &bytes);
+            }
+            "revision" => {
+                if String::from_utf8_lossy(&bytes).trim().parse::<u64>().is_err() {
+                    let mend = "write a number into it that is larger than any revision of the app so far";
+                    check.problem(&file, "it is not a number", mend);
+                }
+            }
+            _ => check.problem(&file, "no server puts such a file here", "delete it: nothing reads it"),
+        }
+    }
+}
+
+fn app(check: &mut Check<'_>, found: &Found, file: &Path, stem: &str, bytes: &[u8]) {
+    let again = format!("create the app again: `starlane app create {stem} --bundle ADDRESS`");
+    let record: AppRecord = match serde_json::from_slice(bytes) {
+        Ok(record) => record,
+        Err(error) => {
+            let mend = format!("delete it, and {again}");
+            return check.problem(file, format!("it can't be read: {error}"), mend);
+        }
+    };
+    if record.app.as_str() != stem {
+        check.problem(file, format!("it is the record of {}", record.app), format!("delete it, and {again}"));
+    }
+    let overrides = record.overrides.iter().map(|over| (&over.bundle, &over.manifest));
+    for (bundle, digest) in overrides.chain([(&record.bundle, &record.manifest)]) {
+        let bundle = bundle.without_path();
+        match found.bundles.get(&bundle) {
+            Some((known, _)) if known == digest => {}
+            Some(_) => {
+                check.problem(file, format!("it names another manifest of {bundle} than is here"), again.clone())
+            }
+            None => check.problem(
+                file,
+                format!("it names {bundle}, which is not here or is damaged"),
+                format!("publish {bundle} again"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Collects files that no bundle names: uploads that were never published.
+//!
+//! A file stays for the grace time after it was uploaded or asked for at `/blobs/missing`. Whether it is named is looked at, and
+//! the file removed, while nobody publishes: who finds their files there names them before any of them goes. Killed at any moment
+//! it leaves files whole, named ones all.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use starlane_host::ports::StoreError;
+
+use super::Repository;
+use crate::{
+    limits::{Limit, Limiter},
+    storage::Storage,
+};
+
+/// How often files are collected at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+
+/// What a collection did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Collected {
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Collects now and again, until the server stops.
+pub(crate) async fn run(repository: Repository, storage: Storage, limiter: Arc<Limiter>) {
+    let grace = Duration::from_millis(limiter.get(Limit::UploadGrace));
+    loop {
+        let (repository, storage) = (repository.clone(), storage.clone());
+        let done = tokio::task::spawn_blocking(move || collect(&repository, &storage, grace)).await;
+        match done {
+            Ok(Ok(Collected { files: 0, .. })) => {}
+            Ok(Ok(Collected { files, bytes })) => {
+                tracing::info!(files, bytes, "files that no bundle names were removed")
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "files that no bundle names can't be collected"),
+            Err(error) => tracing::error!(%error, "collecting files ended early"),
+        }
+        tokio::time::sleep(grace.min(LONGEST_PAUSE)).await;
+    }
+}
+
+/// Removes the files that no bundle names and nobody asked for within `grace`. Errors when it is not known which are named.
+pub(crate) fn collect(repository: &Repository, storage: &Storage, grace: Duration) -> Result<Collected, StoreError> {
+    if let Some(bundle) = repository.visibility.unreadable() {
+        let reason = "its manifest can't be read, so it is not known which files it names".to_owned();
+        return Err(StoreError::Damaged { name: bundle.to_string(), reason });
+    }
+    let mut collected = Collected::default();
+    let is_old = |changed: SystemTime| changed.elapsed().is_ok_and(|age| age >= grace);
+    for digest in repository.store.blobs()? {
+        let unnamed = || !repository.visibility.is_named(&digest);
+        if !unnamed() || !repository.store.blob_state(&digest).is_some_and(|(_, changed)| is_old(changed)) {
+            continue;
+        }
+        let _alone = repository.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked at again: it may have been uploaded or named since.
+        if let Some((bytes, changed)) = repository.store.blob_state(&digest)
+            && unnamed()
+            && is_old(changed)
+        {
+            repository.store.remove_blob(&digest)?;
+            storage.collected(&digest);
+            collected.files += 1;
+            collected.bytes += bytes;
+        }
+    }
+    Ok(collected)
+}
+
+#[cfg(test)]
+mod tests {
+    use starlane_bundle::{Digest, SecretKey, SignedManifest};
+    use starlane_protocol::Address;
+
+    use super::*;
+    use crate::{limits::Limits, store::SharedStore};
+
+    const GRACE: Duration = Duration::from_secs(3_600);
+
+    /// A store with these files, all of them older than the grace time, and a bundle that names the first.
+    fn store(folder: &std::path::Path, files: &[&[u8]]) -> (SharedStore, Address) {
+        let store = SharedStore::new(folder);
+        for bytes in files {
+            let digest = Digest::of(bytes);
+            store.put_blob(&digest, bytes).unwrap();
+            let name = digest.to_string();
+            let file = std::fs::File::options().append(true).open(folder.join("blobs").join(&name[..2]).join(&name));
+            file.unwrap().set_modified(SystemTime::now() - 2 * GRACE).unwrap();
+        }
+        let (address, key) = (Address::parse("acme:repo:n:1.0.0").unwrap(), SecretKey::from_seed([1; 32]));
+        let entry =
+            serde_json::json!({ "sha256": Digest::of(files[0]), "size": files[0].len(), "mediaType": "text/plain" });
+        let manifest = serde_json::json!({
+            "format": 1, "address": address, "publisher": key.public(), "created": 0, "name": "n", "files": { "/a.txt": entry },
+        });
+        let bytes = manifest.to_string().into_bytes();
+        let signed = SignedManifest { signature: key.sign(&bytes), bytes };
+        store.put_manifest(&address, &signed, &key.public()).unwrap();
+        (store, address)
+    }
+
+    fn open(folder: &std::path::Path) -> (Repository, Storage) {
+        let storage = Storage::new(folder, Limiter::new(Limits::default()));
+        (Repository::open(folder, &storage).unwrap(), storage)
+    }
+
+    #[test]
+    fn what_nobody_names_goes_after_its_time_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = store(folder.path(), &[b"named", b"old", b"asked for"]);
+        store.put_blob(&Digest::of(b"fresh"), b"fresh").unwrap();
+        store.renew_blob(&Digest::of(b"asked for"));
+        let (repository, storage) = open(folder.path());
+        assert_eq!(collect(&repository, &storage, GRACE), Ok(Collected { files: 1, bytes: 3 }));
+        let here = |bytes: &[u8]| store.blob_size(&Digest::of(bytes)).is_some();
+        assert_eq!([&b"named"[..], b"old", b"asked for", b"fresh"].map(here), [true, false, true, true]);
+    }
+
+    #[test]
+    fn nothing_goes_while_a_manifest_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = store(folder.path(), &[b"named", b"old"]);
+        std::fs::write(folder.path().join("bundles/acme/repo/n/1.0.0/manifest.json"), "{").unwrap();
+        let (repository, storage) = open(folder.path());
+        assert!(matches!(collect(&repository, &storage, GRACE), Err(StoreError::Damaged { .. })));
+        assert!(store.blob_size(&Digest::of(b"named")).is_some());
+    }
+}

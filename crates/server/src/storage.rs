@@ -1,0 +1,260 @@
+//! How much of the disk each space may use: what is on disk counts once, and the disk is never filled to its end.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use starlane_bundle::{Digest, Manifest};
+use starlane_host::{Handler, handler};
+use starlane_protocol::Failure;
+
+use crate::limits::{Limit, Limiter};
+
+/// What an uploaded file counts at least: it takes a block of the disk, and a place in the index.
+const LEAST: u64 = 4_096;
+/// For how long the bytes of a space's databases are not counted again.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Counts what is kept, and refuses what is too much. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Storage(Arc<Inner>);
+
+struct Inner {
+    data: PathBuf,
+    limiter: Arc<Limiter>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// By space: the files that its bundles name, with their sizes.
+    named: HashMap<String, Space>,
+    /// Files that no bundle names yet: whose they are, and their sizes.
+    pending: HashMap<Digest, (String, u64)>,
+    /// By principal.
+    pending_bytes: HashMap<String, u64>,
+    /// By space: the bytes of its databases, and when they were counted.
+    databases: HashMap<String, (Instant, u64)>,
+}
+
+#[derive(Default)]
+struct Space {
+    files: HashMap<Digest, u64>,
+    bytes: u64,
+}
+
+impl Storage {
+    pub(crate) fn new(data: &Path, limiter: Arc<Limiter>) -> Self {
+        Self(Arc::new(Inner { data: data.to_owned(), limiter, kept: Mutex::default() }))
+    }
+
+    /// Errors with 507 when a space has no room for `bytes` more, or the disk has not.
+    pub(crate) fn admit(&self, space: &str, bytes: u64) -> Result<(), Failure> {
+        self.admit_on_disk(bytes)?;
+        let used = self.used_by(space);
+        if used.saturating_add(bytes) > self.0.limiter.get(Limit::SpaceStorage) {
+            let what = format!("the space `{space}` has {used} bytes on disk, and {bytes} bytes more do not fit");
+            return Err(self.0.limiter.refuse(Limit::SpaceStorage, what));
+        }
+        Ok(())
+    }
+
+    /// A database's handler that refuses what writes while its space is full, or the disk. What reads goes on.
+    pub(crate) fn guard(&self, space: &str, inner: Rc<dyn Handler>) -> Rc<dyn Handler> {
+        let (storage, space) = (self.clone(), space.to_owned());
+        handler(move |incoming| {
+            let admitted = match incoming.operation.as_str() {
+                "query" => Ok(()),
+                _ => storage.admit(&space, 0).map_err(|failure| failure.at(&incoming.to)),
+            };
+            let inner = Rc::clone(&inner);
+            async move {
+                admitted?;
+                inner.handle(incoming).await
+            }
+        })
+    }
+
+    /// Errors with 507 when the disk has no room for `bytes` more.
+    pub(crate) fn admit_on_disk(&self, bytes: u64) -> Result<(), Failure> {
+        // Where the system does not say what is free, its own error comes when nothing is.
+        let Some(free) = self.free() else { return Ok(()) };
+        if free.saturating_sub(bytes) < self.0.limiter.get(Limit::DiskReserve) {
+            let what = format!("the disk of the data folder has {free} bytes free, and {bytes} bytes more do not fit");
+            return Err(self.0.limiter.refuse(Limit::DiskReserve, what));
+        }
+        Ok(())
+    }
+
+    /// A principal uploads a file. Errors with 507 when too much of theirs waits for a bundle that names it, or the disk is full.
+    pub(crate) fn admit_upload(&self, principal: &str, digest: &Digest, bytes: u64) -> Result<(), Failure> {
+        self.admit_on_disk(bytes)?;
+        let mut kept = self.kept();
+        let counted = bytes.max(LEAST);
+        let known =
+            kept.pending.contains_key(digest) || kept.named.values().any(|space| space.files.contains_key(digest));
+        if known {
+            return Ok(());
+        }
+        let pending = kept.pending_bytes.get(principal).copied().unwrap_or_default();
+        if pending.saturating_add(counted) > self.0.limiter.get(Limit::PendingUploads) {
+            let what = format!(
+                "`{principal}` has uploaded {pending} bytes that no bundle names, and {bytes} bytes more do not fit: publish \
+                 their bundle first"
+            );
+            return Err(self.0.limiter.refuse(Limit::PendingUploads, what));
+        }
+        *kept.pending_bytes.entry(principal.to_owned()).or_default() += counted;
+        kept.pending.insert(*digest, (principal.to_owned(), counted));
+        Ok(())
+    }
+
+    /// Errors with 507 when a space has no room for a bundle. Files that the space has already count nothing.
+    pub(crate) fn admit_bundle(&self, space: &str, manifest: &Manifest, length: u64) -> Result<(), Failure> {
+        let kept = self.kept();
+        let mut new: HashMap<Digest, u64> = HashMap::new();
+        let known = kept.named.get(space);
+        for file in manifest.files.values() {
+            if !known.is_some_and(|known| known.files.contains_key(&file.sha256)) {
+                new.insert(file.sha256, file.size);
+            }
+        }
+        drop(kept);
+        let bytes = new.values().fold(length, |sum, size| sum.saturating_add(*size));
+        self.admit(space, bytes)
+    }
+
+    /// A bundle is kept: what it names is its space's, and no longer waits.
+    pub(crate) fn add(&self, space: &str, manifest: &Manifest) {
+        let mut kept = self.kept();
+        for file in manifest.files.values() {
+            kept.settle(&file.sha256);
+            let of_space = kept.named.entry(space.to_owned()).or_default();
+            if of_space.files.insert(file.sha256, file.size).is_none() {
+                of_space.bytes = of_space.bytes.saturating_add(file.size);
+            }
+        }
+    }
+
+    /// A file that waited was removed.
+    pub(crate) fn collected(&self, digest: &Digest) {
+        self.kept().settle(digest);
+    }
+
+    /// What a space has on disk, in bytes.
+    pub(crate) fn used_by(&self, space: &str) -> u64 {
+        let mut kept = self.kept();
+        let files = kept.named.get(space).map_or(0, |space| space.bytes);
+        let now = Instant::now();
+        let measured = kept.databases.get(space).filter(|(at, _)| now.duration_since(*at) < FRESH);
+        if let Some((_, bytes)) = measured {
+            return files.saturating_add(*bytes);
+        }
+        let databases = databases_of(&self.0.data, space);
+        kept.databases.insert(space.to_owned(), (now, databases));
+        files.saturating_add(databases)
+    }
+
+    /// What is free on the disk for this user, in bytes; none where the system does not say it.
+    pub(crate) fn free(&self) -> Option<u64> {
+        free(&self.0.data)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn settle(&mut self, digest: &Digest) {
+        if let Some((principal, bytes)) = self.pending.remove(digest)
+            && let Some(sum) = self.pending_bytes.get_mut(&principal)
+        {
+            *sum = sum.saturating_sub(bytes);
+            if *sum == 0 {
+                self.pending_bytes.remove(&principal);
+            }
+        }
+    }
+}
+
+/// The bytes of all files in the folders of a space's apps: `databases/SPACE:APP`.
+fn databases_of(data: &Path, space: &str) -> u64 {
+    let prefix = format!("{space}:");
+    let folders = fs::read_dir(data.join("databases")).into_iter().flatten().flatten();
+    let own = folders.filter(|folder| folder.file_name().to_string_lossy().starts_with(&prefix));
+    own.map(|folder| size_of(&folder.path())).sum()
+}
+
+fn size_of(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(about) if about.is_dir() => size_of(&entry.path()),
+        Ok(about) => about.len(),
+        // It went meanwhile.
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+#[cfg(unix)]
+fn free(folder: &Path) -> Option<u64> {
+    let about = rustix::fs::statvfs(folder).ok()?;
+    Some(about.f_bavail.saturating_mul(about.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free(_: &Path) -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    fn storage(folder: &Path, settings: &[(Limit, u64)]) -> Storage {
+        let mut limits = Limits::default();
+        limits.set(Limit::DiskReserve, 0).unwrap();
+        for (limit, value) in settings {
+            limits.set(*limit, *value).unwrap();
+        }
+        Storage::new(folder, Limiter::new(limits))
+    }
+
+    #[test]
+    fn uploads_that_no_bundle_names_have_a_limit_for_each_principal() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(folder.path(), &[(Limit::PendingUploads, 1 << 20)]);
+        let digest = |n: u32| Digest::of(&n.to_be_bytes());
+        let admitted = (0..1_000).filter(|n| storage.admit_upload("ada", &digest(*n), 1).is_ok()).count();
+        assert_eq!(admitted, 256, "small ones count a block each");
+        assert_eq!(storage.admit_upload("ada", &digest(0), 1), Ok(()), "it is here already");
+        let failure = storage.admit_upload("ada", &digest(5_000), 1).unwrap_err();
+        assert_eq!((failure.status, failure.code.as_str()), (507, "storage-full"));
+        assert!(failure.message.contains("pending-uploads"), "{}", failure.message);
+        assert_eq!(storage.admit_upload("grace", &digest(5_000), 1), Ok(()));
+        storage.collected(&digest(7));
+        assert_eq!(storage.admit_upload("ada", &digest(5_001), 1), Ok(()));
+    }
+
+    #[test]
+    fn a_space_is_full_by_its_databases_too_and_the_disk_keeps_a_reserve() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = storage(folder.path(), &[(Limit::SpaceStorage, 2 << 20)]);
+        fs::create_dir_all(folder.path().join("databases/acme:shop")).unwrap();
+        fs::write(folder.path().join("databases/acme:shop/db.sqlite"), vec![0; 1_500_000]).unwrap();
+        assert_eq!(own.admit("acme", 1 << 20).unwrap_err().code, "storage-full");
+        assert_eq!(own.admit("acm", 1 << 20), Ok(()), "another space with a longer name");
+        assert_eq!(own.admit("acme", 500_000), Ok(()));
+        let reserved = storage(folder.path(), &[(Limit::DiskReserve, 1 << 50)]);
+        if reserved.free().is_some() {
+            assert!(reserved.admit("other", 1).unwrap_err().message.contains("disk-reserve"));
+        }
+    }
+}

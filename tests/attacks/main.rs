@@ -9,6 +9,7 @@
 )]
 
 mod disk;
+mod guests;
 mod log;
 mod operation;
 mod settings;

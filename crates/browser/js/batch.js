@@ -5,6 +5,7 @@ export const START = 0;
 export const RECEIVE = 1;
 export const SETTLE = 2;
 export const WAKE = 3;
+export const SAVE = 4;
 /** For people, by these numbers. */
 export const CALLS = ["start", "receive", "settle", "wake", "save"];
 
@@ -25,8 +26,9 @@ export const DONE = 16;
 export const REFUSED = 17;
 export const RECEIVED = 18;
 export const SAVED = 19;
-/** Instead: a message that does not fit, the end of the instance. */
+/** Instead: a message that does not fit, one that the guest has no memory for, the end of the instance. */
 export const MISFIT = 20;
+export const TOO_LARGE = 21;
 export const CRASH = 24;
 export const LOG = 25;
 

@@ -82,6 +82,11 @@ class Gate {
     return reader.at + 4;
   }
 
+  /** The guest did not get the message that was checked last. */
+  forget() {
+    this.answering.delete(this.message);
+  }
+
   /**
    * Checks what a call said, from `mark` on in `output`: a response that does not fit becomes a failure, an event that does not
    * fit is dropped, and `logs` say so.

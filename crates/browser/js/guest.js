@@ -23,6 +23,9 @@ let randomLeft = 0;
 /** What a guest did wrong. Its message is for people. */
 export class Fault extends Error {}
 
+/** It has no memory for what it was to be given. */
+class NoMemory extends Fault {}
+
 /** Where reports go. A batch is never entered twice, so one is enough for all instances of a thread. */
 let output = new batch.Output(64 * 1024);
 
@@ -40,6 +43,21 @@ function readU64() {
   halves[0] = readU32();
   halves[1] = readU32();
   return wide[0];
+}
+
+/** Goes past a string or list of bytes; gives where it begins. */
+function pastBytes() {
+  const at = cursor;
+  const size = readU32();
+  cursor += size;
+  return at;
+}
+
+/** Goes past a list of headers; gives where it begins. */
+function pastHeaders() {
+  const at = cursor;
+  for (let texts = readU32() * 2; texts > 0; texts--) pastBytes();
+  return at;
 }
 
 /** One instance of a guest. */
@@ -70,6 +88,8 @@ export class Guest {
     /** The two words of the last value that was lowered. */
     this.at = 0;
     this.size = 0;
+    /** Where the present call ends among the calls. */
+    this.callEnd = 0;
   }
 
   /** A view that is valid now. */
@@ -273,13 +293,27 @@ export class Guest {
   // --- Into the guest: values are read from the calls and written to memory that the guest allocates ---
 
   allocate(align, size) {
-    const at = this.exports.realloc(0, 0, align, size) >>> 0;
-    const bytes = this.bytes();
-    if (at % align !== 0 || at + size > bytes.length) {
-      const what = `\`cabi_realloc\` gave ${at} for ${size} bytes aligned to ${align}, and memory has ${bytes.length}`;
-      throw new Fault(what);
+    let at;
+    try {
+      at = this.exports.realloc(0, 0, align, size) >>> 0;
+    } catch (error) {
+      // Allocators that find no memory end so.
+      if (this.importing === null && isUnreachable(error)) {
+        throw new NoMemory(`it has no memory for ${size} bytes more: \`cabi_realloc\`: ${describe(error)}`);
+      }
+      throw error;
     }
+    const bytes = this.bytes();
+    const gave = () => `\`cabi_realloc\` gave ${at} for ${size} bytes aligned to ${align}, and memory has ${bytes.length}`;
+    if (at % align !== 0) throw new Fault(gave());
+    if (at + size > bytes.length) throw new NoMemory(gave());
     return at;
+  }
+
+  /** Lowers the string or list of bytes that begins there. */
+  lowerBytesAt(from) {
+    cursor = from;
+    this.lowerBytes();
   }
 
   /** The next string or list of bytes, to `at` and `size`. */
@@ -360,19 +394,24 @@ export class Guest {
     const id = readU64();
     const key = messageKey();
     const kind = calls[cursor++];
-    this.lowerBytes();
-    const sender = this.at, senderLength = this.size;
-    this.lowerBytes();
-    const caller = this.at, callerLength = this.size;
-    this.lowerBytes();
-    const operation = this.at, operationLength = this.size;
-    this.lowerBytes();
-    const type = this.at, typeLength = this.size;
+    const from = pastBytes(), by = pastBytes(), what = pastBytes(), as = pastBytes(), behind = pastHeaders(), carries = pastBytes();
+    const remaining = readU32();
+    this.callEnd = cursor;
+    // The longest first: if there is no memory for it, nothing has been allocated.
+    this.lowerBytesAt(carries);
+    const body = this.at, bodyLength = this.size;
+    cursor = behind;
     this.lowerHeaders();
     const headers = this.at, count = this.size;
-    this.lowerBytes();
-    const body = this.at, bodyLength = this.size;
-    const remaining = readU32();
+    this.lowerBytesAt(from);
+    const sender = this.at, senderLength = this.size;
+    this.lowerBytesAt(by);
+    const caller = this.at, callerLength = this.size;
+    this.lowerBytesAt(what);
+    const operation = this.at, operationLength = this.size;
+    this.lowerBytesAt(as);
+    const type = this.at, typeLength = this.size;
+    cursor = this.callEnd;
     this.unfinished.add(key);
     this.open = true;
     const finished = this.exports.receive(
@@ -390,20 +429,26 @@ export class Guest {
     const which = calls[cursor++];
     let [a, b, c, d, e, f] = [0, 0, 0, 0, 0, 0];
     if (which === 0) {
-      this.lowerBytes();
-      [a, b] = [this.at, this.size];
+      const as = pastBytes(), behind = pastHeaders(), carries = pastBytes();
+      this.callEnd = cursor;
+      this.lowerBytesAt(carries);
+      [e, f] = [this.at, this.size];
+      cursor = behind;
       this.lowerHeaders();
       [c, d] = [this.at, this.size];
-      this.lowerBytes();
-      [e, f] = [this.at, this.size];
+      this.lowerBytesAt(as);
+      [a, b] = [this.at, this.size];
     } else {
       a = calls[cursor] | (calls[cursor + 1] << 8);
       cursor += 2;
-      this.lowerBytes();
-      [b, c] = [this.at, this.size];
-      this.lowerBytes();
+      const code = pastBytes(), text = pastBytes();
+      this.callEnd = cursor;
+      this.lowerBytesAt(text);
       [d, e] = [this.at, this.size];
+      this.lowerBytesAt(code);
+      [b, c] = [this.at, this.size];
     }
+    cursor = this.callEnd;
     this.open = true;
     this.exports.settle(id, which, a, b, c, d, e, f);
     this.open = false;
@@ -455,10 +500,12 @@ export class Guest {
   /** Runs the calls; what they did goes to the output. */
   run() {
     let count = readU32();
-    let queued = 0;
+    let queued = 0, sent = 0;
     for (; count > 0; count--) {
       const tag = calls[cursor++];
-      if (tag === batch.RECEIVE && (this.unfinished.size >= this.limits.concurrency || queued >= CALL_BYTES)) break;
+      const full = queued >= CALL_BYTES || sent >= CALL_MESSAGES;
+      if (full && tag !== batch.START && tag !== batch.SAVE) break;
+      if (tag === batch.RECEIVE && this.unfinished.size >= this.limits.concurrency) break;
       const mark = output.length;
       const behind = tag === batch.RECEIVE && this.gate?.refuses(calls, cursor, output);
       if (behind) {
@@ -478,11 +525,19 @@ export class Guest {
       } catch (error) {
         // All that the call queued is dropped.
         output.length = mark;
+        if (error instanceof NoMemory && (tag === batch.RECEIVE || tag === batch.SETTLE)) {
+          output.u8(batch.TOO_LARGE);
+          output.text(error.message);
+          if (tag === batch.RECEIVE) this.gate?.forget();
+          cursor = this.callEnd;
+          continue;
+        }
         output.u8(batch.CRASH);
         output.text(`\`${batch.CALLS[tag]}\`: ${this.reason(error)}`);
         break;
       }
       if (this.room < CALL_BYTES) queued += CALL_BYTES - this.room;
+      sent += this.messages;
       if (!goesOn) break;
     }
     if (this.logs.length > 0) {
@@ -510,13 +565,18 @@ function checkText(what, bytes, from, to) {
   }
 }
 
+/** Whether a guest ran an instruction `unreachable`. */
+function isUnreachable(error) {
+  return error instanceof WebAssembly.RuntimeError && /unreachable/i.test(error.message);
+}
+
 /** One line for people, of whatever a guest's call threw. */
 function describe(error) {
   if (error instanceof Fault) return error.message;
   // Each engine has its own words.
   if (error instanceof RangeError || error?.name === "InternalError") return "call stack exhausted";
   if (!(error instanceof Error)) return "an exception that nobody caught";
-  if (/unreachable/i.test(error.message)) return "wasm `unreachable` instruction executed";
+  if (isUnreachable(error)) return "wasm `unreachable` instruction executed";
   return error.message.split("\n", 1)[0].replace(/ \(evaluating .*/, "");
 }
 

@@ -72,3 +72,10 @@ pub(crate) fn delete(client: &Client, app: &Address, output: Output) -> Result<(
     output.done(&format!("{app} was stopped and deleted"), &[], None, &json!({ "deleted": app.as_str() }));
     Ok(())
 }
+
+pub(crate) fn restart(client: &Client, address: &Address, output: Output) -> Result<()> {
+    let answer: Value = client.ask(APPS, "restart", &json!({ "address": address.as_str() }))?;
+    let count = answer.get("restarted").map(ToString::to_string).unwrap_or_default();
+    output.done(&format!("{address} was restarted"), &[("mechtrons", count)], None, &answer);
+    Ok(())
+}

@@ -256,6 +256,11 @@ pub(crate) enum AppCommand {
     },
     /// Show all apps
     List,
+    /// Start the mechtrons of an app, or one of them, again from their last states; a quarantine is lifted
+    Restart {
+        /// The address of a mechtron or of an app: acme:profiles:profile:ada
+        address: Address,
+    },
     /// Stop an app and forget it; its databases stay on disk
     Delete {
         /// The app's address

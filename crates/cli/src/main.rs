@@ -99,6 +99,9 @@ fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<()> {
             app::create(&Client::new(reach)?, app, bundle, output)
         }
         Command::App { command: AppCommand::List } => app::list(&Client::new(reach)?, output),
+        Command::App { command: AppCommand::Restart { address } } => {
+            app::restart(&Client::new(reach)?, address, output)
+        }
         Command::App { command: AppCommand::Delete { app } } => app::delete(&Client::new(reach)?, app, output),
         Command::Bundle { command: BundleCommand::Show { address } } => {
             bundle::show(&Client::new(reach)?, address, output)

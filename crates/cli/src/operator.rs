@@ -66,10 +66,10 @@ pub(crate) fn status(client: &Client, output: Output) -> Result<()> {
             Some(Value::Null) | None => "–".to_owned(),
             Some(other) => other.to_string(),
         };
-        let names = ["address", "state", "place", "mailbox", "crashes"];
-        let rows: Vec<[String; 5]> = actors.iter().map(|actor| names.map(|name| cell(actor, name))).collect();
+        let names = ["address", "state", "place", "mailbox", "unfinished", "crashes"];
+        let rows: Vec<[String; 6]> = actors.iter().map(|actor| names.map(|name| cell(actor, name))).collect();
         output.gap();
-        output.table(["MECHTRON", "STATE", "RUNS IN", "MAILBOX", "CRASHES"], &rows, &Value::Null);
+        output.table(["MECHTRON", "STATE", "RUNS IN", "MAILBOX", "UNFINISHED", "CRASHES"], &rows, &Value::Null);
     }
     Ok(())
 }

@@ -171,7 +171,8 @@ impl Host {
         let files = Rc::new(files.clone());
         let handler = bundle_files::handler(self, Rc::clone(&files));
         let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
-        let served = Rc::new(ServedBundle { files, _served: self.serve(bundle, Operations::Named(names), handler)? });
+        let served = self.serve(bundle, Operations::Named(names), handler)?.with_events(&[]);
+        let served = Rc::new(ServedBundle { files, _served: served });
         self.0.apps.borrow_mut().bundles.insert(bundle.clone(), Rc::downgrade(&served));
         Ok(served)
     }

@@ -22,6 +22,7 @@
 //!         | 7 delay:u32 token:u64                                          wake-after
 //!         | 16 | 17 reason | 18 finished:u8 | 19 format:u32 data           what the call returned
 //!         | 20 reason                                                      instead: a message that does not fit
+//!         | 21 reason                                                      instead: a message or outcome that it has no memory for
 //!         | 24 reason                                                      crash, the end of the batch
 //!         | 25 level:u8 text                                               log
 //! ```
@@ -142,6 +143,7 @@ pub fn decode_report(bytes: Bytes) -> Result<BatchReport, ReportError> {
             18 => Returned::Received(reader.u8()? != 0),
             19 => Returned::Saved(Saved { format: reader.u32()?, data: reader.bytes()? }),
             20 => Returned::Misfit(reader.text()?),
+            21 => Returned::TooLarge(reader.text()?),
             24 => {
                 report.crash = Some(reader.text()?);
                 continue;

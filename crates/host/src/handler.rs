@@ -49,6 +49,13 @@ impl Served {
         &self.address
     }
 
+    /// It emits these events and no others: who subscribes to another is told so.
+    pub fn with_events(self, events: &[&str]) -> Self {
+        let events = events.iter().map(|event| (*event).to_owned()).collect();
+        self.host.turn(|node, _| node.handle_events(self.id, events));
+        self
+    }
+
     /// Emits an event to the topic `address#event`. Errors when `event` does not have the form of a segment.
     pub fn emit(&self, event: &str, payload: Payload) -> Result<(), Failure> {
         self.host.emit(&self.address, event, payload)

@@ -10,8 +10,8 @@ use futures_util::{Stream, future::AbortHandle};
 use litemap::LiteMap;
 use starlane_bundle::Digest;
 use starlane_node::{
-    Authentication, HandlerId, LinkConfig, LinkState, Node, NodeConfig, Operations, Origin, Principal, PrincipalLimits,
-    RequestId, SocketId, SubscriptionId, guest::Level,
+    ActorLimits, Authentication, HandlerId, LinkConfig, LinkState, Node, NodeConfig, Operations, Origin, Principal,
+    PrincipalLimits, RequestId, SocketId, SubscriptionId, guest::Level,
 };
 use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
 
@@ -42,6 +42,8 @@ pub struct HostConfig {
     pub max_awake: usize,
     /// How much each principal may use that dials this host.
     pub limits: PrincipalLimits,
+    /// How much actors may use.
+    pub actors: ActorLimits,
     /// Who peers are that dial this host.
     pub authenticate: Authenticate,
     /// Where log lines go.
@@ -83,6 +85,7 @@ impl Host {
             link: config.link.clone(),
             max_awake: config.max_awake,
             limits: config.limits,
+            actors: config.actors,
             seed: ports.time.random(),
         });
         Self(Rc::new(Inner {
@@ -128,11 +131,31 @@ impl Host {
         timeout_ms: u32,
     ) -> Outcome {
         self.still_open(to)?;
+        self.ended(to, |node, now| node.handle_request(now, from, to, operation, payload, timeout_ms)).await
+    }
+
+    /// Sends a one-way message, and waits until it was taken: until it has reached whoever handles it, here or elsewhere. Errors
+    /// when it is refused there, or its host can't be reached within 30 s. Dropping the future takes it back, if that is still
+    /// possible.
+    pub async fn notify_taken(
+        &self,
+        from: &Origin,
+        to: &Address,
+        operation: &str,
+        payload: Payload,
+    ) -> Result<(), Failure> {
+        self.still_open(to)?;
+        let taken = self.ended(to, |node, now| node.handle_notify_taken(now, from, to, operation, payload));
+        taken.await.map(|_| ())
+    }
+
+    /// Begins a request and waits for its outcome.
+    async fn ended(&self, to: &Address, begin: impl FnOnce(&mut Node, u64) -> RequestId) -> Outcome {
         let (sender, receiver) = oneshot::channel();
         // The sender is in place before the effects are drained: a request may end within its own turn.
         let request = {
             let now = self.0.ports.time.now_ms();
-            let request = self.0.node.borrow_mut().handle_request(now, from, to, operation, payload, timeout_ms);
+            let request = begin(&mut self.0.node.borrow_mut(), now);
             self.0.askers.borrow_mut().insert(request, sender);
             request
         };
@@ -184,6 +207,17 @@ impl Host {
                 host.turn(|node, _| node.handle_unsubscribe(id));
             }
         })
+    }
+
+    /// Whether a topic is one of a resource of this host, or elsewhere. Errors with 404 `no-resource` or `no-event`.
+    pub fn check_topic(&self, topic: &Topic) -> Result<(), Failure> {
+        self.0.node.borrow().check_topic(topic)
+    }
+
+    /// Ends actors that crashed, at an address or all of an app, and lets them start again: a quarantine is lifted, and what an
+    /// instance has not ended fails. Gives how many they are.
+    pub fn restart(&self, address: &Address) -> usize {
+        self.turn(|node, now| node.handle_restart(now, address))
     }
 
     /// Serves an address of this host. Errors with 409 `conflict` when it is taken.

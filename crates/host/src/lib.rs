@@ -25,7 +25,7 @@ pub use launch::{LaunchError, LaunchOptions, Launched, Progress};
 pub use memory_store::MemoryStore;
 pub use perform::TokenProvider;
 pub use starlane_node::{
-    Authenticated, Authentication, Goodbye, Incoming, LATENCY_MS, LinkConfig, LinkState, Operations, Origin, Principal,
-    PrincipalLimits, Stats, guest::Level,
+    ActorLimits, Authenticated, Authentication, Goodbye, Incoming, LATENCY_MS, LinkConfig, LinkState, Operations,
+    Origin, Principal, PrincipalLimits, Stats, guest::Level,
 };
 pub use subscription::{Item, Subscription};

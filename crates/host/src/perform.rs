@@ -15,7 +15,7 @@ use starlane_protocol::{Address, Failure};
 
 use crate::{
     host::{Host, Inner},
-    ports::Socket,
+    ports::{SandboxError, Socket},
 };
 
 /// Gives the token for the next hello; the error says why there is none.
@@ -182,7 +182,15 @@ impl Host {
     }
 
     fn deliver(&self, handler: HandlerId, request: Option<RequestId>, incoming: Incoming) {
-        let Some(handler) = self.0.handlers.borrow().get(&handler).cloned() else { return };
+        let Some(handler) = self.0.handlers.borrow().get(&handler).cloned() else {
+            // It was released meanwhile: who waits for it has been told.
+            if request.is_none() {
+                let text =
+                    format!("a one-way message `{}` was not delivered: the resource was released", incoming.operation);
+                self.log(&incoming.to, Level::Warn, &text);
+            }
+            return;
+        };
         let (to, operation) = (incoming.to.clone(), incoming.operation.clone());
         let (handling, abort) = abortable(handler.handle(incoming));
         if let Some(request) = request {
@@ -208,7 +216,10 @@ impl Host {
         let host = self.clone();
         self.0.ports.time.spawn(Box::pin(async move {
             let started = match host.module(plan.wasm).await {
-                Ok(()) => host.0.ports.sandbox.start(&plan).await.map_err(|e| Failure::not_running(e.to_string())),
+                Ok(()) => host.0.ports.sandbox.start(&plan).await.map_err(|error| match error {
+                    SandboxError::Full(reason) => Failure::new(503, "busy", reason),
+                    other => Failure::not_running(other.to_string()),
+                }),
                 Err(failure) => Err(failure),
             };
             host.turn(|node, now| node.handle_started(now, plan.instance, started));

@@ -70,8 +70,9 @@ pub trait Sandbox {
     fn compile(&self, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
     /// Makes an instance of a compiled module: memory and `_initialize`, not yet `actor.start`.
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
-    /// Runs calls in order, until one crashes or a `receive` would exceed the concurrency. Never two batches of one
-    /// instance at a time. After a crash the instance is gone.
+    /// Runs calls in order, until one crashes, a `receive` would exceed the concurrency, or the calls have queued as much as one
+    /// call may. Never two batches of one instance at a time. After a crash the instance is gone. What a guest has no memory for
+    /// is not given to it, and that is no crash.
     fn run(&self, instance: InstanceId, calls: Vec<GuestCall>) -> LocalBoxFuture<'static, BatchReport>;
     /// Ends an instance, also in the middle of a call.
     fn stop(&self, instance: InstanceId);
@@ -94,6 +95,9 @@ pub enum SandboxError {
     /// No instance can be made: memory, workers, or the engine's limits.
     #[error("no instance could be made: {0}")]
     Instance(String),
+    /// No instance can be made now, because too many are there: when others are gone, one can.
+    #[error("no instance could be made now: {0}")]
+    Full(String),
 }
 
 /// What a host keeps. Back-ends hash nothing: whoever reads a blob verifies it.

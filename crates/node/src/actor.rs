@@ -1,27 +1,35 @@
 //! One actor: its mailbox, its life, and the batches of calls that it is given. What it decides alone stands here; what
 //! needs other parts of the node stands in `actors.rs`.
 
-use std::collections::VecDeque;
+use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 use litemap::LiteMap;
 
-use starlane_protocol::{Address, Failure, Outcome, Payload};
+use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
 
 use crate::{
     app::Role,
     effect::RequestId,
     guest::{Context, GuestCall, InstanceId, Kind, Message, Saved},
+    limits::ActorLimits,
     principal::Principal,
+    shares::{Account, Hold, Place},
 };
 
-/// The most messages in one batch.
+/// The maximum of messages, of outcomes and of wakes in one batch.
 const BATCH: usize = 64;
+/// The maximum of bytes in one batch; one that is longer goes alone.
+const BATCH_BYTES: usize = 16 << 20;
+/// Batches with wakes are at least so far apart, in milliseconds: an actor that wakes itself at once leaves the host time for others.
+const WAKES_APART_MS: u64 = 5;
+/// An actor may take at least this long over a message, however soon its sender gives up, in milliseconds.
+const LEAST_MS: u64 = 5_000;
 
 /// An actor at this node, awake or asleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ActorId(pub(crate) u64);
 
-/// A message in a mailbox.
+/// A message for an actor.
 #[derive(Debug, Clone)]
 pub(crate) struct Letter {
     pub(crate) kind: Kind,
@@ -35,28 +43,47 @@ pub(crate) struct Letter {
     pub(crate) deadline: Option<u64>,
 }
 
+/// What waits for an actor, or is with the sandbox, and the bytes that it takes.
+#[derive(Debug)]
+pub(crate) struct Held<T> {
+    pub(crate) it: T,
+    pub(crate) _hold: Hold,
+}
+
+/// A message that a guest has and has not ended. Its body is the guest's alone.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) letter: Letter,
+    /// When it should have been ended.
+    pub(crate) until: u64,
+    /// Whether the log says that it was not.
+    pub(crate) overdue: bool,
+}
+
 /// Where an actor is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     /// No instance; a message wakes it.
     Asleep,
+    /// It waits for a slot.
+    Waiting,
     /// An instance is being made.
     Starting(InstanceId),
     /// It has an instance.
     Awake(InstanceId),
     /// It crashed, and may start again at this time.
     BackOff(u64),
-    /// It crashed too often.
-    Quarantined,
+    /// It crashed too often, and may start again at this time.
+    Quarantined(u64),
 }
 
 /// A call that is with the sandbox.
 #[derive(Debug)]
 pub(crate) enum InFlight {
     Start,
-    Receive(u64, Letter),
-    Settle,
-    Wake,
+    Receive(u64, Held<Letter>),
+    Settle(Held<(u64, Outcome)>),
+    Wake(u64),
     Save,
 }
 
@@ -66,39 +93,66 @@ pub(crate) struct Actor {
     /// Who used it first.
     pub(crate) made_for: Principal,
     pub(crate) role: Role,
+    pub(crate) account: Account,
+    /// Bytes that wait for it.
+    pub(crate) waiting_bytes: Rc<Cell<usize>>,
     pub(crate) life: Life,
-    pub(crate) mailbox: VecDeque<Letter>,
-    pub(crate) outcomes: VecDeque<(u64, Outcome)>,
+    pub(crate) mailbox: VecDeque<Held<Letter>>,
+    pub(crate) outcomes: VecDeque<Held<(u64, Outcome)>>,
     pub(crate) wakes: VecDeque<u64>,
+    /// What it asked to be woken for: the timer, and the token.
+    pub(crate) timers: Vec<((u64, u64), u64)>,
+    /// The topics that it is subscribed to.
+    pub(crate) subscriptions: Vec<Topic>,
     /// Messages that the guest has and has not ended, by message id.
-    pub(crate) unfinished: LiteMap<u64, Letter>,
+    pub(crate) unfinished: LiteMap<u64, Given>,
     /// Requests that the guest has made, by its own id.
     pub(crate) open: LiteMap<u64, RequestId>,
     pub(crate) in_flight: Vec<InFlight>,
+    /// When the batch that is with the sandbox was given to it, or its last asker left.
+    pub(crate) in_flight_since: u64,
     pub(crate) state: Option<Saved>,
     /// When it crashed, newest last.
     pub(crate) crashes: VecDeque<u64>,
     pub(crate) last_used: u64,
+    /// Its memory is full of what it was not given: another instance goes on, from its state.
+    pub(crate) is_worn: bool,
+    /// The timer that looks for its overdue messages.
+    pub(crate) watch: Option<(u64, u64)>,
+    /// Whether a timer gives it the wakes that wait.
+    pub(crate) wakes_are_timed: bool,
+    wakes_from: u64,
     started: bool,
     next_message: u64,
+    _place: Place,
 }
 
 impl Actor {
-    pub(crate) fn new(address: Address, role: Role, made_for: &Principal) -> Self {
+    pub(crate) fn new(address: Address, role: Role, made_for: &Principal, account: Account) -> Self {
         Self {
             address,
             made_for: made_for.clone(),
             role,
+            _place: account.place(),
+            account,
+            waiting_bytes: Rc::default(),
             life: Life::Asleep,
             mailbox: VecDeque::new(),
             outcomes: VecDeque::new(),
             wakes: VecDeque::new(),
+            timers: Vec::new(),
+            subscriptions: Vec::new(),
             unfinished: LiteMap::new(),
             open: LiteMap::new(),
             in_flight: Vec::new(),
+            in_flight_since: 0,
             state: None,
             crashes: VecDeque::new(),
             last_used: 0,
+            is_worn: false,
+            watch: None,
+            wakes_are_timed: false,
+            wakes_from: 0,
             started: false,
             next_message: 1,
         }
@@ -107,14 +161,30 @@ impl Actor {
     pub(crate) fn instance(&self) -> Option<InstanceId> {
         match self.life {
             Life::Awake(instance) | Life::Starting(instance) => Some(instance),
-            Life::Asleep | Life::BackOff(_) | Life::Quarantined => None,
+            Life::Asleep | Life::Waiting | Life::BackOff(_) | Life::Quarantined(_) => None,
         }
+    }
+
+    /// Whether something of so many bytes is light enough to be given to this actor. Errors with 413, and the limit's name.
+    pub(crate) fn bears(&self, what: &str, bytes: usize, limits: &ActorLimits) -> Result<(), (&'static str, Failure)> {
+        let memory = self.role.plan.limits.memory;
+        let most = memory / limits.memory_part.max(1);
+        if bytes as u64 <= most {
+            return Ok(());
+        }
+        let part = limits.memory_part;
+        let message = format!(
+            "{what} is {bytes} bytes; the limit for this mechtron is {most}, 1/{part} of its {memory} bytes of memory: send less, \
+             or raise `memory` in its config"
+        );
+        Err(("message-memory-part", Failure::too_large(message)))
     }
 
     /// The answer to a message, if it is of the content type that the bind gives it.
     pub(crate) fn fits_response(&self, message: u64, payload: Payload) -> Outcome {
         let bind = &self.role.plan.bind;
-        let letter = self.unfinished.get(&message).filter(|letter| letter.kind == Kind::Request);
+        let letter = self.unfinished.get(&message).map(|given| &given.letter);
+        let letter = letter.filter(|letter| letter.kind == Kind::Request);
         let body = letter.and_then(|letter| bind.operations.get(&letter.operation)?.response.as_ref());
         match (letter, body) {
             (Some(letter), Some(body)) if !body.accepts(&payload.content_type) => {
@@ -135,11 +205,32 @@ impl Actor {
 
     /// Awake, with nothing unfinished, open, waiting or running.
     pub(crate) fn is_quiescent(&self) -> bool {
+        self.may_be_saved() && !self.has_work()
+    }
+
+    /// Awake, with nothing unfinished, open or running, whatever waits.
+    pub(crate) fn may_be_saved(&self) -> bool {
         matches!(self.life, Life::Awake(_))
+            && self.started
             && self.in_flight.is_empty()
             && self.unfinished.is_empty()
             && self.open.is_empty()
-            && !self.has_work()
+            && self.outcomes.is_empty()
+    }
+
+    /// How long a guest may take over a message that it is given now.
+    fn until(&self, letter: &Letter, now: u64, limits: &ActorLimits) -> u64 {
+        match letter.deadline {
+            Some(deadline) => deadline.max(now + LEAST_MS) + limits.overdue_ms,
+            None => now + limits.one_way_ms,
+        }
+    }
+
+    /// The guest has a message now, and has not ended it.
+    pub(crate) fn given(&mut self, now: u64, message: u64, mut letter: Letter, limits: &ActorLimits) {
+        letter.payload = Payload::nothing();
+        let until = self.until(&letter, now, limits);
+        self.unfinished.insert(message, Given { letter, until, overdue: false });
     }
 
     /// The next batch of calls, if the actor is awake, idle and has something to do.
@@ -159,20 +250,31 @@ impl Actor {
                 state: self.state.clone(),
             }));
         }
-        for (request, outcome) in self.outcomes.drain(..) {
-            self.in_flight.push(InFlight::Settle);
+        let mut bytes = 0;
+        let mut fits = |weight: usize| {
+            let fits = bytes == 0 || bytes + weight <= BATCH_BYTES;
+            bytes += weight;
+            fits
+        };
+        for _ in 0..BATCH {
+            let Some(held) = self.outcomes.pop_front_if(|held| fits(outcome_weight(&held.it.1))) else { break };
+            let (request, outcome) = held.it.clone();
             calls.push(GuestCall::Settle { request, outcome });
+            self.in_flight.push(InFlight::Settle(held));
         }
-        for token in self.wakes.drain(..) {
-            self.in_flight.push(InFlight::Wake);
-            calls.push(GuestCall::Wake { token });
+        if now >= self.wakes_from && !self.wakes.is_empty() {
+            self.wakes_from = now + WAKES_APART_MS;
+            for token in self.wakes.drain(..self.wakes.len().min(BATCH)) {
+                calls.push(GuestCall::Wake { token });
+                self.in_flight.push(InFlight::Wake(token));
+            }
         }
         let room = (self.role.plan.limits.concurrency as usize).saturating_sub(self.unfinished.len());
         // The sandbox stops before the message that would be one too many, so a batch may hold more than fit at once.
         let most = if room == 0 { 0 } else { BATCH };
-        while calls.len() < most {
-            let Some(letter) = self.mailbox.pop_front() else { break };
-            let id = self.next_message;
+        for _ in 0..most {
+            let Some(held) = self.mailbox.pop_front_if(|held| fits(held.it.payload.weight())) else { break };
+            let (id, letter) = (self.next_message, &held.it);
             self.next_message += 1;
             calls.push(GuestCall::Receive(Message {
                 id,
@@ -183,13 +285,20 @@ impl Actor {
                 payload: letter.payload.clone(),
                 remaining_ms: remaining(letter.deadline, now),
             }));
-            self.in_flight.push(InFlight::Receive(id, letter));
+            self.in_flight.push(InFlight::Receive(id, held));
         }
         if calls.is_empty() {
             return None;
         }
         self.last_used = now;
+        self.in_flight_since = now;
         Some((instance, calls))
+    }
+
+    /// When wakes that wait may be given to the guest, if they are all that it could be given.
+    pub(crate) fn wakes_due(&self, now: u64) -> Option<u64> {
+        let idle = matches!(self.life, Life::Awake(_)) && self.in_flight.is_empty();
+        (idle && !self.wakes.is_empty()).then_some(self.wakes_from.max(now))
     }
 
     /// A batch that only saves, before sleep.
@@ -199,30 +308,66 @@ impl Actor {
         Some((instance, vec![GuestCall::Save]))
     }
 
+    /// What was given to the sandbox and not run waits again, before all else and in order.
+    pub(crate) fn requeue(&mut self, calls: impl DoubleEndedIterator<Item = InFlight>) {
+        for call in calls.rev() {
+            match call {
+                InFlight::Receive(_, letter) => self.mailbox.push_front(letter),
+                InFlight::Settle(outcome) => self.outcomes.push_front(outcome),
+                InFlight::Wake(token) => self.wakes.push_front(token),
+                InFlight::Start | InFlight::Save => {}
+            }
+        }
+    }
+
     /// The instance is gone: forgets what belonged to it. Gives the messages that it had, and the requests it had made.
     pub(crate) fn lose_instance(&mut self) -> (Vec<Letter>, Vec<RequestId>) {
         self.started = false;
+        self.is_worn = false;
         self.outcomes.clear();
         self.in_flight.clear();
-        let letters = std::mem::take(&mut self.unfinished).into_iter().map(|(_, letter)| letter).collect();
+        // What is overdue has been told to whoever waited, and to the log.
+        let unfinished = std::mem::take(&mut self.unfinished).into_iter().filter(|(_, given)| !given.overdue);
+        let letters = unfinished.map(|(_, given)| given.letter).collect();
         (letters, std::mem::take(&mut self.open).into_iter().map(|(_, request)| request).collect())
     }
 
     /// Counts a crash and says what follows from it.
-    pub(crate) fn crashed(&mut self, now: u64) -> Life {
+    pub(crate) fn crashed(&mut self, now: u64, limits: &ActorLimits) -> Life {
         let within = self.role.plan.restart_within_ms;
         self.crashes.push_back(now);
-        while self.crashes.front().is_some_and(|at| at + within < now) {
+        while self.crashes.front().is_some_and(|at| at.saturating_add(within) < now) {
             self.crashes.pop_front();
         }
         let count = self.crashes.len() as u32;
         self.life = if count > self.role.plan.restart_intensity {
-            Life::Quarantined
+            Life::Quarantined(now + limits.quarantine_ms)
         } else {
             Life::BackOff(now + (100u64 << (count - 1).min(6)).min(5_000))
         };
         self.life
     }
+}
+
+impl Letter {
+    /// What it weighs in the memory of who gets it, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        let names = self.from.as_str().len() + self.caller.name().len() + self.operation.len();
+        names + payload_weight(&self.payload)
+    }
+}
+
+/// What an outcome weighs in the memory of who gets it, in bytes.
+pub(crate) fn outcome_weight(outcome: &Outcome) -> usize {
+    match outcome {
+        Ok(payload) => payload_weight(payload),
+        Err(failure) => failure.code.len() + failure.message.len(),
+    }
+}
+
+/// A header takes two pointers and two lengths beside its text.
+fn payload_weight(payload: &Payload) -> usize {
+    payload.weight() + payload.headers.len() * 16
 }
 
 /// Milliseconds left until a deadline, at least 1; 0 where there is none.

@@ -1,22 +1,22 @@
 //! The lives of actors: mail, waking, batches of calls, sleep, the end.
 
-use std::rc::Rc;
-
 use starlane_protocol::{Address, Failure, Outcome};
 
 use crate::{
-    actor::{ActorId, Letter, Life},
+    actor::{Actor, ActorId, Held, Letter, Life, outcome_weight},
     app,
     effect::{Effect, RequestId},
-    guest::{GuestPlan, InstanceId, Kind},
+    guest::{Kind, Level},
     node::Node,
     requests::Answerer,
+    timers::Timer,
     topics::Subscriber,
 };
 
 impl Node {
     /// Puts a message into a mailbox.
     pub(crate) fn post(&mut self, now: u64, id: ActorId, mut letter: Letter) -> Result<(), Failure> {
+        let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id) else {
             return Err(Failure::no_resource("the actor is gone"));
         };
@@ -27,28 +27,46 @@ impl Node {
                 letter.kind = Kind::Notify;
             }
         }
-        if actor.life == Life::Quarantined {
-            let message = "it crashed too often and was put aside: see the log, mend it and install it again";
-            return Err(Failure::quarantined(message));
+        if let Life::Quarantined(until) = actor.life {
+            let seconds = until.saturating_sub(now).div_ceil(1_000);
+            return Err(Failure::quarantined(format!(
+                "it crashed too often and was put aside for {seconds} s more: see the log and mend it; `starlane app restart` \
+                 starts it now"
+            )));
         }
         if actor.mailbox.len() >= plan.mailbox {
             let size = plan.mailbox;
-            return Err(Failure::mailbox_full(format!("{size} messages wait for this actor already")));
+            let message = format!("{size} messages wait for this actor; the limit `mailbox` of its mechtron is {size}");
+            return Err(Failure::mailbox_full(message));
         }
-        actor.mailbox.push_back(letter);
+        let weight = letter.weight();
+        let light = actor.bears("the message", weight, &limits);
+        let held = light.and_then(|()| actor.account.hold(&actor.waiting_bytes, weight, &limits));
+        let hold = held.map_err(|(limit, failure)| {
+            self.stats.refuse(limit);
+            failure
+        })?;
+        actor.mailbox.push_back(Held { it: letter, _hold: hold });
         self.pump(now, id);
         Ok(())
     }
 
-    /// Takes a message back that nobody waits for any more, if it has not been delivered.
-    pub(crate) fn withdraw_letter(&mut self, _now: u64, id: ActorId, request: RequestId) {
-        if let Some(actor) = self.actors.get_mut(&id) {
-            actor.mailbox.retain(|letter| letter.request != Some(request));
+    /// Nobody waits any more for a request: takes its message back if it has not been delivered, and looks later whether the
+    /// guest has ended it.
+    pub(crate) fn withdraw_letter(&mut self, now: u64, id: ActorId, request: RequestId) {
+        let overdue_ms = self.config.actors.overdue_ms;
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let waiting = actor.mailbox.len();
+        actor.mailbox.retain(|held| held.it.request != Some(request));
+        if actor.mailbox.len() == waiting && !actor.in_flight.is_empty() {
+            actor.in_flight_since = now;
+            self.watch(id, now + overdue_ms);
         }
     }
 
-    pub(crate) fn wake_actor(&mut self, now: u64, id: ActorId, token: u64) {
+    pub(crate) fn wake_actor(&mut self, now: u64, key: (u64, u64), id: ActorId, token: u64) {
         if let Some(actor) = self.actors.get_mut(&id) {
+            actor.timers.retain(|(timer, _)| *timer != key);
             actor.wakes.push_back(token);
             self.pump(now, id);
         }
@@ -56,80 +74,65 @@ impl Node {
 
     /// The outcome of a request that a guest made.
     pub(crate) fn settle_guest(&mut self, now: u64, id: ActorId, guest_id: u64, outcome: Outcome) {
-        if let Some(actor) = self.actors.get_mut(&id)
-            && actor.open.remove(&guest_id).is_some()
-        {
-            actor.outcomes.push_back((guest_id, outcome));
+        if self.actors.get_mut(&id).is_some_and(|actor| actor.open.remove(&guest_id).is_some()) {
+            self.put_outcome(id, guest_id, outcome);
             self.pump(now, id);
         }
+    }
+
+    /// Keeps an outcome until the guest takes it; one that is too much becomes a failure that says so.
+    pub(crate) fn put_outcome(&mut self, id: ActorId, guest_id: u64, outcome: Outcome) {
+        let limits = self.config.actors;
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let weight = outcome_weight(&outcome);
+        let held = actor.bears("the answer", weight, &limits);
+        let held = held.and_then(|()| actor.account.hold(&actor.waiting_bytes, weight, &limits));
+        let (outcome, hold) = match held {
+            Ok(hold) => (outcome, hold),
+            // What says so is short: how many there may be is bounded.
+            Err((limit, failure)) => {
+                self.stats.refuse(limit);
+                (Err(failure), actor.account.unbounded_hold(&actor.waiting_bytes, 256))
+            }
+        };
+        actor.outcomes.push_back(Held { it: (guest_id, outcome), _hold: hold });
     }
 
     /// Gives an actor what it can do next: an instance, or a batch.
     pub(crate) fn pump(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        if actor.life == Life::Asleep && actor.has_work() {
-            self.start(now, id);
+        if actor.life == Life::Asleep {
+            if actor.has_work() {
+                self.wait_for_slot(now, id);
+            }
+        } else if actor.is_worn && actor.may_be_saved() {
+            self.save(id);
         } else if let Some((instance, calls)) = actor.next_batch(now) {
             self.effects.push_back(Effect::RunGuest { instance, calls });
-        }
-    }
-
-    fn start(&mut self, now: u64, id: ActorId) {
-        self.make_room();
-        let instance = InstanceId(self.fresh());
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.life = Life::Starting(instance);
-        actor.last_used = now;
-        let plan = &actor.role.plan;
-        let guest = GuestPlan {
-            instance,
-            group: actor.role.group.to_string(),
-            wasm: plan.wasm,
-            limits: plan.limits,
-            contract: Rc::clone(&plan.contract),
-            inline: plan.inline,
-        };
-        self.by_instance.insert(instance, id);
-        self.effects.push_back(Effect::StartGuest(guest));
-    }
-
-    /// Puts the least recently used quiescent actor to sleep if too many are awake.
-    fn make_room(&mut self) {
-        if self.by_instance.len() < self.config.max_awake {
-            return;
-        }
-        let quiescent = self.actors.iter_mut().map(|(_, actor)| actor).filter(|actor| actor.is_quiescent());
-        if let Some((instance, calls)) =
-            quiescent.min_by_key(|actor| actor.last_used).and_then(|actor| actor.save_batch())
+        } else if let Some(at) = actor.wakes_due(now)
+            && !actor.wakes_are_timed
         {
-            self.effects.push_back(Effect::RunGuest { instance, calls });
+            actor.wakes_are_timed = true;
+            self.after(at, Timer::Wakes(id));
+        } else if !self.starts.is_empty() && actor.is_quiescent() {
+            self.fill_slots(now);
         }
     }
 
-    /// The instance that `StartGuest` asked for is there, or can't be made.
-    pub fn handle_started(&mut self, now: u64, instance: InstanceId, result: Result<(), Failure>) {
-        let Some(&id) = self.by_instance.get(&instance) else {
-            // It was stopped before it was there: nothing has ended it yet.
-            if result.is_ok() {
-                self.effects.push_back(Effect::StopGuest(instance));
-            }
-            return;
-        };
-        match result {
-            Ok(()) => {
-                if let Some(actor) = self.actors.get_mut(&id) {
-                    actor.life = Life::Awake(instance);
-                }
-                self.pump(now, id);
-            }
-            Err(failure) => {
-                self.by_instance.remove(&instance);
-                if let Some(actor) = self.actors.get_mut(&id) {
-                    actor.life = Life::Asleep;
-                }
-                self.fail_mail(now, id, &failure);
-            }
+    pub(crate) fn give_wakes(&mut self, now: u64, id: ActorId) {
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.wakes_are_timed = false;
+            self.pump(now, id);
         }
+    }
+
+    /// Puts an actor to sleep whose state may be saved.
+    pub(crate) fn save(&mut self, id: ActorId) {
+        let Some((instance, calls)) = self.actors.get_mut(&id).and_then(|actor| actor.save_batch()) else { return };
+        if let Some((_, slot)) = self.by_instance.get_mut(&instance) {
+            slot.leave();
+        }
+        self.effects.push_back(Effect::RunGuest { instance, calls });
     }
 
     pub(crate) fn fall_asleep(&mut self, now: u64, id: ActorId, state: crate::guest::Saved) {
@@ -143,6 +146,7 @@ impl Node {
         self.by_instance.remove(&instance);
         self.effects.push_back(Effect::StopGuest(instance));
         self.pump(now, id);
+        self.fill_slots(now);
     }
 
     /// Ends all actors of an app; who waits for them is told.
@@ -151,21 +155,41 @@ impl Node {
             self.actors.iter().filter(|(_, actor)| actor.role.app == *app).map(|(id, _)| *id).collect();
         ended.sort_unstable();
         for id in ended {
-            let Some(mut actor) = self.actors.remove(&id) else { continue };
+            let Some(actor) = self.actors.remove(&id) else { continue };
             self.by_address.remove(&actor.address);
             if actor.role.plan.keyed {
                 self.usage.release_key(&actor.made_for);
             }
-            if let Some(instance) = actor.instance() {
-                self.by_instance.remove(&instance);
-                self.effects.push_back(Effect::StopGuest(instance));
-            }
-            self.unsubscribe_all(Subscriber::Actor(id));
-            for request in actor.lose_instance().1 {
-                self.drop_request(now, request);
-            }
-            let why = || Failure::not_running(reason.to_owned());
-            self.fail_where(now, |pending| pending.answerer == Answerer::Actor(id), why);
+            self.end_actor(now, id, *actor, reason);
+        }
+        self.fill_slots(now);
+    }
+
+    fn end_actor(&mut self, now: u64, id: ActorId, mut actor: Actor, reason: &str) {
+        if let Some(instance) = actor.instance() {
+            self.by_instance.remove(&instance);
+            self.effects.push_back(Effect::StopGuest(instance));
+        }
+        self.unsubscribe_all(Subscriber::Actor(id));
+        for (key, _) in &actor.timers {
+            self.timers.remove(*key);
+        }
+        let in_flight = std::mem::take(&mut actor.in_flight);
+        actor.requeue(in_flight.into_iter());
+        let (unfinished, requests) = actor.lose_instance();
+        for request in requests {
+            self.drop_request(now, request);
+        }
+        let why = || Failure::not_running(reason.to_owned());
+        self.fail_where(now, |pending| pending.answerer == Answerer::Actor(id), why);
+        let waiting = actor.mailbox.into_iter().map(|held| held.it);
+        for letter in unfinished.into_iter().chain(waiting).filter(|letter| letter.request.is_none()) {
+            self.dead_letter(now, &actor.address, &letter.operation, &why());
+        }
+        let wakes = actor.wakes.len() + actor.timers.len();
+        if wakes > 0 {
+            self.stats.dead_letters += wakes as u64;
+            self.log(&actor.address, Level::Warn, format!("{wakes} wakes were not delivered: {reason}"));
         }
     }
 }

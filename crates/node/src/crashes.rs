@@ -1,6 +1,6 @@
 //! Crashes of actors: what fails with them, when they start again, and when they do not.
 
-use starlane_protocol::Failure;
+use starlane_protocol::{Address, Failure};
 
 use crate::{
     actor::{ActorId, InFlight, Life},
@@ -11,10 +11,19 @@ use crate::{
 };
 
 impl Node {
+    /// The back-off or the quarantine of an actor may be over.
     pub(crate) fn restart_actor(&mut self, now: u64, id: ActorId) {
-        if let Some(actor) = self.actors.get_mut(&id)
-            && matches!(actor.life, Life::BackOff(at) if at <= now)
-        {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        match actor.life {
+            Life::BackOff(at) if at <= now => {}
+            Life::Quarantined(until) if until <= now => {
+                actor.crashes.clear();
+                let address = actor.address.clone();
+                self.log(&address, Level::Info, "its quarantine is over: the next message starts it again");
+            }
+            _ => return,
+        }
+        if let Some(actor) = self.actors.get_mut(&id) {
             actor.life = Life::Asleep;
             self.pump(now, id);
         }
@@ -22,32 +31,79 @@ impl Node {
 
     /// An instance ended against its will: what it had fails, and the actor starts again from its last state, later.
     pub(crate) fn crash(&mut self, now: u64, id: ActorId, instance: InstanceId, call: Option<InFlight>, reason: &str) {
-        self.by_instance.remove(&instance);
-        self.effects.push_back(Effect::StopGuest(instance));
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        let address = actor.address.clone();
+        let Some(actor) = self.actors.get(&id) else { return };
         let did_not_start = matches!(call, Some(InFlight::Start)) || reason.starts_with("it refused to start");
-        let (mut letters, requests) = actor.lose_instance();
-        if let Some(InFlight::Receive(_, letter)) = call {
-            letters.push(letter);
-        }
-        self.stats.crashes += 1;
-        let life = actor.crashed(now);
+        let address = actor.address.clone();
         self.log(&address, Level::Error, format!("the mechtron crashed: {reason}"));
-        for request in requests {
-            self.drop_request(now, request);
+        self.stats.crashes += 1;
+        let failure = Failure::guest_failed(format!("the mechtron crashed: {reason}"));
+        self.lose_instance(now, id, instance, call, &failure);
+        let limits = self.config.actors;
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let life = actor.crashed(now, &limits);
+        if let Life::BackOff(at) | Life::Quarantined(at) = life {
+            self.after(at, Timer::Restart(id));
         }
-        for request in letters.into_iter().filter_map(|letter| letter.request) {
-            self.finish(now, request, Err(Failure::guest_failed(format!("the mechtron crashed: {reason}"))));
-        }
-        match life {
-            Life::BackOff(at) => self.after(at, Timer::Restart(id)),
-            _ => self.log(&address, Level::Error, "the mechtron crashed too often: quarantined"),
+        if let Life::Quarantined(_) = life {
+            let seconds = limits.quarantine_ms / 1_000;
+            let text = format!(
+                "the mechtron crashed too often: quarantined for {seconds} s; `starlane app restart` ends that"
+            );
+            self.log(&address, Level::Error, text);
         }
         if did_not_start {
             self.fail_mail(now, id, &Failure::not_running(reason.to_owned()));
-        } else if life == Life::Quarantined {
+        } else if let Life::Quarantined(_) = life {
             self.fail_mail(now, id, &Failure::quarantined(format!("it crashed too often, at last: {reason}")));
+        }
+        self.fill_slots(now);
+    }
+
+    /// An actor's instance is ended by this host: what it had fails, and the actor starts again from its last state.
+    pub(crate) fn end_instance(&mut self, now: u64, id: ActorId, failure: &Failure) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let Some(instance) = actor.instance() else { return };
+        // What was with the sandbox may have been run: it is not run again.
+        let with_sandbox = std::mem::take(&mut actor.in_flight);
+        for call in with_sandbox {
+            match call {
+                InFlight::Receive(_, held) => self.fail_letter(now, id, &held.it, failure),
+                InFlight::Wake(token) => {
+                    if let Some(actor) = self.actors.get_mut(&id) {
+                        actor.wakes.push_back(token);
+                    }
+                }
+                InFlight::Start | InFlight::Settle(_) | InFlight::Save => {}
+            }
+        }
+        self.lose_instance(now, id, instance, None, failure);
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.life = Life::Asleep;
+        }
+        self.pump(now, id);
+        self.fill_slots(now);
+    }
+
+    fn lose_instance(
+        &mut self,
+        now: u64,
+        id: ActorId,
+        instance: InstanceId,
+        call: Option<InFlight>,
+        failure: &Failure,
+    ) {
+        self.by_instance.remove(&instance);
+        self.effects.push_back(Effect::StopGuest(instance));
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        let (mut letters, requests) = actor.lose_instance();
+        if let Some(InFlight::Receive(_, held)) = call {
+            letters.push(held.it);
+        }
+        for request in requests {
+            self.drop_request(now, request);
+        }
+        for letter in letters {
+            self.fail_letter(now, id, &letter, failure);
         }
     }
 
@@ -55,15 +111,38 @@ impl Node {
     pub(crate) fn fail_mail(&mut self, now: u64, id: ActorId, failure: &Failure) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let address = actor.address.clone();
-        actor.wakes.clear();
+        let wakes = std::mem::take(&mut actor.wakes);
         actor.outcomes.clear();
         let letters = std::mem::take(&mut actor.mailbox);
         self.log(&address, Level::Error, failure.to_string());
-        for letter in letters {
-            match letter.request {
-                Some(request) => self.finish(now, request, Err(failure.clone().at(&address))),
-                None => self.dead_letter(&address, &letter.operation, failure),
+        for held in letters {
+            self.fail_letter(now, id, &held.it, failure);
+        }
+        for _ in wakes {
+            self.dead_letter(now, &address, "wake", failure);
+        }
+    }
+
+    /// Ends actors that crashed, at an address or at all of an app, and lets them start again: a quarantine is lifted, and what
+    /// an instance has not ended fails. Gives how many they are.
+    pub fn handle_restart(&mut self, now: u64, address: &Address) -> usize {
+        let address = address.without_host();
+        let meant = self.actors.iter().filter(|(_, actor)| actor.address == address || actor.role.app == address);
+        let mut ids: Vec<ActorId> = meant.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        for id in &ids {
+            let Some(actor) = self.actors.get_mut(id) else { continue };
+            actor.crashes.clear();
+            match actor.life {
+                Life::BackOff(_) | Life::Quarantined(_) => {
+                    actor.life = Life::Asleep;
+                    self.pump(now, *id);
+                }
+                Life::Awake(_) if actor.may_be_saved() => self.save(*id),
+                Life::Awake(_) => self.end_instance(now, *id, &Failure::not_running("the actor was restarted")),
+                Life::Asleep | Life::Waiting | Life::Starting(_) => {}
             }
         }
+        ids.len()
     }
 }

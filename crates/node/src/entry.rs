@@ -1,7 +1,9 @@
 //! What enters this host from another: by whom, and whether it may. Every message is checked here, and again whenever what its
 //! principal may changes.
 
-use starlane_protocol::{Address, Failure, Topic, Verb, frame::LinkId};
+use starlane_protocol::{
+    Address, Failure, HostName, Topic, Verb, address::MAX_ADDRESS, bounds::MAX_PRINCIPAL_BYTES, frame::LinkId,
+};
 
 use crate::{
     effect::{Effect, SocketId},
@@ -33,6 +35,10 @@ impl Node {
                 link.end(Goodbye::new("too-many", reason));
             }
             Err(failure) => link.end(Goodbye::new(&failure.code, failure.message)),
+            Ok(found) if found.principal.name().len() > MAX_PRINCIPAL_BYTES => {
+                let message = format!("the principal's name is longer than {MAX_PRINCIPAL_BYTES} bytes");
+                link.end(Goodbye::new("auth-refused", message));
+            }
             Ok(found) if before.as_deref().is_some_and(|before| before != found.principal.name()) => {
                 let message = format!("the token is one of `{}`: open a new link for it", found.principal.name());
                 link.end(Goodbye::new("auth-refused", message));
@@ -99,7 +105,7 @@ impl Node {
             return Err(Failure::link_lost("the link broke"));
         };
         if link.is_dialled() {
-            envelope.from = envelope.from.on_host(&peer);
+            envelope.from = on_host(&envelope.from, &peer)?;
             envelope.caller = link.principal.clone();
             self.usage.message(now, &envelope.caller, &self.config.limits)?;
             self.permits(&envelope.caller, verb, &envelope.to, &envelope.operation)?;
@@ -108,7 +114,9 @@ impl Node {
         // From the server: what it relays it has checked, and keeps the prefix that it stamped. Its own mechtrons have no
         // business here unless their app was launched.
         if envelope.from.host().is_some_and(|host| host != peer) || self.apps.holds(&envelope.from) {
-            envelope.from = if envelope.from.host().is_some() { envelope.from } else { envelope.from.on_host(&peer) };
+            if envelope.from.host().is_none() {
+                envelope.from = on_host(&envelope.from, &peer)?;
+            }
             return Ok(envelope);
         }
         let message = format!("{} may not send to this page: it is of no app that was launched here", envelope.from);
@@ -117,11 +125,14 @@ impl Node {
 
     /// A peer subscribes: it is told when it may not.
     pub(crate) fn enter_subscription(&mut self, socket: SocketId, topic: Topic) {
-        let Some(link) = self.links.get_mut(&socket) else { return };
-        match link.permit_topic(self.name, &topic) {
+        let Some(link) = self.links.get(&socket) else { return };
+        let permitted = link.permit_topic(self.name, &topic);
+        match permitted.and_then(|()| self.check_topic(&topic)) {
             Ok(()) => self.subscribe(topic, Subscriber::Link(socket)),
             Err(failure) => {
-                let _ = link.send(Parcel::Refused { topic, failure });
+                if let Some(link) = self.links.get_mut(&socket) {
+                    let _ = link.send(Parcel::Refused { topic, failure });
+                }
             }
         }
     }
@@ -139,4 +150,13 @@ impl Node {
             }
         }
     }
+}
+
+/// The address of a sender with the name of its host. Errors with 413 when it gets too long for an address.
+fn on_host(from: &Address, peer: &HostName) -> Result<Address, Failure> {
+    from.on_host(peer).ok_or_else(|| {
+        Failure::too_large(format!(
+            "the sender's address with the name of its host is longer than {MAX_ADDRESS} bytes: send from a shorter one"
+        ))
+    })
 }

@@ -3,10 +3,46 @@
 use starlane_protocol::{Failure, Payload, Topic};
 
 use crate::{
-    actor::Letter, effect::Notice, guest::Kind, link::Parcel, node::Node, principal::Principal, topics::Subscriber,
+    actor::{ActorId, Letter},
+    effect::Notice,
+    guest::{Kind, Level},
+    link::Parcel,
+    node::{Node, Registered},
+    principal::Principal,
+    topics::Subscriber,
 };
 
 impl Node {
+    /// Whether a topic is one of a resource of this host, or of a host that passes its events on to this one. Errors with 404:
+    /// `no-resource` or `no-event`.
+    pub fn check_topic(&self, topic: &Topic) -> Result<(), Failure> {
+        let (address, event) = (&topic.address, &topic.event);
+        if !self.is_here(address) {
+            return Ok(());
+        }
+        let bare = address.without_host();
+        if address.host().is_some_and(|host| host != self.name) {
+            let message = "events of that host do not come here: subscribe on the host itself";
+            return Err(Failure::no_resource(message).at(address));
+        }
+        let handler = self.handlers.get(&bare).or_else(|| self.handlers.get(&bare.without_path()));
+        let role = self.apps.role(&bare);
+        let names: Vec<&str> = match (handler, &role) {
+            (Some(Registered { events: None, .. }), _) => return Ok(()),
+            (Some(Registered { events: Some(names), .. }), _) => names.iter().map(String::as_str).collect(),
+            (None, Some(role)) => role.plan.bind.events.keys().map(String::as_str).collect(),
+            (None, None) => {
+                return Err(Failure::no_resource(format!("nothing on this host has the address {bare}")).at(address));
+            }
+        };
+        if names.contains(&&**event) {
+            return Ok(());
+        }
+        let has =
+            if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
+        Err(Failure::no_event(format!("no event `{event}` here; {has}")).at(address))
+    }
+
     /// Adds a subscriber; a topic whose resource is elsewhere is asked for there.
     pub(crate) fn subscribe(&mut self, topic: Topic, who: Subscriber) {
         let topic = self.local_form(topic);
@@ -14,6 +50,43 @@ impl Node {
         if first && !self.is_here(&topic.address) {
             self.send_up(Parcel::Subscribe { topic });
         }
+    }
+
+    /// Subscribes an actor. Errors when it has too many subscriptions.
+    pub(crate) fn subscribe_actor(&mut self, id: ActorId, topic: Topic) -> Result<(), String> {
+        let (topic, most) = (self.local_form(topic), self.config.actors.subscriptions);
+        let known = self.check_topic(&topic);
+        let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
+        if actor.subscriptions.contains(&topic) {
+            return Ok(());
+        }
+        let address = actor.address.clone();
+        match known {
+            Err(failure) if failure.code == "no-event" => {
+                self.log(&address, Level::Error, format!("not subscribed to {topic}: {failure}"));
+                return Ok(());
+            }
+            // Its app may be created later.
+            Err(failure) => self.log(&address, Level::Warn, format!("subscribed to {topic}, though {failure}")),
+            Ok(()) => {}
+        }
+        let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
+        let count = actor.subscriptions.len();
+        if count >= most {
+            self.stats.refuse("subscriptions");
+            return Err(format!("it subscribed to another topic and has {count}; the limit `subscriptions` is {most}"));
+        }
+        actor.subscriptions.push(topic.clone());
+        self.subscribe(topic, Subscriber::Actor(id));
+        Ok(())
+    }
+
+    pub(crate) fn unsubscribe_actor(&mut self, id: ActorId, topic: Topic) {
+        let topic = self.local_form(topic);
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.subscriptions.retain(|own| *own != topic);
+        }
+        self.unsubscribe(topic, Subscriber::Actor(id));
     }
 
     pub(crate) fn unsubscribe(&mut self, topic: Topic, who: Subscriber) {
@@ -44,7 +117,9 @@ impl Node {
     }
 
     /// An event of a resource of this host, or one that the uplink brought.
-    pub(crate) fn emit(&mut self, now: u64, topic: &Topic, payload: &Payload) {
+    /// Errors when its payload is not one that may be passed on.
+    pub(crate) fn emit(&mut self, now: u64, topic: &Topic, payload: &Payload) -> Result<(), Failure> {
+        payload.check().map_err(|failure| failure.at(&topic.address))?;
         self.stats.events += 1;
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
@@ -63,7 +138,7 @@ impl Node {
                         deadline: None,
                     };
                     if let Err(failure) = self.post(now, actor, letter) {
-                        self.dead_letter(&topic.address, &topic.event, &failure);
+                        self.dead_letter(now, &topic.address, &topic.event, &failure);
                     }
                 }
                 Subscriber::Link(socket) => {
@@ -75,10 +150,11 @@ impl Node {
                 }
             }
         }
+        Ok(())
     }
 
     /// Subscribers of a topic may have missed events.
-    pub(crate) fn gap(&mut self, topic: &Topic) {
+    pub(crate) fn gap(&mut self, now: u64, topic: &Topic) {
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
                 Subscriber::Host(subscription) => self.notice(subscription, Notice::Gap),
@@ -89,6 +165,7 @@ impl Node {
                 }
                 // The guest interface has no word for a gap: the log has.
                 Subscriber::Actor(_) => self.dead_letter(
+                    now,
                     &topic.address,
                     &topic.event,
                     &Failure::link_lost("the link broke: events may have been missed"),
@@ -98,7 +175,7 @@ impl Node {
     }
 
     /// There will be no events of a topic: who waits for them is told why.
-    pub(crate) fn refuse_topic(&mut self, topic: &Topic, failure: &Failure) {
+    pub(crate) fn refuse_topic(&mut self, now: u64, topic: &Topic, failure: &Failure) {
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
                 Subscriber::Host(subscription) => self.notice(subscription, Notice::Refused(failure.clone())),
@@ -107,19 +184,24 @@ impl Node {
                         let _ = link.send(Parcel::Refused { topic: topic.clone(), failure: failure.clone() });
                     }
                 }
-                Subscriber::Actor(_) => self.dead_letter(&topic.address, &topic.event, failure),
+                Subscriber::Actor(id) => {
+                    self.dead_letter(now, &topic.address, &topic.event, failure);
+                    if let Some(actor) = self.actors.get_mut(&id) {
+                        actor.subscriptions.retain(|own| own != topic);
+                    }
+                }
             }
             self.topics.remove(topic, subscriber);
         }
     }
 
     /// The uplink is up: asks again for every topic that is elsewhere.
-    pub(crate) fn resubscribe(&mut self, after_a_break: bool) {
+    pub(crate) fn resubscribe(&mut self, now: u64, after_a_break: bool) {
         let topics: Vec<Topic> = self.topics.all().map(|(topic, _)| topic.clone()).collect();
         for topic in topics.into_iter().filter(|topic| !self.is_here(&topic.address)).collect::<Vec<_>>() {
             self.send_up(Parcel::Subscribe { topic: topic.clone() });
             if after_a_break {
-                self.gap(&topic);
+                self.gap(now, &topic);
             }
         }
     }

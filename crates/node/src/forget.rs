@@ -7,12 +7,11 @@ use crate::{
     app::Role,
     node::Node,
     principal::Principal,
-    timers::Timer,
-    topics::Subscriber,
+    shares::Account,
 };
 
-/// The most actors at one node.
-const MOST_ACTORS: usize = 10_000;
+/// How many actors are forgotten at a time: to look for them takes longer than to forget them.
+const AT_ONCE: usize = 64;
 
 impl Node {
     /// The actor at an address, made on first use, for whom it is used first. Errors with 429 when there are too many.
@@ -21,17 +20,28 @@ impl Node {
             return Ok(Some(*actor));
         }
         let Some(role) = self.apps.role(address) else { return Ok(None) };
-        self.make_place(&role, caller)?;
+        let account = self.shares.of(&role.app);
+        self.make_place(&role, &account, caller)?;
         let id = ActorId(self.fresh());
-        self.actors.insert(id, Box::new(Actor::new(address.clone(), role, caller)));
+        self.actors.insert(id, Box::new(Actor::new(address.clone(), role, caller, account)));
         self.by_address.insert(address.clone(), id);
         Ok(Some(id))
     }
 
-    fn make_place(&mut self, role: &Role, caller: &Principal) -> Result<(), Failure> {
-        if self.actors.len() >= MOST_ACTORS && !self.forget_one(|_| true) {
+    fn make_place(&mut self, role: &Role, account: &Account, caller: &Principal) -> Result<(), Failure> {
+        let (actors, per_app) = (self.config.actors.actors, self.config.actors.actors_per_app);
+        if account.app.actors.get() >= per_app && !self.forget(|actor| actor.role.app == role.app) {
+            self.stats.refuse("actors-per-app");
+            let (app, count) = (&role.app, account.app.actors.get());
             return Err(Failure::too_many(format!(
-                "this host has {MOST_ACTORS} actors, and each has something to remember"
+                "the app {app} has {count} actors that have something to remember; the limit `actors-per-app` is {per_app}"
+            )));
+        }
+        if self.actors.len() >= actors && !self.forget(|_| true) {
+            self.stats.refuse("actors");
+            let count = self.actors.len();
+            return Err(Failure::too_many(format!(
+                "this host has {count} actors that have something to remember; the limit `actors` is {actors}"
             )));
         }
         if !role.plan.keyed {
@@ -39,26 +49,26 @@ impl Node {
         }
         let limits = self.config.limits;
         match self.usage.key(caller, &limits) {
-            Err(_) if self.forget_one(|actor| actor.made_for == *caller) => self.usage.key(caller, &limits),
+            Err(_) if self.forget(|actor| actor.made_for == *caller) => self.usage.key(caller, &limits),
             counted => counted,
         }
     }
 
-    /// Forgets the least recently used of these actors that sleep and have nothing to remember; whether there was one.
-    fn forget_one(&mut self, which: impl Fn(&Actor) -> bool) -> bool {
-        let timed: Vec<ActorId> = self.timers.iter().filter_map(Timer::actor).collect();
-        let listens = |id: ActorId| self.topics.all().any(|(_, all)| all.contains(&Subscriber::Actor(id)));
-        let forgotten = self
-            .actors
-            .iter()
-            .filter(|(_, actor)| actor.role.plan.keyed && which(actor))
-            .filter(|(id, actor)| actor.has_nothing_to_remember() && !timed.contains(id) && !listens(**id))
-            .min_by_key(|(_, actor)| actor.last_used)
-            .map(|(id, _)| *id);
-        let Some(actor) = forgotten.and_then(|id| self.actors.remove(&id)) else { return false };
-        self.by_address.remove(&actor.address);
-        self.usage.release_key(&actor.made_for);
-        true
+    /// Forgets some of the least recently used of these actors that sleep and have nothing to remember; whether there was one.
+    fn forget(&mut self, which: impl Fn(&Actor) -> bool) -> bool {
+        let of_keys = self.actors.iter().filter(|(_, actor)| actor.role.plan.keyed && which(actor));
+        let forgettable = of_keys.filter(|(_, actor)| actor.has_nothing_to_remember());
+        let mut oldest: Vec<(u64, ActorId)> = forgettable.map(|(id, actor)| (actor.last_used, *id)).collect();
+        if oldest.len() > AT_ONCE {
+            oldest.select_nth_unstable(AT_ONCE);
+            oldest.truncate(AT_ONCE);
+        }
+        for (_, id) in &oldest {
+            let Some(actor) = self.actors.remove(id) else { continue };
+            self.by_address.remove(&actor.address);
+            self.usage.release_key(&actor.made_for);
+        }
+        !oldest.is_empty()
     }
 }
 
@@ -66,6 +76,7 @@ impl Actor {
     /// Asleep, without state, mail, crashes or anything open.
     fn has_nothing_to_remember(&self) -> bool {
         let open = !self.unfinished.is_empty() || !self.open.is_empty() || self.has_work();
-        self.life == Life::Asleep && self.state.is_none() && self.crashes.is_empty() && !open
+        let listens = !self.timers.is_empty() || !self.subscriptions.is_empty();
+        self.life == Life::Asleep && self.state.is_none() && self.crashes.is_empty() && !open && !listens
     }
 }

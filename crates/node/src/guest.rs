@@ -199,6 +199,8 @@ pub enum Returned {
     Received(bool),
     /// `receive` was not called: the message does not fit the contract, and why.
     Misfit(String),
+    /// `receive` or `settle` was not called: the guest has no memory for what it was to be given, and why.
+    TooLarge(String),
     /// `save` returned the state.
     Saved(Saved),
 }

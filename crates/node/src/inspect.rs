@@ -12,7 +12,7 @@ use crate::{actor::Life, guest::InstanceId, node::Node, stats::Stats};
 pub struct ActorView {
     /// Its address.
     pub address: Address,
-    /// `asleep`, `starting`, `awake`, `back-off` or `quarantined`.
+    /// `asleep`, `starting` (or it waits for others to sleep), `awake`, `back-off` or `quarantined`.
     pub state: &'static str,
     /// Its instance, while it has one.
     #[serde(skip)]
@@ -51,10 +51,10 @@ impl Node {
                 address: actor.address.clone(),
                 state: match actor.life {
                     Life::Asleep => "asleep",
-                    Life::Starting(_) => "starting",
+                    Life::Waiting | Life::Starting(_) => "starting",
                     Life::Awake(_) => "awake",
                     Life::BackOff(_) => "back-off",
-                    Life::Quarantined => "quarantined",
+                    Life::Quarantined(_) => "quarantined",
                 },
                 instance: actor.instance(),
                 wasm: actor.role.plan.wasm,

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use litemap::LiteMap;
 use starlane_protocol::{
     Address, Failure, HostName, HostSecret, Outcome, Topic,
+    bounds::cut,
     frame::{self, Frame, Limits, LinkId},
 };
 
@@ -75,11 +76,7 @@ pub struct Goodbye {
 
 impl Goodbye {
     pub(crate) fn new(code: &str, reason: impl Into<String>) -> Self {
-        let mut reason = reason.into();
-        if reason.len() > 1024 {
-            reason = reason.chars().take(256).collect();
-        }
-        Self { code: code.to_owned(), reason }
+        Self { code: cut(code.to_owned(), 64), reason: cut(reason.into(), 1024) }
     }
 }
 

@@ -14,8 +14,8 @@ use crate::{
 /// Goodbyes after which dialling again is of no use.
 const FINAL: [&str; 2] = ["auth-refused", "version"];
 
-/// The most addresses that a peer may serve.
-const MOST_SERVED: usize = 1_024;
+/// The maximum number of addresses that a peer is known to serve.
+const MAX_SERVED: usize = 1_024;
 
 impl Node {
     /// From now on this host has a server, dialled at once and again for ever.
@@ -33,9 +33,17 @@ impl Node {
             link.end(closed());
         }
         self.drain_links(now);
-        for (instance, _) in std::mem::take(&mut self.by_instance) {
+        let closed = Failure::not_running("this host closed");
+        for waiting in self.uplink.take_waiting().into_iter().filter(|waiting| waiting.request.is_none()) {
+            self.dead_letter(now, &waiting.envelope.to, &waiting.envelope.operation, &closed);
+        }
+        self.starts.closed = true;
+        let awake: Vec<_> = self.by_instance.keys().copied().collect();
+        for instance in awake {
+            self.by_instance.remove(&instance);
             self.effects.push_back(Effect::StopGuest(instance));
         }
+        self.bury_mail(now, &closed);
     }
 
     /// The socket that `Dial` asked for is open; `token` is what hello shows.
@@ -86,7 +94,7 @@ impl Node {
     pub(crate) fn uplink_timeout(&mut self, now: u64) {
         for waiting in self.uplink.expired(now) {
             let failure = Failure::unreachable("the link to the server did not come up in time");
-            self.dead_letter(&waiting.envelope.to, &waiting.envelope.operation, &failure);
+            self.dead_letter(now, &waiting.envelope.to, &waiting.envelope.operation, &failure);
         }
         if self.uplink.next_timeout().is_some_and(|at| at <= now) {
             self.dial();
@@ -170,13 +178,13 @@ impl Node {
         for (address, operations) in served {
             self.announce(&address, &operations);
         }
-        self.resubscribe(after_a_break);
+        self.resubscribe(now, after_a_break);
         for waiting in self.uplink.take_waiting() {
             let (to, operation) = (waiting.envelope.to.clone(), waiting.envelope.operation.clone());
             match (self.forward_to_link(now, socket, waiting.request, waiting.envelope), waiting.request) {
                 (Ok(()), _) => {}
                 (Err(failure), Some(request)) => self.finish(now, request, Err(failure)),
-                (Err(failure), None) => self.dead_letter(&to, &operation, &failure),
+                (Err(failure), None) => self.dead_letter(now, &to, &operation, &failure),
             }
         }
     }
@@ -195,8 +203,11 @@ impl Node {
         if FINAL.contains(&goodbye.code.as_str()) {
             self.uplink.refuse(goodbye.clone());
             for waiting in self.uplink.take_waiting() {
-                if let Some(request) = waiting.request {
-                    self.finish(now, request, Err(refused(goodbye)));
+                match waiting.request {
+                    Some(request) => self.finish(now, request, Err(refused(goodbye))),
+                    None => {
+                        self.dead_letter(now, &waiting.envelope.to, &waiting.envelope.operation, &refused(goodbye));
+                    }
                 }
             }
             self.effects.push_back(Effect::LinkState(LinkState::Refused(goodbye.clone())));
@@ -229,7 +240,7 @@ impl Node {
                 let told =
                     self.enter(now, socket, envelope, Verb::Notify).and_then(|envelope| self.tell(now, envelope));
                 if let Err(failure) = told {
-                    self.dead_letter(&to, &operation, &failure);
+                    self.dead_letter(now, &to, &operation, &failure);
                 }
             }
             Parcel::Response { id, outcome } => {
@@ -248,26 +259,29 @@ impl Node {
             Parcel::Unsubscribe { topic } => self.unsubscribe(topic, Subscriber::Link(socket)),
             Parcel::Event { topic, payload } => {
                 // Only the server brings events, and only of resources that are not here.
-                if self.uplink.socket() == Some(socket) && !self.is_here(&topic.address) {
-                    self.emit(now, &topic, &payload);
+                if self.uplink.socket() == Some(socket)
+                    && !self.is_here(&topic.address)
+                    && let Err(failure) = self.emit(now, &topic, &payload)
+                {
+                    self.dead_letter(now, &topic.address, &topic.event, &failure);
                 }
             }
             Parcel::Gap { topic } => {
                 if self.uplink.socket() == Some(socket) && !self.is_here(&topic.address) {
-                    self.gap(&topic);
+                    self.gap(now, &topic);
                 }
             }
             Parcel::Refused { topic, failure } => {
                 if self.uplink.socket() == Some(socket) && !self.is_here(&topic.address) {
-                    self.refuse_topic(&topic, &failure);
+                    self.refuse_topic(now, &topic, &failure);
                 }
             }
             Parcel::Serve { address, operations } => {
-                let Some(link) = self.links.get_mut(&socket) else { return };
-                link.served.insert(address, operations);
-                if link.served.len() > MOST_SERVED {
-                    let goodbye = Goodbye::new("too-large", format!("more than {MOST_SERVED} addresses on one link"));
-                    self.end_link(now, socket, goodbye);
+                // What is more than a peer may serve is not kept: its own host has refused it.
+                if let Some(link) = self.links.get_mut(&socket)
+                    && (link.served.len() < MAX_SERVED || link.served.contains_key(&address))
+                {
+                    link.served.insert(address, operations);
                 }
             }
             Parcel::Release { address } => {

@@ -4,17 +4,25 @@ use std::collections::VecDeque;
 
 use litemap::LiteMap;
 use sha2::{Digest, Sha256};
-use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
+use starlane_protocol::{
+    Address, Failure, HostName, HostSecret, Outcome, Payload, Topic,
+    bounds::{MAX_OPERATIONS, check_operation, cut},
+    message::ONE_WAY,
+};
 
 use crate::{
     actor::{Actor, ActorId},
     app::{AppPlan, Apps},
+    dead_letters::DeadLetters,
     effect::{Effect, HandlerId, Notice, Origin, RequestId, SocketId, SubscriptionId},
     guest::{InstanceId, Level},
+    limits::ActorLimits,
     link::{Envelope, Goodbye, Link, LinkConfig},
     requests::{Asker, Pending},
+    shares::{Shares, Slot},
+    starts::StartQueue,
     stats::Stats,
-    timers::{Timer, Timers},
+    timers::{Key, Timer, Timers},
     topics::Topics,
     uplink::Uplink,
     usage::{PrincipalLimits, Usage},
@@ -22,6 +30,9 @@ use crate::{
 
 /// How long a request may take that says nothing of it, in milliseconds.
 pub(crate) const DEFAULT_TIMEOUT_MS: u32 = 30_000;
+
+/// The longest line for the log, in bytes; a longer one is cut.
+const LOG_BYTES: usize = 64 * 1024;
 
 /// What a node is told when it is made.
 #[derive(Debug, Clone)]
@@ -34,6 +45,8 @@ pub struct NodeConfig {
     pub max_awake: usize,
     /// How much each principal may use that dials this host.
     pub limits: PrincipalLimits,
+    /// How much actors may use.
+    pub actors: ActorLimits,
     /// 256 random bits of cryptographic quality, for link ids and jitter.
     pub seed: [u8; 32],
 }
@@ -52,6 +65,8 @@ pub enum Operations {
 pub(crate) struct Registered {
     pub(crate) id: HandlerId,
     pub(crate) operations: Operations,
+    /// The events that it emits; none: whatever it likes.
+    pub(crate) events: Option<Vec<String>>,
 }
 
 /// What a host decides. See the crate's documentation for how to drive it.
@@ -68,7 +83,10 @@ pub struct Node {
     pub(crate) apps: Apps,
     pub(crate) actors: LiteMap<ActorId, Box<Actor>>,
     pub(crate) by_address: LiteMap<Address, ActorId>,
-    pub(crate) by_instance: LiteMap<InstanceId, ActorId>,
+    pub(crate) by_instance: LiteMap<InstanceId, (ActorId, Slot)>,
+    pub(crate) starts: StartQueue,
+    pub(crate) shares: Shares,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) topics: Topics,
     pub(crate) usage: Usage,
     pub(crate) stats: Stats,
@@ -92,6 +110,9 @@ impl Node {
             actors: LiteMap::new(),
             by_address: LiteMap::new(),
             by_instance: LiteMap::new(),
+            starts: StartQueue::default(),
+            shares: Shares::default(),
+            dead_letters: DeadLetters::default(),
             topics: Topics::default(),
             usage: Usage::default(),
             stats: Stats::default(),
@@ -143,22 +164,51 @@ impl Node {
         self.tell(now, envelope(origin, to, operation, payload))
     }
 
+    /// Sends a one-way message; `Settle` says whether it was taken, wherever that is.
+    pub fn handle_notify_taken(
+        &mut self,
+        now: u64,
+        origin: &Origin,
+        to: &Address,
+        operation: &str,
+        mut payload: Payload,
+    ) -> RequestId {
+        payload.headers.push((ONE_WAY.to_owned(), "1".to_owned()));
+        self.ask(now, Asker::Host, envelope(origin, to, operation, payload), 0)
+    }
+
     /// A handler's reply to a request that was delivered to it.
     pub fn handle_reply(&mut self, now: u64, request: RequestId, outcome: Outcome) {
         self.finish(now, request, outcome);
     }
 
-    /// Registers a handler at an address of this host. Errors with 409 when the address is taken.
+    /// Registers a handler at an address of this host. Errors with 409 when the address is taken, and with 413 when its operations
+    /// are too many or their names too long.
     pub fn handle_serve(&mut self, address: &Address, operations: Operations) -> Result<HandlerId, Failure> {
         let address = address.without_host();
+        if let Operations::Named(names) = &operations {
+            let (count, most) = (names.len(), MAX_OPERATIONS);
+            if count > most {
+                let message = format!("{count} operations are served at {address}; the maximum is {most}");
+                return Err(Failure::too_large(message).at(&address));
+            }
+            names.iter().try_for_each(|name| check_operation(name)).map_err(|failure| failure.at(&address))?;
+        }
         if self.handlers.contains_key(&address) || self.apps.role(&address).is_some() {
             let message = format!("{address} is served on this host already: release it first");
             return Err(Failure::conflict(message).at(&address));
         }
         let id = HandlerId(self.fresh());
         self.announce(&address, &operations);
-        self.handlers.insert(address, Registered { id, operations });
+        self.handlers.insert(address, Registered { id, operations, events: None });
         Ok(id)
+    }
+
+    /// A handler emits these events and no others: who subscribes to another is told so.
+    pub fn handle_events(&mut self, handler: HandlerId, events: Vec<String>) {
+        if let Some((_, registered)) = self.handlers.iter_mut().find(|(_, registered)| registered.id == handler) {
+            registered.events = Some(events);
+        }
     }
 
     /// The handler answers no more; what it had not answered fails.
@@ -176,14 +226,16 @@ impl Node {
     /// A handler's resource emits an event to who subscribed.
     pub fn handle_emit(&mut self, now: u64, from: &Address, event: &str, payload: Payload) -> Result<(), Failure> {
         let topic = Topic::new(from.without_host(), event).map_err(|e| Failure::malformed(e.to_string()))?;
-        self.emit(now, &topic, &payload);
-        Ok(())
+        self.emit(now, &topic, &payload)
     }
 
-    /// Subscribes the host itself to a topic; `Notice` brings what comes.
+    /// Subscribes the host itself to a topic; `Notice` brings what comes, or that a resource of this host has no such event.
     pub fn handle_subscribe(&mut self, topic: Topic) -> SubscriptionId {
         let id = SubscriptionId(self.fresh());
-        self.subscribe(topic, crate::topics::Subscriber::Host(id));
+        match self.check_topic(&topic) {
+            Ok(()) => self.subscribe(topic, crate::topics::Subscriber::Host(id)),
+            Err(failure) => self.notice(id, Notice::Refused(failure)),
+        }
         id
     }
 
@@ -207,10 +259,13 @@ impl Node {
 
     /// Time passed: does what is due.
     pub fn handle_timeout(&mut self, now: u64) {
-        while let Some(timer) = self.timers.take_due(now) {
+        while let Some((key, timer)) = self.timers.take_due(now) {
             match timer {
-                Timer::Wake(actor, token) => self.wake_actor(now, actor, token),
+                Timer::Wake(actor, token) => self.wake_actor(now, key, actor, token),
                 Timer::Restart(actor) => self.restart_actor(now, actor),
+                Timer::Wakes(actor) => self.give_wakes(now, actor),
+                Timer::Overdue(actor) => self.look_for_overdue(now, actor),
+                Timer::Slots => self.ask_for_slots_again(now),
                 Timer::Deadline(request) => self.deadline_passed(now, request),
             }
         }
@@ -240,12 +295,14 @@ impl Node {
     }
 
     pub(crate) fn log(&mut self, address: &Address, level: Level, text: impl Into<String>) {
-        self.effects.push_back(Effect::Log { address: address.clone(), level, text: text.into() });
+        let text = cut(text.into(), LOG_BYTES);
+        self.effects.push_back(Effect::Log { address: address.clone(), level, text });
     }
 
-    pub(crate) fn after(&mut self, at: u64, timer: Timer) {
-        let id = self.fresh();
-        self.timers.insert((at, id), timer);
+    pub(crate) fn after(&mut self, at: u64, timer: Timer) -> Key {
+        let key = (at, self.fresh());
+        self.timers.insert(key, timer);
+        key
     }
 
     pub(crate) fn notice(&mut self, subscription: SubscriptionId, notice: Notice) {

@@ -9,23 +9,20 @@ use crate::{
     node::Node,
     requests::Asker,
     timers::Timer,
-    topics::Subscriber,
 };
-
-/// The most requests that an actor may have open.
-const MOST_OPEN: usize = 1_024;
 
 impl Node {
     /// What became of a batch that `RunGuest` asked for.
     pub fn handle_ran(&mut self, now: u64, instance: InstanceId, report: BatchReport) {
-        let Some(&id) = self.by_instance.get(&instance) else { return };
+        let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else { return };
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let address = actor.address.clone();
         let mut calls = std::mem::take(&mut actor.in_flight).into_iter();
+        let ran_nothing = report.done.is_empty() && report.crash.is_none();
         for (level, text) in report.logs {
             self.log(&address, level, text);
         }
-        let mut broken = None;
+        let mut broken = ran_nothing.then(|| "the sandbox ran none of its calls".to_owned());
         for done in report.done {
             let Some(call) = calls.next() else { break };
             if let Err(reason) = self.call_done(now, id, call, done) {
@@ -46,48 +43,72 @@ impl Node {
         self.pump(now, id);
     }
 
-    /// Messages that were not run go back to the front of the mailbox, in order.
-    fn requeue(&mut self, id: ActorId, calls: impl Iterator<Item = InFlight>) {
+    /// What was not run waits again, but for requests that nobody waits for any more.
+    fn requeue(&mut self, id: ActorId, calls: impl DoubleEndedIterator<Item = InFlight>) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        let mut letters: Vec<Letter> = calls
-            .filter_map(|call| match call {
-                InFlight::Receive(_, letter) => Some(letter),
-                _ => None,
-            })
-            // Whoever gave up meanwhile is not waiting any more.
-            .filter(|letter| letter.request.is_none_or(|request| self.requests.contains_key(&request)))
-            .collect();
-        while let Some(letter) = letters.pop() {
-            actor.mailbox.push_front(letter);
-        }
+        let requests = &self.requests;
+        actor.requeue(calls.filter(|call| match call {
+            InFlight::Receive(_, held) => held.it.request.is_none_or(|request| requests.contains_key(&request)),
+            _ => true,
+        }));
     }
 
-    /// A call returned. Errors when what it returned ends the instance.
+    /// A call returned. Errors when what it returned, or asked for, ends the instance.
     fn call_done(&mut self, now: u64, id: ActorId, call: InFlight, done: CallReport) -> Result<(), String> {
         let CallReport { returned, effects } = done;
-        if let InFlight::Receive(message, letter) = &call
-            && let Some(actor) = self.actors.get_mut(&id)
-        {
-            actor.unfinished.insert(*message, letter.clone());
-        }
+        let limits = self.config.actors;
+        let (call, message) = match call {
+            InFlight::Receive(message, held) => {
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.given(now, message, held.it, &limits);
+                }
+                (None, Some(message))
+            }
+            call => (Some(call), None),
+        };
         for effect in effects {
-            self.guest_effect(now, id, effect);
+            self.guest_effect(now, id, effect)?;
         }
-        match (call, returned) {
-            (InFlight::Receive(message, _), Returned::Received(true)) => {
+        match (call, message, returned) {
+            (None, Some(message), Returned::Received(true)) => {
                 // Dealt with: what it did not answer by now fails.
                 let outcome = Err(Failure::guest_failed("the mechtron ended the message without an answer"));
                 self.end_message(now, id, message, outcome);
                 Ok(())
             }
-            (InFlight::Receive(message, _), Returned::Misfit(reason)) => {
+            (None, Some(message), Returned::Misfit(reason)) => {
                 self.refuse_message(now, id, message, Failure::schema_mismatch(reason));
                 Ok(())
             }
-            (InFlight::Receive(..), Returned::Received(false))
-            | (InFlight::Start | InFlight::Settle | InFlight::Wake, Returned::Done) => Ok(()),
-            (InFlight::Start, Returned::Refused(reason)) => Err(format!("it refused to start: {reason}")),
-            (InFlight::Save, Returned::Saved(state)) => {
+            (None, Some(message), Returned::TooLarge(reason)) => {
+                // What was allocated for it stays allocated: a fresh instance goes on when this one can be saved.
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.is_worn = true;
+                }
+                self.refuse_message(now, id, message, Failure::too_large(reason));
+                Ok(())
+            }
+            (None, Some(message), Returned::Received(false)) => {
+                if let Some(until) = self.actors.get(&id).and_then(|actor| Some(actor.unfinished.get(&message)?.until))
+                {
+                    self.watch(id, until);
+                }
+                Ok(())
+            }
+            (Some(InFlight::Start | InFlight::Settle(_) | InFlight::Wake(_)), None, Returned::Done) => Ok(()),
+            (Some(InFlight::Settle(held)), None, Returned::TooLarge(reason)) => {
+                // It is told so in a few words instead, in the batch that comes next.
+                if held.it.1.is_err() {
+                    return Err(reason);
+                }
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.is_worn = true;
+                }
+                self.put_outcome(id, held.it.0, Err(Failure::too_large(reason)));
+                Ok(())
+            }
+            (Some(InFlight::Start), None, Returned::Refused(reason)) => Err(format!("it refused to start: {reason}")),
+            (Some(InFlight::Save), None, Returned::Saved(state)) => {
                 self.fall_asleep(now, id, state);
                 Ok(())
             }
@@ -95,89 +116,129 @@ impl Node {
         }
     }
 
-    fn guest_effect(&mut self, now: u64, id: ActorId, effect: GuestEffect) {
-        let Some(actor) = self.actors.get(&id) else { return };
+    /// Does what a call asked for. Errors when that is more than an actor may have.
+    fn guest_effect(&mut self, now: u64, id: ActorId, effect: GuestEffect) -> Result<(), String> {
+        let limits = self.config.actors;
+        let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
         let (address, role) = (actor.address.clone(), actor.role.clone());
         match effect {
             GuestEffect::Request { id: guest_id, target, operation, payload, timeout_ms } => {
-                let open = actor.open.len();
+                let (open, outcomes, most) = (actor.open.len(), actor.outcomes.len(), limits.open_requests);
+                // Those that are refused are few, too: each is told so.
+                if outcomes > most {
+                    return Err(format!(
+                        "it sends requests and leaves the outcomes of {outcomes} waiting (limit {most})"
+                    ));
+                }
                 let envelope = role.envelope(self.name, &address, Verb::Request, &target, operation, payload);
                 let refused = match envelope {
-                    Ok(envelope) if open < MOST_OPEN => {
-                        if let Some(actor) = self.actors.get_mut(&id) {
-                            actor.open.insert(guest_id, RequestId(0));
-                        }
+                    Ok(envelope) if open + outcomes < most => {
+                        actor.open.insert(guest_id, RequestId(0));
                         let request = self.ask(now, Asker::Guest(id, guest_id), envelope, timeout_ms);
                         if let Some(open) = self.actors.get_mut(&id).and_then(|actor| actor.open.get_mut(&guest_id)) {
                             *open = request;
                         }
-                        return;
+                        return Ok(());
                     }
-                    Ok(_) => Failure::mailbox_full(format!("{open} requests of this actor are open already")),
+                    Ok(_) => {
+                        self.stats.refuse("open-requests");
+                        Failure::mailbox_full(format!(
+                            "{open} requests of this actor are open and {outcomes} outcomes wait for it; the limit `open-requests` is \
+                             {most}: wait for some"
+                        ))
+                    }
                     Err(failure) => failure,
                 };
-                if let Some(actor) = self.actors.get_mut(&id) {
-                    actor.outcomes.push_back((guest_id, Err(refused)));
-                }
+                self.put_outcome(id, guest_id, Err(refused.checked()));
             }
             GuestEffect::Notify { target, operation, payload } => {
                 let told = role
                     .envelope(self.name, &address, Verb::Notify, &target, operation.clone(), payload)
                     .and_then(|envelope| self.tell(now, envelope));
                 if let Err(failure) = told {
-                    self.log(&address, Level::Warn, format!("`{operation}` to {target} was not delivered: {failure}"));
+                    let failure = failure.checked();
+                    let target: String = target.chars().take(80).collect();
+                    self.dead_letter(now, &address, &format!("{operation}` to `{target}"), &failure);
                 }
             }
             GuestEffect::Reply { id: message, outcome } => {
                 let outcome = outcome.and_then(|payload| actor.fits_response(message, payload));
                 self.end_message(now, id, message, outcome);
             }
-            GuestEffect::Emit { event, payload } => match role.plan.bind.events.get(&event) {
-                Some(body) if body.accepts(&payload.content_type) => {
-                    if let Ok(topic) = Topic::new(address, &event) {
-                        self.emit(now, &topic, &payload);
+            GuestEffect::Emit { event, payload } => {
+                let emitted = match role.plan.bind.events.get(&event) {
+                    Some(body) if body.accepts(&payload.content_type) => Topic::new(address.clone(), &event)
+                        .map_err(|error| Failure::malformed(error.to_string()))
+                        .and_then(|topic| self.emit(now, &topic, &payload)),
+                    Some(body) => {
+                        let text = format!("it carries {}, not {}", body.content_type, payload.content_type);
+                        Err(Failure::schema_mismatch(text))
                     }
+                    None => Err(Failure::not_found("the bind has no such event")),
+                };
+                if let Err(failure) = emitted {
+                    let event: String = event.chars().take(80).collect();
+                    self.log(
+                        &address,
+                        Level::Error,
+                        format!("the event `{event}` was not emitted: {}", failure.checked()),
+                    );
                 }
-                Some(body) => {
-                    let text =
-                        format!("the event `{event}` carries {}, not {}", body.content_type, payload.content_type);
-                    self.log(&address, Level::Error, text);
-                }
-                None => self.log(&address, Level::Error, format!("the bind has no event `{event}`: not emitted")),
-            },
-            GuestEffect::Subscribe { topic } => match Topic::resolve(&topic, &role.app) {
-                Ok(topic) => match role.permit_topic(self.name, &address, &topic) {
-                    Ok(()) => self.subscribe(topic, Subscriber::Actor(id)),
+            }
+            GuestEffect::Subscribe { topic } => {
+                let resolved = Topic::resolve(&topic, &role.app).map_err(|error| Failure::malformed(error.to_string()));
+                let permitted = resolved.and_then(|topic| {
+                    role.permit_topic(self.name, &address, &topic)?;
+                    Ok(topic)
+                });
+                match permitted {
+                    Ok(topic) => return self.subscribe_actor(id, topic),
                     Err(failure) => self.log(&address, Level::Error, failure.to_string()),
-                },
-                Err(error) => self.log(&address, Level::Error, error.to_string()),
-            },
+                }
+            }
             GuestEffect::Unsubscribe { topic } => match Topic::resolve(&topic, &role.app) {
-                Ok(topic) => self.unsubscribe(topic, Subscriber::Actor(id)),
+                Ok(topic) => self.unsubscribe_actor(id, topic),
                 Err(error) => self.log(&address, Level::Error, error.to_string()),
             },
-            GuestEffect::WakeAfter { delay_ms, token } => self.after(now + u64::from(delay_ms), Timer::Wake(id, token)),
+            GuestEffect::WakeAfter { delay_ms, token } => {
+                let (waiting, most) = (actor.timers.len() + actor.wakes.len(), limits.timers);
+                if waiting >= most {
+                    self.stats.refuse("timers");
+                    return Err(format!(
+                        "it asked for another wake while {waiting} are to come; the limit `timers` is {most}"
+                    ));
+                }
+                let key = self.after(now + u64::from(delay_ms), Timer::Wake(id, token));
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.timers.push((key, token));
+                }
+            }
         }
+        Ok(())
     }
 
     /// Ends a message that an actor has: its asker gets the outcome. An id that is unknown or ended already is ignored.
-    pub(crate) fn end_message(&mut self, now: u64, id: ActorId, message: u64, outcome: Outcome) {
-        let Some(letter) = self.actors.get_mut(&id).and_then(|actor| actor.unfinished.remove(&message)) else { return };
-        if let Some(request) = letter.request {
+    fn end_message(&mut self, now: u64, id: ActorId, message: u64, outcome: Outcome) {
+        let Some(given) = self.actors.get_mut(&id).and_then(|actor| actor.unfinished.remove(&message)) else { return };
+        if let Some(request) = given.letter.request {
             // A one-way operation that was sent as a request is answered, empty, when it was taken.
-            let outcome = if letter.kind == Kind::Notify { Ok(Payload::nothing()) } else { outcome };
+            let outcome = if given.letter.kind == Kind::Notify { Ok(Payload::nothing()) } else { outcome };
             self.finish(now, request, outcome);
         }
     }
 
     /// Ends a message that the actor was not given.
     fn refuse_message(&mut self, now: u64, id: ActorId, message: u64, failure: Failure) {
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        let Some(letter) = actor.unfinished.remove(&message) else { return };
-        let address = actor.address.clone();
+        let Some(given) = self.actors.get_mut(&id).and_then(|actor| actor.unfinished.remove(&message)) else { return };
+        self.fail_letter(now, id, &given.letter, &failure);
+    }
+
+    /// A message of an actor ends with a failure.
+    pub(crate) fn fail_letter(&mut self, now: u64, id: ActorId, letter: &Letter, failure: &Failure) {
+        let Some(address) = self.actors.get(&id).map(|actor| actor.address.clone()) else { return };
         match letter.request {
-            Some(request) => self.finish(now, request, Err(failure)),
-            None => self.dead_letter(&address, &letter.operation, &failure),
+            Some(request) => self.finish(now, request, Err(failure.clone().at(&address))),
+            None => self.dead_letter(now, &address, &letter.operation, failure),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! The way of a request through this node: who asks, who answers, and that it ends exactly once.
 
-use starlane_protocol::{Address, Failure, Outcome, message::MAX_HOPS};
+use starlane_protocol::{
+    Address, Failure, Outcome, Payload,
+    bounds::{MAX_PRINCIPAL_BYTES, MAX_TRACE_BYTES, check_operation},
+    message::{MAX_HOPS, ONE_WAY},
+};
 
 use crate::{
     actor::{ActorId, Letter, remaining},
     effect::{Effect, HandlerId, Incoming, RequestId, SocketId},
-    guest::{Kind, Level},
+    guest::Kind,
     link::{Envelope, Parcel},
     node::{DEFAULT_TIMEOUT_MS, Node, Operations},
     principal::Principal,
@@ -55,9 +59,10 @@ enum Route {
 
 impl Node {
     /// Starts a request. It ends by `finish`, now or later.
-    pub(crate) fn ask(&mut self, now: u64, asker: Asker, envelope: Envelope, timeout_ms: u32) -> RequestId {
+    pub(crate) fn ask(&mut self, now: u64, asker: Asker, mut envelope: Envelope, timeout_ms: u32) -> RequestId {
         let request = RequestId(self.fresh());
         let timeout_ms = if timeout_ms == 0 { DEFAULT_TIMEOUT_MS } else { timeout_ms };
+        let timeout_ms = timeout_ms.min(u32::try_from(self.config.actors.request_ms).unwrap_or(u32::MAX));
         let deadline = now + u64::from(timeout_ms);
         let to = envelope.to.clone();
         if let Asker::Link(socket, id) = asker {
@@ -67,7 +72,10 @@ impl Node {
         // What guests ask is bounded by what they may have open.
         let from_outside = !matches!(asker, Asker::Guest(..));
         let (bytes, limits) = (envelope.payload.weight(), self.config.limits);
-        let held = if from_outside { self.usage.hold(&envelope.caller, bytes, &limits) } else { Ok(()) };
+        let held = check(&mut envelope).and_then(|()| match from_outside {
+            true => self.usage.hold(&envelope.caller, bytes, &limits),
+            false => Ok(()),
+        });
         let bytes = if from_outside && held.is_ok() { bytes } else { 0 };
         let holds = (envelope.caller.clone(), bytes);
         let pending = Pending { asker, answerer: Answerer::Uplink, to, deadline, timeout_ms, held: holds };
@@ -79,8 +87,9 @@ impl Node {
     }
 
     /// Sends a one-way message.
-    pub(crate) fn tell(&mut self, now: u64, envelope: Envelope) -> Result<(), Failure> {
+    pub(crate) fn tell(&mut self, now: u64, mut envelope: Envelope) -> Result<(), Failure> {
         self.stats.one_way += 1;
+        check(&mut envelope).map_err(|failure| failure.at(&envelope.to))?;
         self.forward(now, None, envelope)
     }
 
@@ -91,8 +100,22 @@ impl Node {
             return Err(Failure::cycle(format!("the message was passed on {MAX_HOPS} times: a loop")).at(&to));
         }
         envelope.hops += 1;
+        let one_way = request.is_some() && envelope.payload.header(ONE_WAY).is_some();
         let route = self.resolve(&to, &envelope.caller).map_err(|failure| failure.at(&to))?;
         match route {
+            Route::Handler(_) | Route::Actor(_) if one_way => {
+                envelope.payload.headers.retain(|(name, _)| name != ONE_WAY);
+                let taken = match route {
+                    Route::Handler(handler) => self.forward_to_handler(now, handler, None, envelope),
+                    Route::Actor(actor) => self.forward_to_actor(now, actor, None, envelope),
+                    Route::Link(_) | Route::Uplink => Ok(()),
+                };
+                taken.map(|()| {
+                    if let Some(request) = request {
+                        self.finish(now, request, Ok(Payload::nothing()));
+                    }
+                })
+            }
             Route::Handler(handler) => self.forward_to_handler(now, handler, request, envelope),
             Route::Actor(actor) => self.forward_to_actor(now, actor, request, envelope),
             Route::Link(socket) => self.forward_to_link(now, socket, request, envelope),
@@ -257,7 +280,11 @@ impl Node {
         let Some(pending) = self.take_request(request) else { return };
         let began = pending.deadline.saturating_sub(u64::from(pending.timeout_ms));
         self.stats.ended(now.saturating_sub(began), outcome.is_err());
-        let outcome = outcome.map_err(|failure| failure.at(&pending.to));
+        let outcome = outcome.and_then(|payload| match payload.check() {
+            Ok(()) => Ok(payload),
+            Err(broken) => Err(Failure::guest_failed(format!("the answer can't be passed on: {}", broken.message))),
+        });
+        let outcome = outcome.map_err(|failure| failure.checked().at(&pending.to));
         match pending.asker {
             Asker::Host => self.effects.push_back(Effect::Settle { request, outcome }),
             Asker::Guest(actor, id) => self.settle_guest(now, actor, id, outcome),
@@ -331,9 +358,18 @@ impl Node {
             self.finish(now, request, Err(why()));
         }
     }
+}
 
-    /// A one-way message ended nowhere.
-    pub(crate) fn dead_letter(&mut self, to: &Address, operation: &str, failure: &Failure) {
-        self.log(to, Level::Warn, format!("a one-way message `{operation}` was not delivered: {failure}"));
+/// Checks what a message says beside its body, wherever it came from, so that no link on its way is broken by it. Errors with 413
+/// and 400.
+fn check(envelope: &mut Envelope) -> Result<(), Failure> {
+    check_operation(&envelope.operation)?;
+    let (caller, most) = (envelope.caller.name().len(), MAX_PRINCIPAL_BYTES);
+    if caller > most {
+        return Err(Failure::too_large(format!("the principal's name is {caller} bytes; the maximum is {most}")));
     }
+    if envelope.trace.as_ref().is_some_and(|trace| trace.len() > MAX_TRACE_BYTES) {
+        envelope.trace = None;
+    }
+    envelope.payload.check()
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::{actor::ActorId, effect::RequestId};
 
 /// When it is due, in milliseconds, and a number that tells it from others of that time.
-type Key = (u64, u64);
+pub(crate) type Key = (u64, u64);
 
 /// Something that is due at a time.
 #[derive(Debug, Clone, Copy)]
@@ -17,18 +17,14 @@ pub(crate) enum Timer {
     Wake(ActorId, u64),
     /// A crashed actor may start again.
     Restart(ActorId),
+    /// The wakes that wait for an actor may be given to it.
+    Wakes(ActorId),
+    /// The time of a message that an actor has may have passed.
+    Overdue(ActorId),
+    /// The host may have room for instances again.
+    Slots,
     /// The request has had its time.
     Deadline(RequestId),
-}
-
-impl Timer {
-    /// The actor that it is for, if it is for one.
-    pub(crate) fn actor(&self) -> Option<ActorId> {
-        match self {
-            Self::Wake(actor, _) | Self::Restart(actor) => Some(*actor),
-            Self::Deadline(_) => None,
-        }
-    }
 }
 
 /// All that is due some time.
@@ -53,15 +49,11 @@ impl Timers {
     }
 
     /// Takes what is due next, if that is not later than `now`.
-    pub(crate) fn take_due(&mut self, now: u64) -> Option<Timer> {
+    pub(crate) fn take_due(&mut self, now: u64) -> Option<(Key, Timer)> {
         if self.next()? > now {
             return None;
         }
-        self.0.pop_front().map(|(_, timer)| timer)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Timer> {
-        self.0.iter().map(|(_, timer)| timer)
+        self.0.pop_front()
     }
 }
 
@@ -78,11 +70,11 @@ mod tests {
         timers.remove((20, 3));
         timers.remove((20, 4));
         let due = |timers: &mut Timers, now| match timers.take_due(now) {
-            Some(Timer::Deadline(request)) => request.0,
+            Some((_, Timer::Deadline(request))) => request.0,
             _ => 0,
         };
         assert_eq!((timers.next(), due(&mut timers, 9)), (Some(10), 0));
         assert_eq!([10, 10, 10, 35, 35].map(|now| due(&mut timers, now)), [2, 4, 0, 1, 0]);
-        assert_eq!((timers.next(), timers.iter().count()), (Some(40), 1));
+        assert_eq!((timers.next(), timers.0.len()), (Some(40), 1));
     }
 }

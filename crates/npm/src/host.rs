@@ -7,8 +7,8 @@ use futures_util::{FutureExt, StreamExt};
 use js_sys::{Function, Promise};
 use starlane_browser::{BrowserOptions, ports};
 use starlane_host::{
-    Host, HostConfig, Level, LinkConfig, LinkState, Operations, Origin, Principal, PrincipalLimits, TokenProvider,
-    ports::StoreError,
+    ActorLimits, Host, HostConfig, Level, LinkConfig, LinkState, Operations, Origin, Principal, PrincipalLimits,
+    TokenProvider, ports::StoreError,
 };
 use starlane_protocol::{Address, Failure, HostSecret, Topic};
 use wasm_bindgen::prelude::*;
@@ -75,6 +75,7 @@ impl RawHost {
             max_awake: MAX_AWAKE,
             // The page itself is the only one that asks here.
             limits: PrincipalLimits { keys: usize::MAX, ..PrincipalLimits::default() },
+            actors: ActorLimits::default(),
             authenticate: Rc::new(|_| Err(Failure::auth_refused("nobody can dial a page"))),
             log: Rc::new(move |address: &Address, level: Level, text: &str| {
                 let [level, address, text] = [level_name(level), address.as_str(), text].map(JsValue::from_str);

@@ -150,10 +150,12 @@ impl Address {
         self.shifted(self.text.get(usize::from(self.start)..).unwrap_or_default().into(), 0)
     }
 
-    /// The same address on one particular host; a prefix that was there is replaced.
-    pub fn on_host(&self, host: &HostName) -> Address {
+    /// The same address on one particular host; a prefix that was there is replaced. None when it gets longer than an address
+    /// may be.
+    pub fn on_host(&self, host: &HostName) -> Option<Address> {
         let bare = self.text.get(usize::from(self.start)..).unwrap_or_default();
-        self.shifted(format!("{host}::{bare}").into(), (HOST_NAME_LENGTH + 2) as u16)
+        let text = format!("{host}::{bare}");
+        (text.len() <= MAX_ADDRESS).then(|| self.shifted(text.into(), (HOST_NAME_LENGTH + 2) as u16))
     }
 
     /// This address with one more segment. Errors when `segment` is none, or the whole gets too long.
@@ -250,7 +252,7 @@ impl Topic {
     /// A topic of `address`; errors when `event` does not have the form of a segment.
     pub fn new(address: Address, event: &str) -> Result<Self, AddressError> {
         check_segment(event).map_err(|(offset, expected)| AddressError {
-            text: format!("{address}#{event}"),
+            text: format!("{address}#{}", event.chars().take(80).collect::<String>()),
             offset: address.as_str().len() + 1 + offset,
             expected,
         })?;

@@ -4,6 +4,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::{
     Address, Failure, HostName, HostSecret, Topic,
+    bounds::MAX_OPERATIONS,
     wire::{WireOutcome, WirePayload, fields, skip_rest},
 };
 
@@ -15,11 +16,12 @@ pub const SUBPROTOCOL: &str = "starlane.v1";
 pub const CHUNK: usize = 64 * 1024;
 /// The longest WebSocket message, in bytes.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
+/// The longest numbered frame that a host sends, in bytes: a message whose frame would be longer is refused with `too-large`.
+pub const MAX_NUMBERED: usize = 256 * 1024;
 /// The longest hello or renew, in bytes.
 pub const MAX_HELLO: usize = 16 * 1024;
 /// The longest other frame that is not numbered, in bytes.
 pub const MAX_CONTROL: usize = 4 * 1024;
-const MAX_OPERATIONS: usize = 256;
 
 /// What the dialled side allows on this link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod address;
+pub mod bounds;
 pub mod frame;
 pub mod grant;
 pub mod host_name;

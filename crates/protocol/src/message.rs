@@ -37,6 +37,7 @@ failures! {
     no_grant 403 "no-grant" "the principal may not do this.";
     no_resource 404 "no-resource" "nothing has this address.";
     no_operation 404 "no-operation" "the resource's bind has no such operation.";
+    no_event 404 "no-event" "the resource's bind has no such event.";
     not_found 404 "not-found" "the resource has no such thing.";
     deadline 408 "deadline" "no answer came in time.";
     conflict 409 "conflict" "the present state does not allow it.";
@@ -70,3 +71,7 @@ impl Failure {
 
 /// How deep a message may have been passed on before it is refused as a loop.
 pub const MAX_HOPS: u8 = 64;
+
+/// The header of a request that is a one-way message whose sender wants to know whether it was taken: its answer is empty, and comes
+/// when the message has reached whoever handles it. Hosts that don't know it answer when the message was handled.
+pub const ONE_WAY: &str = "starlane-one-way";

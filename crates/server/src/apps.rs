@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::AppRecord;
 use starlane_host::{
-    Host, Incoming, Operations, Served, handler,
+    Host, Incoming, Operations, Principal, Served, handler,
     ports::{Store, StoreError},
 };
 use starlane_protocol::{Address, Failure, Outcome, Payload, Verb};
@@ -35,7 +35,7 @@ use crate::{
 
 /// The operations that change nothing; all others are noted in the audit log.
 const READING: [&str; 2] = ["get", "list"];
-const OPERATIONS: [&str; 4] = ["get", "list", "create", "delete"];
+const OPERATIONS: [&str; 5] = ["get", "list", "create", "delete", "restart"];
 
 /// All apps of a server.
 pub(crate) struct Apps {
@@ -73,8 +73,15 @@ struct Create {
 /// What a change is about, for the audit log: the app, and the bundle if one is named.
 fn target(body: &[u8]) -> String {
     let about: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let named = ["app", "bundle"].iter().filter_map(|field| about.get(field)?.as_str());
+    let named = ["app", "bundle", "address"].iter().filter_map(|field| about.get(field)?.as_str());
     named.collect::<Vec<_>>().join(" ")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Restart {
+    /// A mechtron, or an app: all of its mechtrons.
+    address: Address,
 }
 
 impl Apps {
@@ -121,7 +128,8 @@ impl Apps {
             }
         });
         let names = OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
-        *apps.served.borrow_mut() = Some(host.serve(&address, Operations::Named(names), answer)?);
+        let served = host.serve(&address, Operations::Named(names), answer)?;
+        *apps.served.borrow_mut() = Some(served.with_events(&["changed"]));
         let records = apps.store.records().await.map_err(stored)?;
         for record in records {
             let app = record.app.clone();
@@ -145,6 +153,11 @@ impl Apps {
                     |app: &Address| [Verb::Launch, Verb::Deploy].iter().any(|verb| incoming.caller.may(*verb, app, ""));
                 records.retain(|record| knows(&record.app));
                 Ok(json_payload(&json!({ "apps": records })))
+            }
+            "restart" => {
+                let Restart { address } = read(&incoming)?;
+                let restarted = self.restart(&address, &incoming.caller).await?;
+                Ok(json_payload(&json!({ "restarted": restarted })))
             }
             "create" => {
                 let Create { app, bundle } = read(&incoming)?;
@@ -184,6 +197,25 @@ impl Apps {
             Arc::clone(changing.entry(app.clone()).or_default())
         };
         lock.lock_owned().await
+    }
+
+    /// Starts the actors of an app, or one of them, again from their last states; a quarantine is lifted. Gives how many they are.
+    /// Needs `deploy` on the app.
+    async fn restart(&self, address: &Address, caller: &Principal) -> Result<usize, Failure> {
+        let records = self.store.records().await.map_err(stored)?;
+        let of_apps = records.iter().map(|record| &record.app).filter(|app| address.is_within(app));
+        let app = of_apps.max_by_key(|app| app.segments().count());
+        caller.permit(Verb::Deploy, app.unwrap_or(address), "")?;
+        match self.host.restart(address) {
+            0 => Err(Failure::not_found(format!(
+                "no actor at {address} has been used since the server started: there is nothing to restart"
+            ))
+            .at(address)),
+            restarted => {
+                tracing::info!(%address, restarted, caller = caller.name(), "actors restarted");
+                Ok(restarted)
+            }
+        }
     }
 
     async fn record(&self, app: &Address) -> Result<AppRecord, Failure> {

@@ -18,7 +18,7 @@ enum Command {
     Request { ask: Ask, reply: oneshot::Sender<Outcome> },
     Look { reply: oneshot::Sender<(Inspection, Stats)> },
     Accept(Ends),
-    Subscribe { topic: Topic, items: mpsc::Sender<Item> },
+    Subscribe { topic: Topic, items: mpsc::Sender<Item>, reply: oneshot::Sender<Result<(), Failure>> },
     File { file: FileEntry, reply: oneshot::Sender<Result<Bytes, Failure>> },
 }
 
@@ -67,10 +67,12 @@ impl Handle {
         let _ = self.send(Command::Accept(ends)).await;
     }
 
-    /// The events of a topic; dropping the receiver ends the subscription.
+    /// The events of a topic; dropping the receiver ends the subscription. Errors with 404 when there is no such resource or event.
     pub(crate) async fn subscribe(&self, topic: Topic) -> Result<mpsc::Receiver<Item>, Failure> {
         let (items, received) = mpsc::channel(1);
-        self.send(Command::Subscribe { topic, items }).await?;
+        let (reply, subscribed) = oneshot::channel();
+        self.send(Command::Subscribe { topic, items, reply }).await?;
+        subscribed.await.unwrap_or_else(|_| Err(stopping()))?;
         Ok(received)
     }
 
@@ -113,7 +115,13 @@ fn obey(host: &Host, command: Command) {
                 }
             });
         }
-        Command::Subscribe { topic, items } => {
+        Command::Subscribe { topic, items, reply } => {
+            let known = host.check_topic(&topic);
+            let is_known = known.is_ok();
+            let _ = reply.send(known);
+            if !is_known {
+                return;
+            }
             let mut subscription = host.subscribe(topic, EVENTS);
             tokio::task::spawn_local(async move {
                 loop {

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use starlane_host::PrincipalLimits;
+use starlane_host::{ActorLimits, PrincipalLimits};
 use starlane_protocol::Failure;
 
 const KIB: u64 = 1 << 10;
@@ -125,6 +125,34 @@ limits! {
     MissingFiles "missing-files" Count TooLarge = 10_000, 1..=1_000_000;
     /// Bytes of the audit log; when it is longer, its oldest quarter is deleted.
     AuditLog "audit-log" Bytes Full = 16 * MIB, 64 * KIB..=1 << 40;
+    /// Awake actors of one app; others of it wait until one of them sleeps.
+    AwakePerApp "awake-per-app" Count Busy = 250, 1..=1_000_000;
+    /// Awake actors of all apps of one space; others of it wait until one of them sleeps.
+    AwakePerSpace "awake-per-space" Count Busy = 500, 1..=1_000_000;
+    /// Actors of this server, those that sleep included.
+    Actors "actors" Count TooMany = 20_000, 1..=10_000_000;
+    /// Actors of one app, those that sleep included.
+    ActorsPerApp "actors-per-app" Count TooMany = 10_000, 1..=10_000_000;
+    /// Wakes that one actor has asked for and that are to come.
+    Timers "timers" Count TooMany = 1_024, 1..=1_000_000;
+    /// Topics to which one actor is subscribed.
+    Subscriptions "subscriptions" Count TooMany = 256, 1..=1_000_000;
+    /// Requests that one actor has sent and whose outcomes it has not got.
+    OpenRequests "open-requests" Count TooMany = 1_024, 1..=1_000_000;
+    /// Bytes of messages that wait for one actor. One message may always wait.
+    WaitingBytes "waiting-bytes" Bytes TooMany = 32 * MIB, 64 * KIB..=1 << 40;
+    /// Bytes of messages that wait for all actors of one space.
+    WaitingBytesPerSpace "waiting-bytes-per-space" Bytes TooMany = 256 * MIB, 64 * KIB..=1 << 40;
+    /// A message weighs at most this part of its target's memory: 4 is a quarter.
+    MessageMemoryPart "message-memory-part" Count TooLarge = 4, 1..=1_024;
+    /// The longest time that a request may ask for.
+    RequestTime "request-time" Milliseconds TooSlow = 3_600_000, 1_000..=4_000_000_000;
+    /// How long an actor may take over a one-way message or an event.
+    OneWayTime "one-way-time" Milliseconds TooSlow = 60_000, 1_000..=86_400_000;
+    /// How long an actor may hold a message whose time has passed; then it starts again from its last state.
+    OverdueTime "overdue-time" Milliseconds TooSlow = 5_000, 100..=3_600_000;
+    /// How long an actor that crashed too often is put aside.
+    QuarantineTime "quarantine-time" Milliseconds Busy = 300_000, 1_000..=86_400_000;
 }
 
 impl Limit {
@@ -212,6 +240,26 @@ impl Limits {
             messages_per_second: u32::try_from(self.get(Limit::MessagesPerSecond)).unwrap_or(u32::MAX),
             bytes_in_flight: self.count(Limit::BytesInFlight),
             keys: self.count(Limit::Keys),
+        }
+    }
+
+    /// What the node enforces for actors.
+    pub(crate) fn actors(&self) -> ActorLimits {
+        ActorLimits {
+            awake_per_app: self.count(Limit::AwakePerApp),
+            awake_per_space: self.count(Limit::AwakePerSpace),
+            actors: self.count(Limit::Actors),
+            actors_per_app: self.count(Limit::ActorsPerApp),
+            timers: self.count(Limit::Timers),
+            subscriptions: self.count(Limit::Subscriptions),
+            open_requests: self.count(Limit::OpenRequests),
+            waiting_bytes: self.count(Limit::WaitingBytes),
+            waiting_bytes_per_space: self.count(Limit::WaitingBytesPerSpace),
+            memory_part: self.get(Limit::MessageMemoryPart),
+            request_ms: self.get(Limit::RequestTime),
+            one_way_ms: self.get(Limit::OneWayTime),
+            overdue_ms: self.get(Limit::OverdueTime),
+            quarantine_ms: self.get(Limit::QuarantineTime),
         }
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn serve(host: &Host, logs: &LogLines, audit: &Audit, data: &Path) ->
         }
     });
     let operations = Operations::Named(["status", "logs", "audit", "check"].map(str::to_owned).to_vec());
-    let served = Rc::new(host.serve(&address()?, operations, answer)?);
+    let served = Rc::new(host.serve(&address()?, operations, answer)?.with_events(&["logs"]));
     let (emitter, mut fresh) = (Rc::downgrade(&served), logs.follow());
     tokio::task::spawn_local(async move {
         loop {

@@ -313,6 +313,7 @@ fn open_host(
         link: LinkConfig::default(),
         max_awake: MAX_AWAKE,
         limits: limits.principal(),
+        actors: limits.actors(),
         authenticate: Rc::new(move |token| auth.authenticate(token)),
         log: Rc::new(log),
     };

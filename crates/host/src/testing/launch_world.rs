@@ -14,7 +14,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use starlane_bundle::{AppRecord, Digest, FileEntry, Manifest, PublicKey, SecretKey, SignedManifest};
 use starlane_node::{
-    Authenticated, LinkConfig, Operations, Origin, Principal, PrincipalLimits,
+    ActorLimits, Authenticated, LinkConfig, Operations, Origin, Principal, PrincipalLimits,
     guest::{BatchReport, GuestCall, GuestPlan, InstanceId},
 };
 use starlane_protocol::{Address, Failure, Grant, HostSecret, Payload};
@@ -230,6 +230,7 @@ fn config(own: &str, secret: HostSecret, logs: Rc<RefCell<Vec<String>>>) -> Host
         link: LinkConfig::default(),
         max_awake: 1,
         limits: PrincipalLimits::default(),
+        actors: ActorLimits::default(),
         authenticate: Rc::new(|_| {
             let grants = [Grant::parse("request **", None).unwrap()];
             Ok(Authenticated { principal: Principal::new("page", grants), remaining_ms: None })

@@ -63,6 +63,8 @@ macro_rules! sandbox_cases {
             broken_arguments_end_the_instance
             broken_results_end_the_instance
             a_broken_allocator_ends_the_instance
+            what_a_guest_has_no_memory_for_is_not_its_crash
+            outcomes_and_wakes_wait_when_a_batch_queued_enough
             the_mesh_is_closed_before_start_and_in_the_allocator
             a_call_queues_so_many_messages_and_no_more
             a_call_queues_so_many_bytes_and_no_more

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use starlane_protocol::{
     Failure, Outcome, Payload,
-    frame::{self, Frame, Limits, Part},
+    frame::{self, Frame, Limits, MAX_NUMBERED, Part},
     wire::{WireOutcome, WirePayload},
 };
 
@@ -82,11 +82,10 @@ impl Outbox {
             let waiting = self.waiting_bytes;
             return Err(Failure::link_full(format!("{waiting} bytes wait for this link already: send slower")));
         }
-        self.enqueue(parcel);
-        Ok(())
+        self.enqueue(parcel)
     }
 
-    fn enqueue(&mut self, parcel: Parcel) {
+    fn enqueue(&mut self, parcel: Parcel) -> Result<(), Failure> {
         let seq = self.last_sequence + 1;
         let (frame, body) = match parcel {
             Parcel::Request { id, envelope, remaining_ms } => {
@@ -110,23 +109,30 @@ impl Outbox {
                 (Frame::Event { seq, topic, payload }, body)
             }
             Parcel::Gap { topic } => (Frame::Gap { seq, topic }, None),
-            Parcel::Refused { topic, failure } => (Frame::Refused { seq, topic, failure }, None),
+            Parcel::Refused { topic, failure } => (Frame::Refused { seq, topic, failure: failure.checked() }, None),
             Parcel::Subscribe { topic } => (Frame::Subscribe { seq, topic }, None),
             Parcel::Unsubscribe { topic } => (Frame::Unsubscribe { seq, topic }, None),
             Parcel::Cancel { id } => (Frame::Cancel { seq, id }, None),
             Parcel::Serve { address, operations } => (Frame::Serve { seq, address, operations }, None),
             Parcel::Release { address } => (Frame::Release { seq, address }, None),
         };
-        self.push(&frame);
+        let bytes = frame::encode_frame(&frame);
+        if bytes.len() > MAX_NUMBERED {
+            let (name, length) = (frame.name().to_ascii_lowercase(), bytes.len());
+            let message =
+                format!("the frame of the {name} is {length} bytes without its body; the maximum is {MAX_NUMBERED}");
+            return Err(Failure::too_large(message));
+        }
+        self.push(bytes);
         for (offset, part) in body.iter().flat_map(chunks) {
             let chunk = Frame::Chunk { seq: self.last_sequence + 1, of: seq, offset, part: Part(part) };
-            self.push(&chunk);
+            self.push(frame::encode_frame(&chunk));
         }
+        Ok(())
     }
 
-    fn push(&mut self, frame: &Frame) {
+    fn push(&mut self, bytes: Vec<u8>) {
         self.last_sequence += 1;
-        let bytes = frame::encode_frame(frame);
         self.waiting_bytes += bytes.len();
         self.waiting.push_back(bytes);
     }
@@ -175,7 +181,7 @@ fn announce_outcome(outcome: Outcome) -> (WireOutcome, Option<bytes::Bytes>) {
             let (payload, body) = announce(payload);
             (WireOutcome(Ok(payload)), body)
         }
-        Err(failure) => (WireOutcome(Err(failure)), None),
+        Err(failure) => (WireOutcome(Err(failure.checked())), None),
     }
 }
 

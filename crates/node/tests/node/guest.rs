@@ -8,7 +8,7 @@ use starlane_node::{
     AppPlan, MechtronPlan,
     guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, Message, Returned, Saved},
 };
-use starlane_protocol::Grant;
+use starlane_protocol::{Failure, Grant, Payload};
 
 use crate::world::{address, text};
 
@@ -19,6 +19,16 @@ pub(crate) struct Guest {
     unfinished: Vec<u64>,
     waiting: HashMap<u64, u64>,
     next_request: u64,
+    /// Whether each outcome makes it send as many requests as it may.
+    bomb: bool,
+}
+
+/// A wake that does nothing.
+const LATER: u64 = u64::MAX;
+
+/// So many wakes at once, each of which asks for as many again.
+fn alarms(count: usize) -> Vec<GuestEffect> {
+    vec![GuestEffect::WakeAfter { delay_ms: 0, token: 0 }; count]
 }
 
 impl Guest {
@@ -43,11 +53,14 @@ impl Guest {
                     return report;
                 }
                 GuestCall::Receive(message) => self.receive(message),
+                GuestCall::Settle { .. } if self.bomb => (Returned::Done, self.requests_to_nowhere()),
                 GuestCall::Settle { request, outcome } => {
                     let message = self.waiting.remove(&request).expect("it asked");
                     self.unfinished.retain(|id| *id != message);
                     (Returned::Done, vec![GuestEffect::Reply { id: message, outcome }])
                 }
+                GuestCall::Wake { token: 0 } => (Returned::Done, alarms(1_000)),
+                GuestCall::Wake { token: LATER } => (Returned::Done, Vec::new()),
                 GuestCall::Wake { token } => {
                     self.unfinished.retain(|id| *id != token);
                     (Returned::Done, vec![GuestEffect::Reply { id: token, outcome: Ok(text("woken")) }])
@@ -107,9 +120,55 @@ impl Guest {
                 effects.push(GuestEffect::Emit { event: "changes".into(), payload: message.payload });
                 (Returned::Received(true), effects)
             }
+            // It has not ended it, and never will.
+            "never" | "never-told" => {
+                self.unfinished.push(message.id);
+                (Returned::Received(false), Vec::new())
+            }
+            "alarm" => (Returned::Received(true), [reply(text("")), alarms(1_000)].concat()),
+            "later" => {
+                let later = GuestEffect::WakeAfter { delay_ms: 100_000, token: LATER };
+                (Returned::Received(true), [reply(text("")), vec![later; 600]].concat())
+            }
+            "bomb" => {
+                self.bomb = true;
+                (Returned::Received(true), [reply(text("")), self.requests_to_nowhere()].concat())
+            }
+            "listen" => {
+                let topic = |n| GuestEffect::Subscribe { topic: format!("acme:other:{n}#changes") };
+                (Returned::Received(true), reply(text("")).into_iter().chain((0..200).map(topic)).collect())
+            }
+            "fail" => {
+                let status = std::str::from_utf8(&message.payload.body).unwrap().parse().unwrap();
+                let outcome = Err(Failure::new(status, "a code", "x".repeat(2 << 20)));
+                (Returned::Received(true), vec![GuestEffect::Reply { id: message.id, outcome }])
+            }
+            "headers" => {
+                let count: usize = std::str::from_utf8(&message.payload.body).unwrap().parse().unwrap();
+                let mut payload = text("");
+                payload.headers = (0..count).map(|n| (format!("x-{n}"), "v".repeat(1_000))).collect();
+                (Returned::Received(true), reply(payload))
+            }
+            "content-type" => {
+                let content_type = String::from_utf8(message.payload.body.to_vec()).unwrap();
+                (Returned::Received(true), reply(Payload::new(&content_type, "x")))
+            }
             "silent" => (Returned::Received(true), Vec::new()),
             other => unreachable!("the node let `{other}` through"),
         }
+    }
+
+    fn requests_to_nowhere(&mut self) -> Vec<GuestEffect> {
+        let request = |id| GuestEffect::Request {
+            id,
+            target: "acme:nowhere:at:all".into(),
+            operation: "echo".into(),
+            payload: text("x"),
+            timeout_ms: 0,
+        };
+        let from = self.next_request;
+        self.next_request += 1_000;
+        (from..self.next_request).map(request).collect()
     }
 }
 
@@ -118,14 +177,15 @@ pub(crate) fn app() -> AppPlan {
     let body = || Body { content_type: "*/*".into(), schema: None };
     let answering = || Operation { request: body(), response: Some(body()) };
     let mut operations: LiteMap<String, Operation> =
-        ["echo", "who", "count", "call", "call-back", "sleep", "emit", "trap", "silent"]
-            .into_iter()
+        "echo who count call call-back sleep emit trap silent never alarm later bomb listen fail headers content-type"
+            .split(' ')
             .map(|name| (name.to_owned(), answering()))
             .collect();
     operations.insert(
         "html".into(),
         Operation { request: Body { content_type: "text/html".into(), schema: None }, response: None },
     );
+    operations.insert("never-told".into(), Operation { request: body(), response: None });
     let events = [("changes".to_owned(), body())].into_iter().collect();
     let bind = Rc::new(Bind { name: "test".into(), description: String::new(), operations, events });
     let mechtron = |name: &str, keyed| MechtronPlan {

@@ -8,7 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod budgets;
 mod guest;
+mod hostile;
 mod principals;
 mod world;
 
@@ -36,7 +38,7 @@ fn a_request_crosses_the_link_and_comes_back() {
     assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap(), text("hi"));
     let seen = world.server().delivered.pop().unwrap();
     // The page's host is the one with the secret [1; 32]; its principal is what its token says.
-    assert_eq!(seen.from, origin().address.on_host(&HostSecret([1; 32]).name()));
+    assert_eq!(Some(seen.from), origin().address.on_host(&HostSecret([1; 32]).name()));
     assert_eq!(seen.caller.name(), "ada");
     assert_eq!(world.ask(PAGE, ECHO, "fail", text("")).unwrap_err().code, "conflict");
     assert_eq!(world.server().node.open_requests() + world.page().node.open_requests(), 0);

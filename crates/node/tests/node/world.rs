@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use starlane_node::{
-    Authenticated, Effect, Goodbye, LinkConfig, LinkState, Node, NodeConfig, Notice, Origin, Principal,
+    ActorLimits, Authenticated, Effect, Goodbye, LinkConfig, LinkState, Node, NodeConfig, Notice, Origin, Principal,
     PrincipalLimits, RequestId, SocketId, SubscriptionId,
     guest::{InstanceId, Returned, Saved},
 };
@@ -49,6 +49,8 @@ pub(crate) struct Side {
     pub(crate) hold: bool,
     pub(crate) started: Vec<InstanceId>,
     pub(crate) stopped: Vec<InstanceId>,
+    /// Batches that guests were given.
+    pub(crate) batches: usize,
     guests: HashMap<InstanceId, Guest>,
 }
 
@@ -85,12 +87,18 @@ impl World {
     }
 
     pub(crate) fn with(link: LinkConfig) -> Self {
+        Self::under(link, ActorLimits::default())
+    }
+
+    /// Nodes whose actors may use so much.
+    pub(crate) fn under(link: LinkConfig, actors: ActorLimits) -> Self {
         let side = |n: u8| Side {
             node: Node::new(NodeConfig {
                 secret: HostSecret([n; 32]),
                 link: link.clone(),
                 max_awake: 2,
                 limits: LIMITS,
+                actors,
                 seed: [n; 32],
             }),
             outcomes: HashMap::new(),
@@ -104,6 +112,7 @@ impl World {
             hold: false,
             started: Vec::new(),
             stopped: Vec::new(),
+            batches: 0,
             guests: HashMap::new(),
         };
         Self {
@@ -224,6 +233,12 @@ impl World {
         }
     }
 
+    /// An instance that was asked for is there.
+    pub(crate) fn start(&mut self, at: usize, instance: InstanceId) {
+        self.sides[at].guests.insert(instance, Guest::new());
+        self.sides[at].node.handle_started(self.now, instance, Ok(()));
+    }
+
     fn perform(&mut self, at: usize, effect: Effect) {
         let now = self.now;
         match effect {
@@ -270,11 +285,11 @@ impl World {
             Effect::StartGuest(plan) => {
                 self.sides[at].started.push(plan.instance);
                 if !self.starts_late {
-                    self.sides[at].guests.insert(plan.instance, Guest::new());
-                    self.sides[at].node.handle_started(now, plan.instance, Ok(()));
+                    self.start(at, plan.instance);
                 }
             }
             Effect::RunGuest { instance, calls } => {
+                self.sides[at].batches += 1;
                 let mut report = self.sides[at].guests.get_mut(&instance).expect("it was started").run(calls);
                 for call in report.done.iter_mut().filter(|_| self.keeps_nothing) {
                     if let Returned::Saved(saved) = &mut call.returned {

@@ -48,7 +48,7 @@ pub(crate) fn serve(host: &Host, auth: &Auth, audit: &Audit) -> Result<Vec<Serve
     let at = |name: &str, operations: &[&str], handler: Rc<dyn Handler>| {
         let address = Address::parse(name).map_err(|error| Failure::internal(error.to_string()))?;
         let names = operations.iter().map(|name| (*name).to_owned()).collect();
-        host.serve(&address, Operations::Named(names), handler)
+        Ok(host.serve(&address, Operations::Named(names), handler)?.with_events(&[]))
     };
     Ok(vec![
         at("starlane:grants", &["list", "add", "remove"], grants)?,

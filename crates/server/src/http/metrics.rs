@@ -68,6 +68,10 @@ impl Collector for Snapshot {
         counter("one_way_messages", "One-way messages that were sent on.", stats.one_way)?;
         counter("events", "Events that were emitted.", stats.events)?;
         counter("crashes", "Crashes of mechtrons.", stats.crashes)?;
+        let help = "One-way messages, events and wakes that were not delivered.";
+        counter("dead_letters", help, stats.dead_letters)?;
+        let help = "Mechtrons that held messages whose time had passed, and were started again.";
+        counter("overdue", help, stats.overdue)?;
         let seconds = ConstCounter::new(*guest_seconds);
         let help = "Processor time that mechtrons have used.";
         seconds.encode(encoder.encode_descriptor("guest_seconds", help, None, seconds.metric_type())?)?;
@@ -86,6 +90,8 @@ impl Collector for Snapshot {
         gauge("actors_quarantined", "Mechtrons that crashed too often and were put aside.", quarantined)?;
         let waiting = inspection.actors.iter().map(|placed| placed.actor.mailbox).sum();
         gauge("mailbox_messages", "Messages that wait in all mailboxes.", waiting)?;
+        let unfinished = inspection.actors.iter().map(|placed| placed.actor.unfinished).sum();
+        gauge("unfinished_messages", "Messages that mechtrons have and have not ended.", unfinished)?;
         let deepest = inspection.actors.iter().map(|placed| placed.actor.mailbox).max().unwrap_or_default();
         gauge("mailbox_deepest", "Messages that wait in the fullest mailbox.", deepest)?;
 
@@ -98,6 +104,7 @@ impl Collector for Snapshot {
         let help = "What each limit refused.";
         let mut family = encoder.encode_descriptor("limit_refused", help, None, MetricType::Counter)?;
         for (limit, _, refused) in limiter.entries() {
+            let refused = refused + stats.refused.get(limit.name()).copied().unwrap_or_default();
             ConstCounter::new(refused).encode(family.encode_family(&[("name", limit.name())])?)?;
         }
 

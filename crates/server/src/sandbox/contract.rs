@@ -281,7 +281,7 @@ impl Gate {
         for index in dropped.into_iter().rev() {
             report.effects.remove(index);
         }
-        if let (Some(id), Returned::Received(true)) = (message, &report.returned) {
+        if let (Some(id), Returned::Received(true) | Returned::TooLarge(_)) = (message, &report.returned) {
             self.answering.remove(&id);
         }
     }

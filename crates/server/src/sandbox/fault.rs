@@ -9,6 +9,9 @@ pub(super) enum Fault {
     Budget(u32),
     #[error("the instance was stopped")]
     Stopped,
+    /// There is no memory for what it was to be given; the text says which.
+    #[error("{0}")]
+    NoMemory(String),
     /// A value or a call that breaks the interface; the text says which.
     #[error("{0}")]
     Broken(String),

@@ -123,12 +123,17 @@ impl GuestInstance {
     /// Runs calls until one ends the instance, start is refused, or a message must wait.
     pub(super) async fn run(&mut self, calls: Vec<GuestCall>) -> BatchReport {
         let mut report = BatchReport::default();
-        let mut queued = 0;
+        let (mut queued, mut sent) = (0, 0);
         // The deadline is that of the whole batch: many short calls let others run as well as a long one does.
         self.store.set_epoch_deadline(1);
         for call in calls {
             let is_message = matches!(call, GuestCall::Receive(_));
-            if is_message && (self.unfinished.len() >= self.concurrency || queued >= limits::CALL_BYTES) {
+            let may_wait = !matches!(call, GuestCall::Start(_) | GuestCall::Save);
+            // All calls of a batch together queue little more than one call may.
+            if may_wait && (queued >= limits::CALL_BYTES || sent >= limits::CALL_MESSAGES) {
+                break;
+            }
+            if is_message && self.unfinished.len() >= self.concurrency {
                 break;
             }
             if let GuestCall::Receive(message) = &call
@@ -151,6 +156,7 @@ impl GuestInstance {
                     queued += self.store.data().queued();
                     let refused = matches!(returned, Returned::Refused(_));
                     let effects = std::mem::take(&mut self.store.data_mut().effects);
+                    sent += effects.len();
                     let mut done = CallReport { returned, effects };
                     self.gate.report(message, &mut done, &mut report.logs).await;
                     report.done.push(done);
@@ -180,8 +186,8 @@ impl GuestInstance {
                 self.started = true;
                 self.start(&context).await
             }
-            GuestCall::Receive(message) => self.receive(&message).await,
-            GuestCall::Settle { request, outcome } => self.settle(request, &outcome).await,
+            GuestCall::Receive(message) => too_large(self.receive(&message).await),
+            GuestCall::Settle { request, outcome } => too_large(self.settle(request, &outcome).await),
             GuestCall::Wake { token } => {
                 let wake = self.exports.wake.clone();
                 self.enter(&wake, token).await?;
@@ -224,10 +230,10 @@ impl GuestInstance {
 
     async fn receive(&mut self, message: &Message) -> Result<Returned> {
         let mut lower = self.lower();
+        let payload = lower.payload(&message.payload).await?;
         let sender = lower.bytes(message.sender.as_bytes()).await?;
         let caller = lower.bytes(message.caller.as_bytes()).await?;
         let operation = lower.bytes(message.operation.as_bytes()).await?;
-        let payload = lower.payload(&message.payload).await?;
         let receive = self.exports.receive.clone();
         let finished = self.enter(&receive, receive_params(message, sender, caller, operation, payload)).await? != 0;
         if !finished && !self.replied().any(|id| id == message.id) {
@@ -295,6 +301,14 @@ impl GuestInstance {
             _ => None,
         })
     }
+}
+
+/// What a guest has no memory for is not its crash: it is not given it.
+fn too_large(result: Result<Returned>) -> Result<Returned> {
+    result.or_else(|error| match error.downcast_ref::<Fault>() {
+        Some(Fault::NoMemory(reason)) => Ok(Returned::TooLarge(reason.clone())),
+        _ => Err(error),
+    })
 }
 
 fn receive_params(message: &Message, sender: Pair, caller: Pair, operation: Pair, payload: [u32; 6]) -> ReceiveParams {

@@ -2,9 +2,12 @@
 
 use starlane_abi::layout::{BYTES_ALIGN, HEADER_ALIGN, HEADER_SIZE, outcome};
 use starlane_protocol::{Outcome, Payload};
-use wasmtime::{Memory, Result, Store, TypedFunc};
+use wasmtime::{Memory, Result, Store, Trap, TypedFunc};
 
-use super::{fault::Fault, state::GuestState};
+use super::{
+    fault::{Fault, describe},
+    state::GuestState,
+};
 
 /// Writes values into a guest.
 pub(super) struct Lower<'a> {
@@ -17,13 +20,24 @@ impl Lower<'_> {
     /// Memory of the guest's, checked to be what was asked for.
     async fn allocate(&mut self, align: u32, size: usize) -> Result<u32> {
         let size = u32::try_from(size).map_err(|_| Fault::Broken("a value of 4 GiB fits no guest".to_owned()))?;
-        let pointer = self.realloc.call_async(&mut *self.store, (0, 0, align, size)).await?;
+        let allocated = self.realloc.call_async(&mut *self.store, (0, 0, align, size)).await;
+        let pointer = allocated.map_err(|error| match error.downcast_ref::<Trap>() {
+            // Allocators that find no memory end so.
+            Some(Trap::UnreachableCodeReached) => {
+                let what = format!("it has no memory for {size} bytes more: `cabi_realloc`: {}", describe(&error));
+                Fault::NoMemory(what).into()
+            }
+            _ => error,
+        })?;
         let end = u64::from(pointer) + u64::from(size);
         let held = self.memory.data_size(&*self.store) as u64;
-        if !pointer.is_multiple_of(align) || end > held {
-            let what =
-                format!("`cabi_realloc` gave {pointer} for {size} bytes aligned to {align}, and memory has {held}");
-            return Err(Fault::Broken(what).into());
+        let gave =
+            || format!("`cabi_realloc` gave {pointer} for {size} bytes aligned to {align}, and memory has {held}");
+        if !pointer.is_multiple_of(align) {
+            return Err(Fault::Broken(gave()).into());
+        }
+        if end > held {
+            return Err(Fault::NoMemory(gave()).into());
         }
         Ok(pointer)
     }
@@ -54,11 +68,11 @@ impl Lower<'_> {
         Ok((pointer, headers.len() as u32))
     }
 
-    /// Content type, headers and body, flattened.
+    /// Content type, headers and body, flattened. The longest first: if there is no memory for it, nothing has been allocated.
     pub(super) async fn payload(&mut self, payload: &Payload) -> Result<[u32; 6]> {
-        let (type_at, type_length) = self.bytes(payload.content_type.as_bytes()).await?;
-        let (headers_at, headers_count) = self.headers(&payload.headers).await?;
         let (body_at, body_length) = self.bytes(&payload.body).await?;
+        let (headers_at, headers_count) = self.headers(&payload.headers).await?;
+        let (type_at, type_length) = self.bytes(payload.content_type.as_bytes()).await?;
         Ok([type_at, type_length, headers_at, headers_count, body_at, body_length])
     }
 
@@ -67,8 +81,8 @@ impl Lower<'_> {
         match outcome {
             Ok(payload) => Ok((outcome::SUCCESS, self.payload(payload).await?)),
             Err(failure) => {
-                let (code_at, code_length) = self.bytes(failure.code.as_bytes()).await?;
                 let (message_at, message_length) = self.bytes(failure.message.as_bytes()).await?;
+                let (code_at, code_length) = self.bytes(failure.code.as_bytes()).await?;
                 let status = u32::from(failure.status);
                 Ok((outcome::FAILURE, [status, code_at, code_length, message_at, message_length, 0]))
             }

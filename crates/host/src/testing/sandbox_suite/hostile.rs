@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use starlane_abi::limits;
 use starlane_node::guest::{GuestCall, GuestLimits, Returned};
-use starlane_protocol::Payload;
+use starlane_protocol::{Failure, Payload};
 
 use super::{
     fixture::{Guest, LIMITS, MIB, context},
@@ -106,6 +106,52 @@ pub async fn a_broken_allocator_ends_the_instance(sandbox: Rc<dyn Sandbox>, _ech
         let report = guest.run(vec![GuestCall::Start(context("{}")), guest.message("x", payload)]).await;
         let reason = report.crash.expect("a crash");
         assert!(reason.contains("cabi_realloc"), "{reason}");
+    }
+}
+
+/// An allocator that gives up, or gives what is not there, ends nothing: the guest does not get the message or outcome, and goes on.
+pub async fn what_a_guest_has_no_memory_for_is_not_its_crash(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
+    let gives_up = "(if (i32.gt_u (local.get 3) (i32.const 5000)) (then unreachable)) (i32.const 4096)";
+    let lies = "(select (i32.const -16) (i32.const 4096) (i32.gt_u (local.get 3) (i32.const 5000)))";
+    for realloc in [gives_up, lies] {
+        let guest = Guest::start(&sandbox, &Module { realloc, ..Module::default() }.wasm(), LIMITS).await;
+        let heavy = || {
+            let mut headers = Payload::nothing();
+            headers.headers.push(("x-long".into(), "v".repeat(6_000)));
+            [Payload::new("text/plain", vec![b'x'; 6_000]), headers, Payload::new(&"x".repeat(6_000), "x")]
+        };
+        let mut calls = Vec::new();
+        for payload in heavy() {
+            calls.push(GuestCall::Settle { request: 1, outcome: Ok(payload.clone()) });
+            calls.push(guest.message("x", payload));
+            calls.push(guest.message("x", Payload::new("text/plain", "light")));
+        }
+        let failure = Failure::new(500, "long", "x".repeat(6_000));
+        calls.push(GuestCall::Settle { request: 1, outcome: Err(failure) });
+        calls.push(guest.message("x", Payload::nothing()));
+        let (count, report) = (calls.len(), guest.run(calls).await);
+        assert_eq!((report.crash, report.done.len()), (None, count));
+        let too_large =
+            |returned: &Returned| matches!(returned, Returned::TooLarge(why) if why.contains("cabi_realloc"));
+        let given = report.done.iter().map(|done| too_large(&done.returned));
+        assert_eq!(given.collect::<Vec<_>>(), [true, true, false, true, true, false, true, true, false, true, false]);
+        assert!(report.done.iter().all(|done| done.effects.is_empty()));
+    }
+}
+
+/// The bound on what leaves at a time holds for all calls of a batch together, of which one goes over it.
+pub async fn outcomes_and_wakes_wait_when_a_batch_queued_enough(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
+    let many = repeat(600, "(call $wake_after (i32.const 1) (i64.const 1))");
+    let large = notify((64, 3), (80, 1), (65_536, 10 << 20));
+    let limits = GuestLimits { memory: 64 * MIB, ..LIMITS };
+    for settle in [many, large] {
+        let module = Module { settle: &settle, memory: "300", ..Module::default() };
+        let guest = Guest::start(&sandbox, &module.wasm(), limits).await;
+        let settle = || GuestCall::Settle { request: 1, outcome: Ok(Payload::nothing()) };
+        let report = guest.run(vec![settle(), settle(), settle(), GuestCall::Wake { token: 1 }]).await;
+        assert_eq!((report.crash, report.done.len()), (None, 2));
+        let report = guest.run(vec![settle(), GuestCall::Wake { token: 1 }, GuestCall::Save]).await;
+        assert_eq!((report.crash, report.done.len()), (None, 3));
     }
 }
 

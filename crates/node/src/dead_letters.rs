@@ -1,0 +1,79 @@
+//! One-way messages, events and wakes that ended nowhere: counted, and told to the log at a bounded rate.
+
+use litemap::LiteMap;
+use starlane_protocol::{Address, Failure};
+
+use crate::{guest::Level, node::Node};
+
+/// How many lines a second the log gets for the dead letters of one space.
+const LINES: u32 = 20;
+/// How many spaces are told apart.
+const SPACES: usize = 256;
+
+/// What the log got lately.
+#[derive(Debug, Default)]
+pub(crate) struct DeadLetters(LiteMap<String, Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    second: u64,
+    lines: u32,
+    untold: u64,
+}
+
+impl DeadLetters {
+    /// Whether the log gets a line of a space now, and how many it did not get before.
+    fn line(&mut self, now: u64, space: &str) -> Option<u64> {
+        let second = now / 1_000;
+        if self.0.len() >= SPACES {
+            self.0.retain(|_, told| told.second == second);
+        }
+        // The others share a line.
+        let space = if self.0.len() < SPACES || self.0.contains_key(space) { space } else { "" };
+        let told = self.0.entry(space.to_owned()).or_default();
+        if told.second != second {
+            (told.second, told.lines) = (second, 0);
+        }
+        if told.lines >= LINES {
+            told.untold += 1;
+            return None;
+        }
+        told.lines += 1;
+        Some(std::mem::take(&mut told.untold))
+    }
+}
+
+impl Node {
+    /// A one-way message, an event or a wake ended nowhere.
+    pub(crate) fn dead_letter(&mut self, now: u64, to: &Address, operation: &str, failure: &Failure) {
+        self.stats.dead_letters += 1;
+        match self.dead_letters.line(now, to.space()) {
+            None => {}
+            Some(0) => {
+                self.log(to, Level::Warn, format!("a one-way message `{operation}` was not delivered: {failure}"))
+            }
+            Some(untold) => {
+                let text = format!(
+                    "a one-way message `{operation}` was not delivered: {failure}; {untold} lines like this suppressed"
+                );
+                self.log(to, Level::Warn, text);
+            }
+        }
+    }
+
+    /// The host closes: the one-way messages that actors have or wait for end here.
+    pub(crate) fn bury_mail(&mut self, now: u64, failure: &Failure) {
+        let mut ended: Vec<(Address, String)> = Vec::new();
+        for (_, actor) in self.actors.iter_mut() {
+            let in_flight = std::mem::take(&mut actor.in_flight);
+            actor.requeue(in_flight.into_iter());
+            let (unfinished, _) = actor.lose_instance();
+            let waiting = std::mem::take(&mut actor.mailbox).into_iter().map(|held| held.it);
+            let one_way = unfinished.into_iter().chain(waiting).filter(|letter| letter.request.is_none());
+            ended.extend(one_way.map(|letter| (actor.address.clone(), letter.operation)));
+        }
+        for (address, operation) in ended {
+            self.dead_letter(now, &address, &operation, failure);
+        }
+    }
+}

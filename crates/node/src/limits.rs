@@ -1,0 +1,57 @@
+//! What actors may use of a host.
+
+/// How much actors, apps and spaces may use of a host at a time. A call of a guest has bounds of its own, those of
+/// `starlane_abi::limits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActorLimits {
+    /// Awake actors of one app.
+    pub awake_per_app: usize,
+    /// Awake actors of all apps of one space.
+    pub awake_per_space: usize,
+    /// Actors of this host, those that sleep included.
+    pub actors: usize,
+    /// Actors of one app, those that sleep included.
+    pub actors_per_app: usize,
+    /// Timers of one actor.
+    pub timers: usize,
+    /// Topics to which one actor is subscribed.
+    pub subscriptions: usize,
+    /// Requests that one actor has sent and that have not ended, or whose outcomes it has not been given.
+    pub open_requests: usize,
+    /// Bytes of messages and outcomes that wait for one actor. One of any allowed size may always wait.
+    pub waiting_bytes: usize,
+    /// Bytes of messages and outcomes that wait for all actors of one space.
+    pub waiting_bytes_per_space: usize,
+    /// A message weighs at most this part of its target's memory: 4 is a quarter.
+    pub memory_part: u64,
+    /// The longest time that a request may ask for, in milliseconds.
+    pub request_ms: u64,
+    /// How long an actor may take over a one-way message or an event, in milliseconds.
+    pub one_way_ms: u64,
+    /// How long an actor may hold a message after its time has passed, or go on with a call for which nobody waits any more, in
+    /// milliseconds. Then it starts again from its last state.
+    pub overdue_ms: u64,
+    /// How long an actor that crashed too often is put aside, in milliseconds.
+    pub quarantine_ms: u64,
+}
+
+impl Default for ActorLimits {
+    fn default() -> Self {
+        Self {
+            awake_per_app: usize::MAX,
+            awake_per_space: usize::MAX,
+            actors: 20_000,
+            actors_per_app: 10_000,
+            timers: 1_024,
+            subscriptions: 256,
+            open_requests: 1_024,
+            waiting_bytes: 32 << 20,
+            waiting_bytes_per_space: 256 << 20,
+            memory_part: 4,
+            request_ms: 3_600_000,
+            one_way_ms: 60_000,
+            overdue_ms: 5_000,
+            quarantine_ms: 300_000,
+        }
+    }
+}

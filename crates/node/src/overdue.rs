@@ -1,0 +1,81 @@
+//! Messages whose time has passed. Each ends, whatever the guest does: one whom nobody waits for any more and who is not ended
+//! either holds up its actor, which then starts again from its last state.
+
+use starlane_protocol::Failure;
+
+use crate::{
+    actor::{Actor, ActorId, InFlight},
+    guest::Level,
+    node::Node,
+    timers::Timer,
+};
+
+impl Node {
+    /// Looks at an actor's messages at a time, or sooner.
+    pub(crate) fn watch(&mut self, id: ActorId, at: u64) {
+        let Some(watch) = self.actors.get(&id).map(|actor| actor.watch) else { return };
+        if watch.is_some_and(|(due, _)| due <= at) {
+            return;
+        }
+        if let Some(later) = watch {
+            self.timers.remove(later);
+        }
+        let watch = self.after(at, Timer::Overdue(id));
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.watch = Some(watch);
+        }
+    }
+
+    pub(crate) fn look_for_overdue(&mut self, now: u64, id: ActorId) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        actor.watch = None;
+        let address = actor.address.clone();
+        let mut late = Vec::new();
+        for (_, given) in actor.unfinished.iter_mut().filter(|(_, given)| given.until <= now && !given.overdue) {
+            given.overdue = true;
+            late.push((given.letter.operation.clone(), given.letter.request));
+        }
+        let all_late = !actor.unfinished.is_empty() && actor.unfinished.values().all(|given| given.overdue);
+        for (operation, request) in late {
+            let failure = Failure::deadline("the mechtron took it and did not end it in its time");
+            match request {
+                // Whoever waited has been told, but for one whose own time is longer.
+                Some(request) => {
+                    self.log(&address, Level::Warn, format!("the request `{operation}` was not answered in its time"));
+                    self.finish(now, request, Err(failure));
+                }
+                None => self.dead_letter(now, &address, &operation, &failure),
+            }
+        }
+        if all_late || self.runs_for_nobody(now, id) {
+            let reason = "the actor was restarted: it held messages whose time had passed";
+            self.log(&address, Level::Error, reason);
+            self.stats.overdue += 1;
+            self.end_instance(now, id, &Failure::not_running(reason));
+        }
+        self.watch_again(now, id);
+    }
+
+    /// Whether an actor runs calls for which nobody waits any more, and has for too long.
+    fn runs_for_nobody(&self, now: u64, id: ActorId) -> bool {
+        let Some(actor) = self.actors.get(&id) else { return false };
+        self.is_abandoned(actor) && actor.in_flight_since.saturating_add(self.config.actors.overdue_ms) <= now
+    }
+
+    fn is_abandoned(&self, actor: &Actor) -> bool {
+        let for_nobody = |call: &InFlight| match call {
+            InFlight::Receive(_, held) => held.it.request.is_some_and(|request| !self.requests.contains_key(&request)),
+            _ => false,
+        };
+        !actor.in_flight.is_empty() && actor.in_flight.iter().all(for_nobody)
+    }
+
+    fn watch_again(&mut self, now: u64, id: ActorId) {
+        let Some(actor) = self.actors.get(&id) else { return };
+        let next = actor.unfinished.values().filter(|given| !given.overdue).map(|given| given.until).min();
+        let abandoned = self.is_abandoned(actor).then_some(actor.in_flight_since + self.config.actors.overdue_ms);
+        if let Some(at) = next.into_iter().chain(abandoned).min() {
+            self.watch(id, at.max(now + 1));
+        }
+    }
+}

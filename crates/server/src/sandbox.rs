@@ -34,6 +34,7 @@ use wasmtime::InstancePre;
 use self::{
     contract::Contracts,
     engine::{Compiler, INSTANCES},
+    instance::NO_ROOM,
     meter::Meter,
     state::GuestState,
     thread::{Batch, Birth, GuestThread},
@@ -126,7 +127,7 @@ impl WasmtimeSandbox {
             reason: "it has not been compiled here; compile it before an instance is made".to_owned(),
         })?;
         if self.instances.borrow().len() >= INSTANCES as usize {
-            return Err(SandboxError::Instance(format!("{INSTANCES} run already, and more there can't be")));
+            return Err(SandboxError::Full(format!("{INSTANCES} instances run; the maximum is {INSTANCES}")));
         }
         let gate = self.contracts.gate(&plan.contract).map_err(SandboxError::Instance)?;
         let (number, thread) =
@@ -176,7 +177,8 @@ impl Sandbox for WasmtimeSandbox {
             };
             made.map_err(|reason| {
                 instances.borrow_mut().remove(&id);
-                SandboxError::Instance(reason)
+                // Instances that were stopped may still be in the pool for a moment.
+                if reason == NO_ROOM { SandboxError::Full(reason) } else { SandboxError::Instance(reason) }
             })
         })
     }

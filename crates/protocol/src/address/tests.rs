@@ -17,7 +17,7 @@ fn the_parts_of_an_address_are_found() {
     assert_eq!(there.host().unwrap().to_string(), HOST);
     assert_eq!(there.space(), "acme");
     assert_eq!(there.without_host().as_str(), "acme:profiles:profile:ada");
-    assert_eq!(there.without_host().on_host(&there.host().unwrap()), Some(there));
+    assert_eq!(there.without_host().on_host(&there.host().unwrap()), Some(there.clone()));
     let long = Address::parse(&["a"; 250].join(":")).unwrap();
     assert_eq!(long.on_host(&HostName::parse(&format!("~{}", "a".repeat(26))).unwrap()), None, "over 512 bytes");
     assert!(there.is_within(&Address::parse("acme:profiles").unwrap()));

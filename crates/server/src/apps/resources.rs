@@ -99,7 +99,7 @@ impl Apps {
                 let database = Database::new(&self.databases_of(app), name, &self.limiter, &at_once);
                 let guarded = self.storage.guard(app.space(), database.handler());
                 let names = database::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
-                let served = self.host.serve(address, Operations::Named(names), guarded)?;
+                let served = self.host.serve(address, Operations::Named(names), guarded)?.with_events(&[]);
                 prepared.new.insert(address.clone(), served);
                 database
             }

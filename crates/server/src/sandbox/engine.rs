@@ -21,6 +21,8 @@ use super::{
 pub(super) const TICK: Duration = Duration::from_millis(5);
 /// The most instances at a time.
 pub(super) const INSTANCES: u32 = 1_000;
+/// How many more may be in the pool: those that were stopped and are not gone yet.
+const GOING: u32 = 64;
 
 /// A guest's own stack: as much as a browser gives.
 const GUEST_STACK: usize = 512 * 1024;
@@ -65,10 +67,8 @@ fn config(allocation: InstanceAllocationStrategy) -> Config {
 
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_core_instances(INSTANCES)
-        .total_memories(INSTANCES)
-        .total_stacks(INSTANCES)
-        .total_tables(INSTANCES * TABLES);
+    let places = INSTANCES + GOING;
+    pool.total_core_instances(places).total_memories(places).total_stacks(places).total_tables(places * TABLES);
     pool.max_memories_per_module(1).max_tables_per_module(TABLES);
     pool.max_memory_size(MEMORY).max_core_instance_size(INSTANCE_SIZE);
     pool.table_elements(starlane_abi::limits::TABLE_ENTRIES as usize);

@@ -8,7 +8,8 @@ use starlane_node::guest::{
 };
 use starlane_protocol::Outcome;
 use wasmtime::{
-    AsContextMut, Instance, InstancePre, Memory, Result, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
+    AsContextMut, Instance, InstancePre, Memory, PoolConcurrencyLimitError, Result, Store, TypedFunc, UpdateDeadline,
+    WasmParams, WasmResults,
 };
 
 use super::{
@@ -19,6 +20,9 @@ use super::{
     meter::Meter,
     state::GuestState,
 };
+
+/// The reason why an instance could not be made that can be made later.
+pub(super) const NO_ROOM: &str = "the pool of instances is full";
 
 type Pair = (u32, u32);
 /// Address, mechtron, settings; case, format and data of the saved state.
@@ -83,7 +87,10 @@ impl GuestInstance {
         gate: Gate,
         meter: Arc<Meter>,
     ) -> Result<Self, String> {
-        Self::make(module, bounds, gate, meter).await.map_err(|error| describe(&error))
+        Self::make(module, bounds, gate, meter).await.map_err(|error| match error.is::<PoolConcurrencyLimitError>() {
+            true => NO_ROOM.to_owned(),
+            false => describe(&error),
+        })
     }
 
     async fn make(

@@ -8,8 +8,11 @@
     reason = "a test fails by panicking"
 )]
 
+mod compile;
+mod cpu;
 mod disk;
 mod guests;
+mod hostile_modules;
 mod log;
 mod operation;
 mod settings;

@@ -24,8 +24,8 @@ impl Sandbox for Inline {
         self.0.has_module(digest)
     }
 
-    fn compile(&self, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
-        self.0.compile(digest, wasm)
+    fn compile(&self, space: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        self.0.compile(space, digest, wasm)
     }
 
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>> {

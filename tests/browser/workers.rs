@@ -65,7 +65,7 @@ async fn start(sandbox: &dyn Sandbox, id: u64, group: &str) -> Result<InstanceId
 /// The same with a budget for each call.
 async fn start_within(sandbox: &dyn Sandbox, id: u64, group: &str, call_ms: u32) -> Result<InstanceId, SandboxError> {
     let (digest, instance) = (Digest::of(&echo()), InstanceId(id));
-    sandbox.compile(digest, echo()).await?;
+    sandbox.compile("acme", digest, echo()).await?;
     let limits = GuestLimits { memory: 16 << 20, call_ms, concurrency: 1 };
     sandbox
         .start(&GuestPlan { instance, group: group.into(), wasm: digest, limits, contract: "".into(), inline: false })

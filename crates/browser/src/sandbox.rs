@@ -83,7 +83,7 @@ impl Sandbox for BrowserSandbox {
         self.modules.borrow().contains_key(digest)
     }
 
-    fn compile(&self, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+    fn compile(&self, _: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
         let modules = Rc::clone(&self.modules);
         Box::pin(async move {
             if modules.borrow().contains_key(&digest) {
@@ -93,6 +93,10 @@ impl Sandbox for BrowserSandbox {
             modules.borrow_mut().insert(digest, module);
             Ok(())
         })
+    }
+
+    fn forget(&self, digest: &Digest) {
+        self.modules.borrow_mut().remove(digest);
     }
 
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>> {

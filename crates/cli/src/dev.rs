@@ -102,7 +102,8 @@ fn sources(folder: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
 fn start(listen: SocketAddr, data: &Path) -> Result<Ready> {
     let filter = LOG.parse().map_err(|error: String| anyhow!(error))?;
     let (logs, guard) = serve::start_log(&filter, LogShape::Text, &Limits::default())?;
-    let config = ServeConfig { data: data.to_owned(), listen, logs, ..ServeConfig::default() };
+    let compiler = Some(starlane_server::own_program()?);
+    let config = ServeConfig { data: data.to_owned(), listen, logs, compiler, ..ServeConfig::default() };
     let (told, ready) = mpsc::channel();
     let failed = told.clone();
     thread::Builder::new().name("starlane-serve".into()).spawn(move || {

@@ -7,6 +7,7 @@ mod build;
 mod bundle;
 mod check;
 mod client;
+mod compile_module;
 mod config;
 mod dev;
 mod error;
@@ -43,6 +44,9 @@ use self::{
 };
 
 fn main() -> ExitCode {
+    if let Some(code) = compile_module::run_if_asked() {
+        return code;
+    }
     let matches = Arguments::command().get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let output = arguments.output;

@@ -20,7 +20,7 @@ pub(crate) fn run(settings: Settings, output: Output) -> Result<()> {
         LogFormat::Json => LogShape::Json,
     };
     let (logs, _guard) = start_log(&settings.log, shape, &settings.serve.limits)?;
-    let config = ServeConfig { logs, ..settings.serve };
+    let config = ServeConfig { logs, compiler: Some(starlane_server::own_program()?), ..settings.serve };
     starlane_server::serve(&config, |ready| announce(&ready, output), asked_to_stop())?;
     output.remark("Stopped.");
     Ok(())

@@ -44,6 +44,8 @@ pub(crate) struct Installed {
     pub(crate) record: AppRecord,
     pub(crate) manifest: Rc<Manifest>,
     pub(crate) inline: bool,
+    /// The modules of its mechtrons on this side.
+    modules: Vec<Digest>,
     bundles: Vec<Rc<ServedBundle>>,
     _pin: Option<Pin>,
 }
@@ -93,17 +95,20 @@ impl Host {
         Ok(())
     }
 
-    /// Loads and compiles the modules that a side runs of a manifest. Errors when one is missing or cannot be compiled.
-    pub async fn load_modules(&self, manifest: &Manifest, side: Side) -> Result<(), Failure> {
-        for file in modules(manifest, side) {
+    /// Loads and compiles the modules that a side runs of a manifest, at the expense of the app's space. They stay in memory until
+    /// this is dropped, or as long as an installed app uses them. Errors when one is missing or cannot be compiled.
+    pub async fn load_modules(&self, app: &Address, manifest: &Manifest, side: Side) -> Result<LoadedModules, Failure> {
+        let files = modules(manifest, side);
+        let loaded = LoadedModules { host: self.clone(), modules: files.iter().map(|file| file.sha256).collect() };
+        for file in files {
             if !self.0.ports.sandbox.has_module(&file.sha256) {
                 let wasm = self.blob(&file.sha256, file.size).await;
                 let wasm = wasm.map_err(|error| Failure::not_running(error.to_string()))?;
-                let compiled = self.0.ports.sandbox.compile(file.sha256, wasm).await;
+                let compiled = self.0.ports.sandbox.compile(app.space(), file.sha256, wasm).await;
                 compiled.map_err(|error| Failure::conflict(error.to_string()))?;
             }
         }
-        Ok(())
+        Ok(loaded)
     }
 
     /// Installs an app from its verified manifest, in place of another version. Its actors start when they are used.
@@ -128,11 +133,14 @@ impl Host {
             let bundle = Address::parse(bundle).map_err(|error| Failure::malformed(error.to_string()))?;
             bundles.push(self.serve_files(&app, &bundle, &used.files)?);
         }
-        let installed = Installed { record, manifest, inline, bundles, _pin: pin };
+        let modules = modules(&manifest, side).into_iter().map(|file| file.sha256).collect();
+        let installed = Installed { record, manifest, inline, modules, bundles, _pin: pin };
         let before = self.0.apps.borrow_mut().apps.insert(app, installed);
+        let modules_before = before.as_ref().map(|before| before.modules.clone());
         // What it served alone is released, which is a turn of its own.
         drop(before);
         self.turn(|node, now| node.handle_install(now, plan));
+        self.forget_unused(&modules_before.unwrap_or_default());
         Ok(())
     }
 
@@ -181,8 +189,33 @@ impl Host {
     pub fn uninstall(&self, app: &Address) {
         let before = self.0.apps.borrow_mut().apps.remove(app);
         self.turn(|node, now| node.handle_uninstall(now, app));
+        let modules = before.as_ref().map(|before| before.modules.clone());
         drop(before);
+        self.forget_unused(&modules.unwrap_or_default());
         self.0.apps.borrow_mut().bundles.retain(|_, bundle| bundle.strong_count() > 0);
+    }
+}
+
+/// Modules that are in memory, for an app that is about to be installed.
+pub struct LoadedModules {
+    host: Host,
+    modules: Vec<Digest>,
+}
+
+impl Drop for LoadedModules {
+    fn drop(&mut self) {
+        self.host.forget_unused(&self.modules);
+    }
+}
+
+impl Host {
+    /// Drops those of these modules from memory that no installed app uses.
+    pub(crate) fn forget_unused(&self, modules: &[Digest]) {
+        let apps = self.0.apps.borrow();
+        let is_used = |digest: &&Digest| apps.apps.values().any(|installed| installed.modules.contains(digest));
+        let unused: Vec<Digest> = modules.iter().filter(|digest| !is_used(digest)).copied().collect();
+        drop(apps);
+        unused.iter().for_each(|digest| self.0.ports.sandbox.forget(digest));
     }
 }
 

@@ -175,7 +175,7 @@ impl Host {
             if !self.0.ports.sandbox.has_module(&file.sha256) {
                 let wasm = self.blob(&file.sha256, file.size).await;
                 let wasm = wasm.map_err(|source| LaunchError::Fetch { app: app.clone(), source })?;
-                let compiled = self.0.ports.sandbox.compile(file.sha256, wasm).await;
+                let compiled = self.0.ports.sandbox.compile(app.space(), file.sha256, wasm).await;
                 compiled.map_err(|error| {
                     let failure = Failure::not_running(error.to_string());
                     LaunchError::Install { app: app.clone(), failure }

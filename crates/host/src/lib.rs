@@ -16,7 +16,7 @@ mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use apps::Side;
+pub use apps::{LoadedModules, Side};
 pub use blobs::{BlobCounts, BlobError};
 pub use handler::{Handler, Served, handler};
 pub use host::{Authenticate, Host, HostConfig, Log};

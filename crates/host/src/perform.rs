@@ -215,37 +215,41 @@ impl Host {
     fn start_guest(&self, plan: GuestPlan) {
         let host = self.clone();
         self.0.ports.time.spawn(Box::pin(async move {
-            let started = match host.module(plan.wasm).await {
+            let space = plan.app().split(':').next().unwrap_or_default().to_owned();
+            let started = match host.module(space, plan.wasm).await {
                 Ok(()) => host.0.ports.sandbox.start(&plan).await.map_err(|error| match error {
                     SandboxError::Full(reason) => Failure::new(503, "busy", reason),
                     other => Failure::not_running(other.to_string()),
                 }),
                 Err(failure) => Err(failure),
             };
+            // Its app may have gone while the module was compiled.
+            host.forget_unused(&[plan.wasm]);
             host.turn(|node, now| node.handle_started(now, plan.instance, started));
         }));
     }
 
-    /// Makes sure that a module is compiled: loaded, verified, compiled once for all who wait.
-    pub(crate) async fn module(&self, digest: Digest) -> Result<(), Failure> {
+    /// Makes sure that a module is compiled for a space: loaded, verified, compiled once for all of the space who wait.
+    pub(crate) async fn module(&self, space: String, digest: Digest) -> Result<(), Failure> {
         if self.0.ports.sandbox.has_module(&digest) {
             return Ok(());
         }
-        let known = self.0.compiling.borrow().get(&digest).cloned();
+        let key = (digest, space);
+        let known = self.0.compiling.borrow().get(&key).cloned();
         let compiling = known.unwrap_or_else(|| {
-            let host = self.clone();
+            let (host, space) = (self.clone(), key.1.clone());
             let compiling = async move {
                 let size = host.0.apps.borrow().size_of(&digest);
                 let loaded = host.blob(&digest, size).await.map_err(|e| Failure::not_running(e.to_string()))?;
-                let compiled = host.0.ports.sandbox.compile(digest, loaded).await;
+                let compiled = host.0.ports.sandbox.compile(&space, digest, loaded).await;
                 compiled.map_err(|e| Failure::not_running(e.to_string()))
             };
             let compiling = compiling.boxed_local().shared();
-            self.0.compiling.borrow_mut().insert(digest, compiling.clone());
+            self.0.compiling.borrow_mut().insert(key.clone(), compiling.clone());
             compiling
         });
         let result = compiling.await;
-        self.0.compiling.borrow_mut().remove(&digest);
+        self.0.compiling.borrow_mut().remove(&key);
         result
     }
 

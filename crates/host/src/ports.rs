@@ -66,8 +66,11 @@ pub trait SocketSink {
 pub trait Sandbox {
     /// Whether a module of this digest has been compiled and is kept.
     fn has_module(&self, digest: &Digest) -> bool;
-    /// Compiles a module and keeps it under its digest. The caller has verified the digest.
-    fn compile(&self, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
+    /// Compiles a module for an app of a space, and keeps it under its digest. The caller has verified the digest. Where compiling
+    /// takes turns, they are the space's.
+    fn compile(&self, space: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
+    /// Drops a module that no app uses any more, from memory. Instances of it go on.
+    fn forget(&self, _digest: &Digest) {}
     /// Makes an instance of a compiled module: memory and `_initialize`, not yet `actor.start`.
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
     /// Runs calls in order, until one crashes, a `receive` would exceed the concurrency, or the calls have queued as much as one

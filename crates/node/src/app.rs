@@ -8,7 +8,7 @@ use starlane_bundle::{Bind, Digest};
 use starlane_protocol::{Address, Failure, Grant, HostName, Payload, Topic, Verb};
 
 use crate::{
-    guest::GuestLimits,
+    guest::{GuestLimits, GuestPlan},
     link::Envelope,
     principal::{Principal, grant_for},
 };
@@ -129,7 +129,7 @@ impl Apps {
     pub(crate) fn install(&mut self, plan: AppPlan) {
         let app = plan.app;
         let grouped = |mechtron: MechtronPlan| {
-            let group = format!("{app} {}", mechtron.publisher).into();
+            let group = GuestPlan::group_of(&app, &mechtron.publisher).into();
             (Rc::new(mechtron), group)
         };
         let mechtrons = plan.mechtrons.into_iter().map(grouped).collect();

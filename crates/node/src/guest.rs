@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use starlane_bundle::Digest;
-use starlane_protocol::{Outcome, Payload};
+use starlane_protocol::{Address, Outcome, Payload};
 
 /// One life of an actor at this host: a new one for every start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +27,18 @@ pub struct GuestPlan {
     pub contract: Rc<str>,
     /// Run it in the host's own thread, where the host has such a choice.
     pub inline: bool,
+}
+
+impl GuestPlan {
+    /// The group of an app's guests that come from a publisher.
+    pub(crate) fn group_of(app: &Address, publisher: &str) -> String {
+        format!("{app} {publisher}")
+    }
+
+    /// The address of the app whose guest it is.
+    pub fn app(&self) -> &str {
+        self.group.split(' ').next().unwrap_or_default()
+    }
 }
 
 /// What bounds an instance.

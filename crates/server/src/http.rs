@@ -17,10 +17,7 @@ pub(crate) mod routes;
 mod serve_route;
 pub(crate) mod visibility;
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -36,7 +33,15 @@ use starlane_protocol::{Failure, frame};
 use tower_http::{compression::CompressionLayer, cors::CorsLayer};
 
 use self::{guard::Allowed, routes::Routes};
-use crate::{audit::Audit, auth::Auth, handle::Handle, limits::Limiter, socket, storage::Storage};
+use crate::{
+    audit::Audit,
+    auth::Auth,
+    handle::Handle,
+    limits::Limiter,
+    sandbox::{GuestUsage, compile::Compiler},
+    socket,
+    storage::Storage,
+};
 
 /// The longest body of a message over plain HTTP, in bytes.
 const MESSAGE_BODY: usize = 16 * 1024 * 1024;
@@ -55,8 +60,9 @@ pub(crate) struct Site {
     /// Whether only its own machine reaches this server.
     pub(crate) local: bool,
     pub(crate) data: PathBuf,
-    /// What guests have computed, in nanoseconds.
-    pub(crate) guest_nanos: Arc<AtomicU64>,
+    /// What guests use.
+    pub(crate) usage: Arc<GuestUsage>,
+    pub(crate) compiler: Compiler,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) audit: Audit,
     pub(crate) storage: Storage,

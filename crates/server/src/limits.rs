@@ -153,6 +153,28 @@ limits! {
     OverdueTime "overdue-time" Milliseconds TooSlow = 5_000, 100..=3_600_000;
     /// How long an actor that crashed too often is put aside.
     QuarantineTime "quarantine-time" Milliseconds Busy = 300_000, 1_000..=86_400_000;
+    /// Threads that guests of one space may have at a time, in percent of all that run guests, rounded up.
+    SpaceCpuPercent "space-cpu-percent" Count TooMany = 75, 1..=100;
+    /// Memory of a process that compiles a module.
+    CompileMemory "compile-memory" Bytes TooLarge = 1_024 * MIB, 256 * MIB..=1 << 40;
+    /// Processor time of a process that compiles a module, rounded up to seconds.
+    CompileTime "compile-time" Milliseconds TooSlow = 30_000, 1_000..=3_600_000;
+    /// Modules that are compiled at a time, each of another space.
+    CompileProcesses "compile-processes" Count Busy = 2, 1..=256;
+    /// Modules of a space that wait to be compiled.
+    CompilesWaiting "compiles-waiting" Count Busy = 64, 1..=100_000;
+    /// Compiled modules on disk; the least recently used are removed.
+    CompiledBytes "compiled-bytes" Bytes Full = 1_024 * MIB, 0..=1 << 50;
+    /// Bytes of a function's body in a module.
+    FunctionBytes "function-bytes" Bytes TooLarge = 256 * KIB, 4 * KIB..=8 * MIB;
+    /// Parameters and variables of a function in a module.
+    FunctionLocals "function-locals" Count TooLarge = 10_000, 256..=50_000;
+    /// Blocks and branch targets of a function in a module.
+    FunctionBranches "function-branches" Count TooLarge = 16_384, 256..=10_000_000;
+    /// Loops within each other in a function of a module.
+    FunctionLoopDepth "function-loop-depth" Count TooLarge = 64, 8..=50_000;
+    /// Values that a function in a module moves at its calls and branches, and variables times loops.
+    FunctionMoves "function-moves" Count TooLarge = 1_000_000, 10_000..=1_000_000_000;
 }
 
 impl Limit {
@@ -294,6 +316,11 @@ pub(crate) struct Limiter {
 impl Limiter {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self { limits, refused: std::array::from_fn(|_| AtomicU64::new(0)) })
+    }
+
+    /// The values of all limits.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The value of a limit, in its unit.

@@ -1,18 +1,22 @@
 #![doc = include_str!("sandbox/README.md")]
 
 mod check;
+pub(crate) mod compile;
 mod contract;
 mod engine;
+mod fair;
 mod fault;
 mod instance;
+mod life;
 mod lift;
 mod lower;
 mod mesh;
 mod meter;
+pub(crate) mod metrics;
+mod scheduler;
 mod state;
 #[cfg(test)]
 mod tests;
-mod thread;
 
 use std::{
     cell::RefCell,
@@ -20,7 +24,10 @@ use std::{
     io,
     num::NonZero,
     rc::Rc,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -29,39 +36,66 @@ use futures_util::future::LocalBoxFuture;
 use starlane_bundle::Digest;
 use starlane_host::ports::{Sandbox, SandboxError};
 use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
-use wasmtime::InstancePre;
+use wasmtime::{InstancePre, Linker};
 
+use crate::limits::{Limit, Limits};
+
+pub(crate) use self::check::ModuleFault;
 use self::{
+    check::FunctionLimits,
+    compile::{CompileConfig, Compiler},
     contract::Contracts,
-    engine::{Compiler, INSTANCES},
+    engine::INSTANCES,
+    fair::Owner,
     instance::NO_ROOM,
+    life::{Batch, Birth, live},
     meter::Meter,
+    scheduler::{Accounts, Scheduler},
     state::GuestState,
-    thread::{Batch, Birth, GuestThread},
 };
 
-/// Why hosts would not run a module within so many bytes of memory, if they would not.
+/// Why hosts with the built-in limits would not run a module within so many bytes of memory, if they would not.
 pub fn check_module(wasm: &[u8], memory: u64) -> Result<(), String> {
-    let needed = check::check(wasm).map_err(|fault| fault.to_string())?;
-    if needed > memory {
-        return Err(format!("it begins with {needed} bytes of memory, and its limit is {memory}"));
-    }
-    Ok(())
+    check_module_within(&Limits::default(), wasm, memory).map_err(|fault| fault.to_string())
+}
+
+/// The same with other limits.
+pub(crate) fn check_module_within(limits: &Limits, wasm: &[u8], memory: u64) -> Result<(), ModuleFault> {
+    let needed = check::check(wasm, &FunctionLimits::of(limits))?;
+    if needed > memory { Err(ModuleFault::Memory(needed, memory)) } else { Ok(()) }
 }
 
 /// Runs guests with wasmtime, on threads of its own. Dropping it ends them all.
 pub(crate) struct WasmtimeSandbox {
-    compiler: Arc<Compiler>,
-    threads: Vec<GuestThread>,
+    compiler: Compiler,
+    linker: Rc<Linker<GuestState>>,
+    scheduler: Scheduler,
     modules: Rc<RefCell<HashMap<Digest, InstancePre<GuestState>>>>,
     instances: Rc<RefCell<HashMap<InstanceId, Running>>>,
     contracts: Contracts,
-    guest_nanos: Arc<AtomicU64>,
+    usage: Arc<GuestUsage>,
+}
+
+/// What guests use, for whoever shows it.
+#[derive(Debug, Default)]
+pub(crate) struct GuestUsage {
+    /// The processor time of each app.
+    pub(crate) accounts: Accounts,
+    /// How many modules are in memory.
+    pub(crate) modules: AtomicUsize,
+}
+
+/// How guests run.
+#[derive(Debug, Clone)]
+pub(crate) struct SandboxConfig {
+    /// How many threads run guests.
+    pub(crate) threads: NonZero<usize>,
+    /// How modules are compiled.
+    pub(crate) compile: CompileConfig,
 }
 
 /// The host's side of an instance. Dropping it ends the instance when it is idle.
 struct Running {
-    thread: usize,
     meter: Arc<Meter>,
     batches: mpsc::UnboundedSender<Batch>,
 }
@@ -85,39 +119,29 @@ pub(crate) enum OpenSandboxError {
 }
 
 impl WasmtimeSandbox {
-    /// Opens a sandbox with one thread for each processor.
-    pub(crate) fn open() -> Result<Self, OpenSandboxError> {
-        Self::with_threads(std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN))
-    }
-
-    /// Opens a sandbox with so many threads.
-    pub(crate) fn with_threads(threads: NonZero<usize>) -> Result<Self, OpenSandboxError> {
-        let engine = engine::engine()?;
+    /// Opens a sandbox.
+    pub(crate) fn open(config: SandboxConfig) -> Result<Self, OpenSandboxError> {
+        let (engine, allocation) = engine::engine()?;
         let linker = mesh::linker(&engine)?;
         Ok(Self {
-            compiler: Arc::new(Compiler::new(engine, linker)),
-            threads: (0..threads.get()).map(GuestThread::spawn).collect::<Result<_, _>>()?,
+            scheduler: Scheduler::start(config.threads, config.compile.limiter.get(Limit::SpaceCpuPercent))?,
+            compiler: Compiler::open(engine, allocation, config.compile)?,
+            linker: Rc::new(linker),
             modules: Rc::default(),
             instances: Rc::default(),
             contracts: Contracts::default(),
-            guest_nanos: Arc::default(),
+            usage: Arc::default(),
         })
     }
 
-    /// How many nanoseconds guests have computed, of all processors together; it goes on counting.
-    pub(crate) fn guest_nanos(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.guest_nanos)
+    /// What guests use; it goes on counting.
+    pub(crate) fn usage(&self) -> Arc<GuestUsage> {
+        Arc::clone(&self.usage)
     }
 
-    /// The thread with the fewest instances, and its number.
-    fn idlest(&self) -> Option<(usize, &GuestThread)> {
-        let mut counts = vec![0; self.threads.len()];
-        for running in self.instances.borrow().values() {
-            if let Some(count) = counts.get_mut(running.thread) {
-                *count += 1;
-            }
-        }
-        self.threads.iter().enumerate().zip(counts).min_by_key(|(_, count)| *count).map(|(thread, _)| thread)
+    /// What compiles modules, for tasks of other threads.
+    pub(crate) fn compiler(&self) -> Compiler {
+        self.compiler.clone()
     }
 
     fn begin(&self, plan: &GuestPlan) -> Result<oneshot::Receiver<Result<(), String>>, SandboxError> {
@@ -130,14 +154,12 @@ impl WasmtimeSandbox {
             return Err(SandboxError::Full(format!("{INSTANCES} instances run; the maximum is {INSTANCES}")));
         }
         let gate = self.contracts.gate(&plan.contract).map_err(SandboxError::Instance)?;
-        let (number, thread) =
-            self.idlest().ok_or_else(|| SandboxError::Instance("the sandbox has no threads".to_owned()))?;
+        let account = self.usage.accounts.open(Owner::of_app(plan.app()));
         let (made, is_made) = oneshot::channel();
         let (sender, batches) = mpsc::unbounded();
-        let meter = Arc::new(Meter::new(plan.limits.call_ms, Arc::clone(&self.guest_nanos)));
-        let running = Running { thread: number, meter: meter.clone(), batches: sender };
-        self.instances.borrow_mut().insert(plan.instance, running);
-        thread.run(Birth { module, bounds: plan.limits, gate, meter, made, batches });
+        let meter = Arc::new(Meter::new(plan.limits.call_ms));
+        self.instances.borrow_mut().insert(plan.instance, Running { meter: meter.clone(), batches: sender });
+        self.scheduler.spawn(&account, live(Birth { module, bounds: plan.limits, gate, meter, made, batches }));
         Ok(is_made)
     }
 }
@@ -147,24 +169,27 @@ impl Sandbox for WasmtimeSandbox {
         self.modules.borrow().contains_key(digest)
     }
 
-    fn compile(&self, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
-        let (compiler, modules) = (self.compiler.clone(), self.modules.clone());
+    fn compile(&self, space: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        let (compiler, linker, space) = (self.compiler.clone(), self.linker.clone(), space.to_owned());
+        let (modules, usage) = (self.modules.clone(), self.usage.clone());
         Box::pin(async move {
             if modules.borrow().contains_key(&digest) {
                 return Ok(());
             }
-            let (sender, compiled) = oneshot::channel();
-            let aside = std::thread::Builder::new().name("starlane-compile".into()).spawn(move || {
-                let _ = sender.send(compiler.compile(&wasm));
-            });
-            let compiled = match aside {
-                Ok(_) => compiled.await.unwrap_or_else(|_| Err("the compiler gave up on it".to_owned())),
-                Err(error) => Err(format!("no thread to compile it on: {error}")),
-            };
-            let module = compiled.map_err(|reason| SandboxError::Module { digest, reason })?;
+            let refused = |reason: String| SandboxError::Module { digest, reason };
+            let module = compiler.compile(&space, digest, wasm).await.map_err(|error| refused(error.to_string()))?;
+            let module = linker.instantiate_pre(&module).map_err(|error| refused(fault::describe(&error)))?;
             modules.borrow_mut().insert(digest, module);
+            usage.modules.store(modules.borrow().len(), Relaxed);
             Ok(())
         })
+    }
+
+    fn forget(&self, digest: &Digest) {
+        // Instances that run hold what they need of it.
+        let forgotten = self.modules.borrow_mut().remove(digest);
+        self.usage.modules.store(self.modules.borrow().len(), Relaxed);
+        drop(forgotten);
     }
 
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
@@ -207,9 +232,9 @@ impl Sandbox for WasmtimeSandbox {
     }
 
     fn place(&self, instance: InstanceId) -> String {
-        match self.instances.borrow().get(&instance) {
-            Some(running) => format!("thread {}", running.thread),
-            None => "nowhere".to_owned(),
+        match self.instances.borrow().contains_key(&instance) {
+            true => "server".to_owned(),
+            false => "nowhere".to_owned(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A server from its start to its end.
 
 use std::{
-    collections::BTreeMap, future::Future, io, net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration,
+    collections::BTreeMap, future::Future, io, net::SocketAddr, num::NonZero, path::PathBuf, rc::Rc, sync::Arc,
+    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -28,7 +29,10 @@ use crate::{
     log::LogLines,
     names::{Authority, Origin, SpaceName},
     operator,
-    sandbox::WasmtimeSandbox,
+    sandbox::{
+        SandboxConfig, WasmtimeSandbox,
+        compile::{self, CompileConfig},
+    },
     socket::NoDialer,
     storage::Storage,
     store::DiskStore,
@@ -66,6 +70,9 @@ pub struct ServeConfig {
     pub spaces: BTreeMap<SpaceName, Vec<Authority>>,
     /// The limits of everything that peers, guests and visitors can use up.
     pub limits: Limits,
+    /// The program with the command `compile-module`, that of [`crate::compile_module`]: modules are compiled in processes of it,
+    /// which are limited. Without one, this process compiles them without limits of memory and time.
+    pub compiler: Option<PathBuf>,
     /// Where the log's lines are, for whoever asks for them by message.
     pub logs: LogLines,
 }
@@ -129,6 +136,7 @@ impl Default for ServeConfig {
             allow_origins: Vec::new(),
             spaces: BTreeMap::new(),
             limits: Limits::default(),
+            compiler: None,
             logs: LogLines::default(),
         }
     }
@@ -210,9 +218,17 @@ async fn run(
     let secret = store.secret(HostSecret(time.random())).await.map_err(|error| data_error(error.to_string()))?;
     let open = address.ip().is_loopback() && !config.behind_proxy;
     let auth = Auth::open(&config.data, secret.name(), open).map_err(|error| data_error(error.to_string()))?;
-    let sandbox = WasmtimeSandbox::open().map_err(|error| ServeError::Sandbox(error.to_string()))?;
-    let guest_nanos = sandbox.guest_nanos();
     let limiter = Limiter::new(config.limits.clone());
+    let sandbox = WasmtimeSandbox::open(SandboxConfig {
+        threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+        compile: CompileConfig {
+            program: config.compiler.clone(),
+            kept: Some((config.data.join(compile::FOLDER), secret.clone())),
+            limiter: Arc::clone(&limiter),
+        },
+    });
+    let sandbox = sandbox.map_err(|error| ServeError::Sandbox(error.to_string()))?;
+    let (usage, compiler) = (sandbox.usage(), sandbox.compiler());
     config.logs.count_with(&limiter);
     let storage = Storage::new(&config.data, Arc::clone(&limiter));
     let audit =
@@ -235,7 +251,8 @@ async fn run(
         storage,
         local: open,
         data: config.data.clone(),
-        guest_nanos,
+        usage,
+        compiler,
         limiter,
         audit,
     };

@@ -25,6 +25,7 @@ pub struct Server {
     /// `127.0.0.1:PORT`.
     pub address: String,
     binary: PathBuf,
+    configuration: Option<PathBuf>,
     /// Above the folder that it writes to: what stands first is dropped first.
     running: Option<Started>,
     folder: TempDir,
@@ -33,10 +34,18 @@ pub struct Server {
 impl Server {
     /// Starts the server that `STARLANE_BIN` names, on a free port, with nothing in it.
     pub async fn start() -> Result<Self> {
-        let binary = from_environment("STARLANE_BIN")?;
+        Self::start_with(from_environment("STARLANE_BIN")?, None).await
+    }
+
+    /// Starts another binary of the server, with a configuration file.
+    pub async fn start_binary(binary: &Path, configuration: &Path) -> Result<Self> {
+        Self::start_with(binary.to_owned(), Some(configuration.to_owned())).await
+    }
+
+    async fn start_with(binary: PathBuf, configuration: Option<PathBuf>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("starlane-test-").tempdir()?;
         let address = free_address()?;
-        let mut server = Self { address, folder, binary, running: None };
+        let mut server = Self { address, folder, binary, configuration, running: None };
         server.start_again().await?;
         Ok(server)
     }
@@ -63,6 +72,9 @@ impl Server {
         self.kill().await;
         let mut command = self.command();
         command.arg("serve").arg("--data").arg(self.data()).args(["--listen", &self.address]);
+        if let Some(configuration) = &self.configuration {
+            command.arg("--config").arg(configuration);
+        }
         let mut running = Started::new(&mut command, &self.log_file())?;
         let start = Instant::now();
         loop {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod bench;
 mod build;
 mod dist;
 mod figures;
@@ -37,6 +38,8 @@ enum Task {
     Run(run::Options),
     /// Run every test; closes with `N passed, N failed`.
     Test(test::Options),
+    /// Measure this version beside another; writes target/bench.json.
+    Bench(bench::Options),
     /// Pack what users install into target/dist.
     Dist,
 }
@@ -59,6 +62,7 @@ fn run_task(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Setup(options) => setup::command(&workshop, &options),
         Task::Run(options) => run::command(&workshop, &options),
         Task::Test(options) => test::command(&workshop, &options),
+        Task::Bench(options) => bench::command(&workshop, &options),
         Task::Dist => dist::command(&workshop),
     }
 }

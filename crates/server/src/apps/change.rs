@@ -1,7 +1,7 @@
 //! A change of what an app is: everything is checked and prepared while the version before it runs, then takes effect in one turn.
 
 use starlane_bundle::{AppConfig, AppRecord, Manifest};
-use starlane_host::{Side, ports::Store};
+use starlane_host::{LoadedModules, Side, ports::Store};
 use starlane_protocol::{Address, Failure};
 
 use super::{Apps, resources::Prepared, stored};
@@ -12,6 +12,8 @@ pub(super) struct Change {
     manifest: Manifest,
     config: AppConfig,
     databases: Prepared,
+    /// Those of its mechtrons, if they were compiled already.
+    modules: Option<LoadedModules>,
 }
 
 impl Change {
@@ -47,11 +49,12 @@ impl Apps {
         };
         self.routes.check(&record.app, &config, &manifest, record.publisher)?;
         self.host.check_install(&manifest, record, Side::Server)?;
-        if from != record.revision {
-            self.host.load_modules(&manifest, Side::Server).await?;
-        }
+        let modules = match from == record.revision {
+            true => None,
+            false => Some(self.host.load_modules(&record.app, &manifest, Side::Server).await?),
+        };
         let databases = self.prepare_databases(record, &manifest, &config, from).await?;
-        Ok(Change { record: record.clone(), manifest, config, databases })
+        Ok(Change { record: record.clone(), manifest, config, databases, modules })
     }
 
     /// Whether a change can take effect beside the apps that run now.
@@ -63,7 +66,8 @@ impl Apps {
 
     /// Puts a change in effect, in one turn: no message sees half of it.
     pub(super) fn switch(&self, change: Change) -> Result<(), Failure> {
-        let Change { record, manifest, config, databases } = change;
+        // Its modules are kept until the app is installed, which uses them from then on.
+        let Change { record, manifest, config, databases, modules: _modules } = change;
         let app = record.app.clone();
         let told = |failure: Failure| {
             tracing::error!(%app, %failure, "the app's record was written, but it does not run");

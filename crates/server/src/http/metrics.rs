@@ -1,9 +1,6 @@
 //! `GET /metrics`: what happens here, as Prometheus reads it (OpenMetrics text format).
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{fmt, sync::Arc};
 
 use axum::{
     extract::State,
@@ -20,15 +17,13 @@ use starlane_host::{Inspection, LATENCY_MS, Stats};
 use starlane_protocol::{Failure, Verb};
 
 use super::{Site, answer, messages::bearer};
-use crate::{limits::Limiter, operator};
+use crate::{limits::Limiter, operator, sandbox::metrics::GuestMetrics};
 
 /// What is shown at one moment.
 #[derive(Debug)]
 struct Snapshot {
     inspection: Inspection,
     stats: Stats,
-    /// What guests have computed, in seconds.
-    guest_seconds: f64,
     limiter: Arc<Limiter>,
 }
 
@@ -39,10 +34,11 @@ pub(super) async fn show(State(site): State<Arc<Site>>, headers: HeaderMap) -> R
             site.auth.principal(bearer(&headers)?)?.permit(Verb::Admin, &operator::address()?, "")?;
         }
         let (inspection, stats) = site.handle.look().await?;
-        let guest_seconds = site.guest_nanos.load(Relaxed) as f64 / 1e9;
         let limiter = Arc::clone(&site.limiter);
         let mut registry = Registry::with_prefix("starlane");
-        registry.register_collector(Box::new(Snapshot { inspection, stats, guest_seconds, limiter }));
+        registry.register_collector(Box::new(Snapshot { inspection, stats, limiter }));
+        let (usage, compiler) = (Arc::clone(&site.usage), site.compiler.clone());
+        registry.register_collector(Box::new(GuestMetrics { usage, compiler }));
         let mut text = String::new();
         encode(&mut text, &registry).map_err(|error| Failure::internal(error.to_string()))?;
         Ok(text)
@@ -58,7 +54,7 @@ pub(super) async fn show(State(site): State<Arc<Site>>, headers: HeaderMap) -> R
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Self { inspection, stats, guest_seconds, limiter } = self;
+        let Self { inspection, stats, limiter } = self;
         let mut counter = |name: &str, help: &str, value: u64| {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
@@ -72,9 +68,6 @@ impl Collector for Snapshot {
         counter("dead_letters", help, stats.dead_letters)?;
         let help = "Mechtrons that held messages whose time had passed, and were started again.";
         counter("overdue", help, stats.overdue)?;
-        let seconds = ConstCounter::new(*guest_seconds);
-        let help = "Processor time that mechtrons have used.";
-        seconds.encode(encoder.encode_descriptor("guest_seconds", help, None, seconds.metric_type())?)?;
 
         let mut gauge = |name: &str, help: &str, value: usize| {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

@@ -1,7 +1,9 @@
 //! The bundle repository over HTTP: manifests and blobs, out for hosts and in for publishers.
 
+mod modules;
+
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     path::Path as FilePath,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -27,7 +29,7 @@ use super::{
     missing::Verified,
     visibility::{Readers, Visibility, account, check_blob, check_bundle, check_use, may_publish, publishes, uploaded},
 };
-use crate::{sandbox::check_module, storage::Storage, store::SharedStore};
+use crate::{storage::Storage, store::SharedStore};
 
 /// The repository, for tasks that may move between threads.
 #[derive(Clone)]
@@ -209,11 +211,11 @@ pub(super) async fn put_manifest(
         }
         let hidden = manifest.files.values().map(|file| file.sha256);
         let hidden = hidden.filter(|digest| !may_publish(&site, &principal, digest)).collect();
+        modules::compile(&site, &address, &manifest).await?;
         let publishing = Arc::clone(&site.repository.publishing);
         let (published, action) = (address.clone(), if take_over { "bundle.take-over" } else { "bundle.publish" });
         let (visibility, storage) = (site.repository.visibility.clone(), site.storage.clone());
         let publish = move |store: &SharedStore| {
-            check_modules(store, &manifest)?;
             let _alone = publishing.lock().unwrap_or_else(PoisonError::into_inner);
             let owner = store.owner(&address).map_err(stored)?.filter(|_| !take_over);
             let new = is_new(store, &address, &signed, &manifest, owner, &hidden)?;
@@ -253,24 +255,6 @@ fn check_schemas(manifest: &Manifest) -> Result<(), Failure> {
                 format!("the schema {path} is not in normal form: publish the bundle with `starlane publish`");
             return Err(Failure::schema_mismatch(message));
         }
-    }
-    Ok(())
-}
-
-/// What no host would run is told to its author.
-fn check_modules(store: &SharedStore, manifest: &Manifest) -> Result<(), Failure> {
-    // Each module once, within the least memory that any config gives it.
-    let mut modules = BTreeMap::new();
-    for config in manifest.mechtrons.values() {
-        let Some(file) = manifest.files.get(&config.wasm) else { continue };
-        let (_, memory) = modules.entry(file.sha256).or_insert((config, config.limits.memory));
-        *memory = config.limits.memory.min(*memory);
-    }
-    for (digest, (config, memory)) in modules {
-        // What is not here yet is told with all that is missing.
-        let Some(wasm) = store.blob(&digest).map_err(stored)? else { continue };
-        check_module(&wasm, memory)
-            .map_err(|reason| Failure::schema_mismatch(format!("hosts refuse {}: {reason}", config.wasm)))?;
     }
     Ok(())
 }

@@ -1,10 +1,17 @@
 //! What a module may be, checked before it is compiled: the features, imports and exports of `starlane_abi`, and bounds.
 
+mod functions;
+
 use starlane_abi::{limits, names};
 use wasmparser::{
     BinaryReaderError, FuncType, Parser, Payload, ValType, Validator, WasmFeatures,
     types::{EntityType, TypesRef},
 };
+
+use crate::limits::Limit;
+
+use self::functions::FunctionFault;
+pub(super) use self::functions::FunctionLimits;
 
 /// The most functions of a module.
 const FUNCTIONS: u32 = 50_000;
@@ -36,7 +43,7 @@ const OPTIONAL: [(&str, &str, &str); 3] =
 
 /// Why a module can't be a guest.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ModuleFault {
+pub(crate) enum ModuleFault {
     #[error("it has {0} bytes, and {most} are the most", most = limits::MODULE_BYTES)]
     TooLong(usize),
     #[error("it is no valid WebAssembly of the kind that guests may be: {0}")]
@@ -57,10 +64,24 @@ pub(super) enum ModuleFault {
     Missing(&'static str),
     #[error("the export `{0}` has another type than the interface gives it")]
     ExportType(&'static str),
+    #[error("it begins with {0} bytes of memory, and its limit is {1}")]
+    Memory(u64, u64),
+    #[error("{0}")]
+    Function(#[from] FunctionFault),
+}
+
+impl ModuleFault {
+    /// The setting that it exceeds, if it is one.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Function(fault) => Some(fault.limit),
+            _ => None,
+        }
+    }
 }
 
 /// Checks that a module may be compiled and run as a guest. Gives how many bytes of memory it begins with.
-pub(super) fn check(wasm: &[u8]) -> Result<u64, ModuleFault> {
+pub(super) fn check(wasm: &[u8], limits_of_functions: &FunctionLimits) -> Result<u64, ModuleFault> {
     if wasm.len() > limits::MODULE_BYTES {
         return Err(ModuleFault::TooLong(wasm.len()));
     }
@@ -74,6 +95,7 @@ pub(super) fn check(wasm: &[u8]) -> Result<u64, ModuleFault> {
             _ => {}
         }
     }
+    functions::check(wasm, limits_of_functions)?;
     let types = Validator::new_with_features(FEATURES).validate_all(wasm)?;
     let types = types.as_ref();
     check_tables(types)?;

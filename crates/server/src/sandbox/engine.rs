@@ -1,21 +1,10 @@
 //! The engine that all guests of a server share: what it may compile, where instances lie, and the ticks.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
-use wasmtime::{
-    Config, Engine, EngineWeak, InstanceAllocationStrategy, InstancePre, Linker, Module, PoolingAllocationConfig,
-    Result,
-};
+use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
 
-use super::{
-    check::{TABLES, check},
-    fault::describe,
-    state::GuestState,
-};
+use super::check::TABLES;
 
 /// How long a guest runs before others of its thread get their turn.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -35,33 +24,42 @@ const GROWTH: u64 = 1 << 20;
 /// What the engine itself may need for an instance: 50,000 functions fit.
 const INSTANCE_SIZE: usize = 4 << 20;
 
+/// Where instances lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allocation {
+    /// In a pool that reserves address space for all of them at once, 4 TiB of it.
+    Pooled,
+    /// Each takes what it needs as it needs it, which is slower and not less safe: for systems that limit address space.
+    Sparing,
+}
+
 /// An engine, its ticks running until nothing uses it any more.
-pub(super) fn engine() -> Result<Engine> {
-    // The pool reserves address space for all instances at once, 4 TiB of it. A system that limits address space won't
-    // give it: there each instance takes what it needs as it needs it, which is slower and no less safe.
-    let engine = match Engine::new(&config(InstanceAllocationStrategy::Pooling(pool()))) {
-        Ok(engine) => engine,
-        Err(_) => sparing_engine()?,
+pub(super) fn engine() -> Result<(Engine, Allocation)> {
+    let mut pooled = config(Allocation::Pooled);
+    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    let (engine, allocation) = match Engine::new(&pooled) {
+        Ok(engine) => (engine, Allocation::Pooled),
+        Err(_) => (compiling_engine(Allocation::Sparing)?, Allocation::Sparing),
     };
     let ticked = engine.weak();
     thread::Builder::new().name("starlane-ticks".into()).spawn(move || tick(&ticked))?;
-    Ok(engine)
+    Ok((engine, allocation))
 }
 
-/// An engine that reserves next to no address space.
-fn sparing_engine() -> Result<Engine> {
-    let mut config = config(InstanceAllocationStrategy::OnDemand);
-    config.memory_reservation(0).memory_guard_size(0).memory_reservation_for_growth(GROWTH);
-    Engine::new(&config)
+/// An engine that compiles for one of such an allocation, and itself reserves next to no address space.
+pub(super) fn compiling_engine(allocation: Allocation) -> Result<Engine> {
+    Engine::new(config(allocation).allocation_strategy(InstanceAllocationStrategy::OnDemand))
 }
 
-fn config(allocation: InstanceAllocationStrategy) -> Config {
+fn config(allocation: Allocation) -> Config {
     let mut config = Config::new();
     // `check` refuses such modules first; the engine needs no way to run them.
     config.wasm_relaxed_simd(false).wasm_multi_memory(false).wasm_memory64(false).wasm_custom_page_sizes(false);
     config.epoch_interruption(true).wasm_backtrace_max_frames(None);
     config.max_wasm_stack(GUEST_STACK).async_stack_size(FIBER_STACK);
-    config.allocation_strategy(allocation);
+    if allocation == Allocation::Sparing {
+        config.memory_reservation(0).memory_guard_size(0).memory_reservation_for_growth(GROWTH);
+    }
     config
 }
 
@@ -80,27 +78,5 @@ fn tick(engine: &EngineWeak) {
         engine.increment_epoch();
         drop(engine);
         thread::sleep(TICK);
-    }
-}
-
-/// Compiles modules, one at a time, so that however many there are they leave processors to the guests.
-pub(super) struct Compiler {
-    engine: Engine,
-    linker: Linker<GuestState>,
-    turn: Mutex<()>,
-}
-
-impl Compiler {
-    pub(super) fn new(engine: Engine, linker: Linker<GuestState>) -> Self {
-        Self { engine, linker, turn: Mutex::new(()) }
-    }
-
-    /// Checks and compiles a module. The error says what is wrong with it.
-    pub(super) fn compile(&self, wasm: &[u8]) -> Result<InstancePre<GuestState>, String> {
-        // It guards nothing that a panic could have left half done.
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        check(wasm).map_err(|fault| fault.to_string())?;
-        let module = Module::from_binary(&self.engine, wasm).map_err(|error| describe(&error))?;
-        self.linker.instantiate_pre(&module).map_err(|error| describe(&error))
     }
 }

@@ -1,6 +1,6 @@
 //! One instance: its store, and the calls into it, one at a time.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, future::poll_fn, sync::Arc, task::Poll};
 
 use starlane_abi::{layout, limits, names};
 use starlane_node::guest::{
@@ -105,9 +105,8 @@ impl GuestInstance {
         store.epoch_deadline_callback(move |_| {
             ticking.tick()?;
             let ticking = ticking.clone();
-            // Others of this thread come first now.
             let others = async move {
-                tokio::task::yield_now().await;
+                let_others_run().await;
                 ticking.resume();
             };
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(others)))
@@ -157,7 +156,6 @@ impl GuestInstance {
             self.meter.begin_call();
             self.store.data_mut().begin_call();
             let result = self.call(call).await;
-            self.meter.end_call();
             match result {
                 Ok(returned) => {
                     queued += self.store.data().queued();
@@ -316,6 +314,19 @@ fn too_large(result: Result<Returned>) -> Result<Returned> {
         Some(Fault::NoMemory(reason)) => Ok(Returned::TooLarge(reason.clone())),
         _ => Err(error),
     })
+}
+
+/// Waits once: its task goes to the end of its app's queue.
+async fn let_others_run() {
+    let mut is_second = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_second, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn receive_params(message: &Message, sender: Pair, caller: Pair, operation: Pair, payload: [u32; 6]) -> ReceiveParams {

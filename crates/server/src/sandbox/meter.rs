@@ -1,16 +1,13 @@
 //! How much compute time a call may take, and how an instance is ended in the middle of one.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rustix::time::{ClockId, clock_gettime};
 
 use super::fault::Fault;
 
-/// Counts the compute time of the call that runs. Waiting for other guests of the same thread, or for the system to
-/// give the thread a processor, is not counted.
+/// Counts the compute time of the call that runs. Waiting for other guests, or for the system to give the thread a
+/// processor, is not counted.
 pub(super) struct Meter {
     budget_ms: u32,
     /// Nanoseconds of this call, without the present slice.
@@ -18,13 +15,11 @@ pub(super) struct Meter {
     /// When the present slice began, on the thread's own clock.
     since: AtomicU64,
     stopped: AtomicBool,
-    /// Nanoseconds of all calls of all instances.
-    total: Arc<AtomicU64>,
 }
 
 impl Meter {
-    pub(super) fn new(budget_ms: u32, total: Arc<AtomicU64>) -> Self {
-        Self { budget_ms, used: AtomicU64::new(0), since: AtomicU64::new(0), stopped: AtomicBool::new(false), total }
+    pub(super) fn new(budget_ms: u32) -> Self {
+        Self { budget_ms, used: AtomicU64::new(0), since: AtomicU64::new(0), stopped: AtomicBool::new(false) }
     }
 
     /// A call begins, on this thread.
@@ -33,13 +28,7 @@ impl Meter {
         self.resume();
     }
 
-    /// The call is over.
-    pub(super) fn end_call(&self) {
-        let slice = thread_time().saturating_sub(self.since.load(Relaxed));
-        self.total.fetch_add(self.used.load(Relaxed) + slice, Relaxed);
-    }
-
-    /// The call goes on after it let others run.
+    /// The call goes on after it let others run, perhaps on another thread.
     pub(super) fn resume(&self) {
         self.since.store(thread_time(), Relaxed);
     }
@@ -66,7 +55,7 @@ impl Meter {
 }
 
 /// Nanoseconds for which this thread has had a processor.
-fn thread_time() -> u64 {
+pub(super) fn thread_time() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     // The clock starts at 0 with the thread: neither part is ever negative.
     (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64

@@ -9,7 +9,8 @@ use starlane_host::{
 };
 use starlane_testkit::{figure::figure, guest, workspace};
 
-use super::WasmtimeSandbox;
+use super::{SandboxConfig, WasmtimeSandbox, compile::CompileConfig};
+use crate::limits::{Limiter, Limits};
 
 /// The module of `tests/guests/rust/echo`, which `cargo xtask test` builds first.
 fn echo() -> Bytes {
@@ -24,7 +25,9 @@ fn block_on<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn sandbox(threads: usize) -> Rc<dyn Sandbox> {
-    Rc::new(WasmtimeSandbox::with_threads(NonZero::new(threads).unwrap()).unwrap())
+    let compile = CompileConfig { program: None, kept: None, limiter: Limiter::new(Limits::default()) };
+    let config = SandboxConfig { threads: NonZero::new(threads).unwrap(), compile };
+    Rc::new(WasmtimeSandbox::open(config).unwrap())
 }
 
 macro_rules! tests {

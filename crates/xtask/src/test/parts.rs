@@ -207,7 +207,7 @@ fn lints(workshop: &Workshop) -> Vec<Program> {
         workshop
             .cargo(["clippy"])
             .args(build::NATIVE)
-            .args(["--test", "e2e", "--test", "conformance", "--test", "tutorial"])
+            .args(["--test", "e2e", "--test", "conformance", "--test", "tutorial", "--test", "bench"])
             .args(["--", "-D", "warnings"]),
     );
     for manifest in GUEST_WORKSPACES {

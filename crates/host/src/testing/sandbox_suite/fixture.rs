@@ -52,7 +52,7 @@ impl Guest {
         static LAST: AtomicU64 = AtomicU64::new(1);
         let digest = Digest::of(wasm);
         if !sandbox.has_module(&digest) {
-            sandbox.compile(digest, wasm.clone()).await?;
+            sandbox.compile("acme", digest, wasm.clone()).await?;
             assert!(sandbox.has_module(&digest), "a module that was compiled is kept");
         }
         let id = InstanceId(LAST.fetch_add(1, Ordering::Relaxed));

@@ -15,7 +15,7 @@ use crate::ports::{Sandbox, SandboxError};
 /// Compiles what can't be a guest, and checks that the reason names what is wrong.
 async fn refused(sandbox: &Rc<dyn Sandbox>, wasm: Bytes, names: &str) {
     let digest = Digest::of(&wasm);
-    let refused = sandbox.compile(digest, wasm).await;
+    let refused = sandbox.compile("acme", digest, wasm).await;
     let Err(SandboxError::Module { digest: named, reason }) = refused else { panic!("{names}: {refused:?}") };
     assert_eq!(named, digest);
     assert!(reason.contains(names), "`{names}` is not named by {reason:?}");

@@ -1,19 +1,13 @@
-//! The threads on which guests run: each drives its instances in turn, and an instance stays where it was made.
+//! The life of an instance: made, given batches of calls, ended.
 
-use std::{io, sync::Arc, thread};
+use std::sync::Arc;
 
 use futures_channel::{mpsc, oneshot};
 use futures_util::StreamExt;
 use starlane_node::guest::{BatchReport, GuestCall, GuestLimits};
-use tokio::runtime::{Builder, Handle};
 use wasmtime::InstancePre;
 
-use super::{
-    contract::{self, Gate},
-    instance::GuestInstance,
-    meter::Meter,
-    state::GuestState,
-};
+use super::{contract::Gate, instance::GuestInstance, meter::Meter, state::GuestState};
 
 /// A batch of calls, and where its report goes.
 pub(super) struct Batch {
@@ -33,32 +27,8 @@ pub(super) struct Birth {
     pub(super) batches: mpsc::UnboundedReceiver<Batch>,
 }
 
-/// A thread that runs guests until this is dropped.
-pub(super) struct GuestThread {
-    tasks: Handle,
-    _running: oneshot::Sender<()>,
-}
-
-impl GuestThread {
-    pub(super) fn spawn(number: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().thread_stack_size(contract::STACK).build()?;
-        let tasks = runtime.handle().clone();
-        let (running, ended) = oneshot::channel::<()>();
-        let thread = thread::Builder::new().name(format!("starlane-guests-{number}")).stack_size(contract::STACK);
-        thread.spawn(move || {
-            // An error is what the end looks like: the other half was dropped.
-            let _ = runtime.block_on(ended);
-        })?;
-        Ok(Self { tasks, _running: running })
-    }
-
-    /// Makes an instance, and runs what comes until it crashes or is let go.
-    pub(super) fn run(&self, birth: Birth) {
-        self.tasks.spawn(live(birth));
-    }
-}
-
-async fn live(birth: Birth) {
+/// Makes an instance, and runs what comes until it crashes or is let go.
+pub(super) async fn live(birth: Birth) {
     let Birth { module, bounds, gate, meter, made, mut batches } = birth;
     let mut instance = match GuestInstance::new(&module, &bounds, gate, meter).await {
         Ok(instance) => instance,

@@ -1,0 +1,38 @@
+//! `starlane compile-module`: what `serve` starts for each module that it compiles. Not for people, so no help shows it.
+
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use starlane_server::{COMPILE_COMMAND, CompileBounds, compile_module};
+
+#[derive(Parser)]
+struct Arguments {
+    /// The maximum address space, in bytes
+    #[arg(long)]
+    memory: u64,
+    /// The maximum processor time, in seconds
+    #[arg(long)]
+    seconds: u64,
+    /// For an engine that reserves no address space
+    #[arg(long)]
+    sparing: bool,
+}
+
+/// Runs the command, if it is the one that was given: compiles the module on standard input.
+pub(crate) fn run_if_asked() -> Option<ExitCode> {
+    let words: Vec<_> = env::args_os().skip(1).collect();
+    words.first().filter(|word| *word == COMPILE_COMMAND)?;
+    let Arguments { memory, seconds, sparing } = Arguments::parse_from(words);
+    let compiled = compile_module(CompileBounds { memory, seconds, sparing }, io::stdin().lock(), io::stdout().lock());
+    Some(match compiled {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            let _ = writeln!(io::stderr(), "{reason}");
+            ExitCode::FAILURE
+        }
+    })
+}

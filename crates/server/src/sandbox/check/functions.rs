@@ -1,0 +1,270 @@
+//! What the functions of a module may cost a compiler: counted in one pass, before anything else reads them.
+
+use wasmparser::{BinaryReaderError, BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload, TypeRef};
+
+use crate::limits::{Limit, Limits};
+
+use super::ModuleFault;
+
+/// The maxima for each function.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FunctionLimits {
+    bytes: u64,
+    locals: u64,
+    branches: u64,
+    loop_depth: u64,
+    moves: u64,
+}
+
+impl FunctionLimits {
+    pub(crate) fn of(limits: &Limits) -> Self {
+        Self {
+            bytes: limits.get(Limit::FunctionBytes),
+            locals: limits.get(Limit::FunctionLocals),
+            branches: limits.get(Limit::FunctionBranches),
+            loop_depth: limits.get(Limit::FunctionLoopDepth),
+            moves: limits.get(Limit::FunctionMoves),
+        }
+    }
+}
+
+/// A function that exceeds a limit.
+#[derive(Debug, thiserror::Error)]
+#[error("function {function} has {found} {what}, and the maximum is {max} (limit `{name}`); split it", name = limit.name())]
+pub(crate) struct FunctionFault {
+    function: u32,
+    what: &'static str,
+    found: u64,
+    max: u64,
+    pub(super) limit: Limit,
+}
+
+/// How many values a function takes and gives.
+#[derive(Debug, Clone, Copy, Default)]
+struct Arity {
+    params: u64,
+    results: u64,
+}
+
+/// What a function costs.
+#[derive(Debug, Default)]
+struct Cost {
+    /// Blocks and targets of branches.
+    branches: u64,
+    /// Values moved by calls and branches.
+    moves: u64,
+    loops: u64,
+    /// The maximum number of loops within each other.
+    depth: u64,
+}
+
+/// Checks all functions of a module. It need not be valid: what makes no sense costs nothing here, and is refused later.
+pub(super) fn check(wasm: &[u8], limits: &FunctionLimits) -> Result<(), ModuleFault> {
+    let mut types: Vec<Arity> = Vec::new();
+    let mut functions: Vec<u32> = Vec::new();
+    let mut next = 0;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload? {
+            Payload::TypeSection(section) => {
+                for group in section {
+                    types.extend(group?.types().map(|ty| match &ty.composite_type.inner {
+                        CompositeInnerType::Func(ty) => {
+                            Arity { params: ty.params().len() as u64, results: ty.results().len() as u64 }
+                        }
+                        _ => Arity::default(),
+                    }));
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    if let TypeRef::Func(ty) = import?.ty {
+                        functions.push(ty);
+                        next += 1;
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for ty in section {
+                    functions.push(ty?);
+                }
+            }
+            Payload::CodeSectionEntry(body) => {
+                let own = types.get(at(&functions, next)).copied().unwrap_or_default();
+                check_function(next, &body, own, &types, &functions, limits)?;
+                next += 1;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn at(functions: &[u32], index: u32) -> usize {
+    functions.get(index as usize).map_or(usize::MAX, |ty| *ty as usize)
+}
+
+fn check_function(
+    function: u32,
+    body: &FunctionBody<'_>,
+    own: Arity,
+    types: &[Arity],
+    functions: &[u32],
+    limits: &FunctionLimits,
+) -> Result<(), ModuleFault> {
+    let bound = |limit: Limit, what: &'static str, found: u64, max: u64| {
+        if found > max { Err(FunctionFault { function, what, found, max, limit }) } else { Ok(()) }
+    };
+    bound(Limit::FunctionBytes, "bytes", body.range().len() as u64, limits.bytes)?;
+    let mut locals = own.params;
+    for local in body.get_locals_reader()? {
+        locals += u64::from(local?.0);
+    }
+    bound(Limit::FunctionLocals, "parameters and variables", locals, limits.locals)?;
+    let cost = Cost::of(body, own, types, functions)?;
+    bound(Limit::FunctionBranches, "blocks and branch targets", cost.branches, limits.branches)?;
+    bound(Limit::FunctionLoopDepth, "loops within each other", cost.depth, limits.loop_depth)?;
+    // A compiler may carry each variable around each loop.
+    let moves = cost.moves + cost.loops * locals;
+    bound(Limit::FunctionMoves, "values moved by calls, branches and loops", moves, limits.moves)?;
+    Ok(())
+}
+
+impl Cost {
+    fn of(body: &FunctionBody<'_>, own: Arity, types: &[Arity], functions: &[u32]) -> Result<Self, BinaryReaderError> {
+        let block = |ty: BlockType| match ty {
+            BlockType::Empty => Arity::default(),
+            BlockType::Type(_) => Arity { params: 0, results: 1 },
+            BlockType::FuncType(index) => types.get(index as usize).copied().unwrap_or_default(),
+        };
+        let call = |ty: usize| types.get(ty).map_or(0, |ty| ty.params + ty.results);
+        let mut cost = Self::default();
+        // How many values a branch to each open block carries, and how many loops it is in.
+        let mut open = vec![(own.results, 0)];
+        for operator in body.get_operators_reader()? {
+            match operator? {
+                Operator::Block { blockty } | Operator::If { blockty } => {
+                    let arity = block(blockty);
+                    cost.enter(arity);
+                    open.push((arity.results, depth(&open)));
+                }
+                Operator::Loop { blockty } => {
+                    let arity = block(blockty);
+                    cost.enter(arity);
+                    cost.loops += 1;
+                    let inner = depth(&open) + 1;
+                    cost.depth = cost.depth.max(inner);
+                    open.push((arity.params, inner));
+                }
+                Operator::Else => cost.branches += 1,
+                Operator::End => {
+                    open.pop();
+                }
+                Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
+                    cost.branch(1, carried(&open, relative_depth));
+                }
+                // All targets of a table carry the same.
+                Operator::BrTable { targets } => {
+                    cost.branch(u64::from(targets.len()) + 1, carried(&open, targets.default()));
+                }
+                Operator::Return => cost.branch(1, own.results),
+                Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+                    cost.moves += call(at(functions, function_index));
+                }
+                Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => {
+                    cost.moves += call(type_index as usize);
+                }
+                _ => {}
+            }
+        }
+        Ok(cost)
+    }
+
+    fn enter(&mut self, arity: Arity) {
+        self.branch(1, arity.params + arity.results);
+    }
+
+    fn branch(&mut self, targets: u64, carried: u64) {
+        self.branches += targets;
+        self.moves += targets * carried;
+    }
+}
+
+fn carried(open: &[(u64, u64)], depth: u32) -> u64 {
+    let index = open.len().checked_sub(1 + depth as usize);
+    index.and_then(|index| open.get(index)).map_or(0, |(carried, _)| *carried)
+}
+
+fn depth(open: &[(u64, u64)]) -> u64 {
+    open.last().map_or(0, |(_, depth)| *depth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(limits: FunctionLimits, text: &str) -> Option<Limit> {
+        let wasm = wat::parse_str(format!("(module {text})")).unwrap();
+        super::check(&wasm, &limits).err().and_then(|fault| fault.limit())
+    }
+
+    fn generous() -> FunctionLimits {
+        FunctionLimits { bytes: 1 << 20, locals: 10_000, branches: 10_000, loop_depth: 1_000, moves: 100_000 }
+    }
+
+    #[test]
+    fn each_limit_is_the_last_that_is_allowed() {
+        let many = |what: &str, count: u64| what.repeat(count as usize);
+        let locals = |count: u64| format!("(func (param i32 i64) (local{}))", many(" i32", count - 2));
+        // Two bytes are the empty list of variables and the end.
+        let bytes = |count: u64| format!("(func {})", many("nop ", count - 2));
+        let blocks = |count: u64| format!("(func {})", many("(block)", count));
+        let table = |count: u64| format!("(func (block (br_table{} (i32.const 0))))", many(" 0", count - 1));
+        let calls = |count: u64| {
+            format!(
+                "(func $f (param i32) (result i32) local.get 0) (func i32.const 0 {} drop)",
+                many("call $f ", count / 2)
+            )
+        };
+        let loops = |count: u64| format!("(func (local i32 i32) {})", many("(loop)", count / 2));
+        let nested = |count: u64| format!("(func {}{})", many("(loop ", count), many(")", count));
+        let carried = |count: u64| {
+            format!(
+                "(func (result i32) (block (result i32) (br_table{} (i32.const 0) (i32.const 0))))",
+                many(" 0", count - 2)
+            )
+        };
+        let few = |change: fn(&mut FunctionLimits)| {
+            let mut limits = generous();
+            change(&mut limits);
+            limits
+        };
+        let cases: [(&dyn Fn(u64) -> String, Limit, FunctionLimits, u64); 8] = [
+            (&locals, Limit::FunctionLocals, few(|limits| limits.locals = 100), 100),
+            (&bytes, Limit::FunctionBytes, few(|limits| limits.bytes = 100), 100),
+            (&blocks, Limit::FunctionBranches, few(|limits| limits.branches = 100), 100),
+            (&nested, Limit::FunctionLoopDepth, few(|limits| limits.loop_depth = 100), 100),
+            (&table, Limit::FunctionBranches, few(|limits| limits.branches = 100), 99),
+            (&calls, Limit::FunctionMoves, few(|limits| limits.moves = 100), 100),
+            (&loops, Limit::FunctionMoves, few(|limits| limits.moves = 100), 100),
+            (&carried, Limit::FunctionMoves, few(|limits| limits.moves = 100), 99),
+        ];
+        for (text, limit, limits, last) in cases {
+            assert_eq!(checked(limits, &text(last)), None, "{limit:?}");
+            assert_eq!(checked(limits, &text(last + 2)), Some(limit), "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_to_the_validator() {
+        for text in ["(func br 7)", "(func return_call 9)", "(func (block (type 9)))", "(func end end end)"] {
+            let Ok(wasm) = wat::parse_str(format!("(module {text})")) else { continue };
+            assert!(super::check(&wasm, &generous()).is_ok(), "{text}");
+        }
+        for cut in 0..40 {
+            let wasm =
+                wat::parse_str("(module (type (func (result i32))) (func (type 0) (block) i32.const 1))").unwrap();
+            // It need not panic; whether it is refused already is not said.
+            let _ = super::check(&wasm[..wasm.len().saturating_sub(cut)], &generous());
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The process that compiles one module: started with nothing but the module, bounded, and ended with the server.
+
+use std::{
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use starlane_abi::limits::MODULE_BYTES;
+
+use crate::sandbox::{
+    engine::{Allocation, compiling_engine},
+    fault::describe,
+};
+
+/// The hidden command of the program that is started.
+pub const COMMAND: &str = "compile-module";
+/// How much of what it says on standard error is read, in bytes.
+const MAX_REASON: u64 = 4_096;
+/// How soon it is looked whether the server ends.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a process that has answered may take to end.
+const LAST_STEPS: Duration = Duration::from_secs(10);
+/// A process that gets no processor is ended after this many times its processor time, and never before the minimum.
+const WALL_FACTOR: u32 = 10;
+const MIN_WALL: Duration = Duration::from_secs(60);
+
+/// What bounds the compilation of one module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileBounds {
+    /// The maximum address space of the process, in bytes.
+    pub memory: u64,
+    /// The maximum processor time, in seconds.
+    pub seconds: u64,
+    /// Compile for an engine that reserves no address space.
+    pub sparing: bool,
+}
+
+/// Why a process compiled nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ChildFault {
+    /// The module can't be compiled, and why.
+    Module(String),
+    /// It took more memory than it may.
+    Memory,
+    /// It took more time than it may.
+    Time,
+    /// The process did not start, or was ended by somebody.
+    Process(String),
+    /// The server ends.
+    Stopped,
+}
+
+/// Compiles one module in a process of its own: that of `starlane compile-module`. The module is read from `input` to its end, and
+/// what was compiled is written to `output`. The error says why the module can't be compiled, for people.
+///
+/// The process limits itself before it reads anything. It holds no file of the server's, and no secret.
+pub fn compile_module(bounds: CompileBounds, input: impl Read, mut output: impl Write) -> Result<(), String> {
+    limit(bounds).map_err(|error| format!("the process can't be limited: {error}"))?;
+    let mut wasm = Vec::new();
+    input.take(MODULE_BYTES as u64 + 1).read_to_end(&mut wasm).map_err(|error| error.to_string())?;
+    let allocation = if bounds.sparing { Allocation::Sparing } else { Allocation::Pooled };
+    let engine = compiling_engine(allocation).map_err(|error| error.to_string())?;
+    let compiled = engine.precompile_module(&wasm).map_err(|error| describe(&error))?;
+    output.write_all(&compiled).and_then(|()| output.flush()).map_err(|error| error.to_string())
+}
+
+#[cfg(unix)]
+fn limit(bounds: CompileBounds) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    // The messages of the server come first. Who may not say so gets an equal share.
+    let _ = nice(5);
+    let set = |resource: Resource, value: u64, hard: u64| -> io::Result<()> {
+        // Never above what the server itself has.
+        let known = getrlimit(resource);
+        let most = known.maximum.unwrap_or(u64::MAX);
+        setrlimit(resource, Rlimit { current: Some(value.min(most)), maximum: Some(hard.min(most)) })?;
+        Ok(())
+    };
+    set(Resource::As, bounds.memory, bounds.memory)?;
+    set(Resource::Cpu, bounds.seconds, bounds.seconds + 1)?;
+    set(Resource::Core, 0, 0)?;
+    set(Resource::Fsize, 0, 0)
+}
+
+#[cfg(not(unix))]
+fn limit(_: CompileBounds) -> io::Result<()> {
+    Err(io::Error::other("this system has no limits for processes"))
+}
+
+/// Runs the program on a module. `is_over` says whether the server ends, and with it the process.
+pub(super) fn run(
+    program: &Path,
+    bounds: CompileBounds,
+    wasm: &[u8],
+    is_over: impl Fn() -> bool,
+) -> Result<Vec<u8>, ChildFault> {
+    let mut child = start(program, bounds).map_err(|error| {
+        ChildFault::Process(format!("the compiler {} can't be started: {error}", program.display()))
+    })?;
+    let answer = thread::scope(|scope| {
+        let (told, done) = mpsc::channel();
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let talk = thread::Builder::new().name("starlane-compile-pipe".into()).spawn_scoped(scope, move || {
+            // Who ends early does not read all of it.
+            let _ = stdin.map(|mut stdin| stdin.write_all(wasm));
+            let compiled = read(stdout, bounds.memory);
+            let _ = told.send((compiled, read(stderr, MAX_REASON)));
+        });
+        let wall = MIN_WALL.max(Duration::from_secs(bounds.seconds) * WALL_FACTOR);
+        let answer = match talk {
+            Ok(_) => wait(&done, Instant::now() + wall, is_over),
+            Err(error) => Err(ChildFault::Process(format!("no thread for the compiler's output: {error}"))),
+        };
+        if answer.is_err() {
+            // The other thread ends too: its pipes break.
+            let _ = child.kill();
+        }
+        answer
+    });
+    let status = end(&mut child);
+    let (compiled, reason) = answer?;
+    let status = status.map_err(|error| ChildFault::Process(format!("the compiler's end is not known: {error}")))?;
+    judge(status, compiled, &String::from_utf8_lossy(&reason))
+}
+
+fn start(program: &Path, bounds: CompileBounds) -> io::Result<Child> {
+    let mut command = Command::new(program);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::arg0(&mut command, "starlane");
+    command.arg(COMMAND).args(["--memory", &bounds.memory.to_string(), "--seconds", &bounds.seconds.to_string()]);
+    if bounds.sparing {
+        command.arg("--sparing");
+    }
+    command.env_clear().current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn()
+}
+
+fn read(pipe: Option<impl Read>, most: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // What was read before a fault is judged by how the process ended.
+    let _ = pipe.map(|pipe| pipe.take(most).read_to_end(&mut bytes));
+    bytes
+}
+
+fn wait<T>(done: &mpsc::Receiver<T>, end: Instant, is_over: impl Fn() -> bool) -> Result<T, ChildFault> {
+    loop {
+        match done.recv_timeout(LOOK_AGAIN) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Timeout) if is_over() => return Err(ChildFault::Stopped),
+            Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
+            Err(RecvTimeoutError::Timeout) => return Err(ChildFault::Time),
+            Err(RecvTimeoutError::Disconnected) => return Err(ChildFault::Process("its output can't be read".into())),
+        }
+    }
+}
+
+/// Waits for a process that has closed its pipes, and does not trust it to end.
+fn end(child: &mut Child) -> io::Result<ExitStatus> {
+    let end = Instant::now() + LAST_STEPS;
+    while Instant::now() < end {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.kill()?;
+    child.wait()
+}
+
+fn judge(status: ExitStatus, compiled: Vec<u8>, reason: &str) -> Result<Vec<u8>, ChildFault> {
+    if status.success() {
+        return Ok(compiled);
+    }
+    let reason = reason.trim();
+    // The allocator of the standard library says so before it aborts.
+    if reason.contains("memory allocation of") || reason.contains("Cannot allocate memory") {
+        return Err(ChildFault::Memory);
+    }
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return Err(match signal {
+            // SIGXCPU, by the limit of processor time.
+            24 => ChildFault::Time,
+            _ => ChildFault::Process(format!("the compiler was ended by signal {signal}: {reason}")),
+        });
+    }
+    match status.code() {
+        Some(1) if !reason.is_empty() => Err(ChildFault::Module(reason.to_owned())),
+        _ => Err(ChildFault::Process(format!("the compiler failed ({status}): {reason}"))),
+    }
+}
+
+/// The program that runs now, for the command of the same name; it stays the same when its file is replaced.
+pub fn own_program() -> io::Result<PathBuf> {
+    let own = Path::new("/proc/self/exe");
+    if own.exists() { Ok(own.to_owned()) } else { std::env::current_exe() }
+}

@@ -1,0 +1,161 @@
+//! Compiling in this process; that of other processes is tested with the built binary, in `tests/attacks`.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use starlane_testkit::guest;
+
+use super::*;
+use crate::{limits::Limits, sandbox::engine};
+
+const SECRET: HostSecret = HostSecret([7; 32]);
+
+fn compiler(data: &Path, secret: HostSecret, limits: Limits) -> Compiler {
+    let (engine, allocation) = engine::engine().unwrap();
+    let limiter = Limiter::new(limits);
+    let config = CompileConfig { program: None, kept: Some((data.join(FOLDER), secret)), limiter };
+    Compiler::open(engine, allocation, config).unwrap()
+}
+
+fn echo() -> Bytes {
+    fs::read(guest("echo")).unwrap().into()
+}
+
+fn files(data: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(data.join(FOLDER)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn counts(compiler: &Compiler) -> [u64; 3] {
+    let CompileCounts { compiled, loaded, failed } = compiler.counts();
+    [compiled, loaded, failed].map(|count| count.load(Relaxed))
+}
+
+#[tokio::test]
+async fn a_module_is_compiled_once_and_read_from_disk_afterwards() {
+    let (data, wasm) = (tempfile::tempdir().unwrap(), echo());
+    let digest = Digest::of(&wasm);
+    let first = compiler(data.path(), SECRET, Limits::default());
+    first.compile("acme", digest, wasm.clone()).await.unwrap();
+    first.compile("bob", digest, wasm.clone()).await.unwrap();
+    assert_eq!(counts(&first), [1, 1, 0]);
+    drop(first);
+    let restarted = compiler(data.path(), SECRET, Limits::default());
+    restarted.compile("acme", digest, wasm).await.unwrap();
+    assert_eq!(counts(&restarted), [0, 1, 0]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data.path().join(FOLDER)), 0o700);
+    assert_eq!(files(data.path()).iter().map(|file| mode(file)).collect::<Vec<_>>(), [0o600]);
+}
+
+/// Native code that somebody else wrote would run in the server.
+#[tokio::test]
+async fn a_changed_file_is_refused_and_compiled_again() {
+    let (data, wasm) = (tempfile::tempdir().unwrap(), echo());
+    let digest = Digest::of(&wasm);
+    compiler(data.path(), SECRET, Limits::default()).compile("acme", digest, wasm.clone()).await.unwrap();
+    let file = files(data.path()).remove(0);
+    let genuine = fs::read(&file).unwrap();
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = genuine.clone();
+        change(&mut bytes);
+        bytes
+    };
+    let middle = genuine.len() / 2;
+    let forged = [
+        changed(&|bytes| bytes[middle] ^= 1),
+        changed(&|bytes| bytes[0] ^= 1),
+        changed(&|bytes| bytes.truncate(middle)),
+        changed(&|bytes| bytes.truncate(7)),
+        changed(&|bytes| bytes.clear()),
+        changed(&|bytes| bytes.push(0)),
+        changed(&|bytes| drop(bytes.drain(..32))),
+    ];
+    for bytes in forged {
+        fs::write(&file, &bytes).unwrap();
+        let again = compiler(data.path(), SECRET, Limits::default());
+        again.compile("acme", digest, wasm.clone()).await.unwrap();
+        assert_eq!(counts(&again), [1, 0, 0], "{} bytes", bytes.len());
+        assert_eq!(fs::read(&file).unwrap().len(), genuine.len());
+    }
+    // A file of another module under this name, and one that another server wrote.
+    let other = Bytes::from(wat::parse_str(MINIMAL).unwrap());
+    let foreign = compiler(data.path(), HostSecret([8; 32]), Limits::default());
+    foreign.compile("acme", digest, wasm.clone()).await.unwrap();
+    assert_eq!(counts(&foreign), [1, 0, 0]);
+    let own = compiler(data.path(), SECRET, Limits::default());
+    own.compile("acme", Digest::of(&other), other.clone()).await.unwrap();
+    let name =
+        file.file_name().unwrap().to_string_lossy().replace(&digest.to_string(), &Digest::of(&other).to_string());
+    fs::copy(file.with_file_name(name), &file).unwrap();
+    own.compile("acme", digest, wasm).await.unwrap();
+    assert_eq!(counts(&own), [2, 0, 0]);
+}
+
+#[tokio::test]
+async fn the_least_recently_used_file_is_removed_when_there_is_no_room() {
+    let data = tempfile::tempdir().unwrap();
+    let module = |number: u32| Bytes::from(wat::parse_str(MINIMAL.replace("777", &number.to_string())).unwrap());
+    let limits = Limits::default();
+    let compiler_of = |limits: Limits| compiler(data.path(), SECRET, limits);
+    let first = compiler_of(limits.clone());
+    first.compile("acme", Digest::of(&module(0)), module(0)).await.unwrap();
+    let size = fs::metadata(&files(data.path())[0]).unwrap().len();
+    let mut limits = limits;
+    limits.set(Limit::CompiledBytes, 3 * size + size / 2).unwrap();
+    let bounded = compiler_of(limits);
+    for number in 1..10 {
+        bounded.compile("acme", Digest::of(&module(number)), module(number)).await.unwrap();
+        // The clock of a file system may be coarse.
+        for file in files(data.path()) {
+            let is_first = file.to_string_lossy().contains(&Digest::of(&module(0)).to_string());
+            let age = if is_first { 0 } else { 100 };
+            let used = SystemTime::now() - Duration::from_secs(age);
+            fs::File::options().append(true).open(&file).unwrap().set_modified(used).unwrap();
+        }
+        bounded.compile("acme", Digest::of(&module(0)), module(0)).await.unwrap();
+    }
+    assert_eq!(files(data.path()).len(), 3);
+    assert_eq!(counts(&bounded), [9, 9, 0], "what was used lately stayed");
+}
+
+#[tokio::test]
+async fn what_can_not_be_compiled_is_tried_once_in_a_while() {
+    let data = tempfile::tempdir().unwrap();
+    let compiler = compiler(data.path(), SECRET, Limits::default());
+    let wasm = Bytes::from_static(b"no module");
+    let error = compiler.compile("acme", Digest::of(&wasm), wasm.clone()).await.unwrap_err();
+    assert!(matches!(error, CompileError::Module(_)), "{error:?}");
+    assert_eq!(compiler.compile("bob", Digest::of(&wasm), wasm).await.unwrap_err(), error);
+    assert_eq!(counts(&compiler), [0, 0, 1]);
+}
+
+/// What the process compiles must be for the engine of the server.
+#[test]
+fn the_engine_that_compiles_agrees_with_the_one_that_runs() {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let hash = |engine: &Engine| {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    };
+    let (running, allocation) = engine::engine().unwrap();
+    assert_eq!(hash(&running), hash(&engine::compiling_engine(allocation).unwrap()));
+}
+
+/// A guest that does nothing.
+const MINIMAL: &str = r#"(module
+    (memory (export "memory") 1)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 777))
+    (func (export "starlane:mechtron/actor@1.0.0#start")
+        (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 16))
+    (func (export "starlane:mechtron/actor@1.0.0#receive")
+        (param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 1))
+    (func (export "starlane:mechtron/actor@1.0.0#settle") (param i64 i32 i32 i32 i32 i32 i32 i32))
+    (func (export "starlane:mechtron/actor@1.0.0#wake") (param i64))
+    (func (export "starlane:mechtron/actor@1.0.0#save") (result i32) (i32.const 32)))"#;

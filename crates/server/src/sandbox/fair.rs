@@ -1,0 +1,292 @@
+//! A queue that is fair between spaces, and between the apps of a space: the one that has used the least is next.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+/// Entries of idle spaces and apps are swept when there are more than this many.
+const SWEEP_ABOVE: usize = 64;
+
+/// Whose work it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    /// The space.
+    pub(crate) space: Arc<str>,
+    /// The app's address.
+    pub(crate) app: Arc<str>,
+}
+
+impl Owner {
+    /// The owner of an app's work, from the app's address.
+    pub(crate) fn of_app(app: &str) -> Self {
+        let space = app.split(':').next().unwrap_or_default();
+        Self { space: space.into(), app: app.into() }
+    }
+}
+
+/// Work of many owners. What somebody uses is charged in two steps, an advance when work is taken and the rest when it is done,
+/// so that threads which take at the same time already share.
+///
+/// An owner that was idle begins level with those that wait: idle time is not saved up.
+#[derive(Debug)]
+pub(super) struct FairQueue<T> {
+    spaces: HashMap<Arc<str>, Space<T>>,
+    /// The spaces from which work can be taken, by what they have used.
+    ready: BTreeSet<(u64, Arc<str>)>,
+    /// What the space had used from which work was taken last.
+    level: u64,
+    /// How much of one space's work may be taken and not done.
+    max_running: usize,
+    advance: u64,
+    sweep_above: usize,
+}
+
+#[derive(Debug)]
+struct Space<T> {
+    used: u64,
+    waiting: usize,
+    running: usize,
+    apps: HashMap<Arc<str>, App<T>>,
+    ready: BTreeSet<(u64, Arc<str>)>,
+    level: u64,
+    sweep_above: usize,
+}
+
+#[derive(Debug)]
+struct App<T> {
+    used: u64,
+    running: usize,
+    waiting: VecDeque<T>,
+}
+
+impl<T> Default for Space<T> {
+    fn default() -> Self {
+        Self {
+            used: 0,
+            waiting: 0,
+            running: 0,
+            apps: HashMap::new(),
+            ready: BTreeSet::new(),
+            level: 0,
+            sweep_above: SWEEP_ABOVE,
+        }
+    }
+}
+
+impl<T> Default for App<T> {
+    fn default() -> Self {
+        Self { used: 0, running: 0, waiting: VecDeque::new() }
+    }
+}
+
+impl<T> FairQueue<T> {
+    /// An empty queue. At most `max_running` of a space's work is taken at a time; `advance` is what work usually uses.
+    pub(super) fn new(max_running: usize, advance: u64) -> Self {
+        let (spaces, ready, sweep_above) = (HashMap::new(), BTreeSet::new(), SWEEP_ABOVE);
+        Self { spaces, ready, level: 0, max_running: max_running.max(1), advance, sweep_above }
+    }
+
+    /// How much work of a space waits.
+    pub(super) fn waiting(&self, space: &str) -> usize {
+        self.spaces.get(space).map_or(0, |space| space.waiting)
+    }
+
+    /// Adds work behind the other work of its app.
+    pub(super) fn push(&mut self, owner: &Owner, work: T) {
+        let level = self.level;
+        self.change(&owner.space, |space| {
+            if space.waiting == 0 && space.running == 0 {
+                space.used = space.used.max(level);
+            }
+            space.waiting += 1;
+            let app_level = space.level;
+            space.change(&owner.app, |app| {
+                if app.waiting.is_empty() && app.running == 0 {
+                    app.used = app.used.max(app_level);
+                }
+                app.waiting.push_back(work);
+            });
+        });
+    }
+
+    /// Takes the next work. [`FairQueue::done`] must follow.
+    pub(super) fn pop(&mut self) -> Option<(Owner, T)> {
+        let (used, name) = self.ready.first().cloned()?;
+        self.level = self.level.max(used);
+        let advance = self.advance;
+        let (app, work) = self.change(&name, |space| {
+            let (used, app) = space.ready.first().cloned()?;
+            space.level = space.level.max(used);
+            let work = space.change(&app, |app| {
+                app.used += advance;
+                app.running += 1;
+                app.waiting.pop_front()
+            })?;
+            space.used += advance;
+            space.waiting -= 1;
+            space.running += 1;
+            Some((app, work))
+        })?;
+        Some((Owner { space: name, app }, work))
+    }
+
+    /// Work of an owner is done, or waits again, and has used so much.
+    pub(super) fn done(&mut self, owner: &Owner, used: u64) {
+        let advance = self.advance;
+        let settle = |charged: &mut u64| *charged = charged.saturating_sub(advance).saturating_add(used);
+        self.change(&owner.space, |space| {
+            space.running -= 1;
+            settle(&mut space.used);
+            space.change(&owner.app, |app| {
+                app.running -= 1;
+                settle(&mut app.used);
+            });
+            space.sweep();
+        });
+        if self.spaces.len() > self.sweep_above {
+            let (level, all_idle) = (self.level, self.spaces.values().all(Space::is_idle));
+            self.spaces.retain(|_, space| !space.is_idle() || (space.used > level && !all_idle));
+            self.sweep_above = SWEEP_ABOVE.max(2 * self.spaces.len());
+        }
+    }
+
+    /// Takes all work out.
+    pub(super) fn drain(&mut self) -> Vec<T> {
+        self.ready.clear();
+        let apps = self.spaces.drain().flat_map(|(_, space)| space.apps.into_values());
+        apps.flat_map(|app| app.waiting).collect()
+    }
+
+    fn change<R>(&mut self, name: &Arc<str>, change: impl FnOnce(&mut Space<T>) -> R) -> R {
+        let space = self.spaces.entry(Arc::clone(name)).or_default();
+        self.ready.remove(&(space.used, Arc::clone(name)));
+        let result = change(space);
+        if space.waiting > 0 && space.running < self.max_running {
+            self.ready.insert((space.used, Arc::clone(name)));
+        }
+        result
+    }
+}
+
+impl<T> Space<T> {
+    fn change<R>(&mut self, name: &Arc<str>, change: impl FnOnce(&mut App<T>) -> R) -> R {
+        let app = self.apps.entry(Arc::clone(name)).or_default();
+        self.ready.remove(&(app.used, Arc::clone(name)));
+        let result = change(app);
+        if !app.waiting.is_empty() {
+            self.ready.insert((app.used, Arc::clone(name)));
+        }
+        result
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting == 0 && self.running == 0
+    }
+
+    /// Forgets apps that are idle and not ahead of the others.
+    fn sweep(&mut self) {
+        if self.apps.len() > self.sweep_above {
+            let (level, all_idle) = (self.level, self.is_idle());
+            self.apps.retain(|_, app| app.running > 0 || !app.waiting.is_empty() || (app.used > level && !all_idle));
+            self.sweep_above = SWEEP_ABOVE.max(2 * self.apps.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(app: &str) -> Owner {
+        Owner::of_app(app)
+    }
+
+    /// Takes work and puts it back, as a guest that never ends does; gives whose turn it was.
+    fn turn(queue: &mut FairQueue<&'static str>, used: u64) -> String {
+        let (owner, work) = queue.pop().unwrap();
+        queue.push(&owner, work);
+        queue.done(&owner, used);
+        owner.app.to_string()
+    }
+
+    #[test]
+    fn many_of_one_space_delay_another_by_one_turn() {
+        let mut queue = FairQueue::new(2, 5);
+        for _ in 0..64 {
+            queue.push(&owner("acme:spin"), "spin");
+        }
+        for _ in 0..100 {
+            assert_eq!(turn(&mut queue, 5), "acme:spin");
+        }
+        for _ in 0..20 {
+            queue.push(&owner("bob:echo"), "echo");
+            let first = queue.pop().unwrap();
+            let (next, work) = if first.1 == "echo" { first } else { queue.pop().unwrap() };
+            assert_eq!(work, "echo");
+            queue.done(&next, 1);
+            if queue.waiting("acme") < 64 {
+                queue.push(&owner("acme:spin"), "spin");
+                queue.done(&owner("acme:spin"), 5);
+            }
+        }
+    }
+
+    #[test]
+    fn spaces_share_by_what_they_use_and_so_do_the_apps_of_a_space() {
+        let mut queue = FairQueue::new(1, 5);
+        for app in ["acme:long", "bob:short", "carl:one", "carl:two"] {
+            for _ in 0..8 {
+                queue.push(&owner(app), "work");
+            }
+        }
+        let mut used: HashMap<String, u64> = HashMap::new();
+        for _ in 0..4_000 {
+            let (owner, work) = queue.pop().unwrap();
+            let nanos = if &*owner.app == "acme:long" { 50 } else { 5 };
+            queue.push(&owner, work);
+            queue.done(&owner, nanos);
+            *used.entry(owner.app.to_string()).or_default() += nanos;
+        }
+        let third = used.values().sum::<u64>() / 3;
+        let is_near = |value: u64, to: u64| value.abs_diff(to) <= 100;
+        assert!(is_near(used["acme:long"], third) && is_near(used["bob:short"], third), "{used:?}");
+        assert!(is_near(used["carl:one"], third / 2) && is_near(used["carl:two"], third / 2), "{used:?}");
+    }
+
+    #[test]
+    fn a_space_has_no_more_running_than_its_share() {
+        let mut queue = FairQueue::new(2, 5);
+        for _ in 0..5 {
+            queue.push(&owner("acme:spin"), "spin");
+        }
+        let taken = [queue.pop(), queue.pop()];
+        assert!(taken.iter().all(Option::is_some) && queue.pop().is_none());
+        queue.push(&owner("bob:echo"), "echo");
+        assert_eq!(&*queue.pop().unwrap().0.space, "bob");
+        queue.done(&owner("acme:spin"), 5);
+        assert_eq!(&*queue.pop().unwrap().0.space, "acme");
+    }
+
+    #[test]
+    fn idle_time_is_not_saved_up_and_idle_spaces_are_forgotten() {
+        let mut queue = FairQueue::new(2, 5);
+        queue.push(&owner("acme:spin"), "spin");
+        for number in 0..1_000 {
+            let once = owner(&format!("space{number}:app"));
+            queue.push(&once, "once");
+            while queue.waiting(&once.space) > 0 {
+                let (owner, work) = queue.pop().unwrap();
+                if work == "spin" {
+                    queue.push(&owner, work);
+                }
+                queue.done(&owner, 5);
+            }
+        }
+        assert!(queue.spaces.len() <= 2 * SWEEP_ABOVE, "{} spaces", queue.spaces.len());
+        queue.push(&owner("late:spin"), "spin");
+        let turns: Vec<String> = (0..20).map(|_| turn(&mut queue, 5)).collect();
+        let late = turns.iter().filter(|app| *app == "late:spin").count();
+        assert!((8..=12).contains(&late), "{turns:?}");
+    }
+}

@@ -1,0 +1,200 @@
+//! The threads on which guests run. A guest whose call is interrupted, or that got a batch of calls, waits in a queue that is fair
+//! between spaces and apps; whichever thread is free takes the next.
+
+use std::{
+    collections::HashMap,
+    io,
+    num::NonZero,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use async_task::Runnable;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{
+    contract,
+    engine::TICK,
+    fair::{FairQueue, Owner},
+    meter::thread_time,
+};
+
+/// Accounts of apps that have no instance are kept up to this many.
+const MAX_ACCOUNTS: usize = 4_096;
+
+/// Runs tasks of guests until it is dropped.
+pub(super) struct Scheduler {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+struct State {
+    queue: FairQueue<Turn>,
+    idle: usize,
+    ended: bool,
+}
+
+/// A task that can go on, and who pays for it.
+struct Turn {
+    account: Arc<Account>,
+    task: Runnable,
+}
+
+impl Scheduler {
+    /// Starts so many threads. At most `share` of them, in percent and rounded up, run guests of the same space.
+    pub(super) fn start(threads: NonZero<usize>, share: u64) -> io::Result<Self> {
+        let max_running = (threads.get() as u64 * share.min(100)).div_ceil(100) as usize;
+        let queue = FairQueue::new(max_running, TICK.as_nanos() as u64);
+        let state = Mutex::new(State { queue, idle: 0, ended: false });
+        let scheduler = Self { shared: Arc::new(Shared { state, work: Condvar::new() }) };
+        for number in 0..threads.get() {
+            // It drives nothing: tasks check large bodies on the other threads that it has.
+            let runtime = Builder::new_current_thread().thread_stack_size(contract::STACK).build()?;
+            let shared = Arc::clone(&scheduler.shared);
+            let thread = thread::Builder::new().name(format!("starlane-guests-{number}"));
+            thread.stack_size(contract::STACK).spawn(move || shared.work(runtime))?;
+        }
+        Ok(scheduler)
+    }
+
+    /// Runs a task at the expense of an account.
+    pub(super) fn spawn(&self, account: &Arc<Account>, task: impl Future<Output = ()> + Send + 'static) {
+        let (shared, account) = (Arc::clone(&self.shared), Arc::clone(account));
+        let wait = move |task| shared.push(Turn { account: Arc::clone(&account), task });
+        let (task, handle) = async_task::spawn(task, wait);
+        handle.detach();
+        task.schedule();
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut state = self.shared.lock();
+            state.ended = true;
+            state.queue.drain()
+        };
+        self.shared.work.notify_all();
+        // Dropped outside the lock: a task that ends may wake others.
+        drop(waiting);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that may panic runs while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, turn: Turn) {
+        let mut state = self.lock();
+        if state.ended {
+            drop(state);
+            // Its task ends with it.
+            drop(turn);
+            return;
+        }
+        let account = Arc::clone(&turn.account);
+        state.queue.push(&account.owner, turn);
+        let is_idle = state.idle > 0;
+        drop(state);
+        if is_idle {
+            self.work.notify_one();
+        }
+    }
+
+    fn work(&self, runtime: Runtime) {
+        {
+            let _tasks = runtime.enter();
+            let mut clock = thread_time();
+            let mut done = None;
+            while let Some(Turn { account, task }) = self.next(done.take()) {
+                // A task that panics has ended, and whoever waits for it is told so.
+                let _ = catch_unwind(AssertUnwindSafe(|| task.run()));
+                let now = thread_time();
+                let used = now.saturating_sub(clock);
+                clock = now;
+                account.nanos.fetch_add(used, Relaxed);
+                done = Some((account, used));
+            }
+        }
+        runtime.shutdown_background();
+    }
+
+    /// Waits for the next turn, after one that is done; `None` at the end.
+    fn next(&self, done: Option<(Arc<Account>, u64)>) -> Option<Turn> {
+        let mut state = self.lock();
+        if let Some((account, used)) = done
+            && !state.ended
+        {
+            state.queue.done(&account.owner, used);
+        }
+        loop {
+            if state.ended {
+                return None;
+            }
+            if let Some((_, turn)) = state.queue.pop() {
+                return Some(turn);
+            }
+            state.idle += 1;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+}
+
+/// What an app's guests have used.
+#[derive(Debug)]
+pub(super) struct Account {
+    owner: Owner,
+    nanos: AtomicU64,
+}
+
+/// What the guests of each app have used, in nanoseconds of processor time; it goes on counting.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    apps: Mutex<HashMap<Owner, Arc<Account>>>,
+    /// What apps used whose accounts were closed.
+    closed: AtomicU64,
+}
+
+impl Accounts {
+    /// The account of an app, opened when it is needed.
+    pub(super) fn open(&self, owner: Owner) -> Arc<Account> {
+        let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        if apps.len() >= MAX_ACCOUNTS && !apps.contains_key(&owner) {
+            apps.retain(|_, account| {
+                let is_used = Arc::strong_count(account) > 1;
+                if !is_used {
+                    self.closed.fetch_add(account.nanos.load(Relaxed), Relaxed);
+                }
+                is_used
+            });
+        }
+        let account = apps.entry(owner.clone());
+        Arc::clone(account.or_insert_with(|| Arc::new(Account { owner, nanos: AtomicU64::new(0) })))
+    }
+
+    /// What each app has used, in nanoseconds.
+    pub(crate) fn apps(&self) -> Vec<(Owner, u64)> {
+        let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used: Vec<_> = apps.values().map(|a| (a.owner.clone(), a.nanos.load(Relaxed))).collect();
+        used.sort();
+        used
+    }
+
+    /// What all apps have used, in nanoseconds, those that are gone included.
+    pub(crate) fn total(&self) -> u64 {
+        let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        let open: u64 = apps.values().map(|account| account.nanos.load(Relaxed)).sum();
+        open + self.closed.load(Relaxed)
+    }
+}

@@ -228,8 +228,9 @@ fn two_thousand_keyed_actors_are_all_answered() {
 #[test]
 fn actors_that_never_end_their_messages_give_their_slots_back() {
     let keyed = "[mechtrons.\"keyed:{key}\"]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"server\"\n";
-    let limits = "[limits]\nawake-per-app = 4\nrequest-time = \"1 s\"\noverdue-time = \"100 ms\"\n";
-    let server = with_echo(limits, keyed);
+    let mut server = with_echo("", keyed);
+    server.start_again_with("[limits]\nawake-per-app = 4\nrequest-time = \"1 s\"\noverdue-time = \"100 ms\"\n");
+    let server = server;
     thread::scope(|scope| {
         for key in 0..8 {
             let server = &server;
@@ -245,7 +246,9 @@ fn actors_that_never_end_their_messages_give_their_slots_back() {
 
 #[test]
 fn a_message_that_is_never_answered_ends_and_the_actor_goes_on() {
-    let server = with_echo("[limits]\nrequest-time = \"2 s\"\noverdue-time = \"100 ms\"\n", "");
+    let mut server = with_echo("", "");
+    server.start_again_with("[limits]\nrequest-time = \"10 s\"\noverdue-time = \"100 ms\"\n");
+    let server = server;
     thread::scope(|scope| {
         let asked = scope.spawn(|| echo(&server, "sleep", &json!({ "ms": 100_000_000 })));
         until("an unfinished message", || {

@@ -65,6 +65,12 @@ impl Server {
         (self.process, self.url) = spawn(self.folder.path(), &self.data, &self.configuration);
     }
 
+    /// The same with another configuration file.
+    pub(crate) fn start_again_with(&mut self, configuration: &str) {
+        configuration.clone_into(&mut self.configuration);
+        self.start_again();
+    }
+
     /// The folder that the server and all commands run in.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -1,9 +1,9 @@
 //! One-way messages, events and wakes that ended nowhere: counted, and told to the log at a bounded rate.
 
 use litemap::LiteMap;
-use starlane_protocol::{Address, Failure};
+use starlane_protocol::{Address, Failure, HostName};
 
-use crate::{guest::Level, node::Node};
+use crate::{guest::Level, link::Goodbye, node::Node};
 
 /// How many lines a second the log gets for the dead letters of one space.
 const LINES: u32 = 20;
@@ -58,6 +58,16 @@ impl Node {
                 );
                 self.log(to, Level::Warn, text);
             }
+        }
+    }
+
+    /// A link broke before its peer said that it had these one-way messages.
+    pub(crate) fn lost_with_link(&mut self, peer: Option<HostName>, count: usize, goodbye: &Goodbye) {
+        self.stats.dead_letters += count as u64;
+        let (Some(peer), reason) = (peer, &goodbye.reason) else { return };
+        let text = format!("{count} one-way messages to the host {peer} may be lost: the link broke ({reason})");
+        if let Ok(about) = Address::parse("starlane:links") {
+            self.log(&about, Level::Warn, text);
         }
     }
 

@@ -37,6 +37,14 @@ impl Node {
                 "the app {app} has {count} actors that have something to remember; the limit `actors-per-app` is {per_app}"
             )));
         }
+        let (space, per_space) = (role.app.space(), self.config.actors.actors_per_space);
+        if account.space.actors.get() >= per_space && !self.forget(|actor| actor.role.app.space() == space) {
+            self.stats.refuse("actors-per-space");
+            let count = account.space.actors.get();
+            return Err(Failure::too_many(format!(
+                "the space {space} has {count} actors that have something to remember; the limit `actors-per-space` is {per_space}"
+            )));
+        }
         if self.actors.len() >= actors && !self.forget(|_| true) {
             self.stats.refuse("actors");
             let count = self.actors.len();

@@ -12,6 +12,8 @@ pub struct ActorLimits {
     pub actors: usize,
     /// Actors of one app, those that sleep included.
     pub actors_per_app: usize,
+    /// Actors of all apps of one space, those that sleep included.
+    pub actors_per_space: usize,
     /// Timers of one actor.
     pub timers: usize,
     /// Topics to which one actor is subscribed.
@@ -42,6 +44,7 @@ impl Default for ActorLimits {
             awake_per_space: usize::MAX,
             actors: 20_000,
             actors_per_app: 10_000,
+            actors_per_space: usize::MAX,
             timers: 1_024,
             subscriptions: 256,
             open_requests: 1_024,

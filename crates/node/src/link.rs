@@ -319,6 +319,11 @@ impl Link {
         self.outbox.send(parcel)
     }
 
+    /// How many one-way messages the peer is not known to have.
+    pub(crate) fn one_way_unacked(&self) -> usize {
+        self.outbox.one_way_unacked()
+    }
+
     /// Time passed.
     pub(crate) fn handle_timeout(&mut self, now: u64) {
         match self.phase {

@@ -79,8 +79,8 @@ impl Node {
 
     /// A socket is gone.
     pub fn handle_closed(&mut self, now: u64, socket: SocketId) {
-        if self.links.remove(&socket).is_some() {
-            self.link_lost(now, socket, &Goodbye::new("closed", "the connection was closed"));
+        if let Some(link) = self.links.remove(&socket) {
+            self.link_lost(now, socket, &link, &Goodbye::new("closed", "the connection was closed"));
         }
     }
 
@@ -155,9 +155,11 @@ impl Node {
                 if let Some(bytes) = self.links.get_mut(&socket).and_then(|link| link.poll_transmit(now)) {
                     self.effects.push_back(Effect::Transmit { socket, message: bytes });
                 }
-                self.links.remove(&socket);
+                let link = self.links.remove(&socket);
                 self.effects.push_back(Effect::Hangup { socket, goodbye: goodbye.clone() });
-                self.link_lost(now, socket, &goodbye);
+                if let Some(link) = link {
+                    self.link_lost(now, socket, &link, &goodbye);
+                }
             }
         }
     }
@@ -189,7 +191,11 @@ impl Node {
         }
     }
 
-    fn link_lost(&mut self, now: u64, socket: SocketId, goodbye: &Goodbye) {
+    fn link_lost(&mut self, now: u64, socket: SocketId, link: &Link, goodbye: &Goodbye) {
+        let (unacked, peer) = (link.one_way_unacked(), link.peer);
+        if unacked > 0 {
+            self.lost_with_link(peer, unacked, goodbye);
+        }
         let lost = || Failure::link_lost(format!("the link broke before the answer came ({})", goodbye.reason));
         self.fail_where(now, |pending| pending.answerer == Answerer::Link(socket), lost);
         let asked: Vec<RequestId> = self.requests_of_link(socket);

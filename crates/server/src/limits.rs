@@ -133,6 +133,8 @@ limits! {
     Actors "actors" Count TooMany = 20_000, 1..=10_000_000;
     /// Actors of one app, those that sleep included.
     ActorsPerApp "actors-per-app" Count TooMany = 10_000, 1..=10_000_000;
+    /// Actors of all apps of one space, those that sleep included.
+    ActorsPerSpace "actors-per-space" Count TooMany = 12_000, 1..=10_000_000;
     /// Wakes that one actor has asked for and that are to come.
     Timers "timers" Count TooMany = 1_024, 1..=1_000_000;
     /// Topics to which one actor is subscribed.
@@ -272,6 +274,7 @@ impl Limits {
             awake_per_space: self.count(Limit::AwakePerSpace),
             actors: self.count(Limit::Actors),
             actors_per_app: self.count(Limit::ActorsPerApp),
+            actors_per_space: self.count(Limit::ActorsPerSpace),
             timers: self.count(Limit::Timers),
             subscriptions: self.count(Limit::Subscriptions),
             open_requests: self.count(Limit::OpenRequests),

@@ -23,6 +23,8 @@ pub(super) struct Outbox {
     unacked: VecDeque<usize>,
     unacked_bytes: usize,
     acked: u64,
+    /// The sequences of one-way messages that the peer is not known to have, oldest first.
+    one_way: VecDeque<u64>,
     last_sequence: u64,
     window_frames: usize,
     window_bytes: usize,
@@ -39,6 +41,7 @@ impl Outbox {
             unacked: VecDeque::new(),
             unacked_bytes: 0,
             acked: 0,
+            one_way: VecDeque::new(),
             last_sequence: 0,
             window_frames: config.window_frames,
             window_bytes: config.window_bytes,
@@ -87,6 +90,7 @@ impl Outbox {
 
     fn enqueue(&mut self, parcel: Parcel) -> Result<(), Failure> {
         let seq = self.last_sequence + 1;
+        let one_way = matches!(parcel, Parcel::Notify { .. });
         let (frame, body) = match parcel {
             Parcel::Request { id, envelope, remaining_ms } => {
                 let (payload, body) = announce(envelope.payload);
@@ -124,6 +128,9 @@ impl Outbox {
             return Err(Failure::too_large(message));
         }
         self.push(bytes);
+        if one_way {
+            self.one_way.push_back(seq);
+        }
         for (offset, part) in body.iter().flat_map(chunks) {
             let chunk = Frame::Chunk { seq: self.last_sequence + 1, of: seq, offset, part: Part(part) };
             self.push(frame::encode_frame(&chunk));
@@ -147,7 +154,13 @@ impl Outbox {
             self.acked += 1;
             self.unacked_bytes -= self.unacked.pop_front().unwrap_or_default();
         }
+        while self.one_way.pop_front_if(|sequence| *sequence <= received).is_some() {}
         Ok(())
+    }
+
+    /// How many one-way messages the peer is not known to have.
+    pub(super) fn one_way_unacked(&self) -> usize {
+        self.one_way.len()
     }
 
     /// Whether a numbered frame can leave now.

@@ -107,6 +107,29 @@ fn failures_and_payloads_of_guests_are_what_http_can_carry() {
 }
 
 #[test]
+fn one_way_messages_that_a_broken_link_may_have_lost_are_told() {
+    let mut world = with_service(World::linked());
+    let origin = crate::world::origin();
+    world.cut = true;
+    for n in 0..3 {
+        let now = world.now;
+        let told = world.page().node.handle_notify(now, &origin, &address(ECHO), "echo", text(&n.to_string()));
+        told.unwrap();
+        world.run();
+    }
+    world.cut = false;
+    world.break_link();
+    assert_eq!(world.page().node.stats().dead_letters, 3);
+    assert!(world.page().logs.iter().any(|line| line.starts_with("3 one-way messages")), "{:?}", world.page().logs);
+    world.pass(2_000);
+    let now = world.now;
+    world.page().node.handle_notify(now, &origin, &address(ECHO), "echo", text("x")).unwrap();
+    world.pass(2_000);
+    world.break_link();
+    assert_eq!(world.page().node.stats().dead_letters, 3, "what was acknowledged was not lost");
+}
+
+#[test]
 fn an_address_that_gets_too_long_on_its_way_is_refused() {
     let mut world = with_service(World::linked());
     // 509 bytes: with the name of its host it is longer than an address may be.

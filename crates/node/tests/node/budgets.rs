@@ -105,6 +105,34 @@ fn an_app_that_waits_for_slots_does_not_hold_up_another() {
 }
 
 #[test]
+fn a_call_for_which_nobody_waits_any_more_is_stopped() {
+    let mut world = world(ActorLimits::default());
+    world.ask(SERVER, "acme:app:one", "count", text("")).unwrap();
+    world.runs_for_ever = true;
+    let endless = world.request(SERVER, "acme:app:one", "count", text(""));
+    let now = world.now;
+    world.server().node.handle_cancel(now, endless);
+    world.run();
+    world.runs_for_ever = false;
+    let next = world.request(SERVER, "acme:app:one", "count", text(""));
+    world.pass(4_900);
+    assert_eq!((world.server().stopped.len(), world.server().outcomes.len()), (0, 0), "it may end by itself");
+    world.pass(200);
+    assert_eq!((world.server().stopped.len(), world.server().node.stats().overdue), (1, 1));
+    assert_eq!(world.outcome(SERVER, next).unwrap(), text("1"));
+}
+
+#[test]
+fn a_call_for_which_somebody_waits_is_not_stopped() {
+    let mut world = world(ActorLimits::default());
+    world.ask(SERVER, "acme:app:one", "count", text("")).unwrap();
+    world.runs_for_ever = true;
+    world.request(SERVER, "acme:app:one", "count", text(""));
+    world.pass(29_000);
+    assert_eq!((world.server().stopped.len(), world.server().node.stats().overdue), (0, 0));
+}
+
+#[test]
 fn messages_that_are_never_ended_do_not_pin_the_pool() {
     let mut world = world(ActorLimits::default());
     for n in 0..2 {

@@ -73,6 +73,8 @@ pub(crate) struct World {
     pub(crate) keeps_nothing: bool,
     /// Whether instances take as long to be made as the test says.
     pub(crate) starts_late: bool,
+    /// Whether calls never return.
+    pub(crate) runs_for_ever: bool,
 }
 
 /// Somebody who is called `name`, for so long.
@@ -129,6 +131,7 @@ impl World {
             limits: LIMITS,
             keeps_nothing: false,
             starts_late: false,
+            runs_for_ever: false,
         }
     }
 
@@ -290,6 +293,9 @@ impl World {
             }
             Effect::RunGuest { instance, calls } => {
                 self.sides[at].batches += 1;
+                if self.runs_for_ever {
+                    return;
+                }
                 let mut report = self.sides[at].guests.get_mut(&instance).expect("it was started").run(calls);
                 for call in report.done.iter_mut().filter(|_| self.keeps_nothing) {
                     if let Returned::Saved(saved) = &mut call.returned {

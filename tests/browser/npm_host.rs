@@ -119,7 +119,9 @@ async fn what_a_page_serves_answers_the_page() {
     assert_eq!(text(&reply, "contentType"), "image/x-test");
     assert_eq!(Uint8Array::new(&member(&reply, "body")).to_vec(), [0, 255, 10]);
     assert_eq!(Array::from(&member(&reply, "headers")).join(" "), "starlane-id 7");
-    host.notify("acme:ui:echo", "echo", &sent).unwrap();
+    settled(host.notify("acme:ui:echo", "echo".into(), &sent, 0)).await.unwrap();
+    let refused = settled(host.notify("acme:ui:echo", "unknown".into(), &sent, 0)).await;
+    assert_failure(&refused.unwrap_err(), 404.0, "no-operation", Some("acme:ui:echo"));
 
     drop(served);
     let reply = settled(host.request("acme:ui:echo", "echo".into(), &sent, 200, 0)).await;
@@ -200,14 +202,14 @@ async fn texts_that_are_no_addresses_topics_or_keys_are_malformed() {
     for to in ["", "Acme:x", "acme::", "acme:x:/../y", "a b"] {
         let reply = host.request(to, "x".into(), &nothing, 0, 0);
         assert_failure(&reply.unwrap_err(), 400.0, "malformed", None);
-        assert_failure(&host.notify(to, "x", &nothing).unwrap_err(), 400.0, "malformed", None);
+        assert_failure(&host.notify(to, "x".into(), &nothing, 0).unwrap_err(), 400.0, "malformed", None);
         assert_failure(&host.serve(to, operations(), echo()).err().unwrap(), 400.0, "malformed", None);
         assert_failure(&host.subscribe(to, 1).err().unwrap(), 400.0, "malformed", None);
     }
     let launched = host.launch("acme:x", false, vec!["ed25519:none".into()], None, 0);
     assert_failure(&launched.unwrap_err(), 400.0, "malformed", None);
     let odd: RawPayload = Object::new().unchecked_into();
-    assert_failure(&host.notify("acme:x", "y", &odd).unwrap_err(), 400.0, "malformed", Some("acme:x"));
+    assert_failure(&host.notify("acme:x", "y".into(), &odd, 0).unwrap_err(), 400.0, "malformed", Some("acme:x"));
 }
 
 #[wasm_bindgen_test]

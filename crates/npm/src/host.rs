@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture};
 use js_sys::{Function, Promise};
 use starlane_browser::{BrowserOptions, ports};
 use starlane_host::{
@@ -105,28 +105,24 @@ impl RawHost {
         let to = address(to)?;
         let payload = from_js(payload).map_err(|failure| failure_to_js(&failure.at(&to)))?;
         let (host, origin) = (self.host.clone(), self.origin.clone());
-        let mut asking = Box::pin(async move {
+        Ok(self.begin(ticket, async move {
             match host.request(&origin, &to, &operation, payload, timeout).await {
                 Ok(reply) => Ok(to_js(&reply).into()),
                 Err(failure) => Err(failure_to_js(&failure.at(&to))),
             }
-        });
-        // On its way before this call ends, so that what the page sends next comes after it.
-        let ended = asking.as_mut().now_or_never();
-        let rest = async move {
-            match ended {
-                Some(result) => result,
-                None => asking.await,
-            }
-        };
-        Ok(self.tickets.start(ticket, Box::pin(rest)))
+        }))
     }
 
-    /// Sends a one-way message; throws when it is refused at once.
-    pub fn notify(&self, to: &str, operation: &str, payload: &RawPayload) -> Result<(), JsValue> {
+    /// Sends a one-way message; the promise ends when it was taken, here or elsewhere.
+    #[wasm_bindgen(unchecked_return_type = "Promise<undefined>")]
+    pub fn notify(&self, to: &str, operation: String, payload: &RawPayload, ticket: u32) -> Result<Promise, JsValue> {
         let to = address(to)?;
-        let sent = from_js(payload).and_then(|payload| self.host.notify(&self.origin, &to, operation, payload));
-        sent.map_err(|failure| failure_to_js(&failure.at(&to)))
+        let payload = from_js(payload).map_err(|failure| failure_to_js(&failure.at(&to)))?;
+        let (host, origin) = (self.host.clone(), self.origin.clone());
+        Ok(self.begin(ticket, async move {
+            let taken = host.notify_taken(&origin, &to, &operation, payload).await;
+            taken.map(|()| JsValue::UNDEFINED).map_err(|failure| failure_to_js(&failure.at(&to)))
+        }))
     }
 
     /// Subscribes to a topic, at once.
@@ -211,6 +207,21 @@ impl RawHost {
     /// Closes the host; what waits ends with `not-running`.
     pub fn close(&self) {
         self.host.close();
+    }
+}
+
+impl RawHost {
+    /// Begins to send something. It is on its way before this call ends, so that what the page sends next comes after it.
+    fn begin(&self, ticket: u32, sending: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
+        let mut sending: LocalBoxFuture<'static, _> = Box::pin(sending);
+        let ended = sending.as_mut().now_or_never();
+        let rest = async move {
+            match ended {
+                Some(result) => result,
+                None => sending.await,
+            }
+        };
+        self.tickets.start(ticket, Box::pin(rest))
     }
 }
 

@@ -143,18 +143,23 @@ export class Host {
     return decode(reply) as T;
   }
 
-  /** Sends a one-way message. Resolves when it is on its way; rejects when it is refused at once. */
+  /**
+   * Sends a one-way message. Resolves when it was taken by whoever handles it; rejects when it is refused there, or its host can't
+   * be reached.
+   */
   async notify(to: string, operation: string, body?: unknown, options?: NotifyOptions): Promise<void> {
     const shared = this.#open();
     text("to", to);
     operationName("operation", operation);
     const { signal, durable } = optionsOf("host.notify", options, ["signal", "durable"]);
-    abortSignal(signal)?.throwIfAborted();
+    const checked = abortSignal(signal);
+    checked?.throwIfAborted();
     if (flag("durable", durable)) {
       const message = "this version has no outbox and can't keep a message until it is delivered: send it as a request, and again if that fails";
       throw new StarlaneError("unsupported", 501, message, to);
     }
-    translated(() => shared.raw.notify(to, operation, encode(body)));
+    const payload = encode(body);
+    await shared.call(checked, (ticket) => shared.raw.notify(to, operation, payload, ticket));
   }
 
   /**

@@ -104,7 +104,7 @@ export interface BindOptions<B extends Contract> {
 }
 /** What `host.notify` takes. */
 export interface NotifyOptions {
-  /** Checked before the message is sent. */
+  /** Ends the waiting, and takes the message back if that is still possible. */
   signal?: AbortSignal;
   /** Keep the message until it is delivered. This version has no outbox: `true` is refused with `unsupported`. */
   durable?: boolean;

@@ -8,13 +8,16 @@
     reason = "a test fails by panicking"
 )]
 
+mod answers;
 mod compile;
 mod cpu;
 mod disk;
 mod guests;
 mod hostile_modules;
+mod http;
 mod log;
 mod operation;
+mod origins;
 mod settings;
 #[allow(dead_code, reason = "attacks of all kinds share it")]
 mod world;

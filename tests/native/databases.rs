@@ -30,9 +30,9 @@ fn rows_stay_over_restarts_and_new_migrations() {
     let mut server = Server::start();
     server.run_app(notes(&[FIRST]).path(), "acme:repo:notes:1.0.0", APP);
     let insert = json!({ "sql": "INSERT INTO notes (text) VALUES (:text)", "params": { "text": "ada" } });
-    let answer = server.ask(DB, "execute", &insert);
+    let answer = server.command(DB, "execute", &insert);
     assert_eq!(answer.json(), json!({ "changed": 1, "last_id": 1 }));
-    server.ask(DB, "execute", &insert).fails(409, "conflict");
+    server.command(DB, "execute", &insert).fails(409, "conflict");
     server.restart();
     let all = json!({ "sql": "SELECT * FROM notes" });
     assert_eq!(server.ask(DB, "query", &all).json()["rows"], json!([{ "id": 1, "text": "ada" }]));
@@ -73,11 +73,11 @@ fn what_reaches_beyond_the_database_is_refused() {
         "SELECT load_extension('/lib/x.so')".to_owned(),
         "BEGIN".to_owned(),
     ] {
-        let answer = server.ask(DB, "execute", &json!({ "sql": sql }));
+        let answer = server.command(DB, "execute", &json!({ "sql": sql }));
         assert!(answer.status == 403 || answer.status == 400, "{sql}: {}", answer.text());
     }
     assert!(!other.exists());
-    server.ask(DB, "execute", &json!({ "sql": "SELECT 1; SELECT 2" })).fails(400, "malformed");
+    server.command(DB, "execute", &json!({ "sql": "SELECT 1; SELECT 2" })).fails(400, "malformed");
     assert!(server.ask(DB, "query", &json!({ "sql": "SELEC 1" })).fails(400, "malformed").contains("SELEC"));
     server.ask(DB, "backup", &json!({})).fails(404, "no-operation");
     let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
@@ -97,7 +97,7 @@ fn writes_of_many_at_once_all_count() {
                 for note in 0..tried / 4 {
                     let params = json!([format!("{writer}.{note}")]);
                     let insert = json!({ "sql": "INSERT INTO notes (text) VALUES (?)", "params": params });
-                    assert_eq!(server.ask(DB, "execute", &insert).status, 200);
+                    assert_eq!(server.command(DB, "execute", &insert).status, 200);
                 }
             });
         }

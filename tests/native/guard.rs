@@ -149,9 +149,98 @@ fn what_the_operator_allows_is_let_in_and_told_to_browsers() {
          Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization, content-type\r\n{CLOSE}\r\n"
     );
     let answer = raw(&server, &preflight);
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("authorization"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("authorization"), "{answer}");
     let answer = raw(&server, &format!("GET /mesh HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\n{CLOSE}\r\n"));
     assert!(answer.starts_with("HTTP/1.1 4") && !answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
+#[test]
+fn a_connection_rests_longer_than_a_head_may_take() {
+    let server = Server::start();
+    let own = server.address();
+    let mut stream = TcpStream::connect(own).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let mut failing = 0;
+    for round in 0..3 {
+        // The second time it has rested for longer than a head has; the third time its head comes in two parts.
+        if round == 1 {
+            std::thread::sleep(Duration::from_millis(5_600));
+        }
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {own}\r\n\r\n");
+        let (one, other) = request.split_at(if round == 2 { 20 } else { 0 });
+        let _ = stream.write_all(one.as_bytes()).and_then(|()| stream.write_all(other.as_bytes()));
+        let mut answer = [0; 4_096];
+        let length = stream.read(&mut answer).unwrap_or_default();
+        failing += usize::from(!answer[..length].starts_with(b"HTTP/1.1 200"));
+    }
+    // The time of a head counts from its first byte.
+    stream.write_all(b"GET ").unwrap();
+    let begin = Instant::now();
+    let mut rest = String::new();
+    let _ = stream.read_to_string(&mut rest);
+    failing += usize::from(!rest.starts_with("HTTP/1.1 408") || begin.elapsed() > Duration::from_secs(15));
+    starlane_testkit::field_fault("F14", 4, failing);
+    assert_eq!(failing, 0, "{rest}");
+}
+
+#[test]
+fn a_server_on_the_default_port_knows_its_name_without_it() {
+    // An address that no other test has; where ports below 1024 are not free to use, the guard's own test has to do.
+    let listen = "127.0.0.80:80";
+    if std::net::TcpListener::bind(listen).is_err() {
+        return;
+    }
+    let server = Server::start_with(|config| {
+        config.listen = listen.parse().unwrap();
+        config.allow_hosts = vec!["mesh.test".parse().unwrap(), "other.test:80".parse().unwrap()];
+        config.allow_origins = vec!["http://page.test:80".parse().unwrap()];
+    });
+    let cases = [
+        ("127.0.0.80", ""),
+        ("127.0.0.80:80", ""),
+        ("localhost", "http://localhost"),
+        ("localhost:80", "http://localhost:80"),
+        ("mesh.test:80", "http://mesh.test"),
+        ("other.test", "http://other.test"),
+        ("localhost", "http://page.test"),
+    ];
+    let refused = |(host, origin): &&(&str, &str)| {
+        let origin = if origin.is_empty() { String::new() } else { format!("Origin: {origin}\r\n") };
+        let answer = raw(&server, &format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n{origin}{CLOSE}\r\n"));
+        !answer.starts_with("HTTP/1.1 200")
+    };
+    let failing = cases.iter().filter(refused).count();
+    starlane_testkit::field_fault("F16", cases.len(), failing);
+    assert_eq!(failing, 0);
+}
+
+#[test]
+fn the_name_of_a_bearer_token_is_written_as_people_like() {
+    let server = Server::start();
+    let tried = ["Bearer", "bearer", "BEARER", "BeArEr"]
+        .map(|scheme| [" ", "  ", "     "].map(|gap| format!("{scheme}{gap}{}", server.token)));
+    let refused = |text: &&String| server.send("GET", "/bundles", &[("authorization", text)], b"").status != 200;
+    let failing = tried.as_flattened().iter().filter(refused).count();
+    starlane_testkit::field_fault("F8", tried.as_flattened().len(), failing);
+    assert_eq!(failing, 0);
+}
+
+#[test]
+fn a_server_is_ready_when_its_storage_is() {
+    let server = Server::start();
+    assert_eq!((server.get("/readyz").status, server.get("/healthz").status), (200, 200));
+    let (data, moved) = (server.config.data.clone(), server.config.data.with_extension("moved"));
+    std::fs::rename(&data, &moved).unwrap();
+    // What was found is good for a second.
+    let begin = Instant::now();
+    while server.get("/readyz").status == 200 {
+        assert!(begin.elapsed() < LONG);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let told = server.get("/readyz").fails(503, "not-ready");
+    assert!(told.contains("data folder"), "{told}");
+    assert_eq!(server.get("/healthz").status, 200, "it lives");
+    std::fs::rename(&moved, &data).unwrap();
 }
 
 /// Sockets that say nothing: plain connections, half a request, and links that never say hello.

@@ -9,6 +9,7 @@
 )]
 
 mod apps;
+mod conditions;
 mod contracts;
 mod databases;
 mod demo;
@@ -23,4 +24,5 @@ mod repository;
 mod routes;
 mod tls;
 mod tokens;
+mod walk;
 mod world;

@@ -11,8 +11,9 @@ use starlane_server::TlsFiles;
 use tokio_rustls::{
     TlsConnector,
     rustls::{
-        ClientConfig, RootCertStore,
-        pki_types::{CertificateDer, ServerName, pem::PemObject},
+        ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
     },
 };
 use tokio_tungstenite::{
@@ -77,4 +78,93 @@ fn what_speaks_no_tls_or_nothing_is_closed() {
         assert!(!answer.starts_with(b"HTTP"), "{}", String::from_utf8_lossy(&answer));
         assert!(before.elapsed().as_secs() < 10, "{:?}", before.elapsed());
     }
+}
+
+/// The certificate that a server shows.
+async fn shown(server: &Server) -> Option<Vec<u8>> {
+    let address = server.url.trim_start_matches("https://");
+    let stream = tokio::net::TcpStream::connect(address).await.ok()?;
+    let mut client =
+        ClientConfig::builder_with_provider(Arc::new(tokio_rustls::rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+    client.dangerous().set_certificate_verifier(Arc::new(Anyone));
+    let connector = TlsConnector::from(Arc::new(client));
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.ok()?;
+    Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())
+}
+
+/// Takes any certificate: this test compares them itself.
+#[derive(Debug)]
+struct Anyone;
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, tokio_rustls::rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, tokio_rustls::rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, tokio_rustls::rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        tokio_rustls::rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_without_a_restart() {
+    let (server, _) = server();
+    let files = server.config.tls.clone().unwrap();
+    let before = shown(&server).await.unwrap();
+    let renew = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let becomes = async |wanted: &[u8]| {
+        let begin = Instant::now();
+        while shown(&server).await.as_deref() != Some(wanted) {
+            assert!(begin.elapsed() < LONG, "the certificate was not renewed");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let made = renew();
+    // The key is not there yet: the certificate alone can't be used, and the one before stays.
+    fs::write(&files.cert, made.cert.pem()).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    assert_eq!(shown(&server).await.unwrap(), before);
+    fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    becomes(made.cert.der()).await;
+    // As other tools do it: new files are put in the place of the old ones.
+    let again = renew();
+    let (cert, key) = (files.cert.with_extension("new"), files.key.with_extension("new"));
+    fs::write(&cert, again.cert.pem()).unwrap();
+    fs::write(&key, again.signing_key.serialize_pem()).unwrap();
+    fs::rename(&key, &files.key).unwrap();
+    fs::rename(&cert, &files.cert).unwrap();
+    becomes(again.cert.der()).await;
+    // What is damaged leaves it in use.
+    fs::write(&files.cert, "nothing").unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    becomes(again.cert.der()).await;
 }

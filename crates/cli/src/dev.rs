@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use notify_debouncer_mini::{DebounceEventResult, new_debouncer, notify::RecursiveMode};
 use starlane_bundle::authoring::Build;
 use starlane_protocol::Address;
-use starlane_server::{Limits, LogShape, Ready, ServeConfig};
+use starlane_server::{Limits, LogShape, Origin, Ready, ServeConfig};
 use walkdir::WalkDir;
 
 use crate::{
@@ -32,6 +32,9 @@ const TOGETHER: Duration = Duration::from_millis(300);
 const PASSED_OVER: [&str; 4] = ["target", "wasm", "node_modules", "dist"];
 /// What is logged: the watcher has nothing to tell an author.
 const LOG: &str = "info,notify=warn";
+/// Where development servers listen: Next, Vite and its preview, Angular, Astro, Live Server, Parcel, webpack and others.
+const DEVELOPMENT_PORTS: [u16; 14] =
+    [1234, 3000, 3001, 4000, 4173, 4200, 4321, 5000, 5173, 5174, 5500, 8000, 8080, 8081];
 /// How long the server may take to its first answer.
 const START: Duration = Duration::from_secs(60);
 
@@ -40,7 +43,7 @@ pub(crate) fn run(given: &Dev, output: Output) -> Result<()> {
     let folder = given.folder.canonicalize().with_context(|| format!("{} can't be read", given.folder.display()))?;
     Build::read(&folder)?;
     let data = folder.join(".starlane");
-    let ready = start(given.listen, &data)?;
+    let ready = start(given.listen, &data, &given.allow_origins)?;
     let reach = Reach { server: Some(ready.url.clone()), data: Some(data), ..Reach::default() };
     let client = Client::new(&reach)?;
     let ((changed, changes), watched) = (mpsc::channel(), folder.clone());
@@ -98,12 +101,20 @@ fn sources(folder: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
     files.map(|file| (file.path().to_owned(), file.metadata().ok().and_then(|about| about.modified().ok()))).collect()
 }
 
+/// The origins of pages that development servers on this machine serve, where those listen unless they are told otherwise.
+fn usual_origins() -> impl Iterator<Item = Origin> {
+    let hosts = ["localhost", "127.0.0.1"];
+    let origins = hosts.into_iter().flat_map(|host| DEVELOPMENT_PORTS.map(|port| format!("http://{host}:{port}")));
+    origins.filter_map(|origin| origin.parse().ok())
+}
+
 /// Runs a server on a thread of its own; it ends with this process.
-fn start(listen: SocketAddr, data: &Path) -> Result<Ready> {
+fn start(listen: SocketAddr, data: &Path, added: &[Origin]) -> Result<Ready> {
     let filter = LOG.parse().map_err(|error: String| anyhow!(error))?;
     let (logs, guard) = serve::start_log(&filter, LogShape::Text, &Limits::default())?;
     let compiler = Some(starlane_server::own_program()?);
-    let config = ServeConfig { data: data.to_owned(), listen, logs, compiler, ..ServeConfig::default() };
+    let allow_origins = usual_origins().chain(added.iter().cloned()).collect();
+    let config = ServeConfig { data: data.to_owned(), listen, allow_origins, logs, compiler, ..ServeConfig::default() };
     let (told, ready) = mpsc::channel();
     let failed = told.clone();
     thread::Builder::new().name("starlane-serve".into()).spawn(move || {

@@ -15,6 +15,8 @@ pub struct Principal(Arc<Known>);
 struct Known {
     name: String,
     grants: Vec<Grant>,
+    /// Under what its use is counted, if that is not its name.
+    account: Option<String>,
 }
 
 /// What a token turned out to be.
@@ -32,12 +34,22 @@ pub type Authentication = Result<Authenticated, Failure>;
 impl Principal {
     /// Somebody with grants.
     pub fn new(name: &str, grants: impl IntoIterator<Item = Grant>) -> Self {
-        Self(Arc::new(Known { name: name.to_owned(), grants: grants.into_iter().collect() }))
+        Self(Arc::new(Known { name: name.to_owned(), grants: grants.into_iter().collect(), account: None }))
     }
 
     /// Somebody whose grants are not this host's business: another host has checked them, or its app's `allow` says.
     pub fn named(name: &str) -> Self {
         Self::new(name, [])
+    }
+
+    /// Somebody whose use is counted under another name: a route's caller is the same for all visitors, and each has a share.
+    pub fn on_account(name: &str, account: &str) -> Self {
+        Self(Arc::new(Known { name: name.to_owned(), grants: Vec::new(), account: Some(account.to_owned()) }))
+    }
+
+    /// Under what its use is counted.
+    pub(crate) fn account(&self) -> &str {
+        self.0.account.as_deref().unwrap_or(self.name())
     }
 
     /// Its name; empty is anonymous.

@@ -84,20 +84,20 @@ impl Usage {
 
     /// An actor is gone.
     pub(crate) fn release_key(&mut self, who: &Principal) {
-        if let Some(used) = self.0.get_mut(who.name()) {
+        if let Some(used) = self.0.get_mut(who.account()) {
             used.keys = used.keys.saturating_sub(1);
         }
     }
 
     /// A request has ended.
     pub(crate) fn release(&mut self, who: &Principal, bytes: usize) {
-        if let Some(used) = self.0.get_mut(who.name()) {
+        if let Some(used) = self.0.get_mut(who.account()) {
             used.bytes = used.bytes.saturating_sub(bytes);
         }
     }
 
     fn of(&mut self, who: &Principal, now: u64, credit: u64) -> &mut Used {
-        self.0.entry(who.name().to_owned()).or_insert(Used { bytes: 0, keys: 0, credit, counted: now })
+        self.0.entry(who.account().to_owned()).or_insert(Used { bytes: 0, keys: 0, credit, counted: now })
     }
 }
 

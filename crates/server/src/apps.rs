@@ -29,6 +29,7 @@ use crate::{
     body::{json as json_payload, read},
     http::routes::Routes,
     limits::Limiter,
+    readiness::Readiness,
     storage::Storage,
     store::DiskStore,
 };
@@ -45,6 +46,7 @@ pub(crate) struct Apps {
     routes: Routes,
     limiter: Arc<Limiter>,
     storage: Storage,
+    readiness: Readiness,
     /// What each app serves beside its mechtrons; dropped, it is released.
     running: RefCell<BTreeMap<Address, Databases>>,
     served: RefCell<Option<Served>>,
@@ -93,6 +95,7 @@ impl Apps {
         routes: Routes,
         limiter: &Arc<Limiter>,
         (audit, storage): (&Audit, &Storage),
+        readiness: Readiness,
     ) -> Result<Rc<Self>, Failure> {
         let apps = Rc::new_cyclic(|own| Self {
             host: host.clone(),
@@ -101,6 +104,7 @@ impl Apps {
             routes,
             limiter: Arc::clone(limiter),
             storage: storage.clone(),
+            readiness,
             running: RefCell::default(),
             served: RefCell::default(),
             changing: RefCell::default(),
@@ -135,6 +139,7 @@ impl Apps {
             let app = record.app.clone();
             if let Err(failure) = apps.start(record).await {
                 tracing::error!(%app, %failure, "the app can't be started");
+                apps.readiness.app_failed(&app);
             }
         }
         Ok(apps)
@@ -167,7 +172,9 @@ impl Apps {
                 let apps = self.own()?;
                 let record = to_its_end(async move {
                     let _alone = apps.alone(&app).await;
-                    apps.create(app, bundle, &incoming.caller).await
+                    let created = apps.create(app, bundle, &incoming.caller).await?;
+                    apps.readiness.app_settled(&created.app);
+                    Ok(created)
                 });
                 Ok(json_payload(&record.await?))
             }
@@ -177,7 +184,9 @@ impl Apps {
                 let apps = self.own()?;
                 to_its_end(async move {
                     let _alone = apps.alone(&app).await;
-                    apps.delete(&app).await
+                    apps.delete(&app).await?;
+                    apps.readiness.app_settled(&app);
+                    Ok(())
                 })
                 .await?;
                 Ok(Payload::nothing())

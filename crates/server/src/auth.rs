@@ -33,7 +33,8 @@ use crate::{
 pub(crate) const ADMIN: &str = "admin";
 /// What it may.
 const EVERYTHING: &str = "admin ~*::**";
-/// What anybody may on a server that is reached from its own machine only, as long as no token was ever made.
+/// What anybody may on a server that is reached from its own machine only, as long as no token was ever made; databases refuse to
+/// write for anybody without a token all the same.
 const ANYBODY: [&str; 4] = ["request ~*::**", "subscribe ~*::**#*", "serve **", "launch **"];
 /// The shortest admin token that is taken, in characters; the ones made here have 52.
 const SHORTEST: usize = 32;

@@ -128,6 +128,12 @@ impl Database {
         if incoming.operation == "query" {
             return self.read(incoming).await;
         }
+        // Without a token, nobody writes, whatever else anybody may do on a server of one machine.
+        if incoming.caller.name().is_empty() {
+            let message =
+                format!("`{}` writes to a database: that needs a token (`starlane token create`)", incoming.operation);
+            return Err(Failure::no_grant(message));
+        }
         let writer = Arc::clone(&self.0.writer).lock_owned().await;
         let turn = self.turn().await?;
         // SQLite waits for the disk: aside, not on the node's thread. The lock goes with the work, and stays there even if nobody

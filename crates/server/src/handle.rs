@@ -1,8 +1,6 @@
 //! The way from HTTP, whose tasks may move between threads, to the host, which never does.
 
-use bytes::Bytes;
 use futures_util::StreamExt;
-use starlane_bundle::FileEntry;
 use starlane_host::{Host, Inspection, Item, Origin, Stats};
 use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +17,6 @@ enum Command {
     Look { reply: oneshot::Sender<(Inspection, Stats)> },
     Accept(Ends),
     Subscribe { topic: Topic, items: mpsc::Sender<Item>, reply: oneshot::Sender<Result<(), Failure>> },
-    File { file: FileEntry, reply: oneshot::Sender<Result<Bytes, Failure>> },
 }
 
 /// A request from outside the mesh.
@@ -76,13 +73,6 @@ impl Handle {
         Ok(received)
     }
 
-    /// The bytes of a bundle's file, verified.
-    pub(crate) async fn file(&self, file: FileEntry) -> Result<Bytes, Failure> {
-        let (reply, bytes) = oneshot::channel();
-        self.send(Command::File { file, reply }).await?;
-        bytes.await.unwrap_or_else(|_| Err(stopping()))
-    }
-
     async fn send(&self, command: Command) -> Result<(), Failure> {
         self.0.send(command).await.map_err(|_| stopping())
     }
@@ -134,12 +124,6 @@ fn obey(host: &Host, command: Command) {
                         break;
                     }
                 }
-            });
-        }
-        Command::File { file, reply } => {
-            tokio::task::spawn_local(async move {
-                let bytes = host.blob(&file.sha256, file.size).await;
-                let _ = reply.send(bytes.map_err(|error| Failure::internal(error.to_string())));
             });
         }
     }

@@ -3,50 +3,57 @@
 
 mod answer;
 mod backup;
+mod bodies;
+mod client;
 pub(crate) mod collect;
+mod cors;
 mod events;
 mod file;
+mod gate;
 pub(crate) mod guard;
 mod headers;
 pub(crate) mod listen;
 mod messages;
 mod metrics;
 mod missing;
+mod pace;
+mod pieces;
+mod ready;
 mod repository;
 pub(crate) mod routes;
 mod serve_route;
 pub(crate) mod visibility;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, State, WebSocketUpgrade},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    Extension, Json, Router,
+    extract::{DefaultBodyLimit, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    http::{HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{MethodFilter, on},
 };
 use serde_json::json;
-use starlane_bundle::SIGNATURE_HEADER;
 use starlane_protocol::{Failure, frame};
-use tower_http::{compression::CompressionLayer, cors::CorsLayer};
+use tower_http::compression::CompressionLayer;
 
-use self::{guard::Allowed, routes::Routes};
+use self::{client::Client, guard::Allowed, routes::Routes};
 use crate::{
     audit::Audit,
     auth::Auth,
     handle::Handle,
     limits::Limiter,
+    readiness::Readiness,
     sandbox::{GuestUsage, compile::Compiler},
     socket,
     storage::Storage,
 };
 
-/// The longest body of a message over plain HTTP, in bytes.
-const MESSAGE_BODY: usize = 16 * 1024 * 1024;
-/// The longest blob or manifest that is taken, in bytes.
-const BLOB_BODY: usize = 64 * 1024 * 1024;
 /// What may wait to be written to a socket, in bytes: more than the link ever lets wait.
 const WRITE_BUFFER: usize = 4 * 1024 * 1024;
 
@@ -66,53 +73,97 @@ pub(crate) struct Site {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) audit: Audit,
     pub(crate) storage: Storage,
+    pub(crate) bodies: Bodies,
+    pub(crate) readiness: Readiness,
+    /// Whether a proxy in front is believed about whom it had a request from.
+    pub(crate) behind_proxy: bool,
 }
 
+pub(crate) use bodies::Bodies;
 pub(crate) use repository::Repository;
 
 type Shared = State<Arc<Site>>;
 
+/// Makes the table of routes, and the router of it, from one list.
+macro_rules! routes {
+    ($($method:ident $path:literal => $handler:path;)+) => {
+        /// The routes that every server has: method and path, with `{name}` for one segment. What takes GET takes HEAD too.
+        pub const BUILT_IN: &[(&str, &str)] = &[$((stringify!($method), $path),)+];
+
+        fn built_in() -> Router<Arc<Site>> {
+            Router::new()$(.route($path, on(MethodFilter::$method, $handler)))+
+        }
+    };
+}
+
+routes! {
+    GET "/mesh" => mesh;
+    GET "/healthz" => healthz;
+    GET "/readyz" => ready::show;
+    GET "/.well-known/starlane.json" => well_known;
+    GET "/bundles" => repository::list;
+    GET "/bundles/{address}" => repository::manifest;
+    PUT "/bundles/{address}" => repository::put_manifest;
+    POST "/blobs/missing" => missing::missing_blobs;
+    GET "/blobs/sha256/{digest}" => repository::blob;
+    PUT "/blobs/sha256/{digest}" => repository::put_blob;
+    POST "/messages/{address}/{operation}" => messages::send;
+    GET "/events/{topic}" => events::stream;
+    GET "/metrics" => metrics::show;
+    GET "/backup" => backup::send;
+}
+
 /// All routes. Every one is behind the guard.
 pub(crate) fn router(site: Arc<Site>) -> Router {
-    let cors = CorsLayer::new()
-        .allow_origin(site.allowed.origins().filter_map(|o| HeaderValue::from_str(o).ok()).collect::<Vec<_>>())
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::RANGE])
-        .expose_headers([
-            HeaderName::from_static(SIGNATURE_HEADER),
-            HeaderName::from_static("starlane-code"),
-            header::ACCEPT_RANGES,
-            header::CONTENT_RANGE,
-            header::ETAG,
-        ]);
-    Router::new()
-        .route("/mesh", get(mesh))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/.well-known/starlane.json", get(well_known))
-        .route("/bundles", get(repository::list))
-        .route("/bundles/{address}", get(repository::manifest).put(repository::put_manifest))
-        .route("/blobs/missing", post(missing::missing_blobs))
-        .route("/blobs/sha256/{digest}", get(repository::blob).put(repository::put_blob))
-        .route("/messages/{address}/{operation}", post(messages::send).layer(DefaultBodyLimit::max(MESSAGE_BODY)))
-        .route("/events/{topic}", get(events::stream))
-        .route("/metrics", get(metrics::show))
-        .route("/backup", get(backup::send))
+    built_in()
         .fallback(serve_route::serve)
+        // Bodies have limits of their own, by who sends them.
+        .layer(DefaultBodyLimit::disable())
         .layer(CompressionLayer::new())
-        .layer(cors)
+        .layer(middleware::from_fn(file::tag_encoded))
         .layer(middleware::from_fn_with_state(Arc::clone(&site), guard::check))
         .with_state(site)
+}
+
+/// The methods that a path takes under a host name, in the order of the alphabet; none if nothing is routed there.
+fn methods(site: &Site, host: &str, path: &str) -> Vec<String> {
+    static BY_PATH: LazyLock<matchit::Router<Vec<&'static str>>> = LazyLock::new(|| {
+        let mut paths: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (method, path) in BUILT_IN {
+            paths.entry(path).or_default().push(method);
+        }
+        let mut router = matchit::Router::new();
+        for (path, methods) in paths {
+            // Two of them never take the same path: axum refuses them too.
+            let _ = router.insert(path, methods);
+        }
+        router
+    });
+    let own = BY_PATH.at(path).map(|found| found.value.iter().map(|method| (*method).to_owned()).collect());
+    let mut methods: BTreeSet<String> = own.unwrap_or_else(|_| site.routes.methods(host, path));
+    if methods.contains("GET") {
+        methods.insert("HEAD".to_owned());
+    }
+    methods.into_iter().collect()
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
 }
 
 /// The handshake of a link.
 async fn mesh(
     State(site): Shared,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+    Extension(client): Extension<Client>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade.protocols([frame::SUBPROTOCOL]),
-        Err(rejection) => return rejection.into_response(),
+        Err(rejection) => return not_upgraded(&rejection),
     };
+    if let Err(failure) = client.permit_link(&site) {
+        return answer::failure(&failure);
+    }
     if upgrade.selected_protocol().is_none() {
         let message = format!("a link speaks the WebSocket subprotocol {}", frame::SUBPROTOCOL);
         return answer::failure(&Failure::malformed(message));
@@ -127,6 +178,16 @@ async fn mesh(
             site.handle.accept(ends).await;
             pump.await;
         })
+}
+
+/// That a link is asked for by something that opens no WebSocket (RFC 9110, 15.5.22).
+fn not_upgraded(rejection: &WebSocketUpgradeRejection) -> Response {
+    let message = format!("a link is a WebSocket with the subprotocol {}: {rejection}", frame::SUBPROTOCOL);
+    let mut response = answer::failure(&Failure::new(426, "upgrade-required", message));
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response
 }
 
 /// What a page needs to know before it has a link.

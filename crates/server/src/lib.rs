@@ -15,6 +15,7 @@ mod limits;
 mod log;
 mod names;
 mod operator;
+mod readiness;
 mod sandbox;
 mod serve;
 mod socket;
@@ -25,6 +26,7 @@ mod tls;
 
 pub use backup::{Keys, RestoreError, restore};
 pub use check::{CheckReport, Problem, check};
+pub use http::BUILT_IN;
 pub use limits::{Limit, LimitError, Limits, Unit};
 pub use log::{LogGuard, LogLayer, LogLines, LogShape};
 pub use names::{Authority, NameError, Origin, SpaceName};

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use starlane_host::{ActorLimits, PrincipalLimits};
@@ -177,6 +178,34 @@ limits! {
     FunctionLoopDepth "function-loop-depth" Count TooLarge = 64, 8..=50_000;
     /// Values that a function in a module moves at its calls and branches, and variables times loops.
     FunctionMoves "function-moves" Count TooLarge = 1_000_000, 10_000..=1_000_000_000;
+    /// Connections that are open at a time; fewer where the system allows fewer open files.
+    Connections "connections" Count Busy = 10_000, 16..=1_000_000;
+    /// Connections from one address, or from one network /64 of IPv6; not counted behind a proxy.
+    ConnectionsPerAddress "connections-per-address" Count TooMany = 1_024, 1..=1_000_000;
+    /// Time for the first byte of a connection, for a TLS handshake, and for the head of a request from its first byte on.
+    HeadTime "head-time" Milliseconds TooSlow = 5_000, 100..=600_000;
+    /// Time for which a connection may rest between two requests.
+    IdleTime "idle-time" Milliseconds TooSlow = 75_000, 1_000..=3_600_000;
+    /// Time in which something more of a request's body has to come.
+    BodyTime "body-time" Milliseconds TooSlow = 30_000, 100..=3_600_000;
+    /// Time in which something more of an answer has to be taken.
+    WriteTime "write-time" Milliseconds TooSlow = 60_000, 100..=3_600_000;
+    /// Bytes of a body or an answer that a client has to send or take, on average over body-time or write-time.
+    MinimumRate "minimum-rate" PerSecond TooSlow = KIB, 0..=MIB;
+    /// Header lines of a request.
+    Headers "headers" Count TooLarge = 128, 16..=1_000;
+    /// Bytes of a request's first line and header lines.
+    HeadBytes "head-bytes" Bytes TooLarge = 64 * KIB, 8 * KIB..=MIB;
+    /// Bytes of a message over HTTP.
+    MessageBody "message-body" Bytes TooLarge = 16 * MIB, KIB..=GIB;
+    /// Bytes of a blob that is uploaded.
+    BlobBody "blob-body" Bytes TooLarge = 64 * MIB, KIB..=GIB;
+    /// Bytes of a manifest, or of a list of digests, that is uploaded.
+    ManifestBody "manifest-body" Bytes TooLarge = starlane_bundle::MAX_MANIFEST as u64, KIB..=starlane_bundle::MAX_MANIFEST as u64;
+    /// Bytes of request bodies in memory.
+    Bodies "bodies" Bytes Busy = 256 * MIB, MIB..=1 << 40;
+    /// Bytes of one client's request bodies in memory.
+    BodiesPerClient "bodies-per-client" Bytes TooMany = 96 * MIB, MIB..=1 << 40;
 }
 
 impl Limit {
@@ -334,6 +363,11 @@ impl Limiter {
     /// The value of a limit as a number of things in memory.
     pub(crate) fn count(&self, limit: Limit) -> usize {
         self.limits.count(limit)
+    }
+
+    /// The value of a limit that is a time.
+    pub(crate) fn time(&self, limit: Limit) -> Duration {
+        Duration::from_millis(self.get(limit))
     }
 
     /// Counts a refusal and words it. `what` says what exceeds the limit, as a clause: `the body is 17 MiB`.

@@ -24,11 +24,12 @@ use crate::{
     data_folder::DataFolder,
     database,
     handle::Handle,
-    http::{self, Repository, Site, collect, guard::Allowed, routes::Routes},
+    http::{self, Bodies, Repository, Site, collect, guard::Allowed, routes::Routes},
     limits::{Limit, Limiter, Limits},
     log::LogLines,
     names::{Authority, Origin, SpaceName},
     operator,
+    readiness::Readiness,
     sandbox::{
         SandboxConfig, WasmtimeSandbox,
         compile::{self, CompileConfig},
@@ -37,7 +38,7 @@ use crate::{
     storage::Storage,
     store::DiskStore,
     time::TokioTime,
-    tls::TlsFiles,
+    tls::{Tls, TlsFiles},
 };
 
 /// How many actors may be awake at a time.
@@ -208,7 +209,7 @@ async fn run(
         io::ErrorKind::AddrInUse => ServeError::Busy(config.listen),
         _ => ServeError::Listen(config.listen, error),
     })?;
-    let tls = config.tls.as_ref().map(TlsFiles::acceptor).transpose().map_err(ServeError::Tls)?;
+    let tls = config.tls.as_ref().map(Tls::open).transpose().map_err(ServeError::Tls)?;
     let address = listener.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
     // Held until this ends, however it ends.
@@ -239,7 +240,9 @@ async fn run(
     let (handle, commands) = Handle::new(host.clone());
     tokio::task::spawn_local(commands);
     let routes = Routes::new(&config.spaces);
-    let apps = Apps::open(&host, store, &config.data, routes.clone(), &limiter, (&audit, &storage)).await?;
+    let readiness = Readiness::new(&config.data);
+    let apps =
+        Apps::open(&host, store, &config.data, routes.clone(), &limiter, (&audit, &storage), readiness.clone()).await?;
     let repository = Repository::open(&config.data, &storage).map_err(|error| data_error(error.to_string()))?;
     tokio::task::spawn_local(collect::run(repository.clone(), storage.clone(), Arc::clone(&limiter)));
     let site = Site {
@@ -253,8 +256,11 @@ async fn run(
         data: config.data.clone(),
         usage,
         compiler,
-        limiter,
         audit,
+        bodies: Bodies::new(&limiter),
+        readiness,
+        behind_proxy: config.behind_proxy,
+        limiter: Arc::clone(&limiter),
     };
     let router = http::router(Arc::new(site));
     // Who reads that the server is ready may ask it to stop: from here on it listens for that.
@@ -272,7 +278,8 @@ async fn run(
         }
         let _ = closing.send(true);
     };
-    let serving = http::listen::serve(listener, tls, router, stop);
+    let server = http::listen::Server { listener, tls, router, limiter, behind_proxy: config.behind_proxy };
+    let serving = server.serve(stop);
     let stopping = async {
         let _ = closed.wait_for(|closing| *closing).await;
         tracing::info!("stopping");

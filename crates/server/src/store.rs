@@ -55,7 +55,7 @@ impl SharedStore {
         self.name_folder(bundle).join(bundle.version().unwrap_or("unversioned"))
     }
 
-    fn blob_file(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn blob_file(&self, digest: &Digest) -> PathBuf {
         let name = digest.to_string();
         self.root.join("blobs").join(name.get(..2).unwrap_or_default()).join(name)
     }

@@ -1,13 +1,20 @@
-//! TLS: the certificate and key that the operator names.
+//! TLS: the certificate and key that the operator names, and those that they are renewed with.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
 
+use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
         ServerConfig,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     },
+    server::TlsStream,
 };
 
 /// Where certificate and key are: PEM files.
@@ -36,5 +43,87 @@ impl TlsFiles {
             .with_single_cert(chain, secret)
             .map_err(|error| in_cert(&error))?;
         Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// How long the files are not looked at again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// The certificate in use. When its files change, the next handshake has the new one. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    files: Arc<TlsFiles>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    acceptor: TlsAcceptor,
+    /// What the files were when they were read.
+    stamps: [Option<Stamp>; 2],
+    looked: Instant,
+}
+
+/// What a file is, as far as that shows without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    #[cfg(unix)]
+    inode: u64,
+}
+
+impl Tls {
+    /// Reads the files. Errors as [`TlsFiles::acceptor`] does.
+    pub(crate) fn open(files: &TlsFiles) -> Result<Self, String> {
+        let stamps = files.stamps();
+        let state = State { acceptor: files.acceptor()?, stamps, looked: Instant::now() };
+        Ok(Self { files: Arc::new(files.clone()), state: Arc::new(Mutex::new(state)) })
+    }
+
+    /// Takes a connection.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.current().accept(stream).await
+    }
+
+    /// The certificate as it is now. One that can't be used leaves the one before in use; both files are small and seldom change, so
+    /// they are read here.
+    fn current(&self) -> TlsAcceptor {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.looked.elapsed() >= AGAIN {
+            state.looked = Instant::now();
+            let stamps = self.files.stamps();
+            if state.stamps != stamps {
+                state.stamps = stamps;
+                match self.files.acceptor() {
+                    Ok(acceptor) => {
+                        tracing::info!("the certificate {} was renewed", self.files.cert.display());
+                        state.acceptor = acceptor;
+                    }
+                    Err(reason) => {
+                        tracing::error!("{reason}: the certificate and key that were read before stay in use");
+                    }
+                }
+            }
+        }
+        state.acceptor.clone()
+    }
+}
+
+impl TlsFiles {
+    fn stamps(&self) -> [Option<Stamp>; 2] {
+        [Stamp::of(&self.cert), Stamp::of(&self.key)]
+    }
+}
+
+impl Stamp {
+    /// None: there is no such file now.
+    fn of(file: &Path) -> Option<Self> {
+        let about = fs::metadata(file).ok()?;
+        Some(Self {
+            modified: about.modified().ok(),
+            length: about.len(),
+            #[cfg(unix)]
+            inode: std::os::unix::fs::MetadataExt::ino(&about),
+        })
     }
 }

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use starlane_bundle::authoring::FileKind;
 use starlane_protocol::Address;
+use starlane_server::Origin;
 
 #[derive(Subcommand)]
 pub(crate) enum NewCommand {
@@ -58,6 +59,9 @@ pub(crate) struct Dev {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7711", env = "STARLANE_LISTEN", value_parser = super::listen)]
     pub(crate) listen: SocketAddr,
+    /// A page's origin that may use the server too, beside those of the usual development servers; repeatable
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub(crate) allow_origins: Vec<Origin>,
 }
 
 #[derive(Args)]

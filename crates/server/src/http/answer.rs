@@ -1,37 +1,158 @@
-//! Failures as HTTP answers.
+//! Failures as HTTP answers: JSON, a problem of RFC 9457, or a page, as the client asks; the code always in a header too.
 
 use axum::{
-    Json,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    body::{Body, to_bytes},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use starlane_protocol::Failure;
 
-/// A failure as JSON, its code also in the header `starlane-code`.
+/// The header with the code of a failure.
+pub(super) const CODE: HeaderName = HeaderName::from_static("starlane-code");
+/// The longest code in that header, in bytes.
+const LONGEST_CODE: usize = 64;
+/// How much of a text of the web framework is shown, in bytes.
+const TEXT: usize = 1_024;
+
+/// How a failure is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Problem,
+    Page,
+}
+
+/// A failure as an answer. [`finish`] gives it the form that the client asks for.
 pub(super) fn failure(failure: &Failure) -> Response {
-    let body = json!({ "code": failure.code, "message": failure.message, "address": failure.address });
-    with_code((status(failure), Json(body)).into_response(), failure)
-}
-
-/// A failure as a page, for whoever asks for pages, else as JSON.
-pub(super) fn failure_for(headers: &HeaderMap, failed: &Failure) -> Response {
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !accepts.contains("text/html") {
-        return failure(failed);
-    }
-    with_code((status(failed), Html(page(failed.status, &failed.message, &failed.code))).into_response(), failed)
-}
-
-fn with_code(mut response: Response, failure: &Failure) -> Response {
-    if let Ok(code) = HeaderValue::from_str(&failure.code) {
-        response.headers_mut().insert("starlane-code", code);
-    }
+    let mut response = status(failure).into_response();
+    response.headers_mut().insert(CODE, header_code(&failure.code));
+    response.extensions_mut().insert(failure.clone());
     response
 }
 
+/// Gives every failure its form, also those that the web framework found; `asked` are the headers of the request.
+pub(super) async fn finish(asked: &HeaderMap, response: Response) -> Response {
+    if response.status().as_u16() < 400 {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let failure = match parts.extensions.remove::<Failure>() {
+        Some(failure) => failure,
+        None => of_framework(parts.status, &to_bytes(body, TEXT).await.unwrap_or_default()),
+    };
+    let (content_type, text) = written(&failure, form(asked));
+    for name in [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::ETAG, header::CACHE_CONTROL] {
+        parts.headers.remove(name);
+    }
+    parts.headers.insert(CODE, header_code(&failure.code));
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Another client may get it in another form, and it may be mended at any moment.
+    parts.headers.append(header::VARY, HeaderValue::from_static("accept"));
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    Response::from_parts(parts, Body::from(text))
+}
+
+/// A failure as the bytes of a whole answer, after which the connection is closed.
+pub(super) fn raw(failure: &Failure) -> Vec<u8> {
+    let (content_type, text) = written(failure, Form::Json);
+    let status = status(failure);
+    let code = code(&failure.code);
+    format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nstarlane-code: {code}\r\n\
+         x-content-type-options: nosniff\r\ncross-origin-resource-policy: same-origin\r\ncache-control: no-store\r\n\
+         connection: close\r\n\r\n{text}",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
+        text.len(),
+    )
+    .into_bytes()
+}
+
+/// The status of a failure: what is neither the client's fault nor ours is no failure's, and must not look like a success.
 fn status(failure: &Failure) -> StatusCode {
-    StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    let known = StatusCode::from_u16(failure.status).ok();
+    known.filter(|status| (400..600).contains(&status.as_u16())).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn header_code(text: &str) -> HeaderValue {
+    HeaderValue::from_str(&code(text)).unwrap_or(HeaderValue::from_static("internal"))
+}
+
+/// A code as it can stand in a header, whatever a guest gave.
+fn code(text: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let code: String = text.chars().take(LONGEST_CODE).map(allowed).collect();
+    if code.is_empty() { "guest-failed".to_owned() } else { code }
+}
+
+fn written(failure: &Failure, form: Form) -> (&'static str, String) {
+    let Failure { message, address, .. } = failure;
+    let (status, code) = (status(failure), code(&failure.code));
+    match form {
+        Form::Json => ("application/json", json!({ "code": code, "message": message, "address": address }).to_string()),
+        Form::Problem => {
+            let mut problem = json!({
+                "type": "about:blank",
+                "title": status.canonical_reason().unwrap_or("Failure"),
+                "status": status.as_u16(),
+                "detail": message,
+                "code": code,
+            });
+            if let (Some(address), Some(problem)) = (address, problem.as_object_mut()) {
+                problem.insert("address".to_owned(), Value::from(address.to_string()));
+            }
+            ("application/problem+json", problem.to_string())
+        }
+        Form::Page => ("text/html; charset=utf-8", page(status.as_u16(), message, &code)),
+    }
+}
+
+/// What a client asks for by its header `accept` (RFC 9110, 12.5.1): what it likes best of the three; JSON if it does not say.
+fn form(asked: &HeaderMap) -> Form {
+    let mut best = (Form::Json, 0.0);
+    for value in asked.get_all(header::ACCEPT) {
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let form = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+                "application/json" => Form::Json,
+                "application/problem+json" => Form::Problem,
+                "text/html" | "application/xhtml+xml" => Form::Page,
+                _ => continue,
+            };
+            let quality = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+            let quality = quality.map_or(1.0, |text| text.parse().unwrap_or(0.0));
+            if quality > best.1 {
+                best = (form, quality);
+            }
+        }
+    }
+    best.0
+}
+
+/// What the web framework found, as one of our failures.
+fn of_framework(status: StatusCode, text: &[u8]) -> Failure {
+    let (code, otherwise) = match status.as_u16() {
+        400 => ("malformed", "the request is malformed"),
+        404 => ("not-found", "there is nothing here"),
+        405 => {
+            ("method-not-allowed", "this path does not take this method: the header `allow` lists those that it takes")
+        }
+        406 => ("not-acceptable", "the header `accept-encoding` refuses every coding, `identity` too: leave it out"),
+        408 => ("too-slow", "the request took too long"),
+        413 => ("too-large", "the body is too large"),
+        415 => ("unsupported-media-type", "the body has a content type that is not taken here"),
+        417 => ("malformed", "the header `expect` asks for something that is not known here"),
+        500.. => ("internal", "the server failed"),
+        _ => ("malformed", "the request is refused"),
+    };
+    let text = std::str::from_utf8(text).unwrap_or_default().trim();
+    Failure::new(
+        status.as_u16(),
+        code,
+        if text.is_empty() || status == StatusCode::NOT_ACCEPTABLE { otherwise } else { text },
+    )
 }
 
 /// A small page with a heading and a text.
@@ -48,4 +169,45 @@ fn page(status: u16, text: &str, code: &str) -> String {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_failures_status_is_500_and_a_code_fits_into_a_header() {
+        for (given, shown) in
+            [(101, 500), (200, 500), (204, 500), (304, 500), (0, 500), (999, 500), (600, 500), (599, 599), (418, 418)]
+        {
+            let response = failure(&Failure::new(given, "a\nb: c", "x"));
+            assert_eq!(
+                (response.status().as_u16(), response.headers()[CODE].as_bytes()),
+                (shown, &b"a-b--c"[..]),
+                "{given}"
+            );
+            assert!(raw(&Failure::new(given, "x", "y")).starts_with(format!("HTTP/1.1 {shown} ").as_bytes()));
+        }
+        assert_eq!(code(""), "guest-failed");
+        assert_eq!(code(&"ä".repeat(1_000)).len(), LONGEST_CODE);
+    }
+
+    #[test]
+    fn the_form_is_what_the_client_likes_best() {
+        for (accept, wanted) in [
+            ("", Form::Json),
+            ("*/*", Form::Json),
+            ("application/problem+json", Form::Problem),
+            ("application/problem+json, application/json", Form::Problem),
+            ("application/json, text/html", Form::Json),
+            ("application/json;q=0.5, application/problem+json;q=0.7", Form::Problem),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Form::Page),
+            ("text/html;q=0", Form::Json),
+            ("text/html;q=x, Application/Problem+JSON", Form::Problem),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(form(&headers), wanted, "{accept}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    extract::State,
+    extract::{Extension, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
@@ -15,7 +15,7 @@ use futures_util::stream;
 use starlane_protocol::Failure;
 use tokio::sync::mpsc;
 
-use super::{Site, answer, messages::bearer};
+use super::{Site, answer, client::Client};
 use crate::{auth, backup::write, time::unix_seconds};
 
 /// How many bytes are gathered before they are sent.
@@ -24,9 +24,13 @@ const PART: usize = 256 * 1024;
 const AHEAD: usize = 4;
 
 /// Sends a backup to whoever may do everything: it holds the server's secrets.
-pub(super) async fn send(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+pub(super) async fn send(
+    State(site): State<Arc<Site>>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Response {
     let allowed = || -> Result<String, Failure> {
-        let principal = site.auth.principal(bearer(&headers)?)?;
+        let principal = client.principal(&site, &headers)?;
         let denied = || Failure::no_grant("a backup holds all secrets: it needs \"admin ~*::**\"");
         let allowed = auth::may_everything(&principal).then(|| principal.name().to_owned()).ok_or_else(denied);
         if allowed.is_err() {

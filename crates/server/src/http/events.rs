@@ -3,15 +3,15 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, State},
+    extract::{Extension, Path, State},
     http::HeaderMap,
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
-use data_encoding::BASE64;
-use futures_util::{Stream, future::BoxFuture, stream};
+use data_encoding::{BASE64, BASE64URL_NOPAD};
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream};
 use serde_json::{Value, json};
 use starlane_host::Item;
 use starlane_protocol::{Failure, Payload, Topic};
@@ -20,14 +20,28 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Site, answer, messages::bearer};
-use crate::auth::Auth;
+use super::{
+    Site, answer,
+    client::{Client, bearer},
+};
+use crate::{auth::Auth, time::random};
+
+/// The length of the part of an event's id that names the stream, in characters of six random bits.
+const ID: usize = 12;
 
 /// Streams events on behalf of the bearer. An event is `data` with a JSON object `{ from, contentType, body }`: JSON as it is,
 /// other text as a string, anything else as `{ "$bytes": … }` in base64. `event: gap` says that some may have been missed, and
 /// `event: lagged` how many this reader was too slow for.
-pub(super) async fn stream(State(site): State<Arc<Site>>, Path(topic): Path<String>, headers: HeaderMap) -> Response {
+///
+/// Events have ids, but are not kept: whoever comes back with `last-event-id` gets `event: gap` first.
+pub(super) async fn stream(
+    State(site): State<Arc<Site>>,
+    Path(topic): Path<String>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Response {
     let subscribed = async {
+        client.principal(&site, &headers)?;
         let token = bearer(&headers)?.map(str::to_owned);
         let topic = Topic::parse(&topic).map_err(|error| Failure::malformed(error.to_string()))?;
         let guard = Guard { auth: site.auth.clone(), changes: site.auth.changes(), token, topic: topic.clone() };
@@ -36,7 +50,10 @@ pub(super) async fn stream(State(site): State<Arc<Site>>, Path(topic): Path<Stri
     };
     match subscribed.await {
         Ok((items, refused)) => {
-            Sse::new(events(items, Box::pin(refused))).keep_alive(KeepAlive::default()).into_response()
+            let returns = headers.get("last-event-id").is_some_and(|id| !id.is_empty());
+            let events = Sse::new(events(items, Box::pin(refused), returns)).keep_alive(KeepAlive::default());
+            // nginx would keep events back until its buffer is full.
+            ([("x-accel-buffering", "no"), ("cache-control", "no-store")], events).into_response()
         }
         Err(failure) => answer::failure(&failure),
     }
@@ -79,18 +96,25 @@ impl Guard {
     }
 }
 
-/// The events until the subscription ends, or is refused.
+/// The events until the subscription ends, or is refused. `returns` says that this reader had events before.
 fn events(
     items: mpsc::Receiver<Item>,
     refused: BoxFuture<'static, Failure>,
+    returns: bool,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(Some((items, refused)), async |open| {
+    // No other stream has the same ids, not those of an earlier life of this server either.
+    let name: String = BASE64URL_NOPAD.encode(&random()).chars().take(ID).collect();
+    // An id alone is no event, but makes a reader name it when it comes back, even if it never saw an event.
+    let first = if returns { event(Item::Gap) } else { Event::default() };
+    let later = stream::unfold(Some((items, refused)), async |open| {
         let (mut items, mut refused) = open?;
         tokio::select! {
-            item = items.recv() => item.map(|item| (Ok(event(item)), Some((items, refused)))),
-            failure = &mut refused => Some((Ok(event(Item::Refused(failure))), None)),
+            item = items.recv() => item.map(|item| (event(item), Some((items, refused)))),
+            failure = &mut refused => Some((event(Item::Refused(failure)), None)),
         }
-    })
+    });
+    let all = stream::iter([first]).chain(later).enumerate();
+    all.map(move |(number, event)| Ok(event.id(format!("{name}-{number}"))))
 }
 
 fn event(item: Item) -> Event {

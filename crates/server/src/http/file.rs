@@ -1,15 +1,18 @@
 //! A file of a bundle as an answer: type, tag, ranges, how long it may be kept.
 
 use axum::{
-    body::Body,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
+use futures_util::stream;
+use http_range_header::{EndPosition, StartPosition, parse_range_header};
 use starlane_bundle::{Digest, FileEntry};
 use starlane_protocol::Failure;
 
-use super::Site;
+use super::{Site, answer, client, cors::vary, pieces::Blob};
 
 /// What a page of an app may do: its own scripts, workers and Wasm; no plugins, no other base. Not every browser takes
 /// `'self'` to mean WebSockets too, so `connect-src` comes with the host's name.
@@ -27,44 +30,152 @@ pub(super) enum Caching {
     Ever,
 }
 
-/// Files whose names change with their content may be kept for ever: build tools put a hash into them.
+/// The shortest hash in a name, in characters.
+const SHORTEST: usize = 8;
+
+/// Files whose names change with their content may be kept for ever: build tools put a hash into them, `app-0a1b2c3d.js` or
+/// `main.0a1b2c3d.css`.
 pub(super) fn caching(path: &str) -> Caching {
-    let hashed = path.rsplit('/').next().is_some_and(|name| {
-        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-        stem.rsplit_once('-').is_some_and(|(_, hash)| hash.len() >= 8)
-    });
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let mut pieces = name.split('.');
+    let stem = pieces.next().unwrap_or_default();
+    // The first piece may have a hash behind a `-`, the others between dots; the last is the extension.
+    // A hash of 8 characters may hold a `-` itself.
+    let fits = |(at, text): (usize, &str)| !text.contains('-') || stem.len() - at == 1 + SHORTEST;
+    let behind_dash = stem.match_indices('-').filter_map(|(at, _)| Some((at, stem.get(at + 1..)?)));
+    let behind_dash = behind_dash.filter(|found| fits(*found)).map(|(_, text)| text);
+    let between: Vec<&str> = pieces.collect();
+    let between = between.split_last().map(|(_, others)| others).unwrap_or_default();
+    let hashed = behind_dash.chain(between.iter().copied()).any(is_hash);
     if hashed { Caching::Ever } else { Caching::Ask }
 }
 
-/// Answers with bytes of a digest, as conditional and range requests (RFC 9110) ask for them.
-pub(super) async fn send_blob(
-    digest: &Digest,
-    headers: &HeaderMap,
-    content_type: &str,
-    bytes: impl Future<Output = Result<Bytes, Failure>>,
-) -> Result<Response, Failure> {
-    let etag = format!("\"{digest}\"");
-    let mut response = if names(headers, header::IF_NONE_MATCH, &etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        let mut response = part(bytes.await?, headers, &etag);
-        set(&mut response, header::CONTENT_TYPE, content_type);
-        response
+/// Whether a part of a name is a hash and no word, date or version: hexadecimal with letters and digits, or base64url with letters of
+/// both cases and digits that is not made of words with a number behind.
+fn is_hash(text: &str) -> bool {
+    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(|byte| kind(byte));
+    let all = |kind: fn(&u8) -> bool| text.as_bytes().iter().all(|byte| kind(byte));
+    let digit = |byte: &u8| byte.is_ascii_digit();
+    if text.len() < SHORTEST || !has(digit) {
+        return false;
+    }
+    if all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return has(u8::is_ascii_lowercase);
+    }
+    // esbuild's are base32, in capitals.
+    let base32 = all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7')) && has(u8::is_ascii_uppercase);
+    let base64 = all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase);
+    (base32 || base64) && !is_of_words(text)
+}
+
+/// Whether all is words, `UserGuide`, `v2`, `VERSION`, with numbers before, between or behind them.
+fn is_of_words(text: &str) -> bool {
+    let kind = |byte: u8| match byte {
+        b'0'..=b'9' => '0',
+        b'a'..=b'z' => 'a',
+        b'A'..=b'Z' => 'A',
+        _ => '-',
     };
+    let mut runs: Vec<(char, usize)> = Vec::new();
+    for byte in text.bytes() {
+        match runs.last_mut() {
+            Some((last, length)) if *last == kind(byte) => *length += 1,
+            _ => runs.push((kind(byte), 1)),
+        }
+    }
+    runs.retain(|(kind, _)| *kind != '-');
+    let digits = runs.iter().filter(|(kind, _)| *kind == '0').count();
+    // A word has some letters, of which the first or all may be capitals.
+    let short = runs.iter().filter(|(kind, length)| *kind == 'a' && *length < 3).count();
+    digits <= 1 && short == 0 && runs.iter().all(|(kind, length)| *kind != 'A' || *length == 1 || *length >= 3)
+}
+
+/// Which bytes of what, and for which request.
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a Method,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) digest: &'a Digest,
+    /// In bytes.
+    pub(super) length: u64,
+    pub(super) content_type: &'a str,
+}
+
+/// Answers with bytes of a digest, as conditional and range requests (RFC 9110, 13 and 14) ask for them. They have no date: conditions
+/// on one are ignored, as the RFC wants.
+pub(super) async fn send_blob(
+    asked: Asked<'_>,
+    blob: impl Future<Output = Result<Blob, Failure>>,
+) -> Result<Response, Failure> {
+    let Asked { method, headers, digest, length, content_type } = asked;
+    let etag = format!("\"{digest}\"");
+    if headers.contains_key(header::IF_MATCH) && !lists(headers, header::IF_MATCH, |tag| tag == etag) {
+        let message = format!("the header `if-match` does not list {etag}, which this has now");
+        return Err(Failure::new(412, "precondition-failed", message));
+    }
+    let known = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == etag;
+    let mut response = if lists(headers, header::IF_NONE_MATCH, known) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else if *method == Method::HEAD {
+        // Without a length of its own: the header's is the one of GET.
+        let nothing = stream::empty::<Result<Bytes, std::io::Error>>();
+        sized(Body::from_stream(nothing).into_response(), length)
+    } else {
+        match range(headers, &etag, length) {
+            Ok(None) => {
+                let blob = blob.await?;
+                let length = blob.length();
+                sized(blob.body(0..length).into_response(), length)
+            }
+            Ok(Some((first, last))) => {
+                let part = blob.await?.body(first..last + 1);
+                let mut response = sized((StatusCode::PARTIAL_CONTENT, part).into_response(), last + 1 - first);
+                set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{length}"));
+                response
+            }
+            Err(()) => {
+                let message = format!("the header `range` asks for bytes beyond the {length} that there are");
+                let mut response = answer::failure(&Failure::new(416, "range-not-satisfiable", message));
+                set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
+                set(&mut response, header::ACCEPT_RANGES, "bytes");
+                return Ok(response);
+            }
+        }
+    };
+    if response.status() != StatusCode::NOT_MODIFIED {
+        set(&mut response, header::CONTENT_TYPE, content_type);
+        set(&mut response, header::ACCEPT_RANGES, "bytes");
+    }
     set(&mut response, header::ETAG, &etag);
-    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     Ok(response)
+}
+
+fn sized(mut response: Response, length: u64) -> Response {
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
 }
 
 /// Answers with a file of an app.
 pub(super) async fn send(
     site: &Site,
     file: &FileEntry,
+    method: &Method,
     headers: &HeaderMap,
     caching: Caching,
 ) -> Result<Response, Failure> {
-    let bytes = site.handle.file(file.clone());
-    let mut response = send_blob(&file.sha256, headers, &with_charset(&file.media_type), bytes).await?;
+    let content_type = with_charset(&file.media_type);
+    let asked = Asked { method, headers, digest: &file.sha256, length: file.size, content_type: &content_type };
+    let digest = file.sha256;
+    let blob = async {
+        let blob = site.repository.blob(digest).await?;
+        let whole = blob.filter(|blob| blob.length() == file.size);
+        whole.ok_or_else(|| Failure::internal(format!("the blob {digest} is missing: publish the bundle again")))
+    };
+    let mut response = send_blob(asked, blob).await?;
+    if response.status().is_client_error() {
+        return Ok(response);
+    }
     let kept = match caching {
         Caching::Ask => "no-cache",
         Caching::Ever => FOR_EVER,
@@ -72,44 +183,102 @@ pub(super) async fn send(
     set(&mut response, header::CACHE_CONTROL, kept);
     if file.media_type == "text/html" {
         // The guard has compared it with the names of this server.
-        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-        let own = host.map(|host| format!(" ws://{host}")).unwrap_or_default();
+        let own = match client::host(headers, &axum::http::Uri::default()) {
+            "" => String::new(),
+            host => format!(" ws://{host}"),
+        };
         set(&mut response, header::CONTENT_SECURITY_POLICY, &format!("{PAGE_POLICY}{own}"));
     }
     Ok(response)
 }
 
-/// Whether a header lists a tag; a weak one counts as well, since the content is named by its digest.
-fn names(headers: &HeaderMap, header: header::HeaderName, etag: &str) -> bool {
-    let listed = headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    listed.split(',').any(|tag| tag.trim() == "*" || tag.trim().trim_start_matches("W/") == etag)
+/// Gives what was encoded on its way a weak tag (RFC 9110, 8.8.3.3), and says of all that has a tag that its encoding depends on the
+/// request.
+pub(super) async fn tag_encoded(request: Request, next: Next) -> Response {
+    let known = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
+    let takes_encoded = takes_gzip(request.headers());
+    let mut response = next.run(request).await;
+    let Some(tag) = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned) else {
+        return response;
+    };
+    let encoded = match response.status() {
+        // Whoever has the encoded bytes is told of those.
+        StatusCode::NOT_MODIFIED => {
+            let names = |tag: &str| tags(known.iter()).any(|known| known == tag);
+            takes_encoded && !names(&tag) && names(&format!("W/{tag}"))
+        }
+        _ => {
+            response.headers().contains_key(header::CONTENT_ENCODING)
+                && response.extensions().get::<EncodedByAuthor>().is_none()
+        }
+    };
+    if encoded && !tag.starts_with("W/") {
+        set(&mut response, header::ETAG, &format!("W/{tag}"));
+    }
+    vary(response.headers_mut(), header::ACCEPT_ENCODING);
+    response
 }
 
-/// The whole, or the one range that is asked for. Several are answered with the whole, as RFC 9110 (14.2) allows; so is a
-/// range of another content than this.
-fn part(bytes: Bytes, headers: &HeaderMap, etag: &str) -> Response {
-    let length = bytes.len() as u64;
-    let same = !headers.contains_key(header::IF_RANGE) || names(headers, header::IF_RANGE, etag);
-    let asked = headers.get(header::RANGE).filter(|_| same).and_then(|value| value.to_str().ok());
-    // What is no range of bytes is as good as none.
-    let asked = asked.and_then(|text| http_range_header::parse_range_header(text).ok());
-    let ranges = asked.map(|ranges| ranges.validate(length));
-    let mut response = match ranges.as_ref().map(|ranges| ranges.as_deref()) {
-        Some(Ok([range])) => {
-            let slice = bytes.slice(*range.start() as usize..=*range.end() as usize);
-            let mut response = (StatusCode::PARTIAL_CONTENT, Body::from(slice)).into_response();
-            set(&mut response, header::CONTENT_RANGE, &format!("bytes {}-{}/{length}", range.start(), range.end()));
-            response
-        }
-        Some(Err(_)) => {
-            let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
-            set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
-            response
-        }
-        _ => Body::from(bytes).into_response(),
+/// Whether a request takes the coding that answers are compressed with.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip") || name == "*");
+        named && !parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)))
+    })
+}
+
+/// Marks an answer whose author has encoded it, and so has tagged the encoded bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EncodedByAuthor;
+
+/// Whether a condition holds: its header, on however many lines, is `*` or lists a fitting tag.
+fn lists(headers: &HeaderMap, name: HeaderName, fits: impl Fn(&str) -> bool) -> bool {
+    let mut lines = headers.get_all(&name).iter();
+    let any = matches!((lines.next(), lines.next()), (Some(only), None) if only.as_bytes().trim_ascii() == b"*");
+    any || tags(headers.get_all(&name).iter()).any(fits)
+}
+
+/// The tags in a list (RFC 9110, 8.8.3). What is no tag ends it.
+fn tags<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a str> {
+    lines.flat_map(|line| {
+        let mut rest = line.to_str().unwrap_or_default();
+        std::iter::from_fn(move || {
+            rest = rest.trim_start_matches([' ', '\t', ',']);
+            let quoted = rest.strip_prefix("W/").unwrap_or(rest).strip_prefix('"')?;
+            let end = rest.len() - quoted.len() + quoted.find('"')? + 1;
+            let tag = rest.get(..end)?;
+            rest = rest.get(end..)?;
+            Some(tag)
+        })
+    })
+}
+
+/// The one range that is asked for: its first and last byte. None for the whole, with which several ranges are answered, as RFC 9110
+/// (14.2) allows; so is a range of another content than this, and what is no range of bytes. Errors if there are no such bytes.
+fn range(headers: &HeaderMap, etag: &str, length: u64) -> Result<Option<(u64, u64)>, ()> {
+    let line = |name: HeaderName| {
+        let mut lines = headers.get_all(name).iter();
+        (lines.next().map(|value| value.to_str().unwrap_or_default()), lines.next().is_some())
     };
-    set(&mut response, header::ACCEPT_RANGES, "bytes");
-    response
+    // A weak tag never fits, and there is no date that could.
+    let same = matches!(line(header::IF_RANGE), (None, _)) || line(header::IF_RANGE) == (Some(etag), false);
+    let (Some(asked), false) = line(header::RANGE) else { return Ok(None) };
+    let Some(ranges) = parse_range_header(asked).ok().filter(|_| same) else { return Ok(None) };
+    let [range] = ranges.ranges.as_slice() else { return Ok(None) };
+    let first = match range.start {
+        StartPosition::Index(first) => first,
+        // More than there is is all that there is.
+        StartPosition::FromLast(count) => length.saturating_sub(count),
+    };
+    let last = match range.end {
+        // Backwards it is no range (RFC 9110, 14.1.1).
+        EndPosition::Index(last) if last < first => return Ok(None),
+        EndPosition::Index(last) => last,
+        EndPosition::LastByte => u64::MAX,
+    };
+    if first < length { Ok(Some((first, last.min(length - 1)))) } else { Err(()) }
 }
 
 /// A media type, with the encoding that text in a bundle has.
@@ -122,5 +291,58 @@ pub(super) fn with_charset(media_type: &str) -> String {
 pub(super) fn set(response: &mut Response, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_with_a_hash_is_kept_for_ever() {
+        let hashed = [
+            "app-0a1b2c3d.js",
+            "assets/index-BfX3k9Qa.js",
+            "index-D4rW9xZ_.css",
+            "index-C-x2Vb9q.js",
+            "main.3f2a9c1b.css",
+            "chunk.3f2a9c1b04de.min.js",
+            "main-X7KQ2ABC.js",
+            "app-0a1b2c3d.js.map",
+            "logo-5d8c72f1e0a94b3c8d7e6f5a4b3c2d1e.svg",
+        ];
+        let plain = [
+            "web-component.js",
+            "app-settings.json",
+            "report-20240101.pdf",
+            "report-2024-01-01.pdf",
+            "photo-holiday2024.jpg",
+            "chapter-introduction2.html",
+            "manual-UserGuide2024.pdf",
+            "manual-2024UserGuide.pdf",
+            "notes-VERSION2.txt",
+            "jquery-3.7.1.min.js",
+            "jquery.20240101.js",
+            "polyfill-es2015modules.js",
+            "app-0a1b2c3.js",
+            "0a1b2c3d.js",
+            "background-1920x1080.jpg",
+            "a-deadbeef.js",
+            "data-abcdefgh.json",
+            "folder-0a1b2c3d/index.html",
+            "step-by-step-Guide2.html",
+            "web-component-Foo2Bar.js",
+            "",
+            "-",
+        ];
+        let wrong: Vec<&str> = hashed.iter().filter(|name| caching(name) != Caching::Ever).copied().collect();
+        let guessed: Vec<&str> = plain.iter().filter(|name| caching(name) == Caching::Ever).copied().collect();
+        assert!(wrong.is_empty() && guessed.is_empty(), "{wrong:?} {guessed:?}");
+    }
+
+    #[test]
+    fn tags_are_read_from_all_lines_and_a_comma_may_be_in_one() {
+        let lines = [r#"W/"a" , "b,c""#, r#""d""e", x, "f""#, r#""open"#].map(HeaderValue::from_static);
+        assert_eq!(tags(lines.iter()).collect::<Vec<_>>(), [r#"W/"a""#, r#""b,c""#, r#""d""#, r#""e""#]);
     }
 }

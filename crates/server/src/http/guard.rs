@@ -1,23 +1,43 @@
-//! Who may speak to this server at all: exact Host and Origin checks, before anything else. Other pages and DNS rebinding must
-//! not reach a server on loopback.
+//! Who may speak to this server at all: Host and Origin checks, before anything else, and what a browser says of where a request
+//! comes from. Other pages and DNS rebinding must not reach a server on loopback.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use starlane_protocol::Failure;
 
-use super::{Site, answer};
+use super::{
+    Site, answer,
+    client::{self, Client},
+    cors, methods,
+};
 use crate::serve::ServeConfig;
 
-/// The Host and Origin headers that are let in, compared byte by byte.
+/// How many origins that were refused are remembered, so that each is logged once.
+const MAX_LOGGED: usize = 256;
+/// How much of a refused origin is logged, in characters.
+const LOGGED: usize = 200;
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const FETCH_SITE: &str = "sec-fetch-site";
+const FETCH_MODE: &str = "sec-fetch-mode";
+const FETCH_DEST: &str = "sec-fetch-dest";
+
+/// The Host and Origin headers that are let in, compared byte by byte, without the port that a scheme has anyway.
 pub(crate) struct Allowed {
     hosts: BTreeSet<String>,
     origins: BTreeSet<String>,
+    /// The port of the scheme by which this server is reached: `:80`, `:443`.
+    default_port: &'static str,
+    logged: Mutex<HashSet<String>>,
 }
 
 impl Allowed {
@@ -34,57 +54,167 @@ impl Allowed {
         let outside = if config.behind_proxy { "https" } else { scheme };
         let own = names.iter().map(|name| format!("{scheme}://{name}"));
         let own = own.chain(added.iter().map(|host| format!("{outside}://{host}")));
-        let origins = own.chain(config.allow_origins.iter().map(ToString::to_string)).collect();
-        let hosts = names.into_iter().chain(added).collect();
-        Self { hosts, origins }
+        let origins = own.chain(config.allow_origins.iter().map(ToString::to_string));
+        let origins = origins.map(|origin| without_default_port(&origin).to_owned()).collect();
+        let default_port = default_port_of(outside);
+        let short = |name: &str, port: &str| name.strip_suffix(port).unwrap_or(name).to_owned();
+        let hosts = names.iter().flat_map(|name| [name.clone(), short(name, default_port_of(scheme))]);
+        let hosts = hosts.chain(added.iter().map(|host| short(host, default_port))).collect();
+        Self { hosts, origins, default_port, logged: Mutex::default() }
     }
 
-    pub(crate) fn origins(&self) -> impl Iterator<Item = &str> {
-        self.origins.iter().map(String::as_str)
+    /// Whether pages of an origin may use this server.
+    pub(super) fn allows(&self, origin: &str) -> bool {
+        self.origins.contains(without_default_port(origin))
     }
 
-    fn check(&self, headers: &HeaderMap, uri_host: Option<&str>) -> Result<(), Failure> {
-        let one = |name: header::HeaderName| {
-            let mut all = headers.get_all(&name).iter();
-            match (all.next(), all.next()) {
-                (None, _) => Ok(None),
-                (Some(value), None) => Ok(Some(value.to_str().unwrap_or("").to_owned())),
-                _ => Err(Failure::new(403, "host-refused", format!("several `{name}` headers"))),
-            }
-        };
-        let host = one(header::HOST)?.or_else(|| uri_host.map(str::to_owned)).unwrap_or_default();
-        if !self.hosts.contains(&host) {
+    /// Whether a request may come in. Errors with 403 `host-refused` and `origin-refused`.
+    fn check(&self, method: &Method, headers: &HeaderMap, uri_host: Option<&str>) -> Result<(), Failure> {
+        let host = one(headers, header::HOST)?.or(uri_host).unwrap_or_default();
+        if !self.hosts.contains(host.strip_suffix(self.default_port).unwrap_or(host)) {
             let message = format!(
                 "this server does not answer for the host `{host}`: start it with `--allow-host {host}` if it should"
             );
             return Err(Failure::new(403, "host-refused", message));
         }
-        match one(header::ORIGIN)? {
-            Some(origin) if !self.origins.contains(&origin) => {
+        match one(headers, header::ORIGIN)? {
+            Some(origin) if !self.allows(origin) => {
+                self.log(origin);
                 let message = format!(
                     "pages of the origin `{origin}` may not use this server: start it with `--allow-origin {origin}` if they should"
                 );
                 Err(Failure::new(403, "origin-refused", message))
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => self.check_site(method, headers),
+        }
+    }
+
+    /// What a browser says of a request that has no origin: scripts, images and frames of other sites are refused, since the
+    /// request alone may do something; a person who follows a link is let in.
+    fn check_site(&self, method: &Method, headers: &HeaderMap) -> Result<(), Failure> {
+        let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let elsewhere = headers.get_all(FETCH_SITE).iter().any(|site| site != "same-origin" && site != "none");
+        let follows_link = said(FETCH_MODE) == "navigate"
+            && matches!(said(FETCH_DEST), "document" | "")
+            && [Method::GET, Method::HEAD].contains(method);
+        if !elsewhere || follows_link || self.referred(headers).is_some() {
+            return Ok(());
+        }
+        let message = "a page of another site loads this as a script, an image, a frame or the like, which is not allowed: \
+                       start the server with `--allow-origin ORIGIN` if pages of that origin may use it";
+        Err(Failure::new(403, "origin-refused", message))
+    }
+
+    /// The allowed origin whose page loads something without saying so in `origin`. No page can write another's address there.
+    fn referred(&self, headers: &HeaderMap) -> Option<String> {
+        let referer = one(headers, header::REFERER).ok()??;
+        let end = referer.find("://").map(|at| at + 3)?;
+        let origin = match referer.get(end..)?.find(['/', '?', '#']) {
+            Some(length) => referer.get(..end + length)?,
+            None => referer,
+        };
+        self.allows(origin).then(|| origin.to_owned())
+    }
+
+    /// Logs a refused origin, once.
+    fn log(&self, origin: &str) {
+        let shown: String = origin.chars().take(LOGGED).collect();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() > MAX_LOGGED || !logged.insert(shown.clone()) {
+            return;
+        }
+        if logged.len() > MAX_LOGGED {
+            tracing::warn!("more than {MAX_LOGGED} origins were refused: others are not logged");
+        } else {
+            tracing::warn!("a page of the origin {shown:?} was refused: `--allow-origin {shown}` would allow it");
         }
     }
 }
 
-/// The layer around every route.
-pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    let uri_host = request.uri().authority().map(|authority| authority.as_str());
-    if let Err(failure) = site.allowed.check(request.headers(), uri_host) {
-        return answer::failure(&failure);
+/// The value of a header that comes once. Errors with 403 if it comes more often; a value that is not ASCII is as good as none
+/// that is allowed.
+fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Failure> {
+    let mut all = headers.get_all(&name).iter();
+    match (all.next(), all.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => Ok(Some(value.to_str().unwrap_or(""))),
+        _ => Err(Failure::new(403, "host-refused", format!("several `{name}` headers"))),
     }
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let trace = trace_id(request.headers()).to_owned();
-    let answered = next.run(request).await;
+}
+
+/// The port that a scheme has without saying so.
+fn default_port_of(scheme: &str) -> &'static str {
+    if scheme == "https" { ":443" } else { ":80" }
+}
+
+/// An origin as browsers write it: without the port that its scheme has anyway.
+fn without_default_port(origin: &str) -> &str {
+    let scheme = origin.split("://").next().unwrap_or_default();
+    match scheme {
+        "http" | "https" => origin.strip_suffix(default_port_of(scheme)).unwrap_or(origin),
+        _ => origin,
+    }
+}
+
+/// The layer around every route: refuses what may not come in, answers preflights, and finishes every answer.
+pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let origin = parts.headers.get(header::ORIGIN).cloned();
+    let uri_host = parts.uri.authority().map(|authority| authority.as_str());
+    let checked = site.allowed.check(&parts.method, &parts.headers, uri_host);
+    let preflight = cors::preflight(&site, &parts);
+    let (method, uri) = (parts.method.clone(), parts.uri.clone());
+    let asked = parts.headers.clone();
+    let answered = match checked {
+        Ok(()) => match preflight {
+            Some(answer) => answer,
+            None => {
+                let client = Client::of(&site, &parts);
+                parts.extensions.insert(client);
+                say_methods(&site, &method, &uri, &asked, next.run(Request::from_parts(parts, body)).await)
+            }
+        },
+        // The page may learn why: else its author sees nothing but that the network failed.
+        Err(failure) if failure.code == "origin-refused" => match preflight {
+            Some(answer) => answer,
+            None => answer::failure(&failure),
+        },
+        Err(failure) => answer::failure(&failure),
+    };
     if answered.status().is_server_error() {
         // The path says where; a query may hold what is nobody's business.
-        tracing::warn!(trace, %method, path, status = answered.status().as_u16(), "a request failed");
+        tracing::warn!(
+            trace = trace_id(&asked), %method, path = uri.path(), status = answered.status().as_u16(), "a request failed"
+        );
     }
+    let mut answered = answer::finish(&asked, answered).await;
+    cors::finish(&site, origin.as_ref(), &mut answered);
+    protect(&site, &asked, &mut answered);
     answered
+}
+
+/// Says what a path takes, of one that does not take a method (RFC 9110, 15.5.6), and whenever that is asked (9.3.7).
+fn say_methods(site: &Site, method: &Method, uri: &Uri, asked: &HeaderMap, mut answer: Response) -> Response {
+    if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return answer;
+    }
+    let allowed = methods(site, client::host(asked, uri), uri.path()).join(", ");
+    if method == Method::OPTIONS {
+        answer = StatusCode::NO_CONTENT.into_response();
+    }
+    if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+        answer.headers_mut().insert(header::ALLOW, allowed);
+    }
+    answer
+}
+
+/// What holds for every answer: no page of another origin embeds it, and nobody guesses at its type.
+fn protect(site: &Site, asked: &HeaderMap, answer: &mut Response) {
+    let embeds = if site.allowed.referred(asked).is_some() { "cross-origin" } else { "same-origin" };
+    let headers = answer.headers_mut();
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static(embeds));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 /// The trace that a request belongs to, by its header `traceparent` (W3C Trace Context); empty without.
@@ -107,7 +237,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        allowed.check(&headers, None).is_ok()
+        allowed.check(&Method::GET, &headers, None).is_ok()
     }
 
     #[test]
@@ -147,5 +277,109 @@ mod tests {
         ] {
             assert!(!verdict("127.0.0.1:7711", Some(origin)), "{origin}");
         }
+    }
+
+    #[test]
+    fn the_default_port_is_left_out_or_not() {
+        let at = |listen: &str, scheme: &str, host: &str, origin: &str| {
+            let tls =
+                (scheme == "https").then(|| crate::TlsFiles { cert: "c".parse().unwrap(), key: "k".parse().unwrap() });
+            let config = ServeConfig {
+                tls,
+                allow_hosts: vec![
+                    "mesh.test".parse().unwrap(),
+                    "other.test:80".parse().unwrap(),
+                    "third.test:443".parse().unwrap(),
+                ],
+                allow_origins: vec!["https://a.test:443".parse().unwrap(), "http://b.test".parse().unwrap()],
+                ..ServeConfig::default()
+            };
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+            Allowed::new(listen.parse().unwrap(), &config).check(&Method::GET, &headers, None).is_ok()
+        };
+        let own = "http://127.0.0.1";
+        let cases = [
+            ("127.0.0.1:80", "http", "127.0.0.1", own, true),
+            ("127.0.0.1:80", "http", "127.0.0.1:80", own, true),
+            ("127.0.0.1:80", "http", "localhost", "http://localhost:80", true),
+            ("127.0.0.1:80", "http", "[::1]", "http://[::1]", true),
+            ("127.0.0.1:443", "https", "localhost", "https://localhost", true),
+            ("127.0.0.1:443", "https", "localhost:443", "https://localhost:443", true),
+            ("127.0.0.1:80", "http", "mesh.test:80", "http://mesh.test", true),
+            ("127.0.0.1:80", "http", "other.test", "http://other.test", true),
+            ("127.0.0.1:443", "https", "third.test", "https://third.test", true),
+            ("127.0.0.1:80", "http", "localhost", "https://a.test", true),
+            ("127.0.0.1:80", "http", "localhost", "http://b.test:80", true),
+            ("127.0.0.1:80", "http", "127.0.0.1:443", own, false),
+            ("127.0.0.1:443", "https", "localhost:80", "https://localhost", false),
+            ("127.0.0.1:443", "https", "localhost", "https://localhost:80", false),
+            ("127.0.0.1:80", "http", "localhost", "http://localhost:443", false),
+            ("127.0.0.1:7711", "http", "127.0.0.1", "http://127.0.0.1:7711", false),
+            ("127.0.0.1:7711", "http", "127.0.0.1:80", "http://127.0.0.1:7711", false),
+            ("127.0.0.1:7711", "http", "127.0.0.1:7711", own, false),
+        ];
+        let wrong: Vec<_> = cases
+            .iter()
+            .filter(|(listen, scheme, host, origin, allowed)| at(listen, scheme, host, origin) != *allowed)
+            .collect();
+        starlane_testkit::field_fault("F16", cases.len(), wrong.len());
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    #[test]
+    fn what_another_site_embeds_is_refused_and_a_link_is_followed() {
+        let config =
+            ServeConfig { allow_origins: vec!["http://localhost:5173".parse().unwrap()], ..ServeConfig::default() };
+        let allowed = Allowed::new("127.0.0.1:7711".parse().unwrap(), &config);
+        let verdict = |method: Method, pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "127.0.0.1:7711".parse().unwrap());
+            for (name, value) in pairs {
+                headers.append(*name, value.parse().unwrap());
+            }
+            allowed.check(&method, &headers, None).is_ok()
+        };
+        let site = |site, mode, dest| [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+        for elsewhere in ["cross-site", "same-site", "unheard-of"] {
+            for (mode, dest) in [
+                ("no-cors", "script"),
+                ("no-cors", "image"),
+                ("no-cors", "empty"),
+                ("navigate", "iframe"),
+                ("navigate", "embed"),
+                ("navigate", "object"),
+                ("cors", "empty"),
+                ("websocket", "websocket"),
+                ("", ""),
+            ] {
+                let refused = !verdict(Method::GET, &site(elsewhere, mode, dest));
+                assert!(refused, "{elsewhere} {mode} {dest}");
+            }
+            assert!(verdict(Method::GET, &site(elsewhere, "navigate", "document")));
+            assert!(!verdict(Method::POST, &site(elsewhere, "navigate", "document")));
+            let mut referred = site(elsewhere, "no-cors", "image").to_vec();
+            referred.push(("referer", "http://localhost:5173/page?x"));
+            assert!(verdict(Method::GET, &referred), "an allowed origin's page may embed");
+            referred.pop();
+            referred.push(("referer", "http://localhost:5173.evil.example/"));
+            assert!(!verdict(Method::GET, &referred));
+        }
+        assert!(verdict(Method::GET, &site("same-origin", "no-cors", "script")));
+        assert!(verdict(Method::GET, &site("none", "navigate", "document")));
+        let twice = [("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")];
+        assert!(!verdict(Method::GET, &twice));
+        assert!(verdict(Method::GET, &[]), "what is not a browser says nothing");
+    }
+
+    #[test]
+    fn a_refused_origin_is_logged_once_and_no_more_than_so_many() {
+        let allowed = Allowed::new("127.0.0.1:7711".parse().unwrap(), &ServeConfig::default());
+        for number in 0..10_000 {
+            allowed.log(&format!("http://{number}.test{}", "x".repeat(1_000)));
+        }
+        let logged = allowed.logged.lock().unwrap();
+        assert!(logged.len() <= MAX_LOGGED + 1 && logged.iter().all(|origin| origin.len() <= LOGGED));
     }
 }

@@ -24,16 +24,43 @@ const OWN: [HeaderName; 11] = [
 const OWN_IN: [HeaderName; 6] =
     [header::HOST, header::AUTHORIZATION, header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE, header::EXPECT];
 
+/// The most headers of a reply, and the most bytes of their names and values: clients and proxies refuse more.
+const MAX_HEADERS: usize = 128;
+const MAX_BYTES: usize = 64 * 1024;
+/// What tells a proxy in front to send something else than the answer.
+const FOR_PROXIES: [&str; 4] = ["x-accel-", "x-sendfile", "x-lighttpd-send-file", "x-reproxy-url"];
+
 /// The headers of a request that a resource gets.
 pub(super) fn from_request(headers: &HeaderMap) -> Vec<(String, String)> {
     let passed = headers.iter().filter(|(name, _)| is_end_to_end(name) && !OWN_IN.contains(name));
-    passed.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).collect()
+    passed.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+}
+
+/// The text of a header: UTF-8, or else ISO 8859-1, as older clients write it.
+fn text(value: &HeaderValue) -> String {
+    let bytes = value.as_bytes();
+    std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().copied().map(char::from).collect(), str::to_owned)
+}
+
+/// The content type of a reply as a header; bytes of no type in particular if there is none. Errors with 500 if it can't be one.
+pub(super) fn content_type(given: &str) -> Result<HeaderValue, Failure> {
+    let given = if given.is_empty() { "application/octet-stream" } else { given };
+    let value = HeaderValue::from_str(given).ok().filter(|_| given.is_ascii() && given.len() <= 1_024);
+    value.ok_or_else(|| Failure::guest_failed("the content type of the reply can't stand in a header"))
 }
 
 /// Puts the headers that a resource gave into an answer, and gives the status that it asked for. Errors with 500 when one is
 /// no header, or the status is none of a success or a redirection.
 pub(super) fn into_answer(given: &[(String, String)], answer: &mut HeaderMap) -> Result<StatusCode, Failure> {
     let mut status = StatusCode::OK;
+    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if given.len() > MAX_HEADERS || bytes > MAX_BYTES {
+        let message = format!(
+            "the reply has {} headers of {bytes} bytes; the maximum is {MAX_HEADERS} headers of {MAX_BYTES} bytes",
+            given.len()
+        );
+        return Err(Failure::guest_failed(message));
+    }
     for (name, value) in given {
         let broken = |what: &str| Failure::guest_failed(format!("the header `{name}` of the reply is {what}"));
         if name == STATUS {
@@ -45,11 +72,15 @@ pub(super) fn into_answer(given: &[(String, String)], answer: &mut HeaderMap) ->
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| broken("not one that HTTP knows"))?;
         let value = HeaderValue::from_str(value).map_err(|_| broken("no text that HTTP can carry"))?;
         // Who may read an answer across origins is for the operator to say.
-        if is_end_to_end(&name) && !name.as_str().starts_with("access-control-") {
+        if is_end_to_end(&name) && !name.as_str().starts_with("access-control-") && !is_for_proxies(&name) {
             answer.append(name, value);
         }
     }
     Ok(status)
+}
+
+fn is_for_proxies(name: &HeaderName) -> bool {
+    FOR_PROXIES.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 fn is_end_to_end(name: &HeaderName) -> bool {
@@ -97,11 +128,38 @@ mod tests {
             ("content-length", "7"),
             ("access-control-allow-origin", "*"),
             ("starlane-signature", "x"),
+            ("x-accel-redirect", "/internal"),
+            ("x-sendfile", "/etc/passwd"),
         ]);
         assert_eq!(into_answer(&given, &mut answer).unwrap(), StatusCode::SEE_OTHER);
         assert_eq!(answer, map(&[("location", "/x"), ("set-cookie", "a=1"), ("set-cookie", "b=2")]));
         for broken in [("starlane-status", "404"), ("starlane-status", "x"), ("a b", "x"), ("x", "a\nb")] {
             assert_eq!(into_answer(&pairs(&[broken]), &mut answer).unwrap_err().code, "guest-failed", "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn no_value_of_a_header_is_lost() {
+        let mut request = HeaderMap::new();
+        request.append("x-utf8", HeaderValue::from_bytes("gräce".as_bytes()).unwrap());
+        request.append("x-latin", HeaderValue::from_bytes(b"gr\xe4ce").unwrap());
+        request.append("x-twice", HeaderValue::from_static("1"));
+        request.append("x-twice", HeaderValue::from_static("2"));
+        let seen = from_request(&request);
+        let values: Vec<&str> = seen.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(values, ["gräce", "gräce", "1", "2"]);
+    }
+
+    #[test]
+    fn what_a_guest_gives_that_is_no_header_is_its_failure() {
+        for given in ["text/plain\r\nx: y", "text/plain\n", "a\0b", "text/ä", &"x".repeat(2_000)] {
+            assert_eq!(content_type(given).unwrap_err().code, "guest-failed", "{given:?}");
+        }
+        assert_eq!(content_type("").unwrap(), "application/octet-stream");
+        let many: Vec<_> = (0..MAX_HEADERS + 1).map(|n| (format!("x-{n}"), String::new())).collect();
+        let long = vec![("x".to_owned(), "y".repeat(MAX_BYTES))];
+        for given in [many, long] {
+            assert_eq!(into_answer(&given, &mut HeaderMap::new()).unwrap_err().code, "guest-failed");
         }
     }
 }

@@ -1,88 +1,253 @@
-//! Connections: each speaks HTTP/1.1, over TLS if that is wanted, and is closed when it keeps silent.
+//! Connections: each speaks HTTP/1.1, over TLS if that is wanted, is counted, and has to keep the pace.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use axum::Router;
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    http::{Request, Response, StatusCode},
+};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    service::Service,
+};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo},
     server::{
         conn::auto,
         graceful::{GracefulShutdown, Watcher},
     },
     service::TowerToHyperService,
 };
+use starlane_protocol::Failure;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufStream},
-    net::TcpListener,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 
-/// How long a connection may take to send its first byte, and the head of a request from its first byte on. A WebSocket is
-/// no longer bound by it: its link has a time of its own for the first frame.
-const SILENCE: Duration = Duration::from_secs(5);
+use super::{
+    answer,
+    client::Peer,
+    gate::{Gate, Ticket},
+    pace::{Pace, Paced},
+};
+use crate::{
+    limits::{Limit, Limiter},
+    tls::Tls,
+};
+
 /// How long to wait when the system has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How many connections that are one too many are told so at a time, and for how long each may take to read it.
+const TOLD: usize = 64;
+const TELLING: Duration = Duration::from_secs(1);
+/// The fewest bytes that the HTTP library takes as the maximum of a head.
+const SMALLEST_HEAD: u64 = 8 * 1024;
+
+/// What speaks HTTP on connections.
+pub(crate) struct Server {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) router: Router,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) behind_proxy: bool,
+}
 
 /// What speaks HTTP on a connection.
 #[derive(Clone)]
 struct Speaker {
     http: auto::Builder<TokioExecutor>,
     router: Router,
+    limiter: Arc<Limiter>,
 }
 
-/// Serves connections until `stop` is ready. From then on no new ones are taken, and those that wait for an answer get it.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    stop: impl Future<Output = ()>,
-) {
-    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
-    http.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE);
-    let speaker = Speaker { http, router };
-    let connections = GracefulShutdown::new();
-    let mut stop = pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut stop => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!("a connection could not be taken: {error}");
-                sleep(PAUSE).await;
-                continue;
-            }
-        };
-        // An answer is written at once; without the option it may wait for the peer's acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let (speaker, watcher, tls) = (speaker.clone(), connections.watcher(), tls.clone());
-        tokio::spawn(async move {
-            let Some(tls) = tls else { return speaker.speak(stream, watcher).await };
-            match timeout(SILENCE, tls.accept(stream)).await {
-                Ok(Ok(stream)) => speaker.speak(stream, watcher).await,
-                Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
+impl Server {
+    /// Serves connections until `stop` is ready. From then on no new ones are taken, and those that wait for an answer get it.
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
+        let Self { listener, tls, router, limiter, behind_proxy } = self;
+        let gate = Gate::new(&limiter, !behind_proxy);
+        let told = Arc::new(Semaphore::new(TOLD));
+        let speaker = Speaker { http: http(&limiter), router, limiter };
+        let connections = GracefulShutdown::new();
+        let mut stop = pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut stop => break,
+            };
+            let (stream, peer) = match accepted {
+                Ok((stream, address)) => (stream, address.ip()),
+                Err(error) => {
+                    tracing::warn!("a connection could not be taken: {error}");
+                    sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            // An answer is written at once; without the option it may wait for the peer's acknowledgement.
+            let _ = stream.set_nodelay(true);
+            match gate.enter(peer) {
+                Ok(ticket) => {
+                    let (speaker, watcher, tls) = (speaker.clone(), connections.watcher(), tls.clone());
+                    tokio::spawn(speaker.take(stream, peer, tls, watcher, ticket));
+                }
+                // Over TLS it would cost a handshake to say so.
+                Err(failure) if tls.is_none() => refuse(stream, &failure, &told),
                 Err(_) => {}
             }
-        });
+        }
+        drop(listener);
+        connections.shutdown().await;
     }
-    drop(listener);
-    connections.shutdown().await;
+}
+
+fn http(limiter: &Limiter) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
+    let head = limiter.get(Limit::HeadBytes).max(SMALLEST_HEAD);
+    http.http1().max_buf_size(usize::try_from(head).unwrap_or(usize::MAX)).max_headers(limiter.count(Limit::Headers));
+    http
+}
+
+/// Tells a peer that its connection is one too many, if that can be done at once.
+fn refuse(mut stream: TcpStream, failure: &Failure, told: &Arc<Semaphore>) {
+    let Ok(permit) = Arc::clone(told).try_acquire_owned() else { return };
+    let answer = answer::raw(failure);
+    tokio::spawn(async move {
+        let telling = async {
+            stream.write_all(&answer).await?;
+            stream.shutdown().await?;
+            // What is left unread would reset the connection, and the peer would not see why.
+            let mut rest = [0; 1024];
+            while stream.read(&mut rest).await? > 0 {}
+            Ok::<_, std::io::Error>(())
+        };
+        let _ = timeout(TELLING, telling).await;
+        drop(permit);
+    });
 }
 
 impl Speaker {
-    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, watcher: Watcher) {
-        // Hyper's own time for a head begins with its first byte.
-        let mut stream = BufStream::new(stream);
-        if !matches!(timeout(SILENCE, stream.fill_buf()).await, Ok(Ok(first)) if !first.is_empty()) {
-            return;
+    async fn take(self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>, watcher: Watcher, ticket: Ticket) {
+        let Some(tls) = tls else { return self.speak(stream, peer, watcher, ticket).await };
+        let silence = self.limiter.time(Limit::HeadTime);
+        match timeout(silence, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.speak(stream, peer, watcher, ticket).await,
+            Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
+            Err(_) => self.limiter.note(Limit::HeadTime),
         }
-        let service = TowerToHyperService::new(self.router);
-        let connection = self.http.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    }
+
+    async fn speak(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: IpAddr,
+        watcher: Watcher,
+        _ticket: Ticket,
+    ) {
+        let pace = Pace::new(&self.limiter);
+        let stream = TokioIo::new(Paced::new(stream, Arc::clone(&pace)));
+        let service = Requests { router: TowerToHyperService::new(self.router), pace, peer: Peer(peer) };
+        let connection = self.http.serve_connection_with_upgrades(stream, service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!("a connection ended: {error}");
         }
+    }
+}
+
+/// The requests of one connection.
+struct Requests {
+    router: TowerToHyperService<Router>,
+    pace: Arc<Pace>,
+    peer: Peer,
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<Download>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let pace = Arc::clone(&self.pace);
+        pace.begin(!request.body().is_end_stream());
+        let mut request = request.map(|body| Body::new(Upload { body, pace: Arc::clone(&pace) }));
+        request.extensions_mut().insert(self.peer);
+        let answering = self.router.call(request);
+        Box::pin(async move {
+            let response = answering.await?;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                pace.upgrade();
+            }
+            Ok(response.map(|body| Download { body, pace }))
+        })
+    }
+}
+
+/// The body of a request; it says when it was read to its end.
+struct Upload {
+    body: Incoming,
+    pace: Arc<Pace>,
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() && self.body.is_end_stream() {
+            self.pace.body_read();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of an answer; it says when it has ended.
+struct Download {
+    body: Body,
+    pace: Arc<Pace>,
+}
+
+impl HttpBody for Download {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.pace.end();
     }
 }

@@ -3,66 +3,78 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    body::{Body, Bytes},
+    extract::{Extension, Path, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use starlane_host::Origin;
-use starlane_protocol::{Address, Failure, Payload};
+use starlane_host::{Origin, Principal};
+use starlane_protocol::{Address, Failure, Payload, Verb};
 
-use super::{Site, answer, headers::from_request, serve_route::MECHTRON_POLICY};
-use crate::handle::Ask;
+use super::{
+    Site, answer,
+    client::Client,
+    headers::{content_type, from_request},
+    serve_route::MECHTRON_POLICY,
+};
+use crate::{handle::Ask, limits::Limit};
 
 /// Sends a request on behalf of the bearer, and answers with its reply.
 pub(super) async fn send(
     State(site): State<Arc<Site>>,
     Path((address, operation)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
+    Extension(client): Extension<Client>,
+    request: Request,
 ) -> Response {
     let sent = async {
-        let caller = site.auth.principal(bearer(&headers)?)?;
-        let payload = payload(&headers, body);
+        let (parts, body) = request.into_parts();
+        let caller = client.principal(&site, &parts.headers)?;
+        let to = Address::parse(&address).map_err(|error| Failure::malformed(error.to_string()))?;
+        look(&caller, &to, &operation)?;
+        // Counted until the answer: the node has the same bytes.
+        let body = site.bodies.read(client.account(), Limit::MessageBody, body).await?;
+        let payload = payload(&parts.headers, body.bytes.clone())?;
         // Without a token only what no form of another page can send: a simple cross-site post has another content type.
         if caller.name().is_empty() && !payload.body.is_empty() && payload.media_type() != "application/json" {
             return Err(Failure::new(415, "unsupported-media-type", "without a token, send application/json"));
         }
-        let to = Address::parse(&address).map_err(|error| Failure::malformed(error.to_string()))?;
         let from = Address::parse("starlane:http").map_err(|error| Failure::internal(error.to_string()))?;
-        site.handle
-            .request(Ask { from: Origin { address: from, caller }, to, operation, payload, by_route: false })
-            .await
+        let from = Origin { address: from, caller };
+        reply(site.handle.request(Ask { from, to, operation, payload, by_route: false }).await?)
     };
-    match sent.await {
-        Ok(payload) => reply(payload),
-        Err(failure) => answer::failure(&failure),
-    }
+    sent.await.unwrap_or_else(|failure| answer::failure(&failure))
 }
 
-/// A payload from a request's body: its content type, and the headers that are not HTTP's own business.
-pub(super) fn payload(headers: &HeaderMap, body: Bytes) -> Payload {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+/// Whether somebody may send such a request, as far as that shows before its body is read: the node decides about what is on
+/// other hosts, and each resource of the space `starlane` about its own callers. Errors with 403 `no-grant`.
+fn look(caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
+    let later = to.host().is_some() || to.space() == "starlane";
+    if later { Ok(()) } else { caller.permit(Verb::Request, to, operation) }
+}
+
+/// A payload from a request's body: its content type, and the headers that are not HTTP's own business. Errors with 400 if the content
+/// type is given more than once or is not text.
+pub(super) fn payload(headers: &HeaderMap, body: Bytes) -> Result<Payload, Failure> {
+    let mut given = headers.get_all(header::CONTENT_TYPE).iter();
+    let content_type = match (given.next(), given.next()) {
+        (None, _) => Ok(""),
+        (Some(only), None) => only.to_str().map_err(|_| "is not ASCII"),
+        _ => Err("is given more than once"),
+    };
+    let content_type = content_type.map_err(|what| Failure::malformed(format!("the header `content-type` {what}")))?;
     let content_type = if body.is_empty() { "" } else { content_type };
-    Payload { content_type: content_type.to_owned(), headers: from_request(headers), body }
+    Ok(Payload { content_type: content_type.to_owned(), headers: from_request(headers), body })
 }
 
-/// A reply as an HTTP answer.
-fn reply(payload: Payload) -> Response {
+/// A reply as an HTTP answer. Errors with 500 if its content type can't stand in one.
+fn reply(payload: Payload) -> Result<Response, Failure> {
     if payload.body.is_empty() && payload.content_type.is_empty() {
-        return StatusCode::NO_CONTENT.into_response();
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let headers = [
-        (header::CONTENT_TYPE, payload.content_type),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (header::CONTENT_SECURITY_POLICY, MECHTRON_POLICY.to_owned()),
-    ];
-    (headers, payload.body).into_response()
-}
-
-/// The token of an `Authorization: Bearer …` header.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-    let token = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-    token.map(Some).ok_or_else(|| Failure::auth_refused("expected `Authorization: Bearer TOKEN`"))
+    let content_type = content_type(&payload.content_type)?;
+    let mut response = Body::from(payload.body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(MECHTRON_POLICY));
+    Ok(response)
 }

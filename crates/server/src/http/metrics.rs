@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use axum::{
-    extract::State,
+    extract::{Extension, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
@@ -16,7 +16,7 @@ use prometheus_client::{
 use starlane_host::{Inspection, LATENCY_MS, Stats};
 use starlane_protocol::{Failure, Verb};
 
-use super::{Site, answer, messages::bearer};
+use super::{Site, answer, client::Client};
 use crate::{limits::Limiter, operator, sandbox::metrics::GuestMetrics};
 
 /// What is shown at one moment.
@@ -28,10 +28,14 @@ struct Snapshot {
 }
 
 /// Shows the metrics: to anybody on a server of this machine alone, else to an admin of the server.
-pub(super) async fn show(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+pub(super) async fn show(
+    State(site): State<Arc<Site>>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Response {
     let shown = async {
-        if !site.local {
-            site.auth.principal(bearer(&headers)?)?.permit(Verb::Admin, &operator::address()?, "")?;
+        if !client.is_local(&site) {
+            client.principal(&site, &headers)?.permit(Verb::Admin, &operator::address()?, "")?;
         }
         let (inspection, stats) = site.handle.look().await?;
         let limiter = Arc::clone(&site.limiter);

@@ -16,7 +16,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use starlane_bundle::{Digest, MAX_MANIFEST};
+use starlane_bundle::Digest;
 use starlane_protocol::Failure;
 
 use super::{Site, answer, repository::Deployed, visibility::may_publish};
@@ -79,9 +79,9 @@ impl Drop for Cancelling {
 /// or not the publisher's to use.
 pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Request) -> Response {
     let missing = async {
-        let Deployed { principal, body, .. } = Deployed::read(&site, None, MAX_MANIFEST, request).await?;
-        let Wanted { sha256 } =
-            serde_json::from_slice(&body).map_err(|error| Failure::malformed(format!("expected digests: {error}")))?;
+        let Deployed { principal, body, .. } = Deployed::read(&site, None, Limit::ManifestBody, request).await?;
+        let Wanted { sha256 } = serde_json::from_slice(&body.bytes)
+            .map_err(|error| Failure::malformed(format!("expected digests: {error}")))?;
         if sha256.len() > site.limiter.count(Limit::MissingFiles) {
             return Err(site.limiter.refuse(Limit::MissingFiles, format!("{} files were named", sha256.len())));
         }

@@ -9,27 +9,29 @@ use std::{
 };
 
 use axum::{
-    body::Bytes,
-    extract::{Path, Query, Request, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    body::Body,
+    extract::{Extension, Path, Query, Request, State},
+    http::{HeaderMap, HeaderName, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::{
-    Digest, FileEntry, MAX_MANIFEST, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest, VerifyError,
-    schema,
+    Digest, FileEntry, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest, VerifyError, schema,
 };
 use starlane_host::{Principal, ports::StoreError};
 use starlane_protocol::{Address, Failure, Verb};
 
 use super::{
-    BLOB_BODY, Site, answer, file,
-    messages::bearer,
+    Site, answer,
+    bodies::Held,
+    client::Client,
+    file,
     missing::Verified,
+    pieces::{self, Blob},
     visibility::{Readers, Visibility, account, check_blob, check_bundle, check_use, may_publish, publishes, uploaded},
 };
-use crate::{storage::Storage, store::SharedStore};
+use crate::{limits::Limit, storage::Storage, store::SharedStore};
 
 /// The repository, for tasks that may move between threads.
 #[derive(Clone)]
@@ -42,6 +44,8 @@ pub(crate) struct Repository {
     pub(super) verified: Verified,
     /// Held by the request that reads and hashes files.
     pub(super) hashing: Arc<tokio::sync::Mutex<()>>,
+    /// Files that are sent without being read as a whole again.
+    sent: pieces::Verified,
 }
 
 impl Repository {
@@ -50,11 +54,17 @@ impl Repository {
         let store = SharedStore::new(data);
         let visibility = Visibility::of(&store, storage)?;
         let (verified, hashing) = (Verified::default(), Arc::default());
-        Ok(Self { store, publishing: Arc::default(), visibility, verified, hashing })
+        Ok(Self { store, publishing: Arc::default(), visibility, verified, hashing, sent: pieces::Verified::default() })
     }
 
     pub(super) fn visibility(&self) -> &Visibility {
         &self.visibility
+    }
+
+    /// A blob that is here, verified.
+    pub(super) async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
+        let sent = self.sent.clone();
+        self.with(move |store| sent.open(store, &digest)).await
     }
 
     pub(super) async fn with<T: Send + 'static>(
@@ -68,9 +78,13 @@ impl Repository {
 }
 
 /// `GET /bundles`: what is published that the bearer may deploy, with whose it is.
-pub(super) async fn list(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+pub(super) async fn list(
+    State(site): State<Arc<Site>>,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Response {
     let listed = async {
-        let principal = site.auth.principal(bearer(&headers)?)?;
+        let principal = client.principal(&site, &headers)?;
         let mut bundles = site.repository.visibility.bundles();
         bundles.retain(|(bundle, _)| principal.may(Verb::Deploy, bundle, ""));
         let known = |(address, publisher): (Address, PublicKey)| json!({ "address": address, "publisher": publisher });
@@ -84,28 +98,30 @@ pub(super) async fn list(State(site): State<Arc<Site>>, headers: HeaderMap) -> R
 
 /// `GET /bundles/ADDRESS`: the manifest's exact bytes, its signature in a header.
 pub(super) async fn manifest(
+    method: Method,
     State(site): State<Arc<Site>>,
     Path(address): Path<String>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Response {
     let found = async {
         let address = bundle_address(&address)?;
-        let readers = check_bundle(&site, &address, &headers)?;
+        let readers = check_bundle(&site, &address, &client, &headers)?;
         let signed = site.repository.with(move |store| store.manifest(&address).map_err(stored)).await?;
         let signed = signed.ok_or_else(|| Failure::not_found("no such bundle was published here"))?;
-        Ok::<_, Failure>((readers, signed))
-    };
-    match found.await {
-        Ok((readers, signed)) => {
-            let headers = [
-                (header::CONTENT_TYPE.as_str(), "application/json".to_owned()),
-                (header::CACHE_CONTROL.as_str(), cached(readers).to_owned()),
-                (SIGNATURE_HEADER, signed.signature.to_string()),
-            ];
-            (headers, signed.bytes).into_response()
+        let (digest, content_type) = (signed.digest(), "application/json");
+        let length = signed.bytes.len() as u64;
+        let asked = file::Asked { method: &method, headers: &headers, digest: &digest, length, content_type };
+        let blob = std::future::ready(Ok(Blob::of(signed.bytes.into())));
+        let mut response = file::send_blob(asked, blob).await?;
+        if !response.status().is_client_error() {
+            file::set(&mut response, header::CACHE_CONTROL, cached(readers));
+            let signature = HeaderName::from_static(SIGNATURE_HEADER);
+            file::set(&mut response, signature, &signed.signature.to_string());
         }
-        Err(failure) => answer::failure(&failure),
-    }
+        Ok::<_, Failure>(response)
+    };
+    found.await.unwrap_or_else(|failure| answer::failure(&failure))
 }
 
 /// What was published never changes; caches on the way keep only what anybody may read (RFC 9111, 3.5).
@@ -121,25 +137,18 @@ pub(super) async fn blob(
     method: Method,
     State(site): State<Arc<Site>>,
     Path(digest): Path<String>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Response {
-    const TYPE: &str = "application/octet-stream";
     let answered = async {
         let digest = parse_digest(&digest)?;
-        let readers = check_blob(&site, &digest, &headers)?;
+        let readers = check_blob(&site, &digest, &client, &headers)?;
         let absent = || Failure::not_found("no such blob is here");
-        let mut response = if method == Method::HEAD {
-            let size = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
-            let mut response = [(header::CONTENT_LENGTH, size.to_string())].into_response();
-            file::set(&mut response, header::CONTENT_TYPE, TYPE);
-            file::set(&mut response, header::ETAG, &format!("\"{digest}\""));
-            file::set(&mut response, header::ACCEPT_RANGES, "bytes");
-            file::set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-            response
-        } else {
-            let bytes = site.repository.with(move |store| store.blob(&digest).map_err(stored)?.ok_or_else(absent));
-            file::send_blob(&digest, &headers, TYPE, bytes).await?
-        };
+        let length = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
+        let content_type = "application/octet-stream";
+        let asked = file::Asked { method: &method, headers: &headers, digest: &digest, length, content_type };
+        let blob = async { site.repository.blob(digest).await?.ok_or_else(absent) };
+        let mut response = file::send_blob(asked, blob).await?;
         if !response.status().is_client_error() {
             file::set(&mut response, header::CACHE_CONTROL, cached(readers));
         }
@@ -152,16 +161,16 @@ pub(super) async fn blob(
 pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<String>, request: Request) -> Response {
     let kept = async {
         let digest = parse_digest(&digest)?;
-        let Deployed { principal, body, .. } = Deployed::read(&site, None, BLOB_BODY, request).await?;
+        let Deployed { principal, body, .. } = Deployed::read(&site, None, Limit::BlobBody, request).await?;
         let (storage, verified) = (site.storage.clone(), site.repository.verified.clone());
         let account = account(&principal);
         let keep = move |store: &SharedStore| {
-            let found = Digest::of(&body);
+            let found = Digest::of(&body.bytes);
             if found != digest {
                 return Err(Failure::conflict(format!("the body has the digest {found}, not {digest}")));
             }
-            storage.admit_upload(&account, &digest, body.len() as u64)?;
-            store.put_blob(&digest, &body).map_err(|error| {
+            storage.admit_upload(&account, &digest, body.bytes.len() as u64)?;
+            store.put_blob(&digest, &body.bytes).map_err(|error| {
                 storage.collected(&digest);
                 stored(error)
             })?;
@@ -193,14 +202,14 @@ pub(super) async fn put_manifest(
     let kept = async {
         let address = bundle_address(&address)?;
         let Deployed { principal, headers, body } =
-            Deployed::read(&site, Some(&address), MAX_MANIFEST, request).await?;
+            Deployed::read(&site, Some(&address), Limit::ManifestBody, request).await?;
         if take_over {
             principal.permit(Verb::Admin, &address, "")?;
         }
         let signature = headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
         let open = move |_: &SharedStore| {
-            let signed = SignedManifest { bytes: body.to_vec(), signature };
+            let signed = SignedManifest { bytes: body.bytes.to_vec(), signature };
             let manifest = signed.open().map_err(|error| unverified(&error))?;
             check_schemas(&manifest)?;
             Ok((signed, manifest))
@@ -311,27 +320,26 @@ fn done(result: Result<(), Failure>) -> Response {
 pub(super) struct Deployed {
     pub(super) principal: Principal,
     headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(super) body: Held,
 }
 
 impl Deployed {
-    /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read, and of a
-    /// body no more than `most` bytes.
+    /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read.
     pub(super) async fn read(
         site: &Site,
         bundle: Option<&Address>,
-        most: usize,
+        limit: Limit,
         request: Request,
     ) -> Result<Self, Failure> {
-        let (parts, body) = request.into_parts();
-        let principal = site.auth.principal(bearer(&parts.headers)?)?;
+        let (parts, body): (_, Body) = request.into_parts();
+        let client = Client::of(site, &parts);
+        let principal = client.principal(site, &parts.headers)?;
         match bundle {
             Some(bundle) => principal.permit(Verb::Deploy, bundle, "")?,
             None if publishes(&principal) => {}
             None => return Err(Failure::no_grant("who publishes needs a grant such as \"deploy acme:repo:**\"")),
         }
-        let body = axum::body::to_bytes(body, most).await;
-        let body = body.map_err(|error| Failure::too_large(format!("{error}: at most {most} bytes")))?;
+        let body = site.bodies.read(client.account(), limit, body).await?;
         Ok(Self { principal, headers: parts.headers, body })
     }
 }

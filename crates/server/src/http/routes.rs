@@ -1,7 +1,7 @@
 //! The routes of all apps, and which one a request takes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -102,11 +102,24 @@ impl Routes {
         table.routers = table.routers().unwrap_or_default();
     }
 
-    /// The route for a request; `host` is its `Host` header.
+    /// The methods that are routed at a path.
+    pub(crate) fn methods(&self, host: &str, path: &str) -> BTreeSet<String> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let space = table.spaces.get(host);
+        let routers = table.routers.iter().filter(|((of, _), router)| of.as_ref() == space && router.at(path).is_ok());
+        routers.map(|((_, method), _)| method.clone()).collect()
+    }
+
+    /// The route for a request; `host` is its `Host` header. HEAD takes the route of GET where there is none of its own.
     pub(crate) fn find(&self, host: &str, method: &str, path: &str) -> Option<Found> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let space = table.spaces.get(host).cloned();
-        let found = table.routers.get(&(space, method.to_owned()))?.at(path).ok()?;
+        let router = |method: &str| table.routers.get(&(space.clone(), method.to_owned()));
+        let at = |method: &str| router(method).and_then(|router| router.at(path).ok());
+        let found = match method {
+            "HEAD" => at("HEAD").or_else(|| at("GET"))?,
+            method => at(method)?,
+        };
         let captures = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Some(Found { target: Arc::clone(found.value), captures })
     }

@@ -3,63 +3,60 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, header},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use percent_encoding::percent_decode_str;
+use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 use starlane_bundle::{Access, json};
 use starlane_host::{Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload, key::key};
 
 use super::{
-    MESSAGE_BODY, Site, answer,
-    file::{self, Caching, set, with_charset},
-    headers::into_answer,
-    messages::{bearer, payload},
+    Site, answer,
+    client::{self, Client},
+    file::{self, Caching, EncodedByAuthor, set, with_charset},
+    headers::{content_type, into_answer},
+    messages::payload,
+    methods,
     routes::{Found, Target},
 };
-use crate::handle::Ask;
+use crate::{handle::Ask, limits::Limit};
 
 /// What a mechtron returns is hostile data: it is shown, and runs nothing, unless the mechtron gives a policy of its own.
-pub(super) const MECHTRON_POLICY: &str = "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'";
+pub(super) const MECHTRON_POLICY: &str = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// Whatever no fixed route answers.
 pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
-    let Some(found) = site.routes.find(host(&parts.headers), method.as_str(), parts.uri.path()) else {
-        return answer::failure_for(&parts.headers, &nothing_here(&site, &parts.method, parts.uri.path()));
+    let (method, path) = (&parts.method, parts.uri.path());
+    let host = client::host(&parts.headers, &parts.uri);
+    let Some(found) = site.routes.find(host, method.as_str(), path) else {
+        return answer::failure(&nothing_here(&site, method, host, path));
     };
     let answered = match &*found.target {
-        Target::File(file) => file::send(&site, file, &parts.headers, Caching::Ask).await,
+        Target::File(file) => file::send(&site, file, method, &parts.headers, Caching::Ask).await,
         Target::Files { folder, files } => {
-            let below = found.captures.first().map(|(_, value)| decoded(value)).unwrap_or_default();
-            match files.get(&format!("{folder}{below}")) {
-                Some(file) => file::send(&site, file, &parts.headers, file::caching(&below)).await,
-                None => Err(Failure::not_found(format!("there is no file {}", parts.uri.path()))),
+            async {
+                let below = found.captures.first().map_or(Ok(String::new()), |(_, value)| decoded(value))?;
+                let file = files.get(&format!("{folder}{below}"));
+                let file = file.ok_or_else(|| Failure::not_found(format!("there is no file {path}")))?;
+                file::send(&site, file, method, &parts.headers, file::caching(&below)).await
             }
+            .await
         }
-        Target::Resource { .. } => {
-            let body = axum::body::to_bytes(body, MESSAGE_BODY).await;
-            let query = parts.uri.query().unwrap_or_default();
-            match body {
-                Ok(body) => ask(&site, &found, &parts.method, query, &parts.headers, body).await,
-                Err(error) => Err(Failure::too_large(error.to_string())),
-            }
-        }
+        Target::Resource { .. } => ask(&site, &found, &parts, body).await,
     };
-    answered.unwrap_or_else(|failure| answer::failure_for(&parts.headers, &failure))
+    answered.unwrap_or_else(|failure| answer::failure(&failure))
 }
 
-/// The name that the request is for; the guard has let it in.
-fn host(headers: &HeaderMap) -> &str {
-    headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
-fn nothing_here(site: &Site, method: &Method, path: &str) -> Failure {
+fn nothing_here(site: &Site, method: &Method, host: &str, path: &str) -> Failure {
+    let others = methods(site, host, path).join(", ");
+    if !others.is_empty() {
+        return Failure::new(405, "method-not-allowed", format!("{path} does not take {method}: it takes {others}"));
+    }
     if site.routes.is_empty() {
         return Failure::not_found(
             "Starlane runs, and nothing is routed yet. Publish a bundle and create an app: \
@@ -70,35 +67,39 @@ fn nothing_here(site: &Site, method: &Method, path: &str) -> Failure {
 }
 
 /// Sends the request that a route makes, and turns its reply into the answer.
-async fn ask(
-    site: &Site,
-    found: &Found,
-    method: &Method,
-    query: &str,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Response, Failure> {
+async fn ask(site: &Site, found: &Found, parts: &Parts, body: Body) -> Result<Response, Failure> {
     let Target::Resource { app, to, operation, access } = &*found.target else {
         return Err(Failure::internal("the route has no resource"));
     };
+    let Parts { method, headers, .. } = parts;
+    let client = Client::of(site, parts);
     let safe = [Method::GET, Method::HEAD].contains(method);
+    // Each client has a share of its own of what everybody may ask: one that asks too much is no reason to refuse the others.
+    let everybody = || {
+        let name = format!("http:{app}");
+        Principal::on_account(&name, &format!("{name} {}", client.account()))
+    };
     let caller = match access {
-        Some(Access::Public) => Principal::named(&format!("http:{app}")),
-        None if safe => Principal::named(&format!("http:{app}")),
-        _ => match site.auth.principal(bearer(headers)?)? {
+        Some(Access::Public) => everybody(),
+        None if safe => everybody(),
+        _ => match client.principal(site, headers)? {
             nobody if nobody.name().is_empty() => return Err(Failure::auth_refused("this route needs a bearer token")),
             caller => caller,
         },
     };
-    let captures: Vec<(String, String)> =
-        found.captures.iter().map(|(name, value)| (name.clone(), decoded(value))).collect();
+    let captures = found.captures.iter().map(|(name, value)| Ok((name.clone(), decoded(value)?)));
+    let captures: Vec<(String, String)> = captures.collect::<Result<_, Failure>>()?;
     let mut address = to.clone();
     for (name, value) in &captures {
         let segment = key(value).map_err(|error| Failure::malformed(error.to_string()))?;
         address = address.replace(&format!("{{{name}}}"), &segment);
     }
     let to = Address::resolve(&address, app).map_err(|error| Failure::malformed(error.to_string()))?;
-    let payload = parameters(payload(headers, body), query, captures)?;
+    let query = parts.uri.query().unwrap_or_default();
+    let given = fields(query.as_bytes(), "query")?.into_iter().chain(captures).collect();
+    // Counted until the answer: the node has the same bytes.
+    let body = site.bodies.read(client.account(), Limit::MessageBody, body).await?;
+    let payload = parameters(payload(headers, body.bytes.clone())?, given)?;
     let from = app.child("http").map_err(|error| Failure::internal(error.to_string()))?;
     let origin = Origin { address: from, caller };
     let reply =
@@ -107,23 +108,22 @@ async fn ask(
 }
 
 /// A JSON request from body fields, then query, then path; any other body as it is, with the parameters as headers.
-fn parameters(mut payload: Payload, query: &str, captures: Vec<(String, String)>) -> Result<Payload, Failure> {
-    let pairs = form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into_owned(), value.into_owned()));
-    let given = pairs.chain(captures);
+fn parameters(mut payload: Payload, given: Vec<(String, String)>) -> Result<Payload, Failure> {
     let is_form = payload.media_type() == "application/x-www-form-urlencoded";
     if !payload.body.is_empty() && !is_form && payload.media_type() != "application/json" {
-        payload.headers.extend(given.map(|(name, value)| (format!("starlane-param-{}", name.to_lowercase()), value)));
+        payload
+            .headers
+            .extend(given.into_iter().map(|(name, value)| (format!("starlane-param-{}", name.to_lowercase()), value)));
         return Ok(payload);
     }
-    let mut given = given.peekable();
-    if !payload.body.is_empty() && !is_form && given.peek().is_none() {
+    if !payload.body.is_empty() && !is_form && given.is_empty() {
         return Ok(payload);
     }
     let mut fields: Map<String, Value> = match payload.body.is_empty() {
         true => Map::new(),
-        false if is_form => form_urlencoded::parse(&payload.body)
-            .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
-            .collect(),
+        false if is_form => {
+            fields(&payload.body, "form")?.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
+        }
         // As strictly as where it is checked: an object that has a name twice would pass with one of them.
         false => match json::value(&payload.body) {
             Ok(Value::Object(fields)) => fields,
@@ -131,7 +131,7 @@ fn parameters(mut payload: Payload, query: &str, captures: Vec<(String, String)>
             Err(error) => return Err(Failure::malformed(format!("the body is no JSON object: {error}"))),
         },
     };
-    fields.extend(given.map(|(name, value)| (name, Value::String(value))));
+    fields.extend(given.into_iter().map(|(name, value)| (name, Value::String(value))));
     payload.body = Value::Object(fields).to_string().into();
     payload.content_type = "application/json".to_owned();
     Ok(payload)
@@ -139,16 +139,38 @@ fn parameters(mut payload: Payload, query: &str, captures: Vec<(String, String)>
 
 /// What a resource returned, as an answer.
 fn page(reply: Payload) -> Result<Response, Failure> {
+    let content_type = content_type(&with_charset(&reply.content_type))?;
+    let has_body = !reply.body.is_empty();
     let mut response = Body::from(reply.body).into_response();
-    set(&mut response, header::CONTENT_TYPE, &with_charset(&reply.content_type));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    *response.status_mut() = into_answer(&reply.headers, response.headers_mut())?;
+    let status = into_answer(&reply.headers, response.headers_mut())?;
+    if has_body && matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
+        let message = format!("the reply has the status {} and a body, which HTTP would lose", status.as_u16());
+        return Err(Failure::guest_failed(message));
+    }
+    *response.status_mut() = status;
+    if response.headers().contains_key(header::CONTENT_ENCODING) {
+        response.extensions_mut().insert(EncodedByAuthor);
+    }
     // Whatever its type: SVG and XML run scripts too.
     let policy = response.headers_mut().entry(header::CONTENT_SECURITY_POLICY);
     policy.or_insert(HeaderValue::from_static(MECHTRON_POLICY));
     Ok(response)
 }
 
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
+/// The fields of a query or a form. Errors with 400 if they are not UTF-8.
+fn fields(text: &[u8], what: &str) -> Result<Vec<(String, String)>, Failure> {
+    if percent_decode(text).decode_utf8().is_err() {
+        return Err(Failure::malformed(format!("the {what} is not UTF-8 when its percent encoding is decoded")));
+    }
+    let pairs = form_urlencoded::parse(text);
+    Ok(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+}
+
+/// A part of a path. Errors with 400 if it is not UTF-8.
+fn decoded(text: &str) -> Result<String, Failure> {
+    let decoded = percent_decode(text.as_bytes()).decode_utf8();
+    let message = || format!("`{text}` in the path is not UTF-8 when its percent encoding is decoded");
+    decoded.map(|text| text.into_owned()).map_err(|_| Failure::malformed(message()))
 }

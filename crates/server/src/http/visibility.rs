@@ -10,7 +10,7 @@ use starlane_bundle::{Digest, Manifest, PublicKey};
 use starlane_host::{Principal, ports::StoreError};
 use starlane_protocol::{Address, Failure, Verb};
 
-use super::{Site, messages::bearer, routes::Routes};
+use super::{Site, client::Client, routes::Routes};
 use crate::{storage::Storage, store::SharedStore};
 
 /// The most uploads that are remembered. Beyond, all are forgotten: whoever publishes then what is another's too uploads it once
@@ -134,26 +134,31 @@ impl Visibility {
 }
 
 /// Whether the bearer may read a bundle's manifest, and who else. Errors with 401 or 403.
-pub(super) fn check_bundle(site: &Site, bundle: &Address, headers: &HeaderMap) -> Result<Readers, Failure> {
+pub(super) fn check_bundle(
+    site: &Site,
+    bundle: &Address,
+    client: &Client,
+    headers: &HeaderMap,
+) -> Result<Readers, Failure> {
     match site.repository.visibility().is_public(bundle) {
         Some(true) => return Ok(Readers::Anybody),
         Some(false) => {}
         // Nothing is read of what is not known.
         None => return Err(Failure::not_found("no such bundle was published here")),
     }
-    let principal = site.auth.principal(bearer(headers)?)?;
+    let principal = client.principal(site, headers)?;
     if may_read(&site.routes, &principal, bundle) { Ok(Readers::Bearer) } else { Err(hidden().at(bundle)) }
 }
 
 /// Whether the bearer may read a blob, and who else: as one of a bundle that they may read, or to publish it. Errors with 401,
 /// 403 or 404.
-pub(super) fn check_blob(site: &Site, blob: &Digest, headers: &HeaderMap) -> Result<Readers, Failure> {
+pub(super) fn check_blob(site: &Site, blob: &Digest, client: &Client, headers: &HeaderMap) -> Result<Readers, Failure> {
     let visibility = site.repository.visibility();
     let bundles = visibility.bundles_of(blob);
     if bundles.iter().any(|bundle| visibility.is_public(bundle) == Some(true)) {
         return Ok(Readers::Anybody);
     }
-    let principal = site.auth.principal(bearer(headers)?)?;
+    let principal = client.principal(site, headers)?;
     match may_publish(site, &principal, blob) {
         true => Ok(Readers::Bearer),
         // Of no bundle yet: nobody's but those who publish.

@@ -1,0 +1,133 @@
+//! Bodies of requests: read after it is known who asks, in time, and counted for as long as they are in memory.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::body::{Body, Bytes, HttpBody};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use starlane_protocol::Failure;
+use tokio::time::{Instant, timeout};
+
+use crate::limits::{Limit, Limiter};
+
+/// Bodies that are in memory, and the limits of them.
+#[derive(Clone)]
+pub(crate) struct Bodies(Arc<Inner>);
+
+struct Inner {
+    limiter: Arc<Limiter>,
+    held: Mutex<Usage>,
+}
+
+#[derive(Default)]
+struct Usage {
+    all: u64,
+    by_client: HashMap<String, u64>,
+}
+
+/// A body; it counts until this is dropped.
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
+    _share: Share,
+}
+
+/// What one body has of the memory for bodies.
+struct Share {
+    bodies: Bodies,
+    client: String,
+    bytes: u64,
+}
+
+impl Bodies {
+    pub(crate) fn new(limiter: &Arc<Limiter>) -> Self {
+        Self(Arc::new(Inner { limiter: Arc::clone(limiter), held: Mutex::default() }))
+    }
+
+    /// Reads a body of at most `limit` bytes for somebody who may send it. Errors with 413 if it is longer, 408 if it comes too
+    /// slowly, 429 and 503 if too much is in memory already, and 400 if it breaks off.
+    pub(super) async fn read(&self, client: String, limit: Limit, mut body: Body) -> Result<Held, Failure> {
+        let limiter = &self.0.limiter;
+        let most = limiter.get(limit);
+        let too_long = |length: u64| limiter.refuse(limit, format!("the body has {length} bytes"));
+        let announced = body.size_hint();
+        if announced.lower() > most {
+            return Err(too_long(announced.lower()));
+        }
+        let mut share = Share { bodies: self.clone(), client, bytes: 0 };
+        let mut bytes = BytesMut::new();
+        let (begin, patience) = (Instant::now(), limiter.time(Limit::BodyTime));
+        loop {
+            let frame = match timeout(patience, body.frame()).await {
+                Ok(None) => break,
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(Failure::malformed(format!("the body broke off: {error}"))),
+                Err(_) => return Err(limiter.refuse(Limit::BodyTime, "nothing more of the body came")),
+            };
+            let Ok(part) = frame.into_data() else { continue };
+            let length = bytes.len() as u64 + part.len() as u64;
+            if length > most {
+                return Err(too_long(length));
+            }
+            share.grow(part.len() as u64)?;
+            if bytes.is_empty() {
+                // One piece is taken as it is; more than one are put together where all have room.
+                if announced.exact() == Some(length) {
+                    return Ok(Held { bytes: part, _share: share });
+                }
+                bytes.reserve(announced.exact().and_then(|exact| usize::try_from(exact).ok()).unwrap_or_default());
+            }
+            bytes.extend_from_slice(&part);
+            let took = begin.elapsed();
+            if took > patience && length < rate(limiter, took) {
+                return Err(limiter
+                    .refuse(Limit::MinimumRate, format!("{length} bytes of the body came in {} s", took.as_secs())));
+            }
+        }
+        Ok(Held { bytes: bytes.freeze(), _share: share })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Usage> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The fewest bytes that have to come in a time.
+fn rate(limiter: &Limiter, took: Duration) -> u64 {
+    limiter.get(Limit::MinimumRate).saturating_mul(took.as_secs())
+}
+
+impl Share {
+    fn grow(&mut self, bytes: u64) -> Result<(), Failure> {
+        let limiter = &self.bodies.0.limiter;
+        let mut held = self.bodies.held();
+        if held.all + bytes > limiter.get(Limit::Bodies) {
+            return Err(limiter.refuse(Limit::Bodies, format!("{} bytes of bodies are in memory", held.all)));
+        }
+        let theirs = held.by_client.get(&self.client).copied().unwrap_or_default();
+        if theirs + bytes > limiter.get(Limit::BodiesPerClient) {
+            let message = format!("{theirs} bytes of your bodies are in memory");
+            return Err(limiter.refuse(Limit::BodiesPerClient, message));
+        }
+        held.all += bytes;
+        *held.by_client.entry(self.client.clone()).or_default() += bytes;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.bodies.held();
+        held.all = held.all.saturating_sub(self.bytes);
+        if let Some(theirs) = held.by_client.get_mut(&self.client) {
+            *theirs = theirs.saturating_sub(self.bytes);
+            if *theirs == 0 {
+                held.by_client.remove(&self.client);
+            }
+        }
+    }
+}

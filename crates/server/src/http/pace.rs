@@ -1,0 +1,318 @@
+//! The pace of a connection: how long a peer may take for the head of a request, how long a connection may rest between two
+//! requests, and how slowly an answer may be taken. What the HTTP library answers by itself becomes an answer of ours here.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use starlane_protocol::Failure;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::answer;
+use crate::limits::{Limit, Limiter};
+
+/// How long a connection whose request was not read to its end is drained: closed at once, the peer would lose the answer.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// What a connection is doing, shared by its stream and its requests.
+pub(super) struct Pace {
+    phase: Mutex<Phase>,
+    /// Whether bytes of a request's body were not read.
+    unread: AtomicBool,
+    limiter: Arc<Limiter>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// No byte of the next head has come.
+    Resting(Instant),
+    /// A head has begun.
+    Head(Instant),
+    /// A request is being answered: its body and its answer have times of their own.
+    Answering,
+    /// It is a WebSocket now.
+    Upgraded,
+}
+
+impl Pace {
+    /// A connection that was just taken: its first byte is due as soon as a head.
+    pub(super) fn new(limiter: &Arc<Limiter>) -> Arc<Self> {
+        let until = Instant::now() + limiter.time(Limit::HeadTime);
+        Arc::new(Self {
+            phase: Mutex::new(Phase::Resting(until)),
+            unread: AtomicBool::new(false),
+            limiter: Arc::clone(limiter),
+        })
+    }
+
+    /// A request has come; `has_body` says whether more follows its head.
+    pub(super) fn begin(&self, has_body: bool) {
+        self.unread.store(has_body, Relaxed);
+        *self.phase() = Phase::Answering;
+    }
+
+    /// Its body was read to the end.
+    pub(super) fn body_read(&self) {
+        self.unread.store(false, Relaxed);
+    }
+
+    /// Its answer has ended.
+    pub(super) fn end(&self) {
+        let mut phase = self.phase();
+        if let Phase::Answering = *phase {
+            *phase = Phase::Resting(Instant::now() + self.limiter.time(Limit::IdleTime));
+        }
+    }
+
+    /// It is a WebSocket from now on: links have times of their own.
+    pub(super) fn upgrade(&self) {
+        *self.phase() = Phase::Upgraded;
+    }
+
+    fn is_upgraded(&self) -> bool {
+        matches!(*self.phase(), Phase::Upgraded)
+    }
+
+    /// Bytes have come.
+    fn received(&self) {
+        let mut phase = self.phase();
+        if let Phase::Resting(_) = *phase {
+            *phase = Phase::Head(Instant::now() + self.limiter.time(Limit::HeadTime));
+        }
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream whose peer has to keep the pace.
+pub(super) struct Paced<S> {
+    stream: S,
+    pace: Arc<Pace>,
+    timer: Timer,
+    writing: Writing,
+    /// What is written in place of what the HTTP library answered, and how much of it is written.
+    own: Option<(Vec<u8>, usize)>,
+    /// Until when the rest of a request is read and dropped.
+    lingers: Option<Instant>,
+}
+
+impl<S> Paced<S> {
+    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
+        Self { stream, pace, timer: Timer::default(), writing: Writing::default(), own: None, lingers: None }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
+            if buffer.filled().len() > before {
+                this.pace.received();
+            }
+            return Poll::Ready(read);
+        }
+        let phase = *this.pace.phase();
+        match phase {
+            Phase::Resting(until) => {
+                ready!(this.timer.poll(context, until));
+                Poll::Ready(Err(timed_out("the connection was idle")))
+            }
+            Phase::Head(until) => {
+                ready!(this.timer.poll(context, until));
+                let failure = this.pace.limiter.refuse(Limit::HeadTime, "the head of the request is not complete");
+                let answer = answer::raw(&failure);
+                // A socket that takes no small answer at once gets none.
+                let _ = Pin::new(&mut this.stream).poll_write(context, &answer);
+                Poll::Ready(Err(timed_out("the head of a request was too slow")))
+            }
+            Phase::Answering | Phase::Upgraded => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
+    /// Writes an answer of ours in place of the HTTP library's; ready when all of it is written.
+    fn write_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((answer, written)) = &mut self.own {
+            let rest = answer.get(*written..).unwrap_or_default();
+            if rest.is_empty() {
+                self.own = None;
+                break;
+            }
+            *written += ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match polled {
+            Poll::Ready(Ok(length)) => {
+                self.writing.took(length);
+                Poll::Ready(Ok(length))
+            }
+            Poll::Pending if !self.pace.is_upgraded() => {
+                ready!(self.writing.waits(context, &self.pace.limiter));
+                Poll::Ready(Err(timed_out("the answer was taken too slowly")))
+            }
+            other => other,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.own.is_none()
+            && bytes.starts_with(b"HTTP/1.1 4")
+            && let Some(failure) = of_library(bytes)
+        {
+            this.own = Some((answer::raw(&failure), 0));
+        }
+        if this.own.is_some() {
+            let written = this.write_own(context).map_ok(|()| bytes.len());
+            return this.wrote(context, written);
+        }
+        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.wrote(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [only] = parts {
+            return self.poll_write(context, only);
+        }
+        let this = &mut *self;
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, parts);
+        this.wrote(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        this.wrote(context, flushed.map_ok(|()| 0)).map_ok(|_| ())
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.lingers.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            if !this.pace.unread.load(Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let until = *this.lingers.get_or_insert_with(|| Instant::now() + LINGER);
+        let mut dropped = [0; 8 * 1024];
+        // Not for ever in one turn: others wait for this thread.
+        for _ in 0..32 {
+            let mut buffer = ReadBuf::new(&mut dropped);
+            match Pin::new(&mut this.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() && Instant::now() < until => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return this.timer.poll(context, until).map(Ok),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// How an answer is taken: the time that was spent waiting for the peer, and what the peer took in that time.
+#[derive(Default)]
+struct Writing {
+    /// Since when the peer takes nothing.
+    since: Option<Instant>,
+    waited: Duration,
+    taken: u64,
+    timer: Timer,
+}
+
+impl Writing {
+    fn took(&mut self, length: usize) {
+        if length > 0 {
+            if let Some(since) = self.since.take() {
+                self.waited += since.elapsed();
+            }
+            self.taken += length as u64;
+        }
+    }
+
+    /// The peer takes nothing now; ready when it is too slow.
+    fn waits(&mut self, context: &mut Context<'_>, limiter: &Limiter) -> Poll<()> {
+        let limit = limiter.time(Limit::WriteTime);
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if self.waited >= limit {
+            let least = limiter.get(Limit::MinimumRate).saturating_mul(self.waited.as_secs());
+            if self.taken < least {
+                limiter.note(Limit::MinimumRate);
+                return Poll::Ready(());
+            }
+            (self.waited, self.taken) = (Duration::ZERO, 0);
+        }
+        ready!(self.timer.poll(context, since + limit));
+        limiter.note(Limit::WriteTime);
+        Poll::Ready(())
+    }
+}
+
+/// A timer whose moment may change at each look: it is set anew only if it would be too late.
+#[derive(Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    fn poll(&mut self, context: &mut Context<'_>, until: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        loop {
+            if sleep.deadline() > until {
+                sleep.as_mut().reset(until);
+            }
+            ready!(sleep.as_mut().poll(context));
+            if Instant::now() >= until {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(until);
+        }
+    }
+}
+
+/// What is wrong with a request that the HTTP library refused by itself. None: the bytes are an answer of ours.
+fn of_library(bytes: &[u8]) -> Option<Failure> {
+    let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
+    // All failures of ours name their code.
+    if head.contains("\r\nstarlane-code: ") || !head.contains("content-length: 0") {
+        return None;
+    }
+    let status = head.get(9..12)?.parse().ok()?;
+    Some(match status {
+        431 => Failure::new(431, "too-large", "the head of the request has too many bytes or too many header lines"),
+        414 => Failure::new(414, "too-large", "the request's path and query are too long"),
+        _ => Failure::malformed("this is not a request of HTTP/1.1: its first line or a header line is malformed"),
+    })
+}
+
+fn timed_out(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}

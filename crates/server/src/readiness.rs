@@ -1,0 +1,106 @@
+//! Whether a server can do its work.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use starlane_protocol::{Address, Failure};
+use tokio::time::Instant;
+
+/// How long the disk is not asked again: whoever asks often learns what was found last.
+const AGAIN: Duration = Duration::from_secs(1);
+/// What is written to see whether that can be done, in bytes.
+const PROBE: usize = 4 * 1024;
+
+/// What this server needs to do its work, and whether it has it. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Readiness(Arc<Inner>);
+
+struct Inner {
+    data: PathBuf,
+    /// Apps that could not be started.
+    failed: Mutex<BTreeSet<Address>>,
+    /// When the disk was asked, and what it said.
+    probed: tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl Readiness {
+    pub(crate) fn new(data: &Path) -> Self {
+        Self(Arc::new(Inner { data: data.to_owned(), failed: Mutex::default(), probed: tokio::sync::Mutex::default() }))
+    }
+
+    /// An app runs, or is not to run any more.
+    pub(crate) fn app_settled(&self, app: &Address) {
+        self.failed().remove(app);
+    }
+
+    /// An app could not be started.
+    pub(crate) fn app_failed(&self, app: &Address) {
+        self.failed().insert(app.clone());
+    }
+
+    /// Errors with 503 `not-ready`, and says what is missing. Names of apps are not told: anybody may ask.
+    pub(crate) async fn look(&self) -> Result<(), Failure> {
+        let failed = self.failed().len();
+        let mut missing = Vec::new();
+        if let Err(reason) = self.storage().await {
+            missing.push(format!("the data folder can't be written to: {reason}"));
+        }
+        if failed > 0 {
+            missing.push(format!("{failed} of the apps could not be started: the log says why"));
+        }
+        if missing.is_empty() { Ok(()) } else { Err(Failure::new(503, "not-ready", missing.join("; "))) }
+    }
+
+    async fn storage(&self) -> Result<(), String> {
+        let mut probed = self.0.probed.lock().await;
+        if let Some((when, found)) = &*probed
+            && when.elapsed() < AGAIN
+        {
+            return found.clone();
+        }
+        let data = self.0.data.clone();
+        let found = tokio::task::spawn_blocking(move || probe(&data)).await;
+        let found = found.map_err(|error| error.to_string()).and_then(|found| found.map_err(|error| error.to_string()));
+        *probed = Some((Instant::now(), found.clone()));
+        found
+    }
+
+    fn failed(&self) -> MutexGuard<'_, BTreeSet<Address>> {
+        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn probe(data: &Path) -> io::Result<()> {
+    // Of the names that the next start removes, should this one end here.
+    let file = data.join(format!(".{}.ready.part", std::process::id()));
+    let written = fs::write(&file, [0; PROBE]);
+    let _ = fs::remove_file(&file);
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_ready_when_the_disk_takes_a_file_and_all_apps_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let readiness = Readiness::new(folder.path());
+        let app = Address::parse("acme:profiles").unwrap();
+        readiness.look().await.unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+        readiness.app_failed(&app);
+        let failure = readiness.look().await.unwrap_err();
+        assert_eq!((failure.status, failure.code.as_str()), (503, "not-ready"));
+        assert!(failure.message.contains("1 of the apps") && !failure.message.contains("acme"), "{failure}");
+        readiness.app_settled(&app);
+        readiness.look().await.unwrap();
+        let gone = Readiness::new(&folder.path().join("gone"));
+        assert!(gone.look().await.unwrap_err().message.contains("data folder"));
+    }
+}

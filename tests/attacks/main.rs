@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod check;
 mod compile;
 mod cpu;
 mod disk;
@@ -18,6 +19,7 @@ mod http;
 mod log;
 mod operation;
 mod origins;
+mod quota;
 mod settings;
 #[allow(dead_code, reason = "attacks of all kinds share it")]
 mod world;

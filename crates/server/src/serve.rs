@@ -21,7 +21,7 @@ use crate::{
     apps::Apps,
     audit::Audit,
     auth::{self, Auth},
-    data_folder::DataFolder,
+    data_folder::{self, DataFolder},
     database,
     handle::Handle,
     http::{self, Bodies, Repository, Site, collect, guard::Allowed, routes::Routes},
@@ -146,7 +146,7 @@ impl Default for ServeConfig {
 impl ServeConfig {
     /// Whether a server could be started like this, as far as that shows beforehand. Errors with `NotLoopback` when others
     /// could reach it without TLS, with `Tls` when certificate and key can't be used, with `TwoSpaces` when two spaces have one
-    /// host name, and with `Data` when the data folder is a file.
+    /// host name, and with `Data` when the data folder is a file or of a newer format.
     pub fn check(&self) -> Result<(), ServeError> {
         if !self.listen.ip().is_loopback() && self.tls.is_none() && !self.behind_proxy {
             return Err(ServeError::NotLoopback(self.listen));
@@ -160,6 +160,7 @@ impl ServeConfig {
         if self.data.exists() && !self.data.is_dir() {
             return Err(ServeError::Data(self.data.clone(), "it is a file; name a folder with `--data`".into()));
         }
+        data_folder::read_format(&self.data).map_err(|error| ServeError::Data(self.data.clone(), error))?;
         self.tls.as_ref().map(TlsFiles::acceptor).transpose().map(drop).map_err(ServeError::Tls)
     }
 

@@ -1,0 +1,129 @@
+//! How full the disk gets: quotas of spaces and uploads, and what is collected.
+
+use std::fs;
+
+use serde_json::json;
+use starlane_bundle::{Digest, SecretKey, authoring::Draft};
+use starlane_protocol::Address;
+use starlane_testkit::attack;
+
+use crate::world::{Server, folder};
+
+#[test]
+fn uploads_and_spaces_have_quotas_and_what_nothing_names_is_collected() {
+    let limits =
+        "[limits]\npending-uploads = \"1 MiB\"\nspace-storage = \"2 MiB\"\nmissing-files = 100\ndisk-reserve = 0\n";
+    let server = Server::start_with(limits);
+    let ci = server.token_for("ci", &["deploy acme:**"]);
+    let other = server.token_for("other", &["deploy other:**"]);
+    let put = |token: &str, bytes: &[u8]| {
+        server.with_token(token, "PUT", &format!("/blobs/sha256/{}", Digest::of(bytes)), bytes)
+    };
+    let (mut tried, mut through) = (0, 0);
+    let mut kept = Vec::new();
+    for n in 0..40_u8 {
+        let bytes = vec![n; 100_000];
+        let answer = put(&ci, &bytes);
+        tried += 1;
+        match answer.status {
+            204 => kept.push(bytes),
+            _ => assert!(answer.fails(507, "storage-full").contains("pending-uploads")),
+        }
+    }
+    through += kept.len().saturating_sub(10);
+    // Another subject of the same space shares its account; another space has its own.
+    let second = server.token_for("acme/second", &["deploy acme:**"]);
+    assert_eq!(put(&second, &[200; 100_000]).status, 507);
+    assert_eq!(put(&other, &[200; 100_000]).status, 204);
+    // One digest, many times, and too many.
+    let digest = Digest::of(&kept[0]).to_string();
+    let missing = |count: usize| {
+        let body = json!({ "sha256": vec![digest.clone(); count] }).to_string();
+        server.with_token(&ci, "POST", "/blobs/missing", body.as_bytes())
+    };
+    assert_eq!(missing(100).json()["missing"], json!([]));
+    missing(101).fails(413, "too-large");
+    tried += 1;
+    // A space that is full publishes nothing more; the same files again cost nothing.
+    let bundle = |n: u8| {
+        let made = folder(&[(
+            "bundle.toml",
+            "[bundle]\nname = \"n\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n",
+        )]);
+        fs::create_dir(made.path().join("site")).unwrap();
+        fs::write(made.path().join("site/a.bin"), vec![n; 900_000]).unwrap();
+        fs::write(made.path().join("site/b.bin"), vec![n; 900_000]).unwrap();
+        made
+    };
+    let server = Server::start_with(&format!("{limits}upload-grace = \"10 s\"\n"));
+    let publish = |n: u8, version: &str| {
+        let made = bundle(n);
+        let draft = Draft::read(made.path()).unwrap();
+        server.upload(&server.token, &draft);
+        let name = format!("acme:repo:n:{version}");
+        let signed = draft.sign(&Address::parse(&name).unwrap(), &SecretKey::from_seed([1; 32]), 1_700_000_000);
+        server.publish_manifest(&server.token, &name, &signed)
+    };
+    assert_eq!(publish(1, "1.0.0").status, 204);
+    assert_eq!(publish(1, "1.0.1").status, 204, "the same files once more");
+    assert_eq!(publish(2, "1.1.0").status, 204);
+    let refused = publish(3, "1.2.0");
+    tried += 1;
+    through += usize::from(refused.status == 204);
+    assert!(refused.fails(507, "storage-full").contains("space-storage"));
+    // What was uploaded for it is collected; what is named stays.
+    let (orphan, named) = (vec![3; 900_000], vec![1; 900_000]);
+    let there = |bytes: &[u8]| {
+        let name = Digest::of(bytes).to_string();
+        server.data.join("blobs").join(&name[..2]).join(name).exists()
+    };
+    let gone = (0..600).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        !there(&orphan)
+    });
+    assert!(gone && there(&named), "an orphan goes, what is named stays");
+    assert!(server.starlane(&["check"]).status.success());
+    attack("B11", tried, through);
+}
+
+/// Publishing goes on while files are collected as often as they can be: no bundle is published without its files.
+#[test]
+fn collecting_takes_no_file_from_a_publish_and_survives_being_killed() {
+    let limits = "[limits]\nupload-grace = \"10 s\"\ndisk-reserve = 0\n";
+    let mut server = Server::start_with(limits);
+    let mut published = 0;
+    for round in 0..3 {
+        for n in 0..8 {
+            let text = format!("{round} {n}");
+            let made = folder(&[
+                (
+                    "bundle.toml",
+                    "[bundle]\nname = \"n\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n",
+                ),
+                ("site/a.txt", &text),
+            ]);
+            server.publish(&server.token, 1, made.path(), &format!("acme:repo:n:1.{round}.{n}"));
+            published += 1;
+        }
+        server.start_again();
+    }
+    let checked = server.starlane(&["check", "--output", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(
+        (report["good"].as_bool(), report["report"]["bundles"].as_u64()),
+        (Some(true), Some(published)),
+        "{report}"
+    );
+    attack("B11", published as usize, 0);
+}
+
+#[test]
+fn the_disk_is_never_filled_to_its_end() {
+    let server = Server::start_with("[limits]\ndisk-reserve = 1125899906842624\n");
+    let put = server.with_token(&server.token, "PUT", &format!("/blobs/sha256/{}", Digest::of(b"x")), b"x");
+    assert!(put.fails(507, "storage-full").contains("disk-reserve"));
+    server.create(&server.token, "acme:x", "acme:repo:x:1.0.0").fails(507, "storage-full");
+    // What the server itself has to keep goes on, within the reserve.
+    server.token_for("ada", &[]);
+    attack("B11", 2, 0);
+}

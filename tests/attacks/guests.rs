@@ -55,7 +55,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A bundle with a guest written by hand: its `receive`, `settle` and `wake`. At 64 stands `acme:echoes:wat`, at 96 `act`, at 104
 /// `acme:nowhere`. Its parameters are by number, those of `receive`: 0 the id, 1 the kind.
-fn hand_written(receive: &str, settle: &str, wake: &str) -> TempDir {
+pub(crate) fn hand_written(receive: &str, settle: &str, wake: &str) -> TempDir {
     let text = format!(
         r#"(module
         (import "starlane:mechtron/mesh@1.0.0" "request"

@@ -21,6 +21,7 @@ mod operation;
 mod origins;
 mod quota;
 mod settings;
+mod siege;
 #[allow(dead_code, reason = "attacks of all kinds share it")]
 mod world;
 

@@ -169,6 +169,12 @@ impl Server {
         self.with_token(token, "POST", &format!("/messages/{to}/{operation}"), body.to_string().as_bytes())
     }
 
+    /// The same, or why there is no answer.
+    pub(crate) fn try_ask(&self, token: &str, to: &str, operation: &str, body: &Value) -> Result<Answer, String> {
+        let headers = [("authorization", &*format!("Bearer {token}")), ("content-type", "application/json")];
+        self.try_send("POST", &format!("/messages/{to}/{operation}"), &headers, body.to_string().as_bytes())
+    }
+
     /// The same as the admin.
     pub(crate) fn command(&self, to: &str, operation: &str, body: &Value) -> Answer {
         self.ask(&self.token, to, operation, body)

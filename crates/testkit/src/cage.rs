@@ -1,4 +1,4 @@
-//! Limits around a process, as systemd would set them: memory by a control group, descriptors by `prlimit`.
+//! A limit around a process, as systemd would set it: the memory of it and of all that it starts, by a control group.
 
 use std::{
     fs, io,
@@ -6,9 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-/// Limits around one process and all that it starts. Where the machine has control groups that may be changed, the system
+/// A limit around one process and all that it starts. Where the machine has control groups that may be changed, the system
 /// enforces the limit of memory; elsewhere it is only measured. Dropped after the process ended, the group is removed.
 pub struct Cage {
     process: u32,
@@ -22,13 +21,10 @@ enum Version {
 }
 
 impl Cage {
-    /// Gives a process at most `memory` bytes and at most `descriptors` open files. Errors when there is no such process.
-    pub fn around(process: u32, memory: u64, descriptors: u64) -> Result<Self> {
-        let pid = i32::try_from(process).ok().and_then(Pid::from_raw).context("no such process")?;
-        let limit = Rlimit { current: Some(descriptors), maximum: Some(descriptors) };
-        prlimit(Some(pid), Resource::Nofile, limit)?;
+    /// Gives a process at most `memory` bytes.
+    pub fn around(process: u32, memory: u64) -> Self {
         let group = group(process, memory).inspect_err(|error| println!("memory is measured, not limited: {error:#}"));
-        Ok(Self { process, group: group.ok() })
+        Self { process, group: group.ok() }
     }
 
     /// How many processes were ended because the group had no memory left; 0 where the system enforces no limit.

@@ -17,9 +17,11 @@ mod guests;
 mod hostile_modules;
 mod http;
 mod log;
+mod manifests;
 mod operation;
 mod origins;
 mod quota;
+mod rights;
 mod settings;
 mod siege;
 #[allow(dead_code, reason = "attacks of all kinds share it")]

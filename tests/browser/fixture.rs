@@ -145,6 +145,7 @@ pub(crate) fn record(revision: u64) -> AppRecord {
         manifest: Digest::of(b""),
         publisher: publisher().public(),
         overrides: Vec::new(),
+        maker: None,
     }
 }
 

@@ -90,7 +90,7 @@ fn with_schema(schema: &Value) -> SignedManifest {
     let folder = bound(BIND, &person());
     let draft = starlane_bundle::authoring::Draft::read(folder.path()).unwrap();
     let bundle = starlane_protocol::Address::parse(BUNDLE).unwrap();
-    let mut manifest = draft.manifest(&bundle, key(1).public(), 1_700_000_000);
+    let mut manifest = draft.contents(&bundle, key(1).public(), 1_700_000_000);
     manifest.schemas.insert("/schemas/person.json".into(), schema.clone());
     manifest.sign(&key(1))
 }

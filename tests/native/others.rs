@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use starlane_bundle::{
-    Manifest, SignedManifest,
+    Contents, SignedManifest,
     authoring::{Draft, Others},
 };
 use starlane_protocol::Address;
@@ -73,29 +73,29 @@ fn what_an_app_uses_must_be_published_as_its_manifest_has_it() {
     let shop = shop();
     let draft = Draft::read_with(shop.path(), &others, &|_, _| Ok(())).unwrap();
     server.upload(&draft);
-    let manifest = draft.manifest(&address(SHOP), key(1).public(), 1_700_000_000);
-    let altered = |change: &dyn Fn(&mut Manifest)| {
+    let manifest = draft.contents(&address(SHOP), key(1).public(), 1_700_000_000);
+    let altered = |change: &dyn Fn(&mut Contents)| {
         let mut manifest = manifest.clone();
         change(&mut manifest);
         server.publish_manifest(SHOP, &manifest.sign(&key(1)))
     };
-    let of = |manifest: &mut Manifest| manifest.uses.remove(WIDGETS).unwrap();
+    let of = |manifest: &mut Contents| manifest.uses.remove(WIDGETS).unwrap();
     for change in [
         // Another key, other bytes, another manifest, a bundle that is not here.
-        &|manifest: &mut Manifest| manifest.uses.get_mut(WIDGETS).unwrap().publisher = key(3).public(),
-        &|manifest: &mut Manifest| {
+        &|manifest: &mut Contents| manifest.uses.get_mut(WIDGETS).unwrap().publisher = key(3).public(),
+        &|manifest: &mut Contents| {
             manifest.uses.get_mut(WIDGETS).unwrap().manifest = manifest.files.values().next().unwrap().sha256
         },
-        &|manifest: &mut Manifest| {
+        &|manifest: &mut Contents| {
             let own = manifest.files.values().next().unwrap().clone();
             manifest.uses.get_mut(WIDGETS).unwrap().files.insert("/wasm/echo.wasm".into(), own);
         },
-        &|manifest: &mut Manifest| {
+        &|manifest: &mut Contents| {
             let used = of(manifest);
             manifest.uses.insert("bob:repo:widgets:9.9.9".into(), used.clone());
             manifest.uses.insert(WIDGETS.into(), used);
         },
-    ] as [&dyn Fn(&mut Manifest); 4]
+    ] as [&dyn Fn(&mut Contents); 4]
     {
         assert!(altered(change).fails(409, "conflict").contains("bob:repo:widgets:"));
     }

@@ -4,7 +4,6 @@
 mod app;
 mod error;
 mod folder;
-mod grant;
 mod others;
 mod resolve;
 mod route;
@@ -32,12 +31,10 @@ use self::{
     tables::BundleFile,
 };
 use crate::{
-    AppConfig, Bind, FileEntry, Manifest, MechtronConfig, PublicKey, SecretKey, SignedManifest, Used, json,
-    manifest::{FORMAT, MAX_BYTES, MAX_FILES, MAX_MANIFEST},
+    AppConfig, Bind, Contents, FileEntry, Manifest, MechtronConfig, PublicKey, SecretKey, SignedManifest, Used, json,
+    manifest::{FORMAT, MAX_BYTES, MAX_FILE, MAX_FILES, MAX_MANIFEST},
+    rules::{Fault, Names},
 };
-
-/// The longest file of a bundle, in bytes: a repository takes no more in one upload.
-pub const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 /// A bundle that was read and checked, and is not yet published.
 #[derive(Debug, Default)]
@@ -126,6 +123,7 @@ impl Draft {
         }
         resolve::resolve(&folder, others, check, &mut draft)?;
         draft.check_bounds(&source)?;
+        draft.check(&source)?;
         Ok(draft)
     }
 
@@ -139,9 +137,9 @@ impl Draft {
         self.files.iter().map(|(name, (entry, path))| (name.as_str(), entry, path.as_path()))
     }
 
-    /// The manifest at an address. `created` is in seconds since the Unix epoch.
-    pub fn manifest(&self, address: &Address, publisher: PublicKey, created: u64) -> Manifest {
-        Manifest {
+    /// What the manifest says at an address. `created` is in seconds since the Unix epoch.
+    pub fn contents(&self, address: &Address, publisher: PublicKey, created: u64) -> Contents {
+        Contents {
             format: FORMAT,
             address: address.clone(),
             publisher,
@@ -160,9 +158,14 @@ impl Draft {
         }
     }
 
-    /// The manifest at an address, signed. For one that expires, set [`Manifest::expires`] and call [`Manifest::sign`].
+    /// The manifest at an address, signed. For one that expires, set [`Contents::expires`] and call [`Contents::sign`].
     pub fn sign(&self, address: &Address, key: &SecretKey, created: u64) -> SignedManifest {
-        self.manifest(address, key.public(), created).sign(key)
+        self.contents(address, key.public(), created).sign(key)
+    }
+
+    /// What names of the app may be looked up in.
+    fn names<'a>(&'a self, app: &'a AppConfig) -> Names<'a> {
+        Names { app, mechtrons: &self.mechtrons, binds: &self.binds }
     }
 
     /// Adds a file of the folder, by its path there, if it is not there yet. Gives its path in the bundle.
@@ -244,8 +247,26 @@ impl Draft {
 
     /// Whether the manifest has more bytes than a host reads, wherever it is published.
     fn is_too_long(&self) -> bool {
-        let Ok(somewhere) = Address::parse("a:0.0.0") else { return false };
-        self.sign(&somewhere, &SecretKey::from_seed([0; 32]), 0).bytes.len() > MAX_MANIFEST
+        self.somewhere().is_some_and(|contents| serde_json::to_vec(&contents).unwrap_or_default().len() > MAX_MANIFEST)
+    }
+
+    /// The whole as every host checks it. What the reading has not found yet is told here, of no place in particular.
+    fn check(&self, source: &Source) -> Result<(), AuthoringError> {
+        let Some(contents) = self.somewhere() else { return Ok(()) };
+        let checked = Manifest::check(contents).map(drop);
+        checked.map_err(|error| source.error(0..0, error.to_string(), "change what stands there in the manifest"))
+    }
+
+    fn somewhere(&self) -> Option<Contents> {
+        let somewhere = Address::parse("a:0.0.0").ok()?;
+        Some(self.contents(&somewhere, SecretKey::from_seed([0; 32]).public(), 0))
+    }
+}
+
+impl Fault {
+    /// This fault, told at the place that breaks the rule.
+    fn at(self, source: &Source, span: Range<usize>) -> AuthoringError {
+        source.error(span, self.text, self.hint)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod json;
 mod manifest;
 mod mechtron;
 mod record;
+mod rules;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod signing;
@@ -17,7 +18,10 @@ mod table;
 pub use app::{Access, AppConfig, AppMechtron, AppResource, Placement, ResourceKind, Route, RouteTarget};
 pub use bind::{Bind, Body, Operation};
 pub use digest::{Digest, DigestError, Hasher};
-pub use manifest::{FileEntry, MAX_MANIFEST, Manifest, SIGNATURE_HEADER, SignedManifest, Used, VerifyError};
+pub use manifest::{
+    Contents, FileEntry, MAX_FILE, MAX_MANIFEST, Manifest, SIGNATURE_HEADER, SignedManifest, Used, VerifyError,
+};
 pub use mechtron::{Limits, MechtronConfig, Restart};
-pub use record::{AppRecord, Override};
+pub use record::{AppRecord, Maker, Override};
+pub use rules::{Fault, Rule, route};
 pub use signing::{KeyError, PublicKey, SecretKey, Signature};

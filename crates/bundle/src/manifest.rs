@@ -1,13 +1,18 @@
 //! Manifests: what a bundle holds, resolved, so that a host never parses TOML.
 
+mod check;
+
+use std::ops::Deref;
+
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use starlane_protocol::{Address, address};
+use starlane_protocol::Address;
 
 use crate::{
-    AppConfig, Bind, Digest, MechtronConfig, PublicKey, RouteTarget, SecretKey, Signature,
+    AppConfig, Bind, Digest, Limits, MechtronConfig, PublicKey, SecretKey, Signature,
     json::{self, JsonError},
+    rules::Fault,
     table,
 };
 
@@ -21,12 +26,21 @@ pub const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 pub(crate) const MAX_FILES: usize = 20_000;
 /// The most bytes of all files of a bundle.
 pub(crate) const MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// The longest file of a bundle, in bytes: a repository takes no more in one upload.
+pub const MAX_FILE: u64 = 64 * 1024 * 1024;
 
-/// What a bundle holds. A key that it does not know is refused, not passed over: it might be a restriction. A new key is a
-/// new format.
+/// A manifest that obeys every rule of its structure: there is no other. Its parts are read as those of [`Contents`] are, and
+/// never changed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Manifest(Contents);
+
+/// What a manifest says, of which nothing was checked: what a tool makes before it signs, or what was read. A host runs none of
+/// it: it takes a [`Manifest`], which [`Manifest::check`] makes of this. A key that is not known is refused, not passed over: it
+/// might be a restriction. A new key is a new format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Manifest {
+pub struct Contents {
     /// The format of this manifest: 1.
     pub format: u32,
     /// The bundle's address, with its version.
@@ -147,6 +161,14 @@ pub enum VerifyError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Something in it breaks a rule.
+    #[error("the manifest is refused at {at}: {fault}")]
+    Refused {
+        /// Where: a JSON pointer.
+        at: String,
+        /// Which rule, and what is wrong.
+        fault: Fault,
+    },
     /// It names something that it does not hold.
     #[error("the manifest's {by} names {what}, which it does not hold")]
     Dangling {
@@ -168,7 +190,11 @@ impl VerifyError {
     /// A stable word.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) | Self::Format(_) | Self::FileName { .. } | Self::Dangling { .. } => "malformed",
+            Self::Malformed(_)
+            | Self::Format(_)
+            | Self::FileName { .. }
+            | Self::Refused { .. }
+            | Self::Dangling { .. } => "malformed",
             Self::Untrusted(_) => "untrusted",
             Self::Signature => "bad-signature",
             Self::Address { .. } => "wrong-bundle",
@@ -207,9 +233,7 @@ impl SignedManifest {
         if !accepted(&head.publisher) {
             return Err(VerifyError::Untrusted(head.publisher));
         }
-        let manifest: Manifest = json::from_slice(&self.bytes).map_err(malformed)?;
-        manifest.check()?;
-        Ok(manifest)
+        Manifest::check(json::from_slice(&self.bytes).map_err(malformed)?)
     }
 
     /// The digest of the manifest's exact bytes.
@@ -230,7 +254,7 @@ impl Manifest {
     ) -> Result<Self, VerifyError> {
         let manifest = signed.open_if(|publisher| trusted.contains(publisher))?;
         if manifest.address != *bundle {
-            return Err(VerifyError::Address { expected: bundle.clone(), found: manifest.address });
+            return Err(VerifyError::Address { expected: bundle.clone(), found: manifest.address.clone() });
         }
         let found = signed.digest();
         if found != *digest {
@@ -238,6 +262,14 @@ impl Manifest {
         }
         manifest.check_time(now)?;
         Ok(manifest)
+    }
+
+    /// Makes a manifest of what it says, if that obeys every rule: names, paths, addresses, grants, routes, limits, lengths and
+    /// counts, and that what is named is there. Errors say where, as a JSON pointer, and which rule. Whether its schemas are in
+    /// normal form is the feature `schema`'s to say: `schema::check_all`.
+    pub fn check(contents: Contents) -> Result<Self, VerifyError> {
+        check::check(&contents)?;
+        Ok(Self(contents))
     }
 
     /// Errors with [`VerifyError::Expired`] if its time is over at `now` (seconds since the Unix epoch).
@@ -248,7 +280,43 @@ impl Manifest {
         }
     }
 
-    /// Signs this manifest, whose `publisher` must be the key's public form: another does not verify.
+    /// This manifest with fewer lines of `allow`: those of its mechtrons, by name in the app, that `keep` says.
+    #[must_use]
+    pub fn narrowed(mut self, keep: impl Fn(&str, &str) -> bool) -> Self {
+        if let Some(app) = &mut self.0.app {
+            for (name, mechtron) in app.mechtrons.iter_mut() {
+                mechtron.allow.retain(|line| keep(name, line));
+            }
+        }
+        self
+    }
+
+    /// This manifest with limits of its mechtrons that are at most these.
+    #[must_use]
+    pub fn capped(mut self, most: &Limits) -> Self {
+        for (_, config) in self.0.mechtrons.iter_mut() {
+            config.limits = config.limits.at_most(most);
+        }
+        self
+    }
+
+    /// What it says, to be changed and checked again.
+    pub fn into_contents(self) -> Contents {
+        self.0
+    }
+}
+
+impl Deref for Manifest {
+    type Target = Contents;
+
+    fn deref(&self) -> &Contents {
+        &self.0
+    }
+}
+
+impl Contents {
+    /// Signs what was not checked, whose `publisher` must be the key's public form: another does not verify. Whoever opens it
+    /// checks it.
     pub fn sign(&self, key: &SecretKey) -> SignedManifest {
         // A manifest has string keys only, so it always has a JSON form.
         let bytes = serde_json::to_vec(self).unwrap_or_default();
@@ -272,92 +340,6 @@ impl Manifest {
         });
         used.unwrap_or_else(|| (self.address.clone(), self.publisher))
     }
-
-    fn check(&self) -> Result<(), VerifyError> {
-        if !self.address.is_bundle() {
-            let text = format!("{} is no bundle's address: expected segments and a version", self.address);
-            return Err(VerifyError::Malformed(text));
-        }
-        Self::check_files(&self.files)?;
-        for (bundle, used) in &self.uses {
-            let other = Address::parse(bundle).is_ok_and(|other| other.is_bundle() && other != self.address);
-            if !other {
-                return Err(VerifyError::Malformed(format!(
-                    "it uses `{bundle}`, which is no address of another bundle"
-                )));
-            }
-            Self::check_files(&used.files)?;
-        }
-        self.check_references()
-    }
-
-    fn check_files(files: &LiteMap<String, FileEntry>) -> Result<(), VerifyError> {
-        if files.len() > MAX_FILES {
-            return Err(VerifyError::TooLarge(format!("{} files, at most {MAX_FILES}", files.len())));
-        }
-        let bytes = files.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
-        if bytes > MAX_BYTES {
-            return Err(VerifyError::TooLarge(format!("{bytes} bytes of files, at most {MAX_BYTES}")));
-        }
-        let refuse =
-            |name: &str, reason: &str| Err(VerifyError::FileName { name: name.to_owned(), reason: reason.to_owned() });
-        for (name, entry) in files {
-            check_name(name)?;
-            // It becomes an HTTP header.
-            if entry.media_type.len() > 100 || !entry.media_type.bytes().all(|b| matches!(b, b' '..=b'~')) {
-                return refuse(name, "its media type is not up to 100 characters of printable ASCII");
-            }
-        }
-        let mut folded: Vec<String> = files.keys().map(|name| name.to_ascii_lowercase()).collect();
-        folded.sort_unstable();
-        let mut before = "";
-        for name in &folded {
-            if name == before {
-                return refuse(name, "another file differs only in the case of its letters");
-            }
-            before = name;
-            let mut folders = name.match_indices('/').filter_map(|(at, _)| name.get(..at));
-            if folders.any(|folder| folded.binary_search_by(|other| other.as_str().cmp(folder)).is_ok()) {
-                return refuse(name, "another file has the name of a folder in its path");
-            }
-        }
-        Ok(())
-    }
-
-    /// What is named is there, so that a host finds out before it starts anything.
-    fn check_references(&self) -> Result<(), VerifyError> {
-        let held = |held: bool, by: &str, what: &str| match held {
-            true => Ok(()),
-            false => Err(VerifyError::Dangling { by: by.to_owned(), what: what.to_owned() }),
-        };
-        for (path, bind) in &self.binds {
-            for schema in bind.schemas() {
-                held(self.schemas.contains_key(schema), path, schema)?;
-            }
-        }
-        for (path, config) in &self.mechtrons {
-            held(self.file(&config.wasm).is_some(), path, &config.wasm)?;
-            held(self.binds.contains_key(&config.bind), path, &config.bind)?;
-        }
-        let Some(app) = &self.app else { return Ok(()) };
-        for (name, mechtron) in &app.mechtrons {
-            held(self.mechtrons.contains_key(&mechtron.config), name, &mechtron.config)?;
-        }
-        for route in &app.http {
-            if let RouteTarget::File { file } = &route.target {
-                held(self.files.contains_key(file), &format!("route {} {}", route.method, route.path), file)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Checks the name of a file in a bundle: a path as it can stand in an address.
-fn check_name(name: &str) -> Result<(), VerifyError> {
-    address::check_path(name).map_err(|(offset, expected)| VerifyError::FileName {
-        name: name.chars().take(80).collect(),
-        reason: format!("at byte {offset}: expected {expected}"),
-    })
 }
 
 #[cfg(test)]

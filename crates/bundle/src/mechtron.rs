@@ -47,6 +47,24 @@ pub struct Restart {
     pub within_ms: u64,
 }
 
+impl Limits {
+    /// Each limit, or what it is at most.
+    #[must_use]
+    pub fn at_most(self, most: &Self) -> Self {
+        let restart = Restart {
+            intensity: self.restart.intensity.min(most.restart.intensity),
+            within_ms: self.restart.within_ms.min(most.restart.within_ms),
+        };
+        Self {
+            memory: self.memory.min(most.memory),
+            call_ms: self.call_ms.min(most.call_ms),
+            concurrency: self.concurrency.min(most.concurrency),
+            mailbox: self.mailbox.min(most.mailbox),
+            restart,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         let restart = Restart::default();

@@ -22,6 +22,35 @@ pub struct AppRecord {
     /// Mechtrons that tenants put at their own keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
+    /// Who made this revision. Only the server's own record has it, and hosts are not told. Without it, as in the records of
+    /// older servers, nothing that reaches beyond the app is allowed to its mechtrons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
+}
+
+/// Who made a revision of an app, and what that rests on which the app allows beyond itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Maker {
+    /// The principal.
+    pub principal: String,
+    /// What it showed, as the server noted it; empty for the admin token.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub proof: String,
+    /// The lines of `allow` that an admin confirmed, by making the app: they stay when the admin's own token ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirmed: Vec<String>,
+    /// Whether what it showed was revoked: from then on nothing rests on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revoked: bool,
+}
+
+impl AppRecord {
+    /// The record as hosts are told it: without what is the server's own.
+    #[must_use]
+    pub fn told(self) -> Self {
+        Self { maker: None, ..self }
+    }
 }
 
 /// A tenant's own mechtron at its own key. It counts only where the app's manifest says `override = true`.

@@ -18,6 +18,7 @@
 //! patterns read the same in JavaScript and on the server; and what could take long stands behind its bound, so that no
 //! validator begins with it before the bound holds. The normal form of a normal form is itself.
 
+mod all;
 mod characters;
 mod cost;
 mod part;
@@ -29,7 +30,11 @@ use indexmap::IndexSet;
 use serde_json::{Map, Value, json};
 
 use self::part::Part;
-pub use self::{cost::Cost, part::parts_mut};
+pub use self::{
+    all::{ManifestSchemaError, check_all},
+    cost::Cost,
+    part::parts_mut,
+};
 
 /// The longest text that a `pattern` is tried on, in characters.
 const MAX_LENGTH: u64 = 256;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use starlane_bundle::{
-    Digest, Manifest, PublicKey, SIGNATURE_HEADER, SignedManifest,
+    Contents, Digest, Manifest, PublicKey, SIGNATURE_HEADER, SignedManifest,
     authoring::{Draft, Others},
 };
 
@@ -96,14 +96,14 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// The manifest, if it was made then. Without `--expires` it expires when `kept` says.
-    fn manifest(&self, created: u64, kept: Option<u64>) -> Manifest {
-        let mut manifest = self.draft.manifest(&self.given.address, self.publisher, created);
+    fn manifest(&self, created: u64, kept: Option<u64>) -> Contents {
+        let mut manifest = self.draft.contents(&self.given.address, self.publisher, created);
         manifest.expires = self.given.expires.map_or(kept, |time| Some(created.saturating_add(time.as_secs())));
         manifest
     }
 
     /// Whether something that is published is this, whenever it was made; the error says what else it is.
-    fn check(&self, known: &Manifest) -> Result<(), Conflict> {
+    fn check(&self, known: &Contents) -> Result<(), Conflict> {
         let mut wanted = self.manifest(known.created, known.expires);
         if *known == wanted {
             return Ok(());
@@ -303,7 +303,7 @@ mod tests {
         let (plain, for_an_hour) = (given(None), given(Some(3600)));
         let plain = Wanted { given: &plain, draft: &draft, publisher };
         let for_an_hour = Wanted { given: &for_an_hour, draft: &draft, publisher };
-        let told = |wanted: &Wanted<'_>, known: &Manifest| wanted.check(known).map_err(|error| error.0);
+        let told = |wanted: &Wanted<'_>, known: &Contents| wanted.check(known).map_err(|error| error.0);
 
         let earlier = for_an_hour.manifest(1_000, None);
         assert_eq!(earlier.expires, Some(4_600));
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(told(&plain, &plain.manifest(2_000, None)), Ok(()));
         let other = told(&for_an_hour, &plain.manifest(2_000, None)).unwrap_err();
         assert!(other.contains("another time to expire"), "{other}");
-        let other = told(&plain, &Manifest { public: true, ..earlier.clone() }).unwrap_err();
+        let other = told(&plain, &Contents { public: true, ..earlier.clone() }).unwrap_err();
         assert!(other.contains("other content"), "{other}");
         let stranger = Wanted { publisher: SecretKey::from_seed([2; 32]).public(), ..plain };
         assert!(told(&stranger, &earlier).unwrap_err().contains("another key"));

@@ -5,7 +5,7 @@ use std::rc::{Rc, Weak};
 use litemap::LiteMap;
 use serde_json::{Map, Value};
 use starlane_bundle::{AppMechtron, AppRecord, Bind, Body, Digest, FileEntry, Manifest, Placement};
-use starlane_node::{AppPlan, MechtronPlan, Operations, guest::GuestLimits};
+use starlane_node::{Allow, AppPlan, MechtronPlan, Operations, Principal, guest::GuestLimits};
 use starlane_protocol::{Address, Failure, Grant};
 
 use crate::{bundle_files, handler::Served, host::Host, pin::Pin};
@@ -29,9 +29,14 @@ impl Side {
     }
 }
 
+/// Says whether somebody may read a bundle by message; the error says why not.
+pub type MayRead = Rc<dyn Fn(&Principal, &Address) -> Result<(), Failure>>;
+
 /// What is installed on a host, beside the node's own part.
 #[derive(Default)]
 pub(crate) struct InstalledApps {
+    /// Who may read which bundle; without it, whoever may send it messages.
+    pub(crate) may_read: Option<MayRead>,
     pub(crate) apps: LiteMap<Address, Installed>,
     /// Bundles that are served by message, one for all apps that came from it.
     bundles: LiteMap<Address, Weak<ServedBundle>>,
@@ -183,6 +188,16 @@ impl Host {
         let served = Rc::new(ServedBundle { files, _served: served });
         self.0.apps.borrow_mut().bundles.insert(bundle.clone(), Rc::downgrade(&served));
         Ok(served)
+    }
+
+    /// Changes what mechtrons of an app may do, from their next message on; their actors go on.
+    pub fn allow(&self, app: &Address, allow: &[Allow]) {
+        self.turn(|node, _| node.handle_allow(app, allow));
+    }
+
+    /// Asks from now on who may read a bundle by message, its own files aside that a mechtron reads.
+    pub fn guard_bundles(&self, may_read: MayRead) {
+        self.0.apps.borrow_mut().may_read = Some(may_read);
     }
 
     /// Removes an app: its actors here end, and its bundle may go when the store needs room.

@@ -36,6 +36,8 @@ pub(crate) fn handler(host: &Host, files: Rc<Files>) -> Rc<dyn Handler> {
         async move {
             let to = incoming.to.clone();
             let host = host.ok_or_else(|| Failure::not_running("the host was closed"))?;
+            let may_read = host.0.apps.borrow().may_read.clone();
+            may_read.map_or(Ok(()), |may_read| may_read(&incoming.caller, &to.without_path().without_host()))?;
             answer(&host, &files, incoming).await.map_err(|failure| failure.at(&to))
         }
     })

@@ -16,7 +16,7 @@ mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use apps::{LoadedModules, Side};
+pub use apps::{LoadedModules, MayRead, Side};
 pub use blobs::{BlobCounts, BlobError};
 pub use handler::{Handler, Served, handler};
 pub use host::{Authenticate, Host, HostConfig, Log};
@@ -25,7 +25,7 @@ pub use launch::{LaunchError, LaunchOptions, Launched, Progress};
 pub use memory_store::MemoryStore;
 pub use perform::TokenProvider;
 pub use starlane_node::{
-    ActorLimits, Authenticated, Authentication, Goodbye, Incoming, LATENCY_MS, LinkConfig, LinkState, Operations,
-    Origin, Principal, PrincipalLimits, Stats, guest::Level,
+    ActorLimits, Allow, Authenticated, Authentication, Goodbye, Incoming, LATENCY_MS, LinkConfig, LinkState,
+    Operations, Origin, Principal, PrincipalLimits, Stats, guest::Level,
 };
 pub use subscription::{Item, Subscription};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use litemap::LiteMap;
 
 use starlane_bundle::{Bind, Digest};
-use starlane_protocol::{Address, Failure, Grant, HostName, Payload, Topic, Verb};
+use starlane_protocol::{Address, Failure, Grant, HostName, OWN_SPACE, Payload, Topic, Verb};
 
 use crate::{
     guest::{GuestLimits, GuestPlan},
@@ -57,6 +57,17 @@ pub struct MechtronPlan {
     pub inline: bool,
 }
 
+/// What a mechtron of an app may do from now on.
+#[derive(Debug, Clone)]
+pub struct Allow {
+    /// Its name in the app.
+    pub name: String,
+    /// Whether each key is an actor of its own.
+    pub keyed: bool,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+}
+
 /// The apps of a node, by address.
 #[derive(Debug, Default)]
 pub(crate) struct Apps {
@@ -98,9 +109,11 @@ impl Role {
     }
 
     /// Whether the mechtron at `from` may send a message, by its app's `allow`. Itself and the bundle that it came from
-    /// it may always ask. `here` is this host. Errors with 403, and what to add.
+    /// it may always ask, and what is a host's own never, whatever a pattern covers. `here` is this host. Errors with 403, and
+    /// what to add.
     fn permit(&self, here: HostName, from: &Address, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(here) { &to.without_host() } else { to };
+        closed(from, to)?;
         let own = to == from || (to.is_within(&self.plan.bundle) && to.without_path() == self.plan.bundle);
         if own || self.plan.allow.iter().any(|grant| grant.allows(verb, to, operation)) {
             return Ok(());
@@ -116,6 +129,7 @@ impl Role {
         let address = &topic.address;
         let address = if address.host() == Some(here) { address.without_host() } else { address.clone() };
         let topic = Topic { address, event: topic.event.clone() };
+        closed(from, &topic.address)?;
         if topic.address == *from || self.plan.allow.iter().any(|grant| grant.allows_topic(&topic)) {
             return Ok(());
         }
@@ -123,6 +137,15 @@ impl Role {
             format!("{from} may not subscribe to {topic}: add \"subscribe {topic}\" to its `allow` in app.toml");
         Err(Failure::no_grant(message).at(&topic.address))
     }
+}
+
+/// A host's own resources are closed to mechtrons. Errors with 403.
+fn closed(from: &Address, to: &Address) -> Result<(), Failure> {
+    if to.space() != OWN_SPACE {
+        return Ok(());
+    }
+    let message = format!("{from} may not use what is in the space `{OWN_SPACE}`: it is closed to mechtrons");
+    Err(Failure::no_grant(message).at(to))
 }
 
 impl Apps {
@@ -138,6 +161,15 @@ impl Apps {
 
     pub(crate) fn uninstall(&mut self, app: &Address) {
         self.apps.remove(app);
+    }
+
+    /// Puts another `allow` in the place of a mechtron's. Gives its new plan, and none if the app has no such mechtron.
+    pub(crate) fn allow(&mut self, app: &Address, allow: &Allow) -> Option<Rc<MechtronPlan>> {
+        let entry = self.apps.get_mut(app)?;
+        let found = entry.mechtrons.iter_mut().find(|(plan, _)| plan.name == allow.name && plan.keyed == allow.keyed);
+        let (plan, _) = found?;
+        *plan = Rc::new(MechtronPlan { allow: allow.grants.clone(), ..MechtronPlan::clone(plan) });
+        Some(Rc::clone(plan))
     }
 
     /// Which mechtron an address is, if it is one of an installed app's.

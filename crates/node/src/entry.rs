@@ -2,14 +2,15 @@
 //! principal may changes.
 
 use starlane_protocol::{
-    Address, Failure, HostName, Topic, Verb, address::MAX_ADDRESS, bounds::MAX_PRINCIPAL_BYTES, frame::LinkId,
+    Address, Failure, HostName, OWN_SPACE, Topic, Verb, address::MAX_ADDRESS, bounds::MAX_PRINCIPAL_BYTES,
+    frame::LinkId,
 };
 
 use crate::{
     effect::{Effect, SocketId},
     link::{Envelope, Goodbye, Parcel},
     node::Node,
-    principal::{Authentication, OWN_SPACE, Principal},
+    principal::{Authentication, Principal},
     topics::Subscriber,
 };
 

@@ -2,6 +2,7 @@
 
 mod actor;
 mod actors;
+mod allow;
 mod app;
 mod crashes;
 mod dead_letters;
@@ -27,7 +28,7 @@ mod topics;
 mod uplink;
 mod usage;
 
-pub use app::{AppPlan, MechtronPlan};
+pub use app::{Allow, AppPlan, MechtronPlan};
 pub use effect::{Effect, HandlerId, Incoming, LinkState, Notice, Origin, RequestId, SocketId, SubscriptionId};
 pub use inspect::{ActorView, LinkView};
 pub use limits::ActorLimits;

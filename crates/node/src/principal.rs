@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use starlane_protocol::{Address, Failure, Grant, Topic, Verb};
-
-/// The space of a host's own resources.
-pub(crate) const OWN_SPACE: &str = "starlane";
+use starlane_protocol::{Address, Failure, Grant, OWN_SPACE, Topic, Verb};
 
 /// Somebody that messages come from: a name, and what it may do on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +14,7 @@ struct Known {
     grants: Vec<Grant>,
     /// Under what its use is counted, if that is not its name.
     account: Option<String>,
+    proof: String,
 }
 
 /// What a token turned out to be.
@@ -34,7 +32,12 @@ pub type Authentication = Result<Authenticated, Failure>;
 impl Principal {
     /// Somebody with grants.
     pub fn new(name: &str, grants: impl IntoIterator<Item = Grant>) -> Self {
-        Self(Arc::new(Known { name: name.to_owned(), grants: grants.into_iter().collect(), account: None }))
+        Self::proven(name, grants, String::new())
+    }
+
+    /// The same, with a note of what it showed: for whoever has authenticated it, who alone reads that again.
+    pub fn proven(name: &str, grants: impl IntoIterator<Item = Grant>, proof: String) -> Self {
+        Self(Arc::new(Known { name: name.to_owned(), grants: grants.into_iter().collect(), account: None, proof }))
     }
 
     /// Somebody whose grants are not this host's business: another host has checked them, or its app's `allow` says.
@@ -44,7 +47,12 @@ impl Principal {
 
     /// Somebody whose use is counted under another name: a route's caller is the same for all visitors, and each has a share.
     pub fn on_account(name: &str, account: &str) -> Self {
-        Self(Arc::new(Known { name: name.to_owned(), grants: Vec::new(), account: Some(account.to_owned()) }))
+        Self(Arc::new(Known {
+            name: name.to_owned(),
+            grants: Vec::new(),
+            account: Some(account.to_owned()),
+            proof: String::new(),
+        }))
     }
 
     /// Under what its use is counted.
@@ -55,6 +63,11 @@ impl Principal {
     /// Its name; empty is anonymous.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The note of what it showed; empty without one.
+    pub fn proof(&self) -> &str {
+        &self.0.proof
     }
 
     /// What it may do, beside what its app allows.

@@ -15,6 +15,8 @@ pub const MAX_ADDRESS: usize = 512;
 pub const MAX_SEGMENT: usize = 63;
 /// The longest path, in bytes.
 pub const MAX_PATH: usize = 200;
+/// The space of a host's own resources: no app, bundle or mechtron is in it.
+pub const OWN_SPACE: &str = "starlane";
 
 /// The address of a resource: `acme:profiles:profile:ada`, `acme:repo:profiles:1.4.0:/site/index.html`,
 /// `~k3v…::acme:profiles:directory`. Parsed once, cheap to clone.

@@ -118,6 +118,29 @@ impl Grant {
         self.pattern.includes(&other.pattern)
     }
 
+    /// Whether this grant allows all that `other` allows.
+    pub fn covers(&self, other: &Self) -> bool {
+        let verb_fits = self.verb == other.verb
+            || self.verb == Verb::Admin
+            || (self.verb, other.verb) == (Verb::Request, Verb::Notify);
+        let operation_fits = self.operations.is_empty()
+            || (!other.operations.is_empty() && other.operations.iter().all(|name| self.operations.contains(name)));
+        // `admin` speaks of all events; without an event no other verb does.
+        let event_fits = match (&self.pattern.event, &other.pattern.event) {
+            (Some(own), Some(event)) => own == "*" || own == event,
+            (None, Some(_)) => self.verb == Verb::Admin,
+            (_, None) => true,
+        };
+        verb_fits && operation_fits && event_fits && self.includes(other)
+    }
+
+    /// Whether all that this grant is about lies below an app's address, on whichever host.
+    pub fn is_within(&self, app: &Address) -> bool {
+        let mut own = self.pattern.segments.iter();
+        let within = app.segments().all(|segment| own.next().is_some_and(|part| part == segment));
+        within && (own.next().is_some() || self.pattern.below)
+    }
+
     /// The pattern, as it is written.
     pub fn pattern(&self) -> impl fmt::Display + '_ {
         &self.pattern
@@ -267,6 +290,45 @@ mod tests {
         ] {
             let (narrow, wide) = (format!("admin {narrow}"), format!("request {wide}"));
             assert!(!grant(&narrow).includes(&grant(&wide)), "{narrow} does not include {wide}");
+        }
+    }
+
+    #[test]
+    fn a_grant_covers_what_allows_no_more() {
+        for (wide, narrow) in [
+            ("request bob:n:db", "request bob:n:db query"),
+            ("request bob:n:db query execute", "notify bob:n:db query"),
+            ("request bob:**", "request bob:*:db query"),
+            ("subscribe bob:**#*", "subscribe bob:n#changes"),
+            ("admin bob:**", "subscribe bob:n#changes"),
+            ("admin ~*::**", "serve **"),
+        ] {
+            assert!(grant(wide).covers(&grant(narrow)), "{wide} covers {narrow}");
+        }
+        for (narrow, wide) in [
+            ("request bob:n:db query", "request bob:n:db"),
+            ("request bob:n:db query", "request bob:n:db execute"),
+            ("notify bob:n:db", "request bob:n:db"),
+            ("request bob:**", "request ~*::bob:n"),
+            ("request bob:**", "subscribe bob:n#changes"),
+            ("subscribe bob:**#changes", "subscribe bob:n#*"),
+            ("deploy bob:**", "request bob:n"),
+            ("admin bob:**", "request **"),
+        ] {
+            assert!(!grant(narrow).covers(&grant(wide)), "{narrow} does not cover {wide}");
+        }
+    }
+
+    #[test]
+    fn what_is_within_an_app_is_below_its_whole_address() {
+        let app = Address::parse("acme:profiles").unwrap();
+        for text in ["request .:db", "request acme:profiles:**", "request ~*::.:profile:*", "subscribe .:a#*"] {
+            assert!(grant(text).is_within(&app), "{text}");
+        }
+        for text in
+            ["request acme:profiles", "request acme:*:db", "request acme:**", "request **", "request acme:other:db"]
+        {
+            assert!(!grant(text).is_within(&app), "{text}");
         }
     }
 

@@ -10,7 +10,7 @@ pub mod message;
 pub mod payload;
 pub mod wire;
 
-pub use address::{Address, AddressError, Topic};
+pub use address::{Address, AddressError, OWN_SPACE, Topic};
 pub use frame::Frame;
 pub use grant::{Grant, Verb};
 pub use host_name::{HostName, HostSecret};

@@ -1,8 +1,10 @@
 //! Apps of this server: the resource `starlane:apps`, and what an app brings with it: databases, routes, mechtrons.
 
+pub(crate) mod ceilings;
 mod change;
 mod create;
 mod resources;
+pub(crate) mod rights;
 
 use std::{
     cell::RefCell,
@@ -23,7 +25,7 @@ use starlane_protocol::{Address, Failure, Outcome, Payload, Verb};
 
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
-use self::resources::Databases;
+use self::{resources::Databases, rights::Rights};
 use crate::{
     audit::Audit,
     body::{json as json_payload, read},
@@ -44,6 +46,7 @@ pub(crate) struct Apps {
     store: DiskStore,
     data: PathBuf,
     routes: Routes,
+    rights: Rc<Rights>,
     limiter: Arc<Limiter>,
     storage: Storage,
     readiness: Readiness,
@@ -93,15 +96,20 @@ impl Apps {
         store: DiskStore,
         data: &Path,
         routes: Routes,
+        rights: Rc<Rights>,
         limiter: &Arc<Limiter>,
         (audit, storage): (&Audit, &Storage),
         readiness: Readiness,
     ) -> Result<Rc<Self>, Failure> {
+        let reading = Rc::clone(&rights);
+        host.guard_bundles(Rc::new(move |caller, bundle| reading.may_read(caller, bundle)));
+        tokio::task::spawn_local(Rc::clone(&rights).watch(host.clone(), store.clone()));
         let apps = Rc::new_cyclic(|own| Self {
             host: host.clone(),
             store,
             data: data.to_owned(),
             routes,
+            rights,
             limiter: Arc::clone(limiter),
             storage: storage.clone(),
             readiness,
@@ -150,13 +158,14 @@ impl Apps {
             "get" => {
                 let Named { app } = read(&incoming)?;
                 incoming.caller.permit(Verb::Launch, &app, "")?;
-                Ok(json_payload(&self.record(&app).await?))
+                Ok(json_payload(&self.record(&app).await?.told()))
             }
             "list" => {
                 let mut records = self.store.records().await.map_err(stored)?;
                 let knows =
                     |app: &Address| [Verb::Launch, Verb::Deploy].iter().any(|verb| incoming.caller.may(*verb, app, ""));
                 records.retain(|record| knows(&record.app));
+                let records: Vec<AppRecord> = records.into_iter().map(AppRecord::told).collect();
                 Ok(json_payload(&json!({ "apps": records })))
             }
             "restart" => {
@@ -176,7 +185,7 @@ impl Apps {
                     apps.readiness.app_settled(&created.app);
                     Ok(created)
                 });
-                Ok(json_payload(&record.await?))
+                Ok(json_payload(&record.await?.told()))
             }
             _ => {
                 let Named { app } = read(&incoming)?;

@@ -3,6 +3,7 @@
 mod namespace;
 mod registry;
 mod resources;
+mod standing;
 mod token;
 
 use std::{
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::resources::serve;
 use self::{
-    registry::{Registry, TokenFacts},
+    registry::Registry,
     token::{Tokens, refused},
 };
 use crate::{
@@ -141,18 +142,12 @@ impl Auth {
         let now = unix_seconds();
         let read = self.0.tokens.read(token, now)?;
         let subject = read.claims.sub.as_str();
-        let facts = TokenFacts {
-            id: &read.claims.jti,
-            subject,
-            generation: read.claims.generation,
-            issued: read.issued,
-            ends: read.expires,
-        };
-        if registry.kept.is_revoked(facts) {
+        if registry.kept.is_revoked(read.facts()) {
             return Err(refused("it was revoked"));
         }
         let of_token = read.claims.grants.iter().filter_map(|line| registry::parse(line, subject).ok());
-        let principal = Principal::new(subject, of_token.chain(registry.grants(subject)));
+        let grants = of_token.chain(registry.grants(subject));
+        let principal = Principal::proven(subject, grants, standing::proof(&read));
         Ok(Authenticated { principal, remaining_ms: Some(read.expires.saturating_sub(now) * 1_000) })
     }
 

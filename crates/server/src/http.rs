@@ -81,6 +81,7 @@ pub(crate) struct Site {
 
 pub(crate) use bodies::Bodies;
 pub(crate) use repository::Repository;
+pub(crate) use visibility::Visibility;
 
 type Shared = State<Arc<Site>>;
 
@@ -195,4 +196,19 @@ async fn well_known(State(site): Shared) -> Response {
     let publishers = site.routes.publishers();
     let about = json!({ "mesh": "/mesh", "publishers": publishers, "version": env!("CARGO_PKG_VERSION") });
     (StatusCode::OK, Json(about)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use starlane_bundle::route::server_path;
+
+    #[test]
+    fn no_app_may_have_a_route_of_the_servers() {
+        let source = include_str!("http.rs");
+        let paths: Vec<&str> = source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(paths.len() > 8, "{paths:?}");
+        for path in paths {
+            assert!(server_path(path).is_some(), "{path} is not in `SERVER_PATHS`");
+        }
+    }
 }

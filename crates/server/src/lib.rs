@@ -7,6 +7,7 @@ mod backup;
 mod body;
 mod check;
 mod data_folder;
+mod data_path;
 mod database;
 mod disk;
 mod handle;

@@ -206,6 +206,18 @@ limits! {
     Bodies "bodies" Bytes Busy = 256 * MIB, MIB..=1 << 40;
     /// Bytes of one client's request bodies in memory.
     BodiesPerClient "bodies-per-client" Bytes TooMany = 96 * MIB, MIB..=1 << 40;
+    /// Memory of one actor that a mechtron's config may ask for.
+    MechtronMemory "mechtron-memory" Bytes TooLarge = 256 * MIB, 64 * KIB..=4_096 * MIB;
+    /// Compute time of one call that a mechtron's config may ask for.
+    MechtronCall "mechtron-call" Milliseconds TooLarge = 10_000, 1..=3_600_000;
+    /// Unfinished messages of one actor that a mechtron's config may ask for.
+    MechtronConcurrency "mechtron-concurrency" Count TooLarge = 1_024, 1..=65_536;
+    /// Waiting messages of one actor that a mechtron's config may ask for.
+    MechtronMailbox "mechtron-mailbox" Count TooLarge = 16_384, 1..=1_048_576;
+    /// Crashes of one actor that a mechtron's config may ask to bear.
+    MechtronRestarts "mechtron-restarts" Count TooLarge = 100, 0..=1_000;
+    /// Time in which a mechtron's config may ask to count crashes.
+    MechtronRestartTime "mechtron-restart-time" Milliseconds TooLarge = 3_600_000, 1..=86_400_000;
 }
 
 impl Limit {

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    apps::Apps,
+    apps::{Apps, rights::Rights},
     audit::Audit,
     auth::{self, Auth},
     data_folder::{self, DataFolder},
@@ -242,9 +242,11 @@ async fn run(
     tokio::task::spawn_local(commands);
     let routes = Routes::new(&config.spaces);
     let readiness = Readiness::new(&config.data);
-    let apps =
-        Apps::open(&host, store, &config.data, routes.clone(), &limiter, (&audit, &storage), readiness.clone()).await?;
     let repository = Repository::open(&config.data, &storage).map_err(|error| data_error(error.to_string()))?;
+    let rights = Rights::new(&auth, repository.visibility().clone(), &routes);
+    let apps =
+        Apps::open(&host, store, &config.data, routes.clone(), rights, &limiter, (&audit, &storage), readiness.clone())
+            .await?;
     tokio::task::spawn_local(collect::run(repository.clone(), storage.clone(), Arc::clone(&limiter)));
     let site = Site {
         handle,

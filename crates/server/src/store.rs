@@ -25,10 +25,15 @@ use starlane_bundle::{AppRecord, Digest, Hasher, PublicKey, Signature, SignedMan
 use starlane_host::ports::{Store, StoreError};
 use starlane_protocol::{Address, HostSecret};
 
-use crate::disk::{failed, read, remove, write, write_new};
+use crate::{
+    data_path::below,
+    disk::{failed, read, remove, write, write_new},
+};
 
 /// The key that a name belongs to. With its dot it is no segment, so no bundle's folder.
 const OWNER: &str = "publisher.key";
+const MANIFEST: &str = "manifest.json";
+const SIGNATURE: &str = "manifest.signature";
 
 /// The repository in a data folder, for work that may wait for the disk.
 #[derive(Clone)]
@@ -45,33 +50,39 @@ impl SharedStore {
         Self { root: Arc::new(root.to_owned()) }
     }
 
-    fn name_folder(&self, bundle: &Address) -> PathBuf {
-        let mut folder = self.root.join("bundles");
-        folder.extend(bundle.segments());
-        folder
+    fn below<P: AsRef<str>>(&self, parts: impl IntoIterator<Item = P>) -> Result<PathBuf, StoreError> {
+        below(&self.root, parts).map_err(failed)
     }
 
-    fn bundle_folder(&self, bundle: &Address) -> PathBuf {
-        self.name_folder(bundle).join(bundle.version().unwrap_or("unversioned"))
+    fn name_parts(bundle: &Address) -> impl Iterator<Item = &str> {
+        ["bundles"].into_iter().chain(bundle.segments())
     }
 
-    pub(crate) fn blob_file(&self, digest: &Digest) -> PathBuf {
+    fn owner_file(&self, bundle: &Address) -> Result<PathBuf, StoreError> {
+        self.below(Self::name_parts(bundle).chain([OWNER]))
+    }
+
+    fn bundle_file(&self, bundle: &Address, name: &str) -> Result<PathBuf, StoreError> {
+        let version = bundle.version().unwrap_or("unversioned");
+        self.below(Self::name_parts(bundle).chain([version, name]))
+    }
+
+    pub(crate) fn blob_file(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
         let name = digest.to_string();
-        self.root.join("blobs").join(name.get(..2).unwrap_or_default()).join(name)
+        self.below(["blobs", name.get(..2).unwrap_or_default(), &name])
     }
 
-    fn record_file(&self, app: &Address) -> PathBuf {
-        self.root.join("apps").join(format!("{app}.json"))
+    fn record_file(&self, app: &Address) -> Result<PathBuf, StoreError> {
+        self.below(["apps", &format!("{app}.json")])
     }
 
-    fn revision_file(&self, app: &Address) -> PathBuf {
-        self.root.join("apps").join(format!("{app}.revision"))
+    fn revision_file(&self, app: &Address) -> Result<PathBuf, StoreError> {
+        self.below(["apps", &format!("{app}.revision")])
     }
 
     pub(crate) fn manifest(&self, bundle: &Address) -> Result<Option<SignedManifest>, StoreError> {
-        let folder = self.bundle_folder(bundle);
-        let Some(bytes) = read(&folder.join("manifest.json"))? else { return Ok(None) };
-        let signature = read(&folder.join("manifest.signature"))?.unwrap_or_default();
+        let Some(bytes) = read(&self.bundle_file(bundle, MANIFEST)?)? else { return Ok(None) };
+        let signature = read(&self.bundle_file(bundle, SIGNATURE)?)?.unwrap_or_default();
         let signature = Signature::parse(std::str::from_utf8(&signature).unwrap_or_default().trim());
         let damaged = |reason: String| StoreError::Damaged { name: bundle.to_string(), reason };
         let signature = signature.map_err(|error| damaged(error.to_string()))?;
@@ -85,18 +96,21 @@ impl SharedStore {
         manifest: &SignedManifest,
         publisher: &PublicKey,
     ) -> Result<(), StoreError> {
-        let folder = self.bundle_folder(bundle);
         if self.owner(bundle)? != Some(*publisher) {
-            write(&self.name_folder(bundle).join(OWNER), publisher.to_string().as_bytes())?;
+            write(&self.owner_file(bundle)?, publisher.to_string().as_bytes())?;
         }
+        self.write_manifest(bundle, manifest)
+    }
+
+    fn write_manifest(&self, bundle: &Address, manifest: &SignedManifest) -> Result<(), StoreError> {
         // The manifest last: while it is missing, the bundle is not there.
-        write(&folder.join("manifest.signature"), manifest.signature.to_string().as_bytes())?;
-        write(&folder.join("manifest.json"), &manifest.bytes)
+        write(&self.bundle_file(bundle, SIGNATURE)?, manifest.signature.to_string().as_bytes())?;
+        write(&self.bundle_file(bundle, MANIFEST)?, &manifest.bytes)
     }
 
     /// The key that this bundle's name belongs to.
     pub(crate) fn owner(&self, bundle: &Address) -> Result<Option<PublicKey>, StoreError> {
-        let Some(bytes) = read(&self.name_folder(bundle).join(OWNER))? else { return Ok(None) };
+        let Some(bytes) = read(&self.owner_file(bundle)?)? else { return Ok(None) };
         let damaged = |reason: String| StoreError::Damaged { name: format!("publisher of {bundle}"), reason };
         let key = PublicKey::parse(std::str::from_utf8(&bytes).unwrap_or_default().trim());
         key.map(Some).map_err(|error| damaged(error.to_string()))
@@ -111,7 +125,7 @@ impl SharedStore {
             for entry in list(&folder)? {
                 if entry.is_dir() {
                     folders.push(entry);
-                } else if entry.file_name().is_some_and(|name| name == "manifest.json")
+                } else if entry.file_name().is_some_and(|name| name == MANIFEST)
                     && let Ok(path) = folder.strip_prefix(&root)
                 {
                     let address = path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, ":");
@@ -123,13 +137,13 @@ impl SharedStore {
     }
 
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
-        Ok(read(&self.blob_file(digest))?.map(Bytes::from))
+        Ok(read(&self.blob_file(digest)?)?.map(Bytes::from))
     }
 
     /// Whether a blob is here, and is what its name says. Gives up, with false, as soon as `ended` says so.
     pub(crate) fn is_whole(&self, digest: &Digest, ended: &dyn Fn() -> bool) -> bool {
         let mut hasher = Hasher::new();
-        let Ok(mut file) = fs::File::open(self.blob_file(digest)) else { return false };
+        let Ok(Ok(mut file)) = self.blob_file(digest).map(fs::File::open) else { return false };
         let mut piece = vec![0; 64 * 1024];
         while !ended() {
             match file.read(&mut piece) {
@@ -143,20 +157,20 @@ impl SharedStore {
 
     /// The length of a blob that is here, and when it was written or last asked for.
     pub(crate) fn blob_state(&self, digest: &Digest) -> Option<(u64, SystemTime)> {
-        let about = fs::metadata(self.blob_file(digest)).ok()?;
+        let about = fs::metadata(self.blob_file(digest).ok()?).ok()?;
         Some((about.len(), about.modified().ok()?))
     }
 
     /// Lets a blob count as just written, if it is here.
     pub(crate) fn renew_blob(&self, digest: &Digest) {
-        if let Ok(file) = fs::File::options().append(true).open(self.blob_file(digest)) {
+        if let Ok(Ok(file)) = self.blob_file(digest).map(|file| fs::File::options().append(true).open(file)) {
             // Without it the blob may be collected sooner, and is uploaded again then.
             let _ = file.set_modified(SystemTime::now());
         }
     }
 
     pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
-        remove(&self.blob_file(digest))
+        remove(&self.blob_file(digest)?)
     }
 
     /// All blobs that are here, in no order.
@@ -173,11 +187,11 @@ impl SharedStore {
 
     /// The length of a blob that is here, without reading it.
     pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
-        fs::metadata(self.blob_file(digest)).ok().map(|metadata| metadata.len())
+        fs::metadata(self.blob_file(digest).ok()?).ok().map(|metadata| metadata.len())
     }
 
     pub(crate) fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        write(&self.blob_file(digest), bytes)
+        write(&self.blob_file(digest)?, bytes)
     }
 
     fn records(&self) -> Result<Vec<AppRecord>, StoreError> {
@@ -227,8 +241,9 @@ impl DiskStore {
 impl DiskStore {
     /// The revision that an app had when it was deleted, 0 if it never was. Hosts refuse a lower one than they saw.
     pub(crate) fn last_revision(&self, app: &Address) -> Done<u64> {
-        let file = self.0.revision_file(app);
-        self.aside(move |_| {
+        let app = app.clone();
+        self.aside(move |store| {
+            let file = store.revision_file(&app)?;
             let Some(kept) = read(&file)? else { return Ok(0) };
             let kept = String::from_utf8(kept).ok().and_then(|text| text.trim().parse().ok());
             let reason = "it is no number".to_owned();
@@ -245,11 +260,7 @@ impl Store for DiskStore {
 
     fn put_manifest(&self, bundle: &Address, manifest: SignedManifest) -> Done<()> {
         let bundle = bundle.clone();
-        self.aside(move |store| {
-            let folder = store.bundle_folder(&bundle);
-            write(&folder.join("manifest.signature"), manifest.signature.to_string().as_bytes())?;
-            write(&folder.join("manifest.json"), &manifest.bytes)
-        })
+        self.aside(move |store| store.write_manifest(&bundle, &manifest))
     }
 
     fn blob(&self, digest: &Digest) -> Done<Option<Bytes>> {
@@ -264,12 +275,12 @@ impl Store for DiskStore {
 
     fn drop_blob(&self, digest: &Digest) -> Done<()> {
         let digest = *digest;
-        self.aside(move |store| remove(&store.blob_file(&digest)))
+        self.aside(move |store| remove(&store.blob_file(&digest)?))
     }
 
     fn record(&self, app: &Address) -> Done<Option<AppRecord>> {
         let app = app.clone();
-        self.aside(move |store| read_record(&store.record_file(&app)))
+        self.aside(move |store| read_record(&store.record_file(&app)?))
     }
 
     fn records(&self) -> Done<Vec<AppRecord>> {
@@ -278,13 +289,14 @@ impl Store for DiskStore {
 
     fn put_record(&self, record: AppRecord) -> Done<AppRecord> {
         self.aside(move |store| {
-            if let Ok(Some(known)) = read_record(&store.record_file(&record.app))
+            let file = store.record_file(&record.app)?;
+            if let Ok(Some(known)) = read_record(&file)
                 && known.revision > record.revision
             {
                 return Ok(known);
             }
             let bytes = serde_json::to_vec_pretty(&record).map_err(|e| StoreError::Failed(e.to_string()))?;
-            write(&store.record_file(&record.app), &bytes)?;
+            write(&file, &bytes)?;
             Ok(record)
         })
     }
@@ -292,10 +304,11 @@ impl Store for DiskStore {
     fn drop_record(&self, app: &Address) -> Done<()> {
         let app = app.clone();
         self.aside(move |store| {
-            if let Some(record) = read_record(&store.record_file(&app))? {
-                write(&store.revision_file(&app), record.revision.to_string().as_bytes())?;
+            let file = store.record_file(&app)?;
+            if let Some(record) = read_record(&file)? {
+                write(&store.revision_file(&app)?, record.revision.to_string().as_bytes())?;
             }
-            remove(&store.record_file(&app))
+            remove(&file)
         })
     }
 

@@ -6,6 +6,7 @@ pub mod child;
 pub mod engine;
 pub mod figure;
 mod ledger;
+pub mod mutate;
 pub mod proxy;
 pub mod server;
 

@@ -5,13 +5,16 @@ use toml::Spanned;
 use super::{
     AuthoringError, Draft, Others,
     folder::{Folder, bundle_folder, bundle_path},
-    grant, others,
+    others,
     resolve::{check_segment, not_there, settings},
     route,
     source::Source,
     tables::{AppFile, AppMechtronTable, ResourceTable},
 };
-use crate::{AppConfig, AppMechtron, AppResource, Bind, ResourceKind};
+use crate::{
+    AppConfig, AppMechtron, AppResource,
+    rules::{self, grant},
+};
 
 pub(super) fn read(folder: &Folder, others: &Others, draft: &mut Draft) -> Result<(), AuthoringError> {
     let source = Source::read(folder, "app.toml")?;
@@ -34,8 +37,8 @@ pub(super) fn read(folder: &Folder, others: &Others, draft: &mut Draft) -> Resul
         let resource = resource(&source, &name, table, draft)?;
         app.resources.insert(name.into_inner(), resource);
     }
-    for grant in &allowed {
-        grant::check(&source, grant, &app, draft)?;
+    for line in &allowed {
+        grant::check(line.get_ref(), &draft.names(&app)).map_err(|fault| fault.at(&source, line.span()))?;
     }
     app.http = route::read(&source, &file.http, &app, draft)?;
     draft.app = Some(app);
@@ -78,57 +81,17 @@ fn resource(
     check_segment(source, name, name.get_ref(), "a name such as `db`")?;
     let kind = *table.kind.get_ref();
     if let Some(migrations) = &table.migrations {
-        if kind != ResourceKind::Database {
-            let text = "only a database has `migrations`";
-            return Err(source.error(migrations.span(), text, "remove it, or set kind = \"database\""));
-        }
         let folder = bundle_folder(migrations.get_ref());
-        if !draft.files.keys().any(|file| file.starts_with(&folder)) {
-            let text = format!("the bundle has no files in {}", migrations.get_ref());
-            return Err(source.error(migrations.span(), text, "name them in `include` of bundle.toml"));
-        }
+        let has_files = draft.files.keys().any(|file| file.starts_with(&folder));
+        rules::migrations(kind, migrations.get_ref(), has_files)
+            .map_err(|fault| fault.at(source, migrations.span()))?;
     }
-    match &table.url {
-        None if kind == ResourceKind::Service => {
-            let text = "a service needs a `url`";
-            Err(source.error(table.kind.span(), text, "such as url = \"http://127.0.0.1:9000/messages\""))
-        }
-        Some(url) if kind != ResourceKind::Service => {
-            Err(source.error(url.span(), "only a service has a `url`", "remove it, or set kind = \"service\""))
-        }
-        Some(url) if !["http://", "https://"].iter().any(|scheme| url.get_ref().starts_with(scheme)) => {
-            let text = format!("`{}` is no URL of a service; expected http:// or https://", url.get_ref());
-            Err(source.error(url.span(), text, "such as \"http://127.0.0.1:9000/messages\""))
-        }
-        _ => Ok(AppResource {
-            kind,
-            placement: table.placement,
-            migrations: table.migrations.map(|path| bundle_folder(path.get_ref())),
-            url: table.url.map(Spanned::into_inner),
-        }),
-    }
-}
-
-/// What an address of the app, behind its `.:`, leads to.
-pub(super) enum Target<'a> {
-    /// A mechtron: its name in `app.toml`, and its bind.
-    Mechtron(&'a str, &'a Bind),
-    /// Another resource.
-    Resource,
-}
-
-/// Finds what `first` or `first:KEY` is in the app; the error says what there is.
-pub(super) fn target<'a>(app: &'a AppConfig, draft: &'a Draft, first: &str, keyed: bool) -> Result<Target<'a>, String> {
-    let pattern = if keyed { format!("{first}:{{key}}") } else { first.to_owned() };
-    if let Some((name, mechtron)) = app.mechtrons.iter().find(|(name, _)| **name == pattern) {
-        let config = draft.mechtrons.get(&mechtron.config);
-        if let Some(bind) = config.and_then(|config| draft.binds.get(&config.bind)) {
-            return Ok(Target::Mechtron(name, bind));
-        }
-    }
-    if app.resources.contains_key(first) && !keyed {
-        return Ok(Target::Resource);
-    }
-    let known: Vec<_> = app.mechtrons.keys().chain(app.resources.keys()).map(|name| format!("`{name}`")).collect();
-    Err(format!("the app has no `{pattern}`; expected one of {}", known.join(", ")))
+    let (url, span) = (table.url.as_ref(), table.url.as_ref().map_or(table.kind.span(), Spanned::span));
+    rules::url(kind, url.map(|url| url.get_ref().as_str())).map_err(|fault| fault.at(source, span))?;
+    Ok(AppResource {
+        kind,
+        placement: table.placement,
+        migrations: table.migrations.map(|path| bundle_folder(path.get_ref())),
+        url: table.url.map(Spanned::into_inner),
+    })
 }

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, fs, ops::Range};
 
 use serde::de::IgnoredAny;
 use serde_json::{Value, value::RawValue};
-use starlane_protocol::{Address, Topic};
 use toml::Spanned;
 
 use super::{
@@ -14,12 +13,11 @@ use super::{
     source::Source,
     tables::{BindFile, BodyTable, LimitsTable, MechtronFile},
 };
-use crate::{Bind, Limits, MechtronConfig, Restart, bind::essence, json, schema};
-
-/// Stands for the app while its address is not known.
-pub(super) const ANY_APP: &str = "space:app";
-/// A page of Wasm memory, and all that 32 bits can address.
-const MEMORY: std::ops::RangeInclusive<u64> = 65_536..=4_294_967_296;
+use crate::{
+    Bind, Limits, MechtronConfig, Restart, json,
+    rules::{self, MEMORY},
+    schema,
+};
 
 pub(super) fn resolve(
     folder: &Folder,
@@ -96,27 +94,13 @@ fn place(text: &str, pointer: &str) -> Range<usize> {
 }
 
 fn check_body(source: &Source, body: &BodyTable) -> Result<(), AuthoringError> {
-    let content_type = body.content_type.as_ref().map_or("*/*", |content_type| essence(content_type.get_ref()));
+    let content_type = body.content_type.as_ref().map_or("*/*", |written| written.get_ref());
     if let Some(written) = &body.content_type {
-        // RFC 9110: type "/" subtype, both tokens.
-        let token = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
-        };
-        let fits = content_type.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype));
-        if !fits && content_type != "*/*" {
-            let text = format!("`{}` is no content type; expected a type and a subtype", written.get_ref());
-            let hint = "such as \"application/json\"; without `content-type` anything goes";
-            return Err(source.error(written.span(), text, hint));
-        }
+        rules::content_type(content_type).map_err(|fault| fault.at(source, written.span()))?;
     }
-    let lower = content_type.to_ascii_lowercase();
-    let is_json = lower == "application/json" || lower.ends_with("+json");
     match &body.schema {
-        Some(schema) if !is_json => {
-            let text = format!("a schema for `{content_type}`; expected a JSON content type beside it");
-            Err(source.error(schema.span(), text, "add content-type = \"application/json\", or remove the schema"))
-        }
-        _ => Ok(()),
+        Some(schema) => rules::schema_beside(content_type).map_err(|fault| fault.at(source, schema.span())),
+        None => Ok(()),
     }
 }
 
@@ -203,30 +187,34 @@ fn limits(source: &Source, table: &LimitsTable) -> Result<Limits, AuthoringError
             return Err(fault("is no memory of a Wasm module; expected 64 KiB to 4 GiB"));
         }
     }
-    let milliseconds = |text: &Spanned<String>| {
+    let milliseconds = |name: &str, text: &Spanned<String>, most: u64| {
         let time = humantime::parse_duration(text.get_ref()).ok().map(|time| time.as_millis()).filter(|ms| *ms > 0);
-        time.and_then(|ms| u32::try_from(ms).ok()).ok_or_else(|| {
-            let text_of = format!("`{}` is no time; expected a number and a unit, at least 1 ms", text.get_ref());
-            source.error(text.span(), text_of, "such as \"250 ms\" or \"10 s\"")
-        })
+        let time = time.ok_or_else(|| {
+            let wrong = format!("`{}` is not a time; expected a number and a unit, at least 1 ms", text.get_ref());
+            source.error(text.span(), wrong, "such as \"250 ms\" or \"10 s\"")
+        })?;
+        let time = u64::try_from(time).unwrap_or(u64::MAX);
+        rules::within(name, time, &(1..=most), "ms").map_err(|fault| fault.at(source, text.span()))?;
+        Ok(time)
     };
     if let Some(call) = &table.call {
-        limits.call_ms = milliseconds(call)?;
+        let most = *rules::CALL_MS.end();
+        limits.call_ms = u32::try_from(milliseconds("call", call, most.into())?).unwrap_or(most);
     }
-    let positive = |number: &Spanned<u32>| match *number.get_ref() {
-        0 => {
-            Err(source.error(number.span(), "0 would let nothing in; expected at least 1", "remove it for the default"))
-        }
-        number => Ok(number),
+    let number = |name: &str, written: &Spanned<u32>, range, unit: &str| {
+        let number = *written.get_ref();
+        rules::within(name, number, range, unit).map(|()| number).map_err(|fault| fault.at(source, written.span()))
     };
     if let Some(concurrency) = &table.concurrency {
-        limits.concurrency = positive(concurrency)?;
+        limits.concurrency = number("concurrency", concurrency, &rules::CONCURRENCY, "messages")?;
     }
     if let Some(mailbox) = &table.mailbox {
-        limits.mailbox = positive(mailbox)?;
+        limits.mailbox = number("mailbox", mailbox, &rules::MAILBOX, "messages")?;
     }
     if let Some(restart) = &table.restart {
-        limits.restart = Restart { intensity: restart.intensity, within_ms: milliseconds(&restart.within)?.into() };
+        let intensity = number("restart.intensity", &restart.intensity, &rules::INTENSITY, "crashes")?;
+        let within_ms = milliseconds("restart.within", &restart.within, *rules::WITHIN_MS.end())?;
+        limits.restart = Restart { intensity, within_ms };
     }
     Ok(limits)
 }
@@ -236,13 +224,9 @@ pub(super) fn check_segment(
     source: &Source,
     at: &Spanned<String>,
     name: &str,
-    hint: &str,
+    hint: &'static str,
 ) -> Result<(), AuthoringError> {
-    let valid = Address::parse(ANY_APP).and_then(|app| Topic::new(app, name));
-    valid.map(drop).map_err(|error| {
-        let text = format!("`{}` can't be part of an address; expected {}", at.get_ref(), error.expected);
-        source.error(at.span(), text, hint)
-    })
+    rules::segment(at.get_ref(), name, hint).map_err(|fault| fault.at(source, at.span()))
 }
 
 /// Settings as the guest gets them. JSON has no dates, which become text, and no `inf` and `nan`, which are refused.

@@ -116,7 +116,7 @@ keys! {
     /// Of mechtrons: `directory`, `profile:{key}`.
     MechtronName: r"^[a-z0-9_][a-z0-9_-]{0,62}(:\{key\})?$";
     /// Of routes: `GET /people/{name}`.
-    RouteKey: "^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /";
+    RouteKey: "^(GET|POST|PUT|PATCH|DELETE) /";
     /// Of files in the bundle: `wasm/profile.wasm`.
     BundlePath: "^[A-Za-z0-9._/-]+$";
 }

@@ -227,7 +227,7 @@ pub(super) struct LimitsTable {
         example = &"64 MiB"
     )]
     pub(super) memory: Option<Spanned<String>>,
-    /// The most compute time of one call into the mechtron: a number and a unit, at least 1 ms. Waiting for answers is free.
+    /// The most compute time of one call into the mechtron: a number and a unit, 1 ms to 1 h. Waiting for answers is free.
     #[schemars(
         with = "Option<String>",
         regex(pattern = r"^\s*([0-9][0-9.\s]*[A-Za-zµ]+\s*)+$"),
@@ -236,10 +236,10 @@ pub(super) struct LimitsTable {
     )]
     pub(super) call: Option<Spanned<String>>,
     /// How many messages may be unfinished at a time.
-    #[schemars(with = "Option<u32>", range(min = 1, max = 4_294_967_295_u32), extend("default" = 1))]
+    #[schemars(with = "Option<u32>", range(min = 1, max = 65_536), extend("default" = 1))]
     pub(super) concurrency: Option<Spanned<u32>>,
     /// How many messages may wait.
-    #[schemars(with = "Option<u32>", range(min = 1, max = 4_294_967_295_u32), extend("default" = 1024))]
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1_048_576), extend("default" = 1024))]
     pub(super) mailbox: Option<Spanned<u32>>,
     /// How many crashes are borne; an actor with more of them is given up.
     #[schemars(extend("default" = json!({ "intensity": 3, "within": "10 s" })))]
@@ -250,9 +250,9 @@ pub(super) struct LimitsTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct RestartTable {
     /// How many crashes are borne.
-    #[schemars(range(min = 0, max = 4_294_967_295_u32), example = 3)]
-    pub(super) intensity: u32,
-    /// In this time: a number and a unit, at least 1 ms.
+    #[schemars(with = "u32", range(min = 0, max = 1_000), example = 3)]
+    pub(super) intensity: Spanned<u32>,
+    /// In this time: a number and a unit, 1 ms to 1 day.
     #[schemars(with = "String", regex(pattern = r"^\s*([0-9][0-9.\s]*[A-Za-zµ]+\s*)+$"), example = &"10 s")]
     pub(super) within: Spanned<String>,
 }
@@ -354,7 +354,7 @@ pub(super) struct RouteTable {
     /// Which of its operations.
     #[schemars(with = "Option<String>", example = &"page")]
     pub(super) operation: Option<Spanned<String>>,
-    /// Who may use a route to an operation. Without it, anyone may GET and HEAD, and the rest needs a token.
+    /// Who may use a route to an operation. Without it, anyone may GET, and the rest needs a token.
     pub(super) access: Option<Access>,
 }
 

@@ -46,7 +46,7 @@ fn address() -> Address {
 fn a_folder_becomes_a_manifest() {
     let folder = bundle("", "", "");
     let draft = Draft::read(folder.path()).unwrap();
-    let manifest = draft.manifest(&address(), SecretKey::from_seed([1; 32]).public(), 1_700_000_000);
+    let manifest = draft.contents(&address(), SecretKey::from_seed([1; 32]).public(), 1_700_000_000);
     let files: Vec<_> = manifest.files.keys().map(String::as_str).collect();
     assert_eq!(
         files,
@@ -68,7 +68,7 @@ fn what_a_draft_signs_verifies() {
     let draft = Draft::read(folder.path()).unwrap();
     let signed = draft.sign(&address(), &key, 1_700_000_000);
     let manifest = Manifest::verify(&signed, &address(), &signed.digest(), &[key.public()], 1_800_000_000).unwrap();
-    assert_eq!(manifest, draft.manifest(&address(), key.public(), 1_700_000_000));
+    assert_eq!(*manifest, draft.contents(&address(), key.public(), 1_700_000_000));
     for (name, entry, path) in draft.files() {
         assert_eq!(manifest.files.get(name), Some(entry));
         assert_eq!(Digest::of(&fs::read(path).unwrap()), entry.sha256, "{name}");
@@ -76,6 +76,7 @@ fn what_a_draft_signs_verifies() {
 }
 
 mod faults;
+mod mutations;
 mod schemas;
 mod words;
 
@@ -156,7 +157,7 @@ fn the_build_command_is_read_before_anything_is_built() {
 fn dates_in_settings_are_text_and_routes_keep_their_order() {
     let folder = bundle("mechtrons/page.toml", "size = 1", "since = 2026-01-02\nratio = 0.5\nlist = [1, \"a\"]");
     let draft = Draft::read(folder.path()).unwrap();
-    let manifest = draft.manifest(&address(), SecretKey::from_seed([1; 32]).public(), 0);
+    let manifest = draft.contents(&address(), SecretKey::from_seed([1; 32]).public(), 0);
     let settings = &manifest.mechtrons.get("/mechtrons/page.toml").unwrap().settings;
     let expected = serde_json::json!({ "theme": "light", "since": "2026-01-02", "ratio": 0.5, "list": [1, "a"] });
     assert_eq!(*settings, expected);

@@ -17,7 +17,7 @@ fn example() -> Value {
     serde_json::from_str(json).unwrap()
 }
 
-fn manifest() -> Manifest {
+fn manifest() -> Contents {
     let mut manifest = example();
     manifest["publisher"] = json!(key().public());
     serde_json::from_value(manifest).unwrap()
@@ -44,7 +44,7 @@ fn verify(signed: &SignedManifest, trusted: &[PublicKey], now: u64) -> Result<Ma
 fn the_manifest_of_the_readme_verifies_and_reads_back_to_the_same_bytes() {
     let signed = manifest().sign(&key());
     let read = verify(&signed, &[key().public()], 1_800_000_000).unwrap();
-    assert_eq!(read, manifest());
+    assert_eq!(*read, manifest());
     assert_eq!(serde_json::to_vec(&read).unwrap(), signed.bytes);
 }
 
@@ -68,7 +68,7 @@ fn another_bundle_another_digest_and_another_time_are_refused() {
     let error = Manifest::verify(&signed, &address(), &Digest::of(b""), &[key().public()], 0).unwrap_err();
     assert_eq!(error.code(), "digest-mismatch");
 
-    let expiring = Manifest { expires: Some(2_000), ..manifest() }.sign(&key());
+    let expiring = Contents { expires: Some(2_000), ..manifest() }.sign(&key());
     assert!(verify(&expiring, &[key().public()], 1_999).is_ok());
     assert_eq!(verify(&expiring, &[key().public()], 2_000).unwrap_err(), VerifyError::Expired(2_000));
 }

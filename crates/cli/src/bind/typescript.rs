@@ -8,10 +8,18 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use starlane_bundle::{Bind, Body, authoring::Schemas};
 
+/// What the libraries of TypeScript 7.0 (`es*`, `dom*`, `webworker*`, `decorators*`, `scripthost`) declare in the global scope with
+/// a capital letter first, as all names here have it.
+const GLOBALS: &str = include_str!("typescript/globals.txt");
+
 /// A module with the types of a bind. `from` is named in it as where to change things.
 pub(super) fn module(from: &str, bind: &Bind, schemas: &Schemas) -> String {
-    let mut types = Types { out: String::new(), names: Vec::new() };
-    let name = type_name(&bind.name);
+    let mut types = Types { out: String::new(), own: String::new(), names: Vec::new() };
+    let name = match is_global(&type_name(&bind.name)) {
+        true => type_name(&bind.name) + "Bind",
+        false => type_name(&bind.name),
+    };
+    types.own = name.clone();
     let mut operations = String::new();
     for (operation, about) in &bind.operations {
         let request = types.of_body(&format!("{name}-{operation}-request"), Some(&about.request), schemas);
@@ -25,14 +33,18 @@ pub(super) fn module(from: &str, bind: &Bind, schemas: &Schemas) -> String {
     }
     let table = |rows: String| if rows.is_empty() { "{}".to_owned() } else { format!("{{\n{rows}  }}") };
     format!(
-        "// Made by `starlane bind types {from}`: change the bind and its schemas, and make it again.\n\n{}export interface \
+        "// Made by `starlane bind types {}`: change the bind and its schemas, and make it again.\n\n{}export interface \
          {name} {{\n  operations: {};\n  events: {};\n}}\n{}",
+        from.split(LINE_ENDS).collect::<String>(),
         comment("", &bind.description),
         table(operations),
         table(events),
         types.out
     )
 }
+
+/// What ends a line in JavaScript, and so a comment.
+const LINE_ENDS: [char; 4] = ['\n', '\r', '\u{2028}', '\u{2029}'];
 
 /// A type, as it is written.
 struct Type {
@@ -60,6 +72,8 @@ impl Type {
 struct Types<'s> {
     /// What follows the bind's own interface.
     out: String,
+    /// The name of that interface.
+    own: String,
     /// The types that there are: document, pointer, name.
     names: Vec<(&'s Value, String, String)>,
 }
@@ -87,7 +101,8 @@ impl<'s> Types<'s> {
         if let Some((_, _, name)) = self.names.iter().find(same) {
             return name.clone();
         }
-        let taken = |name: &str| self.names.iter().any(|(_, _, other)| other == name);
+        let used = |name: &str| name == self.own || self.names.iter().any(|(_, _, other)| other == name);
+        let taken = |name: &str| used(name) || is_global(name);
         let name = match taken(wanted) {
             false => wanted.to_owned(),
             true => (2..).map(|number| format!("{wanted}{number}")).find(|name| !taken(name)).unwrap_or_default(),
@@ -266,6 +281,12 @@ fn type_name(text: &str) -> String {
         Some(first) if first.is_ascii_alphabetic() => name,
         _ => format!("Type{name}"),
     }
+}
+
+/// Whether a name is one that TypeScript's own libraries declare for all modules. A module that takes it for something else hides
+/// it from itself and from whoever imports it.
+fn is_global(name: &str) -> bool {
+    GLOBALS.lines().any(|global| global == name)
 }
 
 /// The name of a property: quoted if it is no identifier.

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
-use starlane_bundle::{AppRecord, Digest, FileEntry, Manifest, PublicKey, SecretKey, SignedManifest};
+use starlane_bundle::{AppRecord, Contents, Digest, FileEntry, PublicKey, SecretKey, SignedManifest};
 use starlane_node::{
     ActorLimits, Authenticated, LinkConfig, Operations, Origin, Principal, PrincipalLimits,
     guest::{BatchReport, GuestCall, GuestPlan, InstanceId},
@@ -146,7 +146,7 @@ impl World {
         bundle: &str,
         files: &[(&str, &[u8])],
         key: &SecretKey,
-        change: impl FnOnce(&mut Manifest),
+        change: impl FnOnce(&mut Contents),
     ) -> SignedManifest {
         let mut manifest = manifest(bundle, files, key.public());
         change(&mut manifest);
@@ -167,6 +167,7 @@ impl World {
             manifest: manifest.digest(),
             publisher: publisher().public(),
             overrides: Vec::new(),
+            maker: None,
         };
         self.records.borrow_mut().insert(record.app.clone(), record);
     }
@@ -239,7 +240,7 @@ fn config(own: &str, secret: HostSecret, logs: Rc<RefCell<Vec<String>>>) -> Host
     }
 }
 
-fn manifest(bundle: &str, files: &[(&str, &[u8])], publisher: PublicKey) -> Manifest {
+fn manifest(bundle: &str, files: &[(&str, &[u8])], publisher: PublicKey) -> Contents {
     let entry = |bytes: &[u8]| FileEntry {
         sha256: Digest::of(bytes),
         size: bytes.len() as u64,

@@ -42,6 +42,7 @@ fn record(app: &str, revision: u64) -> AppRecord {
         manifest: Digest::of(app.as_bytes()),
         publisher: SecretKey::from_seed([7; 32]).public(),
         overrides: Vec::new(),
+        maker: None,
     }
 }
 

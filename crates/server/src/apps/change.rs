@@ -4,7 +4,7 @@ use starlane_bundle::{AppConfig, AppRecord, Manifest};
 use starlane_host::{LoadedModules, Side, ports::Store};
 use starlane_protocol::{Address, Failure};
 
-use super::{Apps, resources::Prepared, stored};
+use super::{Apps, ceilings, resources::Prepared, stored};
 
 /// A version of an app that is ready to take effect.
 pub(super) struct Change {
@@ -77,10 +77,12 @@ impl Apps {
         let before = self.running.borrow_mut().remove(&app);
         let running = databases.switch(before);
         self.running.borrow_mut().insert(app.clone(), running);
+        let manifest = ceilings::hold(self.rights.take_up(manifest, &record), &self.limiter);
         self.host.install(manifest, record, Side::Server, false).map_err(told)
     }
 
     pub(super) fn stop(&self, app: &Address) {
+        self.rights.forget(app);
         self.routes.remove(app);
         // Taken out first: dropping releases addresses, which is the host's turn.
         let released = self.running.borrow_mut().remove(app);

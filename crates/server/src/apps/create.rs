@@ -3,19 +3,23 @@
 use serde_json::json;
 use starlane_bundle::AppRecord;
 use starlane_host::{Principal, ports::Store};
-use starlane_protocol::{Address, Failure};
+use starlane_protocol::{Address, Failure, OWN_SPACE};
 
-use super::{Apps, change::Change, stored};
+use super::{Apps, ceilings, change::Change, stored};
 use crate::{
     body::json as json_payload,
     http::visibility::{hidden, may_read},
 };
 
+/// The spaces that no app may be in: callers are named `http:APP` and `override:ADDRESS`.
+const RESERVED_SPACES: [&str; 3] = [OWN_SPACE, "http", "override"];
+/// The longest address of an app, in bytes: it names a file, and its resources have longer ones.
+const MAX_APP: usize = 200;
+
 impl Apps {
     pub(super) async fn create(&self, app: Address, bundle: Address, caller: &Principal) -> Result<AppRecord, Failure> {
-        if app.version().is_some() || app.path().is_some() || app.host().is_some() || app.segments().count() < 2 {
-            return Err(Failure::malformed(format!("{app} is no address for an app: such as acme:profiles")).at(&app));
-        }
+        check_address(&app).map_err(|failure| failure.at(&app))?;
+        self.rights.check_place(&app)?;
         let before = self.store.record(&app).await.map_err(stored)?;
         let signed = self.store.manifest(&bundle).await.map_err(stored)?;
         let signed = signed.ok_or_else(|| {
@@ -30,6 +34,8 @@ impl Apps {
             Some(before) => before.revision,
             None => self.store.last_revision(&app).await.map_err(stored)?,
         };
+        ceilings::check(&manifest, &self.limiter).map_err(|failure| failure.at(&bundle))?;
+        let maker = self.rights.maker(&manifest, &app, caller)?;
         let record = AppRecord {
             revision: from + 1,
             app,
@@ -37,6 +43,7 @@ impl Apps {
             manifest: signed.digest(),
             publisher: manifest.publisher,
             overrides: Vec::new(),
+            maker: Some(maker),
         };
         let change = self.prepare(&record, from).await?;
         let _one = self.committing.lock().await;
@@ -55,6 +62,7 @@ impl Apps {
     /// Writes the record: from here on, and after every restart, the app is what it says. What can refuse it comes before.
     async fn commit(&self, change: &Change) -> Result<(), Failure> {
         self.check(change)?;
+        self.rights.check_place(&change.record.app)?;
         let record = &change.record;
         let written = match self.store.put_record(record.clone()).await {
             Ok(kept) => kept,
@@ -81,4 +89,20 @@ impl Apps {
         self.stop(app);
         Ok(())
     }
+}
+
+/// Whether an app may have this address. Errors with 400 `malformed`.
+fn check_address(app: &Address) -> Result<(), Failure> {
+    let is_plain = app.version().is_none() && app.path().is_none() && app.host().is_none();
+    if !is_plain || app.segments().count() < 2 {
+        return Err(Failure::malformed(format!("{app} is not an address for an app: such as acme:profiles")));
+    }
+    if RESERVED_SPACES.contains(&app.space()) {
+        return Err(Failure::malformed(format!("the space `{}` is the server's own: take another", app.space())));
+    }
+    let length = app.as_str().len();
+    if length > MAX_APP {
+        return Err(Failure::malformed(format!("the address of an app is {length} bytes; the maximum is {MAX_APP}")));
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::Apps;
 use crate::{
+    data_path::below,
     database::{self, Database, Held, Migration},
     limits::Limit,
 };
@@ -64,7 +65,10 @@ impl Apps {
             let migrations = self.migrations(manifest, resource).await.map_err(|failure| failure.at(&address))?;
             wanted.push((name, address, migrations));
         }
-        let folder = self.databases_of(&record.app);
+        let folder = self.databases_of(&record.app)?;
+        for (name, address, _) in &wanted {
+            below(&folder, [name]).map_err(|error| Failure::malformed(error.to_string()).at(address))?;
+        }
         database::clear(&folder, from).await?;
         let mut prepared = Prepared::default();
         for (name, address, migrations) in wanted {
@@ -96,7 +100,7 @@ impl Apps {
             None => {
                 let permits = || Arc::new(Semaphore::new(self.limiter.count(Limit::SqlAtOnce)));
                 let at_once = Arc::clone(self.sql.borrow_mut().entry(app.space().to_owned()).or_insert_with(permits));
-                let database = Database::new(&self.databases_of(app), name, &self.limiter, &at_once);
+                let database = Database::new(&self.databases_of(app)?, name, &self.limiter, &at_once);
                 let guarded = self.storage.guard(app.space(), database.handler());
                 let names = database::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
                 let served = self.host.serve(address, Operations::Named(names), guarded)?.with_events(&[]);
@@ -109,8 +113,10 @@ impl Apps {
         Ok(())
     }
 
-    fn databases_of(&self, app: &Address) -> PathBuf {
-        self.data.join("databases").join(app.to_string())
+    /// The folder of an app's databases.
+    fn databases_of(&self, app: &Address) -> Result<PathBuf, Failure> {
+        let folder = below(&self.data, ["databases", app.as_str()]);
+        folder.map_err(|error| Failure::malformed(error.to_string()).at(app))
     }
 
     async fn migrations(&self, manifest: &Manifest, resource: &AppResource) -> Result<Vec<Migration>, Failure> {

@@ -155,14 +155,20 @@ impl Kept {
 
     /// Whether a token was revoked, or may have been.
     pub(super) fn is_revoked(&self, token: TokenFacts<'_>) -> bool {
-        let TokenFacts { id, subject, generation, issued, ends } = token;
+        let TokenFacts { generation, ends, .. } = token;
+        self.is_known_revoked(token)
+            || self.forgotten.iter().any(|gone| generation <= gone.generation && ends <= gone.ends)
+    }
+
+    /// The same, but not for what is only forgotten: of a token that has ended meanwhile, that says nothing.
+    pub(super) fn is_known_revoked(&self, token: TokenFacts<'_>) -> bool {
+        let TokenFacts { id, subject, generation, issued, .. } = token;
         let mut scoped = namespace::namespaces_of(subject).map(|namespace| format!("{id}@{namespace}"));
         generation < self.first_generation
             || self.revoked_tokens.contains_key(id)
             || scoped.any(|key| self.revoked_tokens.contains_key(&key))
             || self.revoked_generations.get(subject).is_some_and(|revoked| generation <= *revoked)
             || (generation == 0 && self.revoked_before.get(subject).is_some_and(|until| issued <= *until))
-            || self.forgotten.iter().any(|gone| generation <= gone.generation && ends <= gone.ends)
     }
 
     /// Revokes one token, which ends at `ends`; with a namespace, only if its subject is of that.

@@ -6,6 +6,8 @@ use jwt_compact::{AlgorithmExt, Header, Token, UntrustedToken, alg::Ed25519};
 use serde::{Deserialize, Serialize};
 use starlane_protocol::Failure;
 
+use super::registry::TokenFacts;
+
 /// Signs and reads tokens.
 pub(super) struct Tokens {
     key: KeyPair,
@@ -36,6 +38,19 @@ pub(super) struct Verified {
     pub(super) issued: u64,
     /// When it ends.
     pub(super) expires: u64,
+}
+
+impl Verified {
+    /// What a revocation is compared with.
+    pub(super) fn facts(&self) -> TokenFacts<'_> {
+        TokenFacts {
+            id: &self.claims.jti,
+            subject: &self.claims.sub,
+            generation: self.claims.generation,
+            issued: self.issued,
+            ends: self.expires,
+        }
+    }
 }
 
 impl Tokens {

@@ -51,7 +51,7 @@ pub(super) struct Blob {
 impl Verified {
     /// Looks for a blob, and verifies it unless the same file was verified before. Waits for the disk. None if it is not here.
     pub(super) fn open(&self, store: &SharedStore, digest: &Digest) -> Result<Option<Blob>, Failure> {
-        let file = store.blob_file(digest);
+        let file = store.blob_file(digest).map_err(|error| Failure::internal(error.to_string()))?;
         let open = match File::open(&file) {
             Ok(open) => open,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -236,7 +236,7 @@ mod tests {
             let verified = Verified::default();
             assert!(verified.open(&store, &digest).is_ok());
             let blob = verified.open(&store, &digest).unwrap().unwrap();
-            fs::write(store.blob_file(&digest), vec![8; length + 1]).unwrap();
+            fs::write(store.blob_file(&digest).unwrap(), vec![8; length + 1]).unwrap();
             assert!(verified.open(&store, &digest).is_err(), "it is looked at again");
             // What began before has its bytes or breaks off.
             let body = axum::body::to_bytes(blob.body(0..length as u64), usize::MAX).await;

@@ -31,7 +31,7 @@ use super::{
     pieces::{self, Blob},
     visibility::{Readers, Visibility, account, check_blob, check_bundle, check_use, may_publish, publishes, uploaded},
 };
-use crate::{limits::Limit, storage::Storage, store::SharedStore};
+use crate::{apps::ceilings, limits::Limit, storage::Storage, store::SharedStore};
 
 /// The repository, for tasks that may move between threads.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl Repository {
         Ok(Self { store, publishing: Arc::default(), visibility, verified, hashing, sent: pieces::Verified::default() })
     }
 
-    pub(super) fn visibility(&self) -> &Visibility {
+    pub(crate) fn visibility(&self) -> &Visibility {
         &self.visibility
     }
 
@@ -211,10 +211,11 @@ pub(super) async fn put_manifest(
         let open = move |_: &SharedStore| {
             let signed = SignedManifest { bytes: body.bytes.to_vec(), signature };
             let manifest = signed.open().map_err(|error| unverified(&error))?;
-            check_schemas(&manifest)?;
+            schema::check_all(&manifest).map_err(|error| Failure::schema_mismatch(error.to_string()))?;
             Ok((signed, manifest))
         };
         let (signed, manifest) = site.repository.with(open).await?;
+        ceilings::check(&manifest, &site.limiter).map_err(|failure| failure.at(&address))?;
         for bundle in manifest.uses.keys() {
             check_use(&site, &principal, &bundle_address(bundle)?)?;
         }
@@ -251,21 +252,6 @@ pub(super) async fn put_manifest(
 fn unverified(error: &VerifyError) -> Failure {
     let status = if matches!(error, VerifyError::TooLarge(_)) { 413 } else { 422 };
     Failure::new(status, error.code(), error.to_string())
-}
-
-/// A manifest made by another tool may hold schemas that this one would refuse: hosts check bodies with them as they stand.
-fn check_schemas(manifest: &Manifest) -> Result<(), Failure> {
-    for (path, schema) in &manifest.schemas {
-        let normal = schema::normal_form(schema);
-        let normal =
-            normal.map_err(|error| Failure::schema_mismatch(format!("the schema {path} is refused {error}")))?;
-        if normal != *schema {
-            let message =
-                format!("the schema {path} is not in normal form: publish the bundle with `starlane publish`");
-            return Err(Failure::schema_mismatch(message));
-        }
-    }
-    Ok(())
 }
 
 /// Whether a manifest is not published yet. Errors if it may not be. `owner` is the key that its name belongs to; of the blobs

@@ -10,7 +10,7 @@ use axum::{
 };
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
-use starlane_bundle::{Access, json};
+use starlane_bundle::{Access, json, route};
 use starlane_host::{Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload, key::key};
 
@@ -33,14 +33,17 @@ pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Re
     let (parts, body) = request.into_parts();
     let (method, path) = (&parts.method, parts.uri.path());
     let host = client::host(&parts.headers, &parts.uri);
-    let Some(found) = site.routes.find(host, method.as_str(), path) else {
+    // Below the server's own paths no app answers, though a route such as `/{*path}` fits.
+    let found = site.routes.find(host, method.as_str(), path).filter(|_| route::server_path(path).is_none());
+    let Some(found) = found else {
         return answer::failure(&nothing_here(&site, method, host, path));
     };
     let answered = match &*found.target {
         Target::File(file) => file::send(&site, file, method, &parts.headers, Caching::Ask).await,
         Target::Files { folder, files } => {
             async {
-                let below = found.captures.first().map_or(Ok(String::new()), |(_, value)| decoded(value))?;
+                // The folder's own capture is the last, whatever stands before it.
+                let below = found.captures.last().map_or(Ok(String::new()), |(_, value)| decoded(value))?;
                 let file = files.get(&format!("{folder}{below}"));
                 let file = file.ok_or_else(|| Failure::not_found(format!("there is no file {path}")))?;
                 file::send(&site, file, method, &parts.headers, file::caching(&below)).await

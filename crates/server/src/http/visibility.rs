@@ -105,7 +105,7 @@ impl Visibility {
     }
 
     /// Whether a bundle is public, if it is here.
-    fn is_public(&self, bundle: &Address) -> Option<bool> {
+    pub(crate) fn is_public(&self, bundle: &Address) -> Option<bool> {
         self.read().bundles.get(bundle).map(|known| known.public)
     }
 

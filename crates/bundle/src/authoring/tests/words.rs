@@ -24,9 +24,10 @@ const READ: [&str; 13] = [
 /// The texts of several words in the sources which `told` has nowhere. What stands in braces may be anything.
 pub(super) fn untold(told: &str) -> Vec<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let below = fs::read_dir(source.join("authoring")).unwrap().map(|entry| entry.unwrap().path());
+    let below = ["authoring", "rules"].map(|folder| fs::read_dir(source.join(folder)).unwrap());
+    let below = below.into_iter().flatten().map(|entry| entry.unwrap().path());
     let mut texts = Vec::new();
-    for file in below.chain([source.join("authoring.rs")]).filter(|path| path.is_file()) {
+    for file in below.chain(["authoring.rs", "rules.rs"].map(|file| source.join(file))).filter(|path| path.is_file()) {
         // Patterns of JSON Schemas are told by editors.
         if !file.ends_with("tests.rs") && !file.ends_with("schema.rs") {
             collect(fs::read_to_string(&file).unwrap().parse().unwrap(), &mut texts);

@@ -46,6 +46,107 @@ export type ProfileRenderRequest = {
     assert_eq!(text, expected);
 }
 
+/// A bind with a schema that uses every kind of generated name and of built-in type.
+fn of_name(name: &str) -> String {
+    let json = |schema: &str| json!({ "content-type": "application/json", "schema": schema });
+    let bind: Bind = serde_json::from_value(json!({
+        "name": name,
+        "operations": {
+            "render": { "request": json("/r"), "response": { "content-type": "text/html" } },
+            "upload": { "request": { "content-type": "image/png" }, "response": json("/s") },
+            "constructor": { "request": json("/s") },
+            "new": {},
+        },
+        "events": { "rejection": json("/r"), "changes": json("/s") },
+    }))
+    .unwrap();
+    let nested = json!({ "type": "object", "required": ["new"], "additionalProperties": { "$ref": "#/$defs/map" },
+        "properties": { "new": { "$ref": "#/$defs/string" }, "__proto__": { "items": { "$ref": "#/$defs/array" } } },
+        "$defs": { "string": { "type": "string" }, "map": { "type": "object", "additionalProperties": false },
+            "array": { "prefixItems": [{ "type": "null" }], "items": { "type": "integer" } } } });
+    let empty = json!({ "type": "object", "additionalProperties": false });
+    module("binds/test.toml", &bind, &[("/r".to_owned(), nested), ("/s".to_owned(), empty)].into_iter().collect())
+}
+
+/// The names that a module declares.
+fn declared(module: &str) -> Vec<&str> {
+    let lines = module.lines();
+    let names = lines.filter_map(|line| line.strip_prefix("export interface ").or(line.strip_prefix("export type ")));
+    names.map(|rest| rest.split([' ', '<']).next().unwrap()).collect()
+}
+
+/// Names of binds that say something else in TypeScript: its globals, its keywords, and what is like them.
+fn names() -> Vec<String> {
+    let keywords = "any as asserts async await bigint boolean break case catch class const constructor continue debugger declare \
+        default delete do else enum export extends false finally for from function get global if implements import in infer \
+        instanceof interface intrinsic is keyof let module namespace never new null number object of out override package \
+        private protected public readonly record require return satisfies set static string super switch symbol this throw \
+        true try type typeof undefined unique unknown using var void while with yield promise array map type bind";
+    let odd = ["", "-", "1", "é", "a\nb", "*/", "`", "$", "__proto__", "Type", "Record Bind", "record-bind"];
+    let globals = GLOBALS.lines().flat_map(|global| [global.to_owned(), global.to_lowercase()]);
+    globals.chain(keywords.split_whitespace().chain(odd).map(str::to_owned)).collect()
+}
+
+#[test]
+fn no_generated_name_is_a_global_or_declared_twice() {
+    assert!(["Record", "Uint8Array", "Array", "Promise", "String", "Map"].iter().all(|name| is_global(name)));
+    let mut failing = Vec::new();
+    for name in names() {
+        let module = of_name(&name);
+        let mut declared = declared(&module);
+        let count = declared.len();
+        assert!(count >= 6, "{module}");
+        declared.sort_unstable();
+        declared.dedup();
+        let is_name = |name: &&str| name.starts_with(|c: char| c.is_ascii_uppercase()) && !is_global(name);
+        if declared.len() != count || !declared.iter().all(is_name) {
+            failing.push(name);
+        }
+    }
+    let tried = names().len();
+    starlane_testkit::field_fault("F27", tried, failing.len());
+}
+
+#[test]
+fn what_is_generated_compiles_whatever_a_bind_is_called() {
+    let tsc = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../npm/node_modules/typescript/bin/tsc");
+    if !tsc.exists() {
+        println!("{} is not installed: `cargo xtask setup` installs it", tsc.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // The compiler takes a while: all that are no globals, the globals of the language, and a share of the browser's.
+    let language =
+        ["Array", "Map", "Promise", "Record", "String", "Uint8Array", "Object", "Symbol", "Partial", "Event"];
+    let tried = |name: &String| !is_global(name) || language.contains(&name.as_str());
+    let names =
+        names().into_iter().filter(|name| tried(name) && !GLOBALS.to_lowercase().contains(&format!("\n{name}\n")));
+    let others = ["record", "array", "promise", "string", "map", "uint8array"].map(str::to_owned);
+    let names = names.chain(others).chain(GLOBALS.lines().step_by(100).map(str::to_owned));
+    let files: Vec<_> = names.enumerate().map(|(at, name)| (format!("{at}.ts"), of_name(&name))).collect();
+    for (file, text) in &files {
+        let name = declared(text)[0];
+        // It is used as an importer does, beside what it could hide.
+        let used = format!(
+            "\nexport const used = async (): Promise<Record<string, {name}>> => new Map<string, {name}>() && {{}};\n\
+             export const bytes = (body: {name}[\"operations\"][\"upload\"][\"request\"]): number => body.byteLength;\n\
+             export const text = (body: {name}[\"operations\"][\"render\"][\"response\"]): Array<string> => [body];\n"
+        );
+        std::fs::write(folder.path().join(file), text.clone() + &used).unwrap();
+    }
+    let config = r#"{ "compilerOptions": { "strict": true, "noEmit": true, "target": "es2022", "lib": ["es2022", "dom"],
+        "module": "esnext", "types": [] }, "include": ["*.ts"] }"#;
+    std::fs::write(folder.path().join("tsconfig.json"), config).unwrap();
+    let output =
+        std::process::Command::new("node").arg(&tsc).args(["--pretty", "false"]).current_dir(folder.path()).output();
+    let output = output.unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failing: std::collections::BTreeSet<&str> = told.lines().filter_map(|line| line.split('(').next()).collect();
+    assert!(output.status.success() == failing.is_empty(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    print!("{}", told.lines().take(20).map(|line| format!("{line}\n")).collect::<String>());
+    starlane_testkit::field_fault("F27", files.len(), failing.len());
+}
+
 #[test]
 fn each_keyword_that_says_something_of_a_type_is_taken_up() {
     for (schema, expected) in [

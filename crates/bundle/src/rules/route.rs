@@ -1,0 +1,224 @@
+//! Routes of an app: which methods and paths reach one, and where it may lead. The paths at which a server answers itself stand
+//! here, and nowhere else.
+
+use std::collections::BTreeMap;
+
+use starlane_protocol::Address;
+
+use super::{ANY_APP, Fault, Names, Rule, Target, quoted};
+use crate::{Access, Placement};
+
+/// The methods that a route may have.
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+/// Where the server itself answers, there and below, whatever an app's routes are.
+pub const SERVER_PATHS: [&str; 10] = [
+    "/mesh",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/backup",
+    "/bundles",
+    "/blobs",
+    "/messages",
+    "/events",
+    "/.well-known/starlane.json",
+];
+
+/// The path of the server's own at or above a path, if there is one.
+pub fn server_path(path: &str) -> Option<&'static str> {
+    let below = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    SERVER_PATHS.into_iter().find(|own| below(own))
+}
+
+fn fault<T>(text: impl Into<String>, hint: &'static str) -> Result<T, Fault> {
+    Err(Fault::new(Rule::Route, text, hint))
+}
+
+/// The method and the path of a route: some request reaches it.
+pub(crate) fn reached(method: &str, path: &str) -> Result<(), Fault> {
+    let route = || quoted(&format!("{method} {path}"));
+    match method {
+        "HEAD" => {
+            return fault(
+                format!("no request reaches `{}`: the routes of GET answer HEAD", route()),
+                "write it as a route of GET, which answers HEAD with the same headers",
+            );
+        }
+        "OPTIONS" => {
+            return fault(
+                format!("no request reaches `{}`: the server itself answers OPTIONS", route()),
+                "remove it: the server answers CORS preflights for the routes that there are",
+            );
+        }
+        _ if !METHODS.contains(&method) || !path.starts_with('/') => {
+            let text = format!("`{}` is not a route; expected a method and a path", route());
+            return fault(text, "such as \"GET /people/{name}\"");
+        }
+        _ => {}
+    }
+    let Some((wrong, hint)) = no_match(path) else { return Ok(()) };
+    fault(format!("no request leads to `{}`: {wrong}", quoted(path)), hint)
+}
+
+/// Why no request has this path, or none gets as far as to a route, and what to do.
+fn no_match(path: &str) -> Option<(String, &'static str)> {
+    // What stands percent-encoded in every request (WHATWG URL, path percent-encode set), captures aside.
+    let encoded = |c: char| matches!(c, '?' | '#' | '\\' | '"' | '<' | '>' | '`') || !matches!(c, '!'..='~');
+    if let Some(odd) = path.chars().find(|c| encoded(*c)) {
+        let hint = "a query reaches a resource as fields, and other characters stand percent-encoded in a path";
+        return Some((format!("a path has no {odd:?}"), hint));
+    }
+    if path.contains("{{") || path.contains("}}") {
+        return Some(("braces stand for captures alone".to_owned(), "captures are {name} and {*rest}"));
+    }
+    let parts: Vec<String> = path.split('/').skip(1).map(|part| part.to_lowercase().replace("%2e", ".")).collect();
+    let resolved =
+        |(at, part): (usize, &String)| matches!(part.as_str(), "." | "..") || (part.is_empty() && at + 1 < parts.len());
+    if parts.iter().enumerate().any(resolved) {
+        return Some((
+            "clients and servers resolve `.`, `..` and empty parts".to_owned(),
+            "write the path that they lead to",
+        ));
+    }
+    let own = server_path(path)?;
+    Some((format!("the server itself answers below {own}"), "take another first part"))
+}
+
+/// A route to a file, or to the files below a folder. `file` is what it leads to, as it is named, and whether it is there.
+pub(crate) fn file(method: &str, file: (&str, bool), access: Option<Access>) -> Result<(), Fault> {
+    if let (name, false) = file {
+        let text = format!("the bundle has no file {}", quoted(name));
+        return fault(text, "name it in `include` of bundle.toml, and build the page first");
+    }
+    of_files(method, access)
+}
+
+/// The same for the files below a folder; the path says which.
+pub(crate) fn files(method: &str, path: &str, folder: (&str, bool), access: Option<Access>) -> Result<(), Fault> {
+    let (name, has_files) = (quoted(folder.0), folder.1);
+    if !has_files {
+        let text = format!("the bundle has no files in {name}");
+        return fault(text, "name them in `include` of bundle.toml, and build the page first");
+    }
+    if !(path.contains("{*") && path.ends_with('}')) {
+        let text = format!("`{}` names no file of {name}; expected {{*path}} at its end", quoted(path));
+        return fault(text, "such as \"GET /static/{*path}\"");
+    }
+    of_files(method, access)
+}
+
+fn of_files(method: &str, access: Option<Access>) -> Result<(), Fault> {
+    if method != "GET" {
+        let text = format!("{method} to a file; expected GET");
+        return fault(text, "what takes a body is a resource: { to = \".:name\", operation = \"…\" }");
+    }
+    if access == Some(Access::Token) {
+        let text = "`access = \"token\"` of a file; anyone may read the files that routes lead to";
+        return fault(text, "route to an operation that answers with it, or remove `access`");
+    }
+    Ok(())
+}
+
+/// The target is an address of this app once its captures are filled in, and the path has those captures.
+pub(crate) fn to(to: &str, path: &str) -> Result<(), Fault> {
+    let hint = "such as \".:profile:{name}\"";
+    let mut filled = String::new();
+    for (at, piece) in to.split('{').enumerate() {
+        let literal = match piece.split_once('}') {
+            Some((name, literal)) if at > 0 => {
+                // What `{*rest}` captures are several parts, and an address has one in each place.
+                if name.starts_with('*') || !path.contains(&format!("{{{name}}}")) {
+                    let (path, name) = (quoted(path), quoted(name));
+                    let text = format!("`{path}` has no `{{{name}}}`; expected a capture of the path");
+                    return fault(text, "captures of the target are filled from the path, one part each");
+                }
+                filled.push('x');
+                literal
+            }
+            _ if at == 0 => piece,
+            _ => return fault(format!("`{}` has an open `{{`", quoted(to)), hint),
+        };
+        filled.push_str(literal);
+    }
+    if !filled.starts_with(".:") {
+        let text = format!("`{}` is not an address of this app; expected `.:` at its start", quoted(to));
+        return fault(text, hint);
+    }
+    match Address::parse(ANY_APP).and_then(|app| Address::resolve(&filled, &app)) {
+        Err(error) => fault(format!("`{}` is not an address; expected {}", quoted(to), error.expected), hint),
+        // `space:app`, a name, and at most one key.
+        Ok(address) if address.segments().count() > 4 || address.path().is_some() || address.version().is_some() => {
+            let text = format!("`{}` is not a resource of this app; expected a name, and at most one key", quoted(to));
+            fault(text, hint)
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Which part of a route a fault is about.
+pub(crate) enum Part {
+    To,
+    Operation,
+}
+
+/// The target is a mechtron or resource of the app that the server has, and a mechtron's operation is in its bind.
+pub(crate) fn operation(to: &str, operation: &str, names: &Names<'_>) -> Result<(), (Part, Fault)> {
+    let refuse = |part: Part, text: String, hint| Err((part, Fault::new(Rule::Route, text, hint)));
+    let name = to.strip_prefix(".:").unwrap_or(to);
+    let (first, keyed) = name.split_once(':').map_or((name, false), |(first, _)| (first, true));
+    let target = match names.find(first, keyed) {
+        Err(text) => return refuse(Part::To, text, "targets are named as in [mechtrons] and [resources]"),
+        Ok(target) => target,
+    };
+    if target.placement() == Placement::Browser {
+        let text = format!("no request reaches `{}`: it is placed in browsers", quoted(to));
+        return refuse(Part::To, text, "set placement = \"server\" or \"both\" there");
+    }
+    match target {
+        Target::Mechtron(name, bind, _) if !bind.operations.contains_key(operation) => {
+            let wrong = format!("the bind of `{name}` has no operation `{}`", quoted(operation));
+            let text = format!("{wrong}; expected one of {}", super::listed(bind.operations.keys()));
+            refuse(Part::Operation, text, "add it to the bind, or name another")
+        }
+        Target::Resource(_) => {
+            let valid = super::segment(operation, operation, "an operation of the resource, such as `query`");
+            valid.map_err(|fault| (Part::Operation, fault))
+        }
+        Target::Mechtron(..) => Ok(()),
+    }
+}
+
+/// The routes so far: no two may take the same requests. The router is the one that servers use.
+#[derive(Default)]
+pub(crate) struct Taken(BTreeMap<String, matchit::Router<()>>);
+
+impl Taken {
+    /// Adds a route.
+    pub(crate) fn add(&mut self, method: &str, path: &str) -> Result<(), Fault> {
+        let inserted = self.0.entry(method.to_owned()).or_default().insert(path, ());
+        inserted.or_else(|error| {
+            let text = match error {
+                matchit::InsertError::Conflict { with } => {
+                    format!("`{}` takes the same requests as `{method} {with}`", quoted(&format!("{method} {path}")))
+                }
+                error => format!("`{}` is not a path with captures: {error}", quoted(path)),
+            };
+            fault(text, "captures are {name} for one part and {*rest} for all that follow")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_own_paths_are_whole_parts() {
+        for path in ["/mesh", "/mesh/", "/blobs/x", "/.well-known/starlane.json", "/readyz"] {
+            assert!(server_path(path).is_some(), "{path}");
+        }
+        for path in ["/", "/meshes", "/x/mesh", "/.well-known/security.txt", "/{mesh}", "/Mesh"] {
+            assert_eq!(server_path(path), None, "{path}");
+        }
+    }
+}

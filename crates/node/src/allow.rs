@@ -1,0 +1,41 @@
+//! What an app's mechtrons may do, when that changes while they run.
+
+use std::rc::Rc;
+
+use starlane_protocol::Address;
+
+use crate::{
+    app::{Allow, MechtronPlan, Role},
+    guest::Level,
+    node::Node,
+    topics::Subscriber,
+};
+
+impl Node {
+    /// Changes what mechtrons of an app may do, from their next message on. Their actors go on; a subscription that one may not
+    /// have any more ends.
+    pub fn handle_allow(&mut self, app: &Address, allow: &[Allow]) {
+        for allow in allow {
+            if let Some(plan) = self.apps.allow(app, allow) {
+                self.replan(app, &plan);
+            }
+        }
+    }
+
+    /// Gives the actors of a mechtron another plan of it, which differs in what it allows.
+    fn replan(&mut self, app: &Address, plan: &Rc<MechtronPlan>) {
+        let of_it = |role: &Role| role.app == *app && role.plan.name == plan.name && role.plan.keyed == plan.keyed;
+        let mut refused = Vec::new();
+        for (id, actor) in self.actors.iter_mut().filter(|(_, actor)| of_it(&actor.role)) {
+            actor.role.plan = Rc::clone(plan);
+            let who = Subscriber::Actor(*id);
+            let has = self.topics.all().filter(|(_, all)| all.contains(&who)).map(|(topic, _)| topic);
+            let lost = has.filter(|topic| actor.role.permit_topic(self.name, &actor.address, topic).is_err());
+            refused.extend(lost.map(|topic| (topic.clone(), who, actor.address.clone())));
+        }
+        for (topic, who, address) in refused {
+            self.log(&address, Level::Warn, format!("its subscription to {topic} ended: it may not have it any more"));
+            self.unsubscribe(topic, who);
+        }
+    }
+}

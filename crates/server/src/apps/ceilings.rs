@@ -1,0 +1,46 @@
+//! What a mechtron may ask for at most on this server, whatever its config says.
+
+use starlane_bundle::{self as bundle, Manifest};
+use starlane_protocol::Failure;
+
+use crate::limits::{Limit, Limiter};
+
+/// The numbers of a mechtron's limits, and what bounds each here.
+fn asked(limits: &bundle::Limits) -> [(&'static str, u64, Limit); 6] {
+    [
+        ("memory", limits.memory, Limit::MechtronMemory),
+        ("call", limits.call_ms.into(), Limit::MechtronCall),
+        ("concurrency", limits.concurrency.into(), Limit::MechtronConcurrency),
+        ("mailbox", limits.mailbox.into(), Limit::MechtronMailbox),
+        ("restart.intensity", limits.restart.intensity.into(), Limit::MechtronRestarts),
+        ("restart.within", limits.restart.within_ms, Limit::MechtronRestartTime),
+    ]
+}
+
+/// Refuses a bundle whose mechtrons ask for more than this server gives: 413 `too-large`.
+pub(crate) fn check(manifest: &Manifest, limiter: &Limiter) -> Result<(), Failure> {
+    for (path, config) in &manifest.mechtrons {
+        for (name, value, limit) in asked(&config.limits) {
+            if value > limiter.get(limit) {
+                return Err(limiter.refuse(limit, format!("`{name}` of the mechtron {path} is {value}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The manifest as it runs here: of a bundle that was published before a limit was lowered, the limit counts.
+pub(crate) fn hold(manifest: Manifest, limiter: &Limiter) -> Manifest {
+    let most = |limit| limiter.get(limit);
+    let short = |limit| u32::try_from(limiter.get(limit)).unwrap_or(u32::MAX);
+    manifest.capped(&bundle::Limits {
+        memory: most(Limit::MechtronMemory),
+        call_ms: short(Limit::MechtronCall),
+        concurrency: short(Limit::MechtronConcurrency),
+        mailbox: short(Limit::MechtronMailbox),
+        restart: bundle::Restart {
+            intensity: short(Limit::MechtronRestarts),
+            within_ms: most(Limit::MechtronRestartTime),
+        },
+    })
+}

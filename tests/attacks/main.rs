@@ -24,6 +24,7 @@ mod quota;
 mod rights;
 mod settings;
 mod siege;
+mod state;
 #[allow(dead_code, reason = "attacks of all kinds share it")]
 mod world;
 

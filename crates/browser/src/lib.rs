@@ -11,7 +11,7 @@ mod time;
 use std::rc::Rc;
 
 use starlane_host::{
-    TokenProvider,
+    MemoryStateStore, TokenProvider,
     ports::{NoSource, Ports, Source},
 };
 
@@ -48,6 +48,8 @@ pub fn ports(options: BrowserOptions) -> Ports {
         dialer: Rc::new(WebSocketDialer),
         sandbox: Rc::new(BrowserSandbox::new(options.worker, options.script)),
         store: Rc::new(IndexedDbStore::new(&options.cache, options.cache_bytes, &options.degraded)),
+        // A page keeps the state of its actors for as long as it is open.
+        state: Rc::new(MemoryStateStore::default()),
         source,
     }
 }

@@ -21,7 +21,7 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{
     Contents, FileEntry, MAX_FILE, MAX_MANIFEST, Manifest, SIGNATURE_HEADER, SignedManifest, Used, VerifyError,
 };
-pub use mechtron::{Limits, MechtronConfig, Restart};
+pub use mechtron::{Durability, Limits, MechtronConfig, Restart};
 pub use record::{AppRecord, Maker, Override};
 pub use rules::{Fault, Rule, route};
 pub use signing::{KeyError, PublicKey, SecretKey, Signature};

@@ -13,12 +13,34 @@ pub struct MechtronConfig {
     pub name: String,
     /// The bind: `/binds/profile.toml`.
     pub bind: String,
+    /// When its state is saved.
+    #[serde(default, skip_serializing_if = "Durability::is_default")]
+    pub state: Durability,
     /// What bounds it.
     #[serde(default)]
     pub limits: Limits,
     /// Reach the guest as JSON.
     #[serde(default)]
     pub settings: Value,
+}
+
+/// When the state of a mechtron's actors is saved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "authoring", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Within a second of a change, and before an actor sleeps or is replaced: a crash loses at most the last second.
+    #[default]
+    Idle,
+    /// Before each reply: what was answered is never lost. Such an actor handles one message at a time.
+    Each,
+}
+
+impl Durability {
+    /// Manifests leave the default out, so that hosts which know no other can read them.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What bounds a mechtron.
@@ -81,6 +103,19 @@ impl Default for Restart {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_durability_is_not_written() {
+        let text = r#"{ "wasm": "/a", "name": "a", "bind": "/b", "state": "each" }"#;
+        let mut config: MechtronConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.state, Durability::Each);
+        assert!(serde_json::to_string(&config).unwrap().contains(r#""state":"each""#));
+        config.state = Durability::Idle;
+        let written = serde_json::to_string(&config).unwrap();
+        assert!(!written.contains("state"), "{written}");
+        assert_eq!(serde_json::from_str::<MechtronConfig>(&written).unwrap(), config);
+        assert!(serde_json::from_str::<MechtronConfig>(&text.replace("each", "never")).is_err());
+    }
 
     #[test]
     fn a_config_without_limits_has_the_documented_ones() {

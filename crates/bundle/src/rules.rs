@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use starlane_protocol::{Address, Topic};
 
 pub(crate) use self::target::{Names, Target};
-use crate::{Limits, ResourceKind, bind::essence};
+use crate::{Durability, Limits, ResourceKind, bind::essence};
 
 /// Stands for the app while its address is not known.
 pub(crate) const ANY_APP: &str = "space:app";
@@ -131,6 +131,16 @@ pub(crate) fn limits(limits: &Limits) -> Result<(), Fault> {
     within("mailbox", *mailbox, &MAILBOX, "messages")?;
     within("restart.intensity", restart.intensity, &INTENSITY, "crashes")?;
     within("restart.within", restart.within_ms, &WITHIN_MS, "ms")
+}
+
+/// How the state of actors is kept, beside their limits.
+pub(crate) fn state(state: Durability, limits: &Limits) -> Result<(), Fault> {
+    if state != Durability::Each || limits.concurrency == 1 {
+        return Ok(());
+    }
+    let text = format!("`state = \"each\"` with a concurrency of {}; expected 1", limits.concurrency);
+    let hint = "with \"each\" an actor handles one message at a time: remove `concurrency`, or use state = \"idle\"";
+    Err(Fault::new(Rule::Limit, text, hint))
 }
 
 /// One limit, by the name that it has in a mechtron's config.

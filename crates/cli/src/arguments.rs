@@ -261,7 +261,7 @@ pub(crate) enum AppCommand {
         /// The address of a mechtron or of an app: acme:profiles:profile:ada
         address: Address,
     },
-    /// Stop an app and forget it; its databases stay on disk
+    /// Stop an app and forget it; its databases and the state of its actors stay on disk
     Delete {
         /// The app's address
         app: Address,

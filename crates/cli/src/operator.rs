@@ -66,12 +66,26 @@ pub(crate) fn status(client: &Client, output: Output) -> Result<()> {
             Some(Value::Null) | None => "–".to_owned(),
             Some(other) => other.to_string(),
         };
-        let names = ["address", "state", "place", "mailbox", "unfinished", "crashes"];
-        let rows: Vec<[String; 6]> = actors.iter().map(|actor| names.map(|name| cell(actor, name))).collect();
+        let row = |actor: &Value| {
+            let [address, state, place, mailbox, unfinished, crashes] =
+                ["address", "state", "place", "mailbox", "unfinished", "crashes"].map(|name| cell(actor, name));
+            [address, state, place, mailbox, unfinished, crashes, saved(actor)]
+        };
+        let rows: Vec<[String; 7]> = actors.iter().map(row).collect();
         output.gap();
-        output.table(["MECHTRON", "STATE", "RUNS IN", "MAILBOX", "UNFINISHED", "CRASHES"], &rows, &Value::Null);
+        let head = ["MECHTRON", "STATE", "RUNS IN", "MAILBOX", "UNFINISHED", "CRASHES", "SAVED"];
+        output.table(head, &rows, &Value::Null);
     }
     Ok(())
+}
+
+/// When the state of an actor was saved, for people.
+fn saved(actor: &Value) -> String {
+    match (actor.get("unsaved") == Some(&json!(true)), actor.get("savedAgoMs").and_then(Value::as_u64)) {
+        (true, _) => "not yet".to_owned(),
+        (false, Some(ms)) => format!("{} ago", humantime::format_duration(Duration::from_secs(ms / 1_000))),
+        (false, None) => "–".to_owned(),
+    }
 }
 
 /// Prints the last lines of the server's log, and with `follow` those that come.

@@ -307,6 +307,7 @@ fn plan(manifest: &Manifest, record: &AppRecord, side: Side, inline: bool) -> Re
             bind: Rc::new(bind.clone()),
             settings: placed.settings_over(&config.settings).to_string(),
             allow,
+            state: config.state,
             limits: GuestLimits {
                 memory: config.limits.memory,
                 call_ms: config.limits.call_ms,

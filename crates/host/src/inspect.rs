@@ -52,6 +52,8 @@ pub struct PlacedActor {
     pub actor: ActorView,
     /// Where it runs: `worker 2`, `inline`, `thread 0`; nothing while asleep.
     pub place: Option<String>,
+    /// How long ago its state was saved, in milliseconds, if it was since the host was opened.
+    pub saved_ago_ms: Option<u64>,
 }
 
 impl Host {
@@ -63,7 +65,9 @@ impl Host {
     /// A look at this host now.
     pub fn inspect(&self) -> Inspection {
         let node = self.0.node.borrow();
+        let now = self.0.ports.time.now_ms();
         let place = |actor: ActorView| PlacedActor {
+            saved_ago_ms: actor.saved_at.map(|at| now.saturating_sub(at)),
             place: actor.instance.map(|instance| self.0.ports.sandbox.place(instance)),
             actor,
         };

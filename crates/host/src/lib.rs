@@ -8,10 +8,12 @@ mod handler;
 mod host;
 mod inspect;
 mod launch;
+mod memory_state;
 mod memory_store;
 mod perform;
 mod pin;
 pub mod ports;
+mod state;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -22,6 +24,7 @@ pub use handler::{Handler, Served, handler};
 pub use host::{Authenticate, Host, HostConfig, Log};
 pub use inspect::{Inspection, PlacedActor};
 pub use launch::{LaunchError, LaunchOptions, Launched, Progress};
+pub use memory_state::MemoryStateStore;
 pub use memory_store::MemoryStore;
 pub use perform::TokenProvider;
 pub use starlane_node::{

@@ -102,6 +102,9 @@ impl Host {
                 }));
             }
             Effect::StopGuest(instance) => ports.sandbox.stop(instance),
+            Effect::TakeState { app, number, after_ms } => self.take_state(app, number, after_ms),
+            Effect::LoadState { instance, app, actor } => self.load_state(instance, &app, &actor),
+            Effect::SaveState { write, app, epoch, state } => self.save_state(write, &app, epoch, state),
             Effect::Log { address, level, text } => self.log(&address, level, &text),
         }
     }

@@ -6,8 +6,13 @@ use std::{future::ready, rc::Rc};
 use bytes::Bytes;
 use futures_util::{future::LocalBoxFuture, stream::LocalBoxStream};
 use starlane_bundle::{AppRecord, Digest, SignedManifest};
-use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
+use starlane_node::{
+    guest::{BatchReport, GuestCall, GuestPlan, InstanceId, Saved},
+    state::{ActorState, Owned},
+};
 use starlane_protocol::{Address, HostSecret};
+
+pub use starlane_node::state::StateError;
 
 /// All ports of a host.
 #[derive(Clone)]
@@ -20,6 +25,8 @@ pub struct Ports {
     pub sandbox: Rc<dyn Sandbox>,
     /// What is kept: the browser's cache, the server's repository.
     pub store: Rc<dyn Store>,
+    /// What is kept of actors.
+    pub state: Rc<dyn StateStore>,
     /// Where bundles come from that the store lacks.
     pub source: Rc<dyn Source>,
 }
@@ -156,6 +163,61 @@ pub enum StoreError {
     /// The store itself failed.
     #[error("the store failed: {0}")]
     Failed(String),
+}
+
+/// What a host keeps of actors: what their guests saved, their subscriptions and their wakes. What is called first is done first.
+///
+/// Wakes are in milliseconds since the Unix epoch here.
+pub trait StateStore {
+    /// Takes an app's actors over. From then on only writes with the epoch that this gives are done, by whomever.
+    fn take(&self, app: &Address) -> LocalBoxFuture<'static, Result<Owned, StateError>>;
+    /// What the guest of an actor saved last.
+    fn load(&self, app: &Address, actor: &Address) -> LocalBoxFuture<'static, Result<Option<Saved>, StateError>>;
+    /// Keeps an actor's state in place of what is kept of it; one that is empty is dropped. When this resolves, it is there
+    /// whatever ends now. Errors with [`StateError::Fenced`] when the app has another owner.
+    fn save(&self, app: &Address, epoch: u64, state: ActorState) -> LocalBoxFuture<'static, Result<(), StateError>>;
+    /// Drops all that is kept of an app's actors. It has no owner afterwards.
+    fn forget(&self, app: &Address) -> LocalBoxFuture<'static, Result<(), StateError>>;
+}
+
+/// How much a store of state keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateLimits {
+    /// Bytes of one actor.
+    pub actor_bytes: u64,
+    /// Bytes of all actors of an app.
+    pub app_bytes: u64,
+}
+
+impl Default for StateLimits {
+    fn default() -> Self {
+        Self { actor_bytes: 4 << 20, app_bytes: 256 << 20 }
+    }
+}
+
+impl StateLimits {
+    /// What an actor's state counts, in bytes: what its guest saved, and its entry.
+    pub fn weight(state: &ActorState) -> u64 {
+        let topics: usize = state.subscriptions.iter().map(|topic| topic.to_string().len()).sum();
+        let data = state.saved.as_ref().map_or(0, |saved| saved.data.len());
+        (data + topics + 16 * state.wakes.len() + state.address.as_str().len() + state.made_for.len() + 64) as u64
+    }
+
+    /// Whether a state of `bytes` may stand beside the `others` bytes of its app. The error names the limit.
+    pub fn check(&self, others: u64, bytes: u64) -> Result<(), StateError> {
+        let Self { actor_bytes, app_bytes } = *self;
+        if bytes > actor_bytes {
+            let text = format!("the state is {bytes} bytes; the limit for one actor, `state-bytes`, is {actor_bytes}");
+            return Err(StateError::TooLarge(text));
+        }
+        if others.saturating_add(bytes) > app_bytes {
+            return Err(StateError::Full(format!(
+                "this state of {bytes} bytes does not fit beside the {others} bytes of the app's other actors; the limit for \
+                 one app, `state-bytes-per-app`, is {app_bytes}"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// Where a host fetches what its store lacks.

@@ -6,5 +6,6 @@ pub mod launch_world;
 pub mod memory;
 pub mod sandbox_suite;
 pub mod schema_suite;
+pub mod state_suite;
 pub mod store_suite;
 pub mod virtual_time;

@@ -84,8 +84,7 @@ impl Context {
         self.mesh().wake_after(millis(delay), token.into());
     }
 
-    /// Waits inside a request, notify or event handler. A `#[wake]` method asks for another wake instead: its actor
-    /// counts as idle, and may be put to sleep.
+    /// Waits inside a method. The actor is not put to sleep meanwhile; a crash ends the wait with the method.
     pub fn sleep(&self, delay: Duration) -> Sleep {
         Sleep::new(Rc::clone(&self.wiring), delay)
     }

@@ -10,10 +10,13 @@ use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
 use crate::{
     app::Role,
     effect::RequestId,
-    guest::{Context, GuestCall, InstanceId, Kind, Message, Saved},
+    guest::{Context, GuestCall, InstanceId, Kind, Message},
+    leaving::Leave,
     limits::ActorLimits,
     principal::Principal,
+    saving::Keeping,
     shares::{Account, Hold, Place},
+    state::OF_THE_INSTANCE,
 };
 
 /// The maximum of messages, of outcomes and of wakes in one batch.
@@ -84,7 +87,10 @@ pub(crate) enum InFlight {
     Receive(u64, Held<Letter>),
     Settle(Held<(u64, Outcome)>),
     Wake(u64),
-    Save,
+    /// To sleep afterwards, or to go on.
+    Save {
+        sleep: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -111,7 +117,18 @@ pub(crate) struct Actor {
     pub(crate) in_flight: Vec<InFlight>,
     /// When the batch that is with the sandbox was given to it, or its last asker left.
     pub(crate) in_flight_since: u64,
-    pub(crate) state: Option<Saved>,
+    /// While it is starting: what is still to come, its instance and its state.
+    pub(crate) awaited: u8,
+    pub(crate) keeping: Keeping,
+    /// What it is to become, once it rests.
+    pub(crate) leave: Option<Leave>,
+    /// The timer until when it may take to come to rest.
+    pub(crate) patience: Option<(u64, u64)>,
+    /// The report of a batch is being worked through.
+    pub(crate) is_reporting: bool,
+    /// Tokens of wakes of its present instance, such as sleeps of the SDK, which it asked for outside of any message: until they
+    /// come it is in the middle of something.
+    pub(crate) dozes: Vec<u64>,
     /// When it crashed, newest last.
     pub(crate) crashes: VecDeque<u64>,
     pub(crate) last_used: u64,
@@ -146,7 +163,12 @@ impl Actor {
             open: LiteMap::new(),
             in_flight: Vec::new(),
             in_flight_since: 0,
-            state: None,
+            awaited: 0,
+            keeping: Keeping::default(),
+            leave: None,
+            patience: None,
+            is_reporting: false,
+            dozes: Vec::new(),
             crashes: VecDeque::new(),
             last_used: 0,
             is_worn: false,
@@ -212,10 +234,12 @@ impl Actor {
     pub(crate) fn may_be_saved(&self) -> bool {
         matches!(self.life, Life::Awake(_))
             && self.started
+            && !self.is_reporting
             && self.in_flight.is_empty()
             && self.unfinished.is_empty()
             && self.open.is_empty()
             && self.outcomes.is_empty()
+            && self.dozes.is_empty()
     }
 
     /// How long a guest may take over a message that it is given now.
@@ -236,9 +260,11 @@ impl Actor {
     /// The next batch of calls, if the actor is awake, idle and has something to do.
     pub(crate) fn next_batch(&mut self, now: u64) -> Option<(InstanceId, Vec<GuestCall>)> {
         let Life::Awake(instance) = self.life else { return None };
-        if !self.in_flight.is_empty() {
+        let each = self.saves_each();
+        if !self.in_flight.is_empty() || self.is_reporting || (each && self.keeping.is_with_store()) {
             return None;
         }
+        let rests = !self.started || (self.may_be_saved() && !self.keeping.dirty);
         let mut calls = Vec::new();
         if !self.started {
             self.started = true;
@@ -247,7 +273,7 @@ impl Actor {
                 address: self.address.to_string(),
                 mechtron: self.role.plan.mechtron.clone(),
                 settings: self.role.plan.settings.clone(),
-                state: self.state.clone(),
+                state: self.keeping.at_hand(),
             }));
         }
         let mut bytes = 0;
@@ -271,7 +297,12 @@ impl Actor {
         }
         let room = (self.role.plan.limits.concurrency as usize).saturating_sub(self.unfinished.len());
         // The sandbox stops before the message that would be one too many, so a batch may hold more than fit at once.
-        let most = if room == 0 { 0 } else { BATCH };
+        let most = match () {
+            () if room == 0 || self.leave.is_some() => 0,
+            // One at a time, and nothing beside it: what it did is what is saved then.
+            () if each => usize::from(rests && self.in_flight.iter().all(|call| matches!(call, InFlight::Start))),
+            () => BATCH,
+        };
         for _ in 0..most {
             let Some(held) = self.mailbox.pop_front_if(|held| fits(held.it.payload.weight())) else { break };
             let (id, letter) = (self.next_message, &held.it);
@@ -301,13 +332,6 @@ impl Actor {
         (idle && !self.wakes.is_empty()).then_some(self.wakes_from.max(now))
     }
 
-    /// A batch that only saves, before sleep.
-    pub(crate) fn save_batch(&mut self) -> Option<(InstanceId, Vec<GuestCall>)> {
-        let Life::Awake(instance) = self.life else { return None };
-        self.in_flight.push(InFlight::Save);
-        Some((instance, vec![GuestCall::Save]))
-    }
-
     /// What was given to the sandbox and not run waits again, before all else and in order.
     pub(crate) fn requeue(&mut self, calls: impl DoubleEndedIterator<Item = InFlight>) {
         for call in calls.rev() {
@@ -315,7 +339,7 @@ impl Actor {
                 InFlight::Receive(_, letter) => self.mailbox.push_front(letter),
                 InFlight::Settle(outcome) => self.outcomes.push_front(outcome),
                 InFlight::Wake(token) => self.wakes.push_front(token),
-                InFlight::Start | InFlight::Save => {}
+                InFlight::Start | InFlight::Save { .. } => {}
             }
         }
     }
@@ -324,6 +348,10 @@ impl Actor {
     pub(crate) fn lose_instance(&mut self) -> (Vec<Letter>, Vec<RequestId>) {
         self.started = false;
         self.is_worn = false;
+        self.is_reporting = false;
+        self.dozes.clear();
+        self.keeping.lost();
+        self.wakes.retain(|token| token & OF_THE_INSTANCE == 0);
         self.outcomes.clear();
         self.in_flight.clear();
         // What is overdue has been told to whoever waited, and to the log.

@@ -1,16 +1,15 @@
 //! The lives of actors: mail, waking, batches of calls, sleep, the end.
 
-use starlane_protocol::{Address, Failure, Outcome};
+use starlane_protocol::{Failure, Outcome};
 
 use crate::{
-    actor::{Actor, ActorId, Held, Letter, Life, outcome_weight},
+    actor::{ActorId, Held, Letter, Life, outcome_weight},
     app,
     effect::{Effect, RequestId},
-    guest::{Kind, Level},
+    guest::Kind,
     node::Node,
-    requests::Answerer,
+    state::StateError,
     timers::Timer,
-    topics::Subscriber,
 };
 
 impl Node {
@@ -100,10 +99,23 @@ impl Node {
 
     /// Gives an actor what it can do next: an instance, or a batch.
     pub(crate) fn pump(&mut self, now: u64, id: ActorId) {
+        let Some(actor) = self.actors.get(&id) else { return };
+        if actor.leave.is_some() && !self.leave_on(now, id) {
+            return;
+        }
         let Some(actor) = self.actors.get_mut(&id) else { return };
         if actor.life == Life::Asleep {
             if actor.has_work() {
-                self.wait_for_slot(now, id);
+                match self.owners.may_start(&actor.role.app) {
+                    Some(true) => self.wait_for_slot(now, id),
+                    Some(false) => self.fail_mail(now, id, &StateError::Fenced.failure()),
+                    // It goes on when the store has said what it keeps.
+                    None => {}
+                }
+            }
+        } else if actor.keeping.due && actor.keeping.dirty && actor.may_be_saved() {
+            if let Some((instance, calls)) = actor.save_batch(false) {
+                self.effects.push_back(Effect::RunGuest { instance, calls });
             }
         } else if actor.is_worn && actor.may_be_saved() {
             self.save(id);
@@ -128,17 +140,16 @@ impl Node {
 
     /// Puts an actor to sleep whose state may be saved.
     pub(crate) fn save(&mut self, id: ActorId) {
-        let Some((instance, calls)) = self.actors.get_mut(&id).and_then(|actor| actor.save_batch()) else { return };
+        let Some((instance, calls)) = self.actors.get_mut(&id).and_then(|actor| actor.save_batch(true)) else { return };
         if let Some((_, slot)) = self.by_instance.get_mut(&instance) {
             slot.leave();
         }
         self.effects.push_back(Effect::RunGuest { instance, calls });
     }
 
-    pub(crate) fn fall_asleep(&mut self, now: u64, id: ActorId, state: crate::guest::Saved) {
+    /// An actor that has saved needs no instance until there is something to do.
+    pub(crate) fn fall_asleep(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        // A mechtron without state says so by nothing, in format 0.
-        actor.state = Some(state).filter(|state| state.format != 0 || !state.data.is_empty());
         let Some(instance) = actor.instance() else { return };
         actor.life = Life::Asleep;
         let (letters, requests) = actor.lose_instance();
@@ -147,49 +158,5 @@ impl Node {
         self.effects.push_back(Effect::StopGuest(instance));
         self.pump(now, id);
         self.fill_slots(now);
-    }
-
-    /// Ends all actors of an app; who waits for them is told.
-    pub(crate) fn end_actors(&mut self, now: u64, app: &Address, reason: &str) {
-        let mut ended: Vec<ActorId> =
-            self.actors.iter().filter(|(_, actor)| actor.role.app == *app).map(|(id, _)| *id).collect();
-        ended.sort_unstable();
-        for id in ended {
-            let Some(actor) = self.actors.remove(&id) else { continue };
-            self.by_address.remove(&actor.address);
-            if actor.role.plan.keyed {
-                self.usage.release_key(&actor.made_for);
-            }
-            self.end_actor(now, id, *actor, reason);
-        }
-        self.fill_slots(now);
-    }
-
-    fn end_actor(&mut self, now: u64, id: ActorId, mut actor: Actor, reason: &str) {
-        if let Some(instance) = actor.instance() {
-            self.by_instance.remove(&instance);
-            self.effects.push_back(Effect::StopGuest(instance));
-        }
-        self.unsubscribe_all(Subscriber::Actor(id));
-        for (key, _) in &actor.timers {
-            self.timers.remove(*key);
-        }
-        let in_flight = std::mem::take(&mut actor.in_flight);
-        actor.requeue(in_flight.into_iter());
-        let (unfinished, requests) = actor.lose_instance();
-        for request in requests {
-            self.drop_request(now, request);
-        }
-        let why = || Failure::not_running(reason.to_owned());
-        self.fail_where(now, |pending| pending.answerer == Answerer::Actor(id), why);
-        let waiting = actor.mailbox.into_iter().map(|held| held.it);
-        for letter in unfinished.into_iter().chain(waiting).filter(|letter| letter.request.is_none()) {
-            self.dead_letter(now, &actor.address, &letter.operation, &why());
-        }
-        let wakes = actor.wakes.len() + actor.timers.len();
-        if wakes > 0 {
-            self.stats.dead_letters += wakes as u64;
-            self.log(&actor.address, Level::Warn, format!("{wakes} wakes were not delivered: {reason}"));
-        }
     }
 }

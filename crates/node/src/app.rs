@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use litemap::LiteMap;
 
-use starlane_bundle::{Bind, Digest};
+use starlane_bundle::{Bind, Digest, Durability};
 use starlane_protocol::{Address, Failure, Grant, HostName, OWN_SPACE, Payload, Topic, Verb};
 
 use crate::{
@@ -45,6 +45,8 @@ pub struct MechtronPlan {
     pub settings: String,
     /// What it may do.
     pub allow: Vec<Grant>,
+    /// When its actors' state is saved.
+    pub state: Durability,
     /// What bounds an instance.
     pub limits: GuestLimits,
     /// How many messages may wait.
@@ -88,6 +90,21 @@ pub(crate) struct Role {
 }
 
 impl Role {
+    /// Whether an instance of this one does for the other: they differ in nothing that an instance is made of.
+    pub(crate) fn runs_the_same(&self, other: &Self) -> bool {
+        let (own, other_plan) = (&*self.plan, &*other.plan);
+        self.group == other.group
+            // A guest may have read files of its bundle.
+            && own.bundle == other_plan.bundle
+            && own.wasm == other_plan.wasm
+            && own.mechtron == other_plan.mechtron
+            && own.settings == other_plan.settings
+            && own.contract == other_plan.contract
+            && own.limits == other_plan.limits
+            && own.inline == other_plan.inline
+            && own.state == other_plan.state
+    }
+
     /// A message of the mechtron at `from`: it goes out as the mechtron, if that may send it. `.:bundle` is the bundle that its
     /// app came from.
     pub(crate) fn envelope(
@@ -189,6 +206,11 @@ impl Apps {
             let (plan, group) = found?.clone();
             Some(Role { app, group, plan })
         })
+    }
+
+    /// Whether an app is installed here.
+    pub(crate) fn has(&self, app: &Address) -> bool {
+        self.apps.contains_key(app)
     }
 
     /// Whether an address belongs to an app that is installed here.

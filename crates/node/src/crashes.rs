@@ -7,6 +7,7 @@ use crate::{
     effect::Effect,
     guest::{InstanceId, Level},
     node::Node,
+    state::OF_THE_INSTANCE,
     timers::Timer,
 };
 
@@ -73,7 +74,7 @@ impl Node {
                         actor.wakes.push_back(token);
                     }
                 }
-                InFlight::Start | InFlight::Settle(_) | InFlight::Save => {}
+                InFlight::Start | InFlight::Settle(_) | InFlight::Save { .. } => {}
             }
         }
         self.lose_instance(now, id, instance, None, failure);
@@ -96,9 +97,17 @@ impl Node {
         self.effects.push_back(Effect::StopGuest(instance));
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let (mut letters, requests) = actor.lose_instance();
-        if let Some(InFlight::Receive(_, held)) = call {
-            letters.push(held.it);
+        // Wakes that were the instance's own go with it.
+        let own: Vec<_> = actor.timers.extract_if(.., |(_, token)| *token & OF_THE_INSTANCE != 0).collect();
+        match call {
+            Some(InFlight::Receive(_, held)) => letters.push(held.it),
+            Some(InFlight::Wake(_)) => actor.keeping.relisted = true,
+            _ => {}
         }
+        for (key, _) in own {
+            self.timers.remove(key);
+        }
+        self.fail_late(now, id, failure);
         for request in requests {
             self.drop_request(now, request);
         }

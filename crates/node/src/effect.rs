@@ -6,6 +6,7 @@ use crate::{
     guest::{GuestCall, GuestPlan, InstanceId, Level},
     link::Goodbye,
     principal::Principal,
+    state::{ActorState, WriteId},
 };
 
 macro_rules! identity {
@@ -159,6 +160,35 @@ pub enum Effect {
     },
     /// End an instance.
     StopGuest(InstanceId),
+    /// Take an app's actors over in the store of state, and give what it says to `handle_state_taken`.
+    TakeState {
+        /// The app.
+        app: Address,
+        /// What the answer goes with.
+        number: u64,
+        /// How long to wait before, in milliseconds.
+        after_ms: u64,
+    },
+    /// Load what an actor's guest saved last, and give it to `handle_state_loaded`.
+    LoadState {
+        /// The instance that begins with it.
+        instance: InstanceId,
+        /// The app.
+        app: Address,
+        /// The actor.
+        actor: Address,
+    },
+    /// Save an actor's state and report it with `handle_state_saved`. What is asked for first is saved first.
+    SaveState {
+        /// What the report goes with.
+        write: WriteId,
+        /// The app.
+        app: Address,
+        /// What shows that this node owns the app's actors.
+        epoch: u64,
+        /// The state. Wakes are on the clock of `now`.
+        state: ActorState,
+    },
     /// Something for the log.
     Log {
         /// The resource that it is about.

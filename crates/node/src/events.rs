@@ -77,6 +77,7 @@ impl Node {
             return Err(format!("it subscribed to another topic and has {count}; the limit `subscriptions` is {most}"));
         }
         actor.subscriptions.push(topic.clone());
+        actor.keeping.relisted = true;
         self.subscribe(topic, Subscriber::Actor(id));
         Ok(())
     }
@@ -85,6 +86,7 @@ impl Node {
         let topic = self.local_form(topic);
         if let Some(actor) = self.actors.get_mut(&id) {
             actor.subscriptions.retain(|own| *own != topic);
+            actor.keeping.relisted = true;
         }
         self.unsubscribe(topic, Subscriber::Actor(id));
     }
@@ -188,6 +190,7 @@ impl Node {
                     self.dead_letter(now, &topic.address, &topic.event, failure);
                     if let Some(actor) = self.actors.get_mut(&id) {
                         actor.subscriptions.retain(|own| own != topic);
+                        actor.keeping.relisted = true;
                     }
                 }
             }

@@ -85,6 +85,6 @@ impl Actor {
     fn has_nothing_to_remember(&self) -> bool {
         let open = !self.unfinished.is_empty() || !self.open.is_empty() || self.has_work();
         let listens = !self.timers.is_empty() || !self.subscriptions.is_empty();
-        self.life == Life::Asleep && self.state.is_none() && self.crashes.is_empty() && !open && !listens
+        self.life == Life::Asleep && self.keeping.is_empty() && self.crashes.is_empty() && !open && !listens
     }
 }

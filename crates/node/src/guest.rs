@@ -185,6 +185,17 @@ pub enum GuestEffect {
     },
 }
 
+impl GuestEffect {
+    /// What a message or an event weighs in memory, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Notify { target, operation, payload } => target.len() + operation.len() + payload.weight(),
+            Self::Emit { event, payload } => event.len() + payload.weight(),
+            _ => 0,
+        }
+    }
+}
+
 /// How loud a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {

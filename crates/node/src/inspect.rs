@@ -4,7 +4,7 @@ use serde::Serialize;
 use starlane_bundle::Digest;
 use starlane_protocol::Address;
 
-use crate::{actor::Life, guest::InstanceId, node::Node, stats::Stats};
+use crate::{actor::Life, guest::InstanceId, leaving::Leave, node::Node, stats::Stats};
 
 /// An actor, as people see it.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +25,11 @@ pub struct ActorView {
     pub unfinished: usize,
     /// How often it crashed lately.
     pub crashes: usize,
+    /// Whether some of its state is not saved yet.
+    pub unsaved: bool,
+    /// When its state was saved last, on the clock of the node, if it was since the node was made.
+    #[serde(skip)]
+    pub saved_at: Option<u64>,
 }
 
 /// A link, as people see it.
@@ -47,6 +52,7 @@ impl Node {
         let mut actors: Vec<_> = self
             .actors
             .values()
+            .filter(|actor| !matches!(actor.leave, Some(Leave::End)))
             .map(|actor| ActorView {
                 address: actor.address.clone(),
                 state: match actor.life {
@@ -61,6 +67,8 @@ impl Node {
                 mailbox: actor.mailbox.len(),
                 unfinished: actor.unfinished.len(),
                 crashes: actor.crashes.len(),
+                unsaved: actor.keeping.is_unsaved(),
+                saved_at: actor.keeping.saved_at,
             })
             .collect();
         actors.sort_by(|a, b| a.address.cmp(&b.address));

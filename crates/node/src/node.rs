@@ -12,12 +12,13 @@ use starlane_protocol::{
 
 use crate::{
     actor::{Actor, ActorId},
-    app::{AppPlan, Apps},
+    app::Apps,
     dead_letters::DeadLetters,
     effect::{Effect, HandlerId, Notice, Origin, RequestId, SocketId, SubscriptionId},
     guest::{InstanceId, Level},
     limits::ActorLimits,
     link::{Envelope, Goodbye, Link, LinkConfig},
+    owner::Owners,
     requests::{Asker, Pending},
     shares::{Shares, Slot},
     starts::StartQueue,
@@ -81,6 +82,7 @@ pub struct Node {
     pub(crate) from_links: LiteMap<(SocketId, u64), RequestId>,
     pub(crate) handlers: LiteMap<Address, Registered>,
     pub(crate) apps: Apps,
+    pub(crate) owners: Owners,
     pub(crate) actors: LiteMap<ActorId, Box<Actor>>,
     pub(crate) by_address: LiteMap<Address, ActorId>,
     pub(crate) by_instance: LiteMap<InstanceId, (ActorId, Slot)>,
@@ -107,6 +109,7 @@ impl Node {
             from_links: LiteMap::new(),
             handlers: LiteMap::new(),
             apps: Apps::default(),
+            owners: Owners::default(),
             actors: LiteMap::new(),
             by_address: LiteMap::new(),
             by_instance: LiteMap::new(),
@@ -244,19 +247,6 @@ impl Node {
         self.unsubscribe_all(crate::topics::Subscriber::Host(subscription));
     }
 
-    /// Installs an app, or another version of one: its actors of before are ended.
-    pub fn handle_install(&mut self, now: u64, plan: AppPlan) {
-        let app = plan.app.clone();
-        self.end_actors(now, &app, "the app was replaced by another version");
-        self.apps.install(plan);
-    }
-
-    /// Removes an app and ends its actors.
-    pub fn handle_uninstall(&mut self, now: u64, app: &Address) {
-        self.apps.uninstall(app);
-        self.end_actors(now, app, "the app was removed");
-    }
-
     /// Time passed: does what is due.
     pub fn handle_timeout(&mut self, now: u64) {
         while let Some((key, timer)) = self.timers.take_due(now) {
@@ -266,6 +256,8 @@ impl Node {
                 Timer::Wakes(actor) => self.give_wakes(now, actor),
                 Timer::Overdue(actor) => self.look_for_overdue(now, actor),
                 Timer::Slots => self.ask_for_slots_again(now),
+                Timer::Save(actor) => self.save_is_due(now, actor),
+                Timer::Leave(actor) => self.leave_now(now, actor),
                 Timer::Deadline(request) => self.deadline_passed(now, request),
             }
         }

@@ -8,6 +8,8 @@ use crate::{
     guest::{BatchReport, CallReport, GuestEffect, InstanceId, Kind, Level, Returned},
     node::Node,
     requests::Asker,
+    saving::Late,
+    state::OF_THE_INSTANCE,
     timers::Timer,
 };
 
@@ -18,6 +20,11 @@ impl Node {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let address = actor.address.clone();
         let mut calls = std::mem::take(&mut actor.in_flight).into_iter();
+        actor.is_reporting = true;
+        let did_something = |done: &CallReport| matches!(done.returned, Returned::Done | Returned::Received(_));
+        if report.crash.is_none() && report.done.iter().any(did_something) {
+            self.state_may_have_changed(now, id);
+        }
         let ran_nothing = report.done.is_empty() && report.crash.is_none();
         for (level, text) in report.logs {
             self.log(&address, level, text);
@@ -39,6 +46,9 @@ impl Node {
         self.requeue(id, calls);
         if let Some((call, reason)) = crash {
             self.crash(now, id, instance, call, &reason);
+        }
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.is_reporting = false;
         }
         self.pump(now, id);
     }
@@ -73,8 +83,7 @@ impl Node {
             (None, Some(message), Returned::Received(true)) => {
                 // Dealt with: what it did not answer by now fails.
                 let outcome = Err(Failure::guest_failed("the mechtron ended the message without an answer"));
-                self.end_message(now, id, message, outcome);
-                Ok(())
+                self.end_message(now, id, message, outcome)
             }
             (None, Some(message), Returned::Misfit(reason)) => {
                 self.refuse_message(now, id, message, Failure::schema_mismatch(reason));
@@ -95,7 +104,20 @@ impl Node {
                 }
                 Ok(())
             }
-            (Some(InFlight::Start | InFlight::Settle(_) | InFlight::Wake(_)), None, Returned::Done) => Ok(()),
+            (Some(InFlight::Start), None, Returned::Done) => {
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.keeping.shrink();
+                }
+                Ok(())
+            }
+            (Some(InFlight::Wake(token)), None, Returned::Done) => {
+                if let Some(actor) = self.actors.get_mut(&id) {
+                    actor.keeping.relisted |= token & OF_THE_INSTANCE == 0;
+                    actor.dozes.retain(|own| *own != token);
+                }
+                Ok(())
+            }
+            (Some(InFlight::Settle(_)), None, Returned::Done) => Ok(()),
             (Some(InFlight::Settle(held)), None, Returned::TooLarge(reason)) => {
                 // It is told so in a few words instead, in the batch that comes next.
                 if held.it.1.is_err() {
@@ -108,16 +130,30 @@ impl Node {
                 Ok(())
             }
             (Some(InFlight::Start), None, Returned::Refused(reason)) => Err(format!("it refused to start: {reason}")),
-            (Some(InFlight::Save), None, Returned::Saved(state)) => {
-                self.fall_asleep(now, id, state);
+            (Some(InFlight::Save { sleep }), None, Returned::Saved(state)) => {
+                self.saved(now, id, state);
+                if sleep {
+                    self.fall_asleep(now, id);
+                }
                 Ok(())
             }
             _ => Err("the sandbox reported another call than was made".to_owned()),
         }
     }
 
-    /// Does what a call asked for. Errors when that is more than an actor may have.
+    /// Does what a call asked for, or has it wait for the actor's state. Errors when that is more than an actor may have.
     fn guest_effect(&mut self, now: u64, id: ActorId, effect: GuestEffect) -> Result<(), String> {
+        match effect {
+            GuestEffect::Notify { .. } | GuestEffect::Emit { .. } => match self.hold_back(id, Late::Effect(effect))? {
+                Some(Late::Effect(effect)) => self.let_out(now, id, effect),
+                _ => Ok(()),
+            },
+            effect => self.let_out(now, id, effect),
+        }
+    }
+
+    /// Does what a call asked for.
+    pub(crate) fn let_out(&mut self, now: u64, id: ActorId, effect: GuestEffect) -> Result<(), String> {
         let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
         let (address, role) = (actor.address.clone(), actor.role.clone());
@@ -163,7 +199,7 @@ impl Node {
             }
             GuestEffect::Reply { id: message, outcome } => {
                 let outcome = outcome.and_then(|payload| actor.fits_response(message, payload));
-                self.end_message(now, id, message, outcome);
+                return self.end_message(now, id, message, outcome);
             }
             GuestEffect::Emit { event, payload } => {
                 let emitted = match role.plan.bind.events.get(&event) {
@@ -211,18 +247,34 @@ impl Node {
                 let key = self.after(now + u64::from(delay_ms), Timer::Wake(id, token));
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.timers.push((key, token));
+                    if token & OF_THE_INSTANCE == 0 {
+                        actor.keeping.relisted = true;
+                    } else if actor.unfinished.is_empty() {
+                        actor.dozes.push(token);
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// Ends a message that an actor has: its asker gets the outcome. An id that is unknown or ended already is ignored.
-    fn end_message(&mut self, now: u64, id: ActorId, message: u64, outcome: Outcome) {
-        let Some(given) = self.actors.get_mut(&id).and_then(|actor| actor.unfinished.remove(&message)) else { return };
-        if let Some(request) = given.letter.request {
+    /// Ends a message that an actor has: its asker gets the outcome, when the actor's state is saved where that is asked for. An
+    /// id that is unknown or ended already is ignored.
+    fn end_message(&mut self, now: u64, id: ActorId, message: u64, outcome: Outcome) -> Result<(), String> {
+        let Some(given) = self.actors.get_mut(&id).and_then(|actor| actor.unfinished.remove(&message)) else {
+            return Ok(());
+        };
+        if let Some(Late::End(letter, outcome)) = self.hold_back(id, Late::End(given.letter, outcome))? {
+            self.answer(now, &letter, outcome);
+        }
+        Ok(())
+    }
+
+    /// Gives the outcome of a message to whoever asked.
+    pub(crate) fn answer(&mut self, now: u64, letter: &Letter, outcome: Outcome) {
+        if let Some(request) = letter.request {
             // A one-way operation that was sent as a request is answered, empty, when it was taken.
-            let outcome = if given.letter.kind == Kind::Notify { Ok(Payload::nothing()) } else { outcome };
+            let outcome = if letter.kind == Kind::Notify { Ok(Payload::nothing()) } else { outcome };
             self.finish(now, request, outcome);
         }
     }

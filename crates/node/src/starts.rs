@@ -11,6 +11,7 @@ use crate::{
     guest::{GuestPlan, InstanceId},
     limits::ActorLimits,
     node::Node,
+    saving::Last,
     shares::Account,
     timers::Timer,
 };
@@ -107,6 +108,12 @@ impl Node {
         self.starts.turn += 1;
         let slot = actor.account.slot(self.starts.turn);
         self.by_instance.insert(instance, (id, slot));
+        actor.awaited = 1;
+        if matches!(actor.keeping.last, Last::Stored) {
+            actor.awaited = 2;
+            let (app, actor) = (actor.role.app.clone(), actor.address.clone());
+            self.effects.push_back(Effect::LoadState { instance, app, actor });
+        }
         self.effects.push_back(Effect::StartGuest(guest));
     }
 
@@ -152,7 +159,7 @@ impl Node {
                 let Some(actor) = self.actors.get_mut(id).filter(|actor| wanted > 0 && whose(&actor.account)) else {
                     return true;
                 };
-                let Some((instance, calls)) = actor.save_batch() else { return false };
+                let Some((instance, calls)) = actor.save_batch(true) else { return false };
                 if let Some((_, slot)) = self.by_instance.get_mut(&instance) {
                     slot.leave();
                 }
@@ -161,6 +168,16 @@ impl Node {
                 self.effects.push_back(Effect::RunGuest { instance, calls });
                 false
             });
+        }
+    }
+
+    /// Of what an actor needs to start, its instance and its state, one is there.
+    pub(crate) fn is_ready(&mut self, now: u64, id: ActorId, instance: InstanceId) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        actor.awaited = actor.awaited.saturating_sub(1);
+        if actor.awaited == 0 {
+            actor.life = Life::Awake(instance);
+            self.pump(now, id);
         }
     }
 
@@ -174,12 +191,7 @@ impl Node {
             return;
         };
         match result {
-            Ok(()) => {
-                if let Some(actor) = self.actors.get_mut(&id) {
-                    actor.life = Life::Awake(instance);
-                }
-                self.pump(now, id);
-            }
+            Ok(()) => self.is_ready(now, id, instance),
             Err(failure) if failure.code == "busy" => {
                 // The host has no room, though this node counts some: instances that were stopped may not be gone yet.
                 self.by_instance.remove(&instance);

@@ -24,6 +24,10 @@ pub struct Stats {
     pub dead_letters: u64,
     /// How often each limit of [`ActorLimits`](crate::ActorLimits) refused something, by the name of its setting.
     pub refused: LiteMap<&'static str, u64>,
+    /// States of actors that were saved.
+    pub saves: u64,
+    /// Saves that failed or were refused.
+    pub save_failures: u64,
     /// How many requests took how long, by the bounds of [`LATENCY_MS`], and behind them those that took longer.
     pub latencies: [u64; LATENCY_MS.len() + 1],
     /// What all requests took together, in milliseconds.

@@ -23,6 +23,10 @@ pub(crate) enum Timer {
     Overdue(ActorId),
     /// The host may have room for instances again.
     Slots,
+    /// An actor's state is to be saved, or what was not saved is tried again.
+    Save(ActorId),
+    /// An actor that leaves has had its time to come to rest.
+    Leave(ActorId),
     /// The request has had its time.
     Deadline(RequestId),
 }

@@ -82,6 +82,11 @@ impl Usage {
         Ok(())
     }
 
+    /// Counts an actor that is there already, whatever the limit.
+    pub(crate) fn hold_key(&mut self, who: &Principal) {
+        self.of(who, 0, 0).keys += 1;
+    }
+
     /// An actor is gone.
     pub(crate) fn release_key(&mut self, who: &Principal) {
         if let Some(used) = self.0.get_mut(who.account()) {

@@ -184,6 +184,10 @@ export interface ActorInspection {
   unfinished: number;
   /** How often it crashed lately. */
   crashes: number;
+  /** Whether some of its state is not saved yet. */
+  unsaved: boolean;
+  /** How long ago its state was saved, in milliseconds; null if it was not since the host was opened. */
+  savedAgoMs: number | null;
 }
 
 /** An app that was launched here. */

@@ -118,6 +118,9 @@ fn databases(tar: &mut Builder<impl Write>, data: &Path, folder: &Path) -> io::R
         return Ok(());
     }
     let aside = disk::temporary_folder(data)?;
+    if folder.is_file() {
+        return database(tar, data, folder, aside.path());
+    }
     let mut known = BTreeSet::new();
     // What came meanwhile too: an upgrade makes a new file, and then takes the old one away.
     loop {
@@ -131,20 +134,25 @@ fn databases(tar: &mut Builder<impl Write>, data: &Path, folder: &Path) -> io::R
             if entry.is_dir() {
                 databases(tar, data, &entry)?;
             } else if entry.extension().is_some_and(|extension| extension == "sqlite") {
-                let copy = aside.path().join("copy.sqlite");
-                disk::make_private(&copy)?;
-                match copy_database(&entry, &copy) {
-                    Err(_) if !entry.exists() => {}
-                    Err(error) => return Err(io::Error::other(format!("{}: {error}", entry.display()))),
-                    Ok(()) => {
-                        let name = entry.strip_prefix(data).map_err(io::Error::other)?;
-                        tar.append_path_with_name(&copy, name)?;
-                    }
-                }
-                disk::remove(&copy).map_err(io::Error::other)?;
+                database(tar, data, &entry, aside.path())?;
             }
         }
     }
+}
+
+/// Appends one database; `aside` is an empty folder for its copy. One that is taken away meanwhile is left out.
+fn database(tar: &mut Builder<impl Write>, data: &Path, file: &Path, aside: &Path) -> io::Result<()> {
+    let copy = aside.join("copy.sqlite");
+    disk::make_private(&copy)?;
+    match copy_database(file, &copy) {
+        Err(_) if !file.exists() => {}
+        Err(error) => return Err(io::Error::other(format!("{}: {error}", file.display()))),
+        Ok(()) => {
+            let name = file.strip_prefix(data).map_err(io::Error::other)?;
+            tar.append_path_with_name(&copy, name)?;
+        }
+    }
+    disk::remove(&copy).map_err(io::Error::other)
 }
 
 fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
@@ -176,7 +184,9 @@ mod tests {
         write("something-else", "not ours");
         fs::create_dir_all(folder.path().join("databases/acme:profiles")).unwrap();
         let database = Connection::open(folder.path().join("databases/acme:profiles/db.sqlite")).unwrap();
-        database.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n); INSERT INTO t VALUES (7)").unwrap();
+        let rows = "PRAGMA journal_mode = WAL; CREATE TABLE t (n); INSERT INTO t VALUES (7)";
+        database.execute_batch(rows).unwrap();
+        Connection::open(folder.path().join("state.sqlite")).unwrap().execute_batch(rows).unwrap();
         folder
     }
 
@@ -189,8 +199,10 @@ mod tests {
         assert_eq!(restore(&file, &to, Keys::Keep).unwrap(), env!("CARGO_PKG_VERSION"));
         assert_eq!(fs::read_to_string(to.join("blobs/ab/abcd")).unwrap(), "blob");
         assert!(!to.join("something-else").exists());
-        let database = Connection::open(to.join("databases/acme:profiles/db.sqlite")).unwrap();
-        assert_eq!(database.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 7);
+        for name in ["databases/acme:profiles/db.sqlite", "state.sqlite"] {
+            let database = Connection::open(to.join(name)).unwrap();
+            assert_eq!(database.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 7);
+        }
         assert!(matches!(restore(&file, &to, Keys::Keep), Err(RestoreError::NotEmpty(_))));
     }
 

@@ -31,13 +31,14 @@ pub(crate) const RESTORING: &str = ".restoring";
 
 /// What lies in a data folder, in the order in which a backup reads it: what refers to something before what it refers to. Apps
 /// name bundles, bundles name blobs, and what is named is never taken away.
-pub(crate) const ENTRIES: [Entry; 10] = [
+pub(crate) const ENTRIES: [Entry; 11] = [
     Entry { name: FORMAT_FILE, kind: Kind::Plain },
     Entry { name: "admin.token", kind: Kind::Key },
     Entry { name: "token.key", kind: Kind::Key },
     Entry { name: "host.secret", kind: Kind::Plain },
     Entry { name: "principals.json", kind: Kind::Plain },
     Entry { name: "audit", kind: Kind::Plain },
+    Entry { name: "state.sqlite", kind: Kind::Databases },
     Entry { name: "databases", kind: Kind::Databases },
     Entry { name: "apps", kind: Kind::Plain },
     Entry { name: "bundles", kind: Kind::Plain },
@@ -58,7 +59,7 @@ pub(crate) enum Kind {
     Plain,
     /// As it is; a restore leaves it out unless it is told to keep keys.
     Key,
-    /// SQLite files, each copied by SQLite.
+    /// An SQLite file, or a folder of such, each copied by SQLite.
     Databases,
 }
 

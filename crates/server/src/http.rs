@@ -51,6 +51,7 @@ use crate::{
     readiness::Readiness,
     sandbox::{GuestUsage, compile::Compiler},
     socket,
+    state_store::StateCounts,
     storage::Storage,
 };
 
@@ -70,6 +71,8 @@ pub(crate) struct Site {
     /// What guests use.
     pub(crate) usage: Arc<GuestUsage>,
     pub(crate) compiler: Compiler,
+    /// What the store of actors' state has done.
+    pub(crate) state_counts: Arc<StateCounts>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) audit: Audit,
     pub(crate) storage: Storage,

@@ -20,6 +20,7 @@ mod readiness;
 mod sandbox;
 mod serve;
 mod socket;
+mod state_store;
 mod storage;
 mod store;
 mod time;

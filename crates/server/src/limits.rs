@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use starlane_host::{ActorLimits, PrincipalLimits};
+use starlane_host::{ActorLimits, PrincipalLimits, ports::StateLimits};
 use starlane_protocol::Failure;
 
 const KIB: u64 = 1 << 10;
@@ -218,6 +218,10 @@ limits! {
     MechtronRestarts "mechtron-restarts" Count TooLarge = 100, 0..=1_000;
     /// Time in which a mechtron's config may ask to count crashes.
     MechtronRestartTime "mechtron-restart-time" Milliseconds TooLarge = 3_600_000, 1..=86_400_000;
+    /// Bytes of state that are kept of one actor.
+    StateBytes "state-bytes" Bytes Full = 4 * MIB, KIB..=256 * MIB;
+    /// Bytes of state that are kept of all actors of an app.
+    StateBytesPerApp "state-bytes-per-app" Bytes Full = 256 * MIB, KIB..=1 << 40;
 }
 
 impl Limit {
@@ -296,6 +300,11 @@ impl Limits {
     /// A limit as a number of things in memory.
     pub(crate) fn count(&self, limit: Limit) -> usize {
         usize::try_from(self.get(limit)).unwrap_or(usize::MAX)
+    }
+
+    /// What the store of actors' state enforces.
+    pub(crate) fn state(&self) -> StateLimits {
+        StateLimits { actor_bytes: self.get(Limit::StateBytes), app_bytes: self.get(Limit::StateBytesPerApp) }
     }
 
     /// What the node enforces for each principal.

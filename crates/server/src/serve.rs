@@ -35,6 +35,7 @@ use crate::{
         compile::{self, CompileConfig},
     },
     socket::NoDialer,
+    state_store::SqliteStateStore,
     storage::Storage,
     store::DiskStore,
     time::TokioTime,
@@ -235,7 +236,9 @@ async fn run(
     let storage = Storage::new(&config.data, Arc::clone(&limiter));
     let audit =
         Audit::open(&config.data, limiter.get(Limit::AuditLog)).map_err(|error| data_error(error.to_string()))?;
-    let host = open_host(&store, &auth, sandbox, time, secret, &config.limits)?;
+    let state = SqliteStateStore::open(&config.data, config.limits.state(), &limiter).map_err(data_error)?;
+    let state_counts = state.counts();
+    let host = open_host(&store, state, &auth, sandbox, time, secret, &config.limits)?;
     let own = (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, &config.data)?);
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = Handle::new(host.clone());
@@ -264,6 +267,7 @@ async fn run(
         readiness,
         behind_proxy: config.behind_proxy,
         limiter: Arc::clone(&limiter),
+        state_counts,
     };
     let router = http::router(Arc::new(site));
     // Who reads that the server is ready may ask it to stop: from here on it listens for that.
@@ -294,6 +298,10 @@ async fn run(
         () = stopping => {}
     }
     answered(&host).await;
+    let unsaved = host.save_all(GRACE.as_millis() as u64).await;
+    if unsaved > 0 {
+        tracing::error!(unsaved, "the state of actors that did not come to rest is not saved");
+    }
     drop((apps, own));
     host.close();
     // Goodbyes are written by tasks of their own.
@@ -319,6 +327,7 @@ async fn reauthenticate(host: Host, auth: Auth) {
 
 fn open_host(
     store: &DiskStore,
+    state: SqliteStateStore,
     auth: &Auth,
     sandbox: WasmtimeSandbox,
     time: TokioTime,
@@ -330,6 +339,7 @@ fn open_host(
         dialer: Rc::new(NoDialer),
         sandbox: Rc::new(sandbox),
         store: Rc::new(store.clone()),
+        state: Rc::new(state),
         source: Rc::new(NoSource),
     };
     let auth = auth.clone();

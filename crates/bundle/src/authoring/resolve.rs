@@ -14,7 +14,9 @@ use super::{
     tables::{BindFile, BodyTable, LimitsTable, MechtronFile},
 };
 use crate::{
-    Bind, Limits, MechtronConfig, Restart, json,
+    Bind, Durability, Limits, MechtronConfig, Restart,
+    bind::essence,
+    json,
     rules::{self, MEMORY},
     schema,
 };
@@ -121,6 +123,7 @@ fn read_mechtron(
         error
     })?;
     let limits = limits(&source, &file.limits)?;
+    let state = durability(&source, file.mechtron.state.as_ref(), &limits)?;
     check_module(&source, folder, wasm, &module, limits.memory, check)?;
     let bind_path = if bind.get_ref().contains(':') {
         others::take_bind(&source, bind, others, draft)?;
@@ -135,6 +138,7 @@ fn read_mechtron(
         wasm: module,
         name: file.mechtron.name,
         bind: bind_path,
+        state,
         limits,
         settings: settings(&source, file.settings.as_ref())?,
     };
@@ -171,6 +175,17 @@ pub(super) fn not_there(source: &Source, at: &Spanned<String>, what: &str, sub: 
     let written = at.get_ref();
     let text = format!("there is no {what} {written}; expected a file {sub}/NAME.toml");
     source.error(at.span(), text, &format!("every {what} is a TOML file in {sub}/ beside bundle.toml"))
+}
+
+/// `each` holds an answer until its state is saved, which waits for all unfinished messages: so there is one at a time.
+fn durability(
+    source: &Source,
+    written: Option<&Spanned<Durability>>,
+    limits: &Limits,
+) -> Result<Durability, AuthoringError> {
+    let Some(written) = written else { return Ok(Durability::default()) };
+    rules::state(*written.get_ref(), limits).map_err(|fault| source.error(written.span(), fault.text, fault.hint))?;
+    Ok(*written.get_ref())
 }
 
 fn limits(source: &Source, table: &LimitsTable) -> Result<Limits, AuthoringError> {

@@ -12,7 +12,7 @@ use super::{
     AuthoringError, Source, bundle_path, check_path,
     schema::{BundlePath, MechtronName, Name, RouteKey},
 };
-use crate::{Access, Bind, Body, Operation, Placement, ResourceKind};
+use crate::{Access, Bind, Body, Durability, Operation, Placement, ResourceKind};
 
 /// What a bundle is, which files it has, and how those are made that are built.
 #[derive(Deserialize, JsonSchema)]
@@ -214,6 +214,10 @@ pub(super) struct MechtronTable {
     /// The contract that it keeps, a file of `binds/`, or one that was published: `acme:repo:contracts:1.0.0:/binds/profile.toml`.
     #[schemars(with = "String", example = &"binds/profile.toml")]
     pub(super) bind: Spanned<String>,
+    /// When the state of its actors is saved. `idle`: within a second of a change, and before an actor sleeps or is replaced.
+    /// `each`: before each reply, for state that must not lose an answered message; its actors handle one message at a time.
+    #[schemars(with = "Option<Durability>", extend("default" = "idle"))]
+    pub(super) state: Option<Spanned<Durability>>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]

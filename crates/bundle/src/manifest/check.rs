@@ -172,6 +172,7 @@ fn check_mechtron(contents: &Contents, path: &str, config: &MechtronConfig) -> C
     let place = |rest: &str| pointer(&["mechtrons", path, rest]);
     at(place("name"), line("the name", &config.name))?;
     at(place("limits"), rules::limits(&config.limits))?;
+    at(place("state"), rules::state(config.state, &config.limits))?;
     at(place("settings"), settings(&config.settings))?;
     // A module is a file of the bundle that its config is of.
     let same = of_other(path).map(|(bundle, _)| bundle) == of_other(&config.wasm).map(|(bundle, _)| bundle);

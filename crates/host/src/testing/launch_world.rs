@@ -94,6 +94,7 @@ impl World {
             dialer: Rc::new(MemoryDialer::new(drop)),
             sandbox: Rc::new(NoGuests::default()),
             store: Rc::new(crate::MemoryStore::new()),
+            state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(NoSource),
         };
         let server = Host::open(ports, config("starlane:server", HostSecret([9; 32]), Rc::default()));
@@ -121,6 +122,7 @@ impl World {
             dialer: Rc::new(self.network.clone()),
             sandbox: Rc::new(NoGuests::default()),
             store: Rc::clone(&self.store),
+            state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(self.source.clone()),
         };
         let secret = HostSecret([self.pages.get(); 32]);

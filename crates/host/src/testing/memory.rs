@@ -241,11 +241,19 @@ mod tests {
     use futures_executor::block_on;
 
     use super::*;
-    use crate::testing::store_suite;
+    use crate::{
+        MemoryStateStore,
+        testing::{state_suite, store_suite},
+    };
 
     #[test]
     fn the_memory_store_keeps_the_contract() {
         block_on(store_suite::all(|| async { Rc::new(MemoryStore::new()) as _ }));
+    }
+
+    #[test]
+    fn the_memory_state_store_keeps_the_contract() {
+        block_on(state_suite::all(|limits| async move { Rc::new(MemoryStateStore::new(limits)) as _ }));
     }
 
     #[test]

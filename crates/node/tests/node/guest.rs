@@ -3,7 +3,7 @@
 use std::{collections::HashMap, rc::Rc};
 
 use litemap::LiteMap;
-use starlane_bundle::{Bind, Body, Digest, Operation};
+use starlane_bundle::{Bind, Body, Digest, Durability, Operation};
 use starlane_node::{
     AppPlan, MechtronPlan,
     guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, Message, Returned, Saved},
@@ -16,6 +16,10 @@ use crate::world::{address, text};
 #[derive(Default)]
 pub(crate) struct Guest {
     count: i64,
+    woken: i64,
+    heard: i64,
+    /// It waits for a wake of its own, in the middle of something.
+    dozes: bool,
     unfinished: Vec<u64>,
     waiting: HashMap<u64, u64>,
     next_request: u64,
@@ -43,7 +47,9 @@ impl Guest {
             let (returned, effects) = match call {
                 GuestCall::Start(context) => {
                     if let Some(state) = context.state {
-                        self.count = std::str::from_utf8(&state.data).unwrap().parse().unwrap();
+                        let text = std::str::from_utf8(&state.data).unwrap();
+                        let numbers: Vec<i64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
+                        (self.count, self.woken, self.heard) = (numbers[0], numbers[1], numbers[2]);
                     }
                     (Returned::Done, Vec::new())
                 }
@@ -61,12 +67,21 @@ impl Guest {
                 }
                 GuestCall::Wake { token: 0 } => (Returned::Done, alarms(1_000)),
                 GuestCall::Wake { token: LATER } => (Returned::Done, Vec::new()),
+                GuestCall::Wake { token: DOZE } => {
+                    self.dozes = false;
+                    (Returned::Done, Vec::new())
+                }
+                GuestCall::Wake { token: WAKE } => {
+                    self.woken += 1;
+                    (Returned::Done, Vec::new())
+                }
                 GuestCall::Wake { token } => {
                     self.unfinished.retain(|id| *id != token);
                     (Returned::Done, vec![GuestEffect::Reply { id: token, outcome: Ok(text("woken")) }])
                 }
                 GuestCall::Save => {
-                    let data = self.count.to_string().into();
+                    assert!(self.unfinished.is_empty() && !self.dozes, "it is in the middle of something");
+                    let data = format!("{} {} {}", self.count, self.woken, self.heard).into();
                     (Returned::Saved(Saved { format: 1, data }), Vec::new())
                 }
             };
@@ -153,6 +168,41 @@ impl Guest {
                 let content_type = String::from_utf8(message.payload.body.to_vec()).unwrap();
                 (Returned::Received(true), reply(Payload::new(&content_type, "x")))
             }
+            "changes" => {
+                self.heard += 1;
+                (Returned::Received(true), Vec::new())
+            }
+            "numbers" => {
+                (Returned::Received(true), reply(text(&format!("{} {} {}", self.count, self.woken, self.heard))))
+            }
+            "subscribe" => {
+                let topic = String::from_utf8(message.payload.body.to_vec()).unwrap();
+                let mut effects = reply(text("subscribed"));
+                effects.push(GuestEffect::Subscribe { topic });
+                (Returned::Received(true), effects)
+            }
+            // Asks for a wake after the milliseconds in the body.
+            "wake" => {
+                let delay_ms = std::str::from_utf8(&message.payload.body).unwrap().parse().unwrap();
+                let mut effects = reply(text("asked"));
+                effects.push(GuestEffect::WakeAfter { delay_ms, token: WAKE });
+                (Returned::Received(true), effects)
+            }
+            "doze" => {
+                self.dozes = true;
+                let mut effects = reply(text("dozing"));
+                effects.push(GuestEffect::WakeAfter { delay_ms: 5_000, token: DOZE });
+                (Returned::Received(true), effects)
+            }
+            // One more, told to itself as an event and to a service.
+            "count-aloud" => {
+                self.count += 1;
+                let mut effects = reply(text(&self.count.to_string()));
+                let payload = text(&self.count.to_string());
+                effects.push(GuestEffect::Emit { event: "changes".into(), payload: payload.clone() });
+                effects.push(GuestEffect::Notify { target: "acme:service".into(), operation: "told".into(), payload });
+                (Returned::Received(true), effects)
+            }
             "silent" => (Returned::Received(true), Vec::new()),
             other => unreachable!("the node let `{other}` through"),
         }
@@ -172,12 +222,19 @@ impl Guest {
     }
 }
 
+/// The token of a wake that is counted.
+const WAKE: u64 = 7_000;
+
+/// A token of an instance's own, as the SDK's.
+const DOZE: u64 = 1 << 63;
+
 /// An app at `acme:app` with the mechtrons `one` and `keyed:{key}`.
 pub(crate) fn app() -> AppPlan {
     let body = || Body { content_type: "*/*".into(), schema: None };
     let answering = || Operation { request: body(), response: Some(body()) };
     let mut operations: LiteMap<String, Operation> =
-        "echo who count call call-back sleep emit trap silent never alarm later bomb listen fail headers content-type"
+        "echo who count call call-back sleep emit trap silent never alarm later bomb listen fail headers content-type \
+         numbers subscribe wake doze count-aloud"
             .split(' ')
             .map(|name| (name.to_owned(), answering()))
             .collect();
@@ -198,12 +255,19 @@ pub(crate) fn app() -> AppPlan {
         bind: Rc::clone(&bind),
         contract: "".into(),
         settings: "{}".into(),
-        allow: ["request **", "request ~*::**", "subscribe **#*"].map(|text| Grant::parse(text, None).unwrap()).into(),
+        allow: ["request **", "notify **", "request ~*::**", "subscribe **#*"]
+            .map(|text| Grant::parse(text, None).unwrap())
+            .into(),
+        state: Durability::Idle,
         limits: GuestLimits { memory: 1 << 20, call_ms: 250, concurrency: 1 },
         mailbox: 8,
         restart_intensity: 3,
         restart_within_ms: 10_000,
         inline: false,
     };
-    AppPlan { app: address("acme:app"), mechtrons: vec![mechtron("one", false), mechtron("keyed", true)] }
+    let sure = |name: &str, keyed| MechtronPlan { state: Durability::Each, ..mechtron(name, keyed) };
+    AppPlan {
+        app: address("acme:app"),
+        mechtrons: vec![mechtron("one", false), mechtron("keyed", true), sure("sure", false), sure("sures", true)],
+    }
 }

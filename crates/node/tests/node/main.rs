@@ -12,6 +12,7 @@ mod budgets;
 mod guest;
 mod hostile;
 mod principals;
+mod state;
 mod world;
 
 use guest::app;

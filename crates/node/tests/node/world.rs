@@ -1,11 +1,12 @@
 //! Two nodes on virtual time, a page and a server, with the guests and handlers of a test between them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use starlane_node::{
     ActorLimits, Authenticated, Effect, Goodbye, LinkConfig, LinkState, Node, NodeConfig, Notice, Origin, Principal,
     PrincipalLimits, RequestId, SocketId, SubscriptionId,
     guest::{InstanceId, Returned, Saved},
+    state::{ActorState, KnownActor, Owned, StateError},
 };
 use starlane_protocol::{Address, Failure, Grant, HostSecret, Outcome, Payload, Topic};
 
@@ -51,7 +52,18 @@ pub(crate) struct Side {
     pub(crate) stopped: Vec<InstanceId>,
     /// Batches that guests were given.
     pub(crate) batches: usize,
-    guests: HashMap<InstanceId, Guest>,
+    pub(crate) guests: HashMap<InstanceId, Guest>,
+    /// What is kept of actors, and by which owner.
+    pub(crate) kept: BTreeMap<String, ActorState>,
+    pub(crate) epoch: u64,
+    /// Whether saves wait until the test lets them through.
+    pub(crate) hold_saves: bool,
+    pub(crate) saves: VecDeque<Effect>,
+    /// With what saves fail.
+    pub(crate) refuses_saves: Option<StateError>,
+    /// How many saves and loads there were.
+    pub(crate) written: usize,
+    pub(crate) loaded: usize,
 }
 
 pub(crate) struct World {
@@ -116,6 +128,13 @@ impl World {
             stopped: Vec::new(),
             batches: 0,
             guests: HashMap::new(),
+            kept: BTreeMap::new(),
+            epoch: 0,
+            hold_saves: false,
+            saves: VecDeque::new(),
+            refuses_saves: None,
+            written: 0,
+            loaded: 0,
         };
         Self {
             now: 1,
@@ -193,6 +212,23 @@ impl World {
     pub(crate) fn raw_to_server(&mut self, bytes: &[u8]) {
         self.sides[SERVER].node.handle_message(self.now, SOCKET, bytes);
         self.run();
+    }
+
+    /// Lets the saves through that waited, and those that come.
+    pub(crate) fn let_save(&mut self, side: usize) {
+        self.sides[side].hold_saves = false;
+        for save in std::mem::take(&mut self.sides[side].saves) {
+            self.perform(side, save);
+        }
+        self.run();
+    }
+
+    /// The server's process is killed and starts again, on what was saved.
+    pub(crate) fn kill_server(&mut self) {
+        let old = &mut self.sides[SERVER];
+        let fresh = Self::new().sides.into_iter().nth(SERVER).unwrap();
+        let (kept, epoch) = (std::mem::take(&mut old.kept), old.epoch);
+        *old = Side { kept, epoch, ..fresh };
     }
 
     /// Time passes, in steps of what is due.
@@ -309,6 +345,38 @@ impl World {
                 self.sides[at].stopped.push(instance);
             }
             Effect::Log { text, .. } => self.sides[at].logs.push(text),
+            Effect::TakeState { app, number, .. } => {
+                let side = &mut self.sides[at];
+                side.epoch += 1;
+                let known = |state: &ActorState| KnownActor {
+                    address: state.address.clone(),
+                    made_for: state.made_for.clone(),
+                    has_state: state.saved.is_some(),
+                    subscriptions: state.subscriptions.clone(),
+                    wakes: state.wakes.clone(),
+                };
+                let owned = Owned { epoch: side.epoch, actors: side.kept.values().map(known).collect() };
+                side.node.handle_state_taken(now, &app, number, Ok(owned));
+            }
+            Effect::LoadState { instance, actor, .. } => {
+                let side = &mut self.sides[at];
+                side.loaded += 1;
+                let saved = side.kept.get(actor.as_str()).and_then(|state| state.saved.clone());
+                side.node.handle_state_loaded(now, instance, Ok(saved));
+            }
+            Effect::SaveState { .. } if self.sides[at].hold_saves => self.sides[at].saves.push_back(effect),
+            Effect::SaveState { write, epoch, state, .. } => {
+                let side = &mut self.sides[at];
+                let mut result = side.refuses_saves.clone().map_or(Ok(()), Err);
+                if epoch != side.epoch {
+                    result = Err(StateError::Fenced);
+                }
+                if result.is_ok() {
+                    side.written += 1;
+                    side.kept.insert(state.address.to_string(), state);
+                }
+                side.node.handle_state_saved(now, write, result);
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use starlane_host::{Inspection, LATENCY_MS, Stats};
 use starlane_protocol::{Failure, Verb};
 
 use super::{Site, answer, client::Client};
-use crate::{limits::Limiter, operator, sandbox::metrics::GuestMetrics};
+use crate::{limits::Limiter, operator, sandbox::metrics::GuestMetrics, state_store::StateMetrics};
 
 /// What is shown at one moment.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ pub(super) async fn show(
         registry.register_collector(Box::new(Snapshot { inspection, stats, limiter }));
         let (usage, compiler) = (Arc::clone(&site.usage), site.compiler.clone());
         registry.register_collector(Box::new(GuestMetrics { usage, compiler }));
+        registry.register_collector(Box::new(StateMetrics(Arc::clone(&site.state_counts))));
         let mut text = String::new();
         encode(&mut text, &registry).map_err(|error| Failure::internal(error.to_string()))?;
         Ok(text)

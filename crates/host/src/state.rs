@@ -1,0 +1,73 @@
+//! State of actors: what the node decides is done on the store, whose clock is another.
+
+use starlane_node::{
+    guest::InstanceId,
+    state::{ActorState, Wake, WriteId},
+};
+use starlane_protocol::Address;
+
+use crate::host::Host;
+
+/// How soon it is looked again whether all state is saved, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 5;
+
+impl Host {
+    /// Has all actors save, and waits until that is done; not longer than `within_ms` milliseconds. Gives how many actors have
+    /// state that is not saved then.
+    pub async fn save_all(&self, within_ms: u64) -> usize {
+        let end = self.0.ports.time.now_ms() + within_ms;
+        self.turn(|node, now| node.handle_save_all(now));
+        loop {
+            let unsaved = self.0.node.borrow().unsaved();
+            if unsaved == 0 || self.0.ports.time.now_ms() >= end {
+                return unsaved;
+            }
+            self.0.ports.time.sleep(LOOK_AGAIN_MS).await;
+        }
+    }
+
+    pub(crate) fn take_state(&self, app: Address, number: u64, after_ms: u64) {
+        let host = self.clone();
+        self.0.ports.time.spawn(Box::pin(async move {
+            if after_ms > 0 {
+                host.0.ports.time.sleep(after_ms).await;
+            }
+            let taken = host.0.ports.state.take(&app).await.map(|mut owned| {
+                for known in &mut owned.actors {
+                    host.move_wakes(&mut known.wakes, false);
+                }
+                owned
+            });
+            host.turn(|node, now| node.handle_state_taken(now, &app, number, taken));
+        }));
+    }
+
+    pub(crate) fn load_state(&self, instance: InstanceId, app: &Address, actor: &Address) {
+        let loading = self.0.ports.state.load(app, actor);
+        let host = self.clone();
+        self.0.ports.time.spawn(Box::pin(async move {
+            let loaded = loading.await;
+            host.turn(|node, now| node.handle_state_loaded(now, instance, loaded));
+        }));
+    }
+
+    pub(crate) fn save_state(&self, write: WriteId, app: &Address, epoch: u64, mut state: ActorState) {
+        self.move_wakes(&mut state.wakes, true);
+        // Asked for at once: saves keep their order.
+        let saving = self.0.ports.state.save(app, epoch, state);
+        let host = self.clone();
+        self.0.ports.time.spawn(Box::pin(async move {
+            let saved = saving.await;
+            host.turn(|node, now| node.handle_state_saved(now, write, saved));
+        }));
+    }
+
+    /// Moves wakes between the clock of this host and Unix time, where they last.
+    fn move_wakes(&self, wakes: &mut [Wake], to_unix: bool) {
+        let (here, unix) = (self.0.ports.time.now_ms(), self.0.ports.time.unix_ms());
+        let (from, to) = if to_unix { (here, unix) } else { (unix, here) };
+        for (due, _) in wakes {
+            *due = to.saturating_add(due.saturating_sub(from));
+        }
+    }
+}

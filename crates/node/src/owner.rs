@@ -1,0 +1,174 @@
+//! Which apps' actors this node owns, and what their store says of them.
+
+use litemap::LiteMap;
+use starlane_protocol::Address;
+
+use crate::{
+    actor::{Actor, ActorId, Life},
+    effect::Effect,
+    guest::{InstanceId, Level, Saved},
+    node::Node,
+    principal::Principal,
+    saving::{Keeping, Last},
+    state::{KnownActor, Owned, StateError},
+    timers::Timer,
+};
+
+/// How soon a store that failed is asked again, in milliseconds; each time as much later, up to [`LATEST`] times.
+const AGAIN_MS: u64 = 500;
+const LATEST: u64 = 20;
+/// Wakes that were due while the host was away are given so far apart, in milliseconds.
+const APART_MS: u64 = 2;
+
+/// How an app's actors are owned.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    /// The store was asked, under this number, for the so-manieth time.
+    Asked { number: u64, times: u64 },
+    /// This node owns them.
+    Own { epoch: u64 },
+    /// Another host does.
+    Lost,
+}
+
+/// The owners of apps' actors.
+#[derive(Debug, Default)]
+pub(crate) struct Owners(LiteMap<Address, Owner>);
+
+impl Owners {
+    /// What writes of an app's actors carry, if this node owns them.
+    pub(crate) fn epoch(&self, app: &Address) -> Option<u64> {
+        match self.0.get(app) {
+            Some(Owner::Own { epoch }) => Some(*epoch),
+            _ => None,
+        }
+    }
+
+    /// Whether an app's actors may start: not while the store has not said yet what it keeps of them.
+    pub(crate) fn may_start(&self, app: &Address) -> Option<bool> {
+        match self.0.get(app)? {
+            Owner::Own { .. } => Some(true),
+            Owner::Lost => Some(false),
+            Owner::Asked { .. } => None,
+        }
+    }
+
+    /// An app is gone, and so are its actors.
+    pub(crate) fn remove(&mut self, app: &Address) {
+        self.0.remove(app);
+    }
+
+    /// Another host owns an app's actors now.
+    pub(crate) fn lose(&mut self, app: &Address) {
+        self.0.insert(app.clone(), Owner::Lost);
+    }
+}
+
+impl Node {
+    /// Asks the store for an app's actors.
+    pub(crate) fn take_over(&mut self, app: &Address) {
+        self.ask_for_state(app, 0);
+    }
+
+    fn ask_for_state(&mut self, app: &Address, times: u64) {
+        let number = self.fresh();
+        self.owners.0.insert(app.clone(), Owner::Asked { number, times });
+        let after_ms = AGAIN_MS * times.min(LATEST);
+        self.effects.push_back(Effect::TakeState { app: app.clone(), number, after_ms });
+    }
+
+    /// What a store says that `TakeState` asked.
+    pub fn handle_state_taken(&mut self, now: u64, app: &Address, number: u64, result: Result<Owned, StateError>) {
+        let Some(Owner::Asked { number: asked, times }) = self.owners.0.get(app) else { return };
+        let times = *times;
+        if *asked != number {
+            return;
+        }
+        match result {
+            Ok(owned) => {
+                self.owners.0.insert(app.clone(), Owner::Own { epoch: owned.epoch });
+                let mut overdue = 0;
+                for known in owned.actors {
+                    self.remember(now, known, &mut overdue);
+                }
+                for id in self.actors_of(app) {
+                    self.write(now, id);
+                    self.pump(now, id);
+                }
+            }
+            Err(error) => {
+                let text = format!("the state of its actors can't be read, and is tried again: {error}");
+                self.log(app, Level::Error, text);
+                self.ask_for_state(app, times + 1);
+            }
+        }
+    }
+
+    /// The actors of an app, in the order in which they were made.
+    pub(crate) fn actors_of(&self, app: &Address) -> Vec<ActorId> {
+        let actors = self.actors.iter().filter(|(_, actor)| actor.role.app == *app);
+        let mut ids: Vec<ActorId> = actors.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// An actor that the store knows is an actor of this node, asleep. What belongs to no mechtron of the app as it is now stays
+    /// in the store.
+    fn remember(&mut self, now: u64, known: KnownActor, overdue: &mut u64) {
+        let Some(role) = self.apps.role(&known.address) else { return };
+        let id = match self.by_address.get(&known.address) {
+            Some(id) => *id,
+            None => {
+                let made_for = Principal::named(&known.made_for);
+                if role.plan.keyed {
+                    self.usage.hold_key(&made_for);
+                }
+                let id = ActorId(self.fresh());
+                let account = self.shares.of(&role.app);
+                let actor = Actor::new(known.address.clone(), role.clone(), &made_for, account);
+                self.actors.insert(id, Box::new(actor));
+                self.by_address.insert(known.address.clone(), id);
+                id
+            }
+        };
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        // One that is here already, from before the app was away for a moment, knows better.
+        if actor.instance().is_some() || !actor.keeping.is_empty() {
+            return;
+        }
+        actor.keeping = Keeping::stored(known.has_state);
+        for topic in known.subscriptions {
+            self.listen(id, topic);
+        }
+        for (due, token) in known.wakes {
+            let due = if due > now {
+                due
+            } else {
+                *overdue += APART_MS;
+                now + *overdue
+            };
+            self.wake_at(id, due, token);
+        }
+    }
+
+    /// The state that `LoadState` asked for.
+    pub fn handle_state_loaded(&mut self, now: u64, instance: InstanceId, result: Result<Option<Saved>, StateError>) {
+        let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else { return };
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        match result {
+            Ok(saved) => {
+                actor.keeping.last = saved.map_or(Last::Nothing, Last::Here);
+                self.is_ready(now, id, instance);
+            }
+            Err(error) => {
+                self.by_instance.remove(&instance);
+                self.effects.push_back(Effect::StopGuest(instance));
+                actor.life = Life::BackOff(now + AGAIN_MS);
+                let address = actor.address.clone();
+                self.log(&address, Level::Error, format!("its state can't be read, and is tried again: {error}"));
+                self.after(now + AGAIN_MS, Timer::Restart(id));
+                self.fill_slots(now);
+            }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! What is kept of actors over sleep, crashes, upgrades and restarts, and what waits for that.
+
+use std::rc::Rc;
+
+use starlane_node::{AppPlan, Notice, Operations, state::StateError};
+use starlane_protocol::Payload;
+
+use crate::{
+    guest::app,
+    world::{SERVER, World, address, text, topic},
+};
+
+const ONE: &str = "acme:app:one";
+const SURE: &str = "acme:app:sure";
+
+fn with_app() -> World {
+    let mut world = World::new();
+    install(&mut world, app());
+    world
+}
+
+fn install(world: &mut World, plan: AppPlan) {
+    let now = world.now;
+    world.server().node.handle_install(now, plan);
+    world.run();
+}
+
+/// The app as another version has it: every mechtron is another.
+fn next_version() -> AppPlan {
+    let mut plan = app();
+    for mechtron in &mut plan.mechtrons {
+        mechtron.wasm = starlane_bundle::Digest::of(b"another");
+        mechtron.bundle = address("acme:repo:app:2.0.0");
+    }
+    plan
+}
+
+fn count(world: &mut World, actor: &str) -> String {
+    let counted = world.ask(SERVER, actor, "count", text("")).unwrap();
+    String::from_utf8(counted.body.to_vec()).unwrap()
+}
+
+fn numbers(world: &mut World, actor: &str) -> String {
+    let numbers = world.ask(SERVER, actor, "numbers", text("")).unwrap();
+    String::from_utf8(numbers.body.to_vec()).unwrap()
+}
+
+fn kept(world: &mut World, actor: &str) -> String {
+    let saved = world.server().kept[actor].saved.clone().unwrap();
+    String::from_utf8(saved.data.to_vec()).unwrap()
+}
+
+#[test]
+fn a_change_is_saved_within_a_second_and_once() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    count(&mut world, ONE);
+    assert!(world.server().kept.is_empty());
+    world.pass(999);
+    assert_eq!((kept(&mut world, ONE).as_str(), world.server().written), ("2 0 0", 1));
+    world.pass(60_000);
+    world.ask(SERVER, ONE, "echo", text("no change")).unwrap();
+    world.pass(60_000);
+    assert_eq!((world.server().written, world.server().node.unsaved()), (1, 0));
+}
+
+#[test]
+fn an_actor_that_is_never_idle_for_long_is_saved_too() {
+    let mut world = with_app();
+    for _ in 0..20 {
+        count(&mut world, ONE);
+        world.pass(100);
+    }
+    assert_eq!(kept(&mut world, ONE), "18 0 0", "that of 1.9 s, saved at the latest half a second later");
+}
+
+#[test]
+fn a_guest_in_the_middle_of_something_is_not_asked_to_save() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    world.ask(SERVER, ONE, "doze", text("")).unwrap();
+    world.pass(4_000);
+    assert!(world.server().kept.is_empty());
+    world.pass(2_000);
+    assert_eq!(kept(&mut world, ONE), "1 0 0");
+    let waiting = world.request(SERVER, ONE, "sleep", text(""));
+    count_later(&mut world, ONE);
+    world.pass(499);
+    assert_eq!(world.server().written, 1);
+    world.pass(1_501);
+    world.outcome(SERVER, waiting).unwrap();
+    assert_eq!(kept(&mut world, ONE), "2 0 0");
+    // A wake of the instance's own is not kept.
+    world.ask(SERVER, ONE, "doze", text("")).unwrap();
+    world.ask(SERVER, ONE, "trap", text("")).unwrap_err();
+    world.pass(1_000);
+    count(&mut world, ONE);
+    world.pass(1_000);
+    assert_eq!((kept(&mut world, ONE).as_str(), world.server().kept[ONE].wakes.len()), ("3 0 0", 0));
+}
+
+fn count_later(world: &mut World, actor: &str) {
+    let now = world.now;
+    let origin = crate::world::origin();
+    world
+        .server()
+        .node
+        .handle_notify(now, &origin, &address(actor), "html", Payload::new("text/html", ""))
+        .unwrap_err();
+    let _ = world.request(SERVER, actor, "count", text(""));
+}
+
+#[test]
+fn a_crash_begins_from_what_was_saved_last() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    world.pass(1_000);
+    count(&mut world, ONE);
+    world.ask(SERVER, ONE, "trap", text("")).unwrap_err();
+    world.pass(1_000);
+    assert_eq!(count(&mut world, ONE), "2");
+}
+
+#[test]
+fn an_answer_waits_until_what_it_follows_from_is_saved() {
+    let mut world = with_app();
+    world.server().node.handle_serve(&address("acme:service"), Operations::Any).unwrap();
+    world.server().node.handle_subscribe(topic("acme:app:sure#changes"));
+    world.server().hold_saves = true;
+    let first = world.request(SERVER, SURE, "count-aloud", text(""));
+    let second = world.request(SERVER, SURE, "count-aloud", text(""));
+    let side = world.server();
+    assert_eq!((side.outcomes.len(), side.notices.len(), side.delivered.len()), (0, 0, 0));
+    assert_eq!(side.saves.len(), 1, "one message at a time");
+    world.let_save(SERVER);
+    assert_eq!(world.outcome(SERVER, first).unwrap(), text("1"));
+    assert_eq!(world.outcome(SERVER, second).unwrap(), text("2"));
+    let side = world.server();
+    let events = side.notices.iter().filter(|(_, notice)| matches!(notice, Notice::Event { .. })).count();
+    assert_eq!((events, side.delivered.len()), (2, 2));
+    assert_eq!(kept(&mut world, SURE), "2 0 0");
+}
+
+#[test]
+fn what_changes_nothing_waits_for_no_save() {
+    let mut world = with_app();
+    count(&mut world, SURE);
+    world.server().hold_saves = true;
+    assert_eq!(numbers(&mut world, SURE), "1 0 0");
+    assert!(world.server().saves.is_empty());
+}
+
+#[test]
+fn an_answer_that_can_not_be_saved_fails_and_the_change_is_undone() {
+    let mut world = with_app();
+    world.server().node.handle_subscribe(topic("acme:app:sure#changes"));
+    count(&mut world, SURE);
+    for (error, status, code) in [
+        (StateError::Full("no room".to_owned()), 507, "state-not-saved"),
+        (StateError::Failed("no disk".to_owned()), 500, "state-not-saved"),
+    ] {
+        world.server().refuses_saves = Some(error);
+        let failure = world.ask(SERVER, SURE, "count-aloud", text("")).unwrap_err();
+        assert_eq!((failure.status, failure.code.as_str()), (status, code), "{failure}");
+    }
+    world.server().refuses_saves = Some(StateError::TooLarge("over".to_owned()));
+    assert_eq!(world.ask(SERVER, SURE, "count-aloud", text("")).unwrap_err().code, "state-too-large");
+    world.server().refuses_saves = None;
+    world.pass(1_000);
+    assert!(world.server().notices.is_empty(), "what follows from it was not sent either");
+    assert_eq!(count(&mut world, SURE), "2");
+}
+
+#[test]
+fn actors_that_save_each_message_may_ask_each_other() {
+    let mut world = with_app();
+    // It asks the other, which saves before it answers.
+    let answer = world.ask(SERVER, SURE, "call", text("acme:app:sures:a")).unwrap();
+    assert_eq!(answer, text("from a guest"));
+    // While one waits for the other, others ask both.
+    world.server().hold_saves = true;
+    let asked: Vec<_> = [
+        (SURE, "count", ""),
+        (SURE, "call", "acme:app:sures:a"),
+        (SURE, "count", ""),
+        ("acme:app:sures:a", "count", ""),
+        ("acme:app:sures:a", "call", ONE),
+        (ONE, "call", "acme:app:sure"),
+    ]
+    .into_iter()
+    .map(|(to, operation, body)| world.request(SERVER, to, operation, text(body)))
+    .collect();
+    world.let_save(SERVER);
+    world.pass(2_000);
+    for request in asked {
+        world.outcome(SERVER, request).unwrap();
+    }
+}
+
+#[test]
+fn a_save_that_failed_is_tried_again() {
+    let mut world = with_app();
+    world.server().refuses_saves = Some(StateError::Full("no room".to_owned()));
+    count(&mut world, ONE);
+    world.pass(3_000);
+    assert!(world.server().kept.is_empty() && world.server().node.unsaved() == 1);
+    assert!(world.server().logs.iter().any(|line| line.contains("no room")));
+    world.server().refuses_saves = None;
+    world.pass(3_000);
+    assert_eq!((kept(&mut world, ONE).as_str(), world.server().node.unsaved()), ("1 0 0", 0));
+}
+
+#[test]
+fn state_that_is_too_large_is_a_crash() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    world.pass(1_000);
+    world.server().refuses_saves = Some(StateError::TooLarge("it has 9 bytes".to_owned()));
+    count(&mut world, ONE);
+    world.pass(1_000);
+    world.server().refuses_saves = None;
+    assert!(world.server().logs.iter().any(|line| line.contains("crashed: it has 9 bytes")));
+    world.pass(1_000);
+    assert_eq!(count(&mut world, ONE), "2");
+}
+
+#[test]
+fn whoever_lost_an_app_runs_its_actors_no_more() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    count(&mut world, SURE);
+    world.server().epoch += 1;
+    assert_eq!(world.ask(SERVER, SURE, "count", text("")).unwrap_err().code, "fenced");
+    assert_eq!(world.ask(SERVER, SURE, "numbers", text("")).unwrap_err().code, "fenced");
+    world.pass(2_000);
+    assert_eq!(world.ask(SERVER, ONE, "numbers", text("")).unwrap_err().code, "fenced");
+    assert_eq!(kept(&mut world, SURE), "1 0 0");
+}
+
+#[test]
+fn the_next_version_goes_on_with_state_and_messages() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    let slow = world.request(SERVER, "acme:app:keyed:a", "sleep", text(""));
+    install(&mut world, next_version());
+    let waiting = world.request(SERVER, "acme:app:keyed:a", "count", text(""));
+    assert_eq!(count(&mut world, ONE), "2");
+    world.pass(1_000);
+    assert_eq!(world.outcome(SERVER, slow).unwrap(), text("woken"), "what it had begun, it ends");
+    assert_eq!(world.outcome(SERVER, waiting).unwrap(), text("1"));
+    assert_eq!(world.server().started.len(), 4);
+}
+
+#[test]
+fn a_version_that_does_not_come_to_rest_is_ended() {
+    let mut world = with_app();
+    world.server().node.handle_serve(&address("acme:service"), Operations::Any).unwrap();
+    world.server().hold = true;
+    let slow = world.request(SERVER, ONE, "call", text("acme:service"));
+    install(&mut world, next_version());
+    let waiting = world.request(SERVER, ONE, "count", text(""));
+    world.pass(5_000);
+    assert_eq!(world.outcome(SERVER, slow).unwrap_err().code, "swapped");
+    assert_eq!(world.outcome(SERVER, waiting).unwrap(), text("1"));
+}
+
+#[test]
+fn a_mechtron_that_did_not_change_is_not_touched() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    let mut plan = app();
+    plan.mechtrons.retain(|mechtron| mechtron.name != "keyed");
+    for mechtron in &mut plan.mechtrons {
+        mechtron.bind = Rc::new((*mechtron.bind).clone());
+    }
+    install(&mut world, plan);
+    assert_eq!(count(&mut world, ONE), "2");
+    assert_eq!((world.server().started.len(), world.server().stopped.len()), (1, 0));
+    assert_eq!(world.ask(SERVER, "acme:app:keyed:a", "count", text("")).unwrap_err().code, "no-resource");
+}
+
+#[test]
+fn an_app_that_is_gone_is_saved_and_comes_back() {
+    let mut world = with_app();
+    world.ask(SERVER, ONE, "subscribe", text("acme:app:keyed:a#changes")).unwrap();
+    world.ask(SERVER, ONE, "wake", text("1000")).unwrap();
+    count(&mut world, ONE);
+    let now = world.now;
+    world.server().node.handle_uninstall(now, &address("acme:app"));
+    world.run();
+    assert_eq!(kept(&mut world, ONE), "1 0 0");
+    assert!(world.server().node.actors().is_empty());
+    world.pass(5_000);
+    install(&mut world, app());
+    world.ask(SERVER, "acme:app:keyed:a", "emit", text("")).unwrap();
+    world.pass(100);
+    assert_eq!(numbers(&mut world, ONE), "1 1 1");
+}
+
+#[test]
+fn subscriptions_and_wakes_survive_a_kill_and_start_their_actor() {
+    let mut world = with_app();
+    world.ask(SERVER, ONE, "subscribe", text("acme:app:keyed:a#changes")).unwrap();
+    for ms in ["2000", "30000"] {
+        world.ask(SERVER, ONE, "wake", text(ms)).unwrap();
+    }
+    count(&mut world, ONE);
+    world.pass(1_000);
+    world.kill_server();
+    world.now += 10_000;
+    install(&mut world, app());
+    assert_eq!(world.server().started.len(), 0);
+    world.pass(100);
+    assert_eq!(world.server().started.len(), 1, "a wake is overdue");
+    world.ask(SERVER, "acme:app:keyed:a", "emit", text("")).unwrap();
+    assert_eq!(numbers(&mut world, ONE), "1 1 1");
+    world.pass(30_000);
+    assert_eq!(numbers(&mut world, ONE), "1 2 1");
+    world.kill_server();
+    install(&mut world, app());
+    world.pass(60_000);
+    assert_eq!(world.server().started.len(), 0, "what was given is not given again");
+    assert_eq!(world.server().kept[ONE].subscriptions, [topic("acme:app:keyed:a#changes")]);
+}
+
+#[test]
+fn a_subscription_that_is_not_allowed_any_more_is_not_taken_up() {
+    let mut world = with_app();
+    world.ask(SERVER, ONE, "subscribe", text("acme:app:keyed:a#changes")).unwrap();
+    world.pass(1_000);
+    let mut plan = app();
+    for mechtron in &mut plan.mechtrons {
+        mechtron.allow = Vec::new();
+    }
+    install(&mut world, plan);
+    world.ask(SERVER, "acme:app:keyed:a", "emit", text("")).unwrap();
+    assert_eq!(numbers(&mut world, ONE), "0 0 0");
+    assert!(world.server().logs.iter().any(|line| line.contains("is not subscribed")));
+    world.pass(1_000);
+    assert!(!world.server().kept.contains_key(ONE) || world.server().kept[ONE].subscriptions.is_empty());
+}
+
+#[test]
+fn the_state_of_who_sleeps_is_with_the_store_alone() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    world.pass(1_000);
+    world.kill_server();
+    install(&mut world, app());
+    assert_eq!(world.server().loaded, 0);
+    assert_eq!((count(&mut world, ONE).as_str(), world.server().loaded), ("2", 1));
+}
+
+#[test]
+fn a_host_that_ends_has_all_saved_first() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    count(&mut world, "acme:app:keyed:a");
+    assert_eq!(world.server().node.unsaved(), 2);
+    let now = world.now;
+    world.server().node.handle_save_all(now);
+    world.run();
+    assert_eq!((world.server().node.unsaved(), world.server().written), (0, 2));
+}

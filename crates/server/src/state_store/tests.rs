@@ -1,0 +1,111 @@
+use std::rc::Rc;
+
+use starlane_host::testing::state_suite;
+use starlane_protocol::Topic;
+
+use super::*;
+use crate::limits::Limits;
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+fn open_with(data: &Path, limits: StateLimits) -> Result<SqliteStateStore, String> {
+    SqliteStateStore::open(data, limits, &Limiter::new(Limits::default()))
+}
+
+fn open(data: &Path) -> Result<SqliteStateStore, String> {
+    open_with(data, StateLimits::default())
+}
+
+fn state(actor: &str, data: &[u8]) -> ActorState {
+    ActorState {
+        address: address(actor),
+        made_for: String::new(),
+        saved: Some(Saved { format: 1, data: data.to_vec().into() }),
+        subscriptions: vec![Topic::parse("acme:app:one#changes").unwrap()],
+        wakes: vec![(7, 8)],
+    }
+}
+
+#[tokio::test]
+async fn the_contract_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let next = std::cell::Cell::new(0);
+    state_suite::all(|limits| {
+        next.set(next.get() + 1);
+        let store = open_with(&folder.path().join(next.get().to_string()), limits).unwrap();
+        async { Rc::new(store) as Rc<dyn StateStore> }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn state_is_there_when_the_file_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = address("acme:app");
+    let store = open(folder.path()).unwrap();
+    let first = store.take(&app).await.unwrap().epoch;
+    store.save(&app, first, state("acme:app:one", b"1")).await.unwrap();
+    // The first is not closed: its process may have been killed.
+    let other = open(folder.path()).unwrap();
+    let owned = other.take(&app).await.unwrap();
+    assert!(owned.epoch > first);
+    let [known] = &owned.actors[..] else { panic!("{owned:?}") };
+    assert_eq!((known.wakes.as_slice(), known.subscriptions.len(), known.has_state), (&[(7, 8)][..], 1, true));
+    assert_eq!(other.load(&app, &known.address).await.unwrap().unwrap().data, b"1"[..]);
+    assert_eq!(store.save(&app, first, state("acme:app:one", b"2")).await, Err(StateError::Fenced));
+}
+
+#[tokio::test]
+async fn unchanged_state_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let app = address("acme:app");
+    let epoch = store.take(&app).await.unwrap().epoch;
+    for data in [b"1", b"1", b"2", b"2", b"1"] {
+        store.save(&app, epoch, state("acme:app:one", data)).await.unwrap();
+    }
+    let woken = ActorState { wakes: Vec::new(), ..state("acme:app:one", b"1") };
+    store.save(&app, epoch, woken).await.unwrap();
+    let counts = store.counts();
+    assert_eq!((counts.written.load(Relaxed), counts.unchanged.load(Relaxed)), (4, 2));
+}
+
+#[tokio::test]
+async fn saves_that_wait_together_share_transactions() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let app = address("acme:app");
+    let epoch = store.take(&app).await.unwrap().epoch;
+    let saves = (0..1_000).map(|n| store.save(&app, epoch, state(&format!("acme:app:keyed:{n}"), b"1")));
+    let saves: Vec<_> = saves.collect();
+    for saved in futures_util::future::join_all(saves).await {
+        saved.unwrap();
+    }
+    assert_eq!(store.counts().written.load(Relaxed), 1_000);
+    assert!(store.counts().commits.load(Relaxed) < 1_000, "{:?}", store.counts());
+}
+
+#[test]
+fn a_newer_file_is_refused_with_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.sqlite");
+    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 9).unwrap();
+    let error = open(folder.path()).map(drop).unwrap_err();
+    assert!(error.contains("version 9") && error.contains("version 1"), "{error}");
+    std::fs::write(&file, b"not a database, but long enough to be read as one").unwrap();
+    assert!(open(folder.path()).is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_reads_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let _store = open(folder.path()).unwrap();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+    }
+}

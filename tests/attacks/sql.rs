@@ -199,6 +199,8 @@ fn no_sql_takes_the_servers_memory_or_time() {
         }
         assert_eq!(q(&server, "/q", "SELECT 1 AS one").status, 200, "others are answered");
     }
+    // The memory of a statement is bounded while SQLite still works on it, not only in its answer.
+    assert!(q(&server, "/q", &wide("randomblob(1000000)")).fails(413, "too-large").contains("sql-memory"));
     // All at once, on all connections that read.
     std::thread::scope(|scope| {
         for _ in 0..8 {

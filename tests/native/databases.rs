@@ -81,7 +81,7 @@ fn what_reaches_beyond_the_database_is_refused() {
     assert!(server.ask(DB, "query", &json!({ "sql": "SELEC 1" })).fails(400, "malformed").contains("SELEC"));
     server.ask(DB, "backup", &json!({})).fails(404, "no-operation");
     let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
-    server.ask(DB, "query", &json!({ "sql": endless })).fails(408, "deadline");
+    server.ask(DB, "query", &json!({ "sql": endless })).fails(408, "too-slow");
     assert_eq!(server.ask(DB, "query", &json!({ "sql": "SELECT 1 AS one" })).json()["rows"], json!([{ "one": 1 }]));
 }
 

@@ -56,7 +56,7 @@ fn refusal(role: Role, context: &AuthContext<'_>) -> Option<String> {
         }
         AuthAction::Unknown { code, .. } => Some(format!("SQLite's action {code} is not available")),
         action => {
-            let Some(Written { table, temporary }) = written(&action) else { return None };
+            let Written { table, temporary } = written(&action)?;
             match role {
                 Role::Read => refuse("`query` only reads: send a statement that writes with the operation `execute`"),
                 _ if table.is_some_and(|table| table.eq_ignore_ascii_case(MIGRATIONS)) => {

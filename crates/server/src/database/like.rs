@@ -84,11 +84,11 @@ impl Bytes<'_> {
             return first;
         }
         let mut character = match first {
-            ..0xe0 => first - 0xc0,
-            ..0xf0 => first - 0xe0,
-            ..0xf8 => first - 0xf0,
-            ..0xfc => first - 0xf8,
-            ..0xfe => first - 0xfc,
+            0xc0..0xe0 => first - 0xc0,
+            0xe0..0xf0 => first - 0xe0,
+            0xf0..0xf8 => first - 0xf0,
+            0xf8..0xfc => first - 0xf8,
+            0xfc..0xfe => first - 0xfc,
             _ => 0,
         };
         while self.peek() & 0xc0 == 0x80 {

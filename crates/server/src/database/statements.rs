@@ -136,7 +136,7 @@ impl Answer<'_> {
         let guarded = self.guarded;
         let told = |error: rusqlite::Error| guarded.told(&error);
         let names = distinct(prepared.column_names());
-        let keys = names.iter().map(|name| json(name)).collect::<Result<Vec<_>, _>>()?;
+        let keys = names.iter().map(json).collect::<Result<Vec<_>, _>>()?;
         self.push("\"columns\":[")?;
         self.push(&keys.join(","))?;
         self.push("],\"rows\":[")?;

@@ -66,6 +66,13 @@ fn status(pid: u32, field: &str) -> Option<u64> {
     status.lines().find(|line| line.starts_with(field))?.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// What the descriptors of a process are.
+fn open_files(pid: &str) -> Vec<String> {
+    let files: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().collect();
+    let targets = files.iter().filter_map(|file| fs::read_link(file.path()).ok());
+    targets.map(|target| target.display().to_string()).collect()
+}
+
 /// Waits until something is so.
 fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + LONG;
@@ -198,9 +205,10 @@ fn the_process_knows_nothing_of_the_server_and_ends_with_it() {
         let child = until("a process that compiles", || children(&server).pop());
         until("its module is read", || status(child, "VmRSS:").filter(|kib| *kib > 40 * 1_024));
         let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
-        let files: Vec<_> = fs::read_dir(format!("/proc/{child}/fd")).unwrap().flatten().collect();
-        let opened = files.iter().filter_map(|file| fs::read_link(file.path()).ok());
-        let opened: Vec<String> = opened.map(|target| target.display().to_string()).collect();
+        // What the server got from whoever started these tests is not the server's.
+        let inherited = open_files("self");
+        let mut opened = open_files(&child.to_string());
+        opened.retain(|target| !inherited.contains(target));
         through += usize::from(!environment.is_empty());
         through += opened.iter().filter(|target| !target.starts_with("pipe:")).count();
         through += usize::from(fs::read_link(format!("/proc/{child}/cwd")).unwrap() != Path::new("/"));

@@ -34,8 +34,10 @@ pub(super) struct FairQueue<T> {
     spaces: HashMap<Arc<str>, Space<T>>,
     /// The spaces from which work can be taken, by what they have used.
     ready: BTreeSet<(u64, Arc<str>)>,
-    /// What the space had used from which work was taken last.
+    /// What a space is taken to have used that comes now.
     level: u64,
+    /// How many spaces have work, waiting or taken.
+    active: u64,
     /// How much of one space's work may be taken and not done.
     max_running: usize,
     advance: u64,
@@ -50,6 +52,7 @@ struct Space<T> {
     apps: HashMap<Arc<str>, App<T>>,
     ready: BTreeSet<(u64, Arc<str>)>,
     level: u64,
+    active: u64,
     sweep_above: usize,
 }
 
@@ -69,6 +72,7 @@ impl<T> Default for Space<T> {
             apps: HashMap::new(),
             ready: BTreeSet::new(),
             level: 0,
+            active: 0,
             sweep_above: SWEEP_ABOVE,
         }
     }
@@ -84,7 +88,7 @@ impl<T> FairQueue<T> {
     /// An empty queue. At most `max_running` of a space's work is taken at a time; `advance` is what work usually uses.
     pub(super) fn new(max_running: usize, advance: u64) -> Self {
         let (spaces, ready, sweep_above) = (HashMap::new(), BTreeSet::new(), SWEEP_ABOVE);
-        Self { spaces, ready, level: 0, max_running: max_running.max(1), advance, sweep_above }
+        Self { spaces, ready, level: 0, active: 0, max_running: max_running.max(1), advance, sweep_above }
     }
 
     /// How much work of a space waits.
@@ -96,13 +100,13 @@ impl<T> FairQueue<T> {
     pub(super) fn push(&mut self, owner: &Owner, work: T) {
         let level = self.level;
         self.change(&owner.space, |space| {
-            if space.waiting == 0 && space.running == 0 {
+            if space.is_idle() {
                 space.used = space.used.max(level);
             }
             space.waiting += 1;
             let app_level = space.level;
             space.change(&owner.app, |app| {
-                if app.waiting.is_empty() && app.running == 0 {
+                if app.is_idle() {
                     app.used = app.used.max(app_level);
                 }
                 app.waiting.push_back(work);
@@ -135,9 +139,12 @@ impl<T> FairQueue<T> {
     pub(super) fn done(&mut self, owner: &Owner, used: u64) {
         let advance = self.advance;
         let settle = |charged: &mut u64| *charged = charged.saturating_sub(advance).saturating_add(used);
+        // What each of those with work has got on average: whoever comes later begins there.
+        self.level += used / self.active.max(1);
         self.change(&owner.space, |space| {
             space.running -= 1;
             settle(&mut space.used);
+            space.level += used / space.active.max(1);
             space.change(&owner.app, |app| {
                 app.running -= 1;
                 settle(&mut app.used);
@@ -161,7 +168,13 @@ impl<T> FairQueue<T> {
     fn change<R>(&mut self, name: &Arc<str>, change: impl FnOnce(&mut Space<T>) -> R) -> R {
         let space = self.spaces.entry(Arc::clone(name)).or_default();
         self.ready.remove(&(space.used, Arc::clone(name)));
+        let was_idle = space.is_idle();
         let result = change(space);
+        match (was_idle, space.is_idle()) {
+            (true, false) => self.active += 1,
+            (false, true) => self.active -= 1,
+            _ => {}
+        }
         if space.waiting > 0 && space.running < self.max_running {
             self.ready.insert((space.used, Arc::clone(name)));
         }
@@ -169,11 +182,23 @@ impl<T> FairQueue<T> {
     }
 }
 
+impl<T> App<T> {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running == 0
+    }
+}
+
 impl<T> Space<T> {
     fn change<R>(&mut self, name: &Arc<str>, change: impl FnOnce(&mut App<T>) -> R) -> R {
         let app = self.apps.entry(Arc::clone(name)).or_default();
         self.ready.remove(&(app.used, Arc::clone(name)));
+        let was_idle = app.is_idle();
         let result = change(app);
+        match (was_idle, app.is_idle()) {
+            (true, false) => self.active += 1,
+            (false, true) => self.active -= 1,
+            _ => {}
+        }
         if !app.waiting.is_empty() {
             self.ready.insert((app.used, Arc::clone(name)));
         }
@@ -188,7 +213,7 @@ impl<T> Space<T> {
     fn sweep(&mut self) {
         if self.apps.len() > self.sweep_above {
             let (level, all_idle) = (self.level, self.is_idle());
-            self.apps.retain(|_, app| app.running > 0 || !app.waiting.is_empty() || (app.used > level && !all_idle));
+            self.apps.retain(|_, app| !app.is_idle() || (app.used > level && !all_idle));
             self.sweep_above = SWEEP_ABOVE.max(2 * self.apps.len());
         }
     }

@@ -39,6 +39,7 @@ impl Node {
         self.stats.crashes += 1;
         let failure = Failure::guest_failed(format!("the mechtron crashed: {reason}"));
         self.lose_instance(now, id, instance, call, &failure);
+        self.write_list(now, id);
         let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let life = actor.crashed(now, &limits);

@@ -173,6 +173,7 @@ impl Node {
 
     /// An actor that leaves has no instance any more.
     fn has_left(&mut self, now: u64, id: ActorId) {
+        self.write_list(now, id);
         let Some(actor) = self.actors.get_mut(&id) else { return };
         if let Some(patience) = actor.patience.take() {
             self.timers.remove(patience);
@@ -187,8 +188,8 @@ impl Node {
             Some(Leave::End) if actor.keeping.is_unsaved() => actor.leave = Some(Leave::End),
             _ => {
                 let timers = std::mem::take(&mut actor.timers);
-                let watch = actor.watch.take();
-                for key in timers.into_iter().map(|(key, _)| key).chain(watch) {
+                let own = actor.watch.take().into_iter().chain(actor.keeping.timer.take());
+                for key in own.chain(timers.into_iter().map(|(key, _)| key)) {
                     self.timers.remove(key);
                 }
                 self.fail_letters(now, id, &Failure::not_running("the app was removed"));

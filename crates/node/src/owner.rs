@@ -57,11 +57,6 @@ impl Owners {
     pub(crate) fn remove(&mut self, app: &Address) {
         self.0.remove(app);
     }
-
-    /// Another host owns an app's actors now.
-    pub(crate) fn lose(&mut self, app: &Address) {
-        self.0.insert(app.clone(), Owner::Lost);
-    }
 }
 
 impl Node {
@@ -101,6 +96,19 @@ impl Node {
                 self.log(app, Level::Error, text);
                 self.ask_for_state(app, times + 1);
             }
+        }
+    }
+
+    /// Another host owns an app's actors: what they do here has no effect any more, so they end.
+    pub(crate) fn lose_app(&mut self, now: u64, app: &Address) {
+        self.owners.0.insert(app.clone(), Owner::Lost);
+        let failure = StateError::Fenced.failure();
+        self.log(app, Level::Error, failure.message.clone());
+        for id in self.actors_of(app) {
+            let Some(actor) = self.actors.get_mut(&id) else { continue };
+            actor.keeping.revert();
+            self.fail_late(now, id, &failure);
+            self.end_instance(now, id, &failure);
         }
     }
 

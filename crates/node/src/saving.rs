@@ -13,7 +13,7 @@ use crate::{
     guest::{GuestCall, GuestEffect, InstanceId, Level, Saved},
     node::Node,
     state::{ActorState, OF_THE_INSTANCE, StateError, WriteId},
-    timers::Timer,
+    timers::{Key, Timer},
 };
 
 /// How long a change waits to be saved with those that follow it, in milliseconds. Guest and store have the rest of the second.
@@ -62,8 +62,8 @@ pub(crate) struct Keeping {
     pub(crate) dirty: bool,
     /// Its guest is to save as soon as it is between two messages.
     pub(crate) due: bool,
-    /// A timer makes that so, or tries again what failed.
-    is_timed: bool,
+    /// The timer that makes that so, or tries again what failed.
+    pub(crate) timer: Option<Key>,
     /// Its subscriptions or wakes are others than those that were written.
     pub(crate) relisted: bool,
     /// What is here is not what was written.
@@ -111,7 +111,7 @@ impl Keeping {
     }
 
     /// What is in the store is what the next instance begins with.
-    fn revert(&mut self) {
+    pub(crate) fn revert(&mut self) {
         self.last = if self.stored { Last::Stored } else { Last::Nothing };
         (self.dirty, self.due, self.unsaved) = (false, false, false);
         self.relisted = true;
@@ -174,15 +174,21 @@ impl Node {
     }
 
     fn save_later(&mut self, at: u64, id: ActorId) {
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        if !std::mem::replace(&mut actor.keeping.is_timed, true) {
-            self.after(at, Timer::Save(id));
+        if self.actors.get(&id).is_some_and(|actor| actor.keeping.timer.is_none()) {
+            let timer = self.after(at, Timer::Save(id));
+            if let Some(actor) = self.actors.get_mut(&id) {
+                actor.keeping.timer = Some(timer);
+            }
         }
     }
 
     pub(crate) fn save_is_due(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.keeping.is_timed = false;
+        // It may come before its time, when all is to be saved.
+        if let Some(timer) = actor.keeping.timer.take() {
+            self.timers.remove(timer);
+        }
+        let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.keeping.due |= actor.keeping.dirty;
         self.write(now, id);
         self.pump(now, id);
@@ -220,6 +226,16 @@ impl Node {
         }
         self.write(now, id);
         self.release(now, id);
+    }
+
+    /// An actor has no instance that could save, and other subscriptions or wakes than those that were written.
+    pub(crate) fn write_list(&mut self, now: u64, id: ActorId) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        // Without the state, which the store has, this waits for the next instance.
+        if actor.keeping.relisted && !matches!(actor.keeping.last, Last::Stored) {
+            actor.keeping.unsaved = true;
+            self.write(now, id);
+        }
     }
 
     /// Gives what is not written to the store, if this host owns the app's actors and the store has no write of this one.
@@ -264,14 +280,15 @@ impl Node {
     fn not_saved(&mut self, now: u64, id: ActorId, error: &StateError) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let address = actor.address.clone();
-        let app = actor.role.app.clone();
         if *error == StateError::Fenced {
-            self.owners.lose(&app);
+            let app = actor.role.app.clone();
+            self.lose_app(now, &app);
+            return;
         }
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        let is_final = matches!(error, StateError::Fenced | StateError::TooLarge(_));
-        if actor.saves_each() || is_final {
+        if actor.saves_each() || matches!(error, StateError::TooLarge(_)) {
             actor.keeping.revert();
+            // One that ends is not tried again.
+            actor.keeping.relisted &= actor.leave.is_none();
             self.log(
                 &address,
                 Level::Error,

@@ -37,7 +37,7 @@ pub fn value(text: &[u8]) -> Result<Value, JsonError> {
 
 /// Reads a value from a JSON value. Errors when it is not that of a `T`.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, JsonError> {
-    T::deserialize(Json(value))
+    T::deserialize(Json(value)).map_err(|refusal| *refusal)
 }
 
 impl fmt::Display for JsonError {
@@ -52,16 +52,20 @@ impl fmt::Display for JsonError {
 impl std::error::Error for JsonError {}
 
 impl JsonError {
-    fn below(mut self, token: &str) -> Self {
+    #[inline(never)]
+    fn below(mut self: Box<Self>, token: &str) -> Box<Self> {
         let token = token.replace('~', "~0").replace('/', "~1");
         self.pointer = format!("/{token}{}", self.pointer);
         self
     }
 }
 
-impl de::Error for JsonError {
+/// The error while reading: what is passed on from each member to the whole is one word.
+type Refusal = Box<JsonError>;
+
+impl de::Error for Refusal {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { pointer: String::new(), reason: message.to_string() }
+        Self::new(JsonError { pointer: String::new(), reason: message.to_string() })
     }
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -77,7 +81,7 @@ impl de::Error for JsonError {
 struct Json<'v>(&'v Value);
 
 impl Json<'_> {
-    fn refuse(self, expected: &dyn Expected) -> JsonError {
+    fn refuse(self, expected: &dyn Expected) -> Refusal {
         let found = match self.0 {
             Value::Null => "null",
             Value::Bool(_) => "a boolean",
@@ -89,7 +93,7 @@ impl Json<'_> {
         de::Error::custom(format_args!("found {found}, expected {expected}"))
     }
 
-    fn number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+    fn number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.0 {
             Value::Number(number) => match (number.as_u64(), number.as_i64()) {
                 (Some(number), _) => visitor.visit_u64(number),
@@ -104,16 +108,16 @@ impl Json<'_> {
 /// Sends each kind of number the same way.
 macro_rules! numbers {
     ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
             self.number(visitor)
         }
     )*};
 }
 
 impl<'de> Deserializer<'de> for Json<'_> {
-    type Error = JsonError;
+    type Error = Refusal;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.0 {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
@@ -129,43 +133,43 @@ impl<'de> Deserializer<'de> for Json<'_> {
         deserialize_u64 deserialize_f32 deserialize_f64
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.0 {
             Value::Bool(value) => visitor.visit_bool(*value),
             _ => Err(self.refuse(&visitor)),
         }
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.0 {
             Value::String(text) => visitor.visit_str(text),
             _ => Err(self.refuse(&visitor)),
         }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.0 {
             Value::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Refusal> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.0 {
             Value::Array(items) => visitor.visit_seq(Items { items: items.iter(), index: 0 }),
             _ => Err(self.refuse(&visitor)),
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         match self.0 {
             Value::Object(members) => visitor.visit_map(Members { members: members.iter(), open: None }),
             _ => Err(self.refuse(&visitor)),
@@ -177,7 +181,7 @@ impl<'de> Deserializer<'de> for Json<'_> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, JsonError> {
+    ) -> Result<V::Value, Refusal> {
         self.deserialize_map(visitor)
     }
 
@@ -186,14 +190,14 @@ impl<'de> Deserializer<'de> for Json<'_> {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, JsonError> {
+    ) -> Result<V::Value, Refusal> {
         match self.0 {
             Value::String(text) => visitor.visit_enum(text.as_str().into_deserializer()),
             _ => Err(self.refuse(&visitor)),
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
         visitor.visit_unit()
     }
 
@@ -208,9 +212,9 @@ struct Items<'v> {
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = JsonError;
+    type Error = Refusal;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, JsonError> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refusal> {
         let Some(item) = self.items.next() else { return Ok(None) };
         let index = self.index;
         self.index += 1;
@@ -232,15 +236,15 @@ impl<'v> Members<'v> {
 }
 
 impl<'de> MapAccess<'de> for Members<'_> {
-    type Error = JsonError;
+    type Error = Refusal;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, JsonError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refusal> {
         let Some(name) = self.advance() else { return Ok(None) };
-        let key: StrDeserializer<'_, JsonError> = name.into_deserializer();
+        let key: StrDeserializer<'_, Refusal> = name.into_deserializer();
         seed.deserialize(key).map(Some).map_err(|error| error.below(name))
     }
 
-    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, JsonError> {
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Refusal> {
         let (name, value) = self.open.unwrap_or(("", &Value::Null));
         seed.deserialize(Json(value)).map_err(|error| error.below(name))
     }

@@ -36,13 +36,14 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Table<V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut table = LiteMap::new();
+        let mut table: Vec<(String, V)> = Vec::new();
         while let Some((key, value)) = access.next_entry()? {
-            if let Some((key, _)) = table.try_append(key, value) {
+            if table.last().is_some_and(|(before, _)| *before >= key) {
                 return Err(A::Error::custom(format_args!("the key `{key}` is not after those before it")));
             }
+            table.push((key, value));
         }
-        Ok(table)
+        Ok(LiteMap::from_sorted_store_unchecked(table))
     }
 }
 

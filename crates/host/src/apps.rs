@@ -6,7 +6,7 @@ use litemap::LiteMap;
 use serde_json::{Map, Value};
 use starlane_bundle::{AppMechtron, AppRecord, Bind, Body, Digest, FileEntry, Manifest, Placement};
 use starlane_node::{Allow, AppPlan, MechtronPlan, Operations, Principal, guest::GuestLimits};
-use starlane_protocol::{Address, Failure, Grant};
+use starlane_protocol::{Address, AddressError, Failure, Grant};
 
 use crate::{bundle_files, handler::Served, host::Host, pin::Pin};
 
@@ -94,7 +94,7 @@ impl Host {
         plan(manifest, record, side, false)?;
         self.check_files(&record.app, &record.bundle, &manifest.files)?;
         for (bundle, used) in &manifest.uses {
-            let bundle = Address::parse(bundle).map_err(|error| Failure::malformed(error.to_string()))?;
+            let bundle = Address::parse(bundle).map_err(AddressError::failure)?;
             self.check_files(&record.app, &bundle, &used.files)?;
         }
         Ok(())
@@ -135,7 +135,7 @@ impl Host {
         let app = record.app.clone();
         let mut bundles = vec![self.serve_files(&app, &record.bundle, &manifest.files)?];
         for (bundle, used) in &manifest.uses {
-            let bundle = Address::parse(bundle).map_err(|error| Failure::malformed(error.to_string()))?;
+            let bundle = Address::parse(bundle).map_err(AddressError::failure)?;
             bundles.push(self.serve_files(&app, &bundle, &used.files)?);
         }
         let modules = modules(&manifest, side).into_iter().map(|file| file.sha256).collect();
@@ -273,9 +273,11 @@ fn contract(manifest: &Manifest, bind: &Bind) -> Rc<str> {
     if tables.iter().all(Map::is_empty) {
         return "".into();
     }
-    let names = ["requests", "responses", "events"].map(str::to_owned);
-    let tables = names.into_iter().zip(tables.map(Value::Object));
-    Value::Object(tables.collect()).to_string().into()
+    let mut contract = Map::new();
+    for (name, table) in ["requests", "responses", "events"].into_iter().zip(tables) {
+        contract.insert(name.to_owned(), Value::Object(table));
+    }
+    Value::Object(contract).to_string().into()
 }
 
 fn plan(manifest: &Manifest, record: &AppRecord, side: Side, inline: bool) -> Result<AppPlan, Failure> {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use litemap::LiteMap;
 
 use starlane_bundle::{Bind, Digest, Durability};
-use starlane_protocol::{Address, Failure, Grant, HostName, OWN_SPACE, Payload, Topic, Verb};
+use starlane_protocol::{Address, AddressError, Failure, Grant, HostName, OWN_SPACE, Payload, Topic, Verb};
 
 use crate::{
     guest::{GuestLimits, GuestPlan},
@@ -118,7 +118,7 @@ impl Role {
     ) -> Result<Envelope, Failure> {
         let to = match target {
             ".:bundle" => self.plan.bundle.clone(),
-            _ => Address::resolve(target, &self.app).map_err(|error| Failure::malformed(error.to_string()))?,
+            _ => Address::resolve(target, &self.app).map_err(AddressError::failure)?,
         };
         self.permit(here, from, verb, &to, &operation)?;
         let caller = Principal::named(from.as_str());

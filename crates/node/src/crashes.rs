@@ -138,8 +138,7 @@ impl Node {
     pub fn handle_restart(&mut self, now: u64, address: &Address) -> usize {
         let address = address.without_host();
         let meant = self.actors.iter().filter(|(_, actor)| actor.address == address || actor.role.app == address);
-        let mut ids: Vec<ActorId> = meant.map(|(id, _)| *id).collect();
-        ids.sort_unstable();
+        let ids: Vec<ActorId> = meant.map(|(id, _)| *id).collect();
         for id in &ids {
             let Some(actor) = self.actors.get_mut(id) else { continue };
             actor.crashes.clear();

@@ -1,5 +1,7 @@
 //! Room for new actors: those that sleep and have nothing to remember are made anew when they are used again.
 
+use std::collections::BinaryHeap;
+
 use starlane_protocol::{Address, Failure};
 
 use crate::{
@@ -66,10 +68,12 @@ impl Node {
     fn forget(&mut self, which: impl Fn(&Actor) -> bool) -> bool {
         let of_keys = self.actors.iter().filter(|(_, actor)| actor.role.plan.keyed && which(actor));
         let forgettable = of_keys.filter(|(_, actor)| actor.has_nothing_to_remember());
-        let mut oldest: Vec<(u64, ActorId)> = forgettable.map(|(id, actor)| (actor.last_used, *id)).collect();
-        if oldest.len() > AT_ONCE {
-            oldest.select_nth_unstable(AT_ONCE);
-            oldest.truncate(AT_ONCE);
+        let mut oldest: BinaryHeap<(u64, ActorId)> = BinaryHeap::new();
+        for (id, actor) in forgettable {
+            oldest.push((actor.last_used, *id));
+            if oldest.len() > AT_ONCE {
+                oldest.pop();
+            }
         }
         for (_, id) in &oldest {
             let Some(actor) = self.actors.remove(id) else { continue };

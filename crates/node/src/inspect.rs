@@ -49,9 +49,9 @@ pub struct LinkView {
 impl Node {
     /// The actors of this node, by address.
     pub fn actors(&self) -> Vec<ActorView> {
-        let mut actors: Vec<_> = self
-            .actors
+        self.by_address
             .values()
+            .filter_map(|id| self.actors.get(id))
             .filter(|actor| !matches!(actor.leave, Some(Leave::End)))
             .map(|actor| ActorView {
                 address: actor.address.clone(),
@@ -70,9 +70,7 @@ impl Node {
                 unsaved: actor.keeping.is_unsaved(),
                 saved_at: actor.keeping.saved_at,
             })
-            .collect();
-        actors.sort_by(|a, b| a.address.cmp(&b.address));
-        actors
+            .collect()
     }
 
     /// The links of this node.

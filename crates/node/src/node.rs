@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use starlane_protocol::{
-    Address, Failure, HostName, HostSecret, Outcome, Payload, Topic,
+    Address, AddressError, Failure, HostName, HostSecret, Outcome, Payload, Topic,
     bounds::{MAX_OPERATIONS, check_operation, cut},
     message::ONE_WAY,
 };
@@ -228,7 +228,7 @@ impl Node {
 
     /// A handler's resource emits an event to who subscribed.
     pub fn handle_emit(&mut self, now: u64, from: &Address, event: &str, payload: Payload) -> Result<(), Failure> {
-        let topic = Topic::new(from.without_host(), event).map_err(|e| Failure::malformed(e.to_string()))?;
+        let topic = Topic::new(from.without_host(), event).map_err(AddressError::failure)?;
         self.emit(now, &topic, &payload)
     }
 

@@ -115,9 +115,7 @@ impl Node {
     /// The actors of an app, in the order in which they were made.
     pub(crate) fn actors_of(&self, app: &Address) -> Vec<ActorId> {
         let actors = self.actors.iter().filter(|(_, actor)| actor.role.app == *app);
-        let mut ids: Vec<ActorId> = actors.map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids
+        actors.map(|(id, _)| *id).collect()
     }
 
     /// An actor that the store knows is an actor of this node, asleep. What belongs to no mechtron of the app as it is now stays

@@ -1,6 +1,6 @@
 //! What becomes of a batch of calls: what each asked of the mesh, the messages that it ended, and whether the instance lives.
 
-use starlane_protocol::{Failure, Outcome, Payload, Topic, Verb};
+use starlane_protocol::{AddressError, Failure, Outcome, Payload, Topic, Verb};
 
 use crate::{
     actor::{ActorId, InFlight, Letter},
@@ -204,7 +204,7 @@ impl Node {
             GuestEffect::Emit { event, payload } => {
                 let emitted = match role.plan.bind.events.get(&event) {
                     Some(body) if body.accepts(&payload.content_type) => Topic::new(address.clone(), &event)
-                        .map_err(|error| Failure::malformed(error.to_string()))
+                        .map_err(AddressError::failure)
                         .and_then(|topic| self.emit(now, &topic, &payload)),
                     Some(body) => {
                         let text = format!("it carries {}, not {}", body.content_type, payload.content_type);
@@ -222,7 +222,7 @@ impl Node {
                 }
             }
             GuestEffect::Subscribe { topic } => {
-                let resolved = Topic::resolve(&topic, &role.app).map_err(|error| Failure::malformed(error.to_string()));
+                let resolved = Topic::resolve(&topic, &role.app).map_err(AddressError::failure);
                 let permitted = resolved.and_then(|topic| {
                     role.permit_topic(self.name, &address, &topic)?;
                     Ok(topic)

@@ -350,10 +350,9 @@ impl Node {
         );
     }
 
-    /// Fails all requests that `which` picks.
+    /// Fails all requests that `which` picks, the oldest first.
     pub(crate) fn fail_where(&mut self, now: u64, which: impl Fn(&Pending) -> bool, why: impl Fn() -> Failure) {
-        let mut picked: Vec<_> = self.requests.iter().filter(|(_, p)| which(p)).map(|(id, _)| *id).collect();
-        picked.sort_unstable();
+        let picked: Vec<_> = self.requests.iter().filter(|(_, p)| which(p)).map(|(id, _)| *id).collect();
         for request in picked {
             self.finish(now, request, Err(why()));
         }

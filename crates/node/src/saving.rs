@@ -196,8 +196,7 @@ impl Node {
 
     /// The host is to end: all state is saved as soon as it can be.
     pub fn handle_save_all(&mut self, now: u64) {
-        let mut all: Vec<ActorId> = self.actors.keys().copied().collect();
-        all.sort_unstable();
+        let all: Vec<ActorId> = self.actors.keys().copied().collect();
         for id in all {
             self.save_is_due(now, id);
         }

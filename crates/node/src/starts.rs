@@ -1,7 +1,10 @@
 //! Who gets an instance next. Actors that have something to do wait here for a slot, and get one in turns: a space after the
 //! other, in a space an app after the other.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::{
+    collections::{BinaryHeap, VecDeque},
+    rc::Rc,
+};
 
 use starlane_protocol::Failure;
 
@@ -150,9 +153,7 @@ impl Node {
                     let actor = self.actors.get(&id).filter(|actor| actor.is_quiescent())?;
                     Some((actor.last_used, instance, id))
                 });
-                let mut idle: Vec<_> = idle.collect();
-                idle.sort_unstable();
-                idle
+                idle.collect::<BinaryHeap<_>>().into_sorted_vec()
             });
             let mut wanted = wanted;
             idle.retain(|(_, _, id)| {

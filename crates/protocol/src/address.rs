@@ -7,7 +7,10 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use crate::host_name::{HOST_NAME_LENGTH, HostName};
+use crate::{
+    Failure,
+    host_name::{HOST_NAME_LENGTH, HostName},
+};
 
 /// The longest address, in bytes.
 pub const MAX_ADDRESS: usize = 512;
@@ -41,6 +44,14 @@ pub struct AddressError {
     pub offset: usize,
     /// What was expected there.
     pub expected: &'static str,
+}
+
+impl AddressError {
+    /// The same as a failure: 400 `malformed`.
+    #[inline(never)]
+    pub fn failure(self) -> Failure {
+        Failure::malformed(self.to_string())
+    }
 }
 
 impl Address {

@@ -5,7 +5,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use crate::{
     Address, Failure, HostName, HostSecret, Topic,
     bounds::MAX_OPERATIONS,
-    wire::{WireOutcome, WirePayload, fields, skip_rest},
+    wire::{WireOutcome, WirePayload, fields, reason, skip_rest, wrong},
 };
 
 /// The version of the protocol that this crate speaks.
@@ -37,6 +37,40 @@ pub struct Limits {
     pub unacked_bytes: u32,
 }
 
+/// Writes a field, unless one before it has failed. Fields of a type are in many frames: this is out of line, and so is the next.
+#[inline(never)]
+fn put<C, T: Encode<C>, W: encode::Write>(
+    field: &T,
+    e: &mut Encoder<W>,
+    ctx: &mut C,
+    failed: &mut Option<encode::Error<W::Error>>,
+) {
+    if failed.is_none() {
+        *failed = field.encode(e, ctx).err();
+    }
+}
+
+/// Reads a field, unless one before it has failed.
+#[inline(never)]
+fn take<'b, C, T: Decode<'b, C>>(d: &mut Decoder<'b>, ctx: &mut C, failed: &mut Option<decode::Error>) -> Option<T> {
+    if failed.is_some() {
+        return None;
+    }
+    T::decode(d, ctx).map_err(|error| *failed = Some(error)).ok()
+}
+
+/// Skips what stands behind the known fields, unless one of these has failed.
+#[inline(never)]
+fn take_rest(d: &mut Decoder<'_>, count: u64, known: u64, failed: &mut Option<decode::Error>) {
+    if failed.is_none() {
+        *failed = skip_rest(d, count, known).err();
+    }
+}
+
+fn too_short(at: usize) -> decode::Error {
+    wrong("a frame is shorter than its fields").at(at)
+}
+
 /// Declares the frames: one enum holds every number, and each variant's fields stand in their order on the wire.
 macro_rules! frames {
     ($($(#[$doc:meta])* $number:literal $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
@@ -61,13 +95,15 @@ macro_rules! frames {
                 e: &mut Encoder<W>,
                 ctx: &mut C,
             ) -> Result<(), encode::Error<W::Error>> {
+                let mut failed;
                 match self {
                     $(Self::$name { $($field),* } => {
-                        e.array(1 $(+ { let _ = stringify!($field); 1 })*)?.u8($number)?;
-                        $($field.encode(e, ctx)?;)*
+                        let count = 1u64 $(+ { let _ = stringify!($field); 1 })*;
+                        failed = e.array(count).and_then(|e| e.u8($number)).err();
+                        $(put($field, e, ctx, &mut failed);)*
                     })*
                 }
-                Ok(())
+                failed.map_or(Ok(()), Err)
             }
         }
 
@@ -75,18 +111,20 @@ macro_rules! frames {
             fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
                 let at = d.position();
                 let count = fields(d, 1)?;
+                let mut failed;
                 match d.u8()? {
                     $($number => {
                         let known = 1u64 $(+ { let _ = stringify!($field); 1 })*;
-                        if count < known {
-                            return Err(decode::Error::message("a frame is shorter than its fields").at(at));
+                        failed = (count < known).then(|| too_short(at));
+                        $(let $field = take(d, ctx, &mut failed);)*
+                        take_rest(d, count, known, &mut failed);
+                        if let ($(Some($field),)*) = ($($field,)*) && failed.is_none() {
+                            return Ok(Self::$name { $($field),* });
                         }
-                        $(let $field = Decode::decode(d, ctx)?;)*
-                        skip_rest(d, count, known)?;
-                        Ok(Self::$name { $($field),* })
                     })*
-                    other => Err(decode::Error::unknown_variant(i64::from(other)).at(at)),
+                    other => failed = Some(decode::Error::unknown_variant(i64::from(other)).at(at)),
                 }
+                Err(failed.unwrap_or_else(|| too_short(at)))
             }
         }
     };
@@ -157,7 +195,7 @@ impl<C> Encode<C> for LinkId {
 
 impl<'b, C> Decode<'b, C> for LinkId {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
-        d.bytes()?.try_into().map(Self).map_err(|_| decode::Error::message("a link id has 16 bytes"))
+        d.bytes()?.try_into().map(Self).map_err(|_| wrong("a link id has 16 bytes"))
     }
 }
 
@@ -268,7 +306,7 @@ pub fn decode_message(bytes: &[u8]) -> Result<Vec<(u16, Frame)>, FrameError> {
     }
     let mut d = Decoder::new(bytes);
     let malformed =
-        |d: &Decoder<'_>, e: decode::Error| FrameError::Malformed { offset: d.position(), reason: e.to_string() };
+        |d: &Decoder<'_>, e: decode::Error| FrameError::Malformed { offset: d.position(), reason: reason(&e) };
     let count = fields(&mut d, 0).map_err(|e| malformed(&d, e))?;
     if count % 2 != 0 {
         return Err(FrameError::Malformed { offset: 0, reason: "expected pairs of channel and frame".into() });

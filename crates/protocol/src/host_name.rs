@@ -84,7 +84,7 @@ impl<C> minicbor::Encode<C> for HostSecret {
 impl<'b, C> minicbor::Decode<'b, C> for HostSecret {
     fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
         let bytes = d.bytes()?;
-        bytes.try_into().map(Self).map_err(|_| minicbor::decode::Error::message("a host secret has 32 bytes"))
+        bytes.try_into().map(Self).map_err(|_| crate::wire::wrong("a host secret has 32 bytes"))
     }
 }
 

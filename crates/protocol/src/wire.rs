@@ -48,7 +48,7 @@ impl<'b, C> Decode<'b, C> for WirePayload {
         let body = Bytes::copy_from_slice(d.bytes()?);
         skip_rest(d, fields, 4)?;
         if body.len() as u64 != length && !body.is_empty() {
-            return Err(Error::message("a payload has its whole body or none of it"));
+            return Err(wrong("a payload has its whole body or none of it"));
         }
         Ok(Self { payload: Payload { content_type, headers, body }, length })
     }
@@ -104,13 +104,37 @@ impl<'b, C> Decode<'b, C> for Failure {
     }
 }
 
+/// What is wrong with bytes that are CBOR, but not that of a frame.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Wrong(&'static str);
+
+pub(crate) fn wrong(what: &'static str) -> Error {
+    Error::custom(Wrong(what))
+}
+
+/// What an error says. Its own text, with a form for each kind with and without position, is far more code.
+pub(crate) fn reason(error: &Error) -> String {
+    if let Some(said) = std::error::Error::source(error) {
+        return said.to_string();
+    }
+    let said = match () {
+        () if error.is_end_of_input() => "the bytes end too early",
+        () if error.is_type_mismatch() => "a value is of another type than expected",
+        () if error.is_unknown_variant() => "a number stands for a kind that is not known here",
+        () if error.is_missing_value() => "a value is missing",
+        () => "a value is not allowed here",
+    };
+    said.to_owned()
+}
+
 /// The number of fields of a definite array, at least `least`.
 pub(crate) fn fields(d: &mut Decoder<'_>, least: u64) -> Result<u64, Error> {
     let at = d.position();
     match d.array()? {
         Some(count) if count >= least => Ok(count),
-        Some(_) => Err(Error::message("an array is shorter than its fields").at(at)),
-        None => Err(Error::message("arrays have a definite length").at(at)),
+        Some(_) => Err(wrong("an array is shorter than its fields").at(at)),
+        None => Err(wrong("arrays have a definite length").at(at)),
     }
 }
 

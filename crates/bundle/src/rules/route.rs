@@ -71,7 +71,8 @@ fn no_match(path: &str) -> Option<(String, &'static str)> {
     if path.contains("{{") || path.contains("}}") {
         return Some(("braces stand for captures alone".to_owned(), "captures are {name} and {*rest}"));
     }
-    let parts: Vec<String> = path.split('/').skip(1).map(|part| part.to_lowercase().replace("%2e", ".")).collect();
+    let parts: Vec<String> =
+        path.split('/').skip(1).map(|part| part.to_ascii_lowercase().replace("%2e", ".")).collect();
     let resolved =
         |(at, part): (usize, &String)| matches!(part.as_str(), "." | "..") || (part.is_empty() && at + 1 < parts.len());
     if parts.iter().enumerate().any(resolved) {

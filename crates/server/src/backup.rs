@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, backup::Backup};
+use rusqlite::{OpenFlags, backup::Backup};
 use serde::{Deserialize, Serialize};
 use tar::{Builder, EntryType, Header};
 
@@ -156,10 +156,10 @@ fn database(tar: &mut Builder<impl Write>, data: &Path, file: &Path, aside: &Pat
 }
 
 fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
-    let from = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let from = crate::database::open_file(from, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // One moment of it for the whole copy: else each write meanwhile would begin the copy again, and it might never end.
     from.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")?;
-    let mut to = Connection::open(to)?;
+    let mut to = crate::database::open_file(to, OpenFlags::default())?;
     Backup::new(&from, &mut to)?.run_to_completion(PAGES, Duration::from_millis(1), None)
 }
 
@@ -183,10 +183,15 @@ mod tests {
         write("blobs/ab/abcd", "blob");
         write("something-else", "not ours");
         fs::create_dir_all(folder.path().join("databases/acme:profiles")).unwrap();
-        let database = Connection::open(folder.path().join("databases/acme:profiles/db.sqlite")).unwrap();
+        let database =
+            crate::database::open_file(&folder.path().join("databases/acme:profiles/db.sqlite"), OpenFlags::default())
+                .unwrap();
         let rows = "PRAGMA journal_mode = WAL; CREATE TABLE t (n); INSERT INTO t VALUES (7)";
         database.execute_batch(rows).unwrap();
-        Connection::open(folder.path().join("state.sqlite")).unwrap().execute_batch(rows).unwrap();
+        crate::database::open_file(&folder.path().join("state.sqlite"), OpenFlags::default())
+            .unwrap()
+            .execute_batch(rows)
+            .unwrap();
         folder
     }
 
@@ -200,7 +205,7 @@ mod tests {
         assert_eq!(fs::read_to_string(to.join("blobs/ab/abcd")).unwrap(), "blob");
         assert!(!to.join("something-else").exists());
         for name in ["databases/acme:profiles/db.sqlite", "state.sqlite"] {
-            let database = Connection::open(to.join(name)).unwrap();
+            let database = crate::database::open_file(&to.join(name), OpenFlags::default()).unwrap();
             assert_eq!(database.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 7);
         }
         assert!(matches!(restore(&file, &to, Keys::Keep), Err(RestoreError::NotEmpty(_))));
@@ -221,7 +226,7 @@ mod tests {
         const ROWS: i64 = 4_000;
         let (folder, new) = (data(), tempfile::tempdir().unwrap());
         let database = folder.path().join("databases/acme:profiles/db.sqlite");
-        let open = || Connection::open(&database).unwrap();
+        let open = || crate::database::open_file(&database, OpenFlags::default()).unwrap();
         open()
             .execute_batch(&format!(
                 "CREATE TABLE large (b); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
@@ -250,7 +255,9 @@ mod tests {
                 let (file, to) = (new.path().join("backup.tar"), new.path().join(format!("data-{round}")));
                 write(folder.path(), File::create(&file).unwrap(), 7).unwrap();
                 restore(&file, &to, Keys::Keep).unwrap();
-                let copy = Connection::open(to.join("databases/acme:profiles/db.sqlite")).unwrap();
+                let copy =
+                    crate::database::open_file(&to.join("databases/acme:profiles/db.sqlite"), OpenFlags::default())
+                        .unwrap();
                 let rows = copy.query_row("SELECT count(*) FROM large", [], |row| row.get::<_, i64>(0));
                 assert_eq!(rows.unwrap(), ROWS);
                 let names = fs::read_dir(to.join("blobs/ab")).unwrap().map(|entry| entry.unwrap().file_name());

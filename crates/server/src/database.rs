@@ -37,7 +37,11 @@ use starlane_protocol::{Failure, Outcome};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use self::connection::Guarded;
-pub(crate) use self::{memory::install as bound_memory, migrate::Migration, staging::Held};
+pub(crate) use self::{
+    memory::{open_file, open_in_memory},
+    migrate::Migration,
+    staging::Held,
+};
 use crate::limits::{Limit, Limiter};
 
 /// The operations of a database.

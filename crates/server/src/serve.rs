@@ -180,7 +180,6 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     config.check()?;
     // Before anything else uses SQLite.
-    database::bound_memory();
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| data_error(error.to_string()))?;

@@ -14,9 +14,7 @@ use super::{
     tables::{BindFile, BodyTable, LimitsTable, MechtronFile},
 };
 use crate::{
-    Bind, Durability, Limits, MechtronConfig, Restart,
-    bind::essence,
-    json,
+    Bind, Durability, Limits, MechtronConfig, Restart, json,
     rules::{self, MEMORY},
     schema,
 };

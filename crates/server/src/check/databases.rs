@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::atomic::Ordering::Relaxed};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::OpenFlags;
 
 use super::Check;
 use crate::data_folder;
@@ -48,7 +48,7 @@ fn database(check: &mut Check<'_>, file: &Path) {
 
 fn remarks(file: &Path) -> rusqlite::Result<Vec<String>> {
     // For a database with a write-ahead log, reading is writing: into the file that coordinates it.
-    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection = crate::database::open_file(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let mut statement = connection.prepare(&format!("PRAGMA integrity_check({REMARKS})"))?;
     let remarks = statement.query_map([], |row| row.get(0))?;
     remarks.collect()

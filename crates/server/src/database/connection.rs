@@ -54,7 +54,7 @@ impl Guarded {
     }
 
     fn open(file: &Path, flags: OpenFlags, limiter: &Arc<Limiter>) -> rusqlite::Result<Self> {
-        let connection = Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = super::open_file(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY)?;
         let watch = Arc::new(Watch::new(limiter.count(Limit::SqlValue)));
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

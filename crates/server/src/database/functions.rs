@@ -283,7 +283,7 @@ fn original(sql: &str, arguments: &[ValueRef<'_>]) -> Result<Parameter> {
     ORIGINAL.with_borrow_mut(|kept| {
         let connection = match kept {
             Some(connection) => connection,
-            None => kept.insert(Connection::open_in_memory()?),
+            None => kept.insert(super::open_in_memory()?),
         };
         let mut statement = connection.prepare_cached(sql)?;
         for (at, value) in arguments.iter().enumerate() {

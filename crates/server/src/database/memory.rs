@@ -9,11 +9,12 @@ use std::{
     alloc::{Layout, alloc, dealloc, realloc},
     cell::Cell,
     ffi::{c_int, c_void},
+    path::Path,
     ptr,
     sync::Once,
 };
 
-use rusqlite::ffi;
+use rusqlite::{Connection, OpenFlags, ffi};
 
 /// Before each allocation stands its length. 16 keeps what follows aligned for everything.
 const HEAD: usize = 16;
@@ -38,9 +39,21 @@ impl Drop for Budget {
     }
 }
 
-/// Gives SQLite the allocator that counts. It takes one only before its first use in a process, so this comes before every other
-/// use; later calls do nothing.
-pub(crate) fn install() {
+/// Opens a database in a file. Every connection of a server comes from here or from [`open_in_memory`]: SQLite takes its allocator
+/// only before its first use in a process.
+pub(crate) fn open_file(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    install();
+    Connection::open_with_flags(file, flags)
+}
+
+/// Opens an empty database in memory.
+pub(crate) fn open_in_memory() -> rusqlite::Result<Connection> {
+    install();
+    Connection::open_in_memory()
+}
+
+/// Gives SQLite the allocator that counts; later calls do nothing.
+fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let methods = ffi::sqlite3_mem_methods {

@@ -7,7 +7,6 @@ use super::*;
 use crate::limits::Limits;
 
 pub(super) fn limiter(change: impl FnOnce(&mut Limits)) -> Arc<Limiter> {
-    bound_memory();
     let mut limits = Limits::default();
     change(&mut limits);
     Limiter::new(limits)

@@ -44,7 +44,7 @@ impl Table {
         if !file.exists() {
             disk::make_private(file).map_err(|error| format!("{}: {error}", file.display()))?;
         }
-        let connection = Connection::open(file).map_err(told)?;
+        let connection = crate::database::open_file(file, rusqlite::OpenFlags::default()).map_err(told)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(told)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(told)?;
         connection.pragma_update(None, "trusted_schema", "OFF").map_err(told)?;

@@ -91,7 +91,10 @@ async fn saves_that_wait_together_share_transactions() {
 fn a_newer_file_is_refused_with_its_version() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.sqlite");
-    rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 9).unwrap();
+    crate::database::open_file(&file, rusqlite::OpenFlags::default())
+        .unwrap()
+        .pragma_update(None, "user_version", 9)
+        .unwrap();
     let error = open(folder.path()).map(drop).unwrap_err();
     assert!(error.contains("version 9") && error.contains("version 1"), "{error}");
     std::fs::write(&file, b"not a database, but long enough to be read as one").unwrap();

@@ -10,8 +10,7 @@ use rusqlite::types::Value;
 use super::*;
 
 fn bounded() -> (Connection, Arc<Watch>) {
-    crate::database::bound_memory();
-    let connection = Connection::open_in_memory().unwrap();
+    let connection = crate::database::open_in_memory().unwrap();
     let watch = Arc::new(Watch::new(1 << 20));
     install(&connection, &watch).unwrap();
     (connection, watch)
@@ -37,7 +36,7 @@ proptest! {
         thread_local! {
             static BOTH: (Connection, Connection) = {
                 let bounded = bounded().0;
-                (Connection::open_in_memory().unwrap(), bounded)
+                (crate::database::open_in_memory().unwrap(), bounded)
             };
         }
         for sql in [

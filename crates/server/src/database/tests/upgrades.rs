@@ -138,7 +138,10 @@ async fn a_killed_change_is_found_as_the_record_says() {
     is_as_before(&folder, &database, "restarted").await;
     // An older server's file, and a migration that it has not applied: restored from a backup, for instance.
     let old = tempfile::tempdir().unwrap();
-    rusqlite::Connection::open(old.path().join("db.sqlite")).unwrap().execute_batch("CREATE TABLE q (x)").unwrap();
+    crate::database::open_file(&old.path().join("db.sqlite"), rusqlite::OpenFlags::default())
+        .unwrap()
+        .execute_batch("CREATE TABLE q (x)")
+        .unwrap();
     let database = Database::new(old.path(), "db", &limiter, &Arc::new(Semaphore::new(16)));
     database.hold().await.stage(3, 3, migrations()).await.unwrap().switch();
     assert_eq!(query(&database, "SELECT count(*) AS n FROM q, p").await.unwrap()["rows"][0]["n"], 0);

@@ -81,9 +81,8 @@ proptest! {
 
 #[test]
 fn what_json_cannot_say_is_tagged() {
-    bound_memory();
     let shown = |sql: &str| {
-        let value: Sql = rusqlite::Connection::open_in_memory()
+        let value: Sql = crate::database::open_in_memory()
             .unwrap()
             .query_row(sql, [], |row| Ok(Sql::Text(to_json(row.get_ref(0)?).to_string())))
             .unwrap();

@@ -246,9 +246,8 @@ async fn run(
     let readiness = Readiness::new(&config.data);
     let repository = Repository::open(&config.data, &storage).map_err(|error| data_error(error.to_string()))?;
     let rights = Rights::new(&auth, repository.visibility().clone(), &routes);
-    let apps =
-        Apps::open(&host, store, &config.data, routes.clone(), rights, &limiter, (&audit, &storage), readiness.clone())
-            .await?;
+    let ruled = (routes.clone(), rights);
+    let apps = Apps::open(&host, store, &config.data, ruled, &limiter, (&audit, &storage), readiness.clone()).await?;
     tokio::task::spawn_local(collect::run(repository.clone(), storage.clone(), Arc::clone(&limiter)));
     let site = Site {
         handle,

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: measures, judged against their goals, in `target/bench.json`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
     Ok(if is_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn absolute(binary: &PathBuf) -> Result<PathBuf> {
+fn absolute(binary: &Path) -> Result<PathBuf> {
     binary.canonicalize().with_context(|| format!("there is no binary {}", binary.display()))
 }
 

@@ -22,7 +22,6 @@ use crate::{
     audit::Audit,
     auth::{self, Auth},
     data_folder::{self, DataFolder},
-    database,
     handle::Handle,
     http::{self, Bodies, Repository, Site, collect, guard::Allowed, routes::Routes},
     limits::{Limit, Limiter, Limits},

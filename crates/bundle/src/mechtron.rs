@@ -61,7 +61,7 @@ pub struct Limits {
 
 /// More than `intensity` crashes within `within_ms` quarantine an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Restart {
     /// How many crashes are borne.
     pub intensity: u32,

@@ -28,7 +28,7 @@ const LISTENER: &str = "acme:counters:listener";
 /// The same guest under both rules, keyed and not.
 fn counters() -> TempDir {
     let names =
-        "echo page fail trap spin call count emit subscribe unsubscribe last_event sleep about wake_me woken tell grow";
+        "echo page fail trap spin call count emit subscribe unsubscribe last-event sleep about wake-me woken tell grow";
     let operations: String =
         names.split(' ').map(|name| format!("[operations.{name}]\nrequest = {{}}\nresponse = {{}}\n")).collect();
     let bind = format!("[bind]\nname = \"echo\"\n{operations}[events.said]\npayload = {{}}\n");
@@ -254,7 +254,7 @@ fn subscriptions_and_wakes_survive_kills() {
     for round in 0..5 {
         // One is due while the server is away, one soon after.
         for ms in [1, 2_000 + round] {
-            let asked = server.command(LISTENER, "wake_me", &json!({ "ms": ms }));
+            let asked = server.command(LISTENER, "wake-me", &json!({ "ms": ms }));
             assert_eq!(asked.status, 200, "{}", asked.text());
             expected.push(ms);
         }
@@ -263,7 +263,7 @@ fn subscriptions_and_wakes_survive_kills() {
         // Nobody asks it: what is due starts it.
         until("a wake starts the actor", || actor(&server, LISTENER)["state"] == "awake");
         server.command(speaker, "emit", &json!({ "event": "said", "body": round }));
-        let heard = || server.command(LISTENER, "last_event", &Value::Null).json()["body"] == json!(round);
+        let heard = || server.command(LISTENER, "last-event", &Value::Null).json()["body"] == json!(round);
         until("the event is heard", heard);
         let woken = || server.command(LISTENER, "woken", &Value::Null).json();
         until("all wakes have come", || {
@@ -284,10 +284,10 @@ fn an_event_starts_a_subscriber_after_a_restart() {
     server.command(LISTENER, "subscribe", &json!(".:speaker#said"));
     until_saved(&server, LISTENER);
     server.start_again();
-    assert_eq!(actor(&server, LISTENER)["state"], "asleep");
+    until("the actor is known", || actor(&server, LISTENER)["state"] == "asleep");
     server.command("acme:counters:speaker", "emit", &json!({ "event": "said", "body": 7 }));
     until("the event starts it", || actor(&server, LISTENER)["state"] == "awake");
-    assert_eq!(server.command(LISTENER, "last_event", &Value::Null).json()["body"], 7);
+    assert_eq!(server.command(LISTENER, "last-event", &Value::Null).json()["body"], 7);
     attack("C3", 1, 0);
 }
 
@@ -301,7 +301,7 @@ fn state_that_is_too_large_is_refused_by_name_and_undone() {
     // Each wake is a number more in its state.
     let mut refused = None;
     for _ in 0..500 {
-        let answer = server.command(&sure, "wake_me", &json!({ "ms": 3_600_000_u32 }));
+        let answer = server.command(&sure, "wake-me", &json!({ "ms": 3_600_000_u32 }));
         if answer.status != 200 {
             refused = Some(answer);
             break;

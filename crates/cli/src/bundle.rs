@@ -2,13 +2,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
 use starlane_bundle::{Digest, FileEntry, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest};
 use starlane_protocol::Address;
 
 use crate::{
     client::{Client, Upload},
+    error::code,
     output::{Output, size, time},
 };
 
@@ -127,7 +128,12 @@ fn blob(client: &Client, bundle: &str, name: &str, file: &FileEntry) -> Result<V
     if answer.status == 404 {
         bail!("{name} of {bundle} is missing on the server: publish {bundle} again, which sends what is missing");
     }
-    let answer = answer.success()?;
+    let answer = answer.success().map_err(|error| match code(&error) {
+        "damaged" => anyhow!(
+            "{name} of {bundle} is damaged on the server: {error:#}; publish {bundle} again, which sends what is damaged"
+        ),
+        _ => error,
+    })?;
     let found = Digest::of(&answer.body);
     if found != file.sha256 || answer.body.len() as u64 != file.size {
         bail!(

@@ -193,7 +193,13 @@ fn changed() -> io::Error {
 
 fn failed(digest: &Digest, error: &io::Error) -> Failure {
     tracing::error!(%digest, %error, "a blob can't be read");
-    Failure::internal(format!("the blob {digest} can't be read: {error}"))
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            let message = format!("the blob {digest} is damaged on this server: {error}; publish its bundle again");
+            Failure::new(500, "damaged", message)
+        }
+        _ => Failure::internal(format!("the blob {digest} cannot be read: {error}")),
+    }
 }
 
 #[cfg(test)]

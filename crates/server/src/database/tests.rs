@@ -38,7 +38,7 @@ async fn ask_raw(database: &Database, operation: &str, body: String) -> Result<V
     let address = Address::parse("acme:app:db").unwrap();
     let incoming = Incoming {
         from: address.clone(),
-        caller: starlane_host::Principal::default(),
+        caller: starlane_host::Principal::named("ada"),
         to: address,
         operation: operation.into(),
         payload: Payload::json(body),

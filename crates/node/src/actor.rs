@@ -118,7 +118,7 @@ pub(crate) struct Actor {
     /// When the batch that is with the sandbox was given to it, or its last asker left.
     pub(crate) in_flight_since: u64,
     /// While it is starting: what is still to come, its instance and its state.
-    pub(crate) awaited: u8,
+    pub(crate) waited_for: u8,
     pub(crate) keeping: Keeping,
     /// What it is to become, once it rests.
     pub(crate) leave: Option<Leave>,
@@ -163,7 +163,7 @@ impl Actor {
             open: LiteMap::new(),
             in_flight: Vec::new(),
             in_flight_since: 0,
-            awaited: 0,
+            waited_for: 0,
             keeping: Keeping::default(),
             leave: None,
             patience: None,

@@ -111,9 +111,9 @@ impl Node {
         self.starts.turn += 1;
         let slot = actor.account.slot(self.starts.turn);
         self.by_instance.insert(instance, (id, slot));
-        actor.awaited = 1;
+        actor.waited_for = 1;
         if matches!(actor.keeping.last, Last::Stored) {
-            actor.awaited = 2;
+            actor.waited_for = 2;
             let (app, actor) = (actor.role.app.clone(), actor.address.clone());
             self.effects.push_back(Effect::LoadState { instance, app, actor });
         }
@@ -175,8 +175,8 @@ impl Node {
     /// Of what an actor needs to start, its instance and its state, one is there.
     pub(crate) fn is_ready(&mut self, now: u64, id: ActorId, instance: InstanceId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        actor.awaited = actor.awaited.saturating_sub(1);
-        if actor.awaited == 0 {
+        actor.waited_for = actor.waited_for.saturating_sub(1);
+        if actor.waited_for == 0 {
             actor.life = Life::Awake(instance);
             self.pump(now, id);
         }

@@ -34,7 +34,9 @@ async fn the_contract_is_kept() {
     let next = std::cell::Cell::new(0);
     state_suite::all(|limits| {
         next.set(next.get() + 1);
-        let store = open_with(&folder.path().join(next.get().to_string()), limits).unwrap();
+        let own = folder.path().join(next.get().to_string());
+        std::fs::create_dir(&own).unwrap();
+        let store = open_with(&own, limits).unwrap();
         async { Rc::new(store) as Rc<dyn StateStore> }
     })
     .await;

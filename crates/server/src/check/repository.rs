@@ -38,7 +38,7 @@ fn blobs(check: &mut Check<'_>, found: &mut Found) {
                 check.problem(&file, "its name is not a digest", "delete it: nothing reads it");
                 continue;
             };
-            if !folder.file_name().is_some_and(|folder| name.get(..2).is_some_and(|first| folder == first)) {
+            if folder.file_name().is_none_or(|folder| name.get(..2).is_none_or(|first| folder != first)) {
                 check.problem(&file, "it lies in the folder of other digests", "delete it: nothing reads it there");
                 continue;
             }
@@ -141,7 +141,7 @@ fn references(check: &mut Check<'_>, found: &Found) {
         }
         for (used, of_use) in manifest.uses.iter() {
             let there = Address::parse(used).ok().and_then(|used| found.bundles.get(&used));
-            if !there.is_some_and(|(digest, _)| *digest == of_use.manifest) {
+            if there.is_none_or(|(digest, _)| *digest != of_use.manifest) {
                 let problem = format!("it uses {used}, which is not here as the manifest has it");
                 check.problem(&file, problem, format!("publish {used} again, as it was"));
             }

@@ -53,8 +53,8 @@ pub(super) fn caching(path: &str) -> Caching {
 /// Whether a part of a name is a hash and no word, date or version: hexadecimal with letters and digits, or base64url with letters of
 /// both cases and digits that is not made of words with a number behind.
 fn is_hash(text: &str) -> bool {
-    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(|byte| kind(byte));
-    let all = |kind: fn(&u8) -> bool| text.as_bytes().iter().all(|byte| kind(byte));
+    let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(&kind);
+    let all = |kind: fn(&u8) -> bool| text.as_bytes().iter().all(&kind);
     let digit = |byte: &u8| byte.is_ascii_digit();
     if text.len() < SHORTEST || !has(digit) {
         return false;

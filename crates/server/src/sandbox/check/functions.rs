@@ -238,7 +238,8 @@ mod tests {
             change(&mut limits);
             limits
         };
-        let cases: [(&dyn Fn(u64) -> String, Limit, FunctionLimits, u64); 8] = [
+        type Text<'a> = &'a dyn Fn(u64) -> String;
+        let cases: [(Text<'_>, Limit, FunctionLimits, u64); 8] = [
             (&locals, Limit::FunctionLocals, few(|limits| limits.locals = 100), 100),
             (&bytes, Limit::FunctionBytes, few(|limits| limits.bytes = 100), 100),
             (&blocks, Limit::FunctionBranches, few(|limits| limits.branches = 100), 100),

@@ -43,7 +43,8 @@ fn a_check_finds_every_kind_of_damage() {
     let kept = server.folder().join("kept");
     assert!(Command::new("cp").arg("-a").arg(&server.data).arg(&kept).status().unwrap().success());
     let of_database = database(&server.data).unwrap().to_string_lossy().into_owned();
-    let damages: [(&str, Option<fn(&mut Vec<u8>)>); 15] = [
+    type Damage = Option<fn(&mut Vec<u8>)>;
+    let damages: [(&str, Damage); 15] = [
         (&blob, Some(flip)),
         (&blob, Some(cut)),
         (&blob, None),
@@ -58,7 +59,7 @@ fn a_check_finds_every_kind_of_damage() {
         ("token.key", Some(cut)),
         ("host.secret", Some(cut)),
         ("format.json", Some(empty)),
-        ("audit/current.jsonl", Some(flip_quote)),
+        ("audit/current.jsonl", Some(|bytes| flip_quote(bytes))),
     ];
     let mut missed = Vec::new();
     for (name, damage) in damages {
@@ -92,7 +93,7 @@ fn a_check_finds_every_kind_of_damage() {
     server.ask("", "starlane:server", "check", &json!({})).fails(401, "auth-refused");
 }
 
-fn flip_quote(bytes: &mut Vec<u8>) {
+fn flip_quote(bytes: &mut [u8]) {
     bytes[0] = b'[';
 }
 

@@ -64,10 +64,9 @@ fn a_migration_reaches_nothing_beyond_its_own_database() {
         "PRAGMA writable_schema = ON".to_owned(),
         "PRAGMA journal_mode = OFF".to_owned(),
         "CREATE VIRTUAL TABLE v USING dbstat(main)".to_owned(),
-        format!(
-            "CREATE VIEW v AS SELECT 1; CREATE TRIGGER t INSTEAD OF INSERT ON v BEGIN SELECT load_extension('x'); END; \
-                 INSERT INTO v VALUES (1)"
-        ),
+        "CREATE VIEW v AS SELECT 1; CREATE TRIGGER t INSTEAD OF INSERT ON v BEGIN SELECT load_extension('x'); END; \
+         INSERT INTO v VALUES (1)"
+            .to_owned(),
         format!("CREATE TABLE t AS {ENDLESS} SELECT count(*) AS n FROM c"),
         "CREATE TABLE t AS SELECT instr(hex(zeroblob(400000)), hex(zeroblob(200000)) || '1') AS n".to_owned(),
     ];

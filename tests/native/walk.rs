@@ -216,7 +216,9 @@ fn an_error_has_the_form_that_is_asked_for() {
     let json = ("content-type", "application/json");
     let problem = ("accept", "application/problem+json");
     let mut failing = Vec::new();
-    let cases: [(&str, &str, &[(&str, &str)], &[u8], u16, &str); 7] = [
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    type Case<'a> = (&'a str, &'a str, Headers<'a>, &'a [u8], u16, &'a str);
+    let cases: [Case<'_>; 7] = [
         ("POST", "/messages/acme:x:y/z", &[json], &huge, 413, "too-large"),
         ("POST", "/messages/%FF/x", &[json], b"{}", 400, "malformed"),
         ("PUT", "/bundles/acme:repo:x:1.0.0?take-over=maybe", &[], b"{}", 400, "malformed"),

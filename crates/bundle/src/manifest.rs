@@ -29,7 +29,7 @@ pub(crate) const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 /// The longest file of a bundle, in bytes: a repository takes no more in one upload.
 pub const MAX_FILE: u64 = 64 * 1024 * 1024;
 
-/// A manifest that obeys every rule of its structure: there is no other. Its parts are read as those of [`Contents`] are, and
+/// A manifest that was checked against every rule of its structure; no unchecked one can be made. Its parts are read as those of [`Contents`] are, and
 /// never changed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]

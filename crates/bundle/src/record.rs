@@ -46,7 +46,7 @@ pub struct Maker {
 }
 
 impl AppRecord {
-    /// The record as hosts are told it: without what is the server's own.
+    /// The record as other hosts see it, without the fields that only the server uses.
     #[must_use]
     pub fn told(self) -> Self {
         Self { maker: None, ..self }

@@ -1,4 +1,4 @@
-//! `starlane check`: whether all that a server keeps is whole, and how to mend what is not.
+//! `starlane check`: checks everything that a server keeps, and says how to mend what is damaged.
 
 use std::path::Path;
 

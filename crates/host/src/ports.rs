@@ -82,7 +82,7 @@ pub trait Sandbox {
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
     /// Runs calls in order, until one crashes, a `receive` would exceed the concurrency, or the calls have queued as much as one
     /// call may. Never two batches of one instance at a time. After a crash the instance is gone. What a guest has no memory for
-    /// is not given to it, and that is no crash.
+    /// is not given to it, which does not count as a crash.
     fn run(&self, instance: InstanceId, calls: Vec<GuestCall>) -> LocalBoxFuture<'static, BatchReport>;
     /// Ends an instance, also in the middle of a call.
     fn stop(&self, instance: InstanceId);

@@ -209,7 +209,7 @@ impl Node {
         self.pump(now, id);
     }
 
-    /// Subscribes an actor to a topic of before, if it still may.
+    /// Subscribes an actor again to a topic that it had, if it still may.
     pub(crate) fn listen(&mut self, id: ActorId, topic: Topic) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let address = actor.address.clone();

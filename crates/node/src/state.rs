@@ -72,7 +72,7 @@ pub enum StateError {
     Fenced,
     /// The state itself is over a limit; the text names it.
     TooLarge(String),
-    /// There is no room now; the text says of what.
+    /// There is no room at the moment; the text says what is full.
     Full(String),
     /// The store failed.
     Failed(String),

@@ -138,7 +138,7 @@ pub async fn an_earlier_owner_is_fenced(store: &dyn StateStore) {
     assert_eq!(data(store, "acme:app:one").await, Some(b"3".to_vec()));
 }
 
-/// Its owner of before must not write again what was forgotten.
+/// The previous owner must not write again what was forgotten.
 pub async fn a_forgotten_app_has_no_owner(store: &dyn StateStore) {
     let first = store.take(&app()).await.unwrap().epoch;
     store.save(&app(), first, state("acme:app:one", "1")).await.unwrap();

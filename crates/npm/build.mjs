@@ -37,8 +37,8 @@ for (const [name, source] of SCRIPTS) {
     outfile: join(dist, name),
     bundle: true,
     format: "esm",
-    // Only `index.js` imports it. A file of its own: what it says about where its module is holds only there.
-    external: ["./wasm/starlane_npm.js"],
+    // Only `index.js` imports them. Files of their own: what they say about where their modules are holds only there.
+    external: ["./wasm/starlane_npm.js", "./wasm/starlane_verifier.js"],
   });
 }
 

@@ -7,6 +7,7 @@ mod socket;
 mod source;
 mod store;
 mod time;
+mod verifier;
 
 use std::rc::Rc;
 
@@ -17,6 +18,7 @@ use starlane_host::{
 
 pub use self::{
     sandbox::BrowserSandbox, socket::WebSocketDialer, source::HttpSource, store::IndexedDbStore, time::BrowserTime,
+    verifier::PageVerifier,
 };
 
 /// What a browser host is made from.
@@ -33,6 +35,8 @@ pub struct BrowserOptions {
     pub worker: js_sys::Function,
     /// Gives the URL of a script that is loaded when it is needed: `contract` or `glue`.
     pub script: js_sys::Function,
+    /// Verifies bundles: `(question: Uint8Array) => Promise<Uint8Array>`, by the function of the crate `verifier`.
+    pub verify: js_sys::Function,
     /// Called once, with the reason, if the browser's storage can't be used and all is kept in memory.
     pub degraded: js_sys::Function,
 }
@@ -51,5 +55,6 @@ pub fn ports(options: BrowserOptions) -> Ports {
         // A page keeps the state of its actors for as long as it is open.
         state: Rc::new(MemoryStateStore::default()),
         source,
+        verifier: Rc::new(PageVerifier::new(options.verify)),
     }
 }

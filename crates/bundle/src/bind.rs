@@ -1,48 +1,57 @@
 //! Binds: the contract of a resource.
 
 use litemap::LiteMap;
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::table;
 
 /// The operations and events of a resource, and what each carries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Bind {
     /// Its name.
+    #[n(0)]
     pub name: String,
     /// For people.
     #[serde(default)]
+    #[n(1)]
     pub description: String,
     /// What may be asked, by name.
     #[serde(default, with = "table")]
+    #[cbor(n(2), with = "table::cbor")]
     pub operations: LiteMap<String, Operation>,
     /// What it emits, by name.
     #[serde(default, with = "table")]
+    #[cbor(n(3), with = "table::cbor")]
     pub events: LiteMap<String, Body>,
 }
 
 /// An operation: a request, and unless it is one-way a response.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Operation {
     /// What it takes.
     #[serde(default)]
+    #[n(0)]
     pub request: Body,
     /// What it answers; without, it is one-way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(1)]
     pub response: Option<Body>,
 }
 
 /// What a message carries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Body {
     /// A media type; `*/*` is anything.
     #[serde(default = "anything")]
+    #[n(0)]
     pub content_type: String,
     /// The JSON Schema of the body: a file of the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(1)]
     pub schema: Option<String>,
 }
 

@@ -13,7 +13,7 @@ mod rules;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod signing;
-mod table;
+pub mod table;
 
 pub use app::{Access, AppConfig, AppMechtron, AppResource, Placement, ResourceKind, Route, RouteTarget};
 pub use bind::{Bind, Body, Operation};

@@ -5,6 +5,7 @@ mod check;
 use std::ops::Deref;
 
 use litemap::LiteMap;
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use starlane_protocol::Address;
@@ -84,14 +85,17 @@ pub struct Contents {
 }
 
 /// A file of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileEntry {
     /// The digest of its bytes.
+    #[n(0)]
     pub sha256: Digest,
     /// Its length in bytes.
+    #[n(1)]
     pub size: u64,
     /// Its media type.
+    #[n(2)]
     pub media_type: String,
 }
 

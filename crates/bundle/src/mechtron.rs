@@ -1,5 +1,6 @@
 //! Mechtron configs: which Wasm file, which bind, which limits, which settings.
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -25,14 +26,17 @@ pub struct MechtronConfig {
 }
 
 /// When the state of a mechtron's actors is saved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cfg_attr(feature = "authoring", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
+#[cbor(index_only)]
 pub enum Durability {
     /// Within a second of a change, and before an actor sleeps or is replaced: a crash loses at most the last second.
     #[default]
+    #[n(0)]
     Idle,
     /// Before each reply: what was answered is never lost. Such an actor handles one message at a time.
+    #[n(1)]
     Each,
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What stands before the manifest's bytes when they are signed, so that a signature means a manifest and nothing else.
@@ -14,12 +15,14 @@ const PREFIX: &str = "ed25519:";
 pub struct SecretKey(SigningKey);
 
 /// A publisher's public key. Its text form is `ed25519:` and base64url without padding.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PublicKey([u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct PublicKey(#[cbor(n(0), with = "minicbor::bytes")] [u8; 32]);
 
 /// A signature over a manifest's exact bytes. Its text form is `ed25519:` and base64url without padding.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Signature(ed25519_dalek::Signature);
+#[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Signature(#[cbor(n(0), with = "minicbor::bytes")] [u8; 64]);
 
 /// Why a text is not a key or signature.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,30 +58,28 @@ impl SecretKey {
 
     /// Signs a manifest's exact bytes.
     pub fn sign(&self, manifest: &[u8]) -> Signature {
-        Signature(self.0.sign(&[CONTEXT, manifest].concat()))
+        Signature(self.0.sign(&[CONTEXT, manifest].concat()).to_bytes())
     }
 }
 
 impl PublicKey {
-    /// Parses the text form.
+    /// Parses the text form. Bytes that are not a point of the curve are a key that verifies nothing.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        let refuse = || KeyError { text: text.chars().take(120).collect(), what: "a public key", bytes: 32 };
-        let bytes = parse(text, "a public key")?;
-        // A point of the curve, or no key.
-        VerifyingKey::from_bytes(&bytes).map(|_| Self(bytes)).map_err(|_| refuse())
+        parse(text, "a public key").map(Self)
     }
 
     /// Whether `signature` is this key's over a manifest's exact bytes.
     pub fn verifies(&self, manifest: &[u8], signature: &Signature) -> bool {
         let signed = [CONTEXT, manifest].concat();
-        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(&signed, &signature.0).is_ok())
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| key.verify_strict(&signed, &signature).is_ok())
     }
 }
 
 impl Signature {
     /// Parses the text form.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        parse(text, "a signature").map(|bytes| Self(ed25519_dalek::Signature::from_bytes(&bytes)))
+        parse(text, "a signature").map(Self)
     }
 }
 
@@ -90,7 +91,7 @@ impl fmt::Display for PublicKey {
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}", Base64UrlUnpadded::encode_string(&self.0.to_bytes()))
+        write!(f, "{PREFIX}{}", Base64UrlUnpadded::encode_string(&self.0))
     }
 }
 
@@ -135,9 +136,9 @@ mod tests {
         let key = SecretKey::from_seed([7; 32]);
         let plain = SigningKey::from_bytes(&[7; 32]).sign(b"starlane manifest v1\n{}");
         let signature = key.sign(b"{}");
-        assert_eq!(signature, Signature(plain));
+        assert_eq!(signature, Signature(plain.to_bytes()));
         assert!(key.public().verifies(b"{}", &signature));
-        let without_context = Signature(SigningKey::from_bytes(&[7; 32]).sign(b"{}"));
+        let without_context = Signature(SigningKey::from_bytes(&[7; 32]).sign(b"{}").to_bytes());
         assert!(!key.public().verifies(b"{}", &without_context));
         assert_eq!(SecretKey::from_seed(key.seed()).public(), key.public());
         assert_eq!(format!("{key:?}"), "SecretKey(…)");
@@ -146,12 +147,11 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_a_signature_is_refused() {
         let key = SecretKey::from_seed([7; 32]);
-        let bytes = key.sign(b"{}").0.to_bytes();
+        let bytes = key.sign(b"{}").0;
         for bit in 0..bytes.len() * 8 {
             let mut changed = bytes;
             changed[bit / 8] ^= 1 << (bit % 8);
-            let changed = Signature(ed25519_dalek::Signature::from_bytes(&changed));
-            assert!(!key.public().verifies(b"{}", &changed), "bit {bit}");
+            assert!(!key.public().verifies(b"{}", &Signature(changed)), "bit {bit}");
         }
     }
 
@@ -181,6 +181,6 @@ mod tests {
         let weak = PublicKey(identity);
         let mut signature = [0; 64];
         signature[0] = 1;
-        assert!(!weak.verifies(b"{}", &Signature(ed25519_dalek::Signature::from_bytes(&signature))));
+        assert!(!weak.verifies(b"{}", &Signature(signature)));
     }
 }

@@ -1,4 +1,4 @@
-//! Tables of a manifest as JSON objects with any names. (LiteMap's own form of an empty map is an array, and its own reader
+//! Tables of a manifest, as CBOR and as JSON objects with any names. (LiteMap's own form of an empty map is an array, and its own reader
 //! takes any order, for which it brings a sort along.)
 
 use std::{fmt, marker::PhantomData};
@@ -44,6 +44,36 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Table<V> {
             table.push((key, value));
         }
         Ok(LiteMap::from_sorted_store_unchecked(table))
+    }
+}
+
+/// The same as CBOR, between parts of one program: a map in ascending order of its names.
+pub mod cbor {
+    use litemap::LiteMap;
+    use minicbor::{
+        Decode, Decoder, Encode, Encoder,
+        decode::Error,
+        encode::{self, Write},
+    };
+
+    /// Writes a map.
+    pub fn encode<C, V: Encode<C>, W: Write>(
+        table: &LiteMap<String, V>,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.map(table.len() as u64)?;
+        table.iter().try_for_each(|(name, value)| value.encode(e.str(name)?, ctx))
+    }
+
+    /// Reads a map.
+    pub fn decode<'b, C, V: Decode<'b, C>>(d: &mut Decoder<'b>, ctx: &mut C) -> Result<LiteMap<String, V>, Error> {
+        let mut table = LiteMap::new();
+        for _ in 0..d.map()?.unwrap_or_default() {
+            let name = d.str()?.to_owned();
+            table.insert(name, V::decode(d, ctx)?);
+        }
+        Ok(table)
     }
 }
 

@@ -76,13 +76,7 @@ impl Host {
             app: installed.record.app.clone(),
             revision: installed.record.revision,
             bundle: installed.record.bundle.clone(),
-            wasm: installed
-                .manifest
-                .mechtrons
-                .values()
-                .filter_map(|config| Some((&config.wasm, installed.manifest.file(&config.wasm)?)))
-                .map(|(path, file)| (path.clone(), file.sha256.to_string()))
-                .collect(),
+            wasm: installed.wasm.iter().map(|(path, digest)| (path.clone(), digest.to_string())).collect(),
         });
         Inspection {
             host: node.name(),

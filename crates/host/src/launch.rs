@@ -5,21 +5,25 @@
 use std::{future::ready, rc::Rc};
 
 use futures_util::{FutureExt, StreamExt, future, pin_mut};
-use starlane_bundle::{AppRecord, Manifest, PublicKey, SignedManifest, VerifyError, json};
+use starlane_bundle::{AppRecord, PublicKey, SignedManifest, json};
 use starlane_node::{LinkState, Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload};
 
 use crate::{
-    apps::{Installed, Side, modules},
+    apps::Installed,
     blobs::BlobError,
     host::Host,
     pin::Pin,
+    verified::{Verification, VerifiedApp},
 };
 
 /// How long a server may take to give an app's record, in milliseconds.
 const RECORD_TIMEOUT_MS: u32 = 10_000;
 /// The same when a record is at hand, in milliseconds: not every browser says that nobody listens.
 const AT_HAND_TIMEOUT_MS: u32 = 3_000;
+
+/// Why a manifest that is whole does not verify: fetched again it would not either.
+const FINAL: [&str; 2] = ["expired", "untrusted"];
 
 /// How an app is launched.
 pub struct LaunchOptions {
@@ -96,12 +100,12 @@ pub enum LaunchError {
         seen: u64,
     },
     /// The manifest does not verify.
-    #[error("the bundle {bundle} does not verify: {source}")]
+    #[error("the bundle {bundle} does not verify: {}", .failure.message)]
     Unverified {
         /// The bundle.
         bundle: Address,
-        /// Why.
-        source: VerifyError,
+        /// Why: 403, unless it could not be verified at all.
+        failure: Failure,
     },
     /// Its manifest or a blob can't be had.
     #[error("{app} can't be launched: {source}")]
@@ -126,10 +130,11 @@ impl LaunchError {
     pub fn code(&self) -> &str {
         match self {
             Self::Offline { .. } => "offline",
-            Self::Refused { failure, .. } | Self::Install { failure, .. } => &failure.code,
+            Self::Refused { failure, .. } | Self::Install { failure, .. } | Self::Unverified { failure, .. } => {
+                &failure.code
+            }
             Self::Record { .. } => "malformed",
             Self::Rollback { .. } => "rollback",
-            Self::Unverified { source, .. } => source.code(),
             Self::Fetch { source: BlobError::Source(source), .. } => source.word().0,
             Self::Fetch { .. } => "digest-mismatch",
         }
@@ -138,9 +143,11 @@ impl LaunchError {
     /// The HTTP-like status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Refused { failure, .. } | Self::Install { failure, .. } => failure.status,
+            Self::Refused { failure, .. } | Self::Install { failure, .. } | Self::Unverified { failure, .. } => {
+                failure.status
+            }
             Self::Record { .. } => 400,
-            Self::Unverified { .. } | Self::Rollback { .. } => 403,
+            Self::Rollback { .. } => 403,
             Self::Fetch { source: BlobError::Source(source), .. } => source.word().1,
             Self::Offline { .. } | Self::Fetch { .. } => 503,
         }
@@ -155,15 +162,14 @@ impl Host {
         if let Some(launched) = self.runs_already(&record, &options) {
             return Ok(launched);
         }
-        let (manifest, fetched) = self.manifest(&record, &options.trust).await?;
-        let (pin, told) = Pin::new(&self.0.ports.store, &manifest).await;
+        let (verified, fetched) = self.verified(&record, &options.trust).await?;
+        let (pin, told) = Pin::new(&self.0.ports.store, &record.bundle, &verified).await;
         self.store_said(told, "that a bundle is in use can't be kept");
         if let Some(fetched) = fetched {
             let kept = self.0.ports.store.put_manifest(&record.bundle, fetched).await;
             self.store_said(kept, "a manifest can't be kept");
         }
-        let modules = modules(&manifest, Side::Browser);
-        let total = modules.iter().map(|file| file.size).sum();
+        let total = verified.modules.iter().map(|file| file.size).sum();
         let mut loaded = 0;
         let progress = |loaded| {
             if let Some(on_progress) = &options.on_progress {
@@ -171,7 +177,7 @@ impl Host {
             }
         };
         progress(loaded);
-        for file in modules {
+        for file in &verified.modules {
             if !self.0.ports.sandbox.has_module(&file.sha256) {
                 let wasm = self.blob(&file.sha256, file.size).await;
                 let wasm = wasm.map_err(|source| LaunchError::Fetch { app: app.clone(), source })?;
@@ -191,7 +197,7 @@ impl Host {
             return Ok(launched);
         }
         let launched = Launched::of(&record);
-        self.install_pinned(manifest, record, Side::Browser, options.inline, Some(pin))
+        self.install_pinned(verified, record, options.inline, Some(pin))
             .map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;
         Ok(launched)
     }
@@ -199,9 +205,9 @@ impl Host {
     /// An app that runs here just so is left as it is, with its actors: several parts of a page may launch it.
     fn runs_already(&self, record: &AppRecord, options: &LaunchOptions) -> Option<Launched> {
         let apps = self.0.apps.borrow();
-        let Installed { record: running, manifest, inline, .. } = apps.apps.get(&record.app)?;
+        let Installed { record: running, publisher, expires, inline, .. } = apps.apps.get(&record.app)?;
         let as_it_runs = running == record && *inline == options.inline;
-        let may_run = options.trust.contains(&manifest.publisher) && manifest.check_time(self.unix_seconds()).is_ok();
+        let may_run = options.trust.contains(publisher) && expires.is_none_or(|at| self.unix_seconds() < at);
         (as_it_runs && may_run).then(|| Launched::of(record))
     }
 
@@ -282,43 +288,54 @@ impl Host {
         }
     }
 
-    /// The verified manifest of a record's bundle: from the store, else fetched, and then as it came as well.
-    async fn manifest(
+    /// The app of a record, verified: its manifest is the store's, else fetched, and then given as it came as well.
+    async fn verified(
         &self,
         record: &AppRecord,
         trust: &[PublicKey],
-    ) -> Result<(Manifest, Option<SignedManifest>), LaunchError> {
+    ) -> Result<(VerifiedApp, Option<SignedManifest>), LaunchError> {
         let (store, source) = (&self.0.ports.store, &self.0.ports.source);
         match store.manifest(&record.bundle).await {
-            Ok(Some(kept)) => match self.verify(&kept, record, trust) {
-                Ok(manifest) => return Ok((manifest, None)),
-                // It is what the record names, whole and signed: fetched again it would be no other.
-                Err(source @ (VerifyError::Expired(_) | VerifyError::Untrusted(_)))
-                    if kept.digest() == record.manifest =>
-                {
-                    return Err(LaunchError::Unverified { bundle: record.bundle.clone(), source });
+            Ok(Some(kept)) => {
+                let is_named = kept.digest() == record.manifest;
+                match self.verify(kept, record, trust).await {
+                    Ok(verified) => return Ok((verified, None)),
+                    // It is what the record names, whole and signed: fetched again it would be no other.
+                    Err(failure) if failure.status != 403 || (is_named && FINAL.contains(&failure.code.as_str())) => {
+                        return Err(LaunchError::Unverified { bundle: record.bundle.clone(), failure });
+                    }
+                    Err(_) => {}
                 }
-                Err(_) => {}
-            },
+            }
             Ok(None) => {}
             Err(error) => self.store_said(Err(error), "a manifest can't be read"),
         }
         let fetched = source.manifest(&record.bundle).await;
         let fetched = fetched
             .map_err(|error| LaunchError::Fetch { app: record.app.clone(), source: BlobError::Source(error) })?;
-        let manifest = self
-            .verify(&fetched, record, trust)
-            .map_err(|source| LaunchError::Unverified { bundle: record.bundle.clone(), source })?;
-        Ok((manifest, Some(fetched)))
+        let verified = self
+            .verify(fetched.clone(), record, trust)
+            .await
+            .map_err(|failure| LaunchError::Unverified { bundle: record.bundle.clone(), failure })?;
+        Ok((verified, Some(fetched)))
     }
 
-    fn verify(
+    async fn verify(
         &self,
-        signed: &SignedManifest,
+        signed: SignedManifest,
         record: &AppRecord,
         trust: &[PublicKey],
-    ) -> Result<Manifest, VerifyError> {
-        Manifest::verify(signed, &record.bundle, &record.manifest, trust, self.unix_seconds())
+    ) -> Result<VerifiedApp, Failure> {
+        let verification = Verification {
+            manifest: signed.bytes,
+            signature: signed.signature,
+            bundle: record.bundle.clone(),
+            digest: record.manifest,
+            trusted: trust.to_vec(),
+            now: self.unix_seconds(),
+            app: record.app.clone(),
+        };
+        self.0.ports.verifier.verify(verification).await
     }
 
     fn unix_seconds(&self) -> u64 {

@@ -17,8 +17,9 @@ mod state;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod verified;
 
-pub use apps::{LoadedModules, MayRead, Side};
+pub use apps::{LoadedModules, MayRead};
 pub use blobs::{BlobCounts, BlobError};
 pub use handler::{Handler, Served, handler};
 pub use host::{Authenticate, Host, HostConfig, Log};
@@ -32,3 +33,4 @@ pub use starlane_node::{
     Operations, Origin, Principal, PrincipalLimits, Stats, guest::Level,
 };
 pub use subscription::{Item, Subscription};
+pub use verified::{BundleFiles, LocalVerifier, Side, Verification, VerifiedApp, verify};

@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
-use starlane_bundle::Manifest;
 use starlane_protocol::Address;
 
-use crate::ports::{Store, StoreError};
+use crate::{
+    ports::{Store, StoreError},
+    verified::VerifiedApp,
+};
 
 /// A bundle and what it uses of others stay in the store until this is dropped.
 pub(crate) struct Pin {
@@ -14,12 +16,15 @@ pub(crate) struct Pin {
 }
 
 impl Pin {
-    /// Pins the bundle of a manifest; the error says that other tabs could not be told.
-    pub(crate) async fn new(store: &Rc<dyn Store>, manifest: &Manifest) -> (Self, Result<(), StoreError>) {
-        let others = manifest.uses.values().flat_map(|used| used.files.values());
-        let blobs = manifest.files.values().chain(others).map(|file| file.sha256).collect();
+    /// Pins the bundle of an app; the error says that other tabs could not be told.
+    pub(crate) async fn new(
+        store: &Rc<dyn Store>,
+        bundle: &Address,
+        app: &VerifiedApp,
+    ) -> (Self, Result<(), StoreError>) {
+        let blobs = app.bundles.iter().flat_map(|bundle| bundle.files.values()).map(|file| file.sha256).collect();
         // Whoever stops waiting lets go.
-        let pin = Self { store: Rc::clone(store), bundle: manifest.address.clone() };
+        let pin = Self { store: Rc::clone(store), bundle: bundle.clone() };
         let told = store.pin(&pin.bundle, blobs).await;
         (pin, told)
     }

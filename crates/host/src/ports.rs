@@ -10,7 +10,9 @@ use starlane_node::{
     guest::{BatchReport, GuestCall, GuestPlan, InstanceId, Saved},
     state::{ActorState, Owned},
 };
-use starlane_protocol::{Address, HostSecret};
+use starlane_protocol::{Address, Failure, HostSecret};
+
+use crate::verified::{Verification, VerifiedApp};
 
 pub use starlane_node::state::StateError;
 
@@ -29,6 +31,8 @@ pub struct Ports {
     pub state: Rc<dyn StateStore>,
     /// Where bundles come from that the store lacks.
     pub source: Rc<dyn Source>,
+    /// What verifies bundles that are launched.
+    pub verifier: Rc<dyn Verifier>,
 }
 
 /// Clock, timers, tasks and randomness.
@@ -272,6 +276,13 @@ impl SourceError {
             Self::Unusable { .. } => ("malformed", 400),
         }
     }
+}
+
+/// Verifies bundles that are launched. A port because a page loads the code for it when it launches its first app.
+pub trait Verifier {
+    /// Verifies a manifest, and gives what pages run of it. Errors with 403 and a code that says what does not hold, or with another
+    /// status when nothing could be verified.
+    fn verify(&self, verification: Verification) -> LocalBoxFuture<'static, Result<VerifiedApp, Failure>>;
 }
 
 /// The source of a host that has all in its store.

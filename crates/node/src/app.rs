@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use litemap::LiteMap;
-
+use minicbor::{Decode, Encode};
 use starlane_bundle::{Bind, Digest, Durability};
 use starlane_protocol::{Address, AddressError, Failure, Grant, HostName, OWN_SPACE, Payload, Topic, Verb};
 
@@ -14,49 +14,90 @@ use crate::{
 };
 
 /// An app, as far as this host runs it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct AppPlan {
     /// The app's address.
+    #[n(0)]
     pub app: Address,
     /// The mechtrons that run here.
+    #[n(1)]
     pub mechtrons: Vec<MechtronPlan>,
 }
 
 /// A mechtron of an app.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct MechtronPlan {
     /// Its name in the app.
+    #[n(0)]
     pub name: String,
     /// Whether each key is an actor of its own: `profile:{key}`.
+    #[n(1)]
     pub keyed: bool,
     /// The bundle that it came from: the app's own, or one that the app uses.
+    #[n(2)]
     pub bundle: Address,
     /// Who published that, for grouping guests.
+    #[n(3)]
     pub publisher: String,
     /// The module.
+    #[n(4)]
     pub wasm: Digest,
     /// Which mechtron of the module.
+    #[n(5)]
     pub mechtron: String,
     /// The contract.
-    pub bind: Rc<Bind>,
+    #[n(6)]
+    pub bind: Bind,
     /// The schemas of that contract, as [`GuestPlan::contract`](crate::guest::GuestPlan::contract) has them.
+    #[cbor(n(7), with = "shared_text")]
     pub contract: Rc<str>,
     /// The settings, as JSON.
+    #[n(8)]
     pub settings: String,
     /// What it may do.
+    #[n(9)]
     pub allow: Vec<Grant>,
     /// When its actors' state is saved.
+    #[n(10)]
     pub state: Durability,
     /// What bounds an instance.
+    #[n(11)]
     pub limits: GuestLimits,
     /// How many messages may wait.
+    #[n(12)]
     pub mailbox: usize,
     /// More crashes than this …
+    #[n(13)]
     pub restart_intensity: u32,
     /// … within this time quarantine the actor, in milliseconds.
+    #[n(14)]
     pub restart_within_ms: u64,
     /// Run it in the host's own thread.
+    #[n(15)]
     pub inline: bool,
+}
+
+/// A shared text as CBOR.
+mod shared_text {
+    use std::rc::Rc;
+
+    use minicbor::{
+        Decoder, Encoder,
+        decode::Error,
+        encode::{self, Write},
+    };
+
+    pub(super) fn encode<C, W: Write>(
+        text: &Rc<str>,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.str(text)?.ok()
+    }
+
+    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Rc<str>, Error> {
+        d.str().map(Rc::from)
+    }
 }
 
 /// What a mechtron of an app may do from now on.

@@ -1,4 +1,4 @@
-//! Room for new actors: those that sleep and have nothing to remember are made anew when they are used again.
+//! Room for new actors: those that sleep and whose state is stored, if they have any, are made anew when they are used again.
 
 use std::collections::BinaryHeap;
 
@@ -25,7 +25,9 @@ impl Node {
         let account = self.shares.of(&role.app);
         self.make_place(&role, &account, caller)?;
         let id = ActorId(self.fresh());
-        self.actors.insert(id, Box::new(Actor::new(address.clone(), role, caller, account)));
+        let mut actor = Actor::new(address.clone(), role, caller, account);
+        actor.keeping = self.owners.keeping(&actor.role.app);
+        self.actors.insert(id, Box::new(actor));
         self.by_address.insert(address.clone(), id);
         Ok(Some(id))
     }
@@ -36,7 +38,7 @@ impl Node {
             self.stats.refuse("actors-per-app");
             let (app, count) = (&role.app, account.app.actors.get());
             return Err(Failure::too_many(format!(
-                "the app {app} has {count} actors that have something to remember; the limit `actors-per-app` is {per_app}"
+                "the app {app} has {count} actors that are awake or busy; the limit `actors-per-app` is {per_app}"
             )));
         }
         let (space, per_space) = (role.app.space(), self.config.actors.actors_per_space);
@@ -44,14 +46,14 @@ impl Node {
             self.stats.refuse("actors-per-space");
             let count = account.space.actors.get();
             return Err(Failure::too_many(format!(
-                "the space {space} has {count} actors that have something to remember; the limit `actors-per-space` is {per_space}"
+                "the space {space} has {count} actors that are awake or busy; the limit `actors-per-space` is {per_space}"
             )));
         }
         if self.actors.len() >= actors && !self.forget(|_| true) {
             self.stats.refuse("actors");
             let count = self.actors.len();
             return Err(Failure::too_many(format!(
-                "this host has {count} actors that have something to remember; the limit `actors` is {actors}"
+                "this host has {count} actors that are awake or busy; the limit `actors` is {actors}"
             )));
         }
         if !role.plan.keyed {
@@ -64,10 +66,10 @@ impl Node {
         }
     }
 
-    /// Forgets some of the least recently used of these actors that sleep and have nothing to remember; whether there was one.
+    /// Forgets some of the least recently used of these actors that sleep and need no memory; whether there was one.
     fn forget(&mut self, which: impl Fn(&Actor) -> bool) -> bool {
         let of_keys = self.actors.iter().filter(|(_, actor)| actor.role.plan.keyed && which(actor));
-        let forgettable = of_keys.filter(|(_, actor)| actor.has_nothing_to_remember());
+        let forgettable = of_keys.filter(|(_, actor)| actor.needs_no_memory());
         let mut oldest: BinaryHeap<(u64, ActorId)> = BinaryHeap::new();
         for (id, actor) in forgettable {
             oldest.push((actor.last_used, *id));
@@ -79,16 +81,19 @@ impl Node {
             let Some(actor) = self.actors.remove(id) else { continue };
             self.by_address.remove(&actor.address);
             self.usage.release_key(&actor.made_for);
+            if actor.keeping.is_stored() {
+                self.owners.left(&actor.role.app);
+            }
         }
         !oldest.is_empty()
     }
 }
 
 impl Actor {
-    /// Asleep, without state, mail, crashes or anything open.
-    fn has_nothing_to_remember(&self) -> bool {
+    /// Asleep, without state that is not stored, mail, crashes or anything open.
+    fn needs_no_memory(&self) -> bool {
         let open = !self.unfinished.is_empty() || !self.open.is_empty() || self.has_work();
         let listens = !self.timers.is_empty() || !self.subscriptions.is_empty();
-        self.life == Life::Asleep && self.keeping.is_empty() && self.crashes.is_empty() && !open && !listens
+        self.life == Life::Asleep && self.keeping.is_with_disk() && self.crashes.is_empty() && !open && !listens
     }
 }

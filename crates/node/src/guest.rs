@@ -42,13 +42,16 @@ impl GuestPlan {
 }
 
 /// What bounds an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 pub struct GuestLimits {
     /// The most memory, in bytes.
+    #[n(0)]
     pub memory: u64,
     /// The most compute time of one call, in milliseconds.
+    #[n(1)]
     pub call_ms: u32,
     /// How many messages may be unfinished at a time.
+    #[n(2)]
     pub concurrency: u32,
 }
 

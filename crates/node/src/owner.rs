@@ -9,7 +9,7 @@ use crate::{
     guest::{InstanceId, Level, Saved},
     node::Node,
     principal::Principal,
-    saving::{Keeping, Last},
+    saving::Keeping,
     state::{KnownActor, Owned, StateError},
     timers::Timer,
 };
@@ -25,8 +25,8 @@ const APART_MS: u64 = 2;
 enum Owner {
     /// The store was asked, under this number, for the so-manieth time.
     Asked { number: u64, times: u64 },
-    /// This node owns them.
-    Own { epoch: u64 },
+    /// This node owns them. `more`: the store may know actors that are not in memory here.
+    Own { epoch: u64, more: bool },
     /// Another host does.
     Lost,
 }
@@ -39,7 +39,7 @@ impl Owners {
     /// What writes of an app's actors carry, if this node owns them.
     pub(crate) fn epoch(&self, app: &Address) -> Option<u64> {
         match self.0.get(app) {
-            Some(Owner::Own { epoch }) => Some(*epoch),
+            Some(Owner::Own { epoch, .. }) => Some(*epoch),
             _ => None,
         }
     }
@@ -50,6 +50,21 @@ impl Owners {
             Owner::Own { .. } => Some(true),
             Owner::Lost => Some(false),
             Owner::Asked { .. } => None,
+        }
+    }
+
+    /// What is known of the state of an actor that is not in memory here.
+    pub(crate) fn keeping(&self, app: &Address) -> Keeping {
+        match self.0.get(app) {
+            Some(Owner::Own { more: true, .. }) => Keeping::stored(true),
+            _ => Keeping::default(),
+        }
+    }
+
+    /// An actor is in memory no longer, and its state is in the store.
+    pub(crate) fn left(&mut self, app: &Address) {
+        if let Some(Owner::Own { more, .. }) = self.0.get_mut(app) {
+            *more = true;
         }
     }
 
@@ -81,7 +96,7 @@ impl Node {
         }
         match result {
             Ok(owned) => {
-                self.owners.0.insert(app.clone(), Owner::Own { epoch: owned.epoch });
+                self.owners.0.insert(app.clone(), Owner::Own { epoch: owned.epoch, more: false });
                 let mut overdue = 0;
                 for known in owned.actors {
                     self.remember(now, known, &mut overdue);
@@ -118,12 +133,13 @@ impl Node {
         actors.map(|(id, _)| *id).collect()
     }
 
-    /// An actor that the store knows is an actor of this node, asleep. What belongs to no mechtron of the app as it is now stays
-    /// in the store.
+    /// An actor that the store knows is an actor of this node, asleep, if something is to wake it; others are made when they are used.
+    /// What belongs to no mechtron of the app as it is now stays in the store.
     fn remember(&mut self, now: u64, known: KnownActor, overdue: &mut u64) {
         let Some(role) = self.apps.role(&known.address) else { return };
         let id = match self.by_address.get(&known.address) {
             Some(id) => *id,
+            None if known.subscriptions.is_empty() && known.wakes.is_empty() => return self.owners.left(&role.app),
             None => {
                 let made_for = Principal::named(&known.made_for);
                 if role.plan.keyed {
@@ -163,7 +179,7 @@ impl Node {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         match result {
             Ok(saved) => {
-                actor.keeping.last = saved.map_or(Last::Nothing, Last::Here);
+                actor.keeping.loaded(saved);
                 self.is_ready(now, id, instance);
             }
             Err(error) => {

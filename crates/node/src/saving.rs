@@ -110,6 +110,23 @@ impl Keeping {
         matches!(self.last, Last::Nothing) && !self.stored && !self.is_unsaved()
     }
 
+    /// Whether memory may do without it: all that is kept is in the store.
+    pub(crate) fn is_with_disk(&self) -> bool {
+        let is_stored = self.stored || matches!(self.last, Last::Nothing);
+        is_stored && !self.is_unsaved() && !self.relisted && self.late.is_empty()
+    }
+
+    /// Whether the store has a state of it.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// The store has given what it has.
+    pub(crate) fn loaded(&mut self, saved: Option<Saved>) {
+        self.stored = saved.is_some();
+        self.last = saved.map_or(Last::Nothing, Last::Here);
+    }
+
     /// What is in the store is what the next instance begins with.
     pub(crate) fn revert(&mut self) {
         self.last = if self.stored { Last::Stored } else { Last::Nothing };

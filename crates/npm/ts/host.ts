@@ -4,7 +4,7 @@ import { LaunchedApp } from "./app.js";
 import { abortSignal, callback, flag, must, operation as operationName, options as optionsOf, reading, text } from "./check.js";
 import { asyncDispose } from "./dispose.js";
 import { StarlaneError, malformed, translated } from "./errors.js";
-import { requireBrowser } from "./load.js";
+import { loadVerifier, requireBrowser } from "./load.js";
 import { settings } from "./options.js";
 import { decode, encode } from "./payload.js";
 import { ServedAddress, answering, operationsOf } from "./serve.js";
@@ -111,7 +111,9 @@ export class Host {
     translated(() => shared.raw.check(app));
     const given = optionsOf("host.launch", options, ["signal", "onProgress", "inline"]);
     const [signal, onProgress, inline] = [abortSignal(given.signal), callback("onProgress", given.onProgress), flag("inline", given.inline)];
-    const { server, cache, trust } = shared.settings;
+    const { server, cache, trust, verifier } = shared.settings;
+    // Beside what is asked of the server. Whoever needs it asks again, and learns why it can't be loaded.
+    loadVerifier(verifier).catch(() => {});
     const progress = onProgress && ((loaded: number, total: number) => guarded(() => onProgress({ loaded, total })));
     const keys = trust ?? (await shared.call(signal, () => publishers(server, cache)));
     this.#open();

@@ -1,25 +1,54 @@
 // What the package loads: its Wasm, the worker, and scripts when they are needed.
 
 import init from "./wasm/starlane_npm.js";
+import initVerifier, { verify as verifyNow } from "./wasm/starlane_verifier.js";
 import { StarlaneError } from "./errors.js";
 
-let loading: Promise<unknown> | undefined;
+/** A Wasm module of the package. */
+class Loadable {
+  readonly #init: (source: { module_or_path: URL }) => Promise<unknown>;
+  readonly #option: string;
+  #loading: Promise<unknown> | undefined;
 
-/** Loads the package's Wasm, once a page. After a failure the next call tries again. */
-export async function load(wasm: URL | undefined): Promise<void> {
-  // The literal is what bundlers look for.
-  const module_or_path = wasm ?? new URL("./wasm/starlane_npm_bg.wasm", import.meta.url);
-  loading ??= init({ module_or_path });
-  try {
-    await loading;
-  } catch (cause) {
-    loading = undefined;
-    const why = cause instanceof Error ? cause.message : String(cause);
-    const message =
-      `${module_or_path.href} can't be loaded as WebAssembly (${why}): if it is elsewhere, give its URL as \`wasm\` to ` +
-      "Host.open; a Content-Security-Policy must allow it by `script-src 'wasm-unsafe-eval'`";
-    throw new StarlaneError("load-failed", 503, message, undefined, { cause });
+  constructor(init: (source: { module_or_path: URL }) => Promise<unknown>, option: string) {
+    this.#init = init;
+    this.#option = option;
   }
+
+  /** Loads it, once a page. After a failure the next call tries again. */
+  async load(module_or_path: URL): Promise<void> {
+    this.#loading ??= this.#init({ module_or_path });
+    try {
+      await this.#loading;
+    } catch (cause) {
+      this.#loading = undefined;
+      const why = cause instanceof Error ? cause.message : String(cause);
+      const message =
+        `${module_or_path.href} can't be loaded as WebAssembly (${why}): if it is elsewhere, give its URL as \`${this.#option}\` to ` +
+        "Host.open; a Content-Security-Policy must allow it by `script-src 'wasm-unsafe-eval'`";
+      throw new StarlaneError("load-failed", 503, message, undefined, { cause });
+    }
+  }
+}
+
+const host = /* @__PURE__ */ new Loadable(init, "wasm");
+const verifier = /* @__PURE__ */ new Loadable(initVerifier, "verifier");
+
+/** Loads what a host is made of. */
+export function load(wasm: URL | undefined): Promise<void> {
+  // The literal is what bundlers look for.
+  return host.load(wasm ?? new URL("./wasm/starlane_npm_bg.wasm", import.meta.url));
+}
+
+/** Loads what verifies bundles. */
+export function loadVerifier(wasm: URL | undefined): Promise<void> {
+  return verifier.load(wasm ?? new URL("./wasm/starlane_verifier_bg.wasm", import.meta.url));
+}
+
+/** Answers a question of the host about a bundle. */
+export async function verify(wasm: URL | undefined, question: Uint8Array): Promise<Uint8Array> {
+  await loadVerifier(wasm);
+  return verifyNow(question);
 }
 
 /** Throws `unsupported-environment` where a host can't run. */

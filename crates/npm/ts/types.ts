@@ -25,8 +25,10 @@ export interface HostOptions {
   cacheBytes?: number;
   /** Ends `open`. */
   signal?: AbortSignal;
-  /** Where the package's `.wasm` file is, if not beside the package. */
+  /** Where the package's `starlane_npm_bg.wasm` is, if not beside the package. */
   wasm?: string | URL;
+  /** Where the package's `starlane_verifier_bg.wasm` is, if not beside the package: what verifies bundles, loaded by the first launch. */
+  verifier?: string | URL;
   /** Where the package's `worker.js` is, if not beside the package. */
   worker?: string | URL;
   /** Where the package's `contract.js` is, if not beside the package: what checks bodies against schemas, loaded when it is needed. */

@@ -4,6 +4,12 @@
 
 use std::fmt;
 
+use minicbor::{
+    Decode, Decoder, Encode, Encoder,
+    decode::Error,
+    encode::{self, Write},
+};
+
 use crate::address::{Address, Topic, check_segment};
 
 /// What a grant allows.
@@ -153,6 +159,19 @@ impl Grant {
             None => self.verb == Verb::Admin,
         };
         matches!(self.verb, Verb::Subscribe | Verb::Admin) && event_fits && self.pattern.covers(&topic.address)
+    }
+}
+
+/// The text form; relative addresses were resolved when it was parsed.
+impl<C> Encode<C> for Grant {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.str(&self.to_string())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Grant {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, Error> {
+        Self::parse(d.str()?, None).map_err(Error::custom)
     }
 }
 

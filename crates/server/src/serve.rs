@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::FutureExt;
 use starlane_host::{
-    Host, HostConfig, Level, LinkConfig,
+    Host, HostConfig, Level, LinkConfig, LocalVerifier,
     ports::{NoSource, Ports, Store, Time},
 };
 use starlane_protocol::{Address, Failure, HostSecret};
@@ -234,7 +234,7 @@ async fn run(
     let storage = Storage::new(&config.data, Arc::clone(&limiter));
     let audit =
         Audit::open(&config.data, limiter.get(Limit::AuditLog)).map_err(|error| data_error(error.to_string()))?;
-    let state = SqliteStateStore::open(&config.data, config.limits.state(), &limiter).map_err(data_error)?;
+    let state = SqliteStateStore::open(&config.data, config.limits.state(), &limiter, &storage).map_err(data_error)?;
     let state_counts = state.counts();
     let host = open_host(&store, state, &auth, sandbox, time, secret, &config.limits)?;
     let own = (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, &config.data)?);
@@ -338,6 +338,7 @@ fn open_host(
         store: Rc::new(store.clone()),
         state: Rc::new(state),
         source: Rc::new(NoSource),
+        verifier: Rc::new(LocalVerifier),
     };
     let auth = auth.clone();
     let address = operator::address()?;

@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::metrics::StateMetrics;
 use self::table::Table;
-use crate::limits::{Limit, Limiter};
+use crate::{limits::Limiter, storage::Storage};
 
 /// Commands of one transaction.
 const BATCH: usize = 256;
@@ -67,12 +67,17 @@ pub(crate) struct StateCounts {
 
 impl SqliteStateStore {
     /// Opens the database of a data folder, and makes it if there is none. The error says what is wrong with it.
-    pub(crate) fn open(data: &Path, limits: StateLimits, limiter: &Arc<Limiter>) -> Result<Self, String> {
-        let table = Table::open(&data.join("state.sqlite"), limits)?;
+    pub(crate) fn open(
+        data: &Path,
+        limits: StateLimits,
+        limiter: &Arc<Limiter>,
+        storage: &Storage,
+    ) -> Result<Self, String> {
+        let table = Table::open(&data.join("state.sqlite"), limits, limiter, storage)?;
         let (commands, received) = mpsc::channel();
         let counts = Arc::<StateCounts>::default();
-        let (counted, limiter) = (Arc::clone(&counts), Arc::clone(limiter));
-        let serve = move || serve(table, &received, &counted, &limiter);
+        let counted = Arc::clone(&counts);
+        let serve = move || serve(table, &received, &counted);
         thread::Builder::new().name("state".to_owned()).spawn(serve).map_err(|error| error.to_string())?;
         Ok(Self { commands, counts })
     }
@@ -120,13 +125,13 @@ enum Answer {
     Forgotten(Reply<()>, Result<(), StateError>),
 }
 
-fn serve(mut table: Table, received: &mpsc::Receiver<Command>, counts: &StateCounts, limiter: &Limiter) {
+fn serve(mut table: Table, received: &mpsc::Receiver<Command>, counts: &StateCounts) {
     while let Ok(first) = received.recv() {
         let commands = std::iter::once(first).chain(received.try_iter().take(BATCH - 1));
         let (answers, committed) = transaction(&mut table, commands);
         counts.commits.fetch_add(1, Relaxed);
         for answer in answers {
-            tell(answer, committed.clone(), counts, limiter);
+            tell(answer, committed.clone(), counts);
         }
     }
 }
@@ -162,17 +167,12 @@ fn answer(table: &mut Table, command: Command, going: &mut Result<(), StateError
     }
 }
 
-fn tell(answer: Answer, committed: Result<(), StateError>, counts: &StateCounts, limiter: &Limiter) {
+fn tell(answer: Answer, committed: Result<(), StateError>, counts: &StateCounts) {
     match answer {
         Answer::Taken(reply, result) => drop(reply.send(committed.and(result))),
         Answer::Loaded(reply, result) => drop(reply.send(committed.and(result))),
         Answer::Forgotten(reply, result) => drop(reply.send(committed.and(result))),
         Answer::Saved(reply, result) => {
-            match (&committed, &result) {
-                (Ok(()), Err(StateError::TooLarge(_))) => limiter.note(Limit::StateBytes),
-                (Ok(()), Err(StateError::Full(_))) => limiter.note(Limit::StateBytesPerApp),
-                _ => {}
-            }
             let result = committed.and(result);
             let count = match &result {
                 Ok(true) => &counts.written,

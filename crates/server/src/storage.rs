@@ -40,6 +40,8 @@ struct Kept {
     pending_bytes: HashMap<String, u64>,
     /// By space: the bytes of its databases, and when they were counted.
     databases: HashMap<String, (Instant, u64)>,
+    /// By space: the bytes of its actors' state.
+    state: HashMap<String, u64>,
 }
 
 #[derive(Default)]
@@ -146,10 +148,23 @@ impl Storage {
         self.kept().settle(digest);
     }
 
+    /// The bytes of actors' state are these, by space.
+    pub(crate) fn count_state(&self, of_spaces: HashMap<String, u64>) {
+        self.kept().state = of_spaces;
+    }
+
+    /// An actor of a space has so many bytes of state instead of those before.
+    pub(crate) fn change_state(&self, space: &str, before: u64, bytes: u64) {
+        let mut kept = self.kept();
+        let sum = kept.state.entry(space.to_owned()).or_default();
+        *sum = sum.saturating_sub(before).saturating_add(bytes);
+    }
+
     /// What a space has on disk, in bytes.
     pub(crate) fn used_by(&self, space: &str) -> u64 {
         let mut kept = self.kept();
-        let files = kept.named.get(space).map_or(0, |space| space.bytes);
+        let state = kept.state.get(space).copied().unwrap_or_default();
+        let files = kept.named.get(space).map_or(0, |space| space.bytes).saturating_add(state);
         let now = Instant::now();
         let measured = kept.databases.get(space).filter(|(at, _)| now.duration_since(*at) < FRESH);
         if let Some((_, bytes)) = measured {

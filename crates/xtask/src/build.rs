@@ -67,7 +67,8 @@ pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()
 
 /// All that is built for this machine. Every cargo command names the same packages, so that their dependencies get the same
 /// features and are compiled once.
-pub(crate) const NATIVE: [&str; 5] = ["--workspace", "--exclude", "starlane-browser", "--exclude", "starlane-npm"];
+pub(crate) const NATIVE: [&str; 7] =
+    ["--workspace", "--exclude", "starlane-browser", "--exclude", "starlane-npm", "--exclude", "starlane-verifier"];
 
 /// Cargo's arguments for Wasm that leaves this machine: no path of this machine stands in such a module.
 pub(crate) fn portable(workshop: &Workshop) -> Result<[String; 2]> {

@@ -21,8 +21,9 @@ use starlane_protocol::{Address, Failure, Grant, HostSecret, Payload};
 
 use super::memory::{MemoryDialer, MemorySource};
 use crate::{
-    Host, HostConfig, LaunchError, LaunchOptions, Launched, Served, handler,
-    ports::{NoSource, Ports, Sandbox, SandboxError, Store, Time},
+    Host, HostConfig, LaunchError, LaunchOptions, Launched, Served, Verification, VerifiedApp, handler,
+    ports::{NoSource, Ports, Sandbox, SandboxError, Store, Time, Verifier},
+    verify,
 };
 
 /// A page, its server, and what lies between them.
@@ -96,6 +97,7 @@ impl World {
             store: Rc::new(crate::MemoryStore::new()),
             state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(NoSource),
+            verifier: Rc::new(InBytes),
         };
         let server = Host::open(ports, config("starlane:server", HostSecret([9; 32]), Rc::default()));
         let (known, passing) = (Rc::clone(&records), Rc::clone(&failing));
@@ -124,6 +126,7 @@ impl World {
             store: Rc::clone(&self.store),
             state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(self.source.clone()),
+            verifier: Rc::new(InBytes),
         };
         let secret = HostSecret([self.pages.get(); 32]);
         let host = Host::open(ports, config("starlane:page", secret, Rc::clone(&self.logs)));
@@ -182,6 +185,15 @@ impl World {
     /// What pages have logged since the last call.
     pub fn take_logs(&self) -> Vec<String> {
         self.logs.take()
+    }
+}
+
+/// Verifies as a page does: question and answer are bytes.
+struct InBytes;
+
+impl Verifier for InBytes {
+    fn verify(&self, verification: Verification) -> LocalBoxFuture<'static, Result<VerifiedApp, Failure>> {
+        Box::pin(ready(VerifiedApp::from_answer(&verify(&verification.to_bytes()))))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A guest written in Rust, and the app whose mechtrons it is.
 
-use std::{collections::HashMap, rc::Rc};
+use std::collections::HashMap;
 
 use litemap::LiteMap;
 use starlane_bundle::{Bind, Body, Digest, Durability, Operation};
@@ -244,7 +244,7 @@ pub(crate) fn app() -> AppPlan {
     );
     operations.insert("never-told".into(), Operation { request: body(), response: None });
     let events = [("changes".to_owned(), body())].into_iter().collect();
-    let bind = Rc::new(Bind { name: "test".into(), description: String::new(), operations, events });
+    let bind = Bind { name: "test".into(), description: String::new(), operations, events };
     let mechtron = |name: &str, keyed| MechtronPlan {
         name: name.into(),
         keyed,
@@ -252,7 +252,7 @@ pub(crate) fn app() -> AppPlan {
         publisher: "ed25519:test".into(),
         wasm: Digest::of(b"wasm"),
         mechtron: name.into(),
-        bind: Rc::clone(&bind),
+        bind: bind.clone(),
         contract: "".into(),
         settings: "{}".into(),
         allow: ["request **", "notify **", "request ~*::**", "subscribe **#*"]

@@ -1,8 +1,6 @@
 //! What is kept of actors over sleep, crashes, upgrades and restarts, and what waits for that.
 
-use std::rc::Rc;
-
-use starlane_node::{AppPlan, Notice, Operations, state::StateError};
+use starlane_node::{ActorLimits, Allow, AppPlan, LinkConfig, Notice, Operations, state::StateError};
 
 use crate::{
     guest::app,
@@ -269,9 +267,6 @@ fn a_mechtron_that_did_not_change_is_not_touched() {
     count(&mut world, ONE);
     let mut plan = app();
     plan.mechtrons.retain(|mechtron| mechtron.name != "keyed");
-    for mechtron in &mut plan.mechtrons {
-        mechtron.bind = Rc::new((*mechtron.bind).clone());
-    }
     install(&mut world, plan);
     assert_eq!(count(&mut world, ONE), "2");
     assert_eq!((world.server().started.len(), world.server().stopped.len()), (1, 0));
@@ -352,6 +347,29 @@ fn a_subscription_that_is_not_allowed_any_more_is_not_taken_up() {
 }
 
 #[test]
+fn what_an_app_allows_changes_while_its_actors_go_on() {
+    let mut world = with_app();
+    count(&mut world, ONE);
+    world.ask(SERVER, ONE, "subscribe", text("acme:app:keyed:a#changes")).unwrap();
+    world.ask(SERVER, "acme:app:keyed:a", "emit", text("")).unwrap();
+    assert_eq!(numbers(&mut world, ONE), "1 0 1");
+    let allow = |world: &mut World, texts: &[&str]| {
+        let grants = texts.iter().map(|text| starlane_protocol::Grant::parse(text, None).unwrap()).collect();
+        let allow = [Allow { name: "one".into(), keyed: false, grants }];
+        world.server().node.handle_allow(&address("acme:app"), &allow);
+        world.run();
+    };
+    allow(&mut world, &["request acme:app:keyed:b echo"]);
+    world.ask(SERVER, "acme:app:keyed:a", "emit", text("")).unwrap();
+    assert_eq!(numbers(&mut world, ONE), "1 0 1", "its state is as it was, and it hears no more");
+    let ask = |world: &mut World, to: &str| world.ask(SERVER, ONE, "call", text(to));
+    assert_eq!(ask(&mut world, "acme:app:keyed:a").unwrap_err().code, "no-grant");
+    ask(&mut world, "acme:app:keyed:b").unwrap();
+    allow(&mut world, &["request acme:app:keyed:a echo"]);
+    ask(&mut world, "acme:app:keyed:a").unwrap();
+}
+
+#[test]
 fn the_state_of_who_sleeps_is_with_the_store_alone() {
     let mut world = with_app();
     count(&mut world, ONE);
@@ -372,4 +390,25 @@ fn a_host_that_ends_has_all_saved_first() {
     world.server().node.handle_save_all(now);
     world.run();
     assert_eq!((world.server().node.unsaved(), world.server().written), (0, 2));
+}
+
+#[test]
+fn more_actors_with_state_than_memory_has_room_for_all_go_on() {
+    let limits = ActorLimits { actors_per_app: 3, awake_per_app: 1, ..ActorLimits::default() };
+    let mut world = World::under(LinkConfig::default(), limits);
+    install(&mut world, app());
+    for round in 1..=4_u32 {
+        for key in 0..20 {
+            assert_eq!(count(&mut world, &format!("acme:app:keyed:k{key}")), round.to_string(), "k{key}");
+            world.pass(1_000);
+        }
+        let in_memory = world.server().node.actors().len();
+        // The server that was killed starts with the default limits.
+        assert!(round > 2 || in_memory <= 3, "{in_memory} actors in memory");
+        if round == 2 {
+            world.kill_server();
+            install(&mut world, app());
+            assert_eq!(world.server().node.actors().len(), 0, "none has anything to wake it");
+        }
+    }
 }

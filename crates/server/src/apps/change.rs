@@ -1,7 +1,7 @@
 //! A change of what an app is: everything is checked and prepared while the version before it runs, then takes effect in one turn.
 
 use starlane_bundle::{AppConfig, AppRecord, Manifest};
-use starlane_host::{LoadedModules, Side, ports::Store};
+use starlane_host::{LoadedModules, Side, VerifiedApp, ports::Store};
 use starlane_protocol::{Address, Failure};
 
 use super::{Apps, ceilings, resources::Prepared, stored};
@@ -48,10 +48,11 @@ impl Apps {
             return Err(Failure::conflict(message).at(&record.bundle));
         };
         self.routes.check(&record.app, &config, &manifest, record.publisher)?;
-        self.host.check_install(&manifest, record, Side::Server)?;
+        let verified = VerifiedApp::of(&manifest, &record.app, Side::Server)?;
+        self.host.check_install(&verified)?;
         let modules = match from == record.revision {
             true => None,
-            false => Some(self.host.load_modules(&record.app, &manifest, Side::Server).await?),
+            false => Some(self.host.load_modules(&verified).await?),
         };
         let databases = self.prepare_databases(record, &manifest, &config, from).await?;
         Ok(Change { record: record.clone(), manifest, config, databases, modules })
@@ -61,7 +62,7 @@ impl Apps {
     pub(super) fn check(&self, change: &Change) -> Result<(), Failure> {
         let Change { record, manifest, config, .. } = change;
         self.routes.check(&record.app, config, manifest, record.publisher)?;
-        self.host.check_install(manifest, record, Side::Server)
+        self.host.check_install(&VerifiedApp::of(manifest, &record.app, Side::Server)?)
     }
 
     /// Puts a change in effect, in one turn: no message sees half of it.
@@ -78,7 +79,8 @@ impl Apps {
         let running = databases.switch(before);
         self.running.borrow_mut().insert(app.clone(), running);
         let manifest = ceilings::hold(self.rights.take_up(manifest, &record), &self.limiter);
-        self.host.install(manifest, record, Side::Server, false).map_err(told)
+        let verified = VerifiedApp::of(&manifest, &app, Side::Server).map_err(told)?;
+        self.host.install(verified, record, false).map_err(told)
     }
 
     pub(super) fn stop(&self, app: &Address) {

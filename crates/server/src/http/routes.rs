@@ -110,16 +110,13 @@ impl Routes {
         routers.map(|((_, method), _)| method.clone()).collect()
     }
 
-    /// The route for a request; `host` is its `Host` header. HEAD takes the route of GET where there is none of its own.
+    /// The route for a request; `host` is its `Host` header. HEAD takes the route of GET: no route has that method itself.
     pub(crate) fn find(&self, host: &str, method: &str, path: &str) -> Option<Found> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let space = table.spaces.get(host).cloned();
         let router = |method: &str| table.routers.get(&(space.clone(), method.to_owned()));
-        let at = |method: &str| router(method).and_then(|router| router.at(path).ok());
-        let found = match method {
-            "HEAD" => at("HEAD").or_else(|| at("GET"))?,
-            method => at(method)?,
-        };
+        let method = if method == "HEAD" { "GET" } else { method };
+        let found = router(method)?.at(path).ok()?;
         let captures = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Some(Found { target: Arc::clone(found.value), captures })
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     path::Path,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -15,7 +16,11 @@ use starlane_node::{
 };
 use starlane_protocol::{Address, Topic};
 
-use crate::disk;
+use crate::{
+    disk,
+    limits::{Limit, Limiter},
+    storage::Storage,
+};
 
 /// The version of the tables, kept in the file.
 const VERSION: i64 = 1;
@@ -34,12 +39,19 @@ const TABLES: &str = "
 pub(super) struct Table {
     connection: Connection,
     limits: StateLimits,
+    limiter: Arc<Limiter>,
+    storage: Storage,
     /// Bytes of the apps that were written to; forgotten when a transaction comes to nothing.
     sums: HashMap<Address, u64>,
 }
 
 impl Table {
-    pub(super) fn open(file: &Path, limits: StateLimits) -> Result<Self, String> {
+    pub(super) fn open(
+        file: &Path,
+        limits: StateLimits,
+        limiter: &Arc<Limiter>,
+        storage: &Storage,
+    ) -> Result<Self, String> {
         let told = |error: rusqlite::Error| format!("{}: {error}", file.display());
         if !file.exists() {
             disk::make_private(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -60,7 +72,23 @@ impl Table {
                 ));
             }
         }
-        Ok(Self { connection, limits, sums: HashMap::new() })
+        let (limiter, storage) = (Arc::clone(limiter), storage.clone());
+        let table = Self { connection, limits, limiter, storage, sums: HashMap::new() };
+        table.count_all().map_err(told)?;
+        Ok(table)
+    }
+
+    /// Counts what each space has.
+    fn count_all(&self) -> rusqlite::Result<()> {
+        let sql = "SELECT app, sum(bytes) FROM actors GROUP BY app";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut of_spaces: HashMap<String, u64> = HashMap::new();
+        for row in statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1).map(unsigned)?)))? {
+            let (app, bytes) = row?;
+            *of_spaces.entry(space_of(&app).to_owned()).or_default() += bytes;
+        }
+        self.storage.count_state(of_spaces);
+        Ok(())
     }
 
     pub(super) fn begin(&mut self) -> rusqlite::Result<()> {
@@ -76,6 +104,9 @@ impl Table {
         // SQLite may have done so by itself.
         if !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        if let Err(error) = self.count_all() {
+            tracing::error!(%error, "state.sqlite can't be counted: the quotas of spaces may be off until a restart");
         }
     }
 
@@ -120,7 +151,7 @@ impl Table {
         if state.is_empty() {
             if before.is_some() {
                 self.connection.prepare_cached("DELETE FROM actors WHERE address = ?1")?.execute([address])?;
-                self.sums.insert(app.clone(), others);
+                self.counted(app, others, own, 0);
             }
             return Ok(Ok(before.is_some()));
         }
@@ -132,7 +163,14 @@ impl Table {
         }
         let bytes = StateLimits::weight(state);
         if let Err(refused) = self.limits.check(others, bytes) {
+            let is_own = matches!(refused, StateError::TooLarge(_));
+            self.limiter.note(if is_own { Limit::StateBytes } else { Limit::StateBytesPerApp });
             return Ok(Err(refused));
+        }
+        if bytes > own
+            && let Err(full) = self.storage.admit(app.space(), bytes - own)
+        {
+            return Ok(Err(StateError::Full(full.message)));
         }
         let sql = "INSERT OR REPLACE INTO actors \
                    (address, app, epoch, made_for, digest, updated, bytes, subscriptions, wakes, format, data) \
@@ -150,16 +188,24 @@ impl Table {
             state.saved.as_ref().map(|saved| saved.format),
             state.saved.as_ref().map(|saved| saved.data.as_ref()),
         ])?;
-        self.sums.insert(app.clone(), others + bytes);
+        self.counted(app, others, own, bytes);
         Ok(Ok(true))
+    }
+
+    /// One actor of an app has so many bytes instead of those before, beside its others.
+    fn counted(&mut self, app: &Address, others: u64, before: u64, bytes: u64) {
+        self.sums.insert(app.clone(), others + bytes);
+        self.storage.change_state(app.space(), before, bytes);
     }
 
     pub(super) fn forget(&mut self, app: &Address) -> rusqlite::Result<()> {
         if self.epoch(app)?.is_some() {
             self.next_epoch(app)?;
         }
+        let bytes = self.sum(app)?;
         self.connection.prepare_cached("DELETE FROM actors WHERE app = ?1")?.execute([app.as_str()])?;
         self.sums.remove(app);
+        self.storage.change_state(app.space(), bytes, 0);
         Ok(())
     }
 
@@ -181,6 +227,11 @@ impl Table {
         let sql = "SELECT coalesce(sum(bytes), 0) FROM actors WHERE app = ?1";
         self.connection.prepare_cached(sql)?.query_row([app.as_str()], |row| row.get(0).map(unsigned))
     }
+}
+
+/// The space of an address.
+fn space_of(address: &str) -> &str {
+    address.split(':').next().unwrap_or_default()
 }
 
 fn known(row: &Row<'_>) -> rusqlite::Result<KnownActor> {

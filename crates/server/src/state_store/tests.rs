@@ -4,14 +4,19 @@ use starlane_host::testing::state_suite;
 use starlane_protocol::Topic;
 
 use super::*;
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
 fn open_with(data: &Path, limits: StateLimits) -> Result<SqliteStateStore, String> {
-    SqliteStateStore::open(data, limits, &Limiter::new(Limits::default()))
+    open_under(data, limits, Limits::default())
+}
+
+fn open_under(data: &Path, limits: StateLimits, all: Limits) -> Result<SqliteStateStore, String> {
+    let limiter = Limiter::new(all);
+    SqliteStateStore::open(data, limits, &limiter, &Storage::new(data, limiter.clone()))
 }
 
 fn open(data: &Path) -> Result<SqliteStateStore, String> {
@@ -72,6 +77,30 @@ async fn unchanged_state_is_not_written() {
     store.save(&app, epoch, woken).await.unwrap();
     let counts = store.counts();
     assert_eq!((counts.written.load(Relaxed), counts.unchanged.load(Relaxed)), (4, 2));
+}
+
+#[tokio::test]
+async fn state_counts_for_the_quota_of_its_space() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut limits = Limits::default();
+    limits.set(Limit::SpaceStorage, 1 << 20).unwrap();
+    let full = vec![7; 600_000];
+    for start in 0..2 {
+        let store = open_under(folder.path(), StateLimits::default(), limits.clone()).unwrap();
+        for (app, fits) in [("acme:one", true), ("acme:two", false), ("other:app", true)] {
+            let epoch = store.take(&address(app)).await.unwrap().epoch;
+            let saved = store.save(&address(app), epoch, state(&format!("{app}:actor"), &full)).await;
+            match (&saved, fits) {
+                (Ok(()), true) => {}
+                (Err(StateError::Full(text)), false) => assert!(text.contains("space-storage"), "{text}"),
+                _ => panic!("start {start}, {app}: {saved:?}"),
+            }
+        }
+    }
+    let store = open_under(folder.path(), StateLimits::default(), limits).unwrap();
+    store.forget(&address("acme:one")).await.unwrap();
+    let epoch = store.take(&address("acme:two")).await.unwrap().epoch;
+    store.save(&address("acme:two"), epoch, state("acme:two:actor", &full)).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The npm package: Rust to Wasm, bindings, optimisation, TypeScript, tarball.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -13,7 +13,9 @@ use crate::setup::wasm_tools::wasm_bindgen_version;
 use crate::workshop::Workshop;
 
 /// The crates that go into the package.
-const CRATES: [&str; 7] = ["protocol", "bundle", "abi", "node", "host", "browser", "npm"];
+const CRATES: [&str; 8] = ["protocol", "bundle", "abi", "node", "host", "browser", "npm", "verifier"];
+/// Those of them that are Wasm modules of the package.
+const MODULES: [&str; 2] = ["npm", "verifier"];
 
 /// What LLVM uses for wasm32 and all three browser engines have; wasm-opt must be told.
 const FEATURES: [&str; 6] = [
@@ -40,31 +42,40 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
     let wasm = package.join("dist/wasm");
     report::step("npm package: Rust to Wasm", || {
         let target = ["--target", "wasm32-unknown-unknown", "--profile", "wasm"];
-        workshop.cargo(["build", "-p", "starlane-npm"]).args(target).args(super::portable(workshop)?).run()
+        workshop
+            .cargo(["build", "-p", "starlane-npm", "-p", "starlane-verifier"])
+            .args(target)
+            .args(super::portable(workshop)?)
+            .run()
     })?;
     report::step("npm package: bindings and wasm-opt", || {
         files::remove_folder(&wasm)?;
-        workshop
-            .program(workshop.find("wasm-bindgen").context("wasm-bindgen is not installed")?)
-            .args(["--target", "web", "--out-dir"])
-            .arg(&wasm)
-            .arg("target/wasm32-unknown-unknown/wasm/starlane_npm.wasm")
-            .run()?;
-        let module = wasm.join("starlane_npm_bg.wasm");
-        let wasm_opt = |passes: &[&str]| {
-            let program = workshop.program(package.join("node_modules/.bin/wasm-opt"));
-            program.args(passes).args(FEATURES).arg(&module).arg("-o").arg(&module).run()
-        };
-        // Rust keeps nothing below its stack, so an address and a small offset never wrap.
-        wasm_opt(&[&["-g", "-Oz", "--converge", "--low-memory-unused"], NO_INLINING.as_slice()].concat())?;
-        // What is of one type or crate stands together, and compresses better: by a fiftieth.
-        wasm_opt(&["--reorder-functions-by-name", "--strip-debug", "--strip-producers"])
+        MODULES.iter().try_for_each(|name| module(workshop, &wasm, name))
     })?;
     report::step("npm package: TypeScript and tarball", || {
         npm(workshop, &package, &["run", "build"]).run()?;
         pack(workshop, &tarball)
     })?;
     stamp.set()
+}
+
+/// Makes what JavaScript loads of a crate that was built, and makes it small.
+fn module(workshop: &Workshop, folder: &Path, name: &str) -> Result<()> {
+    workshop
+        .program(workshop.find("wasm-bindgen").context("wasm-bindgen is not installed")?)
+        .args(["--target", "web", "--out-dir"])
+        .arg(folder)
+        .arg(format!("target/wasm32-unknown-unknown/wasm/starlane_{name}.wasm"))
+        .run()?;
+    let module = folder.join(format!("starlane_{name}_bg.wasm"));
+    let wasm_opt = |passes: &[&str]| {
+        let program = workshop.program(workshop.path("crates/npm/node_modules/.bin/wasm-opt"));
+        program.args(passes).args(FEATURES).arg(&module).arg("-o").arg(&module).run()
+    };
+    // Rust keeps nothing below its stack, so an address and a small offset never wrap.
+    wasm_opt(&[&["-g", "-Oz", "--converge", "--low-memory-unused"], NO_INLINING.as_slice()].concat())?;
+    // What is of one type or crate stands together, and compresses better: by a fiftieth.
+    wasm_opt(&["--reorder-functions-by-name", "--strip-debug", "--strip-producers"])
 }
 
 fn stamp(workshop: &Workshop) -> Result<Stamp> {
@@ -75,7 +86,7 @@ fn stamp(workshop: &Workshop) -> Result<Stamp> {
 }
 
 /// Packs crates/npm, and sees to it that target/dist holds no package of another version.
-fn pack(workshop: &Workshop, tarball: &std::path::Path) -> Result<()> {
+fn pack(workshop: &Workshop, tarball: &Path) -> Result<()> {
     let folder = workshop.path("target/dist");
     fs::create_dir_all(&folder)?;
     for entry in fs::read_dir(&folder)?.flatten() {

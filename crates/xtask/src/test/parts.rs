@@ -197,7 +197,16 @@ impl Part {
 /// clippy for each target that a crate is built for, and for the guests.
 fn lints(workshop: &Workshop) -> Vec<Program> {
     let deny = ["--all-targets", "--", "-D", "warnings"];
-    let browser = ["-p", "starlane-browser", "-p", "starlane-npm", "--target", "wasm32-unknown-unknown"];
+    let browser = [
+        "-p",
+        "starlane-browser",
+        "-p",
+        "starlane-npm",
+        "-p",
+        "starlane-verifier",
+        "--target",
+        "wasm32-unknown-unknown",
+    ];
     let mut programs = vec![
         workshop.cargo(["clippy"]).args(build::NATIVE).args(deny),
         workshop.cargo(["clippy"]).args(browser).args(deny),

@@ -111,7 +111,7 @@ fn whatever_authors_are_refused_publishing_refuses_and_nothing_is_made_outside()
     }
     let own = |path: &&PathBuf| {
         let text = path.to_string_lossy();
-        ["data/bundles/acme/repo/m/", "data/blobs/", "data/apps/acme:m", "data/databases/acme:m"]
+        ["data/bundles/acme/repo/m/", "data/blobs/", "data/apps/acme:m", "data/databases/acme:m", "data/compiled/"]
             .iter()
             .any(|base| text.starts_with(base))
             && !text.contains("..")

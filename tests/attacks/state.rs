@@ -255,7 +255,7 @@ fn subscriptions_and_wakes_survive_kills() {
         // One is due while the server is away, one soon after.
         for ms in [1, 2_000 + round] {
             let asked = server.command(LISTENER, "wake-me", &json!({ "ms": ms }));
-            assert_eq!(asked.status, 200, "{}", asked.text());
+            assert!(asked.status < 400, "{}", asked.text());
             expected.push(ms);
         }
         until_saved(&server, LISTENER);
@@ -302,7 +302,7 @@ fn state_that_is_too_large_is_refused_by_name_and_undone() {
     let mut refused = None;
     for _ in 0..500 {
         let answer = server.command(&sure, "wake-me", &json!({ "ms": 3_600_000_u32 }));
-        if answer.status != 200 {
+        if answer.status >= 400 {
             refused = Some(answer);
             break;
         }

@@ -9,6 +9,7 @@ use crate::{
     app::Role,
     node::Node,
     principal::Principal,
+    saving::Keeping,
     shares::Account,
 };
 
@@ -23,16 +24,22 @@ impl Node {
         }
         let Some(role) = self.apps.role(address) else { return Ok(None) };
         let account = self.shares.of(&role.app);
-        self.make_place(&role, &account, caller)?;
+        self.make_place(&role, &account)?;
+        let stored_for = self.owners.take_back(&role.app, address);
+        if stored_for.is_none() && role.plan.keyed {
+            self.count_key(caller)?;
+        }
         let id = ActorId(self.fresh());
-        let mut actor = Actor::new(address.clone(), role, caller, account);
-        actor.keeping = self.owners.keeping(&actor.role.app);
+        let mut actor = Actor::new(address.clone(), role, stored_for.as_ref().unwrap_or(caller), account);
+        if stored_for.is_some() {
+            actor.keeping = Keeping::stored(true);
+        }
         self.actors.insert(id, Box::new(actor));
         self.by_address.insert(address.clone(), id);
         Ok(Some(id))
     }
 
-    fn make_place(&mut self, role: &Role, account: &Account, caller: &Principal) -> Result<(), Failure> {
+    fn make_place(&mut self, role: &Role, account: &Account) -> Result<(), Failure> {
         let (actors, per_app) = (self.config.actors.actors, self.config.actors.actors_per_app);
         if account.app.actors.get() >= per_app && !self.forget(|actor| actor.role.app == role.app) {
             self.stats.refuse("actors-per-app");
@@ -56,9 +63,11 @@ impl Node {
                 "this host has {count} actors that are awake or busy; the limit `actors` is {actors}"
             )));
         }
-        if !role.plan.keyed {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    /// Counts an actor for who uses it first.
+    fn count_key(&mut self, caller: &Principal) -> Result<(), Failure> {
         let limits = self.config.limits;
         match self.usage.key(caller, &limits) {
             Err(_) if self.forget(|actor| actor.made_for == *caller) => self.usage.key(caller, &limits),
@@ -80,9 +89,10 @@ impl Node {
         for (_, id) in &oldest {
             let Some(actor) = self.actors.remove(id) else { continue };
             self.by_address.remove(&actor.address);
-            self.usage.release_key(&actor.made_for);
-            if actor.keeping.is_stored() {
-                self.owners.left(&actor.role.app);
+            // What is kept of it still counts for who used it first.
+            match actor.keeping.is_stored() {
+                true => self.owners.put_away(&actor.role.app, actor.address.clone(), actor.made_for.clone()),
+                false => self.usage.release_key(&actor.made_for),
             }
         }
         !oldest.is_empty()

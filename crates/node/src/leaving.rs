@@ -54,7 +54,7 @@ impl Node {
         let ended = self.actors_of(app);
         self.end(now, &ended, "the app was removed");
         if self.actors_of(app).is_empty() {
-            self.owners.remove(app);
+            self.set_owner(app, None);
         }
     }
 

@@ -21,12 +21,12 @@ const LATEST: u64 = 20;
 const APART_MS: u64 = 2;
 
 /// How an app's actors are owned.
-#[derive(Debug, Clone, Copy)]
-enum Owner {
+#[derive(Debug)]
+pub(crate) enum Owner {
     /// The store was asked, under this number, for the so-manieth time.
     Asked { number: u64, times: u64 },
-    /// This node owns them. `more`: the store may know actors that are not in memory here.
-    Own { epoch: u64, more: bool },
+    /// This node owns them. `away`: those that are in the store alone, with who used each first.
+    Own { epoch: u64, away: LiteMap<Address, Principal> },
     /// Another host does.
     Lost,
 }
@@ -53,28 +53,38 @@ impl Owners {
         }
     }
 
-    /// What is known of the state of an actor that is not in memory here.
-    pub(crate) fn keeping(&self, app: &Address) -> Keeping {
-        match self.0.get(app) {
-            Some(Owner::Own { more: true, .. }) => Keeping::stored(true),
-            _ => Keeping::default(),
+    /// Takes an actor that is in the store alone; gives who used it first.
+    pub(crate) fn take_back(&mut self, app: &Address, actor: &Address) -> Option<Principal> {
+        match self.0.get_mut(app)? {
+            Owner::Own { away, .. } => away.remove(actor),
+            _ => None,
         }
     }
 
-    /// An actor is in memory no longer, and its state is in the store.
-    pub(crate) fn left(&mut self, app: &Address) {
-        if let Some(Owner::Own { more, .. }) = self.0.get_mut(app) {
-            *more = true;
+    /// An actor is in the store alone from now on.
+    pub(crate) fn put_away(&mut self, app: &Address, actor: Address, made_for: Principal) {
+        if let Some(Owner::Own { away, .. }) = self.0.get_mut(app) {
+            away.insert(actor, made_for);
         }
-    }
-
-    /// An app is gone, and so are its actors.
-    pub(crate) fn remove(&mut self, app: &Address) {
-        self.0.remove(app);
     }
 }
 
 impl Node {
+    /// An app's actors are owned in another way from now on, or not at all. Gives up those that are in the store alone.
+    pub(crate) fn set_owner(&mut self, app: &Address, owner: Option<Owner>) {
+        let before = match owner {
+            Some(owner) => self.owners.0.insert(app.clone(), owner),
+            None => self.owners.0.remove(app),
+        };
+        if let Some(Owner::Own { away, .. }) = before {
+            for (actor, made_for) in away {
+                if self.apps.role(&actor).is_none_or(|role| role.plan.keyed) {
+                    self.usage.release_key(&made_for);
+                }
+            }
+        }
+    }
+
     /// Asks the store for an app's actors.
     pub(crate) fn take_over(&mut self, app: &Address) {
         self.ask_for_state(app, 0);
@@ -82,7 +92,7 @@ impl Node {
 
     fn ask_for_state(&mut self, app: &Address, times: u64) {
         let number = self.fresh();
-        self.owners.0.insert(app.clone(), Owner::Asked { number, times });
+        self.set_owner(app, Some(Owner::Asked { number, times }));
         let after_ms = AGAIN_MS * times.min(LATEST);
         self.effects.push_back(Effect::TakeState { app: app.clone(), number, after_ms });
     }
@@ -96,7 +106,7 @@ impl Node {
         }
         match result {
             Ok(owned) => {
-                self.owners.0.insert(app.clone(), Owner::Own { epoch: owned.epoch, more: false });
+                self.set_owner(app, Some(Owner::Own { epoch: owned.epoch, away: LiteMap::new() }));
                 let mut overdue = 0;
                 for known in owned.actors {
                     self.remember(now, known, &mut overdue);
@@ -116,7 +126,7 @@ impl Node {
 
     /// Another host owns an app's actors: what they do here has no effect any more, so they end.
     pub(crate) fn lose_app(&mut self, now: u64, app: &Address) {
-        self.owners.0.insert(app.clone(), Owner::Lost);
+        self.set_owner(app, Some(Owner::Lost));
         let failure = StateError::Fenced.failure();
         self.log(app, Level::Error, failure.message.clone());
         for id in self.actors_of(app) {
@@ -139,11 +149,13 @@ impl Node {
         let Some(role) = self.apps.role(&known.address) else { return };
         let id = match self.by_address.get(&known.address) {
             Some(id) => *id,
-            None if known.subscriptions.is_empty() && known.wakes.is_empty() => return self.owners.left(&role.app),
             None => {
                 let made_for = Principal::named(&known.made_for);
                 if role.plan.keyed {
                     self.usage.hold_key(&made_for);
+                }
+                if known.subscriptions.is_empty() && known.wakes.is_empty() {
+                    return self.owners.put_away(&role.app, known.address, made_for);
                 }
                 let id = ActorId(self.fresh());
                 let account = self.shares.of(&role.app);

@@ -320,10 +320,16 @@ async fn modules_of_other_authors_stay_while_their_app_is_used_anywhere() {
     let (store, _) = open_store(&fresh_name(), 9_000.0);
     let world = World::new(Rc::new(BrowserTime), Rc::new(store));
     let theirs = world.publish(WIDGETS, &[("/module.wasm", &[7; 2_000])]);
-    let files = theirs.open().unwrap().files;
+    let files = theirs.open().unwrap().into_contents().files;
     let used = Used { manifest: theirs.digest(), publisher: publisher().public(), files };
     let own = world.publish_as("acme:repo:app:1.0.0", &[("/module.wasm", b"not used")], &publisher(), |manifest| {
-        manifest.mechtrons.get_mut("/mechtron.toml").unwrap().wasm = format!("{WIDGETS}:/module.wasm");
+        let mut config = manifest.mechtrons.remove("/mechtron.toml").unwrap();
+        config.wasm = format!("{WIDGETS}:/module.wasm");
+        let path = format!("{WIDGETS}:/mechtron.toml");
+        for (_, mechtron) in manifest.app.as_mut().unwrap().mechtrons.iter_mut() {
+            mechtron.config.clone_from(&path);
+        }
+        manifest.mechtrons.insert(path, config);
         manifest.uses.insert(WIDGETS.to_owned(), used);
     });
     world.say("acme:app", 1, "acme:repo:app:1.0.0", &own);

@@ -22,9 +22,10 @@ async fn sleepers_wake_in_order_and_none_too_early() {
 #[wasm_bindgen_test]
 async fn a_sleep_longer_than_a_timer_is_slept_in_pieces() {
     const LONGEST: u64 = i32::MAX as u64;
+    // Only what nobody else waits for is made short: a driver has timers in the page too.
     let noted = Patch::apply(
         "const own = globalThis.setTimeout; globalThis.waits = []; \
-         globalThis.setTimeout = (call, ms) => (globalThis.waits.push(ms), own(call, 0)); \
+         globalThis.setTimeout = (call, ms) => (globalThis.waits.push(ms), own(call, ms > 1e6 ? 0 : ms)); \
          return () => { globalThis.setTimeout = own; };",
     );
     let tried = [LONGEST - 1, LONGEST, LONGEST + 1, 2 * LONGEST, 3 * LONGEST + 7, u64::from(u32::MAX), 1 << 40];
@@ -32,8 +33,13 @@ async fn a_sleep_longer_than_a_timer_is_slept_in_pieces() {
     for ms in tried {
         eval("globalThis.waits.length = 0");
         BrowserTime.sleep(ms).await;
-        let (longest, sum) = (eval("Math.max(...globalThis.waits)"), eval("globalThis.waits.reduce((a, b) => a + b)"));
-        failing += usize::from(longest.as_f64() > Some(LONGEST as f64) || sum.as_f64() != Some(ms as f64));
+        let waits = eval("globalThis.waits.join(' ')").as_string().unwrap();
+        let waits: Vec<u64> = waits.split(' ').map(|wait| wait.parse::<f64>().unwrap() as u64).collect();
+        // Timers of what earlier tests left running may stand between the pieces.
+        let mut others = waits.iter();
+        let pieces = (0..ms.div_ceil(LONGEST)).map(|piece| (ms - piece * LONGEST).min(LONGEST));
+        let all_there = pieces.into_iter().all(|piece| others.any(|wait| *wait == piece));
+        failing += usize::from(!all_there || waits.iter().any(|wait| *wait > LONGEST));
     }
     drop(noted);
     figure("F25 sleeps in pieces", "field-faults.tried", tried.len() as f64, "inputs");

@@ -97,7 +97,7 @@ fn is_safe(url: &CowStr<'_>, image: bool) -> bool {
     let read = read.trim_start_matches(|c: char| c <= ' ').to_ascii_lowercase();
     // Two slashes name another site, by whatever scheme this page came over.
     let is_of_this_site =
-        !read.starts_with(|c| matches!(c, '/' | '\\')) || !read.chars().nth(1).is_some_and(|c| matches!(c, '/' | '\\'));
+        !read.starts_with(['/', '\\']) || !read.chars().nth(1).is_some_and(|c| ['/', '\\'].contains(&c));
     let colon = match read.find(':') {
         Some(colon) if read.find(['/', '?', '#', '\\']).is_none_or(|end| end > colon) => colon,
         _ => return is_of_this_site || !image,

@@ -22,10 +22,10 @@ export function types(dist) {
 /** Compares them with the golden file; throws with the first line that differs. */
 export function compare(dist) {
   const found = types(dist);
-  if (process.argv.includes("--bless")) writeFileSync(GOLDEN, found);
+  if (process.env.BLESS === "1") writeFileSync(GOLDEN, found);
   const [is, was] = [found, readFileSync(GOLDEN, "utf8")].map((text) => text.split("\n"));
   const at = Array.from({ length: Math.max(is.length, was.length) }, (_, at) => at).find((at) => is[at] !== was[at]);
   if (at === undefined) return;
   const lines = `line ${at + 1} is\n  ${is[at] ?? "(nothing)"}\nand was\n  ${was[at] ?? "(nothing)"}`;
-  throw new Error(`the types are not those of crates/npm/golden/index.d.ts: ${lines}\nIf that is meant: node tests/npm/run.mjs --only golden --bless`);
+  throw new Error(`the types are not those of crates/npm/golden/index.d.ts: ${lines}\nIf that is meant: BLESS=1 cargo xtask test --only package`);
 }

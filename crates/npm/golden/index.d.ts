@@ -63,7 +63,10 @@ export declare class Host {
      * it waits for the link, and fails with `unreachable` if that does not come up in time.
      */
     request<T = unknown>(to: string, operation: string, body?: unknown, options?: RequestOptions): Promise<T>;
-    /** Sends a one-way message. Resolves when it is on its way; rejects when it is refused at once. */
+    /**
+     * Sends a one-way message. Resolves when it was taken by whoever handles it; rejects when it is refused there, or its host can't
+     * be reached.
+     */
     notify(to: string, operation: string, body?: unknown, options?: NotifyOptions): Promise<void>;
     /**
      * An address by its contract: each operation of the bind is a function that sends a request and promises the reply's body.
@@ -129,8 +132,10 @@ export interface HostOptions {
     cacheBytes?: number;
     /** Ends `open`. */
     signal?: AbortSignal;
-    /** Where the package's `.wasm` file is, if not beside the package. */
+    /** Where the package's `starlane_npm_bg.wasm` is, if not beside the package. */
     wasm?: string | URL;
+    /** Where the package's `starlane_verifier_bg.wasm` is, if not beside the package: what verifies bundles, loaded by the first launch. */
+    verifier?: string | URL;
     /** Where the package's `worker.js` is, if not beside the package. */
     worker?: string | URL;
     /** Where the package's `contract.js` is, if not beside the package: what checks bodies against schemas, loaded when it is needed. */
@@ -198,7 +203,7 @@ export interface BindOptions<B extends Contract> {
 }
 /** What `host.notify` takes. */
 export interface NotifyOptions {
-    /** Checked before the message is sent. */
+    /** Ends the waiting, and takes the message back if that is still possible. */
     signal?: AbortSignal;
     /** Keep the message until it is delivered. This version has no outbox: `true` is refused with `unsupported`. */
     durable?: boolean;

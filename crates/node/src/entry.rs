@@ -8,7 +8,7 @@ use starlane_protocol::{
 
 use crate::{
     effect::{Effect, SocketId},
-    link::{Envelope, Goodbye, Parcel},
+    link::{CloseCode, Envelope, Goodbye, Parcel},
     node::Node,
     principal::{Authentication, Principal},
     topics::Subscriber,
@@ -33,16 +33,16 @@ impl Node {
         match result {
             Ok(_) if before.is_none() && others >= limit => {
                 let reason = format!("this principal has {limit} links already: close some");
-                link.end(Goodbye::new("too-many", reason));
+                link.end(Goodbye::new(CloseCode::TooMany, reason));
             }
-            Err(failure) => link.end(Goodbye::new(&failure.code, failure.message)),
+            Err(failure) => link.end(Goodbye::new(&*failure.code, failure.message)),
             Ok(found) if found.principal.name().len() > MAX_PRINCIPAL_BYTES => {
                 let message = format!("the principal's name is longer than {MAX_PRINCIPAL_BYTES} bytes");
-                link.end(Goodbye::new("auth-refused", message));
+                link.end(Goodbye::new(CloseCode::AuthRefused, message));
             }
             Ok(found) if before.as_deref().is_some_and(|before| before != found.principal.name()) => {
                 let message = format!("the token is one of `{}`: open a new link for it", found.principal.name());
-                link.end(Goodbye::new("auth-refused", message));
+                link.end(Goodbye::new(CloseCode::AuthRefused, message));
             }
             Ok(found) => link.admit(now, name, found, link_id),
         }

@@ -4,6 +4,7 @@ use starlane_protocol::{Failure, Payload, Topic};
 
 use crate::{
     actor::{ActorId, Letter},
+    crashes::Crash,
     effect::Notice,
     guest::{Kind, Level},
     link::Parcel,
@@ -53,7 +54,7 @@ impl Node {
     }
 
     /// Subscribes an actor. Errors when it has too many subscriptions.
-    pub(crate) fn subscribe_actor(&mut self, id: ActorId, topic: Topic) -> Result<(), String> {
+    pub(crate) fn subscribe_actor(&mut self, id: ActorId, topic: Topic) -> Result<(), Crash> {
         let (topic, most) = (self.local_form(topic), self.config.actors.subscriptions);
         let known = self.check_topic(&topic);
         let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
@@ -74,7 +75,8 @@ impl Node {
         let count = actor.subscriptions.len();
         if count >= most {
             self.stats.refuse("subscriptions");
-            return Err(format!("it subscribed to another topic and has {count}; the limit `subscriptions` is {most}"));
+            let detail = format!("it subscribed to another topic and has {count}; the limit `subscriptions` is {most}");
+            return Err(Crash::budget(detail));
         }
         actor.subscriptions.push(topic.clone());
         actor.keeping.relisted = true;

@@ -36,7 +36,7 @@ pub use app::{Allow, AppPlan, MechtronPlan};
 pub use effect::{Effect, HandlerId, Incoming, LinkState, Notice, Origin, RequestId, SocketId, SubscriptionId};
 pub use inspect::{ActorView, LinkView};
 pub use limits::ActorLimits;
-pub use link::{Goodbye, LinkConfig};
+pub use link::{CloseCode, Goodbye, LinkConfig};
 pub use node::{Node, NodeConfig, Operations};
 pub use principal::{Authenticated, Authentication, Principal};
 pub use stats::{LATENCY_MS, Stats};

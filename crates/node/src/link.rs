@@ -3,6 +3,7 @@
 //! The frames and their rules are specified in the README of `starlane-protocol`.
 
 mod assembly;
+mod close_code;
 mod config;
 mod outbox;
 
@@ -15,8 +16,8 @@ use starlane_protocol::{
     frame::{self, Frame, Limits, LinkId},
 };
 
-pub use self::config::LinkConfig;
 use self::{assembly::Assembly, outbox::Outbox};
+pub use self::{close_code::CloseCode, config::LinkConfig};
 use crate::principal::{Authenticated, Principal};
 
 /// The channel in use.
@@ -68,15 +69,15 @@ pub(crate) enum LinkEvent {
 /// Why a link ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goodbye {
-    /// A stable word: `malformed`, `too-large`, `silent`, `auth-refused`, `expired`, `version`, `closed` …
-    pub code: String,
+    /// What it is, for programs.
+    pub code: CloseCode,
     /// For people.
     pub reason: String,
 }
 
 impl Goodbye {
-    pub(crate) fn new(code: &str, reason: impl Into<String>) -> Self {
-        Self { code: cut(code.to_owned(), 64), reason: cut(reason.into(), 1024) }
+    pub(crate) fn new(code: impl Into<CloseCode>, reason: impl Into<String>) -> Self {
+        Self { code: code.into(), reason: cut(reason.into(), 1024) }
     }
 }
 
@@ -183,7 +184,8 @@ impl Link {
                         return;
                     }
                     if channel != CHANNEL {
-                        return self.end(Goodbye::new("malformed", format!("channel {channel} is not in use")));
+                        return self
+                            .end(Goodbye::new(CloseCode::Malformed, format!("channel {channel} is not in use")));
                     }
                     if let Err(goodbye) = self.handle_frame(now, frame) {
                         return self.end(goodbye);
@@ -196,7 +198,7 @@ impl Link {
 
     fn handle_frame(&mut self, now: u64, frame: Frame) -> Result<(), Goodbye> {
         match (self.phase, frame) {
-            (_, Frame::Goodbye { code, reason }) => Err(Goodbye::new(&code, reason)),
+            (_, Frame::Goodbye { code, reason }) => Err(Goodbye::new(&*code, reason)),
             (_, Frame::Ping { nonce }) => {
                 self.outbox.control(&Frame::Pong { nonce });
                 Ok(())
@@ -205,7 +207,7 @@ impl Link {
                 if !versions.contains(&frame::VERSION) {
                     let spoken = frame::VERSION;
                     return Err(Goodbye::new(
-                        "version",
+                        CloseCode::Version,
                         format!("this host speaks version {spoken}, not {versions:?}"),
                     ));
                 }
@@ -235,7 +237,7 @@ impl Link {
             (Phase::Up, frame) if frame.sequence().is_some() => self.handle_numbered(now, frame),
             (_, frame) => {
                 let name = frame.name().to_ascii_lowercase();
-                Err(Goodbye::new("malformed", format!("a {name} frame is out of place here")))
+                Err(Goodbye::new(CloseCode::Malformed, format!("a {name} frame is out of place here")))
             }
         }
     }
@@ -244,7 +246,10 @@ impl Link {
         let sequence = frame.sequence().unwrap_or_default();
         if sequence != self.received + 1 {
             let expected = self.received + 1;
-            return Err(Goodbye::new("malformed", format!("sequence {sequence} where {expected} was expected")));
+            return Err(Goodbye::new(
+                CloseCode::Malformed,
+                format!("sequence {sequence} where {expected} was expected"),
+            ));
         }
         self.received = sequence;
         let (frames, bytes) = &mut self.unacked_received;
@@ -310,7 +315,7 @@ impl Link {
             return;
         }
         self.phase = Phase::Over;
-        self.outbox.last(&Frame::Goodbye { code: goodbye.code.clone(), reason: goodbye.reason.clone() });
+        self.outbox.last(&Frame::Goodbye { code: goodbye.code.as_str().to_owned(), reason: goodbye.reason.clone() });
         self.events.push_back(LinkEvent::Over(goodbye));
     }
 
@@ -330,11 +335,11 @@ impl Link {
             Phase::Over => {}
             Phase::AwaitHello | Phase::AwaitWelcome if now >= self.opened + self.config.first_frame_ms => {
                 let waited = self.config.first_frame_ms;
-                self.end(Goodbye::new("silent", format!("no first frame within {waited} ms")));
+                self.end(Goodbye::new(CloseCode::Silent, format!("no first frame within {waited} ms")));
             }
             _ if now >= self.heard + self.config.silence_ms => {
                 let waited = self.config.silence_ms;
-                self.end(Goodbye::new("silent", format!("nothing was heard for {waited} ms")));
+                self.end(Goodbye::new(CloseCode::Silent, format!("nothing was heard for {waited} ms")));
             }
             Phase::Up if self.expires.is_some_and(|expires| now >= expires) => self.token_ended(now),
             Phase::Up if now >= self.ping_due => {
@@ -351,7 +356,8 @@ impl Link {
     /// The dialled side ends the link; the other asks for a fresh token, and after a while again, until there is one.
     fn token_ended(&mut self, now: u64) {
         if self.dialled {
-            return self.end(Goodbye::new("expired", "the token is no longer good: dial again with a fresh one"));
+            return self
+                .end(Goodbye::new(CloseCode::Expired, "the token is no longer good: dial again with a fresh one"));
         }
         self.expires = Some(now + self.config.renew_again_ms);
         self.events.push_back(LinkEvent::Expiring);

@@ -4,15 +4,12 @@ use starlane_protocol::{Address, Failure, Verb};
 
 use crate::{
     effect::{Effect, LinkState, RequestId, SocketId},
-    link::{Goodbye, Link, LinkEvent, Parcel},
+    link::{CloseCode, Goodbye, Link, LinkEvent, Parcel},
     node::{Node, Operations, closed},
     requests::{Answerer, Asker},
     topics::Subscriber,
     uplink::refused,
 };
-
-/// Goodbyes after which dialling again is of no use.
-const FINAL: [&str; 2] = ["auth-refused", "version"];
 
 /// The maximum number of addresses that a peer is known to serve.
 const MAX_SERVED: usize = 1_024;
@@ -80,7 +77,7 @@ impl Node {
     /// A socket is gone.
     pub fn handle_closed(&mut self, now: u64, socket: SocketId) {
         if let Some(link) = self.links.remove(&socket) {
-            self.link_lost(now, socket, &link, &Goodbye::new("closed", "the connection was closed"));
+            self.link_lost(now, socket, &link, &Goodbye::new(CloseCode::Closed, "the connection was closed"));
         }
     }
 
@@ -206,7 +203,7 @@ impl Node {
         if self.uplink.socket() != Some(socket) {
             return;
         }
-        if FINAL.contains(&goodbye.code.as_str()) {
+        if goodbye.code.is_final() {
             self.uplink.refuse(goodbye.clone());
             for waiting in self.uplink.take_waiting() {
                 match waiting.request {
@@ -230,7 +227,11 @@ impl Node {
         match parcel {
             Parcel::Request { id, envelope, remaining_ms } => match self.enter(now, socket, envelope, Verb::Request) {
                 _ if self.from_links.contains_key(&(socket, id)) => {
-                    self.end_link(now, socket, Goodbye::new("malformed", format!("request {id} was sent twice")));
+                    self.end_link(
+                        now,
+                        socket,
+                        Goodbye::new(CloseCode::Malformed, format!("request {id} was sent twice")),
+                    );
                 }
                 Ok(envelope) => {
                     self.ask(now, Asker::Link(socket, id), envelope, remaining_ms);

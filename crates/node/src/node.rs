@@ -17,7 +17,7 @@ use crate::{
     effect::{Effect, HandlerId, Notice, Origin, RequestId, SocketId, SubscriptionId},
     guest::{InstanceId, Level},
     limits::ActorLimits,
-    link::{Envelope, Goodbye, Link, LinkConfig},
+    link::{CloseCode, Envelope, Goodbye, Link, LinkConfig},
     owner::Owners,
     requests::{Asker, Pending},
     shares::{Shares, Slot},
@@ -316,7 +316,7 @@ fn envelope(origin: &Origin, to: &Address, operation: &str, payload: Payload) ->
 
 /// The reason that a link ends with when the host itself closes it.
 pub(crate) fn closed() -> Goodbye {
-    Goodbye::new("closed", "this host closed the link")
+    Goodbye::new(CloseCode::Closed, "this host closed the link")
 }
 
 /// Random numbers that follow from the seed alone: digests of the seed and a count.

@@ -6,7 +6,7 @@ use starlane_protocol::{Failure, HostName};
 
 use crate::{
     effect::{RequestId, SocketId},
-    link::{Envelope, Goodbye, LinkConfig},
+    link::{CloseCode, Envelope, Goodbye, LinkConfig},
 };
 
 /// A message that waits for the link.
@@ -151,8 +151,8 @@ impl Uplink {
 
 /// How messages fail whose server refuses us.
 pub(crate) fn refused(goodbye: &Goodbye) -> Failure {
-    match goodbye.code.as_str() {
-        "auth-refused" => Failure::auth_refused(goodbye.reason.clone()),
-        code => Failure::new(503, code, goodbye.reason.clone()),
+    match &goodbye.code {
+        CloseCode::AuthRefused => Failure::auth_refused(goodbye.reason.clone()),
+        code => Failure::new(503, code.as_str(), goodbye.reason.clone()),
     }
 }

@@ -7,7 +7,7 @@ use starlane_protocol::{
     wire::{WireOutcome, WirePayload},
 };
 
-use super::{Envelope, Goodbye, Parcel};
+use super::{CloseCode, Envelope, Goodbye, Parcel};
 use crate::principal::Principal;
 
 /// The most bodies of one direction that are on their way at a time.
@@ -68,15 +68,18 @@ impl Assembly {
             Frame::Cancel { id, .. } => (Parcel::Cancel { id }, None),
             Frame::Serve { address, operations, .. } => (Parcel::Serve { address, operations }, None),
             Frame::Release { address, .. } => (Parcel::Release { address }, None),
-            _ => return Err(Goodbye::new("malformed", "a control frame among the numbered ones")),
+            _ => return Err(Goodbye::new(CloseCode::Malformed, "a control frame among the numbered ones")),
         };
         let Some(length) = announced else { return Ok(Some(parcel)) };
         if length > self.longest as u64 {
             let longest = self.longest;
-            return Err(Goodbye::new("too-large", format!("a payload of {length} bytes, where {longest} are allowed")));
+            return Err(Goodbye::new(
+                CloseCode::TooLarge,
+                format!("a payload of {length} bytes, where {longest} are allowed"),
+            ));
         }
         if self.open.len() >= MOST_BODIES {
-            return Err(Goodbye::new("malformed", "more than two bodies in chunks at a time"));
+            return Err(Goodbye::new(CloseCode::Malformed, "more than two bodies in chunks at a time"));
         }
         self.open.push(Open { announced_by: sequence, parcel, length: length as usize, body: BytesMut::new() });
         Ok(None)
@@ -84,11 +87,14 @@ impl Assembly {
 
     fn chunk(&mut self, of: u64, offset: u64, part: &[u8]) -> Result<Option<Parcel>, Goodbye> {
         let Some(at) = self.open.iter().position(|open| open.announced_by == of) else {
-            return Err(Goodbye::new("malformed", format!("a chunk of message {of}, which announced none")));
+            return Err(Goodbye::new(CloseCode::Malformed, format!("a chunk of message {of}, which announced none")));
         };
         let Some(open) = self.open.get_mut(at) else { return Ok(None) };
         if offset != open.body.len() as u64 || part.is_empty() || open.body.len() + part.len() > open.length {
-            return Err(Goodbye::new("malformed", format!("a chunk at {offset} of message {of} does not fit")));
+            return Err(Goodbye::new(
+                CloseCode::Malformed,
+                format!("a chunk at {offset} of message {of} does not fit"),
+            ));
         }
         open.body.extend_from_slice(part);
         if open.body.len() < open.length {

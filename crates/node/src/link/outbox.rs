@@ -9,7 +9,7 @@ use starlane_protocol::{
     wire::{WireOutcome, WirePayload},
 };
 
-use super::{Goodbye, LinkConfig, Parcel};
+use super::{CloseCode, Goodbye, LinkConfig, Parcel};
 
 /// Frames that leave together stay below this many bytes, well within the longest WebSocket message.
 const TOGETHER: usize = 256 * 1024;
@@ -148,7 +148,7 @@ impl Outbox {
     pub(super) fn acked(&mut self, received: u64) -> Result<(), Goodbye> {
         let sent = self.acked + self.unacked.len() as u64;
         if received > sent {
-            return Err(Goodbye::new("malformed", format!("an ack of {received}, where {sent} were sent")));
+            return Err(Goodbye::new(CloseCode::Malformed, format!("an ack of {received}, where {sent} were sent")));
         }
         while self.acked < received {
             self.acked += 1;

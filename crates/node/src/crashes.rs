@@ -180,8 +180,8 @@ impl Node {
     /// an instance has not ended fails. Gives how many they are.
     pub fn handle_restart(&mut self, now: u64, address: &Address) -> usize {
         let address = address.without_host();
-        let meant = self.actors.iter().filter(|(_, actor)| actor.address == address || actor.role.app == address);
-        let ids: Vec<ActorId> = meant.map(|(id, _)| *id).collect();
+        let mut ids = self.actors_of(&address);
+        ids.extend(self.by_address.get(&address));
         for id in &ids {
             let Some(actor) = self.actors.get_mut(id) else { continue };
             actor.crashes.clear();

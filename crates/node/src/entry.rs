@@ -141,9 +141,7 @@ impl Node {
     /// Ends the subscriptions of a link that its principal may not have any more.
     fn end_what_is_refused(&mut self, socket: SocketId) {
         let who = Subscriber::Link(socket);
-        let has: Vec<Topic> =
-            self.topics.all().filter(|(_, all)| all.contains(&who)).map(|(topic, _)| topic.clone()).collect();
-        for topic in has {
+        for topic in self.topics.of(who) {
             let Some(link) = self.links.get_mut(&socket) else { return };
             if let Err(failure) = link.permit_topic(self.name, &topic) {
                 let _ = link.send(Parcel::Refused { topic: topic.clone(), failure });

@@ -202,8 +202,8 @@ impl Node {
 
     /// The uplink is up: asks again for every topic that is elsewhere.
     pub(crate) fn resubscribe(&mut self, now: u64, after_a_break: bool) {
-        let topics: Vec<Topic> = self.topics.all().map(|(topic, _)| topic.clone()).collect();
-        for topic in topics.into_iter().filter(|topic| !self.is_here(&topic.address)).collect::<Vec<_>>() {
+        let elsewhere = self.topics.all().filter(|topic| !self.is_here(&topic.address));
+        for topic in elsewhere.cloned().collect::<Vec<_>>() {
             self.send_up(Parcel::Subscribe { topic: topic.clone() });
             if after_a_break {
                 self.gap(now, &topic);

@@ -16,6 +16,7 @@ mod leaving;
 mod limits;
 mod link;
 mod links;
+mod maps;
 mod node;
 mod overdue;
 mod owner;

@@ -194,7 +194,7 @@ impl Node {
             self.lost_with_link(peer, unacked, goodbye);
         }
         let lost = || Failure::link_lost(format!("the link broke before the answer came ({})", goodbye.reason));
-        self.fail_where(now, |pending| pending.answerer == Answerer::Link(socket), lost);
+        self.fail_asked(now, Answerer::Link(socket), lost);
         let asked: Vec<RequestId> = self.requests_of_link(socket);
         for request in asked {
             self.drop_request(now, request);
@@ -253,7 +253,7 @@ impl Node {
             Parcel::Response { id, outcome } => {
                 let request = RequestId(id);
                 // An answer from who was not asked is not one; an answer that comes too late has no request any more.
-                if self.requests.get(&request).is_some_and(|pending| pending.answerer == Answerer::Link(socket)) {
+                if self.requests.get(&request).is_some_and(|pending| pending.answerer == Some(Answerer::Link(socket))) {
                     self.finish(now, request, outcome);
                 }
             }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use starlane_protocol::{
     Address, AddressError, Failure, HostName, HostSecret, Outcome, Payload, Topic,
@@ -18,8 +17,9 @@ use crate::{
     guest::{InstanceId, Level},
     limits::ActorLimits,
     link::{CloseCode, Envelope, Goodbye, Link, LinkConfig},
+    maps::{Index, Map},
     owner::Owners,
-    requests::{Asker, Pending},
+    requests::{Answerer, Asker, Pending},
     shares::{Shares, Slot},
     starts::StartQueue,
     stats::Stats,
@@ -76,16 +76,20 @@ pub struct Node {
     pub(crate) name: HostName,
     pub(crate) random: Random,
     pub(crate) effects: VecDeque<Effect>,
-    pub(crate) links: LiteMap<SocketId, Box<Link>>,
+    pub(crate) links: Map<SocketId, Box<Link>>,
     pub(crate) uplink: Uplink,
-    pub(crate) requests: LiteMap<RequestId, Box<Pending>>,
-    pub(crate) from_links: LiteMap<(SocketId, u64), RequestId>,
-    pub(crate) handlers: LiteMap<Address, Registered>,
+    pub(crate) requests: Map<RequestId, Box<Pending>>,
+    /// The requests that each is to answer.
+    pub(crate) asked: Index<Answerer, RequestId>,
+    pub(crate) from_links: Map<(SocketId, u64), RequestId>,
+    pub(crate) handlers: Map<Address, Registered>,
+    pub(crate) handler_at: Map<HandlerId, Address>,
     pub(crate) apps: Apps,
     pub(crate) owners: Owners,
-    pub(crate) actors: LiteMap<ActorId, Box<Actor>>,
-    pub(crate) by_address: LiteMap<Address, ActorId>,
-    pub(crate) by_instance: LiteMap<InstanceId, (ActorId, Slot)>,
+    pub(crate) actors: Map<ActorId, Box<Actor>>,
+    pub(crate) by_address: Map<Address, ActorId>,
+    pub(crate) by_app: Index<Address, ActorId>,
+    pub(crate) by_instance: Map<InstanceId, (ActorId, Slot)>,
     pub(crate) starts: StartQueue,
     pub(crate) shares: Shares,
     pub(crate) dead_letters: DeadLetters,
@@ -103,16 +107,19 @@ impl Node {
             name: config.secret.name(),
             random: Random::new(config.seed),
             effects: VecDeque::new(),
-            links: LiteMap::new(),
+            links: Map::new(),
             uplink: Uplink::default(),
-            requests: LiteMap::new(),
-            from_links: LiteMap::new(),
-            handlers: LiteMap::new(),
+            requests: Map::new(),
+            asked: Index::default(),
+            from_links: Map::new(),
+            handlers: Map::new(),
+            handler_at: Map::new(),
             apps: Apps::default(),
             owners: Owners::default(),
-            actors: LiteMap::new(),
-            by_address: LiteMap::new(),
-            by_instance: LiteMap::new(),
+            actors: Map::new(),
+            by_address: Map::new(),
+            by_app: Index::default(),
+            by_instance: Map::new(),
             starts: StartQueue::default(),
             shares: Shares::default(),
             dead_letters: DeadLetters::default(),
@@ -203,27 +210,25 @@ impl Node {
         }
         let id = HandlerId(self.fresh());
         self.announce(&address, &operations);
+        self.handler_at.insert(id, address.clone());
         self.handlers.insert(address, Registered { id, operations, events: None });
         Ok(id)
     }
 
     /// A handler emits these events and no others: who subscribes to another is told so.
     pub fn handle_events(&mut self, handler: HandlerId, events: Vec<String>) {
-        if let Some((_, registered)) = self.handlers.iter_mut().find(|(_, registered)| registered.id == handler) {
+        if let Some(registered) = self.handler_at.get(&handler).and_then(|address| self.handlers.get_mut(address)) {
             registered.events = Some(events);
         }
     }
 
     /// The handler answers no more; what it had not answered fails.
     pub fn handle_release(&mut self, now: u64, handler: HandlerId) {
-        let Some(address) =
-            self.handlers.iter().find(|(_, registered)| registered.id == handler).map(|(address, _)| address.clone())
-        else {
-            return;
-        };
+        let Some(address) = self.handler_at.remove(&handler) else { return };
         self.handlers.remove(&address);
         self.withdraw(&address);
-        self.fail_answered_by_handler(now, handler, &address);
+        let why = || Failure::not_running("the resource was released before it answered").at(&address);
+        self.fail_asked(now, Answerer::Handler(handler), why);
     }
 
     /// A handler's resource emits an event to who subscribed.

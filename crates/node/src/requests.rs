@@ -11,10 +11,14 @@ use crate::{
     effect::{Effect, HandlerId, Incoming, RequestId, SocketId},
     guest::Kind,
     link::{Envelope, Parcel},
+    maps::Map,
     node::{DEFAULT_TIMEOUT_MS, Node, Operations},
     principal::Principal,
     timers::Timer,
 };
+
+/// How many open requests are looked at for a circle before a message is let through: one that is missed ends at its deadline.
+const LOOKED_AT: usize = 4_096;
 
 /// Who asked, and so who gets the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub(crate) enum Asker {
 }
 
 /// Who is to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Answerer {
     Handler(HandlerId),
     Actor(ActorId),
@@ -41,7 +45,8 @@ pub(crate) enum Answerer {
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) asker: Asker,
-    pub(crate) answerer: Answerer,
+    /// None until it is known.
+    pub(crate) answerer: Option<Answerer>,
     pub(crate) to: Address,
     pub(crate) deadline: u64,
     pub(crate) timeout_ms: u32,
@@ -78,7 +83,7 @@ impl Node {
         });
         let bytes = if from_outside && held.is_ok() { bytes } else { 0 };
         let holds = (envelope.caller.clone(), bytes);
-        let pending = Pending { asker, answerer: Answerer::Uplink, to, deadline, timeout_ms, held: holds };
+        let pending = Pending { asker, answerer: None, to, deadline, timeout_ms, held: holds };
         self.requests.insert(request, Box::new(pending));
         if let Err(failure) = held.and_then(|()| self.forward(now, Some(request), envelope)) {
             self.finish(now, request, Err(failure));
@@ -170,7 +175,7 @@ impl Node {
         request: Option<RequestId>,
         envelope: Envelope,
     ) -> Result<(), Failure> {
-        let operations = self.handlers.values().find(|r| r.id == handler).map(|r| &r.operations);
+        let operations = self.handler_at.get(&handler).and_then(|at| Some(&self.handlers.get(at)?.operations));
         if let Some(Operations::Named(names)) = operations
             && !names.contains(&envelope.operation)
         {
@@ -242,8 +247,12 @@ impl Node {
     }
 
     fn answered_by(&mut self, request: Option<RequestId>, answerer: Answerer) -> Option<u64> {
-        let pending = self.requests.get_mut(&request?)?;
-        pending.answerer = answerer;
+        let request = request?;
+        let pending = self.requests.get_mut(&request)?;
+        if let Some(other) = pending.answerer.replace(answerer) {
+            self.asked.remove(&other, &request);
+        }
+        self.asked.add(answerer, request);
         Some(pending.deadline)
     }
 
@@ -254,22 +263,28 @@ impl Node {
         let is_full = |id: ActorId| {
             self.actors.get(&id).is_some_and(|a| a.unfinished.len() >= a.role.plan.limits.concurrency as usize)
         };
-        let mut seen = vec![asked];
-        let mut next = 0;
-        while let Some(&id) = seen.get(next) {
-            next += 1;
-            if id == *asking && is_full(id) {
+        if !is_full(*asking) {
+            return Ok(());
+        }
+        let (mut seen, mut next, mut looked_at) = (Map::new(), vec![asked], 0);
+        seen.insert(asked, ());
+        while let Some(id) = next.pop() {
+            if id == *asking {
                 return Err(Failure::cycle(
                     "this actor is, over others, waiting for the one that asks: the answer would wait for itself",
                 ));
             }
             let open = self.actors.get(&id).into_iter().flat_map(|actor| actor.open.values());
             for pending in open.filter_map(|request| self.requests.get(request)) {
-                if let Answerer::Actor(on) = pending.answerer
-                    && !seen.contains(&on)
+                looked_at += 1;
+                if let Some(Answerer::Actor(on)) = pending.answerer
+                    && seen.insert(on, ()).is_none()
                 {
-                    seen.push(on);
+                    next.push(on);
                 }
+            }
+            if looked_at > LOOKED_AT {
+                break;
             }
         }
         Ok(())
@@ -306,13 +321,18 @@ impl Node {
         if let Asker::Link(socket, id) = pending.asker {
             self.from_links.remove(&(socket, id));
         }
-        self.abandon(now, request, pending.answerer);
+        if let Some(answerer) = pending.answerer {
+            self.abandon(now, request, answerer);
+        }
     }
 
     fn take_request(&mut self, request: RequestId) -> Option<Box<Pending>> {
         let pending = self.requests.remove(&request)?;
         self.timers.remove((pending.deadline, request.0));
         self.usage.release(&pending.held.0, pending.held.1);
+        if let Some(answerer) = pending.answerer {
+            self.asked.remove(&answerer, &request);
+        }
         Some(pending)
     }
 
@@ -333,27 +353,20 @@ impl Node {
         let Some(pending) = self.requests.get(&request) else { return };
         let (timeout, answerer) = (pending.timeout_ms, pending.answerer);
         let failure = match answerer {
-            Answerer::Uplink => Failure::unreachable(format!(
+            Some(Answerer::Uplink) => Failure::unreachable(format!(
                 "the link to the server did not come up within {timeout} ms: check the network and that the server runs"
             )),
             _ => Failure::deadline(format!("no answer within {timeout} ms")),
         };
-        self.abandon(now, request, answerer);
+        if let Some(answerer) = answerer {
+            self.abandon(now, request, answerer);
+        }
         self.finish(now, request, Err(failure));
     }
 
-    pub(crate) fn fail_answered_by_handler(&mut self, now: u64, handler: HandlerId, address: &Address) {
-        self.fail_where(
-            now,
-            |pending| pending.answerer == Answerer::Handler(handler),
-            || Failure::not_running("the resource was released before it answered").at(address),
-        );
-    }
-
-    /// Fails all requests that `which` picks, the oldest first.
-    pub(crate) fn fail_where(&mut self, now: u64, which: impl Fn(&Pending) -> bool, why: impl Fn() -> Failure) {
-        let picked: Vec<_> = self.requests.iter().filter(|(_, p)| which(p)).map(|(id, _)| *id).collect();
-        for request in picked {
+    /// Fails all requests that someone was to answer, the oldest first.
+    pub(crate) fn fail_asked(&mut self, now: u64, answerer: Answerer, why: impl Fn() -> Failure) {
+        for request in self.asked.of(&answerer) {
             self.finish(now, request, Err(why()));
         }
     }

@@ -1,9 +1,8 @@
 //! What each principal uses of this host, and how much it may.
 
-use litemap::LiteMap;
 use starlane_protocol::Failure;
 
-use crate::principal::Principal;
+use crate::{maps::Map, principal::Principal};
 
 /// Principals that are remembered although they use nothing now.
 const REMEMBERED: usize = 1_024;
@@ -29,7 +28,7 @@ impl Default for PrincipalLimits {
 
 /// What principals use now.
 #[derive(Debug, Default)]
-pub(crate) struct Usage(LiteMap<String, Used>);
+pub(crate) struct Usage(Map<String, Used>);
 
 #[derive(Debug)]
 struct Used {

@@ -112,6 +112,10 @@ impl Node {
         }
     }
 
+    pub(crate) fn is_subscribed(&self, topic: &Topic, who: Subscriber) -> bool {
+        self.topics.has(&self.local_form(topic.clone()), who)
+    }
+
     /// A topic of this host carries no prefix, however it was written.
     fn local_form(&self, topic: Topic) -> Topic {
         match topic.address.host() {
@@ -145,11 +149,11 @@ impl Node {
                         self.dead_letter(now, &topic.address, &topic.event, &failure);
                     }
                 }
-                Subscriber::Link(socket) => {
-                    let Some(link) = self.links.get_mut(&socket) else { continue };
-                    if link.send(Parcel::Event { topic: topic.clone(), payload: payload.clone() }).is_err() {
-                        // Too much waits for this peer: it is told that it missed something, which always passes.
-                        let _ = link.send(Parcel::Gap { topic: topic.clone() });
+                Subscriber::Link(key) => {
+                    let event = Parcel::Event { topic: topic.clone(), payload: payload.clone() };
+                    if self.send(key, event, None).is_err() {
+                        // Too much waits for this peer: it is told that it missed something.
+                        let _ = self.send(key, Parcel::Gap { topic: topic.clone() }, None);
                     }
                 }
             }
@@ -162,11 +166,7 @@ impl Node {
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
                 Subscriber::Host(subscription) => self.notice(subscription, Notice::Gap),
-                Subscriber::Link(socket) => {
-                    if let Some(link) = self.links.get_mut(&socket) {
-                        let _ = link.send(Parcel::Gap { topic: topic.clone() });
-                    }
-                }
+                Subscriber::Link(key) => drop(self.send(key, Parcel::Gap { topic: topic.clone() }, None)),
                 // The guest interface has no word for a gap: the log has.
                 Subscriber::Actor(_) => self.dead_letter(
                     now,
@@ -183,10 +183,9 @@ impl Node {
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
                 Subscriber::Host(subscription) => self.notice(subscription, Notice::Refused(failure.clone())),
-                Subscriber::Link(socket) => {
-                    if let Some(link) = self.links.get_mut(&socket) {
-                        let _ = link.send(Parcel::Refused { topic: topic.clone(), failure: failure.clone() });
-                    }
+                Subscriber::Link(key) => {
+                    let refused = Parcel::Refused { topic: topic.clone(), failure: failure.clone() };
+                    let _ = self.send(key, refused, None);
                 }
                 Subscriber::Actor(id) => {
                     self.dead_letter(now, &topic.address, &topic.event, failure);

@@ -49,9 +49,19 @@ impl<K: Ord, V: Ord + Clone> Index<K, V> {
         self.each(key).cloned().collect()
     }
 
+    /// Whether a key has a value.
+    pub(crate) fn has(&self, key: &K, value: &V) -> bool {
+        self.0.get(key).is_some_and(|values| values.contains_key(value))
+    }
+
     /// The values of a key, one after the other.
     pub(crate) fn each(&self, key: &K) -> impl Iterator<Item = &V> {
         self.0.get(key).into_iter().flat_map(|values| values.keys())
+    }
+
+    /// How many values a key has.
+    pub(crate) fn count(&self, key: &K) -> usize {
+        self.0.get(key).map_or(0, |values| values.len())
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {

@@ -16,7 +16,7 @@ use crate::{
     effect::{Effect, HandlerId, Notice, Origin, RequestId, SocketId, SubscriptionId},
     guest::{InstanceId, Level},
     limits::ActorLimits,
-    link::{CloseCode, Envelope, Goodbye, Link, LinkConfig},
+    link::{CloseCode, Envelope, Goodbye, Link, LinkConfig, LinkKey},
     maps::{Index, Map},
     owner::Owners,
     requests::{Answerer, Asker, Pending},
@@ -76,12 +76,21 @@ pub struct Node {
     pub(crate) name: HostName,
     pub(crate) random: Random,
     pub(crate) effects: VecDeque<Effect>,
-    pub(crate) links: Map<SocketId, Box<Link>>,
+    pub(crate) links: Map<LinkKey, Box<Link>>,
+    pub(crate) sockets: Map<SocketId, LinkKey>,
+    /// The links that are up, by the host at their other end.
+    pub(crate) by_host: Index<HostName, LinkKey>,
+    /// Links that have something to send, each once.
+    pub(crate) ready: VecDeque<LinkKey>,
+    /// Those of them whose sockets had no room when they were asked last.
+    pub(crate) without_room: Vec<LinkKey>,
+    /// How often links were touched, for tests.
+    #[cfg(test)]
+    pub(crate) touches: usize,
     pub(crate) uplink: Uplink,
     pub(crate) requests: Map<RequestId, Box<Pending>>,
     /// The requests that each is to answer.
     pub(crate) asked: Index<Answerer, RequestId>,
-    pub(crate) from_links: Map<(SocketId, u64), RequestId>,
     pub(crate) handlers: Map<Address, Registered>,
     pub(crate) handler_at: Map<HandlerId, Address>,
     pub(crate) apps: Apps,
@@ -108,10 +117,15 @@ impl Node {
             random: Random::new(config.seed),
             effects: VecDeque::new(),
             links: Map::new(),
+            sockets: Map::new(),
+            by_host: Index::default(),
+            ready: VecDeque::new(),
+            without_room: Vec::new(),
+            #[cfg(test)]
+            touches: 0,
             uplink: Uplink::default(),
             requests: Map::new(),
             asked: Index::default(),
-            from_links: Map::new(),
             handlers: Map::new(),
             handler_at: Map::new(),
             apps: Apps::default(),
@@ -263,32 +277,21 @@ impl Node {
                 Timer::Slots => self.ask_for_slots_again(now),
                 Timer::Save(actor) => self.save_is_due(now, actor),
                 Timer::Leave(actor) => self.leave_now(now, actor),
+                Timer::Link(key) => self.link_timeout(now, key),
                 Timer::Deadline(request) => self.deadline_passed(now, request),
             }
         }
-        self.links_timeout(now);
         self.uplink_timeout(now);
     }
 
     /// When `handle_timeout` should be called next, on the clock of `now`.
     pub fn next_timeout(&self) -> Option<u64> {
-        let links = self.links.values().filter_map(|link| link.next_timeout());
-        links.chain(self.timers.next()).chain(self.uplink.next_timeout()).min()
+        self.timers.next().into_iter().chain(self.uplink.next_timeout()).min()
     }
 
     /// The next thing to be done, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
-    }
-
-    /// The next WebSocket message to send, for a socket that has room.
-    pub fn poll_transmit(
-        &mut self,
-        now: u64,
-        mut has_room: impl FnMut(SocketId) -> bool,
-    ) -> Option<(SocketId, Vec<u8>)> {
-        let mut ready = self.links.iter_mut().filter(|(socket, _)| has_room(**socket));
-        ready.find_map(|(socket, link)| link.poll_transmit(now).map(|bytes| (*socket, bytes)))
     }
 
     pub(crate) fn log(&mut self, address: &Address, level: Level, text: impl Into<String>) {

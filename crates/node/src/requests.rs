@@ -8,9 +8,9 @@ use starlane_protocol::{
 
 use crate::{
     actor::{ActorId, Letter, remaining},
-    effect::{Effect, HandlerId, Incoming, RequestId, SocketId},
+    effect::{Effect, HandlerId, Incoming, RequestId},
     guest::Kind,
-    link::{Envelope, Parcel},
+    link::{Envelope, LinkKey, Parcel},
     maps::Map,
     node::{DEFAULT_TIMEOUT_MS, Node, Operations},
     principal::Principal,
@@ -28,7 +28,7 @@ pub(crate) enum Asker {
     /// A guest, under its own id.
     Guest(ActorId, u64),
     /// A peer, under its own id.
-    Link(SocketId, u64),
+    Link(LinkKey, u64),
 }
 
 /// Who is to answer.
@@ -36,9 +36,8 @@ pub(crate) enum Asker {
 pub(crate) enum Answerer {
     Handler(HandlerId),
     Actor(ActorId),
-    Link(SocketId),
-    /// It waits for the uplink.
-    Uplink,
+    /// The host at the other end of a link, whether the link is up or the request waits for it.
+    Link(LinkKey),
 }
 
 /// A request on its way.
@@ -58,8 +57,7 @@ pub(crate) struct Pending {
 enum Route {
     Handler(HandlerId),
     Actor(ActorId),
-    Link(SocketId),
-    Uplink,
+    Link(LinkKey),
 }
 
 impl Node {
@@ -70,8 +68,10 @@ impl Node {
         let timeout_ms = timeout_ms.min(u32::try_from(self.config.actors.request_ms).unwrap_or(u32::MAX));
         let deadline = now + u64::from(timeout_ms);
         let to = envelope.to.clone();
-        if let Asker::Link(socket, id) = asker {
-            self.from_links.insert((socket, id), request);
+        if let Asker::Link(key, id) = asker
+            && let Some(link) = self.links.get_mut(&key)
+        {
+            link.session.asking.insert(id, request);
         }
         self.timers.insert((deadline, request.0), Timer::Deadline(request));
         // What guests ask is bounded by what they may have open.
@@ -113,7 +113,7 @@ impl Node {
                 let taken = match route {
                     Route::Handler(handler) => self.forward_to_handler(now, handler, None, envelope),
                     Route::Actor(actor) => self.forward_to_actor(now, actor, None, envelope),
-                    Route::Link(_) | Route::Uplink => Ok(()),
+                    Route::Link(_) => Ok(()),
                 };
                 taken.map(|()| {
                     if let Some(request) = request {
@@ -123,8 +123,7 @@ impl Node {
             }
             Route::Handler(handler) => self.forward_to_handler(now, handler, request, envelope),
             Route::Actor(actor) => self.forward_to_actor(now, actor, request, envelope),
-            Route::Link(socket) => self.forward_to_link(now, socket, request, envelope),
-            Route::Uplink => self.forward_to_uplink(now, request, envelope),
+            Route::Link(key) => self.forward_to_link(now, key, request, envelope),
         }
         .map_err(|failure| failure.at(&to))
     }
@@ -134,11 +133,8 @@ impl Node {
         if let Some(host) = to.host()
             && host != self.name
         {
-            if let Some(socket) = self.links.iter().find(|(_, l)| l.is_up() && l.peer == Some(host)).map(|(s, _)| *s) {
-                return Ok(Route::Link(socket));
-            }
-            if self.uplink.is_wanted() {
-                return Ok(Route::Uplink);
+            if let Some(key) = self.by_host.each(&host).next().copied().or(self.uplink.key()) {
+                return Ok(Route::Link(key));
             }
             return Err(Failure::no_resource(format!("the host {host} is not linked to this one now")));
         }
@@ -150,8 +146,8 @@ impl Node {
         if let Some(actor) = self.actor_at(&bare, caller)? {
             return Ok(Route::Actor(actor));
         }
-        if to.host().is_none() && self.uplink.is_wanted() {
-            return Ok(Route::Uplink);
+        if let Some(key) = self.uplink.key().filter(|_| to.host().is_none()) {
+            return Ok(Route::Link(key));
         }
         Err(Failure::no_resource(format!("nothing on this host has the address {bare}")))
     }
@@ -217,33 +213,22 @@ impl Node {
         self.post(now, actor, letter)
     }
 
-    pub(crate) fn forward_to_link(
+    fn forward_to_link(
         &mut self,
         now: u64,
-        socket: SocketId,
+        key: LinkKey,
         request: Option<RequestId>,
         envelope: Envelope,
     ) -> Result<(), Failure> {
-        let deadline = self.answered_by(request, Answerer::Link(socket));
+        let deadline = self.answered_by(request, Answerer::Link(key));
+        if let Some(failure) = self.uplink.refusal(key) {
+            return Err(failure);
+        }
         let parcel = match request {
-            Some(RequestId(id)) => Parcel::Request { id, envelope, remaining_ms: remaining(deadline, now) },
+            Some(RequestId(id)) => Parcel::Request { id, envelope, remaining_ms: 0 },
             None => Parcel::Notify { envelope },
         };
-        match self.links.get_mut(&socket) {
-            Some(link) => link.send(parcel),
-            None => Err(Failure::link_lost("the link broke")),
-        }
-    }
-
-    fn forward_to_uplink(&mut self, now: u64, request: Option<RequestId>, envelope: Envelope) -> Result<(), Failure> {
-        match self.uplink.socket().filter(|socket| self.links.get(socket).is_some_and(|link| link.is_up())) {
-            Some(socket) => self.forward_to_link(now, socket, request, envelope),
-            None => {
-                let deadline = self.answered_by(request, Answerer::Uplink);
-                let deadline = deadline.unwrap_or(now + u64::from(DEFAULT_TIMEOUT_MS));
-                self.uplink.wait(&self.config.link, request, envelope, deadline)
-            }
-        }
+        self.send(key, parcel, Some(deadline.unwrap_or(now + u64::from(DEFAULT_TIMEOUT_MS))))
     }
 
     fn answered_by(&mut self, request: Option<RequestId>, answerer: Answerer) -> Option<u64> {
@@ -303,13 +288,12 @@ impl Node {
         match pending.asker {
             Asker::Host => self.effects.push_back(Effect::Settle { request, outcome }),
             Asker::Guest(actor, id) => self.settle_guest(now, actor, id, outcome),
-            Asker::Link(socket, id) => {
-                self.from_links.remove(&(socket, id));
-                if let Some(link) = self.links.get_mut(&socket)
-                    && let Err(failure) = link.send(Parcel::Response { id, outcome })
-                {
+            Asker::Link(key, id) => {
+                self.has_asked(key, id);
+                if let Err(failure) = self.send(key, Parcel::Response { id, outcome }, None) {
                     // The answer does not fit the link; that it does not, does.
-                    let _ = link.send(Parcel::Response { id, outcome: Err(failure.at(&pending.to)) });
+                    let outcome = Err(failure.at(&pending.to));
+                    let _ = self.send(key, Parcel::Response { id, outcome }, None);
                 }
             }
         }
@@ -318,11 +302,18 @@ impl Node {
     /// Nobody waits any more: forgets the request and tells who was to answer.
     pub(crate) fn drop_request(&mut self, now: u64, request: RequestId) {
         let Some(pending) = self.take_request(request) else { return };
-        if let Asker::Link(socket, id) = pending.asker {
-            self.from_links.remove(&(socket, id));
+        if let Asker::Link(key, id) = pending.asker {
+            self.has_asked(key, id);
         }
         if let Some(answerer) = pending.answerer {
             self.abandon(now, request, answerer);
+        }
+    }
+
+    /// A request of a peer has ended.
+    fn has_asked(&mut self, key: LinkKey, id: u64) {
+        if let Some(link) = self.links.get_mut(&key) {
+            link.session.asking.remove(&id);
         }
     }
 
@@ -340,12 +331,12 @@ impl Node {
         match answerer {
             Answerer::Handler(_) => self.effects.push_back(Effect::Abandon(request)),
             Answerer::Actor(actor) => self.withdraw_letter(now, actor, request),
-            Answerer::Link(socket) => {
-                if let Some(link) = self.links.get_mut(&socket) {
-                    let _ = link.send(Parcel::Cancel { id: request.0 });
+            Answerer::Link(key) => {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.cancel(request.0);
+                    self.touched(key);
                 }
             }
-            Answerer::Uplink => self.uplink.forget(request),
         }
     }
 
@@ -353,9 +344,11 @@ impl Node {
         let Some(pending) = self.requests.get(&request) else { return };
         let (timeout, answerer) = (pending.timeout_ms, pending.answerer);
         let failure = match answerer {
-            Some(Answerer::Uplink) => Failure::unreachable(format!(
-                "the link to the server did not come up within {timeout} ms: check the network and that the server runs"
-            )),
+            Some(Answerer::Link(key)) if self.links.get(&key).is_some_and(|link| !link.is_up()) => {
+                Failure::unreachable(format!(
+                    "the link to the server did not come up within {timeout} ms: check the network and that the server runs"
+                ))
+            }
             _ => Failure::deadline(format!("no answer within {timeout} ms")),
         };
         if let Some(answerer) = answerer {

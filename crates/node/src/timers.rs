@@ -1,6 +1,6 @@
 //! What is due at a time, in order.
 
-use crate::{actor::ActorId, effect::RequestId, maps::Map};
+use crate::{actor::ActorId, effect::RequestId, link::LinkKey, maps::Map};
 
 /// When it is due, in milliseconds, and a number that tells it from others of that time.
 pub(crate) type Key = (u64, u64);
@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Save(ActorId),
     /// An actor that leaves has had its time to come to rest.
     Leave(ActorId),
+    /// A link has something to do.
+    Link(LinkKey),
     /// The request has had its time.
     Deadline(RequestId),
 }

@@ -2,11 +2,7 @@
 
 use starlane_protocol::Topic;
 
-use crate::{
-    actor::ActorId,
-    effect::{SocketId, SubscriptionId},
-    maps::Index,
-};
+use crate::{actor::ActorId, effect::SubscriptionId, link::LinkKey, maps::Index};
 
 /// Someone who wants the events of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +12,7 @@ pub(crate) enum Subscriber {
     /// An actor, awake or asleep.
     Actor(ActorId),
     /// A peer, which passes them on to its own.
-    Link(SocketId),
+    Link(LinkKey),
 }
 
 /// The subscriptions of a node, from both ends.
@@ -55,6 +51,15 @@ impl Topics {
         self.by_subscriber.of(&who)
     }
 
+    pub(crate) fn has(&self, topic: &Topic, who: Subscriber) -> bool {
+        self.by_topic.has(topic, &who)
+    }
+
+    /// To how many topics someone has subscribed.
+    pub(crate) fn count(&self, who: Subscriber) -> usize {
+        self.by_subscriber.count(&who)
+    }
+
     /// All topics that someone wants.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Topic> {
         self.by_topic.keys()
@@ -68,7 +73,7 @@ mod tests {
     #[test]
     fn a_subscriber_that_goes_leaves_the_topics_of_others() {
         let topic = |n: usize| Topic::parse(&format!("acme:app:one#e{n}")).unwrap();
-        let [one, two] = [1, 2].map(|n| Subscriber::Link(SocketId(n)));
+        let [one, two] = [1, 2].map(|n| Subscriber::Link(LinkKey(n)));
         let mut topics = Topics::default();
         assert!((0..100).all(|n| topics.add(topic(n), one)));
         assert!(!topics.add(topic(7), two) && !topics.add(topic(7), two));

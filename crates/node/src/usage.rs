@@ -32,6 +32,7 @@ pub(crate) struct Usage(Map<String, Used>);
 
 #[derive(Debug)]
 struct Used {
+    links: usize,
     bytes: usize,
     keys: usize,
     /// Messages that may come at once, in thousandths.
@@ -45,11 +46,12 @@ impl Usage {
         let rate = limits.messages_per_second;
         let full = u64::from(rate) * 1_000;
         if self.0.len() > REMEMBERED {
-            self.0.retain(|_, used| used.bytes > 0 || used.keys > 0 || now < used.counted + 1_000);
+            self.0.retain(|_, used| used.links + used.bytes + used.keys > 0 || now < used.counted + 1_000);
         }
-        let used = self.of(who, now, full);
+        let used = self.of(who);
         // A millisecond is worth a thousandth of what a second is: `rate` thousandths of a message.
-        used.credit = (used.credit + (now - used.counted) * u64::from(rate)).min(full);
+        let more = (now - used.counted).saturating_mul(u64::from(rate));
+        used.credit = used.credit.saturating_add(more).min(full);
         used.counted = now;
         let Some(rest) = used.credit.checked_sub(1_000) else {
             return Err(Failure::too_many(format!("more than {rate} messages a second: send slower")));
@@ -61,7 +63,7 @@ impl Usage {
     /// Counts the bytes of a request until [`Usage::release`]. Errors with 429 when they are too many.
     pub(crate) fn hold(&mut self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
         let most = limits.bytes_in_flight;
-        let used = self.of(who, 0, 0);
+        let used = self.of(who);
         if used.bytes > 0 && used.bytes + bytes > most {
             let message = format!("{} bytes of requests wait for their answers, {most} may: wait for some", used.bytes);
             return Err(Failure::too_many(message));
@@ -73,7 +75,7 @@ impl Usage {
     /// Counts an actor that somebody uses first. Errors with 429 when it is one too many.
     pub(crate) fn key(&mut self, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
         let most = limits.keys;
-        let used = self.of(who, 0, 0);
+        let used = self.of(who);
         if used.keys >= most {
             return Err(Failure::too_many(format!("this principal has made {most} actors by new keys: use those")));
         }
@@ -83,13 +85,30 @@ impl Usage {
 
     /// Counts an actor that is there already, whatever the limit.
     pub(crate) fn hold_key(&mut self, who: &Principal) {
-        self.of(who, 0, 0).keys += 1;
+        self.of(who).keys += 1;
     }
 
     /// An actor is gone.
     pub(crate) fn release_key(&mut self, who: &Principal) {
         if let Some(used) = self.0.get_mut(who.account()) {
             used.keys = used.keys.saturating_sub(1);
+        }
+    }
+
+    /// How many links somebody has.
+    pub(crate) fn links(&self, who: &Principal) -> usize {
+        self.0.get(who.account()).map_or(0, |used| used.links)
+    }
+
+    /// Counts a link that is up.
+    pub(crate) fn hold_link(&mut self, who: &Principal) {
+        self.of(who).links += 1;
+    }
+
+    /// A link is gone.
+    pub(crate) fn release_link(&mut self, who: &Principal) {
+        if let Some(used) = self.0.get_mut(who.account()) {
+            used.links = used.links.saturating_sub(1);
         }
     }
 
@@ -100,8 +119,15 @@ impl Usage {
         }
     }
 
-    fn of(&mut self, who: &Principal, now: u64, credit: u64) -> &mut Used {
-        self.0.entry(who.account().to_owned()).or_insert(Used { bytes: 0, keys: 0, credit, counted: now })
+    /// What somebody uses; who is new may send as much at once as anybody.
+    fn of(&mut self, who: &Principal) -> &mut Used {
+        self.0.entry(who.account().to_owned()).or_insert(Used {
+            links: 0,
+            bytes: 0,
+            keys: 0,
+            credit: u64::MAX,
+            counted: 0,
+        })
     }
 }
 

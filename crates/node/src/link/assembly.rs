@@ -2,7 +2,6 @@
 
 use bytes::BytesMut;
 use starlane_protocol::{
-    Payload,
     frame::Frame,
     wire::{WireOutcome, WirePayload},
 };
@@ -101,7 +100,7 @@ impl Assembly {
             return Ok(None);
         }
         let mut open = self.open.swap_remove(at);
-        if let Some(payload) = payload_mut(&mut open.parcel) {
+        if let Some(payload) = open.parcel.payload_mut() {
             payload.body = open.body.freeze();
         }
         Ok(Some(open.parcel))
@@ -110,12 +109,4 @@ impl Assembly {
 
 fn announced(payload: &WirePayload) -> Option<u64> {
     payload.is_announced().then_some(payload.length)
-}
-
-fn payload_mut(parcel: &mut Parcel) -> Option<&mut Payload> {
-    match parcel {
-        Parcel::Request { envelope, .. } | Parcel::Notify { envelope } => Some(&mut envelope.payload),
-        Parcel::Response { outcome: Ok(payload), .. } | Parcel::Event { payload, .. } => Some(payload),
-        _ => None,
-    }
 }

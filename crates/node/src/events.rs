@@ -8,7 +8,7 @@ use crate::{
     effect::Notice,
     guest::{Kind, Level},
     link::Parcel,
-    node::{Node, Registered},
+    node::Node,
     principal::Principal,
     topics::Subscriber,
 };
@@ -26,11 +26,11 @@ impl Node {
             let message = "events of that host do not come here: subscribe on the host itself";
             return Err(Failure::no_resource(message).at(address));
         }
-        let handler = self.handlers.get(&bare).or_else(|| self.handlers.get(&bare.without_path()));
+        let handler = self.handler_at(&bare).and_then(|id| self.handlers.get(&id));
         let role = self.apps.role(&bare);
-        let names: Vec<&str> = match (handler, &role) {
-            (Some(Registered { events: None, .. }), _) => return Ok(()),
-            (Some(Registered { events: Some(names), .. }), _) => names.iter().map(String::as_str).collect(),
+        let names: Vec<&str> = match (handler.map(|registered| &registered.events), &role) {
+            (Some(None), _) => return Ok(()),
+            (Some(Some(names)), _) => names.iter().map(String::as_str).collect(),
             (None, Some(role)) => role.plan.bind.events.keys().map(String::as_str).collect(),
             (None, None) => {
                 return Err(Failure::no_resource(format!("nothing on this host has the address {bare}")).at(address));

@@ -223,7 +223,9 @@ impl Link {
             }
             (Phase::Up, frame) if frame.sequence().is_some() => {
                 let parcel = self.session.take(now, frame, &self.config)?;
-                self.events.extend(parcel.map(LinkEvent::Parcel));
+                if let Some(parcel) = parcel {
+                    self.events.push_back(LinkEvent::Parcel(parcel));
+                }
             }
             (_, frame) => {
                 let name = frame.name().to_ascii_lowercase();
@@ -326,13 +328,13 @@ impl Link {
     }
 
     /// Takes out the messages that wait for the link.
-    pub(crate) fn take_waiting(&mut self) -> Vec<Waiting> {
+    pub(crate) fn take_waiting(&mut self) -> VecDeque<Box<Waiting>> {
         self.queue.take_waiting()
     }
 
     /// Takes out the one-way messages that have waited too long for the link to come up.
-    pub(crate) fn expired(&mut self, now: u64) -> Vec<Waiting> {
-        if self.has_been_up { Vec::new() } else { self.queue.expired(now) }
+    pub(crate) fn expired(&mut self, now: u64) -> VecDeque<Box<Waiting>> {
+        if self.has_been_up { VecDeque::new() } else { self.queue.expired(now) }
     }
 
     /// Time passed.
@@ -367,13 +369,15 @@ impl Link {
         let is_up = carrier.is_up();
         if is_up {
             let ack = self.session.ack(self.queue.may_number());
-            ack.iter().for_each(|ack| carrier.control(ack));
+            if let Some(ack) = ack {
+                carrier.control(&ack);
+            }
         }
-        let control = carrier.take_control();
-        let beside = control.iter().map(Vec::len).sum();
-        let numbered = if is_up { self.queue.number(now, beside) } else { 0 };
-        let frames: Vec<&[u8]> = control.iter().map(Vec::as_slice).chain(self.queue.newest(numbered)).collect();
-        if frames.is_empty() { None } else { Some(frame::encode_message(CHANNEL, frames.into_iter())) }
+        let mut frames = carrier.take_control();
+        if is_up {
+            self.queue.number(now, &mut frames);
+        }
+        if frames.is_empty() { None } else { Some(frame::encode_message(CHANNEL, frames.iter().map(|frame| &**frame))) }
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {

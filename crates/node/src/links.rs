@@ -1,6 +1,8 @@
 //! Links of this node: sockets that open and close, what arrives over them, and what is sent. Work for a message touches the links
 //! that it concerns and no others.
 
+use std::collections::VecDeque;
+
 use starlane_protocol::{Failure, Verb};
 
 use crate::{
@@ -18,7 +20,7 @@ impl Node {
         let uplink = self.uplink.stop();
         let waiting = match uplink.and_then(|key| self.links.get_mut(&key)) {
             Some(link) if !link.is_up() => link.take_waiting(),
-            _ => Vec::new(),
+            _ => VecDeque::new(),
         };
         let all: Vec<LinkKey> = self.links.keys().copied().collect();
         for key in all {
@@ -90,7 +92,9 @@ impl Node {
                 return Some((socket, message));
             }
         }
-        self.ready.extend(self.without_room.drain(..));
+        while let Some(key) = self.without_room.pop() {
+            self.ready.push_back(key);
+        }
         None
     }
 

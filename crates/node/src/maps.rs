@@ -9,9 +9,10 @@ pub(crate) type Map<K, V> = std::collections::BTreeMap<K, V>;
 #[cfg(target_family = "wasm")]
 pub(crate) type Map<K, V> = litemap::LiteMap<K, V>;
 
-/// Many values of a key, each once and in order.
+/// Many values of a key, each once and in order. The values of one key are some thousand at most, and most come in their order:
+/// a sorted vector.
 #[derive(Debug)]
-pub(crate) struct Index<K: Ord, V: Ord>(Map<K, Map<V, ()>>);
+pub(crate) struct Index<K: Ord, V: Ord>(Map<K, Vec<V>>);
 
 impl<K: Ord, V: Ord> Default for Index<K, V> {
     fn default() -> Self {
@@ -22,16 +23,22 @@ impl<K: Ord, V: Ord> Default for Index<K, V> {
 impl<K: Ord, V: Ord + Clone> Index<K, V> {
     /// Adds a value. True if it is the key's first.
     pub(crate) fn add(&mut self, key: K, value: V) -> bool {
-        let values = self.0.entry(key).or_default();
-        let first = values.is_empty();
-        values.insert(value, ());
-        first
+        let Some(values) = self.0.get_mut(&key) else {
+            self.0.insert(key, vec![value]);
+            return true;
+        };
+        if let Err(at) = values.binary_search(&value) {
+            values.insert(at, value);
+        }
+        false
     }
 
     /// Removes a value. True if it was the key's last.
     pub(crate) fn remove(&mut self, key: &K, value: &V) -> bool {
         let Some(values) = self.0.get_mut(key) else { return false };
-        values.remove(value);
+        if let Ok(at) = values.binary_search(value) {
+            values.remove(at);
+        }
         if values.is_empty() {
             self.0.remove(key);
             return true;
@@ -41,27 +48,12 @@ impl<K: Ord, V: Ord + Clone> Index<K, V> {
 
     /// Removes a key and gives its values.
     pub(crate) fn take(&mut self, key: &K) -> Vec<V> {
-        self.0.remove(key).map_or_else(Vec::new, |values| values.into_iter().map(|(value, ())| value).collect())
+        self.0.remove(key).unwrap_or_default()
     }
 
     /// The values of a key.
-    pub(crate) fn of(&self, key: &K) -> Vec<V> {
-        self.each(key).cloned().collect()
-    }
-
-    /// Whether a key has a value.
-    pub(crate) fn has(&self, key: &K, value: &V) -> bool {
-        self.0.get(key).is_some_and(|values| values.contains_key(value))
-    }
-
-    /// The values of a key, one after the other.
-    pub(crate) fn each(&self, key: &K) -> impl Iterator<Item = &V> {
-        self.0.get(key).into_iter().flat_map(|values| values.keys())
-    }
-
-    /// How many values a key has.
-    pub(crate) fn count(&self, key: &K) -> usize {
-        self.0.get(key).map_or(0, |values| values.len())
+    pub(crate) fn of(&self, key: &K) -> &[V] {
+        self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
@@ -77,7 +69,7 @@ mod tests {
     fn an_index_gives_the_values_of_a_key_alone() {
         let mut index = Index::default();
         assert!(index.add("a", 2) && !index.add("a", 1) && !index.add("a", 2) && index.add("b", 7));
-        assert_eq!((index.of(&"a"), index.of(&"c")), (vec![1, 2], vec![]));
+        assert_eq!((index.of(&"a"), index.of(&"c")), (&[1, 2][..], &[][..]));
         assert!(!index.remove(&"a", &2) && index.remove(&"a", &1) && !index.remove(&"a", &1));
         assert_eq!(index.take(&"b"), [7]);
         assert_eq!(index.keys().count(), 0, "a key without values is not kept");

@@ -64,7 +64,7 @@ pub enum Operations {
 /// A handler at an address.
 #[derive(Debug)]
 pub(crate) struct Registered {
-    pub(crate) id: HandlerId,
+    pub(crate) address: Address,
     pub(crate) operations: Operations,
     /// The events that it emits; none: whatever it likes.
     pub(crate) events: Option<Vec<String>>,
@@ -89,10 +89,10 @@ pub struct Node {
     pub(crate) touches: usize,
     pub(crate) uplink: Uplink,
     pub(crate) requests: Map<RequestId, Box<Pending>>,
-    /// The requests that each is to answer.
-    pub(crate) asked: Index<Answerer, RequestId>,
-    pub(crate) handlers: Map<Address, Registered>,
-    pub(crate) handler_at: Map<HandlerId, Address>,
+    /// The requests that each is to answer, by the number of the answerer.
+    pub(crate) asked: Index<u64, RequestId>,
+    pub(crate) handlers: Map<HandlerId, Box<Registered>>,
+    pub(crate) handler_at: Map<Address, HandlerId>,
     pub(crate) apps: Apps,
     pub(crate) owners: Owners,
     pub(crate) actors: Map<ActorId, Box<Actor>>,
@@ -218,28 +218,29 @@ impl Node {
             }
             names.iter().try_for_each(|name| check_operation(name)).map_err(|failure| failure.at(&address))?;
         }
-        if self.handlers.contains_key(&address) || self.apps.role(&address).is_some() {
+        if self.handler_at.contains_key(&address) || self.apps.role(&address).is_some() {
             let message = format!("{address} is served on this host already: release it first");
             return Err(Failure::conflict(message).at(&address));
         }
         let id = HandlerId(self.fresh());
         self.announce(&address, &operations);
-        self.handler_at.insert(id, address.clone());
-        self.handlers.insert(address, Registered { id, operations, events: None });
+        self.handler_at.insert(address.clone(), id);
+        self.handlers.insert(id, Box::new(Registered { address, operations, events: None }));
         Ok(id)
     }
 
     /// A handler emits these events and no others: who subscribes to another is told so.
     pub fn handle_events(&mut self, handler: HandlerId, events: Vec<String>) {
-        if let Some(registered) = self.handler_at.get(&handler).and_then(|address| self.handlers.get_mut(address)) {
+        if let Some(registered) = self.handlers.get_mut(&handler) {
             registered.events = Some(events);
         }
     }
 
     /// The handler answers no more; what it had not answered fails.
     pub fn handle_release(&mut self, now: u64, handler: HandlerId) {
-        let Some(address) = self.handler_at.remove(&handler) else { return };
-        self.handlers.remove(&address);
+        let Some(registered) = self.handlers.remove(&handler) else { return };
+        let address = registered.address;
+        self.handler_at.remove(&address);
         self.withdraw(&address);
         let why = || Failure::not_running("the resource was released before it answered").at(&address);
         self.fail_asked(now, Answerer::Handler(handler), why);

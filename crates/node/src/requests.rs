@@ -32,12 +32,20 @@ pub(crate) enum Asker {
 }
 
 /// Who is to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answerer {
     Handler(HandlerId),
     Actor(ActorId),
     /// The host at the other end of a link, whether the link is up or the request waits for it.
     Link(LinkKey),
+}
+
+impl Answerer {
+    /// Its number, which no other answerer has, of whatever kind: the node gave it.
+    fn number(self) -> u64 {
+        let (Self::Handler(HandlerId(number)) | Self::Actor(ActorId(number)) | Self::Link(LinkKey(number))) = self;
+        number
+    }
 }
 
 /// A request on its way.
@@ -133,15 +141,14 @@ impl Node {
         if let Some(host) = to.host()
             && host != self.name
         {
-            if let Some(key) = self.by_host.each(&host).next().copied().or(self.uplink.key()) {
+            if let Some(key) = self.by_host.of(&host).first().copied().or(self.uplink.key()) {
                 return Ok(Route::Link(key));
             }
             return Err(Failure::no_resource(format!("the host {host} is not linked to this one now")));
         }
         let bare = to.without_host();
-        let registered = self.handlers.get(&bare).or_else(|| self.handlers.get(&bare.without_path()));
-        if let Some(registered) = registered {
-            return Ok(Route::Handler(registered.id));
+        if let Some(handler) = self.handler_at(&bare) {
+            return Ok(Route::Handler(handler));
         }
         if let Some(actor) = self.actor_at(&bare, caller)? {
             return Ok(Route::Actor(actor));
@@ -152,6 +159,12 @@ impl Node {
         Err(Failure::no_resource(format!("nothing on this host has the address {bare}")))
     }
 
+    /// The handler of an address, with or without its path.
+    pub(crate) fn handler_at(&self, bare: &Address) -> Option<HandlerId> {
+        let handler = self.handler_at.get(bare).or_else(|| self.handler_at.get(&bare.without_path()));
+        handler.copied()
+    }
+
     /// Whether a resource is on this host, or would be if it existed.
     pub(crate) fn is_here(&self, address: &Address) -> bool {
         if !self.uplink.is_wanted() {
@@ -160,7 +173,7 @@ impl Node {
         let bare = address.without_host();
         match address.host() {
             Some(host) => host == self.name,
-            None => self.handlers.contains_key(&bare) || self.apps.role(&bare).is_some(),
+            None => self.handler_at.contains_key(&bare) || self.apps.role(&bare).is_some(),
         }
     }
 
@@ -171,7 +184,7 @@ impl Node {
         request: Option<RequestId>,
         envelope: Envelope,
     ) -> Result<(), Failure> {
-        let operations = self.handler_at.get(&handler).and_then(|at| Some(&self.handlers.get(at)?.operations));
+        let operations = self.handlers.get(&handler).map(|registered| &registered.operations);
         if let Some(Operations::Named(names)) = operations
             && !names.contains(&envelope.operation)
         {
@@ -235,9 +248,9 @@ impl Node {
         let request = request?;
         let pending = self.requests.get_mut(&request)?;
         if let Some(other) = pending.answerer.replace(answerer) {
-            self.asked.remove(&other, &request);
+            self.asked.remove(&other.number(), &request);
         }
-        self.asked.add(answerer, request);
+        self.asked.add(answerer.number(), request);
         Some(pending.deadline)
     }
 
@@ -322,7 +335,7 @@ impl Node {
         self.timers.remove((pending.deadline, request.0));
         self.usage.release(&pending.held.0, pending.held.1);
         if let Some(answerer) = pending.answerer {
-            self.asked.remove(&answerer, &request);
+            self.asked.remove(&answerer.number(), &request);
         }
         Some(pending)
     }
@@ -359,7 +372,7 @@ impl Node {
 
     /// Fails all requests that someone was to answer, the oldest first.
     pub(crate) fn fail_asked(&mut self, now: u64, answerer: Answerer, why: impl Fn() -> Failure) {
-        for request in self.asked.of(&answerer) {
+        for request in self.asked.of(&answerer.number()).to_vec() {
             self.finish(now, request, Err(why()));
         }
     }

@@ -43,21 +43,21 @@ impl Topics {
     }
 
     pub(crate) fn subscribers(&self, topic: &Topic) -> Vec<Subscriber> {
-        self.by_topic.of(topic)
+        self.by_topic.of(topic).to_vec()
     }
 
     /// What someone has subscribed to.
     pub(crate) fn of(&self, who: Subscriber) -> Vec<Topic> {
-        self.by_subscriber.of(&who)
+        self.by_subscriber.of(&who).to_vec()
     }
 
     pub(crate) fn has(&self, topic: &Topic, who: Subscriber) -> bool {
-        self.by_topic.has(topic, &who)
+        self.by_topic.of(topic).binary_search(&who).is_ok()
     }
 
     /// To how many topics someone has subscribed.
     pub(crate) fn count(&self, who: Subscriber) -> usize {
-        self.by_subscriber.count(&who)
+        self.by_subscriber.of(&who).len()
     }
 
     /// All topics that someone wants.

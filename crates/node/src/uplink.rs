@@ -1,5 +1,7 @@
 //! The link of a browser host to its server: when to dial. What waits until it is up waits in the link's own queue.
 
+use std::collections::VecDeque;
+
 use starlane_protocol::{Address, Failure, HostName};
 
 use crate::{
@@ -153,7 +155,7 @@ impl Node {
 
     pub(crate) fn uplink_timeout(&mut self, now: u64) {
         let link = self.uplink.key().and_then(|key| self.links.get_mut(&key));
-        for waiting in link.map_or_else(Vec::new, |link| link.expired(now)) {
+        for waiting in link.map_or_else(VecDeque::new, |link| link.expired(now)) {
             let failure = Failure::unreachable("the link to the server did not come up in time");
             self.bury(now, &waiting, &failure);
         }
@@ -204,8 +206,8 @@ impl Node {
         self.effects.push_back(Effect::LinkState(LinkState::Up));
         let served: Vec<_> = self
             .handlers
-            .iter()
-            .map(|(address, registered)| (address.clone(), registered.operations.clone()))
+            .values()
+            .map(|registered| (registered.address.clone(), registered.operations.clone()))
             .collect();
         for (address, operations) in served {
             self.announce(&address, &operations);
@@ -232,7 +234,7 @@ impl Node {
             return self.redial_later(now);
         }
         self.uplink.refuse(goodbye.clone());
-        let waiting = self.links.get_mut(&key).map_or_else(Vec::new, |link| link.take_waiting());
+        let waiting = self.links.get_mut(&key).map_or_else(VecDeque::new, |link| link.take_waiting());
         for waiting in waiting {
             match waiting.parcel {
                 Parcel::Request { id, .. } => self.finish(now, RequestId(id), Err(refused(goodbye))),

@@ -1,8 +1,7 @@
 //! What belongs to the socket that carries a link, and goes with it: the handshake, pings, silence, the time of the token, and
 //! the frames that are not numbered.
 
-use std::collections::VecDeque;
-
+use bytes::Bytes;
 use starlane_protocol::frame::{self, Frame};
 
 use super::{CloseCode, Goodbye, LinkConfig};
@@ -35,7 +34,7 @@ pub(super) struct Carrier {
     pub(super) phase: Phase,
     /// When the token ends; on the dialling side, when to have a fresh one.
     pub(super) expires: Option<u64>,
-    control: VecDeque<Vec<u8>>,
+    control: Vec<Bytes>,
     /// The pong that waits: of many pings only the last is answered.
     pong: Option<u64>,
     opened: u64,
@@ -51,7 +50,7 @@ impl Carrier {
         Self {
             phase,
             expires: None,
-            control: VecDeque::new(),
+            control: Vec::new(),
             pong: None,
             opened: now,
             heard: now,
@@ -70,7 +69,7 @@ impl Carrier {
     }
 
     pub(super) fn control(&mut self, frame: &Frame) {
-        self.control.push_back(frame::encode_frame(frame));
+        self.control.push(frame::encode_frame(frame).into());
     }
 
     pub(super) fn pinged(&mut self, nonce: u64) {
@@ -87,9 +86,11 @@ impl Carrier {
     }
 
     /// The frames that leave before all others.
-    pub(super) fn take_control(&mut self) -> Vec<Vec<u8>> {
-        let pong = self.pong.take().map(|nonce| frame::encode_frame(&Frame::Pong { nonce }));
-        pong.into_iter().chain(self.control.drain(..)).collect()
+    pub(super) fn take_control(&mut self) -> Vec<Bytes> {
+        if let Some(nonce) = self.pong.take() {
+            self.control(&Frame::Pong { nonce });
+        }
+        std::mem::take(&mut self.control)
     }
 
     /// Time passed. `stalled_at` is what the peer has acked if more than that waits for it.

@@ -43,13 +43,13 @@ pub(super) enum Unsent {
 
 #[derive(Debug)]
 pub(super) struct SendQueue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Box<Waiting>>,
     /// The body that is being numbered; its message has been.
     rest: Option<Rest>,
     /// What `waiting` and `rest` weigh.
     bytes: usize,
     /// The frames that were sent and not acked, oldest first.
-    unacked: VecDeque<Vec<u8>>,
+    unacked: VecDeque<Bytes>,
     unacked_bytes: usize,
     acked: u64,
     /// The sequences of one-way messages that the peer is not known to have, oldest first.
@@ -99,7 +99,7 @@ impl SendQueue {
             self.may_leave(&parcel, length, weight, config)?;
         }
         self.bytes += weight;
-        self.waiting.push_back(Waiting { parcel, deadline });
+        self.waiting.push_back(Box::new(Waiting { parcel, deadline }));
         Ok(())
     }
 
@@ -151,47 +151,47 @@ impl SendQueue {
     /// Takes a request back. False if it is not here: it has left.
     pub(super) fn cancel(&mut self, request: u64) -> bool {
         let is_it = |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request);
-        let Some(at) = self.waiting.iter().position(is_it) else { return false };
-        if let Some(waiting) = self.waiting.remove(at) {
-            self.bytes -= waiting.parcel.weight();
-        }
-        true
+        !self.take_where(&is_it).is_empty()
     }
 
     /// Takes out the one-way messages whose time is over.
-    pub(super) fn expired(&mut self, now: u64) -> Vec<Waiting> {
-        let is_over = |waiting: &Waiting| {
+    pub(super) fn expired(&mut self, now: u64) -> VecDeque<Box<Waiting>> {
+        self.take_where(&|waiting| {
             matches!(waiting.parcel, Parcel::Notify { .. }) && waiting.deadline.is_some_and(|at| at <= now)
-        };
-        if !self.waiting.iter().any(is_over) {
-            return Vec::new();
-        }
-        let (over, kept): (Vec<_>, Vec<_>) = self.take_waiting().into_iter().partition(is_over);
-        self.bytes = kept.iter().map(|waiting| waiting.parcel.weight()).sum();
-        self.waiting = kept.into();
-        over
+        })
     }
 
     /// Takes out all that waits, in order.
-    pub(super) fn take_waiting(&mut self) -> Vec<Waiting> {
-        (self.bytes, self.rest) = (0, None);
-        std::mem::take(&mut self.waiting).into()
+    pub(super) fn take_waiting(&mut self) -> VecDeque<Box<Waiting>> {
+        self.take_where(&|_| true)
     }
 
-    /// Makes frames of what waits, as many as may leave together with `beside` bytes. Gives how many they are, the newest of
-    /// [`SendQueue::unacked`].
-    pub(super) fn number(&mut self, now: u64, beside: usize) -> usize {
-        let (mut together, mut count) = (beside, 0);
+    fn take_where(&mut self, which: &dyn Fn(&Waiting) -> bool) -> VecDeque<Box<Waiting>> {
+        let mut taken = VecDeque::new();
+        for _ in 0..self.waiting.len() {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            if which(&waiting) {
+                self.bytes -= waiting.parcel.weight();
+                taken.push_back(waiting);
+            } else {
+                self.waiting.push_back(waiting);
+            }
+        }
+        taken
+    }
+
+    /// Makes frames of what waits, as many as may leave together with those that do already.
+    pub(super) fn number(&mut self, now: u64, leaving: &mut Vec<Bytes>) {
+        let mut together: usize = leaving.iter().map(Bytes::len).sum();
         while together < TOGETHER && self.may_number() {
             let Some(frame) = self.next_frame(now) else { break };
-            let bytes = frame::encode_frame(&frame);
+            let bytes = Bytes::from(frame::encode_frame(&frame));
             together += bytes.len();
             self.unacked_bytes += bytes.len();
-            self.unacked.push_back(bytes);
+            self.unacked.push_back(bytes.clone());
             self.last_sequence += 1;
-            count += 1;
+            leaving.push(bytes);
         }
-        count
     }
 
     fn next_frame(&mut self, now: u64) -> Option<Frame> {
@@ -207,7 +207,7 @@ impl SendQueue {
             }
             return Some(chunk);
         }
-        let Waiting { mut parcel, deadline } = self.waiting.pop_front()?;
+        let Waiting { mut parcel, deadline } = *self.waiting.pop_front()?;
         self.bytes -= parcel.weight();
         match &mut parcel {
             Parcel::Request { remaining_ms, .. } => *remaining_ms = remaining(deadline, now),
@@ -218,11 +218,6 @@ impl SendQueue {
         self.rest = body.map(|body| Rest { of: seq, body, sent: 0 });
         self.bytes += self.rest.as_ref().map_or(0, |rest| rest.body.len());
         Some(frame)
-    }
-
-    /// The newest frames that were sent and not acked.
-    pub(super) fn newest(&self, count: usize) -> impl Iterator<Item = &[u8]> {
-        self.unacked.range(self.unacked.len().saturating_sub(count)..).map(Vec::as_slice)
     }
 
     /// The peer has everything up to `received`.
@@ -290,6 +285,12 @@ mod tests {
         })
     }
 
+    fn numbered(queue: &mut SendQueue, now: u64) -> usize {
+        let mut frames = Vec::new();
+        queue.number(now, &mut frames);
+        frames.len()
+    }
+
     #[test]
     fn numbers_are_given_when_frames_leave_and_frames_are_kept_until_they_are_acked() {
         let config = LinkConfig { window_frames: 3, ..LinkConfig::default() };
@@ -298,8 +299,10 @@ mod tests {
             up(&mut queue, request(id, 10), &config).unwrap();
         }
         assert!(queue.cancel(2), "it had not left");
-        assert_eq!((queue.number(200, 0), queue.last_sequence), (3, 3));
-        let message = frame::encode_message(0, queue.newest(3).collect::<Vec<_>>().into_iter());
+        let mut frames = Vec::new();
+        queue.number(200, &mut frames);
+        assert_eq!((frames.len(), queue.last_sequence), (3, 3));
+        let message = frame::encode_message(0, frames.iter().map(|frame| &**frame));
         let frames = frame::decode_message(&message).unwrap();
         let ids: Vec<_> = frames
             .into_iter()
@@ -310,9 +313,9 @@ mod tests {
             .collect();
         assert_eq!(ids, [(1, 1), (2, 3), (3, 4)]);
         assert!(!queue.cancel(3), "it has left");
-        assert_eq!((queue.number(200, 0), queue.stalled_at()), (0, Some(0)));
+        assert_eq!((numbered(&mut queue, 200), queue.stalled_at()), (0, Some(0)));
         queue.acked(2).unwrap();
-        assert_eq!((queue.unacked.len(), queue.number(200, 0), queue.bytes), (1, 1, 0));
+        assert_eq!((queue.unacked.len(), numbered(&mut queue, 200), queue.bytes), (1, 1, 0));
         assert!(queue.acked(5).is_err(), "the fifth was not sent");
     }
 
@@ -321,10 +324,10 @@ mod tests {
         let config = LinkConfig { window_bytes: 100_000, ..LinkConfig::default() };
         let mut queue = SendQueue::new(&config);
         up(&mut queue, request(1, 200_000), &config).unwrap();
-        assert_eq!(queue.number(0, 0), 3, "the frame, and chunks until the window is full");
+        assert_eq!(numbered(&mut queue, 0), 3, "the frame, and chunks until the window is full");
         assert_eq!(queue.bytes, 200_000 - 2 * frame::CHUNK);
         queue.acked(3).unwrap();
-        assert_eq!((queue.number(0, 0), queue.bytes, queue.rest.is_none()), (2, 0, true));
+        assert_eq!((numbered(&mut queue, 0), queue.bytes, queue.rest.is_none()), (2, 0, true));
     }
 
     #[test]
@@ -354,7 +357,7 @@ mod tests {
             queue.send(request(deadline, 1), Some(deadline), false, &config).unwrap();
         }
         assert_eq!((queue.expired(9).len(), queue.expired(10).len(), queue.waiting.len()), (0, 1, 3));
-        assert_eq!((queue.number(11, 0), queue.one_way_unacked()), (3, 1));
+        assert_eq!((numbered(&mut queue, 11), queue.one_way_unacked()), (3, 1));
         queue.acked(2).unwrap();
         assert_eq!(queue.one_way_unacked(), 0);
     }

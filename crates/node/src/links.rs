@@ -308,3 +308,39 @@ pub(crate) fn few(count: usize, most: usize, limit: &str) -> Result<(), Failure>
     }
     Err(Failure::too_many(format!("this link has {count}; the limit `{limit}` is {most}: end some first")))
 }
+
+#[cfg(test)]
+mod tests {
+    use starlane_protocol::{
+        HostSecret,
+        frame::{Frame, VERSION, encode_frame, encode_message},
+    };
+
+    use super::*;
+    use crate::{ActorLimits, LinkConfig, NodeConfig, PrincipalLimits};
+
+    #[test]
+    fn what_happens_at_a_link_touches_no_other() {
+        let mut node = Node::new(NodeConfig {
+            secret: HostSecret([1; 32]),
+            link: LinkConfig::default(),
+            max_awake: 1,
+            limits: PrincipalLimits::default(),
+            actors: ActorLimits::default(),
+            seed: [1; 32],
+        });
+        (0..2_000).for_each(|socket| node.handle_accepted(1, SocketId(socket)));
+        let mut touched = |what: &mut dyn FnMut(&mut Node)| {
+            node.touches = 0;
+            what(&mut node);
+            node.touches
+        };
+        let (versions, token, secret, capabilities) = (vec![VERSION], None, HostSecret([2; 32]), Vec::new());
+        let hello = encode_frame(&Frame::Hello { versions, token, secret, capabilities });
+        let message = encode_message(0, [&*hello].into_iter());
+        assert_eq!(touched(&mut |node| node.handle_message(2, SocketId(77), &message)), 1);
+        assert_eq!(touched(&mut |node| node.handle_closed(2, SocketId(78))), 0);
+        assert_eq!(touched(&mut |node| node.handle_timeout(3)), 0, "nothing is due");
+        assert_eq!((node.links.len(), node.sockets.len(), node.next_timeout()), (1_999, 1_999, Some(5_001)));
+    }
+}

@@ -11,7 +11,9 @@
 mod budgets;
 mod guest;
 mod hostile;
+mod peers;
 mod principals;
+mod scale;
 mod state;
 mod world;
 

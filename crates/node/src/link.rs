@@ -348,9 +348,9 @@ impl Link {
         }
     }
 
-    /// When `handle_timeout` has something to do next; at once if there are events.
+    /// When `handle_timeout` has something to do next; at once if it has ended and its node does not know.
     pub(crate) fn next_timeout(&self) -> Option<u64> {
-        if !self.events.is_empty() {
+        if self.phase() == Phase::Over && !self.events.is_empty() {
             return Some(0);
         }
         let due = self.carrier.as_ref()?.1.next_timeout(&self.config)?;

@@ -15,29 +15,38 @@ pub(crate) enum Subscriber {
     Link(LinkKey),
 }
 
+impl Subscriber {
+    /// Its number, which no other subscriber has, of whatever kind: the node gave it.
+    fn number(self) -> u64 {
+        let (Self::Host(SubscriptionId(number)) | Self::Actor(ActorId(number)) | Self::Link(LinkKey(number))) = self;
+        number
+    }
+}
+
 /// The subscriptions of a node, from both ends.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     by_topic: Index<Topic, Subscriber>,
-    by_subscriber: Index<Subscriber, Topic>,
+    /// By the number of the subscriber.
+    by_subscriber: Index<u64, Topic>,
 }
 
 impl Topics {
     /// Adds a subscriber. True if it is the topic's first.
     pub(crate) fn add(&mut self, topic: Topic, who: Subscriber) -> bool {
-        self.by_subscriber.add(who, topic.clone());
+        self.by_subscriber.add(who.number(), topic.clone());
         self.by_topic.add(topic, who)
     }
 
     /// Removes a subscriber from one topic. True if it was the last.
     pub(crate) fn remove(&mut self, topic: &Topic, who: Subscriber) -> bool {
-        self.by_subscriber.remove(&who, topic);
+        self.by_subscriber.remove(&who.number(), topic);
         self.by_topic.remove(topic, &who)
     }
 
     /// Removes a subscriber from all topics. Gives the topics that nobody wants any more.
     pub(crate) fn remove_all(&mut self, who: Subscriber) -> Vec<Topic> {
-        let mut topics = self.by_subscriber.take(&who);
+        let mut topics = self.by_subscriber.take(&who.number());
         topics.retain(|topic| self.by_topic.remove(topic, &who));
         topics
     }
@@ -48,7 +57,7 @@ impl Topics {
 
     /// What someone has subscribed to.
     pub(crate) fn of(&self, who: Subscriber) -> Vec<Topic> {
-        self.by_subscriber.of(&who).to_vec()
+        self.by_subscriber.of(&who.number()).to_vec()
     }
 
     pub(crate) fn has(&self, topic: &Topic, who: Subscriber) -> bool {
@@ -57,7 +66,7 @@ impl Topics {
 
     /// To how many topics someone has subscribed.
     pub(crate) fn count(&self, who: Subscriber) -> usize {
-        self.by_subscriber.of(&who).len()
+        self.by_subscriber.of(&who.number()).len()
     }
 
     /// All topics that someone wants.

@@ -83,8 +83,11 @@ impl Node {
     fn permits(&self, caller: &Principal, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(self.name) { &to.without_host() } else { to };
         let is_own = |link: &Link| link.is_dialled() && link.session.principal.name() == caller.name();
-        let linked =
-            |host| self.by_host.of(&host).iter().any(|key| self.links.get(key).is_some_and(|link| is_own(link)));
+        let linked = |host| {
+            self.by_host
+                .get(&host)
+                .is_some_and(|keys| keys.keys().any(|key| self.links.get(key).is_some_and(|link| is_own(link))))
+        };
         let own_host = to.host().is_some_and(linked);
         if own_host || (to.host().is_none() && to.space() == OWN_SPACE) {
             Ok(())

@@ -9,10 +9,9 @@ pub(crate) type Map<K, V> = std::collections::BTreeMap<K, V>;
 #[cfg(target_family = "wasm")]
 pub(crate) type Map<K, V> = litemap::LiteMap<K, V>;
 
-/// Many values of a key, each once and in order. The values of one key are some thousand at most, and most come in their order:
-/// a sorted vector.
+/// Many values of a key, each once and in order.
 #[derive(Debug)]
-pub(crate) struct Index<K: Ord, V: Ord>(Map<K, Vec<V>>);
+pub(crate) struct Index<K: Ord, V: Ord>(Map<K, Map<V, ()>>);
 
 impl<K: Ord, V: Ord> Default for Index<K, V> {
     fn default() -> Self {
@@ -23,22 +22,20 @@ impl<K: Ord, V: Ord> Default for Index<K, V> {
 impl<K: Ord, V: Ord + Clone> Index<K, V> {
     /// Adds a value. True if it is the key's first.
     pub(crate) fn add(&mut self, key: K, value: V) -> bool {
-        let Some(values) = self.0.get_mut(&key) else {
-            self.0.insert(key, vec![value]);
-            return true;
-        };
-        if let Err(at) = values.binary_search(&value) {
-            values.insert(at, value);
+        if let Some(values) = self.0.get_mut(&key) {
+            values.insert(value, ());
+            return false;
         }
-        false
+        let mut values = Map::new();
+        values.insert(value, ());
+        self.0.insert(key, values);
+        true
     }
 
     /// Removes a value. True if it was the key's last.
     pub(crate) fn remove(&mut self, key: &K, value: &V) -> bool {
         let Some(values) = self.0.get_mut(key) else { return false };
-        if let Ok(at) = values.binary_search(value) {
-            values.remove(at);
-        }
+        values.remove(value);
         if values.is_empty() {
             self.0.remove(key);
             return true;
@@ -48,12 +45,19 @@ impl<K: Ord, V: Ord + Clone> Index<K, V> {
 
     /// Removes a key and gives its values.
     pub(crate) fn take(&mut self, key: &K) -> Vec<V> {
-        self.0.remove(key).unwrap_or_default()
+        let values = self.of(key);
+        self.0.remove(key);
+        values
     }
 
     /// The values of a key.
-    pub(crate) fn of(&self, key: &K) -> &[V] {
-        self.0.get(key).map_or(&[], Vec::as_slice)
+    pub(crate) fn of(&self, key: &K) -> Vec<V> {
+        self.0.get(key).map_or_else(Vec::new, |values| values.keys().cloned().collect())
+    }
+
+    /// The values of a key, if it has any.
+    pub(crate) fn get(&self, key: &K) -> Option<&Map<V, ()>> {
+        self.0.get(key)
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
@@ -69,7 +73,7 @@ mod tests {
     fn an_index_gives_the_values_of_a_key_alone() {
         let mut index = Index::default();
         assert!(index.add("a", 2) && !index.add("a", 1) && !index.add("a", 2) && index.add("b", 7));
-        assert_eq!((index.of(&"a"), index.of(&"c")), (&[1, 2][..], &[][..]));
+        assert_eq!((index.of(&"a"), index.of(&"c")), (vec![1, 2], vec![]));
         assert!(!index.remove(&"a", &2) && index.remove(&"a", &1) && !index.remove(&"a", &1));
         assert_eq!(index.take(&"b"), [7]);
         assert_eq!(index.keys().count(), 0, "a key without values is not kept");

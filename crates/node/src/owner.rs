@@ -139,7 +139,7 @@ impl Node {
 
     /// The actors of an app, in the order in which they were made.
     pub(crate) fn actors_of(&self, app: &Address) -> Vec<ActorId> {
-        self.by_app.of(app).to_vec()
+        self.by_app.of(app)
     }
 
     /// An actor that the store knows is an actor of this node, asleep, if something is to wake it; others are made when they are used.

@@ -141,7 +141,8 @@ impl Node {
         if let Some(host) = to.host()
             && host != self.name
         {
-            if let Some(key) = self.by_host.of(&host).first().copied().or(self.uplink.key()) {
+            let linked = self.by_host.get(&host).and_then(|keys| keys.keys().next());
+            if let Some(key) = linked.copied().or(self.uplink.key()) {
                 return Ok(Route::Link(key));
             }
             return Err(Failure::no_resource(format!("the host {host} is not linked to this one now")));
@@ -372,7 +373,7 @@ impl Node {
 
     /// Fails all requests that someone was to answer, the oldest first.
     pub(crate) fn fail_asked(&mut self, now: u64, answerer: Answerer, why: impl Fn() -> Failure) {
-        for request in self.asked.of(&answerer.number()).to_vec() {
+        for request in self.asked.take(&answerer.number()) {
             self.finish(now, request, Err(why()));
         }
     }

@@ -52,21 +52,21 @@ impl Topics {
     }
 
     pub(crate) fn subscribers(&self, topic: &Topic) -> Vec<Subscriber> {
-        self.by_topic.of(topic).to_vec()
+        self.by_topic.of(topic)
     }
 
     /// What someone has subscribed to.
     pub(crate) fn of(&self, who: Subscriber) -> Vec<Topic> {
-        self.by_subscriber.of(&who.number()).to_vec()
+        self.by_subscriber.of(&who.number())
     }
 
     pub(crate) fn has(&self, topic: &Topic, who: Subscriber) -> bool {
-        self.by_topic.of(topic).binary_search(&who).is_ok()
+        self.by_topic.get(topic).is_some_and(|all| all.contains_key(&who))
     }
 
     /// To how many topics someone has subscribed.
     pub(crate) fn count(&self, who: Subscriber) -> usize {
-        self.by_subscriber.of(&who.number()).len()
+        self.by_subscriber.get(&who.number()).map_or(0, |topics| topics.len())
     }
 
     /// All topics that someone wants.

@@ -23,6 +23,8 @@ pub(crate) struct Waiting {
     pub(crate) parcel: Parcel,
     /// When nobody waits for it any more.
     pub(crate) deadline: Option<u64>,
+    /// The highest id of a request up to here: in a queue it never falls.
+    order: u64,
 }
 
 /// The body of a message whose frame has left and that follows it in chunks.
@@ -55,6 +57,7 @@ pub(super) struct SendQueue {
     /// The sequences of one-way messages that the peer is not known to have, oldest first.
     one_way: VecDeque<u64>,
     last_sequence: u64,
+    last_order: u64,
     window_frames: usize,
     window_bytes: usize,
     payload: usize,
@@ -71,6 +74,7 @@ impl SendQueue {
             acked: 0,
             one_way: VecDeque::new(),
             last_sequence: 0,
+            last_order: 0,
             window_frames: config.window_frames,
             window_bytes: config.window_bytes,
             payload: config.payload,
@@ -99,7 +103,10 @@ impl SendQueue {
             self.may_leave(&parcel, length, weight, config)?;
         }
         self.bytes += weight;
-        self.waiting.push_back(Box::new(Waiting { parcel, deadline }));
+        if let Parcel::Request { id, .. } = parcel {
+            self.last_order = self.last_order.max(id);
+        }
+        self.waiting.push_back(Box::new(Waiting { parcel, deadline, order: self.last_order }));
         Ok(())
     }
 
@@ -150,8 +157,16 @@ impl SendQueue {
 
     /// Takes a request back. False if it is not here: it has left.
     pub(super) fn cancel(&mut self, request: u64) -> bool {
+        // Ids of requests rise, so this need not look at all that waits.
+        let at = self.waiting.partition_point(|waiting| waiting.order < request);
         let is_it = |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request);
-        !self.take_where(&is_it).is_empty()
+        if !self.waiting.get(at).is_some_and(|waiting| is_it(waiting)) {
+            return false;
+        }
+        if let Some(waiting) = self.waiting.remove(at) {
+            self.bytes -= waiting.parcel.weight();
+        }
+        true
     }
 
     /// Takes out the one-way messages whose time is over.
@@ -207,7 +222,7 @@ impl SendQueue {
             }
             return Some(chunk);
         }
-        let Waiting { mut parcel, deadline } = *self.waiting.pop_front()?;
+        let Waiting { mut parcel, deadline, .. } = *self.waiting.pop_front()?;
         self.bytes -= parcel.weight();
         match &mut parcel {
             Parcel::Request { remaining_ms, .. } => *remaining_ms = remaining(deadline, now),

@@ -283,13 +283,13 @@ impl Node {
                     self.refuse_topic(now, &topic, &failure);
                 }
             }
-            Parcel::Serve { address, operations } => {
+            Parcel::Serve { address, .. } => {
                 // What is more than a peer may serve is not kept: its own host has refused it.
                 let most = self.config.link.served;
                 if let Some(link) = self.links.get_mut(&key)
                     && (link.session.served.len() < most || link.session.served.contains_key(&address))
                 {
-                    link.session.served.insert(address, operations);
+                    link.session.served.insert(address, ());
                 }
             }
             Parcel::Release { address } => {

@@ -14,8 +14,8 @@ pub(crate) struct Session {
     pub(crate) principal: Principal,
     /// On the dialled side the token that the peer showed last.
     pub(crate) token: Option<String>,
-    /// The addresses that the peer serves, with their operations.
-    pub(crate) served: Map<Address, Vec<String>>,
+    /// The addresses that the peer serves. Their operations are checked by the peer, and are not kept.
+    pub(crate) served: Map<Address, ()>,
     /// The requests of the peer that have not ended, by its own id.
     pub(crate) asking: Map<u64, RequestId>,
     assembly: Assembly,

@@ -296,9 +296,8 @@ impl Link {
         let Some((_, carrier)) = self.carrier.as_mut().filter(|(_, carrier)| carrier.phase != Phase::Over) else {
             return;
         };
-        carrier.phase = Phase::Over;
         let code = goodbye.code.as_str().to_owned();
-        carrier.control(&Frame::Goodbye { code, reason: goodbye.reason.clone() });
+        carrier.end(&Frame::Goodbye { code, reason: goodbye.reason.clone() });
         self.events.push_back(LinkEvent::Over(goodbye));
     }
 

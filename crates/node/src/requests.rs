@@ -358,7 +358,7 @@ impl Node {
         let Some(pending) = self.requests.get(&request) else { return };
         let (timeout, answerer) = (pending.timeout_ms, pending.answerer);
         let failure = match answerer {
-            Some(Answerer::Link(key)) if self.links.get(&key).is_some_and(|link| !link.is_up()) => {
+            Some(Answerer::Link(key)) if self.links.get(&key).is_none_or(|link| !link.is_up()) => {
                 Failure::unreachable(format!(
                     "the link to the server did not come up within {timeout} ms: check the network and that the server runs"
                 ))

@@ -72,6 +72,13 @@ impl Carrier {
         self.control.push(frame::encode_frame(frame).into());
     }
 
+    /// The last frame: nothing follows it.
+    pub(super) fn end(&mut self, goodbye: &Frame) {
+        self.phase = Phase::Over;
+        self.pong = None;
+        self.control(goodbye);
+    }
+
     pub(super) fn pinged(&mut self, nonce: u64) {
         self.pong = Some(nonce);
     }
@@ -165,6 +172,9 @@ mod tests {
         (0..100_000).for_each(|nonce| carrier.pinged(nonce));
         assert!(carrier.has_control() && !carrier.is_full());
         assert_eq!(carrier.take_control(), [frame::encode_frame(&Frame::Pong { nonce: 99_999 })]);
+        carrier.pinged(1);
+        carrier.end(&Frame::Pong { nonce: 2 });
+        assert_eq!(carrier.take_control().len(), 1, "nothing follows the last");
         (0..=MOST_CONTROL as u64).for_each(|nonce| carrier.control(&Frame::Ping { nonce }));
         assert!(carrier.is_full());
     }

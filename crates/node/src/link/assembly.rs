@@ -110,3 +110,55 @@ impl Assembly {
 fn announced(payload: &WirePayload) -> Option<u64> {
     payload.is_announced().then_some(payload.length)
 }
+
+#[cfg(test)]
+mod tests {
+    use starlane_protocol::{Address, Failure, Payload, Topic};
+
+    use super::*;
+
+    #[test]
+    fn what_becomes_frames_becomes_the_same_again() {
+        let address = Address::parse("acme:app:one").unwrap();
+        let topic = Topic::new(address.clone(), "changes").unwrap();
+        let (id, failure) = (7, Failure::conflict("as asked"));
+        for length in [0, 10, 64 * 1024, 200_000] {
+            let payload = Payload::new("text/plain", vec![b'x'; length]);
+            let envelope = Envelope {
+                from: address.clone(),
+                caller: Principal::named("ada"),
+                to: address.clone(),
+                operation: "echo".to_owned(),
+                payload: payload.clone(),
+                hops: 1,
+                trace: None,
+            };
+            for parcel in [
+                Parcel::Request { id, envelope: envelope.clone(), remaining_ms: 5 },
+                Parcel::Notify { envelope },
+                Parcel::Response { id, outcome: Ok(payload.clone()) },
+                Parcel::Response { id, outcome: Err(failure.clone()) },
+                Parcel::Event { topic: topic.clone(), payload },
+                Parcel::Gap { topic: topic.clone() },
+                Parcel::Refused { topic: topic.clone(), failure: failure.clone() },
+                Parcel::Subscribe { topic: topic.clone() },
+                Parcel::Unsubscribe { topic: topic.clone() },
+                Parcel::Cancel { id },
+                Parcel::Serve { address: address.clone(), operations: vec!["echo".to_owned()] },
+                Parcel::Release { address: address.clone() },
+            ] {
+                assert!(parcel.weight() >= parcel.length());
+                let mut assembly = Assembly::new(1 << 20);
+                let (frame, body) = parcel.clone().frame(1);
+                let mut taken = assembly.take(frame).unwrap();
+                for (n, part) in body.iter().flat_map(|body| body.chunks(60_000)).enumerate() {
+                    assert_eq!(taken, None, "its body is not here yet");
+                    let (seq, offset) = (n as u64 + 2, n as u64 * 60_000);
+                    let part = starlane_protocol::frame::Part(bytes::Bytes::copy_from_slice(part));
+                    taken = assembly.take(Frame::Chunk { seq, of: 1, offset, part }).unwrap();
+                }
+                assert_eq!(taken, Some(parcel));
+            }
+        }
+    }
+}

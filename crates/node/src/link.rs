@@ -81,6 +81,8 @@ pub(crate) struct Lost {
     pub(crate) asking: Vec<RequestId>,
     /// How many one-way messages the peer is not known to have.
     pub(crate) one_way: usize,
+    /// The bytes that were counted as its principal's.
+    pub(crate) counted: usize,
 }
 
 /// One link: what is known of the peer, the socket that carries it, if there is one, and what waits for it. Dialling and redialling
@@ -95,6 +97,8 @@ pub(crate) struct Link {
     events: VecDeque<LinkEvent>,
     /// Whether it has been up with its present socket.
     has_been_up: bool,
+    /// The bytes of what waits for it, as its principal's share counts them.
+    counted: usize,
     /// Whether it is in the node's queue of links that have something to send.
     pub(crate) is_ready: bool,
     /// Its timer in the node, which may come too early.
@@ -111,6 +115,7 @@ impl Link {
             queue: SendQueue::new(&config),
             events: VecDeque::new(),
             has_been_up: false,
+            counted: 0,
             is_ready: false,
             timer: None,
             config,
@@ -147,7 +152,8 @@ impl Link {
             self.queue = SendQueue::new(&self.config);
         }
         let asking = session.asking.values().copied().collect();
-        Lost { was_up, peer: session.peer, principal: session.principal, asking, one_way }
+        let counted = std::mem::take(&mut self.counted);
+        Lost { was_up, peer: session.peer, principal: session.principal, asking, one_way, counted }
     }
 
     /// The socket that carries it.
@@ -324,6 +330,13 @@ impl Link {
         if !self.queue.cancel(id) {
             let _ = self.send(Parcel::Cancel { id }, None);
         }
+    }
+
+    /// The bytes of what waited for the peer when they were counted last, and of what waits now, if these are others.
+    pub(crate) fn count(&mut self) -> Option<(usize, usize)> {
+        let (before, now) = (self.counted, self.queue.bytes());
+        self.counted = now;
+        (self.is_dialled && before != now).then_some((before, now))
     }
 
     /// Takes out the messages that wait for the link.

@@ -84,6 +84,9 @@ impl Node {
                 continue;
             }
             let message = link.poll_transmit(now);
+            if let Some((before, now)) = link.count() {
+                self.usage.wait(&link.session.principal, before, now);
+            }
             link.is_ready = message.is_some() && link.has_output();
             if link.is_ready {
                 self.ready.push_back(key);
@@ -101,6 +104,11 @@ impl Node {
     /// Sends over a link, or has it wait until the link is up. Errors when it may not.
     pub(crate) fn send(&mut self, key: LinkKey, parcel: Parcel, deadline: Option<u64>) -> Result<(), Failure> {
         let Some(link) = self.links.get_mut(&key) else { return Err(Failure::link_lost("the link broke")) };
+        if let Parcel::Response { outcome: Ok(payload), .. } = &parcel
+            && link.is_dialled()
+        {
+            self.usage.may_wait(&link.session.principal, payload.weight(), &self.config.limits)?;
+        }
         let sent = link.send(parcel, deadline);
         self.touched(key);
         sent
@@ -112,6 +120,9 @@ impl Node {
         #[cfg(test)]
         {
             self.touches += 1;
+        }
+        if let Some((before, now)) = link.count() {
+            self.usage.wait(&link.session.principal, before, now);
         }
         if !link.is_ready && link.has_output() {
             link.is_ready = true;
@@ -191,6 +202,9 @@ impl Node {
         let is_uplink = self.uplink.key() == Some(key);
         if !is_uplink {
             self.forget_link(key);
+        }
+        if lost.counted > 0 && is_dialled {
+            self.usage.wait(&lost.principal, lost.counted, 0);
         }
         if lost.one_way > 0 {
             self.lost_with_link(lost.peer, lost.one_way, goodbye);

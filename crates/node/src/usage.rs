@@ -14,7 +14,7 @@ pub struct PrincipalLimits {
     pub links: usize,
     /// Messages a second; a burst may have as many at once.
     pub messages_per_second: u32,
-    /// Bytes of requests that have not ended.
+    /// Bytes of requests that have not ended, and of what waits for its links.
     pub bytes_in_flight: usize,
     /// Actors of keyed mechtrons that it used first.
     pub keys: usize,
@@ -69,6 +69,22 @@ impl Usage {
             return Err(Failure::too_many(message));
         }
         used.bytes += bytes;
+        Ok(())
+    }
+
+    /// Counts the bytes that wait for a link of somebody: they were `before` and are `now`.
+    pub(crate) fn wait(&mut self, who: &Principal, before: usize, now: usize) {
+        let used = self.of(who);
+        used.bytes = (used.bytes + now).saturating_sub(before);
+    }
+
+    /// Whether an answer may wait for a link of somebody. Errors with 429 when too much does.
+    pub(crate) fn may_wait(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
+        let (most, used) = (limits.bytes_in_flight, self.0.get(who.account()).map_or(0, |used| used.bytes));
+        if used > 0 && used + bytes > most {
+            let message = format!("{used} bytes wait for this principal; the limit is {most}: read faster");
+            return Err(Failure::too_many(message));
+        }
         Ok(())
     }
 

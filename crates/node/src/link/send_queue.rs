@@ -256,6 +256,11 @@ impl SendQueue {
         self.one_way.len() + waiting.count()
     }
 
+    /// The bytes of what waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether a numbered frame can leave now.
     pub(super) fn may_number(&self) -> bool {
         let is_open = self.unacked.len() < self.window_frames && self.unacked_bytes < self.window_bytes;

@@ -271,6 +271,23 @@ fn answers_that_are_not_read_become_failures_and_at_last_the_link_ends() {
 }
 
 #[test]
+fn what_waits_for_all_links_of_a_principal_is_bounded() {
+    let mut peers = Peers::under(LinkConfig { window_bytes: 1_000, ..LinkConfig::default() }, 1 << 20);
+    for peer in 1..=4 {
+        peers.admit(peer);
+        (0..10).for_each(|id| peers.ask(peer, id, 60_000));
+    }
+    let good = |peers: &mut Peers, peer| peers.read_all(peer).iter().filter(|(_, status)| *status == 200).count();
+    assert_eq!([1, 2, 3, 4].map(|peer| good(&mut peers, peer)), [10, 7, 0, 0]);
+    peers.ask(4, 10, 60_000);
+    peers.ask(3, 10, 60_000);
+    peers.node.handle_closed(1, starlane_node::SocketId(3));
+    assert_eq!(good(&mut peers, 4), 1, "who has read is answered again");
+    (11..27).for_each(|id| peers.ask(4, id, 60_000));
+    assert_eq!(good(&mut peers, 4), 16, "what waited for a link that is gone does not count");
+}
+
+#[test]
 fn open_requests_of_a_link_are_bounded() {
     let mut peers = Peers::one(LinkConfig { open_requests: 10, ..LinkConfig::default() });
     peers.hold = true;

@@ -25,7 +25,13 @@ pub(crate) struct Peers {
 
 impl Peers {
     pub(crate) fn new(link: LinkConfig) -> Self {
-        let limits = PrincipalLimits { messages_per_second: 10_000_000, links: 10_000, ..PrincipalLimits::default() };
+        Self::under(link, PrincipalLimits::default().bytes_in_flight)
+    }
+
+    /// Peers of one principal, for whom so many bytes may be on their way.
+    pub(crate) fn under(link: LinkConfig, bytes_in_flight: usize) -> Self {
+        let (messages_per_second, links, keys) = (10_000_000, 10_000, 100);
+        let limits = PrincipalLimits { links, messages_per_second, bytes_in_flight, keys };
         let actors = starlane_node::ActorLimits::default();
         let config = NodeConfig { secret: HostSecret([9; 32]), link, max_awake: 2, limits, actors, seed: [9; 32] };
         let mut node = Node::new(config);

@@ -29,7 +29,7 @@ pub use memory_state::MemoryStateStore;
 pub use memory_store::MemoryStore;
 pub use perform::TokenProvider;
 pub use starlane_node::{
-    ActorLimits, Allow, Authenticated, Authentication, Goodbye, Incoming, LATENCY_MS, LinkConfig, LinkState,
+    ActorLimits, Allow, Authenticated, Authentication, CloseCode, Goodbye, Incoming, LATENCY_MS, LinkConfig, LinkState,
     Operations, Origin, Principal, PrincipalLimits, Stats, guest::Level,
 };
 pub use subscription::{Item, Subscription};

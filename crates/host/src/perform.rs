@@ -8,7 +8,7 @@ use futures_util::{
 };
 use starlane_bundle::Digest;
 use starlane_node::{
-    Effect, Goodbye, HandlerId, Incoming, LinkState, Node, RequestId, SocketId,
+    CloseCode, Effect, Goodbye, HandlerId, Incoming, LinkState, Node, RequestId, SocketId,
     guest::{GuestPlan, Level},
 };
 use starlane_protocol::{Address, Failure};
@@ -332,13 +332,13 @@ fn timer_fired(inner: Rc<Inner>) {
 
 /// The WebSocket close code for a goodbye (RFC 6455, section 7.4; 4000 and up are ours).
 fn close_code(goodbye: &Goodbye) -> u16 {
-    match goodbye.code.as_str() {
-        "closed" => 1000,
-        "malformed" => 1002,
-        "too-large" => 1009,
-        "auth-refused" => 4401,
-        "silent" => 4408,
-        "version" => 4426,
+    match goodbye.code {
+        CloseCode::Closed => 1000,
+        CloseCode::Malformed => 1002,
+        CloseCode::TooLarge => 1009,
+        CloseCode::AuthRefused => 4401,
+        CloseCode::Silent => 4408,
+        CloseCode::Version => 4426,
         _ => 4000,
     }
 }

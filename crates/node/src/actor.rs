@@ -110,9 +110,9 @@ pub(crate) struct Actor {
     pub(crate) timers: Vec<((u64, u64), u64)>,
     /// The topics that it is subscribed to.
     pub(crate) subscriptions: Vec<Topic>,
-    /// Messages that the guest has and has not ended, by message id.
+    /// Messages that the guest has and has not ended, by message id. As many as its concurrency, and ids rise: a sorted vector.
     pub(crate) unfinished: LiteMap<u64, Given>,
-    /// Requests that the guest has made, by its own id.
+    /// Requests that the guest has made, by its own id: at most `open-requests`, and ids mostly rise.
     pub(crate) open: LiteMap<u64, RequestId>,
     pub(crate) in_flight: Vec<InFlight>,
     /// When the batch that is with the sandbox was given to it, or its last asker left.

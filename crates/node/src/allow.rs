@@ -26,12 +26,13 @@ impl Node {
     fn replan(&mut self, app: &Address, plan: &Rc<MechtronPlan>) {
         let of_it = |role: &Role| role.app == *app && role.plan.name == plan.name && role.plan.keyed == plan.keyed;
         let mut refused = Vec::new();
-        for (id, actor) in self.actors.iter_mut().filter(|(_, actor)| of_it(&actor.role)) {
+        for id in self.actors_of(app) {
+            let Some(actor) = self.actors.get_mut(&id).filter(|actor| of_it(&actor.role)) else { continue };
             actor.role.plan = Rc::clone(plan);
-            let who = Subscriber::Actor(*id);
-            let has = self.topics.all().filter(|(_, all)| all.contains(&who)).map(|(topic, _)| topic);
+            let who = Subscriber::Actor(id);
+            let has = self.topics.of(who).into_iter();
             let lost = has.filter(|topic| actor.role.permit_topic(self.name, &actor.address, topic).is_err());
-            refused.extend(lost.map(|topic| (topic.clone(), who, actor.address.clone())));
+            refused.extend(lost.map(|topic| (topic, who, actor.address.clone())));
         }
         for (topic, who, address) in refused {
             self.log(&address, Level::Warn, format!("its subscription to {topic} ended: it may not have it any more"));

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use litemap::LiteMap;
 use minicbor::{Decode, Encode};
 use starlane_bundle::{Bind, Digest, Durability};
 use starlane_protocol::{Address, AddressError, Failure, Grant, HostName, OWN_SPACE, Payload, Topic, Verb};
@@ -10,6 +9,7 @@ use starlane_protocol::{Address, AddressError, Failure, Grant, HostName, OWN_SPA
 use crate::{
     guest::{GuestLimits, GuestPlan},
     link::Envelope,
+    maps::Map,
     principal::{Principal, grant_for},
 };
 
@@ -114,7 +114,7 @@ pub struct Allow {
 /// The apps of a node, by address.
 #[derive(Debug, Default)]
 pub(crate) struct Apps {
-    apps: LiteMap<Address, AppEntry>,
+    apps: Map<Address, AppEntry>,
 }
 
 #[derive(Debug)]
@@ -256,7 +256,12 @@ impl Apps {
 
     /// Whether an address belongs to an app that is installed here.
     pub(crate) fn holds(&self, address: &Address) -> bool {
-        self.apps.keys().any(|app| address.is_within(app))
+        let mut app = String::new();
+        address.segments().any(|segment| {
+            app.push_str(if app.is_empty() { "" } else { ":" });
+            app.push_str(segment);
+            Address::parse(&app).is_ok_and(|app| self.apps.contains_key(&app))
+        })
     }
 }
 

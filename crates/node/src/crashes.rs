@@ -11,6 +11,48 @@ use crate::{
     timers::Timer,
 };
 
+/// Why an instance ended against its will.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Crash {
+    pub(crate) cause: Cause,
+    /// For people.
+    pub(crate) detail: String,
+}
+
+/// What kind of crash it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The guest refused to start.
+    StartRefused,
+    /// The sandbox ended it: it trapped, or a call took more than it may.
+    Trap,
+    /// It asked for more than an actor may have.
+    Budget,
+    /// It has no memory for what it must be given.
+    Memory,
+    /// The sandbox's report does not fit the calls.
+    BrokenAbi,
+}
+
+impl Crash {
+    pub(crate) fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self { cause, detail: detail.into() }
+    }
+
+    pub(crate) fn budget(detail: impl Into<String>) -> Self {
+        Self::new(Cause::Budget, detail)
+    }
+}
+
+impl std::fmt::Display for Crash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.cause == Cause::StartRefused {
+            f.write_str("it refused to start: ")?;
+        }
+        f.write_str(&self.detail)
+    }
+}
+
 impl Node {
     /// The back-off or the quarantine of an actor may be over.
     pub(crate) fn restart_actor(&mut self, now: u64, id: ActorId) {
@@ -31,9 +73,10 @@ impl Node {
     }
 
     /// An instance ended against its will: what it had fails, and the actor starts again from its last state, later.
-    pub(crate) fn crash(&mut self, now: u64, id: ActorId, instance: InstanceId, call: Option<InFlight>, reason: &str) {
+    pub(crate) fn crash(&mut self, now: u64, id: ActorId, instance: InstanceId, call: Option<InFlight>, crash: &Crash) {
         let Some(actor) = self.actors.get(&id) else { return };
-        let did_not_start = matches!(call, Some(InFlight::Start)) || reason.starts_with("it refused to start");
+        let did_not_start = matches!(call, Some(InFlight::Start)) || crash.cause == Cause::StartRefused;
+        let reason = crash.to_string();
         let address = actor.address.clone();
         self.log(&address, Level::Error, format!("the mechtron crashed: {reason}"));
         self.stats.crashes += 1;
@@ -54,7 +97,7 @@ impl Node {
             self.log(&address, Level::Error, text);
         }
         if did_not_start {
-            self.fail_mail(now, id, &Failure::not_running(reason.to_owned()));
+            self.fail_mail(now, id, &Failure::not_running(reason));
         } else if let Life::Quarantined(_) = life {
             self.fail_mail(now, id, &Failure::quarantined(format!("it crashed too often, at last: {reason}")));
         }
@@ -137,8 +180,8 @@ impl Node {
     /// an instance has not ended fails. Gives how many they are.
     pub fn handle_restart(&mut self, now: u64, address: &Address) -> usize {
         let address = address.without_host();
-        let meant = self.actors.iter().filter(|(_, actor)| actor.address == address || actor.role.app == address);
-        let ids: Vec<ActorId> = meant.map(|(id, _)| *id).collect();
+        let mut ids = self.actors_of(&address);
+        ids.extend(self.by_address.get(&address));
         for id in &ids {
             let Some(actor) = self.actors.get_mut(id) else { continue };
             actor.crashes.clear();

@@ -10,7 +10,7 @@ const LINES: u32 = 20;
 /// How many spaces are told apart.
 const SPACES: usize = 256;
 
-/// What the log got lately.
+/// What the log got lately, of few spaces: a sorted vector.
 #[derive(Debug, Default)]
 pub(crate) struct DeadLetters(LiteMap<String, Told>);
 

@@ -8,7 +8,8 @@ use starlane_protocol::{
 
 use crate::{
     effect::{Effect, SocketId},
-    link::{Envelope, Goodbye, Parcel},
+    link::{CloseCode, Envelope, Goodbye, Link, LinkKey, Parcel},
+    links::few,
     node::Node,
     principal::{Authentication, Principal},
     topics::Subscriber,
@@ -20,49 +21,48 @@ impl Node {
     pub fn handle_authenticated(&mut self, now: u64, socket: SocketId, result: Authentication) {
         let link_id = LinkId(self.random.bytes());
         let name = self.name;
-        let open = |who: &Principal| {
-            self.links
-                .values()
-                .filter(|link| link.is_dialled() && link.is_up() && link.principal.name() == who.name())
-                .count()
-        };
-        let others = result.as_ref().map_or(0, |found| open(&found.principal));
-        let Some(link) = self.links.get_mut(&socket) else { return };
-        let before = link.is_up().then(|| link.principal.name().to_owned());
+        let Some(key) = self.sockets.get(&socket).copied() else { return };
+        let others = result.as_ref().map_or(0, |found| self.usage.links(&found.principal));
+        let Some(link) = self.links.get_mut(&key) else { return };
+        let before = link.is_up().then(|| link.session.principal.name().to_owned());
         let limit = self.config.limits.links;
         match result {
             Ok(_) if before.is_none() && others >= limit => {
                 let reason = format!("this principal has {limit} links already: close some");
-                link.end(Goodbye::new("too-many", reason));
+                link.end(Goodbye::new(CloseCode::TooMany, reason));
             }
-            Err(failure) => link.end(Goodbye::new(&failure.code, failure.message)),
+            Err(failure) => link.end(Goodbye::new(&*failure.code, failure.message)),
             Ok(found) if found.principal.name().len() > MAX_PRINCIPAL_BYTES => {
                 let message = format!("the principal's name is longer than {MAX_PRINCIPAL_BYTES} bytes");
-                link.end(Goodbye::new("auth-refused", message));
+                link.end(Goodbye::new(CloseCode::AuthRefused, message));
             }
             Ok(found) if before.as_deref().is_some_and(|before| before != found.principal.name()) => {
                 let message = format!("the token is one of `{}`: open a new link for it", found.principal.name());
-                link.end(Goodbye::new("auth-refused", message));
+                link.end(Goodbye::new(CloseCode::AuthRefused, message));
             }
             Ok(found) => link.admit(now, name, found, link_id),
         }
         if before.is_some() {
-            self.end_what_is_refused(socket);
+            self.end_what_is_refused(key);
         }
-        self.drain_links(now);
+        self.follow_up(now, key);
     }
 
     /// What principals may has changed: the tokens of all links are looked at again.
     pub fn handle_reauthenticate(&mut self) {
-        let accepted = self.links.iter().filter(|(_, link)| link.is_dialled() && link.is_up());
-        let again = accepted.map(|(socket, link)| Effect::Authenticate { socket: *socket, token: link.token.clone() });
-        self.effects.extend(again.collect::<Vec<_>>());
+        let accepted = self.links.values().filter(|link| link.is_dialled() && link.is_up());
+        let again = accepted.filter_map(|link| {
+            Some(Effect::Authenticate { socket: link.socket()?, token: link.session.token.clone() })
+        });
+        self.effects.extend(again);
     }
 
     /// A token for the uplink's next hello or for the link that is up; with none, what there is is kept.
     pub fn handle_renewed(&mut self, socket: SocketId, token: Option<String>) {
-        if let (Some(link), Some(token)) = (self.links.get_mut(&socket), token) {
+        let Some(key) = self.sockets.get(&socket).copied() else { return };
+        if let (Some(link), Some(token)) = (self.links.get_mut(&key), token) {
             link.renew(token);
+            self.touched(key);
         }
     }
 
@@ -82,11 +82,13 @@ impl Node {
     /// the same principal. The space `starlane` is open: its resources look at each caller themselves. Errors with 403 `no-grant`.
     fn permits(&self, caller: &Principal, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(self.name) { &to.without_host() } else { to };
-        let own_host = to.host().is_some()
-            && self
-                .links
-                .values()
-                .any(|link| link.peer == to.host() && link.is_dialled() && link.principal.name() == caller.name());
+        let is_own = |link: &Link| link.is_dialled() && link.session.principal.name() == caller.name();
+        let linked = |host| {
+            self.by_host
+                .get(&host)
+                .is_some_and(|keys| keys.keys().any(|key| self.links.get(key).is_some_and(|link| is_own(link))))
+        };
+        let own_host = to.host().is_some_and(linked);
         if own_host || (to.host().is_none() && to.space() == OWN_SPACE) {
             Ok(())
         } else {
@@ -98,16 +100,16 @@ impl Node {
     pub(crate) fn enter(
         &mut self,
         now: u64,
-        socket: SocketId,
+        key: LinkKey,
         mut envelope: Envelope,
         verb: Verb,
     ) -> Result<Envelope, Failure> {
-        let Some((link, peer)) = self.links.get(&socket).and_then(|link| Some((link, link.peer?))) else {
+        let Some((link, peer)) = self.links.get(&key).and_then(|link| Some((link, link.session.peer?))) else {
             return Err(Failure::link_lost("the link broke"));
         };
         if link.is_dialled() {
             envelope.from = on_host(&envelope.from, &peer)?;
-            envelope.caller = link.principal.clone();
+            envelope.caller = link.session.principal.clone();
             self.usage.message(now, &envelope.caller, &self.config.limits)?;
             self.permits(&envelope.caller, verb, &envelope.to, &envelope.operation)?;
             return Ok(envelope);
@@ -125,28 +127,26 @@ impl Node {
     }
 
     /// A peer subscribes: it is told when it may not.
-    pub(crate) fn enter_subscription(&mut self, socket: SocketId, topic: Topic) {
-        let Some(link) = self.links.get(&socket) else { return };
-        let permitted = link.permit_topic(self.name, &topic);
-        match permitted.and_then(|()| self.check_topic(&topic)) {
-            Ok(()) => self.subscribe(topic, Subscriber::Link(socket)),
-            Err(failure) => {
-                if let Some(link) = self.links.get_mut(&socket) {
-                    let _ = link.send(Parcel::Refused { topic, failure });
-                }
-            }
+    pub(crate) fn enter_subscription(&mut self, key: LinkKey, topic: Topic) {
+        let Some(link) = self.links.get(&key) else { return };
+        let who = Subscriber::Link(key);
+        let permitted = link.permit_topic(self.name, &topic).and_then(|()| self.check_topic(&topic));
+        // One that it has already is none more.
+        let more = !self.is_subscribed(&topic, who);
+        let (count, most) = (self.topics.count(who), self.config.link.topics);
+        match permitted.and_then(|()| if more { few(count, most, "topics") } else { Ok(()) }) {
+            Ok(()) => self.subscribe(topic, who),
+            Err(failure) => drop(self.send(key, Parcel::Refused { topic, failure }, None)),
         }
     }
 
     /// Ends the subscriptions of a link that its principal may not have any more.
-    fn end_what_is_refused(&mut self, socket: SocketId) {
-        let who = Subscriber::Link(socket);
-        let has: Vec<Topic> =
-            self.topics.all().filter(|(_, all)| all.contains(&who)).map(|(topic, _)| topic.clone()).collect();
-        for topic in has {
-            let Some(link) = self.links.get_mut(&socket) else { return };
+    fn end_what_is_refused(&mut self, key: LinkKey) {
+        let who = Subscriber::Link(key);
+        for topic in self.topics.of(who) {
+            let Some(link) = self.links.get(&key) else { return };
             if let Err(failure) = link.permit_topic(self.name, &topic) {
-                let _ = link.send(Parcel::Refused { topic: topic.clone(), failure });
+                let _ = self.send(key, Parcel::Refused { topic: topic.clone(), failure }, None);
                 self.unsubscribe(topic, who);
             }
         }

@@ -4,10 +4,11 @@ use starlane_protocol::{Failure, Payload, Topic};
 
 use crate::{
     actor::{ActorId, Letter},
+    crashes::Crash,
     effect::Notice,
     guest::{Kind, Level},
     link::Parcel,
-    node::{Node, Registered},
+    node::Node,
     principal::Principal,
     topics::Subscriber,
 };
@@ -25,11 +26,11 @@ impl Node {
             let message = "events of that host do not come here: subscribe on the host itself";
             return Err(Failure::no_resource(message).at(address));
         }
-        let handler = self.handlers.get(&bare).or_else(|| self.handlers.get(&bare.without_path()));
+        let handler = self.handler_at(&bare).and_then(|id| self.handlers.get(&id));
         let role = self.apps.role(&bare);
-        let names: Vec<&str> = match (handler, &role) {
-            (Some(Registered { events: None, .. }), _) => return Ok(()),
-            (Some(Registered { events: Some(names), .. }), _) => names.iter().map(String::as_str).collect(),
+        let names: Vec<&str> = match (handler.map(|registered| &registered.events), &role) {
+            (Some(None), _) => return Ok(()),
+            (Some(Some(names)), _) => names.iter().map(String::as_str).collect(),
             (None, Some(role)) => role.plan.bind.events.keys().map(String::as_str).collect(),
             (None, None) => {
                 return Err(Failure::no_resource(format!("nothing on this host has the address {bare}")).at(address));
@@ -53,7 +54,7 @@ impl Node {
     }
 
     /// Subscribes an actor. Errors when it has too many subscriptions.
-    pub(crate) fn subscribe_actor(&mut self, id: ActorId, topic: Topic) -> Result<(), String> {
+    pub(crate) fn subscribe_actor(&mut self, id: ActorId, topic: Topic) -> Result<(), Crash> {
         let (topic, most) = (self.local_form(topic), self.config.actors.subscriptions);
         let known = self.check_topic(&topic);
         let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
@@ -74,7 +75,8 @@ impl Node {
         let count = actor.subscriptions.len();
         if count >= most {
             self.stats.refuse("subscriptions");
-            return Err(format!("it subscribed to another topic and has {count}; the limit `subscriptions` is {most}"));
+            let detail = format!("it subscribed to another topic and has {count}; the limit `subscriptions` is {most}");
+            return Err(Crash::budget(detail));
         }
         actor.subscriptions.push(topic.clone());
         actor.keeping.relisted = true;
@@ -110,6 +112,10 @@ impl Node {
         }
     }
 
+    pub(crate) fn is_subscribed(&self, topic: &Topic, who: Subscriber) -> bool {
+        self.topics.has(&self.local_form(topic.clone()), who)
+    }
+
     /// A topic of this host carries no prefix, however it was written.
     fn local_form(&self, topic: Topic) -> Topic {
         match topic.address.host() {
@@ -143,11 +149,11 @@ impl Node {
                         self.dead_letter(now, &topic.address, &topic.event, &failure);
                     }
                 }
-                Subscriber::Link(socket) => {
-                    let Some(link) = self.links.get_mut(&socket) else { continue };
-                    if link.send(Parcel::Event { topic: topic.clone(), payload: payload.clone() }).is_err() {
-                        // Too much waits for this peer: it is told that it missed something, which always passes.
-                        let _ = link.send(Parcel::Gap { topic: topic.clone() });
+                Subscriber::Link(key) => {
+                    let event = Parcel::Event { topic: topic.clone(), payload: payload.clone() };
+                    if self.send(key, event, None).is_err() {
+                        // Too much waits for this peer: it is told that it missed something.
+                        let _ = self.send(key, Parcel::Gap { topic: topic.clone() }, None);
                     }
                 }
             }
@@ -160,11 +166,7 @@ impl Node {
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
                 Subscriber::Host(subscription) => self.notice(subscription, Notice::Gap),
-                Subscriber::Link(socket) => {
-                    if let Some(link) = self.links.get_mut(&socket) {
-                        let _ = link.send(Parcel::Gap { topic: topic.clone() });
-                    }
-                }
+                Subscriber::Link(key) => drop(self.send(key, Parcel::Gap { topic: topic.clone() }, None)),
                 // The guest interface has no word for a gap: the log has.
                 Subscriber::Actor(_) => self.dead_letter(
                     now,
@@ -181,10 +183,9 @@ impl Node {
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
                 Subscriber::Host(subscription) => self.notice(subscription, Notice::Refused(failure.clone())),
-                Subscriber::Link(socket) => {
-                    if let Some(link) = self.links.get_mut(&socket) {
-                        let _ = link.send(Parcel::Refused { topic: topic.clone(), failure: failure.clone() });
-                    }
+                Subscriber::Link(key) => {
+                    let refused = Parcel::Refused { topic: topic.clone(), failure: failure.clone() };
+                    let _ = self.send(key, refused, None);
                 }
                 Subscriber::Actor(id) => {
                     self.dead_letter(now, &topic.address, &topic.event, failure);
@@ -200,8 +201,8 @@ impl Node {
 
     /// The uplink is up: asks again for every topic that is elsewhere.
     pub(crate) fn resubscribe(&mut self, now: u64, after_a_break: bool) {
-        let topics: Vec<Topic> = self.topics.all().map(|(topic, _)| topic.clone()).collect();
-        for topic in topics.into_iter().filter(|topic| !self.is_here(&topic.address)).collect::<Vec<_>>() {
+        let elsewhere = self.topics.all().filter(|topic| !self.is_here(&topic.address));
+        for topic in elsewhere.cloned().collect::<Vec<_>>() {
             self.send_up(Parcel::Subscribe { topic: topic.clone() });
             if after_a_break {
                 self.gap(now, &topic);

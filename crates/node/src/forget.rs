@@ -29,14 +29,27 @@ impl Node {
         if stored_for.is_none() && role.plan.keyed {
             self.count_key(caller)?;
         }
-        let id = ActorId(self.fresh());
         let mut actor = Actor::new(address.clone(), role, stored_for.as_ref().unwrap_or(caller), account);
         if stored_for.is_some() {
             actor.keeping = Keeping::stored(true);
         }
+        Ok(Some(self.add_actor(actor)))
+    }
+
+    /// An actor is at its address from now on.
+    pub(crate) fn add_actor(&mut self, actor: Actor) -> ActorId {
+        let id = ActorId(self.fresh());
+        self.by_address.insert(actor.address.clone(), id);
+        self.by_app.add(actor.role.app.clone(), id);
         self.actors.insert(id, Box::new(actor));
-        self.by_address.insert(address.clone(), id);
-        Ok(Some(id))
+        id
+    }
+
+    /// An actor is not in memory any more.
+    pub(crate) fn remove_actor(&mut self, id: ActorId) -> Option<Box<Actor>> {
+        let actor = self.actors.remove(&id)?;
+        self.by_app.remove(&actor.role.app, &id);
+        Some(actor)
     }
 
     fn make_place(&mut self, role: &Role, account: &Account) -> Result<(), Failure> {
@@ -87,7 +100,7 @@ impl Node {
             }
         }
         for (_, id) in &oldest {
-            let Some(actor) = self.actors.remove(id) else { continue };
+            let Some(actor) = self.remove_actor(*id) else { continue };
             self.by_address.remove(&actor.address);
             // What is kept of it still counts for who used it first.
             match actor.keeping.is_stored() {

@@ -76,12 +76,13 @@ impl Node {
     /// The links of this node.
     pub fn links(&self) -> Vec<LinkView> {
         let view = |link: &crate::link::Link| LinkView {
-            peer: link.peer.map(|peer| peer.to_string()),
-            principal: link.principal.name().to_owned(),
+            peer: link.session.peer.map(|peer| peer.to_string()),
+            principal: link.session.principal.name().to_owned(),
             up: link.is_up(),
-            serves: link.served.keys().cloned().collect(),
+            serves: link.session.served.keys().cloned().collect(),
         };
-        self.links.values().map(|link| view(link)).collect()
+        // One that is not dialled has no socket and is not shown.
+        self.links.values().filter(|link| link.socket().is_some()).map(|link| view(link)).collect()
     }
 
     /// What happened here, counted.

@@ -99,8 +99,9 @@ impl Node {
             }
             self.fail_letters(now, *id, &failure);
         }
-        let is_ended = |answerer| matches!(answerer, Answerer::Actor(id) if ids.binary_search(&id).is_ok());
-        self.fail_where(now, |pending| is_ended(pending.answerer), || failure.clone());
+        for id in ids {
+            self.fail_asked(now, Answerer::Actor(*id), || failure.clone());
+        }
         for id in ids {
             self.pump(now, *id);
         }
@@ -193,7 +194,7 @@ impl Node {
                     self.timers.remove(key);
                 }
                 self.fail_letters(now, id, &Failure::not_running("the app was removed"));
-                self.actors.remove(&id);
+                self.remove_actor(id);
             }
         }
     }
@@ -201,6 +202,8 @@ impl Node {
     /// An actor is one of another version from now on, and keeps the subscriptions that this allows.
     fn adopt(&mut self, now: u64, id: ActorId, role: Role) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
+        self.by_app.remove(&actor.role.app, &id);
+        self.by_app.add(role.app.clone(), id);
         actor.role = role;
         let topics = std::mem::take(&mut actor.subscriptions);
         for topic in topics {

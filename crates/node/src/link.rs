@@ -3,52 +3,43 @@
 //! The frames and their rules are specified in the README of `starlane-protocol`.
 
 mod assembly;
+mod carrier;
+mod close_code;
 mod config;
-mod outbox;
+mod parcel;
+mod send_queue;
+mod session;
 
 use std::collections::VecDeque;
 
-use litemap::LiteMap;
 use starlane_protocol::{
-    Address, Failure, HostName, HostSecret, Outcome, Topic,
+    Failure, HostName, HostSecret, Topic,
     bounds::cut,
     frame::{self, Frame, Limits, LinkId},
 };
 
-pub use self::config::LinkConfig;
-use self::{assembly::Assembly, outbox::Outbox};
-use crate::principal::{Authenticated, Principal};
+use self::{
+    carrier::{Carrier, Due, Phase},
+    send_queue::{SendQueue, Unsent},
+};
+pub use self::{close_code::CloseCode, config::LinkConfig};
+pub(crate) use self::{
+    parcel::{Envelope, Parcel},
+    send_queue::Waiting,
+    session::Session,
+};
+use crate::{
+    effect::{RequestId, SocketId},
+    principal::{Authenticated, Principal},
+    timers::Key,
+};
 
 /// The channel in use.
 const CHANNEL: u16 = 0;
 
-/// What goes over a link in either direction, once it is up: whole, in order, exactly once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Parcel {
-    Request { id: u64, envelope: Envelope, remaining_ms: u32 },
-    Response { id: u64, outcome: Outcome },
-    Notify { envelope: Envelope },
-    Event { topic: Topic, payload: starlane_protocol::Payload },
-    Gap { topic: Topic },
-    Refused { topic: Topic, failure: Failure },
-    Subscribe { topic: Topic },
-    Unsubscribe { topic: Topic },
-    Cancel { id: u64 },
-    Serve { address: Address, operations: Vec<String> },
-    Release { address: Address },
-}
-
-/// What requests and one-way messages have in common.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Envelope {
-    pub(crate) from: Address,
-    pub(crate) caller: Principal,
-    pub(crate) to: Address,
-    pub(crate) operation: String,
-    pub(crate) payload: starlane_protocol::Payload,
-    pub(crate) hops: u8,
-    pub(crate) trace: Option<String>,
-}
+/// A link of this node, which gives the number and never gives it again. Sockets come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LinkKey(pub(crate) u64);
 
 /// What a link tells its node.
 #[derive(Debug)]
@@ -68,122 +59,138 @@ pub(crate) enum LinkEvent {
 /// Why a link ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goodbye {
-    /// A stable word: `malformed`, `too-large`, `silent`, `auth-refused`, `expired`, `version`, `closed` …
-    pub code: String,
+    /// What it is, for programs.
+    pub code: CloseCode,
     /// For people.
     pub reason: String,
 }
 
 impl Goodbye {
-    pub(crate) fn new(code: &str, reason: impl Into<String>) -> Self {
-        Self { code: cut(code.to_owned(), 64), reason: cut(reason.into(), 1024) }
+    pub(crate) fn new(code: impl Into<CloseCode>, reason: impl Into<String>) -> Self {
+        Self { code: code.into(), reason: cut(reason.into(), 1024) }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Dialled side: nothing has arrived yet.
-    AwaitHello,
-    /// Dialled side: the token is being looked at.
-    Admitting,
-    /// Dialling side: hello has been sent.
-    AwaitWelcome,
-    Up,
-    Over,
+/// What a link had when its socket went.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) was_up: bool,
+    pub(crate) peer: Option<HostName>,
+    pub(crate) principal: Principal,
+    /// The requests of the peer.
+    pub(crate) asking: Vec<RequestId>,
+    /// How many one-way messages the peer is not known to have.
+    pub(crate) one_way: usize,
+    /// The bytes that were counted as its principal's.
+    pub(crate) counted: usize,
 }
 
-/// The state of one link. Dialling and redialling are its owner's business.
+/// One link: what is known of the peer, the socket that carries it, if there is one, and what waits for it. Dialling and redialling
+/// are its owner's business.
 #[derive(Debug)]
 pub(crate) struct Link {
     config: LinkConfig,
-    phase: Phase,
-    dialled: bool,
-    /// The other host, once known.
-    pub(crate) peer: Option<HostName>,
-    /// On the dialled side the peer's principal; on the dialling side our own.
-    pub(crate) principal: Principal,
-    /// On the dialled side the token that the peer showed last.
-    pub(crate) token: Option<String>,
-    /// When the token ends; on the dialling side, when to have a fresh one.
-    expires: Option<u64>,
-    /// The addresses that the peer serves, with their operations.
-    pub(crate) served: LiteMap<Address, Vec<String>>,
-    outbox: Outbox,
-    assembly: Assembly,
+    is_dialled: bool,
+    pub(crate) session: Session,
+    carrier: Option<(SocketId, Carrier)>,
+    queue: SendQueue,
     events: VecDeque<LinkEvent>,
-    received: u64,
-    unacked_received: (u32, usize),
-    ack_due: Option<u64>,
-    opened: u64,
-    heard: u64,
-    ping_due: u64,
-    nonce: u64,
+    /// Whether it has been up with its present socket.
+    has_been_up: bool,
+    /// The bytes of what waits for it, as its principal's share counts them.
+    counted: usize,
+    /// Whether it is in the node's queue of links that have something to send.
+    pub(crate) is_ready: bool,
+    /// Its timer in the node, which may come too early.
+    pub(crate) timer: Option<Key>,
 }
 
 impl Link {
-    /// The side that dialled: says hello.
-    pub(crate) fn dialling(config: LinkConfig, now: u64, secret: &HostSecret, token: Option<String>) -> Self {
-        let mut link = Self::new(config, now, Phase::AwaitWelcome, false);
-        link.outbox.control(&Frame::Hello {
+    /// A link to a server, which has no socket yet.
+    pub(crate) fn dialling(config: LinkConfig) -> Self {
+        Self {
+            is_dialled: false,
+            session: Session::new(&config),
+            carrier: None,
+            queue: SendQueue::new(&config),
+            events: VecDeque::new(),
+            has_been_up: false,
+            counted: 0,
+            is_ready: false,
+            timer: None,
+            config,
+        }
+    }
+
+    /// A link of a peer that has dialled: waits for hello.
+    pub(crate) fn dialled(config: LinkConfig, now: u64, socket: SocketId) -> Self {
+        let carrier = Carrier::new(Phase::AwaitHello, now, &config);
+        Self { is_dialled: true, carrier: Some((socket, carrier)), ..Self::dialling(config) }
+    }
+
+    /// The socket to the server is open: says hello.
+    pub(crate) fn opened(&mut self, now: u64, socket: SocketId, secret: &HostSecret, token: Option<String>) {
+        let mut carrier = Carrier::new(Phase::AwaitWelcome, now, &self.config);
+        carrier.control(&Frame::Hello {
             versions: vec![frame::VERSION],
             token,
             secret: secret.clone(),
             capabilities: Vec::new(),
         });
-        link
+        self.carrier = Some((socket, carrier));
     }
 
-    /// The side that was dialled: waits for hello.
-    pub(crate) fn dialled(config: LinkConfig, now: u64) -> Self {
-        Self::new(config, now, Phase::AwaitHello, true)
-    }
-
-    fn new(config: LinkConfig, now: u64, phase: Phase, dialled: bool) -> Self {
-        Self {
-            outbox: Outbox::new(&config),
-            assembly: Assembly::new(config.payload),
-            phase,
-            dialled,
-            peer: None,
-            principal: Principal::default(),
-            token: None,
-            expires: None,
-            served: LiteMap::new(),
-            events: VecDeque::new(),
-            received: 0,
-            unacked_received: (0, 0),
-            ack_due: None,
-            opened: now,
-            heard: now,
-            ping_due: now + config.ping_every_ms,
-            nonce: 0,
-            config,
+    /// The socket is gone, and with it all that the two sides knew of each other. What waits for a link that was not up yet waits
+    /// for the next socket.
+    pub(crate) fn lose(&mut self) -> Lost {
+        let was_up = std::mem::take(&mut self.has_been_up);
+        self.carrier = None;
+        self.events.clear();
+        let session = std::mem::replace(&mut self.session, Session::new(&self.config));
+        let one_way = if was_up { self.queue.one_way_unacked() } else { 0 };
+        if was_up {
+            self.queue = SendQueue::new(&self.config);
         }
+        let asking = session.asking.values().copied().collect();
+        let counted = std::mem::take(&mut self.counted);
+        Lost { was_up, peer: session.peer, principal: session.principal, asking, one_way, counted }
+    }
+
+    /// The socket that carries it.
+    pub(crate) fn socket(&self) -> Option<SocketId> {
+        self.carrier.as_ref().map(|(socket, _)| *socket)
     }
 
     /// Whether this side was dialled, and so decides who the peer is.
     pub(crate) fn is_dialled(&self) -> bool {
-        self.dialled
+        self.is_dialled
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.phase == Phase::Up
+        self.phase() == Phase::Up
+    }
+
+    fn phase(&self) -> Phase {
+        self.carrier.as_ref().map_or(Phase::Over, |(_, carrier)| carrier.phase)
     }
 
     /// A WebSocket message arrived.
     pub(crate) fn handle_message(&mut self, now: u64, bytes: &[u8]) {
-        if self.phase == Phase::Over {
+        if self.phase() == Phase::Over {
             return;
         }
-        self.heard = now;
+        if let Some((_, carrier)) = &mut self.carrier {
+            carrier.heard(now);
+        }
         match frame::decode_message(bytes) {
             Ok(frames) => {
                 for (channel, frame) in frames {
-                    if self.phase == Phase::Over {
+                    if self.phase() == Phase::Over {
                         return;
                     }
                     if channel != CHANNEL {
-                        return self.end(Goodbye::new("malformed", format!("channel {channel} is not in use")));
+                        let reason = format!("channel {channel} is not in use");
+                        return self.end(Goodbye::new(CloseCode::Malformed, reason));
                     }
                     if let Err(goodbye) = self.handle_frame(now, frame) {
                         return self.end(goodbye);
@@ -195,192 +202,194 @@ impl Link {
     }
 
     fn handle_frame(&mut self, now: u64, frame: Frame) -> Result<(), Goodbye> {
-        match (self.phase, frame) {
-            (_, Frame::Goodbye { code, reason }) => Err(Goodbye::new(&code, reason)),
-            (_, Frame::Ping { nonce }) => {
-                self.outbox.control(&Frame::Pong { nonce });
-                Ok(())
-            }
+        let Some((_, carrier)) = &mut self.carrier else { return Ok(()) };
+        match (carrier.phase, frame) {
+            (_, Frame::Goodbye { code, reason }) => return Err(Goodbye::new(&*code, reason)),
+            (Phase::Up, Frame::Ping { nonce }) => carrier.pinged(nonce),
             (Phase::AwaitHello, Frame::Hello { versions, token, secret, .. }) => {
                 if !versions.contains(&frame::VERSION) {
-                    let spoken = frame::VERSION;
-                    return Err(Goodbye::new(
-                        "version",
-                        format!("this host speaks version {spoken}, not {versions:?}"),
-                    ));
+                    let reason = format!("this host speaks version {}, not {versions:?}", frame::VERSION);
+                    return Err(Goodbye::new(CloseCode::Version, reason));
                 }
-                self.peer = Some(secret.name());
-                self.phase = Phase::Admitting;
+                carrier.phase = Phase::Admitting;
+                self.session.peer = Some(secret.name());
                 self.shown(token);
-                Ok(())
             }
             (Phase::AwaitWelcome, Frame::Welcome { host, principal, limits, .. }) => {
-                self.peer = Some(host);
-                self.principal = Principal::named(&principal);
-                self.outbox.limit(limits);
-                self.phase = Phase::Up;
-                self.events.push_back(LinkEvent::Up);
-                Ok(())
+                self.session.peer = Some(host);
+                self.session.principal = Principal::named(&principal);
+                self.queue.limit(limits);
+                self.up();
             }
-            (Phase::Up, Frame::Ack { received }) => self.outbox.acked(received),
-            (Phase::Up, Frame::Pong { .. }) => Ok(()),
-            (Phase::Up, Frame::Renew { token }) if self.dialled => {
-                self.shown(Some(token));
-                Ok(())
+            (Phase::Up, Frame::Ack { received }) => return self.queue.acked(received),
+            (Phase::Up, Frame::Pong { .. }) => {}
+            (Phase::Up, Frame::Renew { token }) if self.is_dialled => self.shown(Some(token)),
+            (Phase::Up, Frame::Expires { remaining_ms }) if !self.is_dialled => {
+                carrier.expires = remaining_ms.map(|remaining| now.saturating_add(remaining / 5 * 4));
             }
-            (Phase::Up, Frame::Expires { remaining_ms }) if !self.dialled => {
-                self.expires = remaining_ms.map(|remaining| now.saturating_add(remaining / 5 * 4));
-                Ok(())
+            (Phase::Up, frame) if frame.sequence().is_some() => {
+                let parcel = self.session.take(now, frame, &self.config)?;
+                if let Some(parcel) = parcel {
+                    self.events.push_back(LinkEvent::Parcel(parcel));
+                }
             }
-            (Phase::Up, frame) if frame.sequence().is_some() => self.handle_numbered(now, frame),
             (_, frame) => {
                 let name = frame.name().to_ascii_lowercase();
-                Err(Goodbye::new("malformed", format!("a {name} frame is out of place here")))
+                return Err(Goodbye::new(CloseCode::Malformed, format!("a {name} frame is out of place here")));
             }
-        }
-    }
-
-    fn handle_numbered(&mut self, now: u64, frame: Frame) -> Result<(), Goodbye> {
-        let sequence = frame.sequence().unwrap_or_default();
-        if sequence != self.received + 1 {
-            let expected = self.received + 1;
-            return Err(Goodbye::new("malformed", format!("sequence {sequence} where {expected} was expected")));
-        }
-        self.received = sequence;
-        let (frames, bytes) = &mut self.unacked_received;
-        *frames += 1;
-        *bytes += outbox::weight(&frame);
-        if *frames >= self.config.ack_frames || *bytes >= self.config.ack_bytes {
-            self.ack_due = Some(now);
-        } else if self.ack_due.is_none() {
-            self.ack_due = Some(now + self.config.ack_after_ms);
-        }
-        if let Some(parcel) = self.assembly.take(frame)? {
-            self.events.push_back(LinkEvent::Parcel(parcel));
         }
         Ok(())
     }
 
     fn shown(&mut self, token: Option<String>) {
-        self.token.clone_from(&token);
+        self.session.token.clone_from(&token);
         self.events.push_back(LinkEvent::Hello { token });
+    }
+
+    fn up(&mut self) {
+        if let Some((_, carrier)) = &mut self.carrier {
+            carrier.phase = Phase::Up;
+        }
+        self.has_been_up = true;
+        self.events.push_back(LinkEvent::Up);
     }
 
     /// The dialled side accepts the peer: at hello, and again when its token was renewed or what it may has changed.
     pub(crate) fn admit(&mut self, now: u64, own: HostName, found: Authenticated, link: LinkId) {
-        self.principal = found.principal;
-        self.expires = found.remaining_ms.map(|remaining| now.saturating_add(remaining));
-        let renewed = self.phase == Phase::Up;
-        if self.phase == Phase::Admitting {
+        let Some((_, carrier)) = &mut self.carrier else { return };
+        self.session.principal = found.principal;
+        carrier.expires = found.remaining_ms.map(|remaining| now.saturating_add(remaining));
+        let is_admitted = carrier.phase == Phase::Admitting;
+        if is_admitted {
             let limits = Limits {
                 payload: self.config.payload as u32,
                 unacked_frames: self.config.window_frames as u32,
                 unacked_bytes: self.config.window_bytes as u32,
             };
-            let principal = self.principal.name().to_owned();
-            self.outbox.control(&Frame::Welcome { version: frame::VERSION, link, host: own, principal, limits });
-            self.phase = Phase::Up;
-            self.events.push_back(LinkEvent::Up);
+            let principal = self.session.principal.name().to_owned();
+            carrier.control(&Frame::Welcome { version: frame::VERSION, link, host: own, principal, limits });
         }
-        if renewed || found.remaining_ms.is_some() {
-            self.outbox.control(&Frame::Expires { remaining_ms: found.remaining_ms });
+        if carrier.is_up() || found.remaining_ms.is_some() {
+            carrier.control(&Frame::Expires { remaining_ms: found.remaining_ms });
+        }
+        if carrier.is_full() {
+            self.end(Goodbye::new(CloseCode::SlowConsumer, "the answers to renewed tokens are not taken"));
+        } else if is_admitted {
+            self.up();
         }
     }
 
     /// The dialling side shows a fresh token.
     pub(crate) fn renew(&mut self, token: String) {
-        if self.phase == Phase::Up {
-            self.outbox.control(&Frame::Renew { token });
+        if let Some((_, carrier)) = self.carrier.as_mut().filter(|(_, carrier)| carrier.is_up()) {
+            carrier.control(&Frame::Renew { token });
         }
     }
 
     /// Whether the peer may subscribe to a topic of this host or one that it knows.
     pub(crate) fn permit_topic(&self, own: HostName, topic: &Topic) -> Result<(), Failure> {
+        let principal = &self.session.principal;
         match topic.address.host() {
-            Some(host) if host == own => self
-                .principal
-                .permit_topic(&Topic { address: topic.address.without_host(), event: topic.event.clone() }),
-            _ => self.principal.permit_topic(topic),
+            Some(host) if host == own => {
+                principal.permit_topic(&Topic { address: topic.address.without_host(), event: topic.event.clone() })
+            }
+            _ => principal.permit_topic(topic),
         }
     }
 
     /// Ends the link: the peer is told why.
     pub(crate) fn end(&mut self, goodbye: Goodbye) {
-        if self.phase == Phase::Over {
+        let Some((_, carrier)) = self.carrier.as_mut().filter(|(_, carrier)| carrier.phase != Phase::Over) else {
             return;
-        }
-        self.phase = Phase::Over;
-        self.outbox.last(&Frame::Goodbye { code: goodbye.code.clone(), reason: goodbye.reason.clone() });
+        };
+        let code = goodbye.code.as_str().to_owned();
+        carrier.end(&Frame::Goodbye { code, reason: goodbye.reason.clone() });
         self.events.push_back(LinkEvent::Over(goodbye));
     }
 
-    /// Queues a message. Errors when too much waits already, or the payload is too long for the peer.
-    pub(crate) fn send(&mut self, parcel: Parcel) -> Result<(), Failure> {
-        self.outbox.send(parcel)
+    /// Queues a message. While the link is not up requests and one-way messages wait for it; all else follows from what is true
+    /// when it comes up. Errors when too much waits already, or the payload is too long for the peer.
+    pub(crate) fn send(&mut self, parcel: Parcel, deadline: Option<u64>) -> Result<(), Failure> {
+        let is_up = self.is_up();
+        if !is_up && (self.has_been_up || !matches!(parcel, Parcel::Request { .. } | Parcel::Notify { .. })) {
+            return Err(Failure::link_lost("the link broke"));
+        }
+        match self.queue.send(parcel, deadline, is_up, &self.config) {
+            Ok(()) => Ok(()),
+            Err(Unsent::Failed(failure)) => Err(failure),
+            Err(Unsent::TooSlow(goodbye)) => {
+                let failure = Failure::link_lost(goodbye.reason.clone());
+                self.end(goodbye);
+                Err(failure)
+            }
+        }
     }
 
-    /// How many one-way messages the peer is not known to have.
-    pub(crate) fn one_way_unacked(&self) -> usize {
-        self.outbox.one_way_unacked()
+    /// Nobody waits for a request any more: it is taken back, or the peer that has it is told.
+    pub(crate) fn cancel(&mut self, id: u64) {
+        if !self.queue.cancel(id) {
+            let _ = self.send(Parcel::Cancel { id }, None);
+        }
+    }
+
+    /// The bytes of what waited for the peer when they were counted last, and of what waits now, if these are others.
+    pub(crate) fn count(&mut self) -> Option<(usize, usize)> {
+        let (before, now) = (self.counted, self.queue.bytes());
+        self.counted = now;
+        (self.is_dialled && before != now).then_some((before, now))
+    }
+
+    /// Takes out the messages that wait for the link.
+    pub(crate) fn take_waiting(&mut self) -> VecDeque<Box<Waiting>> {
+        self.queue.take_waiting()
+    }
+
+    /// Takes out the one-way messages that have waited too long for the link to come up.
+    pub(crate) fn expired(&mut self, now: u64) -> VecDeque<Box<Waiting>> {
+        if self.has_been_up { VecDeque::new() } else { self.queue.expired(now) }
     }
 
     /// Time passed.
     pub(crate) fn handle_timeout(&mut self, now: u64) {
-        match self.phase {
-            Phase::Over => {}
-            Phase::AwaitHello | Phase::AwaitWelcome if now >= self.opened + self.config.first_frame_ms => {
-                let waited = self.config.first_frame_ms;
-                self.end(Goodbye::new("silent", format!("no first frame within {waited} ms")));
-            }
-            _ if now >= self.heard + self.config.silence_ms => {
-                let waited = self.config.silence_ms;
-                self.end(Goodbye::new("silent", format!("nothing was heard for {waited} ms")));
-            }
-            Phase::Up if self.expires.is_some_and(|expires| now >= expires) => self.token_ended(now),
-            Phase::Up if now >= self.ping_due => {
-                self.ping_due = now + self.config.ping_every_ms;
-                if self.dialled {
-                    self.nonce += 1;
-                    self.outbox.control(&Frame::Ping { nonce: self.nonce });
-                }
-            }
-            _ => {}
+        self.session.handle_timeout(now);
+        let Some((_, carrier)) = &mut self.carrier else { return };
+        match carrier.handle_timeout(now, self.is_dialled, self.queue.stalled_at(), &self.config) {
+            Some(Due::End(goodbye)) => self.end(goodbye),
+            Some(Due::Renew) => self.events.push_back(LinkEvent::Expiring),
+            None => {}
         }
     }
 
-    /// The dialled side ends the link; the other asks for a fresh token, and after a while again, until there is one.
-    fn token_ended(&mut self, now: u64) {
-        if self.dialled {
-            return self.end(Goodbye::new("expired", "the token is no longer good: dial again with a fresh one"));
-        }
-        self.expires = Some(now + self.config.renew_again_ms);
-        self.events.push_back(LinkEvent::Expiring);
-    }
-
-    /// When `handle_timeout` or `poll_transmit` has something to do next.
+    /// When `handle_timeout` has something to do next; at once if it has ended and its node does not know.
     pub(crate) fn next_timeout(&self) -> Option<u64> {
-        let first = |due: u64| Some(self.ack_due.map_or(due, |ack| ack.min(due)));
-        match self.phase {
-            Phase::AwaitHello | Phase::AwaitWelcome => Some(self.opened + self.config.first_frame_ms),
-            Phase::Admitting => Some(self.heard + self.config.silence_ms),
-            Phase::Up => {
-                let due = (self.heard + self.config.silence_ms).min(self.ping_due);
-                first(self.expires.map_or(due, |expires| expires.min(due)))
-            }
-            Phase::Over => None,
+        if self.phase() == Phase::Over && !self.events.is_empty() {
+            return Some(0);
         }
+        let due = self.carrier.as_ref()?.1.next_timeout(&self.config)?;
+        Some(self.session.next_timeout().filter(|_| self.is_up()).map_or(due, |ack| ack.min(due)))
+    }
+
+    /// Whether `poll_transmit` has something to send.
+    pub(crate) fn has_output(&self) -> bool {
+        let Some((_, carrier)) = &self.carrier else { return false };
+        carrier.has_control() || (carrier.is_up() && (self.session.owes_ack() || self.queue.may_number()))
     }
 
     /// The next WebSocket message to send, if any: all frames that wait and fit the window, together.
     pub(crate) fn poll_transmit(&mut self, now: u64) -> Option<Vec<u8>> {
-        let riding = self.unacked_received.0 > 0 && self.outbox.has_numbered();
-        if self.phase == Phase::Up && (riding || self.ack_due.is_some_and(|due| due <= now)) {
-            self.outbox.control(&Frame::Ack { received: self.received });
-            self.ack_due = None;
-            self.unacked_received = (0, 0);
+        let (_, carrier) = self.carrier.as_mut()?;
+        let is_up = carrier.is_up();
+        if is_up {
+            let ack = self.session.ack(self.queue.may_number());
+            if let Some(ack) = ack {
+                carrier.control(&ack);
+            }
         }
-        let frames = self.outbox.take(self.phase == Phase::Up);
-        if frames.is_empty() { None } else { Some(frame::encode_message(CHANNEL, frames.iter().map(Vec::as_slice))) }
+        let mut frames = carrier.take_control();
+        if is_up {
+            self.queue.number(now, &mut frames);
+        }
+        if frames.is_empty() { None } else { Some(frame::encode_message(CHANNEL, frames.iter().map(|frame| &**frame))) }
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {

@@ -1,41 +1,37 @@
-//! Links of this node: sockets that open and close, what arrives over them, and the uplink's dialling.
+//! Links of this node: sockets that open and close, what arrives over them, and what is sent. Work for a message touches the links
+//! that it concerns and no others.
 
-use starlane_protocol::{Address, Failure, Verb};
+use std::collections::VecDeque;
+
+use starlane_protocol::{Failure, Verb};
 
 use crate::{
-    effect::{Effect, LinkState, RequestId, SocketId},
-    link::{Goodbye, Link, LinkEvent, Parcel},
-    node::{Node, Operations, closed},
+    effect::{Effect, RequestId, SocketId},
+    link::{CloseCode, Goodbye, Link, LinkEvent, LinkKey, Parcel, Waiting},
+    node::{Node, closed},
     requests::{Answerer, Asker},
+    timers::Timer,
     topics::Subscriber,
-    uplink::refused,
 };
 
-/// Goodbyes after which dialling again is of no use.
-const FINAL: [&str; 2] = ["auth-refused", "version"];
-
-/// The maximum number of addresses that a peer is known to serve.
-const MAX_SERVED: usize = 1_024;
-
 impl Node {
-    /// From now on this host has a server, dialled at once and again for ever.
-    pub fn handle_connect(&mut self) {
-        if !self.uplink.is_wanted() {
-            self.effects.push_back(Effect::LinkState(LinkState::Connecting));
-            self.dial();
-        }
-    }
-
     /// The host closes: every link says goodbye, nothing is dialled again.
     pub fn handle_close(&mut self, now: u64) {
-        self.uplink.stop();
-        for (_, link) in self.links.iter_mut() {
-            link.end(closed());
+        let uplink = self.uplink.stop();
+        let waiting = match uplink.and_then(|key| self.links.get_mut(&key)) {
+            Some(link) if !link.is_up() => link.take_waiting(),
+            _ => VecDeque::new(),
+        };
+        let all: Vec<LinkKey> = self.links.keys().copied().collect();
+        for key in all {
+            self.end_link(now, key, closed());
         }
-        self.drain_links(now);
+        if let Some(key) = uplink {
+            self.forget_link(key);
+        }
         let closed = Failure::not_running("this host closed");
-        for waiting in self.uplink.take_waiting().into_iter().filter(|waiting| waiting.request.is_none()) {
-            self.dead_letter(now, &waiting.envelope.to, &waiting.envelope.operation, &closed);
+        for waiting in waiting {
+            self.bury(now, &waiting, &closed);
         }
         self.starts.closed = true;
         let awake: Vec<_> = self.by_instance.keys().copied().collect();
@@ -46,205 +42,224 @@ impl Node {
         self.bury_mail(now, &closed);
     }
 
-    /// The socket that `Dial` asked for is open; `token` is what hello shows.
-    pub fn handle_dialled(&mut self, now: u64, socket: SocketId, token: Option<String>) {
-        if !self.uplink.is_dialling() {
-            self.effects.push_back(Effect::Hangup { socket, goodbye: closed() });
-            return;
-        }
-        let link = Link::dialling(self.config.link.clone(), now, &self.config.secret, token);
-        self.links.insert(socket, Box::new(link));
-        self.uplink.opened(socket);
-    }
-
-    /// The socket that `Dial` asked for could not be opened.
-    pub fn handle_dial_failed(&mut self, now: u64) {
-        if self.uplink.is_dialling() {
-            self.redial_later(now);
-        }
-    }
-
     /// A peer has dialled this host.
     pub fn handle_accepted(&mut self, now: u64, socket: SocketId) {
-        self.links.insert(socket, Box::new(Link::dialled(self.config.link.clone(), now)));
+        let key = LinkKey(self.fresh());
+        self.sockets.insert(socket, key);
+        self.links.insert(key, Box::new(Link::dialled(self.config.link.clone(), now, socket)));
+        self.touched(key);
     }
 
     /// A WebSocket message arrived.
     pub fn handle_message(&mut self, now: u64, socket: SocketId, bytes: &[u8]) {
-        if let Some(link) = self.links.get_mut(&socket) {
+        let Some(key) = self.sockets.get(&socket).copied() else { return };
+        if let Some(link) = self.links.get_mut(&key) {
             link.handle_message(now, bytes);
-            self.drain_links(now);
+            self.follow_up(now, key);
         }
     }
 
     /// A socket is gone.
     pub fn handle_closed(&mut self, now: u64, socket: SocketId) {
-        if let Some(link) = self.links.remove(&socket) {
-            self.link_lost(now, socket, &link, &Goodbye::new("closed", "the connection was closed"));
+        if let Some(key) = self.sockets.remove(&socket) {
+            self.link_lost(now, key, &Goodbye::new(CloseCode::Closed, "the connection was closed"));
         }
     }
 
-    pub(crate) fn links_timeout(&mut self, now: u64) {
-        for (_, link) in self.links.iter_mut() {
-            link.handle_timeout(now);
-        }
-        self.drain_links(now);
-    }
-
-    pub(crate) fn uplink_timeout(&mut self, now: u64) {
-        for waiting in self.uplink.expired(now) {
-            let failure = Failure::unreachable("the link to the server did not come up in time");
-            self.dead_letter(now, &waiting.envelope.to, &waiting.envelope.operation, &failure);
-        }
-        if self.uplink.next_timeout().is_some_and(|at| at <= now) {
-            self.dial();
-        }
-    }
-
-    fn dial(&mut self) {
-        self.uplink.dialling();
-        self.effects.push_back(Effect::Dial);
-    }
-
-    fn redial_later(&mut self, now: u64) {
-        let pause = self.uplink.next_pause(&self.config.link);
-        let pause = self.random.jitter(pause);
-        self.uplink.pause_until(now + pause);
-        self.effects.push_back(Effect::LinkState(LinkState::Down));
-    }
-
-    /// Sends on the uplink if it is up; what matters beyond that is sent when it comes up.
-    pub(crate) fn send_up(&mut self, parcel: Parcel) {
-        if let Some(link) = self.uplink.socket().and_then(|socket| self.links.get_mut(&socket))
-            && link.is_up()
-        {
-            let _ = link.send(parcel);
-        }
-    }
-
-    /// Tells the server that this host serves an address.
-    pub(crate) fn announce(&mut self, address: &Address, operations: &Operations) {
-        let operations = match operations {
-            Operations::Any => Vec::new(),
-            Operations::Named(names) => names.clone(),
-        };
-        self.send_up(Parcel::Serve { address: address.clone(), operations });
-    }
-
-    pub(crate) fn withdraw(&mut self, address: &Address) {
-        self.send_up(Parcel::Release { address: address.clone() });
-    }
-
-    pub(crate) fn drain_links(&mut self, now: u64) {
-        let sockets: Vec<SocketId> = self.links.keys().copied().collect();
-        for socket in sockets {
-            while let Some(event) = self.links.get_mut(&socket).and_then(|link| link.poll_event()) {
-                self.link_event(now, socket, event);
+    /// The next WebSocket message to send, for a socket that has room. Links take turns. Ask until there is none: then those that
+    /// had no room are asked again.
+    pub fn poll_transmit(
+        &mut self,
+        now: u64,
+        mut has_room: impl FnMut(SocketId) -> bool,
+    ) -> Option<(SocketId, Vec<u8>)> {
+        while let Some(key) = self.ready.pop_front() {
+            let Some(link) = self.links.get_mut(&key) else { continue };
+            let Some(socket) = link.socket() else {
+                link.is_ready = false;
+                continue;
+            };
+            if !has_room(socket) {
+                self.without_room.push(key);
+                continue;
+            }
+            let message = link.poll_transmit(now);
+            if let Some((before, now)) = link.count() {
+                self.usage.wait(&link.session.principal, before, now);
+            }
+            link.is_ready = message.is_some() && link.has_output();
+            if link.is_ready {
+                self.ready.push_back(key);
+            }
+            if let Some(message) = message {
+                return Some((socket, message));
             }
         }
+        while let Some(key) = self.without_room.pop() {
+            self.ready.push_back(key);
+        }
+        None
     }
 
-    fn link_event(&mut self, now: u64, socket: SocketId, event: LinkEvent) {
+    /// Sends over a link, or has it wait until the link is up. Errors when it may not.
+    pub(crate) fn send(&mut self, key: LinkKey, parcel: Parcel, deadline: Option<u64>) -> Result<(), Failure> {
+        let Some(link) = self.links.get_mut(&key) else { return Err(Failure::link_lost("the link broke")) };
+        if let Parcel::Response { outcome: Ok(payload), .. } = &parcel
+            && link.is_dialled()
+        {
+            self.usage.may_wait(&link.session.principal, payload.weight(), &self.config.limits)?;
+        }
+        let sent = link.send(parcel, deadline);
+        self.touched(key);
+        sent
+    }
+
+    /// Something happened to a link: it may have something to send, or something to do earlier than its timer comes.
+    pub(crate) fn touched(&mut self, key: LinkKey) {
+        let Some(link) = self.links.get_mut(&key) else { return };
+        #[cfg(test)]
+        {
+            self.touches += 1;
+        }
+        if let Some((before, now)) = link.count() {
+            self.usage.wait(&link.session.principal, before, now);
+        }
+        if !link.is_ready && link.has_output() {
+            link.is_ready = true;
+            self.ready.push_back(key);
+        }
+        let Some(due) = link.next_timeout() else { return };
+        let timer = link.timer;
+        if timer.is_some_and(|(at, _)| at <= due) {
+            return;
+        }
+        if let Some(later) = timer {
+            self.timers.remove(later);
+        }
+        let timer = self.after(due, Timer::Link(key));
+        if let Some(link) = self.links.get_mut(&key) {
+            link.timer = Some(timer);
+        }
+    }
+
+    /// Does what follows from what happened to a link.
+    pub(crate) fn follow_up(&mut self, now: u64, key: LinkKey) {
+        while let Some(event) = self.links.get_mut(&key).and_then(|link| link.poll_event()) {
+            self.link_event(now, key, event);
+        }
+        self.touched(key);
+    }
+
+    pub(crate) fn link_timeout(&mut self, now: u64, key: LinkKey) {
+        if let Some(link) = self.links.get_mut(&key) {
+            link.timer = None;
+            link.handle_timeout(now);
+            self.follow_up(now, key);
+        }
+    }
+
+    pub(crate) fn end_link(&mut self, now: u64, key: LinkKey, goodbye: Goodbye) {
+        if let Some(link) = self.links.get_mut(&key) {
+            link.end(goodbye);
+            self.follow_up(now, key);
+        }
+    }
+
+    fn link_event(&mut self, now: u64, key: LinkKey, event: LinkEvent) {
+        let Some(socket) = self.links.get(&key).and_then(|link| link.socket()) else { return };
         match event {
             LinkEvent::Hello { token } => self.effects.push_back(Effect::Authenticate { socket, token }),
             LinkEvent::Expiring => self.effects.push_back(Effect::Renew { socket }),
-            LinkEvent::Up => self.link_up(now, socket),
-            LinkEvent::Parcel(parcel) => self.parcel(now, socket, parcel),
+            LinkEvent::Up => self.link_up(now, key),
+            LinkEvent::Parcel(parcel) => self.parcel(now, key, parcel),
             LinkEvent::Over(goodbye) => {
                 // Its last frame, the goodbye, is transmitted before the socket is closed.
-                if let Some(bytes) = self.links.get_mut(&socket).and_then(|link| link.poll_transmit(now)) {
-                    self.effects.push_back(Effect::Transmit { socket, message: bytes });
+                if let Some(message) = self.links.get_mut(&key).and_then(|link| link.poll_transmit(now)) {
+                    self.effects.push_back(Effect::Transmit { socket, message });
                 }
-                let link = self.links.remove(&socket);
+                self.sockets.remove(&socket);
                 self.effects.push_back(Effect::Hangup { socket, goodbye: goodbye.clone() });
-                if let Some(link) = link {
-                    self.link_lost(now, socket, &link, &goodbye);
-                }
+                self.link_lost(now, key, &goodbye);
             }
         }
     }
 
-    fn link_up(&mut self, now: u64, socket: SocketId) {
-        if self.uplink.socket() != Some(socket) {
-            return;
+    fn link_up(&mut self, now: u64, key: LinkKey) {
+        let Some(link) = self.links.get(&key) else { return };
+        if let Some(peer) = link.session.peer {
+            self.by_host.add(peer, key);
         }
-        self.uplink.server = self.links.get(&socket).and_then(|link| link.peer);
-        let after_a_break = self.uplink.was_up;
-        self.uplink.up();
-        self.effects.push_back(Effect::LinkState(LinkState::Up));
-        let served: Vec<_> = self
-            .handlers
-            .iter()
-            .map(|(address, registered)| (address.clone(), registered.operations.clone()))
-            .collect();
-        for (address, operations) in served {
-            self.announce(&address, &operations);
-        }
-        self.resubscribe(now, after_a_break);
-        for waiting in self.uplink.take_waiting() {
-            let (to, operation) = (waiting.envelope.to.clone(), waiting.envelope.operation.clone());
-            match (self.forward_to_link(now, socket, waiting.request, waiting.envelope), waiting.request) {
-                (Ok(()), _) => {}
-                (Err(failure), Some(request)) => self.finish(now, request, Err(failure)),
-                (Err(failure), None) => self.dead_letter(now, &to, &operation, &failure),
-            }
+        if link.is_dialled() {
+            self.usage.hold_link(&link.session.principal);
+        } else {
+            self.uplink_up(now, key);
         }
     }
 
-    fn link_lost(&mut self, now: u64, socket: SocketId, link: &Link, goodbye: &Goodbye) {
-        let (unacked, peer) = (link.one_way_unacked(), link.peer);
-        if unacked > 0 {
-            self.lost_with_link(peer, unacked, goodbye);
+    fn link_lost(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
+        let Some(link) = self.links.get_mut(&key) else { return };
+        let (lost, is_dialled) = (link.lose(), link.is_dialled());
+        let is_uplink = self.uplink.key() == Some(key);
+        if !is_uplink {
+            self.forget_link(key);
         }
-        let lost = || Failure::link_lost(format!("the link broke before the answer came ({})", goodbye.reason));
-        self.fail_where(now, |pending| pending.answerer == Answerer::Link(socket), lost);
-        let asked: Vec<RequestId> = self.requests_of_link(socket);
-        for request in asked {
+        if lost.counted > 0 && is_dialled {
+            self.usage.wait(&lost.principal, lost.counted, 0);
+        }
+        if lost.one_way > 0 {
+            self.lost_with_link(lost.peer, lost.one_way, goodbye);
+        }
+        if lost.was_up {
+            if let Some(peer) = lost.peer {
+                self.by_host.remove(&peer, &key);
+            }
+            if is_dialled {
+                self.usage.release_link(&lost.principal);
+            }
+            let why = || Failure::link_lost(format!("the link broke before the answer came ({})", goodbye.reason));
+            self.fail_asked(now, Answerer::Link(key), why);
+        }
+        for request in lost.asking {
             self.drop_request(now, request);
         }
-        self.unsubscribe_all(Subscriber::Link(socket));
-        if self.uplink.socket() != Some(socket) {
-            return;
+        self.unsubscribe_all(Subscriber::Link(key));
+        if is_uplink {
+            self.uplink_lost(now, key, goodbye);
         }
-        if FINAL.contains(&goodbye.code.as_str()) {
-            self.uplink.refuse(goodbye.clone());
-            for waiting in self.uplink.take_waiting() {
-                match waiting.request {
-                    Some(request) => self.finish(now, request, Err(refused(goodbye))),
-                    None => {
-                        self.dead_letter(now, &waiting.envelope.to, &waiting.envelope.operation, &refused(goodbye));
-                    }
+    }
+
+    fn forget_link(&mut self, key: LinkKey) {
+        if let Some(timer) = self.links.remove(&key).and_then(|link| link.timer) {
+            self.timers.remove(timer);
+        }
+    }
+
+    /// A message that waited for a link does not leave any more. Requests end otherwise.
+    pub(crate) fn bury(&mut self, now: u64, waiting: &Waiting, failure: &Failure) {
+        if let Parcel::Notify { envelope } = &waiting.parcel {
+            self.dead_letter(now, &envelope.to, &envelope.operation, failure);
+        }
+    }
+
+    fn parcel(&mut self, now: u64, key: LinkKey, parcel: Parcel) {
+        let is_uplink = self.uplink.key() == Some(key);
+        match parcel {
+            Parcel::Request { id, envelope, remaining_ms } => {
+                let Some(link) = self.links.get(&key) else { return };
+                let (open, most) = (link.session.asking.len(), self.config.link.open_requests);
+                if link.session.asking.contains_key(&id) {
+                    let goodbye = Goodbye::new(CloseCode::Malformed, format!("request {id} was sent twice"));
+                    return self.end_link(now, key, goodbye);
+                }
+                let entered = self.enter(now, key, envelope, Verb::Request);
+                match entered.and_then(|envelope| few(open, most, "open-requests").map(|()| envelope)) {
+                    Ok(envelope) => drop(self.ask(now, Asker::Link(key, id), envelope, remaining_ms)),
+                    Err(failure) => drop(self.send(key, Parcel::Response { id, outcome: Err(failure) }, None)),
                 }
             }
-            self.effects.push_back(Effect::LinkState(LinkState::Refused(goodbye.clone())));
-        } else {
-            self.redial_later(now);
-        }
-    }
-
-    fn requests_of_link(&self, socket: SocketId) -> Vec<RequestId> {
-        self.from_links.iter().filter(|((from, _), _)| *from == socket).map(|(_, request)| *request).collect()
-    }
-
-    fn parcel(&mut self, now: u64, socket: SocketId, parcel: Parcel) {
-        match parcel {
-            Parcel::Request { id, envelope, remaining_ms } => match self.enter(now, socket, envelope, Verb::Request) {
-                _ if self.from_links.contains_key(&(socket, id)) => {
-                    self.end_link(now, socket, Goodbye::new("malformed", format!("request {id} was sent twice")));
-                }
-                Ok(envelope) => {
-                    self.ask(now, Asker::Link(socket, id), envelope, remaining_ms);
-                }
-                Err(failure) => {
-                    if let Some(link) = self.links.get_mut(&socket) {
-                        let _ = link.send(Parcel::Response { id, outcome: Err(failure) });
-                    }
-                }
-            },
             Parcel::Notify { envelope } => {
                 let (to, operation) = (envelope.to.clone(), envelope.operation.clone());
-                let told =
-                    self.enter(now, socket, envelope, Verb::Notify).and_then(|envelope| self.tell(now, envelope));
+                let told = self.enter(now, key, envelope, Verb::Notify).and_then(|envelope| self.tell(now, envelope));
                 if let Err(failure) = told {
                     self.dead_letter(now, &to, &operation, &failure);
                 }
@@ -252,20 +267,20 @@ impl Node {
             Parcel::Response { id, outcome } => {
                 let request = RequestId(id);
                 // An answer from who was not asked is not one; an answer that comes too late has no request any more.
-                if self.requests.get(&request).is_some_and(|pending| pending.answerer == Answerer::Link(socket)) {
+                if self.requests.get(&request).is_some_and(|pending| pending.answerer == Some(Answerer::Link(key))) {
                     self.finish(now, request, outcome);
                 }
             }
             Parcel::Cancel { id } => {
-                if let Some(request) = self.from_links.get(&(socket, id)).copied() {
+                if let Some(request) = self.links.get(&key).and_then(|link| link.session.asking.get(&id)).copied() {
                     self.drop_request(now, request);
                 }
             }
-            Parcel::Subscribe { topic } => self.enter_subscription(socket, topic),
-            Parcel::Unsubscribe { topic } => self.unsubscribe(topic, Subscriber::Link(socket)),
+            Parcel::Subscribe { topic } => self.enter_subscription(key, topic),
+            Parcel::Unsubscribe { topic } => self.unsubscribe(topic, Subscriber::Link(key)),
             Parcel::Event { topic, payload } => {
                 // Only the server brings events, and only of resources that are not here.
-                if self.uplink.socket() == Some(socket)
+                if is_uplink
                     && !self.is_here(&topic.address)
                     && let Err(failure) = self.emit(now, &topic, &payload)
                 {
@@ -273,35 +288,73 @@ impl Node {
                 }
             }
             Parcel::Gap { topic } => {
-                if self.uplink.socket() == Some(socket) && !self.is_here(&topic.address) {
+                if is_uplink && !self.is_here(&topic.address) {
                     self.gap(now, &topic);
                 }
             }
             Parcel::Refused { topic, failure } => {
-                if self.uplink.socket() == Some(socket) && !self.is_here(&topic.address) {
+                if is_uplink && !self.is_here(&topic.address) {
                     self.refuse_topic(now, &topic, &failure);
                 }
             }
-            Parcel::Serve { address, operations } => {
+            Parcel::Serve { address, .. } => {
                 // What is more than a peer may serve is not kept: its own host has refused it.
-                if let Some(link) = self.links.get_mut(&socket)
-                    && (link.served.len() < MAX_SERVED || link.served.contains_key(&address))
+                let most = self.config.link.served;
+                if let Some(link) = self.links.get_mut(&key)
+                    && (link.session.served.len() < most || link.session.served.contains_key(&address))
                 {
-                    link.served.insert(address, operations);
+                    link.session.served.insert(address, ());
                 }
             }
             Parcel::Release { address } => {
-                if let Some(link) = self.links.get_mut(&socket) {
-                    link.served.remove(&address);
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.session.served.remove(&address);
                 }
             }
         }
     }
+}
 
-    pub(crate) fn end_link(&mut self, now: u64, socket: SocketId, goodbye: Goodbye) {
-        if let Some(link) = self.links.get_mut(&socket) {
-            link.end(goodbye);
-        }
-        self.drain_links(now);
+/// Whether a link may have one more of something. Errors with 429 `too-many`, and the limit's name.
+pub(crate) fn few(count: usize, most: usize, limit: &str) -> Result<(), Failure> {
+    if count < most {
+        return Ok(());
+    }
+    Err(Failure::too_many(format!("this link has {count}; the limit `{limit}` is {most}: end some first")))
+}
+
+#[cfg(test)]
+mod tests {
+    use starlane_protocol::{
+        HostSecret,
+        frame::{Frame, VERSION, encode_frame, encode_message},
+    };
+
+    use super::*;
+    use crate::{ActorLimits, LinkConfig, NodeConfig, PrincipalLimits};
+
+    #[test]
+    fn what_happens_at_a_link_touches_no_other() {
+        let mut node = Node::new(NodeConfig {
+            secret: HostSecret([1; 32]),
+            link: LinkConfig::default(),
+            max_awake: 1,
+            limits: PrincipalLimits::default(),
+            actors: ActorLimits::default(),
+            seed: [1; 32],
+        });
+        (0..2_000).for_each(|socket| node.handle_accepted(1, SocketId(socket)));
+        let mut touched = |what: &mut dyn FnMut(&mut Node)| {
+            node.touches = 0;
+            what(&mut node);
+            node.touches
+        };
+        let (versions, token, secret, capabilities) = (vec![VERSION], None, HostSecret([2; 32]), Vec::new());
+        let hello = encode_frame(&Frame::Hello { versions, token, secret, capabilities });
+        let message = encode_message(0, [&*hello].into_iter());
+        assert_eq!(touched(&mut |node| node.handle_message(2, SocketId(77), &message)), 1);
+        assert_eq!(touched(&mut |node| node.handle_closed(2, SocketId(78))), 0);
+        assert_eq!(touched(&mut |node| node.handle_timeout(3)), 0, "nothing is due");
+        assert_eq!((node.links.len(), node.sockets.len(), node.next_timeout()), (1_999, 1_999, Some(5_001)));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use litemap::LiteMap;
 use sha2::{Digest, Sha256};
 use starlane_protocol::{
     Address, AddressError, Failure, HostName, HostSecret, Outcome, Payload, Topic,
@@ -17,9 +16,10 @@ use crate::{
     effect::{Effect, HandlerId, Notice, Origin, RequestId, SocketId, SubscriptionId},
     guest::{InstanceId, Level},
     limits::ActorLimits,
-    link::{Envelope, Goodbye, Link, LinkConfig},
+    link::{CloseCode, Envelope, Goodbye, Link, LinkConfig, LinkKey},
+    maps::{Index, Map},
     owner::Owners,
-    requests::{Asker, Pending},
+    requests::{Answerer, Asker, Pending},
     shares::{Shares, Slot},
     starts::StartQueue,
     stats::Stats,
@@ -64,7 +64,7 @@ pub enum Operations {
 /// A handler at an address.
 #[derive(Debug)]
 pub(crate) struct Registered {
-    pub(crate) id: HandlerId,
+    pub(crate) address: Address,
     pub(crate) operations: Operations,
     /// The events that it emits; none: whatever it likes.
     pub(crate) events: Option<Vec<String>>,
@@ -76,16 +76,29 @@ pub struct Node {
     pub(crate) name: HostName,
     pub(crate) random: Random,
     pub(crate) effects: VecDeque<Effect>,
-    pub(crate) links: LiteMap<SocketId, Box<Link>>,
+    pub(crate) links: Map<LinkKey, Box<Link>>,
+    pub(crate) sockets: Map<SocketId, LinkKey>,
+    /// The links that are up, by the host at their other end.
+    pub(crate) by_host: Index<HostName, LinkKey>,
+    /// Links that have something to send, each once.
+    pub(crate) ready: VecDeque<LinkKey>,
+    /// Those of them whose sockets had no room when they were asked last.
+    pub(crate) without_room: Vec<LinkKey>,
+    /// How often links were touched, for tests.
+    #[cfg(test)]
+    pub(crate) touches: usize,
     pub(crate) uplink: Uplink,
-    pub(crate) requests: LiteMap<RequestId, Box<Pending>>,
-    pub(crate) from_links: LiteMap<(SocketId, u64), RequestId>,
-    pub(crate) handlers: LiteMap<Address, Registered>,
+    pub(crate) requests: Map<RequestId, Box<Pending>>,
+    /// The requests that each is to answer, by the number of the answerer.
+    pub(crate) asked: Index<u64, RequestId>,
+    pub(crate) handlers: Map<HandlerId, Box<Registered>>,
+    pub(crate) handler_at: Map<Address, HandlerId>,
     pub(crate) apps: Apps,
     pub(crate) owners: Owners,
-    pub(crate) actors: LiteMap<ActorId, Box<Actor>>,
-    pub(crate) by_address: LiteMap<Address, ActorId>,
-    pub(crate) by_instance: LiteMap<InstanceId, (ActorId, Slot)>,
+    pub(crate) actors: Map<ActorId, Box<Actor>>,
+    pub(crate) by_address: Map<Address, ActorId>,
+    pub(crate) by_app: Index<Address, ActorId>,
+    pub(crate) by_instance: Map<InstanceId, (ActorId, Slot)>,
     pub(crate) starts: StartQueue,
     pub(crate) shares: Shares,
     pub(crate) dead_letters: DeadLetters,
@@ -103,16 +116,24 @@ impl Node {
             name: config.secret.name(),
             random: Random::new(config.seed),
             effects: VecDeque::new(),
-            links: LiteMap::new(),
+            links: Map::new(),
+            sockets: Map::new(),
+            by_host: Index::default(),
+            ready: VecDeque::new(),
+            without_room: Vec::new(),
+            #[cfg(test)]
+            touches: 0,
             uplink: Uplink::default(),
-            requests: LiteMap::new(),
-            from_links: LiteMap::new(),
-            handlers: LiteMap::new(),
+            requests: Map::new(),
+            asked: Index::default(),
+            handlers: Map::new(),
+            handler_at: Map::new(),
             apps: Apps::default(),
             owners: Owners::default(),
-            actors: LiteMap::new(),
-            by_address: LiteMap::new(),
-            by_instance: LiteMap::new(),
+            actors: Map::new(),
+            by_address: Map::new(),
+            by_app: Index::default(),
+            by_instance: Map::new(),
             starts: StartQueue::default(),
             shares: Shares::default(),
             dead_letters: DeadLetters::default(),
@@ -197,33 +218,32 @@ impl Node {
             }
             names.iter().try_for_each(|name| check_operation(name)).map_err(|failure| failure.at(&address))?;
         }
-        if self.handlers.contains_key(&address) || self.apps.role(&address).is_some() {
+        if self.handler_at.contains_key(&address) || self.apps.role(&address).is_some() {
             let message = format!("{address} is served on this host already: release it first");
             return Err(Failure::conflict(message).at(&address));
         }
         let id = HandlerId(self.fresh());
         self.announce(&address, &operations);
-        self.handlers.insert(address, Registered { id, operations, events: None });
+        self.handler_at.insert(address.clone(), id);
+        self.handlers.insert(id, Box::new(Registered { address, operations, events: None }));
         Ok(id)
     }
 
     /// A handler emits these events and no others: who subscribes to another is told so.
     pub fn handle_events(&mut self, handler: HandlerId, events: Vec<String>) {
-        if let Some((_, registered)) = self.handlers.iter_mut().find(|(_, registered)| registered.id == handler) {
+        if let Some(registered) = self.handlers.get_mut(&handler) {
             registered.events = Some(events);
         }
     }
 
     /// The handler answers no more; what it had not answered fails.
     pub fn handle_release(&mut self, now: u64, handler: HandlerId) {
-        let Some(address) =
-            self.handlers.iter().find(|(_, registered)| registered.id == handler).map(|(address, _)| address.clone())
-        else {
-            return;
-        };
-        self.handlers.remove(&address);
+        let Some(registered) = self.handlers.remove(&handler) else { return };
+        let address = registered.address;
+        self.handler_at.remove(&address);
         self.withdraw(&address);
-        self.fail_answered_by_handler(now, handler, &address);
+        let why = || Failure::not_running("the resource was released before it answered").at(&address);
+        self.fail_asked(now, Answerer::Handler(handler), why);
     }
 
     /// A handler's resource emits an event to who subscribed.
@@ -258,32 +278,21 @@ impl Node {
                 Timer::Slots => self.ask_for_slots_again(now),
                 Timer::Save(actor) => self.save_is_due(now, actor),
                 Timer::Leave(actor) => self.leave_now(now, actor),
+                Timer::Link(key) => self.link_timeout(now, key),
                 Timer::Deadline(request) => self.deadline_passed(now, request),
             }
         }
-        self.links_timeout(now);
         self.uplink_timeout(now);
     }
 
     /// When `handle_timeout` should be called next, on the clock of `now`.
     pub fn next_timeout(&self) -> Option<u64> {
-        let links = self.links.values().filter_map(|link| link.next_timeout());
-        links.chain(self.timers.next()).chain(self.uplink.next_timeout()).min()
+        self.timers.next().into_iter().chain(self.uplink.next_timeout()).min()
     }
 
     /// The next thing to be done, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
-    }
-
-    /// The next WebSocket message to send, for a socket that has room.
-    pub fn poll_transmit(
-        &mut self,
-        now: u64,
-        mut has_room: impl FnMut(SocketId) -> bool,
-    ) -> Option<(SocketId, Vec<u8>)> {
-        let mut ready = self.links.iter_mut().filter(|(socket, _)| has_room(**socket));
-        ready.find_map(|(socket, link)| link.poll_transmit(now).map(|bytes| (*socket, bytes)))
     }
 
     pub(crate) fn log(&mut self, address: &Address, level: Level, text: impl Into<String>) {
@@ -316,7 +325,7 @@ fn envelope(origin: &Origin, to: &Address, operation: &str, payload: Payload) ->
 
 /// The reason that a link ends with when the host itself closes it.
 pub(crate) fn closed() -> Goodbye {
-    Goodbye::new("closed", "this host closed the link")
+    Goodbye::new(CloseCode::Closed, "this host closed the link")
 }
 
 /// Random numbers that follow from the seed alone: digests of the seed and a count.

@@ -1,12 +1,12 @@
 //! Which apps' actors this node owns, and what their store says of them.
 
-use litemap::LiteMap;
 use starlane_protocol::Address;
 
 use crate::{
     actor::{Actor, ActorId, Life},
     effect::Effect,
     guest::{InstanceId, Level, Saved},
+    maps::Map,
     node::Node,
     principal::Principal,
     saving::Keeping,
@@ -26,14 +26,14 @@ pub(crate) enum Owner {
     /// The store was asked, under this number, for the so-manieth time.
     Asked { number: u64, times: u64 },
     /// This node owns them. `away`: those that are in the store alone, with who used each first.
-    Own { epoch: u64, away: LiteMap<Address, Principal> },
+    Own { epoch: u64, away: Map<Address, Principal> },
     /// Another host does.
     Lost,
 }
 
 /// The owners of apps' actors.
 #[derive(Debug, Default)]
-pub(crate) struct Owners(LiteMap<Address, Owner>);
+pub(crate) struct Owners(Map<Address, Owner>);
 
 impl Owners {
     /// What writes of an app's actors carry, if this node owns them.
@@ -106,7 +106,7 @@ impl Node {
         }
         match result {
             Ok(owned) => {
-                self.set_owner(app, Some(Owner::Own { epoch: owned.epoch, away: LiteMap::new() }));
+                self.set_owner(app, Some(Owner::Own { epoch: owned.epoch, away: Map::new() }));
                 let mut overdue = 0;
                 for known in owned.actors {
                     self.remember(now, known, &mut overdue);
@@ -139,8 +139,7 @@ impl Node {
 
     /// The actors of an app, in the order in which they were made.
     pub(crate) fn actors_of(&self, app: &Address) -> Vec<ActorId> {
-        let actors = self.actors.iter().filter(|(_, actor)| actor.role.app == *app);
-        actors.map(|(id, _)| *id).collect()
+        self.by_app.of(app)
     }
 
     /// An actor that the store knows is an actor of this node, asleep, if something is to wake it; others are made when they are used.
@@ -157,12 +156,8 @@ impl Node {
                 if known.subscriptions.is_empty() && known.wakes.is_empty() {
                     return self.owners.put_away(&role.app, known.address, made_for);
                 }
-                let id = ActorId(self.fresh());
                 let account = self.shares.of(&role.app);
-                let actor = Actor::new(known.address.clone(), role.clone(), &made_for, account);
-                self.actors.insert(id, Box::new(actor));
-                self.by_address.insert(known.address.clone(), id);
-                id
+                self.add_actor(Actor::new(known.address.clone(), role, &made_for, account))
             }
         };
         let Some(actor) = self.actors.get_mut(&id) else { return };

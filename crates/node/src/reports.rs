@@ -4,6 +4,7 @@ use starlane_protocol::{AddressError, Failure, Outcome, Payload, Topic, Verb};
 
 use crate::{
     actor::{ActorId, InFlight, Letter},
+    crashes::{Cause, Crash},
     effect::RequestId,
     guest::{BatchReport, CallReport, GuestEffect, InstanceId, Kind, Level, Returned},
     node::Node,
@@ -29,23 +30,23 @@ impl Node {
         for (level, text) in report.logs {
             self.log(&address, level, text);
         }
-        let mut broken = ran_nothing.then(|| "the sandbox ran none of its calls".to_owned());
+        let mut broken = ran_nothing.then(|| Crash::new(Cause::BrokenAbi, "the sandbox ran none of its calls"));
         for done in report.done {
             let Some(call) = calls.next() else { break };
-            if let Err(reason) = self.call_done(now, id, call, done) {
-                broken = Some(reason);
+            if let Err(crash) = self.call_done(now, id, call, done) {
+                broken = Some(crash);
                 break;
             }
         }
         let crash = match (broken, report.crash) {
-            (Some(reason), _) => Some((None, reason)),
+            (Some(crash), _) => Some((None, crash)),
             // The call behind the ones that ran to their end is the one that crashed.
-            (None, Some(reason)) => Some((calls.next(), reason)),
+            (None, Some(reason)) => Some((calls.next(), Crash::new(Cause::Trap, reason))),
             (None, None) => None,
         };
         self.requeue(id, calls);
-        if let Some((call, reason)) = crash {
-            self.crash(now, id, instance, call, &reason);
+        if let Some((call, crash)) = crash {
+            self.crash(now, id, instance, call, &crash);
         }
         if let Some(actor) = self.actors.get_mut(&id) {
             actor.is_reporting = false;
@@ -64,7 +65,7 @@ impl Node {
     }
 
     /// A call returned. Errors when what it returned, or asked for, ends the instance.
-    fn call_done(&mut self, now: u64, id: ActorId, call: InFlight, done: CallReport) -> Result<(), String> {
+    fn call_done(&mut self, now: u64, id: ActorId, call: InFlight, done: CallReport) -> Result<(), Crash> {
         let CallReport { returned, effects } = done;
         let limits = self.config.actors;
         let (call, message) = match call {
@@ -121,7 +122,7 @@ impl Node {
             (Some(InFlight::Settle(held)), None, Returned::TooLarge(reason)) => {
                 // It is told so in a few words instead, in the batch that comes next.
                 if held.it.1.is_err() {
-                    return Err(reason);
+                    return Err(Crash::new(Cause::Memory, reason));
                 }
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.is_worn = true;
@@ -129,7 +130,7 @@ impl Node {
                 self.put_outcome(id, held.it.0, Err(Failure::too_large(reason)));
                 Ok(())
             }
-            (Some(InFlight::Start), None, Returned::Refused(reason)) => Err(format!("it refused to start: {reason}")),
+            (Some(InFlight::Start), None, Returned::Refused(reason)) => Err(Crash::new(Cause::StartRefused, reason)),
             (Some(InFlight::Save { sleep }), None, Returned::Saved(state)) => {
                 self.saved(now, id, state);
                 if sleep {
@@ -137,12 +138,12 @@ impl Node {
                 }
                 Ok(())
             }
-            _ => Err("the sandbox reported another call than was made".to_owned()),
+            _ => Err(Crash::new(Cause::BrokenAbi, "the sandbox reported another call than was made")),
         }
     }
 
     /// Does what a call asked for, or has it wait for the actor's state. Errors when that is more than an actor may have.
-    fn guest_effect(&mut self, now: u64, id: ActorId, effect: GuestEffect) -> Result<(), String> {
+    fn guest_effect(&mut self, now: u64, id: ActorId, effect: GuestEffect) -> Result<(), Crash> {
         match effect {
             GuestEffect::Notify { .. } | GuestEffect::Emit { .. } => match self.hold_back(id, Late::Effect(effect))? {
                 Some(Late::Effect(effect)) => self.let_out(now, id, effect),
@@ -153,7 +154,7 @@ impl Node {
     }
 
     /// Does what a call asked for.
-    pub(crate) fn let_out(&mut self, now: u64, id: ActorId, effect: GuestEffect) -> Result<(), String> {
+    pub(crate) fn let_out(&mut self, now: u64, id: ActorId, effect: GuestEffect) -> Result<(), Crash> {
         let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
         let (address, role) = (actor.address.clone(), actor.role.clone());
@@ -162,9 +163,9 @@ impl Node {
                 let (open, outcomes, most) = (actor.open.len(), actor.outcomes.len(), limits.open_requests);
                 // Those that are refused are few, too: each is told so.
                 if outcomes > most {
-                    return Err(format!(
-                        "it sends requests and leaves the outcomes of {outcomes} waiting (limit {most})"
-                    ));
+                    let detail =
+                        format!("it sends requests and leaves the outcomes of {outcomes} waiting (limit {most})");
+                    return Err(Crash::budget(detail));
                 }
                 let envelope = role.envelope(self.name, &address, Verb::Request, &target, operation, payload);
                 let refused = match envelope {
@@ -240,9 +241,9 @@ impl Node {
                 let (waiting, most) = (actor.timers.len() + actor.wakes.len(), limits.timers);
                 if waiting >= most {
                     self.stats.refuse("timers");
-                    return Err(format!(
-                        "it asked for another wake while {waiting} are to come; the limit `timers` is {most}"
-                    ));
+                    let detail =
+                        format!("it asked for another wake while {waiting} are to come; the limit `timers` is {most}");
+                    return Err(Crash::budget(detail));
                 }
                 let key = self.after(now + u64::from(delay_ms), Timer::Wake(id, token));
                 if let Some(actor) = self.actors.get_mut(&id) {
@@ -260,7 +261,7 @@ impl Node {
 
     /// Ends a message that an actor has: its asker gets the outcome, when the actor's state is saved where that is asked for. An
     /// id that is unknown or ended already is ignored.
-    fn end_message(&mut self, now: u64, id: ActorId, message: u64, outcome: Outcome) -> Result<(), String> {
+    fn end_message(&mut self, now: u64, id: ActorId, message: u64, outcome: Outcome) -> Result<(), Crash> {
         let Some(given) = self.actors.get_mut(&id).and_then(|actor| actor.unfinished.remove(&message)) else {
             return Ok(());
         };

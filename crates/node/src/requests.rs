@@ -8,13 +8,17 @@ use starlane_protocol::{
 
 use crate::{
     actor::{ActorId, Letter, remaining},
-    effect::{Effect, HandlerId, Incoming, RequestId, SocketId},
+    effect::{Effect, HandlerId, Incoming, RequestId},
     guest::Kind,
-    link::{Envelope, Parcel},
+    link::{Envelope, LinkKey, Parcel},
+    maps::Map,
     node::{DEFAULT_TIMEOUT_MS, Node, Operations},
     principal::Principal,
     timers::Timer,
 };
+
+/// How many open requests are looked at for a circle before a message is let through: one that is missed ends at its deadline.
+const LOOKED_AT: usize = 4_096;
 
 /// Who asked, and so who gets the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +28,7 @@ pub(crate) enum Asker {
     /// A guest, under its own id.
     Guest(ActorId, u64),
     /// A peer, under its own id.
-    Link(SocketId, u64),
+    Link(LinkKey, u64),
 }
 
 /// Who is to answer.
@@ -32,16 +36,24 @@ pub(crate) enum Asker {
 pub(crate) enum Answerer {
     Handler(HandlerId),
     Actor(ActorId),
-    Link(SocketId),
-    /// It waits for the uplink.
-    Uplink,
+    /// The host at the other end of a link, whether the link is up or the request waits for it.
+    Link(LinkKey),
+}
+
+impl Answerer {
+    /// Its number, which no other answerer has, of whatever kind: the node gave it.
+    fn number(self) -> u64 {
+        let (Self::Handler(HandlerId(number)) | Self::Actor(ActorId(number)) | Self::Link(LinkKey(number))) = self;
+        number
+    }
 }
 
 /// A request on its way.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) asker: Asker,
-    pub(crate) answerer: Answerer,
+    /// None until it is known.
+    pub(crate) answerer: Option<Answerer>,
     pub(crate) to: Address,
     pub(crate) deadline: u64,
     pub(crate) timeout_ms: u32,
@@ -53,8 +65,7 @@ pub(crate) struct Pending {
 enum Route {
     Handler(HandlerId),
     Actor(ActorId),
-    Link(SocketId),
-    Uplink,
+    Link(LinkKey),
 }
 
 impl Node {
@@ -65,8 +76,10 @@ impl Node {
         let timeout_ms = timeout_ms.min(u32::try_from(self.config.actors.request_ms).unwrap_or(u32::MAX));
         let deadline = now + u64::from(timeout_ms);
         let to = envelope.to.clone();
-        if let Asker::Link(socket, id) = asker {
-            self.from_links.insert((socket, id), request);
+        if let Asker::Link(key, id) = asker
+            && let Some(link) = self.links.get_mut(&key)
+        {
+            link.session.asking.insert(id, request);
         }
         self.timers.insert((deadline, request.0), Timer::Deadline(request));
         // What guests ask is bounded by what they may have open.
@@ -78,7 +91,7 @@ impl Node {
         });
         let bytes = if from_outside && held.is_ok() { bytes } else { 0 };
         let holds = (envelope.caller.clone(), bytes);
-        let pending = Pending { asker, answerer: Answerer::Uplink, to, deadline, timeout_ms, held: holds };
+        let pending = Pending { asker, answerer: None, to, deadline, timeout_ms, held: holds };
         self.requests.insert(request, Box::new(pending));
         if let Err(failure) = held.and_then(|()| self.forward(now, Some(request), envelope)) {
             self.finish(now, request, Err(failure));
@@ -108,7 +121,7 @@ impl Node {
                 let taken = match route {
                     Route::Handler(handler) => self.forward_to_handler(now, handler, None, envelope),
                     Route::Actor(actor) => self.forward_to_actor(now, actor, None, envelope),
-                    Route::Link(_) | Route::Uplink => Ok(()),
+                    Route::Link(_) => Ok(()),
                 };
                 taken.map(|()| {
                     if let Some(request) = request {
@@ -118,8 +131,7 @@ impl Node {
             }
             Route::Handler(handler) => self.forward_to_handler(now, handler, request, envelope),
             Route::Actor(actor) => self.forward_to_actor(now, actor, request, envelope),
-            Route::Link(socket) => self.forward_to_link(now, socket, request, envelope),
-            Route::Uplink => self.forward_to_uplink(now, request, envelope),
+            Route::Link(key) => self.forward_to_link(now, key, request, envelope),
         }
         .map_err(|failure| failure.at(&to))
     }
@@ -129,26 +141,29 @@ impl Node {
         if let Some(host) = to.host()
             && host != self.name
         {
-            if let Some(socket) = self.links.iter().find(|(_, l)| l.is_up() && l.peer == Some(host)).map(|(s, _)| *s) {
-                return Ok(Route::Link(socket));
-            }
-            if self.uplink.is_wanted() {
-                return Ok(Route::Uplink);
+            let linked = self.by_host.get(&host).and_then(|keys| keys.keys().next());
+            if let Some(key) = linked.copied().or(self.uplink.key()) {
+                return Ok(Route::Link(key));
             }
             return Err(Failure::no_resource(format!("the host {host} is not linked to this one now")));
         }
         let bare = to.without_host();
-        let registered = self.handlers.get(&bare).or_else(|| self.handlers.get(&bare.without_path()));
-        if let Some(registered) = registered {
-            return Ok(Route::Handler(registered.id));
+        if let Some(handler) = self.handler_at(&bare) {
+            return Ok(Route::Handler(handler));
         }
         if let Some(actor) = self.actor_at(&bare, caller)? {
             return Ok(Route::Actor(actor));
         }
-        if to.host().is_none() && self.uplink.is_wanted() {
-            return Ok(Route::Uplink);
+        if let Some(key) = self.uplink.key().filter(|_| to.host().is_none()) {
+            return Ok(Route::Link(key));
         }
         Err(Failure::no_resource(format!("nothing on this host has the address {bare}")))
+    }
+
+    /// The handler of an address, with or without its path.
+    pub(crate) fn handler_at(&self, bare: &Address) -> Option<HandlerId> {
+        let handler = self.handler_at.get(bare).or_else(|| self.handler_at.get(&bare.without_path()));
+        handler.copied()
     }
 
     /// Whether a resource is on this host, or would be if it existed.
@@ -159,7 +174,7 @@ impl Node {
         let bare = address.without_host();
         match address.host() {
             Some(host) => host == self.name,
-            None => self.handlers.contains_key(&bare) || self.apps.role(&bare).is_some(),
+            None => self.handler_at.contains_key(&bare) || self.apps.role(&bare).is_some(),
         }
     }
 
@@ -170,7 +185,7 @@ impl Node {
         request: Option<RequestId>,
         envelope: Envelope,
     ) -> Result<(), Failure> {
-        let operations = self.handlers.values().find(|r| r.id == handler).map(|r| &r.operations);
+        let operations = self.handlers.get(&handler).map(|registered| &registered.operations);
         if let Some(Operations::Named(names)) = operations
             && !names.contains(&envelope.operation)
         {
@@ -212,38 +227,31 @@ impl Node {
         self.post(now, actor, letter)
     }
 
-    pub(crate) fn forward_to_link(
+    fn forward_to_link(
         &mut self,
         now: u64,
-        socket: SocketId,
+        key: LinkKey,
         request: Option<RequestId>,
         envelope: Envelope,
     ) -> Result<(), Failure> {
-        let deadline = self.answered_by(request, Answerer::Link(socket));
+        let deadline = self.answered_by(request, Answerer::Link(key));
+        if let Some(failure) = self.uplink.refusal(key) {
+            return Err(failure);
+        }
         let parcel = match request {
-            Some(RequestId(id)) => Parcel::Request { id, envelope, remaining_ms: remaining(deadline, now) },
+            Some(RequestId(id)) => Parcel::Request { id, envelope, remaining_ms: 0 },
             None => Parcel::Notify { envelope },
         };
-        match self.links.get_mut(&socket) {
-            Some(link) => link.send(parcel),
-            None => Err(Failure::link_lost("the link broke")),
-        }
-    }
-
-    fn forward_to_uplink(&mut self, now: u64, request: Option<RequestId>, envelope: Envelope) -> Result<(), Failure> {
-        match self.uplink.socket().filter(|socket| self.links.get(socket).is_some_and(|link| link.is_up())) {
-            Some(socket) => self.forward_to_link(now, socket, request, envelope),
-            None => {
-                let deadline = self.answered_by(request, Answerer::Uplink);
-                let deadline = deadline.unwrap_or(now + u64::from(DEFAULT_TIMEOUT_MS));
-                self.uplink.wait(&self.config.link, request, envelope, deadline)
-            }
-        }
+        self.send(key, parcel, Some(deadline.unwrap_or(now + u64::from(DEFAULT_TIMEOUT_MS))))
     }
 
     fn answered_by(&mut self, request: Option<RequestId>, answerer: Answerer) -> Option<u64> {
-        let pending = self.requests.get_mut(&request?)?;
-        pending.answerer = answerer;
+        let request = request?;
+        let pending = self.requests.get_mut(&request)?;
+        if let Some(other) = pending.answerer.replace(answerer) {
+            self.asked.remove(&other.number(), &request);
+        }
+        self.asked.add(answerer.number(), request);
         Some(pending.deadline)
     }
 
@@ -254,22 +262,28 @@ impl Node {
         let is_full = |id: ActorId| {
             self.actors.get(&id).is_some_and(|a| a.unfinished.len() >= a.role.plan.limits.concurrency as usize)
         };
-        let mut seen = vec![asked];
-        let mut next = 0;
-        while let Some(&id) = seen.get(next) {
-            next += 1;
-            if id == *asking && is_full(id) {
+        if !is_full(*asking) {
+            return Ok(());
+        }
+        let (mut seen, mut next, mut looked_at) = (Map::new(), vec![asked], 0);
+        seen.insert(asked, ());
+        while let Some(id) = next.pop() {
+            if id == *asking {
                 return Err(Failure::cycle(
                     "this actor is, over others, waiting for the one that asks: the answer would wait for itself",
                 ));
             }
             let open = self.actors.get(&id).into_iter().flat_map(|actor| actor.open.values());
             for pending in open.filter_map(|request| self.requests.get(request)) {
-                if let Answerer::Actor(on) = pending.answerer
-                    && !seen.contains(&on)
+                looked_at += 1;
+                if let Some(Answerer::Actor(on)) = pending.answerer
+                    && seen.insert(on, ()).is_none()
                 {
-                    seen.push(on);
+                    next.push(on);
                 }
+            }
+            if looked_at > LOOKED_AT {
+                break;
             }
         }
         Ok(())
@@ -288,13 +302,12 @@ impl Node {
         match pending.asker {
             Asker::Host => self.effects.push_back(Effect::Settle { request, outcome }),
             Asker::Guest(actor, id) => self.settle_guest(now, actor, id, outcome),
-            Asker::Link(socket, id) => {
-                self.from_links.remove(&(socket, id));
-                if let Some(link) = self.links.get_mut(&socket)
-                    && let Err(failure) = link.send(Parcel::Response { id, outcome })
-                {
+            Asker::Link(key, id) => {
+                self.has_asked(key, id);
+                if let Err(failure) = self.send(key, Parcel::Response { id, outcome }, None) {
                     // The answer does not fit the link; that it does not, does.
-                    let _ = link.send(Parcel::Response { id, outcome: Err(failure.at(&pending.to)) });
+                    let outcome = Err(failure.at(&pending.to));
+                    let _ = self.send(key, Parcel::Response { id, outcome }, None);
                 }
             }
         }
@@ -303,16 +316,28 @@ impl Node {
     /// Nobody waits any more: forgets the request and tells who was to answer.
     pub(crate) fn drop_request(&mut self, now: u64, request: RequestId) {
         let Some(pending) = self.take_request(request) else { return };
-        if let Asker::Link(socket, id) = pending.asker {
-            self.from_links.remove(&(socket, id));
+        if let Asker::Link(key, id) = pending.asker {
+            self.has_asked(key, id);
         }
-        self.abandon(now, request, pending.answerer);
+        if let Some(answerer) = pending.answerer {
+            self.abandon(now, request, answerer);
+        }
+    }
+
+    /// A request of a peer has ended.
+    fn has_asked(&mut self, key: LinkKey, id: u64) {
+        if let Some(link) = self.links.get_mut(&key) {
+            link.session.asking.remove(&id);
+        }
     }
 
     fn take_request(&mut self, request: RequestId) -> Option<Box<Pending>> {
         let pending = self.requests.remove(&request)?;
         self.timers.remove((pending.deadline, request.0));
         self.usage.release(&pending.held.0, pending.held.1);
+        if let Some(answerer) = pending.answerer {
+            self.asked.remove(&answerer.number(), &request);
+        }
         Some(pending)
     }
 
@@ -320,12 +345,12 @@ impl Node {
         match answerer {
             Answerer::Handler(_) => self.effects.push_back(Effect::Abandon(request)),
             Answerer::Actor(actor) => self.withdraw_letter(now, actor, request),
-            Answerer::Link(socket) => {
-                if let Some(link) = self.links.get_mut(&socket) {
-                    let _ = link.send(Parcel::Cancel { id: request.0 });
+            Answerer::Link(key) => {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.cancel(request.0);
+                    self.touched(key);
                 }
             }
-            Answerer::Uplink => self.uplink.forget(request),
         }
     }
 
@@ -333,27 +358,22 @@ impl Node {
         let Some(pending) = self.requests.get(&request) else { return };
         let (timeout, answerer) = (pending.timeout_ms, pending.answerer);
         let failure = match answerer {
-            Answerer::Uplink => Failure::unreachable(format!(
-                "the link to the server did not come up within {timeout} ms: check the network and that the server runs"
-            )),
+            Some(Answerer::Link(key)) if self.links.get(&key).is_none_or(|link| !link.is_up()) => {
+                Failure::unreachable(format!(
+                    "the link to the server did not come up within {timeout} ms: check the network and that the server runs"
+                ))
+            }
             _ => Failure::deadline(format!("no answer within {timeout} ms")),
         };
-        self.abandon(now, request, answerer);
+        if let Some(answerer) = answerer {
+            self.abandon(now, request, answerer);
+        }
         self.finish(now, request, Err(failure));
     }
 
-    pub(crate) fn fail_answered_by_handler(&mut self, now: u64, handler: HandlerId, address: &Address) {
-        self.fail_where(
-            now,
-            |pending| pending.answerer == Answerer::Handler(handler),
-            || Failure::not_running("the resource was released before it answered").at(address),
-        );
-    }
-
-    /// Fails all requests that `which` picks, the oldest first.
-    pub(crate) fn fail_where(&mut self, now: u64, which: impl Fn(&Pending) -> bool, why: impl Fn() -> Failure) {
-        let picked: Vec<_> = self.requests.iter().filter(|(_, p)| which(p)).map(|(id, _)| *id).collect();
-        for request in picked {
+    /// Fails all requests that someone was to answer, the oldest first.
+    pub(crate) fn fail_asked(&mut self, now: u64, answerer: Answerer, why: impl Fn() -> Failure) {
+        for request in self.asked.take(&answerer.number()) {
             self.finish(now, request, Err(why()));
         }
     }

@@ -9,6 +9,7 @@ use starlane_protocol::{Failure, Outcome};
 
 use crate::{
     actor::{Actor, ActorId, Held, InFlight, Letter, outcome_weight},
+    crashes::Crash,
     effect::Effect,
     guest::{GuestCall, GuestEffect, InstanceId, Level, Saved},
     node::Node,
@@ -314,7 +315,7 @@ impl Node {
             match self.actors.get(&id).and_then(|actor| actor.instance()) {
                 Some(instance) if matches!(error, StateError::TooLarge(_)) => {
                     self.fail_late(now, id, &failure);
-                    self.crash(now, id, instance, None, &error.to_string());
+                    self.crash(now, id, instance, None, &Crash::budget(error.to_string()));
                 }
                 Some(_) => self.end_instance(now, id, &failure),
                 None => self.fail_late(now, id, &failure),
@@ -342,7 +343,7 @@ impl Node {
     }
 
     /// Has something wait until the state is saved, or gives it back where nothing waits. Errors when too much does.
-    pub(crate) fn hold_back(&mut self, id: ActorId, late: Late) -> Result<Option<Late>, String> {
+    pub(crate) fn hold_back(&mut self, id: ActorId, late: Late) -> Result<Option<Late>, Crash> {
         let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id).filter(|actor| actor.saves_each()) else { return Ok(Some(late)) };
         let hold = match &late {
@@ -350,7 +351,9 @@ impl Node {
             Late::End(_, outcome) => actor.account.unbounded_hold(&actor.waiting_bytes, outcome_weight(outcome)),
             Late::Effect(effect) => {
                 let held = actor.account.hold(&actor.waiting_bytes, effect.weight(), &limits);
-                held.map_err(|(_, failure)| format!("it sends more than may wait for its state: {}", failure.message))?
+                held.map_err(|(_, failure)| {
+                    Crash::budget(format!("it sends more than may wait for its state: {}", failure.message))
+                })?
             }
         };
         actor.keeping.late.push(Held { it: late, _hold: hold });

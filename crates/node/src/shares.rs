@@ -2,10 +2,9 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use litemap::LiteMap;
 use starlane_protocol::{Address, Failure};
 
-use crate::limits::ActorLimits;
+use crate::{limits::ActorLimits, maps::Map};
 
 /// Shares that nobody uses are dropped when there are more than this.
 const KEPT: usize = 1_024;
@@ -32,8 +31,8 @@ pub(crate) struct Account {
 /// The shares of all apps and spaces.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
-    apps: LiteMap<Address, Rc<Share>>,
-    spaces: LiteMap<String, Rc<Share>>,
+    apps: Map<Address, Rc<Share>>,
+    spaces: Map<String, Rc<Share>>,
 }
 
 impl Shares {

@@ -1,11 +1,6 @@
 //! What is due at a time, in order.
-//!
-//! Most of it comes in the order in which it is due, and what goes is mostly what came first: so a sorted queue, where both ends are
-//! near, and not a tree, which would be a hundredth of the page's Wasm.
 
-use std::collections::VecDeque;
-
-use crate::{actor::ActorId, effect::RequestId};
+use crate::{actor::ActorId, effect::RequestId, link::LinkKey, maps::Map};
 
 /// When it is due, in milliseconds, and a number that tells it from others of that time.
 pub(crate) type Key = (u64, u64);
@@ -27,37 +22,34 @@ pub(crate) enum Timer {
     Save(ActorId),
     /// An actor that leaves has had its time to come to rest.
     Leave(ActorId),
+    /// A link has something to do.
+    Link(LinkKey),
     /// The request has had its time.
     Deadline(RequestId),
 }
 
 /// All that is due some time.
 #[derive(Debug, Default)]
-pub(crate) struct Timers(VecDeque<(Key, Timer)>);
+pub(crate) struct Timers(Map<Key, Timer>);
 
 impl Timers {
     pub(crate) fn insert(&mut self, key: Key, timer: Timer) {
-        let at = self.0.partition_point(|(other, _)| *other < key);
-        self.0.insert(at, (key, timer));
+        self.0.insert(key, timer);
     }
 
     pub(crate) fn remove(&mut self, key: Key) {
-        if let Ok(at) = self.0.binary_search_by_key(&key, |(other, _)| *other) {
-            self.0.remove(at);
-        }
+        self.0.remove(&key);
     }
 
     /// When the next is due.
     pub(crate) fn next(&self) -> Option<u64> {
-        self.0.front().map(|((at, _), _)| *at)
+        self.0.keys().next().map(|(at, _)| *at)
     }
 
     /// Takes what is due next, if that is not later than `now`.
     pub(crate) fn take_due(&mut self, now: u64) -> Option<(Key, Timer)> {
-        if self.next()? > now {
-            return None;
-        }
-        self.0.pop_front()
+        let key = *self.0.keys().next().filter(|(at, _)| *at <= now)?;
+        Some((key, self.0.remove(&key)?))
     }
 }
 

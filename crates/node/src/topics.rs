@@ -1,13 +1,8 @@
 //! Who has subscribed to what.
 
-use litemap::LiteMap;
-
 use starlane_protocol::Topic;
 
-use crate::{
-    actor::ActorId,
-    effect::{SocketId, SubscriptionId},
-};
+use crate::{actor::ActorId, effect::SubscriptionId, link::LinkKey, maps::Index};
 
 /// Someone who wants the events of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,49 +12,83 @@ pub(crate) enum Subscriber {
     /// An actor, awake or asleep.
     Actor(ActorId),
     /// A peer, which passes them on to its own.
-    Link(SocketId),
+    Link(LinkKey),
 }
 
-/// The subscriptions of a node.
+impl Subscriber {
+    /// Its number, which no other subscriber has, of whatever kind: the node gave it.
+    fn number(self) -> u64 {
+        let (Self::Host(SubscriptionId(number)) | Self::Actor(ActorId(number)) | Self::Link(LinkKey(number))) = self;
+        number
+    }
+}
+
+/// The subscriptions of a node, from both ends.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    by_topic: LiteMap<Topic, Vec<Subscriber>>,
+    by_topic: Index<Topic, Subscriber>,
+    /// By the number of the subscriber.
+    by_subscriber: Index<u64, Topic>,
 }
 
 impl Topics {
     /// Adds a subscriber. True if it is the topic's first.
     pub(crate) fn add(&mut self, topic: Topic, who: Subscriber) -> bool {
-        let subscribers = self.by_topic.entry(topic).or_default();
-        let first = subscribers.is_empty();
-        if !subscribers.contains(&who) {
-            subscribers.push(who);
-        }
-        first
+        self.by_subscriber.add(who.number(), topic.clone());
+        self.by_topic.add(topic, who)
     }
 
     /// Removes a subscriber from one topic. True if it was the last.
     pub(crate) fn remove(&mut self, topic: &Topic, who: Subscriber) -> bool {
-        let Some(subscribers) = self.by_topic.get_mut(topic) else { return false };
-        subscribers.retain(|subscriber| *subscriber != who);
-        if subscribers.is_empty() {
-            self.by_topic.remove(topic);
-            return true;
-        }
-        false
+        self.by_subscriber.remove(&who.number(), topic);
+        self.by_topic.remove(topic, &who)
     }
 
     /// Removes a subscriber from all topics. Gives the topics that nobody wants any more.
     pub(crate) fn remove_all(&mut self, who: Subscriber) -> Vec<Topic> {
-        let topics: Vec<Topic> =
-            self.by_topic.iter().filter(|(_, all)| all.contains(&who)).map(|(topic, _)| topic.clone()).collect();
-        topics.into_iter().filter(|topic| self.remove(topic, who)).collect()
+        let mut topics = self.by_subscriber.take(&who.number());
+        topics.retain(|topic| self.by_topic.remove(topic, &who));
+        topics
     }
 
     pub(crate) fn subscribers(&self, topic: &Topic) -> Vec<Subscriber> {
-        self.by_topic.get(topic).cloned().unwrap_or_default()
+        self.by_topic.of(topic)
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&Topic, &[Subscriber])> {
-        self.by_topic.iter().map(|(topic, subscribers)| (topic, subscribers.as_slice()))
+    /// What someone has subscribed to.
+    pub(crate) fn of(&self, who: Subscriber) -> Vec<Topic> {
+        self.by_subscriber.of(&who.number())
+    }
+
+    pub(crate) fn has(&self, topic: &Topic, who: Subscriber) -> bool {
+        self.by_topic.get(topic).is_some_and(|all| all.contains_key(&who))
+    }
+
+    /// To how many topics someone has subscribed.
+    pub(crate) fn count(&self, who: Subscriber) -> usize {
+        self.by_subscriber.get(&who.number()).map_or(0, |topics| topics.len())
+    }
+
+    /// All topics that someone wants.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Topic> {
+        self.by_topic.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscriber_that_goes_leaves_the_topics_of_others() {
+        let topic = |n: usize| Topic::parse(&format!("acme:app:one#e{n}")).unwrap();
+        let [one, two] = [1, 2].map(|n| Subscriber::Link(LinkKey(n)));
+        let mut topics = Topics::default();
+        assert!((0..100).all(|n| topics.add(topic(n), one)));
+        assert!(!topics.add(topic(7), two) && !topics.add(topic(7), two));
+        assert_eq!((topics.of(one).len(), topics.of(two)), (100, vec![topic(7)]));
+        assert_eq!(topics.remove_all(one).len(), 99, "the seventh is still wanted");
+        assert_eq!(topics.subscribers(&topic(7)), [two]);
+        assert!(topics.remove(&topic(7), two) && topics.all().next().is_none() && topics.of(two).is_empty());
     }
 }

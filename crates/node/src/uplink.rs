@@ -1,31 +1,21 @@
-//! The link of a browser host to its server: when to dial, and what waits until it is up.
+//! The link of a browser host to its server: when to dial. What waits until it is up waits in the link's own queue.
 
 use std::collections::VecDeque;
 
-use starlane_protocol::{Failure, HostName};
+use starlane_protocol::{Address, Failure, HostName};
 
 use crate::{
-    effect::{RequestId, SocketId},
-    link::{Envelope, Goodbye, LinkConfig},
+    effect::{Effect, LinkState, RequestId, SocketId},
+    link::{CloseCode, Goodbye, Link, LinkConfig, LinkKey, Parcel},
+    node::{Node, Operations, closed},
 };
 
-/// A message that waits for the link.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) request: Option<RequestId>,
-    pub(crate) envelope: Envelope,
-    pub(crate) deadline: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    /// No server is wanted.
-    #[default]
-    Unwanted,
     /// A socket is being opened.
     Dialling,
     /// A socket is open; its link may be up.
-    Open(SocketId),
+    Open,
     /// The next dial is at this time.
     Pause(u64),
     /// The server refused us for good.
@@ -35,37 +25,46 @@ enum Phase {
 /// The dialling side of the link to the server.
 #[derive(Debug, Default)]
 pub(crate) struct Uplink {
-    phase: Phase,
+    /// None if no server is wanted.
+    link: Option<(LinkKey, Phase)>,
     attempts: u32,
-    waiting: VecDeque<Waiting>,
-    waiting_bytes: usize,
     pub(crate) server: Option<HostName>,
     pub(crate) was_up: bool,
 }
 
 impl Uplink {
-    /// Whether what is not on this host should go to a server.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.phase != Phase::Unwanted
+    /// From now on a server is wanted; its link is this one.
+    pub(crate) fn want(&mut self, key: LinkKey) {
+        self.link = Some((key, Phase::Dialling));
     }
 
-    pub(crate) fn socket(&self) -> Option<SocketId> {
-        match self.phase {
-            Phase::Open(socket) => Some(socket),
-            _ => None,
+    /// Whether what is not on this host should go to a server.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// The link to the server, if one is wanted.
+    pub(crate) fn key(&self) -> Option<LinkKey> {
+        self.link.as_ref().map(|(key, _)| *key)
+    }
+
+    /// The link whose socket is being opened.
+    pub(crate) fn dialled(&self) -> Option<LinkKey> {
+        self.link.as_ref().filter(|(_, phase)| *phase == Phase::Dialling).map(|(key, _)| *key)
+    }
+
+    fn set(&mut self, phase: Phase) {
+        if let Some((_, present)) = &mut self.link {
+            *present = phase;
         }
     }
 
-    pub(crate) fn is_dialling(&self) -> bool {
-        self.phase == Phase::Dialling
-    }
-
     pub(crate) fn dialling(&mut self) {
-        self.phase = Phase::Dialling;
+        self.set(Phase::Dialling);
     }
 
-    pub(crate) fn opened(&mut self, socket: SocketId) {
-        self.phase = Phase::Open(socket);
+    pub(crate) fn opened(&mut self) {
+        self.set(Phase::Open);
     }
 
     pub(crate) fn up(&mut self) {
@@ -84,75 +83,164 @@ impl Uplink {
     }
 
     pub(crate) fn pause_until(&mut self, at: u64) {
-        self.phase = Phase::Pause(at);
+        self.set(Phase::Pause(at));
     }
 
     pub(crate) fn refuse(&mut self, goodbye: Goodbye) {
-        self.phase = Phase::Refused(goodbye);
+        self.set(Phase::Refused(goodbye));
     }
 
-    pub(crate) fn stop(&mut self) {
-        self.phase = Phase::Unwanted;
+    /// No server is wanted any more. Gives its link.
+    pub(crate) fn stop(&mut self) -> Option<LinkKey> {
+        self.link.take().map(|(key, _)| key)
     }
 
     /// When the next dial is due.
     pub(crate) fn next_timeout(&self) -> Option<u64> {
-        match self.phase {
-            Phase::Pause(at) => Some(at),
+        match self.link {
+            Some((_, Phase::Pause(at))) => Some(at),
             _ => None,
         }
     }
 
-    /// Keeps a message until the link is up or its deadline passes.
-    pub(crate) fn wait(
-        &mut self,
-        config: &LinkConfig,
-        request: Option<RequestId>,
-        envelope: Envelope,
-        deadline: u64,
-    ) -> Result<(), Failure> {
-        if let Phase::Refused(goodbye) = &self.phase {
-            return Err(refused(goodbye));
+    /// How messages over a link fail whose server has refused us.
+    pub(crate) fn refusal(&self, key: LinkKey) -> Option<Failure> {
+        match &self.link {
+            Some((own, Phase::Refused(goodbye))) if *own == key => Some(refused(goodbye)),
+            _ => None,
         }
-        let weight = envelope.payload.weight();
-        if self.waiting.len() >= config.waiting_messages
-            || (self.waiting_bytes > 0 && self.waiting_bytes + weight > config.waiting_bytes)
-        {
-            let count = self.waiting.len();
-            return Err(Failure::link_full(format!("{count} messages wait for the link to the server already")));
-        }
-        self.waiting_bytes += weight;
-        self.waiting.push_back(Waiting { request, envelope, deadline });
-        Ok(())
-    }
-
-    /// A request that waited need not be sent any more.
-    pub(crate) fn forget(&mut self, request: RequestId) {
-        self.take_where(|waiting| waiting.request == Some(request));
-    }
-
-    /// One-way messages whose time is over.
-    pub(crate) fn expired(&mut self, now: u64) -> Vec<Waiting> {
-        self.take_where(|waiting| waiting.request.is_none() && waiting.deadline <= now)
-    }
-
-    /// All that waits, in order.
-    pub(crate) fn take_waiting(&mut self) -> Vec<Waiting> {
-        self.take_where(|_| true)
-    }
-
-    fn take_where(&mut self, which: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
-        let (taken, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(which);
-        self.waiting = kept.into();
-        self.waiting_bytes = self.waiting.iter().map(|waiting| waiting.envelope.payload.weight()).sum();
-        taken
     }
 }
 
 /// How messages fail whose server refuses us.
 pub(crate) fn refused(goodbye: &Goodbye) -> Failure {
-    match goodbye.code.as_str() {
-        "auth-refused" => Failure::auth_refused(goodbye.reason.clone()),
-        code => Failure::new(503, code, goodbye.reason.clone()),
+    match &goodbye.code {
+        CloseCode::AuthRefused => Failure::auth_refused(goodbye.reason.clone()),
+        code => Failure::new(503, code.as_str(), goodbye.reason.clone()),
+    }
+}
+
+impl Node {
+    /// From now on this host has a server, dialled at once and again for ever.
+    pub fn handle_connect(&mut self) {
+        if !self.uplink.is_wanted() {
+            let key = LinkKey(self.fresh());
+            self.links.insert(key, Box::new(Link::dialling(self.config.link.clone())));
+            self.uplink.want(key);
+            self.effects.push_back(Effect::LinkState(LinkState::Connecting));
+            self.dial();
+        }
+    }
+
+    /// The socket that `Dial` asked for is open; `token` is what hello shows.
+    pub fn handle_dialled(&mut self, now: u64, socket: SocketId, token: Option<String>) {
+        let Some(key) = self.uplink.dialled() else {
+            self.effects.push_back(Effect::Hangup { socket, goodbye: closed() });
+            return;
+        };
+        self.uplink.opened();
+        self.sockets.insert(socket, key);
+        if let Some(link) = self.links.get_mut(&key) {
+            link.opened(now, socket, &self.config.secret, token);
+        }
+        self.touched(key);
+    }
+
+    /// The socket that `Dial` asked for could not be opened.
+    pub fn handle_dial_failed(&mut self, now: u64) {
+        if self.uplink.dialled().is_some() {
+            self.redial_later(now);
+        }
+    }
+
+    pub(crate) fn uplink_timeout(&mut self, now: u64) {
+        let link = self.uplink.key().and_then(|key| self.links.get_mut(&key));
+        for waiting in link.map_or_else(VecDeque::new, |link| link.expired(now)) {
+            let failure = Failure::unreachable("the link to the server did not come up in time");
+            self.bury(now, &waiting, &failure);
+        }
+        if self.uplink.next_timeout().is_some_and(|at| at <= now) {
+            self.dial();
+        }
+    }
+
+    fn dial(&mut self) {
+        self.uplink.dialling();
+        self.effects.push_back(Effect::Dial);
+    }
+
+    fn redial_later(&mut self, now: u64) {
+        let pause = self.uplink.next_pause(&self.config.link);
+        let pause = self.random.jitter(pause);
+        self.uplink.pause_until(now + pause);
+        self.effects.push_back(Effect::LinkState(LinkState::Down));
+    }
+
+    /// Sends on the uplink if it is up; what matters beyond that is sent when it comes up.
+    pub(crate) fn send_up(&mut self, parcel: Parcel) {
+        if let Some(key) = self.uplink.key() {
+            let _ = self.send(key, parcel, None);
+        }
+    }
+
+    /// Tells the server that this host serves an address.
+    pub(crate) fn announce(&mut self, address: &Address, operations: &Operations) {
+        let operations = match operations {
+            Operations::Any => Vec::new(),
+            Operations::Named(names) => names.clone(),
+        };
+        self.send_up(Parcel::Serve { address: address.clone(), operations });
+    }
+
+    pub(crate) fn withdraw(&mut self, address: &Address) {
+        self.send_up(Parcel::Release { address: address.clone() });
+    }
+
+    /// The link to the server is up: it learns what this host serves and wants before it gets what waited.
+    pub(crate) fn uplink_up(&mut self, now: u64, key: LinkKey) {
+        let Some(link) = self.links.get_mut(&key) else { return };
+        self.uplink.server = link.session.peer;
+        let waiting = link.take_waiting();
+        let after_a_break = self.uplink.was_up;
+        self.uplink.up();
+        self.effects.push_back(Effect::LinkState(LinkState::Up));
+        let served: Vec<_> = self
+            .handlers
+            .values()
+            .map(|registered| (registered.address.clone(), registered.operations.clone()))
+            .collect();
+        for (address, operations) in served {
+            self.announce(&address, &operations);
+        }
+        self.resubscribe(now, after_a_break);
+        for waiting in waiting {
+            let (request, notify) = match &waiting.parcel {
+                Parcel::Request { id, .. } => (Some(RequestId(*id)), None),
+                Parcel::Notify { envelope } => (None, Some((envelope.to.clone(), envelope.operation.clone()))),
+                _ => (None, None),
+            };
+            let Err(failure) = self.send(key, waiting.parcel, waiting.deadline) else { continue };
+            if let Some(request) = request {
+                self.finish(now, request, Err(failure));
+            } else if let Some((to, operation)) = notify {
+                self.dead_letter(now, &to, &operation, &failure);
+            }
+        }
+    }
+
+    /// The socket to the server is gone.
+    pub(crate) fn uplink_lost(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
+        if !goodbye.code.is_final() {
+            return self.redial_later(now);
+        }
+        self.uplink.refuse(goodbye.clone());
+        let waiting = self.links.get_mut(&key).map_or_else(VecDeque::new, |link| link.take_waiting());
+        for waiting in waiting {
+            match waiting.parcel {
+                Parcel::Request { id, .. } => self.finish(now, RequestId(id), Err(refused(goodbye))),
+                _ => self.bury(now, &waiting, &refused(goodbye)),
+            }
+        }
+        self.effects.push_back(Effect::LinkState(LinkState::Refused(goodbye.clone())));
     }
 }

@@ -1,9 +1,8 @@
 //! What each principal uses of this host, and how much it may.
 
-use litemap::LiteMap;
 use starlane_protocol::Failure;
 
-use crate::principal::Principal;
+use crate::{maps::Map, principal::Principal};
 
 /// Principals that are remembered although they use nothing now.
 const REMEMBERED: usize = 1_024;
@@ -15,7 +14,7 @@ pub struct PrincipalLimits {
     pub links: usize,
     /// Messages a second; a burst may have as many at once.
     pub messages_per_second: u32,
-    /// Bytes of requests that have not ended.
+    /// Bytes of requests that have not ended, and of what waits for its links.
     pub bytes_in_flight: usize,
     /// Actors of keyed mechtrons that it used first.
     pub keys: usize,
@@ -29,10 +28,11 @@ impl Default for PrincipalLimits {
 
 /// What principals use now.
 #[derive(Debug, Default)]
-pub(crate) struct Usage(LiteMap<String, Used>);
+pub(crate) struct Usage(Map<String, Used>);
 
 #[derive(Debug)]
 struct Used {
+    links: usize,
     bytes: usize,
     keys: usize,
     /// Messages that may come at once, in thousandths.
@@ -46,11 +46,12 @@ impl Usage {
         let rate = limits.messages_per_second;
         let full = u64::from(rate) * 1_000;
         if self.0.len() > REMEMBERED {
-            self.0.retain(|_, used| used.bytes > 0 || used.keys > 0 || now < used.counted + 1_000);
+            self.0.retain(|_, used| used.links + used.bytes + used.keys > 0 || now < used.counted + 1_000);
         }
-        let used = self.of(who, now, full);
+        let used = self.of(who);
         // A millisecond is worth a thousandth of what a second is: `rate` thousandths of a message.
-        used.credit = (used.credit + (now - used.counted) * u64::from(rate)).min(full);
+        let more = (now - used.counted).saturating_mul(u64::from(rate));
+        used.credit = used.credit.saturating_add(more).min(full);
         used.counted = now;
         let Some(rest) = used.credit.checked_sub(1_000) else {
             return Err(Failure::too_many(format!("more than {rate} messages a second: send slower")));
@@ -62,7 +63,7 @@ impl Usage {
     /// Counts the bytes of a request until [`Usage::release`]. Errors with 429 when they are too many.
     pub(crate) fn hold(&mut self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
         let most = limits.bytes_in_flight;
-        let used = self.of(who, 0, 0);
+        let used = self.of(who);
         if used.bytes > 0 && used.bytes + bytes > most {
             let message = format!("{} bytes of requests wait for their answers, {most} may: wait for some", used.bytes);
             return Err(Failure::too_many(message));
@@ -71,10 +72,26 @@ impl Usage {
         Ok(())
     }
 
+    /// Counts the bytes that wait for a link of somebody: they were `before` and are `now`.
+    pub(crate) fn wait(&mut self, who: &Principal, before: usize, now: usize) {
+        let used = self.of(who);
+        used.bytes = (used.bytes + now).saturating_sub(before);
+    }
+
+    /// Whether an answer may wait for a link of somebody. Errors with 429 when too much does.
+    pub(crate) fn may_wait(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
+        let (most, used) = (limits.bytes_in_flight, self.0.get(who.account()).map_or(0, |used| used.bytes));
+        if used > 0 && used + bytes > most {
+            let message = format!("{used} bytes wait for this principal; the limit is {most}: read faster");
+            return Err(Failure::too_many(message));
+        }
+        Ok(())
+    }
+
     /// Counts an actor that somebody uses first. Errors with 429 when it is one too many.
     pub(crate) fn key(&mut self, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
         let most = limits.keys;
-        let used = self.of(who, 0, 0);
+        let used = self.of(who);
         if used.keys >= most {
             return Err(Failure::too_many(format!("this principal has made {most} actors by new keys: use those")));
         }
@@ -84,13 +101,30 @@ impl Usage {
 
     /// Counts an actor that is there already, whatever the limit.
     pub(crate) fn hold_key(&mut self, who: &Principal) {
-        self.of(who, 0, 0).keys += 1;
+        self.of(who).keys += 1;
     }
 
     /// An actor is gone.
     pub(crate) fn release_key(&mut self, who: &Principal) {
         if let Some(used) = self.0.get_mut(who.account()) {
             used.keys = used.keys.saturating_sub(1);
+        }
+    }
+
+    /// How many links somebody has.
+    pub(crate) fn links(&self, who: &Principal) -> usize {
+        self.0.get(who.account()).map_or(0, |used| used.links)
+    }
+
+    /// Counts a link that is up.
+    pub(crate) fn hold_link(&mut self, who: &Principal) {
+        self.of(who).links += 1;
+    }
+
+    /// A link is gone.
+    pub(crate) fn release_link(&mut self, who: &Principal) {
+        if let Some(used) = self.0.get_mut(who.account()) {
+            used.links = used.links.saturating_sub(1);
         }
     }
 
@@ -101,8 +135,15 @@ impl Usage {
         }
     }
 
-    fn of(&mut self, who: &Principal, now: u64, credit: u64) -> &mut Used {
-        self.0.entry(who.account().to_owned()).or_insert(Used { bytes: 0, keys: 0, credit, counted: now })
+    /// What somebody uses; who is new may send as much at once as anybody.
+    fn of(&mut self, who: &Principal) -> &mut Used {
+        self.0.entry(who.account().to_owned()).or_insert(Used {
+            links: 0,
+            bytes: 0,
+            keys: 0,
+            credit: u64::MAX,
+            counted: 0,
+        })
     }
 }
 

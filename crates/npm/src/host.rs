@@ -183,7 +183,7 @@ impl RawHost {
         match self.host.link_state() {
             LinkState::Refused(goodbye) => {
                 let status = if goodbye.code == "version" { 426 } else { 401 };
-                failure_to_js(&Failure::new(status, &goodbye.code, goodbye.reason))
+                failure_to_js(&Failure::new(status, goodbye.code.as_str(), goodbye.reason))
             }
             _ => JsValue::UNDEFINED,
         }

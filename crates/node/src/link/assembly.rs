@@ -2,12 +2,11 @@
 
 use bytes::BytesMut;
 use starlane_protocol::{
-    Payload,
     frame::Frame,
     wire::{WireOutcome, WirePayload},
 };
 
-use super::{Envelope, Goodbye, Parcel};
+use super::{CloseCode, Envelope, Goodbye, Parcel};
 use crate::principal::Principal;
 
 /// The most bodies of one direction that are on their way at a time.
@@ -68,15 +67,18 @@ impl Assembly {
             Frame::Cancel { id, .. } => (Parcel::Cancel { id }, None),
             Frame::Serve { address, operations, .. } => (Parcel::Serve { address, operations }, None),
             Frame::Release { address, .. } => (Parcel::Release { address }, None),
-            _ => return Err(Goodbye::new("malformed", "a control frame among the numbered ones")),
+            _ => return Err(Goodbye::new(CloseCode::Malformed, "a control frame among the numbered ones")),
         };
         let Some(length) = announced else { return Ok(Some(parcel)) };
         if length > self.longest as u64 {
             let longest = self.longest;
-            return Err(Goodbye::new("too-large", format!("a payload of {length} bytes, where {longest} are allowed")));
+            return Err(Goodbye::new(
+                CloseCode::TooLarge,
+                format!("a payload of {length} bytes, where {longest} are allowed"),
+            ));
         }
         if self.open.len() >= MOST_BODIES {
-            return Err(Goodbye::new("malformed", "more than two bodies in chunks at a time"));
+            return Err(Goodbye::new(CloseCode::Malformed, "more than two bodies in chunks at a time"));
         }
         self.open.push(Open { announced_by: sequence, parcel, length: length as usize, body: BytesMut::new() });
         Ok(None)
@@ -84,18 +86,21 @@ impl Assembly {
 
     fn chunk(&mut self, of: u64, offset: u64, part: &[u8]) -> Result<Option<Parcel>, Goodbye> {
         let Some(at) = self.open.iter().position(|open| open.announced_by == of) else {
-            return Err(Goodbye::new("malformed", format!("a chunk of message {of}, which announced none")));
+            return Err(Goodbye::new(CloseCode::Malformed, format!("a chunk of message {of}, which announced none")));
         };
         let Some(open) = self.open.get_mut(at) else { return Ok(None) };
         if offset != open.body.len() as u64 || part.is_empty() || open.body.len() + part.len() > open.length {
-            return Err(Goodbye::new("malformed", format!("a chunk at {offset} of message {of} does not fit")));
+            return Err(Goodbye::new(
+                CloseCode::Malformed,
+                format!("a chunk at {offset} of message {of} does not fit"),
+            ));
         }
         open.body.extend_from_slice(part);
         if open.body.len() < open.length {
             return Ok(None);
         }
         let mut open = self.open.swap_remove(at);
-        if let Some(payload) = payload_mut(&mut open.parcel) {
+        if let Some(payload) = open.parcel.payload_mut() {
             payload.body = open.body.freeze();
         }
         Ok(Some(open.parcel))
@@ -106,10 +111,54 @@ fn announced(payload: &WirePayload) -> Option<u64> {
     payload.is_announced().then_some(payload.length)
 }
 
-fn payload_mut(parcel: &mut Parcel) -> Option<&mut Payload> {
-    match parcel {
-        Parcel::Request { envelope, .. } | Parcel::Notify { envelope } => Some(&mut envelope.payload),
-        Parcel::Response { outcome: Ok(payload), .. } | Parcel::Event { payload, .. } => Some(payload),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use starlane_protocol::{Address, Failure, Payload, Topic};
+
+    use super::*;
+
+    #[test]
+    fn what_becomes_frames_becomes_the_same_again() {
+        let address = Address::parse("acme:app:one").unwrap();
+        let topic = Topic::new(address.clone(), "changes").unwrap();
+        let (id, failure) = (7, Failure::conflict("as asked"));
+        for length in [0, 10, 64 * 1024, 200_000] {
+            let payload = Payload::new("text/plain", vec![b'x'; length]);
+            let envelope = Envelope {
+                from: address.clone(),
+                caller: Principal::named("ada"),
+                to: address.clone(),
+                operation: "echo".to_owned(),
+                payload: payload.clone(),
+                hops: 1,
+                trace: None,
+            };
+            for parcel in [
+                Parcel::Request { id, envelope: envelope.clone(), remaining_ms: 5 },
+                Parcel::Notify { envelope },
+                Parcel::Response { id, outcome: Ok(payload.clone()) },
+                Parcel::Response { id, outcome: Err(failure.clone()) },
+                Parcel::Event { topic: topic.clone(), payload },
+                Parcel::Gap { topic: topic.clone() },
+                Parcel::Refused { topic: topic.clone(), failure: failure.clone() },
+                Parcel::Subscribe { topic: topic.clone() },
+                Parcel::Unsubscribe { topic: topic.clone() },
+                Parcel::Cancel { id },
+                Parcel::Serve { address: address.clone(), operations: vec!["echo".to_owned()] },
+                Parcel::Release { address: address.clone() },
+            ] {
+                assert!(parcel.weight() >= parcel.length());
+                let mut assembly = Assembly::new(1 << 20);
+                let (frame, body) = parcel.clone().frame(1);
+                let mut taken = assembly.take(frame).unwrap();
+                for (n, part) in body.iter().flat_map(|body| body.chunks(60_000)).enumerate() {
+                    assert_eq!(taken, None, "its body is not here yet");
+                    let (seq, offset) = (n as u64 + 2, n as u64 * 60_000);
+                    let part = starlane_protocol::frame::Part(bytes::Bytes::copy_from_slice(part));
+                    taken = assembly.take(Frame::Chunk { seq, of: 1, offset, part }).unwrap();
+                }
+                assert_eq!(taken, Some(parcel));
+            }
+        }
     }
 }

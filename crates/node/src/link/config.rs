@@ -35,6 +35,17 @@ pub struct LinkConfig {
     pub waiting_messages: usize,
     /// How many bytes of such messages.
     pub waiting_bytes: usize,
+    /// How many bytes may wait for a peer in all. An answer that is too much becomes a failure that says so; a peer for whom more
+    /// waits even of those takes nothing, and the link ends.
+    pub held_bytes: usize,
+    /// A peer that acks nothing for this long while the window is closed takes nothing, in milliseconds.
+    pub stalled_ms: u64,
+    /// How many requests of a peer may be open.
+    pub open_requests: usize,
+    /// To how many topics a peer may be subscribed.
+    pub topics: usize,
+    /// How many addresses a peer is known to serve.
+    pub served: usize,
 }
 
 impl Default for LinkConfig {
@@ -56,6 +67,11 @@ impl Default for LinkConfig {
             renew_again_ms: 10_000,
             waiting_messages: 1024,
             waiting_bytes: 4 * 1024 * 1024,
+            held_bytes: 64 * 1024 * 1024,
+            stalled_ms: 60_000,
+            open_requests: 8_192,
+            topics: 4_096,
+            served: 1_024,
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Messages that are not as they should be: whatever a guest, a handler or a peer says, the link that carries it stays.
 
-use starlane_node::{Operations, Origin, Principal};
-use starlane_protocol::{Failure, Payload};
+use starlane_node::{LinkConfig, Operations, Origin, Principal};
+use starlane_protocol::{Failure, Payload, frame::Frame};
 
 use crate::{
     guest::app,
+    peers::Peers,
     with_app, with_service,
     world::{PAGE, SERVER, World, address, text, topic},
 };
@@ -219,4 +220,136 @@ fn subscriptions_to_what_is_not_there_are_refused() {
         assert_eq!(result.map_err(|failure| failure.code), if known { Ok(()) } else { Err("no-event".to_owned()) });
     }
     let _ = app();
+}
+
+#[test]
+fn a_ping_before_hello_ends_the_link() {
+    let mut peers = Peers::new(LinkConfig::default());
+    peers.accept(1);
+    peers.say(1, &[Frame::Ping { nonce: 1 }]);
+    assert_eq!(peers.end(), Some("malformed"));
+}
+
+#[test]
+fn of_many_pings_the_last_is_answered() {
+    let mut peers = Peers::one(LinkConfig::default());
+    for at in 0..100 {
+        let pings: Vec<_> = (0..1_000).map(|n| Frame::Ping { nonce: at * 1_000 + n }).collect();
+        peers.say(1, &pings);
+    }
+    assert_eq!(peers.read(1), [Frame::Pong { nonce: 99_999 }]);
+}
+
+#[test]
+fn a_peer_that_renews_its_token_and_does_not_read_is_ended() {
+    let mut peers = Peers::one(LinkConfig::default());
+    for n in 0..1_000 {
+        peers.say(1, &[Frame::Renew { token: n.to_string() }]);
+    }
+    assert_eq!(peers.end(), Some("slow-consumer"));
+}
+
+#[test]
+fn answers_that_are_not_read_become_failures_and_at_last_the_link_ends() {
+    let mut peers = Peers::one(LinkConfig { held_bytes: 1 << 20, window_bytes: 1_000, ..LinkConfig::default() });
+    (0..40).for_each(|id| peers.ask(1, id, 60_000));
+    let ended = peers.read_all(1);
+    let good = ended.iter().filter(|(_, status)| *status == 200).count();
+    assert_eq!(ended.len(), 40, "each request ends");
+    assert!((16..=18).contains(&good) && ended[good..].iter().all(|(_, status)| *status == 429), "{ended:?}");
+    assert_eq!((peers.end(), peers.node.open_requests()), (None, 0));
+    // Who has read is answered again.
+    peers.ask(1, 40, 60_000);
+    assert_eq!(peers.read_all(1), [(40, 200)]);
+    let lasted = (41..10_000).find(|id| {
+        peers.ask(1, *id, 60_000);
+        peers.pass(0, 1);
+        !peers.hangups.is_empty()
+    });
+    assert_eq!(peers.end(), Some("slow-consumer"));
+    assert!(lasted.unwrap() < 1_000, "{lasted:?}");
+}
+
+#[test]
+fn what_waits_for_all_links_of_a_principal_is_bounded() {
+    let mut peers = Peers::under(LinkConfig { window_bytes: 1_000, ..LinkConfig::default() }, 1 << 20);
+    for peer in 1..=4 {
+        peers.admit(peer);
+        (0..10).for_each(|id| peers.ask(peer, id, 60_000));
+    }
+    let good = |peers: &mut Peers, peer| peers.read_all(peer).iter().filter(|(_, status)| *status == 200).count();
+    assert_eq!([1, 2, 3, 4].map(|peer| good(&mut peers, peer)), [10, 7, 0, 0]);
+    peers.ask(4, 10, 60_000);
+    peers.ask(3, 10, 60_000);
+    peers.node.handle_closed(1, starlane_node::SocketId(3));
+    assert_eq!(good(&mut peers, 4), 1, "who has read is answered again");
+    (11..27).for_each(|id| peers.ask(4, id, 60_000));
+    assert_eq!(good(&mut peers, 4), 16, "what waited for a link that is gone does not count");
+}
+
+#[test]
+fn open_requests_of_a_link_are_bounded() {
+    let mut peers = Peers::one(LinkConfig { open_requests: 10, ..LinkConfig::default() });
+    peers.hold = true;
+    (0..15).for_each(|id| peers.ask(1, id, 1));
+    assert_eq!(peers.read_all(1), (10..15).map(|id| (id, 429)).collect::<Vec<_>>());
+    peers.reply(Ok(text("done")));
+    peers.ask(1, 20, 1);
+    assert_eq!((peers.read_all(1), peers.held.len()), (vec![(9, 200)], 10));
+}
+
+#[test]
+fn topics_and_served_addresses_of_a_link_are_bounded() {
+    let mut peers = Peers::one(LinkConfig { topics: 3, served: 2, ..LinkConfig::default() });
+    for n in [0, 1, 2, 1, 3] {
+        peers.subscribe(1, &format!("{ECHO}#e{n}"));
+        peers.tell(1, |seq| Frame::Serve { seq, address: address(&format!("acme:s{n}")), operations: Vec::new() });
+    }
+    match &peers.read(1)[..] {
+        [Frame::Ack { .. }, Frame::Refused { topic, failure, .. }] => {
+            assert_eq!((&*topic.event, failure.status, &*failure.code), ("e3", 429, "too-many"));
+            assert!(failure.message.contains("`topics`"), "{failure}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(peers.node.links()[0].serves.len(), 2);
+    let unsubscribed = topic(&format!("{ECHO}#e0"));
+    peers.tell(1, |seq| Frame::Unsubscribe { seq, topic: unsubscribed });
+    peers.subscribe(1, &format!("{ECHO}#e3"));
+    assert!(peers.read(1).iter().all(|frame| matches!(frame, Frame::Ack { .. })));
+}
+
+#[test]
+fn refused_subscriptions_that_are_not_read_end_the_link() {
+    let mut peers = Peers::one(LinkConfig { held_bytes: 100_000, ..LinkConfig::default() });
+    let lasted = (0..10_000).find(|n| {
+        peers.subscribe(1, &format!("acme:nothing{n}#e"));
+        peers.pass(0, 1);
+        !peers.hangups.is_empty()
+    });
+    assert!(lasted.is_some_and(|lasted| lasted < 1_000), "{lasted:?}");
+    assert_eq!(peers.end(), Some("slow-consumer"));
+}
+
+#[test]
+fn a_peer_that_answers_pings_and_acknowledges_nothing_is_ended() {
+    let mut peers = Peers::one(LinkConfig { window_frames: 2, ..LinkConfig::default() });
+    (0..3).for_each(|id| peers.ask(1, id, 1));
+    assert!(peers.read(1).len() >= 2);
+    peers.pass(120_000, 1);
+    assert_eq!(peers.end(), Some("slow-consumer"));
+}
+
+#[test]
+fn links_take_turns_and_one_without_room_holds_up_none() {
+    let mut peers = Peers::new(LinkConfig::default());
+    for peer in 1..=3 {
+        peers.admit(peer);
+        (0..20).for_each(|id| peers.ask(peer, id, 60_000));
+    }
+    let turns: Vec<_> = std::iter::from_fn(|| peers.node.poll_transmit(1, |socket| socket.0 != 2))
+        .map(|(socket, _)| socket.0)
+        .collect();
+    assert_eq!(turns[..4], [1, 3, 1, 3]);
+    assert!(!peers.read(2).is_empty(), "it has room now");
 }

@@ -11,12 +11,14 @@
 mod budgets;
 mod guest;
 mod hostile;
+mod peers;
 mod principals;
+mod scale;
 mod state;
 mod world;
 
 use guest::app;
-use starlane_node::{LinkConfig, LinkState, Notice, Operations};
+use starlane_node::{LinkConfig, LinkState, Notice, Operations, SocketId};
 use starlane_protocol::{Grant, HostSecret, Payload};
 use world::{PAGE, SERVER, World, address, origin, text, topic};
 
@@ -85,6 +87,36 @@ fn a_request_that_waited_is_sent_when_the_link_comes_up() {
     world.cut = false;
     world.pass(11_000);
     assert_eq!(world.outcome(PAGE, request).unwrap(), text("hi"));
+}
+
+#[test]
+fn what_waits_outlives_sockets_that_break_before_the_link_is_up() {
+    let mut world = with_service(World::new());
+    let (now, page) = (world.now, &mut world.sides[PAGE].node);
+    page.handle_connect();
+    while page.poll_effect().is_some() {}
+    page.handle_dialled(now, SocketId(9), None);
+    let request = page.handle_request(now, &origin(), &address(ECHO), "echo", text("1"), 0);
+    page.handle_notify(now, &origin(), &address(ECHO), "echo", text("2")).unwrap();
+    page.handle_closed(now, SocketId(9));
+    world.pass(1_000);
+    assert_eq!(world.outcome(PAGE, request).unwrap(), text("1"));
+    let delivered: Vec<_> = world.server().delivered.iter().map(|incoming| incoming.payload.clone()).collect();
+    assert_eq!((delivered, world.page().node.stats().dead_letters), (vec![text("1"), text("2")], 0));
+}
+
+#[test]
+fn a_one_way_message_that_waited_too_long_for_the_link_is_told() {
+    let mut world = with_service(World::new());
+    world.cut = true;
+    world.page().node.handle_connect();
+    let now = world.now;
+    world.page().node.handle_notify(now, &origin(), &address(ECHO), "echo", text("1")).unwrap();
+    world.pass(29_000);
+    assert_eq!(world.page().node.stats().dead_letters, 0);
+    world.pass(20_000);
+    assert_eq!(world.page().node.stats().dead_letters, 1);
+    assert!(world.page().logs[0].contains("did not come up in time"), "{:?}", world.page().logs);
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! Why links end, as a word that programs can tell apart.
+
+use starlane_protocol::bounds::cut;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// Why a link ended: the code of a goodbye.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum CloseCode {
+            $($(#[$doc])* $name,)*
+            /// A code that this version does not know, at most 64 bytes.
+            Other(String),
+        }
+
+        impl CloseCode {
+            /// The word on the wire and in logs.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$name => $word,)*
+                    Self::Other(word) => word,
+                }
+            }
+        }
+
+        impl From<&str> for CloseCode {
+            fn from(word: &str) -> Self {
+                match word {
+                    $($word => Self::$name,)*
+                    other => Self::Other(cut(other.to_owned(), 64)),
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The host itself closed the link, or the connection was closed.
+    Closed = "closed",
+    /// A frame is not as it must be, or not in its place.
+    Malformed = "malformed",
+    /// A frame or a payload is longer than its maximum.
+    TooLarge = "too-large",
+    /// Nothing was heard for too long.
+    Silent = "silent",
+    /// The peer takes nothing while too much waits for it.
+    SlowConsumer = "slow-consumer",
+    /// The principal has too many links.
+    TooMany = "too-many",
+    /// The token is not accepted.
+    AuthRefused = "auth-refused",
+    /// The token was good and is not any more.
+    Expired = "expired",
+    /// The two hosts have no version of the protocol in common.
+    Version = "version",
+}
+
+impl CloseCode {
+    /// Whether another dial with the same token ends the same way.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::AuthRefused | Self::Version)
+    }
+}
+
+impl PartialEq<&str> for CloseCode {
+    fn eq(&self, word: &&str) -> bool {
+        self.as_str() == *word
+    }
+}
+
+impl std::fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_codes_are_one_another() {
+        for word in ["closed", "malformed", "too-large", "silent", "slow-consumer", "too-many", "expired", "version"] {
+            assert_eq!(CloseCode::from(word).as_str(), word);
+            assert!(!matches!(CloseCode::from(word), CloseCode::Other(_)), "{word}");
+        }
+        assert_eq!(CloseCode::from("of-a-later-version"), CloseCode::Other("of-a-later-version".to_owned()));
+        assert!(CloseCode::from(&*"x".repeat(100)).as_str().len() <= 64);
+        assert!(CloseCode::AuthRefused.is_final() && !CloseCode::Closed.is_final());
+    }
+}

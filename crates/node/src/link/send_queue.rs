@@ -1,0 +1,384 @@
+//! What waits to be sent on a link, whether it is up or not. Messages wait whole: they become numbered frames when these are
+//! transmitted, as far as the window goes. Frames are kept until they are acked.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use starlane_protocol::{
+    Failure,
+    frame::{self, Frame, Limits, MAX_NUMBERED, Part},
+};
+
+use super::{CloseCode, Goodbye, LinkConfig, Parcel};
+use crate::actor::remaining;
+
+/// Frames that leave together stay below this many bytes, well within the longest WebSocket message.
+const TOGETHER: usize = 256 * 1024;
+/// The part of `held_bytes` that is for what is short and can't be refused, such as refusals.
+const SHORT_PART: usize = 16;
+
+/// A message that waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) parcel: Parcel,
+    /// When nobody waits for it any more.
+    pub(crate) deadline: Option<u64>,
+    /// The highest id of a request up to here: in a queue it never falls.
+    order: u64,
+}
+
+/// The body of a message whose frame has left and that follows it in chunks.
+#[derive(Debug)]
+struct Rest {
+    of: u64,
+    body: Bytes,
+    sent: usize,
+}
+
+/// Why a message was not queued.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    Failed(Failure),
+    /// The peer takes nothing and so much waits for it that no more may.
+    TooSlow(Goodbye),
+}
+
+#[derive(Debug)]
+pub(super) struct SendQueue {
+    waiting: VecDeque<Box<Waiting>>,
+    /// The body that is being numbered; its message has been.
+    rest: Option<Rest>,
+    /// What `waiting` and `rest` weigh.
+    bytes: usize,
+    /// The frames that were sent and not acked, oldest first.
+    unacked: VecDeque<Bytes>,
+    unacked_bytes: usize,
+    acked: u64,
+    /// The sequences of one-way messages that the peer is not known to have, oldest first.
+    one_way: VecDeque<u64>,
+    last_sequence: u64,
+    last_order: u64,
+    window_frames: usize,
+    window_bytes: usize,
+    payload: usize,
+}
+
+impl SendQueue {
+    pub(super) fn new(config: &LinkConfig) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            rest: None,
+            bytes: 0,
+            unacked: VecDeque::new(),
+            unacked_bytes: 0,
+            acked: 0,
+            one_way: VecDeque::new(),
+            last_sequence: 0,
+            last_order: 0,
+            window_frames: config.window_frames,
+            window_bytes: config.window_bytes,
+            payload: config.payload,
+        }
+    }
+
+    /// What the peer allows.
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.payload = self.payload.min(limits.payload as usize);
+        self.window_frames = self.window_frames.min(limits.unacked_frames as usize).max(1);
+        self.window_bytes = self.window_bytes.min(limits.unacked_bytes as usize).max(1);
+    }
+
+    /// Queues a message of a link that is up, or one that may come up.
+    pub(super) fn send(
+        &mut self,
+        parcel: Parcel,
+        deadline: Option<u64>,
+        is_up: bool,
+        config: &LinkConfig,
+    ) -> Result<(), Unsent> {
+        let (length, weight) = (parcel.length(), parcel.weight());
+        if !is_up {
+            self.may_wait(weight, config)?;
+        } else {
+            self.may_leave(&parcel, length, weight, config)?;
+        }
+        self.bytes += weight;
+        if let Parcel::Request { id, .. } = parcel {
+            self.last_order = self.last_order.max(id);
+        }
+        self.waiting.push_back(Box::new(Waiting { parcel, deadline, order: self.last_order }));
+        Ok(())
+    }
+
+    /// Whether a message may wait for the link to come up.
+    fn may_wait(&self, weight: usize, config: &LinkConfig) -> Result<(), Unsent> {
+        let count = self.waiting.len();
+        if count >= config.waiting_messages || (count > 0 && self.bytes + weight > config.waiting_bytes) {
+            let message = format!("{count} messages wait for the link to the server already");
+            return Err(Unsent::Failed(Failure::link_full(message)));
+        }
+        Ok(())
+    }
+
+    /// Whether a message may wait for those before it to leave.
+    fn may_leave(&self, parcel: &Parcel, length: usize, weight: usize, config: &LinkConfig) -> Result<(), Unsent> {
+        let (waiting, held) = (self.bytes, config.held_bytes);
+        if length > self.payload {
+            let most = self.payload;
+            let message = format!("a payload of {length} bytes; this link carries at most {most}");
+            return Err(Unsent::Failed(Failure::too_large(message)));
+        }
+        // One message of any allowed length passes an empty queue; cancels, answers and the like pass until all is full.
+        if parcel.is_bulky() && waiting > 0 && waiting + length > config.queue_bytes {
+            let message = format!("{waiting} bytes wait for this link already: send slower");
+            return Err(Unsent::Failed(Failure::link_full(message)));
+        }
+        if matches!(parcel, Parcel::Response { outcome: Ok(_), .. }) && waiting > 0 && waiting + weight > held {
+            let message = format!("{waiting} bytes wait for this link; the limit `held-bytes` is {held}: read faster");
+            return Err(Unsent::Failed(Failure::too_many(message)));
+        }
+        if waiting > held + held / SHORT_PART {
+            let reason = format!("{waiting} bytes wait and are not taken; the limit `held-bytes` is {held}");
+            return Err(Unsent::TooSlow(Goodbye::new(CloseCode::SlowConsumer, reason)));
+        }
+        // Few messages are so long that it must be measured whether their frame is too long.
+        if weight - length + length.min(frame::CHUNK) > MAX_NUMBERED / 2 {
+            let (frame, _) = parcel.clone().frame(0);
+            let (name, length) = (frame.name().to_ascii_lowercase(), frame::encode_frame(&frame).len());
+            if length > MAX_NUMBERED {
+                let message = format!(
+                    "the frame of the {name} is {length} bytes without its body; the maximum is {MAX_NUMBERED}"
+                );
+                return Err(Unsent::Failed(Failure::too_large(message)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a request back. False if it is not here: it has left.
+    pub(super) fn cancel(&mut self, request: u64) -> bool {
+        // Ids of requests rise, so this need not look at all that waits.
+        let at = self.waiting.partition_point(|waiting| waiting.order < request);
+        let is_it = |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request);
+        if !self.waiting.get(at).is_some_and(|waiting| is_it(waiting)) {
+            return false;
+        }
+        if let Some(waiting) = self.waiting.remove(at) {
+            self.bytes -= waiting.parcel.weight();
+        }
+        true
+    }
+
+    /// Takes out the one-way messages whose time is over.
+    pub(super) fn expired(&mut self, now: u64) -> VecDeque<Box<Waiting>> {
+        self.take_where(&|waiting| {
+            matches!(waiting.parcel, Parcel::Notify { .. }) && waiting.deadline.is_some_and(|at| at <= now)
+        })
+    }
+
+    /// Takes out all that waits, in order.
+    pub(super) fn take_waiting(&mut self) -> VecDeque<Box<Waiting>> {
+        self.take_where(&|_| true)
+    }
+
+    fn take_where(&mut self, which: &dyn Fn(&Waiting) -> bool) -> VecDeque<Box<Waiting>> {
+        let mut taken = VecDeque::new();
+        for _ in 0..self.waiting.len() {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            if which(&waiting) {
+                self.bytes -= waiting.parcel.weight();
+                taken.push_back(waiting);
+            } else {
+                self.waiting.push_back(waiting);
+            }
+        }
+        taken
+    }
+
+    /// Makes frames of what waits, as many as may leave together with those that do already.
+    pub(super) fn number(&mut self, now: u64, leaving: &mut Vec<Bytes>) {
+        let mut together: usize = leaving.iter().map(Bytes::len).sum();
+        while together < TOGETHER && self.may_number() {
+            let Some(frame) = self.next_frame(now) else { break };
+            let bytes = Bytes::from(frame::encode_frame(&frame));
+            together += bytes.len();
+            self.unacked_bytes += bytes.len();
+            self.unacked.push_back(bytes.clone());
+            self.last_sequence += 1;
+            leaving.push(bytes);
+        }
+    }
+
+    fn next_frame(&mut self, now: u64) -> Option<Frame> {
+        let seq = self.last_sequence + 1;
+        if let Some(rest) = &mut self.rest {
+            let end = rest.body.len().min(rest.sent + frame::CHUNK);
+            let (offset, part) = (rest.sent as u64, rest.body.slice(rest.sent..end));
+            let chunk = Frame::Chunk { seq, of: rest.of, offset, part: Part(part) };
+            self.bytes -= end - rest.sent;
+            rest.sent = end;
+            if end == rest.body.len() {
+                self.rest = None;
+            }
+            return Some(chunk);
+        }
+        let Waiting { mut parcel, deadline, .. } = *self.waiting.pop_front()?;
+        self.bytes -= parcel.weight();
+        match &mut parcel {
+            Parcel::Request { remaining_ms, .. } => *remaining_ms = remaining(deadline, now),
+            Parcel::Notify { .. } => self.one_way.push_back(seq),
+            _ => {}
+        }
+        let (frame, body) = parcel.frame(seq);
+        self.rest = body.map(|body| Rest { of: seq, body, sent: 0 });
+        self.bytes += self.rest.as_ref().map_or(0, |rest| rest.body.len());
+        Some(frame)
+    }
+
+    /// The peer has everything up to `received`.
+    pub(super) fn acked(&mut self, received: u64) -> Result<(), Goodbye> {
+        let sent = self.last_sequence;
+        if received > sent {
+            let reason = format!("an ack of {received}, where {sent} were sent");
+            return Err(Goodbye::new(CloseCode::Malformed, reason));
+        }
+        while self.acked < received {
+            self.acked += 1;
+            self.unacked_bytes -= self.unacked.pop_front().map_or(0, |frame| frame.len());
+        }
+        while self.one_way.pop_front_if(|sequence| *sequence <= received).is_some() {}
+        Ok(())
+    }
+
+    /// How many one-way messages the peer is not known to have, those that wait included.
+    pub(super) fn one_way_unacked(&self) -> usize {
+        let waiting = self.waiting.iter().filter(|waiting| matches!(waiting.parcel, Parcel::Notify { .. }));
+        self.one_way.len() + waiting.count()
+    }
+
+    /// The bytes of what waits.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a numbered frame can leave now.
+    pub(super) fn may_number(&self) -> bool {
+        let is_open = self.unacked.len() < self.window_frames && self.unacked_bytes < self.window_bytes;
+        is_open && (self.rest.is_some() || !self.waiting.is_empty())
+    }
+
+    /// What waits for an ack before anything can be sent: the sequence that was acked last. None if nothing does.
+    pub(super) fn stalled_at(&self) -> Option<u64> {
+        let waits = self.rest.is_some() || !self.waiting.is_empty();
+        (waits && !self.may_number()).then_some(self.acked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starlane_protocol::{Address, Payload};
+
+    use super::*;
+    use crate::{link::Envelope, principal::Principal};
+
+    fn envelope(body: usize) -> Envelope {
+        let address = Address::parse("acme:app:one").unwrap();
+        Envelope {
+            from: address.clone(),
+            caller: Principal::named("ada"),
+            to: address,
+            operation: "echo".to_owned(),
+            payload: Payload::new("text/plain", vec![b'x'; body]),
+            hops: 1,
+            trace: None,
+        }
+    }
+
+    fn request(id: u64, body: usize) -> Parcel {
+        Parcel::Request { id, envelope: envelope(body), remaining_ms: 0 }
+    }
+
+    fn up(queue: &mut SendQueue, parcel: Parcel, config: &LinkConfig) -> Result<(), String> {
+        queue.send(parcel, Some(700), true, config).map_err(|unsent| match unsent {
+            Unsent::Failed(failure) => failure.code,
+            Unsent::TooSlow(goodbye) => goodbye.code.as_str().to_owned(),
+        })
+    }
+
+    fn numbered(queue: &mut SendQueue, now: u64) -> usize {
+        let mut frames = Vec::new();
+        queue.number(now, &mut frames);
+        frames.len()
+    }
+
+    #[test]
+    fn numbers_are_given_when_frames_leave_and_frames_are_kept_until_they_are_acked() {
+        let config = LinkConfig { window_frames: 3, ..LinkConfig::default() };
+        let mut queue = SendQueue::new(&config);
+        for id in 1..=5 {
+            up(&mut queue, request(id, 10), &config).unwrap();
+        }
+        assert!(queue.cancel(2), "it had not left");
+        let mut frames = Vec::new();
+        queue.number(200, &mut frames);
+        assert_eq!((frames.len(), queue.last_sequence), (3, 3));
+        let message = frame::encode_message(0, frames.iter().map(|frame| &**frame));
+        let frames = frame::decode_message(&message).unwrap();
+        let ids: Vec<_> = frames
+            .into_iter()
+            .map(|(_, frame)| match frame {
+                Frame::Request { seq, id, remaining_ms: 500, .. } => (seq, id),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(ids, [(1, 1), (2, 3), (3, 4)]);
+        assert!(!queue.cancel(3), "it has left");
+        assert_eq!((numbered(&mut queue, 200), queue.stalled_at()), (0, Some(0)));
+        queue.acked(2).unwrap();
+        assert_eq!((queue.unacked.len(), numbered(&mut queue, 200), queue.bytes), (1, 1, 0));
+        assert!(queue.acked(5).is_err(), "the fifth was not sent");
+    }
+
+    #[test]
+    fn a_long_body_follows_its_frame_in_chunks_as_the_window_opens() {
+        let config = LinkConfig { window_bytes: 100_000, ..LinkConfig::default() };
+        let mut queue = SendQueue::new(&config);
+        up(&mut queue, request(1, 200_000), &config).unwrap();
+        assert_eq!(numbered(&mut queue, 0), 3, "the frame, and chunks until the window is full");
+        assert_eq!(queue.bytes, 200_000 - 2 * frame::CHUNK);
+        queue.acked(3).unwrap();
+        assert_eq!((numbered(&mut queue, 0), queue.bytes, queue.rest.is_none()), (2, 0, true));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_for_links_that_are_up_and_for_those_that_are_not() {
+        let config =
+            LinkConfig { waiting_messages: 2, queue_bytes: 1_000, held_bytes: 64_000, ..LinkConfig::default() };
+        let mut queue = SendQueue::new(&config);
+        let down = [1, 2, 3].map(|id| queue.send(request(id, 1), Some(9), false, &config).is_ok());
+        assert_eq!(down, [true, true, false]);
+        assert_eq!(queue.take_waiting().len(), 2);
+        up(&mut queue, request(1, 2_000), &config).unwrap();
+        assert_eq!(up(&mut queue, request(2, 1), &config), Err("link-full".to_owned()));
+        let answer = |body| Parcel::Response { id: 1, outcome: Ok(Payload::new("text/plain", vec![0; body])) };
+        up(&mut queue, answer(60_000), &config).unwrap();
+        assert_eq!(up(&mut queue, answer(10_000), &config), Err("too-many".to_owned()));
+        let short = || Parcel::Response { id: 1, outcome: Err(Failure::too_many("")) };
+        let ends = (0..100).find_map(|_| up(&mut queue, short(), &config).err());
+        assert_eq!(ends.as_deref(), Some("slow-consumer"));
+    }
+
+    #[test]
+    fn one_way_messages_expire_and_are_counted_when_they_are_lost() {
+        let config = LinkConfig::default();
+        let mut queue = SendQueue::new(&config);
+        for deadline in [10, 20] {
+            queue.send(Parcel::Notify { envelope: envelope(1) }, Some(deadline), false, &config).unwrap();
+            queue.send(request(deadline, 1), Some(deadline), false, &config).unwrap();
+        }
+        assert_eq!((queue.expired(9).len(), queue.expired(10).len(), queue.waiting.len()), (0, 1, 3));
+        assert_eq!((numbered(&mut queue, 11), queue.one_way_unacked()), (3, 1));
+        queue.acked(2).unwrap();
+        assert_eq!(queue.one_way_unacked(), 0);
+    }
+}

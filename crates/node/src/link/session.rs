@@ -1,0 +1,125 @@
+//! What two hosts know of each other over a link, whatever socket carries it: who the peer is, what it serves and asks, what was
+//! received of it, and the acks that it is owed.
+
+use starlane_protocol::{Address, HostName, frame::Frame, wire::WireOutcome};
+
+use super::{CloseCode, Goodbye, LinkConfig, Parcel, assembly::Assembly};
+use crate::{effect::RequestId, maps::Map, principal::Principal};
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The other host, once known.
+    pub(crate) peer: Option<HostName>,
+    /// On the dialled side the peer's principal; on the dialling side our own.
+    pub(crate) principal: Principal,
+    /// On the dialled side the token that the peer showed last.
+    pub(crate) token: Option<String>,
+    /// The addresses that the peer serves. Their operations are checked by the peer, and are not kept.
+    pub(crate) served: Map<Address, ()>,
+    /// The requests of the peer that have not ended, by its own id.
+    pub(crate) asking: Map<u64, RequestId>,
+    assembly: Assembly,
+    received: u64,
+    /// Frames and bytes that were received and not acked.
+    owed: (u32, usize),
+    ack_due: Option<u64>,
+    ack_now: bool,
+}
+
+impl Session {
+    pub(super) fn new(config: &LinkConfig) -> Self {
+        Self {
+            peer: None,
+            principal: Principal::default(),
+            token: None,
+            served: Map::new(),
+            asking: Map::new(),
+            assembly: Assembly::new(config.payload),
+            received: 0,
+            owed: (0, 0),
+            ack_due: None,
+            ack_now: false,
+        }
+    }
+
+    /// Takes the next numbered frame; gives a parcel when one is complete.
+    pub(super) fn take(&mut self, now: u64, frame: Frame, config: &LinkConfig) -> Result<Option<Parcel>, Goodbye> {
+        let (sequence, expected) = (frame.sequence().unwrap_or_default(), self.received + 1);
+        if sequence != expected {
+            let reason = format!("sequence {sequence} where {expected} was expected");
+            return Err(Goodbye::new(CloseCode::Malformed, reason));
+        }
+        self.received = sequence;
+        let (frames, bytes) = &mut self.owed;
+        *frames += 1;
+        *bytes += weight(&frame);
+        if *frames >= config.ack_frames || *bytes >= config.ack_bytes {
+            self.ack_now = true;
+        } else if self.ack_due.is_none() {
+            self.ack_due = Some(now + config.ack_after_ms);
+        }
+        self.assembly.take(frame)
+    }
+
+    /// When an ack is due, if it is not now.
+    pub(super) fn next_timeout(&self) -> Option<u64> {
+        self.ack_due.filter(|_| !self.ack_now)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: u64) {
+        self.ack_now |= self.ack_due.is_some_and(|due| due <= now);
+    }
+
+    /// Whether an ack is to be sent now.
+    pub(super) fn owes_ack(&self) -> bool {
+        self.ack_now
+    }
+
+    /// The ack to send now. `riding`: other frames leave, so one that is owed leaves with them.
+    pub(super) fn ack(&mut self, riding: bool) -> Option<Frame> {
+        let rides = riding && self.owed.0 > 0;
+        if !(self.ack_now || rides) {
+            return None;
+        }
+        (self.owed, self.ack_due, self.ack_now) = ((0, 0), None, false);
+        Some(Frame::Ack { received: self.received })
+    }
+}
+
+/// What a received frame counts for the ack that is owed: its body, and a little for the rest.
+fn weight(frame: &Frame) -> usize {
+    64 + match frame {
+        Frame::Request { payload, .. } | Frame::Notify { payload, .. } | Frame::Event { payload, .. } => {
+            payload.payload.weight()
+        }
+        Frame::Response { outcome: WireOutcome(Ok(payload)), .. } => payload.payload.weight(),
+        Frame::Chunk { part, .. } => part.0.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_taken_in_order_and_acked_in_time() {
+        let config = LinkConfig { ack_frames: 3, ..LinkConfig::default() };
+        let mut session = Session::new(&config);
+        let cancel = |seq| Frame::Cancel { seq, id: 7 };
+        assert_eq!(session.take(10, cancel(1), &config), Ok(Some(Parcel::Cancel { id: 7 })));
+        assert_eq!((session.next_timeout(), session.ack(false)), (Some(10 + config.ack_after_ms), None));
+        assert_eq!(session.ack(true), Some(Frame::Ack { received: 1 }), "it rides on what leaves");
+        assert_eq!((session.next_timeout(), session.ack(true)), (None, None));
+        session.take(20, cancel(2), &config).unwrap();
+        session.handle_timeout(20 + config.ack_after_ms);
+        assert!(session.owes_ack() && session.next_timeout().is_none());
+        assert_eq!(session.ack(false), Some(Frame::Ack { received: 2 }));
+        for seq in 3..=5 {
+            assert!(!session.owes_ack());
+            session.take(30, cancel(seq), &config).unwrap();
+        }
+        assert!(session.owes_ack(), "three frames are owed at once");
+        assert_eq!(session.take(30, cancel(7), &config).unwrap_err().code, CloseCode::Malformed);
+    }
+}

@@ -1,0 +1,174 @@
+//! A server, and peers that speak frames and read only when a test lets them.
+
+use starlane_node::{Effect, Goodbye, LinkConfig, Node, NodeConfig, Operations, PrincipalLimits, RequestId, SocketId};
+use starlane_protocol::{
+    HostSecret, Outcome, Payload, Topic,
+    frame::{Frame, VERSION, decode_message, encode_frame, encode_message},
+    wire::WireOutcome,
+};
+
+use crate::world::{address, somebody};
+
+/// An address that echoes.
+pub(crate) const ECHO: &str = "acme:service";
+
+pub(crate) struct Peers {
+    pub(crate) node: Node,
+    pub(crate) now: u64,
+    pub(crate) hangups: Vec<(SocketId, Goodbye)>,
+    /// Whether requests wait for the test.
+    pub(crate) hold: bool,
+    pub(crate) held: Vec<(RequestId, Payload)>,
+    /// How many frames that are numbered each peer has sent.
+    sent: std::collections::HashMap<u64, u64>,
+}
+
+impl Peers {
+    pub(crate) fn new(link: LinkConfig) -> Self {
+        Self::under(link, PrincipalLimits::default().bytes_in_flight)
+    }
+
+    /// Peers of one principal, for whom so many bytes may be on their way.
+    pub(crate) fn under(link: LinkConfig, bytes_in_flight: usize) -> Self {
+        let (messages_per_second, links, keys) = (10_000_000, 10_000, 100);
+        let limits = PrincipalLimits { links, messages_per_second, bytes_in_flight, keys };
+        let actors = starlane_node::ActorLimits::default();
+        let config = NodeConfig { secret: HostSecret([9; 32]), link, max_awake: 2, limits, actors, seed: [9; 32] };
+        let mut node = Node::new(config);
+        node.handle_serve(&address(ECHO), Operations::Any).unwrap();
+        Self { node, now: 1, hangups: Vec::new(), hold: false, held: Vec::new(), sent: Default::default() }
+    }
+
+    /// A peer whose socket is open.
+    pub(crate) fn accept(&mut self, peer: u64) {
+        self.node.handle_accepted(self.now, SocketId(peer));
+    }
+
+    /// A peer whose link is up.
+    pub(crate) fn admit(&mut self, peer: u64) {
+        self.accept(peer);
+        let mut secret = [0; 32];
+        secret[..8].copy_from_slice(&peer.to_le_bytes());
+        let (token, capabilities) = (None, Vec::new());
+        self.say(peer, &[Frame::Hello { versions: vec![VERSION], token, secret: HostSecret(secret), capabilities }]);
+        assert!(matches!(self.read(peer)[..], [Frame::Welcome { .. }]), "{:?}", self.hangups);
+    }
+
+    /// A server with one peer whose link is up, the first.
+    pub(crate) fn one(link: LinkConfig) -> Self {
+        let mut peers = Self::new(link);
+        peers.admit(1);
+        peers
+    }
+
+    /// A peer sends frames, whatever they are.
+    pub(crate) fn say(&mut self, peer: u64, frames: &[Frame]) {
+        let frames: Vec<Vec<u8>> = frames.iter().map(encode_frame).collect();
+        let message = encode_message(0, frames.iter().map(Vec::as_slice));
+        self.node.handle_message(self.now, SocketId(peer), &message);
+        self.run();
+    }
+
+    /// A peer sends a frame that is numbered.
+    pub(crate) fn tell(&mut self, peer: u64, frame: impl FnOnce(u64) -> Frame) {
+        let sent = self.sent.entry(peer).or_default();
+        *sent += 1;
+        let frame = frame(*sent);
+        self.say(peer, &[frame]);
+    }
+
+    pub(crate) fn ask(&mut self, peer: u64, id: u64, body: usize) {
+        let payload = Payload::new("text/plain", vec![b'x'; body]).into();
+        let (from, to, caller) = (address("acme:peer"), address(ECHO), String::new());
+        let operation = "echo".to_owned();
+        let (remaining_ms, hops, trace) = (30_000, 0, None);
+        self.tell(peer, |seq| Frame::Request {
+            seq,
+            id,
+            from,
+            caller,
+            to,
+            operation,
+            payload,
+            remaining_ms,
+            hops,
+            trace,
+        });
+    }
+
+    pub(crate) fn subscribe(&mut self, peer: u64, topic: &str) {
+        let topic = Topic::parse(topic).unwrap();
+        self.tell(peer, |seq| Frame::Subscribe { seq, topic });
+    }
+
+    fn run(&mut self) {
+        while let Some(effect) = self.node.poll_effect() {
+            match effect {
+                Effect::Authenticate { socket, .. } => {
+                    let admin = somebody("", &["admin ~*::**"], None);
+                    self.node.handle_authenticated(self.now, socket, Ok(admin));
+                }
+                Effect::Deliver { request: Some(request), incoming, .. } if self.hold => {
+                    self.held.push((request, incoming.payload));
+                }
+                Effect::Deliver { request: Some(request), incoming, .. } => {
+                    self.node.handle_reply(self.now, request, Ok(incoming.payload));
+                }
+                Effect::Hangup { socket, goodbye } => self.hangups.push((socket, goodbye)),
+                _ => {}
+            }
+        }
+    }
+
+    /// What the server has for a peer and sends now.
+    pub(crate) fn read(&mut self, peer: u64) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some((_, bytes)) = self.node.poll_transmit(self.now, |socket| socket.0 == peer) {
+            frames.extend(decode_message(&bytes).unwrap().into_iter().map(|(_, frame)| frame));
+        }
+        frames
+    }
+
+    /// All that the server has for a peer, which acknowledges it. Gives how requests ended, by status.
+    pub(crate) fn read_all(&mut self, peer: u64) -> Vec<(u64, u16)> {
+        let (mut ended, mut received) = (Vec::new(), 0);
+        loop {
+            let frames = self.read(peer);
+            if frames.is_empty() {
+                return ended;
+            }
+            for frame in &frames {
+                received = frame.sequence().unwrap_or(received);
+                if let Frame::Response { id, outcome: WireOutcome(outcome), .. } = frame {
+                    ended.push((*id, outcome.as_ref().map_or_else(|failure| failure.status, |_| 200)));
+                }
+            }
+            self.say(peer, &[Frame::Ack { received }]);
+        }
+    }
+
+    pub(crate) fn reply(&mut self, outcome: Outcome) {
+        let (request, _) = self.held.pop().unwrap();
+        self.node.handle_reply(self.now, request, outcome);
+        self.run();
+    }
+
+    /// Time passes, in steps of what is due; a peer that lives answers pings.
+    pub(crate) fn pass(&mut self, ms: u64, alive: u64) {
+        let end = self.now + ms;
+        while let Some(due) = self.node.next_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.node.handle_timeout(self.now);
+            self.run();
+            if self.hangups.is_empty() {
+                self.say(alive, &[Frame::Pong { nonce: 0 }]);
+            }
+        }
+        self.now = end;
+    }
+
+    /// The code with which a link ended.
+    pub(crate) fn end(&self) -> Option<&str> {
+        self.hangups.first().map(|(_, goodbye)| goodbye.code.as_str())
+    }
+}

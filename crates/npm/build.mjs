@@ -10,11 +10,11 @@ const SCRIPTS = [
   // What a page imports.
   ["index.js", "ts/index.ts"],
   // Where guests run. Without imports: a page's policy then needs to allow no more than this, and no bundler has to look inside.
-  ["worker.js", "../browser/js/worker.js"],
+  ["worker.js", "../browser/ts/worker.ts"],
   // What runs guests in the page's own thread, for the first of them to load.
-  ["glue.js", "../browser/js/glue.js"],
+  ["glue.js", "../browser/ts/glue.ts"],
   // What checks schemas, for the worker or an inline guest to load when there are some.
-  ["contract.js", "../browser/js/contract.js"],
+  ["contract.js", "../browser/ts/contract.ts"],
 ];
 
 const here = dirname(fileURLToPath(import.meta.url));

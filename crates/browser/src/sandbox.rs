@@ -21,7 +21,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
 use self::{
-    glue::Guest,
+    glue::{Guest, InlineGuests},
     pool::Pool,
     worker::{GuestWorker, crashed},
 };
@@ -32,6 +32,7 @@ pub struct BrowserSandbox {
     modules: Rc<RefCell<LiteMap<Digest, Module>>>,
     instances: Rc<RefCell<LiteMap<InstanceId, Place>>>,
     pool: Pool,
+    inline: InlineGuests,
     script: Function,
 }
 
@@ -50,7 +51,8 @@ impl BrowserSandbox {
     /// `script(name)` gives the URL of what is loaded when it is needed: `contract` checks bodies against schemas, `glue` runs
     /// guests in this thread. They are the embedder's because bundlers must see the scripts' URLs as literals.
     pub fn new(worker: Function, script: Function) -> Self {
-        Self { modules: Rc::default(), instances: Rc::default(), pool: Pool::new(worker), script }
+        let (modules, instances) = (Rc::default(), Rc::default());
+        Self { modules, instances, pool: Pool::new(worker), inline: InlineGuests::new(), script }
     }
 
     /// The URL of a script. Errors when the embedder's function throws.
@@ -116,7 +118,7 @@ impl Sandbox for BrowserSandbox {
                 Err(error) => return Box::pin(ready(Err(error))),
             };
             instances.borrow_mut().insert(id, Place::Inline(None));
-            let made = glue::create_inline(&glue, &module, &glue::limits(&plan.limits), &contract);
+            let made = self.inline.create(&glue, &module, &glue::limits(&plan.limits), &contract);
             return Box::pin(async move {
                 let made = JsFuture::from(made).await;
                 let mut instances = instances.borrow_mut();

@@ -1,4 +1,4 @@
-//! What the host keeps, in IndexedDB. What keeps it within its budget of bytes is in `storage.js`, beside the transactions.
+//! What the host keeps, in IndexedDB. What keeps it within its budget of bytes is in `ts/storage.ts`, beside the transactions.
 
 use std::rc::Rc;
 
@@ -30,7 +30,8 @@ const SECRET: &str = "secret";
 /// The name of the error that says that no room is left.
 const FULL: &str = "QuotaExceededError";
 
-#[wasm_bindgen(module = "/js/storage.js")]
+// `node crates/browser/build.mjs` makes it of `ts/storage.ts`.
+#[wasm_bindgen(module = "/dist/storage.js")]
 extern "C" {
     /// A database, opened when it is first used.
     type Storage;

@@ -12,7 +12,7 @@
 //! | said, not checked | `title` `description` `default` `examples` `deprecated` `readOnly` `writeOnly` `format` `contentEncoding` `contentMediaType` `contentSchema` `$comment` `x-…`; at the root `$schema` `$id` |
 //!
 //! A keyword is read in `keyword`, below; if it holds schemas it stands in `part.rs`; if it makes a validator go through anything
-//! for each value, in `cost.rs`; and in a page it is checked by `browser/js/schema.js`.
+//! for each value, in `cost.rs`; and in a page it is checked by `browser/ts/schema.ts`.
 //!
 //! The normal form holds only what is checked. What is referred to lies in `$defs` as `0`, `1`, … in the order of its use;
 //! patterns read the same in JavaScript and on the server; and what could take long stands behind its bound, so that no

@@ -1,8 +1,8 @@
 //! The bytes between a host and a worker: one buffer of calls there, one buffer of records back.
 //!
 //! All numbers are little-endian; a text or byte list is a u32 length and its bytes. The other side is JavaScript
-//! (`crates/browser/js`): `batch.js` has the same numbers, `guest.js` lowers calls into a guest and appends what the guest asks
-//! for, `contract.js` reads what must fit a schema.
+//! (`crates/browser/ts`): `batch.ts` has the same numbers, `run.ts` runs calls in a guest, `imports.ts` appends what the guest asks
+//! for, `contract.ts` reads what must fit a schema.
 //!
 //! ```text
 //! calls   = count:u32 call*

@@ -1,8 +1,9 @@
-//! What is built, each once in a command: guests, npm package, demo page, server.
+//! What is built, each once in a command: guests, the sandbox's JavaScript, npm package, demo page, server.
 
 mod guests;
 mod npm;
 mod page;
+mod scripts;
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub(crate) enum Artifact {
     DemoGuests,
     /// The mechtrons that only tests use, in target/guests.
     TestGuests,
+    /// The JavaScript that the crate `browser` imports, in crates/browser/dist: without it the crate does not compile.
+    Scripts,
     /// The npm tarball, in target/dist.
     Tarball,
     /// The demo page, in www/dist and, as `site`, in the bundle.
@@ -37,6 +40,7 @@ impl Artifact {
     pub(crate) fn pieces(self) -> &'static [Piece] {
         match self {
             Artifact::DemoGuests | Artifact::TestGuests => &[Piece::Rust],
+            Artifact::Scripts => &[Piece::Node, Piece::NpmTools],
             Artifact::Tarball | Artifact::Page => &[Piece::Rust, Piece::WasmBindgen, Piece::Node, Piece::NpmTools],
             Artifact::Server => &[Piece::C, Piece::Rust],
         }
@@ -53,7 +57,12 @@ pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()
         match artifact {
             Artifact::DemoGuests => guests::build_demo(workshop),
             Artifact::TestGuests => guests::build_for_tests(workshop),
-            Artifact::Tarball => npm::build(workshop),
+            Artifact::Scripts => scripts::build(workshop),
+            Artifact::Tarball => {
+                // Also if the tarball is there already: what is compiled for tests and lints needs them too.
+                ensure_built(workshop, Artifact::Scripts)?;
+                npm::build(workshop)
+            }
             Artifact::Page => {
                 ensure_built(workshop, Artifact::Tarball)?;
                 page::build(workshop)

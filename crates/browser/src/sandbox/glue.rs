@@ -6,8 +6,25 @@ use wasm_bindgen::prelude::*;
 
 use crate::object::object;
 
-#[wasm_bindgen(module = "/js/module.js")]
+// `node crates/browser/build.mjs` makes it of `ts/module.ts`.
+#[wasm_bindgen(module = "/dist/module.js")]
 extern "C" {
+    /// The guests of a sandbox that run in this thread: they share their buffers.
+    pub(super) type InlineGuests;
+
+    #[wasm_bindgen(constructor)]
+    pub(super) fn new() -> InlineGuests;
+
+    /// Makes an instance in this thread; `glue` is the URL of `glue.js`.
+    #[wasm_bindgen(method)]
+    pub(super) fn create(
+        this: &InlineGuests,
+        glue: &JsValue,
+        module: &Module,
+        limits: &Object,
+        contract: &JsValue,
+    ) -> js_sys::Promise;
+
     /// An instance of a guest.
     #[derive(Clone)]
     pub(super) type Guest;
@@ -15,15 +32,6 @@ extern "C" {
     /// What is wrong with the imports or exports of a module.
     #[wasm_bindgen(js_name = checkModule)]
     pub(super) fn check_module(module: &Module) -> Option<String>;
-
-    /// Makes an instance in this thread; `glue` is the URL of `glue.js`.
-    #[wasm_bindgen(js_name = createInline)]
-    pub(super) fn create_inline(
-        glue: &JsValue,
-        module: &Module,
-        limits: &Object,
-        contract: &JsValue,
-    ) -> js_sys::Promise;
 
     /// Runs encoded calls; the report comes back encoded. Nothing of ours is entered meanwhile.
     #[wasm_bindgen(method, structural, catch)]

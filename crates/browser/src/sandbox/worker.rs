@@ -1,4 +1,4 @@
-//! One worker: what goes to it, what comes from it, and the watch over it.
+//! One worker: what goes to it, what comes from it, and the watch over it. The messages are those of `ts/messages.ts`.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,7 +25,7 @@ use crate::{
 /// How much longer than its guests' budgets a worker may be silent, in milliseconds.
 const GRACE: f64 = 2000.0;
 /// How long reading and checking a byte of JSON may take beside [`GRACE`], in milliseconds: 8 MB take 0.7 s, and up to
-/// 3 s with as many steps as `contract.js` allows.
+/// 3 s with as many steps as `ts/contract.ts` allows.
 const CHECKING: f64 = 0.000_6;
 /// How long a worker may take to load and run its script, to load what checks an instance's messages and to make it of its
 /// module, in milliseconds. No guest runs meanwhile: the browser does, and what else keeps the machine busy.

@@ -114,9 +114,10 @@ impl Part {
     pub(super) fn artifacts(self) -> Vec<Artifact> {
         match self {
             Part::Format | Part::Tidy | Part::Guests => vec![],
-            // The browser tests include a guest's bytes, and a file of the npm package's.
+            // The browser tests include a guest's bytes, and a file of the npm package's; the tarball brings the scripts along.
             Part::Lints => vec![Artifact::TestGuests, Artifact::Tarball],
-            Part::Native => vec![Artifact::DemoGuests, Artifact::TestGuests],
+            // The server's check of bodies is compared with that of pages, in Node.
+            Part::Native => vec![Artifact::DemoGuests, Artifact::TestGuests, Artifact::Scripts],
             Part::Browser(_) => vec![Artifact::DemoGuests, Artifact::TestGuests, Artifact::Tarball],
             Part::Page(_) => [Artifact::DEMO.as_slice(), &[Artifact::TestGuests]].concat(),
             Part::Package => Artifact::DEMO.to_vec(),

@@ -16,6 +16,8 @@ const SERVICE_WORKER: (&str, usize) = ("www/public/sw.js", 60);
 /// What is written by hand is in these folders, and in files that end so.
 const FOLDERS: [&str; 3] = ["crates", "tests", "www"];
 const LANGUAGES: [&str; 4] = ["rs", "ts", "js", "mjs"];
+/// The modules of the sandbox in pages have no state of their own: it belongs to objects that somebody owns.
+const STATELESS: &str = "crates/browser/ts";
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: [&str; 5] = ["common", "util", "utils", "base", "manager"];
 
@@ -41,6 +43,14 @@ pub(super) fn check(workshop: &Workshop, outcome: &mut Outcome) -> Result<()> {
         sources.iter().filter_map(|path| name_fault(path).map(|fault| format!("{} {fault}", shown(workshop, path))));
     settle(outcome, named.collect());
 
+    let mut stateful = Vec::new();
+    for path in files::below(&workshop.path(STATELESS))? {
+        for line in fs::read_to_string(&path)?.lines().filter(|line| is_state(line)) {
+            stateful.push(format!("{} has state of its own: {line}", shown(workshop, &path)));
+        }
+    }
+    settle(outcome, stateful);
+
     let mut unexplained = Vec::new();
     for entry in fs::read_dir(&crates)?.flatten() {
         let folder = entry.path();
@@ -54,6 +64,14 @@ pub(super) fn check(workshop: &Workshop, outcome: &mut Outcome) -> Result<()> {
 
 fn is_source(path: &Path) -> bool {
     path.extension().and_then(|kind| kind.to_str()).is_some_and(|kind| LANGUAGES.contains(&kind))
+}
+
+/// Whether a line of TypeScript declares a variable, or a collection to be filled, for a whole module.
+fn is_state(line: &str) -> bool {
+    let declared = line.strip_prefix("export ").unwrap_or(line);
+    let collects =
+        ["new Map(", "new Set(", "new WeakMap(", "= [];", "= {};"].iter().any(|made| declared.contains(made));
+    declared.starts_with("let ") || declared.starts_with("var ") || declared.starts_with("const ") && collects
 }
 
 fn settle(outcome: &mut Outcome, faults: Vec<String>) {
@@ -79,6 +97,18 @@ fn name_fault(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn state_of_a_module_is_found() {
+        for line in ["let output = 1;", "export let x;", "const known = new Map();", "const all: string[] = [];"] {
+            assert!(is_state(line), "{line}");
+        }
+        for line in
+            ["  let at = 0;", "const ALL = [1, 2];", "export class Buffers {", "const utf8 = new TextDecoder();"]
+        {
+            assert!(!is_state(line), "{line}");
+        }
+    }
 
     #[test]
     fn a_module_has_a_name_that_says_something() {

@@ -22,7 +22,7 @@ use super::{Compiled, Contract, Part};
 const PAGE: &str = "import { pathToFileURL } from 'node:url'; import { readFileSync } from 'node:fs'; \
     const { gate } = await import(pathToFileURL(process.argv[1])); const utf8 = new TextEncoder(); \
     for (const line of readFileSync(0, 'utf8').trim().split('\\n')) { const { contract, bodies } = JSON.parse(line); \
-      const judged = gate(contract, 1e9).contract; \
+      const judged = gate(new Map(), contract, 1e9).contract; \
       console.log(JSON.stringify(bodies.map((body) => !judged.check('request', 'x', utf8.encode(body), 1e9)))); }";
 
 const SCHEMAS: usize = 4_000;
@@ -217,9 +217,11 @@ fn both_hosts_judge_random_bodies_alike() {
 
 /// The verdicts of a page's validator.
 fn page(lines: &str) -> Vec<Vec<bool>> {
+    let script = workspace().join("crates/browser/dist/contract.js");
+    assert!(script.exists(), "`node crates/browser/build.mjs` makes {}", script.display());
     let mut node = Command::new("node")
         .args(["--input-type=module", "--eval", PAGE])
-        .arg(workspace().join("crates/browser/js/contract.js"))
+        .arg(script)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

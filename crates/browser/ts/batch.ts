@@ -7,7 +7,7 @@ export const SETTLE = 2;
 export const WAKE = 3;
 export const SAVE = 4;
 /** For people, by these numbers. */
-export const CALLS = ["start", "receive", "settle", "wake", "save"];
+export const CALLS: readonly string[] = ["start", "receive", "settle", "wake", "save"];
 
 /** What a message is. */
 export const KIND_REQUEST = 0;
@@ -42,19 +42,26 @@ export const ERROR = 4;
 /** Up to this many bytes, a loop beats the calls that copy or check them. */
 export const SHORT = 48;
 
-const encoder = new TextEncoder();
+const encoder = /* @__PURE__ */ new TextEncoder();
 // A byte order mark is part of a text.
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const decoder = /* @__PURE__ */ new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** The little-endian number at a place that is known to lie within. */
+export function u32At(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}
 
 /** Bytes that grow at their end. */
 export class Output {
-  constructor(capacity) {
+  bytes: Uint8Array<ArrayBuffer>;
+  length = 0;
+
+  constructor(capacity: number) {
     this.bytes = new Uint8Array(capacity);
-    this.length = 0;
   }
 
   /** Makes room for `count` more bytes. */
-  reserve(count) {
+  reserve(count: number): void {
     const need = this.length + count;
     if (need <= this.bytes.length) return;
     const grown = new Uint8Array(Math.max(need, this.bytes.length * 2, 1024));
@@ -62,19 +69,19 @@ export class Output {
     this.bytes = grown;
   }
 
-  u8(value) {
+  u8(value: number): void {
     this.reserve(1);
     this.bytes[this.length++] = value;
   }
 
-  u32(value) {
+  u32(value: number): void {
     this.reserve(4);
     this.put(this.length, value);
     this.length += 4;
   }
 
   /** Writes a number over what stands at `at`. */
-  put(at, value) {
+  put(at: number, value: number): void {
     const bytes = this.bytes;
     bytes[at] = value;
     bytes[at + 1] = value >>> 8;
@@ -83,24 +90,24 @@ export class Output {
   }
 
   /** Appends bytes [from, to) of `source`, behind their number. */
-  slice(source, from, to) {
+  slice(source: Uint8Array, from: number, to: number): void {
     const length = to - from;
     this.reserve(length + 4);
     this.put(this.length, length);
     let at = this.length + 4;
     this.length = at + length;
     if (length > SHORT) this.bytes.set(source.subarray(from, to), at);
-    else for (const bytes = this.bytes; from < to; ) bytes[at++] = source[from++];
+    else for (const bytes = this.bytes; from < to; ) bytes[at++] = source[from++]!;
   }
 
   /** Appends a text of ours. */
-  text(text) {
+  text(text: string): void {
     const bytes = encoder.encode(text);
     this.slice(bytes, 0, bytes.length);
   }
 
   /** Appends bytes as they are. */
-  raw(bytes) {
+  raw(bytes: Uint8Array): void {
     this.reserve(bytes.length);
     this.bytes.set(bytes, this.length);
     this.length += bytes.length;
@@ -109,38 +116,41 @@ export class Output {
 
 /** Reads values of a buffer, one after the other. */
 export class Reader {
-  constructor(bytes, at) {
+  readonly bytes: Uint8Array;
+  at: number;
+
+  constructor(bytes: Uint8Array, at: number) {
     this.bytes = bytes;
     this.at = at;
   }
 
-  u8() {
-    return this.bytes[this.at++];
+  u8(): number {
+    return this.bytes[this.at++]!;
   }
 
-  u32() {
+  u32(): number {
     this.at += 4;
     return new DataView(this.bytes.buffer, this.bytes.byteOffset).getUint32(this.at - 4, true);
   }
 
   /** An id, as a key: the number is exact for all ids of hosts. */
-  id() {
+  id(): number {
     return this.u32() + this.u32() * 4294967296;
   }
 
   /** A text or list of bytes. */
-  slice() {
+  slice(): Uint8Array {
     const length = this.u32();
     this.at += length;
     return this.bytes.subarray(this.at - length, this.at);
   }
 
-  text() {
+  text(): string {
     return decoder.decode(this.slice());
   }
 
   /** A payload; gives its body. */
-  body() {
+  body(): Uint8Array {
     this.slice();
     for (let headers = this.u32(); headers > 0; headers--) {
       this.slice();

@@ -1,92 +1,70 @@
 // IndexedDB as promises: a connection that is opened when needed, and one transaction for each step. What can be fetched again
 // is weighed, and makes room for what comes: the weights lie in the database, where every tab sees them.
 
+import { ALL, CACHED, STEPS, type StoreName, type Use, sizeOf } from "./layout.js";
+import { within } from "./patience.js";
+import { FULL, MemoryStore, type Objects, result, transact } from "./transaction.js";
+
 /** A browser whose storage has not opened for so long won't, in milliseconds. */
 const OPENING = 10_000;
 
-/** The same for a transaction, which may have to wait for others and for a slow disk. */
-const WORKING = 30_000;
-
 /** The same for the question which locks are held, and for a lock that nobody can have otherwise. */
 const ASKING = 1_000;
-
-/** A timer that comes later by this, in milliseconds, says that the page was held up, and nothing of the storage. */
-const HELD_UP = 1_000;
-
-/** How often a page may say so: the timers of a hidden one are all late, for ever. */
-const EXCUSES = 2;
 
 /** How often a step is tried. */
 const TRIES = 3;
 
 /** Errors that another try won't mend, and the reason for people. */
-const FINAL = {
+const FINAL: Readonly<Record<string, string>> = {
   TimeoutError: "the browser's storage does not answer",
   VersionError: "a newer version of this page keeps its data there",
 };
 
-/** That there is no room, by the browser's or by our own count. */
-const FULL = "QuotaExceededError";
+/** That there is no room, by our own count. */
 const OVER = new DOMException("what is in use fills the cache", FULL);
 
-/** What can be fetched again, and so may be dropped. */
-const CACHED = ["blobs", "manifests"];
-const ALL = [...CACHED, "records", "settings", "bundles", "sizes"];
+/** One step at a key of an object store: see `Storage.run`. */
+type Step = "get" | "all" | "put" | "delete" | "swap" | "keep" | "use";
 
-/**
- * The layout of the database: the step at index N takes it from version N to N + 1. A step that was released never changes.
- * Data of a newer version is left alone: a newer page of this origin wrote it and may want it back.
- */
-const STEPS = [
-  (database) => {
-    for (const name of ["blobs", "manifests", "records", "settings"]) database.createObjectStore(name);
-  },
-  // Of each bundle, when it was used last, on a clock that counts uses, and which blobs it has: `{ used, blobs }`. Of each
-  // cached key, how many bytes. The sum of these is `total` in the settings, the time is `clock`.
-  (database, transaction) => {
-    database.createObjectStore("bundles");
-    const sizes = database.createObjectStore("sizes");
-    let total = 0;
-    for (const store of CACHED) {
-      transaction.objectStore(store).openCursor().onsuccess = ({ target: { result: entry } }) => {
-        if (!entry) return;
-        const size = sizeOf(entry.value);
-        sizes.put(size, entry.key);
-        transaction.objectStore("settings").put((total += size), "total");
-        entry.continue();
-      };
-    }
-  },
-];
+/** A bundle that stays. */
+interface Pin {
+  blobs: readonly string[];
+  /** How many pins it has. */
+  uses: number;
+  /** Resolves when the lock is shown that tells other tabs. */
+  readonly shown: Promise<void>;
+  /** Gives the lock back. */
+  readonly release: () => void;
+}
 
 /**
  * A database. Where the browser's storage can't be used it goes on in memory, and calls back once with the reason. What it
  * throws are DOMExceptions: `QuotaExceededError`, which a full disk may also show as an abort.
  */
 export class Storage {
-  #name;
-  #budget;
-  #degraded;
+  readonly #name: string;
+  readonly #budget: number;
+  readonly #degraded: (reason: string) => void;
   /** A promise of the connection, while there is one. */
-  #connection = null;
-  /** What stands in for the database, as a `Memory` of each object store. */
-  #memory = null;
+  #connection: Promise<IDBDatabase> | null = null;
+  /** What stands in for the database. */
+  #memory: Readonly<Record<StoreName, MemoryStore>> | null = null;
   /** The last that was begun in memory: there too one follows the other. */
-  #last = null;
-  /** By bundle: its `blobs`, how many `uses` it has, when the lock that tells other tabs is `shown`, and what `release`s it. */
-  #pins = new Map();
+  #last: Promise<unknown> | null = null;
+  /** By bundle. */
+  readonly #pins = new Map<string, Pin>();
   /** What tells the locks of this tab from those of others: a released one may still show for a while. */
-  #tab = String(Math.random());
+  readonly #tab = String(Math.random());
 
   /** The database of this name, which keeps at most `budget` bytes of what can be fetched again. */
-  constructor(name, budget, degraded) {
+  constructor(name: string, budget: number, degraded: (reason: string) => void) {
     this.#name = name;
     this.#budget = budget;
     this.#degraded = degraded;
   }
 
   /** Whether it goes on in memory. */
-  get inMemory() {
+  get inMemory(): boolean {
     return this.#memory !== null;
   }
 
@@ -103,8 +81,9 @@ export class Storage {
    * Where room is lacking, what is not in use is dropped, and the step is done again. When the power goes, cached bytes may
    * be lost; nothing else may.
    */
-  async run(store, step, key, value) {
-    let full, failure;
+  async run(store: StoreName, step: Step, key: string, value: unknown): Promise<unknown[]> {
+    let full: unknown;
+    let failure: unknown;
     for (let tries = 1; ; tries++) {
       const inMemory = this.inMemory;
       try {
@@ -114,12 +93,12 @@ export class Storage {
       } catch (error) {
         failure = error;
         // In memory nothing but room can be lacking.
-        if (inMemory && error?.name !== FULL) throw error;
+        if (inMemory && nameOf(error) !== FULL) throw error;
         // That room is needed is no failed try.
-        if (error?.name === FULL && !full) tries--;
-        if (error?.name === FULL) full = error;
+        if (nameOf(error) === FULL && !full) tries--;
+        if (nameOf(error) === FULL) full = error;
       }
-      if (tries < TRIES && !FINAL[failure?.name]) continue;
+      if (tries < TRIES && !FINAL[nameOf(failure)]) continue;
       if (failure === full && step !== "keep") throw failure;
       this.#degrade(failure);
       full = undefined;
@@ -131,31 +110,17 @@ export class Storage {
    * A bundle and its blobs stay until every pin of it is released by `unpin`. Resolves when other tabs see it too, or after a
    * second in which the browser does not say so.
    */
-  pin(bundle, blobs) {
+  async pin(bundle: string, blobs: readonly string[]): Promise<unknown[]> {
     let pin = this.#pins.get(bundle);
-    if (!pin) {
-      this.#pins.set(bundle, (pin = { uses: 0 }));
-      // A lock ends with its tab, however that ends. Where there are none, other tabs see when the bundle was used.
-      const held = new Promise((resolve) => (pin.release = resolve));
-      pin.shown = new Promise((resolve) => {
-        const stop = within(ASKING, resolve);
-        const shown = () => {
-          stop();
-          resolve();
-          return held;
-        };
-        const lock = `${bundle} ${this.#tab} ${this.#name}`;
-        if (navigator.locks) navigator.locks.request(lock, { mode: "shared" }, shown).catch(shown);
-        else shown();
-      });
-    }
+    if (!pin) this.#pins.set(bundle, (pin = this.#lock(bundle, blobs)));
     pin.blobs = blobs;
     pin.uses++;
-    return Promise.all([this.run("bundles", "use", bundle, blobs), pin.shown]).then(([given]) => given);
+    const [given] = await Promise.all([this.run("bundles", "use", bundle, blobs), pin.shown]);
+    return given;
   }
 
   /** What nobody uses any more may go when room is needed. */
-  unpin(bundle) {
+  unpin(bundle: string): void {
     const pin = this.#pins.get(bundle);
     if (!pin || --pin.uses > 0) return;
     pin.release();
@@ -163,25 +128,43 @@ export class Storage {
   }
 
   /** Ends the connection; the next step opens another. */
-  close() {
+  close(): void {
     for (const { release } of this.#pins.values()) release();
     this.#pins.clear();
     if (this.#connection) this.#forget(this.#connection);
   }
 
-  #run(store, step, key, value) {
-    const cached = CACHED.includes(store);
-    const more = step === "use" ? ["settings"] : cached && step !== "get" ? ["sizes", "settings"] : [];
+  /** A pin without uses. A lock ends with its tab, however that ends. Where there are none, other tabs see when the bundle was used. */
+  #lock(bundle: string, blobs: readonly string[]): Pin {
+    let release = () => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const shown = new Promise<void>((resolve) => {
+      const stop = within(ASKING, resolve);
+      const shown = () => {
+        stop();
+        resolve();
+        return held;
+      };
+      const lock = `${bundle} ${this.#tab} ${this.#name}`;
+      if (navigator.locks) navigator.locks.request(lock, { mode: "shared" }, shown).catch(shown);
+      else void shown();
+    });
+    return { blobs, uses: 0, shown, release };
+  }
+
+  #run(store: StoreName, step: Step, key: string, value: unknown): Promise<unknown[]> {
+    const cached = (CACHED as readonly StoreName[]).includes(store);
+    const more: StoreName[] = step === "use" ? ["settings"] : cached && step !== "get" ? ["sizes", "settings"] : [];
     return this.#transact([store, ...more], step !== "get" && step !== "all", async (objects) => {
       const own = objects(store);
-      if (step === "all") return result(own.getAll());
+      if (step === "all") return result(own.getAll()) as Promise<unknown[]>;
       if (step === "get" || step === "keep") {
         const found = await result(own.get(key));
         if (step === "get") return found === undefined ? [] : [found];
-        if (found instanceof Uint8Array && found.length === value.length) return [found];
+        if (found instanceof Uint8Array && found.length === (value as Uint8Array).length) return [found];
       }
       if (step === "swap") {
-        const [before, after] = value;
+        const [before, after] = value as [unknown, unknown];
         if ((await result(own.get(key))) !== before) return [];
         value = after;
       }
@@ -201,27 +184,27 @@ export class Storage {
    * Drops the least recently used bundles: within the budget until `size` bytes more fit into it, if that can be; else as many
    * bytes as that. Gives whether there is more room now.
    */
-  async #makeRoom(size, budget) {
+  async #makeRoom(size: number, budget: boolean): Promise<boolean> {
     // Where there are no locks nobody holds one.
     const asked = navigator.locks?.query().then(({ held }) => held, () => []) ?? [];
-    const held = await Promise.race([asked, new Promise((resolve) => within(ASKING, resolve))]);
+    const held = await Promise.race([asked, new Promise<undefined>((resolve) => within(ASKING, resolve as () => void))]);
     const pinned = new Set(this.#pins.keys());
-    for (const { name } of held ?? []) {
-      const [bundle, tab] = name.split(" ");
+    for (const { name } of (held ?? []) as { name: string }[]) {
+      const [bundle, tab] = name.split(" ") as [string, string?];
       if (tab !== this.#tab && name.endsWith(` ${this.#name}`)) pinned.add(bundle);
     }
     return this.#transact([...CACHED, "bundles", "sizes", "settings"], true, async (objects) => {
-      const all = ["bundles", "sizes"].flatMap((name) => [result(objects(name).getAllKeys()), result(objects(name).getAll())]);
-      const [names, bundles, keys, weights] = await Promise.all(all);
-      const uses = names.map((name, at) => {
-        const { used, blobs } = bundles[at];
+      const all = (["bundles", "sizes"] as const).flatMap((name) => [result(objects(name).getAllKeys()), result(objects(name).getAll())]);
+      const [names, bundles, keys, weights] = (await Promise.all(all)) as [string[], Use[], string[], unknown[]];
+      const uses = names.map((name, at): [used: number, ...parts: string[]] => {
+        const { used, blobs } = bundles[at]!;
         // Without an answer any bundle may be in use in another tab, also one that was launched long ago and can't be fetched
         // again now. So all stay, and only what is of no bundle goes: to find no room costs no more than a fetch later.
         return [!held || pinned.has(name) ? Infinity : Number(used) || 0, name, ...(blobs ?? [])];
       });
       for (const [name, { blobs }] of this.#pins) uses.push([Infinity, name, ...blobs]);
       // What is of several bundles counts with the one that was used latest; what is of none goes first.
-      const latest = new Map();
+      const latest = new Map<string, number>();
       uses.sort(([a], [b]) => (a < b ? -1 : 1));
       for (const [used, ...parts] of uses) for (const part of parts) latest.set(part, used);
       const rows = keys.map((key, at) => ({ key, size: Number(weights[at]) || 0, used: latest.get(key) ?? 0 }));
@@ -229,11 +212,11 @@ export class Storage {
       // not show yet.
       const counted = new Set(rows.map(({ used }) => used));
       for (const [used, name] of uses.filter(([used]) => used < Infinity).slice(0, -1)) {
-        if (!counted.has(used)) objects("bundles").delete(name);
+        if (!counted.has(used)) objects("bundles").delete(name!);
       }
       let total = rows.reduce((sum, row) => sum + row.size, 0);
       const goal = budget ? this.#budget - size : total - (size || 1);
-      const going = [];
+      const going: typeof rows = [];
       for (const row of rows.filter(({ used }) => used < Infinity).sort((a, b) => a.used - b.used)) {
         // Bundles go whole.
         if (total <= goal && row.used !== going.at(-1)?.used) break;
@@ -241,22 +224,26 @@ export class Storage {
         total -= row.size;
       }
       if (budget ? total > goal : going.length === 0) return false;
-      for (const { key } of going) for (const name of [...CACHED, "bundles", "sizes"]) objects(name).delete(key);
+      for (const { key } of going) for (const name of [...CACHED, "bundles", "sizes"] as const) objects(name).delete(key);
       objects("settings").put(total, "total");
       return true;
     });
   }
 
-  #degrade(error) {
+  #degrade(error: unknown): void {
     if (this.#memory) return;
-    this.#memory = Object.fromEntries(ALL.map((name) => [name, new Memory()]));
-    this.#degraded(FINAL[error?.name] ?? (error?.message || error?.name || "the browser gave no reason"));
+    this.#memory = Object.fromEntries(ALL.map((name) => [name, new MemoryStore()])) as Record<StoreName, MemoryStore>;
+    const name = nameOf(error);
+    this.#degraded(FINAL[name] ?? ((error as Partial<Error> | null | undefined)?.message || name || "the browser gave no reason"));
   }
 
-  async #transact(stores, writes, work) {
-    if (this.#memory) {
-      const begin = () => work((name) => this.#memory[name]);
-      return (this.#last = Promise.resolve(this.#last).then(begin, begin));
+  async #transact<T>(stores: readonly StoreName[], writes: boolean, work: (objects: Objects) => Promise<T>): Promise<T> {
+    const memory = this.#memory;
+    if (memory) {
+      const begin = () => work((name) => memory[name]);
+      const worked = Promise.resolve(this.#last).then(begin, begin);
+      this.#last = worked;
+      return worked;
     }
     const connection = (this.#connection ??= this.#open());
     try {
@@ -269,20 +256,20 @@ export class Storage {
     }
   }
 
-  #forget(connection) {
+  #forget(connection: Promise<IDBDatabase>): void {
     if (this.#connection === connection) this.#connection = null;
     connection.then((database) => database.close(), () => {});
   }
 
-  #open() {
-    const connection = new Promise((resolve, reject) => {
+  #open(): Promise<IDBDatabase> {
+    const connection = new Promise<IDBDatabase>((resolve, reject) => {
       const request = indexedDB.open(this.#name, STEPS.length);
       const done = within(OPENING, () => {
         request.onsuccess = () => request.result.close();
         reject(new DOMException("", "TimeoutError"));
       });
       request.onupgradeneeded = ({ oldVersion }) => {
-        for (const step of STEPS.slice(oldVersion)) step(request.result, request.transaction);
+        for (const step of STEPS.slice(oldVersion)) step(request.result, request.transaction!);
       };
       request.onerror = () => {
         done();
@@ -301,25 +288,11 @@ export class Storage {
   }
 }
 
-/** An object store in memory, as far as it is used here. */
-class Memory extends Map {
-  put(value, key) {
-    this.set(key, value);
-  }
-
-  getAllKeys() {
-    return [...this.keys()].sort();
-  }
-
-  getAll() {
-    return this.getAllKeys().map((key) => this.get(key));
-  }
-}
-
 /** Notes that from now on `size` bytes lie at a key. Throws `OVER` if those are more than before, and too many for the budget. */
-async function weigh(objects, key, size, budget) {
+async function weigh(objects: Objects, key: string, size: number, budget: number): Promise<void> {
   const [sizes, settings] = [objects("sizes"), objects("settings")];
-  const [before = 0, total = 0] = await Promise.all([result(sizes.get(key)), result(settings.get("total"))]);
+  const known = await Promise.all([result(sizes.get(key)), result(settings.get("total"))]);
+  const [before = 0, total = 0] = known as [number | undefined, number | undefined];
   const after = total - before + size;
   if (!(after <= budget) && size > before) throw OVER;
   if (size > 0) sizes.put(size, key);
@@ -327,53 +300,7 @@ async function weigh(objects, key, size, budget) {
   settings.put(after, "total");
 }
 
-/** How many bytes a blob or a manifest has. */
-function sizeOf(value) {
-  return (value?.bytes ?? value)?.length ?? 0;
-}
-
-/** What a request gives, or memory at once. If a request fails that never comes: its transaction is aborted, which says why. */
-function result(request) {
-  if (!globalThis.IDBRequest || !(request instanceof IDBRequest)) return request;
-  return new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
-}
-
-/** Calls `late` after so many milliseconds, unless what this returns was called before. */
-function within(patience, late) {
-  let timer;
-  const wait = (excuses) => {
-    const due = performance.now() + patience;
-    timer = setTimeout(() => (excuses > 0 && performance.now() - due > HELD_UP ? wait(excuses - 1) : late()), patience);
-  };
-  wait(EXCUSES);
-  return () => clearTimeout(timer);
-}
-
-function transact(database, stores, writes, work) {
-  // A store alone is one of records or settings, or is read.
-  const durability = stores.length > 1 ? "relaxed" : "strict";
-  const transaction = database.transaction(stores, writes ? "readwrite" : "readonly", { durability });
-  return new Promise((resolve, reject) => {
-    let given;
-    const done = within(WORKING, () => {
-      reject(new DOMException("", "TimeoutError"));
-      transaction.abort();
-    });
-    transaction.oncomplete = () => {
-      done();
-      resolve(given);
-    };
-    transaction.onabort = () => {
-      done();
-      // With a sound connection, browsers abort a write for no reason only when there is no room for it.
-      const name = writes ? FULL : "AbortError";
-      reject(transaction.error ?? new DOMException("the browser aborted the transaction", name));
-    };
-    const worked = work((name) => transaction.objectStore(name)).then((values) => (given = values), (error) => {
-      reject(error);
-      transaction.abort();
-    });
-    // One that has ended can't be aborted.
-    worked.catch(() => {});
-  });
+/** The name of what was thrown; empty if it has none. */
+function nameOf(thrown: unknown): string {
+  return (thrown as Partial<Error> | null | undefined)?.name ?? "";
 }

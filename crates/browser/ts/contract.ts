@@ -2,7 +2,8 @@
 // worker (or the page, for inline guests) when the first mechtron with schemas starts.
 
 import * as batch from "./batch.js";
-import { compile } from "./schema.js";
+import { type Schema, type Validator, compile } from "./schema.js";
+import type { Members } from "./values.js";
 
 /** Deeper JSON is refused, as the server's reader does. */
 const DEPTH = 127;
@@ -24,18 +25,24 @@ const QUOTED = 160;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** A half of a character that UTF-8 can't say; JSON's escapes can. */
 const HALF = /\p{Surrogate}/u;
-/** The contracts in use, each compiled once: `WeakRef`s by their texts. */
-const known = new Map();
+
+/** The part of a message that a schema is about. */
+type Part = "request" | "response" | "event";
+/** Called before so many bytes are checked, and with 0 after what took its time. */
+type Begin = (bytes: number) => void;
+
+type Schemas = Readonly<Record<string, Schema>>;
+
+/** The contracts in use, each compiled once, by their texts. */
+export type Contracts = Map<string, WeakRef<Contract>>;
 
 /**
  * A gate for the messages of one instance. Calls and reports are those of `starlane_host::batch`.
  *
- * @param {string} text the contract: `{ requests, responses, events }`, schemas in normal form by the names of operations and
- *   events
- * @param {number} most longer bodies are refused, in bytes: checking them would hold up this thread
- * @param {(bytes: number) => void} [begin] told before so many bytes are checked, and of 0 behind what took its time
+ * `text` is the contract: `{ requests, responses, events }`, schemas in normal form by the names of operations and events. Bodies
+ * of more than `most` bytes are refused: checking them would hold up this thread.
  */
-export function gate(text, most, begin) {
+export function gate(known: Contracts, text: string, most: number, begin?: Begin): Gate {
   let contract = known.get(text)?.deref();
   if (!contract) {
     contract = new Contract(JSON.parse(text));
@@ -45,24 +52,31 @@ export function gate(text, most, begin) {
   return new Gate(contract, most, begin);
 }
 
+export type { Gate };
+
+/** What the messages of one instance pass. */
 class Gate {
-  constructor(contract, most, begin) {
+  readonly contract: Contract;
+  readonly #most: number;
+  readonly #begin: Begin | undefined;
+  /** The operations of messages that wait for an answer with a schema, by id. */
+  readonly #answering = new Map<number, string>();
+  /** The message of the present call. */
+  #message = 0;
+
+  constructor(contract: Contract, most: number, begin: Begin | undefined) {
     this.contract = contract;
-    this.most = most;
-    this.begin = begin;
-    /** The operations of messages that wait for an answer with a schema, by id. */
-    this.answering = new Map();
-    /** The message of the present call. */
-    this.message = undefined;
+    this.#most = most;
+    this.#begin = begin;
   }
 
   /**
    * Whether the message that begins at `cursor` in `calls` is not for the guest: then `output` says why, and where the next
    * call begins is given.
    */
-  refuses(calls, cursor, output) {
+  refuses(calls: Uint8Array, cursor: number, output: batch.Output): number | undefined {
     const reader = new batch.Reader(calls, cursor);
-    this.message = reader.id();
+    this.#message = reader.id();
     const kind = reader.u8();
     // Another bind says what an event must fit, and its mechtron's host has checked it.
     if (kind === batch.KIND_EVENT) return undefined;
@@ -70,11 +84,11 @@ class Gate {
     reader.slice();
     const name = reader.text();
     const body = reader.body();
-    if (body.length > LONG) this.begin?.(body.length);
-    const wrong = this.contract.check("request", name, body, this.most);
-    if (wrong) this.begin?.(0);
+    if (body.length > LONG) this.#begin?.(body.length);
+    const wrong = this.contract.check("request", name, body, this.#most);
+    if (wrong) this.#begin?.(0);
     if (!wrong) {
-      if (kind === batch.KIND_REQUEST && this.contract.has("response", name)) this.answering.set(this.message, name);
+      if (kind === batch.KIND_REQUEST && this.contract.has("response", name)) this.#answering.set(this.#message, name);
       return undefined;
     }
     output.u8(batch.MISFIT);
@@ -83,23 +97,23 @@ class Gate {
   }
 
   /** The guest did not get the message that was checked last. */
-  forget() {
-    this.answering.delete(this.message);
+  forget(): void {
+    this.#answering.delete(this.#message);
   }
 
   /**
    * Checks what a call said, from `mark` on in `output`: a response that does not fit becomes a failure, an event that does not
    * fit is dropped, and `logs` say so.
    */
-  check(output, mark, logs) {
+  check(output: batch.Output, mark: number, logs: batch.Output): void {
     if (!this.contract.looksAtOutput) return;
-    if (output.length - mark > LONG) this.begin?.(output.length - mark);
+    if (output.length - mark > LONG) this.#begin?.(output.length - mark);
     const reader = new batch.Reader(output.bytes.slice(mark, output.length), 0);
     const { bytes } = reader;
     output.length = mark;
     while (reader.at < bytes.length) {
       const begin = reader.at;
-      const { wrong, responds } = this.record(reader);
+      const { wrong, responds } = this.#record(reader);
       if (!wrong) {
         output.raw(bytes.subarray(begin, reader.at));
         continue;
@@ -120,7 +134,7 @@ class Gate {
   }
 
   /** Reads a record; what is wrong with it, and whether it is a response. */
-  record(reader) {
+  #record(reader: batch.Reader): { wrong?: string | undefined; responds?: boolean } {
     switch (reader.u8()) {
       case batch.REQUEST:
         reader.id();
@@ -135,10 +149,10 @@ class Gate {
         reader.body();
         break;
       case batch.REPLY:
-        return { wrong: this.response(reader), responds: true };
+        return { wrong: this.#response(reader), responds: true };
       case batch.EMIT: {
         const name = reader.text();
-        return { wrong: this.contract.check("event", name, reader.body(), this.most), responds: false };
+        return { wrong: this.contract.check("event", name, reader.body(), this.#most), responds: false };
       }
       case batch.SUBSCRIBE:
       case batch.UNSUBSCRIBE:
@@ -149,7 +163,7 @@ class Gate {
         reader.at += 12;
         break;
       case batch.RECEIVED:
-        if (reader.u8() !== 0) this.answering.delete(this.message);
+        if (reader.u8() !== 0) this.#answering.delete(this.#message);
         break;
       case batch.SAVED:
         reader.u32();
@@ -159,13 +173,13 @@ class Gate {
     return {};
   }
 
-  response(reader) {
+  #response(reader: batch.Reader): string | undefined {
     const id = reader.id();
-    const name = this.answering.get(id);
-    this.answering.delete(id);
+    const name = this.#answering.get(id);
+    this.#answering.delete(id);
     if (reader.u8() === batch.SUCCESS) {
       const body = reader.body();
-      return name === undefined ? undefined : this.contract.check("response", name, body, this.most);
+      return name === undefined ? undefined : this.contract.check("response", name, body, this.#most);
     }
     reader.at += 2;
     reader.slice();
@@ -174,34 +188,25 @@ class Gate {
   }
 }
 
+/** The schemas of a mechtron's bind. */
 class Contract {
-  constructor({ requests, responses, events }) {
-    this.tables = { request: compiled(requests), response: compiled(responses), event: compiled(events) };
-    /** Whether what guests say is read at all. */
-    this.looksAtOutput = this.tables.response.size + this.tables.event.size > 0;
+  /** Whether what guests say is read at all. */
+  readonly looksAtOutput: boolean;
+  readonly #tables: Readonly<Record<Part, ReadonlyMap<string, Validator>>>;
+
+  constructor({ requests, responses, events }: { requests: Schemas; responses: Schemas; events: Schemas }) {
+    this.#tables = { request: compiled(requests), response: compiled(responses), event: compiled(events) };
+    this.looksAtOutput = this.#tables.response.size + this.#tables.event.size > 0;
   }
 
-  /**
-   * Whether there is a schema for a body.
-   *
-   * @param {"request" | "response" | "event"} part
-   * @param {string} name of the operation or event
-   */
-  has(part, name) {
-    return this.tables[part].has(name);
+  /** Whether there is a schema for a body. `name` is that of the operation or event. */
+  has(part: Part, name: string): boolean {
+    return this.#tables[part].has(name);
   }
 
-  /**
-   * Checks a body.
-   *
-   * @param {"request" | "response" | "event"} part
-   * @param {string} name of the operation or event
-   * @param {Uint8Array} body
-   * @param {number} most the longest body that is checked, in bytes
-   * @returns {string | undefined} what does not fit and where, as a JSON pointer
-   */
-  check(part, name, body, most) {
-    const schema = this.tables[part].get(name);
+  /** Checks a body, if it has at most `most` bytes. Gives what does not fit and where, as a JSON pointer. */
+  check(part: Part, name: string, body: Uint8Array, most: number): string | undefined {
+    const schema = this.#tables[part].get(name);
     if (!schema) return undefined;
     if (body.length > most) {
       const told = `in the page's own thread, at most ${most} bytes are: launch the app without \`inline\``;
@@ -212,18 +217,19 @@ class Contract {
   }
 }
 
-function compiled(schemas) {
+function compiled(schemas: Schemas): ReadonlyMap<string, Validator> {
   return new Map(Object.entries(schemas).map(([name, schema]) => [name, compile(schema)]));
 }
 
 /** What does not fit in a body, for people. */
-function fault(check, body) {
-  let text, value;
+function fault(check: Validator, body: Uint8Array): string | undefined {
+  let text: string;
+  let value: unknown;
   try {
     text = utf8.decode(body);
     value = JSON.parse(text);
   } catch (error) {
-    return `it is no JSON: ${error.message}`;
+    return `it is no JSON: ${(error as Error).message}`;
   }
   const names = namesIn(value, DEPTH);
   if (Number.isNaN(names)) return "it is no JSON that all readers take alike: too deep, or a number or text that can't be kept";
@@ -234,7 +240,7 @@ function fault(check, body) {
     return found && `at ${found.at.slice(0, QUOTED) || "its root"}: ${found.reason.slice(0, QUOTED)}`;
   } catch (error) {
     // The stack of this browser was too small, or it took too long.
-    return `it can't be checked here: ${error.message}`;
+    return `it can't be checked here: ${(error as Error).message}`;
   }
 }
 
@@ -242,7 +248,7 @@ function fault(check, body) {
  * How many names the objects of a value have; NaN if the server's reader would not give the same value: its numbers are finite,
  * its texts UTF-8, its depth is bounded.
  */
-function namesIn(value, depth) {
+function namesIn(value: unknown, depth: number): number {
   if (typeof value === "number") return Number.isFinite(value) ? 0 : NaN;
   if (typeof value === "string") return HALF.test(value) ? NaN : 0;
   if (typeof value !== "object" || value === null) return 0;
@@ -251,13 +257,13 @@ function namesIn(value, depth) {
   if (Array.isArray(value)) {
     for (const item of value) count += namesIn(item, depth - 1);
   } else {
-    for (const name of Object.keys(value)) count += 1 + namesIn(name, 0) + namesIn(value[name], depth - 1);
+    for (const name of Object.keys(value)) count += 1 + namesIn(name, 0) + namesIn((value as Members)[name], depth - 1);
   }
   return count;
 }
 
 /** How many names stand in a JSON text: texts that a colon follows. */
-function namesWritten(text) {
+function namesWritten(text: string): number {
   let count = 0;
   for (let begin = text.indexOf('"'); begin >= 0; ) {
     let end = text.indexOf('"', begin + 1);
@@ -271,7 +277,7 @@ function namesWritten(text) {
 }
 
 /** Whether an odd number of backslashes stands before a place. */
-function isEscaped(text, at) {
+function isEscaped(text: string, at: number): boolean {
   let before = at;
   while (text[before - 1] === "\\") before--;
   return (at - before) % 2 === 1;

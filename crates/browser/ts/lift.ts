@@ -1,0 +1,60 @@
+// Out of a guest: values are checked and go to the output. `what` names a value, for people.
+
+import { CALL_BYTES, HEADERS } from "./abi.js";
+import { SHORT } from "./batch.js";
+import { Fault } from "./fault.js";
+import type { Guest } from "./guest.js";
+import { checkRecord, within, wordAt } from "./memory.js";
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+export function liftBytes(guest: Guest, what: string, at: number, length: number): void {
+  at >>>= 0;
+  length >>>= 0;
+  within(guest, what, at, length);
+  copy(guest, what, at, length);
+}
+
+export function liftText(guest: Guest, what: string, at: number, length: number): void {
+  at >>>= 0;
+  length >>>= 0;
+  checkText(what, within(guest, what, at, length), at, at + length);
+  copy(guest, what, at, length);
+}
+
+export function liftPayload(
+  guest: Guest, type: number, typeLength: number, headers: number, count: number, body: number, bodyLength: number,
+): void {
+  liftText(guest, "the content type", type, typeLength);
+  headers >>>= 0;
+  count >>>= 0;
+  if (count > HEADERS) throw new Fault(`${count} headers, and ${HEADERS} are the most`);
+  checkRecord(guest, "the list of headers", headers, count * 16);
+  guest.buffers.output.u32(count);
+  for (let at = headers; at < headers + count * 16; at += 16) {
+    liftText(guest, "the name of a header", wordAt(guest, at), wordAt(guest, at + 4));
+    liftText(guest, "the value of a header", wordAt(guest, at + 8), wordAt(guest, at + 12));
+  }
+  liftBytes(guest, "the body", body, bodyLength);
+}
+
+/** Checks that bytes of the guest's are UTF-8. */
+export function checkText(what: string, bytes: Uint8Array, from: number, to: number): void {
+  if (to - from <= SHORT) {
+    let at = from;
+    while (at < to && bytes[at]! < 0x80) at++;
+    if (at === to) return;
+  }
+  try {
+    utf8.decode(bytes.subarray(from, to));
+  } catch {
+    throw new Fault(`${what} is not UTF-8`);
+  }
+}
+
+/** Copies what was checked to lie in memory. */
+function copy(guest: Guest, what: string, at: number, length: number): void {
+  if (length > guest.room) throw new Fault(`${what} is too much: one call may queue ${CALL_BYTES} bytes`);
+  guest.room -= length;
+  guest.buffers.output.slice(guest.view, at, at + length);
+}

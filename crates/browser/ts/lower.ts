@@ -1,0 +1,65 @@
+// Into a guest: values are read from the calls and written to memory that the guest allocates. Each function returns the address of
+// the value, and leaves its length in the guest's `size`.
+
+import { SHORT } from "./batch.js";
+import { readU32 } from "./buffers.js";
+import { Fault, NoMemory, describe, isUnreachable } from "./fault.js";
+import type { Guest } from "./guest.js";
+import { memoryOf } from "./memory.js";
+
+/** Lowers the next string or list of bytes. */
+export function lowerBytes(guest: Guest): number {
+  const { buffers } = guest;
+  const size = readU32(buffers);
+  guest.size = size;
+  if (size === 0) return 1;
+  const at = allocate(guest, 1, size);
+  const { calls, cursor: from } = buffers;
+  buffers.cursor = from + size;
+  const bytes = guest.view;
+  if (size > SHORT) bytes.set(calls.subarray(from, from + size), at);
+  else for (let i = 0; i < size; i++) bytes[at + i] = calls[from + i]!;
+  return at;
+}
+
+/** Lowers the string or list of bytes that begins there. */
+export function lowerBytesAt(guest: Guest, from: number): number {
+  guest.buffers.cursor = from;
+  return lowerBytes(guest);
+}
+
+/** Lowers the list of headers that begins there. */
+export function lowerHeadersAt(guest: Guest, from: number): number {
+  guest.buffers.cursor = from;
+  const count = readU32(guest.buffers);
+  guest.size = count;
+  if (count === 0) return 4;
+  const list = allocate(guest, 4, count * 16);
+  for (let at = list; at < list + count * 16; at += 8) {
+    const text = lowerBytes(guest);
+    // Through a view that is new if the allocation grew the memory.
+    const words = new DataView(memoryOf(guest).buffer);
+    words.setUint32(at, text, true);
+    words.setUint32(at + 4, guest.size, true);
+  }
+  guest.size = count;
+  return list;
+}
+
+function allocate(guest: Guest, align: number, size: number): number {
+  let at: number;
+  try {
+    at = guest.exports.realloc(0, 0, align, size) >>> 0;
+  } catch (error) {
+    // Allocators that find no memory end so.
+    if (guest.importing === undefined && isUnreachable(error)) {
+      throw new NoMemory(`it has no memory for ${size} bytes more: \`cabi_realloc\`: ${describe(error)}`);
+    }
+    throw error;
+  }
+  const bytes = memoryOf(guest);
+  const gave = () => `\`cabi_realloc\` gave ${at} for ${size} bytes aligned to ${align}, and memory has ${bytes.length}`;
+  if (at % align !== 0) throw new Fault(gave());
+  if (at + size > bytes.length) throw new NoMemory(gave());
+  return at;
+}

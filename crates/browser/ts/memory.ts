@@ -1,0 +1,40 @@
+// A guest's memory. Every place that a guest names is checked here.
+
+import { u32At } from "./batch.js";
+import { Fault } from "./fault.js";
+import type { Guest } from "./guest.js";
+
+/** A view of the whole memory that is valid now. */
+export function memoryOf(guest: Guest): Uint8Array<ArrayBuffer> {
+  return guest.view.length === 0 ? renewView(guest) : guest.view;
+}
+
+/** Makes a view of the memory as it is now. */
+export function renewView(guest: Guest): Uint8Array<ArrayBuffer> {
+  if (!guest.memory) throw new Fault("called while the instance was being made");
+  const view = (guest.view = new Uint8Array(guest.memory.buffer));
+  if (view.length > guest.limits.memory) {
+    throw new Fault(`it has ${view.length} bytes of memory, and ${guest.limits.memory} are the most`);
+  }
+  return view;
+}
+
+/** Checks that `length` bytes at `at` lie in memory. */
+export function within(guest: Guest, what: string, at: number, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = memoryOf(guest);
+  if (at + length > bytes.length) {
+    throw new Fault(`${what} lies outside of memory: ${length} bytes at ${at}, and it has ${bytes.length}`);
+  }
+  return bytes;
+}
+
+/** Checks a record of words. */
+export function checkRecord(guest: Guest, what: string, at: number, size: number): void {
+  if (at % 4 !== 0) throw new Fault(`${what} is at ${at}, which is no multiple of 4`);
+  within(guest, what, at, size);
+}
+
+/** A number in memory, at a place that was checked. */
+export function wordAt(guest: Guest, at: number): number {
+  return u32At(guest.view, at);
+}

@@ -1,0 +1,192 @@
+// Runs the calls of `starlane_host::batch` in a guest by the canonical ABI. What they do goes to the output.
+
+import { CALL_BYTES, CALL_LOG, CALL_MESSAGES } from "./abi.js";
+import * as batch from "./batch.js";
+import { lastKey, pastBytes, pastHeaders, readU32, readU64, readU8 } from "./buffers.js";
+import { Fault, NoMemory } from "./fault.js";
+import { type Guest, checkWhole } from "./guest.js";
+import { liftBytes, liftText } from "./lift.js";
+import { lowerBytes, lowerBytesAt, lowerHeadersAt } from "./lower.js";
+import { checkRecord, memoryOf, wordAt } from "./memory.js";
+
+/** Runs a buffer of calls and puts the report behind what is in the output. */
+export function run(guest: Guest, calls: Uint8Array): void {
+  const { buffers } = guest;
+  buffers.calls = calls;
+  buffers.cursor = 0;
+  try {
+    runAll(guest);
+  } finally {
+    // Keeps no large buffer alive.
+    buffers.calls = new Uint8Array();
+  }
+}
+
+function runAll(guest: Guest): void {
+  const { buffers, gate, logs } = guest;
+  const { output } = buffers;
+  let queued = 0;
+  let sent = 0;
+  for (let count = readU32(buffers); count > 0; count--) {
+    const tag = readU8(buffers);
+    const full = queued >= CALL_BYTES || sent >= CALL_MESSAGES;
+    if (full && tag !== batch.START && tag !== batch.SAVE) break;
+    if (tag === batch.RECEIVE && guest.unfinished.size >= guest.limits.concurrency) break;
+    const mark = output.length;
+    const behind = tag === batch.RECEIVE && gate?.refuses(buffers.calls, buffers.cursor, output);
+    if (behind) {
+      buffers.cursor = behind;
+      continue;
+    }
+    guest.messages = 0;
+    guest.room = CALL_BYTES;
+    guest.logRoom = CALL_LOG;
+    let goesOn = false;
+    try {
+      if ((tag === batch.START) === guest.started) throw new Fault("`start` comes once, and before all other calls");
+      goesOn = RUN[tag]!(guest) !== false;
+      // What grew in this call is measured in it.
+      memoryOf(guest);
+      checkWhole(guest);
+      gate?.check(output, mark, logs);
+    } catch (error) {
+      // All that the call queued is dropped.
+      output.length = mark;
+      if (error instanceof NoMemory && (tag === batch.RECEIVE || tag === batch.SETTLE)) {
+        output.u8(batch.TOO_LARGE);
+        output.text(error.message);
+        if (tag === batch.RECEIVE) gate?.forget();
+        buffers.cursor = guest.callEnd;
+        continue;
+      }
+      output.u8(batch.CRASH);
+      output.text(`\`${batch.CALLS[tag]}\`: ${guest.reason(error)}`);
+      break;
+    }
+    if (guest.room < CALL_BYTES) queued += CALL_BYTES - guest.room;
+    sent += guest.messages;
+    if (!goesOn) break;
+  }
+  if (logs.length > 0) {
+    output.raw(logs.bytes.subarray(0, logs.length));
+    logs.length = 0;
+  }
+}
+
+/** False: the guest refused to start. */
+function start(guest: Guest): boolean {
+  const { buffers } = guest;
+  const { output } = buffers;
+  guest.started = true;
+  const address = lowerBytes(guest), addressLength = guest.size;
+  const mechtron = lowerBytes(guest), mechtronLength = guest.size;
+  const settings = lowerBytes(guest), settingsLength = guest.size;
+  const hasState = readU8(buffers);
+  let format = 0, state = 0, stateLength = 0;
+  if (hasState === 1) {
+    format = readU32(buffers);
+    state = lowerBytes(guest);
+    stateLength = guest.size;
+  }
+  guest.open = true;
+  const result =
+    guest.exports.start(
+      address, addressLength, mechtron, mechtronLength, settings, settingsLength, hasState, format, state, stateLength,
+    ) >>> 0;
+  guest.open = false;
+  checkRecord(guest, "the result", result, 12);
+  const refused = guest.view[result]!;
+  if (refused > 1) throw new Fault(`a result has no case ${refused}`);
+  output.u8(refused === 0 ? batch.DONE : batch.REFUSED);
+  if (refused === 1) {
+    guest.room = CALL_BYTES;
+    liftText(guest, "the reason", wordAt(guest, result + 4), wordAt(guest, result + 8));
+  }
+  guest.exports.postStart?.(result);
+  return refused === 0;
+}
+
+function receive(guest: Guest): void {
+  const { buffers } = guest;
+  const id = readU64(buffers);
+  const key = lastKey(buffers);
+  const kind = readU8(buffers);
+  const from = pastBytes(buffers), by = pastBytes(buffers), what = pastBytes(buffers);
+  const as = pastBytes(buffers), behind = pastHeaders(buffers), carries = pastBytes(buffers);
+  const remaining = readU32(buffers);
+  guest.callEnd = buffers.cursor;
+  // The longest first: if there is no memory for it, nothing has been allocated.
+  const body = lowerBytesAt(guest, carries), bodyLength = guest.size;
+  const headers = lowerHeadersAt(guest, behind), count = guest.size;
+  const sender = lowerBytesAt(guest, from), senderLength = guest.size;
+  const caller = lowerBytesAt(guest, by), callerLength = guest.size;
+  const operation = lowerBytesAt(guest, what), operationLength = guest.size;
+  const type = lowerBytesAt(guest, as), typeLength = guest.size;
+  buffers.cursor = guest.callEnd;
+  guest.unfinished.add(key);
+  guest.open = true;
+  const finished = guest.exports.receive(
+    id, kind, sender, senderLength, caller, callerLength, operation, operationLength,
+    type, typeLength, headers, count, body, bodyLength, remaining,
+  );
+  guest.open = false;
+  if (finished !== 0) guest.unfinished.delete(key);
+  buffers.output.u8(batch.RECEIVED);
+  buffers.output.u8(finished !== 0 ? 1 : 0);
+}
+
+function settle(guest: Guest): void {
+  const { buffers } = guest;
+  const id = readU64(buffers);
+  const which = readU8(buffers);
+  // The words of an outcome: what they mean depends on the case.
+  let a = 0, b = 0, c = 0, d = 0, e = 0, f = 0;
+  if (which === batch.SUCCESS) {
+    const as = pastBytes(buffers), behind = pastHeaders(buffers), carries = pastBytes(buffers);
+    guest.callEnd = buffers.cursor;
+    e = lowerBytesAt(guest, carries);
+    f = guest.size;
+    c = lowerHeadersAt(guest, behind);
+    d = guest.size;
+    a = lowerBytesAt(guest, as);
+    b = guest.size;
+  } else {
+    a = readU8(buffers) | (readU8(buffers) << 8);
+    const code = pastBytes(buffers), text = pastBytes(buffers);
+    guest.callEnd = buffers.cursor;
+    d = lowerBytesAt(guest, text);
+    e = guest.size;
+    b = lowerBytesAt(guest, code);
+    c = guest.size;
+  }
+  buffers.cursor = guest.callEnd;
+  guest.open = true;
+  guest.exports.settle(id, which, a, b, c, d, e, f);
+  guest.open = false;
+  buffers.output.u8(batch.DONE);
+}
+
+function wake(guest: Guest): void {
+  const token = readU64(guest.buffers);
+  guest.open = true;
+  guest.exports.wake(token);
+  guest.open = false;
+  guest.buffers.output.u8(batch.DONE);
+}
+
+function save(guest: Guest): void {
+  const { buffers } = guest;
+  guest.open = true;
+  const result = guest.exports.save() >>> 0;
+  guest.open = false;
+  checkRecord(guest, "the result", result, 12);
+  buffers.output.u8(batch.SAVED);
+  buffers.output.u32(wordAt(guest, result));
+  // State may be as large as the guest's memory is.
+  guest.room = Infinity;
+  liftBytes(guest, "the state", wordAt(guest, result + 4), wordAt(guest, result + 8));
+  guest.exports.postSave?.(result);
+}
+
+/** What runs a call, by the number that says what it is. False: the batch ends behind it. */
+const RUN: readonly ((guest: Guest) => boolean | void)[] = [start, receive, settle, wake, save];

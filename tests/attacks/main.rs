@@ -18,6 +18,7 @@ mod hostile_modules;
 mod http;
 mod log;
 mod manifests;
+mod neighbours;
 mod operation;
 mod origins;
 mod quota;

@@ -127,3 +127,58 @@ fn the_disk_is_never_filled_to_its_end() {
     server.token_for("ada", &[]);
     attack("B11", 2, 0);
 }
+
+/// A quota is of what lies on the disk: many small things count as much as one large one.
+#[test]
+fn many_small_things_fill_a_space_as_a_large_one_does() {
+    let limits = "[limits]\nspace-storage = \"2 MiB\"\ndisk-reserve = 0\n";
+    let publish = |server: &Server, version: u32, files: &[(&str, &str)]| {
+        let made = folder(files);
+        let draft = Draft::read(made.path()).unwrap();
+        server.upload(&server.token, &draft);
+        let name = format!("acme:repo:n:1.0.{version}");
+        let signed = draft.sign(&Address::parse(&name).unwrap(), &SecretKey::from_seed([1; 32]), 1_700_000_000);
+        server.publish_manifest(&server.token, &name, &signed)
+    };
+    let bundle = |more: &str| {
+        format!("[bundle]\nname = \"n\"\ndescription = \"{more}\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n")
+    };
+    let fits = |server: &Server, most: u32, files: &dyn Fn(u32) -> Vec<(String, String)>| {
+        (0..most)
+            .take_while(|version| {
+                let files = files(*version);
+                let files: Vec<(&str, &str)> =
+                    files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+                let answer = publish(server, *version, &files);
+                if answer.status != 204 {
+                    assert!(answer.fails(507, "storage-full").contains("space-storage"));
+                }
+                answer.status == 204
+            })
+            .count()
+    };
+    // Manifests alone, of which 300 would hold 2.4 MB; and files of a byte, a thousand of which take 4 MB of blocks.
+    let manifests = fits(&Server::start_with(limits), 300, &|version| {
+        vec![("bundle.toml".to_owned(), bundle(&format!("{version:08000}")))]
+    });
+    let small = fits(&Server::start_with(limits), 20, &|version| {
+        let files = (0..50).map(|n| (format!("site/{n}.txt"), format!("{version}.{n}")));
+        std::iter::once(("bundle.toml".to_owned(), bundle(""))).chain(files).collect()
+    });
+    // Apps that are made and deleted leave their revision behind.
+    let server = Server::start_with(limits);
+    let app = [("bundle.toml", bundle("")), ("app.toml", "[app]\nname = \"n\"\n".to_owned())];
+    let files: Vec<(&str, &str)> = app.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    assert_eq!(publish(&server, 0, &files).status, 204);
+    let made = (0..700)
+        .take_while(|n| {
+            let name = format!("acme:n{n}");
+            let answer = server.create(&server.token, &name, "acme:repo:n:1.0.0");
+            let _ = server.command("starlane:apps", "delete", &json!({ "app": name }));
+            answer.status == 200
+        })
+        .count();
+    println!("{manifests} manifests, {small} bundles of 50 small files, {made} apps");
+    let through = usize::from(manifests >= 300) + usize::from(small >= 20) + usize::from(made >= 700);
+    attack("B11", manifests + small + made, through);
+}

@@ -274,3 +274,26 @@ fn a_migration_keeps_referring_rows_and_its_line_ends_do_not_matter() {
     }
     field_fault("F6", 2, 0);
 }
+
+#[test]
+fn full_text_search_has_no_function_that_can_not_be_interrupted() {
+    let server = Server::start();
+    let admin = server.token.clone();
+    let index = "CREATE VIRTUAL TABLE ft USING fts5(x)";
+    run(&server, &admin, bundle("/q", &[FIRST, index]).path(), "acme:repo:t:1.0.0", "acme:t");
+    let insert = json!({ "sql": "INSERT INTO ft VALUES (?1)", "params": ["a ".repeat(200_000)] });
+    assert_eq!(server.command("acme:t:db", "execute", &insert).status, 200);
+    let started = std::time::Instant::now();
+    let calls =
+        ["snippet(ft, 0, '', '', '', 64)", "Snippet(ft, -1, '[', ']', '…', 8)", "\"snippet\"(ft, 0, '', '', '', 64)"];
+    for call in calls {
+        let sql = format!("SELECT length({call}) AS n FROM ft WHERE ft MATCH 'a'");
+        server.command("acme:t:db", "query", &json!({ "sql": sql })).fails(403, "no-grant");
+    }
+    let shown = json!({ "sql": "SELECT length(highlight(ft, 0, '[', ']')) AS n FROM ft WHERE ft MATCH 'a'" });
+    assert_eq!(server.command("acme:t:db", "query", &shown).json()["rows"][0]["n"], 800_000);
+    let ranked = json!({ "sql": "SELECT bm25(ft) < 0 AS n FROM ft WHERE ft MATCH 'a' ORDER BY rank" });
+    assert_eq!(server.command("acme:t:db", "query", &ranked).json()["rows"][0]["n"], 1);
+    println!("{} ms", started.elapsed().as_millis());
+    attack("B4", calls.len(), 0);
+}

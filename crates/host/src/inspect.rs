@@ -67,7 +67,9 @@ impl Host {
         let node = self.0.node.borrow();
         let now = self.0.ports.time.now_ms();
         let place = |actor: ActorView| PlacedActor {
-            saved_ago_ms: actor.saved_at.map(|at| now.saturating_sub(at)),
+            saved_ago_ms: actor
+                .saved_at
+                .map(|at| i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(at).unsigned_abs()),
             place: actor.instance.map(|instance| self.0.ports.sandbox.place(instance)),
             actor,
         };

@@ -50,6 +50,7 @@ impl StateStore for MemoryStateStore {
                 address: state.address.clone(),
                 made_for: state.made_for.clone(),
                 has_state: state.saved.is_some(),
+                saved_ago_ms: None,
                 subscriptions: state.subscriptions.clone(),
                 wakes: state.wakes.clone(),
             };

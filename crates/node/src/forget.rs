@@ -8,6 +8,7 @@ use crate::{
     actor::{Actor, ActorId, Life},
     app::Role,
     node::Node,
+    owner::Away,
     principal::Principal,
     saving::Keeping,
     shares::Account,
@@ -25,14 +26,19 @@ impl Node {
         let Some(role) = self.apps.role(address) else { return Ok(None) };
         let account = self.shares.of(&role.app);
         self.make_place(&role, &account)?;
-        let stored_for = self.owners.take_back(&role.app, address);
-        if stored_for.is_none() && role.plan.keyed {
-            self.count_key(caller)?;
-        }
-        let mut actor = Actor::new(address.clone(), role, stored_for.as_ref().unwrap_or(caller), account);
-        if stored_for.is_some() {
-            actor.keeping = Keeping::stored(true);
-        }
+        let actor = match self.owners.take_back(&role.app, address) {
+            Some(Away { made_for, saved_at }) => {
+                let mut actor = Actor::new(address.clone(), role, &made_for, account);
+                actor.keeping = Keeping::stored(true, saved_at);
+                actor
+            }
+            None => {
+                if role.plan.keyed {
+                    self.count_key(caller)?;
+                }
+                Actor::new(address.clone(), role, caller, account)
+            }
+        };
         Ok(Some(self.add_actor(actor)))
     }
 
@@ -104,7 +110,10 @@ impl Node {
             self.by_address.remove(&actor.address);
             // What is kept of it still counts for who used it first.
             match actor.keeping.is_stored() {
-                true => self.owners.put_away(&actor.role.app, actor.address.clone(), actor.made_for.clone()),
+                true => {
+                    let away = Away { made_for: actor.made_for.clone(), saved_at: actor.keeping.saved_at };
+                    self.owners.put_away(&actor.role.app, actor.address.clone(), away);
+                }
                 false => self.usage.release_key(&actor.made_for),
             }
         }

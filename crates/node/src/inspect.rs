@@ -27,9 +27,9 @@ pub struct ActorView {
     pub crashes: usize,
     /// Whether some of its state is not saved yet.
     pub unsaved: bool,
-    /// When its state was saved last, on the clock of the node, if it was since the node was made.
+    /// When its state was saved last, on the clock of the node, which may have begun later.
     #[serde(skip)]
-    pub saved_at: Option<u64>,
+    pub saved_at: Option<i64>,
 }
 
 /// A link, as people see it.
@@ -47,9 +47,10 @@ pub struct LinkView {
 }
 
 impl Node {
-    /// The actors of this node, by address.
+    /// The actors of this node: those in memory by address, then those that are in the store alone.
     pub fn actors(&self) -> Vec<ActorView> {
-        self.by_address
+        let in_memory = self
+            .by_address
             .values()
             .filter_map(|id| self.actors.get(id))
             .filter(|actor| !matches!(actor.leave, Some(Leave::End)))
@@ -69,8 +70,21 @@ impl Node {
                 crashes: actor.crashes.len(),
                 unsaved: actor.keeping.is_unsaved(),
                 saved_at: actor.keeping.saved_at,
+            });
+        let away = self.owners.away().filter_map(|(address, away)| {
+            Some(ActorView {
+                address: address.clone(),
+                state: "asleep",
+                instance: None,
+                wasm: self.apps.role(address)?.plan.wasm,
+                mailbox: 0,
+                unfinished: 0,
+                crashes: 0,
+                unsaved: false,
+                saved_at: away.saved_at,
             })
-            .collect()
+        });
+        in_memory.chain(away).collect()
     }
 
     /// The links of this node.

@@ -25,10 +25,19 @@ const APART_MS: u64 = 2;
 pub(crate) enum Owner {
     /// The store was asked, under this number, for the so-manieth time.
     Asked { number: u64, times: u64 },
-    /// This node owns them. `away`: those that are in the store alone, with who used each first.
-    Own { epoch: u64, away: Map<Address, Principal> },
+    /// This node owns them. `away`: those that are in the store alone.
+    Own { epoch: u64, away: Map<Address, Away> },
     /// Another host does.
     Lost,
+}
+
+/// An actor that is in the store alone.
+#[derive(Debug)]
+pub(crate) struct Away {
+    /// Who used it first.
+    pub(crate) made_for: Principal,
+    /// When it was saved last, on the clock of the node, which may have begun later.
+    pub(crate) saved_at: Option<i64>,
 }
 
 /// The owners of apps' actors.
@@ -53,8 +62,8 @@ impl Owners {
         }
     }
 
-    /// Takes an actor that is in the store alone; gives who used it first.
-    pub(crate) fn take_back(&mut self, app: &Address, actor: &Address) -> Option<Principal> {
+    /// Takes an actor that is in the store alone.
+    pub(crate) fn take_back(&mut self, app: &Address, actor: &Address) -> Option<Away> {
         match self.0.get_mut(app)? {
             Owner::Own { away, .. } => away.remove(actor),
             _ => None,
@@ -62,10 +71,19 @@ impl Owners {
     }
 
     /// An actor is in the store alone from now on.
-    pub(crate) fn put_away(&mut self, app: &Address, actor: Address, made_for: Principal) {
+    pub(crate) fn put_away(&mut self, app: &Address, actor: Address, as_it_is: Away) {
         if let Some(Owner::Own { away, .. }) = self.0.get_mut(app) {
-            away.insert(actor, made_for);
+            away.insert(actor, as_it_is);
         }
+    }
+
+    /// All that are in the store alone.
+    pub(crate) fn away(&self) -> impl Iterator<Item = (&Address, &Away)> {
+        let away = self.0.values().filter_map(|owner| match owner {
+            Owner::Own { away, .. } => Some(away),
+            _ => None,
+        });
+        away.flat_map(|away| away.iter())
     }
 }
 
@@ -77,7 +95,7 @@ impl Node {
             None => self.owners.0.remove(app),
         };
         if let Some(Owner::Own { away, .. }) = before {
-            for (actor, made_for) in away {
+            for (actor, Away { made_for, .. }) in away {
                 if self.apps.role(&actor).is_none_or(|role| role.plan.keyed) {
                     self.usage.release_key(&made_for);
                 }
@@ -146,6 +164,7 @@ impl Node {
     /// What belongs to no mechtron of the app as it is now stays in the store.
     fn remember(&mut self, now: u64, known: KnownActor, overdue: &mut u64) {
         let Some(role) = self.apps.role(&known.address) else { return };
+        let saved_at = known.saved_ago_ms.map(|ago| signed(now) - signed(ago));
         let id = match self.by_address.get(&known.address) {
             Some(id) => *id,
             None => {
@@ -154,7 +173,7 @@ impl Node {
                     self.usage.hold_key(&made_for);
                 }
                 if known.subscriptions.is_empty() && known.wakes.is_empty() {
-                    return self.owners.put_away(&role.app, known.address, made_for);
+                    return self.owners.put_away(&role.app, known.address, Away { made_for, saved_at });
                 }
                 let account = self.shares.of(&role.app);
                 self.add_actor(Actor::new(known.address.clone(), role, &made_for, account))
@@ -165,7 +184,7 @@ impl Node {
         if actor.instance().is_some() || !actor.keeping.is_empty() {
             return;
         }
-        actor.keeping = Keeping::stored(known.has_state);
+        actor.keeping = Keeping::stored(known.has_state, saved_at);
         for topic in known.subscriptions {
             self.listen(id, topic);
         }
@@ -200,4 +219,9 @@ impl Node {
             }
         }
     }
+}
+
+/// A time as a number that may be below zero.
+pub(crate) fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
 }

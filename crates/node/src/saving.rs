@@ -13,6 +13,7 @@ use crate::{
     effect::Effect,
     guest::{GuestCall, GuestEffect, InstanceId, Level, Saved},
     node::Node,
+    owner::signed,
     state::{ActorState, OF_THE_INSTANCE, StateError, WriteId},
     timers::{Key, Timer},
 };
@@ -73,14 +74,14 @@ pub(crate) struct Keeping {
     failures: u32,
     late: Vec<Held<Late>>,
     /// When it was written last.
-    pub(crate) saved_at: Option<u64>,
+    pub(crate) saved_at: Option<i64>,
 }
 
 impl Keeping {
     /// Of an actor that the store knows.
-    pub(crate) fn stored(has_state: bool) -> Self {
+    pub(crate) fn stored(has_state: bool, saved_at: Option<i64>) -> Self {
         let last = if has_state { Last::Stored } else { Last::Nothing };
-        Self { last, stored: has_state, ..Self::default() }
+        Self { last, stored: has_state, saved_at, ..Self::default() }
     }
 
     /// The state that an instance begins with, which was loaded if the store has it.
@@ -280,7 +281,7 @@ impl Node {
         match result {
             Ok(()) => {
                 let keeping = &mut actor.keeping;
-                (keeping.stored, keeping.failures, keeping.saved_at) = (writing.has_state, 0, Some(now));
+                (keeping.stored, keeping.failures, keeping.saved_at) = (writing.has_state, 0, Some(signed(now)));
                 keeping.shrink();
                 self.stats.saves += 1;
                 self.write(now, id);

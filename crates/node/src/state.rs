@@ -42,6 +42,8 @@ pub struct KnownActor {
     pub made_for: String,
     /// Whether its guest has saved a state.
     pub has_state: bool,
+    /// How long ago it was written, in milliseconds, if the store knows.
+    pub saved_ago_ms: Option<u64>,
     /// The topics that it subscribed to.
     pub subscriptions: Vec<Topic>,
     /// The wakes that it asked for and has not had.

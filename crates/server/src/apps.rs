@@ -32,7 +32,7 @@ use crate::{
     http::routes::Routes,
     limits::Limiter,
     readiness::Readiness,
-    storage::Storage,
+    storage::{self, Storage},
     store::DiskStore,
 };
 
@@ -176,7 +176,7 @@ impl Apps {
                 let Create { app, bundle } = read(&incoming)?;
                 incoming.caller.permit(Verb::Deploy, &app, "")?;
                 // A space that is full makes no app; what it has goes on, and can be deleted.
-                self.storage.admit(app.space(), 0)?;
+                self.storage.admit(app.space(), storage::LEAST)?;
                 let apps = self.own()?;
                 let record = to_its_end(async move {
                     let _alone = apps.alone(&app).await;

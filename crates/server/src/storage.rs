@@ -11,13 +11,13 @@ use std::{
 
 use starlane_bundle::{Digest, Manifest};
 use starlane_host::{Handler, handler};
-use starlane_protocol::Failure;
+use starlane_protocol::{Address, Failure};
 
 use crate::limits::{Limit, Limiter};
 
-/// What an uploaded file counts at least: it takes a block of the disk, and a place in the index.
-const LEAST: u64 = 4_096;
-/// For how long the bytes of a space's databases are not counted again.
+/// What a file counts at least: it takes a block of the disk, and a place in the index.
+pub(crate) const LEAST: u64 = 4_096;
+/// For how long the bytes of a space's apps are not counted again.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Counts what is kept, and refuses what is too much. Clones share it.
@@ -38,16 +38,24 @@ struct Kept {
     pending: HashMap<Digest, (String, u64)>,
     /// By principal.
     pending_bytes: HashMap<String, u64>,
-    /// By space: the bytes of its databases, and when they were counted.
-    databases: HashMap<String, (Instant, u64)>,
+    /// By space: the bytes of its apps, and when they were counted.
+    apps: HashMap<String, (Instant, u64)>,
     /// By space: the bytes of its actors' state.
     state: HashMap<String, u64>,
 }
 
 #[derive(Default)]
 struct Space {
+    /// Files that its bundles name.
     files: HashMap<Digest, u64>,
+    /// Its bundles' manifests.
+    manifests: HashMap<Address, u64>,
     bytes: u64,
+}
+
+/// What a file of so many bytes counts.
+fn counted(bytes: u64) -> u64 {
+    bytes.max(LEAST)
 }
 
 impl Storage {
@@ -97,7 +105,7 @@ impl Storage {
     pub(crate) fn admit_upload(&self, principal: &str, digest: &Digest, bytes: u64) -> Result<(), Failure> {
         self.admit_on_disk(bytes)?;
         let mut kept = self.kept();
-        let counted = bytes.max(LEAST);
+        let counted = counted(bytes);
         let known =
             kept.pending.contains_key(digest) || kept.named.values().any(|space| space.files.contains_key(digest));
         if known {
@@ -123,22 +131,26 @@ impl Storage {
         let known = kept.named.get(space);
         for file in manifest.files.values() {
             if !known.is_some_and(|known| known.files.contains_key(&file.sha256)) {
-                new.insert(file.sha256, file.size);
+                new.insert(file.sha256, counted(file.size));
             }
         }
         drop(kept);
-        let bytes = new.values().fold(length, |sum, size| sum.saturating_add(*size));
+        let bytes = new.values().fold(counted(length), |sum, size| sum.saturating_add(*size));
         self.admit(space, bytes)
     }
 
     /// A bundle is kept: what it names is its space's, and no longer waits.
-    pub(crate) fn add(&self, space: &str, manifest: &Manifest) {
+    pub(crate) fn add(&self, space: &str, manifest: &Manifest, length: u64) {
         let mut kept = self.kept();
+        let of_space = kept.named.entry(space.to_owned()).or_default();
+        if of_space.manifests.insert(manifest.address.clone(), counted(length)).is_none() {
+            of_space.bytes = of_space.bytes.saturating_add(counted(length));
+        }
         for file in manifest.files.values() {
             kept.settle(&file.sha256);
             let of_space = kept.named.entry(space.to_owned()).or_default();
-            if of_space.files.insert(file.sha256, file.size).is_none() {
-                of_space.bytes = of_space.bytes.saturating_add(file.size);
+            if of_space.files.insert(file.sha256, counted(file.size)).is_none() {
+                of_space.bytes = of_space.bytes.saturating_add(counted(file.size));
             }
         }
     }
@@ -166,13 +178,13 @@ impl Storage {
         let state = kept.state.get(space).copied().unwrap_or_default();
         let files = kept.named.get(space).map_or(0, |space| space.bytes).saturating_add(state);
         let now = Instant::now();
-        let measured = kept.databases.get(space).filter(|(at, _)| now.duration_since(*at) < FRESH);
+        let measured = kept.apps.get(space).filter(|(at, _)| now.duration_since(*at) < FRESH);
         if let Some((_, bytes)) = measured {
             return files.saturating_add(*bytes);
         }
-        let databases = databases_of(&self.0.data, space);
-        kept.databases.insert(space.to_owned(), (now, databases));
-        files.saturating_add(databases)
+        let apps = apps_of(&self.0.data, space);
+        kept.apps.insert(space.to_owned(), (now, apps));
+        files.saturating_add(apps)
     }
 
     /// What is free on the disk for this user, in bytes; none where the system does not say it.
@@ -198,12 +210,17 @@ impl Kept {
     }
 }
 
-/// The bytes of all files in the folders of a space's apps: `databases/SPACE:APP`.
-fn databases_of(data: &Path, space: &str) -> u64 {
+/// What a space's apps count: the files in their folders `databases/SPACE:APP`, their records `apps/SPACE:APP.json`, and what is kept
+/// of those that were deleted.
+fn apps_of(data: &Path, space: &str) -> u64 {
     let prefix = format!("{space}:");
-    let folders = fs::read_dir(data.join("databases")).into_iter().flatten().flatten();
-    let own = folders.filter(|folder| folder.file_name().to_string_lossy().starts_with(&prefix));
-    own.map(|folder| size_of(&folder.path())).sum()
+    let below = |folder: &str| {
+        let entries = fs::read_dir(data.join(folder)).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+    };
+    let databases: u64 = below("databases").map(|folder| size_of(&folder.path())).sum();
+    let records = below("apps").map(|file| file.metadata().map_or(0, |about| counted(about.len())));
+    records.fold(databases, u64::saturating_add)
 }
 
 fn size_of(folder: &Path) -> u64 {

@@ -352,6 +352,7 @@ impl World {
                     address: state.address.clone(),
                     made_for: state.made_for.clone(),
                     has_state: state.saved.is_some(),
+                    saved_ago_ms: None,
                     subscriptions: state.subscriptions.clone(),
                     wakes: state.wakes.clone(),
                 };

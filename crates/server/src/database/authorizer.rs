@@ -48,6 +48,8 @@ fn refusal(role: Role, context: &AuthContext<'_>) -> Option<String> {
                 false => refuse("virtual tables are not available, but for fts5 and rtree in migrations"),
             }
         }
+        // ALTER TABLE itself reads it, to see whether the rows fit a new column.
+        AuthAction::Read { table_name: "pragma_quick_check", .. } if role != Role::Read => None,
         AuthAction::Read { table_name, .. }
             if HIDDEN.iter().any(|hidden| table_name.eq_ignore_ascii_case(hidden))
                 || table_name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("pragma_")) =>
@@ -71,11 +73,13 @@ fn refusal(role: Role, context: &AuthContext<'_>) -> Option<String> {
     }
 }
 
-/// `foreign_keys` has been set as a migration that rebuilds tables wants it, and FTS5 itself asks for `data_version` and `page_size`.
+/// `foreign_keys` has been set as a migration that rebuilds tables wants it. FTS5 itself asks for `data_version` and `page_size`, and
+/// ALTER TABLE for `quick_check`, which shows nothing but this database and is interrupted at the deadline.
 fn pragma(role: Role, name: &str, value: Option<&str>) -> Option<String> {
     let name = name.to_ascii_lowercase();
     match (role, name.as_str(), value) {
-        (_, "data_version" | "page_size", None) | (Role::Migrate, "foreign_keys" | "foreign_key_check", _) => None,
+        (Role::Migrate | Role::Write, "quick_check", _)
+        | (_, "data_version" | "page_size", None) | (Role::Migrate, "foreign_keys" | "foreign_key_check", _) => None,
         (Role::Migrate, "journal_mode" | "synchronous" | "auto_vacuum" | "page_size" | "encoding", _) => {
             Some(format!("the server sets `{name}` itself; leave `PRAGMA {name}` out"))
         }

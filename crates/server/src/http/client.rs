@@ -119,8 +119,9 @@ fn address(text: &str) -> Option<IpAddr> {
 
 /// The name that a request is for.
 pub(super) fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> &'a str {
-    let named = headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    named.or_else(|| uri.authority().map(Authority::as_str)).unwrap_or_default()
+    // A target that names an authority counts more than the header (RFC 9112, 3.2.2).
+    let named = || headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    uri.authority().map(Authority::as_str).or_else(named).unwrap_or_default()
 }
 
 /// Whether a name means this machine, whoever asks.

@@ -70,7 +70,9 @@ impl Allowed {
 
     /// Whether a request may come in. Errors with 403 `host-refused` and `origin-refused`.
     fn check(&self, method: &Method, headers: &HeaderMap, uri_host: Option<&str>) -> Result<(), Failure> {
-        let host = one(headers, header::HOST)?.or(uri_host).unwrap_or_default();
+        let named = one(headers, header::HOST)?;
+        // A target that names an authority counts more than the header (RFC 9112, 3.2.2).
+        let host = uri_host.or(named).unwrap_or_default();
         if !self.hosts.contains(host.strip_suffix(self.default_port).unwrap_or(host)) {
             let message = format!(
                 "this server does not answer for the host `{host}`: start it with `--allow-host {host}` if it should"

@@ -16,21 +16,15 @@ use axum::{
 };
 use hyper::{
     body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
     service::Service,
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use starlane_protocol::Failure;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 
@@ -53,6 +47,9 @@ const TELLING: Duration = Duration::from_secs(1);
 /// The fewest bytes that the HTTP library takes as the maximum of a head.
 const SMALLEST_HEAD: u64 = 8 * 1024;
 
+/// Says when connections are to end.
+type Ending = watch::Receiver<bool>;
+
 /// What speaks HTTP on connections.
 pub(crate) struct Server {
     pub(crate) listener: TcpListener,
@@ -65,7 +62,7 @@ pub(crate) struct Server {
 /// What speaks HTTP on a connection.
 #[derive(Clone)]
 struct Speaker {
-    http: auto::Builder<TokioExecutor>,
+    http: http1::Builder,
     router: Router,
     limiter: Arc<Limiter>,
 }
@@ -77,7 +74,7 @@ impl Server {
         let gate = Gate::new(&limiter, !behind_proxy);
         let told = Arc::new(Semaphore::new(TOLD));
         let speaker = Speaker { http: http(&limiter), router, limiter };
-        let connections = GracefulShutdown::new();
+        let (ending, connections) = watch::channel(false);
         let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -96,8 +93,8 @@ impl Server {
             let _ = stream.set_nodelay(true);
             match gate.enter(peer) {
                 Ok(ticket) => {
-                    let (speaker, watcher, tls) = (speaker.clone(), connections.watcher(), tls.clone());
-                    tokio::spawn(speaker.take(stream, peer, tls, watcher, ticket));
+                    let (speaker, ending, tls) = (speaker.clone(), connections.clone(), tls.clone());
+                    tokio::spawn(speaker.take(stream, peer, tls, ending, ticket));
                 }
                 // Over TLS it would cost a handshake to say so.
                 Err(failure) if tls.is_none() => refuse(stream, &failure, &told),
@@ -105,14 +102,18 @@ impl Server {
             }
         }
         drop(listener);
-        connections.shutdown().await;
+        drop(connections);
+        ending.send_replace(true);
+        // Each connection has a receiver until it ends.
+        ending.closed().await;
     }
 }
 
-fn http(limiter: &Limiter) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
+/// HTTP/1.1 alone: what bounds a connection counts requests one after the other.
+fn http(limiter: &Limiter) -> http1::Builder {
+    let mut http = http1::Builder::new();
     let head = limiter.get(Limit::HeadBytes).max(SMALLEST_HEAD);
-    http.http1().max_buf_size(usize::try_from(head).unwrap_or(usize::MAX)).max_headers(limiter.count(Limit::Headers));
+    http.max_buf_size(usize::try_from(head).unwrap_or(usize::MAX)).max_headers(limiter.count(Limit::Headers));
     http
 }
 
@@ -135,11 +136,11 @@ fn refuse(mut stream: TcpStream, failure: &Failure, told: &Arc<Semaphore>) {
 }
 
 impl Speaker {
-    async fn take(self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>, watcher: Watcher, ticket: Ticket) {
-        let Some(tls) = tls else { return self.speak(stream, peer, watcher, ticket).await };
+    async fn take(self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>, ending: Ending, ticket: Ticket) {
+        let Some(tls) = tls else { return self.speak(stream, peer, ending, ticket).await };
         let silence = self.limiter.time(Limit::HeadTime);
         match timeout(silence, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.speak(stream, peer, watcher, ticket).await,
+            Ok(Ok(stream)) => self.speak(stream, peer, ending, ticket).await,
             Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
             Err(_) => self.limiter.note(Limit::HeadTime),
         }
@@ -149,17 +150,29 @@ impl Speaker {
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: IpAddr,
-        watcher: Watcher,
+        mut ending: Ending,
         _ticket: Ticket,
     ) {
         let pace = Pace::new(&self.limiter);
         let stream = TokioIo::new(Paced::new(stream, Arc::clone(&pace)));
         let service = Requests { router: TowerToHyperService::new(self.router), pace, peer: Peer(peer) };
-        let connection = self.http.serve_connection_with_upgrades(stream, service);
-        if let Err(error) = watcher.watch(connection).await {
+        let mut connection = pin!(self.http.serve_connection(stream, service).with_upgrades());
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = ends(&mut ending) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!("a connection ended: {error}");
         }
     }
+}
+
+async fn ends(ending: &mut Ending) {
+    // Without a sender the server is gone.
+    let _ = ending.wait_for(|ends| *ends).await;
 }
 
 /// The requests of one connection.

@@ -237,7 +237,7 @@ pub(super) async fn put_manifest(
                 tracing::info!(bundle = %address, publisher = %manifest.publisher, "published");
             }
             visibility.add(&address, &manifest);
-            storage.add(address.space(), &manifest);
+            storage.add(address.space(), &manifest, signed.bytes.len() as u64);
             Ok(new)
         };
         let done = site.repository.with(publish).await;

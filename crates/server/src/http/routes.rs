@@ -1,5 +1,7 @@
 //! The routes of all apps, and which one a request takes.
 
+mod overlap;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
@@ -83,7 +85,7 @@ impl Routes {
     fn exchange(&self, app: &Address, routes: AppRoutes, keep: bool) -> Result<(), Failure> {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = table.apps.insert(app.clone(), routes);
-        let mut routers = table.routers();
+        let mut routers = table.check_spaces(app).and_then(|()| table.routers());
         if keep && let Ok(routers) = &mut routers {
             table.routers = std::mem::take(routers);
             return Ok(());
@@ -119,6 +121,17 @@ impl Routes {
         let found = router(method)?.at(path).ok()?;
         let captures = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Some(Found { target: Arc::clone(found.value), captures })
+    }
+
+    /// Whether apps of several spaces answer under a host name.
+    pub(crate) fn is_shared(&self, host: &str) -> bool {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if table.spaces.contains_key(host) {
+            return false;
+        }
+        let routed = table.apps.iter().filter(|(_, app)| !app.routes.is_empty()).map(|(address, _)| address.space());
+        let shared: BTreeSet<&str> = routed.filter(|space| !table.spaces.values().any(|own| own == space)).collect();
+        shared.len() > 1
     }
 
     /// Whether any app has routes.
@@ -163,6 +176,26 @@ impl Table {
     fn has(&self, app: &Address, method: &str, path: &str) -> bool {
         let routes = self.apps.get(app).into_iter().flat_map(|app| &app.routes);
         routes.into_iter().any(|(own, at, _)| own == method && at == path)
+    }
+
+    /// Errors when an app answers what an app of another space answers under the same host names.
+    fn check_spaces(&self, app: &Address) -> Result<(), String> {
+        let own_names = self.spaces.values().any(|space| space == app.space());
+        let Some(routes) = self.apps.get(app).filter(|_| !own_names) else { return Ok(()) };
+        let of_others = self.apps.iter().filter(|(other, _)| other.space() != app.space());
+        let shared = of_others.filter(|(other, _)| !self.spaces.values().any(|space| space == other.space()));
+        for (other, theirs) in shared {
+            for (method, path, _) in &routes.routes {
+                let taken = theirs.routes.iter().find(|(m, at, _)| m == method && overlap::overlaps(path, at));
+                if let Some((_, at, _)) = taken {
+                    return Err(format!(
+                        "the app {other} of another space answers `{method} {at}`, and `{method} {path}` takes some of its \
+                         requests: take another path, or have the operator give the space a host name of its own (--space)"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn routers(&self) -> Result<Routers, String> {

@@ -28,6 +28,9 @@ use crate::{handle::Ask, limits::Limit};
 /// What a mechtron returns is hostile data: it is shown, and runs nothing, unless the mechtron gives a policy of its own.
 pub(super) const MECHTRON_POLICY: &str = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
+/// What browsers send when they ask for the script of a service worker (Service Workers, W3C, 4.4).
+const SERVICE_WORKER: &str = "service-worker";
+
 /// Whatever no fixed route answers.
 pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -38,6 +41,12 @@ pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Re
     let Some(found) = found else {
         return answer::failure(&nothing_here(&site, method, host, path));
     };
+    // A page's worker takes all requests of its origin, those to other apps too.
+    if parts.headers.contains_key(SERVICE_WORKER) && site.routes.is_shared(host) {
+        let message = "apps of several spaces answer under this host name, so none may have a service worker here: have the \
+                       operator give the space a host name of its own (--space)";
+        return answer::failure(&Failure::new(403, "shared-origin", message));
+    }
     let answered = match &*found.target {
         Target::File(file) => file::send(&site, file, method, &parts.headers, Caching::Ask).await,
         Target::Files { folder, files } => {

@@ -54,10 +54,14 @@ impl Visibility {
             visibility.hide(&bundle);
             let read = store.manifest(&bundle).map_err(|error| error.to_string());
             let read = read.and_then(|signed| signed.ok_or_else(|| "it is missing".to_owned()));
-            match read.and_then(|signed| signed.open().map_err(|error| error.to_string())) {
-                Ok(manifest) => {
+            let opened = read.and_then(|signed| {
+                let manifest = signed.open().map_err(|error| error.to_string())?;
+                Ok((manifest, signed.bytes.len() as u64))
+            });
+            match opened {
+                Ok((manifest, length)) => {
                     visibility.add(&bundle, &manifest);
-                    storage.add(bundle.space(), &manifest);
+                    storage.add(bundle.space(), &manifest, length);
                 }
                 Err(error) => tracing::error!(%bundle, error, "the manifest can't be read; the bundle is private"),
             }

@@ -104,7 +104,8 @@ limits! {
     LogLine "log-line" Bytes TooLarge = KIB, 256..=64 * KIB;
     /// Log lines about one principal or one app; a burst may have twice as many at once. Others are suppressed and counted.
     LogRate "log-lines-per-second" PerSecond TooMany = 100, 1..=1_000_000;
-    /// Bytes that a space may have on disk: what its bundles name, each file once, its databases, and the state of its actors.
+    /// Bytes that a space may have on disk: what its bundles name, each file once, their manifests, its apps with their databases,
+    /// and the state of its actors. A file counts 4 KiB at least.
     SpaceStorage "space-storage" Bytes Full = 10 * 1_024 * MIB, MIB..=1 << 50;
     /// Bytes of files that a principal has uploaded and no bundle names yet.
     PendingUploads "pending-uploads" Bytes Full = 1_024 * MIB, MIB..=1 << 50;

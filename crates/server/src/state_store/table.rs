@@ -112,7 +112,7 @@ impl Table {
 
     pub(super) fn take(&mut self, app: &Address) -> rusqlite::Result<Owned> {
         let epoch = self.next_epoch(app)?;
-        let sql = "SELECT address, made_for, subscriptions, wakes, format IS NOT NULL FROM actors WHERE app = ?1 \
+        let sql = "SELECT address, made_for, subscriptions, wakes, format IS NOT NULL, updated FROM actors WHERE app = ?1 \
                    ORDER BY address";
         let mut statement = self.connection.prepare_cached(sql)?;
         let actors = statement.query_map([app.as_str()], known)?.collect::<rusqlite::Result<_>>()?;
@@ -243,6 +243,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<KnownActor> {
         address: Address::parse(&address).map_err(|error| broken(0, error.to_string()))?,
         made_for: row.get(1)?,
         has_state: row.get(4)?,
+        saved_ago_ms: Some(unsigned(unix_ms().saturating_sub(row.get(5)?))),
         subscriptions: topics.collect::<rusqlite::Result<_>>()?,
         wakes: serde_json::from_str(&wakes).map_err(|error| broken(3, error.to_string()))?,
     })

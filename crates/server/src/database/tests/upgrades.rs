@@ -159,3 +159,62 @@ async fn migrations_run_once_and_may_not_change() {
     let failure = upgrade(&database, 1, &[FIRST, "CREATE"]).await.unwrap_err();
     assert!(failure.message.contains("/m/2.sql"), "{failure}");
 }
+
+/// Whatever an ordinary schema and its change may say is taken if SQLite itself takes it, in a migration and, of changes, as a message.
+#[tokio::test]
+async fn ordinary_changes_of_a_schema_are_taken_as_sqlite_takes_them() {
+    let tables = [
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER)",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER) STRICT",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER, CHECK (b < 10))",
+        "CREATE TABLE t (id TEXT PRIMARY KEY, a TEXT NOT NULL DEFAULT 'x', b INTEGER CHECK (b > 0)) STRICT, WITHOUT ROWID",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER, c INTEGER AS (b + 1) STORED); CREATE INDEX i ON t (a)",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER REFERENCES t (id)); CREATE VIEW v AS SELECT a FROM t; \
+         CREATE TRIGGER r AFTER INSERT ON t BEGIN UPDATE t SET b = 1 WHERE id = new.id; END",
+    ];
+    let changes = [
+        "ALTER TABLE t ADD COLUMN d TEXT",
+        "ALTER TABLE t ADD COLUMN d TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE t ADD COLUMN d TEXT NOT NULL",
+        "ALTER TABLE t ADD COLUMN d INTEGER CHECK (d IS NULL OR d > 3) DEFAULT 5",
+        "ALTER TABLE t ADD COLUMN d INTEGER CHECK (d > 3) DEFAULT 1",
+        "ALTER TABLE t ADD COLUMN d INTEGER AS (b * 2)",
+        "ALTER TABLE t ADD COLUMN d INTEGER REFERENCES t (id)",
+        "ALTER TABLE t DROP COLUMN b",
+        "ALTER TABLE t RENAME COLUMN a TO z",
+        "ALTER TABLE t RENAME TO u",
+        "CREATE INDEX j ON t (b) WHERE b IS NOT NULL",
+        "CREATE UNIQUE INDEX j ON t (lower(a))",
+        "CREATE VIEW w AS WITH x AS (SELECT a FROM t) SELECT count(*) OVER () AS n FROM x",
+        "CREATE TABLE n AS SELECT * FROM t",
+        "INSERT INTO t (id, a, b) VALUES (2, 'b', 2) ON CONFLICT DO UPDATE SET a = excluded.a",
+        "REINDEX t",
+        "ANALYZE t",
+        "DROP TABLE t",
+    ];
+    let rows = "INSERT INTO t (id, a, b) VALUES (1, 'a', 1)";
+    let (mut tried, mut differ) = (0, Vec::new());
+    for table in tables {
+        for change in changes {
+            let plain = crate::database::open_in_memory().unwrap();
+            plain.execute_batch(&format!("{table}; {rows}")).unwrap();
+            let expected = plain.execute_batch(change).map_err(|error| error.to_string());
+            let folder = tempfile::tempdir().unwrap();
+            let first = format!("{table}; {rows}");
+            let database = open_with(folder.path(), &[&first], &limiter(|_| ())).await.unwrap();
+            let migrated = upgrade(&database, 1, &[&first, change]).await;
+            tried += 1;
+            if migrated.is_ok() != expected.is_ok() {
+                differ.push(format!("{table} / {change}: {migrated:?}, SQLite {expected:?}"));
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let database = open_with(folder.path(), &[&first], &limiter(|_| ())).await.unwrap();
+            let executed = ask(&database, "execute", json!({ "sql": change })).await;
+            tried += 1;
+            if executed.is_ok() != expected.is_ok() {
+                differ.push(format!("{table} / {change} as a message: {executed:?}, SQLite {expected:?}"));
+            }
+        }
+    }
+    assert!(differ.is_empty(), "{} of {tried}: {differ:#?}", differ.len());
+}

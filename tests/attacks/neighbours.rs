@@ -1,0 +1,91 @@
+//! Apps of several spaces under one host name: none answers what another's does, and none has a worker that takes all requests.
+
+use starlane_testkit::attack;
+use tempfile::TempDir;
+
+use crate::world::{Server, folder};
+
+/// A bundle that routes these paths to a page.
+fn site(routes: &[&str]) -> TempDir {
+    let lines: String =
+        routes.iter().map(|route| format!("\"GET {route}\" = {{ file = \"site/page.html\" }}\n")).collect();
+    let folders = "\"GET /static/{*path}\" = { files = \"site/\" }\n";
+    let lines = if routes.is_empty() { folders.to_owned() } else { lines };
+    folder(&[
+        (
+            "bundle.toml",
+            "[bundle]\nname = \"site\"\ndescription = \"\"\nlicence = \"MIT\"\npublic = true\ninclude = [\"site/**\"]\n",
+        ),
+        ("app.toml", &format!("[app]\nname = \"site\"\n[http]\n{lines}")),
+        ("site/page.html", "<p>page"),
+    ])
+}
+
+#[test]
+fn no_app_answers_what_one_of_another_space_answers() {
+    let server = Server::start();
+    let (acme, bob) =
+        (server.token_for("acme/ci", &["deploy acme:**"]), server.token_for("bob/ci", &["deploy bob:**"]));
+    let mut count = 0;
+    let mut create = |token: &str, space: &str, app: &str, routes: &[&str]| {
+        count += 1;
+        let bundle = format!("{space}:repo:{app}:1.0.{count}");
+        server.publish(token, 1, site(routes).path(), &bundle);
+        server.create(token, &format!("{space}:{app}"), &bundle)
+    };
+    assert_eq!(create(&acme, "acme", "pages", &["/people/{name}", "/about"]).status, 200);
+    assert_eq!(create(&acme, "acme", "files", &[]).status, 200);
+    let taken = [
+        "/people/grace",
+        "/people/{other}",
+        "/{x}/grace",
+        "/{*all}",
+        "/about",
+        "/{x}",
+        "/ab{x}",
+        "/static/a.js",
+        "/static/{x}",
+        "/static/deep/{*path}",
+        "/{x}/{y}",
+    ];
+    let mut through = Vec::new();
+    for route in taken {
+        let answer = create(&bob, "bob", "evil", &[route]);
+        if answer.status != 409 || !answer.text().contains("another space") {
+            through.push(format!("{route}: {} {}", answer.status, answer.text()));
+        }
+    }
+    attack("A1", taken.len(), through.len());
+    // What is free is free, and one space's own apps share as before.
+    assert_eq!(create(&bob, "bob", "own", &["/bob/{page}", "/people", "/people/a/b"]).status, 200);
+    assert_eq!(create(&acme, "acme", "more", &["/people/ada"]).status, 200);
+    // An upgrade is held to the same, and the version before goes on.
+    assert_eq!(create(&bob, "bob", "own", &["/bob/{page}", "/about"]).status, 409);
+    assert_eq!((server.get("/bob/x").status, server.get("/people/ada").status), (200, 200));
+    // A script that a browser asks for as a service worker would take all of the origin's requests.
+    let worker = server.send("GET", "/bob/sw.js", &[("service-worker", "script")], b"");
+    worker.fails(403, "shared-origin");
+    let alone = Server::start();
+    alone.publish(&alone.token, 1, site(&["/sw.js"]).path(), "acme:repo:site:1.0.0");
+    assert_eq!(alone.create(&alone.token, "acme:site", "acme:repo:site:1.0.0").status, 200);
+    assert_eq!(alone.send("GET", "/sw.js", &[("service-worker", "script")], b"").status, 200);
+}
+
+#[test]
+fn connections_speak_http_1_alone_whatever_they_begin_with() {
+    let server = Server::start();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let answer = server.raw(preface);
+    // A frame of HTTP/2 begins with its length, an answer of HTTP/1.1 with its name.
+    let is_http_1 = answer.is_empty() || answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.1 5");
+    let raw = |target: &str| {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: {}\r\nconnection: close\r\n\r\n", server.address());
+        server.raw(head.as_bytes())
+    };
+    let foreign = raw("http://evil.example/healthz");
+    let own = raw(&format!("http://{}/healthz", server.address()));
+    assert!(own.starts_with("HTTP/1.1 200"), "{own}");
+    let through = usize::from(!is_http_1) + usize::from(!foreign.starts_with("HTTP/1.1 403"));
+    println!("{} bytes of answer; {}", answer.len(), foreign.lines().next().unwrap_or_default());
+    attack("B2", 2, through);
+}

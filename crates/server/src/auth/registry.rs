@@ -16,6 +16,11 @@ use crate::disk::{read, write};
 const MOST_PRINCIPALS: usize = 10_000;
 /// The most grants of one principal.
 const MOST_GRANTS: usize = 256;
+/// The most principals of one space's namespace that can have grants here, and the most bytes of all of their grants.
+const MOST_OF_SPACE: usize = 1_000;
+const BYTES_OF_SPACE: usize = 1 << 20;
+/// The most revocations that the namespace of one space keeps: with more, all of its tokens that were made so far end.
+const REVOCATIONS_OF_SPACE: usize = 1_000;
 
 /// The registry and its file.
 pub(super) struct Registry {
@@ -42,6 +47,9 @@ pub(super) struct Kept {
     pub(super) revoked_generations: BTreeMap<String, u64>,
     /// By principal: its tokens of generation 0 that were made until then are no longer good.
     pub(super) revoked_before: BTreeMap<String, u64>,
+    /// By space: the tokens of its namespace up to this generation are no longer good.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) revoked_spaces: BTreeMap<String, u64>,
     /// Revocations that were forgotten because their tokens had ended.
     pub(super) forgotten: Vec<Forgotten>,
     /// Tokens below this generation are no longer good, whoever has them.
@@ -76,6 +84,7 @@ impl Default for Kept {
             revoked_tokens: BTreeMap::new(),
             revoked_generations: BTreeMap::new(),
             revoked_before: BTreeMap::new(),
+            revoked_spaces: BTreeMap::new(),
             forgotten: Vec::new(),
             first_generation: 0,
         }
@@ -118,6 +127,20 @@ impl Kept {
         let full = |what: String| Failure::new(409, "conflict", what);
         if !self.grants.contains_key(principal) && self.grants.len() >= MOST_PRINCIPALS {
             return Err(full(format!("{MOST_PRINCIPALS} principals have grants already")));
+        }
+        if let Some(space) = space_of(principal) {
+            let of_space = self.grants.iter().filter(|(name, _)| space_of(name) == Some(space));
+            let (mut count, mut bytes) = (0, grants.iter().map(String::len).sum::<usize>());
+            for (name, lines) in of_space {
+                count += usize::from(name != principal);
+                bytes += lines.iter().map(String::len).sum::<usize>();
+            }
+            if count >= MOST_OF_SPACE || bytes > BYTES_OF_SPACE {
+                return Err(full(format!(
+                    "the namespace `{space}/` has {count} other principals with grants, of {bytes} bytes in all; the maximum is \
+                     {MOST_OF_SPACE} and {BYTES_OF_SPACE}: use patterns, or take grants back"
+                )));
+            }
         }
         let known = self.grants.entry(principal.to_owned()).or_default();
         for grant in grants {
@@ -168,6 +191,11 @@ impl Kept {
             || self.revoked_tokens.contains_key(id)
             || scoped.any(|key| self.revoked_tokens.contains_key(&key))
             || self.revoked_generations.get(subject).is_some_and(|revoked| generation <= *revoked)
+            || space_of(subject).is_some_and(|space| {
+                // What an admin of all spaces has revoked counts for each.
+                let revoked = [space, ""].into_iter().filter_map(|space| self.revoked_spaces.get(space)).max();
+                revoked.is_some_and(|revoked| generation <= *revoked)
+            })
             || (generation == 0 && self.revoked_before.get(subject).is_some_and(|until| issued <= *until))
     }
 
@@ -194,16 +222,48 @@ impl Kept {
             self.forgotten.push(gone);
             self.generation += 1;
         }
+        self.prune_spaces();
         if self.revoked_tokens.len() + self.revoked_generations.len() + self.revoked_before.len() > most {
             self.revoked_tokens.clear();
             self.revoked_generations.clear();
             self.revoked_before.clear();
+            self.revoked_spaces.clear();
             self.forgotten.clear();
             self.generation += 1;
             self.first_generation = self.generation;
             tracing::warn!(maximum = most, "too many revocations: all tokens that were made so far are refused");
         }
     }
+}
+
+impl Kept {
+    /// Of a space that has revoked more than it may keep, all tokens that were made so far end: it takes no other space's along.
+    fn prune_spaces(&mut self) {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let of_tokens =
+            self.revoked_tokens.keys().filter_map(|key| key.split_once('@')).map(|(_, namespace)| namespace);
+        let of_subjects = self.revoked_generations.keys().filter_map(|subject| space_of(subject));
+        for space in of_tokens.map(first_part).chain(of_subjects) {
+            *counts.entry(space.to_owned()).or_default() += 1;
+        }
+        for (space, count) in counts.into_iter().filter(|(_, count)| *count > REVOCATIONS_OF_SPACE) {
+            self.revoked_tokens
+                .retain(|key, _| key.split_once('@').is_none_or(|(_, namespace)| first_part(namespace) != space));
+            self.revoked_generations.retain(|subject, _| space_of(subject) != Some(&space));
+            tracing::warn!(space, count, "too many revocations: all tokens of the space's subjects are refused");
+            self.revoked_spaces.insert(space, self.generation);
+            self.generation += 1;
+        }
+    }
+}
+
+/// The space in whose namespace a principal is: `acme` of `acme/ada`.
+fn space_of(principal: &str) -> Option<&str> {
+    principal.split_once('/').map(|(space, _)| space)
+}
+
+fn first_part(namespace: &str) -> &str {
+    namespace.split('/').next().unwrap_or_default()
 }
 
 /// A grant of a principal, as it is written: `{sub}` stands for the principal's key.
@@ -276,6 +336,44 @@ mod tests {
         assert!(kept.revoked_tokens.is_empty());
         let token = |generation| TokenFacts { id: "0", subject: "ada", generation, issued: 0, ends: 1_000 };
         assert!(kept.is_revoked(token(made)) && !kept.is_revoked(token(kept.generation)));
+    }
+
+    #[test]
+    fn too_many_revocations_of_a_space_end_its_own_tokens_alone() {
+        let mut kept = Kept::default();
+        let made = kept.generation;
+        for n in 0..30 {
+            for namespace in 0..40 {
+                kept.revoke_token(&format!("id{n}"), 1_000, Some(&format!("acme/{namespace}")));
+            }
+        }
+        kept.prune(1, 100_000);
+        assert!(kept.revoked_tokens.is_empty());
+        let token = |subject, generation| TokenFacts { id: "other", subject, generation, issued: 0, ends: 1_000 };
+        assert!(kept.is_revoked(token("acme/ada", made)) && kept.is_revoked(token("acme/7/x", made)));
+        assert!(!kept.is_revoked(token("acme/ada", kept.generation)), "what is made afterwards is good");
+        assert!(!kept.is_revoked(token("bob/x", made)) && !kept.is_revoked(token("acme", made)));
+        (0..1_001).for_each(|n| kept.revoke_token(&format!("id{n}"), 1_000, Some("")));
+        kept.prune(1, 100_000);
+        assert!(kept.is_revoked(token("bob/x", made)) && !kept.is_revoked(token("acme", made)));
+        let read: Kept = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
+        assert_eq!(read, kept);
+    }
+
+    #[test]
+    fn the_grants_of_a_space_are_bounded_and_leave_room_for_others() {
+        let mut kept = Kept::default();
+        let long: Vec<String> = (0..200).map(|n| format!("request acme:{}:{n}", "x".repeat(500))).collect();
+        let given = (0..100).take_while(|n| kept.add(&format!("acme/p{n}"), &long).is_ok()).count();
+        assert!((9..=11).contains(&given), "{given} of 100 KB each");
+        assert_eq!(kept.add("acme/more", &long).unwrap_err().code, "conflict");
+        kept.add("bob/p", &long).unwrap();
+        let mut kept = Kept::default();
+        let line = ["request acme:x".to_owned()];
+        let given = (0..2_000).take_while(|n| kept.add(&format!("acme/p{n}"), &line).is_ok()).count();
+        assert_eq!(given, MOST_OF_SPACE);
+        kept.add("acme/p0", &["request acme:y".to_owned()]).unwrap();
+        kept.add("bob/p", &line).unwrap();
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use std::rc::Rc;
 
 use litemap::LiteMap;
-use serde::Deserialize;
-use serde_json::json;
-use starlane_bundle::{FileEntry, json};
+use serde::{Deserialize, Serialize};
+use starlane_bundle::{Digest, FileEntry, json};
 use starlane_node::Incoming;
 use starlane_protocol::{Failure, Outcome, Payload};
 
@@ -45,8 +44,8 @@ pub(crate) fn handler(host: &Host, files: Rc<Files>) -> Rc<dyn Handler> {
 
 async fn answer(host: &Host, all: &Files, incoming: Incoming) -> Outcome {
     if incoming.operation == "list" {
-        let files: Vec<_> = all.iter().map(|(path, file)| described(path, file)).collect();
-        return Ok(json_payload(&json!({ "files": files })));
+        let files = all.iter().map(|(path, file)| Described::of(path, file)).collect();
+        return json_payload(&Listed { files });
     }
     let wanted: Wanted = match incoming.payload.body.is_empty() {
         true => Wanted::default(),
@@ -60,7 +59,7 @@ async fn answer(host: &Host, all: &Files, incoming: Incoming) -> Outcome {
         return Err(Failure::not_found(format!("the bundle has no file {path}")));
     };
     if incoming.operation == "stat" {
-        return Ok(json_payload(&described(path, file)));
+        return json_payload(&Described::of(path, file));
     }
     let bytes = host.blob(&file.sha256, file.size).await.map_err(|error| Failure::not_running(error.to_string()))?;
     let from = usize::try_from(wanted.from).unwrap_or(usize::MAX).min(bytes.len());
@@ -69,10 +68,28 @@ async fn answer(host: &Host, all: &Files, incoming: Incoming) -> Outcome {
     Ok(Payload::new(&file.media_type, bytes.slice(from..to)))
 }
 
-fn described(path: &str, file: &FileEntry) -> serde_json::Value {
-    json!({ "path": path, "size": file.size, "mediaType": file.media_type, "sha256": file.sha256 })
+/// What `list` answers.
+#[derive(Serialize)]
+struct Listed<'a> {
+    files: Vec<Described<'a>>,
 }
 
-fn json_payload(value: &serde_json::Value) -> Payload {
-    Payload::json(value.to_string())
+/// What `stat` answers. (A value of `serde_json` brings along how floating point numbers are written.)
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Described<'a> {
+    path: &'a str,
+    size: u64,
+    media_type: &'a str,
+    sha256: Digest,
+}
+
+impl<'a> Described<'a> {
+    fn of(path: &'a str, file: &'a FileEntry) -> Self {
+        Self { path, size: file.size, media_type: &file.media_type, sha256: file.sha256 }
+    }
+}
+
+fn json_payload(value: &impl Serialize) -> Outcome {
+    serde_json::to_string(value).map(Payload::json).map_err(|error| Failure::internal(error.to_string()))
 }

@@ -5,6 +5,7 @@
 use std::{future::ready, rc::Rc};
 
 use futures_util::{FutureExt, StreamExt, future, pin_mut};
+use serde::Serialize;
 use starlane_bundle::{AppRecord, PublicKey, SignedManifest, json};
 use starlane_node::{LinkState, Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload};
@@ -24,6 +25,12 @@ const AT_HAND_TIMEOUT_MS: u32 = 3_000;
 
 /// Why a manifest that is whole does not verify: fetched again it would not either.
 const FINAL: [&str; 2] = ["expired", "untrusted"];
+
+/// What a server is asked for.
+#[derive(Serialize)]
+struct Asked<'a> {
+    app: &'a Address,
+}
 
 /// How an app is launched.
 pub struct LaunchOptions {
@@ -269,7 +276,8 @@ impl Host {
     /// Asks the server. With a record at hand it waits less long, and no longer than until the link is down.
     async fn record_from_server(&self, app: &Address, at_hand: bool) -> Result<Payload, Failure> {
         let apps = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
-        let body = Payload::json(serde_json::json!({ "app": app }).to_string());
+        let asked = serde_json::to_string(&Asked { app });
+        let body = Payload::json(asked.map_err(|error| Failure::internal(error.to_string()))?);
         let origin = Origin { address: self.own_address(), caller: Principal::default() };
         let patience = if at_hand { AT_HAND_TIMEOUT_MS } else { RECORD_TIMEOUT_MS };
         let asked = self.request(&origin, &apps, "get", body, patience);

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod functions;
+#[cfg(test)]
+mod tests;
 
 use starlane_abi::{limits, names};
 use wasmparser::{

@@ -3,6 +3,8 @@
 /// The module name of every import.
 pub const MESH: &str = "starlane:mechtron/mesh@1.0.0";
 
+/// What the names of the exports of the interface `actor` begin with.
+pub const ACTOR: &str = "starlane:mechtron/actor@1.0.0#";
 /// `actor.start`.
 pub const START: &str = "starlane:mechtron/actor@1.0.0#start";
 /// `actor.receive`.

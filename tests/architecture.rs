@@ -101,7 +101,7 @@ fn libraries_stay_where_the_map_puts_them() {
 #[test]
 fn what_decides_knows_no_clock_and_no_waiting() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for name in ["protocol", "bundle", "abi", "node"] {
+    for name in ["protocol", "bundle", "abi", "meter", "node"] {
         let mut folders = vec![crates.join(name).join("src")];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {

@@ -36,3 +36,17 @@ pub mod outcome {
     /// A failure.
     pub const FAILURE: i32 = 1;
 }
+
+/// Cases of `level`.
+pub mod level {
+    /// For whoever looks for a fault step by step.
+    pub const TRACE: i32 = 0;
+    /// For whoever looks for a fault.
+    pub const DEBUG: i32 = 1;
+    /// What happened.
+    pub const INFO: i32 = 2;
+    /// What may be a fault.
+    pub const WARN: i32 = 3;
+    /// A fault.
+    pub const ERROR: i32 = 4;
+}

@@ -3,6 +3,8 @@
 /// The module name of every import.
 pub const MESH: &str = "starlane:mechtron/mesh@1.0.0";
 
+/// What the names of the exports of the interface `actor` begin with.
+pub const ACTOR: &str = "starlane:mechtron/actor@1.0.0#";
 /// `actor.start`.
 pub const START: &str = "starlane:mechtron/actor@1.0.0#start";
 /// `actor.receive`.
@@ -27,6 +29,20 @@ pub const INITIALIZE: &str = "_initialize";
 
 /// What every module must export.
 pub const REQUIRED_EXPORTS: [&str; 7] = [START, RECEIVE, SETTLE, WAKE, SAVE, MEMORY, REALLOC];
+
+/// The exports that must be functions, with the core types of their parameters and results (`i` is i32, `I` is i64).
+pub const REQUIRED_FUNCTIONS: [(&str, &str, &str); 6] = [
+    (START, "iiiiiiiiii", "i"),
+    (RECEIVE, "Iiiiiiiiiiiiiii", "i"),
+    (SETTLE, "Iiiiiiii", ""),
+    (WAKE, "I", ""),
+    (SAVE, "", "i"),
+    (REALLOC, "iiii", "i"),
+];
+
+/// The exports that a module may have and that then must be functions of these types.
+pub const OPTIONAL_FUNCTIONS: [(&str, &str, &str); 3] =
+    [(INITIALIZE, "", ""), (POST_START, "i", ""), (POST_SAVE, "i", "")];
 
 /// The imports a module may have: functions of [`MESH`], with their core signatures (`i` is i32, `I` is i64).
 pub const IMPORTS: [(&str, &str, &str); 10] = [

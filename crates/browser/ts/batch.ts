@@ -1,43 +1,8 @@
-// The bytes of `starlane_host::batch`, as this side of it reads and writes them: the numbers of calls and records, and buffers.
+// The bytes of `starlane_host::batch`, as this side of it reads and writes them: the numbers of calls and records, which are those of
+// `starlane_abi::batch`, and buffers.
 
-/** What a call is. */
-export const START = 0;
-export const RECEIVE = 1;
-export const SETTLE = 2;
-export const WAKE = 3;
-export const SAVE = 4;
-/** For people, by these numbers. */
+/** For people: calls by their numbers. */
 export const CALLS: readonly string[] = ["start", "receive", "settle", "wake", "save"];
-
-/** What a message is. */
-export const KIND_REQUEST = 0;
-export const KIND_EVENT = 2;
-
-/** What a guest asks for. */
-export const REQUEST = 1;
-export const NOTIFY = 2;
-export const REPLY = 3;
-export const EMIT = 4;
-export const SUBSCRIBE = 5;
-export const UNSUBSCRIBE = 6;
-export const WAKE_AFTER = 7;
-/** What a call returned: nothing, no start, a message that is dealt with or not, state. */
-export const DONE = 16;
-export const REFUSED = 17;
-export const RECEIVED = 18;
-export const SAVED = 19;
-/** Instead: a message that does not fit, one that the guest has no memory for, the end of the instance. */
-export const MISFIT = 20;
-export const TOO_LARGE = 21;
-export const CRASH = 24;
-export const LOG = 25;
-
-/** How a request ends. */
-export const SUCCESS = 0;
-export const FAILURE = 1;
-
-/** A level of a log line. */
-export const ERROR = 4;
 
 /** Up to this many bytes, a loop beats the calls that copy or check them. */
 export const SHORT = 48;

@@ -1,7 +1,8 @@
 // What messages must fit: the schemas of a mechtron's bind, checked where bodies are read. A file of its own, loaded by the
 // worker (or the page, for inline guests) when the first mechtron with schemas starts.
 
-import * as batch from "./batch.js";
+import { Batch, Checking } from "./abi.js";
+import { Output, Reader } from "./batch.js";
 import { type Schema, type Validator, compile } from "./schema.js";
 import type { Members } from "./values.js";
 
@@ -14,12 +15,6 @@ const DEPTH = 127;
 const PATTERNS = 1000;
 /** Longer bodies take so long to check that whoever waits for it is told before, in bytes. */
 const LONG = 65_536;
-/** How many steps checking a body may take, and how many more for each byte of it, up to so many: the server has the same bounds. */
-const STEPS = 2_000_000;
-const STEPS_PER_BYTE = 4;
-const MOST_STEPS = 20_000_000;
-/** How much of a fault and of its place a reason may quote, in characters. */
-const QUOTED = 160;
 
 // A byte order mark is no JSON.
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -74,12 +69,12 @@ class Gate {
    * Whether the message that begins at `cursor` in `calls` is not for the guest: then `output` says why, and where the next
    * call begins is given.
    */
-  refuses(calls: Uint8Array, cursor: number, output: batch.Output): number | undefined {
-    const reader = new batch.Reader(calls, cursor);
+  refuses(calls: Uint8Array, cursor: number, output: Output): number | undefined {
+    const reader = new Reader(calls, cursor);
     this.#message = reader.id();
     const kind = reader.u8();
     // Another bind says what an event must fit, and its mechtron's host has checked it.
-    if (kind === batch.KIND_EVENT) return undefined;
+    if (kind === Batch.KIND_EVENT) return undefined;
     reader.slice();
     reader.slice();
     const name = reader.text();
@@ -88,10 +83,10 @@ class Gate {
     const wrong = this.contract.check("request", name, body, this.#most);
     if (wrong) this.#begin?.(0);
     if (!wrong) {
-      if (kind === batch.KIND_REQUEST && this.contract.has("response", name)) this.#answering.set(this.#message, name);
+      if (kind === Batch.KIND_REQUEST && this.contract.has("response", name)) this.#answering.set(this.#message, name);
       return undefined;
     }
-    output.u8(batch.MISFIT);
+    output.u8(Batch.MISFIT);
     output.text(wrong);
     return reader.at + 4;
   }
@@ -105,10 +100,10 @@ class Gate {
    * Checks what a call said, from `mark` on in `output`: a response that does not fit becomes a failure, an event that does not
    * fit is dropped, and `logs` say so.
    */
-  check(output: batch.Output, mark: number, logs: batch.Output): void {
+  check(output: Output, mark: number, logs: Output): void {
     if (!this.contract.looksAtOutput) return;
     if (output.length - mark > LONG) this.#begin?.(output.length - mark);
-    const reader = new batch.Reader(output.bytes.slice(mark, output.length), 0);
+    const reader = new Reader(output.bytes.slice(mark, output.length), 0);
     const { bytes } = reader;
     output.length = mark;
     while (reader.at < bytes.length) {
@@ -118,13 +113,13 @@ class Gate {
         output.raw(bytes.subarray(begin, reader.at));
         continue;
       }
-      logs.u8(batch.LOG);
-      logs.u8(batch.ERROR);
+      logs.u8(Batch.LOG);
+      logs.u8(Batch.ERROR);
       logs.text(wrong);
       if (responds) {
         // The reply to the same message, but a failure.
         output.raw(bytes.subarray(begin, begin + 9));
-        output.u8(batch.FAILURE);
+        output.u8(Batch.FAILURE);
         output.u8(422 & 255);
         output.u8(422 >>> 8);
         output.text("schema-mismatch");
@@ -134,38 +129,38 @@ class Gate {
   }
 
   /** Reads a record; what is wrong with it, and whether it is a response. */
-  #record(reader: batch.Reader): { wrong?: string | undefined; responds?: boolean } {
+  #record(reader: Reader): { wrong?: string | undefined; responds?: boolean } {
     switch (reader.u8()) {
-      case batch.REQUEST:
+      case Batch.REQUEST:
         reader.id();
         reader.slice();
         reader.slice();
         reader.body();
         reader.u32();
         break;
-      case batch.NOTIFY:
+      case Batch.NOTIFY:
         reader.slice();
         reader.slice();
         reader.body();
         break;
-      case batch.REPLY:
+      case Batch.REPLY:
         return { wrong: this.#response(reader), responds: true };
-      case batch.EMIT: {
+      case Batch.EMIT: {
         const name = reader.text();
         return { wrong: this.contract.check("event", name, reader.body(), this.#most), responds: false };
       }
-      case batch.SUBSCRIBE:
-      case batch.UNSUBSCRIBE:
-      case batch.REFUSED:
+      case Batch.SUBSCRIBE:
+      case Batch.UNSUBSCRIBE:
+      case Batch.REFUSED:
         reader.slice();
         break;
-      case batch.WAKE_AFTER:
+      case Batch.WAKE_AFTER:
         reader.at += 12;
         break;
-      case batch.RECEIVED:
+      case Batch.RECEIVED:
         if (reader.u8() !== 0) this.#answering.delete(this.#message);
         break;
-      case batch.SAVED:
+      case Batch.SAVED:
         reader.u32();
         reader.slice();
         break;
@@ -173,11 +168,11 @@ class Gate {
     return {};
   }
 
-  #response(reader: batch.Reader): string | undefined {
+  #response(reader: Reader): string | undefined {
     const id = reader.id();
     const name = this.#answering.get(id);
     this.#answering.delete(id);
-    if (reader.u8() === batch.SUCCESS) {
+    if (reader.u8() === Batch.SUCCESS) {
       const body = reader.body();
       return name === undefined ? undefined : this.contract.check("response", name, body, this.#most);
     }
@@ -236,8 +231,8 @@ function fault(check: Validator, body: Uint8Array): string | undefined {
   // Of two readers one may take the first and the other the last.
   if (names !== namesWritten(text)) return "it has an object with a name twice";
   try {
-    const found = check(value, Math.min(STEPS + STEPS_PER_BYTE * body.length, MOST_STEPS), PATTERNS);
-    return found && `at ${found.at.slice(0, QUOTED) || "its root"}: ${found.reason.slice(0, QUOTED)}`;
+    const found = check(value, Math.min(Checking.STEPS + Checking.STEPS_PER_BYTE * body.length, Checking.MAX_STEPS), PATTERNS);
+    return found && `at ${found.at.slice(0, Checking.QUOTED_CHARS) || "its root"}: ${found.reason.slice(0, Checking.QUOTED_CHARS)}`;
   } catch (error) {
     // The stack of this browser was too small, or it took too long.
     return `it can't be checked here: ${(error as Error).message}`;

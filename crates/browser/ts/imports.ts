@@ -1,7 +1,6 @@
 // The functions that a guest imports. Each checks all that it is given: the caller is hostile, and may run out of stack here.
 
-import { CALL_MESSAGES, type Import } from "./abi.js";
-import * as batch from "./batch.js";
+import { Batch, CALL_MESSAGES, type Import } from "./abi.js";
 import { lastKey, report64, takeRandom } from "./buffers.js";
 import { Fault } from "./fault.js";
 import { type Guest, checkWhole } from "./guest.js";
@@ -16,7 +15,7 @@ export function imports(guest: Guest): Record<Import, WebAssembly.ImportValue> {
       t: number, tn: number, o: number, on: number, a: number, an: number, h: number, hn: number, b: number, bn: number,
       timeout: number,
     ): bigint {
-      queue(guest, "request", batch.REQUEST);
+      queue(guest, "request", Batch.REQUEST);
       const id = ++guest.lastRequest;
       buffers.output.u32(id % 4294967296);
       buffers.output.u32(id / 4294967296);
@@ -30,21 +29,21 @@ export function imports(guest: Guest): Record<Import, WebAssembly.ImportValue> {
     notify(
       t: number, tn: number, o: number, on: number, a: number, an: number, h: number, hn: number, b: number, bn: number,
     ): void {
-      queue(guest, "notify", batch.NOTIFY);
+      queue(guest, "notify", Batch.NOTIFY);
       liftText(guest, "the target", t, tn);
       liftText(guest, "the operation", o, on);
       liftPayload(guest, a, an, h, hn, b, bn);
       end(guest);
     },
     reply(id: bigint, which: number, a: number, b: number, c: number, d: number, e: number, f: number): void {
-      queue(guest, "reply", batch.REPLY);
+      queue(guest, "reply", Batch.REPLY);
       report64(buffers, id);
       const finished = lastKey(buffers);
-      if (which === batch.SUCCESS) {
-        buffers.output.u8(batch.SUCCESS);
+      if (which === Batch.SUCCESS) {
+        buffers.output.u8(Batch.SUCCESS);
         liftPayload(guest, a, b, c, d, e, f);
-      } else if (which === batch.FAILURE) {
-        buffers.output.u8(batch.FAILURE);
+      } else if (which === Batch.FAILURE) {
+        buffers.output.u8(Batch.FAILURE);
         buffers.output.u8(a);
         buffers.output.u8(a >>> 8);
         liftText(guest, "the code of a failure", b, c);
@@ -56,23 +55,23 @@ export function imports(guest: Guest): Record<Import, WebAssembly.ImportValue> {
       end(guest);
     },
     emit(e: number, en: number, a: number, an: number, h: number, hn: number, b: number, bn: number): void {
-      queue(guest, "emit", batch.EMIT);
+      queue(guest, "emit", Batch.EMIT);
       liftText(guest, "the event", e, en);
       liftPayload(guest, a, an, h, hn, b, bn);
       end(guest);
     },
     subscribe(t: number, tn: number): void {
-      queue(guest, "subscribe", batch.SUBSCRIBE);
+      queue(guest, "subscribe", Batch.SUBSCRIBE);
       liftText(guest, "the topic", t, tn);
       end(guest);
     },
     unsubscribe(t: number, tn: number): void {
-      queue(guest, "unsubscribe", batch.UNSUBSCRIBE);
+      queue(guest, "unsubscribe", Batch.UNSUBSCRIBE);
       liftText(guest, "the topic", t, tn);
       end(guest);
     },
     "wake-after"(delay: number, token: bigint): void {
-      queue(guest, "wake-after", batch.WAKE_AFTER);
+      queue(guest, "wake-after", Batch.WAKE_AFTER);
       buffers.output.u32(delay);
       report64(buffers, token);
       end(guest);
@@ -113,7 +112,7 @@ function end(guest: Guest): void {
 function log(guest: Guest, level: number, at: number, length: number): void {
   begin(guest, "log");
   const bytes = within(guest, "the text", at, length);
-  if (level >>> 0 > batch.ERROR) throw new Fault(`a level has no case ${level}`);
+  if (level >>> 0 > Batch.ERROR) throw new Fault(`a level has no case ${level}`);
   let to = at + length;
   if (length > guest.logRoom) {
     to = at + guest.logRoom;
@@ -124,7 +123,7 @@ function log(guest: Guest, level: number, at: number, length: number): void {
   if (guest.logRoom > 0) {
     // An empty line counts too: else a loop could fill the memory with them.
     guest.logRoom = Math.max(0, guest.logRoom - (to - at) - 1);
-    guest.logs.u8(batch.LOG);
+    guest.logs.u8(Batch.LOG);
     guest.logs.u8(level);
     guest.logs.slice(bytes, at, to);
   }

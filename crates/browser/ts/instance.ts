@@ -1,12 +1,13 @@
 // Makes instances of guests.
 
-import { ACTOR, MESH, OPTIONAL, REQUIRED, wrongType } from "./abi.js";
+import { ACTOR, MESH, OPTIONAL, REQUIRED } from "./abi.js";
 import type { Buffers } from "./buffers.js";
 import { Fault } from "./fault.js";
 import { Guest, checkWhole } from "./guest.js";
 import { imports } from "./imports.js";
 import { memoryOf, renewView } from "./memory.js";
 import type { Start } from "./messages.js";
+import { wrongType } from "./words.js";
 
 /** What wants to know how far an instance is. */
 export interface Watcher {

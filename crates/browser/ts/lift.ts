@@ -1,6 +1,6 @@
 // Out of a guest: values are checked and go to the output. `what` names a value, for people.
 
-import { CALL_BYTES, HEADERS } from "./abi.js";
+import { CALL_BYTES, HEADERS, Layout } from "./abi.js";
 import { SHORT } from "./batch.js";
 import { Fault } from "./fault.js";
 import type { Guest } from "./guest.js";
@@ -29,9 +29,9 @@ export function liftPayload(
   headers >>>= 0;
   count >>>= 0;
   if (count > HEADERS) throw new Fault(`${count} headers, and ${HEADERS} are the most`);
-  checkRecord(guest, "the list of headers", headers, count * 16);
+  checkRecord(guest, "the list of headers", headers, count * Layout.HEADER_SIZE);
   guest.buffers.output.u32(count);
-  for (let at = headers; at < headers + count * 16; at += 16) {
+  for (let at = headers; at < headers + count * Layout.HEADER_SIZE; at += Layout.HEADER_SIZE) {
     liftText(guest, "the name of a header", wordAt(guest, at), wordAt(guest, at + 4));
     liftText(guest, "the value of a header", wordAt(guest, at + 8), wordAt(guest, at + 12));
   }

@@ -1,6 +1,7 @@
 // Into a guest: values are read from the calls and written to memory that the guest allocates. Each function returns the address of
 // the value, and leaves its length in the guest's `size`.
 
+import { Layout } from "./abi.js";
 import { SHORT } from "./batch.js";
 import { readU32 } from "./buffers.js";
 import { Fault, NoMemory, describe, isUnreachable } from "./fault.js";
@@ -12,8 +13,8 @@ export function lowerBytes(guest: Guest): number {
   const { buffers } = guest;
   const size = readU32(buffers);
   guest.size = size;
-  if (size === 0) return 1;
-  const at = allocate(guest, 1, size);
+  if (size === 0) return Layout.BYTES_ALIGN;
+  const at = allocate(guest, Layout.BYTES_ALIGN, size);
   const { calls, cursor: from } = buffers;
   buffers.cursor = from + size;
   const bytes = guest.view;
@@ -33,9 +34,9 @@ export function lowerHeadersAt(guest: Guest, from: number): number {
   guest.buffers.cursor = from;
   const count = readU32(guest.buffers);
   guest.size = count;
-  if (count === 0) return 4;
-  const list = allocate(guest, 4, count * 16);
-  for (let at = list; at < list + count * 16; at += 8) {
+  if (count === 0) return Layout.HEADER_ALIGN;
+  const list = allocate(guest, Layout.HEADER_ALIGN, count * Layout.HEADER_SIZE);
+  for (let at = list; at < list + count * Layout.HEADER_SIZE; at += 8) {
     const text = lowerBytes(guest);
     // Through a view that is new if the allocation grew the memory.
     const words = new DataView(memoryOf(guest).buffer);

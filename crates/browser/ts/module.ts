@@ -1,9 +1,10 @@
 // What the page's own thread does with modules: it checks their imports and exports, and for guests that run in it makes
 // instances by the glue, which is loaded with the first of them. `src/sandbox/glue.rs` calls it.
 
-import { IMPORTS, MESH, OPTIONAL, REQUIRED, wrongType } from "./abi.js";
+import { IMPORTS, MESH, OPTIONAL, REQUIRED } from "./abi.js";
 import type { Glue, InlineGuest } from "./glue.js";
 import type { ContractSource, Limits } from "./messages.js";
+import { wrongType } from "./words.js";
 
 /** Checks imports and exports of a compiled module, as far as JavaScript can see them. Gives what is wrong with it. */
 export function checkModule(module: WebAssembly.Module): string | undefined {

@@ -1,7 +1,8 @@
 // The reports of many instances in one buffer: the number of bytes in use, itself included, as u32; then, for each run, the
 // instance as u64, the length as u32, the report.
 
-import { CRASH, Output } from "./batch.js";
+import { Batch } from "./abi.js";
+import { Output } from "./batch.js";
 import { type Buffers, REPORTS } from "./buffers.js";
 import type { Guest } from "./guest.js";
 import { run } from "./run.js";
@@ -20,7 +21,7 @@ export function report({ output }: Buffers, guest: Guest | undefined, low: numbe
   if (guest) {
     run(guest, calls);
   } else {
-    output.u8(CRASH);
+    output.u8(Batch.CRASH);
     output.text("no such instance: it was stopped or has crashed");
   }
   output.put(length, output.length - length - 4);

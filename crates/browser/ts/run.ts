@@ -1,7 +1,7 @@
 // Runs the calls of `starlane_host::batch` in a guest by the canonical ABI. What they do goes to the output.
 
-import { CALL_BYTES, CALL_LOG, CALL_MESSAGES } from "./abi.js";
-import * as batch from "./batch.js";
+import { Batch, CALL_BYTES, CALL_LOG, CALL_MESSAGES, Layout } from "./abi.js";
+import { CALLS } from "./batch.js";
 import { lastKey, pastBytes, pastHeaders, readU32, readU64, readU8 } from "./buffers.js";
 import { Fault, NoMemory } from "./fault.js";
 import { type Guest, checkWhole } from "./guest.js";
@@ -30,10 +30,10 @@ function runAll(guest: Guest): void {
   for (let count = readU32(buffers); count > 0; count--) {
     const tag = readU8(buffers);
     const full = queued >= CALL_BYTES || sent >= CALL_MESSAGES;
-    if (full && tag !== batch.START && tag !== batch.SAVE) break;
-    if (tag === batch.RECEIVE && guest.unfinished.size >= guest.limits.concurrency) break;
+    if (full && tag !== Batch.START && tag !== Batch.SAVE) break;
+    if (tag === Batch.RECEIVE && guest.unfinished.size >= guest.limits.concurrency) break;
     const mark = output.length;
-    const behind = tag === batch.RECEIVE && gate?.refuses(buffers.calls, buffers.cursor, output);
+    const behind = tag === Batch.RECEIVE && gate?.refuses(buffers.calls, buffers.cursor, output);
     if (behind) {
       buffers.cursor = behind;
       continue;
@@ -43,7 +43,7 @@ function runAll(guest: Guest): void {
     guest.logRoom = CALL_LOG;
     let goesOn = false;
     try {
-      if ((tag === batch.START) === guest.started) throw new Fault("`start` comes once, and before all other calls");
+      if ((tag === Batch.START) === guest.started) throw new Fault("`start` comes once, and before all other calls");
       goesOn = RUN[tag]!(guest) !== false;
       // What grew in this call is measured in it.
       memoryOf(guest);
@@ -52,15 +52,15 @@ function runAll(guest: Guest): void {
     } catch (error) {
       // All that the call queued is dropped.
       output.length = mark;
-      if (error instanceof NoMemory && (tag === batch.RECEIVE || tag === batch.SETTLE)) {
-        output.u8(batch.TOO_LARGE);
+      if (error instanceof NoMemory && (tag === Batch.RECEIVE || tag === Batch.SETTLE)) {
+        output.u8(Batch.TOO_LARGE);
         output.text(error.message);
-        if (tag === batch.RECEIVE) gate?.forget();
+        if (tag === Batch.RECEIVE) gate?.forget();
         buffers.cursor = guest.callEnd;
         continue;
       }
-      output.u8(batch.CRASH);
-      output.text(`\`${batch.CALLS[tag]}\`: ${guest.reason(error)}`);
+      output.u8(Batch.CRASH);
+      output.text(`\`${CALLS[tag]}\`: ${guest.reason(error)}`);
       break;
     }
     if (guest.room < CALL_BYTES) queued += CALL_BYTES - guest.room;
@@ -94,13 +94,13 @@ function start(guest: Guest): boolean {
       address, addressLength, mechtron, mechtronLength, settings, settingsLength, hasState, format, state, stateLength,
     ) >>> 0;
   guest.open = false;
-  checkRecord(guest, "the result", result, 12);
+  checkRecord(guest, "the result", result, Layout.RESULT_SIZE);
   const refused = guest.view[result]!;
   if (refused > 1) throw new Fault(`a result has no case ${refused}`);
-  output.u8(refused === 0 ? batch.DONE : batch.REFUSED);
+  output.u8(refused === 0 ? Batch.DONE : Batch.REFUSED);
   if (refused === 1) {
     guest.room = CALL_BYTES;
-    liftText(guest, "the reason", wordAt(guest, result + 4), wordAt(guest, result + 8));
+    liftText(guest, "the reason", wordAt(guest, result + Layout.RESULT_ERROR), wordAt(guest, result + Layout.RESULT_ERROR + 4));
   }
   guest.exports.postStart?.(result);
   return refused === 0;
@@ -131,7 +131,7 @@ function receive(guest: Guest): void {
   );
   guest.open = false;
   if (finished !== 0) guest.unfinished.delete(key);
-  buffers.output.u8(batch.RECEIVED);
+  buffers.output.u8(Batch.RECEIVED);
   buffers.output.u8(finished !== 0 ? 1 : 0);
 }
 
@@ -141,7 +141,7 @@ function settle(guest: Guest): void {
   const which = readU8(buffers);
   // The words of an outcome: what they mean depends on the case.
   let a = 0, b = 0, c = 0, d = 0, e = 0, f = 0;
-  if (which === batch.SUCCESS) {
+  if (which === Batch.SUCCESS) {
     const as = pastBytes(buffers), behind = pastHeaders(buffers), carries = pastBytes(buffers);
     guest.callEnd = buffers.cursor;
     e = lowerBytesAt(guest, carries);
@@ -163,7 +163,7 @@ function settle(guest: Guest): void {
   guest.open = true;
   guest.exports.settle(id, which, a, b, c, d, e, f);
   guest.open = false;
-  buffers.output.u8(batch.DONE);
+  buffers.output.u8(Batch.DONE);
 }
 
 function wake(guest: Guest): void {
@@ -171,7 +171,7 @@ function wake(guest: Guest): void {
   guest.open = true;
   guest.exports.wake(token);
   guest.open = false;
-  guest.buffers.output.u8(batch.DONE);
+  guest.buffers.output.u8(Batch.DONE);
 }
 
 function save(guest: Guest): void {
@@ -179,12 +179,12 @@ function save(guest: Guest): void {
   guest.open = true;
   const result = guest.exports.save() >>> 0;
   guest.open = false;
-  checkRecord(guest, "the result", result, 12);
-  buffers.output.u8(batch.SAVED);
+  checkRecord(guest, "the result", result, Layout.SAVED_SIZE);
+  buffers.output.u8(Batch.SAVED);
   buffers.output.u32(wordAt(guest, result));
   // State may be as large as the guest's memory is.
   guest.room = Infinity;
-  liftBytes(guest, "the state", wordAt(guest, result + 4), wordAt(guest, result + 8));
+  liftBytes(guest, "the state", wordAt(guest, result + Layout.SAVED_DATA), wordAt(guest, result + Layout.SAVED_DATA + 4));
   guest.exports.postSave?.(result);
 }
 

@@ -16,6 +16,7 @@ use starlane_bundle::{
     Contents, Digest, Manifest, PublicKey, SIGNATURE_HEADER, SignedManifest,
     authoring::{Draft, Others},
 };
+use starlane_meter::{FunctionLimits, check_within};
 
 use crate::{
     arguments::Publish,
@@ -40,6 +41,11 @@ struct Blob<'a> {
     path: &'a Path,
 }
 
+/// Says why a server with the built-in limits refuses a module, in the server's words.
+fn check_module(wasm: &[u8], memory: u64) -> Result<(), String> {
+    check_within(wasm, &FunctionLimits::default(), memory).map_err(|fault| fault.to_string())
+}
+
 /// Reads the bundle of a folder, and what it names of bundles that others have published.
 pub(crate) fn read(folder: &Path, client: &Client, output: Output) -> Result<Draft> {
     let mut others = Others::default();
@@ -49,7 +55,7 @@ pub(crate) fn read(folder: &Path, client: &Client, output: Output) -> Result<Dra
         output.remark(&format!("It uses {bundle} by {}: publishing vouches for it too.", manifest.publisher));
         others.add(signed.digest(), manifest);
     }
-    Ok(Draft::read_with(folder, &others, &starlane_server::check_module)?)
+    Ok(Draft::read_with(folder, &others, &check_module)?)
 }
 
 pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()> {

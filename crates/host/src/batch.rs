@@ -1,7 +1,7 @@
 //! The bytes between a host and a worker: one buffer of calls there, one buffer of records back.
 //!
-//! All numbers are little-endian; a text or byte list is a u32 length and its bytes. The other side is JavaScript
-//! (`crates/browser/ts`): `batch.ts` has the same numbers, `run.ts` runs calls in a guest, `imports.ts` appends what the guest asks
+//! The numbers of calls and records are those of `starlane_abi`, and `abi.ts` there has the same. All numbers are little-endian; a text or byte list is a u32 length and its bytes. The other side is JavaScript
+//! (`crates/browser/ts`): `run.ts` runs calls in a guest, `imports.ts` appends what the guest asks
 //! for, `contract.ts` reads what must fit a schema.
 //!
 //! ```text
@@ -28,6 +28,10 @@
 //! ```
 
 use bytes::Bytes;
+use starlane_abi::{
+    batch::{call, record},
+    layout::{kind, level, outcome as case},
+};
 use starlane_node::guest::{BatchReport, CallReport, GuestCall, GuestEffect, Kind, Level, Returned, Saved};
 use starlane_protocol::{Failure, Outcome, Payload};
 
@@ -44,7 +48,7 @@ pub fn encode_calls(calls: &[GuestCall]) -> Vec<u8> {
     for call in calls {
         match call {
             GuestCall::Start(context) => {
-                out.u8(0);
+                out.u8(call::START);
                 out.text(&context.address);
                 out.text(&context.mechtron);
                 out.text(&context.settings);
@@ -58,13 +62,13 @@ pub fn encode_calls(calls: &[GuestCall]) -> Vec<u8> {
                 }
             }
             GuestCall::Receive(message) => {
-                out.u8(1);
+                out.u8(call::RECEIVE);
                 out.u64(message.id);
                 out.u8(match message.kind {
-                    Kind::Request => 0,
-                    Kind::Notify => 1,
-                    Kind::Event => 2,
-                });
+                    Kind::Request => kind::REQUEST,
+                    Kind::Notify => kind::NOTIFY,
+                    Kind::Event => kind::EVENT,
+                } as u8);
                 out.text(&message.sender);
                 out.text(&message.caller);
                 out.text(&message.operation);
@@ -72,15 +76,15 @@ pub fn encode_calls(calls: &[GuestCall]) -> Vec<u8> {
                 out.u32(message.remaining_ms);
             }
             GuestCall::Settle { request, outcome } => {
-                out.u8(2);
+                out.u8(call::SETTLE);
                 out.u64(*request);
                 out.outcome(outcome);
             }
             GuestCall::Wake { token } => {
-                out.u8(3);
+                out.u8(call::WAKE);
                 out.u64(*token);
             }
-            GuestCall::Save => out.u8(4),
+            GuestCall::Save => out.u8(call::SAVE),
         }
     }
     out.0
@@ -103,7 +107,7 @@ pub fn decode_report(bytes: Bytes) -> Result<BatchReport, ReportError> {
     while reader.at < reader.bytes.len() {
         let start = reader.at;
         let returned = match reader.u8()? {
-            1 => {
+            record::REQUEST => {
                 effects.push(GuestEffect::Request {
                     id: reader.u64()?,
                     target: reader.text()?,
@@ -113,47 +117,47 @@ pub fn decode_report(bytes: Bytes) -> Result<BatchReport, ReportError> {
                 });
                 continue;
             }
-            2 => {
+            record::NOTIFY => {
                 let (target, operation) = (reader.text()?, reader.text()?);
                 effects.push(GuestEffect::Notify { target, operation, payload: reader.payload()? });
                 continue;
             }
-            3 => {
+            record::REPLY => {
                 effects.push(GuestEffect::Reply { id: reader.u64()?, outcome: reader.outcome()? });
                 continue;
             }
-            4 => {
+            record::EMIT => {
                 effects.push(GuestEffect::Emit { event: reader.text()?, payload: reader.payload()? });
                 continue;
             }
-            5 => {
+            record::SUBSCRIBE => {
                 effects.push(GuestEffect::Subscribe { topic: reader.text()? });
                 continue;
             }
-            6 => {
+            record::UNSUBSCRIBE => {
                 effects.push(GuestEffect::Unsubscribe { topic: reader.text()? });
                 continue;
             }
-            7 => {
+            record::WAKE_AFTER => {
                 effects.push(GuestEffect::WakeAfter { delay_ms: reader.u32()?, token: reader.u64()? });
                 continue;
             }
-            16 => Returned::Done,
-            17 => Returned::Refused(reader.text()?),
-            18 => Returned::Received(reader.u8()? != 0),
-            19 => Returned::Saved(Saved { format: reader.u32()?, data: reader.bytes()? }),
-            20 => Returned::Misfit(reader.text()?),
-            21 => Returned::TooLarge(reader.text()?),
-            24 => {
+            record::DONE => Returned::Done,
+            record::REFUSED => Returned::Refused(reader.text()?),
+            record::RECEIVED => Returned::Received(reader.u8()? != 0),
+            record::SAVED => Returned::Saved(Saved { format: reader.u32()?, data: reader.bytes()? }),
+            record::MISFIT => Returned::Misfit(reader.text()?),
+            record::TOO_LARGE => Returned::TooLarge(reader.text()?),
+            record::CRASH => {
                 report.crash = Some(reader.text()?);
                 continue;
             }
-            25 => {
-                let level = match reader.u8()? {
-                    0 => Level::Trace,
-                    1 => Level::Debug,
-                    2 => Level::Info,
-                    3 => Level::Warn,
+            record::LOG => {
+                let level = match i32::from(reader.u8()?) {
+                    level::TRACE => Level::Trace,
+                    level::DEBUG => Level::Debug,
+                    level::INFO => Level::Info,
+                    level::WARN => Level::Warn,
                     _ => Level::Error,
                 };
                 report.logs.push((level, reader.text()?));
@@ -203,11 +207,11 @@ impl Writer {
     fn outcome(&mut self, outcome: &Outcome) {
         match outcome {
             Ok(payload) => {
-                self.u8(0);
+                self.u8(case::SUCCESS as u8);
                 self.payload(payload);
             }
             Err(failure) => {
-                self.u8(1);
+                self.u8(case::FAILURE as u8);
                 self.0.extend_from_slice(&failure.status.to_le_bytes());
                 self.text(&failure.code);
                 self.text(&failure.message);

@@ -4,6 +4,7 @@ pub mod launch_suite;
 pub mod launch_tries;
 pub mod launch_world;
 pub mod memory;
+pub mod module_table;
 pub mod sandbox_suite;
 pub mod schema_suite;
 pub mod state_suite;

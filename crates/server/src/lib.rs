@@ -32,9 +32,6 @@ pub use http::BUILT_IN;
 pub use limits::{Limit, LimitError, Limits, Unit};
 pub use log::{LogGuard, LogLayer, LogLines, LogShape};
 pub use names::{Authority, NameError, Origin, SpaceName};
-pub use sandbox::{
-    check_module,
-    compile::child::{COMMAND as COMPILE_COMMAND, CompileBounds, compile_module, own_program},
-};
+pub use sandbox::compile::child::{COMMAND as COMPILE_COMMAND, CompileBounds, compile_module, own_program};
 pub use serve::{Ready, ServeConfig, ServeError, serve};
 pub use tls::TlsFiles;

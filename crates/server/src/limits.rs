@@ -12,6 +12,7 @@ use std::{
 };
 
 use starlane_host::{ActorLimits, PrincipalLimits, ports::StateLimits};
+use starlane_meter::{FunctionLimit, FunctionLimits};
 use starlane_protocol::Failure;
 
 use self::table::{COUNT, KIB, MIB, Refusal, TABLE};
@@ -25,6 +26,18 @@ pub struct LimitError {
     given: String,
     min: String,
     max: String,
+}
+
+impl From<FunctionLimit> for Limit {
+    fn from(limit: FunctionLimit) -> Self {
+        match limit {
+            FunctionLimit::Bytes => Self::FunctionBytes,
+            FunctionLimit::Locals => Self::FunctionLocals,
+            FunctionLimit::Branches => Self::FunctionBranches,
+            FunctionLimit::LoopDepth => Self::FunctionLoopDepth,
+            FunctionLimit::Moves => Self::FunctionMoves,
+        }
+    }
 }
 
 /// The values of all limits.
@@ -65,6 +78,17 @@ impl Limits {
     /// A limit as a number of things in memory.
     pub(crate) fn count(&self, limit: Limit) -> usize {
         usize::try_from(self.get(limit)).unwrap_or(usize::MAX)
+    }
+
+    /// What functions of a module may cost a compiler.
+    pub(crate) fn of_functions(&self) -> FunctionLimits {
+        FunctionLimits {
+            bytes: self.get(Limit::FunctionBytes),
+            locals: self.get(Limit::FunctionLocals),
+            branches: self.get(Limit::FunctionBranches),
+            loop_depth: self.get(Limit::FunctionLoopDepth),
+            moves: self.get(Limit::FunctionMoves),
+        }
     }
 
     /// What the store of actors' state enforces.
@@ -198,6 +222,14 @@ mod tests {
             assert_eq!(Limit::named(limit.name()), Some(*limit));
             assert!(limit.row().allowed.contains(&limit.row().built_in), "{}", limit.name());
             assert!(limit.help().ends_with('.'), "{}", limit.name());
+        }
+    }
+
+    /// The command line names them to an author as the server does.
+    #[test]
+    fn limits_of_functions_have_the_names_that_the_check_gives_them() {
+        for limit in FunctionLimit::ALL {
+            assert_eq!(Limit::from(limit).name(), limit.name());
         }
     }
 

@@ -1,8 +1,8 @@
 #![doc = include_str!("sandbox/README.md")]
 
-mod check;
 pub(crate) mod compile;
 mod contract;
+mod cpu_budget;
 mod engine;
 mod fair;
 mod fault;
@@ -11,7 +11,6 @@ mod life;
 mod lift;
 mod lower;
 mod mesh;
-mod meter;
 pub(crate) mod metrics;
 mod scheduler;
 mod state;
@@ -38,32 +37,19 @@ use starlane_host::ports::{Sandbox, SandboxError};
 use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
 use wasmtime::{InstancePre, Linker};
 
-use crate::limits::{Limit, Limits};
+use crate::limits::Limit;
 
-pub(crate) use self::check::ModuleFault;
 use self::{
-    check::FunctionLimits,
     compile::{CompileConfig, Compiler},
     contract::Contracts,
+    cpu_budget::CpuBudget,
     engine::INSTANCES,
     fair::Owner,
     instance::NO_ROOM,
     life::{Batch, Birth, live},
-    meter::Meter,
     scheduler::{Accounts, Scheduler},
     state::GuestState,
 };
-
-/// Why hosts with the built-in limits would not run a module within so many bytes of memory, if they would not.
-pub fn check_module(wasm: &[u8], memory: u64) -> Result<(), String> {
-    check_module_within(&Limits::default(), wasm, memory).map_err(|fault| fault.to_string())
-}
-
-/// The same with other limits.
-pub(crate) fn check_module_within(limits: &Limits, wasm: &[u8], memory: u64) -> Result<(), ModuleFault> {
-    let needed = check::check(wasm, &FunctionLimits::of(limits))?;
-    if needed > memory { Err(ModuleFault::Memory(needed, memory)) } else { Ok(()) }
-}
 
 /// Runs guests with wasmtime, on threads of its own. Dropping it ends them all.
 pub(crate) struct WasmtimeSandbox {
@@ -96,13 +82,13 @@ pub(crate) struct SandboxConfig {
 
 /// The host's side of an instance. Dropping it ends the instance when it is idle.
 struct Running {
-    meter: Arc<Meter>,
+    cpu_budget: Arc<CpuBudget>,
     batches: mpsc::UnboundedSender<Batch>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.meter.stop();
+        self.cpu_budget.stop();
     }
 }
 
@@ -157,9 +143,9 @@ impl WasmtimeSandbox {
         let account = self.usage.accounts.open(Owner::of_app(plan.app()));
         let (made, is_made) = oneshot::channel();
         let (sender, batches) = mpsc::unbounded();
-        let meter = Arc::new(Meter::new(plan.limits.call_ms));
-        self.instances.borrow_mut().insert(plan.instance, Running { meter: meter.clone(), batches: sender });
-        self.scheduler.spawn(&account, live(Birth { module, bounds: plan.limits, gate, meter, made, batches }));
+        let cpu_budget = Arc::new(CpuBudget::new(plan.limits.call_ms));
+        self.instances.borrow_mut().insert(plan.instance, Running { cpu_budget: cpu_budget.clone(), batches: sender });
+        self.scheduler.spawn(&account, live(Birth { module, bounds: plan.limits, gate, cpu_budget, made, batches }));
         Ok(is_made)
     }
 }

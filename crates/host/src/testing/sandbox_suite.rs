@@ -20,7 +20,7 @@ pub(super) mod fixture;
 mod hostile;
 mod lives;
 mod modules;
-mod wat;
+pub(super) mod wat;
 
 pub use self::{bounds::*, calls::*, contracts::*, hostile::*, lives::*, modules::*};
 

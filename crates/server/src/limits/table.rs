@@ -3,6 +3,8 @@
 
 use std::ops::RangeInclusive;
 
+use starlane_abi::limits as module;
+
 pub(super) const KIB: u64 = 1 << 10;
 pub(super) const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -160,15 +162,15 @@ limits! {
     /// Compiled modules on disk; the least recently used are removed.
     CompiledBytes "compiled-bytes" Bytes Full = 1_024 * MIB, 0..=1 << 50;
     /// Bytes of a function's body in a module.
-    FunctionBytes "function-bytes" Bytes TooLarge = 256 * KIB, 4 * KIB..=8 * MIB;
+    FunctionBytes "function-bytes" Bytes TooLarge = module::FUNCTION_BYTES, 4 * KIB..=8 * MIB;
     /// Parameters and variables of a function in a module.
-    FunctionLocals "function-locals" Count TooLarge = 10_000, 256..=50_000;
+    FunctionLocals "function-locals" Count TooLarge = module::FUNCTION_LOCALS, 256..=50_000;
     /// Blocks and branch targets of a function in a module.
-    FunctionBranches "function-branches" Count TooLarge = 16_384, 256..=10_000_000;
+    FunctionBranches "function-branches" Count TooLarge = module::FUNCTION_BRANCHES, 256..=10_000_000;
     /// Loops within each other in a function of a module.
-    FunctionLoopDepth "function-loop-depth" Count TooLarge = 64, 8..=50_000;
+    FunctionLoopDepth "function-loop-depth" Count TooLarge = module::FUNCTION_LOOP_DEPTH, 8..=50_000;
     /// Values that a function in a module moves at its calls and branches, and variables times loops.
-    FunctionMoves "function-moves" Count TooLarge = 1_000_000, 10_000..=1_000_000_000;
+    FunctionMoves "function-moves" Count TooLarge = module::FUNCTION_MOVES, 10_000..=1_000_000_000;
     /// Connections that are open at a time; fewer where the system allows fewer open files.
     Connections "connections" Count Busy = 10_000, 16..=1_000_000;
     /// Connections from one address, or from one network /64 of IPv6; not counted behind a proxy.

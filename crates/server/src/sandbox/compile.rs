@@ -31,7 +31,6 @@ use self::{
 use crate::limits::{Limit, Limiter};
 
 use super::{
-    check::{FunctionLimits, check},
     engine::Allocation,
     fair::{FairQueue, Owner},
     fault::describe,
@@ -240,8 +239,8 @@ impl Shared {
 
     fn compile(&self, job: &Job) -> Result<Module, CompileError> {
         let limiter = &self.config.limiter;
-        check(&job.wasm, &FunctionLimits::of(limiter.limits())).map_err(|fault| match fault.limit() {
-            Some(limit) => CompileError::Limit(limiter.refuse(limit, fault)),
+        starlane_meter::check(&job.wasm, &limiter.limits().of_functions()).map_err(|fault| match fault.limit() {
+            Some(limit) => CompileError::Limit(limiter.refuse(limit.into(), fault)),
             None => CompileError::Module(fault.to_string()),
         })?;
         let compiled = match &self.config.program {

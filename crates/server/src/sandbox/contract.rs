@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator, error::ValidationErrorKind, paths::Location};
 use serde_json::{Value, json};
+use starlane_abi::checking::{MAX_STEPS, QUOTED_CHARS, STEPS, STEPS_PER_BYTE};
 use starlane_bundle::{
     json,
     schema::{Cost, parts_mut},
@@ -22,15 +23,8 @@ pub(super) const STACK: usize = 8 * 1024 * 1024;
 /// A longer body is checked aside, so that other guests of the thread go on, in bytes; so is one that may take more steps.
 const ASIDE: usize = 64 * 1024;
 const ASIDE_STEPS: u64 = 100_000;
-/// How many steps ([`Cost`]) checking a body may take, and how many more for each byte of it, up to so many: pages have the same
-/// bounds.
-const STEPS: u64 = 2_000_000;
-const STEPS_PER_BYTE: u64 = 4;
-const MAX_STEPS: u64 = 20_000_000;
 /// How many bytes of bodies are checked aside at a time, for all guests: read, a body takes up to thirty times its size.
 const CHECKED_AT_ONCE: usize = 16 * 1024 * 1024;
-/// How much of a body's own text a reason may quote, in characters.
-const QUOTED: usize = 120;
 /// Whole numbers beyond are the nearest double to a reader in JavaScript.
 const EXACT: u64 = 1 << 53;
 
@@ -149,14 +143,14 @@ fn keep_no_branches(schema: &mut Value) {
 
 fn told(error: &ValidationError<'_>) -> String {
     let place = place(error);
-    let place: String = place.as_str().chars().take(QUOTED).collect();
+    let place: String = place.as_str().chars().take(QUOTED_CHARS).collect();
     let text = match error.kind() {
         // A `false`, or branches of which none fits.
         ValidationErrorKind::FalseSchema => "it is none of what may be here".to_owned(),
         _ => error.to_string(),
     };
-    let text = match text.char_indices().nth(QUOTED) {
-        Some(_) => error.masked().to_string().chars().take(QUOTED).collect(),
+    let text = match text.char_indices().nth(QUOTED_CHARS) {
+        Some(_) => error.masked().to_string().chars().take(QUOTED_CHARS).collect(),
         None => text,
     };
     format!("at {}: {text}", if place.is_empty() { "its root" } else { &place })

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
 
-use super::check::TABLES;
+use starlane_abi::limits::TABLES;
 
 /// How long a guest runs before others of its thread get their turn.
 pub(super) const TICK: Duration = Duration::from_millis(5);

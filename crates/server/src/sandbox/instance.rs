@@ -14,10 +14,10 @@ use wasmtime::{
 
 use super::{
     contract::Gate,
+    cpu_budget::CpuBudget,
     fault::{Fault, describe},
     lift::{Lift, Span},
     lower::Lower,
-    meter::Meter,
     state::GuestState,
 };
 
@@ -35,7 +35,7 @@ type SettleParams = (u64, i32, u32, u32, u32, u32, u32, u32);
 /// A guest with its own memory.
 pub(super) struct GuestInstance {
     store: Store<GuestState>,
-    meter: Arc<Meter>,
+    cpu_budget: Arc<CpuBudget>,
     memory: Memory,
     exports: Exports,
     concurrency: usize,
@@ -85,11 +85,13 @@ impl GuestInstance {
         module: &InstancePre<GuestState>,
         bounds: &GuestLimits,
         gate: Gate,
-        meter: Arc<Meter>,
+        cpu_budget: Arc<CpuBudget>,
     ) -> Result<Self, String> {
-        Self::make(module, bounds, gate, meter).await.map_err(|error| match error.is::<PoolConcurrencyLimitError>() {
-            true => NO_ROOM.to_owned(),
-            false => describe(&error),
+        Self::make(module, bounds, gate, cpu_budget).await.map_err(|error| {
+            match error.is::<PoolConcurrencyLimitError>() {
+                true => NO_ROOM.to_owned(),
+                false => describe(&error),
+            }
         })
     }
 
@@ -97,11 +99,11 @@ impl GuestInstance {
         module: &InstancePre<GuestState>,
         bounds: &GuestLimits,
         gate: Gate,
-        meter: Arc<Meter>,
+        cpu_budget: Arc<CpuBudget>,
     ) -> Result<Self> {
         let mut store = Store::new(module.module().engine(), GuestState::new(bounds));
         store.limiter(|state| state);
-        let ticking = meter.clone();
+        let ticking = cpu_budget.clone();
         store.epoch_deadline_callback(move |_| {
             ticking.tick()?;
             let ticking = ticking.clone();
@@ -111,7 +113,7 @@ impl GuestInstance {
             };
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(others)))
         });
-        meter.begin_call();
+        cpu_budget.begin_call();
         store.set_epoch_deadline(1);
         let instance = module.instantiate_async(&mut store).await?;
         let memory = instance.get_memory(&mut store, names::MEMORY);
@@ -123,7 +125,7 @@ impl GuestInstance {
         }
         let concurrency = bounds.concurrency as usize;
         let unfinished = HashSet::new();
-        Ok(Self { store, meter, memory, exports, concurrency, gate, unfinished, started: false })
+        Ok(Self { store, cpu_budget, memory, exports, concurrency, gate, unfinished, started: false })
     }
 
     /// Runs calls until one ends the instance, start is refused, or a message must wait.
@@ -153,7 +155,7 @@ impl GuestInstance {
                 GuestCall::Receive(message) => Some(message.id),
                 _ => None,
             };
-            self.meter.begin_call();
+            self.cpu_budget.begin_call();
             self.store.data_mut().begin_call();
             let result = self.call(call).await;
             match result {
@@ -180,7 +182,7 @@ impl GuestInstance {
     }
 
     async fn call(&mut self, call: GuestCall) -> Result<Returned> {
-        if self.meter.is_stopped() {
+        if self.cpu_budget.is_stopped() {
             return Err(Fault::Stopped.into());
         }
         if matches!(call, GuestCall::Start(_)) == self.started {

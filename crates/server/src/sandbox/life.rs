@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use starlane_node::guest::{BatchReport, GuestCall, GuestLimits};
 use wasmtime::InstancePre;
 
-use super::{contract::Gate, instance::GuestInstance, meter::Meter, state::GuestState};
+use super::{contract::Gate, cpu_budget::CpuBudget, instance::GuestInstance, state::GuestState};
 
 /// A batch of calls, and where its report goes.
 pub(super) struct Batch {
@@ -20,7 +20,7 @@ pub(super) struct Birth {
     pub(super) module: InstancePre<GuestState>,
     pub(super) bounds: GuestLimits,
     pub(super) gate: Gate,
-    pub(super) meter: Arc<Meter>,
+    pub(super) cpu_budget: Arc<CpuBudget>,
     /// Told when the instance is made, or why none can be.
     pub(super) made: oneshot::Sender<Result<(), String>>,
     /// The end of the stream is the end of the instance.
@@ -29,8 +29,8 @@ pub(super) struct Birth {
 
 /// Makes an instance, and runs what comes until it crashes or is let go.
 pub(super) async fn live(birth: Birth) {
-    let Birth { module, bounds, gate, meter, made, mut batches } = birth;
-    let mut instance = match GuestInstance::new(&module, &bounds, gate, meter).await {
+    let Birth { module, bounds, gate, cpu_budget, made, mut batches } = birth;
+    let mut instance = match GuestInstance::new(&module, &bounds, gate, cpu_budget).await {
         Ok(instance) => instance,
         Err(reason) => {
             let _ = made.send(Err(reason));

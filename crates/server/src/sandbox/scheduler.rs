@@ -18,9 +18,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{
     contract,
+    cpu_budget::thread_time,
     engine::TICK,
     fair::{FairQueue, Owner},
-    meter::thread_time,
 };
 
 /// Accounts of apps that have no instance are kept up to this many.

@@ -4,7 +4,7 @@ use starlane_abi::limits;
 use starlane_node::guest::{GuestEffect, GuestLimits, Level};
 use wasmtime::{Memory, ResourceLimiter};
 
-use super::{check::TABLES, fault::Fault, lift::Lift};
+use super::{fault::Fault, lift::Lift};
 
 /// The store's data.
 pub(super) struct GuestState {
@@ -108,7 +108,7 @@ impl ResourceLimiter for GuestState {
     }
 
     fn tables(&self) -> usize {
-        TABLES as usize
+        limits::TABLES as usize
     }
 
     fn memories(&self) -> usize {

@@ -5,7 +5,7 @@ use std::{fs, num::NonZero, rc::Rc, time::Duration};
 use bytes::Bytes;
 use starlane_host::{
     ports::Sandbox,
-    testing::{sandbox_suite, schema_suite},
+    testing::{module_table::judge_modules, sandbox_suite, schema_suite},
 };
 use starlane_testkit::{figure::figure, guest, workspace};
 
@@ -45,6 +45,14 @@ fn a_runaway_call_is_stopped_while_others_answer_on_the_same_thread() {
 #[test]
 fn stop_ends_a_call_in_its_middle_on_the_same_thread() {
     block_on(sandbox_suite::stop_ends_a_call_in_its_middle(sandbox(1), echo()));
+}
+
+#[test]
+fn modules_are_judged_as_the_table_says() {
+    let judged = block_on(async { judge_modules(&sandbox(1)).await });
+    figure("modules.refused", judged.refused as f64, "modules");
+    figure("modules.accepted", judged.accepted as f64, "modules");
+    assert_eq!(judged.differences, [""; 0]);
 }
 
 #[test]

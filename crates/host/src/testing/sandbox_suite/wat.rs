@@ -7,19 +7,19 @@ use starlane_abi::names;
 ///
 /// All imports are there as `$request` … `$random`. The bytes at 16 are a good result of `start`, those at 32 of `save`;
 /// at 64 lies the text `a:b`, at 72 what is no UTF-8, at 80 a header of two of those good texts.
-pub(super) struct Module<'a> {
-    pub(super) imports: &'a str,
-    pub(super) more: &'a str,
-    pub(super) memory: &'a str,
-    pub(super) initialize: Option<&'a str>,
-    pub(super) realloc: &'a str,
-    pub(super) start: &'a str,
-    pub(super) receive: &'a str,
-    pub(super) settle: &'a str,
-    pub(super) save: &'a str,
-    pub(super) post_save: Option<&'a str>,
+pub(crate) struct Module<'a> {
+    pub(crate) imports: &'a str,
+    pub(crate) more: &'a str,
+    pub(crate) memory: &'a str,
+    pub(crate) initialize: Option<&'a str>,
+    pub(crate) realloc: &'a str,
+    pub(crate) start: &'a str,
+    pub(crate) receive: &'a str,
+    pub(crate) settle: &'a str,
+    pub(crate) save: &'a str,
+    pub(crate) post_save: Option<&'a str>,
     /// Exports to leave out.
-    pub(super) without: &'a [&'a str],
+    pub(crate) without: &'a [&'a str],
 }
 
 impl Default for Module<'_> {
@@ -79,7 +79,7 @@ impl Module<'_> {
     }
 
     /// The module.
-    pub(super) fn wasm(&self) -> Bytes {
+    pub(crate) fn wasm(&self) -> Bytes {
         let text = self.text();
         Bytes::from(::wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}")))
     }

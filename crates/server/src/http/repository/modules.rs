@@ -4,14 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::body::Bytes;
 use starlane_bundle::{Digest, Manifest, Placement};
+use starlane_meter::{ModuleFault, check_within};
 use starlane_protocol::{Address, Failure};
 
 use super::{Site, stored};
-use crate::{
-    limits::Limiter,
-    sandbox::{ModuleFault, check_module_within, compile::CompileError},
-    store::SharedStore,
-};
+use crate::{limits::Limiter, sandbox::compile::CompileError, store::SharedStore};
 
 /// Checks all modules of a manifest, and compiles those that the bundle's own app has run here, and all of a bundle without an app.
 /// What no host would run is told to its author.
@@ -67,9 +64,11 @@ fn check_modules(
         };
         let refused = |fault: ModuleFault| {
             let reason = format!("hosts refuse {}: {fault}", config.wasm);
-            fault.limit().map_or_else(|| Failure::schema_mismatch(&reason), |limit| limiter.refuse(limit, &reason))
+            fault
+                .limit()
+                .map_or_else(|| Failure::schema_mismatch(&reason), |limit| limiter.refuse(limit.into(), &reason))
         };
-        check_module_within(limiter.limits(), &wasm, memory).map_err(refused)?;
+        check_within(&wasm, &limiter.limits().of_functions(), memory).map_err(refused)?;
         if is_compiled_here(manifest, &config.wasm) {
             compiled_here.push((digest, wasm, config.wasm.clone()));
         }

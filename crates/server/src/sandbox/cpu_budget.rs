@@ -8,7 +8,7 @@ use super::fault::Fault;
 
 /// Counts the compute time of the call that runs. Waiting for other guests, or for the system to give the thread a
 /// processor, is not counted.
-pub(super) struct Meter {
+pub(super) struct CpuBudget {
     budget_ms: u32,
     /// Nanoseconds of this call, without the present slice.
     used: AtomicU64,
@@ -17,7 +17,7 @@ pub(super) struct Meter {
     stopped: AtomicBool,
 }
 
-impl Meter {
+impl CpuBudget {
     pub(super) fn new(budget_ms: u32) -> Self {
         Self { budget_ms, used: AtomicU64::new(0), since: AtomicU64::new(0), stopped: AtomicBool::new(false) }
     }

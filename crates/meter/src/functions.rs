@@ -2,41 +2,103 @@
 
 use wasmparser::{BinaryReaderError, BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload, TypeRef};
 
-use crate::limits::{Limit, Limits};
+use starlane_abi::limits;
 
 use super::ModuleFault;
 
-/// The maxima for each function.
+/// A maximum for each function of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FunctionLimit {
+    /// Bytes of its body.
+    Bytes,
+    /// Parameters and variables.
+    Locals,
+    /// Blocks and branch targets.
+    Branches,
+    /// Loops within each other.
+    LoopDepth,
+    /// Values that it moves at its calls and branches, and variables times loops.
+    Moves,
+}
+
+impl FunctionLimit {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Bytes, Self::Locals, Self::Branches, Self::LoopDepth, Self::Moves];
+
+    /// Its name in messages and in settings of hosts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "function-bytes",
+            Self::Locals => "function-locals",
+            Self::Branches => "function-branches",
+            Self::LoopDepth => "function-loop-depth",
+            Self::Moves => "function-moves",
+        }
+    }
+
+    /// What it counts, for people.
+    fn what(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Locals => "parameters and variables",
+            Self::Branches => "blocks and branch targets",
+            Self::LoopDepth => "loops within each other",
+            Self::Moves => "values moved by calls, branches and loops",
+        }
+    }
+}
+
+/// The maxima for each function. The default is that of hosts that set no others.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct FunctionLimits {
-    bytes: u64,
-    locals: u64,
-    branches: u64,
-    loop_depth: u64,
-    moves: u64,
+pub struct FunctionLimits {
+    /// [`FunctionLimit::Bytes`].
+    pub bytes: u64,
+    /// [`FunctionLimit::Locals`].
+    pub locals: u64,
+    /// [`FunctionLimit::Branches`].
+    pub branches: u64,
+    /// [`FunctionLimit::LoopDepth`].
+    pub loop_depth: u64,
+    /// [`FunctionLimit::Moves`].
+    pub moves: u64,
+}
+
+impl Default for FunctionLimits {
+    fn default() -> Self {
+        Self {
+            bytes: limits::FUNCTION_BYTES,
+            locals: limits::FUNCTION_LOCALS,
+            branches: limits::FUNCTION_BRANCHES,
+            loop_depth: limits::FUNCTION_LOOP_DEPTH,
+            moves: limits::FUNCTION_MOVES,
+        }
+    }
 }
 
 impl FunctionLimits {
-    pub(crate) fn of(limits: &Limits) -> Self {
-        Self {
-            bytes: limits.get(Limit::FunctionBytes),
-            locals: limits.get(Limit::FunctionLocals),
-            branches: limits.get(Limit::FunctionBranches),
-            loop_depth: limits.get(Limit::FunctionLoopDepth),
-            moves: limits.get(Limit::FunctionMoves),
+    fn get(&self, limit: FunctionLimit) -> u64 {
+        match limit {
+            FunctionLimit::Bytes => self.bytes,
+            FunctionLimit::Locals => self.locals,
+            FunctionLimit::Branches => self.branches,
+            FunctionLimit::LoopDepth => self.loop_depth,
+            FunctionLimit::Moves => self.moves,
         }
     }
 }
 
 /// A function that exceeds a limit.
 #[derive(Debug, thiserror::Error)]
-#[error("function {function} has {found} {what}, and the maximum is {max} (limit `{name}`); split it", name = limit.name())]
-pub(crate) struct FunctionFault {
+#[error(
+    "function {function} has {found} {what}, and the maximum is {max} (limit `{name}`); split it",
+    what = limit.what(),
+    name = limit.name()
+)]
+pub struct FunctionFault {
     function: u32,
-    what: &'static str,
     found: u64,
     max: u64,
-    pub(super) limit: Limit,
+    pub(super) limit: FunctionLimit,
 }
 
 /// How many values a function takes and gives.
@@ -59,7 +121,7 @@ struct Cost {
 }
 
 /// Checks all functions of a module. It need not be valid: what makes no sense costs nothing here, and is refused later.
-pub(super) fn check(wasm: &[u8], limits: &FunctionLimits) -> Result<(), ModuleFault> {
+pub(crate) fn check(wasm: &[u8], limits: &FunctionLimits) -> Result<(), ModuleFault> {
     let mut types: Vec<Arity> = Vec::new();
     let mut functions: Vec<u32> = Vec::new();
     let mut next = 0;
@@ -111,21 +173,22 @@ fn check_function(
     functions: &[u32],
     limits: &FunctionLimits,
 ) -> Result<(), ModuleFault> {
-    let bound = |limit: Limit, what: &'static str, found: u64, max: u64| {
-        if found > max { Err(FunctionFault { function, what, found, max, limit }) } else { Ok(()) }
+    let bound = |limit: FunctionLimit, found: u64| {
+        let max = limits.get(limit);
+        if found > max { Err(FunctionFault { function, found, max, limit }) } else { Ok(()) }
     };
-    bound(Limit::FunctionBytes, "bytes", body.range().len() as u64, limits.bytes)?;
+    bound(FunctionLimit::Bytes, body.range().len() as u64)?;
     let mut locals = own.params;
     for local in body.get_locals_reader()? {
         locals += u64::from(local?.0);
     }
-    bound(Limit::FunctionLocals, "parameters and variables", locals, limits.locals)?;
+    bound(FunctionLimit::Locals, locals)?;
     let cost = Cost::of(body, own, types, functions)?;
-    bound(Limit::FunctionBranches, "blocks and branch targets", cost.branches, limits.branches)?;
-    bound(Limit::FunctionLoopDepth, "loops within each other", cost.depth, limits.loop_depth)?;
+    bound(FunctionLimit::Branches, cost.branches)?;
+    bound(FunctionLimit::LoopDepth, cost.depth)?;
     // A compiler may carry each variable around each loop.
     let moves = cost.moves + cost.loops * locals;
-    bound(Limit::FunctionMoves, "values moved by calls, branches and loops", moves, limits.moves)?;
+    bound(FunctionLimit::Moves, moves)?;
     Ok(())
 }
 
@@ -202,7 +265,7 @@ fn depth(open: &[(u64, u64)]) -> u64 {
 mod tests {
     use super::*;
 
-    fn checked(limits: FunctionLimits, text: &str) -> Option<Limit> {
+    fn checked(limits: FunctionLimits, text: &str) -> Option<FunctionLimit> {
         let wasm = wat::parse_str(format!("(module {text})")).unwrap();
         super::check(&wasm, &limits).err().and_then(|fault| fault.limit())
     }
@@ -239,15 +302,15 @@ mod tests {
             limits
         };
         type Text<'a> = &'a dyn Fn(u64) -> String;
-        let cases: [(Text<'_>, Limit, FunctionLimits, u64); 8] = [
-            (&locals, Limit::FunctionLocals, few(|limits| limits.locals = 100), 100),
-            (&bytes, Limit::FunctionBytes, few(|limits| limits.bytes = 100), 100),
-            (&blocks, Limit::FunctionBranches, few(|limits| limits.branches = 100), 100),
-            (&nested, Limit::FunctionLoopDepth, few(|limits| limits.loop_depth = 100), 100),
-            (&table, Limit::FunctionBranches, few(|limits| limits.branches = 100), 99),
-            (&calls, Limit::FunctionMoves, few(|limits| limits.moves = 100), 100),
-            (&loops, Limit::FunctionMoves, few(|limits| limits.moves = 100), 100),
-            (&carried, Limit::FunctionMoves, few(|limits| limits.moves = 100), 101),
+        let cases: [(Text<'_>, FunctionLimit, FunctionLimits, u64); 8] = [
+            (&locals, FunctionLimit::Locals, few(|limits| limits.locals = 100), 100),
+            (&bytes, FunctionLimit::Bytes, few(|limits| limits.bytes = 100), 100),
+            (&blocks, FunctionLimit::Branches, few(|limits| limits.branches = 100), 100),
+            (&nested, FunctionLimit::LoopDepth, few(|limits| limits.loop_depth = 100), 100),
+            (&table, FunctionLimit::Branches, few(|limits| limits.branches = 100), 99),
+            (&calls, FunctionLimit::Moves, few(|limits| limits.moves = 100), 100),
+            (&loops, FunctionLimit::Moves, few(|limits| limits.moves = 100), 100),
+            (&carried, FunctionLimit::Moves, few(|limits| limits.moves = 100), 101),
         ];
         for (text, limit, limits, last) in cases {
             assert_eq!(checked(limits, &text(last)), None, "{limit:?}");

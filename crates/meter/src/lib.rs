@@ -1,6 +1,8 @@
-//! What a module may be, checked before it is compiled: the features, imports and exports of `starlane_abi`, and bounds.
+#![doc = include_str!("../README.md")]
 
 mod functions;
+#[cfg(test)]
+mod tests;
 
 use starlane_abi::{limits, names};
 use wasmparser::{
@@ -8,17 +10,7 @@ use wasmparser::{
     types::{EntityType, TypesRef},
 };
 
-use crate::limits::Limit;
-
-use self::functions::FunctionFault;
-pub(super) use self::functions::FunctionLimits;
-
-/// The most functions of a module.
-const FUNCTIONS: u32 = 50_000;
-/// The bytes of a page of memory.
-const PAGE: u64 = 65_536;
-/// The most tables of a module.
-pub(super) const TABLES: u32 = 4;
+pub use self::functions::{FunctionFault, FunctionLimit, FunctionLimits};
 
 /// WebAssembly 2.0 without references to host values (they need a garbage collector), extended constants, tail calls.
 /// What is not named here is refused, what future versions of the parser know included.
@@ -27,52 +19,51 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::TAIL_CALL)
     .difference(WasmFeatures::GC_TYPES);
 
-/// The exports that must be functions of these core signatures.
-const REQUIRED: [(&str, &str, &str); 6] = [
-    (names::START, "iiiiiiiiii", "i"),
-    (names::RECEIVE, "Iiiiiiiiiiiiiii", "i"),
-    (names::SETTLE, "Iiiiiiii", ""),
-    (names::WAKE, "I", ""),
-    (names::SAVE, "", "i"),
-    (names::REALLOC, "iiii", "i"),
-];
-
-/// The exports that may be there, and then are functions of these core signatures.
-const OPTIONAL: [(&str, &str, &str); 3] =
-    [(names::INITIALIZE, "", ""), (names::POST_START, "i", ""), (names::POST_SAVE, "i", "")];
-
-/// Why a module can't be a guest.
+/// Why a module cannot be a guest, as a clause for people whose subject is the module.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ModuleFault {
-    #[error("it has {0} bytes, and {most} are the most", most = limits::MODULE_BYTES)]
+#[non_exhaustive]
+pub enum ModuleFault {
+    /// Its bytes.
+    #[error("it has {0} bytes; the maximum is {most}", most = limits::MODULE_BYTES)]
     TooLong(usize),
-    #[error("it is no valid WebAssembly of the kind that guests may be: {0}")]
+    /// It is malformed, or uses a feature that guests may not use.
+    #[error("it is not valid WebAssembly of the kind that guests may be: {0}")]
     Invalid(#[from] BinaryReaderError),
+    /// It would run before its time is counted.
     #[error("it has a start section; export `{init}` instead", init = names::INITIALIZE)]
     StartSection,
-    #[error("it has {0} functions, and {FUNCTIONS} are the most")]
+    /// How many functions it defines.
+    #[error("it has {0} functions; the maximum is {most}", most = limits::FUNCTIONS)]
     Functions(u32),
-    #[error("it has {0} tables, and {TABLES} are the most")]
+    /// How many tables it has.
+    #[error("it has {0} tables; the maximum is {most}", most = limits::TABLES)]
     Tables(u32),
-    #[error("table {0} has {1} entries, and {most} are the most", most = limits::TABLE_ENTRIES)]
+    /// A table, and how many entries it begins with.
+    #[error("table {0} has {1} entries; the maximum is {most}", most = limits::TABLE_ENTRIES)]
     Table(u32, u64),
+    /// The module and the name of an import that the interface does not have.
     #[error("the import `{name}` of `{module}` is none that guests may have", name = short(.1), module = short(.0))]
     Import(String, String),
+    /// The name of an import.
     #[error("the import `{0}` has another signature than the interface gives it")]
     ImportType(String),
+    /// The name of an export.
     #[error("the export `{0}` is missing")]
     Missing(&'static str),
+    /// The name of an export.
     #[error("the export `{0}` has another type than the interface gives it")]
     ExportType(&'static str),
-    #[error("it begins with {0} bytes of memory, and its limit is {1}")]
+    /// The bytes of memory that it begins with, and the limit of its config.
+    #[error("it begins with {0} bytes of memory; its limit is {1}")]
     Memory(u64, u64),
+    /// One of its functions costs a compiler too much.
     #[error("{0}")]
     Function(#[from] FunctionFault),
 }
 
 impl ModuleFault {
-    /// The setting that it exceeds, if it is one.
-    pub(crate) fn limit(&self) -> Option<Limit> {
+    /// The limit of functions that it exceeds, if it is one.
+    pub fn limit(&self) -> Option<FunctionLimit> {
         match self {
             Self::Function(fault) => Some(fault.limit),
             _ => None,
@@ -80,8 +71,14 @@ impl ModuleFault {
     }
 }
 
-/// Checks that a module may be compiled and run as a guest. Gives how many bytes of memory it begins with.
-pub(super) fn check(wasm: &[u8], limits_of_functions: &FunctionLimits) -> Result<u64, ModuleFault> {
+/// Checks that a module may be compiled and run as a guest within so many bytes of memory.
+pub fn check_within(wasm: &[u8], function_limits: &FunctionLimits, memory: u64) -> Result<(), ModuleFault> {
+    let needed = check(wasm, function_limits)?;
+    if needed > memory { Err(ModuleFault::Memory(needed, memory)) } else { Ok(()) }
+}
+
+/// Checks that a module may be compiled and run as a guest. Returns how many bytes of memory it begins with.
+pub fn check(wasm: &[u8], function_limits: &FunctionLimits) -> Result<u64, ModuleFault> {
     if wasm.len() > limits::MODULE_BYTES {
         return Err(ModuleFault::TooLong(wasm.len()));
     }
@@ -89,13 +86,13 @@ pub(super) fn check(wasm: &[u8], limits_of_functions: &FunctionLimits) -> Result
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::StartSection { .. } => return Err(ModuleFault::StartSection),
-            Payload::FunctionSection(functions) if functions.count() > FUNCTIONS => {
+            Payload::FunctionSection(functions) if functions.count() > limits::FUNCTIONS => {
                 return Err(ModuleFault::Functions(functions.count()));
             }
             _ => {}
         }
     }
-    functions::check(wasm, limits_of_functions)?;
+    functions::check(wasm, function_limits)?;
     let types = Validator::new_with_features(FEATURES).validate_all(wasm)?;
     let types = types.as_ref();
     check_tables(types)?;
@@ -103,17 +100,17 @@ pub(super) fn check(wasm: &[u8], limits_of_functions: &FunctionLimits) -> Result
     let exported =
         |name: &str| types.core_exports().into_iter().flatten().find(|(own, _)| *own == name).map(|(_, ty)| ty);
     let memory = match exported(names::MEMORY) {
-        Some(EntityType::Memory(memory)) => memory.initial.saturating_mul(PAGE),
+        Some(EntityType::Memory(memory)) => memory.initial.saturating_mul(limits::PAGE_BYTES),
         Some(_) => return Err(ModuleFault::ExportType(names::MEMORY)),
         None => return Err(ModuleFault::Missing(names::MEMORY)),
     };
-    for (name, params, results) in REQUIRED {
+    for (name, params, results) in names::REQUIRED_FUNCTIONS {
         let export = exported(name).ok_or(ModuleFault::Missing(name))?;
         if !is_function(types, export, params, results) {
             return Err(ModuleFault::ExportType(name));
         }
     }
-    for (name, params, results) in OPTIONAL {
+    for (name, params, results) in names::OPTIONAL_FUNCTIONS {
         if exported(name).is_some_and(|export| !is_function(types, export, params, results)) {
             return Err(ModuleFault::ExportType(name));
         }
@@ -122,7 +119,7 @@ pub(super) fn check(wasm: &[u8], limits_of_functions: &FunctionLimits) -> Result
 }
 
 fn check_tables(types: TypesRef<'_>) -> Result<(), ModuleFault> {
-    if types.table_count() > TABLES {
+    if types.table_count() > limits::TABLES {
         return Err(ModuleFault::Tables(types.table_count()));
     }
     for index in 0..types.table_count() {

@@ -1,0 +1,50 @@
+//! Numbers of what goes between a host and a sandbox that runs elsewhere, such as a worker of a page. `starlane_host::batch` has
+//! the bytes around them.
+
+/// Calls into a guest.
+pub mod call {
+    /// `actor.start`.
+    pub const START: u8 = 0;
+    /// `actor.receive`.
+    pub const RECEIVE: u8 = 1;
+    /// `actor.settle`.
+    pub const SETTLE: u8 = 2;
+    /// `actor.wake`.
+    pub const WAKE: u8 = 3;
+    /// `actor.save`.
+    pub const SAVE: u8 = 4;
+}
+
+/// What comes back: what a guest asks of the mesh, and how its calls ended.
+pub mod record {
+    /// `mesh.request`.
+    pub const REQUEST: u8 = 1;
+    /// `mesh.notify`.
+    pub const NOTIFY: u8 = 2;
+    /// `mesh.reply`.
+    pub const REPLY: u8 = 3;
+    /// `mesh.emit`.
+    pub const EMIT: u8 = 4;
+    /// `mesh.subscribe`.
+    pub const SUBSCRIBE: u8 = 5;
+    /// `mesh.unsubscribe`.
+    pub const UNSUBSCRIBE: u8 = 6;
+    /// `mesh.wake-after`.
+    pub const WAKE_AFTER: u8 = 7;
+    /// A call returned nothing.
+    pub const DONE: u8 = 16;
+    /// `start` returned an error.
+    pub const REFUSED: u8 = 17;
+    /// `receive` returned whether the message is finished.
+    pub const RECEIVED: u8 = 18;
+    /// `save` returned state.
+    pub const SAVED: u8 = 19;
+    /// A message does not fit its schema; the guest was not called.
+    pub const MISFIT: u8 = 20;
+    /// The guest has no memory for a message or an outcome.
+    pub const TOO_LARGE: u8 = 21;
+    /// The instance has ended.
+    pub const CRASH: u8 = 24;
+    /// `mesh.log`.
+    pub const LOG: u8 = 25;
+}

@@ -1,0 +1,11 @@
+//! What must agree in several languages, crates or packages.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod typescript;

@@ -1,0 +1,143 @@
+//! `crates/browser/ts/abi.ts` is made of `starlane-abi`. `BLESS=1` writes it anew.
+
+use std::{env, fmt::Write, fs, path::Path};
+
+use starlane_abi::{
+    batch::{call, record},
+    checking,
+    layout::{self, kind, level, outcome},
+    limits, names,
+};
+
+const FILE: &str = "crates/browser/ts/abi.ts";
+
+#[test]
+fn the_typescript_of_the_abi_is_made_of_the_crate() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(FILE);
+    let made = typescript();
+    if env::var_os("BLESS").is_some() {
+        fs::write(&file, &made).unwrap();
+    }
+    let known = fs::read_to_string(&file).unwrap();
+    assert!(known == made, "{FILE} is not what `starlane-abi` says: run this test with BLESS=1");
+}
+
+fn typescript() -> String {
+    let mut out = String::from(
+        "// Made of the crate `starlane-abi` by tests/pairs/typescript.rs: change it there, and run that test with BLESS=1.\n\
+         // What a host, its sandbox and a guest agree on, as far as JavaScript needs it.\n\n",
+    );
+    let line = |out: &mut String, text: String| writeln!(out, "{text}").unwrap();
+    line(&mut out, format!("export const MESH = {:?};", names::MESH));
+    line(&mut out, format!("export const ACTOR = {:?};\n", names::ACTOR));
+    line(&mut out, "/** Exported functions that a guest must have, and how many core parameters each takes. */".into());
+    functions(&mut out, "REQUIRED", &names::REQUIRED_FUNCTIONS);
+    line(&mut out, "/** Exported functions that it may have. */".into());
+    functions(&mut out, "OPTIONAL", &names::OPTIONAL_FUNCTIONS);
+    line(&mut out, "\n/** Functions that it may import. */\nexport const IMPORTS = [".into());
+    for (name, ..) in names::IMPORTS {
+        line(&mut out, format!("  {name:?},"));
+    }
+    line(&mut out, "] as const;\nexport type Import = (typeof IMPORTS)[number];\n".into());
+    line(
+        &mut out,
+        "/** Limits: messages and bytes that a call may queue, bytes that it may log, headers of a payload. */".into(),
+    );
+    for (name, value) in LIMITS {
+        line(&mut out, format!("export const {name} = {value};"));
+    }
+    for (name, doc, rows) in enums() {
+        line(&mut out, format!("\n/** {doc} */\nexport const enum {name} {{"));
+        for (name, value) in rows {
+            line(&mut out, format!("  {name} = {value},"));
+        }
+        line(&mut out, "}".into());
+    }
+    out
+}
+
+/// Names of the interface are written by their parts: so they stand only once in what a page loads.
+fn functions(out: &mut String, table: &str, functions: &[(&str, &str, &str)]) {
+    writeln!(out, "export const {table}: Readonly<Record<string, number>> = {{").unwrap();
+    for (name, params, _) in functions {
+        let key = match name.split_once(names::ACTOR) {
+            None => (*name).to_owned(),
+            Some(("", own)) => format!("[ACTOR + {own:?}]"),
+            Some((before, own)) => format!("[{before:?} + ACTOR + {own:?}]"),
+        };
+        writeln!(out, "  {key}: {},", params.len()).unwrap();
+    }
+    writeln!(out, "}};").unwrap();
+}
+
+type Rows = Vec<(&'static str, u64)>;
+
+const LIMITS: [(&str, usize); 4] = [
+    ("CALL_MESSAGES", limits::CALL_MESSAGES),
+    ("CALL_BYTES", limits::CALL_BYTES),
+    ("CALL_LOG", limits::CALL_LOG),
+    ("HEADERS", limits::HEADERS),
+];
+
+/// Numbers of enums are written where they are used: no name of them is loaded.
+fn enums() -> [(&'static str, &'static str, Rows); 3] {
+    let case = |name, value: i32| (name, u64::try_from(value).unwrap());
+    let number = |name, value: u8| (name, u64::from(value));
+    let size = |name, value: u32| (name, u64::from(value));
+    let batch = vec![
+        number("START", call::START),
+        number("RECEIVE", call::RECEIVE),
+        number("SETTLE", call::SETTLE),
+        number("WAKE", call::WAKE),
+        number("SAVE", call::SAVE),
+        case("KIND_REQUEST", kind::REQUEST),
+        case("KIND_NOTIFY", kind::NOTIFY),
+        case("KIND_EVENT", kind::EVENT),
+        case("SUCCESS", outcome::SUCCESS),
+        case("FAILURE", outcome::FAILURE),
+        case("ERROR", level::ERROR),
+        number("REQUEST", record::REQUEST),
+        number("NOTIFY", record::NOTIFY),
+        number("REPLY", record::REPLY),
+        number("EMIT", record::EMIT),
+        number("SUBSCRIBE", record::SUBSCRIBE),
+        number("UNSUBSCRIBE", record::UNSUBSCRIBE),
+        number("WAKE_AFTER", record::WAKE_AFTER),
+        number("DONE", record::DONE),
+        number("REFUSED", record::REFUSED),
+        number("RECEIVED", record::RECEIVED),
+        number("SAVED", record::SAVED),
+        number("MISFIT", record::MISFIT),
+        number("TOO_LARGE", record::TOO_LARGE),
+        number("CRASH", record::CRASH),
+        number("LOG", record::LOG),
+    ];
+    let layout = vec![
+        size("BYTES_ALIGN", layout::BYTES_ALIGN),
+        size("HEADER_SIZE", layout::HEADER_SIZE),
+        size("HEADER_ALIGN", layout::HEADER_ALIGN),
+        size("RESULT_SIZE", layout::RESULT_SIZE),
+        size("RESULT_ERROR", layout::RESULT_ERROR),
+        size("SAVED_SIZE", layout::SAVED_SIZE),
+        size("SAVED_DATA", layout::SAVED_DATA),
+    ];
+    let checking = vec![
+        ("STEPS", checking::STEPS),
+        ("STEPS_PER_BYTE", checking::STEPS_PER_BYTE),
+        ("MAX_STEPS", checking::MAX_STEPS),
+        ("QUOTED_CHARS", checking::QUOTED_CHARS as u64),
+    ];
+    [
+        (
+            "Batch",
+            "Calls into a guest; kinds of messages, outcomes, the highest level of a log line; what comes back of calls.",
+            batch,
+        ),
+        ("Layout", "Sizes, alignments and offsets of records in a guest's memory, in bytes.", layout),
+        (
+            "Checking",
+            "Limits of checking bodies: steps, more for each byte, at most; characters that a reason quotes.",
+            checking,
+        ),
+    ]
+}

@@ -24,5 +24,6 @@ mod repository;
 mod routes;
 mod tls;
 mod tokens;
+mod traces;
 mod walk;
 mod world;

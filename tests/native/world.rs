@@ -241,7 +241,7 @@ pub(crate) fn echo_bundle(app: &str) -> TempDir {
         "[app]\nname = \"echoes\"\n[mechtrons.echo]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"server\"\n\
          allow = [\"request **\", \"request ~*::**\", \"subscribe **#*\"]\n{app}"
     );
-    let names = "echo page fail trap spin call count emit subscribe last_event sleep about read";
+    let names = "echo page fail log trap spin call count emit subscribe last_event sleep about read";
     let operations: String =
         names.split(' ').map(|name| format!("[operations.{name}]\nrequest = {{}}\nresponse = {{}}\n")).collect();
     let bind = format!("[bind]\nname = \"echo\"\n{operations}[events.said]\npayload = {{}}\n");

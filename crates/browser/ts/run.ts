@@ -28,6 +28,7 @@ function runAll(guest: Guest): void {
   let queued = 0;
   let sent = 0;
   for (let count = readU32(buffers); count > 0; count--) {
+    passLogs(guest);
     const tag = readU8(buffers);
     const full = queued >= CALL_BYTES || sent >= CALL_MESSAGES;
     if (full && tag !== Batch.START && tag !== Batch.SAVE) break;
@@ -67,8 +68,13 @@ function runAll(guest: Guest): void {
     sent += guest.messages;
     if (!goesOn) break;
   }
+  passLogs(guest);
+}
+
+/** Puts what a call logged behind what it returned. */
+function passLogs({ buffers, logs }: Guest): void {
   if (logs.length > 0) {
-    output.raw(logs.bytes.subarray(0, logs.length));
+    buffers.output.raw(logs.bytes.subarray(0, logs.length));
     logs.length = 0;
   }
 }

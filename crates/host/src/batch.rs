@@ -24,7 +24,7 @@
 //!         | 20 reason                                                      instead: a message that does not fit
 //!         | 21 reason                                                      instead: a message or outcome that it has no memory for
 //!         | 24 reason                                                      crash, the end of the batch
-//!         | 25 level:u8 text                                               log
+//!         | 25 level:u8 text                                               log of the call whose result stands before it
 //! ```
 
 use bytes::Bytes;
@@ -32,7 +32,7 @@ use starlane_abi::{
     batch::{call, record},
     layout::{kind, level, outcome as case},
 };
-use starlane_node::guest::{BatchReport, CallReport, GuestCall, GuestEffect, Kind, Level, Returned, Saved};
+use starlane_node::guest::{BatchReport, CallReport, GuestCall, GuestEffect, Kind, Level, Logged, Returned, Saved};
 use starlane_protocol::{Failure, Outcome, Payload};
 
 /// Why a report can't be read: the sandbox's other side broke the format.
@@ -160,7 +160,9 @@ pub fn decode_report(bytes: Bytes) -> Result<BatchReport, ReportError> {
                     level::WARN => Level::Warn,
                     _ => Level::Error,
                 };
-                report.logs.push((level, reader.text()?));
+                // It stands behind what its call returned.
+                let call = (report.done.len() + usize::from(report.crash.is_some())).saturating_sub(1);
+                report.logs.push(Logged { call, level, text: reader.text()? });
                 continue;
             }
             _ => return Err(ReportError(start)),

@@ -10,8 +10,8 @@ use futures_util::{Stream, future::AbortHandle};
 use litemap::LiteMap;
 use starlane_bundle::Digest;
 use starlane_node::{
-    ActorLimits, Authentication, HandlerId, LinkConfig, LinkState, Node, NodeConfig, Operations, Origin, Principal,
-    PrincipalLimits, RequestId, SocketId, SubscriptionId, guest::Level,
+    ActorLimits, Authentication, HandlerId, LinkConfig, LinkState, LogLine, Node, NodeConfig, Operations, Origin,
+    Principal, PrincipalLimits, RequestId, SocketId, SubscriptionId,
 };
 use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
 
@@ -26,8 +26,8 @@ use crate::{
 
 /// Checks the token of a peer: the principal, or why it is refused.
 pub type Authenticate = Rc<dyn Fn(Option<&str>) -> Authentication>;
-/// Takes a line for the log: the resource that it is about, how loud, the text.
-pub type Log = Rc<dyn Fn(&Address, Level, &str)>;
+/// Takes a line for the log.
+pub type Log = Rc<dyn Fn(&LogLine)>;
 
 /// What a host is told when it is opened.
 #[derive(Clone)]

@@ -8,10 +8,10 @@ use futures_util::{
 };
 use starlane_bundle::Digest;
 use starlane_node::{
-    CloseCode, Effect, Goodbye, HandlerId, Incoming, LinkState, Node, RequestId, SocketId,
+    CloseCode, Effect, Goodbye, HandlerId, Incoming, LinkState, LogLine, Node, RequestId, SocketId,
     guest::{GuestPlan, Level},
 };
-use starlane_protocol::{Address, Failure};
+use starlane_protocol::{Address, Failure, Trace};
 
 use crate::{
     host::{Host, Inner},
@@ -105,12 +105,17 @@ impl Host {
             Effect::TakeState { app, number, after_ms } => self.take_state(app, number, after_ms),
             Effect::LoadState { instance, app, actor } => self.load_state(instance, &app, &actor),
             Effect::SaveState { write, app, epoch, state } => self.save_state(write, &app, epoch, state),
-            Effect::Log { address, level, text } => self.log(&address, level, &text),
+            Effect::Log(line) => (self.0.config.log)(&line),
         }
     }
 
     pub(crate) fn log(&self, address: &Address, level: Level, text: &str) {
-        (self.0.config.log)(address, level, text);
+        self.log_traced(address, level, None, text);
+    }
+
+    fn log_traced(&self, address: &Address, level: Level, trace: Option<Trace>, text: &str) {
+        let (address, text) = (address.clone(), text.to_owned());
+        (self.0.config.log)(&LogLine { address, level, trace, text });
     }
 
     fn dial(&self) {
@@ -190,11 +195,11 @@ impl Host {
             if request.is_none() {
                 let text =
                     format!("a one-way message `{}` was not delivered: the resource was released", incoming.operation);
-                self.log(&incoming.to, Level::Warn, &text);
+                self.log_traced(&incoming.to, Level::Warn, incoming.trace, &text);
             }
             return;
         };
-        let (to, operation) = (incoming.to.clone(), incoming.operation.clone());
+        let (to, operation, trace) = (incoming.to.clone(), incoming.operation.clone(), incoming.trace);
         let (handling, abort) = abortable(handler.handle(incoming));
         if let Some(request) = request {
             self.0.handling.borrow_mut().insert(request, abort);
@@ -208,7 +213,8 @@ impl Host {
                     host.turn(|node, now| node.handle_reply(now, request, outcome));
                 }
                 (None, Err(failure)) => {
-                    host.log(&to, Level::Warn, &format!("the one-way message `{operation}` failed: {failure}"));
+                    let text = format!("the one-way message `{operation}` failed: {failure}");
+                    host.log_traced(&to, Level::Warn, trace, &text);
                 }
                 (None, Ok(_)) => {}
             }

@@ -5,7 +5,7 @@ use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 use litemap::LiteMap;
 
-use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
+use starlane_protocol::{Address, Failure, Outcome, Payload, Topic, Trace};
 
 use crate::{
     app::Role,
@@ -44,6 +44,17 @@ pub(crate) struct Letter {
     pub(crate) request: Option<RequestId>,
     /// When nobody waits any more; none for one-way messages and events.
     pub(crate) deadline: Option<u64>,
+    pub(crate) trace: Option<Trace>,
+}
+
+/// How a request of a guest ended.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// The guest's own id.
+    pub(crate) request: u64,
+    pub(crate) outcome: Outcome,
+    /// The trace of the message that the guest handled when it sent the request.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// What waits for an actor, or is with the sandbox, and the bytes that it takes.
@@ -85,7 +96,7 @@ pub(crate) enum Life {
 pub(crate) enum InFlight {
     Start,
     Receive(u64, Held<Letter>),
-    Settle(Held<(u64, Outcome)>),
+    Settle(Held<Settled>),
     Wake(u64),
     /// To sleep afterwards, or to go on.
     Save {
@@ -104,7 +115,7 @@ pub(crate) struct Actor {
     pub(crate) waiting_bytes: Rc<Cell<usize>>,
     pub(crate) life: Life,
     pub(crate) mailbox: VecDeque<Held<Letter>>,
-    pub(crate) outcomes: VecDeque<Held<(u64, Outcome)>>,
+    pub(crate) outcomes: VecDeque<Held<Settled>>,
     pub(crate) wakes: VecDeque<u64>,
     /// What it asked to be woken for: the timer, and the token.
     pub(crate) timers: Vec<((u64, u64), u64)>,
@@ -129,6 +140,8 @@ pub(crate) struct Actor {
     /// Tokens of wakes of its present instance, such as sleeps of the SDK, which it asked for outside of any message: until they
     /// come it is in the middle of something.
     pub(crate) dozes: Vec<u64>,
+    /// The traces of what slept in the middle of a message, by the tokens of its wakes.
+    pub(crate) slept: Vec<(u64, Trace)>,
     /// When it crashed, newest last.
     pub(crate) crashes: VecDeque<u64>,
     pub(crate) last_used: u64,
@@ -169,6 +182,7 @@ impl Actor {
             patience: None,
             is_reporting: false,
             dozes: Vec::new(),
+            slept: Vec::new(),
             crashes: VecDeque::new(),
             last_used: 0,
             is_worn: false,
@@ -218,6 +232,16 @@ impl Actor {
                 )))
             }
             _ => Ok(payload),
+        }
+    }
+
+    /// The trace of the message that a call goes on with.
+    pub(crate) fn trace_of(&self, call: &InFlight) -> Option<Trace> {
+        match call {
+            InFlight::Receive(_, held) => held.it.trace,
+            InFlight::Settle(held) => held.it.trace,
+            InFlight::Wake(token) => self.slept.iter().find(|(slept, _)| slept == token).map(|(_, trace)| *trace),
+            InFlight::Start | InFlight::Save { .. } => None,
         }
     }
 
@@ -283,9 +307,8 @@ impl Actor {
             fits
         };
         for _ in 0..BATCH {
-            let Some(held) = self.outcomes.pop_front_if(|held| fits(outcome_weight(&held.it.1))) else { break };
-            let (request, outcome) = held.it.clone();
-            calls.push(GuestCall::Settle { request, outcome });
+            let Some(held) = self.outcomes.pop_front_if(|held| fits(outcome_weight(&held.it.outcome))) else { break };
+            calls.push(GuestCall::Settle { request: held.it.request, outcome: held.it.outcome.clone() });
             self.in_flight.push(InFlight::Settle(held));
         }
         if now >= self.wakes_from && !self.wakes.is_empty() {
@@ -350,6 +373,7 @@ impl Actor {
         self.is_worn = false;
         self.is_reporting = false;
         self.dozes.clear();
+        self.slept.clear();
         self.keeping.lost();
         self.wakes.retain(|token| token & OF_THE_INSTANCE == 0);
         self.outcomes.clear();

@@ -1,9 +1,9 @@
 //! The lives of actors: mail, waking, batches of calls, sleep, the end.
 
-use starlane_protocol::{Failure, Outcome};
+use starlane_protocol::Failure;
 
 use crate::{
-    actor::{ActorId, Held, Letter, Life, outcome_weight},
+    actor::{ActorId, Held, Letter, Life, Settled, outcome_weight},
     app,
     effect::{Effect, RequestId},
     guest::Kind,
@@ -72,29 +72,30 @@ impl Node {
     }
 
     /// The outcome of a request that a guest made.
-    pub(crate) fn settle_guest(&mut self, now: u64, id: ActorId, guest_id: u64, outcome: Outcome) {
-        if self.actors.get_mut(&id).is_some_and(|actor| actor.open.remove(&guest_id).is_some()) {
-            self.put_outcome(id, guest_id, outcome);
+    pub(crate) fn settle_guest(&mut self, now: u64, id: ActorId, settled: Settled) {
+        if self.actors.get_mut(&id).is_some_and(|actor| actor.open.remove(&settled.request).is_some()) {
+            self.put_outcome(id, settled);
             self.pump(now, id);
         }
     }
 
     /// Keeps an outcome until the guest takes it; one that is too much becomes a failure that says so.
-    pub(crate) fn put_outcome(&mut self, id: ActorId, guest_id: u64, outcome: Outcome) {
+    pub(crate) fn put_outcome(&mut self, id: ActorId, mut settled: Settled) {
         let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        let weight = outcome_weight(&outcome);
+        let weight = outcome_weight(&settled.outcome);
         let held = actor.bears("the answer", weight, &limits);
         let held = held.and_then(|()| actor.account.hold(&actor.waiting_bytes, weight, &limits));
-        let (outcome, hold) = match held {
-            Ok(hold) => (outcome, hold),
+        let hold = match held {
+            Ok(hold) => hold,
             // What says so is short: how many there may be is bounded.
             Err((limit, failure)) => {
                 self.stats.refuse(limit);
-                (Err(failure), actor.account.unbounded_hold(&actor.waiting_bytes, 256))
+                settled.outcome = Err(failure);
+                actor.account.unbounded_hold(&actor.waiting_bytes, 256)
             }
         };
-        actor.outcomes.push_back(Held { it: (guest_id, outcome), _hold: hold });
+        actor.outcomes.push_back(Held { it: settled, _hold: hold });
     }
 
     /// Gives an actor what it can do next: an instance, or a batch.

@@ -1,6 +1,6 @@
 //! Crashes of actors: what fails with them, when they start again, and when they do not.
 
-use starlane_protocol::{Address, Failure};
+use starlane_protocol::{Address, Failure, Trace};
 
 use crate::{
     actor::{ActorId, InFlight, Life},
@@ -73,12 +73,20 @@ impl Node {
     }
 
     /// An instance ended against its will: what it had fails, and the actor starts again from its last state, later.
-    pub(crate) fn crash(&mut self, now: u64, id: ActorId, instance: InstanceId, call: Option<InFlight>, crash: &Crash) {
+    pub(crate) fn crash(
+        &mut self,
+        now: u64,
+        id: ActorId,
+        instance: InstanceId,
+        call: Option<InFlight>,
+        trace: Option<Trace>,
+        crash: &Crash,
+    ) {
         let Some(actor) = self.actors.get(&id) else { return };
         let did_not_start = matches!(call, Some(InFlight::Start)) || crash.cause == Cause::StartRefused;
         let reason = crash.to_string();
         let address = actor.address.clone();
-        self.log(&address, Level::Error, format!("the mechtron crashed: {reason}"));
+        self.log_traced(&address, Level::Error, trace, format!("the mechtron crashed: {reason}"));
         self.stats.crashes += 1;
         let failure = Failure::guest_failed(format!("the mechtron crashed: {reason}"));
         self.lose_instance(now, id, instance, call, &failure);
@@ -172,7 +180,7 @@ impl Node {
             self.fail_letter(now, id, &held.it, failure);
         }
         for _ in wakes {
-            self.dead_letter(now, &address, "wake", failure);
+            self.dead_letter(now, &address, "wake", None, failure);
         }
     }
 

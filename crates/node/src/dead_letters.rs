@@ -1,9 +1,9 @@
 //! One-way messages, events and wakes that ended nowhere: counted, and told to the log at a bounded rate.
 
 use litemap::LiteMap;
-use starlane_protocol::{Address, Failure, HostName};
+use starlane_protocol::{Address, Failure, HostName, Trace};
 
-use crate::{guest::Level, link::Goodbye, node::Node};
+use crate::{actor::Letter, guest::Level, link::Goodbye, node::Node};
 
 /// How many lines a second the log gets for the dead letters of one space.
 const LINES: u32 = 20;
@@ -45,20 +45,21 @@ impl DeadLetters {
 
 impl Node {
     /// A one-way message, an event or a wake ended nowhere.
-    pub(crate) fn dead_letter(&mut self, now: u64, to: &Address, operation: &str, failure: &Failure) {
+    pub(crate) fn dead_letter(
+        &mut self,
+        now: u64,
+        to: &Address,
+        operation: &str,
+        trace: Option<Trace>,
+        failure: &Failure,
+    ) {
         self.stats.dead_letters += 1;
-        match self.dead_letters.line(now, to.space()) {
-            None => {}
-            Some(0) => {
-                self.log(to, Level::Warn, format!("a one-way message `{operation}` was not delivered: {failure}"))
-            }
-            Some(untold) => {
-                let text = format!(
-                    "a one-way message `{operation}` was not delivered: {failure}; {untold} lines like this suppressed"
-                );
-                self.log(to, Level::Warn, text);
-            }
+        let Some(untold) = self.dead_letters.line(now, to.space()) else { return };
+        let mut text = format!("a one-way message `{operation}` was not delivered: {failure}");
+        if untold > 0 {
+            text += &format!("; {untold} lines like this suppressed");
         }
+        self.log_traced(to, Level::Warn, trace, text);
     }
 
     /// A link broke before its peer said that it had these one-way messages.
@@ -73,17 +74,17 @@ impl Node {
 
     /// The host closes: the one-way messages that actors have or wait for end here.
     pub(crate) fn bury_mail(&mut self, now: u64, failure: &Failure) {
-        let mut ended: Vec<(Address, String)> = Vec::new();
+        let mut ended: Vec<(Address, Letter)> = Vec::new();
         for (_, actor) in self.actors.iter_mut() {
             let in_flight = std::mem::take(&mut actor.in_flight);
             actor.requeue(in_flight.into_iter());
             let (unfinished, _) = actor.lose_instance();
             let waiting = std::mem::take(&mut actor.mailbox).into_iter().map(|held| held.it);
             let one_way = unfinished.into_iter().chain(waiting).filter(|letter| letter.request.is_none());
-            ended.extend(one_way.map(|letter| (actor.address.clone(), letter.operation)));
+            ended.extend(one_way.map(|letter| (actor.address.clone(), letter)));
         }
-        for (address, operation) in ended {
-            self.dead_letter(now, &address, &operation, failure);
+        for (address, letter) in ended {
+            self.dead_letter(now, &address, &letter.operation, letter.trace, failure);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a node wants done, and the identities that tie what it wants to what comes back.
 
-use starlane_protocol::{Address, Failure, Outcome, Payload};
+use starlane_protocol::{Address, Failure, Outcome, Payload, Trace};
 
 use crate::{
     guest::{GuestCall, GuestPlan, InstanceId, Level},
@@ -60,6 +60,21 @@ pub struct Incoming {
     pub remaining_ms: u32,
     /// Whether nobody waits for an answer.
     pub one_way: bool,
+    /// The trace that it belongs to.
+    pub trace: Option<Trace>,
+}
+
+/// A line for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// The resource that it is about.
+    pub address: Address,
+    /// How loud.
+    pub level: Level,
+    /// The trace of the message that was handled.
+    pub trace: Option<Trace>,
+    /// The text.
+    pub text: String,
 }
 
 /// What a subscriber gets.
@@ -190,12 +205,5 @@ pub enum Effect {
         state: ActorState,
     },
     /// Something for the log.
-    Log {
-        /// The resource that it is about.
-        address: Address,
-        /// How loud.
-        level: Level,
-        /// The text.
-        text: String,
-    },
+    Log(LogLine),
 }

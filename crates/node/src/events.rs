@@ -1,6 +1,6 @@
 //! Topics: subscribing, and the way of an event to everyone who wants it.
 
-use starlane_protocol::{Failure, Payload, Topic};
+use starlane_protocol::{Failure, Payload, Topic, Trace};
 
 use crate::{
     actor::{ActorId, Letter},
@@ -124,9 +124,15 @@ impl Node {
         }
     }
 
-    /// An event of a resource of this host, or one that the uplink brought.
+    /// An event of a resource of this host, or one that the uplink brought. Actors of this host get the trace that it belongs to.
     /// Errors when its payload is not one that may be passed on.
-    pub(crate) fn emit(&mut self, now: u64, topic: &Topic, payload: &Payload) -> Result<(), Failure> {
+    pub(crate) fn emit(
+        &mut self,
+        now: u64,
+        topic: &Topic,
+        payload: &Payload,
+        trace: Option<Trace>,
+    ) -> Result<(), Failure> {
         payload.check().map_err(|failure| failure.at(&topic.address))?;
         self.stats.events += 1;
         for subscriber in self.topics.subscribers(topic) {
@@ -144,9 +150,10 @@ impl Node {
                         payload: payload.clone(),
                         request: None,
                         deadline: None,
+                        trace,
                     };
                     if let Err(failure) = self.post(now, actor, letter) {
-                        self.dead_letter(now, &topic.address, &topic.event, &failure);
+                        self.dead_letter(now, &topic.address, &topic.event, trace, &failure);
                     }
                 }
                 Subscriber::Link(key) => {
@@ -172,6 +179,7 @@ impl Node {
                     now,
                     &topic.address,
                     &topic.event,
+                    None,
                     &Failure::link_lost("the link broke: events may have been missed"),
                 ),
             }
@@ -188,7 +196,7 @@ impl Node {
                     let _ = self.send(key, refused, None);
                 }
                 Subscriber::Actor(id) => {
-                    self.dead_letter(now, &topic.address, &topic.event, failure);
+                    self.dead_letter(now, &topic.address, &topic.event, None, failure);
                     if let Some(actor) = self.actors.get_mut(&id) {
                         actor.subscriptions.retain(|own| own != topic);
                         actor.keeping.relisted = true;

@@ -248,5 +248,16 @@ pub struct BatchReport {
     /// Set when the call behind them ended the instance: a trap, a blown limit or a broken value, for people to read.
     pub crash: Option<String>,
     /// What the guest logged; it counts even when the call crashed.
-    pub logs: Vec<(Level, String)>,
+    pub logs: Vec<Logged>,
+}
+
+/// A line that a guest logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// In which call of the batch, from 0.
+    pub call: usize,
+    /// How loud.
+    pub level: Level,
+    /// The text.
+    pub text: String,
 }

@@ -237,7 +237,7 @@ impl Node {
     /// A message that waited for a link does not leave any more. Requests end otherwise.
     pub(crate) fn bury(&mut self, now: u64, waiting: &Waiting, failure: &Failure) {
         if let Parcel::Notify { envelope } = &waiting.parcel {
-            self.dead_letter(now, &envelope.to, &envelope.operation, failure);
+            self.dead_letter(now, &envelope.to, &envelope.operation, envelope.trace, failure);
         }
     }
 
@@ -258,10 +258,10 @@ impl Node {
                 }
             }
             Parcel::Notify { envelope } => {
-                let (to, operation) = (envelope.to.clone(), envelope.operation.clone());
+                let (to, operation, trace) = (envelope.to.clone(), envelope.operation.clone(), envelope.trace);
                 let told = self.enter(now, key, envelope, Verb::Notify).and_then(|envelope| self.tell(now, envelope));
                 if let Err(failure) = told {
-                    self.dead_letter(now, &to, &operation, &failure);
+                    self.dead_letter(now, &to, &operation, trace, &failure);
                 }
             }
             Parcel::Response { id, outcome } => {
@@ -282,9 +282,9 @@ impl Node {
                 // Only the server brings events, and only of resources that are not here.
                 if is_uplink
                     && !self.is_here(&topic.address)
-                    && let Err(failure) = self.emit(now, &topic, &payload)
+                    && let Err(failure) = self.emit(now, &topic, &payload, None)
                 {
-                    self.dead_letter(now, &topic.address, &topic.event, &failure);
+                    self.dead_letter(now, &topic.address, &topic.event, None, &failure);
                 }
             }
             Parcel::Gap { topic } => {

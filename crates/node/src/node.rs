@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use sha2::{Digest, Sha256};
 use starlane_protocol::{
-    Address, AddressError, Failure, HostName, HostSecret, Outcome, Payload, Topic,
+    Address, AddressError, Failure, HostName, HostSecret, Outcome, Payload, Topic, Trace,
     bounds::{MAX_OPERATIONS, check_operation, cut},
     message::ONE_WAY,
 };
@@ -13,7 +13,7 @@ use crate::{
     actor::{Actor, ActorId},
     app::Apps,
     dead_letters::DeadLetters,
-    effect::{Effect, HandlerId, Notice, Origin, RequestId, SocketId, SubscriptionId},
+    effect::{Effect, HandlerId, LogLine, Notice, Origin, RequestId, SocketId, SubscriptionId},
     guest::{InstanceId, Level},
     limits::ActorLimits,
     link::{CloseCode, Envelope, Goodbye, Link, LinkConfig, LinkKey},
@@ -249,7 +249,7 @@ impl Node {
     /// A handler's resource emits an event to who subscribed.
     pub fn handle_emit(&mut self, now: u64, from: &Address, event: &str, payload: Payload) -> Result<(), Failure> {
         let topic = Topic::new(from.without_host(), event).map_err(AddressError::failure)?;
-        self.emit(now, &topic, &payload)
+        self.emit(now, &topic, &payload, None)
     }
 
     /// Subscribes the host itself to a topic; `Notice` brings what comes, or that a resource of this host has no such event.
@@ -296,8 +296,13 @@ impl Node {
     }
 
     pub(crate) fn log(&mut self, address: &Address, level: Level, text: impl Into<String>) {
-        let text = cut(text.into(), LOG_BYTES);
-        self.effects.push_back(Effect::Log { address: address.clone(), level, text });
+        self.log_traced(address, level, None, text);
+    }
+
+    /// A line about a message of a trace.
+    pub(crate) fn log_traced(&mut self, about: &Address, level: Level, trace: Option<Trace>, text: impl Into<String>) {
+        let (address, text) = (about.clone(), cut(text.into(), LOG_BYTES));
+        self.effects.push_back(Effect::Log(LogLine { address, level, trace, text }));
     }
 
     pub(crate) fn after(&mut self, at: u64, timer: Timer) -> Key {

@@ -33,18 +33,19 @@ impl Node {
         let mut late = Vec::new();
         for (_, given) in actor.unfinished.iter_mut().filter(|(_, given)| given.until <= now && !given.overdue) {
             given.overdue = true;
-            late.push((given.letter.operation.clone(), given.letter.request));
+            late.push((given.letter.operation.clone(), given.letter.request, given.letter.trace));
         }
         let all_late = !actor.unfinished.is_empty() && actor.unfinished.values().all(|given| given.overdue);
-        for (operation, request) in late {
+        for (operation, request, trace) in late {
             let failure = Failure::deadline("the mechtron took it and did not end it in its time");
             match request {
                 // Whoever waited has been told, but for one whose own time is longer.
                 Some(request) => {
-                    self.log(&address, Level::Warn, format!("the request `{operation}` was not answered in its time"));
+                    let text = format!("the request `{operation}` was not answered in its time");
+                    self.log_traced(&address, Level::Warn, trace, text);
                     self.finish(now, request, Err(failure));
                 }
-                None => self.dead_letter(now, &address, &operation, &failure),
+                None => self.dead_letter(now, &address, &operation, trace, &failure),
             }
         }
         if all_late || self.runs_for_nobody(now, id) {

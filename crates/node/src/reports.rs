@@ -1,12 +1,13 @@
 //! What becomes of a batch of calls: what each asked of the mesh, the messages that it ended, and whether the instance lives.
 
-use starlane_protocol::{AddressError, Failure, Outcome, Payload, Topic, Verb};
+use starlane_protocol::{AddressError, Failure, Outcome, Payload, Topic, Trace, Verb};
 
 use crate::{
-    actor::{ActorId, InFlight, Letter},
+    actor::{ActorId, InFlight, Letter, Settled},
     crashes::{Cause, Crash},
     effect::RequestId,
-    guest::{BatchReport, CallReport, GuestEffect, InstanceId, Kind, Level, Returned},
+    guest::{BatchReport, CallReport, GuestEffect, InstanceId, Kind, Level, Logged, Returned},
+    link::Envelope,
     node::Node,
     requests::Asker,
     saving::Late,
@@ -20,6 +21,7 @@ impl Node {
         let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else { return };
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let address = actor.address.clone();
+        let traces: Vec<_> = actor.in_flight.iter().map(|call| actor.trace_of(call)).collect();
         let mut calls = std::mem::take(&mut actor.in_flight).into_iter();
         actor.is_reporting = true;
         let did_something = |done: &CallReport| matches!(done.returned, Returned::Done | Returned::Received(_));
@@ -27,26 +29,30 @@ impl Node {
             self.state_may_have_changed(now, id);
         }
         let ran_nothing = report.done.is_empty() && report.crash.is_none();
-        for (level, text) in report.logs {
-            self.log(&address, level, text);
+        for Logged { call, level, text } in report.logs {
+            let trace = traces.get(call).copied().flatten();
+            self.log_traced(&address, level, trace, text);
         }
+        let mut traces = traces.into_iter();
+        let mut trace = None;
         let mut broken = ran_nothing.then(|| Crash::new(Cause::BrokenAbi, "the sandbox ran none of its calls"));
         for done in report.done {
             let Some(call) = calls.next() else { break };
-            if let Err(crash) = self.call_done(now, id, call, done) {
+            trace = traces.next().flatten();
+            if let Err(crash) = self.call_done(now, id, call, done, trace) {
                 broken = Some(crash);
                 break;
             }
         }
         let crash = match (broken, report.crash) {
-            (Some(crash), _) => Some((None, crash)),
+            (Some(crash), _) => Some((None, trace, crash)),
             // The call behind the ones that ran to their end is the one that crashed.
-            (None, Some(reason)) => Some((calls.next(), Crash::new(Cause::Trap, reason))),
+            (None, Some(reason)) => Some((calls.next(), traces.next().flatten(), Crash::new(Cause::Trap, reason))),
             (None, None) => None,
         };
         self.requeue(id, calls);
-        if let Some((call, crash)) = crash {
-            self.crash(now, id, instance, call, &crash);
+        if let Some((call, trace, crash)) = crash {
+            self.crash(now, id, instance, call, trace, &crash);
         }
         if let Some(actor) = self.actors.get_mut(&id) {
             actor.is_reporting = false;
@@ -65,7 +71,14 @@ impl Node {
     }
 
     /// A call returned. Errors when what it returned, or asked for, ends the instance.
-    fn call_done(&mut self, now: u64, id: ActorId, call: InFlight, done: CallReport) -> Result<(), Crash> {
+    fn call_done(
+        &mut self,
+        now: u64,
+        id: ActorId,
+        call: InFlight,
+        done: CallReport,
+        trace: Option<Trace>,
+    ) -> Result<(), Crash> {
         let CallReport { returned, effects } = done;
         let limits = self.config.actors;
         let (call, message) = match call {
@@ -78,7 +91,7 @@ impl Node {
             call => (Some(call), None),
         };
         for effect in effects {
-            self.guest_effect(now, id, effect)?;
+            self.guest_effect(now, id, effect, trace)?;
         }
         match (call, message, returned) {
             (None, Some(message), Returned::Received(true)) => {
@@ -115,19 +128,22 @@ impl Node {
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.keeping.relisted |= token & OF_THE_INSTANCE == 0;
                     actor.dozes.retain(|own| *own != token);
+                    actor.slept.retain(|(own, _)| *own != token);
                 }
                 Ok(())
             }
             (Some(InFlight::Settle(_)), None, Returned::Done) => Ok(()),
             (Some(InFlight::Settle(held)), None, Returned::TooLarge(reason)) => {
+                let Settled { request, outcome, trace } = held.it;
                 // It is told so in a few words instead, in the batch that comes next.
-                if held.it.1.is_err() {
+                if outcome.is_err() {
                     return Err(Crash::new(Cause::Memory, reason));
                 }
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.is_worn = true;
                 }
-                self.put_outcome(id, held.it.0, Err(Failure::too_large(reason)));
+                let outcome = Err(Failure::too_large(reason));
+                self.put_outcome(id, Settled { request, outcome, trace });
                 Ok(())
             }
             (Some(InFlight::Start), None, Returned::Refused(reason)) => Err(Crash::new(Cause::StartRefused, reason)),
@@ -143,18 +159,26 @@ impl Node {
     }
 
     /// Does what a call asked for, or has it wait for the actor's state. Errors when that is more than an actor may have.
-    fn guest_effect(&mut self, now: u64, id: ActorId, effect: GuestEffect) -> Result<(), Crash> {
+    fn guest_effect(&mut self, now: u64, id: ActorId, effect: GuestEffect, trace: Option<Trace>) -> Result<(), Crash> {
         match effect {
-            GuestEffect::Notify { .. } | GuestEffect::Emit { .. } => match self.hold_back(id, Late::Effect(effect))? {
-                Some(Late::Effect(effect)) => self.let_out(now, id, effect),
-                _ => Ok(()),
-            },
-            effect => self.let_out(now, id, effect),
+            GuestEffect::Notify { .. } | GuestEffect::Emit { .. } => {
+                match self.hold_back(id, Late::Effect(effect, trace))? {
+                    Some(Late::Effect(effect, trace)) => self.let_out(now, id, effect, trace),
+                    _ => Ok(()),
+                }
+            }
+            effect => self.let_out(now, id, effect, trace),
         }
     }
 
-    /// Does what a call asked for.
-    pub(crate) fn let_out(&mut self, now: u64, id: ActorId, effect: GuestEffect) -> Result<(), Crash> {
+    /// Does what a call asked for, as part of the trace of the message that the call went on with.
+    pub(crate) fn let_out(
+        &mut self,
+        now: u64,
+        id: ActorId,
+        effect: GuestEffect,
+        trace: Option<Trace>,
+    ) -> Result<(), Crash> {
         let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
         let (address, role) = (actor.address.clone(), actor.role.clone());
@@ -169,7 +193,8 @@ impl Node {
                 }
                 let envelope = role.envelope(self.name, &address, Verb::Request, &target, operation, payload);
                 let refused = match envelope {
-                    Ok(envelope) if open + outcomes < most => {
+                    Ok(mut envelope) if open + outcomes < most => {
+                        envelope.trace = trace;
                         actor.open.insert(guest_id, RequestId(0));
                         let request = self.ask(now, Asker::Guest(id, guest_id), envelope, timeout_ms);
                         if let Some(open) = self.actors.get_mut(&id).and_then(|actor| actor.open.get_mut(&guest_id)) {
@@ -186,16 +211,17 @@ impl Node {
                     }
                     Err(failure) => failure,
                 };
-                self.put_outcome(id, guest_id, Err(refused.checked()));
+                let outcome = Err(refused.checked());
+                self.put_outcome(id, Settled { request: guest_id, outcome, trace });
             }
             GuestEffect::Notify { target, operation, payload } => {
                 let told = role
                     .envelope(self.name, &address, Verb::Notify, &target, operation.clone(), payload)
-                    .and_then(|envelope| self.tell(now, envelope));
+                    .and_then(|envelope| self.tell(now, Envelope { trace, ..envelope }));
                 if let Err(failure) = told {
                     let failure = failure.checked();
                     let target: String = target.chars().take(80).collect();
-                    self.dead_letter(now, &address, &format!("{operation}` to `{target}"), &failure);
+                    self.dead_letter(now, &address, &format!("{operation}` to `{target}"), trace, &failure);
                 }
             }
             GuestEffect::Reply { id: message, outcome } => {
@@ -206,7 +232,7 @@ impl Node {
                 let emitted = match role.plan.bind.events.get(&event) {
                     Some(body) if body.accepts(&payload.content_type) => Topic::new(address.clone(), &event)
                         .map_err(AddressError::failure)
-                        .and_then(|topic| self.emit(now, &topic, &payload)),
+                        .and_then(|topic| self.emit(now, &topic, &payload, trace)),
                     Some(body) => {
                         let text = format!("it carries {}, not {}", body.content_type, payload.content_type);
                         Err(Failure::schema_mismatch(text))
@@ -215,11 +241,8 @@ impl Node {
                 };
                 if let Err(failure) = emitted {
                     let event: String = event.chars().take(80).collect();
-                    self.log(
-                        &address,
-                        Level::Error,
-                        format!("the event `{event}` was not emitted: {}", failure.checked()),
-                    );
+                    let text = format!("the event `{event}` was not emitted: {}", failure.checked());
+                    self.log_traced(&address, Level::Error, trace, text);
                 }
             }
             GuestEffect::Subscribe { topic } => {
@@ -230,12 +253,12 @@ impl Node {
                 });
                 match permitted {
                     Ok(topic) => return self.subscribe_actor(id, topic),
-                    Err(failure) => self.log(&address, Level::Error, failure.to_string()),
+                    Err(failure) => self.log_traced(&address, Level::Error, trace, failure.to_string()),
                 }
             }
             GuestEffect::Unsubscribe { topic } => match Topic::resolve(&topic, &role.app) {
                 Ok(topic) => self.unsubscribe_actor(id, topic),
-                Err(error) => self.log(&address, Level::Error, error.to_string()),
+                Err(error) => self.log_traced(&address, Level::Error, trace, error.to_string()),
             },
             GuestEffect::WakeAfter { delay_ms, token } => {
                 let (waiting, most) = (actor.timers.len() + actor.wakes.len(), limits.timers);
@@ -250,8 +273,11 @@ impl Node {
                     actor.timers.push((key, token));
                     if token & OF_THE_INSTANCE == 0 {
                         actor.keeping.relisted = true;
-                    } else if actor.unfinished.is_empty() {
-                        actor.dozes.push(token);
+                    } else {
+                        actor.slept.extend(trace.map(|trace| (token, trace)));
+                        if actor.unfinished.is_empty() {
+                            actor.dozes.push(token);
+                        }
                     }
                 }
             }
@@ -291,7 +317,7 @@ impl Node {
         let Some(address) = self.actors.get(&id).map(|actor| actor.address.clone()) else { return };
         match letter.request {
             Some(request) => self.finish(now, request, Err(failure.clone().at(&address))),
-            None => self.dead_letter(now, &address, &letter.operation, failure),
+            None => self.dead_letter(now, &address, &letter.operation, letter.trace, failure),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The way of a request through this node: who asks, who answers, and that it ends exactly once.
 
 use starlane_protocol::{
-    Address, Failure, Outcome, Payload,
-    bounds::{MAX_PRINCIPAL_BYTES, MAX_TRACE_BYTES, check_operation},
+    Address, Failure, Outcome, Payload, Trace,
+    bounds::{MAX_PRINCIPAL_BYTES, check_operation},
     message::{MAX_HOPS, ONE_WAY},
+    trace::TRACEPARENT,
 };
 
 use crate::{
-    actor::{ActorId, Letter, remaining},
+    actor::{ActorId, Letter, Settled, remaining},
     effect::{Effect, HandlerId, Incoming, RequestId},
     guest::Kind,
     link::{Envelope, LinkKey, Parcel},
@@ -57,6 +58,7 @@ pub(crate) struct Pending {
     pub(crate) to: Address,
     pub(crate) deadline: u64,
     pub(crate) timeout_ms: u32,
+    trace: Option<Trace>,
     /// Whose bytes it holds, and how many.
     held: (Principal, usize),
 }
@@ -91,7 +93,8 @@ impl Node {
         });
         let bytes = if from_outside && held.is_ok() { bytes } else { 0 };
         let holds = (envelope.caller.clone(), bytes);
-        let pending = Pending { asker, answerer: None, to, deadline, timeout_ms, held: holds };
+        let trace = envelope.trace;
+        let pending = Pending { asker, answerer: None, to, deadline, timeout_ms, trace, held: holds };
         self.requests.insert(request, Box::new(pending));
         if let Err(failure) = held.and_then(|()| self.forward(now, Some(request), envelope)) {
             self.finish(now, request, Err(failure));
@@ -201,6 +204,7 @@ impl Node {
             payload: envelope.payload,
             remaining_ms: remaining(deadline, now),
             one_way: request.is_none(),
+            trace: envelope.trace,
         };
         self.effects.push_back(Effect::Deliver { handler, request, incoming });
         Ok(())
@@ -223,6 +227,7 @@ impl Node {
             payload: envelope.payload,
             request,
             deadline,
+            trace: envelope.trace,
         };
         self.post(now, actor, letter)
     }
@@ -301,7 +306,9 @@ impl Node {
         let outcome = outcome.map_err(|failure| failure.checked().at(&pending.to));
         match pending.asker {
             Asker::Host => self.effects.push_back(Effect::Settle { request, outcome }),
-            Asker::Guest(actor, id) => self.settle_guest(now, actor, id, outcome),
+            Asker::Guest(actor, id) => {
+                self.settle_guest(now, actor, Settled { request: id, outcome, trace: pending.trace });
+            }
             Asker::Link(key, id) => {
                 self.has_asked(key, id);
                 if let Err(failure) = self.send(key, Parcel::Response { id, outcome }, None) {
@@ -379,16 +386,16 @@ impl Node {
     }
 }
 
-/// Checks what a message says beside its body, wherever it came from, so that no link on its way is broken by it. Errors with 413
-/// and 400.
+/// Checks what a message says beside its body, wherever it came from, so that no link on its way is broken by it, and reads its trace
+/// where only a header says it. Errors with 413 and 400.
 fn check(envelope: &mut Envelope) -> Result<(), Failure> {
     check_operation(&envelope.operation)?;
     let (caller, most) = (envelope.caller.name().len(), MAX_PRINCIPAL_BYTES);
     if caller > most {
         return Err(Failure::too_large(format!("the principal's name is {caller} bytes; the maximum is {most}")));
     }
-    if envelope.trace.as_ref().is_some_and(|trace| trace.len() > MAX_TRACE_BYTES) {
-        envelope.trace = None;
+    if envelope.trace.is_none() {
+        envelope.trace = envelope.payload.header(TRACEPARENT).and_then(Trace::parse);
     }
     envelope.payload.check()
 }

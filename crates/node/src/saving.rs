@@ -5,7 +5,7 @@
 //! Requests do not, since the message may wait for their outcomes; so such an actor is given one message at a time.
 
 use starlane_bundle::Durability;
-use starlane_protocol::{Failure, Outcome};
+use starlane_protocol::{Failure, Outcome, Trace};
 
 use crate::{
     actor::{Actor, ActorId, Held, InFlight, Letter, outcome_weight},
@@ -43,8 +43,8 @@ pub(crate) enum Last {
 pub(crate) enum Late {
     /// The answer to a message, or that it has none.
     End(Letter, Outcome),
-    /// A one-way message or an event.
-    Effect(GuestEffect),
+    /// A one-way message or an event, and its trace.
+    Effect(GuestEffect, Option<Trace>),
 }
 
 /// A write that is with the store.
@@ -316,7 +316,7 @@ impl Node {
             match self.actors.get(&id).and_then(|actor| actor.instance()) {
                 Some(instance) if matches!(error, StateError::TooLarge(_)) => {
                     self.fail_late(now, id, &failure);
-                    self.crash(now, id, instance, None, &Crash::budget(error.to_string()));
+                    self.crash(now, id, instance, None, None, &Crash::budget(error.to_string()));
                 }
                 Some(_) => self.end_instance(now, id, &failure),
                 None => self.fail_late(now, id, &failure),
@@ -338,7 +338,7 @@ impl Node {
             match late.it {
                 Late::End(letter, outcome) => self.answer(now, &letter, outcome),
                 // Only what one call queues is bounded by more than its bytes: this can't be refused.
-                Late::Effect(effect) => drop(self.let_out(now, id, effect)),
+                Late::Effect(effect, trace) => drop(self.let_out(now, id, effect, trace)),
             }
         }
     }
@@ -350,7 +350,7 @@ impl Node {
         let hold = match &late {
             // There is one message at a time, so one answer.
             Late::End(_, outcome) => actor.account.unbounded_hold(&actor.waiting_bytes, outcome_weight(outcome)),
-            Late::Effect(effect) => {
+            Late::Effect(effect, _) => {
                 let held = actor.account.hold(&actor.waiting_bytes, effect.weight(), &limits);
                 held.map_err(|(_, failure)| {
                     Crash::budget(format!("it sends more than may wait for its state: {}", failure.message))
@@ -368,7 +368,7 @@ impl Node {
             match late.it {
                 Late::End(letter, _) => self.fail_letter(now, id, &letter, failure),
                 // As what a call had queued that crashed: it was never sent.
-                Late::Effect(_) => {}
+                Late::Effect(..) => {}
             }
         }
     }

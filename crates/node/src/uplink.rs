@@ -216,14 +216,16 @@ impl Node {
         for waiting in waiting {
             let (request, notify) = match &waiting.parcel {
                 Parcel::Request { id, .. } => (Some(RequestId(*id)), None),
-                Parcel::Notify { envelope } => (None, Some((envelope.to.clone(), envelope.operation.clone()))),
+                Parcel::Notify { envelope } => {
+                    (None, Some((envelope.to.clone(), envelope.operation.clone(), envelope.trace)))
+                }
                 _ => (None, None),
             };
             let Err(failure) = self.send(key, waiting.parcel, waiting.deadline) else { continue };
             if let Some(request) = request {
                 self.finish(now, request, Err(failure));
-            } else if let Some((to, operation)) = notify {
-                self.dead_letter(now, &to, &operation, &failure);
+            } else if let Some((to, operation, trace)) = notify {
+                self.dead_letter(now, &to, &operation, trace, &failure);
             }
         }
     }

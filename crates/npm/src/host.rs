@@ -7,10 +7,10 @@ use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture};
 use js_sys::{Function, Promise};
 use starlane_browser::{BrowserOptions, ports};
 use starlane_host::{
-    ActorLimits, Host, HostConfig, Level, LinkConfig, LinkState, Operations, Origin, Principal, PrincipalLimits,
-    TokenProvider, ports::StoreError,
+    ActorLimits, Host, HostConfig, Level, LinkConfig, LinkState, LogLine, Operations, Origin, Principal,
+    PrincipalLimits, TokenProvider, ports::StoreError,
 };
-use starlane_protocol::{Address, Failure, HostSecret, Topic};
+use starlane_protocol::{Failure, HostSecret, Topic};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
@@ -79,8 +79,9 @@ impl RawHost {
             limits: PrincipalLimits { keys: usize::MAX, ..PrincipalLimits::default() },
             actors: ActorLimits::default(),
             authenticate: Rc::new(|_| Err(Failure::auth_refused("nobody can dial a page"))),
-            log: Rc::new(move |address: &Address, level: Level, text: &str| {
-                let [level, address, text] = [level_name(level), address.as_str(), text].map(JsValue::from_str);
+            log: Rc::new(move |line: &LogLine| {
+                let line = [level_name(line.level), line.address.as_str(), &line.text];
+                let [level, address, text] = line.map(JsValue::from_str);
                 let _ = log.call3(&JsValue::UNDEFINED, &level, &address, &text);
             }),
         };

@@ -19,8 +19,6 @@ pub const MAX_CODE_BYTES: usize = 64;
 pub const MAX_FAILURE_TEXT_BYTES: usize = 8 * 1024;
 /// The maximum length of a principal's name, in bytes.
 pub const MAX_PRINCIPAL_BYTES: usize = 1024;
-/// The maximum length of a trace, in bytes; a longer one is dropped. A W3C `traceparent` has 55.
-pub const MAX_TRACE_BYTES: usize = 256;
 /// The maximum number of operations that an address announces over a link.
 pub const MAX_OPERATIONS: usize = 256;
 

@@ -8,6 +8,7 @@ pub mod host_name;
 pub mod key;
 pub mod message;
 pub mod payload;
+pub mod trace;
 pub mod wire;
 
 pub use address::{Address, AddressError, OWN_SPACE, Topic};
@@ -16,3 +17,4 @@ pub use grant::{Grant, Verb};
 pub use host_name::{HostName, HostSecret};
 pub use message::{Failure, Outcome};
 pub use payload::Payload;
+pub use trace::Trace;

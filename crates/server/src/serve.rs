@@ -7,10 +7,10 @@ use std::{
 
 use futures_util::FutureExt;
 use starlane_host::{
-    Host, HostConfig, Level, LinkConfig, LocalVerifier,
+    Host, HostConfig, Level, LinkConfig, LocalVerifier, LogLine,
     ports::{NoSource, Ports, Store, Time},
 };
-use starlane_protocol::{Address, Failure, HostSecret};
+use starlane_protocol::{Failure, HostSecret, Trace};
 use tokio::{
     net::{TcpListener, TcpSocket},
     task::LocalSet,
@@ -355,12 +355,14 @@ fn open_host(
     Ok(Host::open(ports, config))
 }
 
-fn log(address: &Address, level: Level, text: &str) {
+fn log(line: &LogLine) {
+    let LogLine { address, level, trace, text } = line;
+    let trace = trace.as_ref().map(Trace::id);
     match level {
-        Level::Trace => tracing::trace!(%address, "{text}"),
-        Level::Debug => tracing::debug!(%address, "{text}"),
-        Level::Info => tracing::info!(%address, "{text}"),
-        Level::Warn => tracing::warn!(%address, "{text}"),
-        Level::Error => tracing::error!(%address, "{text}"),
+        Level::Trace => tracing::trace!(%address, trace, "{text}"),
+        Level::Debug => tracing::debug!(%address, trace, "{text}"),
+        Level::Info => tracing::info!(%address, trace, "{text}"),
+        Level::Warn => tracing::warn!(%address, trace, "{text}"),
+        Level::Error => tracing::error!(%address, trace, "{text}"),
     }
 }

@@ -64,10 +64,13 @@ fn a_report_becomes_calls_with_their_effects() {
     out.outcome(&Ok(payload()));
     out.u8(16);
     out.u8(25);
-    out.u8(4);
-    out.text("panicked");
+    out.u8(2);
+    out.text("said");
     out.u8(24);
     out.text("unreachable");
+    out.u8(25);
+    out.u8(4);
+    out.text("panicked");
     let report = decode_report(out.0.into()).unwrap();
     let request = GuestEffect::Request {
         id: 1,
@@ -86,7 +89,10 @@ fn a_report_becomes_calls_with_their_effects() {
                 CallReport { returned: Returned::Done, effects: vec![reply] },
             ],
             crash: Some("unreachable".into()),
-            logs: vec![(Level::Error, "panicked".into())],
+            logs: vec![
+                Logged { call: 1, level: Level::Info, text: "said".into() },
+                Logged { call: 2, level: Level::Error, text: "panicked".into() },
+            ],
         }
     );
 }

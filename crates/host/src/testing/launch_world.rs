@@ -250,7 +250,7 @@ fn config(own: &str, secret: HostSecret, logs: Rc<RefCell<Vec<String>>>) -> Host
             let grants = [Grant::parse("request **", None).unwrap()];
             Ok(Authenticated { principal: Principal::new("page", grants), remaining_ms: None })
         }),
-        log: Rc::new(move |_, _, text| logs.borrow_mut().push(text.to_owned())),
+        log: Rc::new(move |line| logs.borrow_mut().push(line.text.clone())),
     }
 }
 

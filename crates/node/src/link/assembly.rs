@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use starlane_protocol::{
+    Trace,
     frame::Frame,
     wire::{WireOutcome, WirePayload},
 };
@@ -39,13 +40,13 @@ impl Assembly {
             Frame::Chunk { of, offset, part, .. } => return self.chunk(of, offset, &part.0),
             Frame::Request { id, from, caller, to, operation, payload, remaining_ms, hops, trace, .. } => {
                 let announced = announced(&payload);
-                let caller = Principal::named(&caller);
+                let (caller, trace) = (Principal::named(&caller), trace.as_deref().and_then(Trace::parse));
                 let envelope = Envelope { from, caller, to, operation, payload: payload.payload, hops, trace };
                 (Parcel::Request { id, envelope, remaining_ms }, announced)
             }
             Frame::Notify { from, caller, to, operation, payload, hops, trace, .. } => {
                 let announced = announced(&payload);
-                let caller = Principal::named(&caller);
+                let (caller, trace) = (Principal::named(&caller), trace.as_deref().and_then(Trace::parse));
                 let envelope = Envelope { from, caller, to, operation, payload: payload.payload, hops, trace };
                 (Parcel::Notify { envelope }, announced)
             }
@@ -131,7 +132,7 @@ mod tests {
                 operation: "echo".to_owned(),
                 payload: payload.clone(),
                 hops: 1,
-                trace: None,
+                trace: Trace::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             };
             for parcel in [
                 Parcel::Request { id, envelope: envelope.clone(), remaining_ms: 5 },

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use starlane_protocol::{
-    Address, Failure, Outcome, Payload, Topic,
+    Address, Failure, Outcome, Payload, Topic, Trace,
     frame::{self, Frame},
     wire::{WireOutcome, WirePayload},
 };
@@ -66,7 +66,7 @@ pub(crate) struct Envelope {
     pub(crate) operation: String,
     pub(crate) payload: Payload,
     pub(crate) hops: u8,
-    pub(crate) trace: Option<String>,
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Parcel {
@@ -100,9 +100,8 @@ impl Parcel {
     pub(super) fn weight(&self) -> usize {
         let texts = match self {
             Self::Request { envelope, .. } | Self::Notify { envelope } => {
-                let trace = envelope.trace.as_ref().map_or(0, String::len);
                 let addresses = envelope.from.as_str().len() + envelope.to.as_str().len();
-                addresses + envelope.caller.name().len() + envelope.operation.len() + trace
+                addresses + envelope.caller.name().len() + envelope.operation.len()
             }
             Self::Response { outcome: Err(failure), .. } | Self::Refused { failure, .. } => {
                 failure.code.len() + failure.message.len()
@@ -120,7 +119,7 @@ impl Parcel {
             Self::Request { id, envelope, remaining_ms } => {
                 let (payload, body) = announce(envelope.payload);
                 let Envelope { from, caller, to, operation, hops, trace, .. } = envelope;
-                let caller = caller.name().to_owned();
+                let (caller, trace) = (caller.name().to_owned(), trace.map(|trace| trace.as_str().to_owned()));
                 (Frame::Request { seq, id, from, caller, to, operation, payload, remaining_ms, hops, trace }, body)
             }
             Self::Response { id, outcome } => {
@@ -136,7 +135,7 @@ impl Parcel {
             Self::Notify { envelope } => {
                 let (payload, body) = announce(envelope.payload);
                 let Envelope { from, caller, to, operation, hops, trace, .. } = envelope;
-                let caller = caller.name().to_owned();
+                let (caller, trace) = (caller.name().to_owned(), trace.map(|trace| trace.as_str().to_owned()));
                 (Frame::Notify { seq, from, caller, to, operation, payload, hops, trace }, body)
             }
             Self::Event { topic, payload } => {

@@ -21,6 +21,8 @@ pub(crate) struct Guest {
     /// It waits for a wake of its own, in the middle of something.
     dozes: bool,
     unfinished: Vec<u64>,
+    /// Messages that it tells a service of when they go on.
+    tells: Vec<u64>,
     waiting: HashMap<u64, u64>,
     next_request: u64,
     /// Whether each outcome makes it send as many requests as it may.
@@ -63,7 +65,8 @@ impl Guest {
                 GuestCall::Settle { request, outcome } => {
                     let message = self.waiting.remove(&request).expect("it asked");
                     self.unfinished.retain(|id| *id != message);
-                    (Returned::Done, vec![GuestEffect::Reply { id: message, outcome }])
+                    let reply = GuestEffect::Reply { id: message, outcome };
+                    (Returned::Done, self.told(message).chain([reply]).collect())
                 }
                 GuestCall::Wake { token: 0 } => (Returned::Done, alarms(1_000)),
                 GuestCall::Wake { token: LATER } => (Returned::Done, Vec::new()),
@@ -76,8 +79,10 @@ impl Guest {
                     (Returned::Done, Vec::new())
                 }
                 GuestCall::Wake { token } => {
-                    self.unfinished.retain(|id| *id != token);
-                    (Returned::Done, vec![GuestEffect::Reply { id: token, outcome: Ok(text("woken")) }])
+                    let id = token & !DOZE;
+                    self.unfinished.retain(|unfinished| *unfinished != id);
+                    let reply = GuestEffect::Reply { id, outcome: Ok(text("woken")) };
+                    (Returned::Done, self.told(id).chain([reply]).collect())
                 }
                 GuestCall::Save => {
                     assert!(self.unfinished.is_empty() && !self.dozes, "it is in the middle of something");
@@ -88,6 +93,14 @@ impl Guest {
             report.done.push(CallReport { returned, effects });
         }
         report
+    }
+
+    /// What a service is told when a message goes on.
+    fn told(&mut self, message: u64) -> impl Iterator<Item = GuestEffect> + use<> {
+        let tells = self.tells.extract_if(.., |id| *id == message).count();
+        let payload = text("it goes on");
+        let notify = GuestEffect::Notify { target: "acme:service".into(), operation: "told".into(), payload };
+        std::iter::repeat_n(notify, tells)
     }
 
     fn receive(&mut self, message: Message) -> (Returned, Vec<GuestEffect>) {
@@ -125,6 +138,17 @@ impl Guest {
                     *finished = false;
                 }
                 (returned, effects)
+            }
+            // The same, and a service is told before the answer.
+            "call-told" => {
+                self.tells.push(message.id);
+                self.receive(Message { operation: "call".into(), ..message })
+            }
+            // As a sleep of the SDK, and a service is told before the answer.
+            "sleep-told" => {
+                self.tells.push(message.id);
+                self.unfinished.push(message.id);
+                (Returned::Received(false), vec![GuestEffect::WakeAfter { delay_ms: 500, token: DOZE | message.id }])
             }
             "sleep" => {
                 self.unfinished.push(message.id);
@@ -234,7 +258,7 @@ pub(crate) fn app() -> AppPlan {
     let answering = || Operation { request: body(), response: Some(body()) };
     let mut operations: LiteMap<String, Operation> =
         "echo who count call call-back sleep emit trap silent never alarm later bomb listen fail headers content-type \
-         numbers subscribe wake doze count-aloud"
+         numbers subscribe wake doze count-aloud call-told sleep-told"
             .split(' ')
             .map(|name| (name.to_owned(), answering()))
             .collect();

@@ -15,6 +15,7 @@ mod peers;
 mod principals;
 mod scale;
 mod state;
+mod traces;
 mod world;
 
 use guest::app;

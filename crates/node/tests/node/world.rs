@@ -344,7 +344,7 @@ impl World {
                 self.sides[at].guests.remove(&instance);
                 self.sides[at].stopped.push(instance);
             }
-            Effect::Log { text, .. } => self.sides[at].logs.push(text),
+            Effect::Log(line) => self.sides[at].logs.push(line.text),
             Effect::TakeState { app, number, .. } => {
                 let side = &mut self.sides[at];
                 side.epoch += 1;

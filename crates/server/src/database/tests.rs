@@ -44,6 +44,7 @@ async fn ask_raw(database: &Database, operation: &str, body: String) -> Result<V
         payload: Payload::json(body),
         remaining_ms: 30_000,
         one_way: false,
+        trace: None,
     };
     database.answer(incoming).await.map(|payload| serde_json::from_slice(&payload.body).unwrap())
 }

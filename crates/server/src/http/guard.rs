@@ -13,7 +13,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use starlane_protocol::Failure;
+use starlane_protocol::{Failure, Trace, trace::TRACEPARENT};
 
 use super::{
     Site, answer,
@@ -220,10 +220,9 @@ fn protect(site: &Site, asked: &HeaderMap, answer: &mut Response) {
 }
 
 /// The trace that a request belongs to, by its header `traceparent` (W3C Trace Context); empty without.
-fn trace_id(headers: &HeaderMap) -> &str {
-    let parent = headers.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let id = parent.split('-').nth(1).unwrap_or_default();
-    if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) { id } else { "" }
+fn trace_id(headers: &HeaderMap) -> String {
+    let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    parent.and_then(Trace::parse).map_or(String::new(), |trace| trace.id().to_owned())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use starlane_bundle::{
     json,
     schema::{Cost, parts_mut},
 };
-use starlane_node::guest::{CallReport, GuestEffect, Kind, Level, Message, Returned};
+use starlane_node::guest::{CallReport, GuestEffect, Kind, Message, Returned};
 use starlane_protocol::{Failure, Payload};
 use tokio::sync::Semaphore;
 
@@ -247,14 +247,9 @@ impl Gate {
     }
 
     /// Checks what a call asked for: a response that does not fit becomes a failure, an event that does not fit is dropped,
-    /// and the log says so. `message` is the one that the call was given.
-    pub(super) async fn report(
-        &mut self,
-        message: Option<u64>,
-        report: &mut CallReport,
-        logs: &mut Vec<(Level, String)>,
-    ) {
-        let mut dropped = Vec::new();
+    /// and the log is to say so. `message` is the one that the call was given.
+    pub(super) async fn report(&mut self, message: Option<u64>, report: &mut CallReport) -> Vec<String> {
+        let (mut dropped, mut logs) = (Vec::new(), Vec::new());
         for (index, effect) in report.effects.iter_mut().enumerate() {
             let (fits, outcome) = match effect {
                 GuestEffect::Emit { event, payload } => (self.check(Part::Event, event, payload).await, None),
@@ -266,7 +261,7 @@ impl Gate {
                 _ => continue,
             };
             let Err(reason) = fits else { continue };
-            logs.push((Level::Error, reason.clone()));
+            logs.push(reason.clone());
             match outcome {
                 Some(outcome) => *outcome = Err(Failure::schema_mismatch(reason)),
                 None => dropped.push(index),
@@ -278,6 +273,7 @@ impl Gate {
         if let (Some(id), Returned::Received(true) | Returned::TooLarge(_)) = (message, &report.returned) {
             self.answering.remove(&id);
         }
+        logs
     }
 
     async fn check(&self, part: Part, name: &str, payload: &Payload) -> Result<(), String> {

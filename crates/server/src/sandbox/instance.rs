@@ -4,7 +4,8 @@ use std::{collections::HashSet, future::poll_fn, sync::Arc, task::Poll};
 
 use starlane_abi::{layout, limits, names};
 use starlane_node::guest::{
-    BatchReport, CallReport, Context, GuestCall, GuestEffect, GuestLimits, Kind, Message, Returned, Saved,
+    BatchReport, CallReport, Context, GuestCall, GuestEffect, GuestLimits, Kind, Level, Logged, Message, Returned,
+    Saved,
 };
 use starlane_protocol::Outcome;
 use wasmtime::{
@@ -156,7 +157,7 @@ impl GuestInstance {
                 _ => None,
             };
             self.cpu_budget.begin_call();
-            self.store.data_mut().begin_call();
+            self.store.data_mut().begin_call(report.done.len());
             let result = self.call(call).await;
             match result {
                 Ok(returned) => {
@@ -165,7 +166,10 @@ impl GuestInstance {
                     let effects = std::mem::take(&mut self.store.data_mut().effects);
                     sent += effects.len();
                     let mut done = CallReport { returned, effects };
-                    self.gate.report(message, &mut done, &mut report.logs).await;
+                    let call = report.done.len();
+                    for text in self.gate.report(message, &mut done).await {
+                        report.logs.push(Logged { call, level: Level::Error, text });
+                    }
                     report.done.push(done);
                     if refused {
                         break;

@@ -1,7 +1,7 @@
 //! What the host keeps in an instance's store: what the present call queued and logged, and the bounds of both.
 
 use starlane_abi::limits;
-use starlane_node::guest::{GuestEffect, GuestLimits, Level};
+use starlane_node::guest::{GuestEffect, GuestLimits, Level, Logged};
 use wasmtime::{Memory, ResourceLimiter};
 
 use super::{fault::Fault, lift::Lift};
@@ -15,7 +15,9 @@ pub(super) struct GuestState {
     /// What the present call queued.
     pub(super) effects: Vec<GuestEffect>,
     /// What the present batch logged.
-    pub(super) logs: Vec<(Level, String)>,
+    pub(super) logs: Vec<Logged>,
+    /// Which call of the batch the present one is.
+    pub(super) call: usize,
     most_memory: u64,
     last_request: u64,
     room: usize,
@@ -29,6 +31,7 @@ impl GuestState {
             may_use_mesh: false,
             effects: Vec::new(),
             logs: Vec::new(),
+            call: 0,
             most_memory: bounds.memory,
             last_request: 0,
             room: 0,
@@ -36,8 +39,9 @@ impl GuestState {
         }
     }
 
-    /// The bounds are those of each call.
-    pub(super) fn begin_call(&mut self) {
+    /// The bounds are those of each call. It has a number in its batch.
+    pub(super) fn begin_call(&mut self, call: usize) {
+        self.call = call;
         self.effects.clear();
         self.room = limits::CALL_BYTES;
         self.log_room = limits::CALL_LOG;
@@ -88,7 +92,7 @@ impl GuestState {
         if self.log_room > 0 {
             // An empty line counts too: else a loop could fill the host's memory with them.
             self.log_room = self.log_room.saturating_sub(text.len() + 1);
-            self.logs.push((level, text));
+            self.logs.push(Logged { call: self.call, level, text });
         }
         Ok(())
     }

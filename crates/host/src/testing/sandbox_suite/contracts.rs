@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use starlane_bundle::schema;
-use starlane_node::guest::{GuestCall, GuestEffect, Kind, Level, Message, Returned};
+use starlane_node::guest::{GuestCall, GuestEffect, Kind, Level, Logged, Message, Returned};
 use starlane_protocol::Payload;
 
 use super::fixture::{Guest, LIMITS, body, json, reply};
@@ -78,7 +78,7 @@ pub async fn a_response_that_does_not_fit_becomes_a_failure(sandbox: Rc<dyn Sand
     let failure = reply(&report.done[1].effects).unwrap_err();
     assert_eq!((failure.status, failure.code.as_str()), (422, "schema-mismatch"));
     assert!(failure.message.starts_with("the response `echo` does not fit its schema: at /name: "), "{failure}");
-    let said = |(level, text): &(Level, String)| *level == Level::Error && *text == failure.message;
+    let said = |line: &Logged| line.level == Level::Error && line.text == failure.message;
     assert!(report.logs.iter().any(said), "{:?}", report.logs);
     assert_eq!(guest.ask("fail", Payload::nothing()).await.map_err(|failure| failure.status), Err(418));
 
@@ -103,7 +103,7 @@ pub async fn an_event_that_does_not_fit_is_dropped(sandbox: Rc<dyn Sandbox>, ech
         let events = effects.iter().filter(|effect| matches!(effect, GuestEffect::Emit { .. })).count();
         assert_eq!(events, usize::from(emitted), "{effects:?}");
         assert!(reply(effects).is_ok());
-        assert_eq!(report.logs.iter().any(|(_, text)| text.contains("the event `changed`")), !emitted);
+        assert_eq!(report.logs.iter().any(|line| line.text.contains("the event `changed`")), !emitted);
     }
     let other = json!({ "event": "other", "body": 1 }).to_string();
     let report = guest.run(vec![guest.message("emit", json(&other))]).await;

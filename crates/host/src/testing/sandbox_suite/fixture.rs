@@ -9,7 +9,8 @@ use std::{
 use bytes::Bytes;
 use starlane_bundle::Digest;
 use starlane_node::guest::{
-    BatchReport, Context, GuestCall, GuestEffect, GuestLimits, GuestPlan, InstanceId, Kind, Message, Returned, Saved,
+    BatchReport, Context, GuestCall, GuestEffect, GuestLimits, GuestPlan, InstanceId, Kind, Level, Logged, Message,
+    Returned, Saved,
 };
 use starlane_protocol::{Outcome, Payload};
 
@@ -19,6 +20,11 @@ pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// Enough for whatever a case does; cases about a bound set it.
 pub(crate) const LIMITS: GuestLimits = GuestLimits { memory: 16 * MIB, call_ms: 5_000, concurrency: 1 };
+
+/// What guests logged in a batch.
+pub(crate) fn logged(lines: &[Logged]) -> Vec<(Level, String)> {
+    lines.iter().map(|line| (line.level, line.text.clone())).collect()
+}
 
 /// One instance, stopped when dropped.
 pub(crate) struct Guest {

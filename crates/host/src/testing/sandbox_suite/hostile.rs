@@ -207,7 +207,7 @@ pub async fn a_log_is_cut_where_it_is_too_long(sandbox: Rc<dyn Sandbox>, _echo: 
         let report = guest.run(vec![guest.message("x", Payload::nothing())]).await;
         assert_eq!(report.crash, None);
         assert_eq!(report.done[0].returned, Returned::Received(true));
-        let bytes: usize = report.logs.iter().map(|(_, text)| text.len()).sum();
+        let bytes: usize = report.logs.iter().map(|line| line.text.len()).sum();
         assert!(bytes <= limits::CALL_LOG, "{bytes} bytes");
         assert!(report.logs.len() <= limits::CALL_LOG, "{} lines", report.logs.len());
     }

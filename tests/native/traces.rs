@@ -1,0 +1,106 @@
+//! Traces: the `traceparent` of an HTTP request, as far as what it sets off goes.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use starlane_server::{Limits, LogGuard, LogLayer, LogLines, LogShape};
+use starlane_testkit::figure::figure;
+use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::world::{LONG, Server, echo_bundle};
+
+const BUNDLE: &str = "acme:repo:echoes:1.0.0";
+const ECHO: &str = "acme:echoes:echo";
+const OTHER: &str = "acme:others:echo";
+
+/// What the log of this process has written.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The log of all servers of this process from now on.
+fn log() -> &'static Written {
+    static LOG: OnceLock<(Written, LogGuard)> = OnceLock::new();
+    let (written, _) = LOG.get_or_init(|| {
+        let written = Written::default();
+        let (layer, guard) = LogLayer::new(LogShape::Json, &Limits::default(), LogLines::default(), written.clone());
+        // What is finer than that would take longer to log than to do.
+        tracing_subscriber::registry().with(layer.with_filter(LevelFilter::INFO)).init();
+        (written, guard)
+    });
+    written
+}
+
+/// The fields of the line that contains a text.
+fn line(log: &Written, text: &str) -> Value {
+    let began = Instant::now();
+    while began.elapsed() < LONG {
+        let written = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+        if let Some(line) = written.lines().find(|line| line.contains(text) && line.ends_with("}}")) {
+            return serde_json::from_str::<Value>(line).unwrap()["fields"].clone();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the log has no line with `{text}`");
+}
+
+fn traceparent(id: &str) -> String {
+    format!("00-{id}-00f067aa0ba902b7-01")
+}
+
+/// A request that has the first actor ask the second to log a text.
+fn ask_to_log(server: &Server, text: &str, traceparent: &str) {
+    let forward = json!({ "target": OTHER, "operation": "log", "body": { "text": text } });
+    let headers = [("content-type", "application/json"), ("traceparent", traceparent)];
+    let answer = server.send("POST", &format!("/messages/{ECHO}/call"), &headers, forward.to_string().as_bytes());
+    assert!(answer.status < 300, "{}", answer.text());
+}
+
+#[test]
+fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
+    let log = log();
+    let server = Server::start();
+    server.run_app(echo_bundle("").path(), BUNDLE, "acme:echoes");
+    assert_eq!(server.create("acme:others", BUNDLE).status, 200);
+
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    ask_to_log(&server, "said behind two actors", &traceparent(id));
+    let fields = line(log, "said behind two actors");
+    assert_eq!((&fields["address"], &fields["trace"]), (&json!(OTHER), &json!(id)));
+
+    // Each request has its own, in whatever order they come.
+    std::thread::scope(|scope| {
+        for n in 1..=8 {
+            let server = &server;
+            scope.spawn(move || ask_to_log(server, &format!("said by {n} of 8"), &traceparent(&format!("{n:032x}"))));
+        }
+    });
+    for n in 1..=8 {
+        assert_eq!(line(log, &format!("said by {n} of 8"))["trace"], json!(format!("{n:032x}")));
+    }
+
+    // A message that is refused where nobody waits for an answer says whose it was.
+    let trap = [("content-type", "application/json"), ("traceparent", &*traceparent(id))];
+    server.send("POST", &format!("/messages/{ECHO}/trap"), &trap, b"null").fails(500, "guest-failed");
+    assert_eq!(line(log, "the mechtron crashed")["trace"], json!(id));
+
+    for (n, bad) in ["00-1-2-01", "nonsense", &traceparent(&"0".repeat(32))].into_iter().enumerate() {
+        ask_to_log(&server, &format!("said without a trace {n}"), bad);
+        assert_eq!(line(log, &format!("said without a trace {n}"))["trace"], Value::Null, "{bad}");
+    }
+    figure("trace.hops", 1.0, "ids");
+}

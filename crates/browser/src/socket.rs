@@ -11,14 +11,16 @@ use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_util::{Stream, StreamExt, future::LocalBoxFuture};
 use js_sys::{ArrayBuffer, Uint8Array};
-use starlane_host::ports::{Dialer, Socket, SocketSink};
+use starlane_host::ports::{Dialer, SOCKET_ROOM, Socket, SocketSink};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{BinaryType, CloseEvent, Event, MessageEvent, WebSocket};
 
-use crate::failure;
+use crate::{failure, time::wait};
 
 /// The subprotocol of links.
 const PROTOCOL: &str = "starlane.v1";
+/// The longest pause between two looks at a full socket, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 16;
 
 /// Opens WebSockets by the browser's own API.
 #[derive(Debug, Clone, Copy, Default)]
@@ -128,6 +130,19 @@ impl SocketSink for Sink {
 
     fn buffered(&self) -> usize {
         self.0.socket.buffered_amount() as usize
+    }
+
+    /// No event says that a browser's socket has room: the next task looks, then others after pauses that grow.
+    fn room(&self) -> LocalBoxFuture<'static, ()> {
+        let socket = self.0.socket.clone();
+        Box::pin(async move {
+            let mut pause = 0;
+            // A socket that ends keeps what it could not send.
+            while socket.buffered_amount() as usize > SOCKET_ROOM {
+                wait(pause).await;
+                pause = (2 * pause).clamp(1, LOOK_AGAIN_MS);
+            }
+        })
     }
 
     fn close(&self, code: u16, reason: &str) {

@@ -18,9 +18,10 @@ use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload
 use crate::{
     apps::InstalledApps,
     blobs::Blobs,
+    flush::Outlet,
     handler::{Handler, Served},
     perform::{Compiling, TokenProvider},
-    ports::{Ports, Socket, SocketSink},
+    ports::{Ports, Socket},
     subscription::{self, Sink, Subscription},
 };
 
@@ -59,7 +60,7 @@ pub(crate) struct Inner {
     pub(crate) config: HostConfig,
     pub(crate) node: RefCell<Node>,
     // Ids ascend, so that an insertion into these maps appends; one kind of map is a few KB less in the page than two.
-    pub(crate) sockets: RefCell<LiteMap<SocketId, Box<dyn SocketSink>>>,
+    pub(crate) sockets: RefCell<LiteMap<SocketId, Outlet>>,
     pub(crate) askers: RefCell<LiteMap<RequestId, oneshot::Sender<Outcome>>>,
     pub(crate) handlers: RefCell<LiteMap<HandlerId, Rc<dyn Handler>>>,
     pub(crate) handling: RefCell<LiteMap<RequestId, AbortHandle>>,

@@ -4,6 +4,7 @@ mod apps;
 pub mod batch;
 mod blobs;
 mod bundle_files;
+mod flush;
 mod handler;
 mod host;
 mod inspect;

@@ -14,6 +14,7 @@ use starlane_node::{
 use starlane_protocol::{Address, Failure, Trace};
 
 use crate::{
+    flush::Outlet,
     host::{Host, Inner},
     ports::{SandboxError, Socket},
 };
@@ -22,11 +23,6 @@ use crate::{
 pub type TokenProvider = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<Option<String>, String>>>;
 /// A module that is being loaded and compiled; who needs it waits for the same work.
 pub(crate) type Compiling = Shared<LocalBoxFuture<'static, Result<(), Failure>>>;
-
-/// A socket with this many bytes in its own buffer gets no more until they are gone.
-const SOCKET_BUFFER: usize = 128 * 1024;
-/// How soon a full socket is looked at again, in milliseconds.
-const LOOK_AGAIN_MS: u64 = 5;
 
 impl Host {
     /// Lets the node know of something, and does what it decides.
@@ -57,14 +53,14 @@ impl Host {
         match effect {
             Effect::Dial => self.dial(),
             Effect::Transmit { socket, message } => {
-                if let Some(sink) = self.0.sockets.borrow().get(&socket) {
-                    sink.send(message);
+                if let Some(outlet) = self.0.sockets.borrow().get(&socket) {
+                    outlet.sink.send(message);
                 }
             }
             Effect::Hangup { socket, goodbye } => {
-                let sink = self.0.sockets.borrow_mut().remove(&socket);
-                if let Some(sink) = sink {
-                    sink.close(close_code(&goodbye), &short(&goodbye.reason));
+                let outlet = self.0.sockets.borrow_mut().remove(&socket);
+                if let Some(outlet) = outlet {
+                    outlet.sink.close(close_code(&goodbye), &short(&goodbye.reason));
                 }
             }
             Effect::Authenticate { socket, token } => {
@@ -165,7 +161,7 @@ impl Host {
     pub(crate) fn adopt(&self, socket: Socket) -> SocketId {
         let id = SocketId(self.0.last_socket.get() + 1);
         self.0.last_socket.set(id.0);
-        self.0.sockets.borrow_mut().insert(id, socket.sink);
+        self.0.sockets.borrow_mut().insert(id, Outlet::new(socket.sink));
         let (host, mut incoming) = (Rc::downgrade(&self.0), socket.incoming);
         self.0.ports.time.spawn(Box::pin(async move {
             while let Some(message) = incoming.next().await {
@@ -262,50 +258,8 @@ impl Host {
         result
     }
 
-    /// Transmits when this turn and the ones that follow at once are over: frames that wait together leave together.
-    fn flush_soon(&self) {
-        if self.0.flushing.replace(true) {
-            return;
-        }
-        let host = Rc::downgrade(&self.0);
-        self.0.ports.time.spawn(Box::pin(async move {
-            if let Some(inner) = host.upgrade() {
-                inner.flushing.set(false);
-                Host(inner).flush();
-            }
-        }));
-    }
-
-    pub(crate) fn flush(&self) {
-        let now = self.0.ports.time.now_ms();
-        let mut full = false;
-        loop {
-            let sockets = self.0.sockets.borrow();
-            let next = self.0.node.borrow_mut().poll_transmit(now, |socket| {
-                let buffered = sockets.get(&socket).map_or(0, |sink| sink.buffered());
-                full |= buffered >= SOCKET_BUFFER;
-                buffered < SOCKET_BUFFER
-            });
-            let Some((socket, message)) = next else { break };
-            if let Some(sink) = sockets.get(&socket) {
-                sink.send(message);
-            }
-        }
-        if full && !self.0.flushing.replace(true) {
-            let (host, pause) = (Rc::downgrade(&self.0), self.0.ports.time.sleep(LOOK_AGAIN_MS));
-            self.0.ports.time.spawn(Box::pin(async move {
-                pause.await;
-                if let Some(inner) = host.upgrade() {
-                    inner.flushing.set(false);
-                    Host(inner).flush();
-                }
-            }));
-        }
-        self.arm_timer();
-    }
-
     /// One timer for all that is due; it is set anew only when something is due earlier.
-    fn arm_timer(&self) {
+    pub(crate) fn arm_timer(&self) {
         let Some(due) = self.0.node.borrow().next_timeout() else { return };
         if self.0.closed.get() || self.0.timer.borrow().as_ref().is_some_and(|(at, _)| *at <= due) {
             return;

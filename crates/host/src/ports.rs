@@ -63,12 +63,22 @@ pub struct Socket {
     pub incoming: LocalBoxStream<'static, Bytes>,
 }
 
+/// A socket with this many bytes in its own buffer is full: it gets no more until it has room. Two of the largest batches that a
+/// link sends at once fit.
+pub const SOCKET_BUFFER: usize = 512 * 1024;
+/// A socket that was full has room again when at most this many bytes are left in its own buffer. The rest keeps the network busy
+/// while the host prepares the next batch.
+pub const SOCKET_ROOM: usize = SOCKET_BUFFER / 2;
+
 /// The sending half of a WebSocket. Dropping it closes the socket.
 pub trait SocketSink {
     /// Queues one binary message.
     fn send(&self, message: Vec<u8>);
     /// How many bytes lie in the socket's own buffer, not yet with the network.
     fn buffered(&self) -> usize;
+    /// Resolves when at most [`SOCKET_ROOM`] bytes lie in the socket's own buffer. Stays pending when the socket ends before that.
+    /// The future does not keep the socket open, and at most one exists at a time.
+    fn room(&self) -> LocalBoxFuture<'static, ()>;
     /// Closes with a WebSocket close code and a reason of at most 123 bytes.
     fn close(&self, code: u16, reason: &str);
 }

@@ -9,6 +9,8 @@ use crate::socket::Ends;
 
 /// Commands that wait for the host.
 const QUEUE: usize = 4_096;
+/// Commands that the host takes at once.
+const TAKEN_TOGETHER: usize = 256;
 /// Events that wait for a slow reader over HTTP.
 const EVENTS: usize = 1_024;
 
@@ -38,8 +40,11 @@ impl Handle {
     pub(crate) fn new(host: Host) -> (Self, impl Future<Output = ()>) {
         let (sender, mut receiver) = mpsc::channel(QUEUE);
         let serve = async move {
-            while let Some(command) = receiver.recv().await {
-                obey(&host, command);
+            let mut taken = Vec::new();
+            while receiver.recv_many(&mut taken, TAKEN_TOGETHER).await > 0 {
+                for command in taken.drain(..) {
+                    obey(&host, command);
+                }
             }
         };
         (Self(sender), serve)

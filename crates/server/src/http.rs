@@ -55,6 +55,10 @@ use crate::{
     storage::Storage,
 };
 
+/// What a socket reads at a time, in bytes. Each link keeps a buffer of this size, also while it is idle.
+const READ_BUFFER: usize = 8 * 1024;
+/// What a socket collects before it writes, in bytes. A flush writes less.
+const WRITE_TOGETHER: usize = 16 * 1024;
 /// What may wait to be written to a socket, in bytes: more than the link ever lets wait.
 const WRITE_BUFFER: usize = 4 * 1024 * 1024;
 
@@ -176,6 +180,8 @@ async fn mesh(
         // The node says goodbye for one byte too many; what is far too long is not even read.
         .max_message_size(2 * frame::MAX_MESSAGE)
         .max_frame_size(2 * frame::MAX_MESSAGE)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_TOGETHER)
         .max_write_buffer_size(WRITE_BUFFER)
         .on_upgrade(async move |socket| {
             let (ends, pump) = socket::pump(socket);

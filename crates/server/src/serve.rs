@@ -13,6 +13,8 @@ use starlane_host::{
 use starlane_protocol::{Failure, HostSecret, Trace};
 use tokio::{
     net::{TcpListener, TcpSocket},
+    runtime::{Builder, Handle},
+    sync::watch,
     task::LocalSet,
     time::sleep,
 };
@@ -22,7 +24,7 @@ use crate::{
     audit::Audit,
     auth::{self, Auth},
     data_folder::{self, DataFolder},
-    handle::Handle,
+    handle,
     http::{self, Bodies, Repository, Site, collect, guard::Allowed, routes::Routes},
     limits::{Limit, Limiter, Limits},
     log::LogLines,
@@ -170,8 +172,9 @@ impl ServeConfig {
     }
 }
 
-/// Runs a server on this thread until `shutdown` is ready; what was asked until then is answered first. `ready` is told when it
-/// answers. Errors when it can't start, and says what to change.
+/// Runs a server until `shutdown` is ready; what was asked until then is answered first. The host runs on this thread; connections
+/// run on threads of their own, one for each core. `ready` is called when the server answers. Errors when it can't start, and says
+/// what to change.
 pub fn serve(
     config: &ServeConfig,
     ready: impl FnOnce(Ready),
@@ -180,14 +183,18 @@ pub fn serve(
     config.check()?;
     // Before anything else uses SQLite.
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| data_error(error.to_string()))?;
+    let runtime_error = |error: io::Error| data_error(error.to_string());
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(runtime_error)?;
+    let network =
+        Builder::new_multi_thread().thread_name("starlane-http").enable_all().build().map_err(runtime_error)?;
     let local = LocalSet::new();
-    let served = local.block_on(&runtime, run(config, ready, shutdown));
+    let served = local.block_on(&runtime, run(config, network.handle(), ready, shutdown));
     // What is left are tasks of links that are closed and of requests that nobody waits for.
     drop(local);
+    network.shutdown_timeout(PARTING);
     runtime.shutdown_background();
-    served
+    // No task of this server uses the data folder any more.
+    served.map(drop)
 }
 
 /// A socket that connections come to.
@@ -200,20 +207,25 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Runs a server whose connections are tasks of `network`. Gives the data folder, which is to be held until they have ended.
 async fn run(
     config: &ServeConfig,
+    network: &Handle,
     ready: impl FnOnce(Ready),
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    let listener = listen(config.listen).map_err(|error| match error.kind() {
+) -> Result<DataFolder, ServeError> {
+    let listener = {
+        let _network = network.enter();
+        listen(config.listen)
+    };
+    let listener = listener.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => ServeError::Busy(config.listen),
         _ => ServeError::Listen(config.listen, error),
     })?;
     let tls = config.tls.as_ref().map(Tls::open).transpose().map_err(ServeError::Tls)?;
     let address = listener.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
-    // Held until this ends, however it ends.
-    let _folder = DataFolder::open(&config.data)?;
+    let folder = DataFolder::open(&config.data)?;
     let store = DiskStore::new(&config.data);
     let time = TokioTime::new();
     let secret = store.secret(HostSecret(time.random())).await.map_err(|error| data_error(error.to_string()))?;
@@ -239,7 +251,7 @@ async fn run(
     let host = open_host(&store, state, &auth, sandbox, time, secret, &config.limits)?;
     let own = (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, &config.data)?);
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
-    let (handle, commands) = Handle::new(host.clone());
+    let (handle, commands) = handle::Handle::new(host.clone());
     tokio::task::spawn_local(commands);
     let routes = Routes::new(&config.spaces);
     let readiness = Readiness::new(&config.data);
@@ -275,23 +287,27 @@ async fn run(
         data: config.data.clone(),
         admin_token: auth::token_file(&config.data),
     });
-    let (closing, mut closed) = tokio::sync::watch::channel(false);
+    let (closing, mut closed) = watch::channel(false);
     let stop = async move {
+        let _ = closed.wait_for(|closing| *closing).await;
+    };
+    let server = http::listen::Server { listener, tls, router, limiter, behind_proxy: config.behind_proxy };
+    let serving = network.spawn(server.serve(stop));
+    let stopping = async move {
         if asked.is_none() {
             shutdown.await;
         }
         let _ = closing.send(true);
-    };
-    let server = http::listen::Server { listener, tls, router, limiter, behind_proxy: config.behind_proxy };
-    let serving = server.serve(stop);
-    let stopping = async {
-        let _ = closed.wait_for(|closing| *closing).await;
         tracing::info!("stopping");
         // What was asked over HTTP gets its answer, for as long as that is reasonable; then links end.
         sleep(GRACE).await;
     };
     tokio::select! {
-        () = serving => {}
+        served = serving => {
+            if let Err(error) = served {
+                tracing::error!(%error, "the task that takes connections failed");
+            }
+        }
         () = stopping => {}
     }
     answered(&host).await;
@@ -303,7 +319,7 @@ async fn run(
     host.close();
     // Goodbyes are written by tasks of their own.
     sleep(PARTING).await;
-    Ok(())
+    Ok(folder)
 }
 
 /// Waits until what was asked over links is answered too, for as long as that is reasonable.

@@ -1,10 +1,12 @@
 //! A WebSocket that somebody opened to `/mesh`, as the host's port.
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -13,9 +15,10 @@ use bytes::Bytes;
 use futures_util::{
     FutureExt, SinkExt, StreamExt,
     future::LocalBoxFuture,
-    stream::{SplitSink, SplitStream},
+    stream::{self, SplitSink, SplitStream},
+    task::AtomicWaker,
 };
-use starlane_host::ports::{Dialer, Socket, SocketSink};
+use starlane_host::ports::{Dialer, SOCKET_ROOM, Socket, SocketSink};
 use starlane_protocol::frame;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -24,6 +27,10 @@ use tokio::{
 
 /// Messages that were read and not yet handed to the node.
 const READ_AHEAD: usize = 16;
+/// Messages that are taken from the host at once.
+const TAKEN_TOGETHER: usize = 32;
+/// Bytes that are handed to the network before the host may count them as written.
+const WRITTEN_TOGETHER: usize = 64 * 1024;
 /// How long the parting of a socket may take: to write what is left, and to hear the peer's own close.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -31,8 +38,32 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(crate) struct Ends {
     incoming: mpsc::Receiver<Bytes>,
     outgoing: mpsc::UnboundedSender<Outgoing>,
-    buffered: Arc<AtomicUsize>,
+    backlog: Arc<Backlog>,
     held: oneshot::Sender<()>,
+}
+
+/// What the host has sent and the network has not taken.
+#[derive(Default)]
+struct Backlog {
+    bytes: AtomicUsize,
+    /// The host's task that waits for room.
+    waiting: AtomicWaker,
+}
+
+impl Backlog {
+    /// Counts bytes as written. The host is woken when there is room again.
+    fn written(&self, length: usize) {
+        let before = self.bytes.fetch_sub(length, Ordering::AcqRel);
+        if before > SOCKET_ROOM && before.saturating_sub(length) <= SOCKET_ROOM {
+            self.waiting.wake();
+        }
+    }
+
+    fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
+        // Registered first: what is written from here on wakes the task.
+        self.waiting.register(context.waker());
+        if self.bytes.load(Ordering::Acquire) <= SOCKET_ROOM { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
 enum Outgoing {
@@ -45,13 +76,13 @@ pub(crate) fn pump(socket: WebSocket) -> (Ends, impl Future<Output = ()> + Send)
     let (to_host, incoming) = mpsc::channel(READ_AHEAD);
     let (outgoing, mut from_host) = mpsc::unbounded_channel();
     let (held, let_go) = oneshot::channel::<()>();
-    let buffered = Arc::new(AtomicUsize::new(0));
-    let waiting = Arc::clone(&buffered);
+    let backlog = Arc::new(Backlog::default());
+    let unwritten = Arc::clone(&backlog);
     let pump = async move {
         let (mut sink, mut stream) = socket.split();
         let end = {
             let reading = read(&mut stream, to_host);
-            let writing = write(&mut sink, &mut from_host, &waiting);
+            let writing = write(&mut sink, &mut from_host, &unwritten);
             // A peer that reads nothing must not keep a socket that the host has left.
             let left = async {
                 let _ = let_go.await;
@@ -79,7 +110,7 @@ pub(crate) fn pump(socket: WebSocket) -> (Ends, impl Future<Output = ()> + Send)
         };
         let _ = timeout(LINGER, parting).await;
     };
-    (Ends { incoming, outgoing, buffered, held }, pump)
+    (Ends { incoming, outgoing, backlog, held }, pump)
 }
 
 /// How a socket ends.
@@ -113,23 +144,36 @@ async fn read(stream: &mut SplitStream<WebSocket>, to_host: mpsc::Sender<Bytes>)
     End::Gone
 }
 
+/// Writes what the host sends. All that waits leaves together.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     from_host: &mut mpsc::UnboundedReceiver<Outgoing>,
-    waiting: &AtomicUsize,
+    backlog: &Backlog,
 ) -> End {
-    while let Some(outgoing) = from_host.recv().await {
-        match outgoing {
-            Outgoing::Message(bytes) => {
-                let length = bytes.len();
-                let sent = sink.send(Message::Binary(bytes.into())).await;
-                waiting.fetch_sub(length, Ordering::Relaxed);
-                if sent.is_err() {
+    let mut taken = Vec::new();
+    while from_host.recv_many(&mut taken, TAKEN_TOGETHER).await > 0 {
+        let mut fed = 0;
+        for outgoing in taken.drain(..) {
+            let bytes = match outgoing {
+                Outgoing::Message(bytes) => bytes,
+                // Closing writes what was fed.
+                Outgoing::Close(code, reason) => return End::Close(code, reason),
+            };
+            fed += bytes.len();
+            if sink.feed(Message::Binary(bytes.into())).await.is_err() {
+                return End::Gone;
+            }
+            if fed >= WRITTEN_TOGETHER {
+                if sink.flush().await.is_err() {
                     return End::Gone;
                 }
+                backlog.written(std::mem::take(&mut fed));
             }
-            Outgoing::Close(code, reason) => return End::Close(code, reason),
         }
+        if fed > 0 && sink.flush().await.is_err() {
+            return End::Gone;
+        }
+        backlog.written(fed);
     }
     End::Close(1000, String::new())
 }
@@ -137,30 +181,35 @@ async fn write(
 impl Ends {
     /// The socket as the host sees it.
     pub(crate) fn into_socket(self) -> Socket {
-        let Self { mut incoming, outgoing, buffered, held } = self;
+        let Self { mut incoming, outgoing, backlog, held } = self;
         Socket {
-            sink: Box::new(Sink { outgoing, buffered, _held: held }),
-            incoming: futures_util::stream::poll_fn(move |context| incoming.poll_recv(context)).boxed_local(),
+            sink: Box::new(Sink { outgoing, backlog, _held: held }),
+            incoming: stream::poll_fn(move |context| incoming.poll_recv(context)).boxed_local(),
         }
     }
 }
 
 struct Sink {
     outgoing: mpsc::UnboundedSender<Outgoing>,
-    buffered: Arc<AtomicUsize>,
+    backlog: Arc<Backlog>,
     /// Dropped with the sink: then the host has left.
     _held: oneshot::Sender<()>,
 }
 
 impl SocketSink for Sink {
     fn send(&self, message: Vec<u8>) {
-        self.buffered.fetch_add(message.len(), Ordering::Relaxed);
+        self.backlog.bytes.fetch_add(message.len(), Ordering::AcqRel);
         // A socket that is gone is noticed by its reading end.
         let _ = self.outgoing.send(Outgoing::Message(message));
     }
 
     fn buffered(&self) -> usize {
-        self.buffered.load(Ordering::Relaxed)
+        self.backlog.bytes.load(Ordering::Acquire)
+    }
+
+    fn room(&self) -> LocalBoxFuture<'static, ()> {
+        let backlog = Arc::clone(&self.backlog);
+        poll_fn(move |context| backlog.poll_room(context)).boxed_local()
     }
 
     fn close(&self, code: u16, reason: &str) {

@@ -140,6 +140,16 @@ impl World {
         self.source.set_offline(away);
     }
 
+    /// While the network is held, what pages and the server send stays in the buffers of their sockets.
+    pub fn hold(&self, held: bool) {
+        self.network.hold(held);
+    }
+
+    /// How many bytes lie in the buffers of all sockets.
+    pub fn buffered(&self) -> usize {
+        self.network.buffered()
+    }
+
     /// Publishes files as a bundle; `/module.wasm`, if there is one, is what the app runs in pages.
     pub fn publish(&self, bundle: &str, files: &[(&str, &[u8])]) -> SignedManifest {
         self.publish_as(bundle, files, &publisher(), |_| {})

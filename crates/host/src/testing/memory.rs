@@ -3,8 +3,9 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    future::ready,
+    future::{poll_fn, ready},
     rc::Rc,
+    task::{Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use starlane_bundle::{Digest, SignedManifest};
 use starlane_protocol::Address;
 
 pub use crate::memory_store::MemoryStore;
-use crate::ports::{Dialer, Socket, SocketSink, Source, SourceError};
+use crate::ports::{Dialer, SOCKET_ROOM, Socket, SocketSink, Source, SourceError};
 
 /// A source that serves what it was given, and counts what was fetched. Clones share both.
 #[derive(Clone, Default)]
@@ -125,19 +126,49 @@ pub fn socket_pair() -> (Socket, Socket) {
 pub struct Wire(Rc<Halves>);
 
 struct Halves {
-    left: RefCell<Option<mpsc::UnboundedSender<Bytes>>>,
-    right: RefCell<Option<mpsc::UnboundedSender<Bytes>>>,
+    left: Lane,
+    right: Lane,
+    held: Cell<bool>,
     closed: RefCell<Option<(u16, String)>>,
+}
+
+/// One direction of a connection.
+struct Lane {
+    sender: RefCell<Option<mpsc::UnboundedSender<Bytes>>>,
+    /// What was sent while the connection was held.
+    buffer: RefCell<Vec<Vec<u8>>>,
+    room: RefCell<Option<Waker>>,
+}
+
+impl Lane {
+    fn new() -> (Self, mpsc::UnboundedReceiver<Bytes>) {
+        let (sender, receiver) = mpsc::unbounded();
+        let lane = Self { sender: RefCell::new(Some(sender)), buffer: RefCell::default(), room: RefCell::default() };
+        (lane, receiver)
+    }
+
+    fn buffered(&self) -> usize {
+        self.buffer.borrow().iter().map(Vec::len).sum()
+    }
+
+    fn write(&self) {
+        for message in self.buffer.take() {
+            if let Some(sender) = &*self.sender.borrow() {
+                // Nobody reads there any more: as with a network, the sender learns nothing of it.
+                let _ = sender.unbounded_send(message.into());
+            }
+        }
+        if let Some(room) = self.room.take() {
+            room.wake();
+        }
+    }
 }
 
 impl Wire {
     /// A connection and its two ends.
     pub fn pair() -> (Self, (Socket, Socket)) {
-        let (left, to_left) = mpsc::unbounded();
-        let (right, to_right) = mpsc::unbounded();
-        let halves =
-            Halves { left: RefCell::new(Some(left)), right: RefCell::new(Some(right)), closed: RefCell::new(None) };
-        let wire = Self(Rc::new(halves));
+        let ((left, to_left), (right, to_right)) = (Lane::new(), Lane::new());
+        let wire = Self(Rc::new(Halves { left, right, held: Cell::new(false), closed: RefCell::new(None) }));
         let end = |towards_left, incoming: mpsc::UnboundedReceiver<Bytes>| Socket {
             sink: Box::new(MemorySink { wire: wire.clone(), towards_left }),
             incoming: incoming.boxed_local(),
@@ -146,10 +177,24 @@ impl Wire {
         (wire, ends)
     }
 
+    /// While it is held, what is sent stays in the buffer of the socket that sends it.
+    pub fn hold(&self, held: bool) {
+        self.0.held.set(held);
+        if !held {
+            self.0.left.write();
+            self.0.right.write();
+        }
+    }
+
+    /// How many bytes lie in the buffers of both sockets.
+    pub fn buffered(&self) -> usize {
+        self.0.left.buffered() + self.0.right.buffered()
+    }
+
     /// Ends it: both incoming streams end behind what was sent before.
     pub fn cut(&self) {
-        self.0.left.take();
-        self.0.right.take();
+        self.0.left.sender.take();
+        self.0.right.sender.take();
     }
 
     /// With what an end closed it, if one did.
@@ -163,18 +208,34 @@ struct MemorySink {
     towards_left: bool,
 }
 
+impl MemorySink {
+    fn lane(&self) -> &Lane {
+        if self.towards_left { &self.wire.0.left } else { &self.wire.0.right }
+    }
+}
+
 impl SocketSink for MemorySink {
     fn send(&self, message: Vec<u8>) {
-        let halves = &self.wire.0;
-        let towards = if self.towards_left { &halves.left } else { &halves.right };
-        if let Some(sender) = &*towards.borrow() {
-            // Nobody reads there any more: as with a network, the sender learns nothing of it.
-            let _ = sender.unbounded_send(message.into());
+        self.lane().buffer.borrow_mut().push(message);
+        if !self.wire.0.held.get() {
+            self.lane().write();
         }
     }
 
     fn buffered(&self) -> usize {
-        0
+        self.lane().buffered()
+    }
+
+    fn room(&self) -> LocalBoxFuture<'static, ()> {
+        let (wire, towards_left) = (self.wire.clone(), self.towards_left);
+        Box::pin(poll_fn(move |context| {
+            let lane = if towards_left { &wire.0.left } else { &wire.0.right };
+            if lane.buffered() <= SOCKET_ROOM {
+                return Poll::Ready(());
+            }
+            *lane.room.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        }))
     }
 
     fn close(&self, code: u16, reason: &str) {
@@ -210,6 +271,18 @@ impl MemoryDialer {
         for wire in self.0.wires.take() {
             wire.cut();
         }
+    }
+
+    /// While it is held, what is sent over the connections that are open stays with its sender.
+    pub fn hold(&self, held: bool) {
+        for wire in &*self.0.wires.borrow() {
+            wire.hold(held);
+        }
+    }
+
+    /// How many bytes lie in the buffers of all sockets.
+    pub fn buffered(&self) -> usize {
+        self.0.wires.borrow().iter().map(Wire::buffered).sum()
     }
 
     /// While the network is down, dialling fails; going down cuts all connections.

@@ -16,6 +16,8 @@ use crate::disk::{read, write};
 const MOST_PRINCIPALS: usize = 10_000;
 /// The most grants of one principal.
 const MOST_GRANTS: usize = 256;
+/// How many tokens that were made are remembered; of more, those that end first are forgotten.
+const MOST_ISSUED: usize = 10_000;
 
 /// The registry and its file.
 pub(super) struct Registry {
@@ -36,7 +38,11 @@ pub(super) struct Kept {
     pub(super) grants: BTreeMap<String, Vec<String>>,
     /// The generation of tokens that are made now. Tokens of format 1 are of generation 0.
     pub(super) generation: u64,
-    /// By a token's id, or `ID@NAMESPACE` if it counts for subjects of that alone: when the token ends, in seconds since 1970.
+    /// By a token's id: whose it is. Tokens of earlier versions are not in it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) issued: BTreeMap<String, Issued>,
+    /// By a token's id: when the token ends, in seconds since 1970. Earlier versions also wrote `ID@NAMESPACE`: it counts for
+    /// subjects of that namespace only.
     pub(super) revoked_tokens: BTreeMap<String, u64>,
     /// By principal: its tokens up to this generation are no longer good.
     pub(super) revoked_generations: BTreeMap<String, u64>,
@@ -46,6 +52,14 @@ pub(super) struct Kept {
     pub(super) forgotten: Vec<Forgotten>,
     /// Tokens below this generation are no longer good, whoever has them.
     pub(super) first_generation: u64,
+}
+
+/// A token that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Issued {
+    pub(super) subject: String,
+    ends: u64,
 }
 
 /// Of tokens up to a generation that end until then it is not known any more whether they were revoked: none of them is good,
@@ -73,6 +87,7 @@ impl Default for Kept {
             tokens_in_use: false,
             grants: BTreeMap::new(),
             generation: 1,
+            issued: BTreeMap::new(),
             revoked_tokens: BTreeMap::new(),
             revoked_generations: BTreeMap::new(),
             revoked_before: BTreeMap::new(),
@@ -171,10 +186,19 @@ impl Kept {
             || (generation == 0 && self.revoked_before.get(subject).is_some_and(|until| issued <= *until))
     }
 
-    /// Revokes one token, which ends at `ends`; with a namespace, only if its subject is of that.
-    pub(super) fn revoke_token(&mut self, id: &str, ends: u64, namespace: Option<&str>) {
-        let key = namespace.map_or_else(|| id.to_owned(), |namespace| format!("{id}@{namespace}"));
-        self.revoked_tokens.insert(key, ends);
+    /// Remembers whose a token is, until it ends.
+    pub(super) fn note_issued(&mut self, id: &str, subject: &str, ends: u64, now: u64) {
+        self.issued.retain(|_, token| token.ends > now);
+        self.issued.insert(id.to_owned(), Issued { subject: subject.to_owned(), ends });
+        while self.issued.len() > MOST_ISSUED {
+            // An id begins with the end of its token, so the first ends first.
+            self.issued.pop_first();
+        }
+    }
+
+    /// Revokes one token, which ends at `ends`.
+    pub(super) fn revoke_token(&mut self, id: &str, ends: u64) {
+        self.revoked_tokens.insert(id.to_owned(), ends);
     }
 
     /// Revokes all tokens of a principal that were made so far.
@@ -186,6 +210,7 @@ impl Kept {
 
     /// Forgets revocations of tokens that have ended. With more than `most` left, all tokens that were made so far end instead.
     pub(super) fn prune(&mut self, now: u64, most: usize) {
+        self.issued.retain(|_, token| token.ends > now);
         let latest = self.revoked_tokens.values().filter(|ends| **ends <= now).max().copied();
         if let Some(ends) = latest {
             self.revoked_tokens.retain(|_, ends| *ends > now);
@@ -248,7 +273,7 @@ mod tests {
     fn a_clock_that_jumps_forgets_no_revocation() {
         let token = |id, generation, ends| TokenFacts { id, subject: "ada", generation, issued: 100, ends };
         let mut kept = Kept::default();
-        kept.revoke_token("one", 500, None);
+        kept.revoke_token("one", 500);
         let one = token("one", 1, 500);
         assert!(kept.is_revoked(one));
         // Forward, where it has ended and is forgotten, and back.
@@ -270,7 +295,7 @@ mod tests {
         let mut kept = Kept::default();
         let made = kept.generation;
         for n in 0..11 {
-            kept.revoke_token(&n.to_string(), 1_000, None);
+            kept.revoke_token(&n.to_string(), 1_000);
         }
         kept.prune(1, 10);
         assert!(kept.revoked_tokens.is_empty());
@@ -279,12 +304,24 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_by_a_limited_admin_counts_in_its_namespace() {
+    fn a_scoped_revocation_of_an_earlier_version_counts_in_its_namespace() {
         let mut kept = Kept::default();
-        kept.revoke_token("id", 1_000, Some("acme"));
+        kept.revoked_tokens.insert("id@acme".into(), 1_000);
         let token = |subject| TokenFacts { id: "id", subject, generation: 1, issued: 0, ends: 1_000 };
         assert!(kept.is_revoked(token("acme/ada")));
         assert!(!kept.is_revoked(token("ada")) && !kept.is_revoked(token("other/ada")));
+    }
+
+    #[test]
+    fn issued_tokens_are_forgotten_at_their_end_and_stay_bounded() {
+        let mut kept = Kept::default();
+        kept.note_issued("a", "ada", 100, 0);
+        kept.note_issued("b", "bob", 200, 100);
+        assert_eq!(kept.issued.keys().collect::<Vec<_>>(), ["b"]);
+        for n in 0..MOST_ISSUED {
+            kept.note_issued(&format!("c{n}"), "eve", 300, 150);
+        }
+        assert!(kept.issued.len() == MOST_ISSUED && !kept.issued.contains_key("b"));
     }
 
     #[test]

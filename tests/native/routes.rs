@@ -245,3 +245,18 @@ fn two_apps_can_not_have_the_same_route() {
     server.create("acme:x", "acme:repo:x:1.0.0").fails(409, "conflict");
     assert!(server.get("/").text().contains("Echoes"));
 }
+
+#[test]
+fn a_route_conflict_names_the_other_app() {
+    let server = Server::start();
+    let with_route = echo_bundle("[http]\n\"GET /other\" = { to = \".:echo\", operation = \"about\" }\n");
+    server.run_app(with_route.path(), "bob:repo:other:1.0.0", "bob:other");
+    server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:profiles");
+    server.publish(with_route.path(), "acme:repo:echoes:1.0.1");
+    // Apps that sort before and after bob:other, new and upgraded.
+    for app in ["acme:profiles", "acme:p4", "carol:p4"] {
+        let told = server.create(app, "acme:repo:echoes:1.0.1").fails(409, "conflict");
+        assert!(told.contains("the app bob:other answers `GET /other` already"), "{app}: {told}");
+    }
+    assert_eq!(server.get("/other").status, 200);
+}

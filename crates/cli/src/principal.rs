@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     arguments::{Grant, Revoke, TokenCreate},
@@ -32,6 +32,12 @@ struct Made {
     subject: String,
     token: String,
     expires: u64,
+}
+
+#[derive(Deserialize)]
+struct Revoked {
+    /// How many of the revoked tokens the server knows.
+    known: usize,
 }
 
 /// Gives grants, takes them, or lists what the server knows.
@@ -78,13 +84,21 @@ pub(crate) fn create(given: &TokenCreate, client: &Client, output: Output) -> Re
     Ok(())
 }
 
-/// Revokes a token, or all of a principal.
+/// Revokes a token, or all of a principal. An id that the server does not know may be of a token that an earlier version made: it
+/// is refused all the same, and the answer says so.
 pub(crate) fn revoke(given: &Revoke, client: &Client, output: Output) -> Result<()> {
-    let (body, what) = match (&given.id, &given.subject) {
-        (Some(id), _) => (json!({ "id": id }), format!("The token {id} is")),
-        (None, subject) => (json!({ "subject": subject }), "All tokens of this principal are".to_owned()),
+    let subject = given.subject.as_deref().unwrap_or_default();
+    let body = given.id.as_ref().map_or_else(|| json!({ "subject": subject }), |id| json!({ "id": id }));
+    let Revoked { known } = client.ask("starlane:tokens", "revoke", &body)?;
+    let said = match (&given.id, known) {
+        (Some(id), 0) => format!("No token with the id {id} is known; it is refused from now on"),
+        (Some(id), _) => format!("The token {id} is no longer good; links that were opened with it are closed"),
+        (None, 0) => format!("No token of `{subject}` is known; any that was made before now is refused"),
+        (None, _) => {
+            format!("All tokens of `{subject}` are no longer good; links that were opened with them are closed")
+        }
     };
-    let _: Value = client.ask("starlane:tokens", "revoke", &body)?;
-    output.done(&format!("{what} no longer good; links that were opened with it are closed"), &[], None, &body);
+    let (name, value) = given.id.as_deref().map_or(("subject", subject), |id| ("id", id));
+    output.done(&said, &[], None, &json!({ name: value, "known": known }));
     Ok(())
 }

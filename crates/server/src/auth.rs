@@ -175,7 +175,10 @@ impl Auth {
         let expires = issued + ttl;
         let id = token_id(expires);
         let token = self.0.tokens.sign(subject, &id, grants, registry.kept.generation, issued, expires)?;
-        let first = registry.change(|kept| Ok(!std::mem::replace(&mut kept.tokens_in_use, true)))?;
+        let first = registry.change(|kept| {
+            kept.note_issued(&id, subject, expires, issued);
+            Ok(!std::mem::replace(&mut kept.tokens_in_use, true))
+        })?;
         drop(registry);
         if first {
             tracing::info!("the first token was made: from now on nobody is let in without one");
@@ -184,33 +187,34 @@ impl Auth {
         Ok(IssuedToken { id, subject: subject.to_owned(), token, expires })
     }
 
-    /// Revokes tokens; links that were opened with them end at once. With namespaces, a token of that id is revoked only if its
-    /// subject is of one of them: an id does not say whose token it is.
-    fn revoke(&self, what: &Revoke, namespaces: Option<&[String]>) -> Result<(), Failure> {
+    /// Revokes tokens; links that were opened with them end at once. Returns how many of them are known here: tokens of earlier
+    /// versions, and those that were made after the backup of a restored folder, are not, and are refused all the same.
+    fn revoke(&self, what: &Revoke) -> Result<usize, Failure> {
         let now = unix_seconds();
-        self.registry().change(|kept| {
-            match (what, namespaces) {
-                (Revoke::Id(id), _)
-                    if id.len() > LONGEST_NAME || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) =>
-                {
-                    return Err(Failure::malformed(
-                        "a token's id has letters and digits, as `starlane token create` shows it",
-                    ));
+        let known = self.registry().change(|kept| {
+            let known = match what {
+                Revoke::Id(id) => {
+                    check_id(id)?;
+                    kept.revoke_token(id, end_of(id, now));
+                    usize::from(kept.issued.contains_key(id))
                 }
-                (Revoke::Id(id), None) => kept.revoke_token(id, end_of(id, now), None),
-                (Revoke::Id(id), Some(namespaces)) => {
-                    namespaces.iter().for_each(|namespace| kept.revoke_token(id, end_of(id, now), Some(namespace)));
-                }
-                (Revoke::Subject(subject), _) => {
+                Revoke::Subject(subject) => {
                     check_name(subject)?;
                     kept.revoke_subject(subject);
+                    kept.issued.values().filter(|token| token.subject == *subject).count()
                 }
-            }
+            };
             kept.prune(now, MOST_REVOCATIONS);
-            Ok(())
+            Ok(known)
         })?;
         self.0.changed.send_replace(());
-        Ok(())
+        Ok(known)
+    }
+
+    /// Whose the token of an id is, if that is known here.
+    fn subject_of(&self, id: &str) -> Result<Option<String>, Failure> {
+        check_id(id)?;
+        Ok(self.registry().kept.issued.get(id).map(|token| token.subject.clone()))
     }
 
     fn grant(&self, principal: &str, grants: &[String]) -> Result<(), Failure> {
@@ -276,6 +280,14 @@ fn check_name(name: &str) -> Result<(), Failure> {
         return Err(Failure::malformed(format!(
             "`{name}` is not a name for a principal: 1 to {LONGEST_NAME} bytes, without `:` and control characters, and not `{ADMIN}`"
         )));
+    }
+    Ok(())
+}
+
+fn check_id(id: &str) -> Result<(), Failure> {
+    if id.is_empty() || id.len() > LONGEST_NAME || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let message = "a token's id has letters and digits, as `starlane token create` shows it";
+        return Err(Failure::malformed(message));
     }
     Ok(())
 }

@@ -77,6 +77,11 @@ fn tokens_and_grants_say_who_may_what() {
     assert!(world.fails(1, &["send", "acme:x", "go", "--token", first]).contains("revoked"));
     assert!(world.fails(1, &["send", "acme:x", "go", "--token", second]).contains("no-grant"));
     world.json(&["token", "revoke", "--subject", "ada"]);
+    let revoke = |words: &[&str]| text(&world.run(&[&["token", "revoke"], words].concat()).stdout);
+    let told = revoke(&["abc"]);
+    assert!(told.contains("No token with the id abc is known; it is refused from now on"), "{told}");
+    let told = revoke(&["--subject", "nobody"]);
+    assert!(told.contains("No token of `nobody` is known"), "{told}");
     assert!(world.fails(1, &["send", "acme:x", "go", "--token", second]).contains("revoked"));
 }
 

@@ -21,6 +21,8 @@ const MOST_OF_SPACE: usize = 1_000;
 const BYTES_OF_SPACE: usize = 1 << 20;
 /// The most revocations that the namespace of one space keeps: with more, all of its tokens that were made so far end.
 const REVOCATIONS_OF_SPACE: usize = 1_000;
+/// How many tokens that were made are remembered; of more, those that end first are forgotten.
+const MOST_ISSUED: usize = 10_000;
 
 /// The registry and its file.
 pub(super) struct Registry {
@@ -41,7 +43,11 @@ pub(super) struct Kept {
     pub(super) grants: BTreeMap<String, Vec<String>>,
     /// The generation of tokens that are made now. Tokens of format 1 are of generation 0.
     pub(super) generation: u64,
-    /// By a token's id, or `ID@NAMESPACE` if it counts for subjects of that alone: when the token ends, in seconds since 1970.
+    /// By a token's id: whose it is. Tokens of earlier versions are not in it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) issued: BTreeMap<String, Issued>,
+    /// By a token's id: when the token ends, in seconds since 1970. Earlier versions also wrote `ID@NAMESPACE`: it counts for
+    /// subjects of that namespace only.
     pub(super) revoked_tokens: BTreeMap<String, u64>,
     /// By principal: its tokens up to this generation are no longer good.
     pub(super) revoked_generations: BTreeMap<String, u64>,
@@ -54,6 +60,14 @@ pub(super) struct Kept {
     pub(super) forgotten: Vec<Forgotten>,
     /// Tokens below this generation are no longer good, whoever has them.
     pub(super) first_generation: u64,
+}
+
+/// A token that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Issued {
+    pub(super) subject: String,
+    ends: u64,
 }
 
 /// Of tokens up to a generation that end until then it is not known any more whether they were revoked: none of them is good,
@@ -81,6 +95,7 @@ impl Default for Kept {
             tokens_in_use: false,
             grants: BTreeMap::new(),
             generation: 1,
+            issued: BTreeMap::new(),
             revoked_tokens: BTreeMap::new(),
             revoked_generations: BTreeMap::new(),
             revoked_before: BTreeMap::new(),
@@ -199,10 +214,25 @@ impl Kept {
             || (generation == 0 && self.revoked_before.get(subject).is_some_and(|until| issued <= *until))
     }
 
-    /// Revokes one token, which ends at `ends`; with a namespace, only if its subject is of that.
-    pub(super) fn revoke_token(&mut self, id: &str, ends: u64, namespace: Option<&str>) {
-        let key = namespace.map_or_else(|| id.to_owned(), |namespace| format!("{id}@{namespace}"));
-        self.revoked_tokens.insert(key, ends);
+    /// Remembers whose a token is, until it ends.
+    pub(super) fn note_issued(&mut self, id: &str, subject: &str, ends: u64, now: u64) {
+        self.issued.retain(|_, token| token.ends > now);
+        self.issued.insert(id.to_owned(), Issued { subject: subject.to_owned(), ends });
+        // An id begins with the end of its token, so the first ends first. A space pushes out none of another's.
+        let space = space_of(subject);
+        let own = self.issued.iter().filter(|(_, token)| space_of(&token.subject) == space);
+        let first = (own.clone().count() > MOST_OF_SPACE).then(|| own.map(|(id, _)| id.clone()).next()).flatten();
+        if let Some(first) = first {
+            self.issued.remove(&first);
+        }
+        while self.issued.len() > MOST_ISSUED {
+            self.issued.pop_first();
+        }
+    }
+
+    /// Revokes one token, which ends at `ends`.
+    pub(super) fn revoke_token(&mut self, id: &str, ends: u64) {
+        self.revoked_tokens.insert(id.to_owned(), ends);
     }
 
     /// Revokes all tokens of a principal that were made so far.
@@ -214,6 +244,7 @@ impl Kept {
 
     /// Forgets revocations of tokens that have ended. With more than `most` left, all tokens that were made so far end instead.
     pub(super) fn prune(&mut self, now: u64, most: usize) {
+        self.issued.retain(|_, token| token.ends > now);
         let latest = self.revoked_tokens.values().filter(|ends| **ends <= now).max().copied();
         if let Some(ends) = latest {
             self.revoked_tokens.retain(|_, ends| *ends > now);
@@ -243,16 +274,25 @@ impl Kept {
         let of_tokens =
             self.revoked_tokens.keys().filter_map(|key| key.split_once('@')).map(|(_, namespace)| namespace);
         let of_subjects = self.revoked_generations.keys().filter_map(|subject| space_of(subject));
-        for space in of_tokens.map(first_part).chain(of_subjects) {
+        for space in of_tokens.chain(of_subjects) {
             *counts.entry(space.to_owned()).or_default() += 1;
         }
         for (space, count) in counts.into_iter().filter(|(_, count)| *count > REVOCATIONS_OF_SPACE) {
-            self.revoked_tokens
-                .retain(|key, _| key.split_once('@').is_none_or(|(_, namespace)| first_part(namespace) != space));
+            let mut revoked = std::mem::take(&mut self.revoked_tokens);
+            revoked.retain(|key, _| self.space_of_revoked(key) != Some(&space));
+            self.revoked_tokens = revoked;
             self.revoked_generations.retain(|subject, _| space_of(subject) != Some(&space));
             tracing::warn!(space, count, "too many revocations: all tokens of the space's subjects are refused");
             self.revoked_spaces.insert(space, self.generation);
             self.generation += 1;
+        }
+    }
+
+    /// The space of a revoked token, as far as that is known.
+    fn space_of_revoked<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+        match key.split_once('@') {
+            Some((_, namespace)) => namespace.split('/').next(),
+            None => space_of(&self.issued.get(key)?.subject),
         }
     }
 }
@@ -260,10 +300,6 @@ impl Kept {
 /// The space in whose namespace a principal is: `acme` of `acme/ada`.
 fn space_of(principal: &str) -> Option<&str> {
     principal.split_once('/').map(|(space, _)| space)
-}
-
-fn first_part(namespace: &str) -> &str {
-    namespace.split('/').next().unwrap_or_default()
 }
 
 /// A grant of a principal, as it is written: `{sub}` stands for the principal's key.
@@ -308,7 +344,7 @@ mod tests {
     fn a_clock_that_jumps_forgets_no_revocation() {
         let token = |id, generation, ends| TokenFacts { id, subject: "ada", generation, issued: 100, ends };
         let mut kept = Kept::default();
-        kept.revoke_token("one", 500, None);
+        kept.revoke_token("one", 500);
         let one = token("one", 1, 500);
         assert!(kept.is_revoked(one));
         // Forward, where it has ended and is forgotten, and back.
@@ -330,7 +366,7 @@ mod tests {
         let mut kept = Kept::default();
         let made = kept.generation;
         for n in 0..11 {
-            kept.revoke_token(&n.to_string(), 1_000, None);
+            kept.revoke_token(&n.to_string(), 1_000);
         }
         kept.prune(1, 10);
         assert!(kept.revoked_tokens.is_empty());
@@ -342,10 +378,10 @@ mod tests {
     fn too_many_revocations_of_a_space_end_its_own_tokens_alone() {
         let mut kept = Kept::default();
         let made = kept.generation;
-        for n in 0..30 {
-            for namespace in 0..40 {
-                kept.revoke_token(&format!("id{n}"), 1_000, Some(&format!("acme/{namespace}")));
-            }
+        for n in 0..1_001 {
+            let id = format!("id{n}");
+            kept.note_issued(&id, &format!("acme/{}/{n}", n % 40), 1_000, 1);
+            kept.revoke_token(&id, 1_000);
         }
         kept.prune(1, 100_000);
         assert!(kept.revoked_tokens.is_empty());
@@ -353,7 +389,8 @@ mod tests {
         assert!(kept.is_revoked(token("acme/ada", made)) && kept.is_revoked(token("acme/7/x", made)));
         assert!(!kept.is_revoked(token("acme/ada", kept.generation)), "what is made afterwards is good");
         assert!(!kept.is_revoked(token("bob/x", made)) && !kept.is_revoked(token("acme", made)));
-        (0..1_001).for_each(|n| kept.revoke_token(&format!("id{n}"), 1_000, Some("")));
+        // Of an earlier version, by an admin of all spaces.
+        kept.revoked_tokens.extend((0..1_001).map(|n| (format!("id{n}@"), 1_000)));
         kept.prune(1, 100_000);
         assert!(kept.is_revoked(token("bob/x", made)) && !kept.is_revoked(token("acme", made)));
         let read: Kept = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
@@ -377,12 +414,24 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_by_a_limited_admin_counts_in_its_namespace() {
+    fn a_scoped_revocation_of_an_earlier_version_counts_in_its_namespace() {
         let mut kept = Kept::default();
-        kept.revoke_token("id", 1_000, Some("acme"));
+        kept.revoked_tokens.insert("id@acme".into(), 1_000);
         let token = |subject| TokenFacts { id: "id", subject, generation: 1, issued: 0, ends: 1_000 };
         assert!(kept.is_revoked(token("acme/ada")));
         assert!(!kept.is_revoked(token("ada")) && !kept.is_revoked(token("other/ada")));
+    }
+
+    #[test]
+    fn issued_tokens_are_forgotten_at_their_end_and_stay_bounded() {
+        let mut kept = Kept::default();
+        kept.note_issued("a", "ada", 100, 0);
+        kept.note_issued("b", "bob", 200, 100);
+        assert_eq!(kept.issued.keys().collect::<Vec<_>>(), ["b"]);
+        for n in 0..MOST_ISSUED {
+            kept.note_issued(&format!("c{n}"), "eve", 300, 150);
+        }
+        assert!(kept.issued.len() == MOST_ISSUED && !kept.issued.contains_key("b"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use starlane_host::{Handler, Host, Incoming, Operations, Principal, Served, handler};
-use starlane_protocol::{Address, Failure, Grant, Outcome, Payload, Verb};
+use starlane_protocol::{Address, Failure, Grant, Outcome, Verb};
 
 use super::{Auth, Revoke, namespace, registry};
 use crate::{
@@ -95,17 +95,30 @@ fn about_tokens(auth: &Auth, incoming: &Incoming) -> Outcome {
         return Ok(json_payload(&made));
     }
     let revoke: Revoke = read(incoming)?;
-    let own = namespace::administered(&incoming.caller);
+    let may_all = incoming.caller.may(Verb::Admin, &incoming.to, "");
     match &revoke {
-        _ if incoming.caller.may(Verb::Admin, &incoming.to, "") => auth.revoke(&revoke, None)?,
-        Revoke::Subject(subject) => {
-            namespace::check(&incoming.caller, subject)?;
-            auth.revoke(&revoke, None)?;
+        Revoke::Id(id) => {
+            let subject = auth.subject_of(id)?;
+            if !may_all {
+                may_revoke(incoming, subject.as_deref())?;
+            }
         }
-        Revoke::Id(_) if own.is_empty() => incoming.caller.permit(Verb::Admin, &incoming.to, "")?,
-        Revoke::Id(_) => auth.revoke(&revoke, Some(&own))?,
+        Revoke::Subject(subject) if !may_all => namespace::check(&incoming.caller, subject)?,
+        Revoke::Subject(_) => {}
     }
-    Ok(Payload::nothing())
+    Ok(json_payload(&json!({ "known": auth.revoke(&revoke)? })))
+}
+
+/// Whether somebody who administers a namespace may revoke a token by its id.
+fn may_revoke(incoming: &Incoming, subject: Option<&str>) -> Result<(), Failure> {
+    if namespace::administered(&incoming.caller).is_empty() {
+        return incoming.caller.permit(Verb::Admin, &incoming.to, "");
+    }
+    let message = "no token with this id is known here; a token that an earlier version made is revoked by its subject \
+                   (`starlane token revoke --subject NAME`)";
+    let subject = subject.ok_or_else(|| Failure::not_found(message))?;
+    let message = "the token with this id is not of your namespace; ask an admin of the whole server";
+    namespace::check(&incoming.caller, subject).map_err(|_| Failure::no_grant(message))
 }
 
 /// Whether somebody may give these grants to a principal, or take them: who has `admin` on all that they are about, and whose

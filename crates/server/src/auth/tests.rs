@@ -89,15 +89,15 @@ fn what_is_revoked_stays_so_and_a_later_token_is_good() {
     let auth = open(folder.path());
     let make = |auth: &Auth| auth.create("ada", &[], 60).unwrap();
     let (one, two) = (make(&auth), make(&auth));
-    auth.revoke(&Revoke::Id(one.id.clone()), None).unwrap();
+    auth.revoke(&Revoke::Id(one.id.clone())).unwrap();
     assert!(auth.principal(Some(&one.token)).is_err());
     assert!(auth.principal(Some(&two.token)).is_ok());
-    auth.revoke(&Revoke::Subject("ada".into()), None).unwrap();
+    auth.revoke(&Revoke::Subject("ada".into())).unwrap();
     let three = make(&auth);
     let auth = open(folder.path());
     assert!(auth.principal(Some(&two.token)).unwrap_err().message.contains("revoked"));
     assert!(auth.principal(Some(&three.token)).is_ok());
-    auth.revoke(&Revoke::Subject("ada".into()), None).unwrap();
+    auth.revoke(&Revoke::Subject("ada".into())).unwrap();
     assert!(auth.principal(Some(&three.token)).is_err(), "in the same second too");
     assert!(auth.principal(Some(&make(&auth).token)).is_ok());
 }

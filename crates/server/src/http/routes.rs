@@ -85,7 +85,7 @@ impl Routes {
     fn exchange(&self, app: &Address, routes: AppRoutes, keep: bool) -> Result<(), Failure> {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = table.apps.insert(app.clone(), routes);
-        let mut routers = table.check_spaces(app).and_then(|()| table.routers());
+        let mut routers = table.check_spaces(app).and_then(|()| table.routers(Some(app)));
         if keep && let Ok(routers) = &mut routers {
             table.routers = std::mem::take(routers);
             return Ok(());
@@ -101,7 +101,7 @@ impl Routes {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
         table.apps.remove(app);
         // What was without a conflict stays so with less.
-        table.routers = table.routers().unwrap_or_default();
+        table.routers = table.routers(None).unwrap_or_default();
     }
 
     /// The methods that are routed at a path.
@@ -173,17 +173,16 @@ impl AppRoutes {
 }
 
 impl Table {
-    fn has(&self, app: &Address, method: &str, path: &str) -> bool {
-        let routes = self.apps.get(app).into_iter().flat_map(|app| &app.routes);
-        routes.into_iter().any(|(own, at, _)| own == method && at == path)
+    /// The space whose own host names an app's routes are for, if it has any.
+    fn space_of(&self, app: &Address) -> Option<&str> {
+        self.spaces.values().map(String::as_str).find(|space| *space == app.space())
     }
 
     /// Errors when an app answers what an app of another space answers under the same host names.
     fn check_spaces(&self, app: &Address) -> Result<(), String> {
-        let own_names = self.spaces.values().any(|space| space == app.space());
-        let Some(routes) = self.apps.get(app).filter(|_| !own_names) else { return Ok(()) };
+        let Some(routes) = self.apps.get(app).filter(|_| self.space_of(app).is_none()) else { return Ok(()) };
         let of_others = self.apps.iter().filter(|(other, _)| other.space() != app.space());
-        let shared = of_others.filter(|(other, _)| !self.spaces.values().any(|space| space == other.space()));
+        let shared = of_others.filter(|(other, _)| self.space_of(other).is_none());
         for (other, theirs) in shared {
             for (method, path, _) in &routes.routes {
                 let taken = theirs.routes.iter().find(|(m, at, _)| m == method && overlap::overlaps(path, at));
@@ -198,19 +197,19 @@ impl Table {
         Ok(())
     }
 
-    fn routers(&self) -> Result<Routers, String> {
+    /// All routes. `changed` comes last, so that a conflict is one of its own routes with that of another app.
+    fn routers(&self, changed: Option<&Address>) -> Result<Routers, String> {
         let mut routers = Routers::new();
-        for (address, app) in &self.apps {
-            let own_names = self.spaces.values().any(|space| space == address.space());
-            let space = own_names.then(|| address.space().to_owned());
+        let (last, first): (Vec<_>, Vec<_>) = self.apps.iter().partition(|(app, _)| Some(*app) == changed);
+        for (address, app) in first.into_iter().chain(last) {
+            let space = self.space_of(address).map(str::to_owned);
             for (method, path, target) in &app.routes {
                 let router = routers.entry((space.clone(), method.clone())).or_default();
                 let inserted = router.insert(path, Arc::clone(target));
                 inserted.map_err(|error| match error {
                     matchit::InsertError::Conflict { with } => {
-                        let theirs = |app: &&Address| self.has(app, method, &with);
-                        let other = self.apps.keys().filter(|app| *app != address).find(theirs);
-                        let other = other.map_or("another app".to_owned(), |app| format!("the app {app}"));
+                        let other = self.who_has(address, method, &with);
+                        let other = other.map_or("this app".to_owned(), |app| format!("the app {app}"));
                         format!(
                             "{other} answers `{method} {with}` already, and `{method} {path}` takes the same requests"
                         )
@@ -220,6 +219,13 @@ impl Table {
             }
         }
         Ok(routers)
+    }
+
+    /// The app other than `app` that has a route for the same host names.
+    fn who_has(&self, app: &Address, method: &str, path: &str) -> Option<&Address> {
+        let has = |theirs: &AppRoutes| theirs.routes.iter().any(|(own, at, _)| own == method && at == path);
+        let mut others = self.apps.iter().filter(|(other, _)| *other != app);
+        others.find(|(other, theirs)| self.space_of(other) == self.space_of(app) && has(theirs)).map(|(other, _)| other)
     }
 }
 

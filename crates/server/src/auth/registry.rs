@@ -23,6 +23,8 @@ const BYTES_OF_SPACE: usize = 1 << 20;
 const REVOCATIONS_OF_SPACE: usize = 1_000;
 /// How many tokens that were made are remembered; of more, those that end first are forgotten.
 const MOST_ISSUED: usize = 10_000;
+/// The same for those of the subjects of one space.
+const ISSUED_OF_SPACE: usize = 2_000;
 
 /// The registry and its file.
 pub(super) struct Registry {
@@ -219,11 +221,10 @@ impl Kept {
         self.issued.retain(|_, token| token.ends > now);
         self.issued.insert(id.to_owned(), Issued { subject: subject.to_owned(), ends });
         // An id begins with the end of its token, so the first ends first. A space pushes out none of another's.
-        let space = space_of(subject);
-        let own = self.issued.iter().filter(|(_, token)| space_of(&token.subject) == space);
-        let first = (own.clone().count() > MOST_OF_SPACE).then(|| own.map(|(id, _)| id.clone()).next()).flatten();
-        if let Some(first) = first {
-            self.issued.remove(&first);
+        if let Some(space) = space_of(subject) {
+            let own = self.issued.iter().filter(|(_, token)| space_of(&token.subject) == Some(space));
+            let first = (own.clone().count() > ISSUED_OF_SPACE).then(|| own.map(|(id, _)| id.clone()).next()).flatten();
+            first.map(|first| self.issued.remove(&first));
         }
         while self.issued.len() > MOST_ISSUED {
             self.issued.pop_first();

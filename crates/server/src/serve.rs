@@ -213,7 +213,8 @@ async fn run(
     let address = listener.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
     // Held until this ends, however it ends.
-    let _folder = DataFolder::open(&config.data)?;
+    let mut folder = DataFolder::open(&config.data)?;
+    let folder_id = folder.mark().map_err(|error| data_error(error.to_string()))?;
     let store = DiskStore::new(&config.data);
     let time = TokioTime::new();
     let secret = store.secret(HostSecret(time.random())).await.map_err(|error| data_error(error.to_string()))?;
@@ -237,7 +238,7 @@ async fn run(
     let state = SqliteStateStore::open(&config.data, config.limits.state(), &limiter, &storage).map_err(data_error)?;
     let state_counts = state.counts();
     let host = open_host(&store, state, &auth, sandbox, time, secret, &config.limits)?;
-    let own = (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, &config.data)?);
+    let own = (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, (&config.data, folder_id))?);
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = Handle::new(host.clone());
     tokio::task::spawn_local(commands);

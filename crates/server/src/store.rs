@@ -96,10 +96,22 @@ impl SharedStore {
         manifest: &SignedManifest,
         publisher: &PublicKey,
     ) -> Result<(), StoreError> {
-        if self.owner(bundle)? != Some(*publisher) {
-            write(&self.owner_file(bundle)?, publisher.to_string().as_bytes())?;
-        }
+        self.claim(bundle, publisher)?;
         self.write_manifest(bundle, manifest)
+    }
+
+    /// Makes a bundle's name a publisher's, whosever it was, and even if that can't be read.
+    pub(crate) fn claim(&self, bundle: &Address, publisher: &PublicKey) -> Result<(), StoreError> {
+        match self.owner(bundle) {
+            Ok(Some(owner)) if owner == *publisher => Ok(()),
+            _ => write(&self.owner_file(bundle)?, publisher.to_string().as_bytes()),
+        }
+    }
+
+    /// Whether a version is published under a bundle's name.
+    pub(crate) fn has_versions(&self, bundle: &Address) -> Result<bool, StoreError> {
+        let versions = list(&self.below(Self::name_parts(bundle))?)?;
+        Ok(versions.iter().any(|version| version.join(MANIFEST).exists()))
     }
 
     fn write_manifest(&self, bundle: &Address, manifest: &SignedManifest) -> Result<(), StoreError> {

@@ -33,7 +33,7 @@ fn a_server_says_how_it_is_and_what_it_logged() {
     // Nobody is told when it listens: what is logged again and again reaches it.
     let seen = (0..100).any(|_| {
         world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
-        lines.recv_timeout(Duration::from_millis(200)).is_ok_and(|line| line.contains("app created"))
+        lines.recv_timeout(Duration::from_millis(200)).is_ok_and(|line| line.contains("app upgraded"))
     });
     assert!(seen, "no line came in 100 tries");
     following.kill().unwrap();
@@ -176,4 +176,33 @@ fn two_servers_never_have_one_data_folder() {
     let told = world.fails(1, &second);
     assert!(told.contains("another server is using the data folder") && told.contains("--data"), "{told}");
     drop(world.json(&["status"]));
+}
+
+#[test]
+fn a_folder_with_other_files_does_not_become_a_data_folder() {
+    let world = World::start();
+    world.write("demo/bundle.toml", "[bundle]");
+    let told = world.fails(1, &["serve", "--data", "demo", "--listen", "127.0.0.1:0"]);
+    assert!(told.contains("not a data folder") && told.contains("bundle.toml") && told.contains("--data"), "{told}");
+    assert_eq!(fs::read_dir(world.folder.path().join("demo")).unwrap().count(), 1, "nothing was put there");
+    // What a first start leaves that was cut off, and a key that was put there before the first start.
+    let token = "a".repeat(40);
+    for (name, text) in [("cut/lock", ""), ("cut/.17.0.part", "half"), ("cut/admin.token", token.as_str())] {
+        world.write(name, text);
+    }
+    let again = World::start_in(&world.folder.path().join("cut"));
+    assert_eq!(fs::read_to_string(again.data.join("admin.token")).unwrap(), token);
+}
+
+#[test]
+fn a_check_of_a_folder_is_not_answered_by_the_server_of_another() {
+    let (one, two) = (World::start(), World::start());
+    let data = |world: &World| world.folder.path().join(&world.data).to_str().unwrap().to_owned();
+    let (of_one, of_two) = (data(&one), data(&two));
+    let token = format!("{of_two}/admin.token");
+    let told = one.fails(1, &["check", "--data", &of_one, "--server", &two.url, "--token-file", &token]);
+    assert!(told.contains(&of_one) && told.contains(&two.url) && told.contains("--server"), "{told}");
+    let told = one.fails(1, &["check", "--data", &of_one, "--server", &two.url]);
+    assert!(told.contains(&of_one) && told.contains(&two.url) && told.contains("--server"), "{told}");
+    assert_eq!(one.json(&["check", "--data", &of_one])["good"], true);
 }

@@ -113,13 +113,33 @@ fn settings_come_from_flags_environment_and_file() {
     let of = |name: &str| {
         let all = shown["settings"].as_array().unwrap();
         let found = all.iter().find(|setting| setting["name"] == name).unwrap();
-        (found["value"].as_str().unwrap().to_owned(), found["from"].as_str().unwrap().to_owned())
+        (found["value"].clone(), found["from"].as_str().unwrap().to_owned())
     };
     assert_eq!(of("listen"), ("127.0.0.1:9000".into(), "flag".into()));
     assert_eq!(of("log"), ("trace".into(), "environment".into()));
-    assert_eq!(of("limits links"), ("7".into(), "file".into()));
+    assert_eq!(of("limits.links"), (7.into(), "file".into()));
     assert_eq!(of("behind-proxy").1, "built in");
+    // What is shown is a file that is taken.
+    world.write(
+        "whole.toml",
+        "allow-host = [\"a.test\"]\nlog-format = \"json\"\n[spaces]\nacme = [\"acme.test\"]\n[limits]\nlinks = 7\n\
+         upload-grace = \"48 h\"\nspace-storage = \"20 GiB\"\ndisk-reserve = 1000\n",
+    );
+    let show = |file: &str| text(&world.run(&["config", "show", "--config", file]).stdout);
+    let shown = show("whole.toml");
+    for line in ["allow-host = [\"a.test\"]", "upload-grace = \"2 days\"", "space-storage = \"20 GiB\"", "[spaces]"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    world.write("shown.toml", &shown);
+    let values = |text: &str| text.lines().map(|line| line.split(" #").next().unwrap().trim().to_owned()).collect();
+    let (before, after): (Vec<String>, Vec<String>) = (values(&shown), values(&show("shown.toml")));
+    assert_eq!(before, after);
+    let told = text(&world.run(&["config", "check", "--config", "shown.toml"]).stdout);
+    assert!(told.contains("Next: starlane serve --config shown.toml"), "{told}");
     world.json(&["config", "check", "--config", "starlane.toml"]);
+    world.write("starlane.toml", "[limits]\nlniks = 7\n");
+    let told = world.fails(1, &["config", "check", "--config", "starlane.toml"]);
+    assert!(told.contains("starlane.toml is wrong in line 2") && told.contains("did you mean `links`?"), "{told}");
     world.write("starlane.toml", "log = \"debug\"\nlogs = 1\n");
     let told = world.fails(1, &["config", "check", "--config", "starlane.toml"]);
     assert!(told.contains("starlane.toml") && told.contains("line 2"), "{told}");

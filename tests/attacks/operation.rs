@@ -107,7 +107,8 @@ fn every_change_is_noted_with_its_principal_and_outcome() {
     assert_eq!(server.create(&ci, "acme:n", "acme:repo:n:1.0.0").status, 200);
     server.with_token(&ci, "PUT", "/bundles/other:repo:n:1.0.0", b"").fails(403, "no-grant");
     let reader = server.token_for("reader", &["request **"]);
-    let output = server.starlane(&["publish", bundle.path().to_str().unwrap(), "acme:repo:n:1.0.1", "--token", &reader]);
+    let output =
+        server.starlane(&["publish", bundle.path().to_str().unwrap(), "acme:repo:n:1.0.1", "--token", &reader]);
     assert_eq!(output.status.code(), Some(1));
     server.command("starlane:apps", "delete", &json!({ "app": "nope:x" })).fails(404, "not-found");
     assert!(server.starlane(&["backup", "b.tar"]).status.success());

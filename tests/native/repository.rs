@@ -182,7 +182,8 @@ fn a_name_whose_key_is_missing_is_nobodys_until_an_admin_takes_it_over() {
             None => std::fs::remove_file(&owner).unwrap(),
             Some(text) => std::fs::write(&owner, text).unwrap(),
         }
-        for (seed, bundle) in [(2, "acme:repo:echoes:1.0.1"), (1, "acme:repo:echoes:1.0.1"), (1, "acme:repo:echoes:1.0.0")]
+        for (seed, bundle) in
+            [(2, "acme:repo:echoes:1.0.1"), (1, "acme:repo:echoes:1.0.1"), (1, "acme:repo:echoes:1.0.0")]
         {
             let status = server.publish_manifest(bundle, &signed(seed, bundle)).status;
             assert_eq!(status, if damage.is_none() { 409 } else { 500 }, "{seed} {bundle}");

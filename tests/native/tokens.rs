@@ -272,9 +272,8 @@ fn an_admin_of_a_space_revokes_its_own_tokens_by_id_and_no_other() {
     server.restart();
     let bearer = format!("Bearer {lead}");
     let headers = [("authorization", &*bearer), ("content-type", "application/json")];
-    let revoke = |what: &Value| {
-        server.send("POST", "/messages/starlane:tokens/revoke", &headers, what.to_string().as_bytes())
-    };
+    let revoke =
+        |what: &Value| server.send("POST", "/messages/starlane:tokens/revoke", &headers, what.to_string().as_bytes());
     let works = |made: &Value| ask(&server, made["token"].as_str().unwrap(), "starlane:apps", "list") == 200;
     assert!(revoke(&json!({ "id": bo["id"] })).fails(403, "no-grant").contains("namespace"));
     revoke(&json!({ "subject": "bob/bo" })).fails(403, "no-grant");

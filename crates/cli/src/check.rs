@@ -101,3 +101,15 @@ fn by_server(client: &Client, output: Output) -> Result<(String, CheckReport)> {
         body = json!({ "join": true });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_of_limited_width() {
+        assert_eq!(short("Tree 2 page 3:\n  btreeInitPage()\treturns 11"), "Tree 2 page 3: btreeInitPage() returns 11");
+        let cut = short(&"ü\n".repeat(1_000));
+        assert!(cut.chars().count() == WIDEST + 1 && cut.ends_with('…'), "{cut}");
+    }
+}

@@ -42,7 +42,10 @@ impl Reached {
             let text = fs::read_to_string(file);
             let text = text.with_context(|| format!("the token file {} can't be read", file.display()))?;
             if text.trim().lines().count() > 1 {
-                bail!("the token file {} has more than one line: it must hold one token and nothing else", file.display());
+                bail!(
+                    "the token file {} has more than one line: it must hold one token and nothing else",
+                    file.display()
+                );
             }
             Ok(Some(text))
         };

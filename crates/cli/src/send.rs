@@ -33,7 +33,8 @@ pub(crate) fn run(given: &Send, client: &Client, output: Output) -> Result<()> {
 fn without_body(error: anyhow::Error) -> anyhow::Error {
     match error.downcast::<Refused>() {
         Ok(refused) if ["malformed", "schema-mismatch"].contains(&refused.code.as_str()) => {
-            let message = format!("{}; no body was sent: for an operation that takes JSON, add `--json '{{}}'`", refused.message);
+            let message =
+                format!("{}; no body was sent: for an operation that takes JSON, add `--json '{{}}'`", refused.message);
             Refused { message, ..refused }.into()
         }
         Ok(refused) => refused.into(),

@@ -88,8 +88,11 @@ impl Settings {
         let serve = ServeConfig {
             data: pick.one("data", (data.map(Path::to_owned), file.data, built_in.data), |data| path(data)),
             listen: pick.one("listen", (given.listen, file.listen, built_in.listen), text),
-            behind_proxy: pick
-                .one("behind_proxy", (given.behind_proxy.then_some(true), file.behind_proxy, false), |on| (*on).into()),
+            behind_proxy: pick.one(
+                "behind_proxy",
+                (given.behind_proxy.then_some(true), file.behind_proxy, false),
+                |on| (*on).into(),
+            ),
             allow_hosts: pick.many("allow_hosts", given.allow_hosts.clone(), file.allow_host),
             allow_origins: pick.many("allow_origins", given.allow_origins.clone(), file.allow_origin),
             tls,

@@ -247,7 +247,8 @@ impl Apps {
     async fn record(&self, app: &Address) -> Result<AppRecord, Failure> {
         let kept = self.store.record(app).await.map_err(stored)?;
         kept.ok_or_else(|| {
-            Failure::not_found(format!("there is no app {app}: `starlane app list` shows those that you may use")).at(app)
+            Failure::not_found(format!("there is no app {app}: `starlane app list` shows those that you may use"))
+                .at(app)
         })
     }
 }

@@ -220,7 +220,11 @@ impl Check<'_> {
             if self.principals && !file.exists() {
                 let problem = "it is missing, although principals had tokens or grants: revocations are forgotten, and \
                                a server for this machine only lets anybody in";
-                self.problem(&file, problem, "restore it from a backup; or delete token.key, and give the grants again");
+                self.problem(
+                    &file,
+                    problem,
+                    "restore it from a backup; or delete token.key, and give the grants again",
+                );
             }
             return;
         };

@@ -224,7 +224,9 @@ mod tests {
     #[test]
     fn a_value_is_shown_in_the_largest_unit_in_which_it_is_whole() {
         let shown = |value, unit| Amount(value, unit).to_string();
-        for (value, expected) in [(0, "0 bytes"), (1_025, "1025 bytes"), (10 << 30, "10 GiB"), (1_025 << 10, "1025 KiB")] {
+        for (value, expected) in
+            [(0, "0 bytes"), (1_025, "1025 bytes"), (10 << 30, "10 GiB"), (1_025 << 10, "1025 KiB")]
+        {
             assert_eq!(shown(value, Unit::Bytes), expected);
         }
         for (value, expected) in [(86_400_000, "1 day"), (2 * 86_400_000, "2 days"), (90_000, "90 s"), (50, "50 ms")] {

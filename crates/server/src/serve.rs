@@ -238,7 +238,8 @@ async fn run(
     let state = SqliteStateStore::open(&config.data, config.limits.state(), &limiter, &storage).map_err(data_error)?;
     let state_counts = state.counts();
     let host = open_host(&store, state, &auth, sandbox, time, secret, &config.limits)?;
-    let own = (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, (&config.data, folder_id))?);
+    let own =
+        (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, (&config.data, folder_id))?);
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = Handle::new(host.clone());
     tokio::task::spawn_local(commands);

@@ -83,7 +83,11 @@ fn bundles(check: &mut Check<'_>, found: &mut Found, folder: &Path) {
     let owner = folder.join("publisher.key");
     if !entries.contains(&owner) && entries.iter().any(|entry| entry.join("manifest.json").exists()) {
         let mend = "publish under this name again as an admin: `starlane publish --take-over`";
-        check.problem(&owner, "it is missing: whose the name is, is not known, and nothing can be published under it", mend);
+        check.problem(
+            &owner,
+            "it is missing: whose the name is, is not known, and nothing can be published under it",
+            mend,
+        );
     }
     for entry in entries {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -226,7 +230,8 @@ fn databases(check: &mut Check<'_>, found: &Found, file: &Path, record: &AppReco
             Ok(false) if is_newer(file, record) => {}
             Ok(false) => {
                 let path = folder.join(format!("{name}.sqlite"));
-                let problem = format!("the database `{name}` of {} at revision {} is missing", record.app, record.revision);
+                let problem =
+                    format!("the database `{name}` of {} at revision {} is missing", record.app, record.revision);
                 let mend = "restore the app's folder from a backup; the next start makes an empty database otherwise";
                 check.problem(&path, problem, mend);
             }

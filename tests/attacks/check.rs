@@ -44,7 +44,7 @@ fn a_check_finds_every_kind_of_damage() {
     assert!(Command::new("cp").arg("-a").arg(&server.data).arg(&kept).status().unwrap().success());
     let of_database = database(&server.data).unwrap().to_string_lossy().into_owned();
     type Damage = Option<fn(&mut Vec<u8>)>;
-    let damages: [(&str, Damage); 15] = [
+    let damages: [(&str, Damage); 20] = [
         (&blob, Some(flip)),
         (&blob, Some(cut)),
         (&blob, None),
@@ -54,7 +54,12 @@ fn a_check_finds_every_kind_of_damage() {
         ("bundles/acme/repo/n/1.0.0/manifest.signature", None),
         ("bundles/acme/repo/n/publisher.key", Some(cut)),
         ("apps/acme:n.json", Some(cut)),
+        ("bundles/acme/repo/n/publisher.key", None),
         (&of_database, Some(page)),
+        (&of_database, None),
+        ("state.sqlite", None),
+        ("audit/current.jsonl", None),
+        ("principals.json", None),
         ("principals.json", Some(cut)),
         ("token.key", Some(cut)),
         ("host.secret", Some(cut)),

@@ -104,6 +104,13 @@ fn every_change_is_noted_with_its_principal_and_outcome() {
     server.with_token(&ci, "GET", "/backup", b"").fails(403, "no-grant");
     server.command("starlane:grants", "add", &json!({ "principal": "ada", "grants": ["launch acme:n"] }));
     server.command("starlane:grants", "remove", &json!({ "principal": "ada" }));
+    assert_eq!(server.create(&ci, "acme:n", "acme:repo:n:1.0.0").status, 200);
+    server.with_token(&ci, "PUT", "/bundles/other:repo:n:1.0.0", b"").fails(403, "no-grant");
+    let reader = server.token_for("reader", &["request **"]);
+    let output =
+        server.starlane(&["publish", bundle.path().to_str().unwrap(), "acme:repo:n:1.0.1", "--token", &reader]);
+    assert_eq!(output.status.code(), Some(1));
+    server.command("starlane:apps", "delete", &json!({ "app": "nope:x" })).fails(404, "not-found");
     assert!(server.starlane(&["backup", "b.tar"]).status.success());
     server.command("starlane:tokens", "revoke", &json!({ "subject": "ci" }));
     assert_eq!(server.command("starlane:apps", "delete", &json!({ "app": "acme:n" })).status, 204);
@@ -125,11 +132,22 @@ fn every_change_is_noted_with_its_principal_and_outcome() {
         "ci backup no-grant",
         "admin grant.add done",
         "admin grant.remove done",
+        "ci app.upgrade done",
+        "ci bundle.publish no-grant",
+        "admin token.create done",
+        "reader bundle.upload no-grant",
+        "admin app.delete not-found",
         "admin backup done",
         "admin token.revoke done",
         "admin app.delete done",
     ];
     assert_eq!(noted, expected);
+    let target = |action: &str| {
+        let line = lines["lines"].as_array().unwrap().iter().find(|line| line["action"] == action);
+        line.unwrap()["target"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(target("grant.remove"), "ada grants [\"launch acme:n\"]");
+    assert_eq!(target("token.revoke"), "subject ci");
     let text = lines.to_string();
     assert!(!text.contains(&ci) && !text.contains(&server.token), "no token is in it");
     // Whoever is refused a thousand times pushes nothing out.

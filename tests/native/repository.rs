@@ -167,3 +167,31 @@ fn a_file_that_is_damaged_on_disk_is_not_served_as_if_it_were_whole() {
     let answer = server.get("/");
     assert!(answer.status >= 500 && !answer.text().contains("other"), "{}", answer.text());
 }
+
+#[test]
+fn a_name_whose_key_is_missing_is_nobodys_until_an_admin_takes_it_over() {
+    let server = Server::start();
+    let folder = texts("hello");
+    let draft = Draft::read(folder.path()).unwrap();
+    server.publish_by(1, &draft, "acme:repo:echoes:1.0.0");
+    let owner = server.config.data.join("bundles/acme/repo/echoes/publisher.key");
+    let signed = |seed, bundle: &str| draft.sign(&Address::parse(bundle).unwrap(), &key(seed), 1_700_000_000);
+    let whole = std::fs::read(&owner).unwrap();
+    for damage in [None, Some("no key")] {
+        match damage {
+            None => std::fs::remove_file(&owner).unwrap(),
+            Some(text) => std::fs::write(&owner, text).unwrap(),
+        }
+        for (seed, bundle) in
+            [(2, "acme:repo:echoes:1.0.1"), (1, "acme:repo:echoes:1.0.1"), (1, "acme:repo:echoes:1.0.0")]
+        {
+            let status = server.publish_manifest(bundle, &signed(seed, bundle)).status;
+            assert_eq!(status, if damage.is_none() { 409 } else { 500 }, "{seed} {bundle}");
+        }
+        let again = signed(1, "acme:repo:echoes:1.0.0");
+        let signature = again.signature.to_string();
+        let path = "/bundles/acme:repo:echoes:1.0.0?take-over=true";
+        assert_eq!(server.admin("PUT", path, &[("starlane-signature", &signature)], &again.bytes).status, 204);
+        assert_eq!(std::fs::read(&owner).unwrap(), whole);
+    }
+}

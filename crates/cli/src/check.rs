@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use serde::Deserialize;
 use serde_json::json;
 use starlane_server::{CheckReport, Problem, ServeError};
@@ -10,9 +10,18 @@ use starlane_server::{CheckReport, Problem, ServeError};
 use crate::{
     arguments::Reach,
     client::Client,
-    error::CheckFailed,
+    error::{CheckFailed, Refused, find},
     output::{Output, size},
 };
+
+#[derive(Deserialize)]
+struct Status {
+    /// The id of the server that uses its data folder.
+    folder: Option<String>,
+}
+
+/// The widest problem in the table, in characters.
+const WIDEST: usize = 120;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -24,9 +33,11 @@ struct Answer {
 pub(crate) fn run(data: Option<&Path>, reach: &Reach, output: Output) -> Result<()> {
     let (of, report) = match data.map(|data| (data, starlane_server::check(data))) {
         Some((data, Ok(report))) => (data.display().to_string(), report),
-        Some((_, Err(ServeError::InUse(_)))) => {
+        Some((data, Err(ServeError::InUse(_)))) => {
             output.remark("A server is using this folder: it is asked to check it.");
-            by_server(&Client::new(reach)?, output)?
+            let client = Client::new(reach)?;
+            uses(&client, data)?;
+            by_server(&client, output)?
         }
         Some((_, Err(error))) => return Err(error.into()),
         None => by_server(&Client::new(reach)?, output)?,
@@ -50,7 +61,33 @@ pub(crate) fn run(data: Option<&Path>, reach: &Reach, output: Output) -> Result<
 }
 
 fn row(Problem { path, problem, mend }: Problem) -> [String; 3] {
-    [path, problem, mend]
+    [path, short(&problem), mend]
+}
+
+/// A text of one line, cut: SQLite may have much to say, and all of it is in the JSON.
+fn short(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(WIDEST) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
+/// Errors unless a server is the one that uses a data folder: the check would be of another folder.
+fn uses(client: &Client, data: &Path) -> Result<()> {
+    let (data_shown, url) = (data.display(), client.url());
+    let other = format!(
+        "a server is using {data_shown}, but the server at {url} is not that one: name it with `--server URL`, or stop it"
+    );
+    let status: Result<Status> = client.ask("starlane:server", "status", &json!({}));
+    let status = status.map_err(|error| match find::<Refused>(&error) {
+        Some(refused) if refused.status == 401 => anyhow!("{other} ({refused})"),
+        _ => error,
+    })?;
+    if status.folder.is_none() || status.folder != starlane_server::server_id(data) {
+        bail!("{other}");
+    }
+    Ok(())
 }
 
 fn by_server(client: &Client, output: Output) -> Result<(String, CheckReport)> {
@@ -62,5 +99,17 @@ fn by_server(client: &Client, output: Output) -> Result<(String, CheckReport)> {
         }
         output.remark(&format!("{} files were looked at so far.", files.unwrap_or_default()));
         body = json!({ "join": true });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_of_limited_width() {
+        assert_eq!(short("Tree 2 page 3:\n  btreeInitPage()\treturns 11"), "Tree 2 page 3: btreeInitPage() returns 11");
+        let cut = short(&"ü\n".repeat(1_000));
+        assert!(cut.chars().count() == WIDEST + 1 && cut.ends_with('…'), "{cut}");
     }
 }

@@ -73,7 +73,8 @@ fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<()> {
     match &arguments.command {
         Command::Serve(given) => serve::run(Settings::read(given, reach.data.as_deref(), matches)?, output),
         Command::Config { command: ConfigCommand::Check(given) } => {
-            config::check(&Settings::read(given, reach.data.as_deref(), matches)?, output)
+            let settings = Settings::read(given, reach.data.as_deref(), matches)?;
+            config::check(&settings, given.config.as_deref(), output)
         }
         Command::Config { command: ConfigCommand::Show(given) } => {
             config::show(&Settings::read(given, reach.data.as_deref(), matches)?, output);

@@ -112,6 +112,8 @@ fn human(out: &mut impl Write, what: &str, facts: &[(&str, String)], next: Optio
 }
 
 fn table<const N: usize>(out: &mut impl Write, heading: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
+    // A line break in a cell would break the table.
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| cell.replace('\n', " "))).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain(heading.get(column).map(|cell| cell.len())).max().unwrap_or(0)

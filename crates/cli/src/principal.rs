@@ -71,7 +71,9 @@ pub(crate) fn create(given: &TokenCreate, client: &Client, output: Output) -> Re
     let body = json!({ "subject": given.subject, "grants": given.grants, "ttlSeconds": given.ttl.as_secs() });
     let made: Made = client.ask("starlane:tokens", "create", &body)?;
     if output == Output::Human && !io::stdout().is_terminal() {
-        return Ok(writeln!(io::stdout(), "{}", made.token)?);
+        writeln!(io::stdout(), "{}", made.token)?;
+        output.remark(&format!("`starlane token revoke {}` revokes this token.", made.id));
+        return Ok(());
     }
     let facts = [
         ("subject", made.subject.clone()),

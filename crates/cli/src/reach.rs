@@ -2,7 +2,7 @@
 
 use std::{env, fs, io, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::arguments::Reach;
@@ -40,7 +40,14 @@ impl Reached {
         let from_file = || {
             let Some(file) = &token_file else { return Ok(None) };
             let text = fs::read_to_string(file);
-            text.map(Some).with_context(|| format!("the token file {} can't be read", file.display()))
+            let text = text.with_context(|| format!("the token file {} can't be read", file.display()))?;
+            if text.trim().lines().count() > 1 {
+                bail!(
+                    "the token file {} has more than one line: it must hold one token and nothing else",
+                    file.display()
+                );
+            }
+            Ok(Some(text))
         };
         let token = token.map_or_else(from_file, |token| Ok(Some(token)))?;
         Ok(Self {

@@ -10,10 +10,12 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 use starlane_protocol::Payload;
 
-use crate::{arguments::Send, client::Client, output::Output};
+use crate::{arguments::Send, client::Client, error::Refused, output::Output};
 
 pub(crate) fn run(given: &Send, client: &Client, output: Output) -> Result<()> {
-    let reply = client.request(&given.address, &given.operation, &payload(given)?)?;
+    let payload = payload(given)?;
+    let reply = client.request(&given.address, &given.operation, &payload);
+    let reply = reply.map_err(|error| if payload.body.is_empty() { without_body(error) } else { error })?;
     let mut out = io::stdout().lock();
     let written = match output {
         Output::Json => writeln!(out, "{}", as_json(&reply)),
@@ -24,6 +26,19 @@ pub(crate) fn run(given: &Send, client: &Client, output: Output) -> Result<()> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("the reply can't be written"),
         _ => Ok(()),
+    }
+}
+
+/// A hint for an operation that takes JSON and got nothing.
+fn without_body(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<Refused>() {
+        Ok(refused) if ["malformed", "schema-mismatch"].contains(&refused.code.as_str()) => {
+            let message =
+                format!("{}; no body was sent: for an operation that takes JSON, add `--json '{{}}'`", refused.message);
+            Refused { message, ..refused }.into()
+        }
+        Ok(refused) => refused.into(),
+        Err(error) => error,
     }
 }
 

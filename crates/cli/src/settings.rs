@@ -13,6 +13,8 @@ use clap::{ArgMatches, parser::ValueSource};
 use serde::{Deserialize, Serialize};
 use starlane_server::{Authority, Limit, Limits, Origin, ServeConfig, SpaceName, TlsFiles, Unit};
 
+use toml::{Spanned, Value};
+
 use crate::{arguments::Serve, log_filter::LogFilter};
 
 /// The file that `--config` names, as it is written.
@@ -29,15 +31,18 @@ struct File {
     log: Option<LogFilter>,
     log_format: Option<LogFormat>,
     spaces: BTreeMap<SpaceName, Vec<Authority>>,
-    limits: BTreeMap<String, Amount>,
+    /// A number in the limit's unit, or a text with a unit such as `16 MiB` or `5 s`.
+    limits: BTreeMap<String, Spanned<Value>>,
 }
 
-/// The value of a limit, as it is written: a number in the limit's unit, or a text with a unit such as `16 MiB` or `5 s`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Amount {
-    Number(u64),
-    Text(String),
+/// A setting as the file has it.
+pub(crate) struct Setting {
+    /// `listen`, or with its table: `limits.links`.
+    pub(crate) name: String,
+    /// None if it is not set.
+    pub(crate) value: Option<Value>,
+    /// Where it came from: `flag`, `environment`, `file` or `built in`.
+    pub(crate) origin: &'static str,
 }
 
 /// How log lines are written.
@@ -56,18 +61,18 @@ pub(crate) struct Settings {
     pub(crate) serve: ServeConfig,
     pub(crate) log: LogFilter,
     pub(crate) log_format: LogFormat,
-    /// Name, value, origin: `flag`, `environment`, `file` or `built in`.
-    pub(crate) origins: Vec<[String; 3]>,
+    /// Each setting, and where it came from.
+    pub(crate) all: Vec<Setting>,
 }
 
 impl Settings {
     /// Puts together what was typed, the environment and the file. `data` is the data folder, if it was given; `matches` says
     /// where what was given came from.
     pub(crate) fn read(given: &Serve, data: Option<&Path>, matches: &ArgMatches) -> Result<Self> {
-        let file = given.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let (file, limits) = given.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
         let built_in = ServeConfig::default();
-        let mut origins = Vec::new();
-        let mut pick = Pick { matches, origins: &mut origins };
+        let mut all = Vec::new();
+        let mut pick = Pick { matches, all: &mut all };
         let cert = pick.optional("cert", given.cert.clone(), file.cert);
         let key = pick.optional("key", given.key.clone(), file.key);
         let tls = match (cert, key) {
@@ -80,11 +85,14 @@ impl Settings {
             true => file.spaces,
             false => spaces(&given.spaces),
         };
-        let limits = limits(&file.limits)?;
         let serve = ServeConfig {
-            data: pick.one("data", data.map(Path::to_owned), file.data, built_in.data),
-            listen: pick.one("listen", given.listen, file.listen, built_in.listen),
-            behind_proxy: pick.one("behind_proxy", given.behind_proxy.then_some(true), file.behind_proxy, false),
+            data: pick.one("data", (data.map(Path::to_owned), file.data, built_in.data), |data| path(data)),
+            listen: pick.one("listen", (given.listen, file.listen, built_in.listen), text),
+            behind_proxy: pick.one(
+                "behind_proxy",
+                (given.behind_proxy.then_some(true), file.behind_proxy, false),
+                |on| (*on).into(),
+            ),
             allow_hosts: pick.many("allow_hosts", given.allow_hosts.clone(), file.allow_host),
             allow_origins: pick.many("allow_origins", given.allow_origins.clone(), file.allow_origin),
             tls,
@@ -92,50 +100,69 @@ impl Settings {
             limits: limits.clone(),
             ..built_in
         };
-        let log = pick.one("log", given.log.clone(), file.log, LogFilter::default());
-        let log_format = pick.one("log_format", given.log_format, file.log_format, LogFormat::Text);
+        let log = pick.one("log", (given.log.clone(), file.log, LogFilter::default()), text);
+        let log_format = pick.one("log_format", (given.log_format, file.log_format, LogFormat::Text), |format| {
+            Value::try_from(format).unwrap_or_else(|_| format!("{format:?}").into())
+        });
         for (name, values) in &serve.spaces {
             let origin = if given.spaces.is_empty() { "file" } else { "flag" };
-            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-            origins.push([format!("space {name}"), values.join(", "), origin.to_owned()]);
+            let value = Some(Value::Array(values.iter().map(text).collect()));
+            all.push(Setting { name: format!("spaces.{name}"), value, origin });
         }
-        let of_file = |given: bool| if given { "file" } else { "built in" }.to_owned();
         for limit in Limit::ALL {
             let name = limit.name();
-            let origin = of_file(file.limits.contains_key(name));
-            origins.push([format!("limits {name}"), limits.shown(*limit), origin]);
+            let origin = if file.limits.contains_key(name) { "file" } else { "built in" };
+            let value = Some(written(&limits, *limit));
+            all.push(Setting { name: format!("limits.{name}"), value, origin });
         }
-        Ok(Self { serve, log, log_format, origins })
+        Ok(Self { serve, log, log_format, all })
     }
+}
+
+/// The value of a limit, as the file has it.
+fn written(limits: &Limits, limit: Limit) -> Value {
+    let value = limits.get(limit);
+    let shown = limits.shown(limit);
+    let is_number = matches!(limit.unit(), Unit::Count | Unit::PerSecond) || shown.ends_with(" bytes") || value == 0;
+    if is_number { i64::try_from(value).unwrap_or(i64::MAX).into() } else { shown.into() }
+}
+
+fn text(value: &impl fmt::Display) -> Value {
+    value.to_string().into()
+}
+
+fn path(value: &Path) -> Value {
+    value.display().to_string().into()
 }
 
 /// Picks each setting, and notes where it came from.
 struct Pick<'a> {
     matches: &'a ArgMatches,
-    origins: &'a mut Vec<[String; 3]>,
+    all: &'a mut Vec<Setting>,
 }
 
 impl Pick<'_> {
-    fn one<T: std::fmt::Debug>(&mut self, name: &str, given: Option<T>, file: Option<T>, built_in: T) -> T {
-        let in_file = file.is_some();
-        let origin = self.origin(name, given.is_some(), in_file);
+    /// The first that is there: what was given, what the file has, what is built in.
+    fn one<T>(&mut self, name: &str, of: (Option<T>, Option<T>, T), show: impl Fn(&T) -> Value) -> T {
+        let (given, file, built_in) = of;
+        let origin = self.origin(name, given.is_some(), file.is_some());
         let value = given.or(file).unwrap_or(built_in);
-        self.note(name, format!("{value:?}"), origin);
+        self.note(name, Some(show(&value)), origin);
         value
     }
 
     fn optional(&mut self, name: &str, given: Option<PathBuf>, file: Option<PathBuf>) -> Option<PathBuf> {
         let origin = self.origin(name, given.is_some(), file.is_some());
         let value = given.or(file);
-        self.note(name, value.as_ref().map_or("none".to_owned(), |path| format!("{path:?}")), origin);
+        self.note(name, value.as_deref().map(path), origin);
         value
     }
 
     fn many<T: fmt::Display>(&mut self, name: &str, given: Vec<T>, file: Vec<T>) -> Vec<T> {
         let origin = self.origin(name, !given.is_empty(), !file.is_empty());
         let value = if given.is_empty() { file } else { given };
-        let shown: Vec<String> = value.iter().map(ToString::to_string).collect();
-        self.note(name, format!("{shown:?}"), origin);
+        // In the file, its name is in the singular.
+        self.note(name.trim_end_matches('s'), Some(Value::Array(value.iter().map(text).collect())), origin);
         value
     }
 
@@ -149,12 +176,13 @@ impl Pick<'_> {
         }
     }
 
-    fn note(&mut self, name: &str, value: String, origin: &str) {
-        self.origins.push([name.replace('_', "-"), value.trim_matches('"').to_owned(), origin.to_owned()]);
+    fn note(&mut self, name: &str, value: Option<Value>, origin: &'static str) {
+        self.all.push(Setting { name: name.replace('_', "-"), value, origin });
     }
 }
 
-fn read_file(path: &Path) -> Result<File> {
+/// What a file says, and its limits with the built-in ones.
+fn read_file(path: &Path) -> Result<(File, Limits)> {
     let text =
         fs::read_to_string(path).with_context(|| format!("the configuration {} can't be read", path.display()))?;
     // The message of the TOML reader shows line and column.
@@ -164,41 +192,42 @@ fn read_file(path: &Path) -> Result<File> {
             bail!("the configuration {} is wrong: `{name}` is empty; name a path, or leave it out", path.display());
         }
     }
-    Ok(file)
-}
-
-/// The limits: those that the file names, and the built-in ones. Errors with the name of the limit and what is expected.
-fn limits(given: &BTreeMap<String, Amount>) -> Result<Limits> {
     let mut limits = Limits::default();
-    for (name, amount) in given {
-        let limit = Limit::named(name).with_context(|| {
-            format!("there is no limit `{name}` in `[limits]`; `starlane config show` lists all limits")
-        })?;
-        let value = amount.value(limit.unit()).with_context(|| format!("the limit `{name}` in `[limits]`"))?;
-        limits.set(limit, value)?;
+    for (name, amount) in &file.limits {
+        let mut set = || -> Result<()> {
+            let limit = Limit::named(name).ok_or_else(|| unknown(name))?;
+            Ok(limits.set(limit, number(limit, amount.get_ref())?)?)
+        };
+        let line = 1 + text.get(..amount.span().start).unwrap_or_default().matches('\n').count();
+        set().with_context(|| format!("the configuration {} is wrong in line {line}", path.display()))?;
     }
-    Ok(limits)
+    Ok((file, limits))
 }
 
-impl Amount {
-    /// The number in a unit.
-    fn value(&self, unit: Unit) -> Result<u64> {
-        let text = match self {
-            Self::Number(number) => return Ok(*number),
-            Self::Text(text) => text,
-        };
-        match unit {
-            Unit::Bytes => {
-                let bytes =
-                    text.parse::<ByteSize>().map_err(|error| anyhow!("{error}; expected such as \"16 MiB\""))?;
-                Ok(bytes.as_u64())
-            }
-            Unit::Milliseconds => {
-                let time = humantime::parse_duration(text).with_context(|| "expected a time such as \"5 s\"")?;
-                Ok(u64::try_from(time.as_millis())?)
-            }
-            Unit::Count | Unit::PerSecond => bail!("expected a number without quotes, not \"{text}\""),
+/// That there is no such limit, with the nearest name if one is near.
+fn unknown(name: &str) -> anyhow::Error {
+    let known = Limit::ALL.iter().map(|limit| (strsim::jaro_winkler(name, limit.name()), limit.name()));
+    let nearest = known.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.8);
+    let near = nearest.map(|(_, name)| format!("did you mean `{name}`? ")).unwrap_or_default();
+    anyhow!("there is no limit `{name}` in `[limits]`; {near}`starlane config show` lists all limits")
+}
+
+/// The value of a limit in its unit. Errors with the name of the limit and what is expected.
+fn number(limit: Limit, given: &Value) -> Result<u64> {
+    let (name, range) = (limit.name(), limit.range());
+    let wrong = |example: &str| anyhow!("the limit `{name}` is {given}; it must be {range}{example}");
+    let text = match given {
+        Value::Integer(number) => return u64::try_from(*number).map_err(|_| wrong("")),
+        Value::String(text) => text,
+        _ => return Err(wrong("")),
+    };
+    match limit.unit() {
+        Unit::Bytes => Ok(text.parse::<ByteSize>().map_err(|_| wrong(", such as \"16 MiB\""))?.as_u64()),
+        Unit::Milliseconds => {
+            let time = humantime::parse_duration(text).map_err(|_| wrong(", such as \"5 s\""))?;
+            Ok(u64::try_from(time.as_millis())?)
         }
+        Unit::Count | Unit::PerSecond => Err(wrong(", a number without quotes")),
     }
 }
 
@@ -237,9 +266,9 @@ mod tests {
         assert_eq!((settings.log.to_string().as_str(), settings.serve.limits.get(Limit::Links)), ("debug", 7));
         let (acme, acme_test) = ("acme".parse().unwrap(), "acme.test".parse().unwrap());
         assert_eq!(settings.serve.spaces[&acme], [acme_test]);
-        let origin = |name: &str| settings.origins.iter().find(|[known, ..]| known == name).unwrap()[2].as_str();
+        let origin = |name: &str| settings.all.iter().find(|setting| setting.name == name).unwrap().origin;
         assert_eq!(
-            [origin("listen"), origin("log"), origin("data"), origin("limits links"), origin("allow-origins")],
+            [origin("listen"), origin("log"), origin("data"), origin("limits.links"), origin("allow-origin")],
             ["flag", "file", "built in", "file", "file"]
         );
         let over = read(&["starlane", "serve", "--config", file, "--space", "other=o.test", "--space", "other=p.test"]);
@@ -261,6 +290,11 @@ mod tests {
             ("bytes-in-flight = \"soon\"", "16 MiB"),
             ("links = \"7\"", "without quotes"),
             ("lniks = 7", "no limit `lniks`"),
+            ("lniks = 7", "did you mean `links`?"),
+            ("timers = 1\nlinks = 0", "starlane.toml is wrong in line 3"),
+            ("sql-rows = -1", "the limit `sql-rows` is -1; it must be from 1 to 10000000"),
+            ("state-bytes = 1.5", "the limit `state-bytes` is 1.5; it must be from 1 KiB to 256 MiB"),
+            ("sql-time = true", "from 10 ms to 1 h"),
         ] {
             fs::write(&file, format!("[limits]\n{text}\n")).unwrap();
             let error = read(&["starlane", "serve", "--config", file.to_str().unwrap()]).err().unwrap();

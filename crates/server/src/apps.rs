@@ -127,10 +127,13 @@ impl Apps {
             async move {
                 let to = incoming.to.clone();
                 let apps = apps.ok_or_else(|| Failure::not_running("the server is stopping"))?;
-                let change = (!READING.contains(&incoming.operation.as_str())).then(|| {
-                    let action = format!("app.{}", incoming.operation);
-                    (incoming.caller.name().to_owned(), action, target(&incoming.payload.body))
-                });
+                let change = match incoming.operation.as_str() {
+                    reading if READING.contains(&reading) => None,
+                    "create" if apps.is_upgrade(&incoming.payload.body).await => Some("app.upgrade".to_owned()),
+                    operation => Some(format!("app.{operation}")),
+                };
+                let change =
+                    change.map(|action| (incoming.caller.name().to_owned(), action, target(&incoming.payload.body)));
                 let answered = apps.answer(incoming).await.map_err(|failure| failure.at(&to));
                 if let Some((principal, action, target)) = change {
                     audit.note(&principal, &action, &target, &answered);
@@ -202,6 +205,12 @@ impl Apps {
         }
     }
 
+    /// Whether a request to create an app is about one that is there already.
+    async fn is_upgrade(&self, body: &[u8]) -> bool {
+        let Ok(Create { app, .. }) = serde_json::from_slice(body) else { return false };
+        self.store.record(&app).await.is_ok_and(|record| record.is_some())
+    }
+
     fn own(&self) -> Result<Rc<Self>, Failure> {
         self.own.upgrade().ok_or_else(|| Failure::not_running("the server is stopping"))
     }
@@ -238,7 +247,8 @@ impl Apps {
     async fn record(&self, app: &Address) -> Result<AppRecord, Failure> {
         let kept = self.store.record(app).await.map_err(stored)?;
         kept.ok_or_else(|| {
-            Failure::not_found(format!("there is no app {app}: create it with `starlane app create`")).at(app)
+            Failure::not_found(format!("there is no app {app}: `starlane app list` shows those that you may use"))
+                .at(app)
         })
     }
 }

@@ -75,7 +75,7 @@ pub fn check(data: &Path) -> Result<CheckReport, ServeError> {
     if !data.is_dir() {
         return Err(failed("there is no such folder".into()));
     }
-    if !data.join("host.secret").exists() && !data.join(data_folder::FORMAT_FILE).exists() {
+    if !data_folder::is_data_folder(data) {
         return Err(failed("it is not a data folder of a server: it has no host.secret".into()));
     }
     let _lock = DataFolder::lock(data)?;
@@ -84,7 +84,8 @@ pub fn check(data: &Path) -> Result<CheckReport, ServeError> {
 
 /// Checks a data folder, perhaps beside a running server. `seen` counts the files as they are looked at.
 pub(crate) fn run(data: &Path, seen: &Arc<AtomicU64>) -> CheckReport {
-    let mut check = Check { data, report: CheckReport::default(), seen: Arc::clone(seen) };
+    let mut check =
+        Check { data, report: CheckReport::default(), seen: Arc::clone(seen), apps: false, principals: false };
     match data_folder::read_format(data) {
         Ok(format) => check.report.format = format,
         Err(error) => {
@@ -99,10 +100,11 @@ pub(crate) fn run(data: &Path, seen: &Arc<AtomicU64>) -> CheckReport {
     }
     check.modes(data);
     check.keys();
-    check.principals();
     check.audit();
     repository::check(&mut check);
     databases::check(&mut check);
+    check.principals();
+    check.always_there();
     let report = &mut check.report;
     report.files = seen.load(Relaxed);
     report.unlisted = (report.problems.len().saturating_sub(LISTED)) as u64;
@@ -114,6 +116,10 @@ struct Check<'a> {
     data: &'a Path,
     report: CheckReport,
     seen: Arc<AtomicU64>,
+    /// Whether there are records of apps: a server has run here then.
+    apps: bool,
+    /// Whether the audit log or an app's record shows that principals had tokens or grants.
+    principals: bool,
 }
 
 impl Check<'_> {
@@ -210,7 +216,18 @@ impl Check<'_> {
 
     fn principals(&mut self) {
         let file = self.data.join("principals.json");
-        let Some(bytes) = self.read(&file) else { return };
+        let Some(bytes) = self.read(&file) else {
+            if self.principals && !file.exists() {
+                let problem = "it is missing, although principals had tokens or grants: revocations are forgotten, and \
+                               a server for this machine only lets anybody in";
+                self.problem(
+                    &file,
+                    problem,
+                    "restore it from a backup; or delete token.key, and give the grants again",
+                );
+            }
+            return;
+        };
         // An older format is read by its migration.
         if self.report.format == data_folder::FORMAT {
             for problem in auth::faults_of_registry(&bytes) {
@@ -223,17 +240,44 @@ impl Check<'_> {
         }
     }
 
+    /// The files that are there from the first start on.
+    fn always_there(&mut self) {
+        // A backup that another version made, or a first start that was cut off, may lack them as long as there is no app.
+        if !self.apps || self.report.format != data_folder::FORMAT {
+            return;
+        }
+        let mend = "restore it from a backup; the next start makes an empty one";
+        // When the log grows, its newest file is another for a moment.
+        for (name, or) in [("audit/current.jsonl", "audit/1.jsonl"), ("state.sqlite", "state.sqlite")] {
+            if ![name, or].iter().any(|name| self.data.join(name).exists()) {
+                self.problem(&self.data.join(name), "it is missing", mend);
+            }
+        }
+    }
+
     fn audit(&mut self) {
         for file in self.list(&self.data.join(audit::FOLDER)) {
             let Some(bytes) = self.read(&file) else { continue };
             let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-            let broken = lines.filter(|line| serde_json::from_slice::<serde_json::Value>(line).is_err()).count();
+            let mut broken = 0;
+            for line in lines {
+                match serde_json::from_slice::<serde_json::Value>(line) {
+                    Ok(line) => self.principals |= changed_principals(&line),
+                    Err(_) => broken += 1,
+                }
+            }
             // The last line may be written at this moment.
-            let broken = broken.saturating_sub(usize::from(!bytes.ends_with(b"\n")));
+            let broken = usize::saturating_sub(broken, usize::from(!bytes.ends_with(b"\n")));
             if broken > 0 {
                 let mend = "the log was damaged or changed: compare it with a backup, and move the file away";
                 self.problem(&file, format!("{broken} lines can't be read"), mend);
             }
         }
     }
+}
+
+/// Whether a line of the audit log says that a token or a grant was given or taken.
+fn changed_principals(line: &serde_json::Value) -> bool {
+    let field = |name: &str| line.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+    field("outcome") == "done" && ["token.", "grant."].iter().any(|kind| field("action").starts_with(kind))
 }

@@ -6,15 +6,16 @@
 mod v1_to_v2;
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write},
     path::Path,
 };
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use crate::{disk, serve::ServeError};
+use crate::{disk, serve::ServeError, time::random};
 
 /// The file that holds the format's number.
 pub(crate) const FORMAT_FILE: &str = "format.json";
@@ -73,7 +74,7 @@ struct Format {
 
 /// A data folder that nobody else has, for as long as this lives.
 pub(crate) struct DataFolder {
-    _lock: File,
+    lock: File,
 }
 
 impl DataFolder {
@@ -81,6 +82,13 @@ impl DataFolder {
     /// format and removes unfinished files.
     pub(crate) fn open(data: &Path) -> Result<Self, ServeError> {
         let failed = |error: String| ServeError::Data(data.to_owned(), error);
+        if let Some(name) = foreign(data).map_err(|error| failed(error.to_string()))? {
+            let shown: String = name.to_string_lossy().chars().filter(|c| !c.is_control()).collect();
+            return Err(failed(format!(
+                "it is not empty and not a data folder of a server (it has `{shown}` and no host.secret): choose a new or \
+                 empty folder with `--data`"
+            )));
+        }
         let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent)
             .and_then(|()| disk::create_folder(data))
@@ -100,6 +108,14 @@ impl DataFolder {
         Ok(lock)
     }
 
+    /// Writes an id of this run of the server into the lock, by which [`server_id`] finds out which server has the folder.
+    pub(crate) fn mark(&mut self) -> io::Result<String> {
+        let id = HEXLOWER.encode(&random());
+        self.lock.set_len(0)?;
+        self.lock.write_all(id.as_bytes())?;
+        Ok(id)
+    }
+
     /// Keeps other servers out of a folder that is there. Errors with `InUse` when one has it.
     pub(crate) fn lock(data: &Path) -> Result<Self, ServeError> {
         let failed = |error: io::Error| ServeError::Data(data.to_owned(), error.to_string());
@@ -107,11 +123,42 @@ impl DataFolder {
         let options = disk::private(options.create(true).truncate(false).write(true));
         let lock = options.open(data.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { _lock: lock }),
+            Ok(()) => Ok(Self { lock }),
             Err(TryLockError::WouldBlock) => Err(ServeError::InUse(data.to_owned())),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
+}
+
+/// The id of the server that uses a data folder, which it reports as `folder` of its status; none if it can't be read.
+pub fn server_id(data: &Path) -> Option<String> {
+    fs::read_to_string(data.join(LOCK)).ok().filter(|id| !id.is_empty())
+}
+
+/// Whether a folder is a server's data folder.
+pub(crate) fn is_data_folder(data: &Path) -> bool {
+    data.join("host.secret").exists() || data.join(FORMAT_FILE).exists()
+}
+
+/// Something in a folder that no server puts there before the folder is its data folder: none in an empty one, or in one where
+/// the first start was cut off. Keys may be put there by an operator.
+fn foreign(data: &Path) -> io::Result<Option<OsString>> {
+    if is_data_folder(data) || data.join(RESTORING).exists() {
+        return Ok(None);
+    }
+    let entries = match fs::read_dir(data) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let is_key = ENTRIES.iter().any(|entry| entry.kind == Kind::Key && name == entry.name);
+        // The top of a file system has a folder of its own in it.
+        if !is_key && name != LOCK && name != "lost+found" && !disk::is_unfinished(&name) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// The format of a data folder: 1 without the file, which later formats have. Errors say what to do when the file is damaged or

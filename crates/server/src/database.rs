@@ -216,6 +216,11 @@ pub(crate) async fn clear(folder: &Path, revision: u64) -> Result<(), Failure> {
     .await
 }
 
+/// Whether an app's folder has the file of a database for a revision of the app: each has one from its first revision on.
+pub(crate) fn exists(folder: &Path, name: &str, revision: u64) -> std::io::Result<bool> {
+    generations::current(folder, name, revision).map(|file| file.is_some())
+}
+
 /// A message that is counted as waiting.
 struct Waiting(Arc<Inner>);
 

@@ -28,6 +28,7 @@ mod tls;
 
 pub use backup::{Keys, RestoreError, restore};
 pub use check::{CheckReport, Problem, check};
+pub use data_folder::server_id;
 pub use http::BUILT_IN;
 pub use limits::{Limit, LimitError, Limits, Unit};
 pub use log::{LogGuard, LogLayer, LogLines, LogShape};

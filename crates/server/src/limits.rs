@@ -20,12 +20,11 @@ pub use self::table::{Limit, Unit};
 
 /// A value that a limit cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the limit `{name}` is {given}; it must be from {min} to {max}")]
+#[error("the limit `{name}` is {given}; it must be {range}")]
 pub struct LimitError {
     name: &'static str,
     given: String,
-    min: String,
-    max: String,
+    range: String,
 }
 
 impl From<FunctionLimit> for Limit {
@@ -60,9 +59,8 @@ impl Limits {
     pub fn set(&mut self, limit: Limit, value: u64) -> Result<(), LimitError> {
         let row = limit.row();
         if !row.allowed.contains(&value) {
-            let text = |value: u64| Amount(value, row.unit).to_string();
-            let (min, max) = (text(*row.allowed.start()), text(*row.allowed.end()));
-            return Err(LimitError { name: row.name, given: text(value), min, max });
+            let given = Amount(value, row.unit).to_string();
+            return Err(LimitError { name: row.name, given, range: limit.range() });
         }
         if let Some(slot) = self.0.get_mut(limit as usize) {
             *slot = value;
@@ -128,22 +126,35 @@ impl Limits {
     }
 }
 
-/// A number with its unit, for people.
+impl Limit {
+    /// The values that it can have, for people: `from 64 KiB to 1 TiB`.
+    pub fn range(self) -> String {
+        let row = self.row();
+        format!("from {} to {}", Amount(*row.allowed.start(), row.unit), Amount(*row.allowed.end(), row.unit))
+    }
+}
+
+/// Larger units of bytes, largest first.
+const SIZES: [(u64, &str); 5] = [(1 << 50, "PiB"), (1 << 40, "TiB"), (1 << 30, "GiB"), (MIB, "MiB"), (KIB, "KiB")];
+/// Larger units of milliseconds, largest first.
+const TIMES: [(u64, &str); 4] = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+
+/// A number with its unit, for people: in the largest unit in which it is whole.
 struct Amount(u64, Unit);
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(value, unit) = *self;
-        match unit {
-            Unit::Count => write!(f, "{value}"),
-            Unit::PerSecond => write!(f, "{value} per second"),
-            Unit::Milliseconds if value >= 1_000 && value % 1_000 == 0 => write!(f, "{} s", value / 1_000),
-            Unit::Milliseconds => write!(f, "{value} ms"),
-            Unit::Bytes => match value {
-                value if value >= MIB && value % MIB == 0 => write!(f, "{} MiB", value / MIB),
-                value if value >= KIB && value % KIB == 0 => write!(f, "{} KiB", value / KIB),
-                value => write!(f, "{value} bytes"),
-            },
+        let (larger, smallest) = match unit {
+            Unit::Count => return write!(f, "{value}"),
+            Unit::PerSecond => return write!(f, "{value} per second"),
+            Unit::Milliseconds => (TIMES.as_slice(), "ms"),
+            Unit::Bytes => (SIZES.as_slice(), "bytes"),
+        };
+        match larger.iter().find(|(size, _)| value >= *size && value % size == 0) {
+            Some((size, "days")) if value == *size => write!(f, "1 day"),
+            Some((size, name)) => write!(f, "{} {name}", value / size),
+            None => write!(f, "{value} {smallest}"),
         }
     }
 }
@@ -237,9 +248,22 @@ mod tests {
     fn a_value_out_of_range_is_refused_with_the_range() {
         let mut limits = Limits::default();
         let error = limits.set(Limit::BytesInFlight, 1).unwrap_err().to_string();
-        assert_eq!(error, "the limit `bytes-in-flight` is 1 bytes; it must be from 64 KiB to 1048576 MiB");
+        assert_eq!(error, "the limit `bytes-in-flight` is 1 bytes; it must be from 64 KiB to 1 TiB");
         limits.set(Limit::Links, 7).unwrap();
         assert_eq!((limits.get(Limit::Links), limits.principal().links), (7, 7));
+    }
+
+    #[test]
+    fn a_value_is_shown_in_the_largest_unit_in_which_it_is_whole() {
+        let shown = |value, unit| Amount(value, unit).to_string();
+        for (value, expected) in
+            [(0, "0 bytes"), (1_025, "1025 bytes"), (10 << 30, "10 GiB"), (1_025 << 10, "1025 KiB")]
+        {
+            assert_eq!(shown(value, Unit::Bytes), expected);
+        }
+        for (value, expected) in [(86_400_000, "1 day"), (2 * 86_400_000, "2 days"), (90_000, "90 s"), (50, "50 ms")] {
+            assert_eq!(shown(value, Unit::Milliseconds), expected);
+        }
     }
 
     #[test]

@@ -48,16 +48,23 @@ pub(crate) fn address() -> Result<Address, Failure> {
 }
 
 /// Serves it, for as long as what is given lives. New lines of the log are its event `logs`.
-pub(crate) fn serve(host: &Host, logs: &LogLines, audit: &Audit, data: &Path) -> Result<Rc<Served>, Failure> {
+pub(crate) fn serve(
+    host: &Host,
+    logs: &LogLines,
+    audit: &Audit,
+    (data, folder): (&Path, String),
+) -> Result<Rc<Served>, Failure> {
+    let folder = Rc::<str>::from(folder);
     let (own, kept, audit, started) = (host.clone(), logs.clone(), audit.clone(), Instant::now());
     let checks = Rc::new(Checks { data: data.to_owned(), running: RefCell::default() });
     let answer = handler(move |incoming: Incoming| {
         let (host, logs, audit, checks) = (own.clone(), kept.clone(), audit.clone(), Rc::clone(&checks));
+        let folder = Rc::clone(&folder);
         async move {
             let answered = match incoming.operation.as_str() {
                 "check" => checks.answer(&incoming).await,
                 "audit" => audited(audit, &incoming).await,
-                _ => answer(&host, &logs, started, &incoming),
+                _ => answer(&host, &logs, (started, &folder), &incoming),
             };
             answered.map_err(|failure| failure.at(&incoming.to))
         }
@@ -139,7 +146,7 @@ async fn audited(audit: Audit, incoming: &Incoming) -> Outcome {
     Ok(json_payload(&json!({ "lines": lines })))
 }
 
-fn answer(host: &Host, logs: &LogLines, started: Instant, incoming: &Incoming) -> Outcome {
+fn answer(host: &Host, logs: &LogLines, (started, folder): (Instant, &str), incoming: &Incoming) -> Outcome {
     incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
     if incoming.operation == "logs" {
         let Lines { last } = read(incoming)?;
@@ -149,6 +156,7 @@ fn answer(host: &Host, logs: &LogLines, started: Instant, incoming: &Incoming) -
     Ok(json_payload(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptimeSeconds": started.elapsed().as_secs(),
+        "folder": folder,
         "replies": stats.replies,
         "failures": stats.failures,
         "crashes": stats.crashes,

@@ -225,7 +225,8 @@ async fn run(
     let tls = config.tls.as_ref().map(Tls::open).transpose().map_err(ServeError::Tls)?;
     let address = listener.local_addr().map_err(|error| ServeError::Listen(config.listen, error))?;
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
-    let folder = DataFolder::open(&config.data)?;
+    let mut folder = DataFolder::open(&config.data)?;
+    let folder_id = folder.mark().map_err(|error| data_error(error.to_string()))?;
     let store = DiskStore::new(&config.data);
     let time = TokioTime::new();
     let secret = store.secret(HostSecret(time.random())).await.map_err(|error| data_error(error.to_string()))?;
@@ -249,7 +250,8 @@ async fn run(
     let state = SqliteStateStore::open(&config.data, config.limits.state(), &limiter, &storage).map_err(data_error)?;
     let state_counts = state.counts();
     let host = open_host(&store, state, &auth, sandbox, time, secret, &config.limits)?;
-    let own = (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, &config.data)?);
+    let own =
+        (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, (&config.data, folder_id))?);
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = handle::Handle::new(host.clone());
     tokio::task::spawn_local(commands);

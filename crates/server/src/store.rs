@@ -96,10 +96,22 @@ impl SharedStore {
         manifest: &SignedManifest,
         publisher: &PublicKey,
     ) -> Result<(), StoreError> {
-        if self.owner(bundle)? != Some(*publisher) {
-            write(&self.owner_file(bundle)?, publisher.to_string().as_bytes())?;
-        }
+        self.claim(bundle, publisher)?;
         self.write_manifest(bundle, manifest)
+    }
+
+    /// Makes a bundle's name a publisher's, whosever it was, and even if that can't be read.
+    pub(crate) fn claim(&self, bundle: &Address, publisher: &PublicKey) -> Result<(), StoreError> {
+        match self.owner(bundle) {
+            Ok(Some(owner)) if owner == *publisher => Ok(()),
+            _ => write(&self.owner_file(bundle)?, publisher.to_string().as_bytes()),
+        }
+    }
+
+    /// Whether a version is published under a bundle's name.
+    pub(crate) fn has_versions(&self, bundle: &Address) -> Result<bool, StoreError> {
+        let versions = list(&self.below(Self::name_parts(bundle))?)?;
+        Ok(versions.iter().any(|version| version.join(MANIFEST).exists()))
     }
 
     fn write_manifest(&self, bundle: &Address, manifest: &SignedManifest) -> Result<(), StoreError> {
@@ -335,64 +347,4 @@ fn read_record(file: &Path) -> Result<Option<AppRecord>, StoreError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{cell::RefCell, rc::Rc};
-
-    use starlane_bundle::SecretKey;
-    use starlane_host::testing::store_suite;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn it_does_what_every_store_must() {
-        let folders = RefCell::new(Vec::new());
-        store_suite::all(|| {
-            let folder = tempfile::tempdir().unwrap();
-            let store: Rc<dyn Store> = Rc::new(DiskStore::new(folder.path()));
-            folders.borrow_mut().push(folder);
-            std::future::ready(store)
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn a_damaged_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = DiskStore::new(folder.path());
-        fs::create_dir_all(folder.path().join("apps")).unwrap();
-        fs::write(folder.path().join("apps/acme:profiles.json"), "{").unwrap();
-        let error = store.record(&Address::parse("acme:profiles").unwrap()).await.unwrap_err();
-        assert!(matches!(&error, StoreError::Damaged { name, .. } if name.contains("acme:profiles.json")), "{error}");
-        assert_eq!(store.records().await, Ok(Vec::new()), "it is nothing to the other apps");
-        fs::write(folder.path().join("apps/acme:gone.revision"), "many").unwrap();
-        let error = store.last_revision(&Address::parse("acme:gone").unwrap()).await.unwrap_err();
-        assert!(error.to_string().contains("acme:gone.revision"), "{error}");
-        fs::write(folder.path().join("host.secret"), "short").unwrap();
-        let error = store.secret(HostSecret([1; 32])).await.unwrap_err();
-        assert!(error.to_string().contains("host.secret"), "{error}");
-    }
-
-    #[test]
-    fn a_name_belongs_to_who_published_first_whatever_it_is_called() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SharedStore::new(folder.path());
-        let key = SecretKey::from_seed([1; 32]);
-        let manifest = SignedManifest { bytes: b"{}".to_vec(), signature: key.sign(b"{}") };
-        for bundle in ["acme:repo:1.0.0", "acme:repo:publisher:1.0.0", "acme:repo:publisher:key:1.0.0"] {
-            let bundle = Address::parse(bundle).unwrap();
-            store.put_manifest(&bundle, &manifest, &key.public()).unwrap();
-            assert_eq!(store.owner(&bundle).unwrap(), Some(key.public()), "{bundle}");
-            assert_eq!(store.manifest(&bundle).unwrap(), Some(manifest.clone()), "{bundle}");
-        }
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn the_hosts_secret_is_kept_from_others() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        DiskStore::new(folder.path()).secret(HostSecret([1; 32])).await.unwrap();
-        let mode = fs::metadata(folder.path().join("host.secret")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-}
+mod tests;

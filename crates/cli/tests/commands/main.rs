@@ -63,6 +63,13 @@ fn tokens_and_grants_say_who_may_what() {
     world.fails(2, &["token", "revoke"]);
     let made = world.json(&["token", "create", "--subject", "ada", "--ttl", "10m"]);
     let piped = text(&world.run(&["token", "create", "--subject", "ada"]).stdout);
+    let told = text(&world.run(&["token", "create", "--subject", "eve"]).stderr);
+    assert!(told.contains("starlane token revoke "), "{told}");
+    world.write("two.token", "one\ntwo\n");
+    let told = world.fails(1, &["status", "--token-file", "two.token"]);
+    assert!(told.contains("two.token") && told.contains("one token"), "{told}");
+    assert!(world.fails(1, &["send", "starlane:server", "logs"]).contains("--json '{}'"));
+    assert!(world.fails(1, &["app", "delete", "nope:x"]).contains("starlane app list"));
     let (first, second) = (made["token"].as_str().unwrap(), piped.trim());
     assert_eq!(second.split('.').count(), 3, "a pipe gets the token alone: {piped}");
     let told = world.fails(1, &["send", "acme:x", "go", "--token", first]);

@@ -33,7 +33,7 @@ fn a_server_says_how_it_is_and_what_it_logged() {
     // Nobody is told when it listens: what is logged again and again reaches it.
     let seen = (0..100).any(|_| {
         world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
-        lines.recv_timeout(Duration::from_millis(200)).is_ok_and(|line| line.contains("app created"))
+        lines.recv_timeout(Duration::from_millis(200)).is_ok_and(|line| line.contains("app upgraded"))
     });
     assert!(seen, "no line came in 100 tries");
     following.kill().unwrap();
@@ -113,13 +113,33 @@ fn settings_come_from_flags_environment_and_file() {
     let of = |name: &str| {
         let all = shown["settings"].as_array().unwrap();
         let found = all.iter().find(|setting| setting["name"] == name).unwrap();
-        (found["value"].as_str().unwrap().to_owned(), found["from"].as_str().unwrap().to_owned())
+        (found["value"].clone(), found["from"].as_str().unwrap().to_owned())
     };
     assert_eq!(of("listen"), ("127.0.0.1:9000".into(), "flag".into()));
     assert_eq!(of("log"), ("trace".into(), "environment".into()));
-    assert_eq!(of("limits links"), ("7".into(), "file".into()));
+    assert_eq!(of("limits.links"), (7.into(), "file".into()));
     assert_eq!(of("behind-proxy").1, "built in");
+    // What is shown is a file that is taken.
+    world.write(
+        "whole.toml",
+        "allow-host = [\"a.test\"]\nlog-format = \"json\"\n[spaces]\nacme = [\"acme.test\"]\n[limits]\nlinks = 7\n\
+         upload-grace = \"48 h\"\nspace-storage = \"20 GiB\"\ndisk-reserve = 1000\n",
+    );
+    let show = |file: &str| text(&world.run(&["config", "show", "--config", file]).stdout);
+    let shown = show("whole.toml");
+    for line in ["allow-host = [\"a.test\"]", "upload-grace = \"2 days\"", "space-storage = \"20 GiB\"", "[spaces]"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    world.write("shown.toml", &shown);
+    let values = |text: &str| text.lines().map(|line| line.split(" #").next().unwrap().trim().to_owned()).collect();
+    let (before, after): (Vec<String>, Vec<String>) = (values(&shown), values(&show("shown.toml")));
+    assert_eq!(before, after);
+    let told = text(&world.run(&["config", "check", "--config", "shown.toml"]).stdout);
+    assert!(told.contains("Next: starlane serve --config shown.toml"), "{told}");
     world.json(&["config", "check", "--config", "starlane.toml"]);
+    world.write("starlane.toml", "[limits]\nlniks = 7\n");
+    let told = world.fails(1, &["config", "check", "--config", "starlane.toml"]);
+    assert!(told.contains("starlane.toml is wrong in line 2") && told.contains("did you mean `links`?"), "{told}");
     world.write("starlane.toml", "log = \"debug\"\nlogs = 1\n");
     let told = world.fails(1, &["config", "check", "--config", "starlane.toml"]);
     assert!(told.contains("starlane.toml") && told.contains("line 2"), "{told}");
@@ -176,4 +196,33 @@ fn two_servers_never_have_one_data_folder() {
     let told = world.fails(1, &second);
     assert!(told.contains("another server is using the data folder") && told.contains("--data"), "{told}");
     drop(world.json(&["status"]));
+}
+
+#[test]
+fn a_folder_with_other_files_does_not_become_a_data_folder() {
+    let world = World::start();
+    world.write("demo/bundle.toml", "[bundle]");
+    let told = world.fails(1, &["serve", "--data", "demo", "--listen", "127.0.0.1:0"]);
+    assert!(told.contains("not a data folder") && told.contains("bundle.toml") && told.contains("--data"), "{told}");
+    assert_eq!(fs::read_dir(world.folder.path().join("demo")).unwrap().count(), 1, "nothing was put there");
+    // What a first start leaves that was cut off, and a key that was put there before the first start.
+    let token = "a".repeat(40);
+    for (name, text) in [("cut/lock", ""), ("cut/.17.0.part", "half"), ("cut/admin.token", token.as_str())] {
+        world.write(name, text);
+    }
+    let again = World::start_in(&world.folder.path().join("cut"));
+    assert_eq!(fs::read_to_string(again.data.join("admin.token")).unwrap(), token);
+}
+
+#[test]
+fn a_check_of_a_folder_is_not_answered_by_the_server_of_another() {
+    let (one, two) = (World::start(), World::start());
+    let data = |world: &World| world.folder.path().join(&world.data).to_str().unwrap().to_owned();
+    let (of_one, of_two) = (data(&one), data(&two));
+    let token = format!("{of_two}/admin.token");
+    let told = one.fails(1, &["check", "--data", &of_one, "--server", &two.url, "--token-file", &token]);
+    assert!(told.contains(&of_one) && told.contains(&two.url) && told.contains("--server"), "{told}");
+    let told = one.fails(1, &["check", "--data", &of_one, "--server", &two.url]);
+    assert!(told.contains(&of_one) && told.contains(&two.url) && told.contains("--server"), "{told}");
+    assert_eq!(one.json(&["check", "--data", &of_one])["good"], true);
 }

@@ -30,6 +30,7 @@ impl Apps {
         if !manifest.public && !may_read(&self.routes, caller, &bundle) {
             return Err(hidden().at(&bundle));
         }
+        let is_new = before.is_none();
         let from = match before {
             Some(before) => before.revision,
             None => self.store.last_revision(&app).await.map_err(stored)?,
@@ -55,7 +56,8 @@ impl Apps {
         if let Some(served) = &*self.served.borrow() {
             served.emit("changed", json_payload(&json!({ "app": record.app, "revision": record.revision })))?;
         }
-        tracing::info!(app = %record.app, bundle = %record.bundle, revision = record.revision, "app created");
+        let done = if is_new { "app created" } else { "app upgraded" };
+        tracing::info!(app = %record.app, bundle = %record.bundle, revision = record.revision, "{done}");
         Ok(record)
     }
 

@@ -1,6 +1,6 @@
 //! The resources `starlane:grants` and `starlane:tokens`: what an admin does with principals, by message.
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -61,29 +61,64 @@ fn noted(audit: &Audit, kind: &str, incoming: &Incoming, outcome: Outcome) -> Ou
     if incoming.operation != "list" {
         let asked: Value = serde_json::from_slice(&incoming.payload.body).unwrap_or_default();
         let answer = outcome.as_ref().ok().and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok());
-        let named = ["principal", "subject", "id"].iter().filter_map(|field| asked.get(field)?.as_str());
-        let grants = asked.get("grants").map(|grants| format!("grants {grants}"));
-        let made = answer.as_ref().and_then(|answer| answer.get("id")?.as_str()).map(|id| format!("id {id}"));
-        let target: Vec<String> = named.map(str::to_owned).chain(made).chain(grants).collect();
-        audit.note(incoming.caller.name(), &format!("{kind}.{}", incoming.operation), &target.join(" "), &outcome);
+        let target = target(&incoming.operation, &asked, &answer.unwrap_or_default());
+        audit.note(incoming.caller.name(), &format!("{kind}.{}", incoming.operation), &target, &outcome);
     }
     outcome
 }
 
+/// What a change was about, from what was asked and what was answered.
+fn target(operation: &str, asked: &Value, answer: &Value) -> String {
+    let text = |of: &Value, field: &str| of.get(field).and_then(Value::as_str).map(str::to_owned);
+    let labelled = |label: &str, text: Option<String>| text.map(|text| format!("{label} {text}"));
+    let parts = if operation == "revoke" {
+        match text(asked, "id") {
+            Some(id) => vec![Some(format!("id {id}")), labelled("of", text(answer, "subject"))],
+            None => vec![labelled("subject", text(asked, "subject"))],
+        }
+    } else {
+        // Without grants, all are taken.
+        let grants = answer.get("removed").or(asked.get("grants"));
+        vec![
+            text(asked, "principal").or_else(|| text(asked, "subject")),
+            labelled("id", text(answer, "id")),
+            grants.map(|grants| format!("grants {grants}")),
+        ]
+    };
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 fn about_grants(auth: &Auth, incoming: &Incoming) -> Outcome {
     if incoming.operation == "list" {
-        incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
-        return Ok(json_payload(&json!({ "principals": auth.registered() })));
+        return Ok(json_payload(&json!({ "principals": listed(auth, incoming)? })));
     }
     let OfPrincipal { principal, grants } = read(incoming)?;
     let all = incoming.operation == "remove" && grants.is_empty();
     let concerned = if all { auth.grants_of(&principal) } else { grants.clone() };
     may_hand_out(&incoming.caller, &principal, &concerned)?;
-    match incoming.operation.as_str() {
-        "add" => auth.grant(&principal, &grants)?,
-        _ => auth.remove_grants(&principal, &grants)?,
+    if incoming.operation == "add" {
+        auth.grant(&principal, &grants)?;
+        return Ok(json_payload(&json!({ "principal": principal, "grants": auth.grants_of(&principal) })));
     }
-    Ok(json_payload(&json!({ "principal": principal, "grants": auth.grants_of(&principal) })))
+    auth.remove_grants(&principal, &grants)?;
+    let left = auth.grants_of(&principal);
+    Ok(json_payload(&json!({ "principal": principal, "grants": left, "removed": concerned })))
+}
+
+/// The grants that somebody may see: all, or those that they may hand out.
+fn listed(auth: &Auth, incoming: &Incoming) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let caller = &incoming.caller;
+    let mut all = auth.registered();
+    if !caller.may(Verb::Admin, &incoming.to, "") {
+        if namespace::administered(caller).is_empty() {
+            caller.permit(Verb::Admin, &incoming.to, "")?;
+        }
+        for (principal, lines) in &mut all {
+            lines.retain(|line| may_hand_out(caller, principal, std::slice::from_ref(line)).is_ok());
+        }
+        all.retain(|_, lines| !lines.is_empty());
+    }
+    Ok(all)
 }
 
 fn about_tokens(auth: &Auth, incoming: &Incoming) -> Outcome {
@@ -96,17 +131,16 @@ fn about_tokens(auth: &Auth, incoming: &Incoming) -> Outcome {
     }
     let revoke: Revoke = read(incoming)?;
     let may_all = incoming.caller.may(Verb::Admin, &incoming.to, "");
+    let subject = match &revoke {
+        Revoke::Id(id) => auth.subject_of(id)?,
+        Revoke::Subject(subject) => Some(subject.clone()),
+    };
     match &revoke {
-        Revoke::Id(id) => {
-            let subject = auth.subject_of(id)?;
-            if !may_all {
-                may_revoke(incoming, subject.as_deref())?;
-            }
-        }
+        Revoke::Id(_) if !may_all => may_revoke(incoming, subject.as_deref())?,
         Revoke::Subject(subject) if !may_all => namespace::check(&incoming.caller, subject)?,
-        Revoke::Subject(_) => {}
+        _ => {}
     }
-    Ok(json_payload(&json!({ "known": auth.revoke(&revoke)? })))
+    Ok(json_payload(&json!({ "known": auth.revoke(&revoke)?, "subject": subject })))
 }
 
 /// Whether somebody who administers a namespace may revoke a token by its id.

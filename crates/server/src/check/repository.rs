@@ -8,10 +8,13 @@ use std::{
     sync::atomic::Ordering::Relaxed,
 };
 
-use starlane_bundle::{AppRecord, Digest, Hasher, Manifest, PublicKey, Signature, SignedManifest};
+use starlane_bundle::{
+    AppRecord, Digest, Hasher, Manifest, Placement, PublicKey, ResourceKind, Signature, SignedManifest,
+};
 use starlane_protocol::Address;
 
 use super::Check;
+use crate::{data_path::below, database};
 
 /// What is known of the bundles and blobs that are whole.
 #[derive(Default)]
@@ -75,7 +78,18 @@ fn digest_of(file: &Path) -> std::io::Result<(Digest, u64)> {
 }
 
 fn bundles(check: &mut Check<'_>, found: &mut Found, folder: &Path) {
-    for entry in check.list(folder) {
+    let entries = check.list(folder);
+    // The key is written before the first version.
+    let owner = folder.join("publisher.key");
+    if !entries.contains(&owner) && entries.iter().any(|entry| entry.join("manifest.json").exists()) {
+        let mend = "publish under this name again as an admin: `starlane publish --take-over`";
+        check.problem(
+            &owner,
+            "it is missing: whose the name is, is not known, and nothing can be published under it",
+            mend,
+        );
+    }
+    for entry in entries {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match name.as_str() {
             _ if entry.is_dir() => bundles(check, found, &entry),
@@ -180,6 +194,9 @@ fn app(check: &mut Check<'_>, found: &Found, file: &Path, stem: &str, bytes: &[u
             return check.problem(file, format!("it can't be read: {error}"), mend);
         }
     };
+    check.apps = true;
+    check.principals |= record.maker.as_ref().is_some_and(|maker| !maker.proof.is_empty());
+    databases(check, found, file, &record);
     if record.app.as_str() != stem {
         check.problem(file, format!("it is the record of {}", record.app), format!("delete it, and {again}"));
     }
@@ -198,4 +215,33 @@ fn app(check: &mut Check<'_>, found: &Found, file: &Path, stem: &str, bytes: &[u
             ),
         }
     }
+}
+
+/// That each database of an app is there.
+fn databases(check: &mut Check<'_>, found: &Found, file: &Path, record: &AppRecord) {
+    let Some((_, manifest)) = found.bundles.get(&record.bundle) else { return };
+    let Ok(folder) = below(check.data, ["databases", record.app.as_str()]) else { return };
+    let resources = manifest.app.iter().flat_map(|config| config.resources.iter());
+    let of_server = resources.filter(|(_, resource)| resource.placement != Placement::Browser);
+    for (name, _) in of_server.filter(|(_, resource)| resource.kind == ResourceKind::Database) {
+        match database::exists(&folder, name, record.revision) {
+            Ok(true) => {}
+            // An upgrade took it away meanwhile.
+            Ok(false) if is_newer(file, record) => {}
+            Ok(false) => {
+                let path = folder.join(format!("{name}.sqlite"));
+                let problem =
+                    format!("the database `{name}` of {} at revision {} is missing", record.app, record.revision);
+                let mend = "restore the app's folder from a backup; the next start makes an empty database otherwise";
+                check.problem(&path, problem, mend);
+            }
+            Err(error) => check.unreadable(&folder, &error),
+        }
+    }
+}
+
+/// Whether an app has another revision now than a record that was read before.
+fn is_newer(file: &Path, record: &AppRecord) -> bool {
+    let now = fs::read(file).ok().and_then(|bytes| serde_json::from_slice::<AppRecord>(&bytes).ok());
+    now.is_none_or(|now| now.revision != record.revision)
 }

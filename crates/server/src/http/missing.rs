@@ -19,7 +19,11 @@ use serde_json::json;
 use starlane_bundle::Digest;
 use starlane_protocol::Failure;
 
-use super::{Site, answer, repository::Deployed, visibility::may_publish};
+use super::{
+    Site, answer,
+    repository::{Deployed, note_refused},
+    visibility::may_publish,
+};
 use crate::{limits::Limit, store::SharedStore};
 
 /// How many files are remembered as whole; with more, remembering begins again.
@@ -78,6 +82,7 @@ impl Drop for Cancelling {
 /// Answers `{ "sha256": ["…"] }` with `{ "missing": ["…"] }`: those that have to be uploaded, since they are not here, or not whole,
 /// or not the publisher's to use.
 pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let who = Deployed::name(&site, &request);
     let missing = async {
         let Deployed { principal, body, .. } = Deployed::read(&site, None, Limit::ManifestBody, request).await?;
         let Wanted { sha256 } = serde_json::from_slice(&body.bytes)
@@ -115,7 +120,9 @@ pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Reques
         let _turn = site.repository.hashing.lock().await;
         site.repository.with(looked).await
     };
-    match missing.await {
+    let missing = missing.await;
+    note_refused(&site, &who, "", &missing);
+    match missing {
         Ok(missing) => Json(json!({ "missing": missing })).into_response(),
         Err(failure) => answer::failure(&failure),
     }

@@ -159,6 +159,7 @@ pub(super) async fn blob(
 
 /// `PUT /blobs/sha256/HEX`: keeps bytes that have this digest.
 pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<String>, request: Request) -> Response {
+    let (who, target) = (Deployed::name(&site, &request), digest.clone());
     let kept = async {
         let digest = parse_digest(&digest)?;
         let Deployed { principal, body, .. } = Deployed::read(&site, None, Limit::BlobBody, request).await?;
@@ -181,7 +182,9 @@ pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<S
         uploaded(&site, &principal, &digest);
         Ok(())
     };
-    done(kept.await)
+    let kept = kept.await;
+    note_refused(&site, &who, &target, &kept);
+    done(kept)
 }
 
 #[derive(Deserialize)]
@@ -199,6 +202,8 @@ pub(super) async fn put_manifest(
     Query(Publishing { take_over }): Query<Publishing>,
     request: Request,
 ) -> Response {
+    let action = if take_over { "bundle.take-over" } else { "bundle.publish" };
+    let (who, target) = (Deployed::name(&site, &request), address.clone());
     let kept = async {
         let address = bundle_address(&address)?;
         let Deployed { principal, headers, body } =
@@ -223,11 +228,10 @@ pub(super) async fn put_manifest(
         let hidden = hidden.filter(|digest| !may_publish(&site, &principal, digest)).collect();
         modules::compile(&site, &address, &manifest).await?;
         let publishing = Arc::clone(&site.repository.publishing);
-        let (published, action) = (address.clone(), if take_over { "bundle.take-over" } else { "bundle.publish" });
         let (visibility, storage) = (site.repository.visibility.clone(), site.storage.clone());
         let publish = move |store: &SharedStore| {
             let _alone = publishing.lock().unwrap_or_else(PoisonError::into_inner);
-            let owner = store.owner(&address).map_err(stored)?.filter(|_| !take_over);
+            let owner = if take_over { None } else { owner(store, &address)? };
             let new = is_new(store, &address, &signed, &manifest, owner, &hidden)?;
             if new {
                 storage.admit_bundle(address.space(), &manifest, signed.bytes.len() as u64)?;
@@ -235,23 +239,37 @@ pub(super) async fn put_manifest(
                 visibility.hide(&address);
                 store.put_manifest(&address, &signed, &manifest.publisher).map_err(stored)?;
                 tracing::info!(bundle = %address, publisher = %manifest.publisher, "published");
+            } else if take_over {
+                store.claim(&address, &manifest.publisher).map_err(stored)?;
             }
             visibility.add(&address, &manifest);
             storage.add(address.space(), &manifest, signed.bytes.len() as u64);
             Ok(new)
         };
-        let done = site.repository.with(publish).await;
-        if !matches!(done, Ok(false)) {
-            site.audit.note(principal.name(), action, published.as_str(), &done);
-        }
-        done.map(drop)
+        site.repository.with(publish).await
     };
-    done(kept.await)
+    let kept = kept.await;
+    // What was published already changes nothing.
+    if !matches!(kept, Ok(false)) {
+        site.audit.note(&who, action, &target, &kept);
+    }
+    done(kept.map(drop))
 }
 
 fn unverified(error: &VerifyError) -> Failure {
     let status = if matches!(error, VerifyError::TooLarge(_)) { 413 } else { 422 };
     Failure::new(status, error.code(), error.to_string())
+}
+
+/// The key that a bundle's name belongs to, none for a name that is free. Errors when it is not known whose the name is.
+fn owner(store: &SharedStore, address: &Address) -> Result<Option<PublicKey>, Failure> {
+    let owner = store.owner(address).map_err(stored)?;
+    if owner.is_none() && store.has_versions(address).map_err(stored)? {
+        let message = "the key that this name belongs to is missing: its file publisher.key is gone; an admin may restore it \
+                       from a backup, or publish with `starlane publish --take-over`";
+        return Err(Failure::conflict(message).at(address));
+    }
+    Ok(owner)
 }
 
 /// Whether a manifest is not published yet. Errors if it may not be. `owner` is the key that its name belongs to; of the blobs
@@ -302,6 +320,13 @@ fn done(result: Result<(), Failure>) -> Response {
     }
 }
 
+/// Notes an upload that somebody has no right to. One that went well is noted with the bundle that names it.
+pub(super) fn note_refused<T>(site: &Site, who: &str, target: &str, result: &Result<T, Failure>) {
+    if result.as_ref().is_err_and(|failure| failure.status == 403) {
+        site.audit.note(who, "bundle.upload", target, result);
+    }
+}
+
 /// A request by somebody who publishes.
 pub(super) struct Deployed {
     pub(super) principal: Principal,
@@ -310,6 +335,13 @@ pub(super) struct Deployed {
 }
 
 impl Deployed {
+    /// The name of whoever asks, for the audit log; empty if that is nobody.
+    pub(super) fn name(site: &Site, request: &Request) -> String {
+        let client = request.extensions().get::<Client>();
+        let principal = client.and_then(|client| client.principal(site, request.headers()).ok());
+        principal.map(|principal| principal.name().to_owned()).unwrap_or_default()
+    }
+
     /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read.
     pub(super) async fn read(
         site: &Site,

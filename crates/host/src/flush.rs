@@ -1,14 +1,23 @@
 //! What the links have to send goes to their sockets: together, and only to those that have room.
 
-use std::rc::Rc;
+use std::{
+    future::poll_fn,
+    rc::{Rc, Weak},
+    task::Poll,
+};
 
 use futures_util::future::{AbortHandle, abortable};
 use starlane_node::SocketId;
 
 use crate::{
-    host::Host,
+    host::{Host, Inner},
     ports::{SOCKET_BUFFER, SocketSink},
 };
+
+/// After how many turns in which nothing was read a reader of events is taken to have paused.
+const QUIET_TURNS: u32 = 16;
+/// How long what is sent may wait for readers of events, in milliseconds.
+const GATHER_MS: u64 = 2;
 
 /// The sending half of an open socket.
 pub(crate) struct Outlet {
@@ -32,13 +41,15 @@ impl Drop for Outlet {
 }
 
 impl Host {
-    /// Transmits when this turn and the ones that follow at once are over: frames that wait together leave together.
+    /// Transmits when this turn and the ones that follow at once are over: frames that wait together leave together. Readers that
+    /// answer each event while others wait count as turns that follow.
     pub(crate) fn flush_soon(&self) {
         if self.0.flushing.replace(true) {
             return;
         }
         let host = Rc::downgrade(&self.0);
         self.0.ports.time.spawn(Box::pin(async move {
+            readers_paused(&host).await;
             if let Some(inner) = host.upgrade() {
                 inner.flushing.set(false);
                 Host(inner).flush();
@@ -93,17 +104,57 @@ impl Host {
     }
 }
 
+/// Waits while subscriptions that answer together are being read. Ready at once when nothing waits in them, or nothing was read.
+async fn readers_paused(host: &Weak<Inner>) {
+    let (mut quiet, mut end) = (QUIET_TURNS, None);
+    while let Some(inner) = host.upgrade() {
+        let reading = &inner.reading;
+        if reading.waiting.get() == 0 {
+            return;
+        }
+        if reading.advanced.replace(false) {
+            let now = inner.ports.time.now_ms();
+            if now >= *end.get_or_insert(now + GATHER_MS) {
+                return;
+            }
+            quiet = 0;
+        } else if quiet < QUIET_TURNS {
+            quiet += 1;
+        } else {
+            return;
+        }
+        drop(inner);
+        next_turn().await;
+    }
+}
+
+/// Lets the other tasks that are ready run first.
+async fn next_turn() {
+    let mut is_later = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_later, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 #[cfg(test)]
 mod tests {
     use std::rc::Rc;
 
-    use futures_util::future::{join, join_all};
-    use starlane_node::{Origin, Principal};
-    use starlane_protocol::{Outcome, Payload};
+    use futures_util::{
+        StreamExt,
+        future::{join, join_all, ready},
+    };
+    use starlane_node::{Operations, Origin, Principal};
+    use starlane_protocol::{Outcome, Payload, Topic};
 
     use super::*;
     use crate::{
-        MemoryStore,
+        MemoryStore, handler,
         ports::Time,
         testing::{
             launch_world::{Page, World, address},
@@ -111,10 +162,13 @@ mod tests {
         },
     };
 
+    fn origin() -> Origin {
+        Origin { address: address("starlane:page"), caller: Principal::default() }
+    }
+
     async fn ask(page: &Page, bytes: usize) -> Outcome {
-        let origin = Origin { address: address("starlane:page"), caller: Principal::default() };
         let body = format!(r#"{{ "app": "acme:none"{} }}"#, " ".repeat(bytes));
-        page.0.request(&origin, &address("starlane:apps"), "get", Payload::json(body), 0).await
+        page.0.request(&origin(), &address("starlane:apps"), "get", Payload::json(body), 0).await
     }
 
     #[test]
@@ -141,5 +195,72 @@ mod tests {
             assert_eq!(clock.now_ms(), opened, "nothing waited for a timer");
         });
         assert!(ran.is_some());
+    }
+
+    /// In how many WebSocket messages twenty answers leave, when the reader of twenty events takes a few turns for each.
+    async fn messages_for_answers(clock: VirtualTime, together: bool) -> usize {
+        let world = World::new(Rc::new(clock.clone()), Rc::new(MemoryStore::new()));
+        let page = world.page();
+        assert!(ask(&page, 0).await.is_err(), "there is no such app");
+        let silent = handler(|_| ready(Ok(Payload::default())));
+        let served = page.0.serve(&address("acme:ui:clock"), Operations::Named(Vec::new()), silent).unwrap();
+        let events = page.0.subscribe(Topic::parse("acme:ui:clock#tick").unwrap(), 32);
+        let mut events = if together { events.answer_together() } else { events };
+        for _ in 0..20 {
+            served.emit("tick", Payload::default()).unwrap();
+        }
+        world.hold(true);
+        for _ in 0..20 {
+            assert!(events.next().await.is_some());
+            page.0.notify(&origin(), &address("starlane:apps"), "get", Payload::json("{}")).unwrap();
+            for _ in 0..3 {
+                next_turn().await;
+            }
+        }
+        clock.sleep(1).await;
+        world.messages()
+    }
+
+    #[test]
+    fn answers_of_a_reader_leave_together() {
+        let time = VirtualTime::default();
+        let clock = time.clone();
+        let counts = time.run(async move {
+            let together = messages_for_answers(clock.clone(), true).await;
+            (together, messages_for_answers(clock, false).await)
+        });
+        assert_eq!(counts, Some((1, 20)));
+    }
+
+    /// After how many turns a message has left, beside a subscription in which an event waits that nobody reads.
+    async fn turns_for_message(clock: VirtualTime, together: bool) -> usize {
+        let world = World::new(Rc::new(clock), Rc::new(MemoryStore::new()));
+        let page = world.page();
+        assert!(ask(&page, 0).await.is_err(), "there is no such app");
+        let silent = handler(|_| ready(Ok(Payload::default())));
+        let served = page.0.serve(&address("acme:ui:clock"), Operations::Named(Vec::new()), silent).unwrap();
+        let events = page.0.subscribe(Topic::parse("acme:ui:clock#tick").unwrap(), 32);
+        let _events = if together { events.answer_together() } else { events };
+        served.emit("tick", Payload::default()).unwrap();
+        world.hold(true);
+        page.0.notify(&origin(), &address("starlane:apps"), "get", Payload::json("{}")).unwrap();
+        let mut turns = 0;
+        while world.messages() == 0 {
+            next_turn().await;
+            turns += 1;
+        }
+        turns
+    }
+
+    #[test]
+    fn message_does_not_wait_for_events_that_nobody_reads() {
+        let time = VirtualTime::default();
+        let clock = time.clone();
+        let turns = time.run(async move {
+            let beside = turns_for_message(clock.clone(), true).await;
+            (beside, turns_for_message(clock, false).await)
+        });
+        let (beside, alone) = turns.unwrap();
+        assert_eq!(beside, alone);
     }
 }

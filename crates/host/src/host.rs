@@ -22,7 +22,7 @@ use crate::{
     handler::{Handler, Served},
     perform::{Compiling, TokenProvider},
     ports::{Ports, Socket},
-    subscription::{self, Sink, Subscription},
+    subscription::{self, Reading, Sink, Subscription},
 };
 
 /// Checks the token of a peer: the principal, or why it is refused.
@@ -65,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) handlers: RefCell<LiteMap<HandlerId, Rc<dyn Handler>>>,
     pub(crate) handling: RefCell<LiteMap<RequestId, AbortHandle>>,
     pub(crate) subscriptions: RefCell<LiteMap<SubscriptionId, Sink>>,
+    pub(crate) reading: Rc<Reading>,
     pub(crate) server: RefCell<Option<(String, TokenProvider)>>,
     pub(crate) link_state: RefCell<LinkState>,
     pub(crate) link_watchers: RefCell<Vec<mpsc::UnboundedSender<LinkState>>>,
@@ -98,6 +99,7 @@ impl Host {
             handlers: RefCell::default(),
             handling: RefCell::default(),
             subscriptions: RefCell::default(),
+            reading: Rc::default(),
             server: RefCell::default(),
             link_state: RefCell::new(LinkState::Down),
             link_watchers: RefCell::default(),
@@ -193,7 +195,7 @@ impl Host {
 
     /// Subscribes to a topic, at once; `buffer` items are kept for a slow reader. Dropping the subscription ends it.
     pub fn subscribe(&self, topic: Topic, buffer: usize) -> Subscription {
-        let (sink, subscription) = subscription::channel(buffer);
+        let (sink, subscription) = subscription::channel(buffer, Rc::clone(&self.0.reading));
         let id = {
             let id = self.0.node.borrow_mut().handle_subscribe(topic);
             self.0.subscriptions.borrow_mut().insert(id, sink);

@@ -1,7 +1,7 @@
 //! A subscription: a stream of notices with a bounded buffer that drops the oldest and says how many.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     pin::Pin,
     rc::Rc,
@@ -31,13 +31,47 @@ pub enum Item {
     Lagged(u64),
 }
 
+/// What is read from the subscriptions of a host that answer together.
 #[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// How many items wait in them.
+    pub(crate) waiting: Cell<usize>,
+    /// Whether one was read since somebody last looked.
+    pub(crate) advanced: Cell<bool>,
+}
+
+#[derive(Debug)]
 struct Buffer {
     items: VecDeque<Item>,
     dropped: u64,
     capacity: usize,
     closed: bool,
     waker: Option<Waker>,
+    /// Set if this subscription is one of those that answer together.
+    reading: Option<Rc<Reading>>,
+}
+
+impl Buffer {
+    fn push(&mut self, item: Item) {
+        self.items.push_back(item);
+        if let Some(reading) = &self.reading {
+            reading.waiting.set(reading.waiting.get() + 1);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        if let Some(reading) = &self.reading {
+            reading.waiting.set(reading.waiting.get().saturating_sub(1));
+        }
+        Some(item)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
 }
 
 /// The host's end.
@@ -47,13 +81,22 @@ pub(crate) struct Sink(Rc<RefCell<Buffer>>);
 /// The events of a topic, as a stream. Dropping it unsubscribes.
 pub struct Subscription {
     buffer: Rc<RefCell<Buffer>>,
+    reading: Rc<Reading>,
     on_drop: Option<Box<dyn FnOnce()>>,
 }
 
 /// A pair of ends with room for `capacity` items.
-pub(crate) fn channel(capacity: usize) -> (Sink, Subscription) {
-    let buffer = Rc::new(RefCell::new(Buffer { capacity: capacity.max(1), ..Buffer::default() }));
-    (Sink(Rc::clone(&buffer)), Subscription { buffer, on_drop: None })
+pub(crate) fn channel(capacity: usize, reading: Rc<Reading>) -> (Sink, Subscription) {
+    let buffer = Buffer {
+        items: VecDeque::new(),
+        dropped: 0,
+        capacity: capacity.max(1),
+        closed: false,
+        waker: None,
+        reading: None,
+    };
+    let buffer = Rc::new(RefCell::new(buffer));
+    (Sink(Rc::clone(&buffer)), Subscription { buffer, reading, on_drop: None })
 }
 
 impl Sink {
@@ -61,10 +104,10 @@ impl Sink {
         let mut buffer = self.0.borrow_mut();
         buffer.closed |= matches!(notice, Notice::Refused(_));
         if buffer.items.len() >= buffer.capacity {
-            buffer.items.pop_front();
+            buffer.pop();
             buffer.dropped += 1;
         }
-        buffer.items.push_back(match notice {
+        buffer.push(match notice {
             // A buffered event keeps only its own bytes alive, not the message that it came in.
             Notice::Event { from, mut payload } => {
                 payload.body = Bytes::copy_from_slice(&payload.body);
@@ -93,6 +136,19 @@ impl Subscription {
         self.on_drop = Some(Box::new(on_drop));
         self
     }
+
+    /// Says that whoever reads this subscription reads all that waits without a pause. What the host sends meanwhile leaves together,
+    /// when nothing waits any more or after two milliseconds.
+    #[must_use]
+    pub fn answer_together(self) -> Self {
+        {
+            let mut buffer = self.buffer.borrow_mut();
+            if buffer.reading.replace(Rc::clone(&self.reading)).is_none() {
+                self.reading.waiting.set(self.reading.waiting.get() + buffer.items.len());
+            }
+        }
+        self
+    }
 }
 
 impl Stream for Subscription {
@@ -103,8 +159,13 @@ impl Stream for Subscription {
         if buffer.dropped > 0 {
             return Poll::Ready(Some(Item::Lagged(std::mem::take(&mut buffer.dropped))));
         }
-        match buffer.items.pop_front() {
-            Some(item) => Poll::Ready(Some(item)),
+        match buffer.pop() {
+            Some(item) => {
+                if let Some(reading) = &buffer.reading {
+                    reading.advanced.set(true);
+                }
+                Poll::Ready(Some(item))
+            }
             None if buffer.closed => Poll::Ready(None),
             None => {
                 buffer.waker = Some(context.waker().clone());
@@ -134,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_loses_the_oldest_and_is_told_how_many() {
-        let (sink, mut subscription) = channel(2);
+        let (sink, mut subscription) = channel(2, Rc::default());
         for text in ["1", "2", "3", "4"] {
             sink.push(event(text));
         }

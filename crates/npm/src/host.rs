@@ -131,7 +131,7 @@ impl RawHost {
     /// Subscribes to a topic, at once.
     pub fn subscribe(&self, topic: &str, buffer: u32) -> Result<RawSubscription, JsValue> {
         let topic = Topic::parse(topic).map_err(|error| malformed(&error))?;
-        Ok(RawSubscription::new(self.host.subscribe(topic, buffer as usize)))
+        Ok(RawSubscription::new(self.host.subscribe(topic, buffer as usize).answer_together()))
     }
 
     /// Serves an address with a function that gets a message and gives a promise of the reply's payload.

@@ -56,7 +56,7 @@ use crate::{
 };
 
 /// What a socket reads at a time, in bytes. Each link keeps a buffer of this size, also while it is idle.
-const READ_BUFFER: usize = 8 * 1024;
+const READ_BUFFER: usize = 4 * 1024;
 /// What a socket collects before it writes, in bytes. A flush writes less.
 const WRITE_TOGETHER: usize = 16 * 1024;
 /// What may wait to be written to a socket, in bytes: more than the link ever lets wait.

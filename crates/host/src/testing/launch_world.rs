@@ -150,6 +150,11 @@ impl World {
         self.network.buffered()
     }
 
+    /// How many messages lie in the buffers of all sockets.
+    pub fn messages(&self) -> usize {
+        self.network.messages()
+    }
+
     /// Publishes files as a bundle; `/module.wasm`, if there is one, is what the app runs in pages.
     pub fn publish(&self, bundle: &str, files: &[(&str, &[u8])]) -> SignedManifest {
         self.publish_as(bundle, files, &publisher(), |_| {})

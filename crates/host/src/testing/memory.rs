@@ -191,6 +191,11 @@ impl Wire {
         self.0.left.buffered() + self.0.right.buffered()
     }
 
+    /// How many messages lie in the buffers of both sockets.
+    pub fn messages(&self) -> usize {
+        self.0.left.buffer.borrow().len() + self.0.right.buffer.borrow().len()
+    }
+
     /// Ends it: both incoming streams end behind what was sent before.
     pub fn cut(&self) {
         self.0.left.sender.take();
@@ -283,6 +288,11 @@ impl MemoryDialer {
     /// How many bytes lie in the buffers of all sockets.
     pub fn buffered(&self) -> usize {
         self.0.wires.borrow().iter().map(Wire::buffered).sum()
+    }
+
+    /// How many messages lie in the buffers of all sockets.
+    pub fn messages(&self) -> usize {
+        self.0.wires.borrow().iter().map(Wire::messages).sum()
     }
 
     /// While the network is down, dialling fails; going down cuts all connections.

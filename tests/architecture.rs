@@ -77,24 +77,49 @@ fn the_arrows_between_crates_are_the_maps() {
         for folder in names(&row[0]) {
             let package = &packages[&format!("starlane-{folder}")];
             let ours = package.dependencies.iter().filter_map(|name| name.strip_prefix("starlane-"));
-            for used in ours {
-                assert!(allowed.contains(used), "`{folder}` uses `{used}`, which the map does not allow");
+            let used: BTreeSet<String> = ours.map(str::to_owned).collect();
+            assert_eq!(used, allowed, "what `{folder}` uses, and what the map says that it does");
+        }
+    }
+}
+
+/// Whether a word of the map is a path: crates are, and what has a folder or an ending.
+fn is_path(word: &str, crates: &BTreeSet<String>) -> bool {
+    let has_ending = [".rs", ".ts", ".js", ".json", ".wat", ".toml", ".md"].iter().any(|ending| word.ends_with(ending));
+    !word.contains(' ') && !word.starts_with("./") && (has_ending || word.contains('/') || crates.contains(word))
+}
+
+/// A path stands from `crates` or from the root, or beside the one before it, or in the folder of the module before it.
+#[test]
+fn what_the_map_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let crates: BTreeSet<String> = packages().into_values().map(|package| package.folder).collect();
+    let rows = table("Where does this line live?").into_iter().map(|row| row[1].clone());
+    let folders = table("Outside `crates`").into_iter().map(|row| row[0].clone());
+    let mut missing = Vec::new();
+    for cell in rows.chain(folders) {
+        let mut before = root.join("crates");
+        for word in cell.split('`').skip(1).step_by(2).filter(|word| is_path(word, &crates)) {
+            let beside = before.parent().map(|folder| folder.join(word));
+            let within = [before.join(word), before.with_extension("").join(word)];
+            let mut places = [root.join("crates").join(word), root.join(word)].into_iter().chain(beside).chain(within);
+            match places.find(|place| place.exists()) {
+                Some(place) => before = place,
+                None => missing.push(format!("`{word}` in: {cell}")),
             }
         }
     }
+    assert!(missing.is_empty(), "the map names what is not there:\n{}", missing.join("\n"));
 }
 
 #[test]
 fn libraries_stay_where_the_map_puts_them() {
     let packages = packages();
     for row in table("Never here") {
-        let only = names(&row[1]);
-        for library in row[0].split(", ") {
-            for package in packages.values().filter(|package| package.dependencies.contains(library)) {
-                let folder = &package.folder;
-                assert!(only.contains(folder), "`{folder}` depends on {library}, which belongs to {only:?} alone");
-            }
-        }
+        let libraries: Vec<&str> = row[0].split(", ").collect();
+        let uses = |package: &&Package| libraries.iter().any(|library| package.dependencies.contains(*library));
+        let used: BTreeSet<String> = packages.values().filter(uses).map(|package| package.folder.clone()).collect();
+        assert_eq!(used, names(&row[1]), "which crates depend on {}, and what the map says", row[0]);
     }
 }
 

@@ -8,4 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod codes;
+mod keys;
+mod packages;
 mod typescript;

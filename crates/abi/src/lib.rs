@@ -5,6 +5,7 @@ pub const WIT: &str = include_str!("../wit/mechtron.wit");
 
 pub mod batch;
 pub mod checking;
+pub mod codes;
 pub mod layout;
 pub mod limits;
 pub mod names;

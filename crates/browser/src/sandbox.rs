@@ -185,7 +185,7 @@ impl Sandbox for BrowserSandbox {
 
 async fn compile(wasm: &[u8]) -> Result<Module, String> {
     if wasm.len() > MODULE_BYTES {
-        return Err(format!("it has {} bytes, and {MODULE_BYTES} are the most", wasm.len()));
+        return Err(format!("it has {} bytes; the maximum is {MODULE_BYTES}", wasm.len()));
     }
     let module = JsFuture::from(WebAssembly::compile(&Uint8Array::from(wasm))).await;
     let module: Module = module.map_err(|error| failure::text(&error))?.unchecked_into();

@@ -1,8 +1,8 @@
 //! The bytes between a host and a worker: one buffer of calls there, one buffer of records back.
 //!
-//! The numbers of calls and records are those of `starlane_abi`, and `abi.ts` there has the same. All numbers are little-endian; a text or byte list is a u32 length and its bytes. The other side is JavaScript
-//! (`crates/browser/ts`): `run.ts` runs calls in a guest, `imports.ts` appends what the guest asks
-//! for, `contract.ts` reads what must fit a schema.
+//! The numbers of calls and records are those of `starlane_abi`. All numbers are little-endian; a text or byte list is a u32 length
+//! and its bytes. The other side is JavaScript (`crates/browser/ts`): `abi.ts` has the same numbers, `run.ts` runs calls in a
+//! guest, `imports.ts` appends what the guest asks for, `contract.ts` reads what must fit a schema.
 //!
 //! ```text
 //! calls   = count:u32 call*

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use starlane_abi::codes::{Code, guest, shared};
+
 use crate::Payload;
 
 /// How a request ended.
@@ -24,46 +26,50 @@ impl Failure {
         Failure { status, code: code.into(), message: message.into() }
     }
 
-    /// 400 `malformed`: the request can't be read.
-    pub fn malformed(message: impl Into<String>) -> Self {
-        Self::new(400, "malformed", message)
+    fn of((status, code): Code, message: impl Into<String>) -> Self {
+        Self::new(status, code, message)
     }
 
-    /// 403 `forbidden`: the caller may not do this.
+    /// 400 `malformed`: the request can't be read.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::of(shared::MALFORMED, message)
+    }
+
+    /// 403 `forbidden`: this mechtron does not allow it to the caller. A host says `no-grant` before a message gets here.
     pub fn forbidden(message: impl Into<String>) -> Self {
-        Self::new(403, "forbidden", message)
+        Self::of(guest::FORBIDDEN, message)
     }
 
     /// 404 `not-found`: what was asked for does not exist.
     pub fn not_found(message: impl Into<String>) -> Self {
-        Self::new(404, "not-found", message)
+        Self::of(shared::NOT_FOUND, message)
     }
 
     /// 409 `conflict`: it does not fit the present state.
     pub fn conflict(message: impl Into<String>) -> Self {
-        Self::new(409, "conflict", message)
+        Self::of(shared::CONFLICT, message)
     }
 
     /// 413 `too-large`: more than this mechtron takes.
     pub fn too_large(message: impl Into<String>) -> Self {
-        Self::new(413, "too-large", message)
+        Self::of(shared::TOO_LARGE, message)
     }
 
     /// 422 `invalid`: readable, but a value is not allowed.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::new(422, "invalid", message)
+        Self::of(guest::INVALID, message)
     }
 
-    /// 500 `guest-failed`: a fault of the mechtron itself.
+    /// 500 `guest-failed`: a fault of the mechtron itself. `internal` is a code of hosts, about their own faults.
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(500, "guest-failed", message)
+        Self::of(shared::GUEST_FAILED, message)
     }
 
     /// 404 `no-operation`, naming the operations that there are.
     #[doc(hidden)]
     pub fn no_operation(asked: &str, known: &[&str]) -> Self {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Self::new(404, "no-operation", format!("this mechtron has no operation `{asked}`; it has: {known}"))
+        Self::of(shared::NO_OPERATION, format!("this mechtron has no operation `{asked}`; it has: {known}"))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 wit_bindgen::generate!({
-    path: "../abi/wit",
+    path: "wit",
     world: "mechtron",
     pub_export_macro: true,
     export_macro_name: "export_module",

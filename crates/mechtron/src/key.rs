@@ -82,25 +82,6 @@ mod tests {
         assert!(key(&"a".repeat(63)).is_ok() && key(&"a".repeat(64)).is_err());
     }
 
-    /// The file that every implementation's test reads.
-    #[test]
-    fn this_implementation_agrees_with_the_others() {
-        let text = include_str!("../../protocol/vectors/keys.json");
-        let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
-        let all = |name: &str| vectors[name].as_array().unwrap().clone();
-        for row in all("keys") {
-            let (text, segment) = (row[0].as_str().unwrap(), row[1].as_str().unwrap());
-            assert_eq!(key(text).as_deref(), Ok(segment), "{text:?}");
-            assert_eq!(unkey(segment).as_deref(), Ok(text), "{segment}");
-        }
-        for text in all("withoutKey") {
-            assert!(key(text.as_str().unwrap()).is_err(), "{text}");
-        }
-        for segment in all("notKeys") {
-            assert!(unkey(segment.as_str().unwrap()).is_err(), "{segment}");
-        }
-    }
-
     proptest! {
         #[test]
         fn every_text_comes_back(text in any::<String>()) {

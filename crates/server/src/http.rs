@@ -209,12 +209,19 @@ async fn well_known(State(site): Shared) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use starlane_bundle::route::server_path;
+    use std::collections::BTreeSet;
+
+    use starlane_bundle::route::{SERVER_PATHS, server_path};
 
     #[test]
-    fn no_app_may_have_a_route_of_the_servers() {
-        for (_, path) in super::BUILT_IN {
-            assert!(server_path(path).is_some(), "{path} is not in `SERVER_PATHS`");
-        }
+    fn apps_may_have_all_routes_but_the_servers() {
+        let taken = super::BUILT_IN.iter().map(|(_, path)| {
+            server_path(path).unwrap_or_else(|| panic!("{path} is not in `SERVER_PATHS`: an app could take it"))
+        });
+        assert_eq!(
+            taken.collect::<BTreeSet<_>>(),
+            BTreeSet::from(SERVER_PATHS),
+            "what the server answers, and what is reserved"
+        );
     }
 }

@@ -6,8 +6,7 @@ use litemap::LiteMap;
 use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::{FileEntry, json};
-use starlane_node::Incoming;
-use starlane_protocol::{Failure, Outcome, Payload};
+use starlane_protocol::{Failure, Message, Outcome, Payload};
 
 use crate::{
     handler::{self, Handler},
@@ -43,7 +42,7 @@ pub(crate) fn handler(host: &Host, files: Rc<Files>) -> Rc<dyn Handler> {
     })
 }
 
-async fn answer(host: &Host, all: &Files, incoming: Incoming) -> Outcome {
+async fn answer(host: &Host, all: &Files, incoming: Message) -> Outcome {
     if incoming.operation == "list" {
         let files: Vec<_> = all.iter().map(|(path, file)| described(path, file)).collect();
         return Ok(json_payload(&json!({ "files": files })));

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use starlane_host::{Handler, Host, Incoming, Operations, Principal, Served, handler};
-use starlane_protocol::{Address, Failure, Grant, Outcome, Payload, Verb};
+use starlane_host::{Handler, Host, Operations, Principal, Served, handler};
+use starlane_protocol::{Address, Failure, Grant, Message, Outcome, Payload, Verb};
 
 use super::{Auth, Revoke, namespace, registry};
 use crate::{
@@ -57,7 +57,7 @@ pub(crate) fn serve(host: &Host, auth: &Auth, audit: &Audit) -> Result<Vec<Serve
 }
 
 /// Notes a change in the audit log: whom it is about, and the grants or the token's id, never the token.
-fn noted(audit: &Audit, kind: &str, incoming: &Incoming, outcome: Outcome) -> Outcome {
+fn noted(audit: &Audit, kind: &str, incoming: &Message, outcome: Outcome) -> Outcome {
     if incoming.operation != "list" {
         let asked: Value = serde_json::from_slice(&incoming.payload.body).unwrap_or_default();
         let answer = outcome.as_ref().ok().and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok());
@@ -70,7 +70,7 @@ fn noted(audit: &Audit, kind: &str, incoming: &Incoming, outcome: Outcome) -> Ou
     outcome
 }
 
-fn about_grants(auth: &Auth, incoming: &Incoming) -> Outcome {
+fn about_grants(auth: &Auth, incoming: &Message) -> Outcome {
     if incoming.operation == "list" {
         incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
         return Ok(json_payload(&json!({ "principals": auth.registered() })));
@@ -86,7 +86,7 @@ fn about_grants(auth: &Auth, incoming: &Incoming) -> Outcome {
     Ok(json_payload(&json!({ "principal": principal, "grants": auth.grants_of(&principal) })))
 }
 
-fn about_tokens(auth: &Auth, incoming: &Incoming) -> Outcome {
+fn about_tokens(auth: &Auth, incoming: &Message) -> Outcome {
     if incoming.operation == "create" {
         let Create { subject, grants, ttl_seconds } = read(incoming)?;
         // The token carries what the registry grants its subject too.

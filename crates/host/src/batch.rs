@@ -61,16 +61,16 @@ pub fn encode_calls(calls: &[GuestCall]) -> Vec<u8> {
                     }
                 }
             }
-            GuestCall::Receive(message) => {
+            GuestCall::Receive { id, message } => {
                 out.u8(call::RECEIVE);
-                out.u64(message.id);
+                out.u64(*id);
                 out.u8(match message.kind {
                     Kind::Request => kind::REQUEST,
                     Kind::Notify => kind::NOTIFY,
                     Kind::Event => kind::EVENT,
                 } as u8);
-                out.text(&message.sender);
-                out.text(&message.caller);
+                out.text(message.from.as_str());
+                out.text(message.caller.name());
                 out.text(&message.operation);
                 out.payload(&message.payload);
                 out.u32(message.remaining_ms);
@@ -93,7 +93,7 @@ pub fn encode_calls(calls: &[GuestCall]) -> Vec<u8> {
 fn call_weight(call: &GuestCall) -> usize {
     match call {
         GuestCall::Start(context) => context.settings.len() + context.state.as_ref().map_or(0, |s| s.data.len()) + 256,
-        GuestCall::Receive(message) => message.payload.weight() + 256,
+        GuestCall::Receive { message, .. } => message.payload.weight() + 256,
         GuestCall::Settle { outcome, .. } => outcome.as_ref().map_or(256, Payload::weight) + 64,
         GuestCall::Wake { .. } | GuestCall::Save => 16,
     }

@@ -5,8 +5,7 @@ use std::rc::Rc;
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use starlane_bundle::{Digest, FileEntry, json};
-use starlane_node::Incoming;
-use starlane_protocol::{Failure, Outcome, Payload};
+use starlane_protocol::{Failure, Message, Outcome, Payload};
 
 use crate::{
     handler::{self, Handler},
@@ -42,7 +41,7 @@ pub(crate) fn handler(host: &Host, files: Rc<Files>) -> Rc<dyn Handler> {
     })
 }
 
-async fn answer(host: &Host, all: &Files, incoming: Incoming) -> Outcome {
+async fn answer(host: &Host, all: &Files, incoming: Message) -> Outcome {
     if incoming.operation == "list" {
         let files = all.iter().map(|(path, file)| Described::of(path, file)).collect();
         return json_payload(&Listed { files });

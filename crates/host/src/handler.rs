@@ -3,8 +3,8 @@
 use std::{future::Future, rc::Rc};
 
 use futures_util::future::LocalBoxFuture;
-use starlane_node::{HandlerId, Incoming};
-use starlane_protocol::{Address, Failure, Outcome, Payload};
+use starlane_node::HandlerId;
+use starlane_protocol::{Address, Failure, Message, Outcome, Payload};
 
 use crate::host::Host;
 
@@ -12,25 +12,25 @@ use crate::host::Host;
 pub trait Handler {
     /// Handles one message. For a one-way message the outcome is logged if it is a failure. The future is dropped when
     /// nobody waits any more.
-    fn handle(&self, incoming: Incoming) -> LocalBoxFuture<'static, Outcome>;
+    fn handle(&self, message: Message) -> LocalBoxFuture<'static, Outcome>;
 }
 
 struct HandlerFn<F>(F);
 
 impl<F, O> Handler for HandlerFn<F>
 where
-    F: Fn(Incoming) -> O,
+    F: Fn(Message) -> O,
     O: Future<Output = Outcome> + 'static,
 {
-    fn handle(&self, incoming: Incoming) -> LocalBoxFuture<'static, Outcome> {
-        Box::pin((self.0)(incoming))
+    fn handle(&self, message: Message) -> LocalBoxFuture<'static, Outcome> {
+        Box::pin((self.0)(message))
     }
 }
 
 /// A function as a handler.
 pub fn handler<F, O>(function: F) -> Rc<dyn Handler>
 where
-    F: Fn(Incoming) -> O + 'static,
+    F: Fn(Message) -> O + 'static,
     O: Future<Output = Outcome> + 'static,
 {
     Rc::new(HandlerFn(function))

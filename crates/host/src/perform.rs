@@ -8,10 +8,10 @@ use futures_util::{
 };
 use starlane_bundle::Digest;
 use starlane_node::{
-    CloseCode, Effect, Goodbye, HandlerId, Incoming, LinkState, LogLine, Node, RequestId, SocketId,
+    CloseCode, Effect, Goodbye, HandlerId, LinkState, LogLine, Node, SocketId,
     guest::{GuestPlan, Level},
 };
-use starlane_protocol::{Address, Failure, Trace};
+use starlane_protocol::{Address, Failure, Message, Trace};
 
 use crate::{
     flush::Outlet,
@@ -70,7 +70,7 @@ impl Host {
             }
             Effect::Renew { socket } => self.renew(socket),
             Effect::LinkState(state) => self.link_is(state),
-            Effect::Deliver { handler, request, incoming } => self.deliver(handler, request, incoming),
+            Effect::Deliver { handler, message } => self.deliver(handler, message),
             Effect::Abandon(request) => {
                 let handle = self.0.handling.borrow_mut().remove(&request);
                 if let Some(handle) = handle {
@@ -185,18 +185,19 @@ impl Host {
         self.0.link_watchers.borrow_mut().retain(|watcher| watcher.unbounded_send(state.clone()).is_ok());
     }
 
-    fn deliver(&self, handler: HandlerId, request: Option<RequestId>, incoming: Incoming) {
+    fn deliver(&self, handler: HandlerId, message: Message) {
         let Some(handler) = self.0.handlers.borrow().get(&handler).cloned() else {
             // It was released meanwhile: who waits for it has been told.
-            if request.is_none() {
+            if message.request.is_none() {
                 let text =
-                    format!("a one-way message `{}` was not delivered: the resource was released", incoming.operation);
-                self.log_traced(&incoming.to, Level::Warn, incoming.trace, &text);
+                    format!("a one-way message `{}` was not delivered: the resource was released", message.operation);
+                self.log_traced(&message.to, Level::Warn, message.trace, &text);
             }
             return;
         };
-        let (to, operation, trace) = (incoming.to.clone(), incoming.operation.clone(), incoming.trace);
-        let (handling, abort) = abortable(handler.handle(incoming));
+        let (to, operation, trace) = (message.to.clone(), message.operation.clone(), message.trace);
+        let request = message.request;
+        let (handling, abort) = abortable(handler.handle(message));
         if let Some(request) = request {
             self.0.handling.borrow_mut().insert(request, abort);
         }

@@ -5,12 +5,12 @@ use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 use litemap::LiteMap;
 
-use starlane_protocol::{Address, Failure, Outcome, Payload, Topic, Trace};
+use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Topic, Trace};
 
 use crate::{
     app::Role,
     effect::RequestId,
-    guest::{Context, GuestCall, InstanceId, Kind, Message},
+    guest::{Context, GuestCall, InstanceId, Kind},
     leaving::Leave,
     limits::ActorLimits,
     principal::Principal,
@@ -32,21 +32,6 @@ const LEAST_MS: u64 = 5_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ActorId(pub(crate) u64);
 
-/// A message for an actor.
-#[derive(Debug, Clone)]
-pub(crate) struct Letter {
-    pub(crate) kind: Kind,
-    pub(crate) from: Address,
-    pub(crate) caller: Principal,
-    pub(crate) operation: String,
-    pub(crate) payload: Payload,
-    /// The request to answer; none for one-way messages and events.
-    pub(crate) request: Option<RequestId>,
-    /// When nobody waits any more; none for one-way messages and events.
-    pub(crate) deadline: Option<u64>,
-    pub(crate) trace: Option<Trace>,
-}
-
 /// How a request of a guest ended.
 #[derive(Debug)]
 pub(crate) struct Settled {
@@ -67,7 +52,7 @@ pub(crate) struct Held<T> {
 /// A message that a guest has and has not ended. Its body is the guest's alone.
 #[derive(Debug)]
 pub(crate) struct Given {
-    pub(crate) letter: Letter,
+    pub(crate) letter: Message,
     /// When it should have been ended.
     pub(crate) until: u64,
     /// Whether the log says that it was not.
@@ -95,7 +80,7 @@ pub(crate) enum Life {
 #[derive(Debug)]
 pub(crate) enum InFlight {
     Start,
-    Receive(u64, Held<Letter>),
+    Receive(u64, Held<Message>),
     Settle(Held<Settled>),
     Wake(u64),
     /// To sleep afterwards, or to go on.
@@ -114,7 +99,7 @@ pub(crate) struct Actor {
     /// Bytes that wait for it.
     pub(crate) waiting_bytes: Rc<Cell<usize>>,
     pub(crate) life: Life,
-    pub(crate) mailbox: VecDeque<Held<Letter>>,
+    pub(crate) mailbox: VecDeque<Held<Message>>,
     pub(crate) outcomes: VecDeque<Held<Settled>>,
     pub(crate) wakes: VecDeque<u64>,
     /// What it asked to be woken for: the timer, and the token.
@@ -267,7 +252,7 @@ impl Actor {
     }
 
     /// How long a guest may take over a message that it is given now.
-    fn until(&self, letter: &Letter, now: u64, limits: &ActorLimits) -> u64 {
+    fn until(&self, letter: &Message, now: u64, limits: &ActorLimits) -> u64 {
         match letter.deadline {
             Some(deadline) => deadline.max(now + LEAST_MS) + limits.overdue_ms,
             None => now + limits.one_way_ms,
@@ -275,7 +260,7 @@ impl Actor {
     }
 
     /// The guest has a message now, and has not ended it.
-    pub(crate) fn given(&mut self, now: u64, message: u64, mut letter: Letter, limits: &ActorLimits) {
+    pub(crate) fn given(&mut self, now: u64, message: u64, mut letter: Message, limits: &ActorLimits) {
         letter.payload = Payload::nothing();
         let until = self.until(&letter, now, limits);
         self.unfinished.insert(message, Given { letter, until, overdue: false });
@@ -330,15 +315,8 @@ impl Actor {
             let Some(held) = self.mailbox.pop_front_if(|held| fits(held.it.payload.weight())) else { break };
             let (id, letter) = (self.next_message, &held.it);
             self.next_message += 1;
-            calls.push(GuestCall::Receive(Message {
-                id,
-                kind: letter.kind,
-                sender: letter.from.to_string(),
-                caller: letter.caller.name().to_owned(),
-                operation: letter.operation.clone(),
-                payload: letter.payload.clone(),
-                remaining_ms: remaining(letter.deadline, now),
-            }));
+            let remaining_ms = remaining(letter.deadline, now);
+            calls.push(GuestCall::Receive { id, message: Message { remaining_ms, ..letter.clone() } });
             self.in_flight.push(InFlight::Receive(id, held));
         }
         if calls.is_empty() {
@@ -368,7 +346,7 @@ impl Actor {
     }
 
     /// The instance is gone: forgets what belonged to it. Gives the messages that it had, and the requests it had made.
-    pub(crate) fn lose_instance(&mut self) -> (Vec<Letter>, Vec<RequestId>) {
+    pub(crate) fn lose_instance(&mut self) -> (Vec<Message>, Vec<RequestId>) {
         self.started = false;
         self.is_worn = false;
         self.is_reporting = false;
@@ -401,12 +379,10 @@ impl Actor {
     }
 }
 
-impl Letter {
-    /// What it weighs in the memory of who gets it, in bytes.
-    pub(crate) fn weight(&self) -> usize {
-        let names = self.from.as_str().len() + self.caller.name().len() + self.operation.len();
-        names + payload_weight(&self.payload)
-    }
+/// What a message weighs in the memory of who gets it, in bytes.
+pub(crate) fn weight(message: &Message) -> usize {
+    let names = message.from.as_str().len() + message.caller.name().len() + message.operation.len();
+    names + payload_weight(&message.payload)
 }
 
 /// What an outcome weighs in the memory of who gets it, in bytes.

@@ -1,9 +1,9 @@
 //! The lives of actors: mail, waking, batches of calls, sleep, the end.
 
-use starlane_protocol::Failure;
+use starlane_protocol::{Failure, Message};
 
 use crate::{
-    actor::{ActorId, Held, Letter, Life, Settled, outcome_weight},
+    actor::{ActorId, Held, Life, Settled, outcome_weight, weight},
     app,
     effect::{Effect, RequestId},
     guest::Kind,
@@ -14,7 +14,7 @@ use crate::{
 
 impl Node {
     /// Puts a message into a mailbox.
-    pub(crate) fn post(&mut self, now: u64, id: ActorId, mut letter: Letter) -> Result<(), Failure> {
+    pub(crate) fn post(&mut self, now: u64, id: ActorId, mut letter: Message) -> Result<(), Failure> {
         let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id) else {
             return Err(Failure::no_resource("the actor is gone"));
@@ -38,7 +38,7 @@ impl Node {
             let message = format!("{size} messages wait for this actor; the limit `mailbox` of its mechtron is {size}");
             return Err(Failure::mailbox_full(message));
         }
-        let weight = letter.weight();
+        let weight = weight(&letter);
         let light = actor.bears("the message", weight, &limits);
         let held = light.and_then(|()| actor.account.hold(&actor.waiting_bytes, weight, &limits));
         let hold = held.map_err(|(limit, failure)| {

@@ -4,11 +4,10 @@ use std::rc::Rc;
 
 use minicbor::{Decode, Encode};
 use starlane_bundle::{Bind, Digest, Durability};
-use starlane_protocol::{Address, AddressError, Failure, Grant, HostName, OWN_SPACE, Payload, Topic, Verb};
+use starlane_protocol::{Address, AddressError, Failure, Grant, HostName, Message, OWN_SPACE, Payload, Topic, Verb};
 
 use crate::{
     guest::{GuestLimits, GuestPlan},
-    link::Envelope,
     maps::Map,
     principal::{Principal, grant_for},
 };
@@ -148,7 +147,7 @@ impl Role {
 
     /// A message of the mechtron at `from`: it goes out as the mechtron, if that may send it. `.:bundle` is the bundle that its
     /// app came from.
-    pub(crate) fn envelope(
+    pub(crate) fn message(
         &self,
         here: HostName,
         from: &Address,
@@ -156,14 +155,14 @@ impl Role {
         target: &str,
         operation: String,
         payload: Payload,
-    ) -> Result<Envelope, Failure> {
+    ) -> Result<Message, Failure> {
         let to = match target {
             ".:bundle" => self.plan.bundle.clone(),
             _ => Address::resolve(target, &self.app).map_err(AddressError::failure)?,
         };
         self.permit(here, from, verb, &to, &operation)?;
         let caller = Principal::named(from.as_str());
-        Ok(Envelope { from: from.clone(), caller, to, operation, payload, hops: 0, trace: None })
+        Ok(Message::new(from.clone(), caller, to, operation, payload))
     }
 
     /// Whether the mechtron at `from` may send a message, by its app's `allow`. Itself and the bundle that it came from

@@ -1,9 +1,9 @@
 //! One-way messages, events and wakes that ended nowhere: counted, and told to the log at a bounded rate.
 
 use litemap::LiteMap;
-use starlane_protocol::{Address, Failure, HostName, Trace};
+use starlane_protocol::{Address, Failure, HostName, Message, Trace};
 
-use crate::{actor::Letter, guest::Level, link::Goodbye, node::Node};
+use crate::{guest::Level, link::Goodbye, node::Node};
 
 /// How many lines a second the log gets for the dead letters of one space.
 const LINES: u32 = 20;
@@ -74,7 +74,7 @@ impl Node {
 
     /// The host closes: the one-way messages that actors have or wait for end here.
     pub(crate) fn bury_mail(&mut self, now: u64, failure: &Failure) {
-        let mut ended: Vec<(Address, Letter)> = Vec::new();
+        let mut ended: Vec<(Address, Message)> = Vec::new();
         for (_, actor) in self.actors.iter_mut() {
             let in_flight = std::mem::take(&mut actor.in_flight);
             actor.requeue(in_flight.into_iter());

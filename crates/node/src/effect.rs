@@ -1,6 +1,8 @@
 //! What a node wants done, and the identities that tie what it wants to what comes back.
 
-use starlane_protocol::{Address, Failure, Outcome, Payload, Trace};
+use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Trace};
+
+pub use starlane_protocol::RequestId;
 
 use crate::{
     guest::{GuestCall, GuestPlan, InstanceId, Level},
@@ -22,10 +24,6 @@ identity! {
     SocketId
 }
 identity! {
-    /// A request on its way through this node.
-    RequestId
-}
-identity! {
     /// A handler of this host: a driver, or a page's function.
     HandlerId
 }
@@ -41,27 +39,6 @@ pub struct Origin {
     pub address: Address,
     /// The principal.
     pub caller: Principal,
-}
-
-/// A message for a handler.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Incoming {
-    /// Who sent it.
-    pub from: Address,
-    /// On whose behalf.
-    pub caller: Principal,
-    /// To what address: the handler's own, perhaps with a path.
-    pub to: Address,
-    /// The operation.
-    pub operation: String,
-    /// What it carries.
-    pub payload: Payload,
-    /// Milliseconds until nobody waits any more; 0 for a one-way message.
-    pub remaining_ms: u32,
-    /// Whether nobody waits for an answer.
-    pub one_way: bool,
-    /// The trace that it belongs to.
-    pub trace: Option<Trace>,
 }
 
 /// A line for the log.
@@ -143,10 +120,8 @@ pub enum Effect {
     Deliver {
         /// The handler.
         handler: HandlerId,
-        /// The request to reply to; none for a one-way message.
-        request: Option<RequestId>,
         /// The message.
-        incoming: Incoming,
+        message: Message,
     },
     /// Nobody waits any more for a request that was delivered to a handler.
     Abandon(RequestId),

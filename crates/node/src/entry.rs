@@ -2,13 +2,13 @@
 //! principal may changes.
 
 use starlane_protocol::{
-    Address, Failure, HostName, OWN_SPACE, Topic, Verb, address::MAX_ADDRESS, bounds::MAX_PRINCIPAL_BYTES,
+    Address, Failure, HostName, Message, OWN_SPACE, Topic, Verb, address::MAX_ADDRESS, bounds::MAX_PRINCIPAL_BYTES,
     frame::LinkId,
 };
 
 use crate::{
     effect::{Effect, SocketId},
-    link::{CloseCode, Envelope, Goodbye, Link, LinkKey, Parcel},
+    link::{CloseCode, Goodbye, Link, LinkKey, Parcel},
     links::few,
     node::Node,
     principal::{Authentication, Principal},
@@ -101,29 +101,29 @@ impl Node {
         &mut self,
         now: u64,
         key: LinkKey,
-        mut envelope: Envelope,
+        mut message: Message,
         verb: Verb,
-    ) -> Result<Envelope, Failure> {
+    ) -> Result<Message, Failure> {
         let Some((link, peer)) = self.links.get(&key).and_then(|link| Some((link, link.session.peer?))) else {
             return Err(Failure::link_lost("the link broke"));
         };
         if link.is_dialled() {
-            envelope.from = on_host(&envelope.from, &peer)?;
-            envelope.caller = link.session.principal.clone();
-            self.usage.message(now, &envelope.caller, &self.config.limits)?;
-            self.permits(&envelope.caller, verb, &envelope.to, &envelope.operation)?;
-            return Ok(envelope);
+            message.from = on_host(&message.from, &peer)?;
+            message.caller = link.session.principal.clone();
+            self.usage.message(now, &message.caller, &self.config.limits)?;
+            self.permits(&message.caller, verb, &message.to, &message.operation)?;
+            return Ok(message);
         }
         // From the server: what it relays it has checked, and keeps the prefix that it stamped. Its own mechtrons have no
         // business here unless their app was launched.
-        if envelope.from.host().is_some_and(|host| host != peer) || self.apps.holds(&envelope.from) {
-            if envelope.from.host().is_none() {
-                envelope.from = on_host(&envelope.from, &peer)?;
+        if message.from.host().is_some_and(|host| host != peer) || self.apps.holds(&message.from) {
+            if message.from.host().is_none() {
+                message.from = on_host(&message.from, &peer)?;
             }
-            return Ok(envelope);
+            return Ok(message);
         }
-        let message = format!("{} may not send to this page: it is of no app that was launched here", envelope.from);
-        Err(Failure::no_grant(message).at(&envelope.to))
+        let text = format!("{} may not send to this page: it is of no app that was launched here", message.from);
+        Err(Failure::no_grant(text).at(&message.to))
     }
 
     /// A peer subscribes: it is told when it may not.

@@ -1,9 +1,9 @@
 //! Topics: subscribing, and the way of an event to everyone who wants it.
 
-use starlane_protocol::{Failure, Payload, Topic, Trace};
+use starlane_protocol::{Failure, Message, Payload, Topic, Trace};
 
 use crate::{
-    actor::{ActorId, Letter},
+    actor::ActorId,
     crashes::Crash,
     effect::Notice,
     guest::{Kind, Level},
@@ -142,16 +142,9 @@ impl Node {
                     self.notice(subscription, event);
                 }
                 Subscriber::Actor(actor) => {
-                    let letter = Letter {
-                        kind: Kind::Event,
-                        from: topic.address.clone(),
-                        caller: Principal::default(),
-                        operation: topic.event.to_string(),
-                        payload: payload.clone(),
-                        request: None,
-                        deadline: None,
-                        trace,
-                    };
+                    let (from, event) = (topic.address.clone(), topic.event.to_string());
+                    let message = Message::new(from.clone(), Principal::default(), from, event, payload.clone());
+                    let letter = Message { kind: Kind::Event, trace, ..message };
                     if let Err(failure) = self.post(now, actor, letter) {
                         self.dead_letter(now, &topic.address, &topic.event, trace, &failure);
                     }

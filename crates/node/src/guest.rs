@@ -5,7 +5,9 @@
 use std::rc::Rc;
 
 use starlane_bundle::Digest;
-use starlane_protocol::{Address, Outcome, Payload};
+use starlane_protocol::{Address, Message, Outcome, Payload};
+
+pub use starlane_protocol::Kind;
 
 /// One life of an actor at this host: a new one for every start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,7 +63,12 @@ pub enum GuestCall {
     /// `actor.start`.
     Start(Context),
     /// `actor.receive`. Not run while `concurrency` messages are unfinished: the batch ends before it.
-    Receive(Message),
+    Receive {
+        /// Never 0, unique in the life of the instance.
+        id: u64,
+        /// The message.
+        message: Message,
+    },
     /// `actor.settle`.
     Settle {
         /// The id that `mesh.request` returned.
@@ -98,36 +105,6 @@ pub struct Saved {
     pub format: u32,
     /// The state.
     pub data: bytes::Bytes,
-}
-
-/// What kind of message an actor receives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Exactly one reply is awaited.
-    Request,
-    /// One-way.
-    Notify,
-    /// Of a topic that the actor subscribed to.
-    Event,
-}
-
-/// A message delivered to an actor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Never 0, unique in the life of the instance.
-    pub id: u64,
-    /// Request, notify or event.
-    pub kind: Kind,
-    /// The address of who sent it.
-    pub sender: String,
-    /// The principal on whose behalf it comes.
-    pub caller: String,
-    /// The operation, or the event's name.
-    pub operation: String,
-    /// What it carries.
-    pub payload: Payload,
-    /// Milliseconds until nobody waits any more; 0: no deadline.
-    pub remaining_ms: u32,
 }
 
 /// What a guest asked of the mesh during a call, in its order. It counts only if the call returned.

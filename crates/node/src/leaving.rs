@@ -8,7 +8,7 @@ use crate::{
     app::{AppPlan, Role},
     guest::Level,
     node::Node,
-    requests::Answerer,
+    requests::Route,
     timers::Timer,
     topics::Subscriber,
 };
@@ -100,7 +100,7 @@ impl Node {
             self.fail_letters(now, *id, &failure);
         }
         for id in ids {
-            self.fail_asked(now, Answerer::Actor(*id), || failure.clone());
+            self.fail_asked(now, Route::Actor(*id), || failure.clone());
         }
         for id in ids {
             self.pump(now, *id);

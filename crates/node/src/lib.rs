@@ -34,9 +34,7 @@ mod uplink;
 mod usage;
 
 pub use app::{Allow, AppPlan, MechtronPlan};
-pub use effect::{
-    Effect, HandlerId, Incoming, LinkState, LogLine, Notice, Origin, RequestId, SocketId, SubscriptionId,
-};
+pub use effect::{Effect, HandlerId, LinkState, LogLine, Notice, Origin, RequestId, SocketId, SubscriptionId};
 pub use inspect::{ActorView, LinkView};
 pub use limits::ActorLimits;
 pub use link::{CloseCode, Goodbye, LinkConfig};

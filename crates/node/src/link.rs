@@ -23,11 +23,7 @@ use self::{
     send_queue::{SendQueue, Unsent},
 };
 pub use self::{close_code::CloseCode, config::LinkConfig};
-pub(crate) use self::{
-    parcel::{Envelope, Parcel},
-    send_queue::Waiting,
-    session::Session,
-};
+pub(crate) use self::{parcel::Parcel, send_queue::Waiting, session::Session};
 use crate::{
     effect::{RequestId, SocketId},
     principal::{Authenticated, Principal},
@@ -51,7 +47,7 @@ pub(crate) enum LinkEvent {
     /// The link is up.
     Up,
     /// A message arrived.
-    Parcel(Parcel),
+    Parcel(Box<Parcel>),
     /// The link is over; its last frame is still to be transmitted.
     Over(Goodbye),
 }
@@ -230,7 +226,7 @@ impl Link {
             (Phase::Up, frame) if frame.sequence().is_some() => {
                 let parcel = self.session.take(now, frame, &self.config)?;
                 if let Some(parcel) = parcel {
-                    self.events.push_back(LinkEvent::Parcel(parcel));
+                    self.events.push_back(LinkEvent::Parcel(Box::new(parcel)));
                 }
             }
             (_, frame) => {

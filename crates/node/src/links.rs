@@ -9,7 +9,7 @@ use crate::{
     effect::{Effect, RequestId, SocketId},
     link::{CloseCode, Goodbye, Link, LinkEvent, LinkKey, Parcel, Waiting},
     node::{Node, closed},
-    requests::{Answerer, Asker},
+    requests::{Asker, Route},
     timers::Timer,
     topics::Subscriber,
 };
@@ -171,7 +171,7 @@ impl Node {
             LinkEvent::Hello { token } => self.effects.push_back(Effect::Authenticate { socket, token }),
             LinkEvent::Expiring => self.effects.push_back(Effect::Renew { socket }),
             LinkEvent::Up => self.link_up(now, key),
-            LinkEvent::Parcel(parcel) => self.parcel(now, key, parcel),
+            LinkEvent::Parcel(parcel) => self.parcel(now, key, *parcel),
             LinkEvent::Over(goodbye) => {
                 // Its last frame, the goodbye, is transmitted before the socket is closed.
                 if let Some(message) = self.links.get_mut(&key).and_then(|link| link.poll_transmit(now)) {
@@ -217,7 +217,7 @@ impl Node {
                 self.usage.release_link(&lost.principal);
             }
             let why = || Failure::link_lost(format!("the link broke before the answer came ({})", goodbye.reason));
-            self.fail_asked(now, Answerer::Link(key), why);
+            self.fail_asked(now, Route::Link(key), why);
         }
         for request in lost.asking {
             self.drop_request(now, request);
@@ -236,30 +236,30 @@ impl Node {
 
     /// A message that waited for a link does not leave any more. Requests end otherwise.
     pub(crate) fn bury(&mut self, now: u64, waiting: &Waiting, failure: &Failure) {
-        if let Parcel::Notify { envelope } = &waiting.parcel {
-            self.dead_letter(now, &envelope.to, &envelope.operation, envelope.trace, failure);
+        if let Parcel::Notify { message } = &waiting.parcel {
+            self.dead_letter(now, &message.to, &message.operation, message.trace, failure);
         }
     }
 
     fn parcel(&mut self, now: u64, key: LinkKey, parcel: Parcel) {
         let is_uplink = self.uplink.key() == Some(key);
         match parcel {
-            Parcel::Request { id, envelope, remaining_ms } => {
+            Parcel::Request { id, message } => {
                 let Some(link) = self.links.get(&key) else { return };
                 let (open, most) = (link.session.asking.len(), self.config.link.open_requests);
                 if link.session.asking.contains_key(&id) {
                     let goodbye = Goodbye::new(CloseCode::Malformed, format!("request {id} was sent twice"));
                     return self.end_link(now, key, goodbye);
                 }
-                let entered = self.enter(now, key, envelope, Verb::Request);
-                match entered.and_then(|envelope| few(open, most, "open-requests").map(|()| envelope)) {
-                    Ok(envelope) => drop(self.ask(now, Asker::Link(key, id), envelope, remaining_ms)),
+                let entered = self.enter(now, key, message, Verb::Request);
+                match entered.and_then(|message| few(open, most, "open-requests").map(|()| message)) {
+                    Ok(message) => drop(self.ask(now, Asker::Link(key, id), message)),
                     Err(failure) => drop(self.send(key, Parcel::Response { id, outcome: Err(failure) }, None)),
                 }
             }
-            Parcel::Notify { envelope } => {
-                let (to, operation, trace) = (envelope.to.clone(), envelope.operation.clone(), envelope.trace);
-                let told = self.enter(now, key, envelope, Verb::Notify).and_then(|envelope| self.tell(now, envelope));
+            Parcel::Notify { message } => {
+                let (to, operation, trace) = (message.to.clone(), message.operation.clone(), message.trace);
+                let told = self.enter(now, key, message, Verb::Notify).and_then(|message| self.tell(now, message));
                 if let Err(failure) = told {
                     self.dead_letter(now, &to, &operation, trace, &failure);
                 }
@@ -267,7 +267,7 @@ impl Node {
             Parcel::Response { id, outcome } => {
                 let request = RequestId(id);
                 // An answer from who was not asked is not one; an answer that comes too late has no request any more.
-                if self.requests.get(&request).is_some_and(|pending| pending.answerer == Some(Answerer::Link(key))) {
+                if self.requests.get(&request).is_some_and(|pending| pending.answerer == Some(Route::Link(key))) {
                     self.finish(now, request, outcome);
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use sha2::{Digest, Sha256};
 use starlane_protocol::{
-    Address, AddressError, Failure, HostName, HostSecret, Outcome, Payload, Topic, Trace,
+    Address, AddressError, Failure, HostName, HostSecret, Message, Outcome, Payload, Topic, Trace,
     bounds::{MAX_OPERATIONS, check_operation, cut},
     message::ONE_WAY,
 };
@@ -16,10 +16,10 @@ use crate::{
     effect::{Effect, HandlerId, LogLine, Notice, Origin, RequestId, SocketId, SubscriptionId},
     guest::{InstanceId, Level},
     limits::ActorLimits,
-    link::{CloseCode, Envelope, Goodbye, Link, LinkConfig, LinkKey},
+    link::{CloseCode, Goodbye, Link, LinkConfig, LinkKey},
     maps::{Index, Map},
     owner::Owners,
-    requests::{Answerer, Asker, Pending},
+    requests::{Asker, Pending, Route},
     shares::{Shares, Slot},
     starts::StartQueue,
     stats::Stats,
@@ -167,8 +167,8 @@ impl Node {
         payload: Payload,
         timeout_ms: u32,
     ) -> RequestId {
-        let envelope = envelope(origin, to, operation, payload);
-        self.ask(now, Asker::Host, envelope, timeout_ms)
+        let message = Message { remaining_ms: timeout_ms, ..message(origin, to, operation, payload) };
+        self.ask(now, Asker::Host, message)
     }
 
     /// Nobody waits any more for a request of this host's own.
@@ -185,7 +185,7 @@ impl Node {
         operation: &str,
         payload: Payload,
     ) -> Result<(), Failure> {
-        self.tell(now, envelope(origin, to, operation, payload))
+        self.tell(now, message(origin, to, operation, payload))
     }
 
     /// Sends a one-way message; `Settle` says whether it was taken, wherever that is.
@@ -198,7 +198,7 @@ impl Node {
         mut payload: Payload,
     ) -> RequestId {
         payload.headers.push((ONE_WAY.to_owned(), "1".to_owned()));
-        self.ask(now, Asker::Host, envelope(origin, to, operation, payload), 0)
+        self.ask(now, Asker::Host, message(origin, to, operation, payload))
     }
 
     /// A handler's reply to a request that was delivered to it.
@@ -243,7 +243,7 @@ impl Node {
         self.handler_at.remove(&address);
         self.withdraw(&address);
         let why = || Failure::not_running("the resource was released before it answered").at(&address);
-        self.fail_asked(now, Answerer::Handler(handler), why);
+        self.fail_asked(now, Route::Handler(handler), why);
     }
 
     /// A handler's resource emits an event to who subscribed.
@@ -316,16 +316,9 @@ impl Node {
     }
 }
 
-fn envelope(origin: &Origin, to: &Address, operation: &str, payload: Payload) -> Envelope {
-    Envelope {
-        from: origin.address.clone(),
-        caller: origin.caller.clone(),
-        to: to.clone(),
-        operation: operation.to_owned(),
-        payload,
-        hops: 0,
-        trace: None,
-    }
+fn message(origin: &Origin, to: &Address, operation: &str, payload: Payload) -> Message {
+    let (from, caller) = (origin.address.clone(), origin.caller.clone());
+    Message::new(from, caller, to.clone(), operation.to_owned(), payload)
 }
 
 /// The reason that a link ends with when the host itself closes it.

@@ -1,13 +1,12 @@
 //! What becomes of a batch of calls: what each asked of the mesh, the messages that it ended, and whether the instance lives.
 
-use starlane_protocol::{AddressError, Failure, Outcome, Payload, Topic, Trace, Verb};
+use starlane_protocol::{AddressError, Failure, Message, Outcome, Payload, Topic, Trace, Verb};
 
 use crate::{
-    actor::{ActorId, InFlight, Letter, Settled},
+    actor::{ActorId, InFlight, Settled},
     crashes::{Cause, Crash},
     effect::RequestId,
     guest::{BatchReport, CallReport, GuestEffect, InstanceId, Kind, Level, Logged, Returned},
-    link::Envelope,
     node::Node,
     requests::Asker,
     saving::Late,
@@ -191,12 +190,12 @@ impl Node {
                         format!("it sends requests and leaves the outcomes of {outcomes} waiting (limit {most})");
                     return Err(Crash::budget(detail));
                 }
-                let envelope = role.envelope(self.name, &address, Verb::Request, &target, operation, payload);
-                let refused = match envelope {
-                    Ok(mut envelope) if open + outcomes < most => {
-                        envelope.trace = trace;
+                let message = role.message(self.name, &address, Verb::Request, &target, operation, payload);
+                let refused = match message {
+                    Ok(mut message) if open + outcomes < most => {
+                        (message.trace, message.remaining_ms) = (trace, timeout_ms);
                         actor.open.insert(guest_id, RequestId(0));
-                        let request = self.ask(now, Asker::Guest(id, guest_id), envelope, timeout_ms);
+                        let request = self.ask(now, Asker::Guest(id, guest_id), message);
                         if let Some(open) = self.actors.get_mut(&id).and_then(|actor| actor.open.get_mut(&guest_id)) {
                             *open = request;
                         }
@@ -216,8 +215,8 @@ impl Node {
             }
             GuestEffect::Notify { target, operation, payload } => {
                 let told = role
-                    .envelope(self.name, &address, Verb::Notify, &target, operation.clone(), payload)
-                    .and_then(|envelope| self.tell(now, Envelope { trace, ..envelope }));
+                    .message(self.name, &address, Verb::Notify, &target, operation.clone(), payload)
+                    .and_then(|message| self.tell(now, Message { trace, ..message }));
                 if let Err(failure) = told {
                     let failure = failure.checked();
                     let target: String = target.chars().take(80).collect();
@@ -298,7 +297,7 @@ impl Node {
     }
 
     /// Gives the outcome of a message to whoever asked.
-    pub(crate) fn answer(&mut self, now: u64, letter: &Letter, outcome: Outcome) {
+    pub(crate) fn answer(&mut self, now: u64, letter: &Message, outcome: Outcome) {
         if let Some(request) = letter.request {
             // A one-way operation that was sent as a request is answered, empty, when it was taken.
             let outcome = if letter.kind == Kind::Notify { Ok(Payload::nothing()) } else { outcome };
@@ -313,7 +312,7 @@ impl Node {
     }
 
     /// A message of an actor ends with a failure.
-    pub(crate) fn fail_letter(&mut self, now: u64, id: ActorId, letter: &Letter, failure: &Failure) {
+    pub(crate) fn fail_letter(&mut self, now: u64, id: ActorId, letter: &Message, failure: &Failure) {
         let Some(address) = self.actors.get(&id).map(|actor| actor.address.clone()) else { return };
         match letter.request {
             Some(request) => self.finish(now, request, Err(failure.clone().at(&address))),

@@ -1,17 +1,17 @@
 //! The way of a request through this node: who asks, who answers, and that it ends exactly once.
 
 use starlane_protocol::{
-    Address, Failure, Outcome, Payload, Trace,
+    Address, Failure, Message, Outcome, Payload, Trace,
     bounds::{MAX_PRINCIPAL_BYTES, check_operation},
     message::{MAX_HOPS, ONE_WAY},
     trace::TRACEPARENT,
 };
 
 use crate::{
-    actor::{ActorId, Letter, Settled, remaining},
-    effect::{Effect, HandlerId, Incoming, RequestId},
+    actor::{ActorId, Settled, remaining},
+    effect::{Effect, HandlerId, RequestId},
     guest::Kind,
-    link::{Envelope, LinkKey, Parcel},
+    link::{LinkKey, Parcel},
     maps::Map,
     node::{DEFAULT_TIMEOUT_MS, Node, Operations},
     principal::Principal,
@@ -32,17 +32,17 @@ pub(crate) enum Asker {
     Link(LinkKey, u64),
 }
 
-/// Who is to answer.
+/// Where a message goes from here, and so who is to answer a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answerer {
+pub(crate) enum Route {
     Handler(HandlerId),
     Actor(ActorId),
     /// The host at the other end of a link, whether the link is up or the request waits for it.
     Link(LinkKey),
 }
 
-impl Answerer {
-    /// Its number, which no other answerer has, of whatever kind: the node gave it.
+impl Route {
+    /// Its number, which no other route has, of whatever kind: the node gave it.
     fn number(self) -> u64 {
         let (Self::Handler(HandlerId(number)) | Self::Actor(ActorId(number)) | Self::Link(LinkKey(number))) = self;
         number
@@ -54,7 +54,7 @@ impl Answerer {
 pub(crate) struct Pending {
     pub(crate) asker: Asker,
     /// None until it is known.
-    pub(crate) answerer: Option<Answerer>,
+    pub(crate) answerer: Option<Route>,
     pub(crate) to: Address,
     pub(crate) deadline: u64,
     pub(crate) timeout_ms: u32,
@@ -63,21 +63,15 @@ pub(crate) struct Pending {
     held: (Principal, usize),
 }
 
-/// Where a message goes from here.
-enum Route {
-    Handler(HandlerId),
-    Actor(ActorId),
-    Link(LinkKey),
-}
-
 impl Node {
-    /// Starts a request. It ends by `finish`, now or later.
-    pub(crate) fn ask(&mut self, now: u64, asker: Asker, mut envelope: Envelope, timeout_ms: u32) -> RequestId {
+    /// Starts a request, whose sender waits as long as the message says or the default. It ends by `finish`, now or later.
+    pub(crate) fn ask(&mut self, now: u64, asker: Asker, mut message: Message) -> RequestId {
         let request = RequestId(self.fresh());
-        let timeout_ms = if timeout_ms == 0 { DEFAULT_TIMEOUT_MS } else { timeout_ms };
+        let timeout_ms = if message.remaining_ms == 0 { DEFAULT_TIMEOUT_MS } else { message.remaining_ms };
         let timeout_ms = timeout_ms.min(u32::try_from(self.config.actors.request_ms).unwrap_or(u32::MAX));
         let deadline = now + u64::from(timeout_ms);
-        let to = envelope.to.clone();
+        (message.kind, message.request, message.deadline) = (Kind::Request, Some(request), Some(deadline));
+        let to = message.to.clone();
         if let Asker::Link(key, id) = asker
             && let Some(link) = self.links.get_mut(&key)
         {
@@ -86,57 +80,57 @@ impl Node {
         self.timers.insert((deadline, request.0), Timer::Deadline(request));
         // What guests ask is bounded by what they may have open.
         let from_outside = !matches!(asker, Asker::Guest(..));
-        let (bytes, limits) = (envelope.payload.weight(), self.config.limits);
-        let held = check(&mut envelope).and_then(|()| match from_outside {
-            true => self.usage.hold(&envelope.caller, bytes, &limits),
+        let (bytes, limits) = (message.payload.weight(), self.config.limits);
+        let held = check(&mut message).and_then(|()| match from_outside {
+            true => self.usage.hold(&message.caller, bytes, &limits),
             false => Ok(()),
         });
         let bytes = if from_outside && held.is_ok() { bytes } else { 0 };
-        let holds = (envelope.caller.clone(), bytes);
-        let trace = envelope.trace;
+        let holds = (message.caller.clone(), bytes);
+        let trace = message.trace;
         let pending = Pending { asker, answerer: None, to, deadline, timeout_ms, trace, held: holds };
         self.requests.insert(request, Box::new(pending));
-        if let Err(failure) = held.and_then(|()| self.forward(now, Some(request), envelope)) {
+        if let Err(failure) = held.and_then(|()| self.forward(now, message)) {
             self.finish(now, request, Err(failure));
         }
         request
     }
 
     /// Sends a one-way message.
-    pub(crate) fn tell(&mut self, now: u64, mut envelope: Envelope) -> Result<(), Failure> {
+    pub(crate) fn tell(&mut self, now: u64, mut message: Message) -> Result<(), Failure> {
         self.stats.one_way += 1;
-        check(&mut envelope).map_err(|failure| failure.at(&envelope.to))?;
-        self.forward(now, None, envelope)
+        check(&mut message).map_err(|failure| failure.at(&message.to))?;
+        self.forward(now, message)
     }
 
-    /// Sends a message on to where its address leads. `request` is none for one-way messages.
-    fn forward(&mut self, now: u64, request: Option<RequestId>, mut envelope: Envelope) -> Result<(), Failure> {
-        let to = envelope.to.clone();
-        if envelope.hops >= MAX_HOPS {
+    /// Sends a message on to where its address leads.
+    fn forward(&mut self, now: u64, mut message: Message) -> Result<(), Failure> {
+        let to = message.to.clone();
+        if message.hops >= MAX_HOPS {
             return Err(Failure::cycle(format!("the message was passed on {MAX_HOPS} times: a loop")).at(&to));
         }
-        envelope.hops += 1;
-        let one_way = request.is_some() && envelope.payload.header(ONE_WAY).is_some();
-        let route = self.resolve(&to, &envelope.caller).map_err(|failure| failure.at(&to))?;
-        match route {
-            Route::Handler(_) | Route::Actor(_) if one_way => {
-                envelope.payload.headers.retain(|(name, _)| name != ONE_WAY);
-                let taken = match route {
-                    Route::Handler(handler) => self.forward_to_handler(now, handler, None, envelope),
-                    Route::Actor(actor) => self.forward_to_actor(now, actor, None, envelope),
-                    Route::Link(_) => Ok(()),
-                };
-                taken.map(|()| {
-                    if let Some(request) = request {
-                        self.finish(now, request, Ok(Payload::nothing()));
-                    }
-                })
-            }
-            Route::Handler(handler) => self.forward_to_handler(now, handler, request, envelope),
-            Route::Actor(actor) => self.forward_to_actor(now, actor, request, envelope),
-            Route::Link(key) => self.forward_to_link(now, key, request, envelope),
+        message.hops += 1;
+        let route = self.resolve(&to, &message.caller).map_err(|failure| failure.at(&to))?;
+        let mut taken = None;
+        if message.request.is_some()
+            && message.payload.header(ONE_WAY).is_some()
+            && matches!(route, Route::Handler(_) | Route::Actor(_))
+        {
+            message.payload.headers.retain(|(name, _)| name != ONE_WAY);
+            taken = message.request.take();
+            (message.kind, message.deadline) = (Kind::Notify, None);
         }
-        .map_err(|failure| failure.at(&to))
+        self.answered_by(message.request, route);
+        match route {
+            Route::Handler(handler) => self.forward_to_handler(now, handler, message),
+            Route::Actor(actor) => self.forward_to_actor(now, actor, message),
+            Route::Link(key) => self.forward_to_link(now, key, message),
+        }
+        .map_err(|failure| failure.at(&to))?;
+        if let Some(request) = taken {
+            self.finish(now, request, Ok(Payload::nothing()));
+        }
+        Ok(())
     }
 
     /// Where an address leads: with a host prefix to that host; without one first to this host, then to its server.
@@ -181,83 +175,44 @@ impl Node {
         }
     }
 
-    fn forward_to_handler(
-        &mut self,
-        now: u64,
-        handler: HandlerId,
-        request: Option<RequestId>,
-        envelope: Envelope,
-    ) -> Result<(), Failure> {
+    fn forward_to_handler(&mut self, now: u64, handler: HandlerId, mut message: Message) -> Result<(), Failure> {
         let operations = self.handlers.get(&handler).map(|registered| &registered.operations);
         if let Some(Operations::Named(names)) = operations
-            && !names.contains(&envelope.operation)
+            && !names.contains(&message.operation)
         {
-            let (operation, names) = (&envelope.operation, names.join(", "));
+            let (operation, names) = (&message.operation, names.join(", "));
             return Err(Failure::no_operation(format!("no operation `{operation}` here; there are: {names}")));
         }
-        let deadline = self.answered_by(request, Answerer::Handler(handler));
-        let incoming = Incoming {
-            from: envelope.from,
-            caller: envelope.caller,
-            to: envelope.to.without_host(),
-            operation: envelope.operation,
-            payload: envelope.payload,
-            remaining_ms: remaining(deadline, now),
-            one_way: request.is_none(),
-            trace: envelope.trace,
-        };
-        self.effects.push_back(Effect::Deliver { handler, request, incoming });
+        message.to = message.to.without_host();
+        message.remaining_ms = remaining(message.deadline, now);
+        self.effects.push_back(Effect::Deliver { handler, message });
         Ok(())
     }
 
-    fn forward_to_actor(
-        &mut self,
-        now: u64,
-        actor: ActorId,
-        request: Option<RequestId>,
-        envelope: Envelope,
-    ) -> Result<(), Failure> {
-        self.check_cycle(request, actor)?;
-        let deadline = self.answered_by(request, Answerer::Actor(actor));
-        let letter = Letter {
-            kind: if request.is_some() { Kind::Request } else { Kind::Notify },
-            from: envelope.from,
-            caller: envelope.caller,
-            operation: envelope.operation,
-            payload: envelope.payload,
-            request,
-            deadline,
-            trace: envelope.trace,
-        };
-        self.post(now, actor, letter)
+    fn forward_to_actor(&mut self, now: u64, actor: ActorId, message: Message) -> Result<(), Failure> {
+        self.check_cycle(message.request, actor)?;
+        self.post(now, actor, message)
     }
 
-    fn forward_to_link(
-        &mut self,
-        now: u64,
-        key: LinkKey,
-        request: Option<RequestId>,
-        envelope: Envelope,
-    ) -> Result<(), Failure> {
-        let deadline = self.answered_by(request, Answerer::Link(key));
+    fn forward_to_link(&mut self, now: u64, key: LinkKey, message: Message) -> Result<(), Failure> {
         if let Some(failure) = self.uplink.refusal(key) {
             return Err(failure);
         }
-        let parcel = match request {
-            Some(RequestId(id)) => Parcel::Request { id, envelope, remaining_ms: 0 },
-            None => Parcel::Notify { envelope },
+        let deadline = message.deadline.unwrap_or(now + u64::from(DEFAULT_TIMEOUT_MS));
+        let parcel = match message.request {
+            Some(RequestId(id)) => Parcel::Request { id, message },
+            None => Parcel::Notify { message },
         };
-        self.send(key, parcel, Some(deadline.unwrap_or(now + u64::from(DEFAULT_TIMEOUT_MS))))
+        self.send(key, parcel, Some(deadline))
     }
 
-    fn answered_by(&mut self, request: Option<RequestId>, answerer: Answerer) -> Option<u64> {
-        let request = request?;
-        let pending = self.requests.get_mut(&request)?;
-        if let Some(other) = pending.answerer.replace(answerer) {
+    fn answered_by(&mut self, request: Option<RequestId>, route: Route) {
+        let Some(request) = request else { return };
+        let Some(pending) = self.requests.get_mut(&request) else { return };
+        if let Some(other) = pending.answerer.replace(route) {
             self.asked.remove(&other.number(), &request);
         }
-        self.asked.add(answerer.number(), request);
-        Some(pending.deadline)
+        self.asked.add(route.number(), request);
     }
 
     /// A request whose answer would wait for itself: the actor asked is, over others, waiting for the one that asks.
@@ -281,7 +236,7 @@ impl Node {
             let open = self.actors.get(&id).into_iter().flat_map(|actor| actor.open.values());
             for pending in open.filter_map(|request| self.requests.get(request)) {
                 looked_at += 1;
-                if let Some(Answerer::Actor(on)) = pending.answerer
+                if let Some(Route::Actor(on)) = pending.answerer
                     && seen.insert(on, ()).is_none()
                 {
                     next.push(on);
@@ -348,11 +303,11 @@ impl Node {
         Some(pending)
     }
 
-    fn abandon(&mut self, now: u64, request: RequestId, answerer: Answerer) {
+    fn abandon(&mut self, now: u64, request: RequestId, answerer: Route) {
         match answerer {
-            Answerer::Handler(_) => self.effects.push_back(Effect::Abandon(request)),
-            Answerer::Actor(actor) => self.withdraw_letter(now, actor, request),
-            Answerer::Link(key) => {
+            Route::Handler(_) => self.effects.push_back(Effect::Abandon(request)),
+            Route::Actor(actor) => self.withdraw_letter(now, actor, request),
+            Route::Link(key) => {
                 if let Some(link) = self.links.get_mut(&key) {
                     link.cancel(request.0);
                     self.touched(key);
@@ -365,7 +320,7 @@ impl Node {
         let Some(pending) = self.requests.get(&request) else { return };
         let (timeout, answerer) = (pending.timeout_ms, pending.answerer);
         let failure = match answerer {
-            Some(Answerer::Link(key)) if self.links.get(&key).is_none_or(|link| !link.is_up()) => {
+            Some(Route::Link(key)) if self.links.get(&key).is_none_or(|link| !link.is_up()) => {
                 Failure::unreachable(format!(
                     "the link to the server did not come up within {timeout} ms: check the network and that the server runs"
                 ))
@@ -379,7 +334,7 @@ impl Node {
     }
 
     /// Fails all requests that someone was to answer, the oldest first.
-    pub(crate) fn fail_asked(&mut self, now: u64, answerer: Answerer, why: impl Fn() -> Failure) {
+    pub(crate) fn fail_asked(&mut self, now: u64, answerer: Route, why: impl Fn() -> Failure) {
         for request in self.asked.take(&answerer.number()) {
             self.finish(now, request, Err(why()));
         }
@@ -388,14 +343,14 @@ impl Node {
 
 /// Checks what a message says beside its body, wherever it came from, so that no link on its way is broken by it, and reads its trace
 /// where only a header says it. Errors with 413 and 400.
-fn check(envelope: &mut Envelope) -> Result<(), Failure> {
-    check_operation(&envelope.operation)?;
-    let (caller, most) = (envelope.caller.name().len(), MAX_PRINCIPAL_BYTES);
+fn check(message: &mut Message) -> Result<(), Failure> {
+    check_operation(&message.operation)?;
+    let (caller, most) = (message.caller.name().len(), MAX_PRINCIPAL_BYTES);
     if caller > most {
         return Err(Failure::too_large(format!("the principal's name is {caller} bytes; the maximum is {most}")));
     }
-    if envelope.trace.is_none() {
-        envelope.trace = envelope.payload.header(TRACEPARENT).and_then(Trace::parse);
+    if message.trace.is_none() {
+        message.trace = message.payload.header(TRACEPARENT).and_then(Trace::parse);
     }
-    envelope.payload.check()
+    message.payload.check()
 }

@@ -5,10 +5,10 @@
 //! Requests do not, since the message may wait for their outcomes; so such an actor is given one message at a time.
 
 use starlane_bundle::Durability;
-use starlane_protocol::{Failure, Outcome, Trace};
+use starlane_protocol::{Failure, Message, Outcome, Trace};
 
 use crate::{
-    actor::{Actor, ActorId, Held, InFlight, Letter, outcome_weight},
+    actor::{Actor, ActorId, Held, InFlight, outcome_weight},
     crashes::Crash,
     effect::Effect,
     guest::{GuestCall, GuestEffect, InstanceId, Level, Saved},
@@ -42,7 +42,7 @@ pub(crate) enum Last {
 #[derive(Debug)]
 pub(crate) enum Late {
     /// The answer to a message, or that it has none.
-    End(Letter, Outcome),
+    End(Message, Outcome),
     /// A one-way message or an event, and its trace.
     Effect(GuestEffect, Option<Trace>),
 }

@@ -216,8 +216,8 @@ impl Node {
         for waiting in waiting {
             let (request, notify) = match &waiting.parcel {
                 Parcel::Request { id, .. } => (Some(RequestId(*id)), None),
-                Parcel::Notify { envelope } => {
-                    (None, Some((envelope.to.clone(), envelope.operation.clone(), envelope.trace)))
+                Parcel::Notify { message } => {
+                    (None, Some((message.to.clone(), message.operation.clone(), message.trace)))
                 }
                 _ => (None, None),
             };

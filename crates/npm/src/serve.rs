@@ -2,8 +2,8 @@
 
 use futures_util::future::LocalBoxFuture;
 use js_sys::{Function, Promise};
-use starlane_host::{Handler, Incoming, Served};
-use starlane_protocol::{Failure, Outcome};
+use starlane_host::{Handler, Served};
+use starlane_protocol::{Failure, Message, Outcome};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::AbortController;
@@ -33,7 +33,7 @@ impl RawServed {
 pub(crate) struct FunctionHandler(pub(crate) Function);
 
 impl Handler for FunctionHandler {
-    fn handle(&self, incoming: Incoming) -> LocalBoxFuture<'static, Outcome> {
+    fn handle(&self, incoming: Message) -> LocalBoxFuture<'static, Outcome> {
         let function = self.0.clone();
         // The function is called when the future is first polled: never in the middle of the host's own turn.
         Box::pin(async move {

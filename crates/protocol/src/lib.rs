@@ -8,6 +8,7 @@ pub mod host_name;
 pub mod key;
 pub mod message;
 pub mod payload;
+pub mod principal;
 pub mod trace;
 pub mod wire;
 
@@ -15,6 +16,7 @@ pub use address::{Address, AddressError, OWN_SPACE, Topic};
 pub use frame::Frame;
 pub use grant::{Grant, Verb};
 pub use host_name::{HostName, HostSecret};
-pub use message::{Failure, Outcome};
+pub use message::{Failure, Kind, Message, Outcome, RequestId};
 pub use payload::Payload;
+pub use principal::Principal;
 pub use trace::Trace;

@@ -1,6 +1,67 @@
-//! How requests end, and the words of failures.
+//! Messages, how requests end, and the words of failures.
 
-use crate::{Address, Payload};
+use crate::{Address, Payload, Principal, Trace};
+
+/// A request on its way through a host, by a number that the host gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// What kind of message it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Exactly one reply is awaited.
+    Request,
+    /// One-way.
+    Notify,
+    /// Of a topic that its target subscribed to.
+    Event,
+}
+
+/// A message, from where it enters a host to whoever handles it there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// A request that a bind has as one-way is a notify from there on, and is answered all the same.
+    pub kind: Kind,
+    /// The request to answer; none: nobody waits for an answer.
+    pub request: Option<RequestId>,
+    /// Who sent it; for an event, the resource that emitted it.
+    pub from: Address,
+    /// On whose behalf.
+    pub caller: Principal,
+    /// Where to; for an event, the resource that emitted it.
+    pub to: Address,
+    /// The operation, or the event's name.
+    pub operation: String,
+    /// What it carries.
+    pub payload: Payload,
+    /// When nobody waits any more, on the clock of the host where it is; none if nobody waits.
+    pub deadline: Option<u64>,
+    /// The same in milliseconds from when it is handed over: by a link, or to a handler. 0 if nobody waits.
+    pub remaining_ms: u32,
+    /// How often it was passed on.
+    pub hops: u8,
+    /// The trace that it belongs to.
+    pub trace: Option<Trace>,
+}
+
+impl Message {
+    /// A one-way message that was not passed on yet.
+    pub fn new(from: Address, caller: Principal, to: Address, operation: String, payload: Payload) -> Self {
+        Self {
+            kind: Kind::Notify,
+            request: None,
+            from,
+            caller,
+            to,
+            operation,
+            payload,
+            deadline: None,
+            remaining_ms: 0,
+            hops: 0,
+            trace: None,
+        }
+    }
+}
 
 /// How a request ended: exactly one for each.
 pub type Outcome = Result<Payload, Failure>;

@@ -18,10 +18,10 @@ use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::AppRecord;
 use starlane_host::{
-    Host, Incoming, Operations, Principal, Served, handler,
+    Host, Operations, Principal, Served, handler,
     ports::{Store, StoreError},
 };
-use starlane_protocol::{Address, Failure, Outcome, Payload, Verb};
+use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Verb};
 
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
@@ -122,7 +122,7 @@ impl Apps {
         let address = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
         let weak = Rc::downgrade(&apps);
         let audit = audit.clone();
-        let answer = handler(move |incoming: Incoming| {
+        let answer = handler(move |incoming: Message| {
             let (apps, audit) = (weak.upgrade(), audit.clone());
             async move {
                 let to = incoming.to.clone();
@@ -155,7 +155,7 @@ impl Apps {
         Ok(apps)
     }
 
-    async fn answer(&self, incoming: Incoming) -> Outcome {
+    async fn answer(&self, incoming: Message) -> Outcome {
         match incoming.operation.as_str() {
             "get" => {
                 let Named { app } = read(&incoming)?;

@@ -1,11 +1,10 @@
 //! Bodies of the messages that the server's own resources take and give: JSON.
 
 use serde::{Deserialize, Serialize};
-use starlane_host::Incoming;
-use starlane_protocol::{Failure, Payload};
+use starlane_protocol::{Failure, Message, Payload};
 
 /// What a message carries. Errors with 400, naming the operation and what is wrong.
-pub(crate) fn read<'a, T: Deserialize<'a>>(incoming: &'a Incoming) -> Result<T, Failure> {
+pub(crate) fn read<'a, T: Deserialize<'a>>(incoming: &'a Message) -> Result<T, Failure> {
     serde_json::from_slice(&incoming.payload.body)
         .map_err(|error| Failure::malformed(format!("`{}`: {error}", incoming.operation)))
 }

@@ -32,8 +32,8 @@ use std::{
     },
 };
 
-use starlane_host::{Handler, Incoming, handler};
-use starlane_protocol::{Failure, Outcome};
+use starlane_host::{Handler, handler};
+use starlane_protocol::{Failure, Message, Outcome};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use self::connection::Guarded;
@@ -127,7 +127,7 @@ impl Database {
         })
     }
 
-    async fn answer(&self, incoming: Incoming) -> Outcome {
+    async fn answer(&self, incoming: Message) -> Outcome {
         let _waiting = self.wait_in_line()?;
         if incoming.operation == "query" {
             return self.read(incoming).await;
@@ -150,7 +150,7 @@ impl Database {
         .await
     }
 
-    async fn read(&self, incoming: Incoming) -> Outcome {
+    async fn read(&self, incoming: Message) -> Outcome {
         let readers = match self.readers() {
             Some(readers) => readers,
             // The first version of the app is just being made.

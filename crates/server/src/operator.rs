@@ -14,8 +14,8 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::json;
-use starlane_host::{Host, Incoming, Operations, Served, handler};
-use starlane_protocol::{Address, Failure, Outcome, Payload, Verb};
+use starlane_host::{Host, Operations, Served, handler};
+use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Verb};
 use tokio::sync::{broadcast::error::RecvError, watch};
 
 use crate::{
@@ -57,7 +57,7 @@ pub(crate) fn serve(
     let folder = Rc::<str>::from(folder);
     let (own, kept, audit, started) = (host.clone(), logs.clone(), audit.clone(), Instant::now());
     let checks = Rc::new(Checks { data: data.to_owned(), running: RefCell::default() });
-    let answer = handler(move |incoming: Incoming| {
+    let answer = handler(move |incoming: Message| {
         let (host, logs, audit, checks) = (own.clone(), kept.clone(), audit.clone(), Rc::clone(&checks));
         let folder = Rc::clone(&folder);
         async move {
@@ -111,7 +111,7 @@ struct Join {
 impl Checks {
     /// Begins a check, unless one runs, and answers with its report; with `running` and how many files were looked at, if it
     /// takes longer than a request should.
-    async fn answer(&self, incoming: &Incoming) -> Outcome {
+    async fn answer(&self, incoming: &Message) -> Outcome {
         incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
         let Join { join } = read(incoming)?;
         let known = self.running.borrow().clone().filter(|known| join || known.report.borrow().is_none());
@@ -137,7 +137,7 @@ impl Checks {
     }
 }
 
-async fn audited(audit: Audit, incoming: &Incoming) -> Outcome {
+async fn audited(audit: Audit, incoming: &Message) -> Outcome {
     incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
     let Lines { last } = read(incoming)?;
     let lines = tokio::task::spawn_blocking(move || audit.last(last)).await;
@@ -146,7 +146,7 @@ async fn audited(audit: Audit, incoming: &Incoming) -> Outcome {
     Ok(json_payload(&json!({ "lines": lines })))
 }
 
-fn answer(host: &Host, logs: &LogLines, (started, folder): (Instant, &str), incoming: &Incoming) -> Outcome {
+fn answer(host: &Host, logs: &LogLines, (started, folder): (Instant, &str), incoming: &Message) -> Outcome {
     incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
     if incoming.operation == "logs" {
         let Lines { last } = read(incoming)?;

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
-use starlane_node::guest::{Context, Message};
+use starlane_node::guest::Context;
+use starlane_protocol::{Address, Message, Principal};
 
 use super::*;
 
@@ -10,6 +11,8 @@ fn payload() -> Payload {
 /// The format, frozen: the JavaScript of `crates/browser` reads these very bytes.
 #[test]
 fn calls_have_their_golden_bytes() {
+    let address = Address::parse("s").unwrap();
+    let message = Message::new(address.clone(), Principal::default(), address, "o".into(), payload());
     let calls = [
         GuestCall::Start(Context {
             address: "a".into(),
@@ -17,15 +20,7 @@ fn calls_have_their_golden_bytes() {
             settings: "{}".into(),
             state: Some(Saved { format: 7, data: Bytes::from_static(b"s") }),
         }),
-        GuestCall::Receive(Message {
-            id: 258,
-            kind: Kind::Event,
-            sender: "s".into(),
-            caller: String::new(),
-            operation: "o".into(),
-            payload: payload(),
-            remaining_ms: 9,
-        }),
+        GuestCall::Receive { id: 258, message: Message { kind: Kind::Event, remaining_ms: 9, ..message } },
         GuestCall::Settle { request: 3, outcome: Err(Failure::new(404, "c", "m")) },
         GuestCall::Settle { request: 4, outcome: Ok(payload()) },
         GuestCall::Wake { token: 5 },

@@ -2,13 +2,12 @@
 
 use bytes::BytesMut;
 use starlane_protocol::{
-    Trace,
+    Message, Principal, Trace,
     frame::Frame,
     wire::{WireOutcome, WirePayload},
 };
 
-use super::{CloseCode, Envelope, Goodbye, Parcel};
-use crate::principal::Principal;
+use super::{CloseCode, Goodbye, Parcel};
 
 /// The most bodies of one direction that are on their way at a time.
 const MOST_BODIES: usize = 2;
@@ -41,14 +40,14 @@ impl Assembly {
             Frame::Request { id, from, caller, to, operation, payload, remaining_ms, hops, trace, .. } => {
                 let announced = announced(&payload);
                 let (caller, trace) = (Principal::named(&caller), trace.as_deref().and_then(Trace::parse));
-                let envelope = Envelope { from, caller, to, operation, payload: payload.payload, hops, trace };
-                (Parcel::Request { id, envelope, remaining_ms }, announced)
+                let message = Message::new(from, caller, to, operation, payload.payload);
+                (Parcel::Request { id, message: Message { remaining_ms, hops, trace, ..message } }, announced)
             }
             Frame::Notify { from, caller, to, operation, payload, hops, trace, .. } => {
                 let announced = announced(&payload);
                 let (caller, trace) = (Principal::named(&caller), trace.as_deref().and_then(Trace::parse));
-                let envelope = Envelope { from, caller, to, operation, payload: payload.payload, hops, trace };
-                (Parcel::Notify { envelope }, announced)
+                let message = Message::new(from, caller, to, operation, payload.payload);
+                (Parcel::Notify { message: Message { hops, trace, ..message } }, announced)
             }
             Frame::Response { id, outcome: WireOutcome(Ok(payload)), .. } => {
                 let announced = announced(&payload);
@@ -118,6 +117,10 @@ mod tests {
 
     use super::*;
 
+    fn message(at: &Address, payload: Payload) -> Message {
+        Message::new(at.clone(), Principal::named("ada"), at.clone(), "echo".to_owned(), payload)
+    }
+
     #[test]
     fn what_becomes_frames_becomes_the_same_again() {
         let address = Address::parse("acme:app:one").unwrap();
@@ -125,18 +128,14 @@ mod tests {
         let (id, failure) = (7, Failure::conflict("as asked"));
         for length in [0, 10, 64 * 1024, 200_000] {
             let payload = Payload::new("text/plain", vec![b'x'; length]);
-            let envelope = Envelope {
-                from: address.clone(),
-                caller: Principal::named("ada"),
-                to: address.clone(),
-                operation: "echo".to_owned(),
-                payload: payload.clone(),
+            let message = Message {
                 hops: 1,
                 trace: Trace::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+                ..message(&address, payload.clone())
             };
             for parcel in [
-                Parcel::Request { id, envelope: envelope.clone(), remaining_ms: 5 },
-                Parcel::Notify { envelope },
+                Parcel::Request { id, message: Message { remaining_ms: 5, ..message.clone() } },
+                Parcel::Notify { message },
                 Parcel::Response { id, outcome: Ok(payload.clone()) },
                 Parcel::Response { id, outcome: Err(failure.clone()) },
                 Parcel::Event { topic: topic.clone(), payload },

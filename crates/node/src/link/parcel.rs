@@ -2,12 +2,10 @@
 
 use bytes::Bytes;
 use starlane_protocol::{
-    Address, Failure, Outcome, Payload, Topic, Trace,
+    Address, Failure, Message, Outcome, Payload, Topic,
     frame::{self, Frame},
     wire::{WireOutcome, WirePayload},
 };
-
-use crate::principal::Principal;
 
 /// What a message weighs in a queue beside its texts and its body, in bytes.
 const OVERHEAD: usize = 256;
@@ -15,18 +13,17 @@ const OVERHEAD: usize = 256;
 /// What goes over a link in either direction, once it is up: whole, in order, exactly once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Parcel {
-    /// `remaining_ms` counts where it arrives; the sender's queue fills it in when the frame is made.
+    /// How long its sender still waits is filled in when the frame is made, and counts where it arrives.
     Request {
         id: u64,
-        envelope: Envelope,
-        remaining_ms: u32,
+        message: Message,
     },
     Response {
         id: u64,
         outcome: Outcome,
     },
     Notify {
-        envelope: Envelope,
+        message: Message,
     },
     Event {
         topic: Topic,
@@ -57,22 +54,10 @@ pub(crate) enum Parcel {
     },
 }
 
-/// What requests and one-way messages have in common.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Envelope {
-    pub(crate) from: Address,
-    pub(crate) caller: Principal,
-    pub(crate) to: Address,
-    pub(crate) operation: String,
-    pub(crate) payload: Payload,
-    pub(crate) hops: u8,
-    pub(crate) trace: Option<Trace>,
-}
-
 impl Parcel {
     fn payload(&self) -> Option<&Payload> {
         match self {
-            Self::Request { envelope, .. } | Self::Notify { envelope } => Some(&envelope.payload),
+            Self::Request { message, .. } | Self::Notify { message } => Some(&message.payload),
             Self::Response { outcome: Ok(payload), .. } | Self::Event { payload, .. } => Some(payload),
             _ => None,
         }
@@ -80,7 +65,7 @@ impl Parcel {
 
     pub(super) fn payload_mut(&mut self) -> Option<&mut Payload> {
         match self {
-            Self::Request { envelope, .. } | Self::Notify { envelope } => Some(&mut envelope.payload),
+            Self::Request { message, .. } | Self::Notify { message } => Some(&mut message.payload),
             Self::Response { outcome: Ok(payload), .. } | Self::Event { payload, .. } => Some(payload),
             _ => None,
         }
@@ -99,9 +84,9 @@ impl Parcel {
     /// The bytes that it occupies while it waits.
     pub(super) fn weight(&self) -> usize {
         let texts = match self {
-            Self::Request { envelope, .. } | Self::Notify { envelope } => {
-                let addresses = envelope.from.as_str().len() + envelope.to.as_str().len();
-                addresses + envelope.caller.name().len() + envelope.operation.len()
+            Self::Request { message, .. } | Self::Notify { message } => {
+                let addresses = message.from.as_str().len() + message.to.as_str().len();
+                addresses + message.caller.name().len() + message.operation.len()
             }
             Self::Response { outcome: Err(failure), .. } | Self::Refused { failure, .. } => {
                 failure.code.len() + failure.message.len()
@@ -116,9 +101,9 @@ impl Parcel {
     /// Its frame and, if that does not hold it, its body, which follows in chunks.
     pub(super) fn frame(self, seq: u64) -> (Frame, Option<Bytes>) {
         match self {
-            Self::Request { id, envelope, remaining_ms } => {
-                let (payload, body) = announce(envelope.payload);
-                let Envelope { from, caller, to, operation, hops, trace, .. } = envelope;
+            Self::Request { id, message } => {
+                let (payload, body) = announce(message.payload);
+                let Message { from, caller, to, operation, remaining_ms, hops, trace, .. } = message;
                 let (caller, trace) = (caller.name().to_owned(), trace.map(|trace| trace.as_str().to_owned()));
                 (Frame::Request { seq, id, from, caller, to, operation, payload, remaining_ms, hops, trace }, body)
             }
@@ -132,9 +117,9 @@ impl Parcel {
                 };
                 (Frame::Response { seq, id, outcome: WireOutcome(outcome) }, body)
             }
-            Self::Notify { envelope } => {
-                let (payload, body) = announce(envelope.payload);
-                let Envelope { from, caller, to, operation, hops, trace, .. } = envelope;
+            Self::Notify { message } => {
+                let (payload, body) = announce(message.payload);
+                let Message { from, caller, to, operation, hops, trace, .. } = message;
                 let (caller, trace) = (caller.name().to_owned(), trace.map(|trace| trace.as_str().to_owned()));
                 (Frame::Notify { seq, from, caller, to, operation, payload, hops, trace }, body)
             }

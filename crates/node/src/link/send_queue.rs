@@ -225,7 +225,7 @@ impl SendQueue {
         let Waiting { mut parcel, deadline, .. } = *self.waiting.pop_front()?;
         self.bytes -= parcel.weight();
         match &mut parcel {
-            Parcel::Request { remaining_ms, .. } => *remaining_ms = remaining(deadline, now),
+            Parcel::Request { message, .. } => message.remaining_ms = remaining(deadline, now),
             Parcel::Notify { .. } => self.one_way.push_back(seq),
             _ => {}
         }
@@ -276,26 +276,18 @@ impl SendQueue {
 
 #[cfg(test)]
 mod tests {
-    use starlane_protocol::{Address, Payload};
+    use starlane_protocol::{Address, Message, Payload, Principal};
 
     use super::*;
-    use crate::{link::Envelope, principal::Principal};
 
-    fn envelope(body: usize) -> Envelope {
+    fn message(body: usize) -> Message {
         let address = Address::parse("acme:app:one").unwrap();
-        Envelope {
-            from: address.clone(),
-            caller: Principal::named("ada"),
-            to: address,
-            operation: "echo".to_owned(),
-            payload: Payload::new("text/plain", vec![b'x'; body]),
-            hops: 1,
-            trace: None,
-        }
+        let payload = Payload::new("text/plain", vec![b'x'; body]);
+        Message::new(address.clone(), Principal::named("ada"), address, "echo".to_owned(), payload)
     }
 
     fn request(id: u64, body: usize) -> Parcel {
-        Parcel::Request { id, envelope: envelope(body), remaining_ms: 0 }
+        Parcel::Request { id, message: message(body) }
     }
 
     fn up(queue: &mut SendQueue, parcel: Parcel, config: &LinkConfig) -> Result<(), String> {
@@ -373,7 +365,7 @@ mod tests {
         let config = LinkConfig::default();
         let mut queue = SendQueue::new(&config);
         for deadline in [10, 20] {
-            queue.send(Parcel::Notify { envelope: envelope(1) }, Some(deadline), false, &config).unwrap();
+            queue.send(Parcel::Notify { message: message(1) }, Some(deadline), false, &config).unwrap();
             queue.send(request(deadline, 1), Some(deadline), false, &config).unwrap();
         }
         assert_eq!((queue.expired(9).len(), queue.expired(10).len(), queue.waiting.len()), (0, 1, 3));

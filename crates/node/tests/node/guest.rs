@@ -6,9 +6,9 @@ use litemap::LiteMap;
 use starlane_bundle::{Bind, Body, Digest, Durability, Operation};
 use starlane_node::{
     AppPlan, MechtronPlan,
-    guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, Message, Returned, Saved},
+    guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, Returned, Saved},
 };
-use starlane_protocol::{Failure, Grant, Payload};
+use starlane_protocol::{Failure, Grant, Message, Payload};
 
 use crate::world::{address, text};
 
@@ -55,12 +55,12 @@ impl Guest {
                     }
                     (Returned::Done, Vec::new())
                 }
-                GuestCall::Receive(_) if !self.unfinished.is_empty() => return report,
-                GuestCall::Receive(message) if message.operation == "trap" => {
+                GuestCall::Receive { .. } if !self.unfinished.is_empty() => return report,
+                GuestCall::Receive { message, .. } if message.operation == "trap" => {
                     report.crash = Some("unreachable".into());
                     return report;
                 }
-                GuestCall::Receive(message) => self.receive(message),
+                GuestCall::Receive { id, message } => self.receive(id, message),
                 GuestCall::Settle { .. } if self.bomb => (Returned::Done, self.requests_to_nowhere()),
                 GuestCall::Settle { request, outcome } => {
                     let message = self.waiting.remove(&request).expect("it asked");
@@ -103,24 +103,24 @@ impl Guest {
         std::iter::repeat_n(notify, tells)
     }
 
-    fn receive(&mut self, message: Message) -> (Returned, Vec<GuestEffect>) {
-        let reply = |payload| vec![GuestEffect::Reply { id: message.id, outcome: Ok(payload) }];
+    fn receive(&mut self, id: u64, message: Message) -> (Returned, Vec<GuestEffect>) {
+        let reply = |payload| vec![GuestEffect::Reply { id, outcome: Ok(payload) }];
         match message.operation.as_str() {
             "echo" => (Returned::Received(true), reply(message.payload)),
-            "who" => (Returned::Received(true), reply(text(&format!("{} {}", message.sender, message.caller)))),
+            "who" => (Returned::Received(true), reply(text(&format!("{} {}", message.from, message.caller.name())))),
             "count" => {
                 self.count += 1;
                 (Returned::Received(true), reply(text(&self.count.to_string())))
             }
             // Asks the address in the body, and answers with what that answers.
             "call" => {
-                let id = self.next_request;
+                let request = self.next_request;
                 self.next_request += 1;
-                self.waiting.insert(id, message.id);
-                self.unfinished.push(message.id);
+                self.waiting.insert(request, id);
+                self.unfinished.push(id);
                 let target = String::from_utf8(message.payload.body.to_vec()).unwrap();
                 let effect = GuestEffect::Request {
-                    id,
+                    id: request,
                     target,
                     operation: "echo".into(),
                     payload: text("from a guest"),
@@ -129,7 +129,7 @@ impl Guest {
                 (Returned::Received(false), vec![effect])
             }
             "call-back" => {
-                let (mut returned, mut effects) = self.receive(Message { operation: "call".into(), ..message });
+                let (mut returned, mut effects) = self.receive(id, Message { operation: "call".into(), ..message });
                 if let Some(GuestEffect::Request { operation, payload, .. }) = effects.first_mut() {
                     *operation = "call".into();
                     *payload = text("acme:app:keyed:a");
@@ -141,18 +141,18 @@ impl Guest {
             }
             // The same, and a service is told before the answer.
             "call-told" => {
-                self.tells.push(message.id);
-                self.receive(Message { operation: "call".into(), ..message })
+                self.tells.push(id);
+                self.receive(id, Message { operation: "call".into(), ..message })
             }
             // As a sleep of the SDK, and a service is told before the answer.
             "sleep-told" => {
-                self.tells.push(message.id);
-                self.unfinished.push(message.id);
-                (Returned::Received(false), vec![GuestEffect::WakeAfter { delay_ms: 500, token: DOZE | message.id }])
+                self.tells.push(id);
+                self.unfinished.push(id);
+                (Returned::Received(false), vec![GuestEffect::WakeAfter { delay_ms: 500, token: DOZE | id }])
             }
             "sleep" => {
-                self.unfinished.push(message.id);
-                (Returned::Received(false), vec![GuestEffect::WakeAfter { delay_ms: 500, token: message.id }])
+                self.unfinished.push(id);
+                (Returned::Received(false), vec![GuestEffect::WakeAfter { delay_ms: 500, token: id }])
             }
             "emit" => {
                 let mut effects = reply(text("emitted"));
@@ -161,7 +161,7 @@ impl Guest {
             }
             // It has not ended it, and never will.
             "never" | "never-told" => {
-                self.unfinished.push(message.id);
+                self.unfinished.push(id);
                 (Returned::Received(false), Vec::new())
             }
             "alarm" => (Returned::Received(true), [reply(text("")), alarms(1_000)].concat()),
@@ -180,7 +180,7 @@ impl Guest {
             "fail" => {
                 let status = std::str::from_utf8(&message.payload.body).unwrap().parse().unwrap();
                 let outcome = Err(Failure::new(status, "a code", "x".repeat(2 << 20)));
-                (Returned::Received(true), vec![GuestEffect::Reply { id: message.id, outcome }])
+                (Returned::Received(true), vec![GuestEffect::Reply { id, outcome }])
             }
             "headers" => {
                 let count: usize = std::str::from_utf8(&message.payload.body).unwrap().parse().unwrap();

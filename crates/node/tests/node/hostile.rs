@@ -182,7 +182,10 @@ fn a_one_way_message_that_nobody_takes_is_told_to_its_sender() {
         }
     }
     let delivered = &world.server().delivered;
-    assert!(delivered.iter().all(|incoming| incoming.one_way && incoming.payload == text("x")), "{delivered:?}");
+    assert!(
+        delivered.iter().all(|incoming| incoming.request.is_none() && incoming.payload == text("x")),
+        "{delivered:?}"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use starlane_node::{Effect, Goodbye, LinkConfig, Node, NodeConfig, Operations, PrincipalLimits, RequestId, SocketId};
 use starlane_protocol::{
-    HostSecret, Outcome, Payload, Topic,
+    HostSecret, Message, Outcome, Payload, Topic,
     frame::{Frame, VERSION, decode_message, encode_frame, encode_message},
     wire::WireOutcome,
 };
@@ -108,11 +108,11 @@ impl Peers {
                     let admin = somebody("", &["admin ~*::**"], None);
                     self.node.handle_authenticated(self.now, socket, Ok(admin));
                 }
-                Effect::Deliver { request: Some(request), incoming, .. } if self.hold => {
-                    self.held.push((request, incoming.payload));
+                Effect::Deliver { message: Message { request: Some(request), payload, .. }, .. } if self.hold => {
+                    self.held.push((request, payload));
                 }
-                Effect::Deliver { request: Some(request), incoming, .. } => {
-                    self.node.handle_reply(self.now, request, Ok(incoming.payload));
+                Effect::Deliver { message: Message { request: Some(request), payload, .. }, .. } => {
+                    self.node.handle_reply(self.now, request, Ok(payload));
                 }
                 Effect::Hangup { socket, goodbye } => self.hangups.push((socket, goodbye)),
                 _ => {}

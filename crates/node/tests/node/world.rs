@@ -8,7 +8,7 @@ use starlane_node::{
     guest::{InstanceId, Returned, Saved},
     state::{ActorState, KnownActor, Owned, StateError},
 };
-use starlane_protocol::{Address, Failure, Grant, HostSecret, Outcome, Payload, Topic};
+use starlane_protocol::{Address, Failure, Grant, HostSecret, Message, Outcome, Payload, Topic};
 
 use crate::guest::Guest;
 
@@ -43,7 +43,7 @@ pub(crate) struct Side {
     pub(crate) states: Vec<LinkState>,
     pub(crate) hangups: Vec<Goodbye>,
     pub(crate) logs: Vec<String>,
-    pub(crate) delivered: Vec<starlane_node::Incoming>,
+    pub(crate) delivered: Vec<Message>,
     /// Requests delivered to handlers that the test answers by hand.
     pub(crate) held: Vec<RequestId>,
     pub(crate) abandoned: Vec<RequestId>,
@@ -304,7 +304,8 @@ impl World {
                 self.sides[at].node.handle_renewed(socket, self.fresh.clone());
             }
             Effect::LinkState(state) => self.sides[at].states.push(state),
-            Effect::Deliver { request, incoming, .. } => {
+            Effect::Deliver { message: incoming, .. } => {
+                let request = incoming.request;
                 let outcome = match incoming.operation.as_str() {
                     "fail" => Err(Failure::conflict("as asked")),
                     _ => Ok(incoming.payload.clone()),

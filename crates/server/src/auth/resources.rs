@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use starlane_host::{Handler, Host, Incoming, Operations, Principal, Served, handler};
-use starlane_protocol::{Address, Failure, Grant, Outcome, Verb};
+use starlane_host::{Handler, Host, Operations, Principal, Served, handler};
+use starlane_protocol::{Address, Failure, Grant, Message, Outcome, Verb};
 
 use super::{Auth, Revoke, namespace, registry};
 use crate::{
@@ -57,7 +57,7 @@ pub(crate) fn serve(host: &Host, auth: &Auth, audit: &Audit) -> Result<Vec<Serve
 }
 
 /// Notes a change in the audit log: whom it is about, and the grants or the token's id, never the token.
-fn noted(audit: &Audit, kind: &str, incoming: &Incoming, outcome: Outcome) -> Outcome {
+fn noted(audit: &Audit, kind: &str, incoming: &Message, outcome: Outcome) -> Outcome {
     if incoming.operation != "list" {
         let asked: Value = serde_json::from_slice(&incoming.payload.body).unwrap_or_default();
         let answer = outcome.as_ref().ok().and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok());
@@ -88,7 +88,7 @@ fn target(operation: &str, asked: &Value, answer: &Value) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-fn about_grants(auth: &Auth, incoming: &Incoming) -> Outcome {
+fn about_grants(auth: &Auth, incoming: &Message) -> Outcome {
     if incoming.operation == "list" {
         return Ok(json_payload(&json!({ "principals": listed(auth, incoming)? })));
     }
@@ -106,7 +106,7 @@ fn about_grants(auth: &Auth, incoming: &Incoming) -> Outcome {
 }
 
 /// The grants that somebody may see: all, or those that they may hand out.
-fn listed(auth: &Auth, incoming: &Incoming) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+fn listed(auth: &Auth, incoming: &Message) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     let caller = &incoming.caller;
     let mut all = auth.registered();
     if !caller.may(Verb::Admin, &incoming.to, "") {
@@ -121,7 +121,7 @@ fn listed(auth: &Auth, incoming: &Incoming) -> Result<BTreeMap<String, Vec<Strin
     Ok(all)
 }
 
-fn about_tokens(auth: &Auth, incoming: &Incoming) -> Outcome {
+fn about_tokens(auth: &Auth, incoming: &Message) -> Outcome {
     if incoming.operation == "create" {
         let Create { subject, grants, ttl_seconds } = read(incoming)?;
         // The token carries what the registry grants its subject too.
@@ -144,7 +144,7 @@ fn about_tokens(auth: &Auth, incoming: &Incoming) -> Outcome {
 }
 
 /// Whether somebody who administers a namespace may revoke a token by its id.
-fn may_revoke(incoming: &Incoming, subject: Option<&str>) -> Result<(), Failure> {
+fn may_revoke(incoming: &Message, subject: Option<&str>) -> Result<(), Failure> {
     if namespace::administered(&incoming.caller).is_empty() {
         return incoming.caller.permit(Verb::Admin, &incoming.to, "");
     }

@@ -36,17 +36,12 @@ async fn ask(database: &Database, operation: &str, body: Value) -> Result<Value,
 
 async fn ask_raw(database: &Database, operation: &str, body: String) -> Result<Value, Failure> {
     let address = Address::parse("acme:app:db").unwrap();
-    let incoming = Incoming {
-        from: address.clone(),
-        caller: starlane_host::Principal::named("ada"),
-        to: address,
-        operation: operation.into(),
-        payload: Payload::json(body),
-        remaining_ms: 30_000,
-        one_way: false,
-        trace: None,
-    };
-    database.answer(incoming).await.map(|payload| serde_json::from_slice(&payload.body).unwrap())
+    let caller = starlane_host::Principal::named("ada");
+    let message = Message::new(address.clone(), caller, address, operation.into(), Payload::json(body));
+    database
+        .answer(Message { remaining_ms: 30_000, ..message })
+        .await
+        .map(|payload| serde_json::from_slice(&payload.body).unwrap())
 }
 
 async fn query(database: &Database, sql: &str) -> Result<Value, Failure> {

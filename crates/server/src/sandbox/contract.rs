@@ -14,8 +14,8 @@ use starlane_bundle::{
     json,
     schema::{Cost, parts_mut},
 };
-use starlane_node::guest::{CallReport, GuestEffect, Kind, Message, Returned};
-use starlane_protocol::{Failure, Payload};
+use starlane_node::guest::{CallReport, GuestEffect, Kind, Returned};
+use starlane_protocol::{Failure, Message, Payload};
 use tokio::sync::Semaphore;
 
 /// The stack of a thread that checks bodies, in bytes: for each level of a body the schemas that may be tried within each other.
@@ -236,12 +236,12 @@ impl Gate {
     }
 
     /// Checks a message for the guest. The error says why it is not to have it.
-    pub(super) async fn message(&mut self, message: &Message) -> Result<(), String> {
+    pub(super) async fn message(&mut self, id: u64, message: &Message) -> Result<(), String> {
         if message.kind != Kind::Event {
             self.check(Part::Request, &message.operation, &message.payload).await?;
         }
         if message.kind == Kind::Request && self.contract.schema(Part::Response, &message.operation).is_some() {
-            self.answering.insert(message.id, message.operation.clone());
+            self.answering.insert(id, message.operation.clone());
         }
         Ok(())
     }

@@ -4,10 +4,9 @@ use std::{collections::HashSet, future::poll_fn, sync::Arc, task::Poll};
 
 use starlane_abi::{layout, limits, names};
 use starlane_node::guest::{
-    BatchReport, CallReport, Context, GuestCall, GuestEffect, GuestLimits, Kind, Level, Logged, Message, Returned,
-    Saved,
+    BatchReport, CallReport, Context, GuestCall, GuestEffect, GuestLimits, Kind, Level, Logged, Returned, Saved,
 };
-use starlane_protocol::Outcome;
+use starlane_protocol::{Message, Outcome};
 use wasmtime::{
     AsContextMut, Instance, InstancePre, Memory, PoolConcurrencyLimitError, Result, Store, TypedFunc, UpdateDeadline,
     WasmParams, WasmResults,
@@ -136,7 +135,7 @@ impl GuestInstance {
         // The deadline is that of the whole batch: many short calls let others run as well as a long one does.
         self.store.set_epoch_deadline(1);
         for call in calls {
-            let is_message = matches!(call, GuestCall::Receive(_));
+            let is_message = matches!(call, GuestCall::Receive { .. });
             let may_wait = !matches!(call, GuestCall::Start(_) | GuestCall::Save);
             // All calls of a batch together queue little more than one call may.
             if may_wait && (queued >= limits::CALL_BYTES || sent >= limits::CALL_MESSAGES) {
@@ -145,15 +144,15 @@ impl GuestInstance {
             if is_message && self.unfinished.len() >= self.concurrency {
                 break;
             }
-            if let GuestCall::Receive(message) = &call
-                && let Err(reason) = self.gate.message(message).await
+            if let GuestCall::Receive { id, message } = &call
+                && let Err(reason) = self.gate.message(*id, message).await
             {
                 report.done.push(CallReport { returned: Returned::Misfit(reason), effects: Vec::new() });
                 continue;
             }
             let name = name_of(&call);
             let message = match &call {
-                GuestCall::Receive(message) => Some(message.id),
+                GuestCall::Receive { id, .. } => Some(*id),
                 _ => None,
             };
             self.cpu_budget.begin_call();
@@ -197,7 +196,7 @@ impl GuestInstance {
                 self.started = true;
                 self.start(&context).await
             }
-            GuestCall::Receive(message) => too_large(self.receive(&message).await),
+            GuestCall::Receive { id, message } => too_large(self.receive(id, &message).await),
             GuestCall::Settle { request, outcome } => too_large(self.settle(request, &outcome).await),
             GuestCall::Wake { token } => {
                 let wake = self.exports.wake.clone();
@@ -239,16 +238,17 @@ impl GuestInstance {
         }
     }
 
-    async fn receive(&mut self, message: &Message) -> Result<Returned> {
+    async fn receive(&mut self, id: u64, message: &Message) -> Result<Returned> {
         let mut lower = self.lower();
         let payload = lower.payload(&message.payload).await?;
-        let sender = lower.bytes(message.sender.as_bytes()).await?;
-        let caller = lower.bytes(message.caller.as_bytes()).await?;
+        let sender = lower.bytes(message.from.as_str().as_bytes()).await?;
+        let caller = lower.bytes(message.caller.name().as_bytes()).await?;
         let operation = lower.bytes(message.operation.as_bytes()).await?;
         let receive = self.exports.receive.clone();
-        let finished = self.enter(&receive, receive_params(message, sender, caller, operation, payload)).await? != 0;
-        if !finished && !self.replied().any(|id| id == message.id) {
-            self.unfinished.insert(message.id);
+        let params = receive_params(id, message, sender, caller, operation, payload);
+        let finished = self.enter(&receive, params).await? != 0;
+        if !finished && !self.replied().any(|replied| replied == id) {
+            self.unfinished.insert(id);
         }
         Ok(Returned::Received(finished))
     }
@@ -335,7 +335,14 @@ async fn let_others_run() {
     .await;
 }
 
-fn receive_params(message: &Message, sender: Pair, caller: Pair, operation: Pair, payload: [u32; 6]) -> ReceiveParams {
+fn receive_params(
+    id: u64,
+    message: &Message,
+    sender: Pair,
+    caller: Pair,
+    operation: Pair,
+    payload: [u32; 6],
+) -> ReceiveParams {
     let kind = match message.kind {
         Kind::Request => layout::kind::REQUEST,
         Kind::Notify => layout::kind::NOTIFY,
@@ -343,14 +350,13 @@ fn receive_params(message: &Message, sender: Pair, caller: Pair, operation: Pair
     };
     let [a, b, c, d, e, f] = payload;
     let ((from, from_length), (whose, whose_length), (what, what_length)) = (sender, caller, operation);
-    let (id, remaining) = (message.id, message.remaining_ms);
-    (id, kind, from, from_length, whose, whose_length, what, what_length, a, b, c, d, e, f, remaining)
+    (id, kind, from, from_length, whose, whose_length, what, what_length, a, b, c, d, e, f, message.remaining_ms)
 }
 
 fn name_of(call: &GuestCall) -> &'static str {
     match call {
         GuestCall::Start(_) => "start",
-        GuestCall::Receive(_) => "receive",
+        GuestCall::Receive { .. } => "receive",
         GuestCall::Settle { .. } => "settle",
         GuestCall::Wake { .. } => "wake",
         GuestCall::Save => "save",

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use starlane_node::guest::{GuestCall, GuestEffect, GuestLimits, Kind, Level, Message, Returned};
-use starlane_protocol::{Failure, Payload};
+use starlane_node::guest::{GuestCall, GuestEffect, GuestLimits, Kind, Level, Returned};
+use starlane_protocol::{Failure, Message, Payload, Principal};
 
 use super::fixture::{Guest, LIMITS, body, json, logged, reply};
 use crate::ports::Sandbox;
@@ -29,16 +29,9 @@ pub async fn empty_strings_and_lists_pass(sandbox: Rc<dyn Sandbox>, echo: Bytes)
     let mut payload = Payload::nothing();
     payload.headers.push((String::new(), String::new()));
     assert_eq!(guest.ask("echo", payload.clone()).await, Ok(payload));
-    let empty = Message {
-        id: u64::MAX,
-        kind: Kind::Request,
-        sender: String::new(),
-        caller: String::new(),
-        operation: String::new(),
-        payload: Payload::nothing(),
-        remaining_ms: 0,
-    };
-    let report = guest.run(vec![GuestCall::Receive(empty)]).await;
+    let GuestCall::Receive { message, .. } = guest.message("", Payload::nothing()) else { panic!("a message") };
+    let message = Message { caller: Principal::default(), remaining_ms: 0, ..message };
+    let report = guest.run(vec![GuestCall::Receive { id: u64::MAX, message }]).await;
     assert_eq!(report.crash, None);
     assert!(reply(&report.done[0].effects).is_err(), "there is no operation without a name");
 }
@@ -123,9 +116,9 @@ pub async fn wakes_and_events_arrive(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     assert_eq!((report.crash, report.done.len()), (None, 2));
     assert_eq!(body(guest.ask("woken", Payload::nothing()).await), json!([77, 5]));
 
-    let GuestCall::Receive(message) = guest.message("changes", json("[1,2]")) else { panic!("a message") };
-    let event = Message { kind: Kind::Event, caller: String::new(), remaining_ms: 0, ..message };
-    let report = guest.run(vec![GuestCall::Receive(event)]).await;
+    let GuestCall::Receive { id, message } = guest.message("changes", json("[1,2]")) else { panic!("a message") };
+    let message = Message { kind: Kind::Event, caller: Principal::default(), remaining_ms: 0, ..message };
+    let report = guest.run(vec![GuestCall::Receive { id, message }]).await;
     assert_eq!(report.crash, None);
     assert_eq!(report.done[0].returned, Returned::Received(true));
     let seen = json!({ "from": "acme:test:sender", "event": "changes", "body": [1, 2] });

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use starlane_bundle::schema;
-use starlane_node::guest::{GuestCall, GuestEffect, Kind, Level, Logged, Message, Returned};
-use starlane_protocol::Payload;
+use starlane_node::guest::{GuestCall, GuestEffect, Kind, Level, Logged, Returned};
+use starlane_protocol::{Message, Payload};
 
 use super::fixture::{Guest, LIMITS, body, json, reply};
 use crate::ports::Sandbox;
@@ -56,9 +56,9 @@ pub async fn a_request_that_does_not_fit_is_not_received(sandbox: Rc<dyn Sandbox
     let deep = format!("{{ \"name\": \"ada\", \"tags\": {}{} }}", "[".repeat(200), "]".repeat(200));
     let report = guest.run(vec![guest.message("echo", json(&deep))]).await;
     assert!(matches!(&report.done[0].returned, Returned::Misfit(reason) if reason.contains("no JSON")), "{report:?}");
-    let GuestCall::Receive(message) = guest.message("echo", json("7")) else { panic!("a message") };
-    let one_way = GuestCall::Receive(Message { kind: Kind::Notify, ..message.clone() });
-    let event = GuestCall::Receive(Message { kind: Kind::Event, id: message.id + 1000, ..message });
+    let GuestCall::Receive { id, message } = guest.message("echo", json("7")) else { panic!("a message") };
+    let one_way = GuestCall::Receive { id, message: Message { kind: Kind::Notify, ..message.clone() } };
+    let event = GuestCall::Receive { id: id + 1000, message: Message { kind: Kind::Event, ..message } };
     let report = guest.run(vec![one_way, event]).await;
     assert!(matches!(report.done[0].returned, Returned::Misfit(_)), "{report:?}");
     assert!(

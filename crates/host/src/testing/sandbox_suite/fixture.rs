@@ -9,10 +9,10 @@ use std::{
 use bytes::Bytes;
 use starlane_bundle::Digest;
 use starlane_node::guest::{
-    BatchReport, Context, GuestCall, GuestEffect, GuestLimits, GuestPlan, InstanceId, Kind, Level, Logged, Message,
-    Returned, Saved,
+    BatchReport, Context, GuestCall, GuestEffect, GuestLimits, GuestPlan, InstanceId, Kind, Level, Logged, Returned,
+    Saved,
 };
-use starlane_protocol::{Outcome, Payload};
+use starlane_protocol::{Address, Message, Outcome, Payload, Principal};
 
 use crate::ports::{Sandbox, SandboxError};
 
@@ -24,6 +24,12 @@ pub(crate) const LIMITS: GuestLimits = GuestLimits { memory: 16 * MIB, call_ms: 
 /// What guests logged in a batch.
 pub(crate) fn logged(lines: &[Logged]) -> Vec<(Level, String)> {
     lines.iter().map(|line| (line.level, line.text.clone())).collect()
+}
+
+/// A message from Ada.
+fn from_ada(operation: &str, payload: Payload) -> Message {
+    let address = Address::parse("acme:test:sender").unwrap();
+    Message::new(address.clone(), Principal::named("user:ada"), address, operation.to_owned(), payload)
 }
 
 /// One instance, stopped when dropped.
@@ -120,15 +126,9 @@ impl Guest {
     /// The next message of this instance.
     pub(crate) fn message(&self, operation: &str, payload: Payload) -> GuestCall {
         self.last_message.set(self.last_message.get() + 1);
-        GuestCall::Receive(Message {
-            id: self.last_message.get(),
-            kind: Kind::Request,
-            sender: "acme:test:sender".into(),
-            caller: "user:ada".into(),
-            operation: operation.into(),
-            payload,
-            remaining_ms: 30_000,
-        })
+        let message = from_ada(operation, payload);
+        let message = Message { kind: Kind::Request, remaining_ms: 30_000, ..message };
+        GuestCall::Receive { id: self.last_message.get(), message }
     }
 
     /// A message whose answer comes at once.

@@ -28,8 +28,9 @@ fn server() -> (Server, ClientConfig) {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()).unwrap();
     let server = Server::start_with(|config| {
-        fs::create_dir_all(&config.data).unwrap();
-        let (cert, key) = (config.data.join("cert.pem"), config.data.join("key.pem"));
+        // Beside the data folder, which holds nothing that is not the server's.
+        let folder = config.data.parent().unwrap();
+        let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
         fs::write(&cert, made.cert.pem()).unwrap();
         fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         config.tls = Some(TlsFiles { cert, key });

@@ -272,8 +272,7 @@ impl Kept {
     /// Of a space that has revoked more than it may keep, all tokens that were made so far end: it takes no other space's along.
     fn prune_spaces(&mut self) {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        let of_tokens =
-            self.revoked_tokens.keys().filter_map(|key| key.split_once('@')).map(|(_, namespace)| namespace);
+        let of_tokens = self.revoked_tokens.keys().filter_map(|key| self.space_of_revoked(key));
         let of_subjects = self.revoked_generations.keys().filter_map(|subject| space_of(subject));
         for space in of_tokens.chain(of_subjects) {
             *counts.entry(space.to_owned()).or_default() += 1;

@@ -42,7 +42,7 @@ const START: Duration = Duration::from_secs(60);
 pub(crate) fn run(given: &Dev, output: Output) -> Result<()> {
     let folder = given.folder.canonicalize().with_context(|| format!("{} can't be read", given.folder.display()))?;
     Build::read(&folder)?;
-    let data = folder.join(".starlane");
+    let data = folder.join(".starlane/data");
     let ready = start(given.listen, &data, &given.allow_origins)?;
     let reach = Reach { server: Some(ready.url.clone()), data: Some(data), ..Reach::default() };
     let client = Client::new(&reach)?;

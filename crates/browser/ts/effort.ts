@@ -22,7 +22,7 @@ export class Effort {
   }
 }
 
-/** Takes steps. Throws when there are no more. */
+/** Takes steps from those that are left. Throws when they do not suffice. */
 export function spend(effort: Effort, count: number): void {
   effort.steps -= count;
   if (effort.steps < 0) throw new Error("that takes too long for so large a body and such a schema");

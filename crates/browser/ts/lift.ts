@@ -28,7 +28,7 @@ export function liftPayload(
   liftText(guest, "the content type", type, typeLength);
   headers >>>= 0;
   count >>>= 0;
-  if (count > HEADERS) throw new Fault(`${count} headers, and ${HEADERS} are the most`);
+  if (count > HEADERS) throw new Fault(`${count} headers; the maximum is ${HEADERS}`);
   checkRecord(guest, "the list of headers", headers, count * Layout.HEADER_SIZE);
   guest.buffers.output.u32(count);
   for (let at = headers; at < headers + count * Layout.HEADER_SIZE; at += Layout.HEADER_SIZE) {

@@ -14,7 +14,7 @@ export function renewView(guest: Guest): Uint8Array<ArrayBuffer> {
   if (!guest.memory) throw new Fault("called while the instance was being made");
   const view = (guest.view = new Uint8Array(guest.memory.buffer));
   if (view.length > guest.limits.memory) {
-    throw new Fault(`it has ${view.length} bytes of memory, and ${guest.limits.memory} are the most`);
+    throw new Fault(`it has ${view.length} bytes of memory; the maximum is ${guest.limits.memory}`);
   }
   return view;
 }
@@ -30,7 +30,7 @@ export function within(guest: Guest, what: string, at: number, length: number): 
 
 /** Checks a record of words. */
 export function checkRecord(guest: Guest, what: string, at: number, size: number): void {
-  if (at % 4 !== 0) throw new Fault(`${what} is at ${at}, which is no multiple of 4`);
+  if (at % 4 !== 0) throw new Fault(`${what} is at ${at}, which is not a multiple of 4`);
   within(guest, what, at, size);
 }
 

@@ -121,7 +121,7 @@ function receive(guest: Guest): void {
   const as = pastBytes(buffers), behind = pastHeaders(buffers), carries = pastBytes(buffers);
   const remaining = readU32(buffers);
   guest.callEnd = buffers.cursor;
-  // The longest first: if there is no memory for it, nothing has been allocated.
+  // The longest first: when memory does not suffice for it, nothing has been allocated yet.
   const body = lowerBytesAt(guest, carries), bodyLength = guest.size;
   const headers = lowerHeadersAt(guest, behind), count = guest.size;
   const sender = lowerBytesAt(guest, from), senderLength = guest.size;

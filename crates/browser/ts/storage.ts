@@ -20,7 +20,7 @@ const FINAL: Readonly<Record<string, string>> = {
   VersionError: "a newer version of this page keeps its data there",
 };
 
-/** That there is no room, by our own count. */
+/** The error for a store that is full by our own count. */
 const OVER = new DOMException("what is in use fills the cache", FULL);
 
 /** One step at a key of an object store: see `Storage.run`. */

@@ -6,7 +6,7 @@ import { within } from "./patience.js";
 /** A transaction may have to wait for others and for a slow disk; one that takes longer won't end, in milliseconds. */
 const WORKING = 30_000;
 
-/** The name of the error that there is no room. */
+/** The name of the error that browsers give when their storage is full. */
 export const FULL = "QuotaExceededError";
 
 /** An object store, as far as it is used here. What its methods give is for `result`. */
@@ -61,7 +61,7 @@ export function transact<T>(
     };
     transaction.onabort = () => {
       done();
-      // With a sound connection, browsers abort a write for no reason only when there is no room for it.
+      // With a sound connection, browsers abort a write without a reason only when their storage is full.
       const name = writes ? FULL : "AbortError";
       reject(transaction.error ?? new DOMException("the browser aborted the transaction", name));
     };

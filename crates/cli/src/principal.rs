@@ -94,10 +94,10 @@ pub(crate) fn revoke(given: &Revoke, client: &Client, output: Output) -> Result<
     let Revoked { known } = client.ask("starlane:tokens", "revoke", &body)?;
     let said = match (&given.id, known) {
         (Some(id), 0) => format!("No token with the id {id} is known; it is refused from now on"),
-        (Some(id), _) => format!("The token {id} is no longer good; links that were opened with it are closed"),
+        (Some(id), _) => format!("The token {id} is refused from now on, and the links that it opened are closed"),
         (None, 0) => format!("No token of `{subject}` is known; any that was made before now is refused"),
         (None, _) => {
-            format!("All tokens of `{subject}` are no longer good; links that were opened with them are closed")
+            format!("All tokens of `{subject}` are refused from now on, and the links that they opened are closed")
         }
     };
     let (name, value) = given.id.as_deref().map_or(("subject", subject), |id| ("id", id));

@@ -204,7 +204,7 @@ fn read_file(path: &Path) -> Result<(File, Limits)> {
     Ok((file, limits))
 }
 
-/// That there is no such limit, with the nearest name if one is near.
+/// The error for a limit that does not exist. It suggests a name if one is similar.
 fn unknown(name: &str) -> anyhow::Error {
     let known = Limit::ALL.iter().map(|limit| (strsim::jaro_winkler(name, limit.name()), limit.name()));
     let nearest = known.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.8);

@@ -111,7 +111,7 @@ pub enum LaunchError {
     Unverified {
         /// The bundle.
         bundle: Address,
-        /// Why: 403, unless it could not be verified at all.
+        /// Why, with status 403.
         failure: Failure,
     },
     /// Its manifest or a blob can't be had.
@@ -122,7 +122,7 @@ pub enum LaunchError {
         /// Why.
         source: BlobError,
     },
-    /// A module can't be run, or the host refuses the app.
+    /// The bundle can't be verified now, a module can't be run, or the host refuses the app.
     #[error("{app} can't be launched: {failure}")]
     Install {
         /// The app.
@@ -133,6 +133,14 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
+    /// What a verifier answered: 403 says that the bundle does not verify, any other status that nothing was verified.
+    fn of_verifier(record: &AppRecord, failure: Failure) -> Self {
+        match failure.status {
+            403 => Self::Unverified { bundle: record.bundle.clone(), failure },
+            _ => Self::Install { app: record.app.clone(), failure },
+        }
+    }
+
     /// The stable word, as JavaScript sees it.
     pub fn code(&self) -> &str {
         match self {
@@ -310,7 +318,7 @@ impl Host {
                     Ok(verified) => return Ok((verified, None)),
                     // It is what the record names, whole and signed: fetched again it would be no other.
                     Err(failure) if failure.status != 403 || (is_named && FINAL.contains(&failure.code.as_str())) => {
-                        return Err(LaunchError::Unverified { bundle: record.bundle.clone(), failure });
+                        return Err(LaunchError::of_verifier(record, failure));
                     }
                     Err(_) => {}
                 }
@@ -324,7 +332,7 @@ impl Host {
         let verified = self
             .verify(fetched.clone(), record, trust)
             .await
-            .map_err(|failure| LaunchError::Unverified { bundle: record.bundle.clone(), failure })?;
+            .map_err(|failure| LaunchError::of_verifier(record, failure))?;
         Ok((verified, Some(fetched)))
     }
 

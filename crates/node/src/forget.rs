@@ -27,7 +27,7 @@ impl Node {
         let account = self.shares.of(&role.app);
         self.make_place(&role, &account)?;
         let actor = match self.owners.take_back(&role.app, address) {
-            Some(Away { made_for, saved_at }) => {
+            Some(Away { made_for, saved_at, .. }) => {
                 let mut actor = Actor::new(address.clone(), role, &made_for, account);
                 actor.keeping = Keeping::stored(true, saved_at);
                 actor
@@ -111,7 +111,8 @@ impl Node {
             // What is kept of it still counts for who used it first.
             match actor.keeping.is_stored() {
                 true => {
-                    let away = Away { made_for: actor.made_for.clone(), saved_at: actor.keeping.saved_at };
+                    let away =
+                        Away { made_for: actor.made_for.clone(), is_key: true, saved_at: actor.keeping.saved_at };
                     self.owners.put_away(&actor.role.app, actor.address.clone(), away);
                 }
                 false => self.usage.release_key(&actor.made_for),

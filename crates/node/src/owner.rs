@@ -36,6 +36,8 @@ pub(crate) enum Owner {
 pub(crate) struct Away {
     /// Who used it first.
     pub(crate) made_for: Principal,
+    /// Whether it counts as one of their keys: one of a mechtron without keys does not.
+    pub(crate) is_key: bool,
     /// When it was saved last, on the clock of the node, which may have begun later.
     pub(crate) saved_at: Option<i64>,
 }
@@ -95,10 +97,8 @@ impl Node {
             None => self.owners.0.remove(app),
         };
         if let Some(Owner::Own { away, .. }) = before {
-            for (actor, Away { made_for, .. }) in away {
-                if self.apps.role(&actor).is_none_or(|role| role.plan.keyed) {
-                    self.usage.release_key(&made_for);
-                }
+            for (_, away) in away.into_iter().filter(|(_, away)| away.is_key) {
+                self.usage.release_key(&away.made_for);
             }
         }
     }
@@ -173,7 +173,11 @@ impl Node {
                     self.usage.hold_key(&made_for);
                 }
                 if known.subscriptions.is_empty() && known.wakes.is_empty() {
-                    return self.owners.put_away(&role.app, known.address, Away { made_for, saved_at });
+                    return self.owners.put_away(
+                        &role.app,
+                        known.address,
+                        Away { made_for, is_key: role.plan.keyed, saved_at },
+                    );
                 }
                 let account = self.shares.of(&role.app);
                 self.add_actor(Actor::new(known.address.clone(), role, &made_for, account))

@@ -21,6 +21,7 @@ macro_rules! launch_cases {
             an_older_revision_is_refused_for_ever
             an_older_launch_does_not_take_the_place_of_a_newer_one
             nobody_says_what_is_in_anothers_bundle
+            a_verifier_that_can_not_be_loaded_is_no_verdict
             a_server_that_fails_for_now_is_as_good_as_away
             an_app_runs_in_workers_or_inline_and_not_in_both
             flipped_bits_in_blobs_are_noticed_and_healed
@@ -64,6 +65,22 @@ pub async fn an_app_runs_in_workers_or_inline_and_not_in_both(world: &World) {
     let both = join(page.launch_inline(APP, false), page.launch_inline(APP, true)).await;
     let refused: Vec<_> = [both.0, both.1].into_iter().filter_map(Result::err).collect();
     assert!(refused.len() == 1 && refused[0].code() == "conflict", "{refused:?}");
+}
+
+/// Nothing runs that was not verified, what is kept stays, and the next launch tries again.
+pub async fn a_verifier_that_can_not_be_loaded_is_no_verdict(world: &World) {
+    let signed = world.publish(ONE, &[MODULE]);
+    world.say(APP, 1, ONE, &signed);
+    for kept in [false, true] {
+        world.set_verifier_missing(true);
+        let page = world.page();
+        let error = page.launch(APP).await.unwrap_err();
+        assert_eq!((error.status(), error.code()), (503, "load-failed"), "kept: {kept}");
+        assert!(!error.to_string().contains("does not verify"), "{error}");
+        assert!(page.0.inspect().apps.is_empty());
+        world.set_verifier_missing(false);
+        page.launch(APP).await.unwrap();
+    }
 }
 
 /// Only what is needed is fetched, and once.

@@ -35,6 +35,7 @@ pub struct World {
     /// Where bundles come from.
     pub source: MemorySource,
     network: MemoryDialer,
+    verifier: InBytes,
     records: Rc<RefCell<HashMap<Address, AppRecord>>>,
     failing: Rc<RefCell<Option<Failure>>>,
     logs: Rc<RefCell<Vec<String>>>,
@@ -97,7 +98,7 @@ impl World {
             store: Rc::new(crate::MemoryStore::new()),
             state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(NoSource),
-            verifier: Rc::new(InBytes),
+            verifier: Rc::new(InBytes::default()),
         };
         let server = Host::open(ports, config("starlane:server", HostSecret([9; 32]), Rc::default()));
         let (known, passing) = (Rc::clone(&records), Rc::clone(&failing));
@@ -113,7 +114,18 @@ impl World {
         let served = server.serve(&address("starlane:apps"), Operations::Named(vec!["get".into()]), answer).unwrap();
         let network = MemoryDialer::new(move |socket| server.accept(socket));
         let (source, logs) = (MemorySource::new(), Rc::default());
-        Self { time, store, source, network, records, failing, logs, pages: Cell::new(0), _served: served }
+        Self {
+            time,
+            store,
+            source,
+            network,
+            verifier: InBytes::default(),
+            records,
+            failing,
+            logs,
+            pages: Cell::new(0),
+            _served: served,
+        }
     }
 
     /// A fresh page, on what was kept.
@@ -126,12 +138,17 @@ impl World {
             store: Rc::clone(&self.store),
             state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(self.source.clone()),
-            verifier: Rc::new(InBytes),
+            verifier: Rc::new(self.verifier.clone()),
         };
         let secret = HostSecret([self.pages.get(); 32]);
         let host = Host::open(ports, config("starlane:page", secret, Rc::clone(&self.logs)));
         host.connect("ws://server/mesh", Rc::new(|| Box::pin(ready(Ok(None)))));
         Page(host)
+    }
+
+    /// While it is missing, pages can't load what verifies bundles.
+    pub fn set_verifier_missing(&self, missing: bool) {
+        self.verifier.is_missing.set(missing);
     }
 
     /// While it is away, neither the server nor its bundles can be reached.
@@ -203,12 +220,18 @@ impl World {
     }
 }
 
-/// Verifies as a page does: question and answer are bytes.
-struct InBytes;
+/// Verifies as a page does: question and answer are bytes. While it is missing, nothing is verified.
+#[derive(Clone, Default)]
+struct InBytes {
+    is_missing: Rc<Cell<bool>>,
+}
 
 impl Verifier for InBytes {
     fn verify(&self, verification: Verification) -> LocalBoxFuture<'static, Result<VerifiedApp, Failure>> {
-        Box::pin(ready(VerifiedApp::from_answer(&verify(&verification.to_bytes()))))
+        Box::pin(ready(match self.is_missing.get() {
+            true => Err(Failure::new(503, "load-failed", "the verifier can't be loaded")),
+            false => VerifiedApp::from_answer(&verify(&verification.to_bytes())),
+        }))
     }
 }
 

@@ -87,7 +87,7 @@ impl<'a> Lift<'a> {
 
     fn headers(&mut self, (pointer, count): Span) -> Result<Vec<(String, String)>, Fault> {
         if count as usize > limits::HEADERS {
-            return Err(Fault::Broken(format!("{count} headers, and {} are the most", limits::HEADERS)));
+            return Err(Fault::Broken(format!("{count} headers; the maximum is {}", limits::HEADERS)));
         }
         aligned("the list of headers", pointer)?;
         self.slice("the list of headers", (pointer, count * HEADER_SIZE))?;
@@ -132,5 +132,5 @@ fn aligned(what: &str, pointer: u32) -> Result<(), Fault> {
     if pointer.is_multiple_of(HEADER_ALIGN) {
         return Ok(());
     }
-    Err(Fault::Broken(format!("{what} is at {pointer}, which is no multiple of {HEADER_ALIGN}")))
+    Err(Fault::Broken(format!("{what} is at {pointer}, which is not a multiple of {HEADER_ALIGN}")))
 }

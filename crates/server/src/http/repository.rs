@@ -62,21 +62,18 @@ impl Repository {
         &self.visibility
     }
 
-    /// A blob that is here, verified.
-    pub(super) async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
-        if let Some(blob) = self.sent.in_memory(&digest) {
-            return Ok(Some(blob));
+    /// A blob as a file of an app, verified. A short one that was sent lately is not looked for on the disk.
+    pub(super) async fn file(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
+        match self.sent.in_memory(&digest) {
+            Some(blob) => Ok(Some(blob)),
+            None => self.blob(digest).await,
         }
-        let sent = self.sent.clone();
-        self.with(move |store| sent.open(store, &digest)).await
     }
 
-    /// How long a blob is, in bytes. None if it is not here.
-    async fn blob_length(&self, digest: Digest) -> Result<Option<u64>, Failure> {
-        match self.sent.in_memory(&digest) {
-            Some(blob) => Ok(Some(blob.length())),
-            None => self.with(move |store| Ok(store.blob_size(&digest))).await,
-        }
+    /// A blob that is on the disk, verified.
+    async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
+        let sent = self.sent.clone();
+        self.with(move |store| sent.open(store, &digest)).await
     }
 
     /// Removes a blob from the disk and from memory.
@@ -163,7 +160,7 @@ pub(super) async fn blob(
         let digest = parse_digest(&digest)?;
         let readers = check_blob(&site, &digest, &client, &headers)?;
         let absent = || Failure::not_found("no such blob is here");
-        let length = site.repository.blob_length(digest).await?.ok_or_else(absent)?;
+        let length = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
         let content_type = "application/octet-stream";
         let asked = file::Asked { method: &method, headers: &headers, digest: &digest, length, content_type };
         let blob = async { site.repository.blob(digest).await?.ok_or_else(absent) };

@@ -28,7 +28,7 @@ async fn open(cache: &str) -> RawHost {
     let worker = function("", "throw new Error('no test here runs a guest')");
     let token = function("", "return Promise.resolve(undefined)");
     let quiet = function("", "");
-    RawHost::open(NOBODY.into(), cache, 1e6, worker, quiet.clone(), quiet.clone(), token, quiet.clone(), quiet)
+    RawHost::open(NOBODY.into(), cache, 1e6, worker, quiet.clone(), quiet.clone(), quiet.clone(), token, quiet.clone(), quiet)
         .await
         .unwrap()
 }

@@ -55,7 +55,9 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
         files::remove_folder(&wasm)?;
         MODULES.iter().try_for_each(|name| module(workshop, &wasm, name))?;
         // It has exports of its own, and needs no bindings.
-        optimise(workshop, &workshop.path(BUILT).join("starlane_meter.wasm"), &wasm.join("meter.wasm"))
+        let (built, meter) = (workshop.path(BUILT).join("starlane_meter.wasm"), wasm.join("meter.wasm"));
+        workshop.program("node").arg("crates/npm/snip.mjs").arg(&built).arg(&meter).run()?;
+        optimise(workshop, &meter)
     })?;
     report::step("npm package: TypeScript and tarball", || {
         npm(workshop, &package, &["run", "build"]).run()?;
@@ -73,19 +75,19 @@ fn module(workshop: &Workshop, folder: &Path, name: &str) -> Result<()> {
         .arg(workshop.path(BUILT).join(format!("starlane_{name}.wasm")))
         .run()?;
     let module = folder.join(format!("starlane_{name}_bg.wasm"));
-    optimise(workshop, &module, &module)
+    optimise(workshop, &module)
 }
 
 /// Makes a module small.
-fn optimise(workshop: &Workshop, from: &Path, to: &Path) -> Result<()> {
-    let wasm_opt = |passes: &[&str], from: &Path| {
+fn optimise(workshop: &Workshop, module: &Path) -> Result<()> {
+    let wasm_opt = |passes: &[&str]| {
         let program = workshop.program(workshop.path("crates/npm/node_modules/.bin/wasm-opt"));
-        program.args(passes).args(FEATURES).arg(from).arg("-o").arg(to).run()
+        program.args(passes).args(FEATURES).arg(module).arg("-o").arg(module).run()
     };
     // Rust keeps nothing below its stack, so an address and a small offset never wrap.
-    wasm_opt(&[&["-g", "-Oz", "--converge", "--low-memory-unused"], NO_INLINING.as_slice()].concat(), from)?;
+    wasm_opt(&[&["-g", "-Oz", "--converge", "--low-memory-unused"], NO_INLINING.as_slice()].concat())?;
     // What is of one type or crate stands together, and compresses better: by a fiftieth.
-    wasm_opt(&["--reorder-functions-by-name", "--strip-debug", "--strip-producers"], to)
+    wasm_opt(&["--reorder-functions-by-name", "--strip-debug", "--strip-producers"])
 }
 
 fn stamp(workshop: &Workshop) -> Result<Stamp> {

@@ -205,6 +205,8 @@ fn lints(workshop: &Workshop) -> Vec<Program> {
         "starlane-npm",
         "-p",
         "starlane-verifier",
+        "-p",
+        "starlane-meter",
         "--target",
         "wasm32-unknown-unknown",
     ];

@@ -1,12 +1,12 @@
 //! Which modules may be guests in a page: they are checked in a worker before they are compiled.
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use js_sys::Function;
-use starlane_browser::BrowserSandbox;
+use starlane_browser::{BrowserSandbox, BrowserTime};
 use starlane_bundle::Digest;
 use starlane_host::{
-    ports::{Sandbox, SandboxError},
+    ports::{Sandbox, SandboxError, Time},
     testing::module_table::{MEMORY, judge_modules, module_table},
 };
 use wasm_bindgen::{JsCast, JsValue};
@@ -24,7 +24,7 @@ async fn compile(sandbox: &dyn Sandbox, wasm: Bytes) -> Result<(), SandboxError>
 fn counted_workers() -> Patch {
     Patch::apply(
         "const [own, end] = [globalThis.Worker, Worker.prototype.terminate]; globalThis.workers = { made: 0, ended: 0 }; \
-         globalThis.Worker = class extends own { constructor(...all) { super(...all); globalThis.workers.made++; } }; \
+         globalThis.Worker = new Proxy(own, { construct: (...all) => (globalThis.workers.made++, Reflect.construct(...all.slice(0, 2))) }); \
          own.prototype.terminate = function () { globalThis.workers.ended++; end.call(this); }; \
          return () => { globalThis.Worker = own; own.prototype.terminate = end; };",
     )
@@ -119,6 +119,23 @@ async fn a_worker_that_cannot_run_leaves_modules_unchecked() {
         let Err(SandboxError::Unchecked { reason, .. }) = refused else { panic!("{refused:?}") };
         assert!(reason.contains("boom"), "{reason}");
     }
+}
+
+#[wasm_bindgen_test]
+async fn a_sandbox_that_is_dropped_ends_what_it_checks() {
+    let _counted = counted_workers();
+    let sandbox = sandbox();
+    let checks = [echo(), echo()].map(|wasm| sandbox.compile("acme", Digest::of(&wasm), MEMORY, wasm));
+    let dropped = async {
+        BrowserTime.sleep(0).await;
+        drop(sandbox);
+    };
+    let (refused, ()) = join(join_all(checks), dropped).await;
+    for refused in refused {
+        let Err(SandboxError::Unchecked { reason, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(reason, "the host was closed");
+    }
+    assert_eq!(workers("made"), workers("ended"));
 }
 
 #[wasm_bindgen_test]

@@ -55,14 +55,7 @@ impl BrowserSandbox {
     pub fn new(worker: &Function, meter: &Function, script: Function) -> Self {
         let modules = Modules::new(worker, meter);
         let pool = Pool::new(modules.clone());
-        Self {
-            compiled: Rc::default(),
-            modules,
-            instances: Rc::default(),
-            pool,
-            inline: InlineGuests::new(),
-            script,
-        }
+        Self { compiled: Rc::default(), modules, instances: Rc::default(), pool, inline: InlineGuests::new(), script }
     }
 
     /// The URL of a script. Errors when the embedder's function throws.
@@ -112,8 +105,7 @@ impl Sandbox for BrowserSandbox {
                 return Ok(());
             }
             let made = JsFuture::from(modules.compile(&Uint8Array::from(&*wasm), memory as f64)).await;
-            let made =
-                made.map_err(|error| SandboxError::Unchecked { digest, reason: failure::text(&error) })?;
+            let made = made.map_err(|error| SandboxError::Unchecked { digest, reason: failure::text(&error) })?;
             if let Some(reason) = made.as_string() {
                 return Err(SandboxError::Module { digest, reason });
             }

@@ -16,6 +16,8 @@ export class Modules {
   readonly #meter: () => Promise<WebAssembly.Module>;
   /** The check that was asked for last: one runs at a time. */
   #last: Promise<unknown> = Promise.resolve();
+  /** Fails the check that runs, if one does. */
+  #fail: (reason: string) => void = () => {};
   /** The worker that checks a module now. */
   #checking: Worker | undefined;
   /** A worker that does nothing yet, or nothing any more. */
@@ -54,19 +56,21 @@ export class Modules {
     return worker;
   }
 
-  /** Ends its workers; it makes no others. */
+  /** Ends its workers, and what is checked fails; it makes no others. */
   end(): void {
+    const reason = "the host was closed";
     this.#spawn = () => {
-      throw new Error("the host was closed");
+      throw new Error(reason);
     };
-    this.#checking?.terminate();
+    this.#fail(reason);
     this.#idle?.terminate();
+    this.#idle = undefined;
   }
 
   #check(wasm: ArrayBuffer, memory: number): Promise<Checked> {
     let stop: (() => void) | undefined;
     const checked = new Promise<Checked>((resolve, reject) => {
-      const fail = (reason: string) => reject(new Error(reason));
+      const fail = (this.#fail = (reason: string) => reject(new Error(reason)));
       stop = within(LOADING, () => fail(`what checks modules did not load within ${LOADING} ms`));
       const begin = (meter: WebAssembly.Module) => {
         // It came too late.

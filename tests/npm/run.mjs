@@ -13,6 +13,9 @@ const FIRST_LOAD = 250_000;
 /** What is loaded when it is needed, and the most bytes of it. */
 const LATER = ["contract.js", "glue.js", "wasm/starlane_verifier_bg.wasm"];
 const MOST_LATER = 140_000;
+/** What checks modules, and the most bytes of it. */
+const METER = "wasm/meter.wasm";
+const MOST_METER = 122_880;
 /** What the bundlers' own code puts into the page. */
 const BUNDLERS = ["__vite_is_modern_browser", "__VUE_HMR_RUNTIME__", "webpackChunk"];
 const HTML = "<h1>Ada</h1>\n<p><em>Countess</em> of <strong>Lovelace</strong></p>\n";
@@ -122,7 +125,7 @@ await test("types: consumers of every member are type-checked by the oldest and 
   fieldFault("F24 the types compile", tried, failing);
 });
 await test("size: the first load is small", () => {
-  const parts = weigh(join(installed, "dist")).filter(({ name }) => !LATER.includes(name));
+  const parts = weigh(join(installed, "dist")).filter(({ name }) => name !== METER && !LATER.includes(name));
   const sum = parts.reduce((sum, { bytes }) => sum + bytes, 0);
   figure("first-load.gzip", sum, "bytes", "npm");
   const later = weigh(join(installed, "dist")).filter(({ name }) => LATER.includes(name)).reduce((sum, { bytes }) => sum + bytes, 0);
@@ -131,6 +134,13 @@ await test("size: the first load is small", () => {
   const largest = parts.sort((a, b) => b.bytes - a.bytes).slice(0, 4).map(({ name, bytes }) => `${name} ${bytes}`);
   if (sum > FIRST_LOAD) throw new Error(`${sum} bytes are more than ${FIRST_LOAD}: ${largest.join(", ")}`);
   return `${sum} bytes of ${FIRST_LOAD}: ${largest.join(", ")} …`;
+});
+
+await test("size: what checks modules is small", () => {
+  const [{ bytes }] = weigh(join(installed, "dist")).filter(({ name }) => name === METER);
+  figure("meter.gzip", bytes, "bytes", "npm");
+  if (bytes > MOST_METER) throw new Error(`${METER} has ${bytes} bytes, and the maximum is ${MOST_METER}`);
+  return `${bytes} bytes of ${MOST_METER}`;
 });
 
 /** Each JavaScript and Wasm file below a folder, with its size after `gzip -9`. */

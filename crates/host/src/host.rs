@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     pub(crate) link_watchers: RefCell<Vec<mpsc::UnboundedSender<LinkState>>>,
     pub(crate) blobs: Blobs,
     pub(crate) apps: RefCell<InstalledApps>,
-    pub(crate) compiling: RefCell<LiteMap<(Digest, String), Compiling>>,
+    pub(crate) compiling: RefCell<LiteMap<(Digest, u64, String), Compiling>>,
     pub(crate) timer: RefCell<Option<(u64, AbortHandle)>>,
     pub(crate) draining: Cell<bool>,
     pub(crate) flushing: Cell<bool>,

@@ -178,6 +178,9 @@ impl Host {
             return Ok(launched);
         }
         let (verified, fetched) = self.verified(&record, &options.trust).await?;
+        if verified.modules.iter().any(|file| !self.missing(&verified, file).is_empty()) {
+            self.0.ports.sandbox.prepare();
+        }
         let (pin, told) = Pin::new(&self.0.ports.bundles, &record.bundle, &verified).await;
         self.store_said(told, "that a bundle is in use can't be kept");
         if let Some(fetched) = fetched {
@@ -193,14 +196,12 @@ impl Host {
         };
         progress(loaded);
         for file in &verified.modules {
-            if !self.0.ports.sandbox.has_module(&file.sha256) {
+            let missing = self.missing(&verified, file);
+            if !missing.is_empty() {
                 let wasm = self.blob(&file.sha256, file.size).await;
                 let wasm = wasm.map_err(|source| LaunchError::Fetch { app: app.clone(), source })?;
-                let compiled = self.0.ports.sandbox.compile(app.space(), file.sha256, wasm).await;
-                compiled.map_err(|error| {
-                    let failure = Failure::not_running(error.to_string());
-                    LaunchError::Install { app: app.clone(), failure }
-                })?;
+                let compiled = self.compile(app.space(), &file.sha256, &missing, wasm).await;
+                compiled.map_err(|error| LaunchError::Install { app: app.clone(), failure: error.failure() })?;
             }
             loaded += file.size;
             progress(loaded);

@@ -89,14 +89,22 @@ pub trait SocketSink {
 
 /// Where guests run. Instances of one sandbox don't share memory.
 pub trait Sandbox {
-    /// Whether a module of this digest has been compiled and is kept.
-    fn has_module(&self, digest: &Digest) -> bool;
-    /// Compiles a module for an app of a space, and keeps it under its digest. The caller has verified the digest. Where compiling
-    /// takes turns, they are the space's.
-    fn compile(&self, space: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
+    /// Whether a module of this digest has been compiled for guests with so many bytes of memory, and is kept.
+    fn has_module(&self, digest: &Digest, memory: u64) -> bool;
+    /// Says that modules will be compiled soon: what checks them is loaded meanwhile.
+    fn prepare(&self) {}
+    /// Checks and compiles a module for guests of a space with so many bytes of memory, and keeps it under its digest. The caller has
+    /// verified the digest. Where compiling takes turns, they are the space's.
+    fn compile(
+        &self,
+        space: &str,
+        digest: Digest,
+        memory: u64,
+        wasm: Bytes,
+    ) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
     /// Drops a module that no app uses any more, from memory. Instances of it go on.
     fn forget(&self, _digest: &Digest) {}
-    /// Makes an instance of a compiled module: memory and `_initialize`, not yet `actor.start`.
+    /// Makes an instance of a module that was compiled for its memory: memory and `_initialize`, not yet `actor.start`.
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
     /// Runs calls in order, until one crashes, a `receive` would exceed the concurrency, or the calls have queued as much as one
     /// call may. Never two batches of one instance at a time. After a crash the instance is gone. What a guest has no memory for
@@ -112,12 +120,20 @@ pub trait Sandbox {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SandboxError {
-    /// The module is no valid WebAssembly, or lacks an export, or has an import that guests may not have.
+    /// The module may not be a guest.
     #[error("the module {digest} can't be used: {reason}")]
     Module {
         /// The module.
         digest: Digest,
         /// What is wrong.
+        reason: String,
+    },
+    /// Nothing could check the module.
+    #[error("the module {digest} could not be checked: {reason}")]
+    Unchecked {
+        /// The module.
+        digest: Digest,
+        /// What failed.
         reason: String,
     },
     /// No instance can be made: memory, workers, or the engine's limits.
@@ -126,6 +142,17 @@ pub enum SandboxError {
     /// No instance can be made now, because too many are there: when others are gone, one can.
     #[error("no instance could be made now: {0}")]
     Full(String),
+}
+
+impl SandboxError {
+    /// This as a failure of whoever needs the guest.
+    pub(crate) fn failure(self) -> Failure {
+        match self {
+            Self::Full(reason) => Failure::new(503, "busy", reason),
+            Self::Unchecked { .. } => Failure::new(503, "load-failed", self.to_string()),
+            _ => Failure::not_running(self.to_string()),
+        }
+    }
 }
 
 /// The bundles that a host keeps: their manifests, and the blobs that these name. Back-ends hash nothing: whoever reads a blob

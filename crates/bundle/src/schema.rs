@@ -23,6 +23,8 @@ mod characters;
 mod cost;
 mod part;
 mod pattern;
+#[cfg(feature = "validate")]
+mod validator;
 
 use std::{collections::HashSet, fmt};
 
@@ -35,6 +37,8 @@ pub use self::{
     cost::Cost,
     part::parts_mut,
 };
+#[cfg(feature = "validate")]
+pub use self::validator::{Bounds, Misfit, Validator};
 
 /// The longest text that a `pattern` is tried on, in characters.
 const MAX_LENGTH: u64 = 256;

@@ -212,8 +212,11 @@ impl Host {
             return Ok(launched);
         }
         let launched = Launched::of(&record);
-        self.install_pinned(verified, record, options.inline, Some(pin))
-            .map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;
+        let refused = |failure| LaunchError::Install { app: app.clone(), failure };
+        let running = self.0.apps.borrow().apps.get(app).map(|installed| installed.record.revision);
+        let revisions = (running.unwrap_or(record.revision), record.revision);
+        let resources = self.prepare(&verified, revisions).await.map_err(refused)?;
+        self.install_pinned(verified, record, options.inline, resources, Some(pin)).map_err(refused)?;
         Ok(launched)
     }
 
@@ -350,6 +353,7 @@ impl Host {
             trusted: trust.to_vec(),
             now: self.unix_seconds(),
             app: record.app.clone(),
+            kinds: self.kinds(),
         };
         self.0.ports.verifier.verify(verification).await
     }

@@ -5,7 +5,9 @@ mod audit;
 mod auth;
 mod backup;
 mod body;
+mod builtin;
 mod check;
+mod contract;
 mod data_folder;
 mod data_path;
 mod database;
@@ -26,6 +28,7 @@ mod store;
 mod time;
 mod tls;
 
+pub use builtin::{OWN, own_bind};
 pub use backup::{Keys, RestoreError, restore};
 pub use check::{CheckReport, Problem, check};
 pub use data_folder::server_id;

@@ -289,6 +289,7 @@ fn config(own: &str, secret: HostSecret, logs: Rc<RefCell<Vec<String>>>) -> Host
             Ok(Authenticated { principal: Principal::new("page", grants), remaining_ms: None })
         }),
         log: Rc::new(move |line| logs.borrow_mut().push(line.text.clone())),
+        resources: None,
     }
 }
 
@@ -319,7 +320,7 @@ fn table_has_module(files: &[(&str, &[u8])]) -> bool {
 
 /// Takes any bytes for a module, and runs none.
 #[derive(Default)]
-struct NoGuests(RefCell<Vec<Digest>>);
+pub(crate) struct NoGuests(RefCell<Vec<Digest>>);
 
 impl Sandbox for NoGuests {
     fn has_module(&self, digest: &Digest) -> bool {

@@ -13,7 +13,7 @@ use wasmtime::{
 };
 
 use super::{
-    contract::Gate,
+    gate::Gate,
     cpu_budget::CpuBudget,
     fault::{Fault, describe},
     lift::{Lift, Span},

@@ -47,11 +47,14 @@ pub fn ports(options: BrowserOptions) -> Ports {
         Some(server) => Rc::new(HttpSource::new(server, options.token)),
         None => Rc::new(NoSource),
     };
+    let store = IndexedDbStore::new(&options.cache, options.cache_bytes, &options.degraded);
     Ports {
         time: Rc::new(BrowserTime),
         dialer: Rc::new(WebSocketDialer),
         sandbox: Rc::new(BrowserSandbox::new(options.worker, options.script)),
-        store: Rc::new(IndexedDbStore::new(&options.cache, options.cache_bytes, &options.degraded)),
+        bundles: Rc::new(store.clone()),
+        records: Rc::new(store.clone()),
+        identity: Rc::new(store),
         // A page keeps the state of its actors for as long as it is open.
         state: Rc::new(MemoryStateStore::default()),
         source,

@@ -178,10 +178,10 @@ impl Host {
             return Ok(launched);
         }
         let (verified, fetched) = self.verified(&record, &options.trust).await?;
-        let (pin, told) = Pin::new(&self.0.ports.store, &record.bundle, &verified).await;
+        let (pin, told) = Pin::new(&self.0.ports.bundles, &record.bundle, &verified).await;
         self.store_said(told, "that a bundle is in use can't be kept");
         if let Some(fetched) = fetched {
-            let kept = self.0.ports.store.put_manifest(&record.bundle, fetched).await;
+            let kept = self.0.ports.bundles.put_manifest(&record.bundle, fetched).await;
             self.store_said(kept, "a manifest can't be kept");
         }
         let total = verified.modules.iter().map(|file| file.size).sum();
@@ -249,7 +249,7 @@ impl Host {
 
     /// The record of an app: the server's, if it can be reached, else the one that was kept.
     async fn record(&self, app: &Address) -> Result<AppRecord, LaunchError> {
-        let kept = self.0.ports.store.record(app).await.unwrap_or_else(|error| {
+        let kept = self.0.ports.records.record(app).await.unwrap_or_else(|error| {
             self.store_said(Err(error), "an app record can't be read");
             None
         });
@@ -266,7 +266,7 @@ impl Host {
                 }
                 self.saw(&record)?;
                 // Another tab may have been told of a higher revision meanwhile: then that counts here too.
-                let record = self.0.ports.store.put_record(record.clone()).await.unwrap_or_else(|error| {
+                let record = self.0.ports.records.put_record(record.clone()).await.unwrap_or_else(|error| {
                     self.store_said(Err(error), "an app record can't be kept");
                     record
                 });
@@ -313,7 +313,7 @@ impl Host {
         record: &AppRecord,
         trust: &[PublicKey],
     ) -> Result<(VerifiedApp, Option<SignedManifest>), LaunchError> {
-        let (store, source) = (&self.0.ports.store, &self.0.ports.source);
+        let (store, source) = (&self.0.ports.bundles, &self.0.ports.source);
         match store.manifest(&record.bundle).await {
             Ok(Some(kept)) => {
                 let is_named = kept.digest() == record.manifest;

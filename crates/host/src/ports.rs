@@ -25,8 +25,12 @@ pub struct Ports {
     pub dialer: Rc<dyn Dialer>,
     /// Where guests run.
     pub sandbox: Rc<dyn Sandbox>,
-    /// What is kept: the browser's cache, the server's repository.
-    pub store: Rc<dyn Store>,
+    /// The bundles that are kept: the browser's cache, the server's repository.
+    pub bundles: Rc<dyn BundleStore>,
+    /// The records of apps that are kept.
+    pub records: Rc<dyn RecordStore>,
+    /// Where this host's identity is kept.
+    pub identity: Rc<dyn IdentityStore>,
     /// What is kept of actors.
     pub state: Rc<dyn StateStore>,
     /// Where bundles come from that the store lacks.
@@ -124,8 +128,9 @@ pub enum SandboxError {
     Full(String),
 }
 
-/// What a host keeps. Back-ends hash nothing: whoever reads a blob verifies it.
-pub trait Store {
+/// The bundles that a host keeps: their manifests, and the blobs that these name. Back-ends hash nothing: whoever reads a blob
+/// verifies it.
+pub trait BundleStore {
     /// The manifest kept for a bundle's address.
     fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<Option<SignedManifest>, StoreError>>;
     /// Keeps a manifest.
@@ -140,6 +145,17 @@ pub trait Store {
     fn put_blob(&self, digest: &Digest, bytes: Bytes) -> LocalBoxFuture<'static, Result<(), StoreError>>;
     /// Drops a blob, because it turned out to be damaged.
     fn drop_blob(&self, digest: &Digest) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+    /// Says that a bundle is in use once more, from when this is called, and which blobs it needs. A store with a bound drops
+    /// the least recently used when it needs room, and nothing that is in use. One without a bound need not know.
+    fn pin(&self, _bundle: &Address, _blobs: Vec<Digest>) -> LocalBoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
+    /// Says that a bundle is in use once less.
+    fn unpin(&self, _bundle: &Address) {}
+}
+
+/// The records of apps that a host keeps: which bundle is an app's.
+pub trait RecordStore {
     /// The record kept for an app.
     fn record(&self, app: &Address) -> LocalBoxFuture<'static, Result<Option<AppRecord>, StoreError>>;
     /// All app records that are kept.
@@ -148,15 +164,12 @@ pub trait Store {
     fn put_record(&self, record: AppRecord) -> LocalBoxFuture<'static, Result<AppRecord, StoreError>>;
     /// Drops an app's record.
     fn drop_record(&self, app: &Address) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+}
+
+/// The identity that a host keeps.
+pub trait IdentityStore {
     /// The secret of this host; `fresh` is kept and given back if there is none yet.
     fn secret(&self, fresh: HostSecret) -> LocalBoxFuture<'static, Result<HostSecret, StoreError>>;
-    /// Says that a bundle is in use once more, from when this is called, and which blobs it needs. A store with a bound drops
-    /// the least recently used when it needs room, and nothing that is in use. One without a bound need not know.
-    fn pin(&self, _bundle: &Address, _blobs: Vec<Digest>) -> LocalBoxFuture<'static, Result<(), StoreError>> {
-        Box::pin(ready(Ok(())))
-    }
-    /// Says that a bundle is in use once less.
-    fn unpin(&self, _bundle: &Address) {}
 }
 
 /// Why a store failed.

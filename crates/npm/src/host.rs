@@ -68,7 +68,7 @@ impl RawHost {
             degraded,
         };
         let ports = ports(options);
-        let secret = ports.store.secret(HostSecret(ports.time.random())).await.map_err(|error| storage(&error))?;
+        let secret = ports.identity.secret(HostSecret(ports.time.random())).await.map_err(|error| storage(&error))?;
         let own = address("starlane:page")?;
         let config = HostConfig {
             address: own.clone(),

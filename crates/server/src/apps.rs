@@ -17,7 +17,7 @@ use serde_json::json;
 use starlane_bundle::AppRecord;
 use starlane_host::{
     Bound, Host, Principal, Served, handler,
-    ports::{Store, StoreError},
+    ports::{RecordStore, StoreError},
 };
 use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Verb};
 

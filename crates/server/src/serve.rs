@@ -8,7 +8,7 @@ use std::{
 use futures_util::FutureExt;
 use starlane_host::{
     Host, HostConfig, Level, LinkConfig, LocalVerifier, LogLine,
-    ports::{NoSource, Ports, Store, Time},
+    ports::{IdentityStore, NoSource, Ports, Time},
     resource::Registry,
 };
 use starlane_protocol::{Failure, HostSecret, Trace};
@@ -363,7 +363,9 @@ fn open_host(
         time: Rc::new(time),
         dialer: Rc::new(NoDialer),
         sandbox: Rc::new(sandbox),
-        store: Rc::new(store.clone()),
+        bundles: Rc::new(store.clone()),
+        records: Rc::new(store.clone()),
+        identity: Rc::new(store.clone()),
         state: Rc::new(state),
         source: Rc::new(NoSource),
         verifier: Rc::new(LocalVerifier),

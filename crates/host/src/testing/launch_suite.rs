@@ -10,7 +10,7 @@ use starlane_bundle::{Contents, Digest, ResourceKind, SecretKey, SignedManifest,
 use starlane_protocol::Failure;
 
 use super::launch_world::{World, address, publisher};
-use crate::{BlobCounts, ports::Store};
+use crate::{BlobCounts, ports::BundleStore};
 
 /// Names the cases, as `$tests! { name name … }`.
 #[macro_export]
@@ -192,7 +192,7 @@ pub async fn nothing_of_another_version_bundle_or_publisher_is_taken(world: &Wor
 }
 
 /// Stores have no step that drops a manifest: what stands in for none is one that fits nothing.
-async fn forget(store: &dyn Store) {
+async fn forget(store: &dyn BundleStore) {
     let nothing = SignedManifest { bytes: Vec::new(), signature: publisher().sign(b"") };
     store.put_manifest(&address(ONE), nothing).await.unwrap();
 }

@@ -19,10 +19,13 @@ use starlane_node::{
 };
 use starlane_protocol::{Address, Failure, Grant, HostSecret, Payload};
 
-use super::memory::{MemoryDialer, MemorySource};
+use super::{
+    memory::{MemoryDialer, MemorySource},
+    store_suite::Stores,
+};
 use crate::{
     Host, HostConfig, LaunchError, LaunchOptions, Launched, Served, Verification, VerifiedApp, handler,
-    ports::{NoSource, Ports, Sandbox, SandboxError, Store, Time, Verifier},
+    ports::{NoSource, Ports, Sandbox, SandboxError, Time, Verifier},
     verify,
 };
 
@@ -31,7 +34,7 @@ pub struct World {
     /// The time of both.
     pub time: Rc<dyn Time>,
     /// What the page keeps.
-    pub store: Rc<dyn Store>,
+    pub store: Rc<dyn Stores>,
     /// Where bundles come from.
     pub source: MemorySource,
     network: MemoryDialer,
@@ -88,14 +91,16 @@ pub fn address(text: &str) -> Address {
 
 impl World {
     /// A server with no app, and a page's store.
-    pub fn new(time: Rc<dyn Time>, store: Rc<dyn Store>) -> Self {
+    pub fn new(time: Rc<dyn Time>, store: Rc<dyn Stores>) -> Self {
         let records = Rc::<RefCell<HashMap<Address, AppRecord>>>::default();
         let failing = Rc::<RefCell<Option<Failure>>>::default();
         let ports = Ports {
             time: Rc::clone(&time),
             dialer: Rc::new(MemoryDialer::new(drop)),
             sandbox: Rc::new(NoGuests::default()),
-            store: Rc::new(crate::MemoryStore::new()),
+            bundles: Rc::new(crate::MemoryStore::new()),
+            records: Rc::new(crate::MemoryStore::new()),
+            identity: Rc::new(crate::MemoryStore::new()),
             state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(NoSource),
             verifier: Rc::new(InBytes::default()),
@@ -135,7 +140,9 @@ impl World {
             time: Rc::clone(&self.time),
             dialer: Rc::new(self.network.clone()),
             sandbox: Rc::new(NoGuests::default()),
-            store: Rc::clone(&self.store),
+            bundles: Rc::clone(&self.store) as _,
+            records: Rc::clone(&self.store) as _,
+            identity: Rc::clone(&self.store) as _,
             state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(self.source.clone()),
             verifier: Rc::new(self.verifier.clone()),

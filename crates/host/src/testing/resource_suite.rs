@@ -69,7 +69,9 @@ fn host(time: &Rc<dyn Time>, store: &Rc<MemoryStore>, registry: Option<Registry>
         time: Rc::clone(time),
         dialer: Rc::new(MemoryDialer::new(drop)),
         sandbox: Rc::new(NoGuests::default()),
-        store: Rc::clone(store) as _,
+        bundles: Rc::clone(store) as _,
+        records: Rc::clone(store) as _,
+        identity: Rc::clone(store) as _,
         state: Rc::new(MemoryStateStore::default()),
         source: Rc::new(NoSource),
         verifier: Rc::new(LocalVerifier),
@@ -105,7 +107,7 @@ impl World {
         let mut files = LiteMap::new();
         for (path, text) in &self.subject.files {
             let (sha256, bytes) = (Digest::of(text.as_bytes()), bytes::Bytes::from_static(text.as_bytes()));
-            crate::ports::Store::put_blob(&*self.store, &sha256, bytes).await.unwrap();
+            crate::ports::BundleStore::put_blob(&*self.store, &sha256, bytes).await.unwrap();
             let media_type = "text/plain".to_owned();
             files.insert((*path).to_owned(), FileEntry { sha256, size: text.len() as u64, media_type });
         }

@@ -1,7 +1,7 @@
 //! A change of what an app is: everything is checked and prepared while the version before it runs, then takes effect in one turn.
 
 use starlane_bundle::{AppConfig, AppRecord, Manifest, settings};
-use starlane_host::{LoadedModules, Side, VerifiedApp, ports::Store, resource::Prepared};
+use starlane_host::{LoadedModules, Side, VerifiedApp, ports::BundleStore, resource::Prepared};
 use starlane_protocol::{Address, Failure};
 
 use super::{Apps, ceilings, stored};

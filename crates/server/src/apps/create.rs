@@ -4,7 +4,11 @@ use std::rc::Rc;
 
 use serde_json::json;
 use starlane_bundle::AppRecord;
-use starlane_host::{Principal, ports::Store, resource::Resource};
+use starlane_host::{
+    Principal,
+    ports::{BundleStore, RecordStore},
+    resource::Resource,
+};
 use starlane_protocol::{Address, Failure, OWN_SPACE};
 
 use super::{Apps, ceilings, change::Change, stored};

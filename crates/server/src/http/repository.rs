@@ -54,7 +54,8 @@ impl Repository {
         let store = SharedStore::new(data);
         let visibility = Visibility::of(&store, storage)?;
         let (verified, hashing) = (Verified::default(), Arc::default());
-        Ok(Self { store, publishing: Arc::default(), visibility, verified, hashing, sent: pieces::Verified::default() })
+        let sent = pieces::Verified::new(storage.limiter().get(Limit::FileMemory));
+        Ok(Self { store, publishing: Arc::default(), visibility, verified, hashing, sent })
     }
 
     pub(crate) fn visibility(&self) -> &Visibility {
@@ -63,8 +64,26 @@ impl Repository {
 
     /// A blob that is here, verified.
     pub(super) async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
+        if let Some(blob) = self.sent.in_memory(&digest) {
+            return Ok(Some(blob));
+        }
         let sent = self.sent.clone();
         self.with(move |store| sent.open(store, &digest)).await
+    }
+
+    /// How long a blob is, in bytes. None if it is not here.
+    async fn blob_length(&self, digest: Digest) -> Result<Option<u64>, Failure> {
+        match self.sent.in_memory(&digest) {
+            Some(blob) => Ok(Some(blob.length())),
+            None => self.with(move |store| Ok(store.blob_size(&digest))).await,
+        }
+    }
+
+    /// Removes a blob from the disk and from memory.
+    pub(super) fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.store.remove_blob(digest)?;
+        self.sent.forget(digest);
+        Ok(())
     }
 
     pub(super) async fn with<T: Send + 'static>(
@@ -144,7 +163,7 @@ pub(super) async fn blob(
         let digest = parse_digest(&digest)?;
         let readers = check_blob(&site, &digest, &client, &headers)?;
         let absent = || Failure::not_found("no such blob is here");
-        let length = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
+        let length = site.repository.blob_length(digest).await?.ok_or_else(absent)?;
         let content_type = "application/octet-stream";
         let asked = file::Asked { method: &method, headers: &headers, digest: &digest, length, content_type };
         let blob = async { site.repository.blob(digest).await?.ok_or_else(absent) };

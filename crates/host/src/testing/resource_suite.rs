@@ -15,7 +15,7 @@ use litemap::LiteMap;
 use serde_json::{Map, Value, json};
 use starlane_bundle::{AppRecord, Bind, Digest, FileEntry, SecretKey};
 use starlane_node::{ActorLimits, AppPlan, LinkConfig, Origin, Principal, PrincipalLimits};
-use starlane_protocol::{Address, Failure, HostSecret, Outcome, Payload};
+use starlane_protocol::{Address, Failure, Grant, HostSecret, Outcome, Payload, Topic};
 
 use super::{launch_world::NoGuests, memory::MemoryDialer};
 use crate::{
@@ -213,10 +213,12 @@ pub async fn bind_holds(host: &Host, at: &Address, bind: &Bind) {
     for name in bind.operations.keys() {
         assert!(refused.message.contains(name.as_str()), "{at}: {refused}");
     }
-    let topic = |event: &str| starlane_protocol::Topic::new(at.clone(), event).unwrap();
-    assert_eq!(host.check_topic(&topic("no-such-event")).unwrap_err().code, "no-event", "{at}");
+    let topic = |event: &str| Topic::new(at.clone(), event).unwrap();
+    let everybody = Principal::new("ada", [Grant::parse("admin **", None).unwrap()]);
+    let refused = host.admit_subscriber(&everybody, &topic("no-such-event")).unwrap_err();
+    assert_eq!(refused.code, "no-event", "{at}");
     for event in bind.events.keys() {
-        assert_eq!(host.check_topic(&topic(event)), Ok(()), "{at}");
+        assert_eq!(host.admit_subscriber(&everybody, &topic(event)), Ok(()), "{at}");
     }
 }
 

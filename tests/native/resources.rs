@@ -219,10 +219,18 @@ fn kinds_that_a_server_has_no_driver_for_are_refused_at_create_and_upgrade() {
 #[test]
 fn settings_that_do_not_fit_are_refused_at_create_too() {
     let mut server = Server::start();
-    publish_unchecked(&mut server, "acme:repo:a:1.0.0", &json!({ "db": { "kind": "database", "migrations": "/none/" } }));
+    publish_unchecked(
+        &mut server,
+        "acme:repo:a:1.0.0",
+        &json!({ "db": { "kind": "database", "migrations": "/none/" } }),
+    );
     let told = server.create("acme:a", "acme:repo:a:1.0.0").fails(409, "conflict");
     assert!(told.contains("/app/resources/db/migrations") && told.contains("no files in none/"), "{told}");
-    publish_unchecked(&mut server, "acme:repo:b:1.0.0", &json!({ "drafts": { "kind": "keyvalue", "placement": "browser" } }));
+    publish_unchecked(
+        &mut server,
+        "acme:repo:b:1.0.0",
+        &json!({ "drafts": { "kind": "keyvalue", "placement": "browser" } }),
+    );
     assert_eq!(server.create("acme:b", "acme:repo:b:1.0.0").status, 200);
 }
 

@@ -28,7 +28,11 @@ use toml::Spanned;
 
 pub use self::{
     builtin::{bind_of, built_in, built_in_bind},
-    error::AuthoringError, others::Others, schema::FileKind, tables::Build};
+    error::AuthoringError,
+    others::Others,
+    schema::FileKind,
+    tables::Build,
+};
 use self::{
     folder::{Folder, bundle_path, check_path},
     source::Source,

@@ -32,13 +32,13 @@ use indexmap::IndexSet;
 use serde_json::{Map, Value, json};
 
 use self::part::Part;
+#[cfg(feature = "validate")]
+pub use self::validator::{Bounds, Misfit, Validator};
 pub use self::{
     all::{ManifestSchemaError, check_all},
     cost::Cost,
     part::parts_mut,
 };
-#[cfg(feature = "validate")]
-pub use self::validator::{Bounds, Misfit, Validator};
 
 /// The longest text that a `pattern` is tried on, in characters.
 const MAX_LENGTH: u64 = 256;

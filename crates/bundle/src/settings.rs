@@ -1,6 +1,6 @@
 //! Settings of resources: what each kind takes, by the JSON Schema in `builtin/settings`, and where a resource may be placed.
 //!
-//! A setting with `"x-folder": true` names a folder of the bundle: authors write it relative to `bundle.toml`, and a manifest has it
+//! What `"x-expected"` says is told to authors whose value does not fit. A setting with `"x-folder": true` names a folder of the bundle: authors write it relative to `bundle.toml`, and a manifest has it
 //! as a path of the bundle.
 
 use std::collections::BTreeSet;
@@ -58,10 +58,7 @@ pub(crate) fn folders(kind: ResourceKind) -> BTreeSet<String> {
 }
 
 /// Checks the settings of a resource. `has_files` says whether the bundle has files in a folder.
-pub fn check(
-    resource: &AppResource,
-    has_files: impl Fn(&str) -> bool,
-) -> Result<(), SettingsFault> {
+pub fn check(resource: &AppResource, has_files: impl Fn(&str) -> bool) -> Result<(), SettingsFault> {
     let AppResource { kind, settings, .. } = resource;
     let known = properties(*kind);
     if let Some(name) = settings.keys().find(|name| !known.contains_key(*name)) {
@@ -97,7 +94,11 @@ fn fits(schema: &Value, settings: &Map<String, Value>) -> Result<(), Misfit> {
 fn unknown(kind: ResourceKind, known: &Map<String, Value>, name: &str) -> SettingsFault {
     let others = ResourceKind::ALL.into_iter().filter(|other| properties(*other).contains_key(name));
     let others: Vec<String> = others.map(|other| format!("`{other}`")).collect();
-    let own: Vec<String> = ["kind", "placement"].into_iter().chain(known.keys().map(String::as_str)).map(|name| format!("`{name}`")).collect();
+    let own: Vec<String> = ["kind", "placement"]
+        .into_iter()
+        .chain(known.keys().map(String::as_str))
+        .map(|name| format!("`{name}`"))
+        .collect();
     let (text, hint) = match others.as_slice() {
         [] => (
             format!("unknown key `{}` of a resource of kind `{kind}`; expected {}", quoted(name), own.join(", ")),
@@ -119,8 +120,13 @@ fn misplaced(known: &Map<String, Value>, misfit: Misfit) -> SettingsFault {
     };
     let name = pointer.split('/').nth(1).map(|token| token.replace("~1", "/").replace("~0", "~"));
     let hint = name.as_ref().and_then(|name| example(known, name));
+    let setting = name.as_ref().and_then(|name| known.get(name));
+    let expected = setting.and_then(|setting| setting.get("x-expected")).and_then(Value::as_str);
     let text = match &name {
-        Some(name) => format!("`{name}` does not fit: {reason}"),
+        Some(name) => match expected {
+            Some(expected) => format!("`{name}` does not fit; expected {expected}"),
+            None => format!("`{name}` does not fit: {reason}"),
+        },
         None => format!("the settings do not fit: {reason}"),
     };
     let hint = hint.unwrap_or_else(|| "see the description of the kind".to_owned());
@@ -139,7 +145,8 @@ pub fn check_placement(kind: ResourceKind, placement: Placement) -> Result<(), F
         Placement::Browser => "browser",
         Placement::Both => "both",
     };
-    let text = format!("`placement = \"{word}\"` of a resource of kind `{kind}`; no page can serve that kind: it serves none");
+    let text =
+        format!("`placement = \"{word}\"` of a resource of kind `{kind}`; no page can serve that kind: it serves none");
     Err(Fault::new(Rule::Resource, text, "remove `placement`: the server serves it"))
 }
 
@@ -205,13 +212,21 @@ mod tests {
         for (misfit, at, told) in [
             (json!({ "kind": "database", "migration": "/m/" }), Some(("migration", true)), "unknown key `migration`"),
             (json!({ "kind": "database", "url": "http://x" }), Some(("url", true)), "only `service` has"),
-            (json!({ "kind": "queue", "migrations": "/migrations/" }), Some(("migrations", true)), "only `database` has"),
-            (json!({ "kind": "database", "migrations": 1 }), Some(("migrations", false)), "1 is not of type \"string\""),
+            (
+                json!({ "kind": "queue", "migrations": "/migrations/" }),
+                Some(("migrations", true)),
+                "only `database` has",
+            ),
+            (
+                json!({ "kind": "database", "migrations": 1 }),
+                Some(("migrations", false)),
+                "1 is not of type \"string\"",
+            ),
             (json!({ "kind": "database", "migrations": null }), Some(("migrations", false)), "null is not of type"),
             (json!({ "kind": "database", "migrations": "/none/" }), Some(("migrations", false)), "no files in none/"),
             (json!({ "kind": "service" }), None, "needs `url`"),
-            (json!({ "kind": "service", "url": "ftp://x" }), Some(("url", false)), "does not match"),
-            (json!({ "kind": "service", "url": "http://" }), Some(("url", false)), "does not match"),
+            (json!({ "kind": "service", "url": "ftp://x" }), Some(("url", false)), "expected http:// or"),
+            (json!({ "kind": "service", "url": "http://" }), Some(("url", false)), "expected http:// or"),
         ] {
             let fault = check(&resource(misfit.clone()), has_files).unwrap_err();
             assert_eq!(fault.at.as_ref().map(|(name, is_name)| (name.as_str(), *is_name)), at, "{misfit}: {fault:?}");

@@ -267,7 +267,7 @@ pub(crate) enum AppCommand {
         app: Address,
         /// Remove its databases and the state of its actors too: nobody can bring them back
         #[arg(long)]
-        data: bool,
+        with_data: bool,
     },
 }
 

@@ -2,11 +2,7 @@
 //! it. The node checks operations and content types of messages; this checks the rest. A page has none of it: functions of a page
 //! say the names of their operations alone.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use futures_channel::oneshot;
 use futures_util::future::LocalBoxFuture;

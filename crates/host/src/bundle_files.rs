@@ -47,9 +47,8 @@ async fn answer(host: &Host, all: &Files, incoming: Message) -> Outcome {
         return json_payload(&Listed { files });
     }
     let body: &[u8] = if incoming.payload.body.is_empty() { b"null" } else { &incoming.payload.body };
-    let wanted: Option<Wanted> = json::from_slice(body).map_err(|error| {
-        Failure::malformed(format!("`{}` takes {{\"path\": \"/…\"}}: {error}", incoming.operation))
-    })?;
+    let wanted: Option<Wanted> = json::from_slice(body)
+        .map_err(|error| Failure::malformed(format!("`{}` takes {{\"path\": \"/…\"}}: {error}", incoming.operation)))?;
     let wanted = wanted.unwrap_or_default();
     let path = wanted.path.as_deref().or(incoming.to.path());
     let path = path.ok_or_else(|| Failure::malformed("which file? Give {\"path\": \"/…\"}"))?;

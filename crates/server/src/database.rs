@@ -159,8 +159,7 @@ impl Database {
                 None => Guarded::reader(&readers.file.file, &limiter)
                     .map_err(|error| Failure::internal(error.to_string()))?,
             };
-            let answer =
-                statements::answer(&reader, Operation::Query, &incoming.payload.body, incoming.remaining_ms);
+            let answer = statements::answer(&reader, Operation::Query, &incoming.payload.body, incoming.remaining_ms);
             let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
             // Each keeps pages in memory.
             if idle.len() < IDLE {

@@ -28,8 +28,8 @@ mod store;
 mod time;
 mod tls;
 
-pub use builtin::{OWN, own_bind};
 pub use backup::{Keys, RestoreError, restore};
+pub use builtin::{OWN, own_bind};
 pub use check::{CheckReport, Problem, check};
 pub use data_folder::server_id;
 pub use http::BUILT_IN;

@@ -114,7 +114,9 @@ impl JsonSchema for ResourceTable {
         properties.insert("placement".to_owned(), placement.into());
         let of_kinds = ResourceKind::ALL.map(|kind| (kind, settings::properties(kind)));
         for (name, setting) in of_kinds.iter().flat_map(|(_, own)| own) {
-            let shown = ["description", "examples"].into_iter().filter_map(|key| Some((key.to_owned(), setting.get(key)?.clone())));
+            let shown = ["description", "examples"]
+                .into_iter()
+                .filter_map(|key| Some((key.to_owned(), setting.get(key)?.clone())));
             properties.insert(name.clone(), Value::Object(shown.collect()));
         }
         let names: Vec<&String> = of_kinds.iter().flat_map(|(_, own)| own.keys()).collect();

@@ -1,8 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    future::ready,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::ready, time::Duration};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -37,9 +33,9 @@ impl Schemas for Local {
         let misfit = |what: String| format!("the {part:?} `{name}` does not fit its schema: {what}");
         let read = Validator::read(&payload.body);
         let wait = read.as_ref().ok().and_then(|body| body["wait"].as_u64());
-        let checked = read.map_err(misfit).and_then(|body| {
-            validator.check(&body, payload.body.len()).map_err(|what| misfit(what.to_string()))
-        });
+        let checked = read
+            .map_err(misfit)
+            .and_then(|body| validator.check(&body, payload.body.len()).map_err(|what| misfit(what.to_string())));
         let time = self.time.clone();
         Box::pin(async move {
             if let Some(wait) = wait {
@@ -213,7 +209,9 @@ fn messages_of_a_sender_keep_their_order_whatever_their_checks_take() {
         let slow = put("gone", own, Some(10_000));
         let next = put("next", own, None);
         let abandoned = async {
-            let begun = futures_util::future::select(Box::pin(slow), time.sleep(Duration::from_millis(5).as_millis() as u64)).await;
+            let begun =
+                futures_util::future::select(Box::pin(slow), time.sleep(Duration::from_millis(5).as_millis() as u64))
+                    .await;
             drop(begun);
         };
         abandoned.await;

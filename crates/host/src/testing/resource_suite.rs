@@ -4,12 +4,7 @@
 // A failed expectation is how a suite speaks.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::{
-    cell::RefCell,
-    future::Future,
-    io,
-    rc::Rc,
-};
+use std::{cell::RefCell, future::Future, io, rc::Rc};
 
 use litemap::LiteMap;
 use serde_json::{Map, Value, json};

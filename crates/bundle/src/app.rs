@@ -60,6 +60,17 @@ pub enum Placement {
     Both,
 }
 
+impl Placement {
+    /// Its name in `app.toml`: `server`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Browser => "browser",
+            Self::Server => "server",
+            Self::Both => "both",
+        }
+    }
+}
+
 /// A resource of an app that is not a mechtron. In a manifest, as in `app.toml`, its settings stand beside `kind` and `placement`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
@@ -70,6 +81,16 @@ pub struct AppResource {
     pub placement: Placement,
     /// What its kind takes: `migrations` of a database, `url` of a service. The schema of the kind says whether they fit.
     pub settings: Map<String, Value>,
+}
+
+impl AppResource {
+    /// This as a manifest has it.
+    pub fn written(&self) -> Map<String, Value> {
+        let mut written = self.settings.clone();
+        written.insert("kind".to_owned(), self.kind.name().into());
+        written.insert("placement".to_owned(), self.placement.name().into());
+        written
+    }
 }
 
 impl Serialize for AppResource {
@@ -98,25 +119,19 @@ impl TryFrom<Map<String, Value>> for AppResource {
 }
 
 /// The kinds of resources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "authoring", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-#[cbor(index_only)]
 pub enum ResourceKind {
     /// Files in a folder.
-    #[n(0)]
     Filesystem,
     /// SQL.
-    #[n(1)]
     Database,
     /// Messages that wait for a worker.
-    #[n(2)]
     Queue,
     /// Values by key.
-    #[n(3)]
     Keyvalue,
     /// A plain HTTP service.
-    #[n(4)]
     Service,
 }
 
@@ -138,6 +153,45 @@ impl ResourceKind {
     /// The kind of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Some of the kinds of resources: those that a host has drivers for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct KindSet(#[n(0)] u64);
+
+impl KindSet {
+    /// Whether a kind is among them.
+    pub fn contains(self, kind: ResourceKind) -> bool {
+        self.0 & Self::bit(kind) != 0
+    }
+
+    /// The kinds, in the order of [`ResourceKind::ALL`].
+    pub fn kinds(self) -> impl Iterator<Item = ResourceKind> {
+        ResourceKind::ALL.into_iter().filter(move |kind| self.contains(*kind))
+    }
+
+    fn bit(kind: ResourceKind) -> u64 {
+        1 << kind as u8
+    }
+}
+
+impl FromIterator<ResourceKind> for KindSet {
+    fn from_iter<I: IntoIterator<Item = ResourceKind>>(kinds: I) -> Self {
+        Self(kinds.into_iter().fold(0, |set, kind| set | Self::bit(kind)))
+    }
+}
+
+impl fmt::Display for KindSet {
+    /// Their names, or `none`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "";
+        for kind in self.kinds() {
+            write!(formatter, "{before}{kind}")?;
+            before = ", ";
+        }
+        if before.is_empty() { formatter.write_str("none") } else { Ok(()) }
     }
 }
 
@@ -273,11 +327,22 @@ mod tests {
         assert_eq!((resource.kind, resource.placement), (ResourceKind::Database, Placement::Server));
         assert_eq!(Value::Object(resource.settings.clone()), json!({ "migrations": "/migrations/" }));
         assert_eq!(serde_json::to_string(&resource).unwrap(), text, "as manifests have always had it");
+        assert_eq!(Value::Object(resource.written()), serde_json::to_value(&resource).unwrap());
         let bare: AppResource = serde_json::from_str(r#"{"kind":"queue"}"#).unwrap();
         assert_eq!((bare.placement, bare.settings.len()), (Placement::Server, 0));
         for text in ["{}", r#"{"kind":"data"}"#, r#"{"kind":1}"#, r#"{"kind":"queue","placement":"moon"}"#, "[]"] {
             assert!(serde_json::from_str::<AppResource>(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_set_of_kinds_has_what_was_put_into_it() {
+        assert_eq!(KindSet::default().to_string(), "none");
+        let set: KindSet = [ResourceKind::Queue, ResourceKind::Database].into_iter().collect();
+        assert_eq!(set.to_string(), "database, queue");
+        assert_eq!(ResourceKind::ALL.map(|kind| set.contains(kind)), [false, true, true, false, false]);
+        let read: KindSet = minicbor::decode(&minicbor::to_vec(set).unwrap()).unwrap();
+        assert_eq!(read, set);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub mod settings;
 mod signing;
 pub mod table;
 
-pub use app::{Access, AppConfig, AppMechtron, AppResource, Placement, ResourceKind, Route, RouteTarget};
+pub use app::{Access, AppConfig, AppMechtron, AppResource, KindSet, Placement, ResourceKind, Route, RouteTarget};
 pub use bind::{Bind, Body, Contract, Operation};
 pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{

@@ -140,11 +140,10 @@ fn example(known: &Map<String, Value>, name: &str) -> Option<String> {
 
 /// Whether any host serves resources of a kind where they are placed. No page has drivers yet.
 pub fn check_placement(kind: ResourceKind, placement: Placement) -> Result<(), Fault> {
-    let word = match placement {
-        Placement::Server => return Ok(()),
-        Placement::Browser => "browser",
-        Placement::Both => "both",
-    };
+    if placement == Placement::Server {
+        return Ok(());
+    }
+    let word = placement.name();
     let text =
         format!("`placement = \"{word}\"` of a resource of kind `{kind}`; no page can serve that kind: it serves none");
     Err(Fault::new(Rule::Resource, text, "remove `placement`: the server serves it"))

@@ -177,7 +177,10 @@ impl Host {
         let hold = self.0.apps.borrow().hold.clone();
         let (operations, handler) = match hold {
             Some(hold) => hold(handler),
-            None => (Operations::Named(bundle_files::OPERATIONS.map(str::to_owned).to_vec()), handler),
+            None => {
+                let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
+                (Operations::Named(names), handler)
+            }
         };
         let served = self.serve(&address, operations, handler)?.with_events(&[]);
         let served = Rc::new(ServedBundle { files, _served: served });

@@ -54,13 +54,14 @@ impl Bound {
     /// Serves an address with a handler that gets only what fits, and whose answers fit. Errors as [`Host::serve`] does.
     pub fn serve(&self, host: &Host, address: &Address, handler: Rc<dyn Handler>) -> Result<Served, Failure> {
         let (operations, handler) = self.hold(handler);
-        host.serve(address, operations, handler)
+        let events: Vec<&str> = self.bind.events.keys().map(String::as_str).collect();
+        Ok(host.serve(address, operations, handler)?.with_events(&events))
     }
 
     /// What a handler is registered with, and what stands before it.
     pub(crate) fn hold(&self, handler: Rc<dyn Handler>) -> (Operations, Rc<dyn Handler>) {
         let checked = Checked { bound: self.clone(), handler, turns: RefCell::default() };
-        (Operations::Bound(Rc::clone(&self.bind)), Rc::new(checked))
+        (Operations::of_bind(&self.bind), Rc::new(checked))
     }
 
     /// Emits an event that fits. Errors with 422 `schema-mismatch` when it does not, and with 404 when the bind has no such event.

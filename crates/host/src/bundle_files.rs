@@ -46,10 +46,12 @@ async fn answer(host: &Host, all: &Files, incoming: Message) -> Outcome {
         let files = all.iter().map(|(path, file)| Described::of(path, file)).collect();
         return json_payload(&Listed { files });
     }
-    let body: &[u8] = if incoming.payload.body.is_empty() { b"null" } else { &incoming.payload.body };
-    let wanted: Option<Wanted> = json::from_slice(body)
-        .map_err(|error| Failure::malformed(format!("`{}` takes {{\"path\": \"/…\"}}: {error}", incoming.operation)))?;
-    let wanted = wanted.unwrap_or_default();
+    let wanted: Wanted = match &*incoming.payload.body {
+        b"" | b"null" => Wanted::default(),
+        body => json::from_slice(body).map_err(|error| {
+            Failure::malformed(format!("`{}` takes {{\"path\": \"/…\"}}: {error}", incoming.operation))
+        })?,
+    };
     let path = wanted.path.as_deref().or(incoming.to.path());
     let path = path.ok_or_else(|| Failure::malformed("which file? Give {\"path\": \"/…\"}"))?;
     let Some(file) = all.get(path) else {

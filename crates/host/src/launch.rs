@@ -212,11 +212,11 @@ impl Host {
             return Ok(launched);
         }
         let launched = Launched::of(&record);
-        let refused = |failure| LaunchError::Install { app: app.clone(), failure };
-        let running = self.0.apps.borrow().apps.get(app).map(|installed| installed.record.revision);
-        let revisions = (running.unwrap_or(record.revision), record.revision);
-        let resources = self.prepare(&verified, revisions).await.map_err(refused)?;
-        self.install_pinned(verified, record, options.inline, resources, Some(pin)).map_err(refused)?;
+        let installed = match &self.0.config.resources {
+            Some(resources) => resources.launch(self, verified, record, (options.inline, pin)).await,
+            None => self.install_pinned(verified, record, options.inline, None, Some(pin)),
+        };
+        installed.map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;
         Ok(launched)
     }
 

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use litemap::LiteMap;
 use serde_json::{Map, Value};
-use starlane_bundle::{AppResource, FileEntry, ResourceKind};
+use starlane_bundle::{AppRecord, AppResource, FileEntry, KindSet, ResourceKind};
 use starlane_protocol::{Address, Failure};
 
 pub use self::registry::Registry;
+pub use crate::pin::Pin;
 use crate::{bound::Bound, handler::Handler, host::Host, verified::VerifiedApp};
 
 /// Serves one kind of resource on a host.
@@ -126,7 +127,7 @@ pub trait Archive {
 /// The resources that a host serves: a [`Registry`].
 pub trait Resources {
     /// The kinds that there are drivers for.
-    fn kinds(&self) -> Vec<ResourceKind>;
+    fn kinds(&self) -> KindSet;
     /// Prepares the resources of a version of an app: it replaces the revision `from` and will be the revision `to`.
     fn prepare(
         &self,
@@ -134,6 +135,14 @@ pub trait Resources {
         app: &VerifiedApp,
         revisions: (u64, u64),
     ) -> LocalBoxFuture<'static, Result<Box<dyn Prepared>, Failure>>;
+    /// Prepares the resources of an app that is launched, and installs it with them.
+    fn launch(
+        &self,
+        host: &Host,
+        app: VerifiedApp,
+        record: AppRecord,
+        how: (bool, Pin),
+    ) -> LocalBoxFuture<'static, Result<(), Failure>>;
     /// The resources of an app, to remove what they keep when the app is gone.
     fn of(&self, app: &VerifiedApp) -> Result<Vec<Rc<dyn Resource>>, Failure>;
 }
@@ -148,7 +157,7 @@ pub trait Prepared {
 
 impl Host {
     /// The kinds of resources that this host has drivers for.
-    pub fn kinds(&self) -> Vec<ResourceKind> {
+    pub fn kinds(&self) -> KindSet {
         self.0.config.resources.as_ref().map(|resources| resources.kinds()).unwrap_or_default()
     }
 

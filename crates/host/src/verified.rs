@@ -8,7 +8,8 @@ use litemap::LiteMap;
 use minicbor::{Decode, Encode};
 use serde_json::{Map, Value};
 use starlane_bundle::{
-    AppMechtron, Digest, FileEntry, Manifest, Placement, PublicKey, ResourceKind, Signature, SignedManifest, table,
+    AppMechtron, Digest, FileEntry, KindSet, Manifest, Placement, PublicKey, ResourceKind, Signature, SignedManifest,
+    table,
 };
 use starlane_node::{AppPlan, MechtronPlan, guest::GuestLimits};
 use starlane_protocol::{Address, AddressError, Failure, Grant};
@@ -86,7 +87,7 @@ pub struct BundleFiles {
 impl VerifiedApp {
     /// What a side runs of a manifest, as the app at `app`, with drivers for these kinds of resources. Errors with 501
     /// `not-supported` when a resource is of another kind, and with 503 `not-running` when a mechtron cannot be planned.
-    pub fn of(manifest: &Manifest, app: &Address, side: Side, kinds: &[ResourceKind]) -> Result<Self, Failure> {
+    pub fn of(manifest: &Manifest, app: &Address, side: Side, kinds: KindSet) -> Result<Self, Failure> {
         let resources = resources(manifest, app, side, kinds)?;
         let mut bundles = vec![BundleFiles { address: manifest.address.clone(), files: manifest.files.clone() }];
         for (bundle, used) in &manifest.uses {
@@ -141,7 +142,7 @@ pub struct Verification {
     pub app: Address,
     /// The kinds of resources that the page has drivers for.
     #[n(7)]
-    pub kinds: Vec<ResourceKind>,
+    pub kinds: KindSet,
 }
 
 impl Verification {
@@ -156,7 +157,7 @@ impl Verification {
         let signed = SignedManifest { bytes: manifest, signature };
         let manifest = Manifest::verify(&signed, &bundle, &digest, &trusted, now)
             .map_err(|error| Failure::new(403, error.code(), error.to_string()))?;
-        VerifiedApp::of(&manifest, &app, Side::Browser, &kinds)
+        VerifiedApp::of(&manifest, &app, Side::Browser, kinds)
     }
 }
 
@@ -202,23 +203,22 @@ fn mechtrons(manifest: &Manifest, side: Side) -> impl Iterator<Item = (&String, 
 }
 
 /// The resources of a manifest's app that a side serves, as JSON.
-fn resources(manifest: &Manifest, app: &Address, side: Side, kinds: &[ResourceKind]) -> Result<String, Failure> {
+fn resources(manifest: &Manifest, app: &Address, side: Side, kinds: KindSet) -> Result<String, Failure> {
     let all = manifest.app.iter().flat_map(|config| &config.resources);
     let mut served = Map::new();
     for (name, resource) in all.filter(|(_, resource)| side.runs(resource.placement)) {
-        if !kinds.contains(&resource.kind) {
-            let missing = NoDriver { name: name.clone(), kind: resource.kind, side, kinds: kinds.to_vec() };
+        if !kinds.contains(resource.kind) {
+            let missing = NoDriver { name: name.clone(), kind: resource.kind, side, kinds };
             return Err(Failure::new(501, "not-supported", missing.to_string()).at(app));
         }
-        let written = serde_json::to_value(resource).map_err(|error| Failure::internal(error.to_string()))?;
-        served.insert(name.clone(), written);
+        served.insert(name.clone(), resource.written().into());
     }
     Ok(if served.is_empty() { String::new() } else { Value::Object(served).to_string() })
 }
 
 /// A host is to serve a resource of a kind that it has no driver for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the resource `{name}` is of kind `{kind}`, which {} can't serve; it serves: {}; {}", .side.host(), listed(.kinds), .side.advice())]
+#[error("the resource `{name}` is of kind `{kind}`, which {} can't serve; it serves: {kinds}; {}", .side.host(), .side.advice())]
 pub struct NoDriver {
     /// The resource, by its name in the app.
     pub name: String,
@@ -227,14 +227,7 @@ pub struct NoDriver {
     /// Who is to serve it.
     pub side: Side,
     /// The kinds that this host has drivers for.
-    pub kinds: Vec<ResourceKind>,
-}
-
-fn listed(kinds: &[ResourceKind]) -> String {
-    match kinds {
-        [] => "none".to_owned(),
-        kinds => kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", "),
-    }
+    pub kinds: KindSet,
 }
 
 fn plan(manifest: &Manifest, app: &Address, side: Side) -> Result<AppPlan, Failure> {

@@ -61,17 +61,21 @@ pub enum Operations {
     Any,
     /// Just these.
     Named(Vec<String>),
-    /// Those of a bind, with its content types; its events are those that the handler emits.
-    Bound(Rc<Bind>),
+    /// Those of a bind, whose names these are, with its content types.
+    Bound(Rc<Bind>, Vec<String>),
 }
 
 impl Operations {
+    /// Those of a bind.
+    pub fn of_bind(bind: &Rc<Bind>) -> Self {
+        Self::Bound(Rc::clone(bind), bind.operations.keys().cloned().collect())
+    }
+
     /// Their names; none for whatever comes.
     pub(crate) fn names(&self) -> Vec<String> {
         match self {
             Self::Any => Vec::new(),
-            Self::Named(names) => names.clone(),
-            Self::Bound(bind) => bind.operations.keys().cloned().collect(),
+            Self::Named(names) | Self::Bound(_, names) => names.clone(),
         }
     }
 }
@@ -240,12 +244,8 @@ impl Node {
         }
         let id = HandlerId(self.fresh());
         self.announce(&address, names);
-        let events = match &operations {
-            Operations::Bound(bind) => Some(bind.events.keys().cloned().collect()),
-            _ => None,
-        };
         self.handler_at.insert(address.clone(), id);
-        self.handlers.insert(id, Box::new(Registered { address, operations, events }));
+        self.handlers.insert(id, Box::new(Registered { address, operations, events: None }));
         Ok(id)
     }
 

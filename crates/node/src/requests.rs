@@ -184,7 +184,7 @@ impl Node {
                 let (operation, names) = (&message.operation, names.join(", "));
                 return Err(Failure::no_operation(format!("no operation `{operation}` here; there are: {names}")));
             }
-            Some(Operations::Bound(bind)) => {
+            Some(Operations::Bound(bind, _)) => {
                 let Payload { content_type, body, .. } = &message.payload;
                 // "Nothing" is JSON's `null` to it.
                 let given = if body.is_empty() && content_type.is_empty() { JSON } else { content_type };

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, future::ready, time::Duration};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use starlane_bundle::{
-    Contract,
+    Contents, Contract,
     authoring::{built_in, built_in_bind},
     schema::{Bounds, Validator},
 };
@@ -11,10 +11,11 @@ use starlane_node::{Origin, Principal};
 
 use super::*;
 use crate::{
-    handler,
+    MemoryStore, handler,
     ports::Time,
+    resource::Registry,
     testing::{
-        launch_world::address,
+        launch_world::{World, address, publisher},
         memory_resource::MemoryDriver,
         resource_suite::{self, Subject},
         virtual_time::VirtualTime,
@@ -218,5 +219,41 @@ fn messages_of_a_sender_keep_their_order_whatever_their_checks_take() {
         assert!(next.await.is_ok());
         assert!(time.now_ms() < 9_000, "{}", time.now_ms());
         assert_eq!(seen.borrow().last().map(String::as_str), Some("next"));
+    });
+}
+
+/// A page with a driver serves what is placed in browsers, from its launch until its end.
+#[test]
+fn a_page_with_a_driver_serves_the_resources_that_are_placed_in_it() {
+    run(|time| async move {
+        let world = World::new(Rc::new(time.clone()), Rc::new(MemoryStore::new()));
+        let resource = |placement: &str| json!({ "drafts": { "kind": "keyvalue", "placement": placement } });
+        let publish = |version: u64, placement: &str| {
+            let (bundle, resource) = (format!("acme:repo:app:{version}.0.0"), resource(placement));
+            let signed = world.publish_as(&bundle, &[], &publisher(), |contents: &mut Contents| {
+                let app = contents.app.as_mut().unwrap();
+                app.resources = serde_json::from_value::<BTreeMap<_, _>>(resource).unwrap().into_iter().collect();
+            });
+            world.say("acme:app", version, &bundle, &signed);
+        };
+        let registry = Registry::new(vec![Rc::new(MemoryDriver::new(texts(&time)))]);
+        let page = world.page_with(Some(Rc::new(registry)));
+        let at = address("acme:app:drafts");
+        let all = || page.0.request(&origin(), &at, "all", Payload::nothing(), 0);
+        publish(1, "browser");
+        page.launch("acme:app").await.unwrap();
+        let put = Payload::json(r#"{ "key": "a", "text": "b" }"#);
+        page.0.request(&origin(), &at, "put", put, 0).await.unwrap();
+        publish(2, "both");
+        page.launch("acme:app").await.unwrap();
+        assert_eq!(all().await.unwrap().body, r#"{"a":"b"}"#, "it stays over versions");
+        publish(3, "server");
+        page.launch("acme:app").await.unwrap();
+        assert!(all().await.is_err(), "the server has it now");
+        publish(4, "browser");
+        page.launch("acme:app").await.unwrap();
+        assert!(all().await.is_ok());
+        page.0.uninstall(&address("acme:app"));
+        assert!(all().await.is_err());
     });
 }

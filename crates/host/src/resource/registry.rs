@@ -8,13 +8,14 @@ use std::{
 };
 
 use futures_util::future::LocalBoxFuture;
-use starlane_bundle::ResourceKind;
+use starlane_bundle::{AppRecord, KindSet, ResourceKind};
 use starlane_protocol::{Address, Failure, Message, Outcome};
 
 use super::{Change, Driver, Files, Kept, Place, Prepared, Resource, Resources, Version, read};
 use crate::{
     handler::{Handler, Served},
     host::Host,
+    pin::Pin,
     verified::VerifiedApp,
 };
 
@@ -121,7 +122,7 @@ impl Registry {
 }
 
 impl Resources for Registry {
-    fn kinds(&self) -> Vec<ResourceKind> {
+    fn kinds(&self) -> KindSet {
         self.0.drivers.iter().map(|driver| driver.kind()).collect()
     }
 
@@ -136,6 +137,28 @@ impl Resources for Registry {
         let files = Files { host: host.clone(), entries: Rc::new(entries) };
         let (app, resources) = (app.plan.app.clone(), app.resources.clone());
         Box::pin(self.clone().prepare_all(host.clone(), app, resources, files, revisions))
+    }
+
+    fn launch(
+        &self,
+        host: &Host,
+        app: VerifiedApp,
+        record: AppRecord,
+        (inline, pin): (bool, Pin),
+    ) -> LocalBoxFuture<'static, Result<(), Failure>> {
+        let running = host.0.apps.borrow().apps.get(&record.app).map(|installed| installed.record.revision);
+        let prepared = self.prepare(host, &app, (running.unwrap_or(record.revision), record.revision));
+        let host = host.clone();
+        Box::pin(async move {
+            let prepared = prepared.await?;
+            let saw = host.0.apps.borrow_mut().saw(&record.app, record.revision);
+            if let Err(newer) = saw {
+                prepared.abandon().await;
+                let message = format!("revision {newer} of it was launched meanwhile");
+                return Err(Failure::conflict(message).at(&record.app));
+            }
+            host.install_pinned(app, record, inline, Some(prepared), Some(pin))
+        })
     }
 
     fn of(&self, app: &VerifiedApp) -> Result<Vec<Rc<dyn Resource>>, Failure> {

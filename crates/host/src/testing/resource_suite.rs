@@ -16,7 +16,7 @@ use super::{launch_world::NoGuests, memory::MemoryDialer};
 use crate::{
     BundleFiles, Host, HostConfig, LocalVerifier, MemoryStateStore, MemoryStore, VerifiedApp,
     ports::{NoSource, Ports, Time},
-    resource::{Archive, Driver, Prepared, Registry, Resources},
+    resource::{Archive, Driver, Prepared, Registry},
 };
 
 /// A driver, and messages that show what its resources keep.
@@ -220,7 +220,7 @@ pub async fn bind_holds(host: &Host, at: &Address, bind: &Bind) {
 async fn its_bind_holds(world: &World) {
     world.install(APP, 0, 1).await;
     bind_holds(&world.host, &address(RESOURCE), world.subject.driver.bound().bind()).await;
-    assert_eq!(world.registry.kinds(), [world.subject.driver.kind()]);
+    assert_eq!(world.host.kinds(), [world.subject.driver.kind()].into_iter().collect());
 }
 
 /// Whoever asks meanwhile waits or is refused.

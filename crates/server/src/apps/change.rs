@@ -70,7 +70,7 @@ impl Apps {
 
     /// What this server runs of a manifest. Errors with 501 when it has no driver for a resource that is placed here.
     pub(super) fn verified(&self, manifest: &Manifest, app: &Address) -> Result<VerifiedApp, Failure> {
-        VerifiedApp::of(manifest, app, Side::Server, &self.host.kinds())
+        VerifiedApp::of(manifest, app, Side::Server, self.host.kinds())
     }
 
     /// Puts a change in effect, in one turn: no message sees half of it.

@@ -239,7 +239,7 @@ fn a_page_with_a_driver_serves_the_resources_that_are_placed_in_it() {
         let registry = Registry::new(vec![Rc::new(MemoryDriver::new(texts(&time)))]);
         let page = world.page_with(Some(Rc::new(registry)));
         let at = address("acme:app:drafts");
-        let all = || page.0.request(&origin(), &at, "all", Payload::nothing(), 0);
+        let all = || async { page.0.request(&origin(), &at, "all", Payload::nothing(), 0).await };
         publish(1, "browser");
         page.launch("acme:app").await.unwrap();
         let put = Payload::json(r#"{ "key": "a", "text": "b" }"#);

@@ -54,8 +54,7 @@ fn everything() -> tempfile::TempDir {
         "allow = [\"request .:db query\", \"subscribe .:echo#said\"]\nsettings = { a = 1 }\n\
          [mechtrons.\"page:{key}\"]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"both\"\noverride = true\n\
          [resources.db]\nkind = \"database\"\nmigrations = \"migrations/\"\n\
-         [resources.drafts]\nkind = \"keyvalue\"\nplacement = \"browser\"\n\
-         [resources.pricing]\nkind = \"service\"\nplacement = \"browser\"\nurl = \"http://127.0.0.1:9/x\"\n\
+         [resources.drafts]\nkind = \"database\"\nplacement = \"server\"\n\
          [http]\n\"GET /own\" = { file = \"site/index.html\" }\n\"GET /own/s/{*path}\" = { files = \"site/\" }\n\
          \"GET /own/q\" = { to = \".:db\", operation = \"query\" }\n\
          \"POST /own/{name}\" = { to = \".:page:{name}\", operation = \"echo\", access = \"token\" }\n",

@@ -84,7 +84,8 @@ fn only_the_admin_makes_apps_and_only_of_what_is_there() {
     server.publish(echo_bundle("").path(), BUNDLE);
     server.create("acme", BUNDLE).fails(400, "malformed");
     server.create("acme:echoes:1.0.0", BUNDLE).fails(400, "malformed");
-    server.command("starlane:apps", "create", &json!({ "app": APP })).fails(400, "malformed");
+    server.command("starlane:apps", "create", &json!({ "app": APP })).fails(422, "schema-mismatch");
+    server.command("starlane:apps", "create", &json!({ "app": "A", "bundle": BUNDLE })).fails(400, "malformed");
     let plain =
         folder(&[("bundle.toml", "[bundle]\nname = \"p\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = []\n")]);
     server.publish(plain.path(), "acme:repo:plain:1.0.0");

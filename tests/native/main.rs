@@ -21,6 +21,7 @@ mod mutations;
 mod others;
 mod peer;
 mod repository;
+mod resources;
 mod routes;
 mod tls;
 mod tokens;

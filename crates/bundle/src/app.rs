@@ -1,10 +1,13 @@
 //! App configs: mechtrons and other resources that are created together.
 
+use std::fmt;
+
 use litemap::LiteMap;
-use serde::{Deserialize, Serialize};
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
-use crate::table;
+use crate::{json, table};
 
 /// An app, resolved: paths are those of the bundle's files.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -57,21 +60,62 @@ pub enum Placement {
     Both,
 }
 
-/// A resource of an app that is no mechtron.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+impl Placement {
+    /// Its name in `app.toml`: `server`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Browser => "browser",
+            Self::Server => "server",
+            Self::Both => "both",
+        }
+    }
+}
+
+/// A resource of an app that is not a mechtron. In a manifest, as in `app.toml`, its settings stand beside `kind` and `placement`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
 pub struct AppResource {
     /// What it is.
     pub kind: ResourceKind,
     /// Where it lives.
-    #[serde(default)]
     pub placement: Placement,
-    /// The folder of its migrations, for a database: `/migrations/`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub migrations: Option<String>,
-    /// Where it sends, for a service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
+    /// What its kind takes: `migrations` of a database, `url` of a service. The schema of the kind says whether they fit.
+    pub settings: Map<String, Value>,
+}
+
+impl AppResource {
+    /// This as a manifest has it.
+    pub fn written(&self) -> Map<String, Value> {
+        let mut written = self.settings.clone();
+        written.insert("kind".to_owned(), self.kind.name().into());
+        written.insert("placement".to_owned(), self.placement.name().into());
+        written
+    }
+}
+
+impl Serialize for AppResource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2 + self.settings.len()))?;
+        map.serialize_entry("kind", &self.kind)?;
+        map.serialize_entry("placement", &self.placement)?;
+        for (name, value) in &self.settings {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl TryFrom<Map<String, Value>> for AppResource {
+    type Error = String;
+
+    fn try_from(mut settings: Map<String, Value>) -> Result<Self, String> {
+        let told = |name: &str, error: json::JsonError| format!("`{name}`: {error}");
+        let kind = settings.remove("kind").ok_or("missing field `kind`")?;
+        let kind = json::from_value(&kind).map_err(|error| told("kind", error))?;
+        let placement = settings.remove("placement").map(|placement| json::from_value(&placement));
+        let placement = placement.transpose().map_err(|error| told("placement", error))?.unwrap_or_default();
+        Ok(Self { kind, placement, settings })
+    }
 }
 
 /// The kinds of resources.
@@ -89,6 +133,72 @@ pub enum ResourceKind {
     Keyvalue,
     /// A plain HTTP service.
     Service,
+}
+
+impl ResourceKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Filesystem, Self::Database, Self::Queue, Self::Keyvalue, Self::Service];
+
+    /// Its name in `app.toml`: `database`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filesystem => "filesystem",
+            Self::Database => "database",
+            Self::Queue => "queue",
+            Self::Keyvalue => "keyvalue",
+            Self::Service => "service",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// Some of the kinds of resources: those that a host has drivers for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct KindSet(#[n(0)] u64);
+
+impl KindSet {
+    /// Whether a kind is among them.
+    pub fn contains(self, kind: ResourceKind) -> bool {
+        self.0 & Self::bit(kind) != 0
+    }
+
+    /// The kinds, in the order of [`ResourceKind::ALL`].
+    pub fn kinds(self) -> impl Iterator<Item = ResourceKind> {
+        ResourceKind::ALL.into_iter().filter(move |kind| self.contains(*kind))
+    }
+
+    fn bit(kind: ResourceKind) -> u64 {
+        1 << kind as u8
+    }
+}
+
+impl FromIterator<ResourceKind> for KindSet {
+    fn from_iter<I: IntoIterator<Item = ResourceKind>>(kinds: I) -> Self {
+        Self(kinds.into_iter().fold(0, |set, kind| set | Self::bit(kind)))
+    }
+}
+
+impl fmt::Display for KindSet {
+    /// Their names, or `none`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "";
+        for kind in self.kinds() {
+            write!(formatter, "{before}{kind}")?;
+            before = ", ";
+        }
+        if before.is_empty() { formatter.write_str("none") } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
 }
 
 /// A route of an app.
@@ -208,6 +318,39 @@ mod tests {
         assert_eq!(app.settings_over(&Value::Null), json!({ "a": { "x": 2 }, "list": [3], "b": 1 }));
         let bare: AppMechtron = serde_json::from_value(json!({ "config": "/m" })).unwrap();
         assert_eq!(bare.settings_over(&Value::Null), json!({}), "a guest always gets an object");
+    }
+
+    #[test]
+    fn settings_of_a_resource_stand_beside_its_kind_and_placement() {
+        let text = r#"{"kind":"database","placement":"server","migrations":"/migrations/"}"#;
+        let resource: AppResource = serde_json::from_str(text).unwrap();
+        assert_eq!((resource.kind, resource.placement), (ResourceKind::Database, Placement::Server));
+        assert_eq!(Value::Object(resource.settings.clone()), json!({ "migrations": "/migrations/" }));
+        assert_eq!(serde_json::to_string(&resource).unwrap(), text, "as manifests have always had it");
+        assert_eq!(Value::Object(resource.written()), serde_json::to_value(&resource).unwrap());
+        let bare: AppResource = serde_json::from_str(r#"{"kind":"queue"}"#).unwrap();
+        assert_eq!((bare.placement, bare.settings.len()), (Placement::Server, 0));
+        for text in ["{}", r#"{"kind":"data"}"#, r#"{"kind":1}"#, r#"{"kind":"queue","placement":"moon"}"#, "[]"] {
+            assert!(serde_json::from_str::<AppResource>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_set_of_kinds_has_what_was_put_into_it() {
+        assert_eq!(KindSet::default().to_string(), "none");
+        let set: KindSet = [ResourceKind::Queue, ResourceKind::Database].into_iter().collect();
+        assert_eq!(set.to_string(), "database, queue");
+        assert_eq!(ResourceKind::ALL.map(|kind| set.contains(kind)), [false, true, true, false, false]);
+        let read: KindSet = minicbor::decode(&minicbor::to_vec(set).unwrap()).unwrap();
+        assert_eq!(read, set);
+    }
+
+    #[test]
+    fn kinds_have_the_names_that_manifests_have() {
+        for kind in ResourceKind::ALL {
+            assert_eq!(json!(kind), json!(kind.name()));
+            assert_eq!(ResourceKind::named(kind.name()), Some(kind));
+        }
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //! file, line and column.
 
 mod app;
+mod builtin;
 mod error;
 mod folder;
 mod others;
 mod resolve;
+mod resource;
 mod route;
 mod schema;
 mod source;
@@ -24,7 +26,13 @@ use serde_json::Value;
 use starlane_protocol::Address;
 use toml::Spanned;
 
-pub use self::{error::AuthoringError, others::Others, schema::FileKind, tables::Build};
+pub use self::{
+    builtin::{bind_of, built_in, built_in_bind},
+    error::AuthoringError,
+    others::Others,
+    schema::FileKind,
+    tables::Build,
+};
 use self::{
     folder::{Folder, bundle_path, check_path},
     source::Source,

@@ -3,6 +3,7 @@
 use litemap::LiteMap;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::table;
 
@@ -25,6 +26,15 @@ pub struct Bind {
     #[serde(default, with = "table")]
     #[cbor(n(3), with = "table::cbor")]
     pub events: LiteMap<String, Body>,
+}
+
+/// A bind with the schemas that it names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contract {
+    /// The bind.
+    pub bind: Bind,
+    /// By path, in normal form.
+    pub schemas: LiteMap<String, Value>,
 }
 
 /// An operation: a request, and unless it is one-way a response.
@@ -81,6 +91,34 @@ impl Bind {
         for body in bodies.flatten().chain(self.events.iter_mut().map(|(_, body)| body)) {
             body.schema = body.schema.take().map(|schema| name(&schema));
         }
+    }
+
+    /// Its schemas as sandboxes take them: `{ "requests": { NAME: SCHEMA }, "responses": …, "events": … }`, or nothing if it has none.
+    /// `schemas` are those in normal form, by the paths that it names.
+    pub fn contract(&self, schemas: &LiteMap<String, Value>) -> String {
+        let mut tables = [Map::new(), Map::new(), Map::new()];
+        let [requests, responses, events] = &mut tables;
+        let add = |table: &mut Map<String, Value>, name: &String, body: &Body| {
+            let schema = body.schema.as_ref().and_then(|path| schemas.get(path));
+            table.extend(schema.map(|schema| (name.clone(), schema.clone())));
+        };
+        for (name, operation) in &self.operations {
+            add(requests, name, &operation.request);
+            if let Some(response) = &operation.response {
+                add(responses, name, response);
+            }
+        }
+        for (name, body) in &self.events {
+            add(events, name, body);
+        }
+        if tables.iter().all(Map::is_empty) {
+            return String::new();
+        }
+        let mut contract = Map::new();
+        for (name, table) in ["requests", "responses", "events"].into_iter().zip(tables) {
+            contract.insert(name.to_owned(), Value::Object(table));
+        }
+        Value::Object(contract).to_string()
     }
 
     /// The paths of the schemas that it names.

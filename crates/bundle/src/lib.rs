@@ -12,11 +12,13 @@ mod record;
 mod rules;
 #[cfg(feature = "schema")]
 pub mod schema;
+#[cfg(feature = "validate")]
+pub mod settings;
 mod signing;
 pub mod table;
 
-pub use app::{Access, AppConfig, AppMechtron, AppResource, Placement, ResourceKind, Route, RouteTarget};
-pub use bind::{Bind, Body, Operation};
+pub use app::{Access, AppConfig, AppMechtron, AppResource, KindSet, Placement, ResourceKind, Route, RouteTarget};
+pub use bind::{Bind, Body, Contract, Operation};
 pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{
     Contents, FileEntry, MAX_FILE, MAX_MANIFEST, Manifest, SIGNATURE_HEADER, SignedManifest, Used, VerifyError,

@@ -2,6 +2,9 @@
 
 mod check;
 
+#[cfg(feature = "validate")]
+pub(crate) use self::check::pointer;
+
 use std::ops::Deref;
 
 use litemap::LiteMap;

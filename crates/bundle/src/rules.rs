@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use starlane_protocol::{Address, Topic};
 
 pub(crate) use self::target::{Names, Target};
-use crate::{Durability, Limits, ResourceKind, bind::essence};
+use crate::{Durability, Limits, bind::essence};
 
 /// Stands for the app while its address is not known.
 pub(crate) const ANY_APP: &str = "space:app";
@@ -26,8 +26,6 @@ pub(crate) const MAILBOX: RangeInclusive<u32> = 1..=1_048_576;
 pub(crate) const INTENSITY: RangeInclusive<u32> = 0..=1_000;
 /// The time in which crashes are counted, in milliseconds: at most a day.
 pub(crate) const WITHIN_MS: RangeInclusive<u64> = 1..=86_400_000;
-/// The longest URL of a service, in bytes.
-const MAX_URL: usize = 2_048;
 
 /// Which rule a value breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +41,7 @@ pub enum Rule {
     ContentType,
     /// A limit of a mechtron.
     Limit,
-    /// Settings of a mechtron.
+    /// Settings of a mechtron or of another resource.
     Settings,
     /// A grant in `allow`.
     Grant,
@@ -155,41 +153,4 @@ pub(crate) fn within<T: PartialOrd + std::fmt::Display>(
     }
     let text = format!("the limit `{name}` is {value} {unit}; expected {} to {}", range.start(), range.end());
     Err(Fault::new(Rule::Limit, text, "remove it for the default"))
-}
-
-/// The folder of a resource's migrations: as it is named, and whether it has files.
-pub(crate) fn migrations(kind: ResourceKind, folder: &str, has_files: bool) -> Result<(), Fault> {
-    if kind != ResourceKind::Database {
-        let hint = "remove it, or set kind = \"database\"";
-        return Err(Fault::new(Rule::Resource, "only a database has `migrations`", hint));
-    }
-    if !has_files {
-        let text = format!("the bundle has no files in {}", quoted(folder));
-        return Err(Fault::new(Rule::Resource, text, "name them in `include` of bundle.toml"));
-    }
-    Ok(())
-}
-
-/// Where a resource sends, if it does.
-pub(crate) fn url(kind: ResourceKind, url: Option<&str>) -> Result<(), Fault> {
-    let fault = |text: String, hint: &'static str| Err(Fault::new(Rule::Resource, text, hint));
-    match url {
-        None if kind == ResourceKind::Service => {
-            fault("a service needs a `url`".into(), "such as url = \"http://127.0.0.1:9000/messages\"")
-        }
-        Some(_) if kind != ResourceKind::Service => {
-            fault("only a service has a `url`".into(), "remove it, or set kind = \"service\"")
-        }
-        Some(url) if !is_url(url) => {
-            let text = format!("`{}` is not a URL of a service; expected http:// or https:// and a host", quoted(url));
-            fault(text, "such as \"http://127.0.0.1:9000/messages\"")
-        }
-        _ => Ok(()),
-    }
-}
-
-fn is_url(url: &str) -> bool {
-    let rest = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
-    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    host.is_some_and(|host| !host.is_empty()) && url.len() <= MAX_URL && url.bytes().all(|b| matches!(b, b'!'..=b'~'))
 }

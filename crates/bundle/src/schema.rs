@@ -23,6 +23,8 @@ mod characters;
 mod cost;
 mod part;
 mod pattern;
+#[cfg(feature = "validate")]
+mod validator;
 
 use std::{collections::HashSet, fmt};
 
@@ -30,6 +32,8 @@ use indexmap::IndexSet;
 use serde_json::{Map, Value, json};
 
 use self::part::Part;
+#[cfg(feature = "validate")]
+pub use self::validator::{Bounds, Misfit, Validator};
 pub use self::{
     all::{ManifestSchemaError, check_all},
     cost::Cost,

@@ -67,9 +67,12 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-pub(crate) fn delete(client: &Client, app: &Address, output: Output) -> Result<()> {
-    let _: Value = client.ask(APPS, "delete", &json!({ "app": app.as_str() }))?;
-    output.done(&format!("{app} was stopped and deleted"), &[], None, &json!({ "deleted": app.as_str() }));
+pub(crate) fn delete(client: &Client, app: &Address, data: bool, output: Output) -> Result<()> {
+    // Servers of earlier versions know no `data`.
+    let body = if data { json!({ "app": app.as_str(), "data": true }) } else { json!({ "app": app.as_str() }) };
+    let _: Value = client.ask(APPS, "delete", &body)?;
+    let what = if data { "stopped and deleted, with its data" } else { "stopped and deleted" };
+    output.done(&format!("{app} was {what}"), &[], None, &json!({ "deleted": app.as_str(), "data": data }));
     Ok(())
 }
 

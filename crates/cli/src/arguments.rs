@@ -265,6 +265,9 @@ pub(crate) enum AppCommand {
     Delete {
         /// The app's address
         app: Address,
+        /// Remove its databases and the state of its actors too: nobody can bring them back
+        #[arg(long)]
+        with_data: bool,
     },
 }
 

@@ -6,8 +6,13 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use starlane_bundle::{Bind, authoring, json as strict};
+use starlane_bundle::{
+    Bind, Contract, ResourceKind,
+    authoring::{self, AuthoringError},
+    json as strict,
+};
 use starlane_protocol::Address;
+use starlane_server::{OWN, own_bind};
 
 use crate::{
     arguments::{BindTypes, Reach, TypesLanguage},
@@ -20,9 +25,14 @@ use crate::{
 type Read = (Bind, authoring::Schemas);
 
 pub(crate) fn types(given: &BindTypes, reach: &Reach, output: Output) -> Result<()> {
-    let (bind, schemas) = match Address::parse(&given.bind) {
-        // What lies on this machine comes first: `C:…` and `binds/profile.toml` are no addresses.
-        Ok(address) if !Path::new(&given.bind).exists() => of_server(&Client::new(reach)?, &address)?,
+    // What lies on this machine comes first: `C:…` and `binds/profile.toml` are no addresses.
+    let is_here = Path::new(&given.bind).exists();
+    let (bind, schemas) = match (built_in(&given.bind), Address::parse(&given.bind)) {
+        (Some(contract), _) if !is_here => {
+            let Contract { bind, schemas } = contract?;
+            (bind, schemas.into_iter().collect())
+        }
+        (None, Ok(address)) if !is_here => of_server(&Client::new(reach)?, &address)?,
         _ => authoring::read_bind(Path::new(&given.bind))?,
     };
     let text = match given.lang {
@@ -37,6 +47,15 @@ pub(crate) fn types(given: &BindTypes, reach: &Reach, output: Output) -> Result<
         }
     }
     Ok(())
+}
+
+/// A bind that the program has in itself, by the name of a kind of resource, `bundle`, or the address of a server's own resource.
+fn built_in(name: &str) -> Option<Result<Contract, AuthoringError>> {
+    match name.strip_prefix("starlane:") {
+        Some(own) => OWN.contains(&own).then(|| own_bind(own)),
+        None if name == "bundle" => Some(authoring::built_in_bind(name)),
+        None => authoring::bind_of(ResourceKind::named(name)?),
+    }
 }
 
 fn of_server(client: &Client, address: &Address) -> Result<Read> {

@@ -111,7 +111,9 @@ fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::App { command: AppCommand::Restart { address } } => {
             app::restart(&Client::new(reach)?, address, output)
         }
-        Command::App { command: AppCommand::Delete { app } } => app::delete(&Client::new(reach)?, app, output),
+        Command::App { command: AppCommand::Delete { app, with_data } } => {
+            app::delete(&Client::new(reach)?, app, *with_data, output)
+        }
         Command::Bundle { command: BundleCommand::Show { address } } => {
             bundle::show(&Client::new(reach)?, address, output)
         }

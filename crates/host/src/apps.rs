@@ -1,6 +1,9 @@
 //! Installing an app on this host: from its verified manifest to what the node runs and what the bundle's address serves.
 
-use std::rc::{Rc, Weak};
+use std::{
+    any::Any,
+    rc::{Rc, Weak},
+};
 
 use bytes::Bytes;
 use litemap::LiteMap;
@@ -9,22 +12,29 @@ use starlane_node::{Allow, Operations, Principal};
 use starlane_protocol::{Address, Failure};
 
 use crate::{
+    bound::Bound,
     bundle_files,
-    handler::Served,
+    handler::{Handler, Served},
     host::Host,
     pin::Pin,
     ports::SandboxError,
+    resource::Prepared,
     verified::{BundleFiles, VerifiedApp},
 };
 
 /// Says whether somebody may read a bundle by message; the error says why not.
 pub type MayRead = Rc<dyn Fn(&Principal, &Address) -> Result<(), Failure>>;
 
+/// Puts a handler under a bind.
+type Hold = Rc<dyn Fn(Rc<dyn Handler>) -> (Operations, Rc<dyn Handler>)>;
+
 /// What is installed on a host, beside the node's own part.
 #[derive(Default)]
 pub(crate) struct InstalledApps {
     /// Who may read which bundle; without it, whoever may send it messages.
     pub(crate) may_read: Option<MayRead>,
+    /// Puts the files of bundles under their bind.
+    hold: Option<Hold>,
     pub(crate) apps: LiteMap<Address, Installed>,
     /// Bundles that are served by message, one for all apps that came from it.
     bundles: LiteMap<Address, Weak<ServedBundle>>,
@@ -43,6 +53,8 @@ pub(crate) struct Installed {
     /// The modules of its mechtrons on this side.
     modules: Vec<Digest>,
     bundles: Vec<Rc<ServedBundle>>,
+    /// Its other resources, served for as long as this is there.
+    _resources: Option<Box<dyn Any>>,
     _pin: Option<Pin>,
 }
 
@@ -122,9 +134,15 @@ impl Host {
         Ok(())
     }
 
-    /// Installs an app, in place of another version. Its actors start when they are used.
-    pub fn install(&self, app: VerifiedApp, record: AppRecord, inline: bool) -> Result<(), Failure> {
-        self.install_pinned(app, record, inline, None)
+    /// Installs an app with the resources that were prepared for it, in place of another version. Its actors start when they are used.
+    pub fn install(
+        &self,
+        app: VerifiedApp,
+        record: AppRecord,
+        inline: bool,
+        resources: Option<Box<dyn Prepared>>,
+    ) -> Result<(), Failure> {
+        self.install_pinned(app, record, inline, resources, None)
     }
 
     /// The same, and the pin is held for as long as the app is installed.
@@ -133,13 +151,15 @@ impl Host {
         verified: VerifiedApp,
         record: AppRecord,
         inline: bool,
+        resources: Option<Box<dyn Prepared>>,
         pin: Option<Pin>,
     ) -> Result<(), Failure> {
-        let VerifiedApp { publisher, expires, modules, wasm, bundles, mut plan } = verified;
+        let VerifiedApp { publisher, expires, modules, wasm, bundles, mut plan, .. } = verified;
         let app = plan.app.clone();
         let bundles = bundles.into_iter().map(|bundle| self.serve_files(&app, bundle)).collect::<Result<_, _>>()?;
         let modules = modules.iter().map(|file| file.sha256).collect();
-        let installed = Installed { record, publisher, expires, inline, wasm, modules, bundles, _pin: pin };
+        let _resources = resources.map(Prepared::switch);
+        let installed = Installed { record, publisher, expires, inline, wasm, modules, bundles, _resources, _pin: pin };
         let before = self.0.apps.borrow_mut().apps.insert(app, installed);
         let modules_before = before.as_ref().map(|before| before.modules.clone());
         // What it served alone is released, which is a turn of its own.
@@ -178,8 +198,15 @@ impl Host {
         }
         let files = Rc::new(files);
         let handler = bundle_files::handler(self, Rc::clone(&files));
-        let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
-        let served = self.serve(&address, Operations::Named(names), handler)?.with_events(&[]);
+        let hold = self.0.apps.borrow().hold.clone();
+        let (operations, handler) = match hold {
+            Some(hold) => hold(handler),
+            None => {
+                let names = bundle_files::OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
+                (Operations::Named(names), handler)
+            }
+        };
+        let served = self.serve(&address, operations, handler)?.with_events(&[]);
         let served = Rc::new(ServedBundle { files, _served: served });
         self.0.apps.borrow_mut().bundles.insert(address, Rc::downgrade(&served));
         Ok(served)
@@ -193,6 +220,11 @@ impl Host {
     /// Asks from now on who may read a bundle by message, its own files aside that a mechtron reads.
     pub fn guard_bundles(&self, may_read: MayRead) {
         self.0.apps.borrow_mut().may_read = Some(may_read);
+    }
+
+    /// Holds the files of bundles to a bind from now on, as they are served by message.
+    pub fn bind_bundles(&self, bound: Bound) {
+        self.0.apps.borrow_mut().hold = Some(Rc::new(move |handler| bound.hold(handler)));
     }
 
     /// Removes an app: its actors here end, and its bundle may go when the store needs room.

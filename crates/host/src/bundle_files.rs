@@ -46,9 +46,9 @@ async fn answer(host: &Host, all: &Files, incoming: Message) -> Outcome {
         let files = all.iter().map(|(path, file)| Described::of(path, file)).collect();
         return json_payload(&Listed { files });
     }
-    let wanted: Wanted = match incoming.payload.body.is_empty() {
-        true => Wanted::default(),
-        false => json::from_slice(&incoming.payload.body).map_err(|error| {
+    let wanted: Wanted = match &*incoming.payload.body {
+        b"" | b"null" => Wanted::default(),
+        body => json::from_slice(body).map_err(|error| {
             Failure::malformed(format!("`{}` takes {{\"path\": \"/…\"}}: {error}", incoming.operation))
         })?,
     };

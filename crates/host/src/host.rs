@@ -22,6 +22,7 @@ use crate::{
     handler::{Handler, Served},
     perform::{Compiling, TokenProvider},
     ports::{Ports, Socket},
+    resource::Resources,
     subscription::{self, Reading, Sink, Subscription},
 };
 
@@ -49,6 +50,8 @@ pub struct HostConfig {
     pub authenticate: Authenticate,
     /// Where log lines go.
     pub log: Log,
+    /// The resources of apps that this host serves beside mechtrons; none for a host that has no drivers.
+    pub resources: Option<Rc<dyn Resources>>,
 }
 
 /// A host. Clones are the same host.

@@ -213,8 +213,11 @@ impl Host {
             return Ok(launched);
         }
         let launched = Launched::of(&record);
-        self.install_pinned(verified, record, options.inline, Some(pin))
-            .map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;
+        let installed = match &self.0.config.resources {
+            Some(resources) => resources.launch(self, verified, record, (options.inline, pin)).await,
+            None => self.install_pinned(verified, record, options.inline, None, Some(pin)),
+        };
+        installed.map_err(|failure| LaunchError::Install { app: app.clone(), failure })?;
         Ok(launched)
     }
 
@@ -351,6 +354,7 @@ impl Host {
             trusted: trust.to_vec(),
             now: self.unix_seconds(),
             app: record.app.clone(),
+            kinds: self.kinds(),
         };
         self.0.ports.verifier.verify(verification).await
     }

@@ -3,6 +3,7 @@
 mod apps;
 pub mod batch;
 mod blobs;
+mod bound;
 mod bundle_files;
 mod flush;
 mod handler;
@@ -14,6 +15,7 @@ mod memory_store;
 mod perform;
 mod pin;
 pub mod ports;
+pub mod resource;
 mod state;
 mod subscription;
 #[cfg(feature = "testing")]
@@ -22,6 +24,7 @@ mod verified;
 
 pub use apps::{LoadedModules, MayRead};
 pub use blobs::{BlobCounts, BlobError};
+pub use bound::{Bound, Part, Schemas};
 pub use handler::{Handler, Served, handler};
 pub use host::{Authenticate, Host, HostConfig, Log};
 pub use inspect::{Inspection, PlacedActor};
@@ -34,4 +37,4 @@ pub use starlane_node::{
     Operations, Origin, Principal, PrincipalLimits, Stats, guest::Level,
 };
 pub use subscription::{Item, Subscription};
-pub use verified::{BundleFiles, LocalVerifier, Side, Verification, VerifiedApp, verify};
+pub use verified::{BundleFiles, LocalVerifier, NoDriver, Side, Verification, VerifiedApp, verify};

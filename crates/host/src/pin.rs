@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A bundle and what it uses of others stay in the store until this is dropped.
-pub(crate) struct Pin {
+pub struct Pin {
     store: Rc<dyn BundleStore>,
     bundle: Address,
 }

@@ -4,12 +4,14 @@ use starlane_node::{
     guest::InstanceId,
     state::{ActorState, Wake, WriteId},
 };
-use starlane_protocol::Address;
+use starlane_protocol::{Address, Failure};
 
 use crate::host::Host;
 
 /// How soon it is looked again whether all state is saved, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 5;
+/// How long the actors of an app that was uninstalled may take to end, in milliseconds; longer than the node lets them.
+const LEAVING_MS: u64 = 10_000;
 
 impl Host {
     /// Has all actors save, and waits until that is done; not longer than `within_ms` milliseconds. Gives how many actors have
@@ -24,6 +26,16 @@ impl Host {
             }
             self.0.ports.time.sleep(LOOK_AGAIN_MS).await;
         }
+    }
+
+    /// Drops what is kept of the actors of an app that was uninstalled, once they have ended. Errors with 500 when the store fails.
+    pub async fn forget_state(&self, app: &Address) -> Result<(), Failure> {
+        let end = self.0.ports.time.now_ms() + LEAVING_MS;
+        // What they save while they end would come back otherwise.
+        while self.0.node.borrow().has_actors(app) && self.0.ports.time.now_ms() < end {
+            self.0.ports.time.sleep(LOOK_AGAIN_MS).await;
+        }
+        self.0.ports.state.forget(app).await.map_err(|error| Failure::internal(error.to_string()).at(app))
     }
 
     pub(crate) fn take_state(&self, app: Address, number: u64, after_ms: u64) {

@@ -1,19 +1,20 @@
 //! What one side runs of a bundle, made of its manifest once that is verified. It travels as CBOR: a page has its bundles verified by
 //! code that it loads when an app is launched first.
 
-use std::{future::ready, rc::Rc};
+use std::future::ready;
 
 use futures_util::future::LocalBoxFuture;
 use litemap::LiteMap;
 use minicbor::{Decode, Encode};
 use serde_json::{Map, Value};
 use starlane_bundle::{
-    AppMechtron, Bind, Body, Digest, FileEntry, Manifest, Placement, PublicKey, Signature, SignedManifest, table,
+    AppMechtron, Digest, FileEntry, KindSet, Manifest, Placement, PublicKey, ResourceKind, Signature, SignedManifest,
+    table,
 };
 use starlane_node::{AppPlan, MechtronPlan, guest::GuestLimits};
 use starlane_protocol::{Address, AddressError, Failure, Grant};
 
-/// Which of an app's mechtrons a host runs.
+/// Which of an app's mechtrons and resources a host runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Those placed in browsers, in every page that launches the app.
@@ -23,6 +24,20 @@ pub enum Side {
 }
 
 impl Side {
+    fn host(self) -> &'static str {
+        match self {
+            Self::Browser => "this page",
+            Self::Server => "this server",
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Browser => "set `placement = \"server\"` in app.toml, and publish the bundle again",
+            Self::Server => "remove it from app.toml, or use a server that has a driver for it",
+        }
+    }
+
     fn runs(self, placement: Placement) -> bool {
         match placement {
             Placement::Both => true,
@@ -53,6 +68,9 @@ pub struct VerifiedApp {
     /// Its mechtrons on this side.
     #[n(4)]
     pub plan: AppPlan,
+    /// Its other resources on this side, as JSON: only a host that has drivers reads it.
+    #[n(6)]
+    pub resources: String,
 }
 
 /// The files of a bundle.
@@ -67,8 +85,10 @@ pub struct BundleFiles {
 }
 
 impl VerifiedApp {
-    /// What a side runs of a manifest, as the app at `app`. Errors with 503 `not-running` when a mechtron cannot be planned.
-    pub fn of(manifest: &Manifest, app: &Address, side: Side) -> Result<Self, Failure> {
+    /// What a side runs of a manifest, as the app at `app`, with drivers for these kinds of resources. Errors with 501
+    /// `not-supported` when a resource is of another kind, and with 503 `not-running` when a mechtron cannot be planned.
+    pub fn of(manifest: &Manifest, app: &Address, side: Side, kinds: KindSet) -> Result<Self, Failure> {
+        let resources = resources(manifest, app, side, kinds)?;
         let mut bundles = vec![BundleFiles { address: manifest.address.clone(), files: manifest.files.clone() }];
         for (bundle, used) in &manifest.uses {
             let address = Address::parse(bundle).map_err(AddressError::failure)?;
@@ -84,6 +104,7 @@ impl VerifiedApp {
             wasm,
             bundles,
             plan: plan(manifest, app, side)?,
+            resources,
         })
     }
 
@@ -130,6 +151,9 @@ pub struct Verification {
     /// The app that is made of it.
     #[n(6)]
     pub app: Address,
+    /// The kinds of resources that the page has drivers for.
+    #[n(7)]
+    pub kinds: KindSet,
 }
 
 impl Verification {
@@ -140,11 +164,11 @@ impl Verification {
 
     /// Verifies, and gives what pages run. Errors with 403 and the code of a [`VerifyError`](starlane_bundle::VerifyError).
     pub fn run(self) -> Result<VerifiedApp, Failure> {
-        let Self { manifest, signature, bundle, digest, trusted, now, app } = self;
+        let Self { manifest, signature, bundle, digest, trusted, now, app, kinds } = self;
         let signed = SignedManifest { bytes: manifest, signature };
         let manifest = Manifest::verify(&signed, &bundle, &digest, &trusted, now)
             .map_err(|error| Failure::new(403, error.code(), error.to_string()))?;
-        VerifiedApp::of(&manifest, &app, Side::Browser)
+        VerifiedApp::of(&manifest, &app, Side::Browser, kinds)
     }
 }
 
@@ -189,31 +213,32 @@ fn mechtrons(manifest: &Manifest, side: Side) -> impl Iterator<Item = (&String, 
     all.filter(move |(_, placed)| side.runs(placed.placement))
 }
 
-/// The schemas of a bind, as sandboxes take them.
-fn contract(manifest: &Manifest, bind: &Bind) -> Rc<str> {
-    let mut tables = [Map::new(), Map::new(), Map::new()];
-    let [requests, responses, events] = &mut tables;
-    let add = |table: &mut Map<String, Value>, name: &String, body: &Body| {
-        let schema = body.schema.as_ref().and_then(|path| manifest.schemas.get(path));
-        table.extend(schema.map(|schema| (name.clone(), schema.clone())));
-    };
-    for (name, operation) in &bind.operations {
-        add(requests, name, &operation.request);
-        if let Some(response) = &operation.response {
-            add(responses, name, response);
+/// The resources of a manifest's app that a side serves, as JSON.
+fn resources(manifest: &Manifest, app: &Address, side: Side, kinds: KindSet) -> Result<String, Failure> {
+    let all = manifest.app.iter().flat_map(|config| &config.resources);
+    let mut served = Map::new();
+    for (name, resource) in all.filter(|(_, resource)| side.runs(resource.placement)) {
+        if !kinds.contains(resource.kind) {
+            let missing = NoDriver { name: name.clone(), kind: resource.kind, side, kinds };
+            return Err(Failure::new(501, "not-supported", missing.to_string()).at(app));
         }
+        served.insert(name.clone(), resource.written().into());
     }
-    for (name, body) in &bind.events {
-        add(events, name, body);
-    }
-    if tables.iter().all(Map::is_empty) {
-        return "".into();
-    }
-    let mut contract = Map::new();
-    for (name, table) in ["requests", "responses", "events"].into_iter().zip(tables) {
-        contract.insert(name.to_owned(), Value::Object(table));
-    }
-    Value::Object(contract).to_string().into()
+    Ok(if served.is_empty() { String::new() } else { Value::Object(served).to_string() })
+}
+
+/// A host is to serve a resource of a kind that it has no driver for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the resource `{name}` is of kind `{kind}`, which {} can't serve; it serves: {kinds}; {}", .side.host(), .side.advice())]
+pub struct NoDriver {
+    /// The resource, by its name in the app.
+    pub name: String,
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// Who is to serve it.
+    pub side: Side,
+    /// The kinds that this host has drivers for.
+    pub kinds: KindSet,
 }
 
 fn plan(manifest: &Manifest, app: &Address, side: Side) -> Result<AppPlan, Failure> {
@@ -241,7 +266,7 @@ fn plan(manifest: &Manifest, app: &Address, side: Side) -> Result<AppPlan, Failu
             publisher: publisher.to_string(),
             wasm: file.sha256,
             mechtron: config.name.clone(),
-            contract: contract(manifest, bind),
+            contract: bind.contract(&manifest.schemas).into(),
             bind: bind.clone(),
             settings: placed.settings_over(&config.settings).to_string(),
             allow,

@@ -21,7 +21,7 @@ impl Node {
         };
         let plan = &actor.role.plan;
         if letter.kind != Kind::Event {
-            app::check(&plan.bind, &letter.operation, &letter.payload, letter.kind == Kind::Notify)?;
+            app::check(&plan.bind, &letter.operation, &letter.payload.content_type, letter.kind == Kind::Notify)?;
             if plan.bind.operations.get(&letter.operation).is_some_and(|operation| operation.is_one_way()) {
                 letter.kind = Kind::Notify;
             }

@@ -264,8 +264,8 @@ impl Apps {
     }
 }
 
-/// Checks a message against the bind of the mechtron that it is for.
-pub(crate) fn check(bind: &Bind, operation: &str, payload: &Payload, one_way: bool) -> Result<(), Failure> {
+/// Checks a message against the bind of the resource that it is for.
+pub(crate) fn check(bind: &Bind, operation: &str, content_type: &str, one_way: bool) -> Result<(), Failure> {
     let Some(known) = bind.operations.get(operation) else {
         let names: Vec<&str> = bind.operations.keys().map(String::as_str).collect();
         return Err(Failure::no_operation(format!(
@@ -277,8 +277,8 @@ pub(crate) fn check(bind: &Bind, operation: &str, payload: &Payload, one_way: bo
     if one_way && !known.is_one_way() {
         return Err(Failure::schema_mismatch(format!("`{operation}` answers: send it as a request, not one-way")));
     }
-    if !known.request.accepts(&payload.content_type) {
-        let given = if payload.content_type.is_empty() { "nothing" } else { &payload.content_type };
+    if !known.request.accepts(content_type) {
+        let given = if content_type.is_empty() { "nothing" } else { content_type };
         return Err(Failure::schema_mismatch(format!(
             "`{operation}` takes {}, and was given {given}",
             known.request.content_type

@@ -58,6 +58,11 @@ impl Node {
         }
     }
 
+    /// Whether an app has actors here, those that are about to end too.
+    pub fn has_actors(&self, app: &Address) -> bool {
+        !self.actors_of(app).is_empty()
+    }
+
     fn swap(&mut self, now: u64, id: ActorId, role: Role) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let is_new = !actor.role.runs_the_same(&role);

@@ -1,8 +1,9 @@
 //! The node: its parts, and the ways in and out. Bytes and time go in by `handle_*`, effects come out by `poll_*`.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, rc::Rc};
 
 use sha2::{Digest, Sha256};
+use starlane_bundle::Bind;
 use starlane_protocol::{
     Address, AddressError, Failure, HostName, HostSecret, Message, Outcome, Payload, Topic, Trace,
     bounds::{MAX_OPERATIONS, check_operation, cut},
@@ -60,6 +61,23 @@ pub enum Operations {
     Any,
     /// Just these.
     Named(Vec<String>),
+    /// Those of a bind, whose names these are, with its content types.
+    Bound(Rc<Bind>, Vec<String>),
+}
+
+impl Operations {
+    /// Those of a bind.
+    pub fn of_bind(bind: &Rc<Bind>) -> Self {
+        Self::Bound(Rc::clone(bind), bind.operations.keys().cloned().collect())
+    }
+
+    /// Their names; none for whatever comes.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match self {
+            Self::Any => Vec::new(),
+            Self::Named(names) | Self::Bound(_, names) => names.clone(),
+        }
+    }
 }
 
 /// A handler at an address.
@@ -213,20 +231,19 @@ impl Node {
     /// are too many or their names too long.
     pub fn handle_serve(&mut self, address: &Address, operations: Operations) -> Result<HandlerId, Failure> {
         let address = address.without_host();
-        if let Operations::Named(names) = &operations {
-            let (count, most) = (names.len(), MAX_OPERATIONS);
-            if count > most {
-                let message = format!("{count} operations are served at {address}; the maximum is {most}");
-                return Err(Failure::too_large(message).at(&address));
-            }
-            names.iter().try_for_each(|name| check_operation(name)).map_err(|failure| failure.at(&address))?;
+        let names = operations.names();
+        let (count, most) = (names.len(), MAX_OPERATIONS);
+        if count > most {
+            let message = format!("{count} operations are served at {address}; the maximum is {most}");
+            return Err(Failure::too_large(message).at(&address));
         }
+        names.iter().try_for_each(|name| check_operation(name)).map_err(|failure| failure.at(&address))?;
         if self.handler_at.contains_key(&address) || self.apps.role(&address).is_some() {
             let message = format!("{address} is served on this host already: release it first");
             return Err(Failure::conflict(message).at(&address));
         }
         let id = HandlerId(self.fresh());
-        self.announce(&address, &operations);
+        self.announce(&address, names);
         self.handler_at.insert(address.clone(), id);
         self.handlers.insert(id, Box::new(Registered { address, operations, events: None }));
         Ok(id)

@@ -4,11 +4,13 @@ use starlane_protocol::{
     Address, Failure, Message, Outcome, Payload, Trace,
     bounds::{MAX_PRINCIPAL_BYTES, check_operation},
     message::{MAX_HOPS, ONE_WAY},
+    payload::JSON,
     trace::TRACEPARENT,
 };
 
 use crate::{
     actor::{ActorId, Settled, remaining},
+    app,
     effect::{Effect, HandlerId, RequestId},
     guest::Kind,
     link::{LinkKey, Parcel},
@@ -177,11 +179,18 @@ impl Node {
 
     fn forward_to_handler(&mut self, now: u64, handler: HandlerId, mut message: Message) -> Result<(), Failure> {
         let operations = self.handlers.get(&handler).map(|registered| &registered.operations);
-        if let Some(Operations::Named(names)) = operations
-            && !names.contains(&message.operation)
-        {
-            let (operation, names) = (&message.operation, names.join(", "));
-            return Err(Failure::no_operation(format!("no operation `{operation}` here; there are: {names}")));
+        match operations {
+            Some(Operations::Named(names)) if !names.contains(&message.operation) => {
+                let (operation, names) = (&message.operation, names.join(", "));
+                return Err(Failure::no_operation(format!("no operation `{operation}` here; there are: {names}")));
+            }
+            Some(Operations::Bound(bind, _)) => {
+                let Payload { content_type, body, .. } = &message.payload;
+                // "Nothing" is JSON's `null` to it.
+                let given = if body.is_empty() && content_type.is_empty() { JSON } else { content_type };
+                app::check(bind, &message.operation, given, message.request.is_none())?;
+            }
+            _ => {}
         }
         message.to = message.to.without_host();
         message.remaining_ms = remaining(message.deadline, now);

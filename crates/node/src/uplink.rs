@@ -7,7 +7,7 @@ use starlane_protocol::{Address, Failure, HostName};
 use crate::{
     effect::{Effect, LinkState, RequestId, SocketId},
     link::{CloseCode, Goodbye, Link, LinkConfig, LinkKey, Parcel},
-    node::{Node, Operations, closed},
+    node::{Node, closed},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,11 +184,7 @@ impl Node {
     }
 
     /// Tells the server that this host serves an address.
-    pub(crate) fn announce(&mut self, address: &Address, operations: &Operations) {
-        let operations = match operations {
-            Operations::Any => Vec::new(),
-            Operations::Named(names) => names.clone(),
-        };
+    pub(crate) fn announce(&mut self, address: &Address, operations: Vec<String>) {
         self.send_up(Parcel::Serve { address: address.clone(), operations });
     }
 
@@ -207,10 +203,10 @@ impl Node {
         let served: Vec<_> = self
             .handlers
             .values()
-            .map(|registered| (registered.address.clone(), registered.operations.clone()))
+            .map(|registered| (registered.address.clone(), registered.operations.names()))
             .collect();
         for (address, operations) in served {
-            self.announce(&address, &operations);
+            self.announce(&address, operations);
         }
         self.resubscribe(now, after_a_break);
         for waiting in waiting {

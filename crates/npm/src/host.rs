@@ -86,6 +86,7 @@ impl RawHost {
                 let [level, address, text] = line.map(JsValue::from_str);
                 let _ = log.call3(&JsValue::UNDEFINED, &level, &address, &text);
             }),
+            resources: None,
         };
         let host = Host::open(ports, config);
         host.connect(&mesh, token);

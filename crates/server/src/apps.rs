@@ -1,15 +1,13 @@
-//! Apps of this server: the resource `starlane:apps`, and what an app brings with it: databases, routes, mechtrons.
+//! Apps of this server: the resource `starlane:apps`, and what an app brings with it: resources, routes, mechtrons.
 
 pub(crate) mod ceilings;
 mod change;
 mod create;
-mod resources;
 pub(crate) mod rights;
 
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    path::{Path, PathBuf},
     rc::{Rc, Weak},
     sync::Arc,
 };
@@ -18,17 +16,17 @@ use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::AppRecord;
 use starlane_host::{
-    Host, Operations, Principal, Served, handler,
+    Bound, Host, Principal, Served, handler,
     ports::{RecordStore, StoreError},
 };
 use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Verb};
 
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use self::{resources::Databases, rights::Rights};
+use self::rights::Rights;
 use crate::{
     audit::Audit,
-    body::{json as json_payload, read},
+    body::{json as json_payload, read, unknown},
     http::routes::Routes,
     limits::Limiter,
     readiness::Readiness,
@@ -36,29 +34,21 @@ use crate::{
     store::DiskStore,
 };
 
-/// The operations that change nothing; all others are noted in the audit log.
-const READING: [&str; 2] = ["get", "list"];
-const OPERATIONS: [&str; 5] = ["get", "list", "create", "delete", "restart"];
-
 /// All apps of a server.
 pub(crate) struct Apps {
     host: Host,
     store: DiskStore,
-    data: PathBuf,
     routes: Routes,
     rights: Rc<Rights>,
     limiter: Arc<Limiter>,
     storage: Storage,
     readiness: Readiness,
-    /// What each app serves beside its mechtrons; dropped, it is released.
-    running: RefCell<BTreeMap<Address, Databases>>,
-    served: RefCell<Option<Served>>,
+    bound: Bound,
+    served: RefCell<Option<Rc<Served>>>,
     /// One change of an app at a time: a revision is never given twice. A change that takes long keeps no other app waiting.
     changing: RefCell<BTreeMap<Address, Arc<Mutex<()>>>>,
     /// One app at a time takes effect: what is checked against other apps stays so until then.
     committing: Mutex<()>,
-    /// The statements of databases that run at a time, by space.
-    sql: RefCell<BTreeMap<String, Arc<Semaphore>>>,
     own: Weak<Self>,
 }
 
@@ -75,11 +65,13 @@ struct Create {
     bundle: Address,
 }
 
-/// What a change is about, for the audit log: the app, and the bundle if one is named.
-fn target(body: &[u8]) -> String {
-    let about: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let named = ["app", "bundle", "address"].iter().filter_map(|field| about.get(field)?.as_str());
-    named.collect::<Vec<_>>().join(" ")
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delete {
+    app: Address,
+    /// Whether what its resources and actors keep goes too.
+    #[serde(default)]
+    data: bool,
 }
 
 #[derive(Deserialize)]
@@ -89,16 +81,45 @@ struct Restart {
     address: Address,
 }
 
+/// What is asked of `starlane:apps`.
+enum Operation {
+    Get(Named),
+    List,
+    Create(Create),
+    Restart(Restart),
+    Delete(Delete),
+}
+
+impl Operation {
+    fn read(incoming: &Message) -> Result<Self, Failure> {
+        Ok(match incoming.operation.as_str() {
+            "get" => Self::Get(read(incoming)?),
+            "list" => Self::List,
+            "create" => Self::Create(read(incoming)?),
+            "restart" => Self::Restart(read(incoming)?),
+            "delete" => Self::Delete(read(incoming)?),
+            _ => return unknown(incoming),
+        })
+    }
+}
+
+/// What a change is about, for the audit log: the app, and the bundle if one is named.
+fn target(body: &[u8]) -> String {
+    let about: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let named = ["app", "bundle", "address"].iter().filter_map(|field| about.get(field)?.as_str());
+    named.collect::<Vec<_>>().join(" ")
+}
+
 impl Apps {
     /// Serves `starlane:apps` and starts the apps that were created before.
     pub(crate) async fn open(
         host: &Host,
         store: DiskStore,
-        data: &Path,
         (routes, rights): (Routes, Rc<Rights>),
         limiter: &Arc<Limiter>,
         (audit, storage): (&Audit, &Storage),
         readiness: Readiness,
+        bound: Bound,
     ) -> Result<Rc<Self>, Failure> {
         let reading = Rc::clone(&rights);
         host.guard_bundles(Rc::new(move |caller, bundle| reading.may_read(caller, bundle)));
@@ -106,17 +127,15 @@ impl Apps {
         let apps = Rc::new_cyclic(|own| Self {
             host: host.clone(),
             store,
-            data: data.to_owned(),
             routes,
             rights,
             limiter: Arc::clone(limiter),
             storage: storage.clone(),
             readiness,
-            running: RefCell::default(),
+            bound,
             served: RefCell::default(),
             changing: RefCell::default(),
             committing: Mutex::default(),
-            sql: RefCell::default(),
             own: Weak::clone(own),
         });
         let address = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
@@ -126,24 +145,29 @@ impl Apps {
             let (apps, audit) = (weak.upgrade(), audit.clone());
             async move {
                 let to = incoming.to.clone();
-                let apps = apps.ok_or_else(|| Failure::not_running("the server is stopping"))?;
-                let change = match incoming.operation.as_str() {
-                    reading if READING.contains(&reading) => None,
-                    "create" if apps.is_upgrade(&incoming.payload.body).await => Some("app.upgrade".to_owned()),
-                    operation => Some(format!("app.{operation}")),
+                let answered = async {
+                    let apps = apps.ok_or_else(|| Failure::not_running("the server is stopping"))?;
+                    let operation = Operation::read(&incoming);
+                    let change = match &operation {
+                        Ok(Operation::Get(_) | Operation::List) => None,
+                        Ok(Operation::Create(Create { app, .. })) if apps.is_here(app).await => {
+                            Some("app.upgrade".to_owned())
+                        }
+                        Ok(_) | Err(_) => Some(format!("app.{}", incoming.operation)),
+                    };
+                    let answered = match operation {
+                        Ok(operation) => apps.answer(operation, incoming.caller.clone()).await,
+                        Err(failure) => Err(failure),
+                    };
+                    if let Some(action) = change {
+                        audit.note(incoming.caller.name(), &action, &target(&incoming.payload.body), &answered);
+                    }
+                    answered
                 };
-                let change =
-                    change.map(|action| (incoming.caller.name().to_owned(), action, target(&incoming.payload.body)));
-                let answered = apps.answer(incoming).await.map_err(|failure| failure.at(&to));
-                if let Some((principal, action, target)) = change {
-                    audit.note(&principal, &action, &target, &answered);
-                }
-                answered
+                answered.await.map_err(|failure| failure.at(&to))
             }
         });
-        let names = OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
-        let served = host.serve(&address, Operations::Named(names), answer)?;
-        *apps.served.borrow_mut() = Some(served.with_events(&["changed"]));
+        *apps.served.borrow_mut() = Some(Rc::new(apps.bound.serve(host, &address, answer)?));
         let records = apps.store.records().await.map_err(stored)?;
         for record in records {
             let app = record.app.clone();
@@ -155,47 +179,42 @@ impl Apps {
         Ok(apps)
     }
 
-    async fn answer(&self, incoming: Message) -> Outcome {
-        match incoming.operation.as_str() {
-            "get" => {
-                let Named { app } = read(&incoming)?;
-                incoming.caller.permit(Verb::Launch, &app, "")?;
+    async fn answer(&self, operation: Operation, caller: Principal) -> Outcome {
+        match operation {
+            Operation::Get(Named { app }) => {
+                caller.permit(Verb::Launch, &app, "")?;
                 Ok(json_payload(&self.record(&app).await?.told()))
             }
-            "list" => {
+            Operation::List => {
                 let mut records = self.store.records().await.map_err(stored)?;
-                let knows =
-                    |app: &Address| [Verb::Launch, Verb::Deploy].iter().any(|verb| incoming.caller.may(*verb, app, ""));
+                let knows = |app: &Address| [Verb::Launch, Verb::Deploy].iter().any(|verb| caller.may(*verb, app, ""));
                 records.retain(|record| knows(&record.app));
                 let records: Vec<AppRecord> = records.into_iter().map(AppRecord::told).collect();
                 Ok(json_payload(&json!({ "apps": records })))
             }
-            "restart" => {
-                let Restart { address } = read(&incoming)?;
-                let restarted = self.restart(&address, &incoming.caller).await?;
+            Operation::Restart(Restart { address }) => {
+                let restarted = self.restart(&address, &caller).await?;
                 Ok(json_payload(&json!({ "restarted": restarted })))
             }
-            "create" => {
-                let Create { app, bundle } = read(&incoming)?;
-                incoming.caller.permit(Verb::Deploy, &app, "")?;
+            Operation::Create(Create { app, bundle }) => {
+                caller.permit(Verb::Deploy, &app, "")?;
                 // A space that is full makes no app; what it has goes on, and can be deleted.
                 self.storage.admit(app.space(), storage::LEAST)?;
                 let apps = self.own()?;
                 let record = to_its_end(async move {
                     let _alone = apps.alone(&app).await;
-                    let created = apps.create(app, bundle, &incoming.caller).await?;
+                    let created = apps.create(app, bundle, &caller).await?;
                     apps.readiness.app_settled(&created.app);
                     Ok(created)
                 });
                 Ok(json_payload(&record.await?.told()))
             }
-            _ => {
-                let Named { app } = read(&incoming)?;
-                incoming.caller.permit(Verb::Deploy, &app, "")?;
+            Operation::Delete(Delete { app, data }) => {
+                caller.permit(Verb::Deploy, &app, "")?;
                 let apps = self.own()?;
                 to_its_end(async move {
                     let _alone = apps.alone(&app).await;
-                    apps.delete(&app).await?;
+                    apps.delete(&app, data).await?;
                     apps.readiness.app_settled(&app);
                     Ok(())
                 })
@@ -205,10 +224,9 @@ impl Apps {
         }
     }
 
-    /// Whether a request to create an app is about one that is there already.
-    async fn is_upgrade(&self, body: &[u8]) -> bool {
-        let Ok(Create { app, .. }) = serde_json::from_slice(body) else { return false };
-        self.store.record(&app).await.is_ok_and(|record| record.is_some())
+    /// Whether an app is there already, so that creating it is an upgrade.
+    async fn is_here(&self, app: &Address) -> bool {
+        self.store.record(app).await.is_ok_and(|record| record.is_some())
     }
 
     fn own(&self) -> Result<Rc<Self>, Failure> {

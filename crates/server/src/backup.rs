@@ -8,16 +8,16 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use rusqlite::{OpenFlags, backup::Backup};
 use serde::{Deserialize, Serialize};
+use starlane_host::resource::{Archive, Kept};
 use tar::{Builder, EntryType, Header};
 
 pub use self::restore::{Keys, restore};
 use crate::{
     data_folder::{ENTRIES, Entry, Kind},
+    database::copy,
     disk,
 };
 
@@ -27,8 +27,6 @@ const ABOUT: &str = "starlane-backup.json";
 const END: &str = "starlane-backup.end";
 /// The version of the format.
 const FORMAT: u32 = 1;
-/// Pages of a database that are copied at a time; between them others get at the disk.
-const PAGES: i32 = 256;
 
 #[derive(Serialize, Deserialize)]
 struct About {
@@ -53,14 +51,20 @@ pub enum RestoreError {
 }
 
 /// Writes a data folder as a tar file. What changes meanwhile is in it as it was at some moment, each database whole.
-pub(crate) fn write(data: &Path, out: impl Write, now: u64) -> io::Result<()> {
+/// `kept` is what the drivers of resources keep in it.
+pub(crate) fn write(data: &Path, kept: &[Kept], out: impl Write, now: u64) -> io::Result<()> {
     let mut tar = Builder::new(out);
     let about = About { format: FORMAT, version: env!("CARGO_PKG_VERSION").to_owned(), created: now };
     add(&mut tar, ABOUT, &serde_json::to_vec(&about)?, now)?;
     for Entry { name, kind } in ENTRIES {
         let path = data.join(name);
         match kind {
-            Kind::Databases => databases(&mut tar, data, &path)?,
+            Kind::Sqlite => copy::all(data, name, &mut Tar { tar: &mut tar, now })?,
+            Kind::Resources => {
+                let kept = kept.iter().find(|kept| kept.name == name);
+                let kept = kept.ok_or_else(|| io::Error::other(format!("no driver backs up {}", path.display())))?;
+                (kept.backup)(&mut Tar { tar: &mut tar, now })?;
+            }
             Kind::Plain | Kind::Key if path.exists() => append(&mut tar, &path, Path::new(name))?,
             Kind::Plain | Kind::Key => {}
         }
@@ -70,12 +74,16 @@ pub(crate) fn write(data: &Path, out: impl Write, now: u64) -> io::Result<()> {
 }
 
 fn add(tar: &mut Builder<impl Write>, name: &str, bytes: &[u8], now: u64) -> io::Result<()> {
+    tar.append_data(&mut header(bytes.len() as u64, now), name, bytes)
+}
+
+fn header(size: u64, now: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Regular);
-    header.set_size(bytes.len() as u64);
+    header.set_size(size);
     header.set_mode(0o600);
     header.set_mtime(now);
-    tar.append_data(&mut header, name, bytes)
+    header
 }
 
 /// Appends a file, or a folder and all in it. A file is only ever put into its place whole, or grows; what is still written beside
@@ -112,64 +120,36 @@ fn append(tar: &mut Builder<impl Write>, path: &Path, name: &Path) -> io::Result
     }
 }
 
-/// A database is copied by SQLite itself: the copy is whole, whatever is written meanwhile.
-fn databases(tar: &mut Builder<impl Write>, data: &Path, folder: &Path) -> io::Result<()> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    let aside = disk::temporary_folder(data)?;
-    if folder.is_file() {
-        return database(tar, data, folder, aside.path());
-    }
-    let mut known = BTreeSet::new();
-    // What came meanwhile too: an upgrade makes a new file, and then takes the old one away.
-    loop {
-        let found = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
-        let found: Vec<PathBuf> = found.collect::<io::Result<_>>()?;
-        let new: Vec<PathBuf> = found.into_iter().filter(|entry| known.insert(entry.clone())).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        for entry in new {
-            if entry.is_dir() {
-                databases(tar, data, &entry)?;
-            } else if entry.extension().is_some_and(|extension| extension == "sqlite") {
-                database(tar, data, &entry, aside.path())?;
-            }
-        }
-    }
+/// A tar file as the place where a backup goes.
+struct Tar<'t, W: Write> {
+    tar: &'t mut Builder<W>,
+    now: u64,
 }
 
-/// Appends one database; `aside` is an empty folder for its copy. One that is taken away meanwhile is left out.
-fn database(tar: &mut Builder<impl Write>, data: &Path, file: &Path, aside: &Path) -> io::Result<()> {
-    let copy = aside.join("copy.sqlite");
-    disk::make_private(&copy)?;
-    match copy_database(file, &copy) {
-        Err(_) if !file.exists() => {}
-        Err(error) => return Err(io::Error::other(format!("{}: {error}", file.display()))),
-        Ok(()) => {
-            let name = file.strip_prefix(data).map_err(io::Error::other)?;
-            tar.append_path_with_name(&copy, name)?;
-        }
+impl<W: Write> Archive for Tar<'_, W> {
+    fn add(&mut self, path: &str, size: u64, content: &mut dyn Read) -> io::Result<()> {
+        self.tar.append_data(&mut header(size, self.now), path, content)
     }
-    disk::remove(&copy).map_err(io::Error::other)
-}
-
-fn copy_database(from: &Path, to: &Path) -> rusqlite::Result<()> {
-    let from = crate::database::open_file(from, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // One moment of it for the whole copy: else each write meanwhile would begin the copy again, and it might never end.
-    from.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")?;
-    let mut to = crate::database::open_file(to, OpenFlags::default())?;
-    Backup::new(&from, &mut to)?.run_to_completion(PAGES, Duration::from_millis(1), None)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
 
+    use rusqlite::OpenFlags;
     use tempfile::TempDir;
 
     use super::*;
+    use crate::database::FOLDER;
+
+    fn write(data: &Path, out: impl Write, now: u64) -> io::Result<()> {
+        let folder = data.to_owned();
+        let databases = Kept { name: FOLDER, backup: Arc::new(move |archive| copy::all(&folder, FOLDER, archive)) };
+        super::write(data, &[databases], out, now)
+    }
 
     fn data() -> TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -193,6 +173,12 @@ mod tests {
             .execute_batch(rows)
             .unwrap();
         folder
+    }
+
+    #[test]
+    fn resources_without_a_driver_stop_a_backup() {
+        let error = super::write(data().path(), &[], Vec::new(), 7).unwrap_err();
+        assert!(error.to_string().starts_with("no driver backs up ") && error.to_string().ends_with(FOLDER), "{error}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use crate::{disk, serve::ServeError, time::random};
+use crate::{database, disk, serve::ServeError, time::random};
 
 /// The file that holds the format's number.
 pub(crate) const FORMAT_FILE: &str = "format.json";
@@ -39,8 +39,8 @@ pub(crate) const ENTRIES: [Entry; 11] = [
     Entry { name: "host.secret", kind: Kind::Plain },
     Entry { name: "principals.json", kind: Kind::Plain },
     Entry { name: "audit", kind: Kind::Plain },
-    Entry { name: "state.sqlite", kind: Kind::Databases },
-    Entry { name: "databases", kind: Kind::Databases },
+    Entry { name: "state.sqlite", kind: Kind::Sqlite },
+    Entry { name: database::FOLDER, kind: Kind::Resources },
     Entry { name: "apps", kind: Kind::Plain },
     Entry { name: "bundles", kind: Kind::Plain },
     Entry { name: "blobs", kind: Kind::Plain },
@@ -60,8 +60,10 @@ pub(crate) enum Kind {
     Plain,
     /// As it is; a restore leaves it out unless it is told to keep keys.
     Key,
-    /// An SQLite file, or a folder of such, each copied by SQLite.
-    Databases,
+    /// An SQLite file, copied by SQLite.
+    Sqlite,
+    /// What the resources of a kind keep, copied by their driver.
+    Resources,
 }
 
 #[derive(Serialize, Deserialize)]

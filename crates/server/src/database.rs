@@ -13,6 +13,8 @@
 
 mod authorizer;
 mod connection;
+pub(crate) mod copy;
+mod driver;
 mod functions;
 mod generations;
 mod like;
@@ -25,27 +27,22 @@ mod watch;
 
 use std::{
     path::{Path, PathBuf},
-    rc::Rc,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
-use starlane_host::{Handler, handler};
 use starlane_protocol::{Failure, Message, Outcome};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
-use self::connection::Guarded;
+use self::{connection::Guarded, migrate::Migration, staging::Held, statements::Operation};
 pub(crate) use self::{
+    driver::{DatabaseDriver, FOLDER, exists},
     memory::{open_file, open_in_memory},
-    migrate::Migration,
-    staging::Held,
 };
 use crate::limits::{Limit, Limiter};
 
-/// The operations of a database.
-pub(crate) const OPERATIONS: [&str; 3] = ["query", "execute", "transaction"];
 /// How many connections of a database read beside the one that writes.
 const READERS: usize = 4;
 /// How many of them stay open when there is nothing to read.
@@ -118,18 +115,10 @@ impl Database {
         }))
     }
 
-    /// The handler that answers messages to this database.
-    pub(crate) fn handler(&self) -> Rc<dyn Handler> {
-        let database = self.clone();
-        handler(move |incoming| {
-            let (database, to) = (database.clone(), incoming.to.clone());
-            async move { database.answer(incoming).await.map_err(|failure| failure.at(&to)) }
-        })
-    }
-
     async fn answer(&self, incoming: Message) -> Outcome {
+        let operation = Operation::read(&incoming)?;
         let _waiting = self.wait_in_line()?;
-        if incoming.operation == "query" {
+        if operation == Operation::Query {
             return self.read(incoming).await;
         }
         // Without a token, nobody writes, whatever else anybody may do on a server of one machine.
@@ -145,7 +134,7 @@ impl Database {
         aside(move || {
             let (_turn, writer) = (turn, writer);
             let guarded = &writer.as_ref().ok_or_else(gone)?.guarded;
-            statements::answer(guarded, &incoming.operation, &incoming.payload.body, incoming.remaining_ms)
+            statements::answer(guarded, operation, &incoming.payload.body, incoming.remaining_ms)
         })
         .await
     }
@@ -170,8 +159,7 @@ impl Database {
                 None => Guarded::reader(&readers.file.file, &limiter)
                     .map_err(|error| Failure::internal(error.to_string()))?,
             };
-            let answer =
-                statements::answer(&reader, &incoming.operation, &incoming.payload.body, incoming.remaining_ms);
+            let answer = statements::answer(&reader, Operation::Query, &incoming.payload.body, incoming.remaining_ms);
             let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
             // Each keeps pages in memory.
             if idle.len() < IDLE {
@@ -204,21 +192,6 @@ impl Database {
         let writer: OwnedMutexGuard<Option<Writer>> = Arc::clone(&self.0.writer).lock_owned().await;
         Held::new(self.clone(), writer)
     }
-}
-
-/// Removes what changes of an app have left in the folder of its databases that took no effect up to a revision of it.
-pub(crate) async fn clear(folder: &Path, revision: u64) -> Result<(), Failure> {
-    let folder = folder.to_owned();
-    aside(move || {
-        generations::clear(&folder, revision)
-            .map_err(|error| Failure::internal(format!("{}: {error}", folder.display())))
-    })
-    .await
-}
-
-/// Whether an app's folder has the file of a database for a revision of the app: each has one from its first revision on.
-pub(crate) fn exists(folder: &Path, name: &str, revision: u64) -> std::io::Result<bool> {
-    generations::current(folder, name, revision).map(|file| file.is_some())
 }
 
 /// A message that is counted as waiting.

@@ -39,6 +39,7 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use serde_json::json;
+use starlane_host::resource::Kept;
 use starlane_protocol::{Failure, frame};
 use tower_http::compression::CompressionLayer;
 
@@ -72,6 +73,8 @@ pub(crate) struct Site {
     /// Whether only its own machine reaches this server.
     pub(crate) local: bool,
     pub(crate) data: PathBuf,
+    /// What resources of apps keep in it.
+    pub(crate) kept: Arc<[Kept]>,
     /// What guests use.
     pub(crate) usage: Arc<GuestUsage>,
     pub(crate) compiler: Compiler,

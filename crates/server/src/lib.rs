@@ -5,7 +5,9 @@ mod audit;
 mod auth;
 mod backup;
 mod body;
+mod builtin;
 mod check;
+mod contract;
 mod data_folder;
 mod data_path;
 mod database;
@@ -27,6 +29,7 @@ mod time;
 mod tls;
 
 pub use backup::{Keys, RestoreError, restore};
+pub use builtin::{OWN, own_bind};
 pub use check::{CheckReport, Problem, check};
 pub use data_folder::server_id;
 pub use http::BUILT_IN;

@@ -14,13 +14,13 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::json;
-use starlane_host::{Host, Operations, Served, handler};
+use starlane_host::{Bound, Host, Served, handler};
 use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Verb};
 use tokio::sync::{broadcast::error::RecvError, watch};
 
 use crate::{
     audit::Audit,
-    body::{json as json_payload, read},
+    body::{json as json_payload, read, unknown},
     check::{self, CheckReport},
     log::LogLines,
 };
@@ -42,6 +42,26 @@ fn default_lines() -> usize {
     LINES
 }
 
+/// What is asked of `starlane:server`.
+enum Operation {
+    Status,
+    Logs(Lines),
+    Audit(Lines),
+    Check(Join),
+}
+
+impl Operation {
+    fn read(incoming: &Message) -> Result<Self, Failure> {
+        Ok(match incoming.operation.as_str() {
+            "status" => Self::Status,
+            "logs" => Self::Logs(read(incoming)?),
+            "audit" => Self::Audit(read(incoming)?),
+            "check" => Self::Check(read(incoming)?),
+            _ => return unknown(incoming),
+        })
+    }
+}
+
 /// Its address. Errors never: it is well-formed.
 pub(crate) fn address() -> Result<Address, Failure> {
     Address::parse("starlane:server").map_err(|error| Failure::internal(error.to_string()))
@@ -53,6 +73,7 @@ pub(crate) fn serve(
     logs: &LogLines,
     audit: &Audit,
     (data, folder): (&Path, String),
+    bound: Bound,
 ) -> Result<Rc<Served>, Failure> {
     let folder = Rc::<str>::from(folder);
     let (own, kept, audit, started) = (host.clone(), logs.clone(), audit.clone(), Instant::now());
@@ -61,16 +82,22 @@ pub(crate) fn serve(
         let (host, logs, audit, checks) = (own.clone(), kept.clone(), audit.clone(), Rc::clone(&checks));
         let folder = Rc::clone(&folder);
         async move {
-            let answered = match incoming.operation.as_str() {
-                "check" => checks.answer(&incoming).await,
-                "audit" => audited(audit, &incoming).await,
-                _ => answer(&host, &logs, (started, &folder), &incoming),
+            let answered = async {
+                incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
+                match Operation::read(&incoming)? {
+                    Operation::Status => Ok(status(&host, started, &folder)),
+                    Operation::Logs(Lines { last }) => {
+                        let lines = logs.last(last);
+                        Ok(json_payload(&json!({ "lines": lines.iter().map(|line| &**line).collect::<Vec<_>>() })))
+                    }
+                    Operation::Audit(Lines { last }) => audited(audit, last).await,
+                    Operation::Check(Join { join }) => checks.answer(join).await,
+                }
             };
-            answered.map_err(|failure| failure.at(&incoming.to))
+            answered.await.map_err(|failure| failure.at(&incoming.to))
         }
     });
-    let operations = Operations::Named(["status", "logs", "audit", "check"].map(str::to_owned).to_vec());
-    let served = Rc::new(host.serve(&address()?, operations, answer)?.with_events(&["logs"]));
+    let served = Rc::new(bound.serve(host, &address()?, answer)?);
     let (emitter, mut fresh) = (Rc::downgrade(&served), logs.follow());
     tokio::task::spawn_local(async move {
         loop {
@@ -80,8 +107,8 @@ pub(crate) fn serve(
                 Err(RecvError::Closed) => return,
             };
             let Some(served) = emitter.upgrade() else { return };
-            // The name of the event is well-formed: it can't fail.
-            let _ = served.emit("logs", Payload::new("text/plain", line));
+            // Any text fits the event.
+            let _ = bound.emit(&served, "logs", Payload::new("text/plain", line)).await;
         }
     });
     Ok(served)
@@ -111,9 +138,7 @@ struct Join {
 impl Checks {
     /// Begins a check, unless one runs, and answers with its report; with `running` and how many files were looked at, if it
     /// takes longer than a request should.
-    async fn answer(&self, incoming: &Message) -> Outcome {
-        incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
-        let Join { join } = read(incoming)?;
+    async fn answer(&self, join: bool) -> Outcome {
         let known = self.running.borrow().clone().filter(|known| join || known.report.borrow().is_none());
         let Running { seen, mut report } = known.unwrap_or_else(|| self.begin());
         let done = tokio::time::timeout(PATIENCE, report.wait_for(Option::is_some)).await;
@@ -137,23 +162,16 @@ impl Checks {
     }
 }
 
-async fn audited(audit: Audit, incoming: &Message) -> Outcome {
-    incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
-    let Lines { last } = read(incoming)?;
+async fn audited(audit: Audit, last: usize) -> Outcome {
     let lines = tokio::task::spawn_blocking(move || audit.last(last)).await;
     let lines = lines.map_err(io::Error::other).flatten();
     let lines = lines.map_err(|error| Failure::internal(format!("the audit log can't be read: {error}")))?;
     Ok(json_payload(&json!({ "lines": lines })))
 }
 
-fn answer(host: &Host, logs: &LogLines, (started, folder): (Instant, &str), incoming: &Message) -> Outcome {
-    incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
-    if incoming.operation == "logs" {
-        let Lines { last } = read(incoming)?;
-        return Ok(json_payload(&json!({ "lines": logs.last(last).iter().map(|line| &**line).collect::<Vec<_>>() })));
-    }
+fn status(host: &Host, started: Instant, folder: &str) -> Payload {
     let stats = host.stats();
-    Ok(json_payload(&json!({
+    json_payload(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptimeSeconds": started.elapsed().as_secs(),
         "folder": folder,
@@ -161,5 +179,5 @@ fn answer(host: &Host, logs: &LogLines, (started, folder): (Instant, &str), inco
         "failures": stats.failures,
         "crashes": stats.crashes,
         "inspection": host.inspect(),
-    })))
+    }))
 }

@@ -1,11 +1,11 @@
 #![doc = include_str!("sandbox/README.md")]
 
 pub(crate) mod compile;
-mod contract;
 mod cpu_budget;
 mod engine;
 mod fair;
 mod fault;
+mod gate;
 mod instance;
 mod life;
 mod lift;
@@ -39,14 +39,17 @@ use starlane_meter::ModuleFault;
 use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
 use wasmtime::{ExternType, InstancePre, Linker};
 
-use crate::limits::Limit;
+use crate::{
+    contract::{ASIDE, Contracts},
+    limits::Limit,
+};
 
 use self::{
     compile::{CompileConfig, Compiler},
-    contract::Contracts,
     cpu_budget::CpuBudget,
     engine::INSTANCES,
     fair::Owner,
+    gate::Gate,
     instance::NO_ROOM,
     life::{Batch, Birth, live},
     scheduler::{Accounts, Scheduler},
@@ -60,7 +63,7 @@ pub(crate) struct WasmtimeSandbox {
     scheduler: Scheduler,
     modules: Rc<RefCell<HashMap<Digest, InstancePre<GuestState>>>>,
     instances: Rc<RefCell<HashMap<InstanceId, Running>>>,
-    contracts: Contracts,
+    contracts: Rc<Contracts>,
     usage: Arc<GuestUsage>,
 }
 
@@ -117,7 +120,7 @@ impl WasmtimeSandbox {
             linker: Rc::new(linker),
             modules: Rc::default(),
             instances: Rc::default(),
-            contracts: Contracts::default(),
+            contracts: Rc::default(),
             usage: Arc::default(),
         })
     }
@@ -132,6 +135,11 @@ impl WasmtimeSandbox {
         self.compiler.clone()
     }
 
+    /// The contracts that are in use, for resources that are not mechtrons.
+    pub(crate) fn contracts(&self) -> Rc<Contracts> {
+        Rc::clone(&self.contracts)
+    }
+
     fn begin(&self, plan: &GuestPlan) -> Result<oneshot::Receiver<Result<(), String>>, SandboxError> {
         let module = self.modules.borrow().get(&plan.wasm).cloned();
         let module = module.ok_or_else(|| SandboxError::Module {
@@ -141,7 +149,8 @@ impl WasmtimeSandbox {
         if self.instances.borrow().len() >= INSTANCES as usize {
             return Err(SandboxError::Full(format!("{INSTANCES} instances run; the maximum is {INSTANCES}")));
         }
-        let gate = self.contracts.gate(&plan.contract).map_err(SandboxError::Instance)?;
+        let checker = self.contracts.checker(&plan.contract, ASIDE).map_err(SandboxError::Instance)?;
+        let gate = Gate::new(checker);
         let account = self.usage.accounts.open(Owner::of_app(plan.app()));
         let (made, is_made) = oneshot::channel();
         let (sender, batches) = mpsc::unbounded();

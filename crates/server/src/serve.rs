@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use starlane_host::{
     Host, HostConfig, Level, LinkConfig, LocalVerifier, LogLine,
     ports::{IdentityStore, NoSource, Ports, Time},
+    resource::Registry,
 };
 use starlane_protocol::{Failure, HostSecret, Trace};
 use tokio::{
@@ -23,6 +24,7 @@ use crate::{
     apps::{Apps, rights::Rights},
     audit::Audit,
     auth::{self, Auth},
+    builtin,
     data_folder::{self, DataFolder},
     handle,
     http::{self, Bodies, Repository, Site, collect, guard::Allowed, routes::Routes},
@@ -251,9 +253,16 @@ async fn run(
         Audit::open(&config.data, limiter.get(Limit::AuditLog)).map_err(|error| data_error(error.to_string()))?;
     let state = SqliteStateStore::open(&config.data, config.limits.state(), &limiter, &storage).map_err(data_error)?;
     let state_counts = state.counts();
-    let host = open_host(&store, state, &auth, sandbox, time, secret, &config.limits)?;
-    let own =
-        (auth::serve(&host, &auth, &audit)?, operator::serve(&host, &config.logs, &audit, (&config.data, folder_id))?);
+    let contracts = sandbox.contracts();
+    let resources = builtin::drivers(&contracts, &config.data, &limiter, &storage)?;
+    let kept = resources.kept().into();
+    let host = open_host(&store, state, &auth, sandbox, time, secret, (&config.limits, resources))?;
+    host.bind_bundles(builtin::of_kind(&contracts, "bundle")?);
+    let [apps_bind, grants, server, tokens] = builtin::own(&contracts)?;
+    let own = (
+        auth::serve(&host, &auth, &audit, (&grants, &tokens))?,
+        operator::serve(&host, &config.logs, &audit, (&config.data, folder_id), server)?,
+    );
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = handle::Handle::new(host.clone());
     tokio::task::spawn_local(commands);
@@ -262,7 +271,7 @@ async fn run(
     let repository = Repository::open(&config.data, &storage).map_err(|error| data_error(error.to_string()))?;
     let rights = Rights::new(&auth, repository.visibility().clone(), &routes);
     let ruled = (routes.clone(), rights);
-    let apps = Apps::open(&host, store, &config.data, ruled, &limiter, (&audit, &storage), readiness.clone()).await?;
+    let apps = Apps::open(&host, store, ruled, &limiter, (&audit, &storage), readiness.clone(), apps_bind).await?;
     tokio::task::spawn_local(collect::run(repository.clone(), storage.clone(), Arc::clone(&limiter)));
     let site = Site {
         handle,
@@ -273,6 +282,7 @@ async fn run(
         storage,
         local: open,
         data: config.data.clone(),
+        kept,
         usage,
         compiler,
         audit,
@@ -349,7 +359,7 @@ fn open_host(
     sandbox: WasmtimeSandbox,
     time: TokioTime,
     secret: HostSecret,
-    limits: &Limits,
+    (limits, resources): (&Limits, Registry),
 ) -> Result<Host, ServeError> {
     let ports = Ports {
         time: Rc::new(time),
@@ -373,6 +383,7 @@ fn open_host(
         actors: limits.actors(),
         authenticate: Rc::new(move |token| auth.authenticate(token)),
         log: Rc::new(log),
+        resources: Some(Rc::new(resources)),
     };
     Ok(Host::open(ports, config))
 }

@@ -4,13 +4,11 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use starlane_bundle::{Digest, Manifest};
-use starlane_host::{Handler, handler};
 use starlane_protocol::{Address, Failure};
 
 use crate::limits::{Limit, Limiter};
@@ -76,22 +74,6 @@ impl Storage {
             return Err(self.0.limiter.refuse(Limit::SpaceStorage, what));
         }
         Ok(())
-    }
-
-    /// A database's handler that refuses what writes while its space is full, or the disk. What reads goes on.
-    pub(crate) fn guard(&self, space: &str, inner: Rc<dyn Handler>) -> Rc<dyn Handler> {
-        let (storage, space) = (self.clone(), space.to_owned());
-        handler(move |incoming| {
-            let admitted = match incoming.operation.as_str() {
-                "query" => Ok(()),
-                _ => storage.admit(&space, 0).map_err(|failure| failure.at(&incoming.to)),
-            };
-            let inner = Rc::clone(&inner);
-            async move {
-                admitted?;
-                inner.handle(incoming).await
-            }
-        })
     }
 
     /// Errors with 507 when the disk has no room for `bytes` more.

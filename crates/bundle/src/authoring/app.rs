@@ -4,17 +4,14 @@ use toml::Spanned;
 
 use super::{
     AuthoringError, Draft, Others,
-    folder::{Folder, bundle_folder, bundle_path},
+    folder::{Folder, bundle_path},
     others,
     resolve::{check_segment, not_there, settings},
-    route,
+    resource, route,
     source::Source,
-    tables::{AppFile, AppMechtronTable, ResourceTable},
+    tables::{AppFile, AppMechtronTable},
 };
-use crate::{
-    AppConfig, AppMechtron, AppResource,
-    rules::{self, grant},
-};
+use crate::{AppConfig, AppMechtron, rules::grant};
 
 pub(super) fn read(folder: &Folder, others: &Others, draft: &mut Draft) -> Result<(), AuthoringError> {
     let source = Source::read(folder, "app.toml")?;
@@ -34,7 +31,7 @@ pub(super) fn read(folder: &Folder, others: &Others, draft: &mut Draft) -> Resul
             let text = format!("`{}` is a mechtron of this app too; expected a name of its own", name.get_ref());
             return Err(source.error(name.span(), text, "rename one of the two"));
         }
-        let resource = resource(&source, &name, table, draft)?;
+        let resource = resource::read(&source, &name, table, draft)?;
         app.resources.insert(name.into_inner(), resource);
     }
     for line in &allowed {
@@ -69,29 +66,5 @@ fn mechtron(
         placement: table.placement,
         overridable: table.overridable,
         allow: table.allow.into_iter().map(Spanned::into_inner).collect(),
-    })
-}
-
-fn resource(
-    source: &Source,
-    name: &Spanned<String>,
-    table: ResourceTable,
-    draft: &Draft,
-) -> Result<AppResource, AuthoringError> {
-    check_segment(source, name, name.get_ref(), "a name such as `db`")?;
-    let kind = *table.kind.get_ref();
-    if let Some(migrations) = &table.migrations {
-        let folder = bundle_folder(migrations.get_ref());
-        let has_files = draft.files.keys().any(|file| file.starts_with(&folder));
-        rules::migrations(kind, migrations.get_ref(), has_files)
-            .map_err(|fault| fault.at(source, migrations.span()))?;
-    }
-    let (url, span) = (table.url.as_ref(), table.url.as_ref().map_or(table.kind.span(), Spanned::span));
-    rules::url(kind, url.map(|url| url.get_ref().as_str())).map_err(|fault| fault.at(source, span))?;
-    Ok(AppResource {
-        kind,
-        placement: table.placement,
-        migrations: table.migrations.map(|path| bundle_folder(path.get_ref())),
-        url: table.url.map(Spanned::into_inner),
     })
 }

@@ -41,12 +41,8 @@ pub(super) fn resolve(
 pub(super) fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> Result<Bind, AuthoringError> {
     let source = Source::read(folder, relative)?;
     let file: BindFile = source.parse()?;
-    for name in file.names() {
-        check_segment(&source, name, name.get_ref(), "a name such as `render`")?;
-    }
-    for body in file.bodies() {
-        check_body(&source, body)?;
-        let Some(schema) = &body.schema else { continue };
+    check_bind(&source, &file)?;
+    for schema in file.bodies().filter_map(|body| body.schema.as_ref()) {
         let name = draft.add_named(&source, folder, schema, "the schema")?;
         if draft.schemas.contains_key(&name) {
             continue;
@@ -59,8 +55,16 @@ pub(super) fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> R
     Ok(bind)
 }
 
+/// Checks what a bind says beside its schemas.
+pub(super) fn check_bind(source: &Source, file: &BindFile) -> Result<(), AuthoringError> {
+    for name in file.names() {
+        check_segment(source, name, name.get_ref(), "a name such as `render`")?;
+    }
+    file.bodies().try_for_each(|body| check_body(source, body))
+}
+
 /// The normal form of the schema in a file, which a bind names.
-fn read_schema(file: &Source, bind: &str) -> Result<Value, AuthoringError> {
+pub(super) fn read_schema(file: &Source, bind: &str) -> Result<Value, AuthoringError> {
     let text = file.text();
     let value = json::value(text.as_bytes()).map_err(|error| {
         let hint = "a schema is a JSON Schema 2020-12 in a JSON file";
@@ -251,7 +255,7 @@ pub(super) fn settings(source: &Source, table: Option<&Spanned<toml::Table>>) ->
     })
 }
 
-fn json(value: &toml::Value) -> Option<Value> {
+pub(super) fn json(value: &toml::Value) -> Option<Value> {
     Some(match value {
         toml::Value::String(text) => Value::from(text.as_str()),
         toml::Value::Integer(number) => Value::from(*number),

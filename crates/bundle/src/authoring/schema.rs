@@ -8,9 +8,13 @@ use schemars::{
     json_schema,
     transform::{RecursiveTransform, Transform},
 };
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use super::tables::{AppFile, BindFile, BundleFile, MechtronFile};
+use super::{
+    resource::ResourceTable,
+    tables::{AppFile, BindFile, BundleFile, MechtronFile},
+};
+use crate::{Placement, ResourceKind, settings};
 
 /// The kinds of TOML files in a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +94,57 @@ impl Transform for Plain {
             *text = text.replace('\n', " ");
         }
     }
+}
+
+impl JsonSchema for ResourceTable {
+    fn schema_name() -> Cow<'static, str> {
+        "ResourceTable".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let described = |schema: Schema, text: &str| {
+            let mut schema = schema;
+            schema.insert("description".to_owned(), text.into());
+            schema
+        };
+        let mut properties = Map::new();
+        properties.insert("kind".to_owned(), described(ResourceKind::json_schema(generator), "What it is.").into());
+        let mut placement = described(Placement::json_schema(generator), "Where it lives.");
+        placement.insert("default".to_owned(), "server".into());
+        properties.insert("placement".to_owned(), placement.into());
+        let of_kinds = ResourceKind::ALL.map(|kind| (kind, settings::properties(kind)));
+        for (name, setting) in of_kinds.iter().flat_map(|(_, own)| own) {
+            let shown = ["description", "examples"]
+                .into_iter()
+                .filter_map(|key| Some((key.to_owned(), setting.get(key)?.clone())));
+            properties.insert(name.clone(), Value::Object(shown.collect()));
+        }
+        let names: Vec<&String> = of_kinds.iter().flat_map(|(_, own)| own.keys()).collect();
+        let rules: Vec<Value> = of_kinds
+            .iter()
+            .filter(|_| !names.is_empty())
+            .map(|(kind, own)| {
+                let each = names.iter().map(|name| ((*name).clone(), checked(own.get(*name))));
+                let required = settings::schema_of(*kind).get("required").cloned().unwrap_or_else(|| json!([]));
+                let is_kind = json!({ "properties": { "kind": { "const": kind } }, "required": ["kind"] });
+                json!({ "if": is_kind, "then": { "properties": Map::from_iter(each), "required": required } })
+            })
+            .collect();
+        json_schema!({
+            "type": "object",
+            "properties": properties,
+            "required": ["kind"],
+            "additionalProperties": false,
+            "allOf": rules,
+        })
+    }
+}
+
+/// What a setting must fit, without what is said of it; nothing fits one that the kind does not have.
+fn checked(setting: Option<&Value>) -> Value {
+    let Some(Value::Object(setting)) = setting else { return Value::Bool(false) };
+    let said = |name: &str| ["description", "examples"].contains(&name) || name.starts_with("x-");
+    setting.iter().filter(|(name, _)| !said(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Keys of tables, which have no type of their own.

@@ -32,6 +32,11 @@ impl Source {
         Ok(Self { file: path.display().to_string(), text })
     }
 
+    /// A text of the program itself.
+    pub(super) fn of(file: &str, text: &str) -> Self {
+        Self { file: file.to_owned(), text: text.to_owned() }
+    }
+
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, AuthoringError> {
         toml::from_str(&self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
@@ -112,7 +117,7 @@ fn told(message: &str, of_file: bool) -> (String, String) {
 }
 
 /// The nearest of the names that were expected, if one is near.
-fn suggestion(given: &str, expected: Option<&str>) -> Option<String> {
+pub(super) fn suggestion(given: &str, expected: Option<&str>) -> Option<String> {
     let given = given.trim_matches('`');
     let known = expected?.split('`').skip(1).step_by(2);
     let nearest = known.map(|name| (strsim::jaro_winkler(given, name), name)).max_by(|a, b| a.0.total_cmp(&b.0))?;

@@ -10,9 +10,10 @@ use toml::Spanned;
 
 use super::{
     AuthoringError, Source, bundle_path, check_path,
+    resource::ResourceTable,
     schema::{BundlePath, MechtronName, Name, RouteKey},
 };
-use crate::{Access, Bind, Body, Durability, Operation, Placement, ResourceKind};
+use crate::{Access, Bind, Body, Durability, Operation, Placement};
 
 /// What a bundle is, which files it has, and how those are made that are built.
 #[derive(Deserialize, JsonSchema)]
@@ -319,28 +320,6 @@ pub(super) struct AppMechtronTable {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("allOf" = [only_of("database", "migrations", false), only_of("service", "url", true)]))]
-pub(super) struct ResourceTable {
-    /// What it is.
-    #[schemars(with = "ResourceKind")]
-    pub(super) kind: Spanned<ResourceKind>,
-    /// Where it lives.
-    #[serde(default)]
-    pub(super) placement: Placement,
-    /// The folder of a database's migrations: SQL files, applied in the order of their names. Only of a database.
-    #[schemars(with = "Option<String>", example = &"migrations/")]
-    pub(super) migrations: Option<Spanned<String>>,
-    /// Where a service gets its messages. Only of a service, which must have it.
-    #[schemars(
-        with = "Option<String>",
-        regex(pattern = "^https?://"),
-        example = &"http://127.0.0.1:9000/messages"
-    )]
-    pub(super) url: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 #[schemars(
     extend("oneOf" = [{ "required": ["file"] }, { "required": ["files"] }, { "required": ["to", "operation"] }]),
     extend("dependentRequired" = { "to": ["operation"], "operation": ["to"] })
@@ -360,11 +339,4 @@ pub(super) struct RouteTable {
     pub(super) operation: Option<Spanned<String>>,
     /// Who may use a route to an operation. Without it, anyone may GET, and the rest needs a token.
     pub(super) access: Option<Access>,
-}
-
-/// That a key belongs to one kind of resource alone, which in some cases must have it.
-fn only_of(kind: &str, key: &str, must: bool) -> Value {
-    let then = if must { json!({ "required": [key] }) } else { json!(true) };
-    let is_kind = json!({ "properties": { "kind": { "const": kind } }, "required": ["kind"] });
-    json!({ "if": is_kind, "then": then, "else": { "properties": { key: false } } })
 }

@@ -75,6 +75,7 @@ fn what_a_draft_signs_verifies() {
     }
 }
 
+mod builtin;
 mod faults;
 mod mutations;
 mod schemas;

@@ -67,7 +67,7 @@ fn at<T>(place: impl Display, checked: Result<T, Fault>) -> Result<T, VerifyErro
 }
 
 /// A JSON pointer (RFC 6901).
-fn pointer(parts: &[&str]) -> String {
+pub(crate) fn pointer(parts: &[&str]) -> String {
     parts.iter().map(|part| format!("/{}", rules::quoted(part).replace('~', "~0").replace('/', "~1"))).collect()
 }
 
@@ -199,17 +199,14 @@ fn check_app(contents: &Contents, app: &AppConfig) -> Checked {
             at(place("allow"), grant::check(line, &names))?;
         }
     }
-    for (name, resource) in &app.resources {
+    // Their settings are checked by who knows the schemas of their kinds.
+    for name in app.resources.keys() {
         let place = pointer(&["app", "resources", name]);
         at(&place, rules::segment(name, name, "a name such as `db`"))?;
         if app.mechtrons.contains_key(name) {
             let text = format!("`{name}` is a mechtron of this app too; expected a name of its own");
             return at(&place, Err(Fault::new(Rule::Resource, text, "rename one of the two")));
         }
-        if let Some(folder) = &resource.migrations {
-            at(&place, rules::migrations(resource.kind, folder, contents.has_files(folder)))?;
-        }
-        at(&place, rules::url(resource.kind, resource.url.as_deref()))?;
     }
     let mut taken = route::Taken::default();
     for (index, route) in app.http.iter().enumerate() {
@@ -239,7 +236,7 @@ fn check_route(contents: &Contents, names: &Names<'_>, route: &Route) -> Result<
 
 impl Contents {
     /// Whether there are files below a folder, which has a slash at its end: `/migrations/`.
-    fn has_files(&self, folder: &str) -> bool {
+    pub(crate) fn has_files(&self, folder: &str) -> bool {
         folder.starts_with('/') && folder.ends_with('/') && self.files.keys().any(|file| file.starts_with(folder))
     }
 }

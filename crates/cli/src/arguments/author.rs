@@ -109,7 +109,8 @@ pub(crate) enum BindCommand {
 
 #[derive(Args)]
 pub(crate) struct BindTypes {
-    /// The bind: binds/profile.toml, or one that was published, acme:repo:profiles:1.0.0:/binds/profile.toml
+    /// The bind: binds/profile.toml, one that was published, acme:repo:profiles:1.0.0:/binds/profile.toml, or a built-in one:
+    /// database, bundle, starlane:apps, starlane:grants, starlane:server, starlane:tokens
     pub(crate) bind: String,
     /// The language: ts is TypeScript, for `host.bind<Profile>(…)` of @starlane/mesh
     #[arg(long, value_enum, default_value = "ts")]

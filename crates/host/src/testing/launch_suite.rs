@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::collections::BTreeMap;
+
 use futures_util::future::{Either, join, select};
-use starlane_bundle::{Digest, SecretKey, SignedManifest, Used};
+use serde_json::json;
+use starlane_bundle::{Contents, Digest, ResourceKind, SecretKey, SignedManifest, Used};
 use starlane_protocol::Failure;
 
 use super::launch_world::{World, address, publisher};
@@ -26,6 +29,7 @@ macro_rules! launch_cases {
             what_checks_modules_is_loaded_only_for_new_modules
             a_server_that_fails_for_now_is_as_good_as_away
             an_app_runs_in_workers_or_inline_and_not_in_both
+            resources_that_a_page_has_no_driver_for_are_an_error
             flipped_bits_in_blobs_are_noticed_and_healed
             flipped_bits_in_a_manifest_are_noticed_and_healed
         }
@@ -67,6 +71,35 @@ pub async fn an_app_runs_in_workers_or_inline_and_not_in_both(world: &World) {
     let both = join(page.launch_inline(APP, false), page.launch_inline(APP, true)).await;
     let refused: Vec<_> = [both.0, both.1].into_iter().filter_map(Result::err).collect();
     assert!(refused.len() == 1 && refused[0].code() == "conflict", "{refused:?}");
+}
+
+/// Every kind, placed where a page has to serve it; those of the server are not its business.
+pub async fn resources_that_a_page_has_no_driver_for_are_an_error(world: &World) {
+    let page = world.page();
+    for (revision, kind) in (1..).zip(ResourceKind::ALL) {
+        for (placement, is_refused) in [("browser", true), ("both", true), ("server", false)] {
+            let app = format!("acme:{kind}-{placement}");
+            let bundle = format!("acme:repo:{kind}-{placement}:1.0.0");
+            let resource = json!({ "drafts": { "kind": kind, "placement": placement } });
+            let with_it = |contents: &mut Contents| {
+                let app = contents.app.as_mut().unwrap();
+                app.resources = serde_json::from_value::<BTreeMap<_, _>>(resource).unwrap().into_iter().collect();
+            };
+            let signed = world.publish_as(&bundle, &[MODULE], &publisher(), with_it);
+            world.say(&app, revision, &bundle, &signed);
+            let launched = page.launch(&app).await;
+            if !is_refused {
+                assert_eq!(launched.map(|launched| launched.app), Ok(address(&app)));
+                continue;
+            }
+            let refused = launched.unwrap_err();
+            assert_eq!((refused.status(), refused.code()), (501, "not-supported"), "{refused}");
+            for word in ["`drafts`", kind.name(), "this page", "serves: none", "placement = \"server\""] {
+                assert!(refused.to_string().contains(word), "{word}: {refused}");
+            }
+            assert!(page.0.inspect().apps.iter().all(|view| view.app != address(&app)));
+        }
+    }
 }
 
 /// Nothing runs that was not verified, what is kept stays, and the next launch tries again.

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     Host, HostConfig, LaunchError, LaunchOptions, Launched, Served, Verification, VerifiedApp, handler,
     ports::{NoSource, Ports, Sandbox, SandboxError, Time, Verifier},
+    resource::Resources,
     verify,
 };
 
@@ -137,6 +138,11 @@ impl World {
 
     /// A fresh page, on what was kept.
     pub fn page(&self) -> Page {
+        self.page_with(None)
+    }
+
+    /// The same, with drivers.
+    pub fn page_with(&self, resources: Option<Rc<dyn Resources>>) -> Page {
         self.pages.set(self.pages.get() + 1);
         let ports = Ports {
             time: Rc::clone(&self.time),
@@ -150,7 +156,8 @@ impl World {
             verifier: Rc::new(self.verifier.clone()),
         };
         let secret = HostSecret([self.pages.get(); 32]);
-        let host = Host::open(ports, config("starlane:page", secret, Rc::clone(&self.logs)));
+        let config = config("starlane:page", secret, Rc::clone(&self.logs));
+        let host = Host::open(ports, HostConfig { resources, ..config });
         host.connect("ws://server/mesh", Rc::new(|| Box::pin(ready(Ok(None)))));
         Page(host)
     }
@@ -308,6 +315,7 @@ fn config(own: &str, secret: HostSecret, logs: Rc<RefCell<Vec<String>>>) -> Host
             Ok(Authenticated { principal: Principal::new("page", grants), remaining_ms: None })
         }),
         log: Rc::new(move |line| logs.borrow_mut().push(line.text.clone())),
+        resources: None,
     }
 }
 
@@ -345,7 +353,7 @@ struct Meter {
 
 /// Takes any bytes for a module, and runs none.
 #[derive(Default)]
-struct NoGuests {
+pub(crate) struct NoGuests {
     compiled: RefCell<Vec<Digest>>,
     meter: Meter,
 }

@@ -1,17 +1,17 @@
 //! A change of what an app is: everything is checked and prepared while the version before it runs, then takes effect in one turn.
 
-use starlane_bundle::{AppConfig, AppRecord, Manifest};
-use starlane_host::{LoadedModules, Side, VerifiedApp, ports::BundleStore};
+use starlane_bundle::{AppConfig, AppRecord, Manifest, settings};
+use starlane_host::{LoadedModules, Side, VerifiedApp, ports::BundleStore, resource::Prepared};
 use starlane_protocol::{Address, Failure};
 
-use super::{Apps, ceilings, resources::Prepared, stored};
+use super::{Apps, ceilings, stored};
 
 /// A version of an app that is ready to take effect.
 pub(super) struct Change {
     pub(super) record: AppRecord,
     manifest: Manifest,
     config: AppConfig,
-    databases: Prepared,
+    resources: Option<Box<dyn Prepared>>,
     /// Those of its mechtrons, if they were compiled already.
     modules: Option<LoadedModules>,
 }
@@ -19,7 +19,9 @@ pub(super) struct Change {
 impl Change {
     /// Takes back what was prepared; the app goes on as it was.
     pub(super) async fn abandon(self) {
-        self.databases.abandon().await;
+        if let Some(resources) = self.resources {
+            resources.abandon().await;
+        }
     }
 }
 
@@ -34,7 +36,7 @@ impl Apps {
         self.switch(change)
     }
 
-    /// Everything that can fail, and nothing that anybody notices. The schemas of databases begin at those of the revision `from`,
+    /// Everything that can fail, and nothing that anybody notices. Resources begin as they are at the revision `from`,
     /// which is the record's own for an app that only starts again: its modules are compiled when they are used.
     pub(super) async fn prepare(&self, record: &AppRecord, from: u64) -> Result<Change, Failure> {
         let signed = self.store.manifest(&record.bundle).await.map_err(stored)?;
@@ -48,47 +50,47 @@ impl Apps {
             return Err(Failure::conflict(message).at(&record.bundle));
         };
         self.routes.check(&record.app, &config, &manifest, record.publisher)?;
-        let verified = VerifiedApp::of(&manifest, &record.app, Side::Server)?;
+        settings::check_settings(&manifest).map_err(|error| Failure::conflict(error.to_string()).at(&record.bundle))?;
+        let verified = self.verified(&manifest, &record.app)?;
         self.host.check_install(&verified)?;
         let modules = match from == record.revision {
             true => None,
             false => Some(self.host.load_modules(&verified).await?),
         };
-        let databases = self.prepare_databases(record, &manifest, &config, from).await?;
-        Ok(Change { record: record.clone(), manifest, config, databases, modules })
+        let resources = self.host.prepare(&verified, (from, record.revision)).await?;
+        Ok(Change { record: record.clone(), manifest, config, resources, modules })
     }
 
     /// Whether a change can take effect beside the apps that run now.
     pub(super) fn check(&self, change: &Change) -> Result<(), Failure> {
         let Change { record, manifest, config, .. } = change;
         self.routes.check(&record.app, config, manifest, record.publisher)?;
-        self.host.check_install(&VerifiedApp::of(manifest, &record.app, Side::Server)?)
+        self.host.check_install(&self.verified(manifest, &record.app)?)
+    }
+
+    /// What this server runs of a manifest. Errors with 501 when it has no driver for a resource that is placed here.
+    pub(super) fn verified(&self, manifest: &Manifest, app: &Address) -> Result<VerifiedApp, Failure> {
+        VerifiedApp::of(manifest, app, Side::Server, self.host.kinds())
     }
 
     /// Puts a change in effect, in one turn: no message sees half of it.
     pub(super) fn switch(&self, change: Change) -> Result<(), Failure> {
         // Its modules are kept until the app is installed, which uses them from then on.
-        let Change { record, manifest, config, databases, modules: _modules } = change;
+        let Change { record, manifest, config, resources, modules: _modules } = change;
         let app = record.app.clone();
         let told = |failure: Failure| {
             tracing::error!(%app, %failure, "the app's record was written, but it does not run");
             failure
         };
         self.routes.install(&app, &config, &manifest, record.publisher).map_err(told)?;
-        let before = self.running.borrow_mut().remove(&app);
-        let running = databases.switch(before);
-        self.running.borrow_mut().insert(app.clone(), running);
         let manifest = ceilings::hold(self.rights.take_up(manifest, &record), &self.limiter);
-        let verified = VerifiedApp::of(&manifest, &app, Side::Server).map_err(told)?;
-        self.host.install(verified, record, false).map_err(told)
+        let verified = self.verified(&manifest, &app).map_err(told)?;
+        self.host.install(verified, record, false, resources).map_err(told)
     }
 
     pub(super) fn stop(&self, app: &Address) {
         self.rights.forget(app);
         self.routes.remove(app);
-        // Taken out first: dropping releases addresses, which is the host's turn.
-        let released = self.running.borrow_mut().remove(app);
-        drop(released);
         self.host.uninstall(app);
     }
 }

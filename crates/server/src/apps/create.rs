@@ -1,10 +1,13 @@
 //! Creating an app, and moving it to another bundle.
 
+use std::rc::Rc;
+
 use serde_json::json;
 use starlane_bundle::AppRecord;
 use starlane_host::{
     Principal,
     ports::{BundleStore, RecordStore},
+    resource::Resource,
 };
 use starlane_protocol::{Address, Failure, OWN_SPACE};
 
@@ -56,8 +59,10 @@ impl Apps {
             return Err(failure);
         }
         self.switch(change)?;
-        if let Some(served) = &*self.served.borrow() {
-            served.emit("changed", json_payload(&json!({ "app": record.app, "revision": record.revision })))?;
+        let served = self.served.borrow().clone();
+        if let Some(served) = served {
+            let changed = json!({ "app": record.app, "revision": record.revision });
+            self.bound.emit(&served, "changed", json_payload(&changed)).await?;
         }
         let done = if is_new { "app created" } else { "app upgraded" };
         tracing::info!(app = %record.app, bundle = %record.bundle, revision = record.revision, "{done}");
@@ -86,13 +91,30 @@ impl Apps {
         }
     }
 
-    /// Ends an app. Its databases stay, and so does the number of its last revision.
-    pub(super) async fn delete(&self, app: &Address) -> Result<(), Failure> {
-        self.record(app).await?;
+    /// Ends an app. What its resources and actors keep stays unless `data` is to go too; the number of its last revision stays.
+    pub(super) async fn delete(&self, app: &Address, data: bool) -> Result<(), Failure> {
+        let record = self.record(app).await?;
+        // What cannot be removed is told before anything is.
+        let resources = if data { self.resources_of(&record).await? } else { Vec::new() };
         let _one = self.committing.lock().await;
         self.store.drop_record(app).await.map_err(stored)?;
         self.stop(app);
+        for resource in resources {
+            resource.remove().await?;
+        }
+        if data {
+            self.host.forget_state(app).await?;
+        }
         Ok(())
+    }
+
+    /// The resources that a record's app has on this server.
+    async fn resources_of(&self, record: &AppRecord) -> Result<Vec<Rc<dyn Resource>>, Failure> {
+        let signed = self.store.manifest(&record.bundle).await.map_err(stored)?;
+        let signed =
+            signed.ok_or_else(|| Failure::not_found("its bundle is not in the repository").at(&record.bundle))?;
+        let manifest = signed.open().map_err(|error| Failure::conflict(error.to_string()).at(&record.bundle))?;
+        self.host.resources_of(&self.verified(&manifest, &record.app)?)
     }
 }
 

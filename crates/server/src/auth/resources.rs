@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use starlane_host::{Handler, Host, Operations, Principal, Served, handler};
+use starlane_host::{Bound, Handler, Host, Principal, Served, handler};
 use starlane_protocol::{Address, Failure, Grant, Message, Outcome, Verb};
 
 use super::{Auth, Revoke, namespace, registry};
 use crate::{
     audit::Audit,
-    body::{json as json_payload, read},
+    body::{json as json_payload, read, unknown},
 };
 
 /// How long a token is good that says nothing of it, in seconds.
@@ -34,8 +34,47 @@ struct Create {
     ttl_seconds: Option<u64>,
 }
 
-/// Serves both, for as long as what is given lives.
-pub(crate) fn serve(host: &Host, auth: &Auth, audit: &Audit) -> Result<Vec<Served>, Failure> {
+/// What is asked of `starlane:grants`.
+enum OfGrants {
+    List,
+    Add(OfPrincipal),
+    Remove(OfPrincipal),
+}
+
+impl OfGrants {
+    fn read(incoming: &Message) -> Result<Self, Failure> {
+        Ok(match incoming.operation.as_str() {
+            "list" => Self::List,
+            "add" => Self::Add(read(incoming)?),
+            "remove" => Self::Remove(read(incoming)?),
+            _ => return unknown(incoming),
+        })
+    }
+}
+
+/// What is asked of `starlane:tokens`.
+enum OfTokens {
+    Create(Create),
+    Revoke(Revoke),
+}
+
+impl OfTokens {
+    fn read(incoming: &Message) -> Result<Self, Failure> {
+        Ok(match incoming.operation.as_str() {
+            "create" => Self::Create(read(incoming)?),
+            "revoke" => Self::Revoke(read(incoming)?),
+            _ => return unknown(incoming),
+        })
+    }
+}
+
+/// Serves both under their binds, for as long as what is given lives.
+pub(crate) fn serve(
+    host: &Host,
+    auth: &Auth,
+    audit: &Audit,
+    (grants_bound, tokens_bound): (&Bound, &Bound),
+) -> Result<Vec<Served>, Failure> {
     let (of_grants, of_tokens) = ((auth.clone(), audit.clone()), (auth.clone(), audit.clone()));
     let grants = handler(move |incoming| {
         let (auth, audit) = of_grants.clone();
@@ -45,15 +84,11 @@ pub(crate) fn serve(host: &Host, auth: &Auth, audit: &Audit) -> Result<Vec<Serve
         let (auth, audit) = of_tokens.clone();
         async move { noted(&audit, "token", &incoming, about_tokens(&auth, &incoming)) }
     });
-    let at = |name: &str, operations: &[&str], handler: Rc<dyn Handler>| {
+    let at = |name: &str, bound: &Bound, handler: Rc<dyn Handler>| {
         let address = Address::parse(name).map_err(|error| Failure::internal(error.to_string()))?;
-        let names = operations.iter().map(|name| (*name).to_owned()).collect();
-        Ok(host.serve(&address, Operations::Named(names), handler)?.with_events(&[]))
+        bound.serve(host, &address, handler)
     };
-    Ok(vec![
-        at("starlane:grants", &["list", "add", "remove"], grants)?,
-        at("starlane:tokens", &["create", "revoke"], tokens)?,
-    ])
+    Ok(vec![at("starlane:grants", grants_bound, grants)?, at("starlane:tokens", tokens_bound, tokens)?])
 }
 
 /// Notes a change in the audit log: whom it is about, and the grants or the token's id, never the token.
@@ -89,20 +124,21 @@ fn target(operation: &str, asked: &Value, answer: &Value) -> String {
 }
 
 fn about_grants(auth: &Auth, incoming: &Message) -> Outcome {
-    if incoming.operation == "list" {
-        return Ok(json_payload(&json!({ "principals": listed(auth, incoming)? })));
+    match OfGrants::read(incoming)? {
+        OfGrants::List => Ok(json_payload(&json!({ "principals": listed(auth, incoming)? }))),
+        OfGrants::Add(OfPrincipal { principal, grants }) => {
+            may_hand_out(&incoming.caller, &principal, &grants)?;
+            auth.grant(&principal, &grants)?;
+            Ok(json_payload(&json!({ "principal": principal, "grants": auth.grants_of(&principal) })))
+        }
+        OfGrants::Remove(OfPrincipal { principal, grants }) => {
+            let concerned = if grants.is_empty() { auth.grants_of(&principal) } else { grants.clone() };
+            may_hand_out(&incoming.caller, &principal, &concerned)?;
+            auth.remove_grants(&principal, &grants)?;
+            let left = auth.grants_of(&principal);
+            Ok(json_payload(&json!({ "principal": principal, "grants": left, "removed": concerned })))
+        }
     }
-    let OfPrincipal { principal, grants } = read(incoming)?;
-    let all = incoming.operation == "remove" && grants.is_empty();
-    let concerned = if all { auth.grants_of(&principal) } else { grants.clone() };
-    may_hand_out(&incoming.caller, &principal, &concerned)?;
-    if incoming.operation == "add" {
-        auth.grant(&principal, &grants)?;
-        return Ok(json_payload(&json!({ "principal": principal, "grants": auth.grants_of(&principal) })));
-    }
-    auth.remove_grants(&principal, &grants)?;
-    let left = auth.grants_of(&principal);
-    Ok(json_payload(&json!({ "principal": principal, "grants": left, "removed": concerned })))
 }
 
 /// The grants that somebody may see: all, or those that they may hand out.
@@ -122,25 +158,29 @@ fn listed(auth: &Auth, incoming: &Message) -> Result<BTreeMap<String, Vec<String
 }
 
 fn about_tokens(auth: &Auth, incoming: &Message) -> Outcome {
-    if incoming.operation == "create" {
-        let Create { subject, grants, ttl_seconds } = read(incoming)?;
-        // The token carries what the registry grants its subject too.
-        may_hand_out(&incoming.caller, &subject, &[grants.as_slice(), &auth.grants_of(&subject)].concat())?;
-        let made = auth.create(&subject, &grants, ttl_seconds.unwrap_or(HOUR))?;
-        return Ok(json_payload(&made));
+    match OfTokens::read(incoming)? {
+        OfTokens::Create(Create { subject, grants, ttl_seconds }) => {
+            // The token carries what the registry grants its subject too.
+            may_hand_out(&incoming.caller, &subject, &[grants.as_slice(), &auth.grants_of(&subject)].concat())?;
+            let made = auth.create(&subject, &grants, ttl_seconds.unwrap_or(HOUR))?;
+            Ok(json_payload(&made))
+        }
+        OfTokens::Revoke(revoke) => revoked(auth, incoming, &revoke),
     }
-    let revoke: Revoke = read(incoming)?;
+}
+
+fn revoked(auth: &Auth, incoming: &Message, revoke: &Revoke) -> Outcome {
     let may_all = incoming.caller.may(Verb::Admin, &incoming.to, "");
-    let subject = match &revoke {
+    let subject = match revoke {
         Revoke::Id(id) => auth.subject_of(id)?,
         Revoke::Subject(subject) => Some(subject.clone()),
     };
-    match &revoke {
+    match revoke {
         Revoke::Id(_) if !may_all => may_revoke(incoming, subject.as_deref())?,
         Revoke::Subject(subject) if !may_all => namespace::check(&incoming.caller, subject)?,
-        _ => {}
+        Revoke::Id(_) | Revoke::Subject(_) => {}
     }
-    Ok(json_payload(&json!({ "known": auth.revoke(&revoke)?, "subject": subject })))
+    Ok(json_payload(&json!({ "known": auth.revoke(revoke)?, "subject": subject })))
 }
 
 /// Whether somebody who administers a namespace may revoke a token by its id.

@@ -220,11 +220,11 @@ fn app(check: &mut Check<'_>, found: &Found, file: &Path, stem: &str, bytes: &[u
 /// That each database of an app is there.
 fn databases(check: &mut Check<'_>, found: &Found, file: &Path, record: &AppRecord) {
     let Some((_, manifest)) = found.bundles.get(&record.bundle) else { return };
-    let Ok(folder) = below(check.data, ["databases", record.app.as_str()]) else { return };
+    let Ok(folder) = below(check.data, [database::FOLDER, record.app.as_str()]) else { return };
     let resources = manifest.app.iter().flat_map(|config| config.resources.iter());
     let of_server = resources.filter(|(_, resource)| resource.placement != Placement::Browser);
     for (name, _) in of_server.filter(|(_, resource)| resource.kind == ResourceKind::Database) {
-        match database::exists(&folder, name, record.revision) {
+        match database::exists(check.data, &record.app, name, record.revision) {
             Ok(true) => {}
             // An upgrade took it away meanwhile.
             Ok(false) if is_newer(file, record) => {}

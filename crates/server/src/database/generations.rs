@@ -53,6 +53,17 @@ pub(super) fn clear(folder: &Path, revision: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes all files of a database, and its folder with the last database in it.
+pub(super) fn remove_all(folder: &Path, name: &str) -> io::Result<()> {
+    for (_, revision) in files(folder)?.iter().filter(|(of, _)| of == name) {
+        remove(&file(folder, name, *revision))?;
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Removes a database's file, and what SQLite keeps beside it.
 pub(super) fn remove(file: &Path) -> io::Result<()> {
     for beside in ["", "-journal", "-wal", "-shm"] {

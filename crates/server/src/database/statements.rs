@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use serde::Deserialize;
-use starlane_protocol::{Failure, Outcome, Payload};
+use starlane_protocol::{Failure, Message, Outcome, Payload};
 
 use super::{
     connection::Guarded,
     values::{self, Params},
     watch::Role,
 };
-use crate::limits::Limit;
+use crate::{body::unknown, limits::Limit};
 
 /// One statement of a message.
 #[derive(Deserialize)]
@@ -30,20 +30,42 @@ struct Transaction {
     statements: Vec<Statement>,
 }
 
+/// What is asked of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    Query,
+    Execute,
+    Transaction,
+}
+
+impl Operation {
+    pub(super) fn read(message: &Message) -> Result<Self, Failure> {
+        match message.operation.as_str() {
+            "query" => Ok(Self::Query),
+            "execute" => Ok(Self::Execute),
+            "transaction" => Ok(Self::Transaction),
+            _ => unknown(message),
+        }
+    }
+}
+
 /// Answers a message; `remaining_ms` is how long somebody waits for that, 0 for no deadline.
-pub(super) fn answer(guarded: &Guarded, operation: &str, body: &[u8], remaining_ms: u32) -> Outcome {
+pub(super) fn answer(guarded: &Guarded, operation: Operation, body: &[u8], remaining_ms: u32) -> Outcome {
     let most = Duration::from_millis(guarded.limiter.get(Limit::SqlTime));
     let time = match remaining_ms {
         0 => most,
         ms => most.min(Duration::from_millis(u64::from(ms))),
     };
-    let role = if operation == "query" { Role::Read } else { Role::Write };
+    let role = match operation {
+        Operation::Query => Role::Read,
+        Operation::Execute | Operation::Transaction => Role::Write,
+    };
     let text = guarded.within(role, time, |guarded| {
         let mut answer = Answer { text: String::new(), rows: 0, guarded };
         match operation {
-            "query" => answer.query(&read(body)?)?,
-            "execute" => answer.execute(&read(body)?)?,
-            _ => answer.transaction(&read(body)?)?,
+            Operation::Query => answer.query(&read(body)?)?,
+            Operation::Execute => answer.execute(&read(body)?)?,
+            Operation::Transaction => answer.transaction(&read(body)?)?,
         }
         Ok::<_, Failure>(answer.text)
     })?;

@@ -260,5 +260,6 @@ async fn a_parameter_that_would_be_changed_is_refused() {
     assert!(ask_raw(&database, "query", twice.to_owned()).await.unwrap_err().message.contains("twice"));
 }
 
+mod resource;
 mod upgrades;
 mod values;

@@ -44,10 +44,10 @@ pub(super) async fn send(
     };
     let audit = site.audit.clone();
     let (parts, mut sent) = mpsc::channel::<io::Result<Bytes>>(AHEAD);
-    let data = site.data.clone();
+    let (data, kept) = (site.data.clone(), Arc::clone(&site.kept));
     tokio::task::spawn_blocking(move || {
         let mut out = Parts { parts: parts.clone(), gathered: Vec::with_capacity(PART) };
-        let written = write(&data, &mut out, unix_seconds()).and_then(|()| out.flush());
+        let written = write(&data, &kept, &mut out, unix_seconds()).and_then(|()| out.flush());
         let outcome = written.as_ref().map_err(|error| Failure::internal(error.to_string()));
         audit.note(&name, "backup", "", &outcome);
         if let Err(error) = written {

@@ -17,7 +17,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::{
-    Digest, FileEntry, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest, VerifyError, schema,
+    Digest, FileEntry, Manifest, PublicKey, SIGNATURE_HEADER, Signature, SignedManifest, VerifyError, schema, settings,
 };
 use starlane_host::{Principal, ports::StoreError};
 use starlane_protocol::{Address, Failure, Verb};
@@ -233,6 +233,7 @@ pub(super) async fn put_manifest(
             let signed = SignedManifest { bytes: body.bytes.to_vec(), signature };
             let manifest = signed.open().map_err(|error| unverified(&error))?;
             schema::check_all(&manifest).map_err(|error| Failure::schema_mismatch(error.to_string()))?;
+            settings::check_all(&manifest).map_err(|error| unverified(&error))?;
             Ok((signed, manifest))
         };
         let (signed, manifest) = site.repository.with(open).await?;

@@ -13,9 +13,9 @@ use wasmtime::{
 };
 
 use super::{
-    contract::Gate,
     cpu_budget::CpuBudget,
     fault::{Fault, describe},
+    gate::Gate,
     lift::{Lift, Span},
     lower::Lower,
     state::GuestState,

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use starlane_node::guest::{BatchReport, GuestCall, GuestLimits};
 use wasmtime::InstancePre;
 
-use super::{contract::Gate, cpu_budget::CpuBudget, instance::GuestInstance, state::GuestState};
+use super::{cpu_budget::CpuBudget, gate::Gate, instance::GuestInstance, state::GuestState};
 
 /// A batch of calls, and where its report goes.
 pub(super) struct Batch {

@@ -17,11 +17,11 @@ use async_task::Runnable;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    contract,
     cpu_budget::thread_time,
     engine::TICK,
     fair::{FairQueue, Owner},
 };
+use crate::contract;
 
 /// Accounts of apps that have no instance are kept up to this many.
 const MAX_ACCOUNTS: usize = 4_096;

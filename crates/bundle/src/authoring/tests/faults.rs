@@ -111,7 +111,12 @@ struct Made {
     told: &'static str,
 }
 
-const MADE: [Made; 6] = [
+const MADE: [Made; 7] = [
+    Made {
+        kind: "a bind that the program does not have",
+        make: || lines_of(&built_in("binds/none.toml", |_| None).unwrap_err(), Path::new("/")),
+        told: "binds/none.toml: there is no such file\nHint: build the program with it",
+    },
     Made {
         kind: "a bind that lies elsewhere",
         make: || {

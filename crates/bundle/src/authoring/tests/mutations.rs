@@ -19,7 +19,7 @@ fn everything() -> tempfile::TempDir {
         [mechtrons.front]\nconfig = \"mechtrons/page.toml\"\n\
         [mechtrons.view]\nconfig = \"mechtrons/page.toml\"\nplacement = \"browser\"\n\
         [resources.db]\nkind = \"database\"\nmigrations = \"migrations/\"\n\
-        [resources.drafts]\nkind = \"keyvalue\"\nplacement = \"browser\"\n\
+        [resources.drafts]\nkind = \"keyvalue\"\nplacement = \"server\"\n\
         [resources.pictures]\nkind = \"filesystem\"\n\
         [resources.pricing]\nkind = \"service\"\nurl = \"http://127.0.0.1:9000/messages\"\n\
         [http]\n\
@@ -176,6 +176,8 @@ fn differences(folder: &tempfile::TempDir, step: usize) -> (usize, usize, Vec<St
         tried += 1;
         let bytes = mutation.text.into_bytes();
         let opened = SignedManifest { signature: key.sign(&bytes), bytes }.open();
+        // A repository takes it only with settings that fit.
+        let opened = opened.and_then(|manifest| crate::settings::check_all(&manifest));
         // What the TOML says is as it was where the manifest speaks of files.
         let Some(files) = toml_of(&mutation.document, &include).filter(|files| *files != before) else { continue };
         written += 1;

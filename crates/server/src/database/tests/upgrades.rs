@@ -130,7 +130,7 @@ async fn a_killed_change_is_found_as_the_record_says() {
     // Made for revision 2, whose record was not written.
     std::fs::copy(folder.path().join("db.1.sqlite"), folder.path().join("db.2.sqlite")).unwrap();
     std::fs::write(folder.path().join(".db.sqlite.part"), "half").unwrap();
-    clear(folder.path(), 1).await.unwrap();
+    generations::clear(folder.path(), 1).unwrap();
     assert_eq!(files(folder.path()), ["db.1.sqlite"]);
     let database = Database::new(folder.path(), "db", &limiter, &Arc::new(Semaphore::new(16)));
     let migrations = || vec![Migration::new("/m/1.sql", FIRST)];

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use starlane_bundle::schema;
 use starlane_testkit::{figure::figure, workspace};
 
-use super::{Compiled, Contract, Part};
+use super::{BOUNDS, Contract, Part, Validator};
 
 /// Judges lines of `{ "contract": …, "bodies": […] }` as pages do: a line of verdicts for each.
 const PAGE: &str = "import { pathToFileURL } from 'node:url'; import { readFileSync } from 'node:fs'; \
@@ -257,7 +257,7 @@ fn the_largest_patterns_are_taken_by_the_engine() {
     ];
     for part in parts.iter().copied().chain([&*format!("[{wide}]"), "(?:ab){16}", "(?:(?:a{8}b){8}c){8}"]) {
         let largest = (1..=256).rev().find_map(|times| schema::normal_form(&of(part, times)).ok());
-        Compiled::new(&largest.unwrap()).map(drop).unwrap_or_else(|error| panic!("{part}: {error}"));
+        Validator::new(&largest.unwrap(), BOUNDS).map(drop).unwrap_or_else(|error| panic!("{part}: {error}"));
     }
     assert!(schema::normal_form(&of(r"\p{L}", 256)).is_err(), "so there is a line");
 }

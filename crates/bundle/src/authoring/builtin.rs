@@ -1,0 +1,45 @@
+//! Binds that a program has in itself: written, read and checked as those of bundles are.
+
+use std::collections::BTreeMap;
+
+use include_dir::{Dir, include_dir};
+
+use super::{
+    AuthoringError,
+    folder::bundle_path,
+    resolve::{check_bind, read_schema},
+    source::Source,
+    tables::BindFile,
+};
+use crate::{Contract, ResourceKind};
+
+/// The binds of kinds of resources, and of what every bundle is.
+pub(super) static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/builtin");
+
+/// Reads a bind of a program, and the schemas that it names: `binds/database.toml`. `text` gives the text of a file. Errors as
+/// [`read_bind`](super::read_bind) does.
+pub fn built_in(path: &str, text: impl Fn(&str) -> Option<&'static str>) -> Result<Contract, AuthoringError> {
+    let read = |path: &str| {
+        let missing = || AuthoringError::whole(path.as_ref(), "there is no such file", "build the program with it");
+        text(path).map(|text| Source::of(path, text)).ok_or_else(missing)
+    };
+    let source = read(path)?;
+    let file: BindFile = source.parse()?;
+    check_bind(&source, &file)?;
+    let mut schemas = BTreeMap::new();
+    for schema in file.bodies().filter_map(|body| body.schema.as_ref()) {
+        let normal = read_schema(&read(schema.get_ref())?, path)?;
+        schemas.insert(bundle_path(schema.get_ref()), normal);
+    }
+    Ok(Contract { bind: file.resolved(), schemas: schemas.into_iter().collect() })
+}
+
+/// The bind of a kind of resource, by its name, or `bundle` for the files of a bundle.
+pub fn built_in_bind(name: &str) -> Result<Contract, AuthoringError> {
+    built_in(&format!("binds/{name}.toml"), |path| FILES.get_file(path)?.contents_utf8())
+}
+
+/// The bind that resources of a kind answer by; none for a kind that no host serves yet.
+pub fn bind_of(kind: ResourceKind) -> Option<Result<Contract, AuthoringError>> {
+    FILES.contains(format!("binds/{kind}.toml")).then(|| built_in_bind(kind.name()))
+}

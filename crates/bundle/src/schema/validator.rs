@@ -1,0 +1,149 @@
+//! Checking bodies and settings against schemas in normal form. The validator of servers and of tools; pages have their own.
+
+use jsonschema::{Draft, PatternOptions, ValidationError, error::ValidationErrorKind, paths::Location};
+use serde_json::{Value, json};
+
+use super::{Cost, parts_mut};
+use crate::json as strict;
+
+/// Whole numbers beyond are the nearest double to a reader in JavaScript.
+const EXACT: u64 = 1 << 53;
+
+/// How much a validator may do, and how much an error quotes. Every validator has the same bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The steps that any value may take …
+    pub steps: u64,
+    /// … and those for each byte of its text …
+    pub steps_per_byte: u64,
+    /// … but never more than these.
+    pub max_steps: u64,
+    /// The longest quotation, in characters.
+    pub quoted: usize,
+}
+
+/// Why a value is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misfit {
+    /// It does not fit its schema.
+    #[error("at {}: {reason}", if pointer.is_empty() { "its root" } else { pointer })]
+    At {
+        /// Where, as a JSON pointer (RFC 6901); empty: the whole.
+        pointer: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// Checking it takes more steps than a validator may do.
+    #[error("it can't be checked here: that takes too long for so large a body and such a schema")]
+    TooLong,
+}
+
+/// A schema, ready to check values.
+#[derive(Debug)]
+pub struct Validator {
+    validator: jsonschema::Validator,
+    cost: Cost,
+    bounds: Bounds,
+}
+
+impl Validator {
+    /// A schema in normal form. The error says why it can't be used.
+    pub fn new(schema: &Value, bounds: Bounds) -> Result<Self, String> {
+        let cost = Cost::of(schema).map_err(|reason| format!("a schema can't be used: {reason}"))?;
+        let mut schema = schema.clone();
+        keep_no_branches(&mut schema);
+        let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(false);
+        let options = options.with_pattern_options(PatternOptions::regex());
+        let validator = options
+            .build(&schema)
+            .map_err(|error| format!("a schema can't be used: {}", misfit(&error, bounds.quoted)))?;
+        Ok(Self { validator, cost, bounds })
+    }
+
+    /// Reads a body as pages do. The error says why it is no JSON.
+    pub fn read(body: &[u8]) -> Result<Value, String> {
+        let mut value = strict::value(body).map_err(|error| error.to_string())?;
+        as_javascript_reads(&mut value);
+        Ok(value)
+    }
+
+    /// At most how many steps checking a value takes.
+    pub fn steps(&self, value: &Value) -> u64 {
+        self.cost.steps(value)
+    }
+
+    /// Checks a value whose text has so many bytes.
+    pub fn check(&self, value: &Value, bytes: usize) -> Result<(), Misfit> {
+        let Bounds { steps, steps_per_byte, max_steps, quoted } = self.bounds;
+        if self.steps(value) > (steps + steps_per_byte * bytes as u64).min(max_steps) {
+            return Err(Misfit::TooLong);
+        }
+        self.validator.validate(value).map_err(|error| misfit(&error, quoted))
+    }
+}
+
+/// Of branches that all fail the validator would keep each fault in memory, of which none is told: as a condition it keeps none.
+fn keep_no_branches(schema: &mut Value) {
+    parts_mut(schema).into_iter().for_each(keep_no_branches);
+    let Some(object) = schema.as_object_mut() else { return };
+    let mut conditions = Vec::new();
+    for keyword in ["anyOf", "oneOf"] {
+        if let Some(branches) = object.remove(keyword) {
+            conditions.push(json!({ "if": { keyword: branches }, "else": false }));
+        }
+    }
+    if !conditions.is_empty()
+        && let Some(all) = object.entry("allOf").or_insert_with(|| json!([])).as_array_mut()
+    {
+        all.append(&mut conditions);
+    }
+}
+
+fn misfit(error: &ValidationError<'_>, quoted: usize) -> Misfit {
+    let place = place(error);
+    let pointer: String = place.as_str().chars().take(quoted).collect();
+    let text = match error.kind() {
+        // A `false`, or branches of which none fits.
+        ValidationErrorKind::FalseSchema => "it is none of what may be here".to_owned(),
+        _ => error.to_string(),
+    };
+    let reason = match text.char_indices().nth(quoted) {
+        Some(_) => error.masked().to_string().chars().take(quoted).collect(),
+        None => text,
+    };
+    Misfit::At { pointer, reason }
+}
+
+/// Where a fault is: for a member that may not be there, or not by this name, the member.
+fn place(error: &ValidationError<'_>) -> Location {
+    let object = error.instance_path();
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => match unexpected.first() {
+            Some(name) => object.join(name.as_str()),
+            None => object.clone(),
+        },
+        ValidationErrorKind::PropertyNames { error } => match error.instance().as_str() {
+            Some(name) => object.join(name),
+            None => object.clone(),
+        },
+        _ => object.clone(),
+    }
+}
+
+/// Numbers as JavaScript has them, so that both hosts judge alike.
+fn as_javascript_reads(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            if magnitude.is_some_and(|magnitude| magnitude > EXACT)
+                && let Some(nearest) = number.as_f64().and_then(serde_json::Number::from_f64)
+            {
+                *number = nearest;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(as_javascript_reads),
+        Value::Object(fields) => fields.values_mut().for_each(as_javascript_reads),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}

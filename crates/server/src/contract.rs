@@ -1,0 +1,165 @@
+//! What messages must fit: the schemas of a bind, compiled once and checked for mechtrons and for all other resources alike.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
+
+use futures_util::future::LocalBoxFuture;
+use serde_json::Value;
+use starlane_abi::checking::{MAX_STEPS, QUOTED_CHARS, STEPS, STEPS_PER_BYTE};
+use starlane_bundle::schema::{Bounds, Validator};
+use starlane_host::{Bound, Part, Schemas};
+use starlane_protocol::{Failure, Payload};
+use tokio::sync::Semaphore;
+
+/// The stack of a thread that checks bodies by any schema, in bytes: for each level of a body the schemas that may be tried within
+/// each other. Those of the server's own binds need less.
+pub(crate) const STACK: usize = 8 * 1024 * 1024;
+/// A longer body for a guest is checked aside, so that other guests of the thread go on, in bytes.
+pub(crate) const ASIDE: usize = 64 * 1024;
+/// The same for the resources that share the node's thread: every message of the server goes through that.
+const ASIDE_OF_NODE: usize = 4 * 1024;
+/// What may take more steps than this is checked aside as well.
+const ASIDE_STEPS: u64 = 100_000;
+/// How many bytes of bodies are checked aside at a time, for all resources: read, a body takes up to thirty times its size.
+const CHECKED_AT_ONCE: usize = 16 * 1024 * 1024;
+/// How much checking one body may do: the same as in pages.
+const BOUNDS: Bounds =
+    Bounds { steps: STEPS, steps_per_byte: STEPS_PER_BYTE, max_steps: MAX_STEPS, quoted: QUOTED_CHARS };
+
+/// The compiled schemas of a bind.
+#[derive(Debug, Default)]
+pub(crate) struct Contract {
+    requests: HashMap<String, Validator>,
+    responses: HashMap<String, Validator>,
+    events: HashMap<String, Validator>,
+}
+
+impl Contract {
+    /// Compiles a contract as [`starlane_node::guest::GuestPlan`] has it. The error says which schema can't be used.
+    fn compile(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let tables: Value = serde_json::from_str(text).map_err(|error| format!("the contract is no JSON: {error}"))?;
+        let table = |name: &str| {
+            let schemas = tables.get(name).and_then(Value::as_object).into_iter().flatten();
+            schemas
+                .map(|(operation, schema)| Ok((operation.clone(), Validator::new(schema, BOUNDS)?)))
+                .collect::<Result<_, String>>()
+        };
+        Ok(Self { requests: table("requests")?, responses: table("responses")?, events: table("events")? })
+    }
+
+    pub(crate) fn schema(&self, part: Part, name: &str) -> Option<&Validator> {
+        let table = match part {
+            Part::Request => &self.requests,
+            Part::Response => &self.responses,
+            Part::Event => &self.events,
+        };
+        table.get(name)
+    }
+
+    /// Checks a body. The error says what does not fit, and where, as a JSON pointer.
+    pub(crate) fn check(&self, part: Part, name: &str, body: &[u8]) -> Result<(), String> {
+        let Some(schema) = self.schema(part, name) else { return Ok(()) };
+        let value = Validator::read(body).map_err(|what| misfit(part, name, what))?;
+        schema.check(&value, body.len()).map_err(|what| misfit(part, name, what))
+    }
+}
+
+/// What does not fit, for people.
+fn misfit(part: Part, name: &str, what: impl std::fmt::Display) -> String {
+    let of = match part {
+        Part::Request => "request",
+        Part::Response => "response",
+        Part::Event => "event",
+    };
+    format!("the {of} `{name}` does not fit its schema: {what}")
+}
+
+/// The contracts that are in use, each compiled once.
+#[derive(Debug)]
+pub(crate) struct Contracts {
+    known: RefCell<HashMap<String, Weak<Contract>>>,
+    /// Bytes of bodies that may now be checked aside.
+    room: Arc<Semaphore>,
+}
+
+impl Default for Contracts {
+    fn default() -> Self {
+        Self { known: RefCell::default(), room: Arc::new(Semaphore::new(CHECKED_AT_ONCE)) }
+    }
+}
+
+impl Contracts {
+    /// What checks bodies by a contract; longer ones than `aside` bytes on another thread. The error says what is wrong with the
+    /// contract.
+    pub(crate) fn checker(&self, text: &str, aside: usize) -> Result<Checker, String> {
+        Ok(Checker { contract: self.get(text)?, room: Arc::clone(&self.room), aside })
+    }
+
+    /// A contract for resources that are not mechtrons. Errors with 500: it was compiled before.
+    pub(crate) fn bound(&self, contract: starlane_bundle::Contract) -> Result<Bound, Failure> {
+        let text = contract.bind.contract(&contract.schemas);
+        let checker = self.checker(&text, ASIDE_OF_NODE).map_err(Failure::internal)?;
+        Ok(Bound::new(contract.bind, std::rc::Rc::new(checker)))
+    }
+
+    fn get(&self, text: &str) -> Result<Arc<Contract>, String> {
+        let mut known = self.known.borrow_mut();
+        if let Some(contract) = known.get(text).and_then(Weak::upgrade) {
+            return Ok(contract);
+        }
+        let contract = Arc::new(Contract::compile(text)?);
+        known.retain(|_, contract| contract.strong_count() > 0);
+        known.insert(text.to_owned(), Arc::downgrade(&contract));
+        Ok(contract)
+    }
+}
+
+/// Checks the bodies of one resource.
+#[derive(Debug, Clone)]
+pub(crate) struct Checker {
+    contract: Arc<Contract>,
+    /// Bytes of bodies that may now be checked aside.
+    room: Arc<Semaphore>,
+    /// A longer body is checked aside, in bytes.
+    aside: usize,
+}
+
+impl Checker {
+    /// Whether bodies of this part have a schema.
+    pub(crate) fn has(&self, part: Part, name: &str) -> bool {
+        self.contract.schema(part, name).is_some()
+    }
+
+    /// Checks a body. The error says what does not fit.
+    pub(crate) async fn check(&self, part: Part, name: &str, payload: &Payload) -> Result<(), String> {
+        let Some(schema) = self.contract.schema(part, name) else { return Ok(()) };
+        let body = payload.body.clone();
+        if body.len() <= self.aside {
+            let value = Validator::read(&body).map_err(|what| misfit(part, name, what))?;
+            if schema.steps(&value) <= ASIDE_STEPS {
+                return schema.check(&value, body.len()).map_err(|what| misfit(part, name, what));
+            }
+        }
+        let room = self.room.acquire_many(body.len().min(CHECKED_AT_ONCE) as u32).await;
+        let _room = room.map_err(|error| misfit(part, name, error))?;
+        let (contract, name) = (Arc::clone(&self.contract), name.to_owned());
+        let checked = tokio::task::spawn_blocking(move || contract.check(part, &name, &body)).await;
+        checked.unwrap_or_else(|error| Err(format!("the body could not be checked: {error}")))
+    }
+}
+
+impl Schemas for Checker {
+    fn check(&self, part: Part, name: &str, payload: Payload) -> LocalBoxFuture<'static, Result<(), String>> {
+        let (checker, name) = (self.clone(), name.to_owned());
+        Box::pin(async move { Checker::check(&checker, part, &name, &payload).await })
+    }
+}
+
+#[cfg(test)]
+mod tests;

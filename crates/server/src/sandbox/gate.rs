@@ -1,0 +1,63 @@
+//! Checks what goes into one instance and what comes out, by the bind of its mechtron.
+
+use std::collections::HashMap;
+
+use starlane_host::Part;
+use starlane_node::guest::{CallReport, GuestEffect, Kind, Returned};
+use starlane_protocol::{Failure, Message};
+
+use crate::contract::Checker;
+
+/// Checks what goes into one instance and what comes out.
+pub(super) struct Gate {
+    checker: Checker,
+    /// The operations of messages that wait for an answer with a schema.
+    answering: HashMap<u64, String>,
+}
+
+impl Gate {
+    pub(super) fn new(checker: Checker) -> Self {
+        Self { checker, answering: HashMap::new() }
+    }
+
+    /// Checks a message for the guest. The error says why it is not to have it.
+    pub(super) async fn message(&mut self, id: u64, message: &Message) -> Result<(), String> {
+        if message.kind != Kind::Event {
+            self.checker.check(Part::Request, &message.operation, &message.payload).await?;
+        }
+        if message.kind == Kind::Request && self.checker.has(Part::Response, &message.operation) {
+            self.answering.insert(id, message.operation.clone());
+        }
+        Ok(())
+    }
+
+    /// Checks what a call asked for: a response that does not fit becomes a failure, an event that does not fit is dropped,
+    /// and the log is to say so. `message` is the one that the call was given.
+    pub(super) async fn report(&mut self, message: Option<u64>, report: &mut CallReport) -> Vec<String> {
+        let (mut dropped, mut logs) = (Vec::new(), Vec::new());
+        for (index, effect) in report.effects.iter_mut().enumerate() {
+            let (fits, outcome) = match effect {
+                GuestEffect::Emit { event, payload } => (self.checker.check(Part::Event, event, payload).await, None),
+                GuestEffect::Reply { id, outcome } => {
+                    let Some(operation) = self.answering.remove(id) else { continue };
+                    let Ok(payload) = outcome else { continue };
+                    (self.checker.check(Part::Response, &operation, payload).await, Some(outcome))
+                }
+                _ => continue,
+            };
+            let Err(reason) = fits else { continue };
+            logs.push(reason.clone());
+            match outcome {
+                Some(outcome) => *outcome = Err(Failure::schema_mismatch(reason)),
+                None => dropped.push(index),
+            }
+        }
+        for index in dropped.into_iter().rev() {
+            report.effects.remove(index);
+        }
+        if let (Some(id), Returned::Received(true) | Returned::TooLarge(_)) = (message, &report.returned) {
+            self.answering.remove(&id);
+        }
+        logs
+    }
+}

@@ -1,0 +1,95 @@
+//! The parts that run in a page: a browser opens it, with no driver attached, and it tells what it measured.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use starlane_testkit::{child::Started, engine::Engine};
+use tokio::{process::Command, time::timeout};
+
+use crate::{collector, contender::Contender, memory, nats::Nats, path, rounds::Rounds, world::Server};
+
+/// How long a page may be silent.
+const SILENCE: Duration = Duration::from_secs(180);
+/// A page is measured as if somebody looked at it, and can ask for garbage to be collected before memory is measured.
+const OPTIONS: [&str; 4] = [
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--js-flags=--expose-gc",
+];
+
+/// Opens the page on a server and runs these parts in it.
+pub(crate) async fn run(server: &Server, parts: &[&str], rounds: &Rounds) -> Result<()> {
+    let (collector, mut told) = collector::start().await?;
+    let folder = tempfile::tempdir()?;
+    let peers = if parts.contains(&"link") { Some(Peers::start(folder.path()).await?) } else { None };
+    let url = format!(
+        "{}/bench?parts={}&rounds={}&block={}&collector=http://{collector}{}",
+        server.origin(),
+        parts.join(","),
+        rounds.rounds,
+        rounds.block.as_millis(),
+        peers.as_ref().map(Peers::query).unwrap_or_default(),
+    );
+    let log = folder.path().join("browser.log");
+    let mut browser = Started::new(&mut command(folder.path(), &url)?, &log)?;
+    loop {
+        browser.still_runs().with_context(|| said(&log))?;
+        let Ok(Some(told)) = timeout(SILENCE, told.recv()).await else {
+            bail!("the page has told nothing for {} s\n{}", SILENCE.as_secs(), said(&log));
+        };
+        let answer = match told.kind.as_str() {
+            "measure" => {
+                println!("bench {}", told.value);
+                Value::Null
+            }
+            "memory" => memory::of_pages(browser.process().context("the browser does not run")?)?.into(),
+            "done" => return Ok(()),
+            "failed" => {
+                let text = |field: &str| told.value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+                bail!("in the page: {}\n{}", text("why"), text("stack"));
+            }
+            other => bail!("the page tells `{other}`, which nobody knows"),
+        };
+        // A page that went away does not wait for it.
+        let _ = told.answer.send(answer);
+    }
+}
+
+/// What the page compares the link with.
+struct Peers {
+    nats: Nats,
+    _responder: Contender,
+    raw: Contender,
+}
+
+impl Peers {
+    async fn start(folder: &Path) -> Result<Self> {
+        let nats = Nats::start(folder).await?;
+        let responder = Contender::start(&["responder", &nats.address]).await?;
+        Ok(Self { nats, _responder: responder, raw: Contender::start(&["raw"]).await? })
+    }
+
+    /// Where they are, for the page.
+    fn query(&self) -> String {
+        format!("&raw={}&nats={}", self.raw.said, self.nats.websocket)
+    }
+}
+
+fn command(folder: &Path, url: &str) -> Result<Command> {
+    let mut command = Command::new(path("STARLANE_CHROMIUM")?);
+    let capabilities = Engine::Chromium.capabilities()?;
+    let arguments = capabilities.values().find_map(|options| options.get("args")?.as_array()).cloned();
+    command.args(arguments.unwrap_or_default().iter().filter_map(Value::as_str)).args(OPTIONS);
+    command.arg(format!("--user-data-dir={}", folder.join("profile").display())).arg(url);
+    command.env("TMPDIR", folder);
+    Ok(command)
+}
+
+/// The last that the browser said.
+fn said(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
+}

@@ -1,0 +1,28 @@
+// What files weigh on the wire: JavaScript and Wasm after `gzip -9`. As a program, `node weigh.mjs FOLDER…` prints the sizes of
+// several folders as JSON: of what a page loads first, and of all.
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+/** What the package loads when it is needed. */
+export const LATER = ["contract.js", "glue.js", "wasm/starlane_verifier_bg.wasm"];
+
+/** Each JavaScript and Wasm file below a folder, with its size. */
+export function weigh(folder) {
+  const names = readdirSync(folder, { recursive: true }).map(String).filter((name) => /\.(js|wasm)$/.test(name));
+  return names.map((name) => ({ name, bytes: gzipSync(readFileSync(join(folder, name)), { level: 9 }).length }));
+}
+
+/** The sum of sizes. */
+export function sum(files) {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const sizes = process.argv.slice(2).map((folder) => {
+    const files = weigh(folder);
+    return { first: sum(files.filter(({ name }) => !LATER.includes(name))), all: sum(files) };
+  });
+  console.log(JSON.stringify(sizes));
+}

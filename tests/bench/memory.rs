@@ -22,8 +22,9 @@ pub(crate) fn of_pages(browser: u32) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir("/proc")?.flatten() {
         let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let is_page = fs::read(entry.path().join("cmdline"))
-            .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"--type=renderer"));
+        // Its words are one text: it has changed its title.
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let is_page = String::from_utf8_lossy(&line).contains("--type=renderer");
         let group = fs::read_to_string(entry.path().join("stat")).ok().and_then(|stat| group_in(&stat));
         if is_page && group == Some(browser) {
             sum += of_process(process)?;

@@ -11,7 +11,7 @@ use starlane_protocol::{
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
     tungstenite::{Message, client::IntoClientRequest},
 };
 
@@ -25,6 +25,7 @@ pub(crate) struct Peer {
     /// The sequences of the last frame sent and of the last received.
     sent: u64,
     received: u64,
+    is_acked: bool,
     /// The lengths of frames that are not acked.
     unacked: VecDeque<usize>,
     unacked_bytes: usize,
@@ -41,13 +42,14 @@ impl Peer {
     pub(crate) async fn link(address: &str, host: u64) -> Result<Self> {
         let mut request = format!("ws://{address}/mesh").into_client_request()?;
         request.headers_mut().insert("sec-websocket-protocol", frame::SUBPROTOCOL.parse()?);
-        let (socket, _) = tokio_tungstenite::connect_async(request).await.context("no link")?;
+        let (socket, _) = connect_async_with_config(request, None, true).await.context("no link")?;
         let limits = Limits { payload: 0, unacked_frames: 0, unacked_bytes: 0 };
         let mut peer = Self {
             socket,
             limits,
             sent: 0,
             received: 0,
+            is_acked: true,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
             waiting: VecDeque::new(),
@@ -96,10 +98,13 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends what waits, as far as the window allows.
+    /// Sends what waits, as far as the window allows, and the ack of what came.
     pub(crate) async fn flush(&mut self) -> Result<()> {
         loop {
             let (mut frames, mut length) = (Vec::new(), 0);
+            if !std::mem::replace(&mut self.is_acked, true) {
+                frames.push(frame::encode_frame(&Frame::Ack { received: self.received }));
+            }
             while length < MESSAGE && self.unacked.len() < self.limits.unacked_frames as usize {
                 let Some(next) = self.waiting.pop_front() else { break };
                 if !self.unacked.is_empty() && self.unacked_bytes + next.len() > self.limits.unacked_bytes as usize {
@@ -120,10 +125,10 @@ impl Peer {
 
     /// Takes the next WebSocket message; gives how many requests it answered. A wrong answer is an error; a failure is counted.
     pub(crate) async fn answers(&mut self) -> Result<usize> {
-        let (mut answers, before) = (0, self.received);
+        let mut answers = 0;
         for frame in self.next().await? {
             if let Some(sequence) = frame.sequence() {
-                self.received = sequence;
+                (self.received, self.is_acked) = (sequence, false);
             }
             match frame {
                 Frame::Response { id, outcome, .. } => {
@@ -142,9 +147,6 @@ impl Peer {
                 _ => {}
             }
         }
-        if self.received > before {
-            self.send(&[frame::encode_frame(&Frame::Ack { received: self.received })]).await?;
-        }
         Ok(answers)
     }
 
@@ -152,6 +154,7 @@ impl Peer {
     pub(crate) async fn idle(mut self) -> Result<()> {
         loop {
             self.answers().await?;
+            self.flush().await?;
         }
     }
 

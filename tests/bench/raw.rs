@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::Instant,
 };
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config, tungstenite};
 
 /// Serves the echo for ever; says its address first.
 pub(crate) async fn serve() -> Result<()> {
@@ -50,7 +50,7 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) async fn open(address: &str) -> Result<Self> {
-        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/")).await?;
+        let (socket, _) = connect_async_with_config(format!("ws://{address}/"), None, true).await?;
         Ok(Self { socket })
     }
 

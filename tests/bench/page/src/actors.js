@@ -5,14 +5,17 @@ import { tell } from "./settings.js";
 import { RawWorker } from "./workers.js";
 
 const APP = "bench:worker";
-/** So many may be awake in a tab, and so many there are. */
-const AWAKE = 64;
+/** So many are awake besides those that were first; a tab has at most 64 at a time. */
+const AWAKE = 48;
+/** So many are made and sleep, besides as many that were first: these fill the workers' heaps with garbage. */
 const ACTORS = 1_000;
-/** Memory is looked at after so many more. */
+const FIRST_ASLEEP = 300;
+const FIRST_AWAKE = 8;
+/** Memory is looked at in so many steps. */
 const STEPS = 4;
-/** Until garbage is collected, in milliseconds; and so often it is tried. */
-const SETTLE = 400;
-const TRIES = 6;
+/** Until garbage is collected, in milliseconds; and so often it is looked at. */
+const SETTLE = 300;
+const TRIES = 5;
 
 export async function actors() {
   const ours = await host();
@@ -22,17 +25,18 @@ export async function actors() {
     const mark = body.mark();
     body.checkWhole(mark, await ours.request(`${APP}:actor:k${key}`, "echo", body.bytes));
   };
-  // The worker, its code, and what the page allocates once are no actor's.
-  await ask("first");
+  // The workers, their code, and what the page allocates once are no actor's.
+  for (let at = 0; at < FIRST_AWAKE; at += 1) await ask(`first-${at}`);
   const raw = await RawWorker.create();
   const module = await speaker();
-  const awake = await growth(AWAKE / 2, async (at) => ask(at));
-  const bare = await growth(AWAKE / 2, async () => raw.start(module));
+  const awake = await growth(AWAKE, ask);
+  for (let left = FIRST_AWAKE; left > 0; left -= 1) await raw.start(module);
+  const bare = await growth(AWAKE, () => raw.start(module));
   await report("P12/tab/awake", "bytes", awake.map((value, round) => ({ ours: value, floor: bare[round] })));
   raw.end();
 
-  for (let key = AWAKE / 2; key < AWAKE; key += 1) await ask(key);
-  const asleep = await growth(ACTORS - AWAKE, async (at) => ask(AWAKE + at));
+  for (let at = 0; at < FIRST_ASLEEP; at += 1) await ask(`second-${at}`);
+  const asleep = await growth(ACTORS, (at) => ask(`asleep-${at}`));
   await report("P12/tab/asleep", "bytes", asleep.map((value) => ({ ours: value })));
 
   let next = 0;
@@ -42,7 +46,7 @@ export async function actors() {
       const start = performance.now();
       let count = 0;
       while (performance.now() - start < length) {
-        await ask(next);
+        await ask(`asleep-${next}`);
         next = (next + 1) % ACTORS;
         count += 1;
       }
@@ -55,11 +59,13 @@ export async function actors() {
 /** Does something so often, in steps; gives for each step by how many bytes each time the page's process has grown. */
 async function growth(count, once) {
   const results = [];
-  let at = 0;
+  let [at, before] = [0, await memory()];
   for (let step = 1; step <= STEPS; step += 1) {
-    const [before, first] = [await memory(), at];
-    while (at < (count * step) / STEPS) await once(at++);
-    results.push(Math.max(0, (await memory()) - before) / (at - first));
+    const first = at;
+    for (; at < (count * step) / STEPS; at += 1) await once(at);
+    const now = await memory();
+    results.push(Math.max(0, now - before) / (at - first));
+    before = now;
   }
   return results;
 }

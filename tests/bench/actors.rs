@@ -20,8 +20,8 @@ const ACTORS: u64 = 10_000;
 const STEPS: u64 = 5;
 /// So many of them are awake, where most sleep.
 const FEW: u64 = 64;
-/// So many are awake where all are.
-const AWAKE: u64 = 1_000;
+/// So many are awake where all are; a server has room for 1,000 instances.
+const AWAKE: u64 = 800;
 const MANY: usize = 256;
 /// Until what was allocated for a while is given back.
 const SETTLE: Duration = Duration::from_millis(500);

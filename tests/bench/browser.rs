@@ -7,7 +7,7 @@ use serde_json::Value;
 use starlane_testkit::{child::Started, engine::Engine};
 use tokio::{process::Command, time::timeout};
 
-use crate::{collector, contender::Contender, memory, nats::Nats, path, rounds::Rounds, world::Server};
+use crate::{collector, memory, nats::Nats, path, role::Player, rounds::Rounds, world::Server};
 
 /// How long a page may be silent.
 const SILENCE: Duration = Duration::from_secs(180);
@@ -19,15 +19,14 @@ const OPTIONS: [&str; 4] = [
     "--js-flags=--expose-gc",
 ];
 
-/// Opens the page on a server and runs these parts in it.
-pub(crate) async fn run(server: &Server, parts: &[&str], rounds: &Rounds) -> Result<()> {
+/// Opens the page on a server and runs a part in it.
+pub(crate) async fn run(server: &Server, part: &str, rounds: &Rounds) -> Result<()> {
     let (collector, mut told) = collector::start().await?;
     let folder = tempfile::tempdir()?;
-    let peers = if parts.contains(&"link") { Some(Peers::start(folder.path()).await?) } else { None };
+    let peers = if part == "link" { Some(Peers::start(folder.path()).await?) } else { None };
     let url = format!(
-        "{}/bench?parts={}&rounds={}&block={}&collector=http://{collector}{}",
+        "{}/bench?part={part}&rounds={}&block={}&collector=http://{collector}{}",
         server.origin(),
-        parts.join(","),
         rounds.rounds,
         rounds.block.as_millis(),
         peers.as_ref().map(Peers::query).unwrap_or_default(),
@@ -60,15 +59,15 @@ pub(crate) async fn run(server: &Server, parts: &[&str], rounds: &Rounds) -> Res
 /// What the page compares the link with.
 struct Peers {
     nats: Nats,
-    _responder: Contender,
-    raw: Contender,
+    _responder: Player,
+    raw: Player,
 }
 
 impl Peers {
     async fn start(folder: &Path) -> Result<Self> {
         let nats = Nats::start(folder).await?;
-        let responder = Contender::start(&["responder", &nats.address]).await?;
-        Ok(Self { nats, _responder: responder, raw: Contender::start(&["raw"]).await? })
+        let responder = Player::start(&["responder", &nats.address]).await?;
+        Ok(Self { nats, _responder: responder, raw: Player::start(&["raw"]).await? })
     }
 
     /// Where they are, for the page.

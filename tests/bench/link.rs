@@ -8,9 +8,9 @@ use starlane_protocol::Address;
 use tokio::time::{Duration, Instant};
 
 use crate::{
-    contender,
     peer::Peer,
     raw::Raw,
+    role::Player,
     rounds::{Contender, Rounds},
     world::Server,
 };
@@ -19,7 +19,7 @@ const MANY: usize = 256;
 pub(crate) const SPEAKER: &str = "bench:mesh:speaker";
 
 pub(crate) async fn run(server: &Server, rounds: &Rounds) -> Result<()> {
-    let echo = contender::Contender::start(&["raw"]).await?;
+    let echo = Player::start(&["raw"]).await?;
     let ours = RefCell::new(Peer::link(&server.address, 1).await?);
     let raw = RefCell::new(Raw::open(&echo.said).await?);
     for (name, size) in [("64B", 64), ("4KiB", 4 << 10)] {

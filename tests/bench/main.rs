@@ -6,7 +6,6 @@
 mod actors;
 mod browser;
 mod collector;
-mod contender;
 mod database;
 mod http;
 mod idle;
@@ -16,15 +15,16 @@ mod memory;
 mod nats;
 mod peer;
 mod raw;
+mod role;
 mod rounds;
 mod world;
 
 use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 
-use crate::{contender::Role, rounds::Rounds, world::Server};
+use crate::{role::Role, rounds::Rounds, world::Server};
 
 #[derive(Parser)]
 struct Arguments {
@@ -67,31 +67,43 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs each part; one that fails keeps no other from running.
 async fn run(arguments: &Arguments) -> Result<()> {
     let rounds = Rounds { rounds: arguments.rounds, block: Duration::from_millis(arguments.block_ms) };
-    let is_asked_for = |part: &str| arguments.parts.iter().any(|asked| asked == part);
-    let in_page: Vec<&str> =
-        ["calls", "link", "launch", "actors"].into_iter().filter(|part| is_asked_for(part)).collect();
-    if is_asked_for("http") {
-        http::run(&rounds).await?;
-    }
-    if !in_page.is_empty() {
-        let server = Server::start(&path("STARLANE_BIN")?).await?;
-        browser::run(&server, &in_page, &rounds).await?;
-        if is_asked_for("link") {
-            link::run(&server, &rounds).await?;
+    let mut failed = 0;
+    for part in &arguments.parts {
+        println!("part {part}");
+        if let Err(error) = run_part(part, &rounds).await {
+            eprintln!("error: {part}: {error:#}");
+            failed += 1;
         }
     }
-    if is_asked_for("idle") {
-        idle::run(&rounds).await?;
-    }
-    if is_asked_for("actors") {
-        actors::run(&rounds).await?;
-    }
-    if is_asked_for("database") {
-        database::run(&rounds).await?;
-    }
+    ensure!(failed == 0, "{failed} of {} parts failed, see above", arguments.parts.len());
     Ok(())
+}
+
+async fn run_part(part: &str, rounds: &Rounds) -> Result<()> {
+    match part {
+        "calls" | "launch" => browser::run(&server().await?, part, rounds).await,
+        "link" => {
+            let server = server().await?;
+            browser::run(&server, part, rounds).await?;
+            link::run(&server, rounds).await
+        }
+        "actors" => {
+            browser::run(&server().await?, part, rounds).await?;
+            actors::run(rounds).await
+        }
+        "idle" => idle::run(rounds).await,
+        "http" => http::run(rounds).await,
+        "database" => database::run(rounds).await,
+        _ => bail!("there is no such part"),
+    }
+}
+
+/// A server with fresh data.
+async fn server() -> Result<Server> {
+    Server::start(&path("STARLANE_BIN")?).await
 }
 
 /// The file or folder that a variable names.

@@ -5,8 +5,8 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// A guest of 32 bits has at least so much address space to itself, in bytes.
-const GUEST: u64 = 4 << 30;
+/// Behind the memory of a guest at least so much address space is closed, in bytes.
+const GUEST: u64 = 1 << 30;
 
 /// Bytes of memory that a process has and shares with no other.
 pub(crate) fn of_process(process: u32) -> Result<u64> {
@@ -39,35 +39,26 @@ fn group_in(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// The same of a process without the memories of its guests: those lie in reservations of address space that nothing else needs.
+/// The same of a process without the memories of its guests: behind each of those lies closed address space that nothing else needs.
 pub(crate) fn without_guests(process: u32) -> Result<u64> {
     let path = format!("/proc/{process}/smaps");
     let text = fs::read_to_string(&path).with_context(|| format!("can't read {path}"))?;
-    let (mut sum, mut run, mut end) = (0, Run::default(), 0);
+    let (mut sum, mut behind_closed, mut end) = (0, 0, 0);
     for line in text.lines() {
         if let Some((from, to)) = range_in(line) {
-            if from != end {
-                sum += std::mem::take(&mut run).counted();
+            let is_closed = line.contains(" ---p ");
+            if from == end && is_closed && to - from >= GUEST {
+                // What is open since the last closed one is a guest's.
+                behind_closed = 0;
+            } else if from != end || is_closed {
+                sum += std::mem::take(&mut behind_closed);
             }
-            (run.reserved, end) = (run.reserved + (to - from), to);
+            end = to;
         } else if let Some(kilobytes) = private_in(line) {
-            run.private += kilobytes * 1_024;
+            behind_closed += kilobytes * 1_024;
         }
     }
-    Ok(sum + run.counted())
-}
-
-/// Mappings without a gap between them.
-#[derive(Default)]
-struct Run {
-    reserved: u64,
-    private: u64,
-}
-
-impl Run {
-    fn counted(self) -> u64 {
-        if self.reserved >= GUEST { 0 } else { self.private }
-    }
+    Ok(sum + behind_closed)
 }
 
 /// `7f0000000000-7f0000001000 rw-p …`

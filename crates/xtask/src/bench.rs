@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use self::judge::{Measure, Reached, Row};
@@ -62,22 +62,31 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
     setup::ensure_all(workshop, &pieces)?;
     build::ensure_all_built(workshop, &artifacts)?;
 
-    let mut rows = Vec::new();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
     let client: Vec<Part> = parts.iter().copied().filter(|part| part.is_of_client()).collect();
     if !client.is_empty() {
-        rows.extend(run_client(workshop, options, &client)?);
+        rows.extend(run_client(workshop, options, &client, &mut failures)?);
     }
-    if parts.contains(&Part::Size) {
-        rows.extend(size::run(workshop)?);
+    for (part, run) in [(Part::Size, size::run as fn(&Workshop) -> Result<Vec<Row>>), (Part::Cold, cold::run)] {
+        if parts.contains(&part) {
+            match run(workshop) {
+                Ok(measured) => rows.extend(measured),
+                Err(error) => failures.push(error),
+            }
+        }
     }
-    if parts.contains(&Part::Cold) {
-        rows.extend(cold::run(workshop)?);
-    }
-    conclude(workshop, &rows)
+    // What was measured stays, whatever else went wrong.
+    let code = conclude(workshop, &rows)?;
+    failures.into_iter().next().map_or(Ok(code), Err)
 }
 
-/// Has the client measure its parts.
-fn run_client(workshop: &Workshop, options: &Options, parts: &[Part]) -> Result<Vec<Row>> {
+/// Has the client measure its parts. What fails goes to `failures`.
+fn run_client(
+    workshop: &Workshop,
+    options: &Options,
+    parts: &[Part],
+    failures: &mut Vec<anyhow::Error>,
+) -> Result<Vec<Row>> {
     let binary = match &options.binary {
         Some(binary) => absolute(binary)?,
         None => release(workshop)?,
@@ -91,9 +100,9 @@ fn run_client(workshop: &Workshop, options: &Options, parts: &[Part]) -> Result<
     }
     let finished = equipped(workshop, program, parts)?.limit(LIMIT).stream()?;
     if !finished.success() {
-        bail!("the benchmark failed; its last lines are above");
+        failures.push(anyhow!("a part of the benchmark failed; what it said is above"));
     }
-    measured(&finished.lines)
+    Ok(measured(&finished.lines, failures))
 }
 
 /// Says where the peers and the browser are.
@@ -111,21 +120,24 @@ fn equipped(workshop: &Workshop, mut program: Program, parts: &[Part]) -> Result
     Ok(program)
 }
 
-/// The rows of what a program has measured.
-fn measured(lines: &[String]) -> Result<Vec<Row>> {
+/// The rows of what a program has measured. A measure that can't be judged goes to `failures`.
+fn measured(lines: &[String], failures: &mut Vec<anyhow::Error>) -> Vec<Row> {
     let mut rows = Vec::new();
     for line in lines.iter().filter_map(|line| line.strip_prefix("bench ")) {
-        let measure = serde_json::from_str(line).with_context(|| format!("a measure is not JSON: {line}"))?;
-        rows.extend(Measure::read(&measure)?.rows()?);
+        let measure = serde_json::from_str(line).with_context(|| format!("a measure is not JSON: {line}"));
+        match measure.and_then(|measure: Value| Measure::read(&measure)?.rows()) {
+            Ok(judged) => rows.extend(judged),
+            Err(error) => failures.push(error),
+        }
     }
-    if rows.is_empty() {
-        bail!("the benchmark measured nothing");
-    }
-    Ok(rows)
+    rows
 }
 
 /// Prints the rows, records them, and fails if a goal is missed for certain.
 fn conclude(workshop: &Workshop, rows: &[Row]) -> Result<ExitCode> {
+    if rows.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
     let new: Vec<Value> = rows.iter().map(Row::json).collect();
     println!();
     for line in table::lines(&new) {
@@ -182,8 +194,11 @@ mod tests {
         let line =
             r#"bench {"id":"P1/64B","engine":"chromium","unit":"µs","rounds":[{"ours":2,"floor":1,"extism":9}]}"#;
         let lines = ["running".to_owned(), line.to_owned()];
-        assert_eq!(measured(&lines).unwrap().len(), 2);
-        assert!(measured(&lines[..1]).is_err());
-        assert!(measured(&["bench {".to_owned()]).is_err());
+        let mut failures = Vec::new();
+        assert_eq!(measured(&lines, &mut failures).len(), 2);
+        assert!(measured(&lines[..1], &mut failures).is_empty() && failures.is_empty());
+        // One that is broken loses no other.
+        assert_eq!(measured(&["bench {".to_owned(), line.to_owned()], &mut failures).len(), 2);
+        assert_eq!(failures.len(), 1);
     }
 }

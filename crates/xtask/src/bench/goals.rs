@@ -1,5 +1,7 @@
 //! What is measured and what is to be reached: one line for each row of the benchmark.
 
+use super::table::grouped;
+
 /// What a row is judged by.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Goal {
@@ -67,8 +69,8 @@ impl Goal {
             Goal::AtMostTimes(other, bound) => format!("≤ {bound} × {other}"),
             Goal::AtLeastTimes(other, bound) => format!("≥ {bound} × {other}"),
             Goal::Faster(other, bound) => format!("≥ {bound} × faster than {other}"),
-            Goal::AtMostMore(other, bound) => format!("≤ {other} + {bound}"),
-            Goal::AtMost(bound) => format!("≤ {bound}"),
+            Goal::AtMostMore(other, bound) => format!("≤ {other} + {}", grouped(bound)),
+            Goal::AtMost(bound) => format!("≤ {}", grouped(bound)),
         }
     }
 }
@@ -93,13 +95,33 @@ pub(super) const CATALOGUE: &[Entry] = {
     use Goal::{AtLeastTimes, AtMost, AtMostMore, AtMostTimes, Faster};
     &[
         entry("P1/64B", "P1/64B", "Call into a guest and back, same thread, 64 B", AtMostTimes("floor", 3.0)),
-        entry("P1/64B/extism", "P1/64B", "The same, beside Extism", Faster("extism", 3.0)),
+        entry(
+            "P1/64B/extism",
+            "P1/64B",
+            "Call into a guest and back, same thread, 64 B, beside Extism",
+            Faster("extism", 3.0),
+        ),
         entry("P1/4KiB", "P1/4KiB", "Call into a guest and back, same thread, 4 KiB", AtMostTimes("floor", 3.0)),
-        entry("P1/4KiB/extism", "P1/4KiB", "The same, beside Extism", Faster("extism", 10.0)),
+        entry(
+            "P1/4KiB/extism",
+            "P1/4KiB",
+            "Call into a guest and back, same thread, 4 KiB, beside Extism",
+            Faster("extism", 10.0),
+        ),
         entry("P1/64KiB", "P1/64KiB", "Call into a guest and back, same thread, 64 KiB", AtMostTimes("floor", 3.0)),
-        entry("P1/64KiB/extism", "P1/64KiB", "The same, beside Extism", Faster("extism", 50.0)),
+        entry(
+            "P1/64KiB/extism",
+            "P1/64KiB",
+            "Call into a guest and back, same thread, 64 KiB, beside Extism",
+            Faster("extism", 50.0),
+        ),
         entry("P2/1KiB", "P2/1KiB", "Call through a worker, one at a time, 1 KiB", AtMostTimes("floor", 1.3)),
-        entry("P2/1KiB/worn", "P2/1KiB/worn", "The same after 100,000 calls", AtMostTimes("floor", 1.3)),
+        entry(
+            "P2/1KiB/worn",
+            "P2/1KiB/worn",
+            "Call through a worker, one at a time, 1 KiB, after 100,000 calls",
+            AtMostTimes("floor", 1.3),
+        ),
         entry("P3/64B", "P3/64B", "Calls through a worker, 256 in flight, 64 B", AtLeastTimes("comlink", 3.0)),
         entry("P4/1MiB", "P4/1MiB", "1 MiB through a guest in a worker and back", AtMost(2.0)),
         entry(
@@ -108,14 +130,24 @@ pub(super) const CATALOGUE: &[Entry] = {
             "Page to a mechtron on the server and back, one at a time, 64 B",
             AtMostTimes("floor", 1.4),
         ),
-        entry("P5/64B/nats", "P5/64B", "The same, beside NATS", AtMostTimes("nats", 0.5)),
+        entry(
+            "P5/64B/nats",
+            "P5/64B",
+            "Page to a mechtron on the server and back, one at a time, 64 B, beside NATS",
+            AtMostTimes("nats", 0.5),
+        ),
         entry(
             "P5/4KiB",
             "P5/4KiB",
             "Page to a mechtron on the server and back, one at a time, 4 KiB",
             AtMostTimes("floor", 1.4),
         ),
-        entry("P5/4KiB/nats", "P5/4KiB", "The same, beside NATS", AtMostTimes("nats", 0.5)),
+        entry(
+            "P5/4KiB/nats",
+            "P5/4KiB",
+            "Page to a mechtron on the server and back, one at a time, 4 KiB, beside NATS",
+            AtMostTimes("nats", 0.5),
+        ),
         entry(
             "P6/64B",
             "P6/64B",
@@ -152,7 +184,7 @@ pub(super) const CATALOGUE: &[Entry] = {
         entry(
             "P12/awake",
             "P12/awake",
-            "Memory of an actor that is awake, of 1,000 on a server, without its own",
+            "Memory of an actor that is awake, of 800 on a server, without its own",
             AtMost(65_536.0),
         ),
         entry("P12/wake", "P12/wake", "Waking an actor on a server, to its reply", AtMost(2.0)),

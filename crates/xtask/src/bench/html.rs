@@ -72,9 +72,10 @@ fn article(page: &mut String, row: &Value) {
         let _ = writeln!(
             page,
             "<div class=\"bar {kind}\"><b>{}</b><div class=\"track\"><div class=\"fill\" style=\"width:{:.2}%\"></div></div>\
-             <span>{value} {}</span></div>",
+             <span>{} {}</span></div>",
             escaped(name),
             100.0 * value / most,
+            table::grouped(*value),
             escaped(&unit),
         );
     }
@@ -82,10 +83,12 @@ fn article(page: &mut String, row: &Value) {
     let judged = if row.get("ratio").is_some_and(Value::is_number) {
         format!("Ratio <b>{ratio}</b> (range {low} to {high})")
     } else {
-        format!("Range {low} to {high} {}", escaped(&unit))
+        let what = if entry.is_some_and(|entry| entry.goal.other().is_some()) { "Difference" } else { "Range" };
+        format!("{what} {low} to {high} {}", escaped(&unit))
     };
+    let better = if unit.ends_with("/s") { "more" } else { "less" };
     let goal = entry.map_or_else(|| table::number(row.get("goal")), |entry| entry.goal.words());
-    let _ = writeln!(page, "<p>{judged}; goal {}</p>\n</article>", escaped(&goal));
+    let _ = writeln!(page, "<p>{judged}; goal {}; {better} is better</p>\n</article>", escaped(&goal));
 }
 
 fn escaped(text: &str) -> String {

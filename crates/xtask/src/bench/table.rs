@@ -23,7 +23,7 @@ fn length(row: &[String; 8], column: usize) -> usize {
 
 fn cells(row: &Value) -> [String; 8] {
     let id = text(row, "id");
-    let others: Vec<String> = others(row).map(|(name, value)| format!("{name} {value}")).collect();
+    let others: Vec<String> = others(row).map(|(name, value)| format!("{name} {}", grouped(value))).collect();
     [
         id.clone(),
         number(row.get("value")),
@@ -58,13 +58,33 @@ pub(super) fn text(row: &Value, field: &str) -> String {
 
 /// A number as people read it; a dash for none.
 pub(super) fn number(value: Option<&Value>) -> String {
-    value.and_then(Value::as_f64).map_or_else(|| "–".to_owned(), |value| value.to_string())
+    value.and_then(Value::as_f64).map_or_else(|| "–".to_owned(), grouped)
+}
+
+/// A number with commas between thousands: `150,000`.
+pub(super) fn grouped(value: f64) -> String {
+    let text = value.to_string();
+    let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut grouped = String::new();
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at) % 3 == 0 && !grouped.ends_with('-') {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + fraction
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn thousands_are_apart() {
+        let texts = [0.0, 999.0, 1_000.0, 150_000.0, 1_234_567.5, -12_345.0, -123.0].map(grouped);
+        assert_eq!(texts, ["0", "999", "1,000", "150,000", "1,234,567.5", "-12,345", "-123"]);
+    }
 
     #[test]
     fn a_row_stands_below_its_heading() {

@@ -1,14 +1,14 @@
-// The benchmark's page: it runs the parts that it is asked for, and tells the client what it measured.
+// The benchmark's page: it runs the part that it is asked for, and tells the client what it measured.
 import { actors } from "./actors.js";
 import { calls } from "./calls.js";
 import { launch } from "./launch.js";
 import { link } from "./link.js";
-import { parts, tell } from "./settings.js";
+import { part, tell } from "./settings.js";
 
 const PARTS = { actors, calls, launch, link };
 
 try {
-  for (const part of parts) await PARTS[part]();
+  await PARTS[part]();
   await tell("done");
 } catch (error) {
   await tell("failed", { why: `${error.code ?? error.name}: ${error.message}`, stack: String(error.stack ?? "") });

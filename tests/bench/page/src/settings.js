@@ -2,8 +2,8 @@
 
 const given = new URLSearchParams(location.search);
 
-/** The parts that run. */
-export const parts = (given.get("parts") ?? "").split(",").filter(Boolean);
+/** The part that runs. */
+export const part = given.get("part");
 /** How often each contender is measured. */
 export const rounds = Number(given.get("rounds") ?? 5);
 /** How long each time, in milliseconds. */

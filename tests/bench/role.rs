@@ -1,4 +1,4 @@
-//! Contenders in processes of their own, as a server is: this program again, in another role.
+//! What is to be a process of its own, as a server is: this program again, in another role.
 
 use anyhow::{Context, Result, ensure};
 use starlane_testkit::child::Started;
@@ -22,14 +22,14 @@ pub(crate) enum Role {
     },
 }
 
-/// A contender that runs; it is ended when this is dropped.
-pub(crate) struct Contender {
+/// A process in a role; it is ended when this is dropped.
+pub(crate) struct Player {
     /// The line that it said when it was ready.
     pub(crate) said: String,
     _running: Started,
 }
 
-impl Contender {
+impl Player {
     /// Starts this program in a role, and waits until it is ready.
     pub(crate) async fn start(words: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);

@@ -1,10 +1,13 @@
 //! P12 on a server: what actors cost that sleep and that are awake, how long a wake takes, and whether any request fails.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use anyhow::{Result, anyhow, ensure};
 use starlane_protocol::Address;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Duration, Instant, sleep},
+};
 
 use crate::{
     idle::one_at_a_time,
@@ -37,20 +40,20 @@ async fn asleep(rounds: &Rounds) -> Result<()> {
     let binary = path("STARLANE_BIN")?;
     let limits = format!("{LIMITS}awake-per-app = {FEW}\nawake-per-space = {FEW}\n");
     let (full, empty) = (Server::start_with(&binary, &limits).await?, Server::start_with(&binary, &limits).await?);
-    let ours = RefCell::new(Peer::link(&full.address, 1).await?);
-    let none = RefCell::new(Peer::link(&empty.address, 1).await?);
+    let ours = Mutex::new(Peer::link(&full.address, 1).await?);
+    let none = Mutex::new(Peer::link(&empty.address, 1).await?);
     for peer in [&ours, &none] {
         one_at_a_time(peer, rounds.block).await?;
     }
     // As many as may be awake: what more come, sleep.
-    wake(&mut *ours.borrow_mut(), 0..FEW).await?;
+    wake(&mut *ours.lock().await, 0..FEW).await?;
     let mut results = Vec::new();
     let (mut failed, mut asked) = (0, 0);
     for step in 0..STEPS {
         sleep(SETTLE).await;
         let before = memory::of_process(full.process()?)?;
         let first = FEW + step * ACTORS / STEPS;
-        let peer = &mut *ours.borrow_mut();
+        let peer = &mut *ours.lock().await;
         wake(peer, first..first + ACTORS / STEPS).await?;
         failed += peer.failures.len() as u64;
         asked += ACTORS / STEPS;
@@ -65,14 +68,15 @@ async fn asleep(rounds: &Rounds) -> Result<()> {
     // Each is the one that slept longest.
     let next = Cell::new(0);
     let wakes = Contender::new("ours", async || {
+        let peer = &mut *ours.lock().await;
         let (start, mut count) = (Instant::now(), 0_u32);
         while start.elapsed() < rounds.block {
-            wake(&mut *ours.borrow_mut(), next.get()..next.get() + 1).await?;
+            wake(peer, next.get()..next.get() + 1).await?;
             next.set((next.get() + 1) % ACTORS);
             count += 1;
         }
         let took = start.elapsed().as_secs_f64();
-        ensure!(ours.borrow().failures.is_empty(), "a request failed: {:?}", ours.borrow().failures);
+        ensure!(peer.failures.is_empty(), "a request failed: {:?}", peer.failures);
         Ok(1_000.0 * took / f64::from(count))
     });
     rounds.compare("P12/wake", "ms", &[wakes]).await?;

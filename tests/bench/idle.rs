@@ -1,11 +1,11 @@
 //! What links cost that say nothing: memory each, and time of the messages of another.
 
-use std::{cell::RefCell, thread};
+use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 use tokio::{
     runtime::Builder,
-    sync::oneshot,
+    sync::{Mutex, oneshot},
     time::{Duration, sleep},
 };
 
@@ -28,11 +28,11 @@ pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
     memory::allow_open_files()?;
     let binary = path("STARLANE_BIN")?;
     let (busy, quiet) = (Server::start_with(&binary, LIMITS).await?, Server::start_with(&binary, LIMITS).await?);
-    let ours = RefCell::new(Peer::link(&busy.address, 1).await?);
-    let none = RefCell::new(Peer::link(&quiet.address, 1).await?);
+    let ours = Mutex::new(Peer::link(&busy.address, 1).await?);
+    let none = Mutex::new(Peer::link(&quiet.address, 1).await?);
     // What the server allocates once is no link's.
     for peer in [&ours, &none] {
-        block(&mut *peer.borrow_mut(), 1, rounds.block, 64).await?;
+        block(&mut *peer.lock().await, 1, rounds.block, 64).await?;
     }
     let mut idle = Vec::new();
     let mut results = Vec::new();
@@ -53,8 +53,8 @@ pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
 }
 
 /// Microseconds a message, one at a time.
-pub(crate) async fn one_at_a_time(peer: &RefCell<Peer>, length: Duration) -> Result<f64> {
-    Ok(1e6 / block(&mut *peer.borrow_mut(), 1, length, 64).await?)
+pub(crate) async fn one_at_a_time(peer: &Mutex<Peer>, length: Duration) -> Result<f64> {
+    Ok(1e6 / block(&mut *peer.lock().await, 1, length, 64).await?)
 }
 
 /// Links that say nothing and answer pings, on a thread of their own.

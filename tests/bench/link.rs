@@ -1,11 +1,12 @@
 //! P11: as many requests as fit through one link to a mechtron on the server, beside the raw WebSocket.
 
-use std::cell::RefCell;
-
 use anyhow::{Result, anyhow, ensure};
 use bytes::Bytes;
 use starlane_protocol::Address;
-use tokio::time::{Duration, Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use crate::{
     peer::Peer,
@@ -20,13 +21,13 @@ pub(crate) const SPEAKER: &str = "bench:mesh:speaker";
 
 pub(crate) async fn run(server: &Server, rounds: &Rounds) -> Result<()> {
     let echo = Player::start(&["raw"]).await?;
-    let ours = RefCell::new(Peer::link(&server.address, 1).await?);
-    let raw = RefCell::new(Raw::open(&echo.said).await?);
+    let ours = Mutex::new(Peer::link(&server.address, 1).await?);
+    let raw = Mutex::new(Raw::open(&echo.said).await?);
     for (name, size) in [("64B", 64), ("4KiB", 4 << 10)] {
         let contenders = [
-            Contender::new("ours", async || block(&mut *ours.borrow_mut(), MANY, rounds.block, size).await),
+            Contender::new("ours", async || block(&mut *ours.lock().await, MANY, rounds.block, size).await),
             Contender::new("raw", async || {
-                raw.borrow_mut().block(MANY, rounds.block, |number| body(size, number)).await
+                raw.lock().await.block(MANY, rounds.block, |number| body(size, number)).await
             }),
         ];
         rounds.compare(&format!("P11/{name}"), "requests/s", &contenders).await?;

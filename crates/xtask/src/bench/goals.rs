@@ -185,7 +185,7 @@ pub(super) const CATALOGUE: &[Entry] = {
             "P12/awake",
             "P12/awake",
             "Memory of an actor that is awake, of 800 on a server, without its own",
-            AtMost(65_536.0),
+            AtMost(64_000.0),
         ),
         entry("P12/wake", "P12/wake", "Waking an actor on a server, to its reply", AtMost(2.0)),
         entry("P12/tab/asleep", "P12/tab/asleep", "Memory of an actor that sleeps, of 1,000 in a tab", AtMost(4_096.0)),

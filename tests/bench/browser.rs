@@ -11,28 +11,34 @@ use crate::{collector, memory, nats::Nats, path, role::Player, rounds::Rounds, w
 
 /// How long a page may be silent.
 const SILENCE: Duration = Duration::from_secs(180);
-/// A page is measured as if somebody looked at it, and can ask for garbage to be collected before memory is measured.
-const OPTIONS: [&str; 4] = [
+/// In Chromium, a page is measured as if somebody looked at it, and can ask for garbage to be collected before memory is measured.
+const CHROMIUM: [&str; 4] = [
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
     "--js-flags=--expose-gc",
 ];
 
+/// In Firefox, nothing opens beside the page, and its clock is not made coarse.
+const FIREFOX: &str = "user_pref(\"browser.aboutwelcome.enabled\", false);\n\
+                       user_pref(\"browser.shell.checkDefaultBrowser\", false);\n\
+                       user_pref(\"datareporting.policy.dataSubmissionEnabled\", false);\n\
+                       user_pref(\"privacy.reduceTimerPrecision\", false);\n";
+
 /// Opens the page on a server and runs a part in it.
-pub(crate) async fn run(server: &Server, part: &str, rounds: &Rounds) -> Result<()> {
+pub(crate) async fn run(server: &Server, part: &str, engine: Engine, rounds: &Rounds) -> Result<()> {
     let (collector, mut told) = collector::start().await?;
     let folder = tempfile::tempdir()?;
     let peers = if part == "link" { Some(Peers::start(folder.path()).await?) } else { None };
     let url = format!(
-        "{}/bench?part={part}&rounds={}&block={}&collector=http://{collector}{}",
+        "{}/bench?part={part}&engine={engine}&rounds={}&block={}&collector=http://{collector}{}",
         server.origin(),
         rounds.rounds,
         rounds.block.as_millis(),
         peers.as_ref().map(Peers::query).unwrap_or_default(),
     );
     let log = folder.path().join("browser.log");
-    let mut browser = Started::new(&mut command(folder.path(), &url)?, &log)?;
+    let mut browser = Started::new(&mut command(engine, folder.path(), &url)?, &log)?;
     loop {
         browser.still_runs().with_context(|| said(&log))?;
         let Ok(Some(told)) = timeout(SILENCE, told.recv()).await else {
@@ -76,13 +82,22 @@ impl Peers {
     }
 }
 
-fn command(folder: &Path, url: &str) -> Result<Command> {
-    let mut command = Command::new(path("STARLANE_CHROMIUM")?);
-    let capabilities = Engine::Chromium.capabilities()?;
+fn command(engine: Engine, folder: &Path, url: &str) -> Result<Command> {
+    let profile = folder.join("profile");
+    std::fs::create_dir(&profile)?;
+    let mut command = Command::new(path("STARLANE_BROWSER")?);
+    let capabilities = engine.capabilities()?;
     let arguments = capabilities.values().find_map(|options| options.get("args")?.as_array()).cloned();
-    command.args(arguments.unwrap_or_default().iter().filter_map(Value::as_str)).args(OPTIONS);
-    command.arg(format!("--user-data-dir={}", folder.join("profile").display())).arg(url);
-    command.env("TMPDIR", folder);
+    command.args(arguments.unwrap_or_default().iter().filter_map(Value::as_str));
+    match engine {
+        Engine::Chromium => command.args(CHROMIUM).arg(format!("--user-data-dir={}", profile.display())),
+        Engine::Firefox => {
+            std::fs::write(profile.join("user.js"), FIREFOX)?;
+            command.arg("-no-remote").arg("-profile").arg(&profile)
+        }
+        Engine::Webkit => bail!("WebKit opens no page without its driver: measure in another engine"),
+    };
+    command.arg(url).env("TMPDIR", folder);
     Ok(command)
 }
 

@@ -23,6 +23,7 @@ use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use starlane_testkit::engine::Engine;
 
 use crate::{role::Role, rounds::Rounds, world::Server};
 
@@ -33,6 +34,9 @@ struct Arguments {
     /// What to measure; may be given several times.
     #[arg(long = "part")]
     parts: Vec<String>,
+    /// In which engine pages are opened.
+    #[arg(long, default_value = "chromium")]
+    engine: Engine,
     /// How often each contender is measured.
     #[arg(long, default_value_t = 5)]
     rounds: u64,
@@ -73,7 +77,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let mut failed = 0;
     for part in &arguments.parts {
         println!("part {part}");
-        if let Err(error) = run_part(part, &rounds).await {
+        if let Err(error) = run_part(part, arguments.engine, &rounds).await {
             eprintln!("error: {part}: {error:#}");
             failed += 1;
         }
@@ -82,16 +86,19 @@ async fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-async fn run_part(part: &str, rounds: &Rounds) -> Result<()> {
+async fn run_part(part: &str, engine: Engine, rounds: &Rounds) -> Result<()> {
     match part {
-        "calls" | "launch" => browser::run(&server().await?, part, rounds).await,
+        "calls" | "launch" => browser::run(&server().await?, part, engine, rounds).await,
         "link" => {
             let server = server().await?;
-            browser::run(&server, part, rounds).await?;
+            browser::run(&server, part, engine, rounds).await?;
             link::run(&server, rounds).await
         }
         "actors" => {
-            browser::run(&server().await?, part, rounds).await?;
+            // Memory of a page is found in Chromium alone.
+            if engine == Engine::Chromium {
+                browser::run(&server().await?, part, engine, rounds).await?;
+            }
             actors::run(rounds).await
         }
         "idle" => idle::run(rounds).await,

@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// The `starlane` to measure [default: a release build of this checkout].
     #[arg(long, value_name = "BINARY")]
     binary: Option<PathBuf>,
+    /// The browser that opens the page: Chromium or Firefox.
+    #[arg(long, value_enum, default_value_t = Engine::Chromium)]
+    engine: Engine,
     /// Blocks for each contender and measure.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=100))]
     rounds: u64,
@@ -53,9 +56,13 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
     if options.baseline.is_some() && parts != [Part::Http] {
         bail!("`--baseline` compares two servers over HTTP: add `--only http`");
     }
+    if options.engine == Engine::Webkit {
+        bail!("WebKit opens no page without its driver: use `--engine chromium` or `--engine firefox`");
+    }
     let artifacts: Vec<Artifact> = parts.iter().flat_map(|part| part.artifacts()).collect();
     let of_artifacts = artifacts.iter().flat_map(|artifact| artifact.pieces().iter().copied());
-    let mut pieces: Vec<Piece> = parts.iter().flat_map(|part| part.pieces()).chain(of_artifacts).collect();
+    let mut pieces: Vec<Piece> =
+        parts.iter().flat_map(|part| part.pieces(options.engine)).chain(of_artifacts).collect();
     pieces.sort();
     pieces.dedup();
     setup::prepare(workshop, &pieces)?;
@@ -77,7 +84,10 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
     }
     // What was measured stays, whatever else went wrong.
     let code = conclude(workshop, &rows)?;
-    failures.into_iter().next().map_or(Ok(code), Err)
+    for failure in &failures {
+        println!("{} {failure:#}", report::bad("✗"));
+    }
+    Ok(if failures.is_empty() { code } else { ExitCode::FAILURE })
 }
 
 /// Has the client measure its parts. What fails goes to `failures`.
@@ -93,12 +103,19 @@ fn run_client(
     };
     let mut program = workshop.cargo(["test", "--release", "-p", "starlane-testkit", "--test", "bench", "--"]);
     program = program.args(parts.iter().flat_map(|part| ["--part".to_owned(), part.name()]));
-    program = program.args(["--rounds", &options.rounds.to_string(), "--block-ms", &options.block_ms.to_string()]);
+    program = program.args([
+        "--engine",
+        options.engine.name(),
+        "--rounds",
+        &options.rounds.to_string(),
+        "--block-ms",
+        &options.block_ms.to_string(),
+    ]);
     program = program.env("STARLANE_BIN", binary).env("STARLANE_GUESTS", build::guests_folder(workshop));
     if let Some(baseline) = &options.baseline {
         program = program.env("STARLANE_BASELINE", absolute(baseline)?);
     }
-    let finished = equipped(workshop, program, parts)?.limit(LIMIT).stream()?;
+    let finished = equipped(workshop, program, options.engine, parts)?.limit(LIMIT).stream()?;
     if !finished.success() {
         failures.push(anyhow!("a part of the benchmark failed; what it said is above"));
     }
@@ -106,10 +123,10 @@ fn run_client(
 }
 
 /// Says where the peers and the browser are.
-fn equipped(workshop: &Workshop, mut program: Program, parts: &[Part]) -> Result<Program> {
+fn equipped(workshop: &Workshop, mut program: Program, engine: Engine, parts: &[Part]) -> Result<Program> {
     if parts.iter().any(|part| part.has_page()) {
         program = program.env("STARLANE_SITE", build::bench_site(workshop));
-        program = program.env("STARLANE_CHROMIUM", Engine::Chromium.binary(workshop).context("Chromium is missing")?);
+        program = program.env("STARLANE_BROWSER", engine.binary(workshop).context("the browser is missing")?);
     }
     if parts.contains(&Part::Link) {
         program = program.env("STARLANE_NATS", NATS.program(workshop));

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::build::Artifact;
-use crate::setup::Piece;
+use crate::setup::{Piece, browsers::Engine};
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -49,9 +49,9 @@ impl Part {
     }
 
     /// What must be installed, besides what its artifacts need.
-    pub(super) fn pieces(self) -> Vec<Piece> {
+    pub(super) fn pieces(self, engine: Engine) -> Vec<Piece> {
         let mut pieces = vec![Piece::C, Piece::Rust];
-        pieces.extend(self.has_page().then_some(Piece::Chromium));
+        pieces.extend(self.has_page().then(|| engine.piece()));
         pieces.extend((self == Part::Link).then_some(Piece::Nats));
         pieces.extend((self == Part::Http).then_some(Piece::Nginx));
         pieces

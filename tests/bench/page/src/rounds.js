@@ -1,9 +1,8 @@
 // Contenders, measured block by block in turn. Each block counts its replies and checks them; a wrong one fails the part.
-import { block, rounds, tell } from "./settings.js";
+import { block, engine, rounds, tell } from "./settings.js";
 
 /** How long calls go on between two looks at the clock, in milliseconds. */
 const STRETCH = 5;
-const ENGINE = "chromium";
 
 /**
  * Measures contenders: an object of functions that run a block of so many milliseconds and give its value. Every second round
@@ -24,7 +23,7 @@ export async function compare(id, unit, contenders) {
 
 /** Tells what was measured: of each round, an object of values. */
 export function report(id, unit, results) {
-  return tell("measure", { id, unit, engine: ENGINE, rounds: results });
+  return tell("measure", { id, unit, engine, rounds: results });
 }
 
 async function named(id, name, work) {

@@ -4,6 +4,8 @@ const given = new URLSearchParams(location.search);
 
 /** The part that runs. */
 export const part = given.get("part");
+/** The engine that this page runs in. */
+export const engine = given.get("engine");
 /** How often each contender is measured. */
 export const rounds = Number(given.get("rounds") ?? 5);
 /** How long each time, in milliseconds. */

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A server uses all cores, and so does what stands in for one.
     let mut builder = match arguments.role {
-        Some(Role::Raw) => tokio::runtime::Builder::new_multi_thread(),
+        Some(Role::Raw | Role::Sqlite) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder.enable_all().build();
@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             match &arguments.role {
                 None => run(&arguments).await,
                 Some(Role::Raw) => raw::serve().await,
+                Some(Role::Sqlite) => database::serve().await,
                 Some(Role::Responder { address }) => nats::respond(address).await,
             }
         })

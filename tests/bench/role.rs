@@ -15,6 +15,8 @@ const START: Duration = Duration::from_secs(10);
 pub(crate) enum Role {
     /// The raw WebSocket echo.
     Raw,
+    /// SQLite behind plain HTTP.
+    Sqlite,
     /// What answers behind a NATS server.
     Responder {
         /// The server's address.

@@ -43,7 +43,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Engine::Chromium)]
     engine: Engine,
     /// Blocks for each contender and measure.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=100))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(5..=100))]
     rounds: u64,
     /// The length of a block, in milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(20..=60_000))]

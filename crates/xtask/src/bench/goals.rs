@@ -214,7 +214,7 @@ pub(super) const CATALOGUE: &[Entry] = {
         entry(
             "database/write",
             "database/write",
-            "A write to a database by `/messages`, 32 connections",
+            "A write to a database by `/messages`, 32 connections, beside SQLite behind plain HTTP",
             AtLeastTimes("sqlite", 0.5),
         ),
         entry("run.cold", "run.cold", "`cargo xtask run` on a fresh machine, until the demo is served", AtMost(600.0)),

@@ -88,7 +88,7 @@ fn article(page: &mut String, row: &Value) {
     };
     let better = if unit.ends_with("/s") { "more" } else { "less" };
     let goal = entry.map_or_else(|| table::number(row.get("goal")), |entry| entry.goal.words());
-    let _ = writeln!(page, "<p>{judged}; goal {}; {better} is better</p>\n</article>", escaped(&goal));
+    let _ = writeln!(page, "<p>{judged}; goal {}; for the bars {better} is better</p>\n</article>", escaped(&goal));
 }
 
 fn escaped(text: &str) -> String {

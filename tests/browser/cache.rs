@@ -7,7 +7,7 @@ use starlane_browser::{BrowserTime, IndexedDbStore};
 use starlane_bundle::{Digest, Used};
 use starlane_host::{
     BlobCounts,
-    ports::{Store, StoreError},
+    ports::{BundleStore, IdentityStore, RecordStore, StoreError},
     testing::launch_world::{World, address, publisher},
 };
 use starlane_protocol::{Address, HostSecret};

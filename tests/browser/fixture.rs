@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
-use js_sys::{Array, Function, Promise};
+use js_sys::{Array, Function, Promise, Uint8Array};
 use starlane_browser::{BrowserSandbox, IndexedDbStore};
 use starlane_bundle::{AppRecord, Digest, SignedManifest};
 use starlane_host::{
@@ -22,7 +22,7 @@ pub(crate) fn echo() -> Bytes {
 
 /// A sandbox with workers.
 pub(crate) fn sandbox() -> Rc<dyn Sandbox> {
-    Rc::new(BrowserSandbox::new(worker_of(&worker_script()), scripts()))
+    Rc::new(BrowserSandbox::new(&worker_of(&worker_script()), &meter(), scripts()))
 }
 
 fn url_of(script: &str) -> String {
@@ -36,6 +36,20 @@ fn url_of(script: &str) -> String {
 pub(crate) fn worker_of(script: &str) -> Function {
     let url = url_of(script);
     Function::new_no_args(&format!("return new Worker('{url}', {{ type: 'module' }});"))
+}
+
+/// A function that makes one worker by another function, and all others by a third.
+pub(crate) fn first_worker(first: &Function, others: &Function) -> Function {
+    let body = "let made = 0; return () => (made++ === 0 ? first() : others());";
+    let function = Function::new_with_args("first, others", body);
+    function.call2(&JsValue::UNDEFINED, first, others).unwrap().unchecked_into()
+}
+
+/// A function that loads what checks modules, once.
+pub(crate) fn meter() -> Function {
+    let bytes = Uint8Array::from(include_bytes!("../../crates/npm/dist/wasm/meter.wasm").as_slice());
+    let function = Function::new_with_args("bytes", "let meter; return () => (meter ??= WebAssembly.compile(bytes));");
+    function.call1(&JsValue::UNDEFINED, &bytes).unwrap().unchecked_into()
 }
 
 /// A function that gives the URLs of what is loaded when it is needed, as the npm package's bundler makes it.

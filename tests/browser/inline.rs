@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use js_sys::Function;
 use starlane_browser::BrowserSandbox;
 use starlane_bundle::Digest;
 use starlane_host::{
@@ -14,18 +13,24 @@ use starlane_host::{
 use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{echo, scripts};
+use crate::fixture::{echo, meter, scripts, worker_of, worker_script};
 
-/// Makes every instance inline. Its workers could not be made.
+/// Makes every instance inline. Its worker only checks modules.
 struct Inline(BrowserSandbox);
 
 impl Sandbox for Inline {
-    fn has_module(&self, digest: &Digest) -> bool {
-        self.0.has_module(digest)
+    fn has_module(&self, digest: &Digest, memory: u64) -> bool {
+        self.0.has_module(digest, memory)
     }
 
-    fn compile(&self, space: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
-        self.0.compile(space, digest, wasm)
+    fn compile(
+        &self,
+        space: &str,
+        digest: Digest,
+        memory: u64,
+        wasm: Bytes,
+    ) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        self.0.compile(space, digest, memory, wasm)
     }
 
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
@@ -47,7 +52,7 @@ impl Sandbox for Inline {
 }
 
 fn sandbox() -> Rc<dyn Sandbox> {
-    Rc::new(Inline(BrowserSandbox::new(Function::new_no_args("throw new Error('no worker here');"), scripts())))
+    Rc::new(Inline(BrowserSandbox::new(&worker_of(&worker_script()), &meter(), scripts())))
 }
 
 macro_rules! tests {

@@ -15,6 +15,7 @@ mod cache;
 mod fixture;
 mod inline;
 mod launch;
+mod modules;
 mod socket;
 mod source;
 mod store;

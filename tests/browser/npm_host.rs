@@ -28,9 +28,20 @@ async fn open(cache: &str) -> RawHost {
     let worker = function("", "throw new Error('no test here runs a guest')");
     let token = function("", "return Promise.resolve(undefined)");
     let quiet = function("", "");
-    RawHost::open(NOBODY.into(), cache, 1e6, worker, quiet.clone(), quiet.clone(), token, quiet.clone(), quiet)
-        .await
-        .unwrap()
+    RawHost::open(
+        NOBODY.into(),
+        cache,
+        1e6,
+        worker,
+        quiet.clone(),
+        quiet.clone(),
+        quiet.clone(),
+        token,
+        quiet.clone(),
+        quiet,
+    )
+    .await
+    .unwrap()
 }
 
 fn payload(content_type: &str, body: &[u8]) -> RawPayload {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use indexed_db_futures::{Build, database::Database, transaction::TransactionMode};
 use starlane_bundle::Digest;
 use starlane_host::{
-    ports::{Store, StoreError},
-    testing::store_suite,
+    ports::{BundleStore, IdentityStore, StoreError},
+    testing::store_suite::{self, Stores},
 };
 use starlane_protocol::HostSecret;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -25,7 +25,7 @@ async fn the_contract_is_kept() {
     store_suite::all(|| {
         let (store, _) = open(&fresh_name());
         stores.borrow_mut().push(store.clone());
-        async { Rc::new(store) as Rc<dyn Store> }
+        async { Rc::new(store) as Rc<dyn Stores> }
     })
     .await;
     assert!(stores.borrow().iter().all(|store| !store.is_degraded()), "all was kept in IndexedDB, not in memory");

@@ -9,7 +9,7 @@ use js_sys::{JSON, Reflect};
 use starlane_browser::IndexedDbStore;
 use starlane_bundle::{Digest, SignedManifest};
 use starlane_host::{
-    ports::{Store, StoreError},
+    ports::{BundleStore, IdentityStore, RecordStore, StoreError},
     testing::launch_world::{address, publisher},
 };
 use starlane_protocol::{Address, HostSecret};

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use starlane_bundle::Digest;
-use starlane_host::ports::Store;
+use starlane_host::ports::{BundleStore, IdentityStore, RecordStore};
 use starlane_protocol::HostSecret;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -133,7 +133,7 @@ async fn a_tab_that_never_ends_its_transaction_costs_the_patience_and_no_more() 
 async fn a_tab_of_the_first_version_goes_on_without_ours() {
     let (store, _) = open_store(&version_1("old.close()").await, 1e9);
     store.put_blob(&Digest::of(b"new"), Bytes::from_static(b"new")).await.unwrap();
-    let store: Rc<dyn Store> = Rc::new(store);
+    let store: Rc<dyn BundleStore> = Rc::new(store);
     // It can't open what is newer, which is its own business; ours is not held up by its asking.
     let body = "const request = indexedDB.open(given, 1); \
         return new Promise((resolve) => { request.onerror = (event) => { event.preventDefault(); resolve(request.error.name); }; \

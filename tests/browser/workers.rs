@@ -14,7 +14,7 @@ use starlane_node::guest::{Context, GuestCall, GuestLimits, GuestPlan, InstanceI
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{Patch, echo, eval, figure, sandbox, scripts, worker_of};
+use crate::fixture::{Patch, echo, eval, figure, first_worker, meter, sandbox, scripts, worker_of, worker_script};
 
 fn now() -> f64 {
     eval("performance.now()").as_f64().unwrap()
@@ -58,15 +58,15 @@ async fn the_official_schema_suite_is_judged_as_it_says() {
     judged.check();
 }
 
-async fn start(sandbox: &dyn Sandbox, id: u64, group: &str) -> Result<InstanceId, SandboxError> {
+pub(crate) async fn start(sandbox: &dyn Sandbox, id: u64, group: &str) -> Result<InstanceId, SandboxError> {
     start_within(sandbox, id, group, 1000).await
 }
 
 /// The same with a budget for each call.
 async fn start_within(sandbox: &dyn Sandbox, id: u64, group: &str, call_ms: u32) -> Result<InstanceId, SandboxError> {
     let (digest, instance) = (Digest::of(&echo()), InstanceId(id));
-    sandbox.compile("acme", digest, echo()).await?;
     let limits = GuestLimits { memory: 16 << 20, call_ms, concurrency: 1 };
+    sandbox.compile("acme", digest, limits.memory, echo()).await?;
     sandbox
         .start(&GuestPlan { instance, group: group.into(), wasm: digest, limits, contract: "".into(), inline: false })
         .await?;
@@ -118,10 +118,10 @@ async fn runs_of_one_turn_leave_in_one_message() {
 #[wasm_bindgen_test]
 async fn a_worker_that_fails_takes_its_instances_with_it_and_no_others() {
     // The worker runs until it is told to save.
-    let script = crate::fixture::worker_script()
+    let script = worker_script()
         + "\nconst own = onmessage; onmessage = (event) => { if (globalThis.dies) setTimeout(() => { throw new Error('boom'); }); else own(event); };\
            const post = postMessage; postMessage = (...all) => { post(...all); globalThis.dies = all[0] instanceof ArrayBuffer; };";
-    let failing: Rc<dyn Sandbox> = Rc::new(BrowserSandbox::new(worker_of(&script), scripts()));
+    let failing: Rc<dyn Sandbox> = Rc::new(BrowserSandbox::new(&worker_of(&script), &meter(), scripts()));
     let one = start(&*failing, 1, "one").await.unwrap();
     let other = start(&*failing, 2, "other").await.unwrap();
     let report = failing.run(one, vec![GuestCall::Save]).await;
@@ -138,8 +138,8 @@ async fn how_long_the_browser_takes_to_make_an_instance_is_not_counted_as_its_gu
     let script = "const own = WebAssembly.instantiate; WebAssembly.instantiate = async (...all) => { \
         await new Promise((resolve) => setTimeout(resolve, 3500)); return own(...all); };\n"
         .to_owned()
-        + &crate::fixture::worker_script();
-    let slow = BrowserSandbox::new(worker_of(&script), scripts());
+        + &worker_script();
+    let slow = BrowserSandbox::new(&worker_of(&script), &meter(), scripts());
     start(&slow, 1, "one").await.expect("an instance, though late");
 }
 
@@ -149,8 +149,8 @@ async fn what_goes_by_while_another_instance_is_made_is_not_counted_either() {
     let script = "let made = 0; const own = WebAssembly.instantiate; WebAssembly.instantiate = (...all) => { \
         for (const end = Date.now() + (made++ > 0 ? 3500 : 0); Date.now() < end; ); return own(...all); };\n"
         .to_owned()
-        + &crate::fixture::worker_script();
-    let slow = BrowserSandbox::new(worker_of(&script), scripts());
+        + &worker_script();
+    let slow = BrowserSandbox::new(&worker_of(&script), &meter(), scripts());
     let first = start(&slow, 1, "one").await.unwrap();
     let asked = async {
         BrowserTime.sleep(2500).await;
@@ -184,14 +184,18 @@ async fn a_call_may_have_more_time_than_a_timer_can_wait() {
 
 #[wasm_bindgen_test]
 async fn a_worker_that_can_not_be_made_is_an_error_with_its_reason() {
-    for (script, reason) in [("throw new Error('boom')", "boom"), ("import './nowhere.js'", "")] {
-        let sandbox = BrowserSandbox::new(worker_of(script), scripts());
-        let error = start(&sandbox, 1, "one").await.unwrap_err().to_string();
+    let factories = [
+        (worker_of("throw new Error('boom')"), "boom"),
+        (worker_of("import './nowhere.js'"), ""),
+        (eval("() => { throw new Error('refused'); }").into(), "refused"),
+        (eval("() => 7").into(), "something else"),
+    ];
+    for (factory, reason) in factories {
+        // The first checks the module, and then runs the first group.
+        let factory = first_worker(&worker_of(&worker_script()), &factory);
+        let sandbox = BrowserSandbox::new(&factory, &meter(), scripts());
+        start(&sandbox, 1, "one").await.unwrap();
+        let error = start(&sandbox, 2, "two").await.unwrap_err().to_string();
         assert!(error.contains("no instance could be made") && error.contains(reason), "{error}");
-    }
-    for (factory, reason) in [("() => { throw new Error('refused'); }", "refused"), ("() => 7", "something else")] {
-        let sandbox = BrowserSandbox::new(eval(factory).into(), scripts());
-        let error = start(&sandbox, 1, "one").await.unwrap_err().to_string();
-        assert!(error.contains(reason), "{error}");
     }
 }

@@ -1,17 +1,22 @@
 //! Traces: the `traceparent` of an HTTP request, as far as what it sets off goes.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
+use starlane_protocol::frame::Frame;
 use starlane_server::{Limits, LogGuard, LogLayer, LogLines, LogShape};
 use starlane_testkit::figure::figure;
 use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::world::{LONG, Server, echo_bundle};
+use crate::{
+    peer::Peer,
+    world::{LONG, Server, echo_bundle},
+};
 
 const BUNDLE: &str = "acme:repo:echoes:1.0.0";
 const ECHO: &str = "acme:echoes:echo";
@@ -70,8 +75,8 @@ fn ask_to_log(server: &Server, text: &str, traceparent: &str) {
     assert!(answer.status < 300, "{}", answer.text());
 }
 
-#[test]
-fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
+#[tokio::test]
+async fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
     let log = log();
     let server = Server::start();
     server.run_app(echo_bundle("").path(), BUNDLE, "acme:echoes");
@@ -81,6 +86,20 @@ fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
     ask_to_log(&server, "said behind two actors", &traceparent(id));
     let fields = line(log, "said behind two actors");
     assert_eq!((&fields["address"], &fields["trace"]), (&json!(OTHER), &json!(id)));
+
+    // The event that a message sets off takes its trace to the hosts that are linked.
+    let mut peer = Peer::link(&server, 1, None).await;
+    peer.subscribe(&format!("{ECHO}#said")).await;
+    let emit = json!({ "event": "said", "body": { "number": 1 } });
+    let headers = [("content-type", "application/json"), ("traceparent", &*traceparent(id))];
+    server.send("POST", &format!("/messages/{ECHO}/emit"), &headers, emit.to_string().as_bytes());
+    let told = loop {
+        if let Frame::Event { trace, .. } = peer.next().await.unwrap() {
+            break trace;
+        }
+    };
+    let told = told.as_deref().and_then(|trace| trace.split('-').nth(1)).unwrap_or_default();
+    let seen = BTreeSet::from([id, fields["trace"].as_str().unwrap(), told]);
 
     // Each request has its own, in whatever order they come.
     std::thread::scope(|scope| {
@@ -102,5 +121,6 @@ fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
         ask_to_log(&server, &format!("said without a trace {n}"), bad);
         assert_eq!(line(log, &format!("said without a trace {n}"))["trace"], Value::Null, "{bad}");
     }
-    figure("trace.hops", 1.0, "ids");
+    figure("trace.hops", seen.len() as f64, "ids");
+    assert_eq!(seen.len(), 1, "{seen:?}");
 }

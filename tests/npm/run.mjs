@@ -6,12 +6,14 @@ import { compare } from "./golden.mjs";
 import { files, viteDev, vitePreview, webpack } from "./pages.mjs";
 import { installTools, project, root, run, tools } from "./projects.mjs";
 import { freePort, serve } from "./starlane.mjs";
-import { LATER, sum, weigh } from "./weigh.mjs";
+import { LATER, METER, isFirst, sum, weigh } from "./weigh.mjs";
 
 /** The most that the first load may weigh, in bytes. */
 const FIRST_LOAD = 250_000;
 /** The most bytes of what is loaded when it is needed. */
 const MOST_LATER = 140_000;
+/** The most bytes of what checks modules. */
+const MOST_METER = 122_880;
 /** What the bundlers' own code puts into the page. */
 const BUNDLERS = ["__vite_is_modern_browser", "__VUE_HMR_RUNTIME__", "webpackChunk"];
 const HTML = "<h1>Ada</h1>\n<p><em>Countess</em> of <strong>Lovelace</strong></p>\n";
@@ -121,7 +123,7 @@ await test("types: consumers of every member are type-checked by the oldest and 
   fieldFault("F24 the types compile", tried, failing);
 });
 await test("size: the first load is small", () => {
-  const parts = weigh(join(installed, "dist")).filter(({ name }) => !LATER.includes(name));
+  const parts = weigh(join(installed, "dist")).filter(({ name }) => isFirst(name));
   const first = sum(parts);
   figure("first-load.gzip", first, "bytes", "npm");
   const later = sum(weigh(join(installed, "dist")).filter(({ name }) => LATER.includes(name)));
@@ -130,6 +132,13 @@ await test("size: the first load is small", () => {
   const largest = parts.sort((a, b) => b.bytes - a.bytes).slice(0, 4).map(({ name, bytes }) => `${name} ${bytes}`);
   if (first > FIRST_LOAD) throw new Error(`${first} bytes are more than ${FIRST_LOAD}: ${largest.join(", ")}`);
   return `${first} bytes of ${FIRST_LOAD}: ${largest.join(", ")} …`;
+});
+
+await test("size: what checks modules is small", () => {
+  const [{ bytes }] = weigh(join(installed, "dist")).filter(({ name }) => name === METER);
+  figure("meter.gzip", bytes, "bytes", "npm");
+  if (bytes > MOST_METER) throw new Error(`${METER} has ${bytes} bytes, and the maximum is ${MOST_METER}`);
+  return `${bytes} bytes of ${MOST_METER}`;
 });
 
 // What runs in Chromium, against a server that allows these pages.

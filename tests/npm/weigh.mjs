@@ -1,5 +1,5 @@
 // What files weigh on the wire: JavaScript and Wasm after `gzip -9`. As a program, `node weigh.mjs FOLDER…` prints the sizes of
-// several folders as JSON: of what a page loads first, and of all.
+// several folders as JSON: of what a page loads first, and of what checks modules.
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,6 +7,13 @@ import { gzipSync } from "node:zlib";
 
 /** What the package loads when it is needed. */
 export const LATER = ["contract.js", "glue.js", "wasm/starlane_verifier_bg.wasm"];
+/** What checks modules; loaded when it is needed, too. */
+export const METER = "wasm/meter.wasm";
+
+/** Whether a file of the package is among those that a page loads first. */
+export function isFirst(name) {
+  return name !== METER && !LATER.includes(name);
+}
 
 /** Each JavaScript and Wasm file below a folder, with its size. */
 export function weigh(folder) {
@@ -22,7 +29,8 @@ export function sum(files) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const sizes = process.argv.slice(2).map((folder) => {
     const files = weigh(folder);
-    return { first: sum(files.filter(({ name }) => !LATER.includes(name))), all: sum(files) };
+    const of = (keep) => sum(files.filter(({ name }) => keep(name)));
+    return { first: of(isFirst), meter: of((name) => name === METER) };
   });
   console.log(JSON.stringify(sizes));
 }

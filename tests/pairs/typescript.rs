@@ -30,15 +30,11 @@ fn typescript() -> String {
     let line = |out: &mut String, text: String| writeln!(out, "{text}").unwrap();
     line(&mut out, format!("export const MESH = {:?};", names::MESH));
     line(&mut out, format!("export const ACTOR = {:?};\n", names::ACTOR));
-    line(&mut out, "/** Exported functions that a guest must have, and how many core parameters each takes. */".into());
-    functions(&mut out, "REQUIRED", &names::REQUIRED_FUNCTIONS);
-    line(&mut out, "/** Exported functions that it may have. */".into());
-    functions(&mut out, "OPTIONAL", &names::OPTIONAL_FUNCTIONS);
-    line(&mut out, "\n/** Functions that it may import. */\nexport const IMPORTS = [".into());
-    for (name, ..) in names::IMPORTS {
-        line(&mut out, format!("  {name:?},"));
+    line(&mut out, "/** Functions that a guest may import. */\nexport type Import =".into());
+    for (at, (name, ..)) in names::IMPORTS.iter().enumerate() {
+        let end = if at + 1 == names::IMPORTS.len() { ";\n" } else { "" };
+        line(&mut out, format!("  | {name:?}{end}"));
     }
-    line(&mut out, "] as const;\nexport type Import = (typeof IMPORTS)[number];\n".into());
     line(
         &mut out,
         "/** Limits: messages and bytes that a call may queue, bytes that it may log, headers of a payload. */".into(),
@@ -54,20 +50,6 @@ fn typescript() -> String {
         line(&mut out, "}".into());
     }
     out
-}
-
-/// Names of the interface are written by their parts: so they stand only once in what a page loads.
-fn functions(out: &mut String, table: &str, functions: &[(&str, &str, &str)]) {
-    writeln!(out, "export const {table}: Readonly<Record<string, number>> = {{").unwrap();
-    for (name, params, _) in functions {
-        let key = match name.split_once(names::ACTOR) {
-            None => (*name).to_owned(),
-            Some(("", own)) => format!("[ACTOR + {own:?}]"),
-            Some((before, own)) => format!("[{before:?} + ACTOR + {own:?}]"),
-        };
-        writeln!(out, "  {key}: {},", params.len()).unwrap();
-    }
-    writeln!(out, "}};").unwrap();
 }
 
 type Rows = Vec<(&'static str, u64)>;

@@ -33,6 +33,8 @@ pub struct BrowserOptions {
     pub cache_bytes: f64,
     /// Makes a worker: `() => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })`.
     pub worker: js_sys::Function,
+    /// Loads what checks modules: `() => Promise<WebAssembly.Module>`, the module of the crate `meter`.
+    pub meter: js_sys::Function,
     /// Gives the URL of a script that is loaded when it is needed: `contract` or `glue`.
     pub script: js_sys::Function,
     /// Verifies bundles: `(question: Uint8Array) => Promise<Uint8Array>`, by the function of the crate `verifier`.
@@ -47,11 +49,14 @@ pub fn ports(options: BrowserOptions) -> Ports {
         Some(server) => Rc::new(HttpSource::new(server, options.token)),
         None => Rc::new(NoSource),
     };
+    let store = IndexedDbStore::new(&options.cache, options.cache_bytes, &options.degraded);
     Ports {
         time: Rc::new(BrowserTime),
         dialer: Rc::new(WebSocketDialer),
-        sandbox: Rc::new(BrowserSandbox::new(options.worker, options.script)),
-        store: Rc::new(IndexedDbStore::new(&options.cache, options.cache_bytes, &options.degraded)),
+        sandbox: Rc::new(BrowserSandbox::new(&options.worker, &options.meter, options.script)),
+        bundles: Rc::new(store.clone()),
+        records: Rc::new(store.clone()),
+        identity: Rc::new(store),
         // A page keeps the state of its actors for as long as it is open.
         state: Rc::new(MemoryStateStore::default()),
         source,

@@ -8,9 +8,8 @@ use std::{cell::RefCell, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, ready};
-use js_sys::{Function, Uint8Array, WebAssembly, WebAssembly::Module};
+use js_sys::{Function, Uint8Array, WebAssembly::Module};
 use litemap::LiteMap;
-use starlane_abi::{limits::MODULE_BYTES, names::INITIALIZE};
 use starlane_bundle::Digest;
 use starlane_host::{
     batch::{decode_report, encode_calls},
@@ -21,7 +20,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
 use self::{
-    glue::{Guest, InlineGuests},
+    glue::{Guest, InlineGuests, Modules},
     pool::Pool,
     worker::{GuestWorker, crashed},
 };
@@ -29,7 +28,9 @@ use crate::{failure, object::object};
 
 /// Runs guests by the browser's WebAssembly API. Dropping it ends them and their workers.
 pub struct BrowserSandbox {
-    modules: Rc<RefCell<LiteMap<Digest, Module>>>,
+    /// What was compiled, by digest and limit of memory.
+    compiled: Rc<RefCell<LiteMap<(Digest, u64), Module>>>,
+    modules: Modules,
     instances: Rc<RefCell<LiteMap<InstanceId, Place>>>,
     pool: Pool,
     inline: InlineGuests,
@@ -47,12 +48,14 @@ enum Place {
 }
 
 impl BrowserSandbox {
-    /// A sandbox whose workers `worker` makes: a function without parameters that returns a new `Worker` on `worker.js`.
-    /// `script(name)` gives the URL of what is loaded when it is needed: `contract` checks bodies against schemas, `glue` runs
-    /// guests in this thread. They are the embedder's because bundlers must see the scripts' URLs as literals.
-    pub fn new(worker: Function, script: Function) -> Self {
-        let (modules, instances) = (Rc::default(), Rc::default());
-        Self { modules, instances, pool: Pool::new(worker), inline: InlineGuests::new(), script }
+    /// A sandbox whose workers `worker` makes: a function without parameters that returns a new `Worker` on `worker.js`. `meter()`
+    /// promises the module of the crate `meter`, which checks guests' modules. `script(name)` gives the URL of what is loaded when
+    /// it is needed: `contract` checks bodies against schemas, `glue` runs guests in this thread. They are the embedder's because
+    /// bundlers must see the scripts' URLs as literals.
+    pub fn new(worker: &Function, meter: &Function, script: Function) -> Self {
+        let modules = Modules::new(worker, meter);
+        let pool = Pool::new(modules.clone());
+        Self { compiled: Rc::default(), modules, instances: Rc::default(), pool, inline: InlineGuests::new(), script }
     }
 
     /// The URL of a script. Errors when the embedder's function throws.
@@ -71,38 +74,52 @@ impl BrowserSandbox {
         Ok(object(&[("text", text), ("checker", checker), ("most", JsValue::from_f64(most))]).into())
     }
 
-    fn module(&self, digest: &Digest) -> Result<Module, SandboxError> {
-        let module = self.modules.borrow().get(digest).cloned();
+    fn module(&self, plan: &GuestPlan) -> Result<Module, SandboxError> {
+        let module = self.compiled.borrow().get(&(plan.wasm, plan.limits.memory)).cloned();
         module.ok_or_else(|| SandboxError::Module {
-            digest: *digest,
+            digest: plan.wasm,
             reason: "it has not been compiled here; compile it before an instance is made".to_owned(),
         })
     }
 }
 
 impl Sandbox for BrowserSandbox {
-    fn has_module(&self, digest: &Digest) -> bool {
-        self.modules.borrow().contains_key(digest)
+    fn has_module(&self, digest: &Digest, memory: u64) -> bool {
+        self.compiled.borrow().contains_key(&(*digest, memory))
     }
 
-    fn compile(&self, _: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
-        let modules = Rc::clone(&self.modules);
+    fn prepare(&self) {
+        self.modules.prepare();
+    }
+
+    fn compile(
+        &self,
+        _: &str,
+        digest: Digest,
+        memory: u64,
+        wasm: Bytes,
+    ) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+        let (compiled, modules) = (Rc::clone(&self.compiled), self.modules.clone());
         Box::pin(async move {
-            if modules.borrow().contains_key(&digest) {
+            if compiled.borrow().contains_key(&(digest, memory)) {
                 return Ok(());
             }
-            let module = compile(&wasm).await.map_err(|reason| SandboxError::Module { digest, reason })?;
-            modules.borrow_mut().insert(digest, module);
+            let made = JsFuture::from(modules.compile(&Uint8Array::from(&*wasm), memory as f64)).await;
+            let made = made.map_err(|error| SandboxError::Unchecked { digest, reason: failure::text(&error) })?;
+            if let Some(reason) = made.as_string() {
+                return Err(SandboxError::Module { digest, reason });
+            }
+            compiled.borrow_mut().insert((digest, memory), made.unchecked_into());
             Ok(())
         })
     }
 
     fn forget(&self, digest: &Digest) {
-        self.modules.borrow_mut().remove(digest);
+        self.compiled.borrow_mut().retain(|(kept, _), _| kept != digest);
     }
 
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
-        let module = match self.module(&plan.wasm) {
+        let module = match self.module(plan) {
             Ok(module) => module,
             Err(error) => return Box::pin(ready(Err(error))),
         };
@@ -183,41 +200,10 @@ impl Sandbox for BrowserSandbox {
     }
 }
 
-async fn compile(wasm: &[u8]) -> Result<Module, String> {
-    if wasm.len() > MODULE_BYTES {
-        return Err(format!("it has {} bytes; the maximum is {MODULE_BYTES}", wasm.len()));
+impl Drop for BrowserSandbox {
+    fn drop(&mut self) {
+        self.modules.end();
     }
-    let module = JsFuture::from(WebAssembly::compile(&Uint8Array::from(wasm))).await;
-    let module: Module = module.map_err(|error| failure::text(&error))?.unchecked_into();
-    if has_start_section(wasm) {
-        return Err(["it has a start section; export `", INITIALIZE, "` instead"].concat());
-    }
-    match glue::check_module(&module) {
-        None => Ok(module),
-        Some(reason) => Err(reason),
-    }
-}
-
-/// Whether a module that is valid has a start section: it would run before its time is counted, and JavaScript does not show it.
-/// A section is its id, the number of its bytes as LEB128, and those (WebAssembly core specification 3.0, 5.5.2).
-fn has_start_section(wasm: &[u8]) -> bool {
-    const START: u8 = 8;
-    let mut bytes = wasm.get(8..).unwrap_or_default().iter();
-    while let Some(&id) = bytes.next() {
-        if id == START {
-            return true;
-        }
-        let (mut size, mut shift) = (0_u64, 0);
-        for byte in bytes.by_ref() {
-            size |= u64::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 || shift > 28 {
-                break;
-            }
-        }
-        bytes = bytes.as_slice().get(size as usize..).unwrap_or_default().iter();
-    }
-    false
 }
 
 fn run_inline(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use js_sys::{Array, Function, Promise, Uint8Array};
 use starlane_bundle::{AppRecord, Digest, Signature, SignedManifest, json};
-use starlane_host::ports::{Store, StoreError};
+use starlane_host::ports::{BundleStore, IdentityStore, RecordStore, StoreError};
 use starlane_protocol::{Address, HostSecret};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
@@ -141,7 +141,7 @@ fn record_of(value: &JsValue) -> Result<AppRecord, String> {
     json::from_slice(record.as_bytes()).map_err(|error| error.to_string())
 }
 
-impl Store for IndexedDbStore {
+impl BundleStore for IndexedDbStore {
     fn manifest(&self, bundle: &Address) -> Done<Option<SignedManifest>> {
         let decode = |value: &JsValue| {
             let signature = get(value, "signature").as_string().unwrap_or_default();
@@ -171,6 +171,18 @@ impl Store for IndexedDbStore {
         self.write(BLOBS, "delete", &digest.to_string(), &JsValue::UNDEFINED)
     }
 
+    fn pin(&self, bundle: &Address, blobs: Vec<Digest>) -> Done<()> {
+        let blobs: Array = blobs.iter().map(|digest| JsValue::from_str(&digest.to_string())).collect();
+        let done = done(self.0.0.pin(bundle.as_str(), &blobs));
+        Box::pin(async move { done.await.map(drop) })
+    }
+
+    fn unpin(&self, bundle: &Address) {
+        self.0.0.unpin(bundle.as_str());
+    }
+}
+
+impl RecordStore for IndexedDbStore {
     fn record(&self, app: &Address) -> Done<Option<AppRecord>> {
         self.read(RECORDS, app.to_string(), record_of)
     }
@@ -207,20 +219,12 @@ impl Store for IndexedDbStore {
     fn drop_record(&self, app: &Address) -> Done<()> {
         self.write(RECORDS, "delete", app.as_str(), &JsValue::UNDEFINED)
     }
+}
 
+impl IdentityStore for IndexedDbStore {
     fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
         // One transaction: of two tabs that start at once, one sees what the other kept.
         let done = self.run(SETTINGS, "keep", SECRET, &Uint8Array::from(&fresh.0[..]));
         Box::pin(async move { Ok(done.await?.first().and_then(|value| secret_of(value).ok()).unwrap_or(fresh)) })
-    }
-
-    fn pin(&self, bundle: &Address, blobs: Vec<Digest>) -> Done<()> {
-        let blobs: Array = blobs.iter().map(|digest| JsValue::from_str(&digest.to_string())).collect();
-        let done = done(self.0.0.pin(bundle.as_str(), &blobs));
-        Box::pin(async move { done.await.map(drop) })
-    }
-
-    fn unpin(&self, bundle: &Address) {
-        self.0.0.unpin(bundle.as_str());
     }
 }

@@ -15,7 +15,7 @@ export interface InlineGuest {
 export class Glue {
   readonly #buffers = new Buffers();
 
-  /** Makes an instance of a module that passed `checkModule`. Rejects with the reason, for people. */
+  /** Makes an instance of a module that was checked. Rejects with the reason, for people. */
   async create(module: WebAssembly.Module, limits: Limits, contract: ContractSource | undefined): Promise<InlineGuest> {
     const guest = await createInstance(this.#buffers, { module, limits, contract }, {});
     return {

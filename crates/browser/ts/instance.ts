@@ -1,13 +1,11 @@
 // Makes instances of guests.
 
-import { ACTOR, MESH, OPTIONAL, REQUIRED } from "./abi.js";
+import { ACTOR, MESH } from "./abi.js";
 import type { Buffers } from "./buffers.js";
-import { Fault } from "./fault.js";
 import { Guest, checkWhole } from "./guest.js";
 import { imports } from "./imports.js";
 import { memoryOf, renewView } from "./memory.js";
 import type { Start } from "./messages.js";
-import { wrongType } from "./words.js";
 
 /** What wants to know how far an instance is. */
 export interface Watcher {
@@ -29,10 +27,7 @@ export async function createInstance(
     }
     // Not the constructor: Chromium refuses it large modules in a page's own thread.
     const { exports } = await WebAssembly.instantiate(module, { [MESH]: imports(guest) });
-    for (const [name, parameters] of Object.entries({ ...REQUIRED, ...OPTIONAL })) {
-      if (name in exports && (exports[name] as Partial<CallableFunction>).length !== parameters) throw new Fault(wrongType(name));
-    }
-    // `checkModule` has seen names and kinds. JavaScript sees no more of a function's type than how many parameters it takes.
+    // Their types were checked before the module was compiled.
     const named = (name: string) => exports[name] as never;
     guest.exports = {
       start: named(ACTOR + "start"),

@@ -24,14 +24,28 @@ export interface ContractSource {
 /** An instance to be made. */
 export interface Start {
   readonly instance: number;
-  /** One that passed `checkModule`. */
+  /** One that was checked. */
   readonly module: WebAssembly.Module;
   readonly limits: Limits;
   readonly contract: ContractSource | undefined;
 }
 
+/** A module to be checked. */
+export interface Check {
+  /** What checks it: the Wasm of `crates/meter`. */
+  readonly meter: WebAssembly.Module;
+  readonly wasm: ArrayBuffer;
+  /** How much memory its guests may use, in bytes. */
+  readonly memory: number;
+}
+
+/** What a worker answers when it has checked a module: what is to be compiled, or why it is refused. Before that it says `begun`. */
+export type Checked = { readonly wasm: ArrayBuffer } | { readonly refused: string };
+
 /** What the page tells a worker, which does it in order. */
 export type ToWorker =
+  /** Checks a module. The worker has no guests. */
+  | { readonly check: Check }
   | { readonly start: Start }
   /** Drops the instance. */
   | { readonly stop: number }

@@ -3,14 +3,23 @@
 import { Buffers } from "./buffers.js";
 import type { Guest } from "./guest.js";
 import { createInstance } from "./instance.js";
-import type { FromWorker, Start, ToWorker } from "./messages.js";
+import type { Check, Checked, FromWorker, Start, ToWorker } from "./messages.js";
+import { refusal } from "./meter.js";
 import { beginReports, report, takeReports } from "./reports.js";
 
 /** A report does not wait longer than this for those behind it, in milliseconds. */
 const PATIENCE = 2;
 
-function say(message: FromWorker, transfer: Transferable[] = []): void {
+function say(message: FromWorker | Checked | "begun", transfer: Transferable[] = []): void {
   postMessage(message, transfer);
+}
+
+function checkModule(check: Check): void {
+  say("begun");
+  const { wasm } = check;
+  const refused = refusal(check);
+  if (refused === undefined) say({ wasm }, [wasm]);
+  else say({ refused });
 }
 
 /** Runs guests as the page tells. */
@@ -60,6 +69,8 @@ function serve(): void {
       runAll(data);
     } else if ("start" in data) {
       void startGuest(data.start);
+    } else if ("check" in data) {
+      checkModule(data.check);
     } else {
       guests.delete(data.stop);
       beginning.delete(data.stop);

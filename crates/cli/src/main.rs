@@ -43,6 +43,10 @@ use self::{
     settings::Settings,
 };
 
+/// What one thread of a server allocates another frees, request for request: the system's allocator is slow at that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     if let Some(code) = compile_module::run_if_asked() {
         return code;

@@ -2,6 +2,7 @@
 
 use std::rc::{Rc, Weak};
 
+use bytes::Bytes;
 use litemap::LiteMap;
 use starlane_bundle::{AppRecord, Digest, FileEntry, PublicKey};
 use starlane_node::{Allow, Operations, Principal};
@@ -12,6 +13,7 @@ use crate::{
     handler::Served,
     host::Host,
     pin::Pin,
+    ports::SandboxError,
     verified::{BundleFiles, VerifiedApp},
 };
 
@@ -88,14 +90,36 @@ impl Host {
         let loaded =
             LoadedModules { host: self.clone(), modules: app.modules.iter().map(|file| file.sha256).collect() };
         for file in &app.modules {
-            if !self.0.ports.sandbox.has_module(&file.sha256) {
+            let missing = self.missing(app, file);
+            if !missing.is_empty() {
                 let wasm = self.blob(&file.sha256, file.size).await;
                 let wasm = wasm.map_err(|error| Failure::not_running(error.to_string()))?;
-                let compiled = self.0.ports.sandbox.compile(app.plan.app.space(), file.sha256, wasm).await;
+                let compiled = self.compile(app.plan.app.space(), &file.sha256, &missing, wasm).await;
                 compiled.map_err(|error| Failure::conflict(error.to_string()))?;
             }
         }
         Ok(loaded)
+    }
+
+    /// The limits of memory for which a module of an app has not been compiled yet.
+    pub(crate) fn missing(&self, app: &VerifiedApp, module: &FileEntry) -> Vec<u64> {
+        let mut memories = app.memories(&module.sha256);
+        memories.retain(|memory| !self.0.ports.sandbox.has_module(&module.sha256, *memory));
+        memories
+    }
+
+    /// Compiles a module for each of these limits of memory.
+    pub(crate) async fn compile(
+        &self,
+        space: &str,
+        digest: &Digest,
+        memories: &[u64],
+        wasm: Bytes,
+    ) -> Result<(), SandboxError> {
+        for memory in memories {
+            self.0.ports.sandbox.compile(space, *digest, *memory, wasm.clone()).await?;
+        }
+        Ok(())
     }
 
     /// Installs an app, in place of another version. Its actors start when they are used.

@@ -49,14 +49,14 @@ impl Host {
     /// The bytes of a blob of `size` bytes, verified. What is fetched is kept; a damaged entry is fetched again.
     pub async fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, BlobError> {
         let ports = &self.0.ports;
-        match ports.store.blob(digest).await {
+        match ports.bundles.blob(digest).await {
             Ok(Some(bytes)) if Digest::of(&bytes) == *digest => {
                 self.count(|counts| counts.cached += 1);
                 return Ok(bytes);
             }
             Ok(Some(_)) => {
                 self.count(|counts| counts.healed += 1);
-                self.store_said(ports.store.drop_blob(digest).await, "a damaged blob can't be dropped");
+                self.store_said(ports.bundles.drop_blob(digest).await, "a damaged blob can't be dropped");
             }
             Ok(None) => {}
             Err(error) => self.store_said(Err(error), "a blob can't be read"),
@@ -67,7 +67,7 @@ impl Host {
             return Err(BlobError::Altered { expected: *digest, found });
         }
         self.count(|counts| counts.fetched += 1);
-        self.store_said(ports.store.put_blob(digest, bytes.clone()).await, "a blob can't be kept");
+        self.store_said(ports.bundles.put_blob(digest, bytes.clone()).await, "a blob can't be kept");
         Ok(bytes)
     }
 

@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     pub(crate) link_watchers: RefCell<Vec<mpsc::UnboundedSender<LinkState>>>,
     pub(crate) blobs: Blobs,
     pub(crate) apps: RefCell<InstalledApps>,
-    pub(crate) compiling: RefCell<LiteMap<(Digest, String), Compiling>>,
+    pub(crate) compiling: RefCell<LiteMap<(Digest, u64, String), Compiling>>,
     pub(crate) timer: RefCell<Option<(u64, AbortHandle)>>,
     pub(crate) draining: Cell<bool>,
     pub(crate) flushing: Cell<bool>,
@@ -212,9 +212,15 @@ impl Host {
         })
     }
 
-    /// Whether a topic is one of a resource of this host, or elsewhere. Errors with 404 `no-resource` or `no-event`.
-    pub fn check_topic(&self, topic: &Topic) -> Result<(), Failure> {
-        self.0.node.borrow().check_topic(topic)
+    /// Whether somebody who asks by another way than a link may subscribe to a topic. Errors with 403 `no-grant`, and with 404
+    /// `no-resource` or `no-event` when there is no such topic.
+    pub fn admit_subscriber(&self, caller: &Principal, topic: &Topic) -> Result<(), Failure> {
+        self.0.node.borrow().admit_subscriber(caller, topic)
+    }
+
+    /// Whether somebody may have the events of a topic, be there such a topic now or not. Errors with 403 `no-grant`.
+    pub fn permit_topic(&self, caller: &Principal, topic: &Topic) -> Result<(), Failure> {
+        self.0.node.borrow().permit_topic(caller, topic)
     }
 
     /// Ends actors that crashed, at an address or all of an app, and lets them start again: a quarantine is lifted, and what an

@@ -178,10 +178,13 @@ impl Host {
             return Ok(launched);
         }
         let (verified, fetched) = self.verified(&record, &options.trust).await?;
-        let (pin, told) = Pin::new(&self.0.ports.store, &record.bundle, &verified).await;
+        if verified.modules.iter().any(|file| !self.missing(&verified, file).is_empty()) {
+            self.0.ports.sandbox.prepare();
+        }
+        let (pin, told) = Pin::new(&self.0.ports.bundles, &record.bundle, &verified).await;
         self.store_said(told, "that a bundle is in use can't be kept");
         if let Some(fetched) = fetched {
-            let kept = self.0.ports.store.put_manifest(&record.bundle, fetched).await;
+            let kept = self.0.ports.bundles.put_manifest(&record.bundle, fetched).await;
             self.store_said(kept, "a manifest can't be kept");
         }
         let total = verified.modules.iter().map(|file| file.size).sum();
@@ -193,14 +196,12 @@ impl Host {
         };
         progress(loaded);
         for file in &verified.modules {
-            if !self.0.ports.sandbox.has_module(&file.sha256) {
+            let missing = self.missing(&verified, file);
+            if !missing.is_empty() {
                 let wasm = self.blob(&file.sha256, file.size).await;
                 let wasm = wasm.map_err(|source| LaunchError::Fetch { app: app.clone(), source })?;
-                let compiled = self.0.ports.sandbox.compile(app.space(), file.sha256, wasm).await;
-                compiled.map_err(|error| {
-                    let failure = Failure::not_running(error.to_string());
-                    LaunchError::Install { app: app.clone(), failure }
-                })?;
+                let compiled = self.compile(app.space(), &file.sha256, &missing, wasm).await;
+                compiled.map_err(|error| LaunchError::Install { app: app.clone(), failure: error.failure() })?;
             }
             loaded += file.size;
             progress(loaded);
@@ -246,7 +247,7 @@ impl Host {
 
     /// The record of an app: the server's, if it can be reached, else the one that was kept.
     async fn record(&self, app: &Address) -> Result<AppRecord, LaunchError> {
-        let kept = self.0.ports.store.record(app).await.unwrap_or_else(|error| {
+        let kept = self.0.ports.records.record(app).await.unwrap_or_else(|error| {
             self.store_said(Err(error), "an app record can't be read");
             None
         });
@@ -263,7 +264,7 @@ impl Host {
                 }
                 self.saw(&record)?;
                 // Another tab may have been told of a higher revision meanwhile: then that counts here too.
-                let record = self.0.ports.store.put_record(record.clone()).await.unwrap_or_else(|error| {
+                let record = self.0.ports.records.put_record(record.clone()).await.unwrap_or_else(|error| {
                     self.store_said(Err(error), "an app record can't be kept");
                     record
                 });
@@ -310,7 +311,7 @@ impl Host {
         record: &AppRecord,
         trust: &[PublicKey],
     ) -> Result<(VerifiedApp, Option<SignedManifest>), LaunchError> {
-        let (store, source) = (&self.0.ports.store, &self.0.ports.source);
+        let (store, source) = (&self.0.ports.bundles, &self.0.ports.source);
         match store.manifest(&record.bundle).await {
             Ok(Some(kept)) => {
                 let is_named = kept.digest() == record.manifest;

@@ -8,7 +8,7 @@ use litemap::LiteMap;
 use starlane_bundle::{AppRecord, Digest, SignedManifest};
 use starlane_protocol::{Address, HostSecret};
 
-use crate::ports::{Store, StoreError};
+use crate::ports::{BundleStore, IdentityStore, RecordStore, StoreError};
 
 type Done<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
 
@@ -35,7 +35,7 @@ impl MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
+impl BundleStore for MemoryStore {
     fn manifest(&self, bundle: &Address) -> Done<Option<SignedManifest>> {
         self.with(|kept| kept.manifests.get(bundle).cloned())
     }
@@ -55,7 +55,9 @@ impl Store for MemoryStore {
     fn drop_blob(&self, digest: &Digest) -> Done<()> {
         self.with(|kept| drop(kept.blobs.remove(digest)))
     }
+}
 
+impl RecordStore for MemoryStore {
     fn record(&self, app: &Address) -> Done<Option<AppRecord>> {
         self.with(|kept| kept.records.get(app).cloned())
     }
@@ -77,7 +79,9 @@ impl Store for MemoryStore {
     fn drop_record(&self, app: &Address) -> Done<()> {
         self.with(|kept| drop(kept.records.remove(app)))
     }
+}
 
+impl IdentityStore for MemoryStore {
     fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
         self.with(|kept| kept.secret.get_or_insert(fresh).clone())
     }

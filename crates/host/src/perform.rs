@@ -222,11 +222,8 @@ impl Host {
         let host = self.clone();
         self.0.ports.time.spawn(Box::pin(async move {
             let space = plan.app().split(':').next().unwrap_or_default().to_owned();
-            let started = match host.module(space, plan.wasm).await {
-                Ok(()) => host.0.ports.sandbox.start(&plan).await.map_err(|error| match error {
-                    SandboxError::Full(reason) => Failure::new(503, "busy", reason),
-                    other => Failure::not_running(other.to_string()),
-                }),
+            let started = match host.module(space, plan.wasm, plan.limits.memory).await {
+                Ok(()) => host.0.ports.sandbox.start(&plan).await.map_err(SandboxError::failure),
                 Err(failure) => Err(failure),
             };
             // Its app may have gone while the module was compiled.
@@ -235,20 +232,19 @@ impl Host {
         }));
     }
 
-    /// Makes sure that a module is compiled for a space: loaded, verified, compiled once for all of the space who wait.
-    pub(crate) async fn module(&self, space: String, digest: Digest) -> Result<(), Failure> {
-        if self.0.ports.sandbox.has_module(&digest) {
+    /// Makes sure that a module is compiled for guests of a space with so much memory: loaded, verified, compiled once for all who wait.
+    pub(crate) async fn module(&self, space: String, digest: Digest, memory: u64) -> Result<(), Failure> {
+        if self.0.ports.sandbox.has_module(&digest, memory) {
             return Ok(());
         }
-        let key = (digest, space);
+        let key = (digest, memory, space);
         let known = self.0.compiling.borrow().get(&key).cloned();
         let compiling = known.unwrap_or_else(|| {
-            let (host, space) = (self.clone(), key.1.clone());
+            let (host, space) = (self.clone(), key.2.clone());
             let compiling = async move {
                 let size = host.0.apps.borrow().size_of(&digest);
                 let loaded = host.blob(&digest, size).await.map_err(|e| Failure::not_running(e.to_string()))?;
-                let compiled = host.0.ports.sandbox.compile(&space, digest, loaded).await;
-                compiled.map_err(|e| Failure::not_running(e.to_string()))
+                host.0.ports.sandbox.compile(&space, digest, memory, loaded).await.map_err(SandboxError::failure)
             };
             let compiling = compiling.boxed_local().shared();
             self.0.compiling.borrow_mut().insert(key.clone(), compiling.clone());

@@ -5,20 +5,20 @@ use std::rc::Rc;
 use starlane_protocol::Address;
 
 use crate::{
-    ports::{Store, StoreError},
+    ports::{BundleStore, StoreError},
     verified::VerifiedApp,
 };
 
 /// A bundle and what it uses of others stay in the store until this is dropped.
 pub(crate) struct Pin {
-    store: Rc<dyn Store>,
+    store: Rc<dyn BundleStore>,
     bundle: Address,
 }
 
 impl Pin {
     /// Pins the bundle of an app; the error says that other tabs could not be told.
     pub(crate) async fn new(
-        store: &Rc<dyn Store>,
+        store: &Rc<dyn BundleStore>,
         bundle: &Address,
         app: &VerifiedApp,
     ) -> (Self, Result<(), StoreError>) {

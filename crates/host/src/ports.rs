@@ -25,8 +25,12 @@ pub struct Ports {
     pub dialer: Rc<dyn Dialer>,
     /// Where guests run.
     pub sandbox: Rc<dyn Sandbox>,
-    /// What is kept: the browser's cache, the server's repository.
-    pub store: Rc<dyn Store>,
+    /// The bundles that are kept: the browser's cache, the server's repository.
+    pub bundles: Rc<dyn BundleStore>,
+    /// The records of apps that are kept.
+    pub records: Rc<dyn RecordStore>,
+    /// Where this host's identity is kept.
+    pub identity: Rc<dyn IdentityStore>,
     /// What is kept of actors.
     pub state: Rc<dyn StateStore>,
     /// Where bundles come from that the store lacks.
@@ -85,14 +89,22 @@ pub trait SocketSink {
 
 /// Where guests run. Instances of one sandbox don't share memory.
 pub trait Sandbox {
-    /// Whether a module of this digest has been compiled and is kept.
-    fn has_module(&self, digest: &Digest) -> bool;
-    /// Compiles a module for an app of a space, and keeps it under its digest. The caller has verified the digest. Where compiling
-    /// takes turns, they are the space's.
-    fn compile(&self, space: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
+    /// Whether a module of this digest has been compiled for guests with so many bytes of memory, and is kept.
+    fn has_module(&self, digest: &Digest, memory: u64) -> bool;
+    /// Says that modules will be compiled soon: what checks them is loaded meanwhile.
+    fn prepare(&self) {}
+    /// Checks and compiles a module for guests of a space with so many bytes of memory, and keeps it under its digest. The caller has
+    /// verified the digest. Where compiling takes turns, they are the space's.
+    fn compile(
+        &self,
+        space: &str,
+        digest: Digest,
+        memory: u64,
+        wasm: Bytes,
+    ) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
     /// Drops a module that no app uses any more, from memory. Instances of it go on.
     fn forget(&self, _digest: &Digest) {}
-    /// Makes an instance of a compiled module: memory and `_initialize`, not yet `actor.start`.
+    /// Makes an instance of a module that was compiled for its memory: memory and `_initialize`, not yet `actor.start`.
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
     /// Runs calls in order, until one crashes, a `receive` would exceed the concurrency, or the calls have queued as much as one
     /// call may. Never two batches of one instance at a time. After a crash the instance is gone. What a guest has no memory for
@@ -108,12 +120,20 @@ pub trait Sandbox {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SandboxError {
-    /// The module is no valid WebAssembly, or lacks an export, or has an import that guests may not have.
+    /// The module may not be a guest.
     #[error("the module {digest} can't be used: {reason}")]
     Module {
         /// The module.
         digest: Digest,
         /// What is wrong.
+        reason: String,
+    },
+    /// Nothing could check the module.
+    #[error("the module {digest} could not be checked: {reason}")]
+    Unchecked {
+        /// The module.
+        digest: Digest,
+        /// What failed.
         reason: String,
     },
     /// No instance can be made: memory, workers, or the engine's limits.
@@ -124,8 +144,20 @@ pub enum SandboxError {
     Full(String),
 }
 
-/// What a host keeps. Back-ends hash nothing: whoever reads a blob verifies it.
-pub trait Store {
+impl SandboxError {
+    /// This as a failure of whoever needs the guest.
+    pub(crate) fn failure(self) -> Failure {
+        match self {
+            Self::Full(reason) => Failure::new(503, "busy", reason),
+            Self::Unchecked { .. } => Failure::new(503, "load-failed", self.to_string()),
+            _ => Failure::not_running(self.to_string()),
+        }
+    }
+}
+
+/// The bundles that a host keeps: their manifests, and the blobs that these name. Back-ends hash nothing: whoever reads a blob
+/// verifies it.
+pub trait BundleStore {
     /// The manifest kept for a bundle's address.
     fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<Option<SignedManifest>, StoreError>>;
     /// Keeps a manifest.
@@ -140,6 +172,17 @@ pub trait Store {
     fn put_blob(&self, digest: &Digest, bytes: Bytes) -> LocalBoxFuture<'static, Result<(), StoreError>>;
     /// Drops a blob, because it turned out to be damaged.
     fn drop_blob(&self, digest: &Digest) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+    /// Says that a bundle is in use once more, from when this is called, and which blobs it needs. A store with a bound drops
+    /// the least recently used when it needs room, and nothing that is in use. One without a bound need not know.
+    fn pin(&self, _bundle: &Address, _blobs: Vec<Digest>) -> LocalBoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(ready(Ok(())))
+    }
+    /// Says that a bundle is in use once less.
+    fn unpin(&self, _bundle: &Address) {}
+}
+
+/// The records of apps that a host keeps: which bundle is an app's.
+pub trait RecordStore {
     /// The record kept for an app.
     fn record(&self, app: &Address) -> LocalBoxFuture<'static, Result<Option<AppRecord>, StoreError>>;
     /// All app records that are kept.
@@ -148,15 +191,12 @@ pub trait Store {
     fn put_record(&self, record: AppRecord) -> LocalBoxFuture<'static, Result<AppRecord, StoreError>>;
     /// Drops an app's record.
     fn drop_record(&self, app: &Address) -> LocalBoxFuture<'static, Result<(), StoreError>>;
+}
+
+/// The identity that a host keeps.
+pub trait IdentityStore {
     /// The secret of this host; `fresh` is kept and given back if there is none yet.
     fn secret(&self, fresh: HostSecret) -> LocalBoxFuture<'static, Result<HostSecret, StoreError>>;
-    /// Says that a bundle is in use once more, from when this is called, and which blobs it needs. A store with a bound drops
-    /// the least recently used when it needs room, and nothing that is in use. One without a bound need not know.
-    fn pin(&self, _bundle: &Address, _blobs: Vec<Digest>) -> LocalBoxFuture<'static, Result<(), StoreError>> {
-        Box::pin(ready(Ok(())))
-    }
-    /// Says that a bundle is in use once less.
-    fn unpin(&self, _bundle: &Address) {}
 }
 
 /// Why a store failed.

@@ -87,6 +87,17 @@ impl VerifiedApp {
         })
     }
 
+    /// How much memory its mechtrons on this side give a module, in bytes; each limit once.
+    pub(crate) fn memories(&self, module: &Digest) -> Vec<u64> {
+        let mut memories = Vec::new();
+        for mechtron in self.plan.mechtrons.iter().filter(|mechtron| mechtron.wasm == *module) {
+            if !memories.contains(&mechtron.limits.memory) {
+                memories.push(mechtron.limits.memory);
+            }
+        }
+        memories
+    }
+
     /// Reads what [`verify`] answers. Errors with what was refused, and with 500 `internal` for other bytes.
     pub fn from_answer(answer: &[u8]) -> Result<Self, Failure> {
         minicbor::decode(answer)

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod functions;
+#[cfg(target_arch = "wasm32")]
+mod page;
 #[cfg(test)]
 mod tests;
 

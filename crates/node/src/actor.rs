@@ -10,6 +10,7 @@ use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Topic, Trac
 use crate::{
     app::Role,
     effect::RequestId,
+    forget::Rank,
     guest::{Context, GuestCall, InstanceId, Kind},
     leaving::Leave,
     limits::ActorLimits,
@@ -130,6 +131,8 @@ pub(crate) struct Actor {
     /// When it crashed, newest last.
     pub(crate) crashes: VecDeque<u64>,
     pub(crate) last_used: u64,
+    /// Its place among those that may be forgotten.
+    pub(crate) rank: Rank,
     /// Its memory is full of what it was not given: another instance goes on, from its state.
     pub(crate) is_worn: bool,
     /// The timer that looks for its overdue messages.
@@ -170,6 +173,7 @@ impl Actor {
             slept: Vec::new(),
             crashes: VecDeque::new(),
             last_used: 0,
+            rank: Rank::default(),
             is_worn: false,
             watch: None,
             wakes_are_timed: false,

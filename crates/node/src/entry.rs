@@ -126,11 +126,18 @@ impl Node {
         Err(Failure::no_grant(text).at(&message.to))
     }
 
+    /// Whether somebody outside may have the events of a topic. Errors with 403 `no-grant`, and with 404 `no-resource` or `no-event`
+    /// when there is no such topic.
+    pub fn admit_subscriber(&self, caller: &Principal, topic: &Topic) -> Result<(), Failure> {
+        self.permit_topic(caller, topic)?;
+        self.check_topic(topic)
+    }
+
     /// A peer subscribes: it is told when it may not.
     pub(crate) fn enter_subscription(&mut self, key: LinkKey, topic: Topic) {
         let Some(link) = self.links.get(&key) else { return };
         let who = Subscriber::Link(key);
-        let permitted = link.permit_topic(self.name, &topic).and_then(|()| self.check_topic(&topic));
+        let permitted = self.admit_subscriber(&link.session.principal, &topic);
         // One that it has already is none more.
         let more = !self.is_subscribed(&topic, who);
         let (count, most) = (self.topics.count(who), self.config.link.topics);
@@ -145,7 +152,7 @@ impl Node {
         let who = Subscriber::Link(key);
         for topic in self.topics.of(who) {
             let Some(link) = self.links.get(&key) else { return };
-            if let Err(failure) = link.permit_topic(self.name, &topic) {
+            if let Err(failure) = self.permit_topic(&link.session.principal, &topic) {
                 let _ = self.send(key, Parcel::Refused { topic: topic.clone(), failure }, None);
                 self.unsubscribe(topic, who);
             }

@@ -16,7 +16,7 @@ use crate::{
 impl Node {
     /// Whether a topic is one of a resource of this host, or of a host that passes its events on to this one. Errors with 404:
     /// `no-resource` or `no-event`.
-    pub fn check_topic(&self, topic: &Topic) -> Result<(), Failure> {
+    pub(crate) fn check_topic(&self, topic: &Topic) -> Result<(), Failure> {
         let (address, event) = (&topic.address, &topic.event);
         if !self.is_here(address) {
             return Ok(());
@@ -42,6 +42,12 @@ impl Node {
         let has =
             if names.is_empty() { "there are none".to_owned() } else { format!("there are: {}", names.join(", ")) };
         Err(Failure::no_event(format!("no event `{event}` here; {has}")).at(address))
+    }
+
+    /// Whether a principal may have the events of a topic of this host, however it is written, or of another that this host knows.
+    /// Errors with 403 `no-grant`.
+    pub fn permit_topic(&self, caller: &Principal, topic: &Topic) -> Result<(), Failure> {
+        caller.permit_topic(&self.local_form(topic.clone()))
     }
 
     /// Adds a subscriber; a topic whose resource is elsewhere is asked for there.
@@ -124,7 +130,7 @@ impl Node {
         }
     }
 
-    /// An event of a resource of this host, or one that the uplink brought. Actors of this host get the trace that it belongs to.
+    /// An event of a resource of this host, or one that the uplink brought. Actors and peers get the trace that it belongs to.
     /// Errors when its payload is not one that may be passed on.
     pub(crate) fn emit(
         &mut self,
@@ -150,7 +156,7 @@ impl Node {
                     }
                 }
                 Subscriber::Link(key) => {
-                    let event = Parcel::Event { topic: topic.clone(), payload: payload.clone() };
+                    let event = Parcel::Event { topic: topic.clone(), payload: payload.clone(), trace };
                     if self.send(key, event, None).is_err() {
                         // Too much waits for this peer: it is told that it missed something.
                         let _ = self.send(key, Parcel::Gap { topic: topic.clone() }, None);

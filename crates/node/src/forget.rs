@@ -1,12 +1,11 @@
 //! Room for new actors: those that sleep and whose state is stored, if they have any, are made anew when they are used again.
 
-use std::collections::BinaryHeap;
-
 use starlane_protocol::{Address, Failure};
 
 use crate::{
     actor::{Actor, ActorId, Life},
     app::Role,
+    maps::Index,
     node::Node,
     owner::Away,
     principal::Principal,
@@ -14,8 +13,62 @@ use crate::{
     shares::Account,
 };
 
-/// How many actors are forgotten at a time: to look for them takes longer than to forget them.
-const AT_ONCE: usize = 64;
+/// How many actors are forgotten at a time.
+const MAX_FORGOTTEN: usize = 64;
+/// How many are looked at for that: whoever wants a new actor pays for no more.
+const MAX_LOOKED_AT: usize = 256;
+
+/// Some of the actors of a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    All,
+    App(Address),
+    Space(String),
+    /// Those that a principal used first, by its account.
+    Maker(String),
+}
+
+impl Scope {
+    fn all_of(actor: &Actor) -> [Self; 4] {
+        let app = &actor.role.app;
+        let (space, maker) = (app.space().to_owned(), actor.made_for.account().to_owned());
+        [Self::All, Self::App(app.clone()), Self::Space(space), Self::Maker(maker)]
+    }
+}
+
+/// Since when an actor was not used, as it was looked at last, and a number that no other has.
+pub(crate) type Rank = (u64, u64);
+
+/// The actors of each scope, in the order in which they are looked at when there must be room for another. An actor is brought up to
+/// date when it is looked at, so that using it costs nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Recency(Index<Scope, (Rank, ActorId)>);
+
+impl Recency {
+    fn add(&mut self, id: ActorId, actor: &Actor) {
+        for scope in Scope::all_of(actor) {
+            self.0.add(scope, (actor.rank, id));
+        }
+    }
+
+    fn remove(&mut self, id: ActorId, actor: &Actor) {
+        for scope in Scope::all_of(actor) {
+            self.0.remove(&scope, &(actor.rank, id));
+        }
+    }
+
+    fn first(&self, scope: &Scope) -> Option<(Rank, ActorId)> {
+        self.0.get(scope)?.keys().next().copied()
+    }
+
+    fn last(&self, scope: &Scope) -> u64 {
+        self.0.get(scope).and_then(|all| all.keys().next_back()).map_or(0, |((at, _), _)| *at)
+    }
+
+    fn count(&self, scope: &Scope) -> usize {
+        self.0.get(scope).map_or(0, |all| all.len())
+    }
+}
 
 impl Node {
     /// The actor at an address, made on first use, for whom it is used first. Errors with 429 when there are too many.
@@ -43,8 +96,10 @@ impl Node {
     }
 
     /// An actor is at its address from now on.
-    pub(crate) fn add_actor(&mut self, actor: Actor) -> ActorId {
+    pub(crate) fn add_actor(&mut self, mut actor: Actor) -> ActorId {
         let id = ActorId(self.fresh());
+        actor.rank = (actor.last_used, self.fresh());
+        self.recency.add(id, &actor);
         self.by_address.insert(actor.address.clone(), id);
         self.by_app.add(actor.role.app.clone(), id);
         self.actors.insert(id, Box::new(actor));
@@ -54,13 +109,25 @@ impl Node {
     /// An actor is not in memory any more.
     pub(crate) fn remove_actor(&mut self, id: ActorId) -> Option<Box<Actor>> {
         let actor = self.actors.remove(&id)?;
+        self.recency.remove(id, &actor);
         self.by_app.remove(&actor.role.app, &id);
+        Some(actor)
+    }
+
+    /// An actor is of another version of its mechtron from now on.
+    pub(crate) fn set_role(&mut self, id: ActorId, role: Role) -> Option<&mut Actor> {
+        let actor = self.actors.get_mut(&id)?;
+        self.by_app.remove(&actor.role.app, &id);
+        self.recency.remove(id, actor);
+        actor.role = role;
+        self.by_app.add(actor.role.app.clone(), id);
+        self.recency.add(id, actor);
         Some(actor)
     }
 
     fn make_place(&mut self, role: &Role, account: &Account) -> Result<(), Failure> {
         let (actors, per_app) = (self.config.actors.actors, self.config.actors.actors_per_app);
-        if account.app.actors.get() >= per_app && !self.forget(|actor| actor.role.app == role.app) {
+        if account.app.actors.get() >= per_app && !self.forget(&Scope::App(role.app.clone())) {
             self.stats.refuse("actors-per-app");
             let (app, count) = (&role.app, account.app.actors.get());
             return Err(Failure::too_many(format!(
@@ -68,14 +135,14 @@ impl Node {
             )));
         }
         let (space, per_space) = (role.app.space(), self.config.actors.actors_per_space);
-        if account.space.actors.get() >= per_space && !self.forget(|actor| actor.role.app.space() == space) {
+        if account.space.actors.get() >= per_space && !self.forget(&Scope::Space(space.to_owned())) {
             self.stats.refuse("actors-per-space");
             let count = account.space.actors.get();
             return Err(Failure::too_many(format!(
                 "the space {space} has {count} actors that are awake or busy; the limit `actors-per-space` is {per_space}"
             )));
         }
-        if self.actors.len() >= actors && !self.forget(|_| true) {
+        if self.actors.len() >= actors && !self.forget(&Scope::All) {
             self.stats.refuse("actors");
             let count = self.actors.len();
             return Err(Failure::too_many(format!(
@@ -89,36 +156,48 @@ impl Node {
     fn count_key(&mut self, caller: &Principal) -> Result<(), Failure> {
         let limits = self.config.limits;
         match self.usage.key(caller, &limits) {
-            Err(_) if self.forget(|actor| actor.made_for == *caller) => self.usage.key(caller, &limits),
+            Err(_) if self.forget(&Scope::Maker(caller.account().to_owned())) => self.usage.key(caller, &limits),
             counted => counted,
         }
     }
 
-    /// Forgets some of the least recently used of these actors that sleep and need no memory; whether there was one.
-    fn forget(&mut self, which: impl Fn(&Actor) -> bool) -> bool {
-        let of_keys = self.actors.iter().filter(|(_, actor)| actor.role.plan.keyed && which(actor));
-        let forgettable = of_keys.filter(|(_, actor)| actor.needs_no_memory());
-        let mut oldest: BinaryHeap<(u64, ActorId)> = BinaryHeap::new();
-        for (id, actor) in forgettable {
-            oldest.push((actor.last_used, *id));
-            if oldest.len() > AT_ONCE {
-                oldest.pop();
-            }
-        }
-        for (_, id) in &oldest {
-            let Some(actor) = self.remove_actor(*id) else { continue };
-            self.by_address.remove(&actor.address);
-            // What is kept of it still counts for who used it first.
-            match actor.keeping.is_stored() {
-                true => {
-                    let away =
-                        Away { made_for: actor.made_for.clone(), is_key: true, saved_at: actor.keeping.saved_at };
-                    self.owners.put_away(&actor.role.app, actor.address.clone(), away);
+    /// Forgets some of the least recently used actors that sleep and need no memory; whether there was one. What is looked at in
+    /// vain goes to the end, so that others are looked at the next time.
+    fn forget(&mut self, scope: &Scope) -> bool {
+        let mut forgotten = 0;
+        // Twice at most: to bring it up to date, and to forget it.
+        for _ in 0..(2 * self.recency.count(scope)).min(MAX_LOOKED_AT) {
+            let Some(((since, _), id)) = self.recency.first(scope) else { break };
+            let Some(actor) = self.actors.get_mut(&id) else { break };
+            let is_idle = actor.role.plan.keyed && actor.needs_no_memory();
+            if is_idle && actor.last_used == since {
+                self.forget_actor(id);
+                forgotten += 1;
+                if forgotten >= MAX_FORGOTTEN {
+                    break;
                 }
-                false => self.usage.release_key(&actor.made_for),
+                continue;
             }
+            let since = if is_idle { actor.last_used } else { actor.last_used.max(self.recency.last(scope)) };
+            self.recency.remove(id, actor);
+            self.last_id += 1;
+            actor.rank = (since, self.last_id);
+            self.recency.add(id, actor);
         }
-        !oldest.is_empty()
+        forgotten > 0
+    }
+
+    fn forget_actor(&mut self, id: ActorId) {
+        let Some(actor) = self.remove_actor(id) else { return };
+        self.by_address.remove(&actor.address);
+        // What is kept of it still counts for who used it first.
+        match actor.keeping.is_stored() {
+            true => {
+                let away = Away { made_for: actor.made_for.clone(), is_key: true, saved_at: actor.keeping.saved_at };
+                self.owners.put_away(&actor.role.app, actor.address.clone(), away);
+            }
+            false => self.usage.release_key(&actor.made_for),
+        }
     }
 }
 

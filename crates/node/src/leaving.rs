@@ -201,10 +201,7 @@ impl Node {
 
     /// An actor is one of another version from now on, and keeps the subscriptions that this allows.
     fn adopt(&mut self, now: u64, id: ActorId, role: Role) {
-        let Some(actor) = self.actors.get_mut(&id) else { return };
-        self.by_app.remove(&actor.role.app, &id);
-        self.by_app.add(role.app.clone(), id);
-        actor.role = role;
+        let Some(actor) = self.set_role(id, role) else { return };
         let topics = std::mem::take(&mut actor.subscriptions);
         for topic in topics {
             self.listen(id, topic);

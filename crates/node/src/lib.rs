@@ -4,6 +4,7 @@ mod actor;
 mod actors;
 mod allow;
 mod app;
+mod bucket;
 mod crashes;
 mod dead_letters;
 mod effect;

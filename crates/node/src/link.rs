@@ -13,7 +13,7 @@ mod session;
 use std::collections::VecDeque;
 
 use starlane_protocol::{
-    Failure, HostName, HostSecret, Topic,
+    Failure, HostName, HostSecret,
     bounds::cut,
     frame::{self, Frame, Limits, LinkId},
 };
@@ -178,23 +178,26 @@ impl Link {
         if let Some((_, carrier)) = &mut self.carrier {
             carrier.heard(now);
         }
-        match frame::decode_message(bytes) {
-            Ok(frames) => {
-                for (channel, frame) in frames {
-                    if self.phase() == Phase::Over {
-                        return;
-                    }
-                    if channel != CHANNEL {
-                        let reason = format!("channel {channel} is not in use");
-                        return self.end(Goodbye::new(CloseCode::Malformed, reason));
-                    }
-                    if let Err(goodbye) = self.handle_frame(now, frame) {
-                        return self.end(goodbye);
-                    }
-                }
-            }
-            Err(error) => self.end(Goodbye::new(error.code(), error.to_string())),
+        if let Err(goodbye) = self.handle_frames(now, bytes) {
+            self.end(goodbye);
         }
+    }
+
+    fn handle_frames(&mut self, now: u64, bytes: &[u8]) -> Result<(), Goodbye> {
+        let frames = frame::decode_message(bytes).map_err(|error| Goodbye::new(error.code(), error.to_string()))?;
+        if let Some((_, carrier)) = &mut self.carrier {
+            carrier.receive(now, frames.len(), bytes.len(), &self.config)?;
+        }
+        for (channel, frame) in frames {
+            if self.phase() == Phase::Over {
+                break;
+            }
+            if channel != CHANNEL {
+                return Err(Goodbye::new(CloseCode::Malformed, format!("channel {channel} is not in use")));
+            }
+            self.handle_frame(now, frame)?;
+        }
+        Ok(())
     }
 
     fn handle_frame(&mut self, now: u64, frame: Frame) -> Result<(), Goodbye> {
@@ -279,17 +282,6 @@ impl Link {
     pub(crate) fn renew(&mut self, token: String) {
         if let Some((_, carrier)) = self.carrier.as_mut().filter(|(_, carrier)| carrier.is_up()) {
             carrier.control(&Frame::Renew { token });
-        }
-    }
-
-    /// Whether the peer may subscribe to a topic of this host or one that it knows.
-    pub(crate) fn permit_topic(&self, own: HostName, topic: &Topic) -> Result<(), Failure> {
-        let principal = &self.session.principal;
-        match topic.address.host() {
-            Some(host) if host == own => {
-                principal.permit_topic(&Topic { address: topic.address.without_host(), event: topic.event.clone() })
-            }
-            _ => principal.permit_topic(topic),
         }
     }
 

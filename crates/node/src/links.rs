@@ -278,13 +278,13 @@ impl Node {
             }
             Parcel::Subscribe { topic } => self.enter_subscription(key, topic),
             Parcel::Unsubscribe { topic } => self.unsubscribe(topic, Subscriber::Link(key)),
-            Parcel::Event { topic, payload } => {
+            Parcel::Event { topic, payload, trace } => {
                 // Only the server brings events, and only of resources that are not here.
                 if is_uplink
                     && !self.is_here(&topic.address)
-                    && let Err(failure) = self.emit(now, &topic, &payload, None)
+                    && let Err(failure) = self.emit(now, &topic, &payload, trace)
                 {
-                    self.dead_letter(now, &topic.address, &topic.event, None, &failure);
+                    self.dead_letter(now, &topic.address, &topic.event, trace, &failure);
                 }
             }
             Parcel::Gap { topic } => {

@@ -14,6 +14,7 @@ use crate::{
     app::Apps,
     dead_letters::DeadLetters,
     effect::{Effect, HandlerId, LogLine, Notice, Origin, RequestId, SocketId, SubscriptionId},
+    forget::Recency,
     guest::{InstanceId, Level},
     limits::ActorLimits,
     link::{CloseCode, Goodbye, Link, LinkConfig, LinkKey},
@@ -98,6 +99,7 @@ pub struct Node {
     pub(crate) actors: Map<ActorId, Box<Actor>>,
     pub(crate) by_address: Map<Address, ActorId>,
     pub(crate) by_app: Index<Address, ActorId>,
+    pub(crate) recency: Recency,
     pub(crate) by_instance: Map<InstanceId, (ActorId, Slot)>,
     pub(crate) starts: StartQueue,
     pub(crate) shares: Shares,
@@ -106,7 +108,7 @@ pub struct Node {
     pub(crate) usage: Usage,
     pub(crate) stats: Stats,
     pub(crate) timers: Timers,
-    last_id: u64,
+    pub(crate) last_id: u64,
 }
 
 impl Node {
@@ -133,6 +135,7 @@ impl Node {
             actors: Map::new(),
             by_address: Map::new(),
             by_app: Index::default(),
+            recency: Recency::default(),
             by_instance: Map::new(),
             starts: StartQueue::default(),
             shares: Shares::default(),

@@ -2,7 +2,7 @@
 
 use starlane_protocol::Failure;
 
-use crate::{maps::Map, principal::Principal};
+use crate::{bucket::Bucket, maps::Map, principal::Principal};
 
 /// Principals that are remembered although they use nothing now.
 const REMEMBERED: usize = 1_024;
@@ -30,34 +30,25 @@ impl Default for PrincipalLimits {
 #[derive(Debug, Default)]
 pub(crate) struct Usage(Map<String, Used>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Used {
     links: usize,
     bytes: usize,
     keys: usize,
-    /// Messages that may come at once, in thousandths.
-    credit: u64,
-    counted: u64,
+    messages: Bucket,
 }
 
 impl Usage {
     /// Counts a message. Errors with 429 when it is one too many.
     pub(crate) fn message(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
         let rate = limits.messages_per_second;
-        let full = u64::from(rate) * 1_000;
         if self.0.len() > REMEMBERED {
-            self.0.retain(|_, used| used.links + used.bytes + used.keys > 0 || now < used.counted + 1_000);
+            self.0.retain(|_, used| used.links + used.bytes + used.keys > 0 || now < used.messages.last() + 1_000);
         }
-        let used = self.of(who);
-        // A millisecond is worth a thousandth of what a second is: `rate` thousandths of a message.
-        let more = (now - used.counted).saturating_mul(u64::from(rate));
-        used.credit = used.credit.saturating_add(more).min(full);
-        used.counted = now;
-        let Some(rest) = used.credit.checked_sub(1_000) else {
-            return Err(Failure::too_many(format!("more than {rate} messages a second: send slower")));
-        };
-        used.credit = rest;
-        Ok(())
+        if self.of(who).messages.take(now, 1, rate.into()) {
+            return Ok(());
+        }
+        Err(Failure::too_many(format!("more than {rate} messages a second: send slower")))
     }
 
     /// Counts the bytes of a request until [`Usage::release`]. Errors with 429 when they are too many.
@@ -137,13 +128,7 @@ impl Usage {
 
     /// What somebody uses; who is new may send as much at once as anybody.
     fn of(&mut self, who: &Principal) -> &mut Used {
-        self.0.entry(who.account().to_owned()).or_insert(Used {
-            links: 0,
-            bytes: 0,
-            keys: 0,
-            credit: u64::MAX,
-            counted: 0,
-        })
+        self.0.entry(who.account().to_owned()).or_default()
     }
 }
 

@@ -136,6 +136,8 @@ export interface HostOptions {
     wasm?: string | URL;
     /** Where the package's `starlane_verifier_bg.wasm` is, if not beside the package: what verifies bundles, loaded by the first launch. */
     verifier?: string | URL;
+    /** Where the package's `meter.wasm` is, if not beside the package: what checks mechtrons' modules, loaded when it is needed. */
+    meter?: string | URL;
     /** Where the package's `worker.js` is, if not beside the package. */
     worker?: string | URL;
     /** Where the package's `contract.js` is, if not beside the package: what checks bodies against schemas, loaded when it is needed. */

@@ -38,8 +38,8 @@ impl RawHost {
     /// Opens a host and begins to connect it to `server`, an `http:` or `https:` URL without a slash at its end.
     ///
     /// `cache` names the IndexedDB database, which keeps at most `cache_bytes` of bundles, `worker()` makes a Worker, `script(name)`
-    /// gives the URL of `contract` or `glue`, `verify(question)` asks the crate `verifier`, `token()` gives a promise of a string or nothing,
-    /// `log(level, address, text)` takes log lines, `degraded(reason)` is called when the cache can't be kept any more.
+    /// gives the URL of `contract` or `glue`, `verify(question)` asks the crate `verifier`, `meter()` loads the crate `meter`, `token()`
+    /// gives a promise of a string or nothing, `log(level, address, text)` takes log lines, `degraded(reason)` is called when the cache can't be kept any more.
     #[allow(
         clippy::too_many_arguments,
         reason = "one call, in shared.ts: an object would cost more code on both sides"
@@ -51,6 +51,7 @@ impl RawHost {
         #[wasm_bindgen(unchecked_param_type = "() => Worker")] worker: Function,
         #[wasm_bindgen(unchecked_param_type = "(name: string) => string")] script: Function,
         #[wasm_bindgen(unchecked_param_type = "(question: Uint8Array) => Promise<Uint8Array>")] verify: Function,
+        #[wasm_bindgen(unchecked_param_type = "() => Promise<WebAssembly.Module>")] meter: Function,
         #[wasm_bindgen(unchecked_param_type = "() => Promise<string | undefined>")] token: Function,
         #[wasm_bindgen(unchecked_param_type = "(level: string, address: string, text: string) => void")] log: Function,
         #[wasm_bindgen(unchecked_param_type = "(reason: string) => void")] degraded: Function,
@@ -63,12 +64,13 @@ impl RawHost {
             cache,
             cache_bytes,
             worker,
+            meter,
             script,
             verify,
             degraded,
         };
         let ports = ports(options);
-        let secret = ports.store.secret(HostSecret(ports.time.random())).await.map_err(|error| storage(&error))?;
+        let secret = ports.identity.secret(HostSecret(ports.time.random())).await.map_err(|error| storage(&error))?;
         let own = address("starlane:page")?;
         let config = HostConfig {
             address: own.clone(),

@@ -5,21 +5,21 @@ import initVerifier, { verify as verifyNow } from "./wasm/starlane_verifier.js";
 import { StarlaneError } from "./errors.js";
 
 /** A Wasm module of the package. */
-class Loadable {
-  readonly #init: (source: { module_or_path: URL }) => Promise<unknown>;
+class Loadable<T> {
+  readonly #init: (source: { module_or_path: URL }) => Promise<T>;
   readonly #option: string;
-  #loading: Promise<unknown> | undefined;
+  #loading: Promise<T> | undefined;
 
-  constructor(init: (source: { module_or_path: URL }) => Promise<unknown>, option: string) {
+  constructor(init: (source: { module_or_path: URL }) => Promise<T>, option: string) {
     this.#init = init;
     this.#option = option;
   }
 
   /** Loads it, once a page. After a failure the next call tries again. */
-  async load(module_or_path: URL): Promise<void> {
+  async load(module_or_path: URL): Promise<T> {
     this.#loading ??= this.#init({ module_or_path });
     try {
-      await this.#loading;
+      return await this.#loading;
     } catch (cause) {
       this.#loading = undefined;
       const why = cause instanceof Error ? cause.message : String(cause);
@@ -33,16 +33,29 @@ class Loadable {
 
 const host = /* @__PURE__ */ new Loadable(init, "wasm");
 const verifier = /* @__PURE__ */ new Loadable(initVerifier, "verifier");
+const meter = /* @__PURE__ */ new Loadable(compile, "meter");
+
+/** Compiles a Wasm module, whatever type its server says that it has. */
+async function compile({ module_or_path }: { module_or_path: URL }): Promise<WebAssembly.Module> {
+  const response = await fetch(module_or_path);
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  return WebAssembly.compile(await response.arrayBuffer());
+}
 
 /** Loads what a host is made of. */
-export function load(wasm: URL | undefined): Promise<void> {
+export function load(wasm: URL | undefined): Promise<unknown> {
   // The literal is what bundlers look for.
   return host.load(wasm ?? new URL("./wasm/starlane_npm_bg.wasm", import.meta.url));
 }
 
 /** Loads what verifies bundles. */
-export function loadVerifier(wasm: URL | undefined): Promise<void> {
+export function loadVerifier(wasm: URL | undefined): Promise<unknown> {
   return verifier.load(wasm ?? new URL("./wasm/starlane_verifier_bg.wasm", import.meta.url));
+}
+
+/** Loads what checks modules. */
+export function loadMeter(wasm: URL | undefined): Promise<WebAssembly.Module> {
+  return meter.load(wasm ?? new URL("./wasm/meter.wasm", import.meta.url));
 }
 
 /** Answers a question of the host about a bundle. */

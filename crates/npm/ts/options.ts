@@ -4,7 +4,7 @@ import { abortSignal, callback, must, options, reading, text } from "./check.js"
 import { StarlaneError, malformed } from "./errors.js";
 import type { HostOptions } from "./types.js";
 
-const KNOWN = ["server", "token", "trust", "cache", "cacheBytes", "signal", "wasm", "verifier", "worker", "contract", "glue"] as const;
+const KNOWN = ["server", "token", "trust", "cache", "cacheBytes", "signal", "wasm", "verifier", "meter", "worker", "contract", "glue"] as const;
 
 /** The default of `cacheBytes`: 256 MiB. */
 const CACHE_BYTES = 268_435_456;
@@ -20,6 +20,7 @@ export interface Settings {
   signal: AbortSignal | undefined;
   wasm: URL | undefined;
   verifier: URL | undefined;
+  meter: URL | undefined;
   worker: URL | undefined;
   contract: URL | undefined;
   glue: URL | undefined;
@@ -43,6 +44,7 @@ export function settings(given: HostOptions): Settings {
     signal: abortSignal(signal),
     wasm: file("wasm", files.wasm),
     verifier: file("verifier", files.verifier),
+    meter: file("meter", files.meter),
     worker: file("worker", files.worker),
     contract: file("contract", files.contract),
     glue: file("glue", files.glue),
@@ -50,8 +52,8 @@ export function settings(given: HostOptions): Settings {
 }
 
 /** Hosts of equal identity share what they run on. A token function is usually made anew at each call, so it only counts whether there is one. */
-export function identity({ server, cache, cacheBytes, trust, token, wasm, verifier, worker, contract, glue }: Settings): string {
-  const files = [wasm, verifier, worker, contract, glue].map((url) => url?.href ?? null);
+export function identity({ server, cache, cacheBytes, trust, token, wasm, verifier, meter, worker, contract, glue }: Settings): string {
+  const files = [wasm, verifier, meter, worker, contract, glue].map((url) => url?.href ?? null);
   return JSON.stringify([server, cache, cacheBytes, trust ?? null, token !== undefined, ...files]);
 }
 

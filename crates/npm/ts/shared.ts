@@ -2,7 +2,7 @@
 
 import { RawHost, type RawLaunched } from "./wasm/starlane_npm.js";
 import { StarlaneError, fromRaw, translated } from "./errors.js";
-import { load, script, spawn, verify } from "./load.js";
+import { load, loadMeter, script, spawn, verify } from "./load.js";
 import { log } from "./log.js";
 import { identity, type Settings } from "./options.js";
 import { Reach } from "./reach.js";
@@ -115,6 +115,7 @@ export class Shared {
       () => spawn(settings.worker),
       (name) => script(name, settings),
       (question) => verify(settings.verifier, question),
+      () => loadMeter(settings.meter),
       () => reach.token(token()),
       (level, address, text) => log(level, `${address}: ${text}`),
       (given) => {

@@ -59,11 +59,50 @@ fn take<'b, C, T: Decode<'b, C>>(d: &mut Decoder<'b>, ctx: &mut C, failed: &mut 
     T::decode(d, ctx).map_err(|error| *failed = Some(error)).ok()
 }
 
+/// Writes a field that came to a frame later, unless it and all behind it are left out.
+#[inline(never)]
+fn put_later<C, T: Encode<C>, W: encode::Write>(
+    field: &T,
+    e: &mut Encoder<W>,
+    ctx: &mut C,
+    left: &mut u64,
+    failed: &mut Option<encode::Error<W::Error>>,
+) {
+    if *left > 0 {
+        *left -= 1;
+        put(field, e, ctx, failed);
+    }
+}
+
+/// Reads a field that came to a frame later: it has its default where an older peer does not send it.
+#[inline(never)]
+fn take_later<'b, C, T: Decode<'b, C> + Default>(
+    d: &mut Decoder<'b>,
+    ctx: &mut C,
+    left: &mut u64,
+    failed: &mut Option<decode::Error>,
+) -> T {
+    if *left == 0 {
+        return T::default();
+    }
+    *left -= 1;
+    take(d, ctx, failed).unwrap_or_default()
+}
+
+/// How many of the fields that came later are written: up to the last one that is not its default.
+fn written(given: &[bool]) -> u64 {
+    given.iter().rposition(|given| *given).map_or(0, |last| last as u64 + 1)
+}
+
+fn is_given<T: Default + PartialEq>(field: &T) -> bool {
+    *field != T::default()
+}
+
 /// Skips what stands behind the known fields, unless one of these has failed.
 #[inline(never)]
-fn take_rest(d: &mut Decoder<'_>, count: u64, known: u64, failed: &mut Option<decode::Error>) {
+fn take_rest(d: &mut Decoder<'_>, left: u64, failed: &mut Option<decode::Error>) {
     if failed.is_none() {
-        *failed = skip_rest(d, count, known).err();
+        *failed = skip_rest(d, left, 0).err();
     }
 }
 
@@ -71,13 +110,19 @@ fn too_short(at: usize) -> decode::Error {
     wrong("a frame is shorter than its fields").at(at)
 }
 
-/// Declares the frames: one enum holds every number, and each variant's fields stand in their order on the wire.
+/// Declares the frames: one enum holds every number, and each variant's fields stand in their order on the wire. Fields that came to
+/// a frame after others were sent without them stand behind a semicolon: they are left out where they have their defaults.
 macro_rules! frames {
-    ($($(#[$doc:meta])* $number:literal $name:ident { $($field:ident: $type:ty),* $(,)? })*) => {
+    ($($(#[$doc:meta])* $number:literal $name:ident {
+        $($field:ident: $type:ty),* $(,)? $(; $($later:ident: $later_type:ty),* $(,)?)?
+    })*) => {
         /// A frame. From number 16 on, frames are numbered: their first field is the sequence.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Frame {
-            $($(#[$doc])* $name { $(#[allow(missing_docs, reason = "named in the README's table")] $field: $type),* },)*
+            $($(#[$doc])* $name {
+                $(#[allow(missing_docs, reason = "named in the README's table")] $field: $type,)*
+                $($(#[allow(missing_docs, reason = "named in the README's table")] $later: $later_type,)*)?
+            },)*
         }
 
         impl Frame {
@@ -97,10 +142,13 @@ macro_rules! frames {
             ) -> Result<(), encode::Error<W::Error>> {
                 let mut failed;
                 match self {
-                    $(Self::$name { $($field),* } => {
+                    $(Self::$name { $($field,)* $($($later),*)? } => {
                         let count = 1u64 $(+ { let _ = stringify!($field); 1 })*;
-                        failed = e.array(count).and_then(|e| e.u8($number)).err();
+                        #[allow(unused_mut, reason = "most frames have no such fields")]
+                        let mut left = written(&[$($(is_given($later)),*)?]);
+                        failed = e.array(count + left).and_then(|e| e.u8($number)).err();
                         $(put($field, e, ctx, &mut failed);)*
+                        $($(put_later($later, e, ctx, &mut left, &mut failed);)*)?
                     })*
                 }
                 failed.map_or(Ok(()), Err)
@@ -117,9 +165,12 @@ macro_rules! frames {
                         let known = 1u64 $(+ { let _ = stringify!($field); 1 })*;
                         failed = (count < known).then(|| too_short(at));
                         $(let $field = take(d, ctx, &mut failed);)*
-                        take_rest(d, count, known, &mut failed);
+                        #[allow(unused_mut, reason = "most frames have no such fields")]
+                        let mut left = count.saturating_sub(known);
+                        $($(let $later = take_later(d, ctx, &mut left, &mut failed);)*)?
+                        take_rest(d, left, &mut failed);
                         if let ($(Some($field),)*) = ($($field,)*) && failed.is_none() {
-                            return Ok(Self::$name { $($field),* });
+                            return Ok(Self::$name { $($field,)* $($($later),*)? });
                         }
                     })*
                     other => failed = Some(decode::Error::unknown_variant(i64::from(other)).at(at)),
@@ -160,7 +211,7 @@ frames! {
         trace: Option<String>,
     }
     /// An event for who subscribed.
-    19 Event { seq: u64, topic: Topic, payload: WirePayload }
+    19 Event { seq: u64, topic: Topic, payload: WirePayload; trace: Option<String> }
     /// From now on, send events of this topic.
     20 Subscribe { seq: u64, topic: Topic }
     /// No more events of this topic.

@@ -19,7 +19,7 @@ use serde_json::json;
 use starlane_bundle::AppRecord;
 use starlane_host::{
     Host, Operations, Principal, Served, handler,
-    ports::{Store, StoreError},
+    ports::{RecordStore, StoreError},
 };
 use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Verb};
 

@@ -19,7 +19,7 @@ use std::{
 
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
-use starlane_protocol::Failure;
+use starlane_protocol::{Failure, bounds::cut};
 
 use crate::{disk, time::unix_seconds};
 
@@ -58,14 +58,14 @@ struct Refusals {
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
-    principal: &'a str,
+    principal: String,
     action: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    target: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    target: String,
     /// `done`, or the code of the failure.
-    outcome: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    message: &'a str,
+    outcome: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    message: String,
     /// Refusals of this principal that were not noted before this one.
     #[serde(skip_serializing_if = "is_zero")]
     suppressed: u64,
@@ -97,8 +97,8 @@ impl Audit {
             principal: short(if principal.is_empty() { "anonymous" } else { principal }),
             action,
             target: short(target),
-            outcome: failure.map_or("done", |failure| short(&failure.code)),
-            message: failure.map_or("", |failure| short(&failure.message)),
+            outcome: short(failure.map_or("done", |failure| &failure.code)),
+            message: short(failure.map_or("", |failure| &failure.message)),
             suppressed,
         };
         let written = serde_json::to_vec(&line).map_err(io::Error::other).and_then(|mut bytes| {
@@ -190,8 +190,9 @@ fn file_of(folder: &Path, number: u64) -> PathBuf {
     if number == 0 { folder.join(CURRENT) } else { folder.join(format!("{number}.jsonl")) }
 }
 
-fn short(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default()
+/// A text as it stands in a line: what is cut off is counted there.
+fn short(text: &str) -> String {
+    cut(text.to_owned(), LONGEST)
 }
 
 #[cfg(test)]
@@ -229,7 +230,10 @@ mod tests {
         for _ in 0..10_000 {
             audit.note("eve", "token.create", &long, &Err::<(), _>(Failure::no_grant(long.clone())));
         }
-        assert_eq!(audit.last(1_000).unwrap().len(), 1 + REFUSALS as usize);
+        let lines = audit.last(1_000).unwrap();
+        assert_eq!(lines.len(), 1 + REFUSALS as usize);
+        let target = lines[1]["target"].as_str().unwrap();
+        assert!(target.len() <= LONGEST && target.ends_with("bytes cut)"), "{target}");
         for n in 0..2_000 {
             audit.note("ada", "app.create", &n.to_string(), &done());
         }

@@ -1,7 +1,7 @@
 //! The way from HTTP, whose tasks may move between threads, to the host, which never does.
 
 use futures_util::StreamExt;
-use starlane_host::{Host, Inspection, Item, Origin, Stats};
+use starlane_host::{Host, Inspection, Item, Origin, Principal, Stats};
 use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,10 +15,25 @@ const TAKEN_TOGETHER: usize = 256;
 const EVENTS: usize = 1_024;
 
 enum Command {
-    Request { ask: Ask, reply: oneshot::Sender<Outcome> },
-    Look { reply: oneshot::Sender<(Inspection, Stats)> },
+    Request {
+        ask: Ask,
+        reply: oneshot::Sender<Outcome>,
+    },
+    Look {
+        reply: oneshot::Sender<(Inspection, Stats)>,
+    },
     Accept(Ends),
-    Subscribe { topic: Topic, items: mpsc::Sender<Item>, reply: oneshot::Sender<Result<(), Failure>> },
+    Subscribe {
+        caller: Principal,
+        topic: Topic,
+        items: mpsc::Sender<Item>,
+        reply: oneshot::Sender<Result<(), Failure>>,
+    },
+    Permit {
+        caller: Principal,
+        topic: Topic,
+        reply: oneshot::Sender<Result<(), Failure>>,
+    },
 }
 
 /// A request from outside the mesh.
@@ -69,13 +84,21 @@ impl Handle {
         let _ = self.send(Command::Accept(ends)).await;
     }
 
-    /// The events of a topic; dropping the receiver ends the subscription. Errors with 404 when there is no such resource or event.
-    pub(crate) async fn subscribe(&self, topic: Topic) -> Result<mpsc::Receiver<Item>, Failure> {
+    /// The events of a topic; dropping the receiver ends the subscription. Errors with 403 when the caller may not have them, and
+    /// with 404 when there is no such resource or event.
+    pub(crate) async fn subscribe(&self, caller: Principal, topic: Topic) -> Result<mpsc::Receiver<Item>, Failure> {
         let (items, received) = mpsc::channel(1);
         let (reply, subscribed) = oneshot::channel();
-        self.send(Command::Subscribe { topic, items, reply }).await?;
+        self.send(Command::Subscribe { caller, topic, items, reply }).await?;
         subscribed.await.unwrap_or_else(|_| Err(stopping()))?;
         Ok(received)
+    }
+
+    /// Whether somebody may still have the events of a topic. Errors with 403 when not.
+    pub(crate) async fn permit_topic(&self, caller: Principal, topic: Topic) -> Result<(), Failure> {
+        let (reply, admitted) = oneshot::channel();
+        self.send(Command::Permit { caller, topic, reply }).await?;
+        admitted.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     async fn send(&self, command: Command) -> Result<(), Failure> {
@@ -110,11 +133,14 @@ fn obey(host: &Host, command: Command) {
                 }
             });
         }
-        Command::Subscribe { topic, items, reply } => {
-            let known = host.check_topic(&topic);
-            let is_known = known.is_ok();
-            let _ = reply.send(known);
-            if !is_known {
+        Command::Permit { caller, topic, reply } => {
+            let _ = reply.send(host.permit_topic(&caller, &topic));
+        }
+        Command::Subscribe { caller, topic, items, reply } => {
+            let admitted = host.admit_subscriber(&caller, &topic);
+            let is_admitted = admitted.is_ok();
+            let _ = reply.send(admitted);
+            if !is_admitted {
                 return;
             }
             let mut subscription = host.subscribe(topic, EVENTS);

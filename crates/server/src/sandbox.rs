@@ -32,10 +32,12 @@ use std::{
 use bytes::Bytes;
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::LocalBoxFuture;
+use starlane_abi::names;
 use starlane_bundle::Digest;
 use starlane_host::ports::{Sandbox, SandboxError};
+use starlane_meter::ModuleFault;
 use starlane_node::guest::{BatchReport, GuestCall, GuestPlan, InstanceId};
-use wasmtime::{InstancePre, Linker};
+use wasmtime::{ExternType, InstancePre, Linker};
 
 use crate::limits::Limit;
 
@@ -150,21 +152,42 @@ impl WasmtimeSandbox {
     }
 }
 
+/// How many bytes of memory an instance begins with.
+fn initial_memory(module: &InstancePre<GuestState>) -> u64 {
+    let memory = module.module().get_export(names::MEMORY);
+    let memory = memory.as_ref().and_then(ExternType::memory);
+    memory.map_or(0, |memory| memory.minimum().saturating_mul(memory.page_size()))
+}
+
 impl Sandbox for WasmtimeSandbox {
-    fn has_module(&self, digest: &Digest) -> bool {
-        self.modules.borrow().contains_key(digest)
+    fn has_module(&self, digest: &Digest, memory: u64) -> bool {
+        self.modules.borrow().get(digest).is_some_and(|module| initial_memory(module) <= memory)
     }
 
-    fn compile(&self, space: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+    fn compile(
+        &self,
+        space: &str,
+        digest: Digest,
+        memory: u64,
+        wasm: Bytes,
+    ) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
         let (compiler, linker, space) = (self.compiler.clone(), self.linker.clone(), space.to_owned());
         let (modules, usage) = (self.modules.clone(), self.usage.clone());
         Box::pin(async move {
-            if modules.borrow().contains_key(&digest) {
-                return Ok(());
-            }
             let refused = |reason: String| SandboxError::Module { digest, reason };
-            let module = compiler.compile(&space, digest, wasm).await.map_err(|error| refused(error.to_string()))?;
-            let module = linker.instantiate_pre(&module).map_err(|error| refused(fault::describe(&error)))?;
+            let known = modules.borrow().get(&digest).cloned();
+            let module = match known {
+                Some(module) => module,
+                None => {
+                    let compiled = compiler.compile(&space, digest, wasm).await;
+                    let module = compiled.map_err(|error| refused(error.to_string()))?;
+                    linker.instantiate_pre(&module).map_err(|error| refused(fault::describe(&error)))?
+                }
+            };
+            let needed = initial_memory(&module);
+            if needed > memory {
+                return Err(refused(ModuleFault::Memory(needed, memory).to_string()));
+            }
             modules.borrow_mut().insert(digest, module);
             usage.modules.store(modules.borrow().len(), Relaxed);
             Ok(())

@@ -8,7 +8,7 @@ use std::{
 use futures_util::FutureExt;
 use starlane_host::{
     Host, HostConfig, Level, LinkConfig, LocalVerifier, LogLine,
-    ports::{NoSource, Ports, Store, Time},
+    ports::{IdentityStore, NoSource, Ports, Time},
 };
 use starlane_protocol::{Failure, HostSecret, Trace};
 use tokio::{
@@ -173,7 +173,7 @@ impl ServeConfig {
 }
 
 /// Runs a server until `shutdown` is ready; what was asked until then is answered first. The host runs on this thread; connections
-/// run on threads of their own, one for each core. `ready` is called when the server answers. Errors when it can't start, and says
+/// run on threads of their own, one for each core but the host's. `ready` is called when the server answers. Errors when it can't start, and says
 /// what to change.
 pub fn serve(
     config: &ServeConfig,
@@ -185,8 +185,10 @@ pub fn serve(
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
     let runtime_error = |error: io::Error| data_error(error.to_string());
     let runtime = Builder::new_current_thread().enable_all().build().map_err(runtime_error)?;
-    let network =
-        Builder::new_multi_thread().thread_name("starlane-http").enable_all().build().map_err(runtime_error)?;
+    // The host's own thread has a core.
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
+    let network = Builder::new_multi_thread().worker_threads(cores).thread_name("starlane-http").enable_all().build();
+    let network = network.map_err(runtime_error)?;
     let local = LocalSet::new();
     let served = local.block_on(&runtime, run(config, network.handle(), ready, shutdown));
     // What is left are tasks of links that are closed and of requests that nobody waits for.
@@ -353,7 +355,9 @@ fn open_host(
         time: Rc::new(time),
         dialer: Rc::new(NoDialer),
         sandbox: Rc::new(sandbox),
-        store: Rc::new(store.clone()),
+        bundles: Rc::new(store.clone()),
+        records: Rc::new(store.clone()),
+        identity: Rc::new(store.clone()),
         state: Rc::new(state),
         source: Rc::new(NoSource),
         verifier: Rc::new(LocalVerifier),

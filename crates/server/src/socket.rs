@@ -21,12 +21,14 @@ use futures_util::{
 use starlane_host::ports::{Dialer, SOCKET_ROOM, Socket, SocketSink};
 use starlane_protocol::frame;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{sleep, timeout},
 };
 
-/// Messages that were read and not yet handed to the node.
-const READ_AHEAD: usize = 16;
+/// Bytes of messages that were read and not yet handed to the node. One message may always wait.
+const READ_AHEAD: usize = 256 * 1024;
+/// How many such messages.
+const MESSAGES_AHEAD: usize = 16;
 /// Messages that are taken from the host at once.
 const TAKEN_TOGETHER: usize = 32;
 /// Bytes that are handed to the network before the host may count them as written.
@@ -36,11 +38,14 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Both ends of a socket, ready to cross to the host's thread.
 pub(crate) struct Ends {
-    incoming: mpsc::Receiver<Bytes>,
+    incoming: mpsc::Receiver<Read>,
     outgoing: mpsc::UnboundedSender<Outgoing>,
     backlog: Arc<Backlog>,
     held: oneshot::Sender<()>,
 }
+
+/// A message, and its part of what may be read ahead.
+type Read = (Bytes, OwnedSemaphorePermit);
 
 /// What the host has sent and the network has not taken.
 #[derive(Default)]
@@ -73,7 +78,7 @@ enum Outgoing {
 
 /// The ends for the host, and the task that carries bytes between them and the network.
 pub(crate) fn pump(socket: WebSocket) -> (Ends, impl Future<Output = ()> + Send) {
-    let (to_host, incoming) = mpsc::channel(READ_AHEAD);
+    let (to_host, incoming) = mpsc::channel(MESSAGES_AHEAD);
     let (outgoing, mut from_host) = mpsc::unbounded_channel();
     let (held, let_go) = oneshot::channel::<()>();
     let backlog = Arc::new(Backlog::default());
@@ -123,11 +128,15 @@ enum End {
     Broken(u16, String),
 }
 
-async fn read(stream: &mut SplitStream<WebSocket>, to_host: mpsc::Sender<Bytes>) -> End {
+async fn read(stream: &mut SplitStream<WebSocket>, to_host: mpsc::Sender<Read>) -> End {
+    let ahead = Arc::new(Semaphore::new(READ_AHEAD));
     while let Some(message) = stream.next().await {
         match message {
             Ok(Message::Binary(bytes)) => {
-                if to_host.send(bytes).await.is_err() {
+                let share = Arc::clone(&ahead).acquire_many_owned(bytes.len().min(READ_AHEAD) as u32).await;
+                // Nobody closes the semaphore.
+                let Ok(share) = share else { return End::Gone };
+                if to_host.send((bytes, share)).await.is_err() {
                     return std::future::pending().await;
                 }
             }
@@ -184,7 +193,10 @@ impl Ends {
         let Self { mut incoming, outgoing, backlog, held } = self;
         Socket {
             sink: Box::new(Sink { outgoing, backlog, _held: held }),
-            incoming: stream::poll_fn(move |context| incoming.poll_recv(context)).boxed_local(),
+            incoming: stream::poll_fn(move |context| {
+                incoming.poll_recv(context).map(|read| read.map(|(bytes, _share)| bytes))
+            })
+            .boxed_local(),
         }
     }
 }

@@ -63,6 +63,10 @@ impl Storage {
         Self(Arc::new(Inner { data: data.to_owned(), limiter, kept: Mutex::default() }))
     }
 
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.0.limiter
+    }
+
     /// Errors with 507 when a space has no room for `bytes` more, or the disk has not.
     pub(crate) fn admit(&self, space: &str, bytes: u64) -> Result<(), Failure> {
         self.admit_on_disk(bytes)?;

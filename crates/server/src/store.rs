@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use starlane_bundle::{AppRecord, Digest, Hasher, PublicKey, Signature, SignedManifest};
-use starlane_host::ports::{Store, StoreError};
+use starlane_host::ports::{BundleStore, IdentityStore, RecordStore, StoreError};
 use starlane_protocol::{Address, HostSecret};
 
 use crate::{
@@ -264,7 +264,7 @@ impl DiskStore {
     }
 }
 
-impl Store for DiskStore {
+impl BundleStore for DiskStore {
     fn manifest(&self, bundle: &Address) -> Done<Option<SignedManifest>> {
         let bundle = bundle.clone();
         self.aside(move |store| store.manifest(&bundle))
@@ -289,7 +289,9 @@ impl Store for DiskStore {
         let digest = *digest;
         self.aside(move |store| remove(&store.blob_file(&digest)?))
     }
+}
 
+impl RecordStore for DiskStore {
     fn record(&self, app: &Address) -> Done<Option<AppRecord>> {
         let app = app.clone();
         self.aside(move |store| read_record(&store.record_file(&app)?))
@@ -323,7 +325,9 @@ impl Store for DiskStore {
             remove(&file)
         })
     }
+}
 
+impl IdentityStore for DiskStore {
     fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
         self.aside(move |store| store.secret(fresh))
     }

@@ -16,8 +16,10 @@ const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
 /// The figures that a whole run of the tests must have recorded, at least once in each place.
-const WANTED: [(&str, Rows); 40] = [
+const WANTED: [(&str, Rows); 42] = [
     ("first-load.gzip", ONCE),
+    ("meter.gzip", ONCE),
+    ("modules.refused", EVERYWHERE),
     ("demo.ready", EACH),
     ("second-load.blobs", EACH),
     ("request.worker.p50", EACH),

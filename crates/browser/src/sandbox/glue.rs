@@ -1,14 +1,39 @@
-//! The JavaScript that lowers calls into guests. Each batch of an inline guest crosses to it once.
+//! The JavaScript of `ts/module.ts`: it has modules checked, and lowers calls into guests. Each batch of an inline guest crosses to it
+//! once.
 
-use js_sys::{Object, WebAssembly::Module};
+use js_sys::{Function, Object, Uint8Array, WebAssembly::Module};
 use starlane_node::guest::GuestLimits;
 use wasm_bindgen::prelude::*;
+use web_sys::Worker;
 
 use crate::object::object;
 
 // `node crates/browser/build.mjs` makes it of `ts/module.ts`.
 #[wasm_bindgen(module = "/dist/module.js")]
 extern "C" {
+    /// The modules of a sandbox: it has them checked in a worker, and compiles them.
+    #[derive(Clone)]
+    pub(super) type Modules;
+
+    #[wasm_bindgen(constructor)]
+    pub(super) fn new(worker: &Function, meter: &Function) -> Modules;
+
+    /// Begins to load what checks modules.
+    #[wasm_bindgen(method)]
+    pub(super) fn prepare(this: &Modules);
+
+    /// Promises the compiled module, or the reason why it is refused as a string; rejects when nothing can check it.
+    #[wasm_bindgen(method)]
+    pub(super) fn compile(this: &Modules, wasm: &Uint8Array, memory: f64) -> js_sys::Promise;
+
+    /// A worker without guests, for the caller alone.
+    #[wasm_bindgen(method, catch)]
+    pub(super) fn worker(this: &Modules) -> Result<Worker, JsValue>;
+
+    /// Ends its workers.
+    #[wasm_bindgen(method)]
+    pub(super) fn end(this: &Modules);
+
     /// The guests of a sandbox that run in this thread: they share their buffers.
     pub(super) type InlineGuests;
 
@@ -28,10 +53,6 @@ extern "C" {
     /// An instance of a guest.
     #[derive(Clone)]
     pub(super) type Guest;
-
-    /// What is wrong with the imports or exports of a module.
-    #[wasm_bindgen(js_name = checkModule)]
-    pub(super) fn check_module(module: &Module) -> Option<String>;
 
     /// Runs encoded calls; the report comes back encoded. Nothing of ours is entered meanwhile.
     #[wasm_bindgen(method, structural, catch)]

@@ -5,11 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use js_sys::Function;
-use wasm_bindgen::{JsCast, JsValue};
-use web_sys::Worker;
-
-use super::worker::GuestWorker;
+use super::{glue::Modules, worker::GuestWorker};
 use crate::failure;
 
 /// The most workers of a host.
@@ -17,15 +13,15 @@ const MOST: usize = 8;
 
 /// All workers of a host: one for each group of guests while there are enough.
 pub(super) struct Pool {
-    factory: Function,
+    modules: Modules,
     workers: RefCell<Vec<Rc<GuestWorker>>>,
     made: Cell<usize>,
 }
 
 impl Pool {
-    /// No workers yet; `factory` makes one.
-    pub(super) fn new(factory: Function) -> Self {
-        Self { factory, workers: RefCell::default(), made: Cell::new(0) }
+    /// No workers yet; they are those that check no modules any more.
+    pub(super) fn new(modules: Modules) -> Self {
+        Self { modules, workers: RefCell::default(), made: Cell::new(0) }
     }
 
     /// The worker for guests of a group: its own, one without guests, a new one, or, when there are too many, the one with
@@ -50,11 +46,9 @@ impl Pool {
     }
 
     fn make(&self) -> Result<Rc<GuestWorker>, String> {
-        let made = self.factory.call0(&JsValue::UNDEFINED);
+        let made = self.modules.worker();
         let made = made.map_err(|error| ["no worker can be made: ", &failure::text(&error)].concat())?;
-        let worker = made.dyn_into::<Worker>();
-        let worker = worker.map_err(|_| "the function that makes workers returned something else".to_owned())?;
         self.made.set(self.made.get() + 1);
-        Ok(GuestWorker::new(worker, self.made.get()))
+        Ok(GuestWorker::new(made, self.made.get()))
     }
 }

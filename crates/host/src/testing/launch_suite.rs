@@ -7,7 +7,7 @@ use starlane_bundle::{Digest, SecretKey, SignedManifest, Used};
 use starlane_protocol::Failure;
 
 use super::launch_world::{World, address, publisher};
-use crate::{BlobCounts, ports::Store};
+use crate::{BlobCounts, ports::BundleStore};
 
 /// Names the cases, as `$tests! { name name … }`.
 #[macro_export]
@@ -22,6 +22,8 @@ macro_rules! launch_cases {
             an_older_launch_does_not_take_the_place_of_a_newer_one
             nobody_says_what_is_in_anothers_bundle
             a_verifier_that_can_not_be_loaded_is_no_verdict
+            a_meter_that_can_not_be_loaded_is_no_verdict
+            what_checks_modules_is_loaded_only_for_new_modules
             a_server_that_fails_for_now_is_as_good_as_away
             an_app_runs_in_workers_or_inline_and_not_in_both
             flipped_bits_in_blobs_are_noticed_and_healed
@@ -80,6 +82,32 @@ pub async fn a_verifier_that_can_not_be_loaded_is_no_verdict(world: &World) {
         assert!(page.0.inspect().apps.is_empty());
         world.set_verifier_missing(false);
         page.launch(APP).await.unwrap();
+    }
+}
+
+/// A module that nothing could check is not run, and not refused either.
+pub async fn a_meter_that_can_not_be_loaded_is_no_verdict(world: &World) {
+    let signed = world.publish(ONE, &[MODULE]);
+    world.say(APP, 1, ONE, &signed);
+    let page = world.page();
+    world.set_meter_missing(true);
+    let error = page.launch(APP).await.unwrap_err();
+    assert_eq!((error.status(), error.code()), (503, "load-failed"), "{error}");
+    assert!(error.to_string().contains("could not be checked"), "{error}");
+    assert!(page.0.inspect().apps.is_empty());
+    world.set_meter_missing(false);
+    page.launch(APP).await.unwrap();
+}
+
+/// An app without mechtrons needs nothing of it, and neither does one whose modules are compiled.
+pub async fn what_checks_modules_is_loaded_only_for_new_modules(world: &World) {
+    let other = "acme:other";
+    world.say(other, 1, TWO, &world.publish(TWO, &[TEXT]));
+    world.say(APP, 1, ONE, &world.publish(ONE, &[MODULE]));
+    let page = world.page();
+    for (app, prepared) in [(other, 0), (APP, 1), (APP, 1), (other, 1)] {
+        page.launch(app).await.unwrap();
+        assert_eq!(world.prepared(), prepared, "{app}");
     }
 }
 
@@ -159,7 +187,7 @@ pub async fn nothing_of_another_version_bundle_or_publisher_is_taken(world: &Wor
 }
 
 /// Stores have no step that drops a manifest: what stands in for none is one that fits nothing.
-async fn forget(store: &dyn Store) {
+async fn forget(store: &dyn BundleStore) {
     let nothing = SignedManifest { bytes: Vec::new(), signature: publisher().sign(b"") };
     store.put_manifest(&address(ONE), nothing).await.unwrap();
 }

@@ -19,10 +19,13 @@ use starlane_node::{
 };
 use starlane_protocol::{Address, Failure, Grant, HostSecret, Payload};
 
-use super::memory::{MemoryDialer, MemorySource};
+use super::{
+    memory::{MemoryDialer, MemorySource},
+    store_suite::Stores,
+};
 use crate::{
     Host, HostConfig, LaunchError, LaunchOptions, Launched, Served, Verification, VerifiedApp, handler,
-    ports::{NoSource, Ports, Sandbox, SandboxError, Store, Time, Verifier},
+    ports::{NoSource, Ports, Sandbox, SandboxError, Time, Verifier},
     verify,
 };
 
@@ -31,12 +34,13 @@ pub struct World {
     /// The time of both.
     pub time: Rc<dyn Time>,
     /// What the page keeps.
-    pub store: Rc<dyn Store>,
+    pub store: Rc<dyn Stores>,
     /// Where bundles come from.
     pub source: MemorySource,
     network: MemoryDialer,
     verifier: InBytes,
     records: Rc<RefCell<HashMap<Address, AppRecord>>>,
+    meter: Meter,
     failing: Rc<RefCell<Option<Failure>>>,
     logs: Rc<RefCell<Vec<String>>>,
     pages: Cell<u8>,
@@ -88,14 +92,16 @@ pub fn address(text: &str) -> Address {
 
 impl World {
     /// A server with no app, and a page's store.
-    pub fn new(time: Rc<dyn Time>, store: Rc<dyn Store>) -> Self {
+    pub fn new(time: Rc<dyn Time>, store: Rc<dyn Stores>) -> Self {
         let records = Rc::<RefCell<HashMap<Address, AppRecord>>>::default();
         let failing = Rc::<RefCell<Option<Failure>>>::default();
         let ports = Ports {
             time: Rc::clone(&time),
             dialer: Rc::new(MemoryDialer::new(drop)),
             sandbox: Rc::new(NoGuests::default()),
-            store: Rc::new(crate::MemoryStore::new()),
+            bundles: Rc::new(crate::MemoryStore::new()),
+            records: Rc::new(crate::MemoryStore::new()),
+            identity: Rc::new(crate::MemoryStore::new()),
             state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(NoSource),
             verifier: Rc::new(InBytes::default()),
@@ -120,6 +126,7 @@ impl World {
             source,
             network,
             verifier: InBytes::default(),
+            meter: Meter::default(),
             records,
             failing,
             logs,
@@ -134,8 +141,10 @@ impl World {
         let ports = Ports {
             time: Rc::clone(&self.time),
             dialer: Rc::new(self.network.clone()),
-            sandbox: Rc::new(NoGuests::default()),
-            store: Rc::clone(&self.store),
+            sandbox: Rc::new(NoGuests { meter: self.meter.clone(), ..NoGuests::default() }),
+            bundles: Rc::clone(&self.store) as _,
+            records: Rc::clone(&self.store) as _,
+            identity: Rc::clone(&self.store) as _,
             state: Rc::new(crate::MemoryStateStore::default()),
             source: Rc::new(self.source.clone()),
             verifier: Rc::new(self.verifier.clone()),
@@ -144,6 +153,16 @@ impl World {
         let host = Host::open(ports, config("starlane:page", secret, Rc::clone(&self.logs)));
         host.connect("ws://server/mesh", Rc::new(|| Box::pin(ready(Ok(None)))));
         Page(host)
+    }
+
+    /// How often pages were told that modules will be compiled.
+    pub fn prepared(&self) -> u32 {
+        self.meter.prepared.get()
+    }
+
+    /// While it is missing, pages can't load what checks modules.
+    pub fn set_meter_missing(&self, is_missing: bool) {
+        self.meter.is_missing.set(is_missing);
     }
 
     /// While it is missing, pages can't load what verifies bundles.
@@ -317,18 +336,42 @@ fn table_has_module(files: &[(&str, &[u8])]) -> bool {
     files.iter().any(|(path, _)| *path == "/module.wasm")
 }
 
+/// What checks the modules of all pages.
+#[derive(Clone, Default)]
+struct Meter {
+    prepared: Rc<Cell<u32>>,
+    is_missing: Rc<Cell<bool>>,
+}
+
 /// Takes any bytes for a module, and runs none.
 #[derive(Default)]
-struct NoGuests(RefCell<Vec<Digest>>);
+struct NoGuests {
+    compiled: RefCell<Vec<Digest>>,
+    meter: Meter,
+}
 
 impl Sandbox for NoGuests {
-    fn has_module(&self, digest: &Digest) -> bool {
-        self.0.borrow().contains(digest)
+    fn has_module(&self, digest: &Digest, _: u64) -> bool {
+        self.compiled.borrow().contains(digest)
     }
 
-    fn compile(&self, _: &str, digest: Digest, wasm: Bytes) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
+    fn prepare(&self) {
+        self.meter.prepared.update(|count| count + 1);
+    }
+
+    fn compile(
+        &self,
+        _: &str,
+        digest: Digest,
+        _: u64,
+        wasm: Bytes,
+    ) -> LocalBoxFuture<'static, Result<(), SandboxError>> {
         assert!(Digest::of(&wasm) == digest, "a module that was not verified");
-        self.0.borrow_mut().push(digest);
+        if self.meter.is_missing.get() {
+            let reason = "the meter can't be loaded".to_owned();
+            return Box::pin(ready(Err(SandboxError::Unchecked { digest, reason })));
+        }
+        self.compiled.borrow_mut().push(digest);
         Box::pin(ready(Ok(())))
     }
 

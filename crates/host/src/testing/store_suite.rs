@@ -1,4 +1,5 @@
-//! What every store must do. Each case gets a store that keeps nothing yet; [`all`] runs them one after another.
+//! What every store of bundles, of records and of a host's identity must do. Each case gets a store that keeps nothing yet;
+//! [`bundles`], [`records`] and [`identity`] run the cases of a port one after another, and [`all`] those of all three.
 
 // A failed expectation is how a suite speaks.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -9,20 +10,41 @@ use bytes::Bytes;
 use starlane_bundle::{AppRecord, Digest, SecretKey, SignedManifest};
 use starlane_protocol::{Address, HostSecret};
 
-use crate::ports::Store;
+use crate::ports::{BundleStore, IdentityStore, RecordStore};
 
-/// Runs all cases, each on a fresh store from `fresh`.
-pub async fn all<F: Future<Output = Rc<dyn Store>>>(fresh: impl Fn() -> F) {
-    nothing_is_there_at_first(&*fresh().await).await;
+/// A back-end that is all three stores of a host.
+pub trait Stores: BundleStore + RecordStore + IdentityStore {}
+
+impl<T: BundleStore + RecordStore + IdentityStore> Stores for T {}
+
+/// Runs the cases of all three ports, each on a fresh back-end from `fresh`.
+pub async fn all<F: Future<Output = Rc<dyn Stores>>>(fresh: impl Fn() -> F) {
+    bundles(async || fresh().await as _).await;
+    records(async || fresh().await as _).await;
+    identity(async || fresh().await as _).await;
+}
+
+/// Runs the cases of a store of bundles, each on a fresh one.
+pub async fn bundles(fresh: impl AsyncFn() -> Rc<dyn BundleStore>) {
+    no_bundle_is_there_at_first(&*fresh().await).await;
     a_manifest_comes_back_byte_for_byte(&*fresh().await).await;
     manifests_of_other_versions_stay_apart(&*fresh().await).await;
     a_blob_comes_back_whatever_its_size(&*fresh().await).await;
     a_blob_is_kept_under_the_digest_it_was_given(&*fresh().await).await;
     a_dropped_blob_is_gone_and_may_come_again(&*fresh().await).await;
+    operations_may_overlap(&*fresh().await).await;
+}
+
+/// Runs the cases of a store of records, each on a fresh one.
+pub async fn records(fresh: impl AsyncFn() -> Rc<dyn RecordStore>) {
+    no_record_is_there_at_first(&*fresh().await).await;
     a_record_of_a_lower_revision_is_not_kept(&*fresh().await).await;
     records_come_back_all_and_in_order(&*fresh().await).await;
+}
+
+/// Runs the case of a store of an identity.
+pub async fn identity(fresh: impl AsyncFn() -> Rc<dyn IdentityStore>) {
     the_first_secret_stays(&*fresh().await).await;
-    operations_may_overlap(&*fresh().await).await;
 }
 
 fn address(text: &str) -> Address {
@@ -47,18 +69,23 @@ fn record(app: &str, revision: u64) -> AppRecord {
 }
 
 /// An empty store answers "nothing", not an error, and dropping nothing is no error either.
-pub async fn nothing_is_there_at_first(store: &dyn Store) {
-    let (bundle, app, digest) = (address("acme:repo:profiles:1.0.0"), address("acme:profiles"), Digest::of(b""));
+pub async fn no_bundle_is_there_at_first(store: &dyn BundleStore) {
+    let (bundle, digest) = (address("acme:repo:profiles:1.0.0"), Digest::of(b""));
     assert_eq!(store.manifest(&bundle).await, Ok(None));
     assert_eq!(store.blob(&digest).await, Ok(None));
+    assert_eq!(store.drop_blob(&digest).await, Ok(()));
+}
+
+/// The same of records.
+pub async fn no_record_is_there_at_first(store: &dyn RecordStore) {
+    let app = address("acme:profiles");
     assert_eq!(store.record(&app).await, Ok(None));
     assert_eq!(store.records().await, Ok(vec![]));
-    assert_eq!(store.drop_blob(&digest).await, Ok(()));
     assert_eq!(store.drop_record(&app).await, Ok(()));
 }
 
 /// The exact bytes are what was signed; another put replaces them.
-pub async fn a_manifest_comes_back_byte_for_byte(store: &dyn Store) {
+pub async fn a_manifest_comes_back_byte_for_byte(store: &dyn BundleStore) {
     let bundle = address("acme:repo:profiles:1.0.0");
     for text in ["{ \"a\" :\t1 }\n", "", "{\"ü\":\u{0}}"] {
         store.put_manifest(&bundle, manifest(text)).await.unwrap();
@@ -67,7 +94,7 @@ pub async fn a_manifest_comes_back_byte_for_byte(store: &dyn Store) {
 }
 
 /// A bundle's address includes its version.
-pub async fn manifests_of_other_versions_stay_apart(store: &dyn Store) {
+pub async fn manifests_of_other_versions_stay_apart(store: &dyn BundleStore) {
     let versions = ["acme:repo:profiles:1.0.0", "acme:repo:profiles:1.0.1", "acme:repo:profiles:1.0.0-rc.1"];
     for version in versions {
         store.put_manifest(&address(version), manifest(version)).await.unwrap();
@@ -78,7 +105,7 @@ pub async fn manifests_of_other_versions_stay_apart(store: &dyn Store) {
 }
 
 /// Empty, with every byte value, and large.
-pub async fn a_blob_comes_back_whatever_its_size(store: &dyn Store) {
+pub async fn a_blob_comes_back_whatever_its_size(store: &dyn BundleStore) {
     let every: Vec<u8> = (0..=255).collect();
     for bytes in [Vec::new(), every, vec![0xa5; 3 * 1024 * 1024 + 1]] {
         let digest = Digest::of(&bytes);
@@ -90,7 +117,7 @@ pub async fn a_blob_comes_back_whatever_its_size(store: &dyn Store) {
 }
 
 /// A store hashes nothing: whoever reads a blob verifies it. So a damaged one can be put there, and is replaced by a put.
-pub async fn a_blob_is_kept_under_the_digest_it_was_given(store: &dyn Store) {
+pub async fn a_blob_is_kept_under_the_digest_it_was_given(store: &dyn BundleStore) {
     let digest = Digest::of(b"right");
     store.put_blob(&digest, Bytes::from_static(b"wrong")).await.unwrap();
     assert_eq!(store.blob(&digest).await, Ok(Some(Bytes::from_static(b"wrong"))));
@@ -99,7 +126,7 @@ pub async fn a_blob_is_kept_under_the_digest_it_was_given(store: &dyn Store) {
 }
 
 /// Dropping one leaves the others.
-pub async fn a_dropped_blob_is_gone_and_may_come_again(store: &dyn Store) {
+pub async fn a_dropped_blob_is_gone_and_may_come_again(store: &dyn BundleStore) {
     let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
     store.put_blob(&one, Bytes::from_static(b"one")).await.unwrap();
     store.put_blob(&other, Bytes::from_static(b"other")).await.unwrap();
@@ -111,7 +138,7 @@ pub async fn a_dropped_blob_is_gone_and_may_come_again(store: &dyn Store) {
 }
 
 /// Of two tabs, the one that was told of an old revision must not undo what the other knows.
-pub async fn a_record_of_a_lower_revision_is_not_kept(store: &dyn Store) {
+pub async fn a_record_of_a_lower_revision_is_not_kept(store: &dyn RecordStore) {
     for (revision, kept) in [(1, 1), (1, 1), (9, 9), (2, 9), (u64::MAX, u64::MAX), (9, u64::MAX)] {
         let kept = record("acme:profiles", kept);
         assert_eq!(store.put_record(record("acme:profiles", revision)).await, Ok(kept.clone()));
@@ -122,7 +149,7 @@ pub async fn a_record_of_a_lower_revision_is_not_kept(store: &dyn Store) {
 }
 
 /// In the order of their addresses.
-pub async fn records_come_back_all_and_in_order(store: &dyn Store) {
+pub async fn records_come_back_all_and_in_order(store: &dyn RecordStore) {
     for app in ["acme:b", "acme:c", "acme:a"] {
         store.put_record(record(app, 1)).await.unwrap();
     }
@@ -131,14 +158,14 @@ pub async fn records_come_back_all_and_in_order(store: &dyn Store) {
 }
 
 /// The host's name follows from it: it never changes.
-pub async fn the_first_secret_stays(store: &dyn Store) {
+pub async fn the_first_secret_stays(store: &dyn IdentityStore) {
     let (first, second) = (HostSecret([1; 32]), HostSecret([2; 32]));
     assert!(store.secret(first.clone()).await == Ok(first.clone()));
     assert!(store.secret(second).await == Ok(first));
 }
 
 /// Nobody waits for the answer to one before asking the next.
-pub async fn operations_may_overlap(store: &dyn Store) {
+pub async fn operations_may_overlap(store: &dyn BundleStore) {
     let bytes = |index: usize| Bytes::from(vec![index as u8; 1000 + index]);
     let puts = (0..32).map(|index| {
         let bytes = bytes(index);

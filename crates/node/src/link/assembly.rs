@@ -56,9 +56,10 @@ impl Assembly {
             Frame::Response { id, outcome: WireOutcome(Err(failure)), .. } => {
                 (Parcel::Response { id, outcome: Err(failure) }, None)
             }
-            Frame::Event { topic, payload, .. } => {
+            Frame::Event { topic, payload, trace, .. } => {
                 let announced = announced(&payload);
-                (Parcel::Event { topic, payload: payload.payload }, announced)
+                let trace = trace.as_deref().and_then(Trace::parse);
+                (Parcel::Event { topic, payload: payload.payload, trace }, announced)
             }
             Frame::Gap { topic, .. } => (Parcel::Gap { topic }, None),
             Frame::Refused { topic, failure, .. } => (Parcel::Refused { topic, failure }, None),
@@ -138,7 +139,7 @@ mod tests {
                 Parcel::Notify { message },
                 Parcel::Response { id, outcome: Ok(payload.clone()) },
                 Parcel::Response { id, outcome: Err(failure.clone()) },
-                Parcel::Event { topic: topic.clone(), payload },
+                Parcel::Event { topic: topic.clone(), payload, trace: None },
                 Parcel::Gap { topic: topic.clone() },
                 Parcel::Refused { topic: topic.clone(), failure: failure.clone() },
                 Parcel::Subscribe { topic: topic.clone() },

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use starlane_protocol::frame::{self, Frame};
 
 use super::{CloseCode, Goodbye, LinkConfig};
+use crate::bucket::Bucket;
 
+/// So many bytes of a message are as much to do as one frame more.
+const BYTES_A_FRAME: usize = 4 * 1024;
 /// More frames that are not numbered never wait for a peer that takes them.
 const MOST_CONTROL: usize = 64;
 
@@ -39,6 +42,7 @@ pub(super) struct Carrier {
     pong: Option<u64>,
     opened: u64,
     heard: u64,
+    received: Bucket,
     ping_due: u64,
     nonce: u64,
     /// What the peer had acked when the window was found closed, and since when.
@@ -54,6 +58,7 @@ impl Carrier {
             pong: None,
             opened: now,
             heard: now,
+            received: Bucket::default(),
             ping_due: now + config.ping_every_ms,
             nonce: 0,
             stalled: None,
@@ -66,6 +71,23 @@ impl Carrier {
 
     pub(super) fn heard(&mut self, now: u64) {
         self.heard = now;
+    }
+
+    /// Counts what a WebSocket message gives to do. Errors when the peer sends too much a second.
+    pub(super) fn receive(
+        &mut self,
+        now: u64,
+        frames: usize,
+        bytes: usize,
+        config: &LinkConfig,
+    ) -> Result<(), Goodbye> {
+        let (work, rate) = (frames + bytes / BYTES_A_FRAME, config.frames_per_second);
+        if self.received.take(now, work as u64, rate.into()) {
+            return Ok(());
+        }
+        let reason =
+            format!("more than {rate} frames a second came, {BYTES_A_FRAME} bytes counted as one: send slower");
+        Err(Goodbye::new(CloseCode::TooMany, reason))
     }
 
     pub(super) fn control(&mut self, frame: &Frame) {

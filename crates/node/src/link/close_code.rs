@@ -45,7 +45,7 @@ codes! {
     Silent = "silent",
     /// The peer takes nothing while too much waits for it.
     SlowConsumer = "slow-consumer",
-    /// The principal has too many links.
+    /// The principal has too many links, or the peer sends too much a second.
     TooMany = "too-many",
     /// The token is not accepted.
     AuthRefused = "auth-refused",

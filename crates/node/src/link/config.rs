@@ -40,6 +40,8 @@ pub struct LinkConfig {
     pub held_bytes: usize,
     /// A peer that acks nothing for this long while the window is closed takes nothing, in milliseconds.
     pub stalled_ms: u64,
+    /// How much a peer may give to do in a second, in frames; each 4 KiB count as one more. A burst may have as much at once.
+    pub frames_per_second: u32,
     /// How many requests of a peer may be open.
     pub open_requests: usize,
     /// To how many topics a peer may be subscribed.
@@ -69,6 +71,7 @@ impl Default for LinkConfig {
             waiting_bytes: 4 * 1024 * 1024,
             held_bytes: 64 * 1024 * 1024,
             stalled_ms: 60_000,
+            frames_per_second: 250_000,
             open_requests: 8_192,
             topics: 4_096,
             served: 1_024,

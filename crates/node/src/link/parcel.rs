@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use starlane_protocol::{
-    Address, Failure, Message, Outcome, Payload, Topic,
+    Address, Failure, Message, Outcome, Payload, Topic, Trace,
     frame::{self, Frame},
     wire::{WireOutcome, WirePayload},
 };
@@ -28,6 +28,7 @@ pub(crate) enum Parcel {
     Event {
         topic: Topic,
         payload: Payload,
+        trace: Option<Trace>,
     },
     Gap {
         topic: Topic,
@@ -123,9 +124,9 @@ impl Parcel {
                 let (caller, trace) = (caller.name().to_owned(), trace.map(|trace| trace.as_str().to_owned()));
                 (Frame::Notify { seq, from, caller, to, operation, payload, hops, trace }, body)
             }
-            Self::Event { topic, payload } => {
+            Self::Event { topic, payload, trace } => {
                 let (payload, body) = announce(payload);
-                (Frame::Event { seq, topic, payload }, body)
+                (Frame::Event { seq, topic, payload, trace: trace.map(|trace| trace.as_str().to_owned()) }, body)
             }
             Self::Gap { topic } => (Frame::Gap { seq, topic }, None),
             Self::Refused { topic, failure } => (Frame::Refused { seq, topic, failure: failure.checked() }, None),

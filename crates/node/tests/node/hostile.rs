@@ -7,7 +7,7 @@ use crate::{
     guest::app,
     peers::Peers,
     with_app, with_service,
-    world::{PAGE, SERVER, World, address, text, topic},
+    world::{PAGE, SERVER, World, address, somebody, text, topic},
 };
 
 const ECHO: &str = "acme:service";
@@ -219,7 +219,8 @@ fn subscriptions_to_what_is_not_there_are_refused() {
     let served = world.server().node.handle_serve(&address(ECHO), Operations::Any).unwrap();
     world.server().node.handle_events(served, vec!["said".into()]);
     for (event, known) in [("said", true), ("sayd", false)] {
-        let result = world.server().node.check_topic(&topic(&format!("{ECHO}#{event}")));
+        let anybody = somebody("ada", &["subscribe **#*"], None).principal;
+        let result = world.server().node.admit_subscriber(&anybody, &topic(&format!("{ECHO}#{event}")));
         assert_eq!(result.map_err(|failure| failure.code), if known { Ok(()) } else { Err("no-event".to_owned()) });
     }
     let _ = app();
@@ -241,6 +242,30 @@ fn of_many_pings_the_last_is_answered() {
         peers.say(1, &pings);
     }
     assert_eq!(peers.read(1), [Frame::Pong { nonce: 99_999 }]);
+}
+
+#[test]
+fn a_peer_that_sends_more_than_the_rate_of_frames_or_bytes_is_ended() {
+    let config = || LinkConfig { frames_per_second: 1_000, ..LinkConfig::default() };
+    let pings = |count: u64| (0..count).map(|nonce| Frame::Ping { nonce }).collect::<Vec<_>>();
+    let mut peers = Peers::one(config());
+    for _ in 0..5 {
+        peers.say(1, &pings(900));
+        peers.pass(1_000, 1);
+    }
+    assert_eq!(peers.end(), None, "it keeps to the rate");
+    peers.say(1, &pings(900));
+    peers.say(1, &pings(900));
+    assert_eq!(peers.end(), Some("too-many"));
+
+    let mut peers = Peers::one(LinkConfig { frames_per_second: 100, ..LinkConfig::default() });
+    peers.pass(1_000, 1);
+    let lasted = (0..100).find(|_| {
+        peers.say(1, &[Frame::Renew { token: "x".repeat(16_000) }]);
+        peers.read(1);
+        !peers.hangups.is_empty()
+    });
+    assert_eq!((lasted, peers.end()), (Some(25), Some("too-many")), "each of them counts as 4");
 }
 
 #[test]

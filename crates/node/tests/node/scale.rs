@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use starlane_node::{LinkConfig, state::ActorState};
+use starlane_node::{ActorLimits, LinkConfig, state::ActorState};
 
 use crate::{
     peers::Peers,
@@ -26,21 +26,25 @@ fn a_message_asks_after_no_link_that_is_idle() {
     }
 }
 
-#[test]
-fn ten_thousand_actors_sleep_while_one_works() {
-    let mut world = World::new();
-    let token = 6_000;
-    for n in 0..10_000 {
+/// Actors that are known from before and are to be woken much later.
+fn keep_awaited(world: &mut World, count: usize) {
+    for n in 0..count {
         let actor = address(&format!("acme:app:keyed:a{n}"));
         let state = ActorState {
             address: actor.clone(),
-            made_for: "ada".to_owned(),
+            made_for: format!("somebody{n}"),
             saved: None,
             subscriptions: vec![topic(&format!("acme:app:keyed:b{n}#changes"))],
-            wakes: vec![(1_000_000_000, token)],
+            wakes: vec![(1_000_000_000, 6_000)],
         };
         world.server().kept.insert(actor.to_string(), state);
     }
+}
+
+#[test]
+fn ten_thousand_actors_sleep_while_one_works() {
+    let mut world = World::new();
+    keep_awaited(&mut world, 10_000);
     world = with_app(SERVER, world);
     world.run();
     assert_eq!(world.server().node.actors().len(), 10_000);
@@ -48,4 +52,21 @@ fn ten_thousand_actors_sleep_while_one_works() {
         world.ask(SERVER, "acme:app:keyed:a77", "count", text("")).unwrap();
         world.now += 1;
     }
+}
+
+#[test]
+fn room_for_an_actor_is_found_behind_many_that_have_to_stay() {
+    let limits = ActorLimits { actors_per_app: 400, awake_per_app: 1, ..ActorLimits::default() };
+    let mut world = World::under(LinkConfig::default(), limits);
+    keep_awaited(&mut world, 399);
+    world = with_app(SERVER, world);
+    world.run();
+    world.ask(SERVER, "acme:app:keyed:idle", "echo", text("")).unwrap();
+    world.pass(10_000);
+    world.ask(SERVER, "acme:app:keyed:a0", "echo", text("")).unwrap();
+    let mut ask = |key: &str| world.ask(SERVER, &format!("acme:app:keyed:{key}"), "echo", text("")).is_ok();
+    // Each try looks at a part of them.
+    let tries = (1..6).find(|_| ask("new"));
+    assert!(tries.is_some(), "it is looked for further on each time");
+    assert!((0..10).all(|_| !ask("newer")), "all of them have to stay, but for the one that is awake");
 }

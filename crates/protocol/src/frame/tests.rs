@@ -63,7 +63,7 @@ fn samples() -> Vec<Frame> {
             hops: 0,
             trace: Some("00-1-2-01".into()),
         },
-        Frame::Event { seq: 5, topic: topic.clone(), payload: payload() },
+        Frame::Event { seq: 5, topic: topic.clone(), payload: payload(), trace: None },
         Frame::Subscribe { seq: 6, topic: topic.clone() },
         Frame::Unsubscribe { seq: 7, topic },
         Frame::Cancel { seq: 8, id: 2 },
@@ -102,6 +102,33 @@ fn fields_that_a_newer_peer_added_are_ignored() {
     let mut e = Encoder::new(&mut bytes);
     e.array(2).unwrap().u16(0).unwrap().array(3).unwrap().u8(2).unwrap().u64(300).unwrap().str("new").unwrap();
     assert_eq!(decode_message(&bytes).unwrap(), [(0, Frame::Ack { received: 300 })]);
+}
+
+#[test]
+fn fields_that_came_later_have_their_defaults_where_an_older_peer_leaves_them_out() {
+    let topic = || Topic::parse("acme:x#changes").unwrap();
+    let event = |trace: Option<&str>| Frame::Event {
+        seq: 5,
+        topic: topic(),
+        payload: Payload::nothing().into(),
+        trace: trace.map(str::to_owned),
+    };
+    let encoded = |frame: &Frame| encode_message(0, [encode_frame(frame).as_slice()].into_iter());
+    let (without, with) = (encoded(&event(None)), encoded(&event(Some("00-1-2-01"))));
+    // [channel, [number, seq, topic, payload]]: what has no trace is the same as before there was one.
+    assert_eq!((without[2], with[2]), (0x84, 0x85));
+    assert_eq!(decode_message(&without).unwrap(), [(0, event(None))]);
+    assert_eq!(decode_message(&with).unwrap(), [(0, event(Some("00-1-2-01")))]);
+    // A default that is written all the same, and a field of a later version behind it.
+    let mut longer = without.clone();
+    longer[2] = 0x86;
+    longer.extend([0xf6, 0x01]);
+    assert_eq!(decode_message(&longer).unwrap(), [(0, event(None))]);
+    // One of another type.
+    longer[2] = 0x85;
+    longer.truncate(without.len());
+    longer.push(0x01);
+    assert_eq!(decode_message(&longer).unwrap_err().code(), "malformed");
 }
 
 #[test]

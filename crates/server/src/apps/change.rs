@@ -1,7 +1,7 @@
 //! A change of what an app is: everything is checked and prepared while the version before it runs, then takes effect in one turn.
 
 use starlane_bundle::{AppConfig, AppRecord, Manifest};
-use starlane_host::{LoadedModules, Side, VerifiedApp, ports::Store};
+use starlane_host::{LoadedModules, Side, VerifiedApp, ports::BundleStore};
 use starlane_protocol::{Address, Failure};
 
 use super::{Apps, ceilings, resources::Prepared, stored};

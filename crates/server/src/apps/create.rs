@@ -2,7 +2,10 @@
 
 use serde_json::json;
 use starlane_bundle::AppRecord;
-use starlane_host::{Principal, ports::Store};
+use starlane_host::{
+    Principal,
+    ports::{BundleStore, RecordStore},
+};
 use starlane_protocol::{Address, Failure, OWN_SPACE};
 
 use super::{Apps, ceilings, change::Change, stored};

@@ -12,7 +12,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use starlane_bundle::{AppRecord, Maker, Manifest};
-use starlane_host::{Allow, Host, Principal, ports::Store};
+use starlane_host::{Allow, Host, Principal, ports::RecordStore};
 use starlane_protocol::{Address, Failure, Grant, Verb};
 use tokio::{sync::Notify, time::sleep};
 

@@ -64,7 +64,7 @@ pub(crate) fn collect(repository: &Repository, storage: &Storage, grace: Duratio
             && unnamed()
             && is_old(changed)
         {
-            repository.store.remove_blob(&digest)?;
+            repository.remove_blob(&digest)?;
             storage.collected(&digest);
             collected.files += 1;
             collected.bytes += bytes;

@@ -24,7 +24,7 @@ use super::{
     Site, answer,
     client::{Client, bearer},
 };
-use crate::{auth::Auth, time::random};
+use crate::{auth::Auth, handle::Handle, time::random};
 
 /// The length of the part of an event's id that names the stream, in characters of six random bits.
 const ID: usize = 12;
@@ -44,9 +44,12 @@ pub(super) async fn stream(
         client.principal(&site, &headers)?;
         let token = bearer(&headers)?.map(str::to_owned);
         let topic = Topic::parse(&topic).map_err(|error| Failure::malformed(error.to_string()))?;
-        let guard = Guard { auth: site.auth.clone(), changes: site.auth.changes(), token, topic: topic.clone() };
-        let ends = guard.look()?;
-        Ok((site.handle.subscribe(topic).await?, guard.refused(ends)))
+        // From here on no change of what anybody may is missed.
+        let (auth, changes) = (site.auth.clone(), site.auth.changes());
+        let found = auth.authenticate(token.as_deref())?;
+        let items = site.handle.subscribe(found.principal, topic.clone()).await?;
+        let guard = Guard { auth, handle: site.handle.clone(), changes, token, topic };
+        Ok((items, guard.refused(found.remaining_ms.map(Duration::from_millis))))
     };
     match subscribed.await {
         Ok((items, refused)) => {
@@ -62,6 +65,7 @@ pub(super) async fn stream(
 /// Who listens, and whether it still may.
 struct Guard {
     auth: Auth,
+    handle: Handle,
     changes: watch::Receiver<()>,
     token: Option<String>,
     topic: Topic,
@@ -69,9 +73,9 @@ struct Guard {
 
 impl Guard {
     /// For how long the subscription is allowed, as things are; for ever if nothing is said.
-    fn look(&self) -> Result<Option<Duration>, Failure> {
+    async fn look(&self) -> Result<Option<Duration>, Failure> {
         let found = self.auth.authenticate(self.token.as_deref())?;
-        found.principal.permit_topic(&self.topic)?;
+        self.handle.permit_topic(found.principal, self.topic.clone()).await?;
         Ok(found.remaining_ms.map(Duration::from_millis))
     }
 
@@ -88,7 +92,7 @@ impl Guard {
                 _ = self.changes.changed() => {}
                 () = ended => {}
             }
-            match self.look() {
+            match self.look().await {
                 Ok(then) => ends = then,
                 Err(failure) => return failure,
             }

@@ -168,7 +168,7 @@ pub(super) async fn send(
     let asked = Asked { method, headers, digest: &file.sha256, length: file.size, content_type: &content_type };
     let digest = file.sha256;
     let blob = async {
-        let blob = site.repository.blob(digest).await?;
+        let blob = site.repository.file(digest).await?;
         let whole = blob.filter(|blob| blob.length() == file.size);
         whole.ok_or_else(|| Failure::internal(format!("the blob {digest} is missing: publish the bundle again")))
     };

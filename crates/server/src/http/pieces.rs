@@ -1,5 +1,5 @@
 //! Blobs as bodies of answers: read from the disk a piece at a time, as fast as they are taken, and never a byte that was not
-//! verified.
+//! verified. Short blobs that are asked for often stay in memory: verified bytes cannot go bad there.
 
 use std::{
     collections::HashMap,
@@ -13,6 +13,7 @@ use std::{
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
+use quick_cache::{Weighter, sync::Cache};
 use starlane_bundle::{Digest, Hasher};
 use starlane_protocol::Failure;
 
@@ -20,15 +21,34 @@ use crate::store::SharedStore;
 
 /// How many bytes are read and sent at a time. What is not longer is read at once.
 const PIECE: u64 = 64 * 1024;
-/// How many files are remembered as verified; then all are looked at again.
+/// How many long files are remembered as verified; then all are looked at again.
 const MAX_VERIFIED: usize = 65_536;
 
 /// How long after a change of a file the next one has another time, with all file systems: FAT has steps of 2 s.
 const TICK: Duration = Duration::from_secs(3);
 
+/// What an entry in memory takes beside its bytes, in bytes, rounded up.
+const ENTRY: u64 = 256;
+
 /// Files that were verified. Clones share it.
-#[derive(Clone, Default)]
-pub(super) struct Verified(Arc<Mutex<HashMap<Digest, Stamp>>>);
+#[derive(Clone)]
+pub(super) struct Verified(Arc<Inner>);
+
+struct Inner {
+    /// Long files that need not be read as a whole again while they have these stamps.
+    stamps: Mutex<HashMap<Digest, Stamp>>,
+    /// The bytes of short files.
+    short: Cache<Digest, Bytes, Weight>,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Digest, Bytes> for Weight {
+    fn weight(&self, _: &Digest, bytes: &Bytes) -> u64 {
+        ENTRY + bytes.len() as u64
+    }
+}
 
 /// What a file was when it was looked at: written to, it has another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +69,26 @@ pub(super) struct Blob {
 }
 
 impl Verified {
-    /// Looks for a blob, and verifies it unless the same file was verified before. Waits for the disk. None if it is not here.
+    /// Remembers short files up to this many bytes.
+    pub(super) fn new(memory: u64) -> Self {
+        let entries = usize::try_from(memory / (ENTRY + PIECE)).unwrap_or(usize::MAX);
+        let short = Cache::with_weighter(entries, memory, Weight);
+        Self(Arc::new(Inner { stamps: Mutex::default(), short }))
+    }
+
+    /// A short blob that is in memory.
+    pub(super) fn in_memory(&self, digest: &Digest) -> Option<Blob> {
+        self.0.short.get(digest).map(Blob::of)
+    }
+
+    /// A blob was removed from the store.
+    pub(super) fn forget(&self, digest: &Digest) {
+        self.0.short.remove(digest);
+        self.known().remove(digest);
+    }
+
+    /// Looks for a blob on the disk, and verifies it unless the same file was verified before. Waits for the disk. None if it is not
+    /// here.
     pub(super) fn open(&self, store: &SharedStore, digest: &Digest) -> Result<Option<Blob>, Failure> {
         let file = store.blob_file(digest).map_err(|error| Failure::internal(error.to_string()))?;
         let open = match File::open(&file) {
@@ -57,51 +96,53 @@ impl Verified {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(digest, &error)),
         };
-        let looked = || -> io::Result<_> {
-            let stamp = Stamp::of(&open)?;
-            let short = stamp.length <= PIECE;
-            let bytes = if short { Some(read(&open, 0..stamp.length)?) } else { None };
-            Ok((stamp, bytes))
+        let stamp = Stamp::of(&open).map_err(|error| failed(digest, &error))?;
+        let bytes = if stamp.length <= PIECE {
+            Some(self.read_short(digest, &open, stamp.length).map_err(|error| failed(digest, &error))?)
+        } else {
+            self.verify_long(digest, &open, stamp).map_err(|error| failed(digest, &error))?;
+            None
         };
-        let (stamp, bytes) = looked().map_err(|error| failed(digest, &error))?;
-        if self.known().get(digest) != Some(&stamp) {
-            self.verify(digest, &open, bytes.as_ref()).map_err(|error| failed(digest, &error))?;
-            // It may have been written to meanwhile.
-            if Stamp::of(&open).ok() != Some(stamp) {
-                return Err(failed(digest, &changed()));
-            }
-            if stamp.is_settled() {
-                let mut known = self.known();
-                if known.len() >= MAX_VERIFIED {
-                    known.clear();
-                }
-                known.insert(*digest, stamp);
-            }
-        }
         Ok(Some(Blob { file, stamp, bytes }))
     }
 
-    fn verify(&self, digest: &Digest, file: &File, bytes: Option<&Bytes>) -> io::Result<()> {
-        let found = match bytes {
-            Some(bytes) => Digest::of(bytes),
-            None => {
-                let (mut file, mut hasher, mut piece) = (file, Hasher::new(), vec![0; PIECE as usize]);
-                loop {
-                    match io::Read::read(&mut file, &mut piece)? {
-                        0 => break hasher.finish(),
-                        length => hasher.update(piece.get(..length).unwrap_or_default()),
-                    }
-                }
-            }
-        };
-        if found == *digest {
+    /// The bytes of a short file, from now on in memory.
+    fn read_short(&self, digest: &Digest, file: &File, length: u64) -> io::Result<Bytes> {
+        let bytes = read(file, 0..length)?;
+        is(digest, Digest::of(&bytes))?;
+        self.0.short.insert(*digest, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// Reads a long file once, unless it has the stamp that it had when it was verified.
+    fn verify_long(&self, digest: &Digest, file: &File, stamp: Stamp) -> io::Result<()> {
+        if self.known().get(digest) == Some(&stamp) {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, format!("its content has the digest {found}")))
+        let (mut reader, mut hasher, mut piece) = (file, Hasher::new(), vec![0; PIECE as usize]);
+        let found = loop {
+            match io::Read::read(&mut reader, &mut piece)? {
+                0 => break hasher.finish(),
+                length => hasher.update(piece.get(..length).unwrap_or_default()),
+            }
+        };
+        is(digest, found)?;
+        // It may have been written to meanwhile.
+        if Stamp::of(file)? != stamp {
+            return Err(changed());
+        }
+        if stamp.is_settled() {
+            let mut known = self.known();
+            if known.len() >= MAX_VERIFIED {
+                known.clear();
+            }
+            known.insert(*digest, stamp);
+        }
+        Ok(())
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, Stamp>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.stamps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,6 +228,14 @@ fn read(mut file: &File, part: Range<u64>) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
+/// Errors if content with the digest `found` is not what was asked for.
+fn is(digest: &Digest, found: Digest) -> io::Result<()> {
+    if found == *digest {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("its content has the digest {found}")))
+}
+
 fn changed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was read")
 }
@@ -208,6 +257,8 @@ mod tests {
 
     use super::*;
 
+    const MEMORY: u64 = 1 << 20;
+
     fn kept(bytes: &[u8]) -> (tempfile::TempDir, SharedStore, Digest) {
         let folder = tempfile::tempdir().unwrap();
         let store = SharedStore::new(folder.path());
@@ -222,7 +273,7 @@ mod tests {
         for length in [0, 1, PIECE as usize, PIECE as usize + 1, all.len()] {
             let whole = &all[..length];
             let (_folder, store, digest) = kept(whole);
-            let verified = Verified::default();
+            let verified = Verified::new(MEMORY);
             for (start, end) in [(0, length), (length / 2, length), (0, length.min(1)), (length, length)] {
                 let blob = verified.open(&store, &digest).unwrap().unwrap();
                 assert_eq!(blob.length(), length as u64);
@@ -232,14 +283,14 @@ mod tests {
             }
         }
         let (_folder, store, _) = kept(b"x");
-        assert!(Verified::default().open(&store, &Digest::of(b"other")).unwrap().is_none());
+        assert!(Verified::new(MEMORY).open(&store, &Digest::of(b"other")).unwrap().is_none());
     }
 
     #[tokio::test]
     async fn what_is_damaged_is_not_sent_as_if_it_were_whole() {
         for length in [100, 3 * PIECE as usize] {
             let (_folder, store, digest) = kept(&vec![7; length]);
-            let verified = Verified::default();
+            let verified = Verified::new(MEMORY);
             assert!(verified.open(&store, &digest).is_ok());
             let blob = verified.open(&store, &digest).unwrap().unwrap();
             fs::write(store.blob_file(&digest).unwrap(), vec![8; length + 1]).unwrap();
@@ -248,5 +299,37 @@ mod tests {
             let body = axum::body::to_bytes(blob.body(0..length as u64), usize::MAX).await;
             assert!(body.map_or(true, |bytes| bytes.iter().all(|byte| *byte == 7)));
         }
+    }
+
+    #[test]
+    fn short_blobs_stay_in_memory_until_they_are_removed_or_others_need_the_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SharedStore::new(folder.path());
+        let put = |bytes: &[u8]| {
+            let digest = Digest::of(bytes);
+            store.put_blob(&digest, bytes).unwrap();
+            digest
+        };
+        let verified = Verified::new(MEMORY);
+        let (short, long) = (put(b"short"), put(&vec![1; PIECE as usize + 1]));
+        assert!(verified.in_memory(&short).is_none(), "nobody has asked for it");
+        for digest in [short, long] {
+            verified.open(&store, &digest).unwrap().unwrap();
+        }
+        assert!(verified.in_memory(&short).is_some_and(|blob| blob.bytes == Some(Bytes::from_static(b"short"))));
+        assert!(verified.in_memory(&long).is_none());
+        verified.forget(&short);
+        assert!(verified.in_memory(&short).is_none());
+
+        let many: Vec<Digest> = (0..100_u8).map(|n| put(&vec![n; PIECE as usize / 2])).collect();
+        for digest in &many {
+            verified.open(&store, digest).unwrap().unwrap();
+        }
+        let kept: u64 =
+            many.iter().filter_map(|digest| verified.in_memory(digest)).map(|blob| blob.length() + ENTRY).sum();
+        assert!((1..=MEMORY).contains(&kept), "{kept} bytes of {MEMORY}");
+        let none = Verified::new(0);
+        none.open(&store, &many[0]).unwrap().unwrap();
+        assert!(none.in_memory(&many[0]).is_none());
     }
 }

@@ -54,17 +54,33 @@ impl Repository {
         let store = SharedStore::new(data);
         let visibility = Visibility::of(&store, storage)?;
         let (verified, hashing) = (Verified::default(), Arc::default());
-        Ok(Self { store, publishing: Arc::default(), visibility, verified, hashing, sent: pieces::Verified::default() })
+        let sent = pieces::Verified::new(storage.limiter().get(Limit::FileMemory));
+        Ok(Self { store, publishing: Arc::default(), visibility, verified, hashing, sent })
     }
 
     pub(crate) fn visibility(&self) -> &Visibility {
         &self.visibility
     }
 
-    /// A blob that is here, verified.
-    pub(super) async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
+    /// A blob as a file of an app, verified. A short one that was sent lately is not looked for on the disk.
+    pub(super) async fn file(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
+        match self.sent.in_memory(&digest) {
+            Some(blob) => Ok(Some(blob)),
+            None => self.blob(digest).await,
+        }
+    }
+
+    /// A blob that is on the disk, verified.
+    async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
         let sent = self.sent.clone();
         self.with(move |store| sent.open(store, &digest)).await
+    }
+
+    /// Removes a blob from the disk and from memory.
+    pub(super) fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.store.remove_blob(digest)?;
+        self.sent.forget(digest);
+        Ok(())
     }
 
     pub(super) async fn with<T: Send + 'static>(

@@ -199,6 +199,8 @@ limits! {
     Bodies "bodies" Bytes Busy = 256 * MIB, MIB..=1 << 40;
     /// Bytes of one client's request bodies in memory.
     BodiesPerClient "bodies-per-client" Bytes TooMany = 96 * MIB, MIB..=1 << 40;
+    /// Memory for files of at most 64 KiB that are asked for often; others are read from the disk each time.
+    FileMemory "file-memory" Bytes Busy = 32 * MIB, 0..=1 << 40;
     /// Memory of one actor that a mechtron's config may ask for.
     MechtronMemory "mechtron-memory" Bytes TooLarge = 256 * MIB, 64 * KIB..=4_096 * MIB;
     /// Compute time of one call that a mechtron's config may ask for.

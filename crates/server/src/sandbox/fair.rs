@@ -158,11 +158,18 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Takes all work out.
+    /// Takes all work out that waits. What was taken before is still to be done.
     pub(super) fn drain(&mut self) -> Vec<T> {
         self.ready.clear();
-        let apps = self.spaces.drain().flat_map(|(_, space)| space.apps.into_values());
-        apps.flat_map(|app| app.waiting).collect()
+        let mut waiting = Vec::new();
+        for space in self.spaces.values_mut() {
+            space.ready.clear();
+            space.waiting = 0;
+            waiting.extend(space.apps.values_mut().flat_map(|app| app.waiting.drain(..)));
+            space.active = space.apps.values().filter(|app| !app.is_idle()).count() as u64;
+        }
+        self.active = self.spaces.values().filter(|space| !space.is_idle()).count() as u64;
+        waiting
     }
 
     fn change<R>(&mut self, name: &Arc<str>, change: impl FnOnce(&mut Space<T>) -> R) -> R {
@@ -313,5 +320,20 @@ mod tests {
         let turns: Vec<String> = (0..20).map(|_| turn(&mut queue, 5)).collect();
         let late = turns.iter().filter(|app| *app == "late:spin").count();
         assert!((8..=12).contains(&late), "{turns:?}");
+    }
+
+    #[test]
+    fn what_was_taken_before_all_else_was_taken_out_can_still_be_done() {
+        let mut queue = FairQueue::new(2, 5);
+        for app in ["acme:one", "acme:one", "acme:two", "bob:echo"] {
+            queue.push(&owner(app), "work");
+        }
+        let (taken, _) = queue.pop().unwrap();
+        assert_eq!((queue.drain().len(), queue.drain().len(), queue.waiting("acme")), (3, 0, 0));
+        assert!(queue.pop().is_none());
+        queue.done(&taken, 5);
+        assert_eq!(queue.active, 0);
+        queue.push(&owner("bob:echo"), "later");
+        assert_eq!(queue.pop().unwrap().1, "later");
     }
 }

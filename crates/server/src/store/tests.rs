@@ -1,7 +1,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use starlane_bundle::SecretKey;
-use starlane_host::testing::store_suite;
+use starlane_host::testing::store_suite::{self, Stores};
 
 use super::*;
 
@@ -10,7 +10,7 @@ async fn it_does_what_every_store_must() {
     let folders = RefCell::new(Vec::new());
     store_suite::all(|| {
         let folder = tempfile::tempdir().unwrap();
-        let store: Rc<dyn Store> = Rc::new(DiskStore::new(folder.path()));
+        let store: Rc<dyn Stores> = Rc::new(DiskStore::new(folder.path()));
         folders.borrow_mut().push(folder);
         std::future::ready(store)
     })

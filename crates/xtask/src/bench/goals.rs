@@ -168,6 +168,7 @@ pub(super) const CATALOGUE: &[Entry] = {
             "First load of the npm package, each file by gzip -9",
             AtMost(150_000.0),
         ),
+        entry("P10/meter", "P10/meter", "What checks modules in a page, loaded later, by gzip -9", AtMost(122_880.0)),
         entry(
             "P11/64B",
             "P11/64B",

@@ -1,4 +1,4 @@
-//! P10: what a page loads first of the npm package, beside its peers.
+//! P10: what a page loads first of the npm package, beside its peers, and what it loads to check modules.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -20,5 +20,12 @@ pub(super) fn run(workshop: &Workshop) -> Result<Vec<Row>> {
     let sizes: Vec<Value> = serde_json::from_str(&said).with_context(|| format!("these are no sizes: {said}"))?;
     let round = PACKAGES.iter().zip(&sizes).map(|((name, _), size)| ((*name).to_owned(), size.get("first").cloned()));
     let round: serde_json::Map<String, Value> = round.map(|(name, size)| (name, size.unwrap_or_default())).collect();
-    Measure::read(&json!({ "id": "P10/first-load", "engine": "npm", "unit": "bytes", "rounds": [round] }))?.rows()
+    let meter = sizes.first().and_then(|ours| ours.get("meter")?.as_u64()).filter(|bytes| *bytes > 0);
+    let meter = meter.context("the npm package has no meter")?;
+    let measures = [("P10/first-load", Value::Object(round)), ("P10/meter", json!({ "ours": meter }))];
+    let mut rows = Vec::new();
+    for (id, round) in measures {
+        rows.extend(Measure::read(&json!({ "id": id, "engine": "npm", "unit": "bytes", "rounds": [round] }))?.rows()?);
+    }
+    Ok(rows)
 }

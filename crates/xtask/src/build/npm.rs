@@ -13,9 +13,12 @@ use crate::setup::wasm_tools::wasm_bindgen_version;
 use crate::workshop::Workshop;
 
 /// The crates that go into the package.
-const CRATES: [&str; 8] = ["protocol", "bundle", "abi", "node", "host", "browser", "npm", "verifier"];
-/// Those of them that are Wasm modules of the package.
+const CRATES: [&str; 9] = ["protocol", "bundle", "abi", "meter", "node", "host", "browser", "npm", "verifier"];
+/// Those of them that are Wasm modules of the package and are called through wasm-bindgen.
 const MODULES: [&str; 2] = ["npm", "verifier"];
+
+/// Where cargo puts them.
+const BUILT: &str = "target/wasm32-unknown-unknown/wasm";
 
 /// What LLVM uses for wasm32 and all three browser engines have; wasm-opt must be told.
 const FEATURES: [&str; 6] = [
@@ -43,14 +46,18 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
     report::step("npm package: Rust to Wasm", || {
         let target = ["--target", "wasm32-unknown-unknown", "--profile", "wasm"];
         workshop
-            .cargo(["build", "-p", "starlane-npm", "-p", "starlane-verifier"])
+            .cargo(["build", "-p", "starlane-npm", "-p", "starlane-verifier", "-p", "starlane-meter"])
             .args(target)
             .args(super::portable(workshop)?)
             .run()
     })?;
     report::step("npm package: bindings and wasm-opt", || {
         files::remove_folder(&wasm)?;
-        MODULES.iter().try_for_each(|name| module(workshop, &wasm, name))
+        MODULES.iter().try_for_each(|name| module(workshop, &wasm, name))?;
+        // It has exports of its own, and needs no bindings.
+        let (built, meter) = (workshop.path(BUILT).join("starlane_meter.wasm"), wasm.join("meter.wasm"));
+        workshop.program("node").arg("crates/npm/snip.mjs").arg(&built).arg(&meter).run()?;
+        optimise(workshop, &meter)
     })?;
     report::step("npm package: TypeScript and tarball", || {
         npm(workshop, &package, &["run", "build"]).run()?;
@@ -59,18 +66,23 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
     stamp.set()
 }
 
-/// Makes what JavaScript loads of a crate that was built, and makes it small.
+/// Makes what JavaScript loads of a crate that was built, small.
 fn module(workshop: &Workshop, folder: &Path, name: &str) -> Result<()> {
     workshop
         .program(workshop.find("wasm-bindgen").context("wasm-bindgen is not installed")?)
         .args(["--target", "web", "--out-dir"])
         .arg(folder)
-        .arg(format!("target/wasm32-unknown-unknown/wasm/starlane_{name}.wasm"))
+        .arg(workshop.path(BUILT).join(format!("starlane_{name}.wasm")))
         .run()?;
     let module = folder.join(format!("starlane_{name}_bg.wasm"));
+    optimise(workshop, &module)
+}
+
+/// Makes a module small.
+fn optimise(workshop: &Workshop, module: &Path) -> Result<()> {
     let wasm_opt = |passes: &[&str]| {
         let program = workshop.program(workshop.path("crates/npm/node_modules/.bin/wasm-opt"));
-        program.args(passes).args(FEATURES).arg(&module).arg("-o").arg(&module).run()
+        program.args(passes).args(FEATURES).arg(module).arg("-o").arg(module).run()
     };
     // Rust keeps nothing below its stack, so an address and a small offset never wrap.
     wasm_opt(&[&["-g", "-Oz", "--converge", "--low-memory-unused"], NO_INLINING.as_slice()].concat())?;

@@ -212,6 +212,9 @@ fn lints(workshop: &Workshop) -> Vec<Program> {
         workshop.cargo(["clippy"]).args(build::NATIVE).args(deny),
         workshop.cargo(["clippy"]).args(browser).args(deny),
     ];
+    // Its tests are native.
+    let meter = ["-p", "starlane-meter", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"];
+    programs.push(workshop.cargo(["clippy"]).args(meter));
     // `--all-targets` leaves out what `cargo test` does not run by itself.
     programs.push(
         workshop

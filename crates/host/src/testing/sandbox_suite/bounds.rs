@@ -78,7 +78,8 @@ pub async fn memory_ends_where_the_limit_says(sandbox: Rc<dyn Sandbox>, echo: By
 
     let wasm = Module { memory: "129", ..Module::default() }.wasm();
     let made = Guest::make(&sandbox, &wasm, limits).await.map(|guest| guest.id);
-    assert!(matches!(made, Err(SandboxError::Instance(_))), "{made:?}");
+    let Err(SandboxError::Module { reason, .. }) = made else { panic!("{made:?}") };
+    assert_eq!(reason, "it begins with 8454144 bytes of memory; its limit is 8388608");
     let start = "(if (i32.eq (memory.grow (i32.const 127)) (i32.const -1)) (then unreachable)) \
                  (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) (i32.const 16)";
     drop(Guest::start(&sandbox, &Module { start, ..Module::default() }.wasm(), limits).await);

@@ -63,9 +63,9 @@ impl Guest {
     ) -> Result<Self, SandboxError> {
         static LAST: AtomicU64 = AtomicU64::new(1);
         let digest = Digest::of(wasm);
-        if !sandbox.has_module(&digest) {
-            sandbox.compile("acme", digest, wasm.clone()).await?;
-            assert!(sandbox.has_module(&digest), "a module that was compiled is kept");
+        if !sandbox.has_module(&digest, limits.memory) {
+            sandbox.compile("acme", digest, limits.memory, wasm.clone()).await?;
+            assert!(sandbox.has_module(&digest, limits.memory), "a module that was compiled is kept");
         }
         let id = InstanceId(LAST.fetch_add(1, Ordering::Relaxed));
         let guest = Self { sandbox: sandbox.clone(), id, last_message: Cell::new(0) };

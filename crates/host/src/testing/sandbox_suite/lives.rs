@@ -85,7 +85,7 @@ pub async fn an_instance_that_is_gone_says_so(sandbox: Rc<dyn Sandbox>, echo: By
 /// `start` needs `compile`.
 pub async fn a_module_that_was_never_compiled_starts_nothing(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let wasm = Digest::of(b"never compiled");
-    assert!(!sandbox.has_module(&wasm));
+    assert!(!sandbox.has_module(&wasm, LIMITS.memory));
     let plan = GuestPlan {
         instance: InstanceId(u64::MAX),
         group: "x".into(),

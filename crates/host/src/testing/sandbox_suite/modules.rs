@@ -15,11 +15,11 @@ use crate::ports::{Sandbox, SandboxError};
 /// Compiles what can't be a guest, and checks that the reason names what is wrong.
 async fn refused(sandbox: &Rc<dyn Sandbox>, wasm: Bytes, names: &str) {
     let digest = Digest::of(&wasm);
-    let refused = sandbox.compile("acme", digest, wasm).await;
+    let refused = sandbox.compile("acme", digest, LIMITS.memory, wasm).await;
     let Err(SandboxError::Module { digest: named, reason }) = refused else { panic!("{names}: {refused:?}") };
     assert_eq!(named, digest);
     assert!(reason.contains(names), "`{names}` is not named by {reason:?}");
-    assert!(!sandbox.has_module(&digest), "a refused module is not kept");
+    assert!(!sandbox.has_module(&digest, LIMITS.memory), "a refused module is not kept");
 }
 
 /// The allow-list has no wildcard.

@@ -18,6 +18,9 @@ use crate::sandbox::{
 
 /// The hidden command of the program that is started.
 pub const COMMAND: &str = "compile-module";
+/// What the allocator of `starlane`, mimalloc, reserves of its address space at a time: a setting of mimalloc's, in KiB. By itself it
+/// reserves as much as the process may have.
+const ARENA: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "65536");
 /// How much of what it says on standard error is read, in bytes.
 const MAX_REASON: u64 = 4_096;
 /// How soon it is looked whether the server ends.
@@ -137,7 +140,13 @@ fn start(program: &Path, bounds: CompileBounds) -> io::Result<Child> {
     if bounds.sparing {
         command.arg("--sparing");
     }
-    command.env_clear().current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env_clear()
+        .env(ARENA.0, ARENA.1)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.spawn()
 }
 

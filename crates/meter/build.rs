@@ -1,0 +1,13 @@
+//! Bounds the memory of the module that a page loads: what is checked there is not trusted.
+
+use std::env;
+
+/// In bytes. A module of the maximum size needs a tenth of it.
+const MAX_MEMORY: usize = 256 << 20;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32") {
+        println!("cargo::rustc-link-arg-cdylib=--max-memory={MAX_MEMORY}");
+    }
+}

@@ -1,0 +1,49 @@
+//! Rates: so much a second, and in a burst as much as in a second.
+
+/// What may still come, of something that is limited to a rate.
+#[derive(Debug, Clone)]
+pub(crate) struct Bucket {
+    /// What may come at once, in thousandths.
+    credit: u64,
+    filled: u64,
+}
+
+impl Default for Bucket {
+    /// A full one.
+    fn default() -> Self {
+        Self { credit: u64::MAX, filled: 0 }
+    }
+}
+
+impl Bucket {
+    /// Takes `count` at a time, in milliseconds, if `rate` a second allows it. False, and nothing is taken, if it does not.
+    pub(crate) fn take(&mut self, now: u64, count: u64, rate: u64) -> bool {
+        // A millisecond is worth a thousandth of what a second is: `rate` thousandths of one.
+        let more = now.saturating_sub(self.filled).saturating_mul(rate);
+        self.credit = self.credit.saturating_add(more).min(rate.saturating_mul(1_000));
+        self.filled = now;
+        let rest = self.credit.checked_sub(count.saturating_mul(1_000));
+        self.credit = rest.unwrap_or(self.credit);
+        rest.is_some()
+    }
+
+    /// When something was taken last, or was to be.
+    pub(crate) fn last(&self) -> u64 {
+        self.filled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_a_second_of_the_rate_and_what_is_refused_costs_nothing() {
+        let mut bucket = Bucket::default();
+        assert!(bucket.take(5, 10, 10) && !bucket.take(5, 1, 10));
+        assert!(!bucket.take(305, 4, 10) && bucket.take(305, 3, 10));
+        assert!(!bucket.take(400_000, 11, 10) && bucket.take(400_000, 10, 10));
+        assert!(!bucket.take(400_000, u64::MAX, u64::MAX) || bucket.take(400_000, 0, 10));
+        assert!(!Bucket::default().take(7, 1, 0));
+    }
+}

@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, client::conn::http1::SendRequest};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
@@ -13,51 +13,83 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-const CONNECTIONS: usize = 32;
+/// So many are open to a server, each with one request at a time.
+pub(crate) const CONNECTIONS: usize = 32;
 /// No answer may take longer.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// What is asked, and what must be answered.
+pub(crate) struct Request<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) token: Option<&'a str>,
+    /// JSON, or nothing.
+    pub(crate) body: Bytes,
+    pub(crate) answer: Answer,
+}
+
+/// The body of each answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    Is(Bytes),
+    Begins(&'static str),
+}
+
+impl Answer {
+    fn fits(&self, body: &[u8]) -> bool {
+        match self {
+            Answer::Is(whole) => body == whole,
+            Answer::Begins(start) => body.starts_with(start.as_bytes()),
+        }
+    }
+}
+
+/// What came of a block.
+pub(crate) struct Done {
+    pub(crate) answers: u64,
+    /// Answers a second.
+    pub(crate) rate: f64,
+}
 
 /// Connections to one server that ask the same.
 pub(crate) struct Load {
     connections: Vec<Rc<RefCell<SendRequest<Full<Bytes>>>>>,
-    request: Request<Full<Bytes>>,
+    request: hyper::Request<Full<Bytes>>,
+    answer: Answer,
 }
 
 impl Load {
-    pub(crate) async fn open(
-        address: &str,
-        method: &str,
-        path: &str,
-        token: Option<&str>,
-        body: &'static [u8],
-    ) -> Result<Self> {
+    pub(crate) async fn open(asked: Request<'_>) -> Result<Self> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            let stream = TcpStream::connect(address).await?;
+            let stream = TcpStream::connect(asked.address).await?;
             stream.set_nodelay(true)?;
             let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             tokio::spawn(connection);
             connections.push(Rc::new(RefCell::new(sender)));
         }
-        let mut request = Request::builder().method(method).uri(path).header("host", address);
-        if let Some(token) = token {
+        let request = hyper::Request::builder().method(asked.method).uri(asked.path).header("host", asked.address);
+        let mut request = request;
+        if let Some(token) = asked.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        if !body.is_empty() {
+        if !asked.body.is_empty() {
             request = request.header("content-type", "application/json");
         }
-        Ok(Self { connections, request: request.body(Full::from(body))? })
+        Ok(Self { connections, request: request.body(Full::from(asked.body))?, answer: asked.answer })
     }
 
-    /// Asks for so long; gives how many answers came a second. An answer that is not 200 is an error.
-    pub(crate) async fn run(&self, length: Duration) -> Result<f64> {
+    /// Asks for so long; gives how many answers came. An answer that is not 200, or has another body, is an error.
+    pub(crate) async fn run(&self, length: Duration) -> Result<Done> {
         let begun = Instant::now();
         let end = begun + length;
         let local = LocalSet::new();
         let mut tasks = Vec::new();
         for connection in &self.connections {
             let (connection, request) = (Rc::clone(connection), self.request.clone());
-            tasks.push(local.spawn_local(async move { ask_until(end, &connection, &request).await }));
+            let answer = self.answer.clone();
+            tasks.push(local.spawn_local(async move { ask_until(end, &connection, &request, &answer).await }));
         }
         let mut answers = 0;
         local
@@ -68,7 +100,7 @@ impl Load {
                 anyhow::Ok(())
             })
             .await?;
-        Ok(f64::from(answers) / begun.elapsed().as_secs_f64())
+        Ok(Done { answers, rate: answers as f64 / begun.elapsed().as_secs_f64() })
     }
 }
 
@@ -77,8 +109,9 @@ impl Load {
 async fn ask_until(
     end: Instant,
     connection: &RefCell<SendRequest<Full<Bytes>>>,
-    request: &Request<Full<Bytes>>,
-) -> Result<u32> {
+    request: &hyper::Request<Full<Bytes>>,
+    answer: &Answer,
+) -> Result<u64> {
     let mut connection = connection.borrow_mut();
     let mut answers = 0;
     while Instant::now() < end {
@@ -90,6 +123,7 @@ async fn ask_until(
         });
         let (status, body) = answered.await.context("no answer within 30 s")??;
         ensure!(status == 200, "{} answers {status}: {}", request.uri(), String::from_utf8_lossy(&body));
+        ensure!(answer.fits(&body), "{} answers {} bytes that are wrong", request.uri(), body.len());
         answers += 1;
     }
     Ok(answers)

@@ -1,45 +1,68 @@
-//! How fast two servers answer over HTTP, side by side: run by `cargo xtask bench --only http`.
+//! The benchmark's client: it starts the servers and the browser, measures, and prints what it measured. Run by `cargo xtask bench`.
 //!
-//! Both run on loopback with fresh data and the same bundle, and are measured block by block in alternating order. Each measure is one
-//! line: `bench {"id":…,"unit":…,"rounds":[[ours, baseline], …]}`.
+//! Contenders are measured block by block in turn. Each measure is one line:
+//! `bench {"id":…,"engine":…,"unit":…,"rounds":[{"ours":…,"floor":…,…},…]}`.
 
+mod actors;
+mod browser;
+mod collector;
+mod database;
+mod http;
+mod idle;
+mod link;
 mod load;
+mod memory;
+mod nats;
+mod peer;
+mod raw;
+mod role;
+mod rounds;
 mod world;
 
 use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use starlane_testkit::engine::Engine;
 
-use crate::{load::Load, world::Server};
+use crate::{role::Role, rounds::Rounds, world::Server};
 
-/// What a server is asked in a block.
-struct Measure {
-    id: &'static str,
-    unit: &'static str,
-    method: &'static str,
-    path: &'static str,
-    body: &'static [u8],
-    /// Whether it is asked with the admin token.
-    as_admin: bool,
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// What to measure; may be given several times.
+    #[arg(long = "part")]
+    parts: Vec<String>,
+    /// In which engine pages are opened.
+    #[arg(long, default_value = "chromium")]
+    engine: Engine,
+    /// How often each contender is measured.
+    #[arg(long, default_value_t = 5)]
+    rounds: u64,
+    /// How long each time, in milliseconds.
+    #[arg(long, default_value_t = 1_000)]
+    block_ms: u64,
 }
 
-const MEASURES: [Measure; 3] = [
-    Measure {
-        id: "http/messages",
-        unit: "requests/s",
-        method: "POST",
-        path: "/messages/bench:echoes:echo/echo",
-        body: b"{\"text\":\"sixty-four bytes of JSON, which come back as they went\"}",
-        as_admin: true,
-    },
-    Measure { id: "http/route", unit: "requests/s", method: "GET", path: "/echo/ada", body: b"", as_admin: false },
-    Measure { id: "http/files", unit: "files/s", method: "GET", path: "/assets/file.bin", body: b"", as_admin: false },
-];
-
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run()));
+    let arguments = Arguments::parse();
+    // A server uses all cores, and so does what stands in for one.
+    let mut builder = match arguments.role {
+        Some(Role::Raw | Role::Sqlite) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build();
+    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        runtime.block_on(async {
+            match &arguments.role {
+                None => run(&arguments).await,
+                Some(Role::Raw) => raw::serve().await,
+                Some(Role::Sqlite) => database::serve().await,
+                Some(Role::Responder { address }) => nats::respond(address).await,
+            }
+        })
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,45 +72,57 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<()> {
-    let ours = Server::start(&binary("STARLANE_BIN")?).await.context("our server")?;
-    let baseline = Server::start(&binary("STARLANE_BASELINE")?).await.context("the baseline")?;
-    let (rounds, block) = (number("STARLANE_ROUNDS")?, Duration::from_millis(number("STARLANE_BLOCK_MS")?));
-    for measure in &MEASURES {
-        let mut loads = Vec::new();
-        for server in [&ours, &baseline] {
-            let token = measure.as_admin.then_some(server.token.as_str());
-            let load = Load::open(&server.address, measure.method, measure.path, token, measure.body).await?;
-            // Modules are compiled, actors wake, caches fill.
-            load.run(block).await?;
-            loads.push(load);
+/// Runs each part; one that fails keeps no other from running.
+async fn run(arguments: &Arguments) -> Result<()> {
+    let rounds = Rounds { rounds: arguments.rounds, block: Duration::from_millis(arguments.block_ms) };
+    let mut failed = 0;
+    for part in &arguments.parts {
+        println!("part {part}");
+        if let Err(error) = run_part(part, arguments.engine, &rounds).await {
+            eprintln!("error: {part}: {error:#}");
+            failed += 1;
         }
-        let [ours, baseline] = loads.as_slice() else { continue };
-        let mut results: Vec<[f64; 2]> = Vec::new();
-        for round in 0..rounds {
-            // A B B A: what drifts is as much with one as with the other.
-            let rates = if round % 2 == 0 {
-                let ours = ours.run(block).await?;
-                [ours, baseline.run(block).await?]
-            } else {
-                let baseline = baseline.run(block).await?;
-                [ours.run(block).await?, baseline]
-            };
-            results.push(rates);
-        }
-        println!("bench {}", json!({ "id": measure.id, "unit": measure.unit, "rounds": results }));
     }
+    ensure!(failed == 0, "{failed} of {} parts failed, see above", arguments.parts.len());
     Ok(())
 }
 
-fn binary(variable: &str) -> Result<PathBuf> {
-    let path = env::var_os(variable).map(PathBuf::from);
-    let path = path.with_context(|| format!("{variable} is not set: run this by `cargo xtask bench --only http`"))?;
-    ensure!(path.is_file(), "{variable} names {}, which is not a file", path.display());
-    Ok(path)
+async fn run_part(part: &str, engine: Engine, rounds: &Rounds) -> Result<()> {
+    match part {
+        "calls" | "launch" => browser::run(&server().await?, part, engine, rounds).await,
+        "link" => {
+            let server = server().await?;
+            browser::run(&server, part, engine, rounds).await?;
+            link::run(&server, rounds).await
+        }
+        "actors" => {
+            // Memory of a page is found in Chromium alone.
+            if engine == Engine::Chromium {
+                browser::run(&server().await?, part, engine, rounds).await?;
+            }
+            actors::run(rounds).await
+        }
+        "idle" => idle::run(rounds).await,
+        "http" => http::run(rounds).await,
+        "database" => database::run(rounds).await,
+        _ => bail!("there is no such part"),
+    }
 }
 
-fn number(variable: &str) -> Result<u64> {
-    let text = env::var(variable).with_context(|| format!("{variable} is not set"))?;
-    text.parse().with_context(|| format!("{variable} is `{text}`, which is not a number"))
+/// A server with fresh data.
+async fn server() -> Result<Server> {
+    Server::start(&path("STARLANE_BIN")?).await
+}
+
+/// The file or folder that a variable names.
+pub(crate) fn path(variable: &str) -> Result<PathBuf> {
+    let path = optional_path(variable)?;
+    path.with_context(|| format!("{variable} is not set: run this by `cargo xtask bench`"))
+}
+
+/// The same, if the variable is set.
+pub(crate) fn optional_path(variable: &str) -> Result<Option<PathBuf>> {
+    let Some(path) = env::var_os(variable).map(PathBuf::from) else { return Ok(None) };
+    ensure!(path.exists(), "{variable} names {}, which does not exist", path.display());
+    Ok(Some(path))
 }

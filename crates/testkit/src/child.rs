@@ -49,6 +49,11 @@ impl Started {
         Ok(Self { child, group, name })
     }
 
+    /// The id of its process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// The child itself.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child

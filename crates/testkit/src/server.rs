@@ -60,6 +60,11 @@ impl Server {
         self.folder.path().join("data")
     }
 
+    /// The id of its process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.running.as_ref().and_then(Started::process)
+    }
+
     /// Ends it as a crash would.
     pub async fn kill(&mut self) {
         if let Some(running) = self.running.take() {

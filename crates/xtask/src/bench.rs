@@ -1,68 +1,186 @@
-//! `cargo xtask bench`: measures, judged against their goals, in `target/bench.json`.
+//! `cargo xtask bench`: ours beside its peers, judged against its goals, in `target/bench.json` and `target/bench.html`.
+
+mod cold;
+mod goals;
+mod html;
+mod judge;
+mod parts;
+mod size;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
 
+use self::judge::{Measure, Reached, Row};
+use self::parts::Part;
 use crate::build::{self, Artifact};
+use crate::figures;
 use crate::files;
+use crate::process::Program;
 use crate::report;
-use crate::setup::{self, Piece};
+use crate::setup::{self, Piece, browsers::Engine, python::NATS, system};
 use crate::workshop::Workshop;
 
-/// No part may take longer, builds included.
-const LIMIT: Duration = Duration::from_secs(45 * 60);
-/// How much of the baseline's rate is wanted.
-const GOAL: f64 = 0.95;
+/// The whole may not take longer, builds included.
+const LIMIT: Duration = Duration::from_secs(90 * 60);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only this part.
-    #[arg(long, value_name = "NAME", value_parser = ["http"])]
-    only: Option<String>,
-    /// The `starlane` of the version to compare with, built in the same profile.
+    /// Only this part; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<Part>,
+    /// With `--only http`: the `starlane` of another version to compare with, built in the same profile.
     #[arg(long, value_name = "BINARY")]
-    baseline: PathBuf,
+    baseline: Option<PathBuf>,
     /// The `starlane` to measure [default: a release build of this checkout].
     #[arg(long, value_name = "BINARY")]
     binary: Option<PathBuf>,
-    /// Blocks for each server and measure.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(6..=100))]
+    /// The browser that opens the page: Chromium or Firefox.
+    #[arg(long, value_enum, default_value_t = Engine::Chromium)]
+    engine: Engine,
+    /// Blocks for each contender and measure.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(5..=100))]
     rounds: u64,
     /// The length of a block, in milliseconds.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(100..=60_000))]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(20..=60_000))]
     block_ms: u64,
 }
 
 /// `cargo xtask bench`
 pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode> {
-    let baseline = absolute(&options.baseline)?;
-    setup::prepare(workshop, &[Piece::C, Piece::Rust])?;
-    build::ensure_built(workshop, Artifact::TestGuests)?;
+    let parts = if options.only.is_empty() { Part::ALL.as_slice() } else { options.only.as_slice() };
+    if options.baseline.is_some() && parts != [Part::Http] {
+        bail!("`--baseline` compares two servers over HTTP: add `--only http`");
+    }
+    if options.engine == Engine::Webkit {
+        bail!("WebKit opens no page without its driver: use `--engine chromium` or `--engine firefox`");
+    }
+    let artifacts: Vec<Artifact> = parts.iter().flat_map(|part| part.artifacts()).collect();
+    let of_artifacts = artifacts.iter().flat_map(|artifact| artifact.pieces().iter().copied());
+    let mut pieces: Vec<Piece> =
+        parts.iter().flat_map(|part| part.pieces(options.engine)).chain(of_artifacts).collect();
+    pieces.sort();
+    pieces.dedup();
+    setup::prepare(workshop, &pieces)?;
+    setup::ensure_all(workshop, &pieces)?;
+    build::ensure_all_built(workshop, &artifacts)?;
+
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    let client: Vec<Part> = parts.iter().copied().filter(|part| part.is_of_client()).collect();
+    if !client.is_empty() {
+        rows.extend(run_client(workshop, options, &client, &mut failures)?);
+    }
+    for (part, run) in [(Part::Size, size::run as fn(&Workshop) -> Result<Vec<Row>>), (Part::Cold, cold::run)] {
+        if parts.contains(&part) {
+            match run(workshop) {
+                Ok(measured) => rows.extend(measured),
+                Err(error) => failures.push(error),
+            }
+        }
+    }
+    // What was measured stays, whatever else went wrong.
+    let code = conclude(workshop, &rows)?;
+    for failure in &failures {
+        println!("{} {failure:#}", report::bad("✗"));
+    }
+    Ok(if failures.is_empty() { code } else { ExitCode::FAILURE })
+}
+
+/// Has the client measure its parts. What fails goes to `failures`.
+fn run_client(
+    workshop: &Workshop,
+    options: &Options,
+    parts: &[Part],
+    failures: &mut Vec<anyhow::Error>,
+) -> Result<Vec<Row>> {
     let binary = match &options.binary {
         Some(binary) => absolute(binary)?,
         None => release(workshop)?,
     };
-    let words = [["test"].as_slice(), &build::NATIVE, &["--test", "bench"]].concat();
-    let program = workshop.cargo(words).env("STARLANE_BIN", binary).env("STARLANE_BASELINE", baseline);
-    let program = program.env("STARLANE_GUESTS", build::guests_folder(workshop));
-    let program = program.env("STARLANE_ROUNDS", options.rounds.to_string());
-    let finished = program.env("STARLANE_BLOCK_MS", options.block_ms.to_string()).limit(LIMIT).stream()?;
+    let mut program = workshop.cargo(["test", "--release", "-p", "starlane-testkit", "--test", "bench", "--"]);
+    program = program.args(parts.iter().flat_map(|part| ["--part".to_owned(), part.name()]));
+    program = program.args([
+        "--engine",
+        options.engine.name(),
+        "--rounds",
+        &options.rounds.to_string(),
+        "--block-ms",
+        &options.block_ms.to_string(),
+    ]);
+    program = program.env("STARLANE_BIN", binary).env("STARLANE_GUESTS", build::guests_folder(workshop));
+    if let Some(baseline) = &options.baseline {
+        program = program.env("STARLANE_BASELINE", absolute(baseline)?);
+    }
+    let finished = equipped(workshop, program, options.engine, parts)?.limit(LIMIT).stream()?;
     if !finished.success() {
-        bail!("the benchmark failed; its last lines are above");
+        failures.push(anyhow!("a part of the benchmark failed; what it said is above"));
     }
-    let rows = finished.lines.iter().filter_map(|line| line.strip_prefix("bench "));
-    let rows: Vec<Value> = rows.map(|line| row(&serde_json::from_str(line)?)).collect::<Result<_>>()?;
+    Ok(measured(&finished.lines, failures))
+}
+
+/// Says where the peers and the browser are.
+fn equipped(workshop: &Workshop, mut program: Program, engine: Engine, parts: &[Part]) -> Result<Program> {
+    if parts.iter().any(|part| part.has_page()) {
+        program = program.env("STARLANE_SITE", build::bench_site(workshop));
+        program = program.env("STARLANE_BROWSER", engine.binary(workshop).context("the browser is missing")?);
+    }
+    if parts.contains(&Part::Link) {
+        program = program.env("STARLANE_NATS", NATS.program(workshop));
+    }
+    if parts.contains(&Part::Http) {
+        program = program.env("STARLANE_NGINX", system::nginx(workshop).context("nginx is missing")?);
+    }
+    Ok(program)
+}
+
+/// The rows of what a program has measured. A measure that can't be judged goes to `failures`.
+fn measured(lines: &[String], failures: &mut Vec<anyhow::Error>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for line in lines.iter().filter_map(|line| line.strip_prefix("bench ")) {
+        let measure = serde_json::from_str(line).with_context(|| format!("a measure is not JSON: {line}"));
+        match measure.and_then(|measure: Value| Measure::read(&measure)?.rows()) {
+            Ok(judged) => rows.extend(judged),
+            Err(error) => failures.push(error),
+        }
+    }
+    rows
+}
+
+/// Prints the rows, records them, and fails if a goal is missed for certain.
+fn conclude(workshop: &Workshop, rows: &[Row]) -> Result<ExitCode> {
     if rows.is_empty() {
-        bail!("the benchmark measured nothing");
+        return Ok(ExitCode::FAILURE);
     }
-    print(&rows);
-    record(workshop, &rows)?;
-    let is_missed = rows.iter().any(|row| row.get("reached") == Some(&json!(false)));
+    let new: Vec<Value> = rows.iter().map(Row::json).collect();
+    println!();
+    for line in table::lines(&new) {
+        println!("{line}");
+    }
+    let path = workshop.path("target/bench.json");
+    let old = std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let all = merged(old.unwrap_or_default(), new);
+    files::write(&path, serde_json::to_string_pretty(&all)? + "\n")?;
+    let page = workshop.path("target/bench.html");
+    files::write(&page, html::page(&all))?;
+    report::remark(format!("{}\n  {}", path.display(), page.display()));
+    figures::record(workshop, rows.iter().filter_map(Row::figure).collect())?;
+    let is_missed = rows.iter().any(|row| row.reached == Reached::No);
     Ok(if is_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// New rows take the place of those with the same id and engine; rows that nobody knows any more go.
+fn merged(old: Vec<Value>, new: Vec<Value>) -> Vec<Value> {
+    let key = |row: &Value| ["id", "engine"].map(|field| table::text(row, field));
+    let kept = old.into_iter().filter(|old| new.iter().all(|new| key(new) != key(old)));
+    let mut all: Vec<Value> = kept.collect::<Vec<_>>().into_iter().chain(new.iter().cloned()).collect();
+    let place = |row: &Value| goals::CATALOGUE.iter().position(|entry| entry.id == table::text(row, "id"));
+    all.retain(|row| place(row).is_some());
+    all.sort_by_key(place);
+    all
 }
 
 fn absolute(binary: &Path) -> Result<PathBuf> {
@@ -76,99 +194,28 @@ fn release(workshop: &Workshop) -> Result<PathBuf> {
     Ok(workshop.path("target/release").join(format!("starlane{}", std::env::consts::EXE_SUFFIX)))
 }
 
-/// Judges the rounds of a measure: `{ id, unit, rounds: [[ours, baseline], …] }`. The ratio is the median of the rounds' ratios, and
-/// the range leaves out the lowest and the highest of them.
-fn row(measure: &Value) -> Result<Value> {
-    let rounds = measure.get("rounds").and_then(Value::as_array).context("a measure has no rounds")?;
-    let number = |round: &Value, index: usize| round.get(index).and_then(Value::as_f64).filter(|rate| *rate > 0.0);
-    let pairs: Option<Vec<(f64, f64)>> =
-        rounds.iter().map(|round| Some((number(round, 0)?, number(round, 1)?))).collect();
-    let pairs = pairs.context("a round has no two rates")?;
-    let ratios = sorted(pairs.iter().map(|(ours, baseline)| ours / baseline));
-    let inner = ratios.get(1..ratios.len().saturating_sub(1)).filter(|inner| !inner.is_empty()).unwrap_or(&ratios);
-    let (Some(low), Some(high)) = (inner.first(), inner.last()) else { bail!("a measure has no rounds") };
-    let reached = match (*low >= GOAL, *high >= GOAL) {
-        (true, _) => json!(true),
-        (_, false) => json!(false),
-        _ => json!("undecided"),
-    };
-    let two = |value: f64| (value * 1_000.0).round() / 1_000.0;
-    Ok(json!({
-        "id": measure.get("id"),
-        "engine": "server",
-        "value": median(sorted(pairs.iter().map(|pair| pair.0))).round(),
-        "unit": measure.get("unit"),
-        "floor": null,
-        "peers": { "baseline": median(sorted(pairs.iter().map(|pair| pair.1))).round() },
-        "ratio": two(median(ratios.clone())),
-        "range": [two(*low), two(*high)],
-        "goal": GOAL,
-        "reached": reached,
-    }))
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn median(sorted: Vec<f64>) -> f64 {
-    let middle = sorted.len() / 2;
-    let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
-    if sorted.len() % 2 == 1 { at(middle) } else { (at(middle.saturating_sub(1)) + at(middle)) / 2.0 }
-}
-
-fn print(rows: &[Value]) {
-    println!("\n{:<16} {:>10} {:>10} {:>7} {:>15} {:>6}  reached", "id", "ours", "baseline", "ratio", "range", "goal");
-    for row in rows {
-        let number = |pointer: &str| row.pointer(pointer).and_then(Value::as_f64).unwrap_or_default();
-        let range = format!("{:.3}–{:.3}", number("/range/0"), number("/range/1"));
-        let (id, reached) = (row.get("id").and_then(Value::as_str).unwrap_or_default(), row.get("reached"));
-        println!(
-            "{id:<16} {:>10.0} {:>10.0} {:>7.3} {range:>15} {:>6.2}  {}",
-            number("/value"),
-            number("/peers/baseline"),
-            number("/ratio"),
-            number("/goal"),
-            reached.map(|reached| reached.to_string().replace('"', "")).unwrap_or_default(),
-        );
-    }
-}
-
-/// Rows take the place of those with the same id and engine.
-fn record(workshop: &Workshop, new: &[Value]) -> Result<()> {
-    let path = workshop.path("target/bench.json");
-    let old = std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok());
-    let mut rows: Vec<Value> = old.unwrap_or_default();
-    let key = |row: &Value| ["id", "engine"].map(|field| row.get(field).cloned());
-    rows.retain(|row| new.iter().all(|new| key(new) != key(row)));
-    rows.extend(new.iter().cloned());
-    files::write(&path, serde_json::to_string_pretty(&rows)? + "\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn judged(rounds: Value) -> Value {
-        row(&json!({ "id": "http/files", "unit": "files/s", "rounds": rounds })).unwrap()
+    #[test]
+    fn a_new_row_takes_the_place_of_the_same_one() {
+        let row = |id: &str, value: u32| json!({ "id": id, "engine": "chromium", "value": value });
+        let old = vec![row("P1/4KiB", 1), row("P1/64B", 1), row("long gone", 1)];
+        assert_eq!(merged(old, vec![row("P1/64B", 2)]), [row("P1/64B", 2), row("P1/4KiB", 1)]);
     }
 
     #[test]
-    fn a_goal_is_reached_missed_or_undecided() {
-        let reached = judged(json!([[100, 100], [50, 100], [96, 100], [97, 100], [98, 100], [300, 100]]));
-        assert_eq!((reached["reached"].clone(), reached["range"].clone()), (json!(true), json!([0.96, 1.0])));
-        assert_eq!((reached["ratio"].clone(), reached["peers"]["baseline"].clone()), (json!(0.975), json!(100.0)));
-        let missed = judged(json!([[90, 100], [91, 100], [92, 100], [93, 100], [94, 100], [99, 100]]));
-        assert_eq!(missed["reached"], json!(false));
-        let undecided = judged(json!([[90, 100], [91, 100], [96, 100], [97, 100], [98, 100], [99, 100]]));
-        assert_eq!(undecided["reached"], json!("undecided"));
-    }
-
-    #[test]
-    fn rounds_without_rates_are_an_error() {
-        assert!(row(&json!({ "id": "x", "rounds": [[1, 0]] })).is_err());
-        assert!(row(&json!({ "id": "x", "rounds": [] })).is_err());
+    fn measures_are_read_from_their_lines_and_from_no_other() {
+        let line =
+            r#"bench {"id":"P1/64B","engine":"chromium","unit":"µs","rounds":[{"ours":2,"floor":1,"extism":9}]}"#;
+        let lines = ["running".to_owned(), line.to_owned()];
+        let mut failures = Vec::new();
+        assert_eq!(measured(&lines, &mut failures).len(), 2);
+        assert!(measured(&lines[..1], &mut failures).is_empty() && failures.is_empty());
+        // One that is broken loses no other.
+        assert_eq!(measured(&["bench {".to_owned(), line.to_owned()], &mut failures).len(), 2);
+        assert_eq!(failures.len(), 1);
     }
 }

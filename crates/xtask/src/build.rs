@@ -30,6 +30,10 @@ pub(crate) enum Artifact {
     Page,
     /// The `starlane` binary, in target/debug.
     Server,
+    /// What the benchmark calls, in target/guests.
+    BenchGuests,
+    /// The benchmark's page with its peers, in target/bench/site.
+    BenchPage,
 }
 
 impl Artifact {
@@ -39,16 +43,20 @@ impl Artifact {
     /// The pieces of set-up that building this needs, those of what it is built from included.
     pub(crate) fn pieces(self) -> &'static [Piece] {
         match self {
-            Artifact::DemoGuests | Artifact::TestGuests => &[Piece::Rust],
+            Artifact::DemoGuests | Artifact::TestGuests | Artifact::BenchGuests => &[Piece::Rust],
             Artifact::Scripts => &[Piece::Node, Piece::NpmTools],
-            Artifact::Tarball | Artifact::Page => &[Piece::Rust, Piece::WasmBindgen, Piece::Node, Piece::NpmTools],
+            Artifact::Tarball | Artifact::Page | Artifact::BenchPage => {
+                &[Piece::Rust, Piece::WasmBindgen, Piece::Node, Piece::NpmTools]
+            }
             Artifact::Server => &[Piece::C, Piece::Rust],
         }
     }
 }
 
-/// The workspaces of guests, and whether they are the demo's.
+/// The workspaces of guests: the demo's, and those that only tests use.
 pub(crate) const GUEST_WORKSPACES: [&str; 2] = ["www/bundle/Cargo.toml", "tests/guests/rust/Cargo.toml"];
+/// The workspace of the benchmark's guests. It has no tests.
+pub(crate) const BENCH_GUESTS: &str = "tests/bench/guests/Cargo.toml";
 
 /// Sees to it that `artifact` is built from what is in the checkout now.
 pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()> {
@@ -66,6 +74,11 @@ pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()
             Artifact::Page => {
                 ensure_built(workshop, Artifact::Tarball)?;
                 page::build(workshop)
+            }
+            Artifact::BenchGuests => guests::build_for_bench(workshop),
+            Artifact::BenchPage => {
+                ensure_built(workshop, Artifact::Tarball)?;
+                page::build_for_bench(workshop)
             }
             Artifact::Server => report::step("build the server", || {
                 workshop.cargo(["build"]).args(NATIVE).args(["--bin", "starlane"]).run()
@@ -107,6 +120,11 @@ pub(crate) fn server_binary(workshop: &Workshop) -> PathBuf {
 /// The folder with all built guests.
 pub(crate) fn guests_folder(workshop: &Workshop) -> PathBuf {
     workshop.path("target/guests/wasm32-unknown-unknown/release")
+}
+
+/// The benchmark's built page.
+pub(crate) fn bench_site(workshop: &Workshop) -> PathBuf {
+    workshop.path("target/bench/site")
 }
 
 /// Where `npm pack` puts the package of crates/npm, by the rule of npm.

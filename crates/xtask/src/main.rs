@@ -38,7 +38,7 @@ enum Task {
     Run(run::Options),
     /// Run every test; closes with `N passed, N failed`.
     Test(test::Options),
-    /// Measure this version beside another; writes target/bench.json.
+    /// Measure beside peers; writes target/bench.json and target/bench.html.
     Bench(bench::Options),
     /// Pack what users install into target/dist.
     Dist,

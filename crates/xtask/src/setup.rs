@@ -1,7 +1,6 @@
 //! Installing what the commands need: each piece by itself, each only once.
 
 pub(crate) mod browsers;
-pub(crate) mod kosoku;
 pub(crate) mod node;
 pub(crate) mod python;
 pub(crate) mod rust;
@@ -14,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use self::python::{KOSOKU, NATS};
 use crate::process;
 use crate::report;
 use crate::workshop::Workshop;
@@ -50,6 +50,10 @@ pub(crate) enum Piece {
     Webkit,
     /// kosoku, which runs the Autobahn cases against a WebSocket server.
     Kosoku,
+    /// The NATS server, a peer of the benchmark.
+    Nats,
+    /// nginx, a peer of the benchmark.
+    Nginx,
     /// The official JSON Schema Test Suite.
     SchemaSuite,
 }
@@ -65,7 +69,9 @@ impl Piece {
             Piece::Rust => rust::missing_packages(workshop),
             Piece::Node => Ok(node::missing_packages(workshop)),
             Piece::Lints | Piece::NpmTools | Piece::WasmBindgen | Piece::WasmPack => Ok(Vec::new()),
-            Piece::Kosoku => Ok(kosoku::missing_packages(workshop)),
+            Piece::Kosoku => Ok(KOSOKU.missing_packages(workshop)),
+            Piece::Nats => Ok(NATS.missing_packages(workshop)),
+            Piece::Nginx => Ok(system::missing_nginx(workshop)),
             Piece::SchemaSuite => Ok(schema_suite::missing_packages(workshop)),
             Piece::Chromium | Piece::Firefox | Piece::Webkit => Ok(browsers::missing_packages(workshop, self)),
         }
@@ -85,7 +91,9 @@ impl Piece {
             Piece::Node => node::check(workshop),
             Piece::NpmTools => node::ensure_tools(workshop),
             Piece::Chromium | Piece::Webkit => browsers::check(workshop, self),
-            Piece::Kosoku => kosoku::ensure(workshop),
+            Piece::Kosoku => KOSOKU.ensure(workshop),
+            Piece::Nats => NATS.ensure(workshop),
+            Piece::Nginx => system::check_nginx(workshop),
             Piece::SchemaSuite => schema_suite::ensure(workshop),
             Piece::Firefox => {
                 wasm_tools::ensure_geckodriver(workshop)?;

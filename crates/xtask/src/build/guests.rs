@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{GUEST_WORKSPACES, guests_folder};
+use super::{BENCH_GUESTS, GUEST_WORKSPACES, guests_folder};
 use crate::files;
 use crate::report;
 use crate::workshop::Workshop;
@@ -30,6 +30,11 @@ pub(super) fn build_for_tests(workshop: &Workshop) -> Result<()> {
         let [_, manifest] = GUEST_WORKSPACES;
         build(workshop, manifest).map(|_| ())
     })
+}
+
+/// Builds what the benchmark calls.
+pub(super) fn build_for_bench(workshop: &Workshop) -> Result<()> {
+    report::step("build the benchmark's mechtron and plug-in", || build(workshop, BENCH_GUESTS).map(|_| ()))
 }
 
 /// Builds a workspace of guests; gives the modules of its `cdylib`s.

@@ -1,4 +1,4 @@
-//! The demo page: built by Vite from the packed tarball, as a user of the package would.
+//! Pages, the demo's and the benchmark's: built by Vite from the packed tarball, as a user of the package would.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ const PACKAGE: &str = "@starlane/mesh";
 /// Builds www/dist.
 pub(super) fn build(workshop: &Workshop) -> Result<()> {
     let www = workshop.path("www");
-    install(workshop, &www)?;
+    install(workshop, "www")?;
     report::step("build the demo page", || {
         npm(workshop, &www, &["exec", "--", "vite", "build", "--logLevel", "warn"]).run()
     })?;
@@ -25,18 +25,29 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
     files::mirror(&workshop.path("www/dist"), &workshop.path("www/bundle/site"))
 }
 
-/// Installs the page's packages, the tarball among them, when one of them has changed.
-fn install(workshop: &Workshop, www: &Path) -> Result<()> {
+/// Builds the benchmark's page into target/bench/site.
+pub(super) fn build_for_bench(workshop: &Workshop) -> Result<()> {
+    const FOLDER: &str = "tests/bench/page";
+    install(workshop, FOLDER)?;
+    report::step("build the benchmark's page", || {
+        let program = npm(workshop, &workshop.path(FOLDER), &["exec", "--", "vite", "build", "--logLevel", "warn"]);
+        program.args(["--emptyOutDir", "--outDir"]).arg(super::bench_site(workshop)).run()
+    })
+}
+
+/// Installs a page's packages, the tarball among them, when one of them has changed.
+fn install(workshop: &Workshop, folder: &str) -> Result<()> {
+    let www = &workshop.path(folder);
     let tarball = tarball(workshop)?;
     let lock = www.join("package-lock.json");
     forget_tarball(&lock)?;
     let inputs = [www.join("package.json"), lock.clone(), tarball.clone()];
     let stamp_path = www.join("node_modules/.starlane-stamp");
     if Stamp::of(stamp_path.clone(), &inputs, &[])?.holds() {
-        report::note("npm packages of www");
+        report::note(format_args!("npm packages of {folder}"));
         return Ok(());
     }
-    report::step("npm packages of www", || {
+    report::step(&format!("npm packages of {folder}"), || {
         if !www.join("node_modules").exists() {
             workshop.installed.set(true);
         }

@@ -69,7 +69,7 @@ impl Engine {
     }
 
     /// Where the browser itself is.
-    fn binary(self, workshop: &Workshop) -> Option<PathBuf> {
+    pub(crate) fn binary(self, workshop: &Workshop) -> Option<PathBuf> {
         let names: &[&str] = match self {
             Engine::Chromium => &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
             Engine::Firefox => &["firefox-esr", "firefox"],

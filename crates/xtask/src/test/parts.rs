@@ -7,11 +7,11 @@ use clap::ValueEnum;
 
 use super::outcome::Outcome;
 use super::tidy;
-use crate::build::{self, Artifact, GUEST_WORKSPACES};
+use crate::build::{self, Artifact, BENCH_GUESTS, GUEST_WORKSPACES};
 use crate::dist::{self, Profile};
 use crate::process::Program;
 use crate::run::demo_environment;
-use crate::setup::{Piece, browsers::Engine, kosoku};
+use crate::setup::{Piece, browsers::Engine, python::KOSOKU};
 use crate::workshop::Workshop;
 
 /// No program of a part may take longer, builds included.
@@ -135,7 +135,7 @@ impl Part {
         match self {
             Part::Format => {
                 check(&mut outcome, workshop.cargo(["fmt", "--all", "--check"]))?;
-                for manifest in GUEST_WORKSPACES {
+                for manifest in GUEST_WORKSPACES.into_iter().chain([BENCH_GUESTS]) {
                     check(&mut outcome, workshop.cargo(["fmt", "--check", "--all", "--manifest-path", manifest]))?;
                 }
             }
@@ -174,7 +174,7 @@ impl Part {
             }
             Part::Conformance => {
                 let words = [["test"].as_slice(), &build::NATIVE, &["--test", "conformance"]].concat();
-                let program = workshop.cargo(words).env("STARLANE_KOSOKU", kosoku::program(workshop));
+                let program = workshop.cargo(words).env("STARLANE_KOSOKU", KOSOKU.program(workshop));
                 tests(&mut outcome, "the Autobahn cases", prepared(program))?;
             }
             Part::Tutorial => {
@@ -223,7 +223,7 @@ fn lints(workshop: &Workshop) -> Vec<Program> {
             .args(["--test", "e2e", "--test", "conformance", "--test", "tutorial", "--test", "bench"])
             .args(["--", "-D", "warnings"]),
     );
-    for manifest in GUEST_WORKSPACES {
+    for manifest in GUEST_WORKSPACES.into_iter().chain([BENCH_GUESTS]) {
         let target = workshop.path("target/guests");
         let program = workshop.cargo(["clippy", "--workspace", "--manifest-path", manifest]).args(deny);
         programs.push(program.env("CARGO_TARGET_DIR", target));

@@ -1,0 +1,9 @@
+//! The same echo as a plug-in for Extism.
+
+use extism_pdk::{FnResult, plugin_fn};
+
+/// What is said comes back.
+#[plugin_fn]
+pub fn echo(said: Vec<u8>) -> FnResult<Vec<u8>> {
+    Ok(said)
+}

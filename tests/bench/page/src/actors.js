@@ -1,0 +1,82 @@
+// P12 in a tab: what actors cost that sleep and that are awake, and how long a wake takes.
+import { host, speaker } from "./hosts.js";
+import { Body, compare, report } from "./rounds.js";
+import { tell } from "./settings.js";
+import { RawWorker } from "./workers.js";
+
+const APP = "bench:worker";
+/** So many are awake besides those that were first; a tab has at most 64 at a time. */
+const AWAKE = 48;
+/** So many are made and sleep, besides as many that were first: these fill the workers' heaps with garbage. */
+const ACTORS = 1_000;
+const FIRST_ASLEEP = 300;
+const FIRST_AWAKE = 8;
+/** Memory is looked at in so many steps. */
+const STEPS = 4;
+/** Until garbage is collected, in milliseconds; and so often it is looked at. */
+const SETTLE = 300;
+const TRIES = 5;
+
+export async function actors() {
+  const ours = await host();
+  const app = await ours.launch(APP);
+  const body = new Body(64);
+  const ask = async (key) => {
+    const mark = body.mark();
+    body.checkWhole(mark, await ours.request(`${APP}:actor:k${key}`, "echo", body.bytes));
+  };
+  // The workers, their code, and what the page allocates once are no actor's.
+  for (let at = 0; at < FIRST_AWAKE; at += 1) await ask(`first-${at}`);
+  const raw = await RawWorker.create();
+  const module = await speaker();
+  const awake = await growth(AWAKE, ask);
+  for (let left = FIRST_AWAKE; left > 0; left -= 1) await raw.start(module);
+  const bare = await growth(AWAKE, () => raw.start(module));
+  await report("P12/tab/awake", "bytes", awake.map((value, round) => ({ ours: value, floor: bare[round] })));
+  raw.end();
+
+  for (let at = 0; at < FIRST_ASLEEP; at += 1) await ask(`second-${at}`);
+  const asleep = await growth(ACTORS, (at) => ask(`asleep-${at}`));
+  await report("P12/tab/asleep", "bytes", asleep.map((value) => ({ ours: value })));
+
+  let next = 0;
+  await compare("P12/tab/wake", "ms", {
+    // Each is the one that slept longest.
+    ours: async (length) => {
+      const start = performance.now();
+      let count = 0;
+      while (performance.now() - start < length) {
+        await ask(`asleep-${next}`);
+        next = (next + 1) % ACTORS;
+        count += 1;
+      }
+      return (performance.now() - start) / count;
+    },
+  });
+  await app.stop();
+}
+
+/** Does something so often, in steps; gives for each step by how many bytes each time the page's process has grown. */
+async function growth(count, once) {
+  const results = [];
+  let [at, before] = [0, await memory()];
+  for (let step = 1; step <= STEPS; step += 1) {
+    const first = at;
+    for (; at < (count * step) / STEPS; at += 1) await once(at);
+    const now = await memory();
+    results.push(Math.max(0, now - before) / (at - first));
+    before = now;
+  }
+  return results;
+}
+
+/** Bytes of memory of the page's process: the least that is found, since garbage of workers goes when it likes. */
+async function memory() {
+  let least = Infinity;
+  for (let left = TRIES; left > 0; left -= 1) {
+    globalThis.gc?.();
+    await new Promise((resolve) => setTimeout(resolve, SETTLE));
+    least = Math.min(least, await tell("memory"));
+  }
+  return least;
+}

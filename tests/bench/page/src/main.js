@@ -1,0 +1,15 @@
+// The benchmark's page: it runs the part that it is asked for, and tells the client what it measured.
+import { actors } from "./actors.js";
+import { calls } from "./calls.js";
+import { launch } from "./launch.js";
+import { link } from "./link.js";
+import { part, tell } from "./settings.js";
+
+const PARTS = { actors, calls, launch, link };
+
+try {
+  await PARTS[part]();
+  await tell("done");
+} catch (error) {
+  await tell("failed", { why: `${error.code ?? error.name}: ${error.message}`, stack: String(error.stack ?? "") });
+}

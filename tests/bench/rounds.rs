@@ -1,0 +1,66 @@
+//! Contenders, measured block by block in turn.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+/// What a measurement of a contender gives: its value in one block.
+type Block<'a> = Pin<Box<dyn Future<Output = Result<f64>> + 'a>>;
+
+/// How often and how long is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rounds {
+    pub(crate) rounds: u64,
+    pub(crate) block: Duration,
+}
+
+/// One of those that are compared.
+pub(crate) struct Contender<'a> {
+    name: &'static str,
+    run: Box<dyn Fn() -> Block<'a> + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    /// `run` runs a block and gives its value; a wrong reply is its error.
+    pub(crate) fn new<F: Future<Output = Result<f64>> + 'a>(name: &'static str, run: impl Fn() -> F + 'a) -> Self {
+        Self { name, run: Box::new(move || Box::pin(run())) }
+    }
+
+    async fn block(&self, id: &str) -> Result<f64> {
+        (self.run)().await.with_context(|| format!("{id}, {}", self.name))
+    }
+}
+
+impl Rounds {
+    /// Measures and prints. Every second round goes backwards: what drifts is as much with one as with the other.
+    pub(crate) async fn compare(&self, id: &str, unit: &str, contenders: &[Contender<'_>]) -> Result<()> {
+        for contender in contenders {
+            // Modules are compiled, actors wake, caches fill.
+            contender.block(id).await?;
+        }
+        let mut results = Vec::new();
+        for round in 0..self.rounds {
+            let mut result = Round::new();
+            let mut order: Vec<&Contender<'_>> = contenders.iter().collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for contender in order {
+                result.push((contender.name, contender.block(id).await?));
+            }
+            results.push(result);
+        }
+        print(id, unit, &results);
+        Ok(())
+    }
+}
+
+/// One round: the value of each contender.
+pub(crate) type Round = Vec<(&'static str, f64)>;
+
+/// Prints a measure of a server.
+pub(crate) fn print(id: &str, unit: &str, rounds: &[Round]) {
+    let rounds: Vec<BTreeMap<_, _>> = rounds.iter().map(|round| round.iter().copied().collect()).collect();
+    println!("bench {}", json!({ "id": id, "engine": "server", "unit": unit, "rounds": rounds }));
+}

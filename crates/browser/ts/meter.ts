@@ -3,7 +3,7 @@
 import type { Check } from "./messages.js";
 
 /** What `crates/meter/src/page.rs` exports. */
-interface Meter {
+export interface Meter {
   readonly memory: WebAssembly.Memory;
   allocate(length: number): number;
   check(memory: number): number;
@@ -12,9 +12,13 @@ interface Meter {
 
 const utf8 = new TextDecoder();
 
-/** Says why a module can't be a guest; nothing if it can. Each module is checked by an instance of its own, so its memory is freed. */
-export function refusal({ meter, wasm, memory }: Check): string | undefined {
-  const exports = new WebAssembly.Instance(meter).exports as unknown as Meter;
+/** Makes an instance of the meter. Each module is checked by one of its own, so its memory is freed. */
+export function instantiate({ meter }: Check): Meter {
+  return new WebAssembly.Instance(meter).exports as unknown as Meter;
+}
+
+/** Says why a module can't be a guest; nothing if it can. */
+export function refusal(exports: Meter, { wasm, memory }: Check): string | undefined {
   try {
     const at = exports.allocate(wasm.byteLength);
     new Uint8Array(exports.memory.buffer).set(new Uint8Array(wasm), at);

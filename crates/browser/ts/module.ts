@@ -8,7 +8,7 @@ import { within } from "./patience.js";
 /** How long what checks modules may take to load, in milliseconds: the meter, and a worker's script. */
 const LOADING = 30_000;
 /** How long checking a module may take, in milliseconds. */
-const CHECKING = 10_000;
+const CHECKING = 20_000;
 
 /** The modules of a sandbox. */
 export class Modules {

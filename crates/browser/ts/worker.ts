@@ -4,7 +4,7 @@ import { Buffers } from "./buffers.js";
 import type { Guest } from "./guest.js";
 import { createInstance } from "./instance.js";
 import type { Check, Checked, FromWorker, Start, ToWorker } from "./messages.js";
-import { refusal } from "./meter.js";
+import { instantiate, refusal } from "./meter.js";
 import { beginReports, report, takeReports } from "./reports.js";
 
 /** A report does not wait longer than this for those behind it, in milliseconds. */
@@ -15,9 +15,11 @@ function say(message: FromWorker | Checked | "begun", transfer: Transferable[] =
 }
 
 function checkModule(check: Check): void {
+  // Until here it was loading, which has a time of its own.
+  const meter = instantiate(check);
   say("begun");
   const { wasm } = check;
-  const refused = refusal(check);
+  const refused = refusal(meter, check);
   if (refused === undefined) say({ wasm }, [wasm]);
   else say({ refused });
 }

@@ -102,7 +102,7 @@ async fn answer(direct: Arc<Direct>, request: hyper::Request<Incoming>) -> Resul
             return Ok(json!(direct.rows().await?));
         }
         let body: Value = serde_json::from_slice(&request.into_body().collect().await?.to_bytes())?;
-        let text = body.pointer("/params/0").and_then(Value::as_str).context("there is no text")?;
+        let text = body.pointer("/params/0").and_then(Value::as_str).context("the first parameter is not a text")?;
         anyhow::Ok(json!({ "changed": 1, "last_id": direct.insert(text.to_owned()).await? }))
     };
     let answered = answer.await;

@@ -30,7 +30,7 @@ pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
     let (busy, quiet) = (Server::start_with(&binary, LIMITS).await?, Server::start_with(&binary, LIMITS).await?);
     let ours = Mutex::new(Peer::link(&busy.address, 1).await?);
     let none = Mutex::new(Peer::link(&quiet.address, 1).await?);
-    // What the server allocates once is no link's.
+    // What the server allocates once does not belong to a link.
     for peer in [&ours, &none] {
         block(&mut *peer.lock().await, 1, rounds.block, 64).await?;
     }

@@ -105,7 +105,7 @@ async fn run_part(part: &str, engine: Engine, rounds: &Rounds) -> Result<()> {
         "idle" => idle::run(rounds).await,
         "http" => http::run(rounds).await,
         "database" => database::run(rounds).await,
-        _ => bail!("there is no such part"),
+        _ => bail!("`{part}` is not a part of the benchmark"),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 type Read = (Bind, authoring::Schemas);
 
 pub(crate) fn types(given: &BindTypes, reach: &Reach, output: Output) -> Result<()> {
-    // What lies on this machine comes first: `C:…` and `binds/profile.toml` are no addresses.
+    // What lies on this machine comes first: `C:…` and `binds/profile.toml` are not addresses.
     let is_here = Path::new(&given.bind).exists();
     let (bind, schemas) = match (built_in(&given.bind), Address::parse(&given.bind)) {
         (Some(contract), _) if !is_here => {

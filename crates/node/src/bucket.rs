@@ -5,6 +5,7 @@
 pub(crate) struct Bucket {
     /// What may come at once, in thousandths.
     credit: u64,
+    /// When the credit was counted last, in milliseconds.
     filled: u64,
 }
 
@@ -16,7 +17,8 @@ impl Default for Bucket {
 }
 
 impl Bucket {
-    /// Takes `count` at a time, in milliseconds, if `rate` a second allows it. False, and nothing is taken, if it does not.
+    /// Takes `count` if a rate of `rate` a second allows it. `now` is a time in milliseconds. Returns false, and takes nothing, if the
+    /// rate does not allow it.
     pub(crate) fn take(&mut self, now: u64, count: u64, rate: u64) -> bool {
         // A millisecond is worth a thousandth of what a second is: `rate` thousandths of one.
         let more = now.saturating_sub(self.filled).saturating_mul(rate);
@@ -27,7 +29,7 @@ impl Bucket {
         rest.is_some()
     }
 
-    /// When something was taken last, or was to be.
+    /// When `take` was called last, in milliseconds.
     pub(crate) fn last(&self) -> u64 {
         self.filled
     }

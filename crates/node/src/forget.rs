@@ -36,11 +36,12 @@ impl Scope {
     }
 }
 
-/// Since when an actor was not used, as it was looked at last, and a number that no other has.
+/// The place of an actor in the order: when it was used last, as far as was known when the node looked at it, and a number that no
+/// other place has.
 pub(crate) type Rank = (u64, u64);
 
-/// The actors of each scope, in the order in which they are looked at when there must be room for another. An actor is brought up to
-/// date when it is looked at, so that using it costs nothing.
+/// The actors of each scope, in the order in which the node looks at them when it needs room for another. The node corrects an
+/// actor's place when it looks at it, so using an actor costs nothing here.
 #[derive(Debug, Default)]
 pub(crate) struct Recency(Index<Scope, (Rank, ActorId)>);
 
@@ -161,11 +162,11 @@ impl Node {
         }
     }
 
-    /// Forgets some of the least recently used actors that sleep and need no memory; whether there was one. What is looked at in
-    /// vain goes to the end, so that others are looked at the next time.
+    /// Forgets some of the least recently used actors that sleep and need no memory. Returns whether it found one. An actor that has
+    /// to stay goes to the end of the order, so the next call looks at others.
     fn forget(&mut self, scope: &Scope) -> bool {
         let mut forgotten = 0;
-        // Twice at most: to bring it up to date, and to forget it.
+        // It looks at an actor twice at most: to correct its place, and to forget it.
         for _ in 0..(2 * self.recency.count(scope)).min(MAX_LOOKED_AT) {
             let Some(((since, _), id)) = self.recency.first(scope) else { break };
             let Some(actor) = self.actors.get_mut(&id) else { break };

@@ -17,7 +17,8 @@ const PACKAGES: [(&str, &str); 3] = [
 pub(super) fn run(workshop: &Workshop) -> Result<Vec<Row>> {
     let folders = PACKAGES.map(|(_, folder)| workshop.path("tests/bench/page/node_modules").join(folder));
     let said = workshop.program("node").arg("tests/npm/weigh.mjs").args(folders).output()?;
-    let sizes: Vec<Value> = serde_json::from_str(&said).with_context(|| format!("these are no sizes: {said}"))?;
+    let sizes: Vec<Value> =
+        serde_json::from_str(&said).with_context(|| format!("this is not a list of sizes: {said}"))?;
     let round = PACKAGES.iter().zip(&sizes).map(|((name, _), size)| ((*name).to_owned(), size.get("first").cloned()));
     let round: serde_json::Map<String, Value> = round.map(|(name, size)| (name, size.unwrap_or_default())).collect();
     let meter = sizes.first().and_then(|ours| ours.get("meter")?.as_u64()).filter(|bytes| *bytes > 0);

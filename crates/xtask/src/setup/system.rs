@@ -56,7 +56,7 @@ pub(crate) fn missing_nginx(workshop: &Workshop) -> Vec<String> {
 
 /// Says where nginx is, or what to do.
 pub(crate) fn check_nginx(workshop: &Workshop) -> Result<()> {
-    let path = nginx(workshop).context("there is no nginx: install it")?;
+    let path = nginx(workshop).context("nginx is not installed: install it")?;
     report::note(format_args!("nginx: {}", path.display()));
     Ok(())
 }

@@ -25,7 +25,7 @@ export async function actors() {
     const mark = body.mark();
     body.checkWhole(mark, await ours.request(`${APP}:actor:k${key}`, "echo", body.bytes));
   };
-  // The workers, their code, and what the page allocates once are no actor's.
+  // The workers, their code, and what the page allocates once do not belong to an actor.
   for (let at = 0; at < FIRST_AWAKE; at += 1) await ask(`first-${at}`);
   const raw = await RawWorker.create();
   const module = await speaker();

@@ -140,6 +140,9 @@ fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
             if answer["revision"].as_u64() != Some(revision) {
                 torn.push(format!("{round}: answered {answer}, and found {record}"));
             }
+        } else if delay >= whole {
+            // Upgrades take longer than the one that was measured: somebody writes, and the machine may be busy.
+            whole = whole * 3 / 2;
         }
         match revisions.insert(revision, of.clone()) {
             Some(before) if before != of => torn.push(format!("{round}: revision {revision} is {before} and {of}")),
@@ -167,7 +170,15 @@ fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
     figure("upgrade.torn", torn.len() as f64, "upgrades");
     attack("C2", kills, torn.len());
     assert_eq!(torn.len(), 0);
-    assert!(version > 2, "no upgrade came through at all");
+    // After all that, an upgrade that nobody kills comes through.
+    let name = format!("acme:repo:t:{}.0.0", version + 1);
+    if published == version {
+        server.publish(&admin, 1, two_databases(version + 1).path(), &name);
+    }
+    assert_eq!(server.create(&admin, APP, &name).status, 200);
+    for database in ["db", "other"] {
+        assert_eq!(version_of(&server, database), Ok(version as u64 + 1), "{database}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     load::{Answer, Load, Request},
     optional_path, path,
-    rounds::{Contender, Rounds},
+    rounds::{Contender, Rounds, mean, print},
     world::{FILE, Server, file},
 };
 
@@ -53,27 +53,41 @@ const MEASURES: [Measure; 3] = [
 
 /// All servers run on loopback, ours with fresh data and the same bundle.
 pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
-    let ours = Server::start(&path("STARLANE_BIN")?).await?;
+    let binary = path("STARLANE_BIN")?;
     if let Some(baseline) = optional_path("STARLANE_BASELINE")? {
-        let baseline = Server::start(&baseline).await?;
-        for measure in &MEASURES {
-            let (ours, baseline) = (measure.load(&ours).await?, measure.load(&baseline).await?);
-            rounds
-                .compare(
-                    measure.id,
-                    measure.unit,
-                    &[contender("ours", &ours, rounds), contender("baseline", &baseline, rounds)],
-                )
-                .await?;
-        }
-        return Ok(());
+        return beside(&binary, &baseline, rounds).await;
     }
+    let ours = Server::start(&binary).await?;
     let folder = tempfile::tempdir()?;
     let nginx = Nginx::start(folder.path()).await?;
     let (ours, nginx) = (static_file(&ours.address).await?, static_file(&nginx.address).await?);
     rounds
         .compare("http/static", "files/s", &[contender("ours", &ours, rounds), contender("nginx", &nginx, rounds)])
         .await
+}
+
+/// Measures two versions. The one that was started first is a few percent slower, even beside itself, so each is first once: a round
+/// is the mean of one in either order.
+async fn beside(binary: &Path, baseline: &Path, rounds: &Rounds) -> Result<()> {
+    let mut orders = Vec::new();
+    for ours_first in [true, false] {
+        let (first, second) = if ours_first { (binary, baseline) } else { (baseline, binary) };
+        let (first, second) = (Server::start(first).await?, Server::start(second).await?);
+        let (ours, baseline) = if ours_first { (&first, &second) } else { (&second, &first) };
+        let mut measured = Vec::new();
+        for measure in &MEASURES {
+            let (ours, baseline) = (measure.load(ours).await?, measure.load(baseline).await?);
+            let contenders = [contender("ours", &ours, rounds), contender("baseline", &baseline, rounds)];
+            measured.push(rounds.measure(measure.id, &contenders).await?);
+        }
+        orders.push(measured);
+    }
+    let (backward, forward) = (orders.pop().unwrap_or_default(), orders.pop().unwrap_or_default());
+    for (measure, (one, other)) in MEASURES.iter().zip(forward.iter().zip(&backward)) {
+        let rounds: Vec<_> = one.iter().zip(other).map(|(one, other)| mean(one, other)).collect();
+        print(measure.id, measure.unit, &rounds);
+    }
+    Ok(())
 }
 
 fn contender<'a>(name: &'static str, load: &'a Load, rounds: &'a Rounds) -> Contender<'a> {

@@ -33,8 +33,14 @@ impl<'a> Contender<'a> {
 }
 
 impl Rounds {
-    /// Measures and prints. Every second round goes backwards: what drifts is as much with one as with the other.
+    /// Measures and prints.
     pub(crate) async fn compare(&self, id: &str, unit: &str, contenders: &[Contender<'_>]) -> Result<()> {
+        print(id, unit, &self.measure(id, contenders).await?);
+        Ok(())
+    }
+
+    /// Measures. Every second round goes backwards: what drifts is as much with one as with the other.
+    pub(crate) async fn measure(&self, id: &str, contenders: &[Contender<'_>]) -> Result<Vec<Round>> {
         for contender in contenders {
             // Modules are compiled, actors wake, caches fill.
             contender.block(id).await?;
@@ -51,13 +57,18 @@ impl Rounds {
             }
             results.push(result);
         }
-        print(id, unit, &results);
-        Ok(())
+        Ok(results)
     }
 }
 
 /// One round: the value of each contender.
 pub(crate) type Round = Vec<(&'static str, f64)>;
+
+/// One round of two that measured the same: the geometric mean of the values of each contender.
+pub(crate) fn mean(one: &Round, other: &Round) -> Round {
+    let of_other: BTreeMap<_, _> = other.iter().copied().collect();
+    one.iter().filter_map(|(name, value)| Some((*name, (value * of_other.get(name)?).sqrt()))).collect()
+}
 
 /// Prints a measure of a server.
 pub(crate) fn print(id: &str, unit: &str, rounds: &[Round]) {

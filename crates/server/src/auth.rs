@@ -84,8 +84,10 @@ struct Inner {
     admin: String,
     tokens: Tokens,
     registry: Mutex<Registry>,
-    /// Whether anybody may come in while no token was made.
-    open: bool,
+    /// Anybody, who may come in while no token was made; none if that is not so.
+    anybody: Option<Principal>,
+    /// Whoever has the admin token.
+    everything: Principal,
     changed: watch::Sender<()>,
 }
 
@@ -121,27 +123,30 @@ impl Auth {
             admin,
             tokens: Tokens::new(seed, host.to_string()),
             registry: Mutex::new(registry),
-            open,
+            anybody: open.then(|| principal("", &ANYBODY)),
+            everything: principal(ADMIN, &[EVERYTHING]),
             changed: watch::Sender::new(()),
         })))
     }
 
     /// Whose a token is, and what that principal may. Without a token, anybody, if that is so; 401 for any other.
     pub(crate) fn authenticate(&self, token: Option<&str>) -> Authentication {
-        let registry = self.registry();
         let Some(token) = token else {
-            if self.0.open && !registry.kept.tokens_in_use {
-                return Ok(forever("", &ANYBODY));
+            if let Some(anybody) = &self.0.anybody
+                && !self.registry().kept.tokens_in_use
+            {
+                return Ok(forever(anybody));
             }
             let message = "this server wants a token: `starlane token create --subject NAME --grant \"…\"` makes one";
             return Err(Failure::auth_refused(message));
         };
         if token.as_bytes().ct_eq(self.0.admin.as_bytes()).into() {
-            return Ok(forever(ADMIN, &[EVERYTHING]));
+            return Ok(forever(&self.0.everything));
         }
         let now = unix_seconds();
         let read = self.0.tokens.read(token, now)?;
         let subject = read.claims.sub.as_str();
+        let registry = self.registry();
         if registry.kept.is_revoked(read.facts()) {
             return Err(refused("it was revoked"));
         }
@@ -265,9 +270,12 @@ pub(crate) fn may_everything(principal: &Principal) -> bool {
     everything.is_ok_and(|everything| held.any(|held| held.includes(&everything)))
 }
 
-fn forever(name: &str, grants: &[&str]) -> Authenticated {
-    let grants = grants.iter().filter_map(|line| Grant::parse(line, None).ok());
-    Authenticated { principal: Principal::new(name, grants), remaining_ms: None }
+fn principal(name: &str, grants: &[&str]) -> Principal {
+    Principal::new(name, grants.iter().filter_map(|line| Grant::parse(line, None).ok()))
+}
+
+fn forever(principal: &Principal) -> Authenticated {
+    Authenticated { principal: principal.clone(), remaining_ms: None }
 }
 
 /// A colon belongs to addresses and routes, which are callers too.

@@ -4,9 +4,11 @@
 mod answer;
 mod backup;
 mod bodies;
+mod call;
 mod client;
 pub(crate) mod collect;
 mod cors;
+mod encoding;
 mod events;
 mod file;
 mod gate;
@@ -24,26 +26,23 @@ pub(crate) mod routes;
 mod serve_route;
 pub(crate) mod visibility;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::{Arc, LazyLock},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use axum::{
-    Extension, Json, Router,
-    extract::{DefaultBodyLimit, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderValue, StatusCode, header},
-    middleware,
+    Json,
+    extract::{FromRequestParts, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
-    routing::{MethodFilter, on},
 };
 use serde_json::json;
 use starlane_host::resource::Kept;
 use starlane_protocol::{Failure, frame};
-use tower_http::compression::CompressionLayer;
 
-use self::{client::Client, guard::Allowed, routes::Routes};
+use self::{
+    call::{Call, Handler},
+    guard::Allowed,
+    routes::Routes,
+};
 use crate::{
     audit::Audit,
     auth::Auth,
@@ -93,17 +92,14 @@ pub(crate) use bodies::Bodies;
 pub(crate) use repository::Repository;
 pub(crate) use visibility::Visibility;
 
-type Shared = State<Arc<Site>>;
-
-/// Makes the table of routes, and the router of it, from one list.
+/// Makes the table of routes, and that of their handlers, from one list.
 macro_rules! routes {
     ($($method:ident $path:literal => $handler:path;)+) => {
         /// The routes that every server has: method and path, with `{name}` for one segment. What takes GET takes HEAD too.
         pub const BUILT_IN: &[(&str, &str)] = &[$((stringify!($method), $path),)+];
 
-        fn built_in() -> Router<Arc<Site>> {
-            Router::new()$(.route($path, on(MethodFilter::$method, $handler)))+
-        }
+        /// The handlers of these routes, in the same order.
+        const HANDLERS: &[Handler] = &[$(|call| Box::pin($handler(call)),)+];
     };
 }
 
@@ -124,62 +120,23 @@ routes! {
     GET "/backup" => backup::send;
 }
 
-/// All routes. Every one is behind the guard.
-pub(crate) fn router(site: Arc<Site>) -> Router {
-    built_in()
-        .fallback(serve_route::serve)
-        // Bodies have limits of their own, by who sends them.
-        .layer(DefaultBodyLimit::disable())
-        .layer(CompressionLayer::new())
-        .layer(middleware::from_fn(file::tag_encoded))
-        .layer(middleware::from_fn_with_state(Arc::clone(&site), guard::check))
-        .with_state(site)
-}
-
-/// The methods that a path takes under a host name, in the order of the alphabet; none if nothing is routed there.
-fn methods(site: &Site, host: &str, path: &str) -> Vec<String> {
-    static BY_PATH: LazyLock<matchit::Router<Vec<&'static str>>> = LazyLock::new(|| {
-        let mut paths: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (method, path) in BUILT_IN {
-            paths.entry(path).or_default().push(method);
-        }
-        let mut router = matchit::Router::new();
-        for (path, methods) in paths {
-            // Two of them never take the same path: axum refuses them too.
-            let _ = router.insert(path, methods);
-        }
-        router
-    });
-    let own = BY_PATH.at(path).map(|found| found.value.iter().map(|method| (*method).to_owned()).collect());
-    let mut methods: BTreeSet<String> = own.unwrap_or_else(|_| site.routes.methods(host, path));
-    if methods.contains("GET") {
-        methods.insert("HEAD".to_owned());
-    }
-    methods.into_iter().collect()
-}
-
-async fn healthz() -> &'static str {
-    "ok\n"
+async fn healthz(_: Call<'_>) -> Result<Response, Failure> {
+    Ok("ok\n".into_response())
 }
 
 /// The handshake of a link.
-async fn mesh(
-    State(site): Shared,
-    Extension(client): Extension<Client>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
-    let upgrade = match upgrade {
+async fn mesh(call: Call<'_>) -> Result<Response, Failure> {
+    let site = Arc::clone(call.site);
+    let upgrade = match WebSocketUpgrade::from_request_parts(call.parts, &()).await {
         Ok(upgrade) => upgrade.protocols([frame::SUBPROTOCOL]),
-        Err(rejection) => return not_upgraded(&rejection),
+        Err(rejection) => return Ok(not_upgraded(&rejection)),
     };
-    if let Err(failure) = client.permit_link(&site) {
-        return answer::failure(&failure);
-    }
+    call.client.permit_link(&site)?;
     if upgrade.selected_protocol().is_none() {
         let message = format!("a link speaks the WebSocket subprotocol {}", frame::SUBPROTOCOL);
-        return answer::failure(&Failure::malformed(message));
+        return Err(Failure::malformed(message));
     }
-    upgrade
+    let upgraded = upgrade
         // The node says goodbye for one byte too many; what is far too long is not even read.
         .max_message_size(2 * frame::MAX_MESSAGE)
         .max_frame_size(2 * frame::MAX_MESSAGE)
@@ -190,7 +147,8 @@ async fn mesh(
             let (ends, pump) = socket::pump(socket);
             site.handle.accept(ends).await;
             pump.await;
-        })
+        });
+    Ok(upgraded)
 }
 
 /// That a link is asked for by something that opens no WebSocket (RFC 9110, 15.5.22).
@@ -204,10 +162,10 @@ fn not_upgraded(rejection: &WebSocketUpgradeRejection) -> Response {
 }
 
 /// What a page needs to know before it has a link.
-async fn well_known(State(site): Shared) -> Response {
-    let publishers = site.routes.publishers();
+async fn well_known(call: Call<'_>) -> Result<Response, Failure> {
+    let publishers = call.site.routes.publishers();
     let about = json!({ "mesh": "/mesh", "publishers": publishers, "version": env!("CARGO_PKG_VERSION") });
-    (StatusCode::OK, Json(about)).into_response()
+    Ok(Json(about).into_response())
 }
 
 #[cfg(test)]

@@ -292,7 +292,6 @@ async fn run(
         limiter: Arc::clone(&limiter),
         state_counts,
     };
-    let router = http::router(Arc::new(site));
     // Who reads that the server is ready may ask it to stop: from here on it listens for that.
     let mut shutdown = Box::pin(shutdown);
     let asked = shutdown.as_mut().now_or_never();
@@ -305,7 +304,7 @@ async fn run(
     let stop = async move {
         let _ = closed.wait_for(|closing| *closing).await;
     };
-    let server = http::listen::Server { listener, tls, router, limiter, behind_proxy: config.behind_proxy };
+    let server = http::listen::Server { listener, tls, site: Arc::new(site) };
     let serving = network.spawn(server.serve(stop));
     let stopping = async move {
         if asked.is_none() {

@@ -7,15 +7,14 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Extension, State},
-    http::{HeaderMap, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
 use starlane_protocol::Failure;
 use tokio::sync::mpsc;
 
-use super::{Site, answer, client::Client};
+use super::Call;
 use crate::{auth, backup::write, time::unix_seconds};
 
 /// How many bytes are gathered before they are sent.
@@ -24,24 +23,15 @@ const PART: usize = 256 * 1024;
 const AHEAD: usize = 4;
 
 /// Sends a backup to whoever may do everything: it holds the server's secrets.
-pub(super) async fn send(
-    State(site): State<Arc<Site>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-) -> Response {
-    let allowed = || -> Result<String, Failure> {
-        let principal = client.principal(&site, &headers)?;
-        let denied = || Failure::no_grant("a backup holds all secrets: it needs \"admin ~*::**\"");
-        let allowed = auth::may_everything(&principal).then(|| principal.name().to_owned()).ok_or_else(denied);
-        if allowed.is_err() {
-            site.audit.note(principal.name(), "backup", "", &allowed);
-        }
-        allowed
-    };
-    let name = match allowed() {
-        Ok(name) => name,
-        Err(failure) => return answer::failure(&failure),
-    };
+pub(super) async fn send(call: Call<'_>) -> Result<Response, Failure> {
+    let site = call.site;
+    let principal = call.principal()?;
+    let name = principal.name().to_owned();
+    if !auth::may_everything(&principal) {
+        let denied = Err(Failure::no_grant("a backup holds all secrets: it needs \"admin ~*::**\""));
+        site.audit.note(&name, "backup", "", &denied);
+        return denied;
+    }
     let audit = site.audit.clone();
     let (parts, mut sent) = mpsc::channel::<io::Result<Bytes>>(AHEAD);
     let (data, kept) = (site.data.clone(), Arc::clone(&site.kept));
@@ -57,7 +47,7 @@ pub(super) async fn send(
         }
     });
     let body = Body::from_stream(stream::poll_fn(move |context| sent.poll_recv(context)));
-    ([(header::CONTENT_TYPE, "application/x-tar")], body).into_response()
+    Ok(([(header::CONTENT_TYPE, "application/x-tar")], body).into_response())
 }
 
 /// Writes into a body that is being sent.

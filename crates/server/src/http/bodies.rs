@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use starlane_protocol::Failure;
 use tokio::time::{Instant, timeout};
 
+use super::client::Account;
 use crate::limits::{Limit, Limiter};
 
 /// Bodies that are in memory, and the limits of them.
@@ -26,19 +27,20 @@ struct Inner {
 #[derive(Default)]
 struct Usage {
     all: u64,
-    by_client: HashMap<String, u64>,
+    by_client: HashMap<Account, u64>,
 }
 
 /// A body; it counts until this is dropped.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    _share: Share,
+    /// None: it is empty.
+    _share: Option<Share>,
 }
 
 /// What one body has of the memory for bodies.
 struct Share {
     bodies: Bodies,
-    client: String,
+    client: Account,
     bytes: u64,
 }
 
@@ -49,7 +51,10 @@ impl Bodies {
 
     /// Reads a body of at most `limit` bytes for somebody who may send it. Errors with 413 if it is longer, 408 if it comes too
     /// slowly, 429 and 503 if too much is in memory already, and 400 if it breaks off.
-    pub(super) async fn read(&self, client: String, limit: Limit, mut body: Body) -> Result<Held, Failure> {
+    pub(super) async fn read(&self, client: Account, limit: Limit, mut body: Body) -> Result<Held, Failure> {
+        if body.is_end_stream() {
+            return Ok(Held { bytes: Bytes::new(), _share: None });
+        }
         let limiter = &self.0.limiter;
         let most = limiter.get(limit);
         let too_long = |length: u64| limiter.refuse(limit, format!("the body has {length} bytes"));
@@ -76,7 +81,7 @@ impl Bodies {
             if bytes.is_empty() {
                 // One piece is taken as it is; more than one are put together where all have room.
                 if announced.exact() == Some(length) {
-                    return Ok(Held { bytes: part, _share: share });
+                    return Ok(Held { bytes: part, _share: Some(share) });
                 }
                 bytes.reserve(announced.exact().and_then(|exact| usize::try_from(exact).ok()).unwrap_or_default());
             }
@@ -87,7 +92,7 @@ impl Bodies {
                     .refuse(Limit::MinimumRate, format!("{length} bytes of the body came in {} s", took.as_secs())));
             }
         }
-        Ok(Held { bytes: bytes.freeze(), _share: share })
+        Ok(Held { bytes: bytes.freeze(), _share: Some(share) })
     }
 
     fn held(&self) -> MutexGuard<'_, Usage> {
@@ -113,7 +118,7 @@ impl Share {
             return Err(limiter.refuse(Limit::BodiesPerClient, message));
         }
         held.all += bytes;
-        *held.by_client.entry(self.client.clone()).or_default() += bytes;
+        *held.by_client.entry(self.client).or_default() += bytes;
         self.bytes += bytes;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Who asks over HTTP: the address of a client, its token, and whether it is on this machine.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use axum::http::{HeaderMap, HeaderName, Uri, Version, header, request::Parts, uri::Authority};
 use starlane_host::Principal;
@@ -25,26 +25,35 @@ const OF_PROXIES: [HeaderName; 8] = [
 ];
 
 /// Who sent a request.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Client {
-    address: Option<IpAddr>,
+    account: Account,
     /// Whether it came straight from a program of this machine, as far as that shows.
     direct: bool,
 }
 
+/// Under what the requests of a client are counted: the address that it has, or its network of IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Account(IpAddr);
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Client {
     /// The client of a request that the guard has let in.
-    pub(super) fn of(site: &Site, parts: &Parts) -> Self {
-        let peer = parts.extensions.get::<Peer>().map(|Peer(address)| *address);
+    pub(super) fn of(site: &Site, Peer(peer): Peer, parts: &Parts) -> Self {
         // A proxy of ours is believed, and appends whom it had the request from.
         let forwarded = site.behind_proxy.then(|| forwarded(&parts.headers)).flatten();
         let direct = !by_proxy(&parts.headers, parts.version) && is_of_loopback(host(&parts.headers, &parts.uri));
-        Self { address: forwarded.or(peer).map(network), direct }
+        Self { account: Account(network(forwarded.unwrap_or(peer))), direct }
     }
 
     /// Under what it is counted.
-    pub(super) fn account(&self) -> String {
-        self.address.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+    pub(super) fn account(&self) -> Account {
+        self.account
     }
 
     /// Whether it came straight from a program of this machine to a server that only this machine reaches.

@@ -7,7 +7,7 @@ use axum::{
 };
 use starlane_bundle::SIGNATURE_HEADER;
 
-use super::{Site, answer::CODE, client, methods};
+use super::{Site, answer::CODE, call::methods, client};
 
 /// What a page may read of an answer beside what every page may; `*` is all else, unless a request carries cookies.
 const EXPOSED: &str = "starlane-code, accept-ranges, content-range, etag, *";

@@ -1,14 +1,10 @@
 //! `GET /events/TOPIC`: the events of a topic as server-sent events, for `curl` and for `EventSource`.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
-use axum::{
-    extract::{Extension, Path, State},
-    http::HeaderMap,
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+use axum::response::{
+    IntoResponse, Response,
+    sse::{Event, KeepAlive, Sse},
 };
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use futures_util::{Stream, StreamExt, future::BoxFuture, stream};
@@ -20,10 +16,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{
-    Site, answer,
-    client::{Client, bearer},
-};
+use super::{Call, client::bearer};
 use crate::{auth::Auth, handle::Handle, time::random};
 
 /// The length of the part of an event's id that names the stream, in characters of six random bits.
@@ -34,32 +27,21 @@ const ID: usize = 12;
 /// `event: lagged` how many this reader was too slow for.
 ///
 /// Events have ids, but are not kept: whoever comes back with `last-event-id` gets `event: gap` first.
-pub(super) async fn stream(
-    State(site): State<Arc<Site>>,
-    Path(topic): Path<String>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-) -> Response {
-    let subscribed = async {
-        client.principal(&site, &headers)?;
-        let token = bearer(&headers)?.map(str::to_owned);
-        let topic = Topic::parse(&topic).map_err(|error| Failure::malformed(error.to_string()))?;
-        // From here on no change of what anybody may is missed.
-        let (auth, changes) = (site.auth.clone(), site.auth.changes());
-        let found = auth.authenticate(token.as_deref())?;
-        let items = site.handle.subscribe(found.principal, topic.clone()).await?;
-        let guard = Guard { auth, handle: site.handle.clone(), changes, token, topic };
-        Ok((items, guard.refused(found.remaining_ms.map(Duration::from_millis))))
-    };
-    match subscribed.await {
-        Ok((items, refused)) => {
-            let returns = headers.get("last-event-id").is_some_and(|id| !id.is_empty());
-            let events = Sse::new(events(items, Box::pin(refused), returns)).keep_alive(KeepAlive::default());
-            // nginx would keep events back until its buffer is full.
-            ([("x-accel-buffering", "no"), ("cache-control", "no-store")], events).into_response()
-        }
-        Err(failure) => answer::failure(&failure),
-    }
+pub(super) async fn stream(mut call: Call<'_>) -> Result<Response, Failure> {
+    let ([topic], site, headers) = (call.captured()?, call.site, &call.parts.headers);
+    call.principal()?;
+    let token = bearer(headers)?.map(str::to_owned);
+    let topic = Topic::parse(&topic).map_err(|error| Failure::malformed(error.to_string()))?;
+    // From here on no change of what anybody may is missed.
+    let (auth, changes) = (site.auth.clone(), site.auth.changes());
+    let found = auth.authenticate(token.as_deref())?;
+    let items = site.handle.subscribe(found.principal, topic.clone()).await?;
+    let guard = Guard { auth, handle: site.handle.clone(), changes, token, topic };
+    let refused = guard.refused(found.remaining_ms.map(Duration::from_millis));
+    let returns = headers.get("last-event-id").is_some_and(|id| !id.is_empty());
+    let events = Sse::new(events(items, Box::pin(refused), returns)).keep_alive(KeepAlive::default());
+    // nginx would keep events back until its buffer is full.
+    Ok(([("x-accel-buffering", "no"), ("cache-control", "no-store")], events).into_response())
 }
 
 /// Who listens, and whether it still may.

@@ -2,9 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
-    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
@@ -12,7 +10,7 @@ use http_range_header::{EndPosition, StartPosition, parse_range_header};
 use starlane_bundle::{Digest, FileEntry};
 use starlane_protocol::Failure;
 
-use super::{Site, answer, client, cors::vary, pieces::Blob};
+use super::{Site, answer, client, pieces::Blob};
 
 /// What a page of an app may do: its own scripts, workers and Wasm; no plugins, no other base. Not every browser takes
 /// `'self'` to mean WebSockets too, so `connect-src` comes with the host's name.
@@ -192,47 +190,6 @@ pub(super) async fn send(
     Ok(response)
 }
 
-/// Gives what was encoded on its way a weak tag (RFC 9110, 8.8.3.3), and says of all that has a tag that its encoding depends on the
-/// request.
-pub(super) async fn tag_encoded(request: Request, next: Next) -> Response {
-    let known = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
-    let takes_encoded = takes_gzip(request.headers());
-    let mut response = next.run(request).await;
-    let Some(tag) = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned) else {
-        return response;
-    };
-    let encoded = match response.status() {
-        // Whoever has the encoded bytes is told of those.
-        StatusCode::NOT_MODIFIED => {
-            let names = |tag: &str| tags(known.iter()).any(|known| known == tag);
-            takes_encoded && !names(&tag) && names(&format!("W/{tag}"))
-        }
-        _ => {
-            response.headers().contains_key(header::CONTENT_ENCODING)
-                && response.extensions().get::<EncodedByAuthor>().is_none()
-        }
-    };
-    if encoded && !tag.starts_with("W/") {
-        set(&mut response, header::ETAG, &format!("W/{tag}"));
-    }
-    vary(response.headers_mut(), header::ACCEPT_ENCODING);
-    response
-}
-
-/// Whether a request takes the coding that answers are compressed with.
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip") || name == "*");
-        named && !parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)))
-    })
-}
-
-/// Marks an answer whose author has encoded it, and so has tagged the encoded bytes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EncodedByAuthor;
-
 /// Whether a condition holds: its header, on however many lines, is `*` or lists a fitting tag.
 fn lists(headers: &HeaderMap, name: HeaderName, fits: impl Fn(&str) -> bool) -> bool {
     let mut lines = headers.get_all(&name).iter();
@@ -241,7 +198,7 @@ fn lists(headers: &HeaderMap, name: HeaderName, fits: impl Fn(&str) -> bool) -> 
 }
 
 /// The tags in a list (RFC 9110, 8.8.3). What is no tag ends it.
-fn tags<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a str> {
+pub(super) fn tags<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a str> {
     lines.flat_map(|line| {
         let mut rest = line.to_str().unwrap_or_default();
         std::iter::from_fn(move || {

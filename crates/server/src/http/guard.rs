@@ -8,17 +8,17 @@ use std::{
 };
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
-    middleware::Next,
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use starlane_protocol::{Failure, Trace, trace::TRACEPARENT};
 
 use super::{
     Site, answer,
-    client::{self, Client},
-    cors, methods,
+    call::{Call, methods},
+    client::{self, Client, Peer},
+    cors, encoding,
 };
 use crate::serve::ServeConfig;
 
@@ -159,50 +159,43 @@ fn without_default_port(origin: &str) -> &str {
     }
 }
 
-/// The layer around every route: refuses what may not come in, answers preflights, and finishes every answer.
-pub(super) async fn check(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let origin = parts.headers.get(header::ORIGIN).cloned();
+/// Answers a request: refuses what may not come in, answers preflights, has the rest answered by its route, and finishes every
+/// answer.
+pub(super) async fn answer(site: &Arc<Site>, peer: Peer, mut parts: Parts, body: Body) -> Response {
     let uri_host = parts.uri.authority().map(|authority| authority.as_str());
     let checked = site.allowed.check(&parts.method, &parts.headers, uri_host);
-    let preflight = cors::preflight(&site, &parts);
-    let (method, uri) = (parts.method.clone(), parts.uri.clone());
-    let asked = parts.headers.clone();
-    let answered = match checked {
-        Ok(()) => match preflight {
-            Some(answer) => answer,
-            None => {
-                let client = Client::of(&site, &parts);
-                parts.extensions.insert(client);
-                say_methods(&site, &method, &uri, &asked, next.run(Request::from_parts(parts, body)).await)
-            }
-        },
+    let answered = match (checked, cors::preflight(site, &parts)) {
+        (Ok(()), Some(preflight)) => preflight,
+        (Ok(()), None) => {
+            let client = Client::of(site, peer, &parts);
+            let answered = Call::new(site, &client, &mut parts, body).answer().await;
+            let answered = answered.unwrap_or_else(|failure| answer::failure(&failure));
+            say_methods(site, &parts, encoding::encode(&parts.headers, answered).await)
+        }
         // The page may learn why: else its author sees nothing but that the network failed.
-        Err(failure) if failure.code == "origin-refused" => match preflight {
-            Some(answer) => answer,
-            None => answer::failure(&failure),
-        },
-        Err(failure) => answer::failure(&failure),
+        (Err(failure), Some(preflight)) if failure.code == "origin-refused" => preflight,
+        (Err(failure), _) => answer::failure(&failure),
     };
+    let Parts { method, uri, headers, .. } = &parts;
     if answered.status().is_server_error() {
         // The path says where; a query may hold what is nobody's business.
         tracing::warn!(
-            trace = trace_id(&asked), %method, path = uri.path(), status = answered.status().as_u16(), "a request failed"
+            trace = trace_id(headers), %method, path = uri.path(), status = answered.status().as_u16(), "a request failed"
         );
     }
-    let mut answered = answer::finish(&asked, answered).await;
-    cors::finish(&site, origin.as_ref(), &mut answered);
-    protect(&site, &asked, &mut answered);
+    let mut answered = answer::finish(headers, answered).await;
+    cors::finish(site, headers.get(header::ORIGIN), &mut answered);
+    protect(site, headers, &mut answered);
     answered
 }
 
 /// Says what a path takes, of one that does not take a method (RFC 9110, 15.5.6), and whenever that is asked (9.3.7).
-fn say_methods(site: &Site, method: &Method, uri: &Uri, asked: &HeaderMap, mut answer: Response) -> Response {
+fn say_methods(site: &Site, asked: &Parts, mut answer: Response) -> Response {
     if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
         return answer;
     }
-    let allowed = methods(site, client::host(asked, uri), uri.path()).join(", ");
-    if method == Method::OPTIONS {
+    let allowed = methods(site, client::host(&asked.headers, &asked.uri), asked.uri.path()).join(", ");
+    if asked.method == Method::OPTIONS {
         answer = StatusCode::NO_CONTENT.into_response();
     }
     if let Ok(allowed) = HeaderValue::from_str(&allowed) {

@@ -10,7 +10,6 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, Bytes, HttpBody},
     http::{Request, Response, StatusCode},
 };
@@ -19,7 +18,7 @@ use hyper::{
     server::conn::http1,
     service::Service,
 };
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use hyper_util::rt::TokioIo;
 use starlane_protocol::Failure;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -29,9 +28,10 @@ use tokio::{
 };
 
 use super::{
-    answer,
+    Site, answer,
     client::Peer,
     gate::{Gate, Ticket},
+    guard,
     pace::{Pace, Paced},
 };
 use crate::{
@@ -54,26 +54,23 @@ type Ending = watch::Receiver<bool>;
 pub(crate) struct Server {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<Tls>,
-    pub(crate) router: Router,
-    pub(crate) limiter: Arc<Limiter>,
-    pub(crate) behind_proxy: bool,
+    pub(crate) site: Arc<Site>,
 }
 
 /// What speaks HTTP on a connection.
 #[derive(Clone)]
 struct Speaker {
     http: http1::Builder,
-    router: Router,
-    limiter: Arc<Limiter>,
+    site: Arc<Site>,
 }
 
 impl Server {
     /// Serves connections until `stop` is ready. From then on no new ones are taken, and those that wait for an answer get it.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { listener, tls, router, limiter, behind_proxy } = self;
-        let gate = Gate::new(&limiter, !behind_proxy);
+        let Self { listener, tls, site } = self;
+        let gate = Gate::new(&site.limiter, !site.behind_proxy);
         let told = Arc::new(Semaphore::new(TOLD));
-        let speaker = Speaker { http: http(&limiter), router, limiter };
+        let speaker = Speaker { http: http(&site.limiter), site };
         let (ending, connections) = watch::channel(false);
         let mut stop = pin!(stop);
         loop {
@@ -138,11 +135,11 @@ fn refuse(mut stream: TcpStream, failure: &Failure, told: &Arc<Semaphore>) {
 impl Speaker {
     async fn take(self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>, ending: Ending, ticket: Ticket) {
         let Some(tls) = tls else { return self.speak(stream, peer, ending, ticket).await };
-        let silence = self.limiter.time(Limit::HeadTime);
+        let silence = self.site.limiter.time(Limit::HeadTime);
         match timeout(silence, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.speak(stream, peer, ending, ticket).await,
             Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
-            Err(_) => self.limiter.note(Limit::HeadTime),
+            Err(_) => self.site.limiter.note(Limit::HeadTime),
         }
     }
 
@@ -153,9 +150,9 @@ impl Speaker {
         mut ending: Ending,
         _ticket: Ticket,
     ) {
-        let pace = Pace::new(&self.limiter);
+        let pace = Pace::new(&self.site.limiter);
         let stream = TokioIo::new(Paced::new(stream, Arc::clone(&pace)));
-        let service = Requests { router: TowerToHyperService::new(self.router), pace, peer: Peer(peer) };
+        let service = Requests { site: self.site, pace, peer: Peer(peer) };
         let mut connection = pin!(self.http.serve_connection(stream, service).with_upgrades());
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -177,7 +174,7 @@ async fn ends(ending: &mut Ending) {
 
 /// The requests of one connection.
 struct Requests {
-    router: TowerToHyperService<Router>,
+    site: Arc<Site>,
     pace: Arc<Pace>,
     peer: Peer,
 }
@@ -188,13 +185,13 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let pace = Arc::clone(&self.pace);
-        pace.begin(!request.body().is_end_stream());
-        let mut request = request.map(|body| Body::new(Upload { body, pace: Arc::clone(&pace) }));
-        request.extensions_mut().insert(self.peer);
-        let answering = self.router.call(request);
+        let (site, pace, peer) = (Arc::clone(&self.site), Arc::clone(&self.pace), self.peer);
+        let is_empty = request.body().is_end_stream();
+        pace.begin(!is_empty);
         Box::pin(async move {
-            let response = answering.await?;
+            let (parts, body) = request.into_parts();
+            let body = if is_empty { Body::empty() } else { Body::new(Upload { body, pace: Arc::clone(&pace) }) };
+            let response = guard::answer(&site, peer, parts, body).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 pace.upgrade();
             }

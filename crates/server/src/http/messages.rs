@@ -1,48 +1,38 @@
 //! `POST /messages/ADDRESS/OPERATION`: a request, for clients that speak plain HTTP.
 
-use std::sync::Arc;
-
 use axum::{
     body::{Body, Bytes},
-    extract::{Extension, Path, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use starlane_host::{Origin, Principal};
-use starlane_protocol::{Address, Failure, Payload, Verb};
+use starlane_protocol::{Address, AddressError, Failure, Payload, Verb};
 
 use super::{
-    Site, answer,
-    client::Client,
+    Call,
     headers::{content_type, from_request},
     serve_route::MECHTRON_POLICY,
 };
 use crate::{handle::Ask, limits::Limit};
 
+/// Whom a mechtron sees a request come from.
+const FROM: &str = "starlane:http";
+
 /// Sends a request on behalf of the bearer, and answers with its reply.
-pub(super) async fn send(
-    State(site): State<Arc<Site>>,
-    Path((address, operation)): Path<(String, String)>,
-    Extension(client): Extension<Client>,
-    request: Request,
-) -> Response {
-    let sent = async {
-        let (parts, body) = request.into_parts();
-        let caller = client.principal(&site, &parts.headers)?;
-        let to = Address::parse(&address).map_err(|error| Failure::malformed(error.to_string()))?;
-        look(&caller, &to, &operation)?;
-        // Counted until the answer: the node has the same bytes.
-        let body = site.bodies.read(client.account(), Limit::MessageBody, body).await?;
-        let payload = payload(&parts.headers, body.bytes.clone())?;
-        // Without a token only what no form of another page can send: a simple cross-site post has another content type.
-        if caller.name().is_empty() && !payload.body.is_empty() && payload.media_type() != "application/json" {
-            return Err(Failure::new(415, "unsupported-media-type", "without a token, send application/json"));
-        }
-        let from = Address::parse("starlane:http").map_err(|error| Failure::internal(error.to_string()))?;
-        let from = Origin { address: from, caller };
-        reply(site.handle.request(Ask { from, to, operation, payload, by_route: false }).await?)
-    };
-    sent.await.unwrap_or_else(|failure| answer::failure(&failure))
+pub(super) async fn send(mut call: Call<'_>) -> Result<Response, Failure> {
+    let [address, operation] = call.captured()?;
+    let caller = call.principal()?;
+    let to = Address::parse(&address).map_err(|error| Failure::malformed(error.to_string()))?;
+    look(&caller, &to, &operation)?;
+    // Counted until the answer: the node has the same bytes.
+    let body = call.read(Limit::MessageBody).await?;
+    let payload = payload(&call.parts.headers, body.bytes.clone())?;
+    // Without a token only what no form of another page can send: a simple cross-site post has another content type.
+    if caller.name().is_empty() && !payload.body.is_empty() && payload.media_type() != "application/json" {
+        return Err(Failure::new(415, "unsupported-media-type", "without a token, send application/json"));
+    }
+    let from = Origin { address: Address::parse(FROM).map_err(AddressError::failure)?, caller };
+    reply(call.site.handle.request(Ask { from, to, operation, payload, by_route: false }).await?)
 }
 
 /// Whether somebody may send such a request, as far as that shows before its body is read: the node decides about what is on

@@ -3,8 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use axum::{
-    extract::{Extension, State},
-    http::{HeaderMap, header},
+    http::header,
     response::{IntoResponse, Response},
 };
 use prometheus_client::{
@@ -16,7 +15,7 @@ use prometheus_client::{
 use starlane_host::{Inspection, LATENCY_MS, Stats};
 use starlane_protocol::{Failure, Verb};
 
-use super::{Site, answer, client::Client};
+use super::Call;
 use crate::{limits::Limiter, operator, sandbox::metrics::GuestMetrics, state_store::StateMetrics};
 
 /// What is shown at one moment.
@@ -28,33 +27,22 @@ struct Snapshot {
 }
 
 /// Shows the metrics: to anybody on a server of this machine alone, else to an admin of the server.
-pub(super) async fn show(
-    State(site): State<Arc<Site>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-) -> Response {
-    let shown = async {
-        if !client.is_local(&site) {
-            client.principal(&site, &headers)?.permit(Verb::Admin, &operator::address()?, "")?;
-        }
-        let (inspection, stats) = site.handle.look().await?;
-        let limiter = Arc::clone(&site.limiter);
-        let mut registry = Registry::with_prefix("starlane");
-        registry.register_collector(Box::new(Snapshot { inspection, stats, limiter }));
-        let (usage, compiler) = (Arc::clone(&site.usage), site.compiler.clone());
-        registry.register_collector(Box::new(GuestMetrics { usage, compiler }));
-        registry.register_collector(Box::new(StateMetrics(Arc::clone(&site.state_counts))));
-        let mut text = String::new();
-        encode(&mut text, &registry).map_err(|error| Failure::internal(error.to_string()))?;
-        Ok(text)
-    };
-    match shown.await {
-        Ok(text) => {
-            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, content_type)], text).into_response()
-        }
-        Err(failure) => answer::failure(&failure),
+pub(super) async fn show(call: Call<'_>) -> Result<Response, Failure> {
+    let site = call.site;
+    if !call.client.is_local(site) {
+        call.principal()?.permit(Verb::Admin, &operator::address()?, "")?;
     }
+    let (inspection, stats) = site.handle.look().await?;
+    let limiter = Arc::clone(&site.limiter);
+    let mut registry = Registry::with_prefix("starlane");
+    registry.register_collector(Box::new(Snapshot { inspection, stats, limiter }));
+    let (usage, compiler) = (Arc::clone(&site.usage), site.compiler.clone());
+    registry.register_collector(Box::new(GuestMetrics { usage, compiler }));
+    registry.register_collector(Box::new(StateMetrics(Arc::clone(&site.state_counts))));
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|error| Failure::internal(error.to_string()))?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }
 
 impl Collector for Snapshot {

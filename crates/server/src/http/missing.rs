@@ -11,7 +11,6 @@ use std::{
 
 use axum::{
     Json,
-    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -20,7 +19,7 @@ use starlane_bundle::Digest;
 use starlane_protocol::Failure;
 
 use super::{
-    Site, answer,
+    Call,
     repository::{Deployed, note_refused},
     visibility::may_publish,
 };
@@ -81,10 +80,10 @@ impl Drop for Cancelling {
 
 /// Answers `{ "sha256": ["…"] }` with `{ "missing": ["…"] }`: those that have to be uploaded, since they are not here, or not whole,
 /// or not the publisher's to use.
-pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Request) -> Response {
-    let who = Deployed::name(&site, &request);
+pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failure> {
+    let (site, who) = (call.site, Deployed::name(&call));
     let missing = async {
-        let Deployed { principal, body, .. } = Deployed::read(&site, None, Limit::ManifestBody, request).await?;
+        let Deployed { principal, body } = Deployed::read(&mut call, None, Limit::ManifestBody).await?;
         let Wanted { sha256 } = serde_json::from_slice(&body.bytes)
             .map_err(|error| Failure::malformed(format!("expected digests: {error}")))?;
         if sha256.len() > site.limiter.count(Limit::MissingFiles) {
@@ -92,7 +91,7 @@ pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Reques
         }
         // Named twice, a file is looked at once.
         let wanted: HashSet<Digest> = sha256.into_iter().collect();
-        let usable = |digest: &Digest| may_publish(&site, &principal, digest);
+        let usable = |digest: &Digest| may_publish(site, &principal, digest);
         let (usable, mut missing): (Vec<Digest>, Vec<Digest>) = wanted.into_iter().partition(usable);
         let cancelled = Arc::new(AtomicBool::new(false));
         let (_cancelling, verified) = (Cancelling(Arc::clone(&cancelled)), site.repository.verified.clone());
@@ -121,9 +120,6 @@ pub(super) async fn missing_blobs(State(site): State<Arc<Site>>, request: Reques
         site.repository.with(looked).await
     };
     let missing = missing.await;
-    note_refused(&site, &who, "", &missing);
-    match missing {
-        Ok(missing) => Json(json!({ "missing": missing })).into_response(),
-        Err(failure) => answer::failure(&failure),
-    }
+    note_refused(site, &who, "", &missing);
+    Ok(Json(json!({ "missing": missing? })).into_response())
 }

@@ -9,9 +9,9 @@ use std::{
 };
 
 use axum::{
-    body::Body,
-    extract::{Extension, Path, Query, Request, State},
-    http::{HeaderMap, HeaderName, Method, StatusCode, header},
+    Json,
+    extract::Query,
+    http::{HeaderName, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -23,9 +23,8 @@ use starlane_host::{Principal, ports::StoreError};
 use starlane_protocol::{Address, Failure, Verb};
 
 use super::{
-    Site, answer,
+    Call, Site,
     bodies::Held,
-    client::Client,
     file,
     missing::Verified,
     pieces::{self, Blob},
@@ -94,50 +93,34 @@ impl Repository {
 }
 
 /// `GET /bundles`: what is published that the bearer may deploy, with whose it is.
-pub(super) async fn list(
-    State(site): State<Arc<Site>>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-) -> Response {
-    let listed = async {
-        let principal = client.principal(&site, &headers)?;
-        let mut bundles = site.repository.visibility.bundles();
-        bundles.retain(|(bundle, _)| principal.may(Verb::Deploy, bundle, ""));
-        let known = |(address, publisher): (Address, PublicKey)| json!({ "address": address, "publisher": publisher });
-        Ok(json!({ "bundles": bundles.into_iter().map(known).collect::<Vec<_>>() }))
-    };
-    match listed.await {
-        Ok(listed) => axum::Json(listed).into_response(),
-        Err(failure) => answer::failure(&failure),
-    }
+pub(super) async fn list(call: Call<'_>) -> Result<Response, Failure> {
+    let principal = call.principal()?;
+    let mut bundles = call.site.repository.visibility.bundles();
+    bundles.retain(|(bundle, _)| principal.may(Verb::Deploy, bundle, ""));
+    let known = |(address, publisher): (Address, PublicKey)| json!({ "address": address, "publisher": publisher });
+    let bundles: Vec<_> = bundles.into_iter().map(known).collect();
+    Ok(Json(json!({ "bundles": bundles })).into_response())
 }
 
 /// `GET /bundles/ADDRESS`: the manifest's exact bytes, its signature in a header.
-pub(super) async fn manifest(
-    method: Method,
-    State(site): State<Arc<Site>>,
-    Path(address): Path<String>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-) -> Response {
-    let found = async {
-        let address = bundle_address(&address)?;
-        let readers = check_bundle(&site, &address, &client, &headers)?;
-        let signed = site.repository.with(move |store| store.manifest(&address).map_err(stored)).await?;
-        let signed = signed.ok_or_else(|| Failure::not_found("no such bundle was published here"))?;
-        let (digest, content_type) = (signed.digest(), "application/json");
-        let length = signed.bytes.len() as u64;
-        let asked = file::Asked { method: &method, headers: &headers, digest: &digest, length, content_type };
-        let blob = std::future::ready(Ok(Blob::of(signed.bytes.into())));
-        let mut response = file::send_blob(asked, blob).await?;
-        if !response.status().is_client_error() {
-            file::set(&mut response, header::CACHE_CONTROL, cached(readers));
-            let signature = HeaderName::from_static(SIGNATURE_HEADER);
-            file::set(&mut response, signature, &signed.signature.to_string());
-        }
-        Ok::<_, Failure>(response)
-    };
-    found.await.unwrap_or_else(|failure| answer::failure(&failure))
+pub(super) async fn manifest(mut call: Call<'_>) -> Result<Response, Failure> {
+    let ([address], site) = (call.captured()?, call.site);
+    let Parts { method, headers, .. } = &*call.parts;
+    let address = bundle_address(&address)?;
+    let readers = check_bundle(site, &address, call.client, headers)?;
+    let signed = site.repository.with(move |store| store.manifest(&address).map_err(stored)).await?;
+    let signed = signed.ok_or_else(|| Failure::not_found("no such bundle was published here"))?;
+    let (digest, content_type) = (signed.digest(), "application/json");
+    let length = signed.bytes.len() as u64;
+    let asked = file::Asked { method, headers, digest: &digest, length, content_type };
+    let blob = std::future::ready(Ok(Blob::of(signed.bytes.into())));
+    let mut response = file::send_blob(asked, blob).await?;
+    if !response.status().is_client_error() {
+        file::set(&mut response, header::CACHE_CONTROL, cached(readers));
+        let signature = HeaderName::from_static(SIGNATURE_HEADER);
+        file::set(&mut response, signature, &signed.signature.to_string());
+    }
+    Ok(response)
 }
 
 /// What was published never changes; caches on the way keep only what anybody may read (RFC 9111, 3.5).
@@ -149,36 +132,29 @@ fn cached(readers: Readers) -> &'static str {
 }
 
 /// `GET /blobs/sha256/HEX`: the bytes, or a range of them. `HEAD`: whether they are here, and how many.
-pub(super) async fn blob(
-    method: Method,
-    State(site): State<Arc<Site>>,
-    Path(digest): Path<String>,
-    Extension(client): Extension<Client>,
-    headers: HeaderMap,
-) -> Response {
-    let answered = async {
-        let digest = parse_digest(&digest)?;
-        let readers = check_blob(&site, &digest, &client, &headers)?;
-        let absent = || Failure::not_found("no such blob is here");
-        let length = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
-        let content_type = "application/octet-stream";
-        let asked = file::Asked { method: &method, headers: &headers, digest: &digest, length, content_type };
-        let blob = async { site.repository.blob(digest).await?.ok_or_else(absent) };
-        let mut response = file::send_blob(asked, blob).await?;
-        if !response.status().is_client_error() {
-            file::set(&mut response, header::CACHE_CONTROL, cached(readers));
-        }
-        Ok(response)
-    };
-    answered.await.unwrap_or_else(|failure: Failure| answer::failure(&failure))
+pub(super) async fn blob(mut call: Call<'_>) -> Result<Response, Failure> {
+    let ([digest], site) = (call.captured()?, call.site);
+    let Parts { method, headers, .. } = &*call.parts;
+    let digest = parse_digest(&digest)?;
+    let readers = check_blob(site, &digest, call.client, headers)?;
+    let absent = || Failure::not_found("no such blob is here");
+    let length = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
+    let content_type = "application/octet-stream";
+    let asked = file::Asked { method, headers, digest: &digest, length, content_type };
+    let blob = async { site.repository.blob(digest).await?.ok_or_else(absent) };
+    let mut response = file::send_blob(asked, blob).await?;
+    if !response.status().is_client_error() {
+        file::set(&mut response, header::CACHE_CONTROL, cached(readers));
+    }
+    Ok(response)
 }
 
 /// `PUT /blobs/sha256/HEX`: keeps bytes that have this digest.
-pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<String>, request: Request) -> Response {
-    let (who, target) = (Deployed::name(&site, &request), digest.clone());
+pub(super) async fn put_blob(mut call: Call<'_>) -> Result<Response, Failure> {
+    let ([target], site, who) = (call.captured()?, call.site, Deployed::name(&call));
     let kept = async {
-        let digest = parse_digest(&digest)?;
-        let Deployed { principal, body, .. } = Deployed::read(&site, None, Limit::BlobBody, request).await?;
+        let digest = parse_digest(&target)?;
+        let Deployed { principal, body } = Deployed::read(&mut call, None, Limit::BlobBody).await?;
         let (storage, verified) = (site.storage.clone(), site.repository.verified.clone());
         let account = account(&principal);
         let keep = move |store: &SharedStore| {
@@ -195,12 +171,12 @@ pub(super) async fn put_blob(State(site): State<Arc<Site>>, Path(digest): Path<S
             Ok(())
         };
         site.repository.with(keep).await?;
-        uploaded(&site, &principal, &digest);
+        uploaded(site, &principal, &digest);
         Ok(())
     };
     let kept = kept.await;
-    note_refused(&site, &who, &target, &kept);
-    done(kept)
+    note_refused(site, &who, &target, &kept);
+    kept.map(|()| StatusCode::NO_CONTENT.into_response())
 }
 
 #[derive(Deserialize)]
@@ -212,22 +188,19 @@ pub(super) struct Publishing {
 
 /// `PUT /bundles/ADDRESS`: publishes a manifest whose blobs are all here. With `?take-over=true` an admin publishes under a name
 /// that belonged to another key.
-pub(super) async fn put_manifest(
-    State(site): State<Arc<Site>>,
-    Path(address): Path<String>,
-    Query(Publishing { take_over }): Query<Publishing>,
-    request: Request,
-) -> Response {
+pub(super) async fn put_manifest(mut call: Call<'_>) -> Result<Response, Failure> {
+    let ([target], site, who) = (call.captured()?, call.site, Deployed::name(&call));
+    let asked = Query::try_from_uri(&call.parts.uri);
+    let Query(Publishing { take_over }) = asked.map_err(|error| Failure::malformed(error.body_text()))?;
     let action = if take_over { "bundle.take-over" } else { "bundle.publish" };
-    let (who, target) = (Deployed::name(&site, &request), address.clone());
     let kept = async {
-        let address = bundle_address(&address)?;
-        let Deployed { principal, headers, body } =
-            Deployed::read(&site, Some(&address), Limit::ManifestBody, request).await?;
+        let address = bundle_address(&target)?;
+        let Deployed { principal, body } =
+            Deployed::read(&mut call, Some(&address), Limit::ManifestBody).await?;
         if take_over {
             principal.permit(Verb::Admin, &address, "")?;
         }
-        let signature = headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let signature = call.parts.headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
         let open = move |_: &SharedStore| {
             let signed = SignedManifest { bytes: body.bytes.to_vec(), signature };
@@ -239,11 +212,11 @@ pub(super) async fn put_manifest(
         let (signed, manifest) = site.repository.with(open).await?;
         ceilings::check(&manifest, &site.limiter).map_err(|failure| failure.at(&address))?;
         for bundle in manifest.uses.keys() {
-            check_use(&site, &principal, &bundle_address(bundle)?)?;
+            check_use(site, &principal, &bundle_address(bundle)?)?;
         }
         let hidden = manifest.files.values().map(|file| file.sha256);
-        let hidden = hidden.filter(|digest| !may_publish(&site, &principal, digest)).collect();
-        modules::compile(&site, &address, &manifest).await?;
+        let hidden = hidden.filter(|digest| !may_publish(site, &principal, digest)).collect();
+        modules::compile(site, &address, &manifest).await?;
         let publishing = Arc::clone(&site.repository.publishing);
         let (visibility, storage) = (site.repository.visibility.clone(), site.storage.clone());
         let publish = move |store: &SharedStore| {
@@ -270,7 +243,7 @@ pub(super) async fn put_manifest(
     if !matches!(kept, Ok(false)) {
         site.audit.note(&who, action, &target, &kept);
     }
-    done(kept.map(drop))
+    kept.map(|_| StatusCode::NO_CONTENT.into_response())
 }
 
 fn unverified(error: &VerifyError) -> Failure {
@@ -330,13 +303,6 @@ fn is_new(
     Ok(true)
 }
 
-fn done(result: Result<(), Failure>) -> Response {
-    match result {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(failure) => answer::failure(&failure),
-    }
-}
-
 /// Notes an upload that somebody has no right to. One that went well is noted with the bundle that names it.
 pub(super) fn note_refused<T>(site: &Site, who: &str, target: &str, result: &Result<T, Failure>) {
     if result.as_ref().is_err_and(|failure| failure.status == 403) {
@@ -347,35 +313,24 @@ pub(super) fn note_refused<T>(site: &Site, who: &str, target: &str, result: &Res
 /// A request by somebody who publishes.
 pub(super) struct Deployed {
     pub(super) principal: Principal,
-    headers: HeaderMap,
     pub(super) body: Held,
 }
 
 impl Deployed {
     /// The name of whoever asks, for the audit log; empty if that is nobody.
-    pub(super) fn name(site: &Site, request: &Request) -> String {
-        let client = request.extensions().get::<Client>();
-        let principal = client.and_then(|client| client.principal(site, request.headers()).ok());
-        principal.map(|principal| principal.name().to_owned()).unwrap_or_default()
+    pub(super) fn name(call: &Call<'_>) -> String {
+        call.principal().map(|principal| principal.name().to_owned()).unwrap_or_default()
     }
 
     /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read.
-    pub(super) async fn read(
-        site: &Site,
-        bundle: Option<&Address>,
-        limit: Limit,
-        request: Request,
-    ) -> Result<Self, Failure> {
-        let (parts, body): (_, Body) = request.into_parts();
-        let client = Client::of(site, &parts);
-        let principal = client.principal(site, &parts.headers)?;
+    pub(super) async fn read(call: &mut Call<'_>, bundle: Option<&Address>, limit: Limit) -> Result<Self, Failure> {
+        let principal = call.principal()?;
         match bundle {
             Some(bundle) => principal.permit(Verb::Deploy, bundle, "")?,
             None if publishes(&principal) => {}
             None => return Err(Failure::no_grant("who publishes needs a grant such as \"deploy acme:repo:**\"")),
         }
-        let body = site.bodies.read(client.account(), limit, body).await?;
-        Ok(Self { principal, headers: parts.headers, body })
+        Ok(Self { principal, body: call.read(limit).await? })
     }
 }
 

@@ -25,8 +25,8 @@ struct Table {
     routers: Routers,
 }
 
-/// By the space that has host names of its own, none for all others, and by method.
-type Routers = BTreeMap<(Option<String>, String), matchit::Router<Arc<Target>>>;
+/// By the space that has host names of its own, none for all others; and by method.
+type Routers = BTreeMap<Option<String>, BTreeMap<String, matchit::Router<Arc<Target>>>>;
 
 struct AppRoutes {
     publisher: PublicKey,
@@ -108,17 +108,16 @@ impl Routes {
     pub(crate) fn methods(&self, host: &str, path: &str) -> BTreeSet<String> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let space = table.spaces.get(host);
-        let routers = table.routers.iter().filter(|((of, _), router)| of.as_ref() == space && router.at(path).is_ok());
-        routers.map(|((_, method), _)| method.clone()).collect()
+        let Some(routers) = table.routers.get(&space.cloned()) else { return BTreeSet::new() };
+        let taken = routers.iter().filter(|(_, router)| router.at(path).is_ok());
+        taken.map(|(method, _)| method.clone()).collect()
     }
 
-    /// The route for a request; `host` is its `Host` header. HEAD takes the route of GET: no route has that method itself.
+    /// The route of a method for a request; `host` is its `Host` header.
     pub(crate) fn find(&self, host: &str, method: &str, path: &str) -> Option<Found> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let space = table.spaces.get(host).cloned();
-        let router = |method: &str| table.routers.get(&(space.clone(), method.to_owned()));
-        let method = if method == "HEAD" { "GET" } else { method };
-        let found = router(method)?.at(path).ok()?;
+        let router = table.routers.get(&table.spaces.get(host).cloned())?.get(method)?;
+        let found = router.at(path).ok()?;
         let captures = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Some(Found { target: Arc::clone(found.value), captures })
     }
@@ -204,7 +203,7 @@ impl Table {
         for (address, app) in first.into_iter().chain(last) {
             let space = self.space_of(address).map(str::to_owned);
             for (method, path, target) in &app.routes {
-                let router = routers.entry((space.clone(), method.clone())).or_default();
+                let router = routers.entry(space.clone()).or_default().entry(method.clone()).or_default();
                 let inserted = router.insert(path, Arc::clone(target));
                 inserted.map_err(|error| match error {
                     matchit::InsertError::Conflict { with } => {

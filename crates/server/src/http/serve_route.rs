@@ -1,10 +1,7 @@
 //! Answering by a route of an app: a file of its bundle, or a resource.
 
-use std::sync::Arc;
-
 use axum::{
     body::Body,
-    extract::{Request, State},
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -15,12 +12,13 @@ use starlane_host::{Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload, key::key};
 
 use super::{
-    Site, answer,
-    client::{self, Client},
-    file::{self, Caching, EncodedByAuthor, set, with_charset},
+    Call, Site,
+    call::{decoded, method_of, methods},
+    client,
+    encoding::EncodedByAuthor,
+    file::{self, Caching, set, with_charset},
     headers::{content_type, into_answer},
     messages::payload,
-    methods,
     routes::{Found, Target},
 };
 use crate::{handle::Ask, limits::Limit};
@@ -31,37 +29,30 @@ pub(super) const MECHTRON_POLICY: &str = "sandbox; default-src 'none'; img-src d
 /// What browsers send when they ask for the script of a service worker (Service Workers, W3C, 4.4).
 const SERVICE_WORKER: &str = "service-worker";
 
-/// Whatever no fixed route answers.
-pub(super) async fn serve(State(site): State<Arc<Site>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let (method, path) = (&parts.method, parts.uri.path());
-    let host = client::host(&parts.headers, &parts.uri);
+/// Whatever no route of the server's own answers.
+pub(super) async fn serve(call: Call<'_>) -> Result<Response, Failure> {
+    let (site, Parts { method, uri, headers, .. }) = (call.site, &*call.parts);
+    let (path, host) = (uri.path(), client::host(headers, uri));
     // Below the server's own paths no app answers, though a route such as `/{*path}` fits.
-    let found = site.routes.find(host, method.as_str(), path).filter(|_| route::server_path(path).is_none());
-    let Some(found) = found else {
-        return answer::failure(&nothing_here(&site, method, host, path));
-    };
+    let found = site.routes.find(host, method_of(method), path).filter(|_| route::server_path(path).is_none());
+    let Some(found) = found else { return Err(nothing_here(site, method, host, path)) };
     // A page's worker takes all requests of its origin, those to other apps too.
-    if parts.headers.contains_key(SERVICE_WORKER) && site.routes.is_shared(host) {
+    if headers.contains_key(SERVICE_WORKER) && site.routes.is_shared(host) {
         let message = "apps of several spaces answer under this host name, so none may have a service worker here: have the \
                        operator give the space a host name of its own (--space)";
-        return answer::failure(&Failure::new(403, "shared-origin", message));
+        return Err(Failure::new(403, "shared-origin", message));
     }
-    let answered = match &*found.target {
-        Target::File(file) => file::send(&site, file, method, &parts.headers, Caching::Ask).await,
+    match &*found.target {
+        Target::File(file) => file::send(site, file, method, headers, Caching::Ask).await,
         Target::Files { folder, files } => {
-            async {
-                // The folder's own capture is the last, whatever stands before it.
-                let below = found.captures.last().map_or(Ok(String::new()), |(_, value)| decoded(value))?;
-                let file = files.get(&format!("{folder}{below}"));
-                let file = file.ok_or_else(|| Failure::not_found(format!("there is no file {path}")))?;
-                file::send(&site, file, method, &parts.headers, file::caching(&below)).await
-            }
-            .await
+            // The folder's own capture is the last, whatever stands before it.
+            let below = found.captures.last().map_or(Ok(String::new()), |(_, value)| decoded(value))?;
+            let file = files.get(&format!("{folder}{below}"));
+            let file = file.ok_or_else(|| Failure::not_found(format!("there is no file {path}")))?;
+            file::send(site, file, method, headers, file::caching(&below)).await
         }
-        Target::Resource { .. } => ask(&site, &found, &parts, body).await,
-    };
-    answered.unwrap_or_else(|failure| answer::failure(&failure))
+        Target::Resource { .. } => ask(call, &found).await,
+    }
 }
 
 fn nothing_here(site: &Site, method: &Method, host: &str, path: &str) -> Failure {
@@ -79,22 +70,20 @@ fn nothing_here(site: &Site, method: &Method, host: &str, path: &str) -> Failure
 }
 
 /// Sends the request that a route makes, and turns its reply into the answer.
-async fn ask(site: &Site, found: &Found, parts: &Parts, body: Body) -> Result<Response, Failure> {
+async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
     let Target::Resource { app, to, operation, access } = &*found.target else {
         return Err(Failure::internal("the route has no resource"));
     };
-    let Parts { method, headers, .. } = parts;
-    let client = Client::of(site, parts);
-    let safe = [Method::GET, Method::HEAD].contains(method);
+    let safe = [Method::GET, Method::HEAD].contains(&call.parts.method);
     // Each client has a share of its own of what everybody may ask: one that asks too much is no reason to refuse the others.
     let everybody = || {
         let name = format!("http:{app}");
-        Principal::on_account(&name, &format!("{name} {}", client.account()))
+        Principal::on_account(&name, &format!("{name} {}", call.client.account()))
     };
     let caller = match access {
         Some(Access::Public) => everybody(),
         None if safe => everybody(),
-        _ => match client.principal(site, headers)? {
+        _ => match call.principal()? {
             nobody if nobody.name().is_empty() => return Err(Failure::auth_refused("this route needs a bearer token")),
             caller => caller,
         },
@@ -107,16 +96,15 @@ async fn ask(site: &Site, found: &Found, parts: &Parts, body: Body) -> Result<Re
         address = address.replace(&format!("{{{name}}}"), &segment);
     }
     let to = Address::resolve(&address, app).map_err(|error| Failure::malformed(error.to_string()))?;
-    let query = parts.uri.query().unwrap_or_default();
+    let query = call.parts.uri.query().unwrap_or_default();
     let given = fields(query.as_bytes(), "query")?.into_iter().chain(captures).collect();
     // Counted until the answer: the node has the same bytes.
-    let body = site.bodies.read(client.account(), Limit::MessageBody, body).await?;
-    let payload = parameters(payload(headers, body.bytes.clone())?, given)?;
+    let body = call.read(Limit::MessageBody).await?;
+    let payload = parameters(payload(&call.parts.headers, body.bytes.clone())?, given)?;
     let from = app.child("http").map_err(|error| Failure::internal(error.to_string()))?;
     let origin = Origin { address: from, caller };
-    let reply =
-        site.handle.request(Ask { from: origin, to, operation: operation.clone(), payload, by_route: true }).await?;
-    page(reply)
+    let ask = Ask { from: origin, to, operation: operation.clone(), payload, by_route: true };
+    page(call.site.handle.request(ask).await?)
 }
 
 /// A JSON request from body fields, then query, then path; any other body as it is, with the parameters as headers.
@@ -178,11 +166,4 @@ fn fields(text: &[u8], what: &str) -> Result<Vec<(String, String)>, Failure> {
     }
     let pairs = form_urlencoded::parse(text);
     Ok(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
-}
-
-/// A part of a path. Errors with 400 if it is not UTF-8.
-fn decoded(text: &str) -> Result<String, Failure> {
-    let decoded = percent_decode(text.as_bytes()).decode_utf8();
-    let message = || format!("`{text}` in the path is not UTF-8 when its percent encoding is decoded");
-    decoded.map(|text| text.into_owned()).map_err(|_| Failure::malformed(message()))
 }

@@ -1,0 +1,133 @@
+//! A request on its way to the handler of its route: one of the server's own, or else one of an app.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock},
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    http::{HeaderValue, Method, header, request::Parts},
+    response::Response,
+};
+use futures_util::future::BoxFuture;
+use percent_encoding::percent_decode;
+use starlane_host::Principal;
+use starlane_protocol::Failure;
+
+use super::{BUILT_IN, HANDLERS, Site, bodies::Held, client::Client, serve_route};
+use crate::limits::Limit;
+
+/// What answers the requests of a route.
+pub(super) type Handler = for<'a> fn(Call<'a>) -> BoxFuture<'a, Result<Response, Failure>>;
+
+/// A request that the guard has let in.
+pub(super) struct Call<'a> {
+    pub(super) site: &'a Arc<Site>,
+    pub(super) client: &'a Client,
+    pub(super) parts: &'a mut Parts,
+    pub(super) body: Body,
+    /// What the route's path captured, decoded, in its order.
+    captured: Vec<String>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(site: &'a Arc<Site>, client: &'a Client, parts: &'a mut Parts, body: Body) -> Self {
+        Self { site, client, parts, body, captured: Vec::new() }
+    }
+
+    /// Who sent it. Errors with 401.
+    pub(super) fn principal(&self) -> Result<Principal, Failure> {
+        self.client.principal(self.site, &self.parts.headers)
+    }
+
+    /// What the route's path captured: as many texts as it has names.
+    pub(super) fn captured<const N: usize>(&mut self) -> Result<[String; N], Failure> {
+        let captured = std::mem::take(&mut self.captured);
+        captured.try_into().map_err(|_| Failure::internal("the route captures another number of segments"))
+    }
+
+    /// Reads its body, for somebody who may send it. Errors as [`Bodies::read`](super::Bodies::read).
+    pub(super) async fn read(&mut self, limit: Limit) -> Result<Held, Failure> {
+        let body = std::mem::replace(&mut self.body, Body::empty());
+        self.site.bodies.read(self.client.account(), limit, body).await
+    }
+
+    /// Has it answered by its route.
+    pub(super) async fn answer(mut self) -> Result<Response, Failure> {
+        let is_head = self.parts.method == Method::HEAD;
+        let mut response = match self.handler()? {
+            Some(handler) => handler(self).await?,
+            None => serve_route::serve(self).await?,
+        };
+        if is_head {
+            let length = response.body().size_hint().exact();
+            let length = length.filter(|length| *length > 0).map(HeaderValue::from);
+            if let (Some(length), header::Entry::Vacant(entry)) =
+                (length, response.headers_mut().entry(header::CONTENT_LENGTH))
+            {
+                entry.insert(length);
+            }
+            *response.body_mut() = Body::empty();
+        }
+        Ok(response)
+    }
+
+    /// The handler of the server's own route that takes it, if one does. Errors with 400 if its path is not UTF-8.
+    fn handler(&mut self) -> Result<Option<Handler>, Failure> {
+        let Ok(found) = OWN.at(self.parts.uri.path()) else { return Ok(None) };
+        let Some(handler) = found.value.get(method_of(&self.parts.method)) else { return Ok(None) };
+        self.captured = found.params.iter().map(|(_, text)| decoded(text)).collect::<Result<_, _>>()?;
+        Ok(Some(*handler))
+    }
+}
+
+/// The server's own routes: by path, and then by method.
+static OWN: LazyLock<matchit::Router<BTreeMap<&'static str, Handler>>> = LazyLock::new(|| {
+    let mut paths: BTreeMap<&str, BTreeMap<&str, Handler>> = BTreeMap::new();
+    for ((method, path), handler) in BUILT_IN.iter().zip(HANDLERS) {
+        paths.entry(path).or_default().insert(method, *handler);
+    }
+    let mut router = matchit::Router::new();
+    for (path, handlers) in paths {
+        // A test holds that none is refused.
+        let _ = router.insert(path, handlers);
+    }
+    router
+});
+
+/// The method whose route takes a request: that of GET takes HEAD, too (RFC 9110, 9.3.2).
+pub(super) fn method_of(method: &Method) -> &str {
+    if *method == Method::HEAD { "GET" } else { method.as_str() }
+}
+
+/// The methods that a path takes under a host name, in the order of the alphabet; none if nothing is routed there.
+pub(super) fn methods(site: &Site, host: &str, path: &str) -> Vec<String> {
+    let own = OWN.at(path).map(|found| found.value.keys().map(|method| (*method).to_owned()).collect());
+    let mut methods: BTreeSet<String> = own.unwrap_or_else(|_| site.routes.methods(host, path));
+    if methods.contains("GET") {
+        methods.insert("HEAD".to_owned());
+    }
+    methods.into_iter().collect()
+}
+
+/// A part of a path. Errors with 400 if it is not UTF-8.
+pub(super) fn decoded(text: &str) -> Result<String, Failure> {
+    let decoded = percent_decode(text.as_bytes()).decode_utf8();
+    let message = || format!("`{text}` in the path is not UTF-8 when its percent encoding is decoded");
+    decoded.map(|text| text.into_owned()).map_err(|_| Failure::malformed(message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_route_of_the_server_is_found_by_its_method_and_path() {
+        assert_eq!(BUILT_IN.len(), HANDLERS.len());
+        for ((method, path), handler) in BUILT_IN.iter().zip(HANDLERS) {
+            let found = OWN.at(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert!(std::ptr::fn_addr_eq(found.value[method], *handler), "{method} {path}");
+        }
+    }
+}

@@ -89,3 +89,46 @@ fn connections_speak_http_1_alone_whatever_they_begin_with() {
     println!("{} bytes of answer; {}", answer.len(), foreign.lines().next().unwrap_or_default());
     attack("B2", 2, through);
 }
+
+#[test]
+fn nothing_answers_below_the_servers_own_paths() {
+    let server = Server::start();
+    server.publish(&server.token, 1, site(&["/{*all}"]).path(), "acme:repo:site:1.0.0");
+    assert_eq!(server.create(&server.token, "acme:site", "acme:repo:site:1.0.0").status, 200);
+    assert_eq!(server.get("/anything").status, 200);
+    let paths = ["/bundles/a/b", "/bundles/", "/mesh/x", "/metrics/x", "/blobs", "/.well-known/starlane.json/x"];
+    for path in paths {
+        for method in ["GET", "POST", "OPTIONS"] {
+            let answer = server.send(method, path, &[], b"");
+            assert_eq!((answer.status, answer.header("allow")), (404, ""), "{method} {path}: {}", answer.text());
+        }
+    }
+}
+
+/// What follows the first piece of a file begins like an answer that the HTTP library gives to a request it can't read.
+#[test]
+fn a_file_is_sent_as_it_is_whatever_it_looks_like() {
+    let server = Server::start();
+    let like_an_answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    let mut different = 0;
+    let lengths = [64 << 10, 128 << 10];
+    for (number, length) in lengths.into_iter().enumerate() {
+        let text = "x".repeat(length) + like_an_answer;
+        let made = folder(&[
+            (
+                "bundle.toml",
+                "[bundle]\nname = \"site\"\ndescription = \"\"\nlicence = \"MIT\"\npublic = true\ninclude = [\"site/**\"]\n",
+            ),
+            ("app.toml", "[app]\nname = \"site\"\n[http]\n\"GET /p.png\" = { file = \"site/p.png\" }\n"),
+            ("site/p.png", &text),
+        ]);
+        let bundle = format!("acme:repo:site:1.0.{number}");
+        server.publish(&server.token, 1, made.path(), &bundle);
+        assert_eq!(server.create(&server.token, "acme:site", &bundle).status, 200);
+        different += usize::from(server.get("/p.png").body != text.as_bytes());
+    }
+    attack("B2", lengths.len(), different);
+    // What the library refuses itself is still a failure with its code.
+    let refused = server.raw(b"NONSENSE\r\n\r\n");
+    assert!(refused.contains("starlane-code: malformed"), "{refused}");
+}

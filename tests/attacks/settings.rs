@@ -60,6 +60,7 @@ fn a_setting_that_could_never_work_is_refused_with_the_expected_form() {
         ("allow-host = [\"https://mesh.example\"]", "write mesh.example"),
         ("[spaces]\nAcme = [\"acme.test\"]", "lower-case"),
         ("[spaces]\nacme = [\"acme.test\"]\nother = [\"ACME.test\"]", "two spaces"),
+        ("[spaces]\nacme = [\"acme.test:80\"]\nother = [\"acme.test\"]", "two spaces"),
         ("[spaces]\nacme = \"acme.test\"", "line 2"),
         ("listen = \"localhost:7711\"", "line 1"),
         ("log = \"inof\"", "TARGET=LEVEL"),

@@ -3,6 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use starlane_testkit::page::Page;
+use tokio::time::{Duration, sleep};
 
 use crate::{
     demo::{APP, Demo},
@@ -16,25 +18,38 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
     report.fact("a token is renewed on the live link before it ends, and a revoked one closes it", renewed(demo)).await;
 }
 
-/// What any page can send without being asked: forms, and `fetch` in the mode `no-cors`.
+/// What any page can send without being asked: forms, and `fetch` in the mode `no-cors`. The proxy shows that the requests leave
+/// the browser: a page whose own policy kept them back would show nothing.
 async fn stranger(demo: &Demo) -> Result<String> {
-    demo.open().await?;
-    ensure!(demo.proxy.origin != demo.server.origin(), "the page is of the server's own origin");
+    let page = Page::serve("<!doctype html><title>Somebody else's page</title>").await?;
+    demo.browser.goto(&page.origin).await?;
+    demo.proxy.take_seen();
     let script = "const body = JSON.stringify({ name: 'mallory', markdown: 'x' });
         const targets = [`/messages/acme:profiles:directory/save`, `/mesh`, `/bundles/acme:repo:x:1.0.0`];
         const types = ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data'];
-        let tried = 0;
+        let sent = 0;
         for (const target of targets) for (const type of types) {
-            tried += 1;
-            await fetch(argument + target, { method: 'POST', mode: 'no-cors', body, headers: { 'content-type': type } }).catch(() => {});
-            navigator.sendBeacon(argument + target, new Blob([body], { type }));
+            await fetch(argument + target, { method: 'POST', mode: 'no-cors', body, headers: { 'content-type': type } });
+            sent += 1;
+            if (navigator.sendBeacon(argument + target, new Blob([body], { type }))) sent += 1;
         }
-        return tried";
-    let tried = demo.browser.run(script, json!(demo.server.origin())).await?;
+        return sent";
+    let sent = demo.browser.run(script, json!(demo.proxy.origin)).await?;
+    let sent = sent.as_u64().context("the number of requests is not a number")?;
+    ensure!(sent >= 9, "the page could send {sent} requests");
+    let mut arrived = 0;
+    for _ in 0..100 {
+        arrived += demo.proxy.take_seen().iter().filter(|path| !path.starts_with("/favicon")).count() as u64;
+        if arrived >= sent {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    ensure!(arrived == sent, "{sent} requests were sent, and {arrived} arrived");
     let body = json!({ "name": "mallory" }).to_string();
     let found = demo.server.starlane(&["send", &format!("{APP}:directory"), "get", "--json", &body]).await;
     ensure!(found.as_ref().is_err_and(|error| error.to_string().contains("not-found")), "mallory was saved: {found:?}");
-    Ok(format!("{tried} posts and as many beacons, and no page of mallory"))
+    Ok(format!("{arrived} of {sent} requests arrived at the server, and there is no page of mallory"))
 }
 
 /// A token of ada's that is good for so long.
@@ -45,6 +60,7 @@ async fn token(demo: &Demo, ttl: &str) -> Result<String> {
 }
 
 async fn refused(demo: &Demo) -> Result<String> {
+    demo.open().await?;
     demo.link_is("up").await?;
     token(demo, "1h").await?;
     demo.link_is("refused").await?;

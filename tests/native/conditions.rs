@@ -133,6 +133,29 @@ fn encoded_bytes_have_a_tag_of_their_own_and_a_304_the_headers_of_its_200() {
     field_fault("F10", tried, failing.len());
 }
 
+/// The headers of an answer, but for what depends on the moment and on the connection.
+fn lasting(answer: &Answer) -> Vec<(String, String)> {
+    let passing = ["date", "connection", "transfer-encoding"];
+    let all = answer.headers.iter().filter(|(name, _)| !passing.contains(&name.as_str()));
+    let mut all: Vec<_> = all.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn head_has_the_status_and_headers_of_get_and_no_body() {
+    let (server, routes) = site();
+    let others = ["/healthz", "/readyz", "/.well-known/starlane.json", "/s/absent", "/absent", "/bundles/no", "/mesh"];
+    for path in routes.iter().map(String::as_str).chain(others) {
+        for encoding in ["gzip", "identity", ""] {
+            let headers = if encoding.is_empty() { vec![] } else { vec![("accept-encoding", encoding)] };
+            let (get, head) = (server.send("GET", path, &headers, b""), server.send("HEAD", path, &headers, b""));
+            assert_eq!((head.status, lasting(&head)), (get.status, lasting(&get)), "{path} {encoding}");
+            assert_eq!(head.body.len(), 0, "{path} {encoding}");
+        }
+    }
+}
+
 #[test]
 fn only_a_name_with_a_hash_is_immutable() {
     let (server, _) = site();

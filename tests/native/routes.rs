@@ -185,9 +185,9 @@ fn what_is_long_is_compressed_for_who_takes_that() {
 #[test]
 fn a_space_answers_for_names_of_its_own() {
     let server = Server::start_with(|config| {
-        config.spaces =
-            [("acme".parse().unwrap(), vec!["acme.test".parse().unwrap(), "www.acme.test:8080".parse().unwrap()])]
-                .into();
+        config.spaces = [("acme", vec!["acme.test", "www.acme.test:8080", "shop.test:80"])]
+            .map(|(space, names)| (space.parse().unwrap(), names.iter().map(|name| name.parse().unwrap()).collect()))
+            .into();
     });
     server.run_app(echo_bundle(ROUTES).path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let other = folder(&[
@@ -197,7 +197,8 @@ fn a_space_answers_for_names_of_its_own() {
     ]);
     server.run_app(other.path(), "other:repo:x:1.0.0", "other:x");
     let at = |host: &str| server.send("GET", "/", &[("host", host)], b"");
-    for host in ["acme.test", "www.acme.test:8080"] {
+    // A port that is the scheme's own means the same, whether it is written or not, in the settings and in the request.
+    for host in ["acme.test", "acme.test:80", "www.acme.test:8080", "shop.test", "shop.test:80"] {
         assert!(at(host).text().contains("Echoes"), "{host}: {}", at(host).text());
     }
     assert_eq!(server.get("/").text(), "other", "the same route, under the other names");

@@ -27,7 +27,11 @@ use crate::{
     builtin,
     data_folder::{self, DataFolder},
     handle,
-    http::{self, Bodies, Repository, Site, collect, guard::Allowed, routes::Routes},
+    http::{
+        self, Bodies, Repository, Site, collect,
+        guard::{Allowed, Names},
+        routes::Routes,
+    },
     limits::{Limit, Limiter, Limits},
     log::LogLines,
     names::{Authority, Origin, SpaceName},
@@ -155,9 +159,10 @@ impl ServeConfig {
         if !self.listen.ip().is_loopback() && self.tls.is_none() && !self.behind_proxy {
             return Err(ServeError::NotLoopback(self.listen));
         }
-        let mut hosts: BTreeMap<&Authority, &SpaceName> = BTreeMap::new();
+        let (names, mut hosts) = (Names::of(self), BTreeMap::new());
         for (space, host) in self.spaces.iter().flat_map(|(space, hosts)| hosts.iter().map(move |host| (space, host))) {
-            if let Some(other) = hosts.insert(host, space).filter(|other| *other != space) {
+            let name = names.bare(&host.to_string()).to_owned();
+            if let Some(other) = hosts.insert(name, space).filter(|other| *other != space) {
                 return Err(ServeError::TwoSpaces(host.clone(), other.clone(), space.clone()));
             }
         }
@@ -171,6 +176,11 @@ impl ServeConfig {
     /// `http` or `https`: how it speaks itself.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The scheme by which browsers reach it: a proxy in front speaks TLS.
+    pub(crate) fn outside(&self) -> &'static str {
+        if self.behind_proxy { "https" } else { self.scheme() }
     }
 }
 
@@ -266,7 +276,7 @@ async fn run(
     tokio::task::spawn_local(reauthenticate(host.clone(), auth.clone()));
     let (handle, commands) = handle::Handle::new(host.clone());
     tokio::task::spawn_local(commands);
-    let routes = Routes::new(&config.spaces);
+    let routes = Routes::new(&config.spaces, Names::of(config));
     let readiness = Readiness::new(&config.data);
     let repository = Repository::open(&config.data, &storage).map_err(|error| data_error(error.to_string()))?;
     let rights = Rights::new(&auth, repository.visibility().clone(), &routes);

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod figure;
 mod ledger;
 pub mod mutate;
+pub mod page;
 pub mod proxy;
 pub mod server;
 

@@ -6,12 +6,13 @@ use std::{
 };
 
 use axum::{
-    body::{Body, HttpBody},
-    http::{HeaderValue, Method, header, request::Parts},
+    body::Body,
+    http::{Method, request::Parts},
     response::Response,
 };
 use futures_util::future::BoxFuture;
 use percent_encoding::percent_decode;
+use starlane_bundle::route::server_path;
 use starlane_host::Principal;
 use starlane_protocol::Failure;
 
@@ -55,22 +56,10 @@ impl<'a> Call<'a> {
 
     /// Has it answered by its route.
     pub(super) async fn answer(mut self) -> Result<Response, Failure> {
-        let is_head = self.parts.method == Method::HEAD;
-        let mut response = match self.handler()? {
-            Some(handler) => handler(self).await?,
-            None => serve_route::serve(self).await?,
-        };
-        if is_head {
-            let length = response.body().size_hint().exact();
-            let length = length.filter(|length| *length > 0).map(HeaderValue::from);
-            if let (Some(length), header::Entry::Vacant(entry)) =
-                (length, response.headers_mut().entry(header::CONTENT_LENGTH))
-            {
-                entry.insert(length);
-            }
-            *response.body_mut() = Body::empty();
+        match self.handler()? {
+            Some(handler) => handler(self).await,
+            None => serve_route::serve(self).await,
         }
-        Ok(response)
     }
 
     /// The handler of the server's own route that takes it, if one does. Errors with 400 if its path is not UTF-8.
@@ -96,15 +85,20 @@ static OWN: LazyLock<matchit::Router<BTreeMap<&'static str, Handler>>> = LazyLoc
     router
 });
 
-/// The method whose route takes a request: that of GET takes HEAD, too (RFC 9110, 9.3.2).
+/// The method whose route takes a request: that of GET takes HEAD, too (RFC 9110, 9.3.2). The HTTP library sends no body then.
 pub(super) fn method_of(method: &Method) -> &str {
     if *method == Method::HEAD { "GET" } else { method.as_str() }
 }
 
-/// The methods that a path takes under a host name, in the order of the alphabet; none if nothing is routed there.
-pub(super) fn methods(site: &Site, host: &str, path: &str) -> Vec<String> {
-    let own = OWN.at(path).map(|found| found.value.keys().map(|method| (*method).to_owned()).collect());
-    let mut methods: BTreeSet<String> = own.unwrap_or_else(|_| site.routes.methods(host, path));
+/// The methods that the path of a request takes, in the order of the alphabet; none if nothing is routed there.
+pub(super) fn methods(site: &Site, asked: &Parts) -> Vec<String> {
+    let path = asked.uri.path();
+    let mut methods: BTreeSet<String> = match OWN.at(path) {
+        Ok(found) => found.value.keys().map(|method| (*method).to_owned()).collect(),
+        // Below the server's own paths no app answers.
+        Err(_) if server_path(path).is_some() => BTreeSet::new(),
+        Err(_) => site.routes.methods(site.allowed.host(asked), path),
+    };
     if methods.contains("GET") {
         methods.insert("HEAD".to_owned());
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use axum::http::{HeaderMap, HeaderName, Uri, Version, header, request::Parts, uri::Authority};
+use axum::http::{HeaderMap, HeaderName, Version, header, request::Parts, uri::Authority};
 use starlane_host::Principal;
 use starlane_protocol::Failure;
 
@@ -47,7 +47,7 @@ impl Client {
     pub(super) fn of(site: &Site, Peer(peer): Peer, parts: &Parts) -> Self {
         // A proxy of ours is believed, and appends whom it had the request from.
         let forwarded = site.behind_proxy.then(|| forwarded(&parts.headers)).flatten();
-        let direct = !by_proxy(&parts.headers, parts.version) && is_of_loopback(host(&parts.headers, &parts.uri));
+        let direct = !by_proxy(&parts.headers, parts.version) && is_of_loopback(named(parts));
         Self { account: Account(network(forwarded.unwrap_or(peer))), direct }
     }
 
@@ -126,11 +126,11 @@ fn address(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| bare.rsplit_once(':').and_then(|(host, _)| host.parse().ok()))
 }
 
-/// The name that a request is for.
-pub(super) fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> &'a str {
+/// The name that a request is for, as it is written there.
+pub(super) fn named(asked: &Parts) -> &str {
     // A target that names an authority counts more than the header (RFC 9112, 3.2.2).
-    let named = || headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    uri.authority().map(Authority::as_str).or_else(named).unwrap_or_default()
+    let header = || asked.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    asked.uri.authority().map(Authority::as_str).or_else(header).unwrap_or_default()
 }
 
 /// Whether a name means this machine, whoever asks.

@@ -7,7 +7,7 @@ use axum::{
 };
 use starlane_bundle::SIGNATURE_HEADER;
 
-use super::{Site, answer::CODE, call::methods, client};
+use super::{Site, answer::CODE, call::methods};
 
 /// What a page may read of an answer beside what every page may; `*` is all else, unless a request carries cookies.
 const EXPOSED: &str = "starlane-code, accept-ranges, content-range, etag, *";
@@ -23,7 +23,7 @@ pub(super) fn preflight(site: &Site, request: &Parts) -> Option<Response> {
         return None;
     }
     let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
-    let routed = methods(site, client::host(headers, &request.uri), request.uri.path());
+    let routed = methods(site, request);
     // Where nothing is routed the page may read the 404.
     let routed = if routed.is_empty() { Ok(asked.clone()) } else { HeaderValue::from_str(&routed.join(", ")) };
     let mut response = StatusCode::NO_CONTENT.into_response();

@@ -2,7 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures_util::stream;
@@ -10,7 +10,7 @@ use http_range_header::{EndPosition, StartPosition, parse_range_header};
 use starlane_bundle::{Digest, FileEntry};
 use starlane_protocol::Failure;
 
-use super::{Site, answer, client, pieces::Blob};
+use super::{Site, answer, pieces::Blob};
 
 /// What a page of an app may do: its own scripts, workers and Wasm; no plugins, no other base. Not every browser takes
 /// `'self'` to mean WebSockets too, so `connect-src` comes with the host's name.
@@ -155,13 +155,10 @@ fn sized(mut response: Response, length: u64) -> Response {
 }
 
 /// Answers with a file of an app.
-pub(super) async fn send(
-    site: &Site,
-    file: &FileEntry,
-    method: &Method,
-    headers: &HeaderMap,
-    caching: Caching,
-) -> Result<Response, Failure> {
+pub(super) async fn send(site: &Site, file: &FileEntry, asked: &Parts, caching: Caching) -> Result<Response, Failure> {
+    let Parts { method, headers, .. } = asked;
+    // The guard has compared it with the names of this server.
+    let host = site.allowed.host(asked);
     let content_type = with_charset(&file.media_type);
     let asked = Asked { method, headers, digest: &file.sha256, length: file.size, content_type: &content_type };
     let digest = file.sha256;
@@ -180,11 +177,7 @@ pub(super) async fn send(
     };
     set(&mut response, header::CACHE_CONTROL, kept);
     if file.media_type == "text/html" {
-        // The guard has compared it with the names of this server.
-        let own = match client::host(headers, &axum::http::Uri::default()) {
-            "" => String::new(),
-            host => format!(" ws://{host}"),
-        };
+        let own = if host.is_empty() { String::new() } else { format!(" ws://{host}") };
         set(&mut response, header::CONTENT_SECURITY_POLICY, &format!("{PAGE_POLICY}{own}"));
     }
     Ok(response)

@@ -31,12 +31,30 @@ const FETCH_SITE: &str = "sec-fetch-site";
 const FETCH_MODE: &str = "sec-fetch-mode";
 const FETCH_DEST: &str = "sec-fetch-dest";
 
+/// How names of hosts are compared: without the port that the scheme by which this server is reached has anyway.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names {
+    /// `:80` or `:443`.
+    default_port: &'static str,
+}
+
+impl Names {
+    /// The names of a server with this configuration.
+    pub(crate) fn of(config: &ServeConfig) -> Self {
+        Self { default_port: default_port_of(config.outside()) }
+    }
+
+    /// A name, as it is compared.
+    pub(crate) fn bare<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_suffix(self.default_port).unwrap_or(name)
+    }
+}
+
 /// The Host and Origin headers that are let in, compared byte by byte, without the port that a scheme has anyway.
 pub(crate) struct Allowed {
     hosts: BTreeSet<String>,
     origins: BTreeSet<String>,
-    /// The port of the scheme by which this server is reached: `:80`, `:443`.
-    default_port: &'static str,
+    names: Names,
     logged: Mutex<HashSet<String>>,
 }
 
@@ -50,17 +68,21 @@ impl Allowed {
         }
         let added = config.allow_hosts.iter().chain(config.spaces.values().flatten());
         let added: Vec<String> = added.map(ToString::to_string).collect();
-        let scheme = config.scheme();
-        let outside = if config.behind_proxy { "https" } else { scheme };
+        let (scheme, outside) = (config.scheme(), config.outside());
         let own = names.iter().map(|name| format!("{scheme}://{name}"));
         let own = own.chain(added.iter().map(|host| format!("{outside}://{host}")));
         let origins = own.chain(config.allow_origins.iter().map(ToString::to_string));
         let origins = origins.map(|origin| without_default_port(&origin).to_owned()).collect();
-        let default_port = default_port_of(outside);
-        let short = |name: &str, port: &str| name.strip_suffix(port).unwrap_or(name).to_owned();
-        let hosts = names.iter().flat_map(|name| [name.clone(), short(name, default_port_of(scheme))]);
-        let hosts = hosts.chain(added.iter().map(|host| short(host, default_port))).collect();
-        Self { hosts, origins, default_port, logged: Mutex::default() }
+        let compared = Names::of(config);
+        let short = |name: &str| name.strip_suffix(default_port_of(scheme)).unwrap_or(name).to_owned();
+        let hosts = names.iter().flat_map(|name| [name.clone(), short(name)]);
+        let hosts = hosts.chain(added.iter().map(|host| compared.bare(host).to_owned())).collect();
+        Self { hosts, origins, names: compared, logged: Mutex::default() }
+    }
+
+    /// The name that a request is for, as names are compared: whatever depends on it asks here.
+    pub(super) fn host<'a>(&self, asked: &'a Parts) -> &'a str {
+        self.names.bare(client::named(asked))
     }
 
     /// Whether pages of an origin may use this server.
@@ -73,7 +95,7 @@ impl Allowed {
         let named = one(headers, header::HOST)?;
         // A target that names an authority counts more than the header (RFC 9112, 3.2.2).
         let host = uri_host.or(named).unwrap_or_default();
-        if !self.hosts.contains(host.strip_suffix(self.default_port).unwrap_or(host)) {
+        if !self.hosts.contains(self.names.bare(host)) {
             let message = format!(
                 "this server does not answer for the host `{host}`: start it with `--allow-host {host}` if it should"
             );
@@ -194,7 +216,7 @@ fn say_methods(site: &Site, asked: &Parts, mut answer: Response) -> Response {
     if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
         return answer;
     }
-    let allowed = methods(site, client::host(&asked.headers, &asked.uri), asked.uri.path()).join(", ");
+    let allowed = methods(site, asked).join(", ");
     if asked.method == Method::OPTIONS {
         answer = StatusCode::NO_CONTENT.into_response();
     }

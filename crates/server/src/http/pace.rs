@@ -40,6 +40,8 @@ enum Phase {
     Head(Instant),
     /// A request is being answered: its body and its answer have times of their own.
     Answering,
+    /// Its answer has ended, and is not written to its end.
+    Ended,
     /// It is a WebSocket now.
     Upgraded,
 }
@@ -70,8 +72,21 @@ impl Pace {
     pub(super) fn end(&self) {
         let mut phase = self.phase();
         if let Phase::Answering = *phase {
+            *phase = Phase::Ended;
+        }
+    }
+
+    /// All that the HTTP library had to write is written.
+    fn written(&self) {
+        let mut phase = self.phase();
+        if let Phase::Ended = *phase {
             *phase = Phase::Resting(Instant::now() + self.limiter.time(Limit::IdleTime));
         }
+    }
+
+    /// Whether what is written now is an answer of the HTTP library itself: no answer of ours is under way.
+    fn is_between(&self) -> bool {
+        matches!(*self.phase(), Phase::Resting(_) | Phase::Head(_))
     }
 
     /// It is a WebSocket from now on: links have times of their own.
@@ -142,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Paced<S> {
                 let _ = Pin::new(&mut this.stream).poll_write(context, &answer);
                 Poll::Ready(Err(timed_out("the head of a request was too slow")))
             }
-            Phase::Answering | Phase::Upgraded => Poll::Pending,
+            Phase::Answering | Phase::Ended | Phase::Upgraded => Poll::Pending,
         }
     }
 }
@@ -181,6 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         let this = &mut *self;
         if this.own.is_none()
             && bytes.starts_with(b"HTTP/1.1 4")
+            && this.pace.is_between()
             && let Some(failure) = of_library(bytes)
         {
             this.own = Some((answer::raw(&failure), 0));
@@ -213,6 +229,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        if flushed.is_ready() {
+            this.pace.written();
+        }
         this.wrote(context, flushed.map_ok(|()| 0)).map_ok(|_| ())
     }
 

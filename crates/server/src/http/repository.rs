@@ -195,12 +195,12 @@ pub(super) async fn put_manifest(mut call: Call<'_>) -> Result<Response, Failure
     let action = if take_over { "bundle.take-over" } else { "bundle.publish" };
     let kept = async {
         let address = bundle_address(&target)?;
-        let Deployed { principal, body } =
-            Deployed::read(&mut call, Some(&address), Limit::ManifestBody).await?;
+        let Deployed { principal, body } = Deployed::read(&mut call, Some(&address), Limit::ManifestBody).await?;
         if take_over {
             principal.permit(Verb::Admin, &address, "")?;
         }
-        let signature = call.parts.headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let signature =
+            call.parts.headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let signature = Signature::parse(signature).map_err(|error| Failure::malformed(error.to_string()))?;
         let open = move |_: &SharedStore| {
             let signed = SignedManifest { bytes: body.bytes.to_vec(), signature };

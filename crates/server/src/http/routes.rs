@@ -11,6 +11,7 @@ use litemap::LiteMap;
 use starlane_bundle::{Access, AppConfig, FileEntry, Manifest, PublicKey, Route, RouteTarget};
 use starlane_protocol::{Address, Failure};
 
+use super::guard::Names;
 use crate::names::{Authority, SpaceName};
 
 /// The routes of this server. Clones share them.
@@ -20,7 +21,7 @@ pub(crate) struct Routes(Arc<RwLock<Table>>);
 #[derive(Default)]
 struct Table {
     apps: BTreeMap<Address, AppRoutes>,
-    /// The space that a host name is for; names that are not here are for all spaces that have none of their own.
+    /// The space that a host name is for, as names are compared; names that are not here are for all spaces that have none of their own.
     spaces: BTreeMap<String, String>,
     routers: Routers,
 }
@@ -52,11 +53,12 @@ pub(crate) struct Found {
 }
 
 impl Routes {
-    /// No routes yet, for spaces with these host names of their own.
-    pub(crate) fn new(spaces: &BTreeMap<SpaceName, Vec<Authority>>) -> Self {
-        let names =
-            spaces.iter().flat_map(|(space, names)| names.iter().map(|name| (name.to_string(), space.to_string())));
-        let table = Table { spaces: names.collect(), ..Table::default() };
+    /// No routes yet, for spaces with these host names of their own, which are compared as `names` says.
+    pub(crate) fn new(spaces: &BTreeMap<SpaceName, Vec<Authority>>, names: Names) -> Self {
+        let of_space = |(space, hosts): (&SpaceName, &Vec<Authority>)| -> Vec<(String, String)> {
+            hosts.iter().map(|host| (names.bare(&host.to_string()).to_owned(), space.to_string())).collect()
+        };
+        let table = Table { spaces: spaces.iter().flat_map(of_space).collect(), ..Table::default() };
         Self(Arc::new(RwLock::new(table)))
     }
 
@@ -113,7 +115,7 @@ impl Routes {
         taken.map(|(method, _)| method.clone()).collect()
     }
 
-    /// The route of a method for a request; `host` is its `Host` header.
+    /// The route of a method for a request; `host` is the name that it is for, as names are compared.
     pub(crate) fn find(&self, host: &str, method: &str, path: &str) -> Option<Found> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let router = table.routers.get(&table.spaces.get(host).cloned())?.get(method)?;

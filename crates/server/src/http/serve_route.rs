@@ -14,7 +14,6 @@ use starlane_protocol::{Address, Failure, Payload, key::key};
 use super::{
     Call, Site,
     call::{decoded, method_of, methods},
-    client,
     encoding::EncodedByAuthor,
     file::{self, Caching, set, with_charset},
     headers::{content_type, into_answer},
@@ -31,32 +30,33 @@ const SERVICE_WORKER: &str = "service-worker";
 
 /// Whatever no route of the server's own answers.
 pub(super) async fn serve(call: Call<'_>) -> Result<Response, Failure> {
-    let (site, Parts { method, uri, headers, .. }) = (call.site, &*call.parts);
-    let (path, host) = (uri.path(), client::host(headers, uri));
+    let (site, asked) = (call.site, &*call.parts);
+    let (path, host) = (asked.uri.path(), site.allowed.host(asked));
     // Below the server's own paths no app answers, though a route such as `/{*path}` fits.
-    let found = site.routes.find(host, method_of(method), path).filter(|_| route::server_path(path).is_none());
-    let Some(found) = found else { return Err(nothing_here(site, method, host, path)) };
+    let found = site.routes.find(host, method_of(&asked.method), path).filter(|_| route::server_path(path).is_none());
+    let Some(found) = found else { return Err(nothing_here(site, asked)) };
     // A page's worker takes all requests of its origin, those to other apps too.
-    if headers.contains_key(SERVICE_WORKER) && site.routes.is_shared(host) {
+    if asked.headers.contains_key(SERVICE_WORKER) && site.routes.is_shared(host) {
         let message = "apps of several spaces answer under this host name, so none may have a service worker here: have the \
                        operator give the space a host name of its own (--space)";
         return Err(Failure::new(403, "shared-origin", message));
     }
     match &*found.target {
-        Target::File(file) => file::send(site, file, method, headers, Caching::Ask).await,
+        Target::File(file) => file::send(site, file, asked, Caching::Ask).await,
         Target::Files { folder, files } => {
             // The folder's own capture is the last, whatever stands before it.
             let below = found.captures.last().map_or(Ok(String::new()), |(_, value)| decoded(value))?;
             let file = files.get(&format!("{folder}{below}"));
             let file = file.ok_or_else(|| Failure::not_found(format!("there is no file {path}")))?;
-            file::send(site, file, method, headers, file::caching(&below)).await
+            file::send(site, file, asked, file::caching(&below)).await
         }
         Target::Resource { .. } => ask(call, &found).await,
     }
 }
 
-fn nothing_here(site: &Site, method: &Method, host: &str, path: &str) -> Failure {
-    let others = methods(site, host, path).join(", ");
+fn nothing_here(site: &Site, asked: &Parts) -> Failure {
+    let (method, path) = (&asked.method, asked.uri.path());
+    let others = methods(site, asked).join(", ");
     if !others.is_empty() {
         return Failure::new(405, "method-not-allowed", format!("{path} does not take {method}: it takes {others}"));
     }
@@ -66,7 +66,7 @@ fn nothing_here(site: &Site, method: &Method, host: &str, path: &str) -> Failure
              `starlane publish DIR ADDRESS`, then `starlane app create APP --bundle ADDRESS`.",
         );
     }
-    Failure::not_found(format!("no app has a route for {method} {path}"))
+    Failure::not_found(format!("no app has a route for {} {path}", method_of(method)))
 }
 
 /// Sends the request that a route makes, and turns its reply into the answer.

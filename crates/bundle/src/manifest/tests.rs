@@ -13,7 +13,8 @@ fn address() -> Address {
 /// The manifest of the README.
 fn example() -> Value {
     let readme = include_str!("../../README.md");
-    let json = readme.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let section = readme.split("## The manifest").nth(1).unwrap();
+    let json = section.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     serde_json::from_str(json).unwrap()
 }
 

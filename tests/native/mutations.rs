@@ -50,7 +50,7 @@ fn one_changed_byte_of_manifest_signature_or_blob_is_refused_and_what_was_not_ch
     for (at, bit) in (0..signed.bytes.len()).flat_map(|at| [(at, 1), (at, 0x20)]) {
         let mut changed = signed.clone();
         changed.bytes[at] ^= bit;
-        tried += 2;
+        tried += 1;
         if published(&server, &changed) || host_takes(&changed) {
             accepted.push(format!("manifest, byte {at}"));
         }
@@ -62,7 +62,7 @@ fn one_changed_byte_of_manifest_signature_or_blob_is_refused_and_what_was_not_ch
             if changed == text {
                 continue;
             }
-            tried += 2;
+            tried += 1;
             let headers = [("starlane-signature", changed.as_str())];
             let put = server.admin("PUT", &format!("/bundles/{BUNDLE}"), &headers, &signed.bytes).status;
             assert_ne!(put, 409);

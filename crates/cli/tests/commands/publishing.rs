@@ -20,6 +20,7 @@ fn a_new_mechtron_has_a_name_of_its_own_and_all_that_it_needs() {
     assert!(made.status.success(), "{}", text(&made.stderr));
     assert!(text(&made.stdout).contains("starlane dev my-book"));
     for file in [
+        "AGENTS.md",
         "Cargo.toml",
         ".gitattributes",
         ".gitignore",

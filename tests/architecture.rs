@@ -10,7 +10,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -85,31 +85,80 @@ fn the_arrows_between_crates_are_the_maps() {
 
 /// Whether a word of the map is a path: crates are, and what has a folder or an ending.
 fn is_path(word: &str, crates: &BTreeSet<String>) -> bool {
-    let has_ending = [".rs", ".ts", ".js", ".json", ".wat", ".toml", ".md"].iter().any(|ending| word.ends_with(ending));
+    let has_ending =
+        [".rs", ".ts", ".js", ".json", ".wat", ".toml", ".md", ".wit"].iter().any(|ending| word.ends_with(ending));
     !word.contains(' ') && !word.starts_with("./") && (has_ending || word.contains('/') || crates.contains(word))
 }
 
-/// A path stands from `crates` or from the root, or beside the one before it, or in the folder of the module before it.
+/// The words in backticks of a text, in order.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The places that the paths of a text name; the words that name none. A path stands from `crates` or from the root, or beside
+/// the one before it, or in the folder of the module before it.
+fn places(text: &str, crates: &BTreeSet<String>) -> (Vec<PathBuf>, Vec<String>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    let mut before = root.join("crates");
+    for word in words(text).filter(|word| is_path(word, crates)) {
+        let beside = before.parent().map(|folder| folder.join(word));
+        let within = [before.join(word), before.with_extension("").join(word)];
+        let mut places = [root.join("crates").join(word), root.join(word)].into_iter().chain(beside).chain(within);
+        match places.find(|place| place.exists()) {
+            Some(place) => {
+                found.push(place.clone());
+                before = place;
+            }
+            None => missing.push(format!("`{word}` in: {text}")),
+        }
+    }
+    (found, missing)
+}
+
 #[test]
 fn what_the_map_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let crates: BTreeSet<String> = packages().into_values().map(|package| package.folder).collect();
     let rows = table("Where does this line live?").into_iter().map(|row| row[1].clone());
     let folders = table("Outside `crates`").into_iter().map(|row| row[0].clone());
-    let mut missing = Vec::new();
-    for cell in rows.chain(folders) {
-        let mut before = root.join("crates");
-        for word in cell.split('`').skip(1).step_by(2).filter(|word| is_path(word, &crates)) {
-            let beside = before.parent().map(|folder| folder.join(word));
-            let within = [before.join(word), before.with_extension("").join(word)];
-            let mut places = [root.join("crates").join(word), root.join(word)].into_iter().chain(beside).chain(within);
-            match places.find(|place| place.exists()) {
-                Some(place) => before = place,
-                None => missing.push(format!("`{word}` in: {cell}")),
+    let missing: Vec<String> = rows.chain(folders).flat_map(|cell| places(&cell, &crates).1).collect();
+    assert!(missing.is_empty(), "the map names what is not there:\n{}", missing.join("\n"));
+}
+
+/// The way of a request is a list: each item names files, and functions that are in them.
+#[test]
+fn the_architecture_page_names_files_and_functions_that_exist() {
+    let crates: BTreeSet<String> = packages().into_values().map(|package| package.folder).collect();
+    let page = include_str!("../crates/ARCHITECTURE.md");
+    let mut items: Vec<String> = Vec::new();
+    for line in page.lines() {
+        match items.last_mut() {
+            Some(item) if line.starts_with("   ") => {
+                item.push(' ');
+                item.push_str(line.trim());
             }
+            _ => items.push(line.to_owned()),
         }
     }
-    assert!(missing.is_empty(), "the map names what is not there:\n{}", missing.join("\n"));
+    let (mut missing, mut functions) = (Vec::new(), 0);
+    for item in &items {
+        let (files, absent) = places(item, &crates);
+        missing.extend(absent);
+        if !item.starts_with(|first: char| first.is_ascii_digit()) {
+            continue;
+        }
+        let texts: Vec<String> = files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+        for word in words(item).filter(|word| !is_path(word, &crates)) {
+            let name = word.rsplit(['.', ':']).next().unwrap_or_default();
+            let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            if is_name && !texts.iter().any(|text| text.contains(name)) {
+                missing.push(format!("`{word}` in: {item}"));
+            }
+            functions += usize::from(is_name);
+        }
+    }
+    assert!(missing.is_empty(), "the page names what is not there:\n{}", missing.join("\n"));
+    assert!(functions > 20, "{functions} functions were found on the page");
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn what_does_not_fit_a_bind_is_422_with_a_pointer() {
     }
     let broken = [("content-type", "application/json")];
     let answer = server.admin("POST", &format!("/messages/{ECHO}/echo"), &broken, b"{");
-    assert!(answer.fails(422, "schema-mismatch").contains("no JSON"));
+    assert!(answer.fails(422, "schema-mismatch").contains("not valid JSON"));
     let other = [("content-type", "text/html")];
     let answer = server.admin("POST", &format!("/messages/{ECHO}/echo"), &other, b"<p>");
     assert!(answer.fails(422, "schema-mismatch").contains("takes application/json"));

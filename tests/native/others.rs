@@ -48,7 +48,7 @@ fn an_app_uses_a_mechtron_of_another_author_with_another_key() {
     let bobs = publish(&server, echo_bundle("").path(), WIDGETS, 2, &Others::default());
     let shop = shop();
     let told = Draft::read(shop.path()).unwrap_err().to_string();
-    assert!(told.contains("app.toml:4:10: ") && told.contains("another bundle, which is not at hand here"), "{told}");
+    assert!(told.contains("app.toml:4:10: ") && told.contains("another bundle, which was not fetched"), "{told}");
     assert_eq!(Draft::others(shop.path()).unwrap(), [address(WIDGETS)]);
     let signed = publish(&server, shop.path(), SHOP, 1, &known(&bobs));
     let manifest = signed.open().unwrap();
@@ -101,7 +101,7 @@ fn what_an_app_uses_must_be_published_as_its_manifest_has_it() {
     }
     // What is named and not there is told before anything else.
     let dangling = altered(&|manifest| drop(of(manifest)));
-    assert!(dangling.fails(422, "malformed").contains("which it does not hold"));
+    assert!(dangling.fails(422, "malformed").contains("which the manifest does not contain"));
     assert_eq!(altered(&|_| {}).status, 204);
 }
 

@@ -162,7 +162,7 @@ fn wrong_resources_are_refused_at_publish_whatever_tool_made_the_manifest() {
                 resource["url"] = json!("http://127.0.0.1:9");
             }
             let told = publish(&server, BUNDLE, &json!({ "own": resource })).fails(422, "malformed");
-            for word in ["/app/resources/own/placement", placement, kind.name(), "no page can serve"] {
+            for word in ["/app/resources/own/placement", placement, kind.name(), "pages cannot serve"] {
                 assert!(told.contains(word), "{word}: {told}");
             }
         }

@@ -32,7 +32,7 @@ pub struct AppConfig {
 pub struct AppMechtron {
     /// Its config: `/mechtrons/profile.toml`.
     pub config: String,
-    /// Merged over the config's own settings.
+    /// Settings that are merged over the config's own.
     #[serde(default)]
     pub settings: Value,
     /// Where it runs.
@@ -41,7 +41,7 @@ pub struct AppMechtron {
     /// Whether a tenant may put its own mechtron at its own key.
     #[serde(default, rename = "override")]
     pub overridable: bool,
-    /// What it may do: grants, addresses relative to the app.
+    /// Its grants. Their addresses are relative to the app.
     #[serde(default)]
     pub allow: Vec<String>,
 }
@@ -53,10 +53,10 @@ pub struct AppMechtron {
 pub enum Placement {
     /// In each page that launches the app.
     Browser,
-    /// One, on the server.
+    /// Once, on the server.
     #[default]
     Server,
-    /// Each host its own.
+    /// On the server and in each page, separately.
     Both,
 }
 
@@ -71,20 +71,22 @@ impl Placement {
     }
 }
 
-/// A resource of an app that is not a mechtron. In a manifest, as in `app.toml`, its settings stand beside `kind` and `placement`.
+/// A resource of an app that is not a mechtron. In a manifest and in `app.toml`, its settings are beside `kind` and
+/// `placement`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
 pub struct AppResource {
-    /// What it is.
+    /// Its kind.
     pub kind: ResourceKind,
     /// Where it lives.
     pub placement: Placement,
-    /// What its kind takes: `migrations` of a database, `url` of a service. The schema of the kind says whether they fit.
+    /// The settings of its kind: `migrations` of a database, `url` of a service. They must match the schema of the
+    /// kind.
     pub settings: Map<String, Value>,
 }
 
 impl AppResource {
-    /// This as a manifest has it.
+    /// Returns this resource as it is in a manifest.
     pub fn written(&self) -> Map<String, Value> {
         let mut written = self.settings.clone();
         written.insert("kind".to_owned(), self.kind.name().into());
@@ -125,7 +127,7 @@ impl TryFrom<Map<String, Value>> for AppResource {
 pub enum ResourceKind {
     /// Files in a folder.
     Filesystem,
-    /// SQL.
+    /// An SQL database.
     Database,
     /// Messages that wait for a worker.
     Queue,
@@ -150,19 +152,19 @@ impl ResourceKind {
         }
     }
 
-    /// The kind of this name.
+    /// Finds the kind with a name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// Some of the kinds of resources: those that a host has drivers for.
+/// A set of kinds of resources: the kinds for which a host has drivers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub struct KindSet(#[n(0)] u64);
 
 impl KindSet {
-    /// Whether a kind is among them.
+    /// Returns whether the set contains a kind.
     pub fn contains(self, kind: ResourceKind) -> bool {
         self.0 & Self::bit(kind) != 0
     }
@@ -184,7 +186,7 @@ impl FromIterator<ResourceKind> for KindSet {
 }
 
 impl fmt::Display for KindSet {
-    /// Their names, or `none`.
+    /// Writes their names, or `none`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut before = "";
         for kind in self.kinds() {
@@ -209,15 +211,15 @@ pub struct Route {
     pub method: String,
     /// The path, with captures: `/people/{name}`, `/assets/{*path}`.
     pub path: String,
-    /// What answers.
+    /// The target that answers.
     #[serde(flatten)]
     pub target: RouteTarget,
-    /// Who may use it.
+    /// Who may use the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
 }
 
-/// What answers a route.
+/// The target of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", untagged)]
 pub enum RouteTarget {
@@ -247,12 +249,12 @@ pub enum RouteTarget {
 pub enum Access {
     /// Anyone.
     Public,
-    /// Whoever shows a bearer token.
+    /// Callers with a bearer token.
     Token,
 }
 
-/// A route as it is read. `flatten` can't deny unknown keys, and an untagged enum takes the first target that fits: a route
-/// must say one thing.
+/// A route as it is read. `flatten` can't deny unknown keys, and an untagged enum takes the first target that fits, but
+/// a route must have exactly one target.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct RouteFields {
@@ -281,7 +283,7 @@ impl TryFrom<RouteFields> for Route {
 }
 
 impl AppMechtron {
-    /// The settings that reach the guest: the app's merged over the mechtron's own, object by object.
+    /// Returns the settings that the guest gets: the app's settings, merged over the mechtron's own, object by object.
     pub fn settings_over(&self, own: &Value) -> Value {
         let mut merged = if own.is_null() { Value::Object(Map::new()) } else { own.clone() };
         merge(&mut merged, &self.settings);
@@ -308,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_apps_settings_go_over_the_mechtrons_object_by_object() {
+    fn settings_of_the_app_override_those_of_the_mechtron() {
         let app: AppMechtron =
             serde_json::from_value(json!({ "config": "/m", "settings": { "a": { "x": 2 }, "list": [3], "b": 1 } }))
                 .unwrap();
@@ -336,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_of_kinds_has_what_was_put_into_it() {
+    fn kind_set_contains_exactly_the_kinds_put_into_it() {
         assert_eq!(KindSet::default().to_string(), "none");
         let set: KindSet = [ResourceKind::Queue, ResourceKind::Database].into_iter().collect();
         assert_eq!(set.to_string(), "database, queue");
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_have_the_names_that_manifests_have() {
+    fn kinds_have_the_same_names_in_manifests() {
         for kind in ResourceKind::ALL {
             assert_eq!(json!(kind), json!(kind.name()));
             assert_eq!(ResourceKind::named(kind.name()), Some(kind));
@@ -354,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_says_one_thing_and_reads_back() {
+    fn a_route_has_one_target_and_reads_back() {
         for target in [
             json!({ "file": "/a" }),
             json!({ "files": "/a/" }),

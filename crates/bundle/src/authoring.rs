@@ -1,5 +1,5 @@
-//! From the folder that people write to a draft: every TOML file read, every reference followed, every fault reported with
-//! file, line and column.
+//! Reads the folder of a bundle into a draft: it reads every TOML file, follows every reference, and reports every
+//! fault with file, line and column.
 
 mod app;
 mod builtin;
@@ -40,21 +40,21 @@ use self::{
 };
 use crate::{
     AppConfig, Bind, Contents, FileEntry, Manifest, MechtronConfig, PublicKey, SecretKey, SignedManifest, Used, json,
-    manifest::{FORMAT, MAX_BYTES, MAX_FILE, MAX_FILES, MAX_MANIFEST},
+    manifest::{FORMAT, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_FILES, MAX_MANIFEST},
     rules::{Fault, Names},
 };
 
-/// A bundle that was read and checked, and is not yet published.
+/// A bundle that was read and checked, but not published yet.
 #[derive(Debug, Default)]
 pub struct Draft {
     name: String,
     description: String,
     licence: String,
     public: bool,
-    /// How `starlane build` makes the files that are built.
+    /// How `starlane build` makes the built files.
     pub build: Option<Build>,
     files: LiteMap<String, (FileEntry, PathBuf)>,
-    /// Their names, by the same in lower case.
+    /// The file names, by their lower-case form.
     folded: BTreeMap<String, String>,
     /// By path, in normal form.
     schemas: LiteMap<String, Value>,
@@ -65,7 +65,7 @@ pub struct Draft {
 }
 
 impl Build {
-    /// Reads `[build]` of `bundle.toml` alone: it makes files that [`Draft::read`] looks for.
+    /// Reads only `[build]` of `bundle.toml`: [`Draft::read`] needs the files that the build makes.
     pub fn read(folder: &Path) -> Result<Option<Self>, AuthoringError> {
         let source = Source::read(&Folder::open(folder)?, "bundle.toml")?;
         let file: BundleFile = source.parse()?;
@@ -73,22 +73,22 @@ impl Build {
     }
 }
 
-/// Says of the bytes of a module why hosts would refuse it, or why it could not run within so many bytes of memory.
+/// Checks the bytes of a module against a memory limit in bytes. The error says why hosts would refuse the module.
 pub type CheckModule<'c> = &'c dyn Fn(&[u8], u64) -> Result<(), String>;
 
-/// The JSON Schemas that a bind names, by path, as they stand in their files.
+/// The JSON Schemas that a bind names, by path, not in normal form.
 pub type Schemas = BTreeMap<String, Value>;
 
-/// Reads one bind and its schemas from a bundle's folder, of which nothing else needs to be there: `binds/profile.toml`.
-/// Errors as [`Draft::read`] does.
+/// Reads one bind and its schemas from a bundle's folder, for example `binds/profile.toml`. Other files of the bundle
+/// may be missing. Returns the same errors as [`Draft::read`].
 pub fn read_bind(file: &Path) -> Result<(Bind, Schemas), AuthoringError> {
     let whole = |text: &str, hint: &str| AuthoringError::whole(file, text, hint);
     let name = file.file_name().and_then(|name| name.to_str());
     let within = file.parent().filter(|folder| folder.file_name().is_some_and(|name| name == "binds"));
     let (Some(name), Some(within)) = (name, within) else {
         return Err(whole(
-            "it is no file of a folder `binds`",
-            "a bind is a file such as binds/profile.toml of a bundle",
+            "the file is not in a folder `binds`",
+            "give the path of a bind, such as binds/profile.toml in a bundle's folder",
         ));
     };
     let root = within.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -101,17 +101,17 @@ pub fn read_bind(file: &Path) -> Result<(Bind, Schemas), AuthoringError> {
 }
 
 impl Draft {
-    /// The bundles of others that the bundle in a folder names: [`Draft::read_with`] needs them.
+    /// Returns the other bundles that the bundle in a folder refers to. [`Draft::read_with`] needs them.
     pub fn others(folder: &Path) -> Result<Vec<Address>, AuthoringError> {
         others::named(&Folder::open(folder)?)
     }
 
-    /// Reads the bundle in a folder: `bundle.toml` and all that it names. The folder is read; nothing is run or written.
+    /// Reads the bundle in a folder: `bundle.toml` and all files that it refers to. Runs and writes nothing.
     pub fn read(folder: &Path) -> Result<Self, AuthoringError> {
         Self::read_with(folder, &Others::default(), &|_, _| Ok(()))
     }
 
-    /// Reads a bundle that may name what is in others. `check` says of a module why hosts would refuse it.
+    /// Reads a bundle that may refer to other bundles. `check` checks each module.
     pub fn read_with(folder: &Path, others: &Others, check: CheckModule<'_>) -> Result<Self, AuthoringError> {
         let folder = Folder::open(folder)?;
         let source = Source::read(&folder, "bundle.toml")?;
@@ -135,17 +135,17 @@ impl Draft {
         Ok(draft)
     }
 
-    /// The name of the app that this bundle makes, if it makes one.
+    /// The name of the app that this bundle makes, if there is one.
     pub fn app_name(&self) -> Option<&str> {
         self.app.as_ref().map(|app| app.name.as_str())
     }
 
-    /// The files: path in the bundle, entry, and where it lies on this machine.
+    /// The files: path in the bundle, entry, and path on this machine.
     pub fn files(&self) -> impl Iterator<Item = (&str, &FileEntry, &Path)> {
         self.files.iter().map(|(name, (entry, path))| (name.as_str(), entry, path.as_path()))
     }
 
-    /// What the manifest says at an address. `created` is in seconds since the Unix epoch.
+    /// Returns the contents of the manifest for an address. `created` is in seconds since the Unix epoch.
     pub fn contents(&self, address: &Address, publisher: PublicKey, created: u64) -> Contents {
         Contents {
             format: FORMAT,
@@ -166,17 +166,18 @@ impl Draft {
         }
     }
 
-    /// The manifest at an address, signed. For one that expires, set [`Contents::expires`] and call [`Contents::sign`].
+    /// Signs the manifest for an address. For a manifest that expires, set [`Contents::expires`] and call
+    /// [`Contents::sign`].
     pub fn sign(&self, address: &Address, key: &SecretKey, created: u64) -> SignedManifest {
         self.contents(address, key.public(), created).sign(key)
     }
 
-    /// What names of the app may be looked up in.
+    /// The tables in which names of the app are looked up.
     fn names<'a>(&'a self, app: &'a AppConfig) -> Names<'a> {
         Names { app, mechtrons: &self.mechtrons, binds: &self.binds }
     }
 
-    /// Adds a file of the folder, by its path there, if it is not there yet. Gives its path in the bundle.
+    /// Adds a file of the folder, unless the draft has it already. Returns its path in the bundle.
     fn add(
         &mut self,
         source: &Source,
@@ -192,23 +193,25 @@ impl Draft {
             return Ok(name);
         }
         if let Some(text) = self.twin(&name) {
-            return Err(source.error(span, text, "rename one: some hosts can't tell them apart"));
+            return Err(source.error(span, text, "rename one: some hosts do not distinguish upper and lower case"));
         }
         let path = folder.file(relative).map_err(|fault| fault.at(source, span.clone(), "the file", relative))?;
         let length = fs::metadata(&path).map_or(0, |about| about.len());
-        if length > MAX_FILE {
-            let text = format!("{name} has {length} bytes; expected at most {MAX_FILE} in one file");
-            return Err(source.error(span, text, "cut it into several files, or leave it out"));
+        if length > MAX_FILE_BYTES {
+            let text = format!("{name} is {length} bytes; the maximum for one file is {MAX_FILE_BYTES} bytes");
+            return Err(source.error(span, text, "split it into several files, or leave it out"));
         }
-        let (sha256, size) = folder::digest(&path)
-            .map_err(|e| source.error(span, format!("{name} can't be read: {e}"), "check who may read it"))?;
+        let (sha256, size) = folder::digest(&path).map_err(|e| {
+            source.error(span, format!("{name} can't be read: {e}"), "check the permissions of the file")
+        })?;
         let media_type = mime_guess::from_path(&path).first_or_octet_stream().to_string();
         self.folded.insert(name.to_ascii_lowercase(), name.clone());
         self.files.insert(name.clone(), (FileEntry { sha256, size, media_type }, path));
         Ok(name)
     }
 
-    /// What is said of a name that differs from another, or from a folder of another, only in the case of its letters.
+    /// Returns an error text if a name differs from another name, or from the folder of another file, only in upper and
+    /// lower case.
     fn twin(&self, name: &str) -> Option<String> {
         let lower = name.to_ascii_lowercase();
         if let Some(twin) = self.folded.get(&lower) {
@@ -239,30 +242,35 @@ impl Draft {
         self.add(source, written.span(), folder, relative)
     }
 
-    /// What a host would refuse is told to the author.
+    /// Checks the limits that hosts have for a whole bundle.
     fn check_bounds(&self, source: &Source) -> Result<(), AuthoringError> {
         let bytes: u64 = self.files.values().map(|(entry, _)| entry.size).sum();
         let text = match (self.files.len(), bytes) {
-            (count, _) if count > MAX_FILES => format!("the bundle has {count} files; expected at most {MAX_FILES}"),
-            (_, bytes) if bytes > MAX_BYTES => format!("the bundle has {bytes} bytes; expected at most {MAX_BYTES}"),
+            (count, _) if count > MAX_FILES => format!("the bundle has {count} files; the maximum is {MAX_FILES}"),
+            (_, bytes) if bytes > MAX_BUNDLE_BYTES => {
+                format!("the bundle has {bytes} bytes; the maximum is {MAX_BUNDLE_BYTES}")
+            }
             _ if self.is_too_long() => {
-                format!("the manifest gets longer than {MAX_MANIFEST} bytes, the most that a host reads")
+                format!("the manifest is too long; the maximum is {MAX_MANIFEST} bytes")
             }
             _ => return Ok(()),
         };
-        Err(source.error(0..0, text, "make `include` narrower"))
+        Err(source.error(0..0, text, "include fewer files: narrow `include` in bundle.toml"))
     }
 
-    /// Whether the manifest has more bytes than a host reads, wherever it is published.
+    /// Returns whether the manifest is longer than the limit of hosts.
     fn is_too_long(&self) -> bool {
         self.somewhere().is_some_and(|contents| serde_json::to_vec(&contents).unwrap_or_default().len() > MAX_MANIFEST)
     }
 
-    /// The whole as every host checks it. What the reading has not found yet is told here, of no place in particular.
+    /// Checks the whole manifest as every host does. Faults that reading did not find are reported here, without a
+    /// line.
     fn check(&self, source: &Source) -> Result<(), AuthoringError> {
         let Some(contents) = self.somewhere() else { return Ok(()) };
         let checked = Manifest::check(contents).map(drop);
-        checked.map_err(|error| source.error(0..0, error.to_string(), "change what stands there in the manifest"))
+        checked.map_err(|error| {
+            source.error(0..0, error.to_string(), "correct this value in the TOML files of the bundle")
+        })
     }
 
     fn somewhere(&self) -> Option<Contents> {
@@ -272,7 +280,7 @@ impl Draft {
 }
 
 impl Fault {
-    /// This fault, told at the place that breaks the rule.
+    /// Adds the place that breaks the rule.
     fn at(self, source: &Source, span: Range<usize>) -> AuthoringError {
         source.error(span, self.text, self.hint)
     }

@@ -7,51 +7,51 @@ use serde_json::{Map, Value};
 
 use crate::table;
 
-/// The operations and events of a resource, and what each carries.
+/// The operations and events of a resource, and their bodies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Bind {
     /// Its name.
     #[n(0)]
     pub name: String,
-    /// For people.
+    /// A description for people.
     #[serde(default)]
     #[n(1)]
     pub description: String,
-    /// What may be asked, by name.
+    /// Its operations, by name.
     #[serde(default, with = "table")]
     #[cbor(n(2), with = "table::cbor")]
     pub operations: LiteMap<String, Operation>,
-    /// What it emits, by name.
+    /// Its events, by name.
     #[serde(default, with = "table")]
     #[cbor(n(3), with = "table::cbor")]
     pub events: LiteMap<String, Body>,
 }
 
-/// A bind with the schemas that it names.
+/// A bind with its schemas.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contract {
     /// The bind.
     pub bind: Bind,
-    /// By path, in normal form.
+    /// The schemas in normal form, by path.
     pub schemas: LiteMap<String, Value>,
 }
 
-/// An operation: a request, and unless it is one-way a response.
+/// An operation: a request, and a response unless it is one-way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Operation {
-    /// What it takes.
+    /// The body of the request.
     #[serde(default)]
     #[n(0)]
     pub request: Body,
-    /// What it answers; without, it is one-way.
+    /// The body of the response. Without it, the operation is one-way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[n(1)]
     pub response: Option<Body>,
 }
 
-/// What a message carries.
+/// The body of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Body {
@@ -76,14 +76,14 @@ impl Default for Body {
 }
 
 impl Bind {
-    /// All that it says about bodies.
+    /// The bodies of all operations and events.
     pub fn bodies(&self) -> impl Iterator<Item = &Body> {
         let operations = self.operations.values();
         let bodies = operations.flat_map(|operation| [Some(&operation.request), operation.response.as_ref()]);
         bodies.flatten().chain(self.events.values())
     }
 
-    /// Changes how it names its schemas.
+    /// Renames its schemas.
     #[cfg(feature = "authoring")]
     pub(crate) fn name_schemas(&mut self, name: impl Fn(&str) -> String) {
         let operations = self.operations.iter_mut();
@@ -93,8 +93,8 @@ impl Bind {
         }
     }
 
-    /// Its schemas as sandboxes take them: `{ "requests": { NAME: SCHEMA }, "responses": …, "events": … }`, or nothing if it has none.
-    /// `schemas` are those in normal form, by the paths that it names.
+    /// Returns its schemas in the form that sandboxes take: `{ "requests": { NAME: SCHEMA }, "responses": …, "events":
+    /// … }`. Returns an empty string if it has no schemas. `schemas` has the normal forms, by path.
     pub fn contract(&self, schemas: &LiteMap<String, Value>) -> String {
         let mut tables = [Map::new(), Map::new(), Map::new()];
         let [requests, responses, events] = &mut tables;
@@ -121,28 +121,29 @@ impl Bind {
         Value::Object(contract).to_string()
     }
 
-    /// The paths of the schemas that it names.
+    /// The paths of its schemas.
     pub fn schemas(&self) -> impl Iterator<Item = &String> {
         self.bodies().filter_map(|body| body.schema.as_ref())
     }
 }
 
 impl Operation {
-    /// Whether it answers nothing.
+    /// Returns whether the operation has no response.
     pub fn is_one_way(&self) -> bool {
         self.response.is_none()
     }
 }
 
 impl Body {
-    /// Whether a payload of this content type fits: the same media type in any case, parameters aside.
+    /// Returns whether a payload of this content type is accepted. The media types must be equal, in any case;
+    /// parameters are ignored.
     pub fn accepts(&self, content_type: &str) -> bool {
         let own = essence(&self.content_type);
         own == "*/*" || own.eq_ignore_ascii_case(essence(content_type))
     }
 }
 
-/// A content type without its parameters.
+/// Returns a content type without its parameters.
 pub(crate) fn essence(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_bind_leaves_out_is_anything_and_one_way() {
+    fn missing_bodies_accept_anything_and_missing_responses_are_one_way() {
         let bind: Bind = serde_json::from_str(r#"{ "name": "x", "operations": { "touch": {} } }"#).unwrap();
         assert!(bind.operations.get("touch").unwrap().is_one_way());
         assert_eq!(bind.operations.get("touch").unwrap().request, Body::default());

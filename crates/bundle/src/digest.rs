@@ -10,7 +10,7 @@ use sha2::Digest as _;
 #[cbor(transparent)]
 pub struct Digest(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
 
-/// Why a text is not a digest.
+/// The error for a text that is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a SHA-256 digest: expected 64 hex digits, lower case")]
 pub struct DigestError(String);
@@ -20,12 +20,12 @@ pub struct DigestError(String);
 pub struct Hasher(sha2::Sha256);
 
 impl Hasher {
-    /// Nothing hashed yet.
+    /// A hasher without any bytes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next piece.
+    /// Adds the next piece.
     pub fn update(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_digests() {
+    fn other_texts_are_not_digests() {
         for text in ["", "ba78", &ABC.to_uppercase(), &format!("{ABC}00"), &ABC.replace('b', "g")] {
             assert!(Digest::parse(text).is_err(), "{text}");
         }

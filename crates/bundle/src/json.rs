@@ -1,6 +1,10 @@
-//! Reading JSON that is part of a contract. An error says where, by a JSON pointer (RFC 6901); an object that has a name
-//! twice is refused (I-JSON, RFC 7493), since of two readers one might take the first and the other the last; a struct is
-//! an object, never an array. In the page's Wasm it is far less code than serde_json's own typed reading.
+//! Strict reading of JSON that is part of a contract:
+//!
+//! - An error names its place by a JSON pointer (RFC 6901).
+//! - An object that has a name twice is refused (I-JSON, RFC 7493): one reader might take the first value, another the last.
+//! - A struct is read from an object, never from an array.
+//!
+//! This is much less code in the page's Wasm than the typed reading of serde_json.
 
 use std::fmt;
 
@@ -14,28 +18,28 @@ use serde::{
 };
 use serde_json::{Map, Value, map};
 
-/// What is wrong with a JSON document.
+/// An error in a JSON document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {
-    /// Where, as a JSON pointer; empty: the whole.
+    /// The place, as a JSON pointer; empty for the whole document.
     pub pointer: String,
     /// What is wrong there.
     pub reason: String,
 }
 
-/// Reads a value from JSON text. Errors when it is no JSON, or not that of a `T`.
+/// Reads a value from JSON text. Returns an error if the text is not valid JSON, or does not describe a `T`.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     from_value(&value(text)?)
 }
 
-/// Reads any JSON. Errors when it is none, or has an object with a name twice.
+/// Reads any JSON. Returns an error if the text is not valid JSON, or an object in it has a name twice.
 pub fn value(text: &[u8]) -> Result<Value, JsonError> {
     let Strict(value) = serde_json::from_slice(text)
-        .map_err(|error| JsonError { pointer: String::new(), reason: format!("it is no JSON: {error}") })?;
+        .map_err(|error| JsonError { pointer: String::new(), reason: format!("it is not valid JSON: {error}") })?;
     Ok(value)
 }
 
-/// Reads a value from a JSON value. Errors when it is not that of a `T`.
+/// Reads a value from a JSON value. Returns an error if the JSON value does not describe a `T`.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, JsonError> {
     T::deserialize(Json(value)).map_err(|refusal| *refusal)
 }
@@ -60,7 +64,7 @@ impl JsonError {
     }
 }
 
-/// The error while reading: what is passed on from each member to the whole is one word.
+/// The error while reading. It is boxed, so that each level passes one machine word upward.
 type Refusal = Box<JsonError>;
 
 impl de::Error for Refusal {
@@ -105,7 +109,7 @@ impl Json<'_> {
     }
 }
 
-/// Sends each kind of number the same way.
+/// Reads every kind of number alike.
 macro_rules! numbers {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refusal> {
@@ -304,7 +308,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut members = Map::new();
         while let Some(name) = access.next_key::<String>()? {
             if members.contains_key(&name) {
-                return Err(de::Error::custom(format_args!("the name `{name}` stands twice in one object")));
+                return Err(de::Error::custom(format_args!("the object has the name `{name}` twice")));
             }
             let Strict(value) = access.next_value()?;
             members.insert(name, value);
@@ -356,8 +360,8 @@ mod tests {
     #[test]
     fn errors_say_where() {
         for (text, error) in [
-            ("{", "it is no JSON: EOF while parsing an object at line 1 column 1"),
-            (r#"{"a":1,"a":1}"#, "it is no JSON: the name `a` stands twice in one object at line 1 column 10"),
+            ("{", "it is not valid JSON: EOF while parsing an object at line 1 column 1"),
+            (r#"{"a":1,"a":1}"#, "it is not valid JSON: the object has the name `a` twice at line 1 column 10"),
             ("[]", "found an array, expected struct Shelf"),
             ("{}", "missing field `books`"),
             (r#"{"books":[],"shop":1}"#, "at /shop: unknown field `shop`, expected one of `label`, `books`, `prices`"),

@@ -21,7 +21,7 @@ pub use app::{Access, AppConfig, AppMechtron, AppResource, KindSet, Placement, R
 pub use bind::{Bind, Body, Contract, Operation};
 pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{
-    Contents, FileEntry, MAX_FILE, MAX_MANIFEST, Manifest, SIGNATURE_HEADER, SignedManifest, Used, VerifyError,
+    Contents, FileEntry, MAX_FILE_BYTES, MAX_MANIFEST, Manifest, SIGNATURE_HEADER, SignedManifest, Used, VerifyError,
 };
 pub use mechtron::{Durability, Limits, MechtronConfig, Restart};
 pub use record::{AppRecord, Maker, Override};

@@ -1,4 +1,4 @@
-//! Manifests: what a bundle holds, resolved, so that a host never parses TOML.
+//! Manifests: the contents of a bundle with all references resolved, so that a host never parses TOML.
 
 mod check;
 
@@ -24,24 +24,24 @@ use crate::{
 pub(crate) const FORMAT: u32 = 1;
 /// The HTTP header that carries a manifest's signature.
 pub const SIGNATURE_HEADER: &str = "starlane-signature";
-/// The longest manifest, in bytes.
+/// The maximum length of a manifest, in bytes.
 pub const MAX_MANIFEST: usize = 4 * 1024 * 1024;
-/// The most files of a bundle.
+/// The maximum number of files in a bundle.
 pub(crate) const MAX_FILES: usize = 20_000;
-/// The most bytes of all files of a bundle.
-pub(crate) const MAX_BYTES: u64 = 1024 * 1024 * 1024;
-/// The longest file of a bundle, in bytes: a repository takes no more in one upload.
-pub const MAX_FILE: u64 = 64 * 1024 * 1024;
+/// The maximum length of all files of a bundle together, in bytes.
+pub(crate) const MAX_BUNDLE_BYTES: u64 = 1024 * 1024 * 1024;
+/// The maximum length of one file, in bytes: a repository accepts no longer upload.
+pub const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A manifest that was checked against every rule of its structure; no unchecked one can be made. Its parts are read as those of [`Contents`] are, and
-/// never changed.
+/// A manifest that passed all checks of its structure. There is no way to make an unchecked one. It dereferences to
+/// [`Contents`], and cannot be changed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Manifest(Contents);
 
-/// What a manifest says, of which nothing was checked: what a tool makes before it signs, or what was read. A host runs none of
-/// it: it takes a [`Manifest`], which [`Manifest::check`] makes of this. A key that is not known is refused, not passed over: it
-/// might be a restriction. A new key is a new format.
+/// The unchecked contents of a manifest, which a tool makes before it signs, or a host reads. Hosts run only a
+/// [`Manifest`], which [`Manifest::check`] makes from this. An unknown key is refused, because it might be a
+/// restriction; so a new key needs a new format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Contents {
@@ -49,11 +49,11 @@ pub struct Contents {
     pub format: u32,
     /// The bundle's address, with its version.
     pub address: Address,
-    /// Who signs it.
+    /// The key of its signer.
     pub publisher: PublicKey,
     /// When it was made, in seconds since the Unix epoch.
     pub created: u64,
-    /// From when on it is not to be used, in seconds since the Unix epoch.
+    /// When it expires, in seconds since the Unix epoch. From then on, hosts refuse it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
     /// Whether anyone may fetch it.
@@ -61,10 +61,10 @@ pub struct Contents {
     pub public: bool,
     /// Its name.
     pub name: String,
-    /// For people.
+    /// A description for people.
     #[serde(default)]
     pub description: String,
-    /// An SPDX expression.
+    /// The licence, as an SPDX expression.
     #[serde(default)]
     pub licence: String,
     /// Its files, by path.
@@ -73,13 +73,13 @@ pub struct Contents {
     /// The other bundles whose mechtrons its app uses, by address.
     #[serde(default, with = "table", skip_serializing_if = "LiteMap::is_empty")]
     pub uses: LiteMap<String, Used>,
-    /// The schemas that its binds name, by path: each file's JSON Schema in normal form, which holds what is checked.
+    /// The schemas of its binds, by path, in normal form.
     #[serde(default, with = "table")]
     pub schemas: LiteMap<String, Value>,
     /// Its binds, by path.
     #[serde(default, with = "table")]
     pub binds: LiteMap<String, Bind>,
-    /// Its mechtrons, by path of their configs.
+    /// Its mechtrons, by the path of their config.
     #[serde(default, with = "table")]
     pub mechtrons: LiteMap<String, MechtronConfig>,
     /// The app that it makes.
@@ -102,13 +102,13 @@ pub struct FileEntry {
     pub media_type: String,
 }
 
-/// Another bundle, as it was when this one was published: who signs this manifest vouches for these bytes too.
+/// Another bundle, as it was when this one was published. The signature of this manifest covers its files too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Used {
     /// The digest of its manifest.
     pub manifest: Digest,
-    /// Who signed that.
+    /// The key that signed that manifest.
     pub publisher: PublicKey,
     /// Its files, by path.
     #[serde(with = "table")]
@@ -124,68 +124,68 @@ pub struct SignedManifest {
     pub signature: Signature,
 }
 
-/// Why a manifest is refused.
+/// The reason why a manifest is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
     /// It can't be read.
     #[error("the manifest can't be read: {0}")]
     Malformed(String),
-    /// It is of a format that this host does not know.
+    /// This host does not know its format.
     #[error("the manifest has format {0}, and this host reads format 1: {hint}",
         hint = format_hint(*.0))]
     Format(u32),
-    /// It is signed by a key that is not trusted here.
-    #[error("the manifest is signed by {0}, which is not trusted here: add the key to `trust` if it should be")]
+    /// The key that signed it is not trusted here.
+    #[error("the manifest is signed by {0}, which is not trusted here: to trust it, add the key to `trust`")]
     Untrusted(PublicKey),
-    /// The signature is not the publisher's over these bytes.
-    #[error("the signature does not fit the manifest: it was altered, or signed with another key")]
+    /// The signature is not the publisher's signature of these bytes.
+    #[error("the signature does not match the manifest: the manifest was altered, or signed with another key")]
     Signature,
-    /// It is another bundle's.
-    #[error("the manifest is of {found}, not of {expected}")]
+    /// It belongs to another bundle.
+    #[error("the manifest is for {found}; expected {expected}")]
     Address {
-        /// The bundle asked for.
+        /// The requested bundle.
         expected: Address,
-        /// The bundle that it is of.
+        /// The bundle to which it belongs.
         found: Address,
     },
-    /// It is not the one that the app record names.
-    #[error("the manifest has the digest {found}, and the app record names {expected}")]
+    /// Its digest is not the digest in the app record.
+    #[error("the manifest has the digest {found}; the app record expects {expected}")]
     Digest {
-        /// What the record names.
+        /// The digest in the record.
         expected: Digest,
-        /// What came.
+        /// The digest of the manifest.
         found: Digest,
     },
-    /// Its time is over.
+    /// It has expired.
     #[error("the manifest expired at {0} (seconds since 1970)")]
     Expired(u64),
-    /// A file's name is refused.
-    #[error("the manifest names a file `{name}`: {reason}")]
+    /// The name or the media type of a file is invalid.
+    #[error("the manifest has an invalid file `{name}`: {reason}")]
     FileName {
         /// The name.
         name: String,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
-    /// Something in it breaks a rule.
+    /// A value in it breaks a rule.
     #[error("the manifest is refused at {at}: {fault}")]
     Refused {
-        /// Where: a JSON pointer.
+        /// The place, as a JSON pointer.
         at: String,
-        /// Which rule, and what is wrong.
+        /// The rule and the error.
         fault: Fault,
     },
-    /// It names something that it does not hold.
-    #[error("the manifest's {by} names {what}, which it does not hold")]
+    /// It refers to something that it does not contain.
+    #[error("the manifest's {by} refers to {what}, which the manifest does not contain")]
     Dangling {
-        /// Where it is named.
+        /// The place of the reference.
         by: String,
-        /// What is named.
+        /// The target of the reference.
         what: String,
     },
-    /// It is too much.
-    #[error("the manifest is over a bound: {0}")]
+    /// It exceeds a limit of size.
+    #[error("the manifest exceeds a limit: {0}")]
     TooLarge(String),
 }
 
@@ -194,7 +194,7 @@ fn format_hint(format: u32) -> &'static str {
 }
 
 impl VerifyError {
-    /// A stable word.
+    /// Returns a stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_)
@@ -213,16 +213,17 @@ impl VerifyError {
 }
 
 impl SignedManifest {
-    /// Checks the signature by the key that the manifest itself names, and everything inside. Whether that key may be
-    /// trusted is the caller's to say.
+    /// Checks the signature with the key that the manifest itself names, and checks the contents. The caller must
+    /// decide whether to trust that key.
     pub fn open(&self) -> Result<Manifest, VerifyError> {
         self.open_if(|_| true)
     }
 
-    /// Reads no more than the head before the signature holds and the publisher is accepted.
+    /// Reads only the head until the signature is verified and the publisher is accepted.
     fn open_if(&self, accepted: impl Fn(&PublicKey) -> bool) -> Result<Manifest, VerifyError> {
         if self.bytes.len() > MAX_MANIFEST {
-            return Err(VerifyError::TooLarge(format!("{} bytes of manifest", self.bytes.len())));
+            let text = format!("it is {} bytes; the maximum is {MAX_MANIFEST}", self.bytes.len());
+            return Err(VerifyError::TooLarge(text));
         }
         #[derive(Deserialize)]
         struct Head {
@@ -250,8 +251,8 @@ impl SignedManifest {
 }
 
 impl Manifest {
-    /// Opens a manifest that must be `bundle`'s, have the digest that the app record names, be signed by a trusted key,
-    /// and be unexpired at `now` (seconds since the Unix epoch).
+    /// Opens a manifest. It must belong to `bundle`, have the digest of the app record, be signed by a trusted key, and
+    /// not have expired at `now` (seconds since the Unix epoch).
     pub fn verify(
         signed: &SignedManifest,
         bundle: &Address,
@@ -271,15 +272,15 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Makes a manifest of what it says, if that obeys every rule: names, paths, addresses, grants, routes, limits, lengths and
-    /// counts, and that what is named is there. Errors say where, as a JSON pointer, and which rule. Whether its schemas are in
-    /// normal form is the feature `schema`'s to say: `schema::check_all`.
+    /// Checks all rules on the contents: names, paths, addresses, grants, routes, limits, lengths, counts and
+    /// references. An error has the place, as a JSON pointer, and the rule. This does not check that schemas are in
+    /// normal form: see `schema::check_all` (feature `schema`).
     pub fn check(contents: Contents) -> Result<Self, VerifyError> {
         check::check(&contents)?;
         Ok(Self(contents))
     }
 
-    /// Errors with [`VerifyError::Expired`] if its time is over at `now` (seconds since the Unix epoch).
+    /// Returns [`VerifyError::Expired`] if it has expired at `now` (seconds since the Unix epoch).
     pub fn check_time(&self, now: u64) -> Result<(), VerifyError> {
         match self.expires {
             Some(at) if at <= now => Err(VerifyError::Expired(at)),
@@ -287,7 +288,7 @@ impl Manifest {
         }
     }
 
-    /// This manifest with fewer lines of `allow`: those of its mechtrons, by name in the app, that `keep` says.
+    /// Removes lines of `allow` from this manifest. `keep` gets the name of the mechtron in the app and the line.
     #[must_use]
     pub fn narrowed(mut self, keep: impl Fn(&str, &str) -> bool) -> Self {
         if let Some(app) = &mut self.0.app {
@@ -298,16 +299,16 @@ impl Manifest {
         self
     }
 
-    /// This manifest with limits of its mechtrons that are at most these.
+    /// Lowers the limits of all mechtrons to at most these.
     #[must_use]
-    pub fn capped(mut self, most: &Limits) -> Self {
+    pub fn capped(mut self, max: &Limits) -> Self {
         for (_, config) in self.0.mechtrons.iter_mut() {
-            config.limits = config.limits.at_most(most);
+            config.limits = config.limits.at_most(max);
         }
         self
     }
 
-    /// What it says, to be changed and checked again.
+    /// Returns the contents, which the caller can change and check again.
     pub fn into_contents(self) -> Contents {
         self.0
     }
@@ -322,16 +323,17 @@ impl Deref for Manifest {
 }
 
 impl Contents {
-    /// Signs what was not checked, whose `publisher` must be the key's public form: another does not verify. Whoever opens it
-    /// checks it.
+    /// Signs these unchecked contents. `publisher` must be the public key of `key`, or the signature does not verify.
+    /// Opening the signed manifest checks it.
     pub fn sign(&self, key: &SecretKey) -> SignedManifest {
-        // A manifest has string keys only, so it always has a JSON form.
+        // All keys of a manifest are strings, so serialization cannot fail.
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         let signature = key.sign(&bytes);
         SignedManifest { bytes, signature }
     }
 
-    /// A file by how a mechtron's config names it: a path of this bundle, or the address of a file in one that it uses.
+    /// Finds a file by its name in a mechtron's config: a path in this bundle, or the address of a file in a used
+    /// bundle.
     pub fn file(&self, name: &str) -> Option<&FileEntry> {
         match name.split_once(":/") {
             Some((bundle, _)) => self.uses.get(bundle)?.files.get(name.get(bundle.len() + 1..)?),
@@ -339,7 +341,7 @@ impl Contents {
         }
     }
 
-    /// The bundle that what is named so belongs to, and who published that.
+    /// Returns the bundle to which a name of this form belongs, and its publisher.
     pub fn origin(&self, name: &str) -> (Address, PublicKey) {
         let used = name.split_once(":/").and_then(|(bundle, _)| {
             let used = self.uses.get(bundle)?;

@@ -1,26 +1,26 @@
-//! Mechtron configs: which Wasm file, which bind, which limits, which settings.
+//! Mechtron configs: the Wasm file, the bind, the limits and the settings.
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A mechtron of a bundle, resolved: paths are those of the bundle's files.
+/// A mechtron of a bundle, with all references resolved: paths are paths in the bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MechtronConfig {
     /// The Wasm file: `/wasm/profile.wasm`.
     pub wasm: String,
-    /// Which mechtron of the module.
+    /// The name of the mechtron in the module.
     pub name: String,
     /// The bind: `/binds/profile.toml`.
     pub bind: String,
     /// When its state is saved.
     #[serde(default, skip_serializing_if = "Durability::is_default")]
     pub state: Durability,
-    /// What bounds it.
+    /// Its limits.
     #[serde(default)]
     pub limits: Limits,
-    /// Reach the guest as JSON.
+    /// Its settings. The guest gets them as JSON.
     #[serde(default)]
     pub settings: Value,
 }
@@ -35,57 +35,57 @@ pub enum Durability {
     #[default]
     #[n(0)]
     Idle,
-    /// Before each reply: what was answered is never lost. Such an actor handles one message at a time.
+    /// Before each reply: an answered message is never lost. Such an actor handles one message at a time.
     #[n(1)]
     Each,
 }
 
 impl Durability {
-    /// Manifests leave the default out, so that hosts which know no other can read them.
+    /// A manifest leaves the default out, so that older hosts, which know only the default, can read it.
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What bounds a mechtron.
+/// The limits of a mechtron.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct Limits {
-    /// The most memory, in bytes.
+    /// The maximum memory, in bytes.
     pub memory: u64,
-    /// The most compute time of one call, in milliseconds.
+    /// The maximum compute time of one call, in milliseconds.
     pub call_ms: u32,
-    /// Unfinished messages at a time.
+    /// The maximum number of unfinished messages.
     pub concurrency: u32,
-    /// Messages that may wait.
+    /// The maximum number of waiting messages.
     pub mailbox: u32,
-    /// When a crashing actor is given up.
+    /// When a crashing actor is not restarted any more.
     pub restart: Restart,
 }
 
-/// More than `intensity` crashes within `within_ms` quarantine an actor.
+/// An actor with more than `intensity` crashes within `within_ms` is quarantined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Restart {
-    /// How many crashes are borne.
+    /// The maximum number of crashes.
     pub intensity: u32,
-    /// In this time, in milliseconds.
+    /// The time in which crashes are counted, in milliseconds.
     pub within_ms: u64,
 }
 
 impl Limits {
-    /// Each limit, or what it is at most.
+    /// Lowers each limit to at most the limit in `max`.
     #[must_use]
-    pub fn at_most(self, most: &Self) -> Self {
+    pub fn at_most(self, max: &Self) -> Self {
         let restart = Restart {
-            intensity: self.restart.intensity.min(most.restart.intensity),
-            within_ms: self.restart.within_ms.min(most.restart.within_ms),
+            intensity: self.restart.intensity.min(max.restart.intensity),
+            within_ms: self.restart.within_ms.min(max.restart.within_ms),
         };
         Self {
-            memory: self.memory.min(most.memory),
-            call_ms: self.call_ms.min(most.call_ms),
-            concurrency: self.concurrency.min(most.concurrency),
-            mailbox: self.mailbox.min(most.mailbox),
+            memory: self.memory.min(max.memory),
+            call_ms: self.call_ms.min(max.call_ms),
+            concurrency: self.concurrency.min(max.concurrency),
+            mailbox: self.mailbox.min(max.mailbox),
             restart,
         }
     }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_without_limits_has_the_documented_ones() {
+    fn a_config_without_limits_has_the_documented_defaults() {
         let config: MechtronConfig = serde_json::from_str(r#"{ "wasm": "/a", "name": "a", "bind": "/b" }"#).unwrap();
         let restart = Restart { intensity: 3, within_ms: 10_000 };
         let limits = Limits { memory: 16_777_216, call_ms: 250, concurrency: 1, mailbox: 1024, restart };

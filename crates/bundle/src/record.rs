@@ -1,59 +1,60 @@
-//! App records: which version of an app a server says is current.
+//! App records: the current version of an app on a server.
 
 use serde::{Deserialize, Serialize};
 use starlane_protocol::Address;
 
 use crate::{Digest, PublicKey};
 
-/// What `get` of `starlane:apps` answers. A revision never goes down: a rollback is a new revision.
+/// The reply of `get` of `starlane:apps`. A revision number never decreases: a rollback makes a new revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppRecord {
     /// The app.
     pub app: Address,
-    /// Grows with every change.
+    /// The revision number, which grows with every change.
     pub revision: u64,
     /// The bundle.
     pub bundle: Address,
     /// The digest of its manifest's exact bytes.
     pub manifest: Digest,
-    /// Who signed that.
+    /// The key that signed that manifest.
     pub publisher: PublicKey,
-    /// Mechtrons that tenants put at their own keys.
+    /// The mechtrons with which tenants replaced the app's own, each at the tenant's own key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
-    /// Who made this revision. Only the server's own record has it, and hosts are not told. Without it, as in the records of
-    /// older servers, nothing that reaches beyond the app is allowed to its mechtrons.
+    /// The maker of this revision. Only the server's own record has it; other hosts do not get it. Without it, as in
+    /// records of older servers, the app's mechtrons have no grants beyond the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maker: Option<Maker>,
 }
 
-/// Who made a revision of an app, and what that rests on which the app allows beyond itself.
+/// The maker of a revision. The grants of the app beyond itself depend on the maker's own rights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Maker {
     /// The principal.
     pub principal: String,
-    /// What it showed, as the server noted it; empty for the admin token.
+    /// The token that the maker used, as the server recorded it; empty for the admin token.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub proof: String,
-    /// The lines of `allow` that an admin confirmed, by making the app: they stay when the admin's own token ends.
+    /// The lines of `allow` that an admin confirmed by making the app. They remain when the admin's own token expires.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confirmed: Vec<String>,
-    /// Whether what it showed was revoked: from then on nothing rests on it.
+    /// Whether that token was revoked. Then it gives no more rights.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub revoked: bool,
 }
 
 impl AppRecord {
-    /// The record as other hosts see it, without the fields that only the server uses.
+    /// Returns the record for other hosts, without the fields that only the server uses.
     #[must_use]
     pub fn told(self) -> Self {
         Self { maker: None, ..self }
     }
 }
 
-/// A tenant's own mechtron at its own key. It counts only where the app's manifest says `override = true`.
+/// A tenant's own mechtron at the tenant's own key. It takes effect only where the app's manifest has `override =
+/// true`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Override {
@@ -63,9 +64,9 @@ pub struct Override {
     pub bundle: Address,
     /// The digest of that bundle's manifest.
     pub manifest: Digest,
-    /// Who must have signed that.
+    /// The key that must have signed that manifest.
     pub publisher: PublicKey,
-    /// What it may do, within what its maker held.
+    /// Its grants, which are limited to the rights of its maker.
     #[serde(default)]
     pub allow: Vec<String>,
 }
@@ -78,7 +79,7 @@ mod tests {
     use crate::SecretKey;
 
     #[test]
-    fn a_record_reads_back_and_a_key_from_a_newer_server_does_not_stop_it() {
+    fn a_record_reads_back_and_ignores_keys_of_newer_servers() {
         let publisher = SecretKey::from_seed([1; 32]).public();
         let digest = Digest::of(b"manifest");
         let written = json!({

@@ -1,5 +1,5 @@
-//! What a bundle may say, whoever wrote it: the same rules for the TOML that authors write, for a manifest that is published, and
-//! for a manifest that a host opens. A rule knows no file and no line; who asks says where.
+//! The rules for the contents of a bundle. They are the same for the TOML of authors, for a manifest that is published,
+//! and for a manifest that a host opens. A rule does not know the file and the line of a fault: the caller adds them.
 
 pub(crate) mod grant;
 pub mod route;
@@ -12,22 +12,22 @@ use starlane_protocol::{Address, Topic};
 pub(crate) use self::target::{Names, Target};
 use crate::{Durability, Limits, bind::essence};
 
-/// Stands for the app while its address is not known.
+/// A placeholder for the app's address, which is not known yet.
 pub(crate) const ANY_APP: &str = "space:app";
-/// A page of Wasm memory, and all that 32 bits can address, in bytes.
+/// The memory of a mechtron in bytes: from one page of Wasm to the limit of 32-bit addresses.
 pub(crate) const MEMORY: RangeInclusive<u64> = 65_536..=4_294_967_296;
-/// The compute time of one call, in milliseconds: at most an hour.
+/// The compute time of one call, in milliseconds: the maximum is an hour.
 pub(crate) const CALL_MS: RangeInclusive<u32> = 1..=3_600_000;
-/// Unfinished messages at a time.
+/// The number of unfinished messages.
 pub(crate) const CONCURRENCY: RangeInclusive<u32> = 1..=65_536;
-/// Messages that may wait.
+/// The number of waiting messages.
 pub(crate) const MAILBOX: RangeInclusive<u32> = 1..=1_048_576;
-/// Crashes that are borne.
+/// The number of crashes before an actor is quarantined.
 pub(crate) const INTENSITY: RangeInclusive<u32> = 0..=1_000;
-/// The time in which crashes are counted, in milliseconds: at most a day.
+/// The time in which crashes are counted, in milliseconds: the maximum is a day.
 pub(crate) const WITHIN_MS: RangeInclusive<u64> = 1..=86_400_000;
 
-/// Which rule a value breaks.
+/// The rule that a value breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
@@ -37,7 +37,7 @@ pub enum Rule {
     Path,
     /// A text for people: its length and its characters.
     Text,
-    /// A content type, and whether a schema may stand beside it.
+    /// A content type, and whether it allows a schema.
     ContentType,
     /// A limit of a mechtron.
     Limit,
@@ -49,20 +49,20 @@ pub enum Rule {
     Resource,
     /// A route of an app.
     Route,
-    /// What is named is not there.
+    /// A reference to something that does not exist.
     Reference,
-    /// How many there are of something.
+    /// A number of parts.
     Count,
 }
 
-/// What a rule says of a value that it refuses.
+/// The fault of a value that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 #[non_exhaustive]
 pub struct Fault {
     /// The rule.
     pub rule: Rule,
-    /// What is wrong, and what was expected.
+    /// The error and the expectation.
     pub text: String,
     /// What to do.
     pub hint: &'static str,
@@ -74,17 +74,17 @@ impl Fault {
     }
 }
 
-/// A value as an error quotes it: no more than a line of it, and no control characters.
+/// Shortens a value for a quotation in an error, and replaces control characters.
 pub(crate) fn quoted(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// The first names of many, as an error lists them.
+/// Lists the first names for an error.
 pub(crate) fn listed<'n>(names: impl Iterator<Item = &'n String>) -> String {
     names.take(20).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// A name that becomes a segment of an address. `whole` is what was written, of which `segment` is a part.
+/// Checks a name that becomes a segment of an address. `whole` is the text in the file, and contains `segment`.
 pub(crate) fn segment(whole: &str, segment: &str, hint: &'static str) -> Result<(), Fault> {
     let valid = Address::parse(ANY_APP).and_then(|app| Topic::new(app, segment));
     valid.map(drop).map_err(|error| {
@@ -93,34 +93,38 @@ pub(crate) fn segment(whole: &str, segment: &str, hint: &'static str) -> Result<
     })
 }
 
-/// A content type: a type and a subtype (RFC 9110, 8.3.1), perhaps with parameters.
+/// Checks a content type: a type and a subtype (RFC 9110, 8.3.1), and optional parameters.
 pub(crate) fn content_type(written: &str) -> Result<(), Fault> {
     let token =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
     let essence = essence(written);
     let fits = essence.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype));
-    // It becomes an HTTP header.
+    // The content type becomes an HTTP header.
     let printable = written.len() <= 100 && written.bytes().all(|b| matches!(b, b' '..=b'~'));
     if printable && (fits || essence == "*/*") {
         return Ok(());
     }
     let text = format!("`{}` is not a content type; expected a type and a subtype", quoted(written));
-    Err(Fault::new(Rule::ContentType, text, "such as \"application/json\"; without `content-type` anything goes"))
+    Err(Fault::new(
+        Rule::ContentType,
+        text,
+        "such as \"application/json\"; without `content-type` every content type is accepted",
+    ))
 }
 
-/// Whether a schema may stand beside a content type.
+/// Checks that a content type allows a schema.
 pub(crate) fn schema_beside(content_type: &str) -> Result<(), Fault> {
     let essence = essence(content_type);
     let lower = essence.to_ascii_lowercase();
     if lower == "application/json" || lower.ends_with("+json") {
         return Ok(());
     }
-    let text = format!("a schema for `{}`; expected a JSON content type beside it", quoted(essence));
+    let text = format!("a schema beside the content type `{}`; expected a JSON content type", quoted(essence));
     let hint = "add content-type = \"application/json\", or remove the schema";
     Err(Fault::new(Rule::ContentType, text, hint))
 }
 
-/// The limits of a mechtron. What a server allows at most is its own business, and less.
+/// Checks the limits of a mechtron. A server may have lower maximums.
 pub(crate) fn limits(limits: &Limits) -> Result<(), Fault> {
     let Limits { memory, call_ms, concurrency, mailbox, restart } = limits;
     within("memory", *memory, &MEMORY, "bytes")?;
@@ -131,7 +135,7 @@ pub(crate) fn limits(limits: &Limits) -> Result<(), Fault> {
     within("restart.within", restart.within_ms, &WITHIN_MS, "ms")
 }
 
-/// How the state of actors is kept, beside their limits.
+/// Checks that `state` and the limits of a mechtron fit together.
 pub(crate) fn state(state: Durability, limits: &Limits) -> Result<(), Fault> {
     if state != Durability::Each || limits.concurrency == 1 {
         return Ok(());
@@ -141,7 +145,7 @@ pub(crate) fn state(state: Durability, limits: &Limits) -> Result<(), Fault> {
     Err(Fault::new(Rule::Limit, text, hint))
 }
 
-/// One limit, by the name that it has in a mechtron's config.
+/// Checks one limit. `name` is its name in a mechtron's config.
 pub(crate) fn within<T: PartialOrd + std::fmt::Display>(
     name: &str,
     value: T,
@@ -152,5 +156,5 @@ pub(crate) fn within<T: PartialOrd + std::fmt::Display>(
         return Ok(());
     }
     let text = format!("the limit `{name}` is {value} {unit}; expected {} to {}", range.start(), range.end());
-    Err(Fault::new(Rule::Limit, text, "remove it for the default"))
+    Err(Fault::new(Rule::Limit, text, "remove it to use the default"))
 }

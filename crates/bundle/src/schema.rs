@@ -4,19 +4,27 @@
 //! |---|---|
 //! | values | `type` `enum` `const` |
 //! | numbers | `minimum` `maximum` `exclusiveMinimum` `exclusiveMaximum`; `multipleOf`, of which none is beyond 2^53 |
-//! | texts | `minLength` `maxLength`; `pattern` with a `maxLength` of at most 256 beside it |
+//! | strings | `minLength` `maxLength`; `pattern` with a `maxLength` of at most 256 beside it |
 //! | arrays | `items` `prefixItems` `minItems` `maxItems`; `uniqueItems`, `contains` `minContains` `maxContains` with a `maxItems` of at most 1,024 beside them |
 //! | objects | `properties` `required` `additionalProperties` `propertyNames` `minProperties` `maxProperties` `dependentRequired` `dependentSchemas` |
 //! | combining | `allOf` `anyOf` `oneOf` `not` `if` `then` `else` |
 //! | naming | `$defs`, and `$ref` to `#` or to a place in the same document |
-//! | said, not checked | `title` `description` `default` `examples` `deprecated` `readOnly` `writeOnly` `format` `contentEncoding` `contentMediaType` `contentSchema` `$comment` `x-…`; at the root `$schema` `$id` |
+//! | accepted, not checked | `title` `description` `default` `examples` `deprecated` `readOnly` `writeOnly` `format` `contentEncoding` `contentMediaType` `contentSchema` `$comment` `x-…`; at the root `$schema` `$id` |
 //!
-//! A keyword is read in `keyword`, below; if it holds schemas it stands in `part.rs`; if it makes a validator go through anything
-//! for each value, in `cost.rs`; and in a page it is checked by `browser/ts/schema.ts`.
+//! To add a keyword, change these places:
 //!
-//! The normal form holds only what is checked. What is referred to lies in `$defs` as `0`, `1`, … in the order of its use;
-//! patterns read the same in JavaScript and on the server; and what could take long stands behind its bound, so that no
-//! validator begins with it before the bound holds. The normal form of a normal form is itself.
+//! - `Reader::keyword`, below, reads it.
+//! - `part.rs` lists it, if it contains schemas.
+//! - `cost.rs` counts its steps, if a validator loops over something for each value.
+//! - `browser/ts/schema.ts` checks it in a page.
+//!
+//! The normal form has these properties:
+//!
+//! - It contains only the keywords that are checked.
+//! - Referenced schemas are in `$defs` as `0`, `1`, … in the order of their first use.
+//! - Patterns mean the same in JavaScript and on the server.
+//! - An expensive keyword is behind a condition with its limit, so that a validator checks the limit first.
+//! - The normal form of a normal form is itself.
 
 mod all;
 mod characters;
@@ -40,16 +48,16 @@ pub use self::{
     part::parts_mut,
 };
 
-/// The longest text that a `pattern` is tried on, in characters.
-const MAX_LENGTH: u64 = 256;
-/// The most items of an array that `uniqueItems` and `contains` look through.
+/// The maximum length of a string with a `pattern`, in characters.
+const MAX_TEXT_CHARS: u64 = 256;
+/// The maximum number of items in an array with `uniqueItems` or `contains`.
 const MAX_ITEMS: u64 = 1_024;
-/// Numbers of more than 53 bits are not the same to all readers of JSON.
+/// JSON parsers read integers of more than 53 bits differently.
 const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
-/// How many digits of a number all readers of JSON take alike, by which power of ten it may be multiplied.
+/// All JSON parsers read numbers alike that have at most so many digits, times at most this power of ten.
 const MAX_DIGITS: usize = 15;
 const MAX_POWER: i32 = 22;
-/// How deep a schema may be, in names and indexes of its JSON pointers.
+/// The maximum depth of a schema, in tokens of a JSON pointer.
 const MAX_NESTING: usize = 64;
 
 const ANNOTATIONS: [&str; 12] = [
@@ -69,23 +77,23 @@ const ANNOTATIONS: [&str; 12] = [
 const TYPES: [&str; 7] = ["null", "boolean", "object", "array", "number", "string", "integer"];
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// What is wrong with a schema.
+/// An error in a schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at {}: {reason}", if pointer.is_empty() { "its root" } else { pointer })]
 pub struct SchemaError {
-    /// Where in the schema, as a JSON pointer (RFC 6901); empty: the whole.
+    /// The place in the schema, as a JSON pointer (RFC 6901); empty for the whole schema.
     pub pointer: String,
     /// What is wrong there, and what to do.
     pub reason: String,
 }
 
-/// The normal form of a schema. Errors with the first thing that is no JSON Schema 2020-12, or not of the subset, or could
-/// take a validator too long.
+/// Returns the normal form of a schema. Returns an error for the first part that is not JSON Schema 2020-12, is not in
+/// the subset, or could take a validator too long.
 pub fn normal_form(schema: &Value) -> Result<Value, SchemaError> {
     let mut reader = Reader { root: schema, named: IndexSet::new(), at: Vec::new() };
     let mut normal = reader.schema(schema)?;
     let mut defs = Map::new();
-    // Reading what is referred to may refer to more.
+    // Reading a referenced schema may add more references.
     while let Some(pointer) = reader.named.get_index(defs.len()).cloned() {
         let target = schema.pointer(&pointer).unwrap_or(&Value::Null);
         reader.at = pointer.split('/').skip(1).map(str::to_owned).collect();
@@ -100,7 +108,7 @@ pub fn normal_form(schema: &Value) -> Result<Value, SchemaError> {
 
 struct Reader<'s> {
     root: &'s Value,
-    /// The pointers of what is referred to; the index is the new name.
+    /// The pointers of referenced schemas; the index is the new name.
     named: IndexSet<String>,
     at: Vec<String>,
 }
@@ -113,11 +121,11 @@ impl Reader<'_> {
         Err(SchemaError { pointer, reason: reason.to_string() })
     }
 
-    /// Reads what is at a name below the present place.
+    /// Reads the value with a name below the present place.
     fn below<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
         self.at.push(name.replace('~', "~0").replace('/', "~1"));
         if self.at.len() > MAX_NESTING {
-            return self.fail(format!("it is nested more than {MAX_NESTING} deep"));
+            return self.fail(format!("it is nested more than {MAX_NESTING} levels deep"));
         }
         let read = read(self)?;
         self.at.pop();
@@ -164,7 +172,8 @@ impl Reader<'_> {
         Ok(normal.into())
     }
 
-    /// What stands behind its bound already: `{ "if": { "maxLength": 20 }, "then": { "pattern": "…" } }`.
+    /// Reads a schema that is a limit with a keyword behind it: `{ "if": { "maxLength": 20 }, "then": { "pattern": "…"
+    /// } }`.
     fn guard(&mut self, object: &Map<String, Value>) -> Read<Option<Value>> {
         if let Some(step) = object.get("then").and_then(|then| then.get("multipleOf"))
             && *object == exact(step)
@@ -198,7 +207,7 @@ impl Reader<'_> {
         Ok(Some(json!({ "if": bound, "then": normal })))
     }
 
-    /// The normal form of a keyword's value; none for what is not checked.
+    /// Returns the normal form of a keyword's value; `None` if the keyword is not checked.
     fn keyword(&mut self, name: &str, value: &Value, beside: &Map<String, Value>) -> Read<Option<Value>> {
         let most = |name: &str, most: u64| beside.get(name).and_then(count).is_some_and(|own| own <= most);
         let read = match name {
@@ -221,9 +230,9 @@ impl Reader<'_> {
             "minContains" | "maxContains" if !beside.contains_key("contains") => return Ok(None),
             "minContains" | "maxContains" => self.count(value)?,
             "pattern" => {
-                let Some(pattern) = value.as_str() else { return self.fail("expected a text") };
-                if !most("maxLength", MAX_LENGTH) {
-                    return self.fail(format!("a pattern needs a `maxLength` of at most {MAX_LENGTH} beside it"));
+                let Some(pattern) = value.as_str() else { return self.fail("expected a string") };
+                if !most("maxLength", MAX_TEXT_CHARS) {
+                    return self.fail(format!("a pattern needs a `maxLength` of at most {MAX_TEXT_CHARS} beside it"));
                 }
                 match pattern::normal_form(pattern) {
                     Ok(normal) => normal.into(),
@@ -251,7 +260,7 @@ impl Reader<'_> {
             "required" => self.names(value)?,
             "dependentRequired" => self.table(value, Self::names)?,
             "$ref" => return self.reference(value).map(Some),
-            // Read where they are referred to.
+            // Definitions are read where a `$ref` refers to them.
             "$defs" if value.is_object() => return Ok(None),
             "$defs" => return self.fail("expected an object of schemas"),
             _ if part::of(name) == Some(Part::Table) => self.table(value, Self::schema)?,
@@ -281,10 +290,10 @@ impl Reader<'_> {
     fn number(&self, value: &Value) -> Read<Value> {
         match value.as_f64() {
             Some(number) if number.abs() > MAX_INTEGER => {
-                self.fail("a number beyond 2^53 is not the same to all readers of JSON")
+                self.fail("JSON parsers read numbers beyond 2^53 differently")
             }
             Some(number) if value.is_f64() && !is_short(number) => {
-                self.fail(format!("a fraction of more than {MAX_DIGITS} digits is not the same to all readers of JSON"))
+                self.fail(format!("JSON parsers read fractions of more than {MAX_DIGITS} digits differently"))
             }
             Some(_) => Ok(value.clone()),
             None => self.fail("expected a number"),
@@ -298,7 +307,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A value that bodies are compared with.
+    /// Reads a value that bodies are compared with.
     fn constant(&self, value: &Value) -> Read<Value> {
         match value {
             Value::Number(_) => drop(self.number(value)?),
@@ -327,10 +336,9 @@ impl Reader<'_> {
     }
 
     fn reference(&mut self, value: &Value) -> Read<Value> {
-        let Some(reference) = value.as_str() else { return self.fail("expected a text") };
+        let Some(reference) = value.as_str() else { return self.fail("expected a string") };
         let Some(fragment) = reference.strip_prefix('#') else {
-            return self
-                .fail(format!("`{reference}` lies outside of this document; copy what it refers to into `$defs`"));
+            return self.fail(format!("`{reference}` is outside of this document; copy the schema into `$defs`"));
         };
         if fragment.is_empty() {
             return Ok("#".into());
@@ -342,13 +350,14 @@ impl Reader<'_> {
                 let (index, _) = self.named.insert_full(pointer);
                 Ok(format!("#/$defs/{index}").into())
             }
-            _ => self.fail(format!("`{reference}` leads to no schema; expected such as \"#/$defs/name\"")),
+            _ => self
+                .fail(format!("`{reference}` does not lead to a schema; expected a pointer such as \"#/$defs/name\"")),
         }
     }
 }
 
-/// Whether a number is read alike by readers that keep what they multiply in 53 bits: its digits and the power of ten behind
-/// them are exact then.
+/// Returns whether every JSON parser reads a number alike. Parsers multiply in 53 bits, which is exact for few digits
+/// and a small power of ten.
 fn is_short(number: f64) -> bool {
     let text = format!("{number:e}");
     let Some((digits, power)) = text.split_once('e') else { return false };
@@ -358,7 +367,7 @@ fn is_short(number: f64) -> bool {
     count <= MAX_DIGITS && power.is_ok_and(|power| power.abs() <= MAX_POWER)
 }
 
-/// That a number is a multiple: one that not all readers of JSON take for the same can't be said to be.
+/// Returns a schema that checks `multipleOf`. Parsers read numbers beyond 2^53 differently, so it refuses them.
 fn exact(step: &Value) -> Map<String, Value> {
     let bounds = json!({ "minimum": -MAX_INTEGER as i64, "maximum": MAX_INTEGER as i64 });
     [("if", bounds), ("then", json!({ "multipleOf": step })), ("else", false.into())]
@@ -367,12 +376,12 @@ fn exact(step: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// The bytes of a URI's fragment (RFC 3986, 2.1) as text.
+/// Decodes the fragment of a URI (RFC 3986, 2.1).
 fn percent_decoded(fragment: &str) -> Option<String> {
     percent_encoding::percent_decode_str(fragment).decode_utf8().ok().map(Into::into)
 }
 
-/// A whole number, also if it is written as `2.0`.
+/// Returns a whole number, also if it is written as `2.0`.
 fn count(value: &Value) -> Option<u64> {
     let whole = |number: f64| (number.fract() == 0.0 && (0.0..=MAX_INTEGER).contains(&number)).then_some(number as u64);
     value.as_u64().or_else(|| value.as_f64().and_then(whole))
@@ -384,16 +393,16 @@ fn needs_items(name: &str) -> String {
 
 fn unknown(name: &str) -> String {
     let instead = match name {
-        "patternProperties" => "take `propertyNames` and `additionalProperties`",
-        "definitions" => "it is called `$defs`",
-        "dependencies" => "take `dependentRequired` and `dependentSchemas`",
-        "additionalItems" => "take `prefixItems` and `items`",
-        "$schema" | "$id" => "it may stand at the root",
-        "$anchor" | "$dynamicAnchor" | "$dynamicRef" => "take `$ref` with a JSON pointer",
-        "unevaluatedProperties" | "unevaluatedItems" => "take `additionalProperties` or `items`",
-        _ => "see the list of keywords; your own begin with `x-`",
+        "patternProperties" => "use `propertyNames` and `additionalProperties`",
+        "definitions" => "use `$defs`",
+        "dependencies" => "use `dependentRequired` and `dependentSchemas`",
+        "additionalItems" => "use `prefixItems` and `items`",
+        "$schema" | "$id" => "it is allowed only at the root",
+        "$anchor" | "$dynamicAnchor" | "$dynamicRef" => "use `$ref` with a JSON pointer",
+        "unevaluatedProperties" | "unevaluatedItems" => "use `additionalProperties` or `items`",
+        _ => "see the list of keywords; the names of your own keywords begin with `x-`",
     };
-    format!("the keyword `{name}` is none of those that both hosts check; {instead}")
+    format!("the keyword `{name}` is not supported; {instead}")
 }
 
 #[cfg(test)]

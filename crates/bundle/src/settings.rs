@@ -1,7 +1,8 @@
-//! Settings of resources: what each kind takes, by the JSON Schema in `builtin/settings`, and where a resource may be placed.
+//! Settings of resources. The JSON Schemas in `builtin/settings` define the settings of each kind. This module also
+//! checks where a resource is placed.
 //!
-//! What `"x-expected"` says is told to authors whose value does not fit. A setting with `"x-folder": true` names a folder of the bundle: authors write it relative to `bundle.toml`, and a manifest has it
-//! as a path of the bundle.
+//! An error quotes the text of `"x-expected"`. A setting with `"x-folder": true` is a folder of the bundle: authors
+//! write it relative to `bundle.toml`; a manifest has it as a path in the bundle.
 
 use std::collections::BTreeSet;
 
@@ -14,23 +15,23 @@ use crate::{
     schema::{self, Bounds, Misfit, Validator},
 };
 
-/// Settings are small: so much checking suffices for any that fit.
+/// Settings are small: these limits are enough for all valid ones.
 const BOUNDS: Bounds = Bounds { steps: 100_000, steps_per_byte: 4, max_steps: 1_000_000, quoted: 120 };
 
-/// What is wrong with the settings of a resource.
+/// An error in the settings of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 #[non_exhaustive]
 pub struct SettingsFault {
-    /// The setting, and whether its name is wrong rather than its value; none if one is missing.
+    /// The setting, and whether the error is in its name (otherwise in its value). `None` if a setting is missing.
     pub at: Option<(String, bool)>,
-    /// What is wrong, and what was expected.
+    /// The error and the expectation.
     pub text: String,
     /// What to do.
     pub hint: String,
 }
 
-/// The JSON Schema of a kind's settings, as people read it.
+/// Returns the JSON Schema of a kind's settings, not in normal form.
 pub fn schema_of(kind: ResourceKind) -> Value {
     let text = match kind {
         ResourceKind::Filesystem => include_str!("../builtin/settings/filesystem.json"),
@@ -39,11 +40,11 @@ pub fn schema_of(kind: ResourceKind) -> Value {
         ResourceKind::Keyvalue => include_str!("../builtin/settings/keyvalue.json"),
         ResourceKind::Service => include_str!("../builtin/settings/service.json"),
     };
-    // A test reads each of them. `false` refuses everything.
+    // A test reads all of them, so the fallback is never used. `false` refuses every value.
     json::value(text.as_bytes()).unwrap_or(Value::Bool(false))
 }
 
-/// The settings that a kind has, by name.
+/// Returns the settings of a kind, by name.
 pub(crate) fn properties(kind: ResourceKind) -> Map<String, Value> {
     match schema_of(kind).get_mut("properties").map(Value::take) {
         Some(Value::Object(properties)) => properties,
@@ -51,13 +52,13 @@ pub(crate) fn properties(kind: ResourceKind) -> Map<String, Value> {
     }
 }
 
-/// The settings of a kind that name folders of the bundle.
+/// Returns the names of a kind's settings that are folders of the bundle.
 pub(crate) fn folders(kind: ResourceKind) -> BTreeSet<String> {
     let is_folder = |setting: &Value| setting.get("x-folder") == Some(&Value::Bool(true));
     properties(kind).into_iter().filter(|(_, setting)| is_folder(setting)).map(|(name, _)| name).collect()
 }
 
-/// Checks the settings of a resource. `has_files` says whether the bundle has files in a folder.
+/// Checks the settings of a resource. `has_files` returns whether the bundle has files in a folder.
 pub fn check(resource: &AppResource, has_files: impl Fn(&str) -> bool) -> Result<(), SettingsFault> {
     let AppResource { kind, settings, .. } = resource;
     let known = properties(*kind);
@@ -76,7 +77,7 @@ pub fn check(resource: &AppResource, has_files: impl Fn(&str) -> bool) -> Result
         let folder = settings.get(&name).and_then(Value::as_str).unwrap_or("/");
         if settings.contains_key(&name) && !has_files(folder) {
             let text = format!("the bundle has no files in {}", quoted(folder.trim_start_matches('/')));
-            let hint = "name them in `include` of bundle.toml".to_owned();
+            let hint = "add them to `include` in bundle.toml".to_owned();
             return Err(SettingsFault { at: Some((name, false)), text, hint });
         }
     }
@@ -105,14 +106,14 @@ fn unknown(kind: ResourceKind, known: &Map<String, Value>, name: &str) -> Settin
             "remove it, or move it into the table that it belongs to".to_owned(),
         ),
         others => (
-            format!("a resource of kind `{kind}` has no `{name}`; only {} has", others.join(", ")),
+            format!("a resource of kind `{kind}` has no setting `{name}`; only {} has it", others.join(", ")),
             format!("remove it, or set the kind that has it: {}", others.join(", ")),
         ),
     };
     SettingsFault { at: Some((name.to_owned(), true)), text, hint }
 }
 
-/// A setting whose value does not fit.
+/// The error for a value that does not match its schema.
 fn misplaced(known: &Map<String, Value>, misfit: Misfit) -> SettingsFault {
     let (pointer, reason) = match misfit {
         Misfit::At { pointer, reason } => (pointer, reason),
@@ -124,10 +125,10 @@ fn misplaced(known: &Map<String, Value>, misfit: Misfit) -> SettingsFault {
     let expected = setting.and_then(|setting| setting.get("x-expected")).and_then(Value::as_str);
     let text = match &name {
         Some(name) => match expected {
-            Some(expected) => format!("`{name}` does not fit; expected {expected}"),
-            None => format!("`{name}` does not fit: {reason}"),
+            Some(expected) => format!("`{name}` is invalid; expected {expected}"),
+            None => format!("`{name}` is invalid: {reason}"),
         },
-        None => format!("the settings do not fit: {reason}"),
+        None => format!("the settings are invalid: {reason}"),
     };
     let hint = hint.unwrap_or_else(|| "see the description of the kind".to_owned());
     SettingsFault { at: name.map(|name| (name, false)), text, hint }
@@ -138,19 +139,18 @@ fn example(known: &Map<String, Value>, name: &str) -> Option<String> {
     Some(format!("such as {name} = {example}"))
 }
 
-/// Whether any host serves resources of a kind where they are placed. No page has drivers yet.
+/// Checks that a host can serve resources of a kind at a placement. Only servers have drivers today.
 pub fn check_placement(kind: ResourceKind, placement: Placement) -> Result<(), Fault> {
     if placement == Placement::Server {
         return Ok(());
     }
     let word = placement.name();
-    let text =
-        format!("`placement = \"{word}\"` of a resource of kind `{kind}`; no page can serve that kind: it serves none");
+    let text = format!("a resource of kind `{kind}` has `placement = \"{word}\"`; pages cannot serve resources yet");
     Err(Fault::new(Rule::Resource, text, "remove `placement`: the server serves it"))
 }
 
-/// Checks the settings and the placement of all resources of a manifest: what [`Manifest::check`](crate::Manifest::check) does not,
-/// since it knows no schemas.
+/// Checks the settings and the placement of all resources of a manifest. [`Manifest::check`](crate::Manifest::check)
+/// does not: it does not know their schemas.
 pub fn check_all(contents: &Contents) -> Result<(), VerifyError> {
     for (name, resource) in contents.app.iter().flat_map(|app| &app.resources) {
         let placed = check_placement(resource.kind, resource.placement);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_held_to_the_schema_of_their_kind() {
+    fn settings_must_match_the_schema_of_their_kind() {
         let has_files = |folder: &str| folder == "/migrations/";
         for fits in [
             json!({ "kind": "database" }),
@@ -210,11 +210,11 @@ mod tests {
         }
         for (misfit, at, told) in [
             (json!({ "kind": "database", "migration": "/m/" }), Some(("migration", true)), "unknown key `migration`"),
-            (json!({ "kind": "database", "url": "http://x" }), Some(("url", true)), "only `service` has"),
+            (json!({ "kind": "database", "url": "http://x" }), Some(("url", true)), "only `service` has it"),
             (
                 json!({ "kind": "queue", "migrations": "/migrations/" }),
                 Some(("migrations", true)),
-                "only `database` has",
+                "only `database` has it",
             ),
             (
                 json!({ "kind": "database", "migrations": 1 }),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn no_kind_is_placed_where_no_host_serves_it() {
+    fn placement_without_a_serving_host_is_refused() {
         for kind in ResourceKind::ALL {
             assert_eq!(check_placement(kind, Placement::Server), Ok(()));
             for placement in [Placement::Browser, Placement::Both] {

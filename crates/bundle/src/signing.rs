@@ -1,4 +1,4 @@
-//! Keys and signatures of publishers: Ed25519 (RFC 8032), verified strictly.
+//! Keys and signatures of publishers: Ed25519 (RFC 8032) with strict verification.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What stands before the manifest's bytes when they are signed, so that a signature means a manifest and nothing else.
+/// The prefix of the signed bytes. It ensures that a signature of a manifest is not valid for anything else.
 const CONTEXT: &[u8] = b"starlane manifest v1\n";
 const PREFIX: &str = "ed25519:";
 
@@ -19,12 +19,12 @@ pub struct SecretKey(SigningKey);
 #[cbor(transparent)]
 pub struct PublicKey(#[cbor(n(0), with = "minicbor::bytes")] [u8; 32]);
 
-/// A signature over a manifest's exact bytes. Its text form is `ed25519:` and base64url without padding.
+/// A signature of a manifest's exact bytes. Its text form is `ed25519:` and base64url without padding.
 #[derive(Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Signature(#[cbor(n(0), with = "minicbor::bytes")] [u8; 64]);
 
-/// Why a text is not a key or signature.
+/// The error for a text that is not a key or signature.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {what}: expected `ed25519:` and {bytes} bytes in base64url without padding")]
 pub struct KeyError {
@@ -41,17 +41,17 @@ fn parse<const N: usize>(text: &str, what: &'static str) -> Result<[u8; N], KeyE
 }
 
 impl SecretKey {
-    /// The key that follows from 256 random bits.
+    /// Makes the key from 256 random bits.
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(SigningKey::from_bytes(&seed))
     }
 
-    /// The seed, for keeping.
+    /// Returns the seed, to store the key.
     pub fn seed(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
 
-    /// The public form.
+    /// Returns the public key.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
@@ -63,12 +63,12 @@ impl SecretKey {
 }
 
 impl PublicKey {
-    /// Parses the text form. Bytes that are not a point of the curve are a key that verifies nothing.
+    /// Parses the text form. If the bytes are not a point of the curve, the key verifies no signature.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         parse(text, "a public key").map(Self)
     }
 
-    /// Whether `signature` is this key's over a manifest's exact bytes.
+    /// Returns whether `signature` is this key's signature of a manifest's exact bytes.
     pub fn verifies(&self, manifest: &[u8], signature: &Signature) -> bool {
         let signed = [CONTEXT, manifest].concat();
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signature_is_ed25519_over_the_context_and_the_bytes() {
+    fn the_signature_covers_the_context_and_the_bytes() {
         let key = SecretKey::from_seed([7; 32]);
         let plain = SigningKey::from_bytes(&[7; 32]).sign(b"starlane manifest v1\n{}");
         let signature = key.sign(b"{}");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_small_order_vouches_for_nothing() {
+    fn a_key_of_small_order_verifies_nothing() {
         // The identity: with it, a signature of zeros fits any bytes, unless verified strictly.
         let mut identity = [0; 32];
         identity[0] = 1;

@@ -1,5 +1,5 @@
-//! Tables of a manifest, as CBOR and as JSON objects with any names. (LiteMap's own form of an empty map is an array, and its own reader
-//! takes any order, for which it brings a sort along.)
+//! Tables of a manifest, as CBOR maps and as JSON objects. (LiteMap writes an empty map as an array, and its reader
+//! includes the code of a sort, because it accepts any order.)
 
 use std::{fmt, marker::PhantomData};
 
@@ -17,7 +17,7 @@ pub(crate) fn serialize<V: Serialize, S: Serializer>(
     serializer.collect_map(table.iter())
 }
 
-/// Reads an object whose names come in ascending order, as `json` gives them.
+/// Reads an object with names in ascending order, as the module `json` returns them.
 pub(crate) fn deserialize<'de, V, D>(deserializer: D) -> Result<LiteMap<String, V>, D::Error>
 where
     V: Deserialize<'de>,
@@ -39,7 +39,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Table<V> {
         let mut table: Vec<(String, V)> = Vec::new();
         while let Some((key, value)) = access.next_entry()? {
             if table.last().is_some_and(|(before, _)| *before >= key) {
-                return Err(A::Error::custom(format_args!("the key `{key}` is not after those before it")));
+                return Err(A::Error::custom(format_args!("the key `{key}` is not in ascending order")));
             }
             table.push((key, value));
         }
@@ -47,7 +47,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Table<V> {
     }
 }
 
-/// The same as CBOR, between parts of one program: a map in ascending order of its names.
+/// Tables as CBOR, between the parts of one program: a map with names in ascending order.
 pub mod cbor {
     use litemap::LiteMap;
     use minicbor::{

@@ -169,7 +169,7 @@ mod tests {
         assert!(told["file"].as_str().unwrap().ends_with("bundle.toml"), "{told}");
         assert_eq!(told["hint"], "write it in quotes");
         let told = fault(&folder.path().join("none"));
-        assert_eq!((&told["line"], &told["message"]), (&Value::Null, &json!("there is no such folder")));
+        assert_eq!((&told["line"], &told["message"]), (&Value::Null, &json!("the folder does not exist")));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `app.toml`: mechtrons, resources, routes, and what each may do.
+//! Reads `app.toml`: mechtrons, resources, routes and grants.
 
 use toml::Spanned;
 
@@ -19,7 +19,7 @@ pub(super) fn read(folder: &Folder, others: &Others, draft: &mut Draft) -> Resul
     let name = &file.app.name;
     check_segment(&source, name, name.get_ref(), "a name such as `profiles`")?;
     let mut app = AppConfig { name: name.get_ref().clone(), ..AppConfig::default() };
-    // What a mechtron may use is looked up when all names of the app are known.
+    // Grants are checked after all names of the app are known.
     let mut allowed = Vec::new();
     for (name, table) in file.mechtrons {
         allowed.extend(table.allow.iter().cloned());
@@ -28,7 +28,7 @@ pub(super) fn read(folder: &Folder, others: &Others, draft: &mut Draft) -> Resul
     }
     for (name, table) in file.resources {
         if app.mechtrons.contains_key(name.get_ref()) {
-            let text = format!("`{}` is a mechtron of this app too; expected a name of its own", name.get_ref());
+            let text = format!("`{}` is also a mechtron of this app; expected a unique name", name.get_ref());
             return Err(source.error(name.span(), text, "rename one of the two"));
         }
         let resource = resource::read(&source, &name, table, draft)?;
@@ -50,7 +50,7 @@ fn mechtron(
     draft: &mut Draft,
 ) -> Result<AppMechtron, AuthoringError> {
     let segment = name.get_ref().strip_suffix(":{key}").unwrap_or(name.get_ref());
-    check_segment(source, name, segment, "a name, or for one actor a key `NAME:{key}`")?;
+    check_segment(source, name, segment, "use `NAME` for one actor, or `NAME:{key}` for one actor per key")?;
     let config = if table.config.get_ref().contains(':') {
         others::take_mechtron(source, &table.config, others, draft)?;
         table.config.get_ref().clone()

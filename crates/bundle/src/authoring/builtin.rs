@@ -1,4 +1,4 @@
-//! Binds that a program has in itself: written, read and checked as those of bundles are.
+//! Binds that are built into a program. They have the same form and the same checks as binds of bundles.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,16 @@ use super::{
 };
 use crate::{Contract, ResourceKind};
 
-/// The binds of kinds of resources, and of what every bundle is.
+/// The binds of the kinds of resources, and of the files of a bundle.
 pub(super) static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/builtin");
 
-/// Reads a bind of a program, and the schemas that it names: `binds/database.toml`. `text` gives the text of a file. Errors as
-/// [`read_bind`](super::read_bind) does.
+/// Reads a built-in bind and its schemas, for example `binds/database.toml`. `text` returns the text of a file. Returns
+/// the same errors as [`read_bind`](super::read_bind).
 pub fn built_in(path: &str, text: impl Fn(&str) -> Option<&'static str>) -> Result<Contract, AuthoringError> {
     let read = |path: &str| {
-        let missing = || AuthoringError::whole(path.as_ref(), "there is no such file", "build the program with it");
+        let missing = || {
+            AuthoringError::whole(path.as_ref(), "there is no such file", "add the file to the build of the program")
+        };
         text(path).map(|text| Source::of(path, text)).ok_or_else(missing)
     };
     let source = read(path)?;
@@ -34,12 +36,12 @@ pub fn built_in(path: &str, text: impl Fn(&str) -> Option<&'static str>) -> Resu
     Ok(Contract { bind: file.resolved(), schemas: schemas.into_iter().collect() })
 }
 
-/// The bind of a kind of resource, by its name, or `bundle` for the files of a bundle.
+/// Returns the built-in bind of a kind of resource, by its name, or of the files of a bundle (`bundle`).
 pub fn built_in_bind(name: &str) -> Result<Contract, AuthoringError> {
     built_in(&format!("binds/{name}.toml"), |path| FILES.get_file(path)?.contents_utf8())
 }
 
-/// The bind that resources of a kind answer by; none for a kind that no host serves yet.
+/// Returns the bind of resources of a kind; `None` for a kind that no host serves yet.
 pub fn bind_of(kind: ResourceKind) -> Option<Result<Contract, AuthoringError>> {
     FILES.contains(format!("binds/{kind}.toml")).then(|| built_in_bind(kind.name()))
 }

@@ -1,25 +1,25 @@
-//! Faults in what people write.
+//! Faults in the files of authors.
 
 use std::{fmt, path::Path};
 
-/// A fault: file, line, column, what is wrong, what was expected, and a hint.
+/// A fault: its place, the error, the expectation and a hint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AuthoringError {
-    /// The file, behind the folder as it was named.
+    /// The file. Its path begins with the folder as the caller gave it.
     pub file: String,
-    /// Its line, from 1; 0 where the fault is no line's.
+    /// The line, from 1; 0 if the fault has no line.
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// What is wrong, and what was expected.
+    /// The error and the expectation.
     pub message: String,
     /// What to do.
     pub hint: String,
 }
 
 impl AuthoringError {
-    /// A fault of a file or folder as a whole.
+    /// A fault of a whole file or folder.
     pub(super) fn whole(file: &Path, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { file: file.display().to_string(), line: 0, column: 0, message: message.into(), hint: hint.into() }
     }

@@ -1,4 +1,4 @@
-//! The bundle's folder: which files lie in it. Nothing outside is read, by `..` or by link.
+//! The files in the bundle's folder. Nothing outside of the folder is read, neither by `..` nor by a symbolic link.
 
 use std::{
     fs, io,
@@ -13,15 +13,15 @@ use toml::Spanned;
 use super::{AuthoringError, Source};
 use crate::{Digest, Hasher};
 
-/// The folder that a bundle is written in.
+/// The folder of a bundle.
 pub(super) struct Folder(PathBuf);
 
-/// Why a path of the folder is no file that may be read.
+/// The reason why a path in the folder cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// There is nothing, or no file.
+    /// The path does not exist, or is not a file.
     Missing,
-    /// It, or a folder on the way, is a link.
+    /// The path, or a folder on the way, is a symbolic link.
     Link,
     /// It leads out of the folder.
     Outside,
@@ -33,18 +33,18 @@ impl Folder {
             true => Ok(Self(path.to_owned())),
             false => Err(AuthoringError::whole(
                 path,
-                "there is no such folder",
+                "the folder does not exist",
                 "a bundle is a folder with a bundle.toml; give its path",
             )),
         }
     }
 
-    /// The path of something in the folder.
+    /// Joins a relative path to the folder.
     pub(super) fn path(&self, relative: &str) -> PathBuf {
         self.0.join(relative)
     }
 
-    /// The path of a file that may be read. The folder itself may be reached by a link; nothing below may.
+    /// Returns the path of a file. The bundle's folder may be a symbolic link; nothing in it may be one.
     pub(super) fn file(&self, relative: &str) -> Result<PathBuf, Fault> {
         let path = self.within(relative)?;
         if path.is_file() { Ok(path) } else { Err(Fault::Missing) }
@@ -65,16 +65,16 @@ impl Folder {
         Ok(path)
     }
 
-    /// Whether there is something of this name; a link is something, wherever it leads.
+    /// Returns whether the path exists. A symbolic link exists, wherever it leads.
     pub(super) fn has(&self, relative: &str) -> bool {
         self.path(relative).symlink_metadata().is_ok()
     }
 
-    /// The TOML files of a sub-folder, in order; none if it is not there.
+    /// Returns the TOML files of a sub-folder, sorted; none if the sub-folder does not exist.
     pub(super) fn toml_files(&self, sub: &str) -> Result<Vec<String>, AuthoringError> {
         let path = self.within(sub).map_err(|_| {
-            let hint = "put the folder itself into the bundle's folder";
-            AuthoringError::whole(&self.path(sub), "it is a link, or below one", hint)
+            let hint = "replace the link with the folder itself";
+            AuthoringError::whole(&self.path(sub), "it is a symbolic link, or inside one", hint)
         })?;
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -84,12 +84,12 @@ impl Folder {
         Ok(files)
     }
 
-    /// The files that an entry of `include` names: a file, a folder with all below, or a glob. What is below a folder or found
-    /// by a wildcard has no name that begins with `.`: tools keep their own there, and secrets too.
+    /// Returns the files of an entry of `include`: a file, a folder with everything in it, or a glob. Folders and
+    /// wildcards skip names that begin with `.`, because such files often contain secrets or the data of tools.
     pub(super) fn matching(&self, source: &Source, pattern: &Spanned<String>) -> Result<Vec<String>, AuthoringError> {
         let written = pattern.get_ref().trim_start_matches("./").trim_end_matches('/');
         if matches!(written, "" | ".") {
-            let text = format!("`{}` is the bundle's folder itself; expected what lies in it", pattern.get_ref());
+            let text = format!("`{}` is the bundle's folder itself; expected a path inside it", pattern.get_ref());
             return Err(source.error(pattern.span(), text, "name files and folders, or \"**\" for all of them"));
         }
         let is_glob = written.contains(['*', '?', '[', '{']);
@@ -97,14 +97,18 @@ impl Folder {
         let matcher = globset::GlobBuilder::new(&glob).literal_separator(true).build();
         let matcher = matcher.map_err(|e| {
             let text = format!("{}; expected a file, a folder or a glob", e.kind());
-            source.error(pattern.span(), format!("`{written}` is no glob: {text}"), "such as \"site/**\" or \"*.html\"")
+            source.error(
+                pattern.span(),
+                format!("`{written}` is not a glob: {text}"),
+                "such as \"site/**\" or \"*.html\"",
+            )
         })?;
         let matcher = matcher.compile_matcher();
 
-        // What stands before the first wildcard is where to look: a build folder beside it is not walked.
+        // Walk only the folder before the first wildcard, not, for example, a build folder beside it.
         let literal = glob.find(['*', '?', '[', '{']).and_then(|at| glob.get(..at)).unwrap_or(&glob);
         let start = if is_glob { literal.rsplit_once('/').map_or("", |(folder, _)| folder) } else { written };
-        // Unless the glob itself speaks of such names behind that.
+        // A glob with such a name after that folder includes hidden files.
         let sought = if is_glob { glob.get(start.len()..).unwrap_or_default() } else { "" };
         let takes_hidden = sought.split(['/', '{', ',']).any(|part| part.starts_with('.'));
         let start = self.within(start).map_err(|fault| fault.at(source, pattern.span(), "the file", written))?;
@@ -115,7 +119,7 @@ impl Folder {
         };
         let walk = walkdir::WalkDir::new(start).follow_links(false).sort_by_file_name();
         for entry in walk.into_iter().filter_entry(named_or_shown) {
-            // A glob may be of what is not built yet.
+            // A glob may refer to files that are not built yet.
             let Ok(entry) = entry else { continue };
             let Ok(relative) = entry.path().strip_prefix(&self.0) else { continue };
             if entry.file_type().is_dir() || !matcher.is_match(relative) {
@@ -136,35 +140,35 @@ impl Folder {
 }
 
 impl Fault {
-    /// This fault, told at the place that names the path.
+    /// Adds the place that names the path.
     pub(super) fn at(self, source: &Source, span: Range<usize>, what: &str, written: &str) -> AuthoringError {
         let (wrong, hint) = match self {
             Self::Missing => ("is missing", "paths are relative to the folder of bundle.toml"),
-            Self::Link => ("is a link, or below one", "put the file itself into the bundle's folder"),
-            Self::Outside => ("is outside of the bundle's folder", "name a path below it, without `..`"),
+            Self::Link => ("is a symbolic link, or inside one", "replace the link with the file itself"),
+            Self::Outside => ("is outside of the bundle's folder", "use a path inside that folder, without `..`"),
         };
         source.error(span, format!("{what} {written} {wrong}"), hint)
     }
 }
 
-/// A path as people write it, relative to the bundle's folder, as a path of the bundle.
+/// Turns a path relative to the bundle's folder into a path in the bundle.
 pub(super) fn bundle_path(written: &str) -> String {
     format!("/{}", written.trim_start_matches("./").trim_start_matches('/'))
 }
 
-/// The same for a folder: with a slash at its end.
+/// The same for a folder, which gets a slash at its end.
 pub(super) fn bundle_folder(written: &str) -> String {
     let path = bundle_path(written);
     if path.ends_with('/') { path } else { path + "/" }
 }
 
-/// Checks a path of the bundle, which becomes part of an address; the error is what to tell the author.
+/// Checks a path in the bundle, which becomes part of an address. The error is a text for the author.
 pub(super) fn check_path(path: &str) -> Result<(), String> {
-    let wrong = |(at, expected)| format!("{path} is no path of a bundle: at byte {at}; expected {expected}");
+    let wrong = |(at, expected)| format!("{path} is not a valid path in a bundle: at byte {at}; expected {expected}");
     address::check_path(path).map_err(wrong)
 }
 
-/// The digest and length of a file, read in pieces.
+/// Returns the digest and the length of a file, which is read in pieces.
 pub(super) fn digest(path: &Path) -> io::Result<(Digest, u64)> {
     let (mut file, mut hasher, mut size) = (fs::File::open(path)?, Hasher::new(), 0);
     let mut piece = vec![0; 64 * 1024];

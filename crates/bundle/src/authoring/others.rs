@@ -1,4 +1,4 @@
-//! Other bundles: whose mechtrons an app may use, and whose binds a mechtron may keep to.
+//! References to other bundles: an app may use their mechtrons, a mechtron their binds.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Digest, Manifest, Used};
 
-/// The bundles of others that a draft may name: what was published, its signature checked.
+/// The published bundles to which a draft may refer. Their signatures were checked.
 #[derive(Debug, Default)]
 pub struct Others(BTreeMap<String, (Digest, Manifest)>);
 
@@ -23,7 +23,7 @@ impl Others {
         self.0.insert(manifest.address.to_string(), (digest, manifest));
     }
 
-    /// The bundle of an address with a path, and the path: `bob:repo:widgets:1.2.0:/mechtrons/card.toml`.
+    /// Finds the bundle and the path of an address such as `bob:repo:widgets:1.2.0:/mechtrons/card.toml`.
     fn find<'n>(&self, name: &'n str) -> Option<(&'n str, &'n str, &Digest, &Manifest)> {
         let (bundle, path) = split(name)?;
         let (digest, manifest) = self.0.get(bundle)?;
@@ -31,7 +31,7 @@ impl Others {
     }
 }
 
-/// The other bundles that a bundle's folder names, in order. The folder is read; nothing is checked that does not need to be.
+/// Returns the other bundles to which a bundle's folder refers, in order. Checks only what this needs.
 pub(super) fn named(folder: &Folder) -> Result<Vec<Address>, AuthoringError> {
     let mut names: Vec<(Source, Spanned<String>)> = Vec::new();
     if folder.has("app.toml") {
@@ -55,7 +55,7 @@ pub(super) fn named(folder: &Folder) -> Result<Vec<Address>, AuthoringError> {
     Ok(bundles)
 }
 
-/// Takes a mechtron config of another bundle into the draft, under its address.
+/// Copies a mechtron config of another bundle into the draft, under its address.
 pub(super) fn take_mechtron(
     source: &Source,
     name: &Spanned<String>,
@@ -77,7 +77,7 @@ pub(super) fn take_mechtron(
     Ok(())
 }
 
-/// Takes a bind of another bundle into the draft, under its address.
+/// Copies a bind of another bundle into the draft, under its address.
 pub(super) fn take_bind(
     source: &Source,
     name: &Spanned<String>,
@@ -103,12 +103,12 @@ fn take_bind_of(bundle: &str, path: &str, manifest: &Manifest, draft: &mut Draft
     draft.binds.insert(absolute(bundle, path), bind);
 }
 
-/// The name of something of a bundle in another: what it has of a third keeps its name.
+/// Returns the name of a part of a bundle as another bundle uses it. A part from a third bundle keeps its name.
 fn absolute(bundle: &str, name: &str) -> String {
     if name.starts_with('/') { format!("{bundle}:{name}") } else { name.to_owned() }
 }
 
-/// A bundle's address and a path.
+/// Splits a name into a bundle's address and a path.
 fn split(name: &str) -> Option<(&str, &str)> {
     let (bundle, _) = name.split_once(":/")?;
     Some((bundle, name.get(bundle.len() + 1..)?))
@@ -117,7 +117,10 @@ fn split(name: &str) -> Option<(&str, &str)> {
 fn bundle_of(source: &Source, name: &Spanned<String>) -> Result<Address, AuthoringError> {
     let address = split(name.get_ref()).and_then(|(bundle, _)| Address::parse(bundle).ok());
     address.filter(|address| address.version().is_some()).ok_or_else(|| {
-        let text = format!("`{}` is no file of another bundle; expected its address and a path", name.get_ref());
+        let text = format!(
+            "`{}` is not a file of another bundle; expected the bundle's address with a version, and a path",
+            name.get_ref()
+        );
         source.error(name.span(), text, "such as \"bob:repo:widgets:1.2.0:/mechtrons/card.toml\"")
     })
 }
@@ -126,11 +129,11 @@ fn unknown(source: &Source, name: &Spanned<String>) -> AuthoringError {
     if let Err(error) = bundle_of(source, name) {
         return error;
     }
-    let text = format!("{} is of another bundle, which is not at hand here", name.get_ref());
+    let text = format!("{} is in another bundle, which was not fetched", name.get_ref());
     source.error(
         name.span(),
         text,
-        "`starlane publish` and `starlane dev` fetch it from their server: is it published there?",
+        "publish that bundle first: `starlane publish` and `starlane dev` fetch it from their server",
     )
 }
 
@@ -142,6 +145,6 @@ fn lacks<'k>(
     known: impl Iterator<Item = &'k String>,
 ) -> AuthoringError {
     let known: Vec<&str> = known.map(String::as_str).collect();
-    let text = format!("{bundle} has no {what} there; expected one of {}", known.join(", "));
-    source.error(name.span(), text, "see `starlane bundle show`")
+    let text = format!("{bundle} has no {what} at that path; expected one of {}", known.join(", "));
+    source.error(name.span(), text, "list them with `starlane bundle show`")
 }

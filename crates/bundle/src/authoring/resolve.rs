@@ -1,4 +1,4 @@
-//! Following references: from mechtrons to Wasm files and binds, from binds to schemas.
+//! Follows references: from mechtrons to Wasm files and binds, and from binds to schemas.
 
 use std::{collections::BTreeMap, fs, ops::Range};
 
@@ -55,7 +55,7 @@ pub(super) fn read_bind(folder: &Folder, relative: &str, draft: &mut Draft) -> R
     Ok(bind)
 }
 
-/// Checks what a bind says beside its schemas.
+/// Checks a bind, except its schemas.
 pub(super) fn check_bind(source: &Source, file: &BindFile) -> Result<(), AuthoringError> {
     for name in file.names() {
         check_segment(source, name, name.get_ref(), "a name such as `render`")?;
@@ -63,7 +63,7 @@ pub(super) fn check_bind(source: &Source, file: &BindFile) -> Result<(), Authori
     file.bodies().try_for_each(|body| check_body(source, body))
 }
 
-/// The normal form of the schema in a file, which a bind names.
+/// Returns the normal form of a schema file of a bind.
 pub(super) fn read_schema(file: &Source, bind: &str) -> Result<Value, AuthoringError> {
     let text = file.text();
     let value = json::value(text.as_bytes()).map_err(|error| {
@@ -75,12 +75,13 @@ pub(super) fn read_schema(file: &Source, bind: &str) -> Result<Value, AuthoringE
         }
     })?;
     schema::normal_form(&value).map_err(|error| {
-        let hint = "what stands here is checked on every host, by the same subset of JSON Schema 2020-12";
+        let hint = "every host checks bodies with the same subset of JSON Schema 2020-12; use only that subset";
         file.error(place(text, &error.pointer), format!("this schema of {bind} is refused {error}"), hint)
     })
 }
 
-/// Where the value at a JSON pointer begins in its text; the beginning of the text, if nothing is there.
+/// Returns where the value at a JSON pointer begins in its text; the beginning of the text if the pointer leads
+/// nowhere.
 fn place(text: &str, pointer: &str) -> Range<usize> {
     let find = || {
         let mut value: &RawValue = serde_json::from_str(text).ok()?;
@@ -120,7 +121,7 @@ fn read_mechtron(
     let (wasm, bind) = (&file.mechtron.wasm, &file.mechtron.bind);
     let module = draft.add_named(&source, folder, wasm, "the module").map_err(|mut error| {
         if error.message.ends_with("is missing") {
-            error.hint = "build it first: the `[build]` command of bundle.toml makes it".into();
+            error.hint = "run `starlane build` first: it runs the `[build]` command of bundle.toml".into();
         }
         error
     })?;
@@ -148,7 +149,7 @@ fn read_mechtron(
     Ok(())
 }
 
-/// The first eight bytes tell a core module from a component and from what is no Wasm at all.
+/// Checks a module. Its first eight bytes show whether it is a core module, a component or not Wasm.
 fn check_module(
     source: &Source,
     folder: &Folder,
@@ -162,24 +163,25 @@ fn check_module(
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
             return check(&wasm, memory).map_err(|reason| {
                 let text = format!("hosts refuse {}: {reason}", at.get_ref());
-                source.error(at.span(), text, "a mechtron is a module such as the guest SDK makes, of WebAssembly 2.0")
+                source.error(at.span(), text, "build a WebAssembly 2.0 module with the guest SDK")
             });
         }
         [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => "is a component",
-        _ => "is no WebAssembly module",
+        _ => "is not a WebAssembly module",
     };
     let text = format!("{} {wrong}; expected a core module", at.get_ref());
     Err(source.error(at.span(), text, "build it with --target wasm32-unknown-unknown"))
 }
 
-/// The fault of naming a bind or mechtron config of this bundle that it does not have.
+/// The fault for a bind or mechtron config that this bundle does not have.
 pub(super) fn not_there(source: &Source, at: &Spanned<String>, what: &str, sub: &str) -> AuthoringError {
     let written = at.get_ref();
     let text = format!("there is no {what} {written}; expected a file {sub}/NAME.toml");
     source.error(at.span(), text, &format!("every {what} is a TOML file in {sub}/ beside bundle.toml"))
 }
 
-/// `each` holds an answer until its state is saved, which waits for all unfinished messages: so there is one at a time.
+/// Checks `state`. With `each`, a reply waits until the state is saved, and saving waits for all unfinished messages.
+/// So such an actor handles one message at a time.
 fn durability(
     source: &Source,
     written: Option<&Spanned<Durability>>,
@@ -198,10 +200,10 @@ fn limits(source: &Source, table: &LimitsTable) -> Result<Limits, AuthoringError
             source.error(memory.span(), text, "such as \"16 MiB\"")
         };
         let size: bytesize::ByteSize =
-            memory.get_ref().parse().map_err(|_| fault("is no size; expected a number and a unit"))?;
+            memory.get_ref().parse().map_err(|_| fault("is not a size; expected a number and a unit"))?;
         limits.memory = size.as_u64();
         if !MEMORY.contains(&limits.memory) {
-            return Err(fault("is no memory of a Wasm module; expected 64 KiB to 4 GiB"));
+            return Err(fault("is not a valid memory limit; expected 64 KiB to 4 GiB"));
         }
     }
     let milliseconds = |name: &str, text: &Spanned<String>, most: u64| {
@@ -246,12 +248,13 @@ pub(super) fn check_segment(
     rules::segment(at.get_ref(), name, hint).map_err(|fault| fault.at(source, at.span()))
 }
 
-/// Settings as the guest gets them. JSON has no dates, which become text, and no `inf` and `nan`, which are refused.
+/// Returns settings as the guest gets them. JSON has no dates, so they become strings; it has no `inf` and `nan`, so
+/// they are refused.
 pub(super) fn settings(source: &Source, table: Option<&Spanned<toml::Table>>) -> Result<Value, AuthoringError> {
     let Some(table) = table else { return Ok(Value::Object(serde_json::Map::new())) };
     json(&toml::Value::Table(table.get_ref().clone())).ok_or_else(|| {
-        let text = "the settings hold `inf` or `nan`; expected what JSON can say";
-        source.error(table.span(), text, "take a very large number, or a text")
+        let text = "the settings contain `inf` or `nan`; expected values that JSON has";
+        source.error(table.span(), text, "use a finite number or a string")
     })
 }
 

@@ -1,4 +1,4 @@
-//! `[resources.NAME]` of `app.toml`: its kind, its placement, and the settings that the schema of the kind knows.
+//! Reads `[resources.NAME]` of `app.toml`: the kind, the placement, and the settings of the kind.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{AppResource, Placement, ResourceKind, settings};
 
-/// A resource as it is written.
+/// A resource as it is in the file.
 pub(super) struct ResourceTable {
     kind: Spanned<ResourceKind>,
     placement: Option<Spanned<Placement>>,
@@ -67,8 +67,8 @@ pub(super) fn read(
     let mut resource = AppResource { kind, placement, settings: Map::new() };
     for (name, value) in &table.settings {
         let written = as_json(value.get_ref()).ok_or_else(|| {
-            let text = format!("`{}` is `inf` or `nan`; expected what JSON can say", name.get_ref());
-            source.error(value.span(), text, "take a number that JSON has")
+            let text = format!("`{}` is `inf` or `nan`; expected a value that JSON has", name.get_ref());
+            source.error(value.span(), text, "use a finite number")
         })?;
         let resolved = match written {
             Value::String(folder) if folders.contains(name.get_ref()) => bundle_folder(&folder).into(),

@@ -1,4 +1,4 @@
-//! `[http]` of `app.toml`: which requests lead where.
+//! Reads `[http]` of `app.toml`: the routes.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -15,7 +15,7 @@ use crate::{
     rules::route::{self as rules, Part},
 };
 
-/// The routes in the order of the file.
+/// Reads the routes, in the order of the file.
 pub(super) fn read(
     source: &Source,
     table: &BTreeMap<Spanned<String>, RouteTable>,
@@ -71,7 +71,7 @@ fn route(
         }
         _ => {
             let text =
-                format!("`{}` leads nowhere; expected `file`, or `files`, or `to` and `operation`", key.get_ref());
+                format!("`{}` needs one target; expected `file`, or `files`, or `to` and `operation`", key.get_ref());
             return Err(source.error(key.span(), text, "such as { file = \"site/index.html\" }"));
         }
     };

@@ -1,4 +1,5 @@
-//! JSON Schemas (2020-12) of the TOML files, made of the tables that read them: editors complete and check by them.
+//! JSON Schemas (2020-12) of the TOML files, made from the tables that read them. Editors use them to complete and
+//! check files.
 
 use std::borrow::Cow;
 
@@ -43,15 +44,15 @@ impl FileKind {
         }
     }
 
-    /// The name of the file that its schema is kept in: `bundle.schema.json`.
+    /// The name of its schema file: `bundle.schema.json`.
     pub fn schema_file(self) -> String {
         format!("{}.schema.json", self.name())
     }
 
-    /// Its JSON Schema, of the file read as JSON. What it refuses [`Draft::read`](super::Draft::read) refuses too, which
-    /// finds more: a schema knows one file, and not whether what it names is there.
+    /// Returns its JSON Schema, for the file as JSON. [`Draft::read`](super::Draft::read) refuses every file that the
+    /// schema refuses, and more: a schema sees only one file, and cannot check references.
     pub fn schema(self) -> Value {
-        // All in one place: not every editor looks at what stands beside a `$ref`.
+        // Some editors ignore keywords beside a `$ref`, so subschemas are inlined.
         let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
         let generator = settings.with_transform(RecursiveTransform(Plain)).into_generator();
         match self {
@@ -64,8 +65,8 @@ impl FileKind {
     }
 }
 
-/// Takes away what means nothing to an author: `null`, which TOML does not have, and names of Rust's integers. An editor shows
-/// descriptions as they are broken into lines.
+/// Removes details that mean nothing to an author: `null`, which TOML does not have, and the names of Rust's integer
+/// types. Joins the lines of descriptions, because editors show line breaks.
 #[derive(Clone)]
 struct Plain;
 
@@ -108,7 +109,10 @@ impl JsonSchema for ResourceTable {
             schema
         };
         let mut properties = Map::new();
-        properties.insert("kind".to_owned(), described(ResourceKind::json_schema(generator), "What it is.").into());
+        properties.insert(
+            "kind".to_owned(),
+            described(ResourceKind::json_schema(generator), "The kind of the resource.").into(),
+        );
         let mut placement = described(Placement::json_schema(generator), "Where it lives.");
         placement.insert("default".to_owned(), "server".into());
         properties.insert("placement".to_owned(), placement.into());
@@ -140,14 +144,15 @@ impl JsonSchema for ResourceTable {
     }
 }
 
-/// What a setting must fit, without what is said of it; nothing fits one that the kind does not have.
+/// Returns the schema of a setting without its description. The schema of a setting that the kind does not have refuses
+/// everything.
 fn checked(setting: Option<&Value>) -> Value {
     let Some(Value::Object(setting)) = setting else { return Value::Bool(false) };
     let said = |name: &str| ["description", "examples"].contains(&name) || name.starts_with("x-");
     setting.iter().filter(|(name, _)| !said(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Keys of tables, which have no type of their own.
+/// Types for the keys of tables.
 macro_rules! keys {
     ($($(#[$about:meta])* $name:ident: $pattern:literal;)*) => {$(
         $(#[$about])*
@@ -166,12 +171,12 @@ macro_rules! keys {
 }
 
 keys! {
-    /// Of operations, events and resources: a segment of addresses.
+    /// The name of an operation, an event or a resource: a segment of an address.
     Name: "^[a-z0-9_][a-z0-9_-]{0,62}$";
-    /// Of mechtrons: `directory`, `profile:{key}`.
+    /// The name of a mechtron: `directory`, `profile:{key}`.
     MechtronName: r"^[a-z0-9_][a-z0-9_-]{0,62}(:\{key\})?$";
-    /// Of routes: `GET /people/{name}`.
+    /// The key of a route: `GET /people/{name}`.
     RouteKey: "^(GET|POST|PUT|PATCH|DELETE) /";
-    /// Of files in the bundle: `wasm/profile.wasm`.
+    /// The path of a file in the bundle: `wasm/profile.wasm`.
     BundlePath: "^[A-Za-z0-9._/-]+$";
 }

@@ -1,4 +1,4 @@
-//! One file that people write: its text, and faults at places in it.
+//! The text of one file, and faults at places in it.
 
 use std::{fs, ops::Range};
 
@@ -21,18 +21,15 @@ impl Source {
         let path = folder.path(relative);
         let whole = |message: &str, hint: &str| AuthoringError::whole(&path, message, hint);
         let readable = folder.file(relative).map_err(|fault| match fault {
-            Fault::Missing => whole(
-                "there is no such file",
-                "a bundle is a folder with a bundle.toml; is this the one that you mean?",
-            ),
-            _ => whole("it is a link, or below one", "put the file itself into the bundle's folder"),
+            Fault::Missing => whole("there is no such file", "a bundle is a folder with a bundle.toml; check the path"),
+            _ => whole("it is a symbolic link, or inside one", "replace the link with the file itself"),
         })?;
         let text = fs::read_to_string(readable)
-            .map_err(|e| whole(&format!("it can't be read: {e}"), "it must be readable, and text in UTF-8"))?;
+            .map_err(|e| whole(&format!("it can't be read: {e}"), "the file must be readable, and UTF-8 text"))?;
         Ok(Self { file: path.display().to_string(), text })
     }
 
-    /// A text of the program itself.
+    /// A text that is built into the program.
     pub(super) fn of(file: &str, text: &str) -> Self {
         Self { file: file.to_owned(), text: text.to_owned() }
     }
@@ -40,7 +37,7 @@ impl Source {
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, AuthoringError> {
         toml::from_str(&self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
-            // What the whole file lacks is a table, and lacking nowhere.
+            // An error without a span is about a missing table of the whole file.
             let (message, hint) = told(error.message(), span.is_empty());
             self.error(span, message, &hint)
         })
@@ -69,7 +66,8 @@ impl Source {
     }
 }
 
-/// What serde and the TOML parser say, in the words of these files, with a hint. `of_file`: it is about no place in the file.
+/// Translates an error of serde or of the TOML parser into the words of these files, and adds a hint. `of_file`: the
+/// error has no place in the file.
 fn told(message: &str, of_file: bool) -> (String, String) {
     let message = message.trim_end().replace('\n', ", ");
     let (wrong, expected) = match message.split_once(", expected ") {
@@ -83,7 +81,10 @@ fn told(message: &str, of_file: bool) -> (String, String) {
                 .unwrap_or_else(|| "remove it, or move it into the table that it belongs to".into()),
         )
     } else if let Some(value) = wrong.strip_prefix("unknown variant ") {
-        (format!("unknown value {value}"), suggestion(value, expected).unwrap_or_else(|| "take one of these".into()))
+        (
+            format!("unknown value {value}"),
+            suggestion(value, expected).unwrap_or_else(|| "use one of these values".into()),
+        )
     } else if let Some(key) = wrong.strip_prefix("missing field ") {
         let name = key.trim_matches('`');
         match of_file {
@@ -100,13 +101,13 @@ fn told(message: &str, of_file: bool) -> (String, String) {
         };
         (wrong.to_owned(), hint.to_owned())
     } else if wrong == "wanted string or table" {
-        ("invalid type; expected a string".to_owned(), "one of the words that this key takes, in quotes".to_owned())
+        ("invalid type; expected a string".to_owned(), "write one of the values of this key, in quotes".to_owned())
     } else if wrong == "duplicate key" {
-        (wrong.to_owned(), "it stands in this table twice: remove one".to_owned())
+        (wrong.to_owned(), "the table has this key twice: remove one".to_owned())
     } else {
-        (wrong.to_owned(), "the files are TOML, see https://toml.io; text stands in quotes".to_owned())
+        (wrong.to_owned(), "correct the TOML (see https://toml.io); strings need quotes".to_owned())
     };
-    // Rust's names of what is read mean nothing to an author.
+    // Names of Rust types mean nothing to an author.
     let expected = expected.map(|expected| match expected.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["struct", _] | ["a", "map"] => "a table",
         ["a", "sequence"] => "a list",
@@ -116,7 +117,7 @@ fn told(message: &str, of_file: bool) -> (String, String) {
     (expected.map_or(kind.clone(), |expected| format!("{kind}; expected {expected}")), hint)
 }
 
-/// The nearest of the names that were expected, if one is near.
+/// Returns a hint with the most similar expected name, if one is similar enough.
 pub(super) fn suggestion(given: &str, expected: Option<&str>) -> Option<String> {
     let given = given.trim_matches('`');
     let known = expected?.split('`').skip(1).step_by(2);

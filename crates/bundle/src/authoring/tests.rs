@@ -62,7 +62,7 @@ fn a_folder_becomes_a_manifest() {
 }
 
 #[test]
-fn what_a_draft_signs_verifies() {
+fn a_signed_draft_verifies() {
     let folder = bundle("", "", "");
     let key = SecretKey::from_seed([1; 32]);
     let draft = Draft::read(folder.path()).unwrap();
@@ -90,7 +90,7 @@ fn links_are_not_followed_out_of_the_folder() {
 
     let folder = bundle("", "", "");
     symlink("/etc/hostname", folder.path().join("site/link")).unwrap();
-    assert!(told(&folder).contains("bundle.toml:4:12: the file site/link is a link, or below one. Hint: "));
+    assert!(told(&folder).contains("bundle.toml:4:12: the file site/link is a symbolic link, or inside one. Hint: "));
 
     for below in ["wasm", "schemas", "binds", "mechtrons", "mechtrons/page.toml"] {
         let folder = bundle("", "", "");
@@ -101,10 +101,10 @@ fn links_are_not_followed_out_of_the_folder() {
             fs::remove_file(&path).unwrap()
         }
         symlink(outside.path().join(below), &path).unwrap();
-        assert!(told(&folder).contains("is a link, or below one"), "{below}");
+        assert!(told(&folder).contains("is a symbolic link, or inside one"), "{below}");
     }
 
-    // Where the folder itself lies is its owner's business.
+    // The bundle's folder itself may be a symbolic link.
     let elsewhere = tempfile::tempdir().unwrap();
     let linked = elsewhere.path().join("bundle");
     symlink(outside.path(), &linked).unwrap();
@@ -112,7 +112,7 @@ fn links_are_not_followed_out_of_the_folder() {
 }
 
 #[test]
-fn include_takes_files_folders_and_globs_and_what_is_hidden_by_its_name_alone() {
+fn include_takes_files_folders_and_globs_and_hidden_files_only_by_name() {
     for (include, expected) in [
         ("site", "/site/assets/a.js /site/index.html"),
         ("site/", "/site/assets/a.js /site/index.html"),

@@ -1,5 +1,5 @@
-//! Whether what a manifest says obeys every rule. The rules are those that authors are held to (`rules.rs`); here stands where in
-//! the manifest each applies.
+//! Checks every rule on the contents of a manifest. The rules themselves are in `rules.rs`: authors and manifests have
+//! the same ones. This module knows where in a manifest each rule applies.
 
 use std::{collections::BinaryHeap, fmt::Display};
 
@@ -7,22 +7,22 @@ use litemap::LiteMap;
 use serde_json::Value;
 use starlane_protocol::{Address, address};
 
-use super::{Contents, FORMAT, FileEntry, MAX_BYTES, MAX_FILE, MAX_FILES, VerifyError};
+use super::{Contents, FORMAT, FileEntry, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_FILES, VerifyError};
 use crate::{
     AppConfig, Bind, MechtronConfig, Route, RouteTarget,
     rules::{self, Fault, Names, Rule, grant, route},
 };
 
-/// The most of a kind that a bundle, or a bind or a mechtron in it, may have.
+/// The maximum number of parts of one kind, in a bundle, a bind or a mechtron.
 const MAX_PARTS: usize = 1_000;
-/// The longest name and licence, in bytes.
-const MAX_NAME: usize = 200;
-/// The longest description, in bytes.
-const MAX_DESCRIPTION: usize = 10_000;
-/// The longest line of `allow` and path of a route, in bytes.
-const MAX_LINE: usize = 1_024;
-/// The most lines of one mechtron's `allow`.
-const MAX_ALLOW: usize = 256;
+/// The maximum length of a name or a licence, in bytes.
+const MAX_NAME_BYTES: usize = 200;
+/// The maximum length of a description, in bytes.
+const MAX_DESCRIPTION_BYTES: usize = 10_000;
+/// The maximum length of a line of `allow`, and of the path of a route, in bytes.
+const MAX_LINE_BYTES: usize = 1_024;
+/// The maximum number of lines in one mechtron's `allow`.
+const MAX_ALLOW_LINES: usize = 256;
 
 type Checked = Result<(), VerifyError>;
 
@@ -61,7 +61,7 @@ pub(super) fn check(contents: &Contents) -> Checked {
     contents.app.as_ref().map_or(Ok(()), |app| check_app(contents, app))
 }
 
-/// A fault, and where it is.
+/// Adds the place to a fault.
 fn at<T>(place: impl Display, checked: Result<T, Fault>) -> Result<T, VerifyError> {
     checked.map_err(|fault| VerifyError::Refused { at: place.to_string(), fault })
 }
@@ -78,13 +78,14 @@ fn held(held: bool, by: &str, what: &str) -> Checked {
     }
 }
 
-/// The address of another bundle and a path in it; none for a path of the bundle's own.
+/// Splits the address of a file in another bundle into the bundle and the path. Returns `None` for a path in the same
+/// bundle.
 fn of_other(name: &str) -> Option<(&str, &str)> {
     let (bundle, _) = name.split_once(":/")?;
     Some((bundle, name.get(bundle.len() + 1..)?))
 }
 
-/// How a bind, a schema or a mechtron's config is named: by a path, or by its address in another bundle.
+/// Checks the name of a bind, a schema or a mechtron's config: a path, or an address in another bundle.
 fn named(name: &str) -> Result<(), Fault> {
     let fault = |text: String| Fault::new(Rule::Path, text, "such as /binds/profile.toml");
     match of_other(name) {
@@ -113,16 +114,16 @@ fn check_files(files: &LiteMap<String, FileEntry>) -> Checked {
         if let Err(fault) = rules::content_type(&entry.media_type) {
             return refuse(name, format!("its media type: {fault}"));
         }
-        if entry.size > MAX_FILE {
-            let text = format!("{name} is {} bytes; the maximum of one file is {MAX_FILE}", entry.size);
+        if entry.size > MAX_FILE_BYTES {
+            let text = format!("{name} is {} bytes; the maximum for one file is {MAX_FILE_BYTES}", entry.size);
             return Err(VerifyError::TooLarge(text));
         }
     }
     let bytes = files.values().fold(0u64, |sum, file| sum.saturating_add(file.size));
-    if bytes > MAX_BYTES {
-        return Err(VerifyError::TooLarge(format!("{bytes} bytes of files; the maximum is {MAX_BYTES}")));
+    if bytes > MAX_BUNDLE_BYTES {
+        return Err(VerifyError::TooLarge(format!("the files have {bytes} bytes; the maximum is {MAX_BUNDLE_BYTES}")));
     }
-    // Its sort is far less code in the page's Wasm than that of slices.
+    // The sort of a heap is much less code in the page's Wasm than the sort of slices.
     let folded: BinaryHeap<String> = files.keys().map(|name| name.to_ascii_lowercase()).collect();
     let folded = folded.into_sorted_vec();
     let mut before = "";
@@ -143,7 +144,7 @@ fn check_schemas(contents: &Contents) -> Checked {
     at("/schemas", count("schemas", contents.schemas.len(), MAX_PARTS))?;
     for path in contents.schemas.keys() {
         at(pointer(&["schemas", path]), named(path))?;
-        // What is another's is copied: its bundle needs not be at hand.
+        // A schema of another bundle is copied into this manifest, so that hosts need not fetch that bundle.
         held(of_other(path).is_some() || contents.files.contains_key(path), "schemas", path)?;
     }
     Ok(())
@@ -175,7 +176,7 @@ fn check_mechtron(contents: &Contents, path: &str, config: &MechtronConfig) -> C
     at(place("limits"), rules::limits(&config.limits))?;
     at(place("state"), rules::state(config.state, &config.limits))?;
     at(place("settings"), settings(&config.settings))?;
-    // A module is a file of the bundle that its config is of.
+    // A module and its config are in the same bundle.
     let same = of_other(path).map(|(bundle, _)| bundle) == of_other(&config.wasm).map(|(bundle, _)| bundle);
     held(same && contents.file(&config.wasm).is_some(), path, &config.wasm)?;
     held(contents.binds.contains_key(&config.bind), path, &config.bind)
@@ -190,21 +191,24 @@ fn check_app(contents: &Contents, app: &AppConfig) -> Checked {
     for (name, mechtron) in &app.mechtrons {
         let place = |rest: &str| pointer(&["app", "mechtrons", name, rest]);
         let segment = name.strip_suffix(":{key}").unwrap_or(name);
-        at(place(""), rules::segment(name, segment, "a name, or for one actor a key `NAME:{key}`"))?;
+        at(
+            place(""),
+            rules::segment(name, segment, "use `NAME` for one actor, or `NAME:{key}` for one actor per key"),
+        )?;
         held(contents.mechtrons.contains_key(&mechtron.config), name, &mechtron.config)?;
         at(place("settings"), settings(&mechtron.settings))?;
-        at(place("allow"), count("lines of `allow`", mechtron.allow.len(), MAX_ALLOW))?;
+        at(place("allow"), count("lines of `allow`", mechtron.allow.len(), MAX_ALLOW_LINES))?;
         for line in &mechtron.allow {
-            at(place("allow"), length("a grant", line, MAX_LINE))?;
+            at(place("allow"), length("a grant", line, MAX_LINE_BYTES))?;
             at(place("allow"), grant::check(line, &names))?;
         }
     }
-    // Their settings are checked by who knows the schemas of their kinds.
+    // `settings::check_all` checks the settings of resources: it knows the schemas of their kinds.
     for name in app.resources.keys() {
         let place = pointer(&["app", "resources", name]);
         at(&place, rules::segment(name, name, "a name such as `db`"))?;
         if app.mechtrons.contains_key(name) {
-            let text = format!("`{name}` is a mechtron of this app too; expected a name of its own");
+            let text = format!("`{name}` is also a mechtron of this app; expected a unique name");
             return at(&place, Err(Fault::new(Rule::Resource, text, "rename one of the two")));
         }
     }
@@ -222,7 +226,7 @@ fn check_app(contents: &Contents, app: &AppConfig) -> Checked {
 
 fn check_route(contents: &Contents, names: &Names<'_>, route: &Route) -> Result<(), Fault> {
     let Route { method, path, target, access } = route;
-    length("the path of a route", path, MAX_LINE)?;
+    length("the path of a route", path, MAX_LINE_BYTES)?;
     route::reached(method, path)?;
     match target {
         RouteTarget::File { file } => route::file(method, (file, contents.files.contains_key(file)), *access),
@@ -235,23 +239,23 @@ fn check_route(contents: &Contents, names: &Names<'_>, route: &Route) -> Result<
 }
 
 impl Contents {
-    /// Whether there are files below a folder, which has a slash at its end: `/migrations/`.
+    /// Returns whether a folder contains files. The name of the folder ends with a slash: `/migrations/`.
     pub(crate) fn has_files(&self, folder: &str) -> bool {
         folder.starts_with('/') && folder.ends_with('/') && self.files.keys().any(|file| file.starts_with(folder))
     }
 }
 
-/// A text of at most so many bytes.
-fn length(what: &str, text: &str, most: usize) -> Result<(), Fault> {
-    if text.len() <= most {
+/// Checks that a text has at most `max` bytes.
+fn length(what: &str, text: &str, max: usize) -> Result<(), Fault> {
+    if text.len() <= max {
         return Ok(());
     }
-    Err(Fault::new(Rule::Text, format!("{what} is {} bytes; the maximum is {most}", text.len()), "shorten it"))
+    Err(Fault::new(Rule::Text, format!("{what} is {} bytes; the maximum is {max} bytes", text.len()), "shorten it"))
 }
 
-/// A text of one line, such as a name.
+/// Checks a text of one line, such as a name.
 fn line(what: &str, text: &str) -> Result<(), Fault> {
-    length(what, text, MAX_NAME)?;
+    length(what, text, MAX_NAME_BYTES)?;
     let hint = "write it in one line";
     match text.chars().find(|c| c.is_control()) {
         Some(odd) => Err(Fault::new(Rule::Text, format!("{what} has the control character {odd:?}"), hint)),
@@ -259,9 +263,9 @@ fn line(what: &str, text: &str) -> Result<(), Fault> {
     }
 }
 
-/// A text for people, of several lines.
+/// Checks a text for people, which may have several lines.
 fn description(text: &str) -> Result<(), Fault> {
-    length("the description", text, MAX_DESCRIPTION)?;
+    length("the description", text, MAX_DESCRIPTION_BYTES)?;
     let hint = "use only line breaks and tabs besides text";
     match text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
         Some(odd) => Err(Fault::new(Rule::Text, format!("the description has the control character {odd:?}"), hint)),
@@ -269,18 +273,18 @@ fn description(text: &str) -> Result<(), Fault> {
     }
 }
 
-/// Settings: an object, or nothing.
+/// Checks that settings are an object or null.
 fn settings(settings: &Value) -> Result<(), Fault> {
     match settings {
         Value::Null | Value::Object(_) => Ok(()),
-        _ => Err(Fault::new(Rule::Settings, "settings are an object; expected { … }", "write them as a table")),
+        _ => Err(Fault::new(Rule::Settings, "the settings are not an object; expected { … }", "write them as a table")),
     }
 }
 
-/// At most so many of something.
-fn count(what: &str, count: usize, most: usize) -> Result<(), Fault> {
-    if count <= most {
+/// Checks that there are at most `max` of something.
+fn count(what: &str, count: usize, max: usize) -> Result<(), Fault> {
+    if count <= max {
         return Ok(());
     }
-    Err(Fault::new(Rule::Count, format!("{count} {what}; the maximum is {most}"), "use several bundles"))
+    Err(Fault::new(Rule::Count, format!("{count} {what}; the maximum is {max}"), "split it into several bundles"))
 }

@@ -24,7 +24,7 @@ fn manifest() -> Contents {
     serde_json::from_value(manifest).unwrap()
 }
 
-/// What a publisher may sign, whatever it is.
+/// Signs any JSON.
 fn signed(manifest: &Value) -> SignedManifest {
     let bytes = serde_json::to_vec(manifest).unwrap();
     SignedManifest { signature: key().sign(&bytes), bytes }
@@ -143,9 +143,9 @@ fn hostile_file_names_are_refused_even_when_signed() {
 }
 
 #[test]
-fn what_is_over_a_bound_is_refused() {
+fn manifest_over_a_limit_is_refused() {
     let entry = |size: u64| json!({ "sha256": Digest::of(b""), "size": size, "mediaType": "text/plain" });
-    let error = signed(&with("/files", "/big", entry(MAX_BYTES))).open().unwrap_err();
+    let error = signed(&with("/files", "/big", entry(MAX_BUNDLE_BYTES))).open().unwrap_err();
     assert_eq!(error.code(), "too-large");
     let mut two = with("/files", "/big", entry(u64::MAX));
     two["files"]["/big2"] = entry(u64::MAX);
@@ -177,7 +177,7 @@ fn other_formats_and_unknown_keys_are_refused() {
 }
 
 #[test]
-fn what_is_no_manifest_says_where() {
+fn errors_of_malformed_manifests_have_a_place() {
     let bytes = b"{\"format\": 1,\n \"publisher\": 7}".to_vec();
     let error = SignedManifest { signature: key().sign(&bytes), bytes }.open().unwrap_err().to_string();
     assert!(error.contains("at /publisher: found a number, expected a string"), "{error}");
@@ -188,7 +188,7 @@ fn what_is_no_manifest_says_where() {
 }
 
 #[test]
-fn what_is_named_is_held() {
+fn dangling_references_are_refused() {
     for (pointer, name) in [
         ("/mechtrons/~1mechtrons~1profile.toml", "wasm"),
         ("/mechtrons/~1mechtrons~1profile.toml", "bind"),

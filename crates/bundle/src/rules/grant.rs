@@ -1,5 +1,5 @@
-//! `allow`: what a mechtron may do. Here only what can be known before the app has an address: the form, and that what it
-//! names of its own app is there.
+//! Checks lines of `allow`, the grants of a mechtron. The app has no address yet, so this checks only the form of a
+//! line, and references to the app itself.
 
 use starlane_protocol::{Address, Grant, OWN_SPACE, Verb};
 
@@ -16,7 +16,10 @@ pub(crate) fn check(line: &str, names: &Names<'_>) -> Result<(), Fault> {
         Err(error) => return fault(quoted(&error.to_string()), HINT),
     };
     if !matches!(parsed.verb(), Verb::Request | Verb::Notify | Verb::Subscribe | Verb::Serve) {
-        let text = format!("no mechtron may `{}`; expected request, notify, subscribe or serve", parsed.verb().word());
+        let text = format!(
+            "a mechtron cannot have a grant to `{}`; expected request, notify, subscribe or serve",
+            parsed.verb().word()
+        );
         return fault(text, HINT);
     }
     let mut words = line.split_ascii_whitespace().skip(1);
@@ -27,20 +30,20 @@ pub(crate) fn check(line: &str, names: &Names<'_>) -> Result<(), Fault> {
     let Some(own) = pattern.strip_prefix(".:") else {
         let space = pattern.split([':', '#']).next().unwrap_or_default();
         if space == OWN_SPACE {
-            let text = format!("the space `{OWN_SPACE}` is closed to mechtrons: it is the server's own");
-            return fault(text, "remove the line; what a page or a command may ask there, a mechtron cannot");
+            let text = format!("the space `{OWN_SPACE}` is closed to mechtrons: it belongs to the server");
+            return fault(text, "remove the line; only pages and commands can send requests there");
         }
         return Ok(());
     };
     let (own, event) = own.split_once('#').map_or((own, None), |(own, event)| (own, Some(event)));
     let (own, _path) = own.split_once(":/").unwrap_or((own, ""));
     let (first, rest) = own.split_once(':').map_or((own, None), |(first, rest)| (first, Some(rest)));
-    // `profile:**` is below `profile` and `profile` itself; what `*` may be is not known.
+    // `profile:**` matches `profile` and everything in it. A name with `*` cannot be looked up.
     if first.contains('*') {
         return Ok(());
     }
     match names.find(first, rest.is_some()) {
-        Err(text) => fault(text, "addresses of the app are named as in [mechtrons] and [resources]"),
+        Err(text) => fault(text, "use a name of [mechtrons] or [resources]"),
         Ok(Target::Resource(_)) => Ok(()),
         Ok(Target::Mechtron(name, bind, _)) => {
             if let Some(event) = event.filter(|event| *event != "*" && !bind.events.contains_key(*event)) {

@@ -1,5 +1,5 @@
-//! Routes of an app: which methods and paths reach one, and where it may lead. The paths at which a server answers itself stand
-//! here, and nowhere else.
+//! Checks the routes of an app: their methods, paths and targets. This module also has the only list of the paths that
+//! a server reserves for itself.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{Access, Placement};
 
 /// The methods that a route may have.
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-/// Where the server itself answers, there and below, whatever an app's routes are.
+/// The paths that the server reserves, each with everything below it. Routes of an app cannot use them.
 pub const SERVER_PATHS: [&str; 10] = [
     "/mesh",
     "/healthz",
@@ -24,7 +24,7 @@ pub const SERVER_PATHS: [&str; 10] = [
     "/.well-known/starlane.json",
 ];
 
-/// The path of the server's own at or above a path, if there is one.
+/// Returns the reserved path that is equal to a path or above it, if there is one.
 pub fn server_path(path: &str) -> Option<&'static str> {
     let below = |own: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     SERVER_PATHS.into_iter().find(|own| below(own))
@@ -34,20 +34,20 @@ fn fault<T>(text: impl Into<String>, hint: &'static str) -> Result<T, Fault> {
     Err(Fault::new(Rule::Route, text, hint))
 }
 
-/// The method and the path of a route: some request reaches it.
+/// Checks that a request can reach a route with this method and path.
 pub(crate) fn reached(method: &str, path: &str) -> Result<(), Fault> {
     let route = || quoted(&format!("{method} {path}"));
     match method {
         "HEAD" => {
             return fault(
                 format!("no request reaches `{}`: the routes of GET answer HEAD", route()),
-                "write it as a route of GET, which answers HEAD with the same headers",
+                "use a GET route: it answers HEAD with the same headers",
             );
         }
         "OPTIONS" => {
             return fault(
                 format!("no request reaches `{}`: the server itself answers OPTIONS", route()),
-                "remove it: the server answers CORS preflights for the routes that there are",
+                "remove it: the server answers CORS preflights for the app's routes",
             );
         }
         _ if !METHODS.contains(&method) || !path.starts_with('/') => {
@@ -57,52 +57,49 @@ pub(crate) fn reached(method: &str, path: &str) -> Result<(), Fault> {
         _ => {}
     }
     let Some((wrong, hint)) = no_match(path) else { return Ok(()) };
-    fault(format!("no request leads to `{}`: {wrong}", quoted(path)), hint)
+    fault(format!("no request reaches `{}`: {wrong}", quoted(path)), hint)
 }
 
-/// Why no request has this path, or none gets as far as to a route, and what to do.
+/// Returns why no request reaches a route with this path, and a hint.
 fn no_match(path: &str) -> Option<(String, &'static str)> {
-    // What stands percent-encoded in every request (WHATWG URL, path percent-encode set), captures aside.
+    // Requests percent-encode these characters (WHATWG URL, path percent-encode set), except in captures.
     let encoded = |c: char| matches!(c, '?' | '#' | '\\' | '"' | '<' | '>' | '`') || !matches!(c, '!'..='~');
     if let Some(odd) = path.chars().find(|c| encoded(*c)) {
-        let hint = "a query reaches a resource as fields, and other characters stand percent-encoded in a path";
-        return Some((format!("a path has no {odd:?}"), hint));
+        let hint = "leave out the query (a resource gets it as fields); other characters must be percent-encoded";
+        return Some((format!("a path cannot contain {odd:?}"), hint));
     }
     if path.contains("{{") || path.contains("}}") {
-        return Some(("braces stand for captures alone".to_owned(), "captures are {name} and {*rest}"));
+        return Some(("braces are only for captures".to_owned(), "captures are {name} and {*rest}"));
     }
     let parts: Vec<String> =
         path.split('/').skip(1).map(|part| part.to_ascii_lowercase().replace("%2e", ".")).collect();
     let resolved =
         |(at, part): (usize, &String)| matches!(part.as_str(), "." | "..") || (part.is_empty() && at + 1 < parts.len());
     if parts.iter().enumerate().any(resolved) {
-        return Some((
-            "clients and servers resolve `.`, `..` and empty parts".to_owned(),
-            "write the path that they lead to",
-        ));
+        return Some(("clients and servers resolve `.`, `..` and empty parts".to_owned(), "write the resolved path"));
     }
     let own = server_path(path)?;
-    Some((format!("the server itself answers below {own}"), "take another first part"))
+    Some((format!("the server itself answers below {own}"), "use another first part"))
 }
 
-/// A route to a file, or to the files below a folder. `file` is what it leads to, as it is named, and whether it is there.
+/// Checks a route to a file. `file` is the name of the file, and whether the bundle has it.
 pub(crate) fn file(method: &str, file: (&str, bool), access: Option<Access>) -> Result<(), Fault> {
     if let (name, false) = file {
         let text = format!("the bundle has no file {}", quoted(name));
-        return fault(text, "name it in `include` of bundle.toml, and build the page first");
+        return fault(text, "add it to `include` in bundle.toml, and build the page first");
     }
     of_files(method, access)
 }
 
-/// The same for the files below a folder; the path says which.
+/// Checks a route to the files in a folder. The path says which file.
 pub(crate) fn files(method: &str, path: &str, folder: (&str, bool), access: Option<Access>) -> Result<(), Fault> {
     let (name, has_files) = (quoted(folder.0), folder.1);
     if !has_files {
         let text = format!("the bundle has no files in {name}");
-        return fault(text, "name them in `include` of bundle.toml, and build the page first");
+        return fault(text, "add them to `include` in bundle.toml, and build the page first");
     }
     if !(path.contains("{*") && path.ends_with('}')) {
-        let text = format!("`{}` names no file of {name}; expected {{*path}} at its end", quoted(path));
+        let text = format!("`{}` does not say which file of {name}; expected {{*path}} at its end", quoted(path));
         return fault(text, "such as \"GET /static/{*path}\"");
     }
     of_files(method, access)
@@ -110,28 +107,29 @@ pub(crate) fn files(method: &str, path: &str, folder: (&str, bool), access: Opti
 
 fn of_files(method: &str, access: Option<Access>) -> Result<(), Fault> {
     if method != "GET" {
-        let text = format!("{method} to a file; expected GET");
-        return fault(text, "what takes a body is a resource: { to = \".:name\", operation = \"…\" }");
+        let text = format!("{method} for a route to a file; expected GET");
+        return fault(text, "route requests with a body to a resource: { to = \".:name\", operation = \"…\" }");
     }
     if access == Some(Access::Token) {
-        let text = "`access = \"token\"` of a file; anyone may read the files that routes lead to";
-        return fault(text, "route to an operation that answers with it, or remove `access`");
+        let text = "`access = \"token\"` on a route to a file; such files are always public";
+        return fault(text, "route to an operation that returns the file, or remove `access`");
     }
     Ok(())
 }
 
-/// The target is an address of this app once its captures are filled in, and the path has those captures.
+/// Checks the target of a route: with its captures filled in, it is an address in this app, and the path has those
+/// captures.
 pub(crate) fn to(to: &str, path: &str) -> Result<(), Fault> {
     let hint = "such as \".:profile:{name}\"";
     let mut filled = String::new();
     for (at, piece) in to.split('{').enumerate() {
         let literal = match piece.split_once('}') {
             Some((name, literal)) if at > 0 => {
-                // What `{*rest}` captures are several parts, and an address has one in each place.
+                // `{*rest}` captures several parts of a path, but a place in an address takes one.
                 if name.starts_with('*') || !path.contains(&format!("{{{name}}}")) {
                     let (path, name) = (quoted(path), quoted(name));
                     let text = format!("`{path}` has no `{{{name}}}`; expected a capture of the path");
-                    return fault(text, "captures of the target are filled from the path, one part each");
+                    return fault(text, "each capture in `to` takes the part of the path with the same name");
                 }
                 filled.push('x');
                 literal
@@ -156,19 +154,19 @@ pub(crate) fn to(to: &str, path: &str) -> Result<(), Fault> {
     }
 }
 
-/// Which part of a route a fault is about.
+/// The part of a route that has a fault.
 pub(crate) enum Part {
     To,
     Operation,
 }
 
-/// The target is a mechtron or resource of the app that the server has, and a mechtron's operation is in its bind.
+/// Checks that the target is a mechtron or resource on the server, and that a mechtron's bind has the operation.
 pub(crate) fn operation(to: &str, operation: &str, names: &Names<'_>) -> Result<(), (Part, Fault)> {
     let refuse = |part: Part, text: String, hint| Err((part, Fault::new(Rule::Route, text, hint)));
     let name = to.strip_prefix(".:").unwrap_or(to);
     let (first, keyed) = name.split_once(':').map_or((name, false), |(first, _)| (first, true));
     let target = match names.find(first, keyed) {
-        Err(text) => return refuse(Part::To, text, "targets are named as in [mechtrons] and [resources]"),
+        Err(text) => return refuse(Part::To, text, "use a name of [mechtrons] or [resources]"),
         Ok(target) => target,
     };
     if target.placement() == Placement::Browser {
@@ -179,7 +177,7 @@ pub(crate) fn operation(to: &str, operation: &str, names: &Names<'_>) -> Result<
         Target::Mechtron(name, bind, _) if !bind.operations.contains_key(operation) => {
             let wrong = format!("the bind of `{name}` has no operation `{}`", quoted(operation));
             let text = format!("{wrong}; expected one of {}", super::listed(bind.operations.keys()));
-            refuse(Part::Operation, text, "add it to the bind, or name another")
+            refuse(Part::Operation, text, "add it to the bind, or use another operation")
         }
         Target::Resource(_) => {
             let valid = super::segment(operation, operation, "an operation of the resource, such as `query`");
@@ -189,7 +187,7 @@ pub(crate) fn operation(to: &str, operation: &str, names: &Names<'_>) -> Result<
     }
 }
 
-/// The routes so far: no two may take the same requests. The router is the one that servers use.
+/// The routes so far, to find two that match the same requests. Servers use the same router.
 #[derive(Default)]
 pub(crate) struct Taken(BTreeMap<String, matchit::Router<()>>);
 
@@ -200,7 +198,7 @@ impl Taken {
         inserted.or_else(|error| {
             let text = match error {
                 matchit::InsertError::Conflict { with } => {
-                    format!("`{}` takes the same requests as `{method} {with}`", quoted(&format!("{method} {path}")))
+                    format!("`{}` matches the same requests as `{method} {with}`", quoted(&format!("{method} {path}")))
                 }
                 error => format!("`{}` is not a path with captures: {error}", quoted(path)),
             };
@@ -214,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_servers_own_paths_are_whole_parts() {
+    fn reserved_paths_match_only_whole_parts() {
         for path in ["/mesh", "/mesh/", "/blobs/x", "/.well-known/starlane.json", "/readyz"] {
             assert!(server_path(path).is_some(), "{path}");
         }

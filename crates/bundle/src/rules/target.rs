@@ -1,19 +1,19 @@
-//! What an address of the app itself leads to: one of its mechtrons, or another of its resources.
+//! Finds the mechtron or the resource for an address in the app itself.
 
 use litemap::LiteMap;
 
 use crate::{AppConfig, AppResource, Bind, MechtronConfig, Placement};
 
-/// The names that an app may use of itself, and what they stand for.
+/// The tables in which an app's references to itself are looked up.
 pub(crate) struct Names<'a> {
     pub(crate) app: &'a AppConfig,
-    /// By path of their configs.
+    /// By the path of their config.
     pub(crate) mechtrons: &'a LiteMap<String, MechtronConfig>,
     /// By path.
     pub(crate) binds: &'a LiteMap<String, Bind>,
 }
 
-/// What an address of the app, behind its `.:`, leads to.
+/// The target of an address of the app, without its `.:`.
 pub(crate) enum Target<'a> {
     /// A mechtron: its name in `app.toml`, its bind, and where it runs.
     Mechtron(String, &'a Bind, Placement),
@@ -22,7 +22,7 @@ pub(crate) enum Target<'a> {
 }
 
 impl Target<'_> {
-    /// Where it is.
+    /// Its placement.
     pub(crate) fn placement(&self) -> Placement {
         match self {
             Self::Mechtron(_, _, placement) => *placement,
@@ -32,7 +32,7 @@ impl Target<'_> {
 }
 
 impl<'a> Names<'a> {
-    /// Finds what `first` or `first:KEY` is in the app; the error says what there is.
+    /// Finds `first`, or `first:KEY` if `keyed`, in the app. The error lists the known names.
     pub(crate) fn find(&self, first: &str, keyed: bool) -> Result<Target<'a>, String> {
         let pattern = if keyed { format!("{first}:{{key}}") } else { first.to_owned() };
         if let Some(mechtron) = self.app.mechtrons.get(&pattern) {
@@ -45,6 +45,10 @@ impl<'a> Names<'a> {
             return Ok(Target::Resource(resource));
         }
         let names = self.app.mechtrons.keys().chain(self.app.resources.keys());
-        Err(format!("the app has no `{}`; expected one of {}", super::quoted(&pattern), super::listed(names)))
+        Err(format!(
+            "the app has no mechtron or resource `{}`; expected one of {}",
+            super::quoted(&pattern),
+            super::listed(names)
+        ))
     }
 }

@@ -1,21 +1,21 @@
-//! The schemas of a whole manifest.
+//! Checks all schemas of a manifest.
 
 use super::{SchemaError, normal_form};
 use crate::Contents;
 
-/// What is wrong with a schema of a manifest.
+/// An error in a schema of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestSchemaError {
-    /// Hosts would refuse it.
+    /// Hosts would refuse the schema.
     #[error("the schema {path} is refused {error}")]
     Refused {
         /// Its path in the manifest.
         path: String,
-        /// What is wrong with it.
+        /// The error.
         error: SchemaError,
     },
-    /// Hosts check bodies with schemas as they stand, and this one is not as they need it.
+    /// The schema is not in normal form. Hosts check bodies with schemas as they are in the manifest.
     #[error("the schema {0} is not in normal form: publish the bundle with `starlane publish`")]
     NotNormal(String),
 }

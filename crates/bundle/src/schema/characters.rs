@@ -2,12 +2,12 @@
 
 use regex_syntax::ast::{ClassPerl, ClassPerlKind};
 
-/// Characters from … to, both included; in order, apart.
+/// Ranges of characters, with both ends included; sorted, without overlaps.
 pub(super) type Ranges = Vec<(char, char)>;
 
 const DIGIT: &[(char, char)] = &[('0', '9')];
 const WORD: &[(char, char)] = &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
-/// White space and ends of lines of ECMAScript.
+/// White space and line terminators of ECMAScript.
 const SPACE: &[(char, char)] = &[
     ('\t', '\r'),
     (' ', ' '),
@@ -20,7 +20,7 @@ const SPACE: &[(char, char)] = &[
     ('\u{3000}', '\u{3000}'),
     ('\u{feff}', '\u{feff}'),
 ];
-/// What `.` does not match in ECMAScript.
+/// The characters that `.` does not match in ECMAScript.
 pub(super) const LINE_ENDS: &[(char, char)] = &[('\n', '\n'), ('\r', '\r'), ('\u{2028}', '\u{2029}')];
 
 /// The characters of `\d`, `\s` and `\w` in ECMAScript.
@@ -33,7 +33,7 @@ pub(super) fn perl_ranges(perl: &ClassPerl) -> Ranges {
     if perl.negated { complement(ranges) } else { ranges.to_vec() }
 }
 
-/// In order, without overlaps.
+/// Sorts ranges and joins overlaps.
 pub(super) fn sorted(mut ranges: Ranges) -> Ranges {
     ranges.sort_unstable();
     let mut merged: Ranges = Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn sorted(mut ranges: Ranges) -> Ranges {
     merged
 }
 
-/// All other characters.
+/// Returns all other characters.
 pub(super) fn complement(ranges: &[(char, char)]) -> Ranges {
     let after = |c: char| (u32::from(c) + 1..=0x10_ffff).find_map(char::from_u32);
     let before = |c: char| (0..u32::from(c)).rev().find_map(char::from_u32);
@@ -64,7 +64,7 @@ pub(super) fn complement(ranges: &[(char, char)]) -> Ranges {
     rest
 }
 
-/// Whether they have no character in common.
+/// Returns whether two sets have no character in common.
 pub(super) fn disjoint(a: &[(char, char)], b: &[(char, char)]) -> bool {
     a.iter().all(|a| b.iter().all(|b| a.1 < b.0 || b.1 < a.0))
 }

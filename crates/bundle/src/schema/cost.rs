@@ -1,5 +1,6 @@
-//! What checking costs: no schema may make a validator visit the same part of a body again and again, or call itself so deep
-//! that its stack does not suffice (`walk.rs`). What is left grows with body and schema, and can be told beforehand.
+//! The cost of checking a body. `walk.rs` refuses a schema that makes a validator visit the same part of a body many
+//! times, or overflow its stack. The cost of every other schema is bounded by the sizes of body and schema, and is
+//! known before the check.
 
 mod walk;
 
@@ -9,38 +10,39 @@ use serde_json::Value;
 
 use self::walk::{Step, Walk, walks};
 
-/// So many bytes of a text take as long to go through as a schema does that is tried on one value.
+/// Reading so many bytes of a string takes about as long as trying one schema on one value.
 const BYTES_OF_STEP: u64 = 64;
 
-/// What it costs at most to check a body, in steps: schemas that are tried on a value, and what they go through.
+/// The maximum cost of checking a body, in steps. A step is one schema that is tried on one value, or one value that it
+/// visits.
 #[derive(Debug, Clone, Default)]
 pub struct Cost {
     whole: Price,
-    /// By the name of a member.
+    /// By member name.
     members: HashMap<String, Price>,
     other_members: Price,
     names: Price,
     items: Price,
 }
 
-/// What is paid for one value.
+/// The cost of one value, in steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Price {
     /// For the value itself.
     once: u64,
     /// For each of its members.
     each_member: u64,
-    /// For all that it holds, at every depth: it is compared with others.
+    /// For all its parts, at every depth: the value is compared with others.
     whole: u64,
 }
 
 impl Cost {
-    /// What it costs to check bodies with a schema in normal form. Errors with what takes too long.
+    /// Returns the cost of checking bodies with a schema in normal form. The error says what would take too long.
     pub fn of(normal: &Value) -> Result<Self, String> {
         let walks = walks(normal)?;
         let mut cost = Self::default();
         let Some(walk) = walks.get("#") else { return Ok(cost) };
-        // A definition that leads back to itself is tried, on the value that it leads to, once more as at its beginning.
+        // A definition that leads back to itself is tried again, on the value that the reference leads to.
         let again = walk.returns.iter().map(|back| {
             let begins = walks.get(&back.to).map(Walk::at_its_beginning).into_iter().flatten();
             begins.fold((back.way.last().copied(), Price::default()), |(step, mut sum), schema| {
@@ -60,12 +62,12 @@ impl Cost {
         Ok(cost)
     }
 
-    /// How many steps a body takes at most.
+    /// Returns the maximum number of steps for a body.
     pub fn steps(&self, body: &Value) -> u64 {
         self.steps_on(body, self.whole).0
     }
 
-    /// The steps on a value, and how large it is: the steps to go through it once.
+    /// Returns the steps for a value, and its size: the steps to visit it once.
     fn steps_on(&self, value: &Value, price: Price) -> (u64, u64) {
         match value {
             Value::String(text) => {
@@ -97,13 +99,13 @@ impl Cost {
     }
 }
 
-/// The steps to go through a text.
+/// The steps to read a string once.
 fn of_text(text: &str) -> u64 {
     1 + text.len() as u64 / BYTES_OF_STEP
 }
 
 impl Price {
-    /// What a schema costs by itself, without those within it.
+    /// The cost of a schema, without the schemas in it.
     fn of(schema: &Value) -> Self {
         let mut price = Self { once: 1, ..Self::default() };
         for (keyword, value) in schema.as_object().into_iter().flatten() {
@@ -130,7 +132,7 @@ impl AddAssign for Price {
     }
 }
 
-/// How many values there are in one, itself included.
+/// Counts the values in a value, including itself.
 fn values_in(value: &Value) -> u64 {
     match value {
         Value::Array(items) => items.iter().fold(1, |sum, item| sum.saturating_add(values_in(item))),
@@ -139,7 +141,7 @@ fn values_in(value: &Value) -> u64 {
     }
 }
 
-/// How many names a list has, or a table with the lists in it.
+/// Counts the names in a list, or in a table and its lists.
 fn values_in_lists(value: &Value) -> u64 {
     match value {
         Value::Array(names) => names.len() as u64,

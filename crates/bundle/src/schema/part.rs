@@ -1,19 +1,19 @@
-//! Which keywords hold schemas, and how.
+//! The keywords that contain schemas.
 
 use serde_json::Value;
 
-/// How the value of a keyword holds schemas.
+/// How the value of a keyword contains schemas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// It is one.
+    /// It is a schema.
     One,
-    /// It is an array of them.
+    /// It is an array of schemas.
     List,
-    /// It is an object of them, by name.
+    /// It is an object of schemas, by name.
     Table,
 }
 
-/// How a keyword holds schemas, if it does.
+/// Returns how a keyword contains schemas; `None` if it contains none.
 pub(super) fn of(keyword: &str) -> Option<Part> {
     Some(match keyword {
         "items" | "contains" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else" => Part::One,
@@ -23,7 +23,7 @@ pub(super) fn of(keyword: &str) -> Option<Part> {
     })
 }
 
-/// Whether a JSON pointer leads to where a schema stands.
+/// Returns whether a JSON pointer leads to the place of a schema.
 pub(super) fn is_schema(pointer: &str) -> bool {
     let mut tokens = pointer.split('/').skip(1);
     while let Some(keyword) = tokens.next() {
@@ -40,7 +40,7 @@ pub(super) fn is_schema(pointer: &str) -> bool {
     true
 }
 
-/// The schemas that stand right below one, for whoever makes another of it.
+/// Returns the direct subschemas of a schema, so that a caller can change them.
 pub fn parts_mut(schema: &mut Value) -> Vec<&mut Value> {
     let mut parts = Vec::new();
     for (keyword, value) in schema.as_object_mut().into_iter().flatten() {

@@ -1,8 +1,12 @@
-//! `pattern`: regular expressions that JavaScript and the server's linear engine read alike, and that no text can keep busy.
+//! `pattern`: regular expressions that JavaScript and the server's linear engine read alike, and that match every text
+//! in a limited time.
 //!
-//! The normal form says with explicit classes what the two languages take differently (`.`, `\d`, `\s`, `\w`), and quotes all
-//! that is special in either. Refused is what one of them lacks, what may take a backtracking engine more than
-//! [`MAX_WAYS`] tries on [`MAX_LENGTH`] characters, and what the other would need too much memory for.
+//! In the normal form, explicit classes replace the classes that the two languages define differently (`.`, `\d`, `\s`,
+//! `\w`), and every character that is special in one of them is escaped. These patterns are refused:
+//!
+//! - a pattern that one of the languages does not have
+//! - a pattern for which a backtracking engine may need more than [`MAX_WAYS`] tries on [`MAX_TEXT_CHARS`] characters
+//! - a pattern for which the server's engine needs too much memory
 
 mod shape;
 
@@ -15,58 +19,59 @@ use regex_syntax::ast::{
 
 use self::shape::Shape;
 use super::{
-    MAX_LENGTH,
+    MAX_TEXT_CHARS,
     characters::{LINE_ENDS, Ranges, complement, perl_ranges, sorted},
 };
 
-/// The most ways of matching that a pattern may have to try. Each takes a browser up to [`MAX_LENGTH`] steps.
+/// The maximum number of ways to match that a browser may have to try. Each takes up to [`MAX_TEXT_CHARS`] steps.
 const MAX_WAYS: u64 = 7_000;
-/// The largest pattern, its repetitions written out ([`Shape::size`]): in the server's engine, which takes 10 MiB, a unit has up
-/// to 100 bytes.
-const MAX_SIZE: u64 = 100_000;
-/// The longest pattern, in bytes, as it is given and in normal form.
-const MAX_BYTES: usize = 2_048;
-/// How deep groups and classes may be.
+/// The maximum size of a pattern with its repetitions expanded ([`Shape::size`]). A unit takes up to 100 bytes in the
+/// server's engine, whose limit is 10 MiB.
+const MAX_PATTERN_UNITS: u64 = 100_000;
+/// The maximum length of a pattern, in bytes, as it is given and in normal form.
+const MAX_PATTERN_BYTES: usize = 2_048;
+/// The maximum depth of groups and classes.
 const MAX_NESTING: u32 = 32;
 /// The general categories of Unicode, by the names that both languages have.
 const CATEGORIES: &str =
     " L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Co Cn ";
 
-/// The normal form of a pattern. The error says what is wrong with it.
+/// Returns the normal form of a pattern. The error says what is wrong with the pattern.
 pub(super) fn normal_form(pattern: &str) -> Result<String, String> {
-    if pattern.len() > MAX_BYTES {
+    if pattern.len() > MAX_PATTERN_BYTES {
         return Err(too_long());
     }
     let parsed = ParserBuilder::new().nest_limit(MAX_NESTING).build().parse(pattern);
     let ast = parsed.map_err(|error| format!("it can't be read: {}", error.kind()))?;
     let mut text = String::new();
     let shape = write(&ast, &mut text)?;
-    if text.len() > MAX_BYTES {
+    if text.len() > MAX_PATTERN_BYTES {
         return Err(too_long());
     }
-    if shape.size > MAX_SIZE {
+    if shape.size > MAX_PATTERN_UNITS {
         return Err(
-            "it is too large with its repetitions written out; repeat by `+`, and bound by `minLength` and `maxLength`"
-                .to_owned(),
+            "it is too large when its repetitions are expanded; use `+` with `minLength` and `maxLength`".to_owned()
         );
     }
-    let ways = if shape.anchored { shape.settled } else { shape.settled.saturating_mul(MAX_LENGTH) };
+    let ways = if shape.anchored { shape.settled } else { shape.settled.saturating_mul(MAX_TEXT_CHARS) };
     if ways > MAX_WAYS {
-        return Err("it leaves open in too many ways what matches what; begin it with `^`, bound its repetitions, or \
-                    follow each by what it can't match"
-            .to_owned());
+        return Err(
+            "it may backtrack too much; begin it with `^`, bound its repetitions, or follow each repetition with a \
+                    character that it cannot match"
+                .to_owned(),
+        );
     }
     Ok(text)
 }
 
 fn too_long() -> String {
-    format!("with what is special written out it has more than {MAX_BYTES} bytes; take `enum`, or several by `anyOf`")
+    format!("it has more than {MAX_PATTERN_BYTES} bytes in normal form; use `enum`, or split it with `anyOf`")
 }
 
 fn write(ast: &Ast, out: &mut String) -> Result<Shape, String> {
     match ast {
         Ast::Empty(_) => Ok(Shape::nothing(false)),
-        Ast::Flags(_) => Err("flags such as `(?i)` are none of JavaScript's".to_owned()),
+        Ast::Flags(_) => Err("JavaScript has no flags such as `(?i)` in a pattern".to_owned()),
         Ast::Literal(literal) => {
             if literal.c.is_ascii_punctuation() && r"^$\.*+?()[]{}|/".contains(literal.c) {
                 out.push('\\');
@@ -86,7 +91,7 @@ fn write(ast: &Ast, out: &mut String) -> Result<Shape, String> {
         }
         Ast::ClassBracketed(bracketed) => {
             let ClassSet::Item(item) = &bracketed.kind else {
-                return Err("`&&`, `--` and `~~` in a class are none of JavaScript's".to_owned());
+                return Err("JavaScript has no `&&`, `--` and `~~` in a class".to_owned());
             };
             out.push_str(if bracketed.negated { "[^" } else { "[" });
             let known = class_item(item, out)?;
@@ -103,12 +108,12 @@ fn write(ast: &Ast, out: &mut String) -> Result<Shape, String> {
                 out.push('$');
                 Ok(Shape::nothing(false))
             }
-            _ => Err("of what matches no character only `^` and `$` are allowed".to_owned()),
+            _ => Err("the only assertions that are allowed are `^` and `$`".to_owned()),
         },
         Ast::Repetition(repetition) => repeated(repetition, out),
         Ast::Group(group) => {
             if matches!(&group.kind, GroupKind::NonCapturing(flags) if !flags.items.is_empty()) {
-                return Err("flags such as `(?i:…)` are none of JavaScript's".to_owned());
+                return Err("JavaScript has no flags such as `(?i:…)` in a pattern".to_owned());
             }
             out.push_str("(?:");
             let shape = write(&group.ast, out)?;
@@ -144,11 +149,13 @@ fn repeated(repetition: &Repetition, out: &mut String) -> Result<Shape, String> 
         RepetitionKind::Range(RepetitionRange::AtLeast(least)) => (*least, None),
         RepetitionKind::Range(RepetitionRange::Bounded(least, most)) => (*least, Some(*most)),
     };
-    if u64::from(most.unwrap_or(least)) > MAX_LENGTH {
-        return Err(format!("it repeats something more than {MAX_LENGTH} times, and no text is longer"));
+    if u64::from(most.unwrap_or(least)) > MAX_TEXT_CHARS {
+        return Err(format!(
+            "it has a repetition of more than {MAX_TEXT_CHARS} times; the maximum length of a text is {MAX_TEXT_CHARS} characters"
+        ));
     }
     let inner = write(&repetition.ast, out)?;
-    // `a{2}{3}` is none of JavaScript's.
+    // JavaScript has no `a{2}{3}`.
     if matches!(&*repetition.ast, Ast::Repetition(_)) || inner.empty {
         return Err("it repeats a repetition, or what may match nothing".to_owned());
     }
@@ -185,7 +192,9 @@ fn class_item(item: &ClassSetItem, out: &mut String) -> Result<Option<Ranges>, S
                 ClassUnicodeKind::NamedValue { .. } => String::new(),
             };
             if name.is_empty() || !CATEGORIES.contains(&format!(" {name} ")) {
-                return Err(r"of Unicode's classes only general categories are allowed, such as `\p{Lu}`".to_owned());
+                return Err(
+                    r"the only Unicode classes that are allowed are general categories, such as `\p{Lu}`".to_owned()
+                );
             }
             let p = if unicode.negated { 'P' } else { 'p' };
             let _ = write!(out, "\\{p}{{{name}}}");
@@ -203,7 +212,7 @@ fn class_item(item: &ClassSetItem, out: &mut String) -> Result<Option<Ranges>, S
             return Ok(all);
         }
         ClassSetItem::Ascii(_) | ClassSetItem::Bracketed(_) => {
-            return Err("a class within a class is none of JavaScript's; quote the bracket by `\\[`".to_owned());
+            return Err("JavaScript has no class within a class; escape the bracket as `\\[`".to_owned());
         }
     };
     write_ranges(&ranges, out);

@@ -39,16 +39,16 @@ fn the_normal_form_holds_what_is_checked_and_is_its_own_normal_form() {
 }
 
 #[test]
-fn what_is_not_of_the_subset_is_refused_with_its_place() {
+fn unsupported_schema_is_refused_with_its_place() {
     for (schema, told) in [
         (json!(3), "at its root: expected a schema"),
         (json!({ "properties": { "a/b": { "typ": "string" } } }), "at /properties/a~1b/typ: the keyword `typ`"),
         (json!({ "items": { "$dynamicRef": "#x" } }), "at /items/$dynamicRef: "),
-        (json!({ "unevaluatedProperties": false }), "take `additionalProperties`"),
+        (json!({ "unevaluatedProperties": false }), "use `additionalProperties`"),
         (json!({ "$ref": "https://example.com/a.json" }), "outside of this document"),
         (json!({ "$ref": "other.json#/a" }), "outside of this document"),
-        (json!({ "$ref": "#/$defs/gone" }), "leads to no schema"),
-        (json!({ "$ref": "#/enum/0", "enum": [{}] }), "leads to no schema"),
+        (json!({ "$ref": "#/$defs/gone" }), "does not lead to a schema"),
+        (json!({ "$ref": "#/enum/0", "enum": [{}] }), "does not lead to a schema"),
         (json!({ "pattern": "^a$" }), "needs a `maxLength` of at most 256"),
         (json!({ "pattern": "^a$", "maxLength": 257 }), "needs a `maxLength` of at most 256"),
         (json!({ "pattern": "^(a+)+$", "maxLength": 20 }), "at /pattern: the pattern `^(a+)+$` is refused"),
@@ -77,7 +77,7 @@ fn what_is_not_of_the_subset_is_refused_with_its_place() {
 }
 
 #[test]
-fn recursion_is_taken_where_each_level_costs_the_same() {
+fn recursion_is_accepted_if_each_level_costs_the_same() {
     for schema in [
         json!({ "properties": { "children": { "items": { "$ref": "#" } } } }),
         json!({ "anyOf": [{ "type": "string" }, { "items": { "$ref": "#" } }, { "additionalProperties": { "$ref": "#" } }] }),
@@ -117,7 +117,7 @@ fn definitions_that_multiply_are_refused() {
 }
 
 #[test]
-fn what_a_body_costs_is_told_by_its_values_and_what_each_is_tried_with() {
+fn cost_of_a_body_counts_values_and_the_schemas_tried_on_them() {
     let cost = |schema: Value, body: Value| Cost::of(&normal_form(&schema).unwrap()).unwrap().steps(&body);
     let tags = json!({ "properties": { "tags": { "items": { "enum": ["a", "b", "c"] } } } });
     // The whole lists one property, and each tag is compared with a list of three.
@@ -145,9 +145,9 @@ fn what_a_body_costs_is_told_by_its_values_and_what_each_is_tried_with() {
 }
 
 #[test]
-fn what_would_overflow_a_stack_is_refused() {
+fn schema_that_would_overflow_the_stack_is_refused() {
     let nested = (0..17).fold(json!(true), |schema, _| json!({ "allOf": [schema] }));
-    assert!(refused(&nested).contains("within each other on one value"));
+    assert!(refused(&nested).contains("are nested on one value"));
     let flat = (0..17).fold(json!({}), |schema, _| json!({ "items": schema }));
     assert!(normal_form(&flat).is_ok());
     let mut defs = Map::new();
@@ -158,9 +158,9 @@ fn what_would_overflow_a_stack_is_refused() {
     assert!(refused(&json!({ "$ref": "#/$defs/d0", "$defs": defs })).contains("deep"));
 }
 
-/// A tree of many kinds of nodes, each of which may hold each: what a grammar looks like.
+/// A tree of many kinds of nodes, each of which may contain each, as in a grammar.
 #[test]
-fn definitions_that_refer_to_each_other_in_too_many_ways_are_refused_soon() {
+fn definitions_with_too_many_references_are_refused_quickly() {
     let tree = |kinds: usize| {
         let held: Map<_, _> =
             (0..kinds).map(|kind| (format!("k{kind}"), json!({ "$ref": format!("#/$defs/k{kind}") }))).collect();
@@ -169,12 +169,12 @@ fn definitions_that_refer_to_each_other_in_too_many_ways_are_refused_soon() {
         json!({ "$ref": "#/$defs/k0", "$defs": defs })
     };
     assert!(normal_form(&tree(5)).is_ok());
-    assert!(refused(&tree(200)).contains("make it"));
+    assert!(refused(&tree(200)).contains("make the schema smaller"));
 }
 
-/// Minutes, if each name were looked for among all that were known before.
+/// This would take minutes if each name were searched for in a list of all earlier names.
 #[test]
-fn many_references_and_long_patterns_are_refused_soon() {
+fn many_references_and_long_patterns_are_refused_quickly() {
     let each = || 0..90_000;
     let items: Vec<_> = each().map(|at| json!({ "$ref": format!("#/$defs/{at}") })).collect();
     let defs: Map<_, _> = each().map(|at| (at.to_string(), json!(true))).collect();

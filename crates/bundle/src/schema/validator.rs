@@ -1,4 +1,5 @@
-//! Checking bodies and settings against schemas in normal form. The validator of servers and of tools; pages have their own.
+//! Checks bodies and settings against schemas in normal form. Servers and tools use this validator; pages have their
+//! own.
 
 use jsonschema::{Draft, PatternOptions, ValidationError, error::ValidationErrorKind, paths::Location};
 use serde_json::{Value, json};
@@ -6,40 +7,40 @@ use serde_json::{Value, json};
 use super::{Cost, parts_mut};
 use crate::json as strict;
 
-/// Whole numbers beyond are the nearest double to a reader in JavaScript.
+/// JavaScript reads a whole number beyond this as the nearest double.
 const EXACT: u64 = 1 << 53;
 
-/// How much a validator may do, and how much an error quotes. Every validator has the same bounds.
+/// Limits of a validator's work, and of the length of quotations in errors.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// The steps that any value may take …
+    /// The steps that are allowed for every value.
     pub steps: u64,
-    /// … and those for each byte of its text …
+    /// The additional steps for each byte of its text.
     pub steps_per_byte: u64,
-    /// … but never more than these.
+    /// The maximum number of steps for a value of any size.
     pub max_steps: u64,
-    /// The longest quotation, in characters.
+    /// The maximum length of a quotation, in characters.
     pub quoted: usize,
 }
 
-/// Why a value is refused.
+/// The reason why a value is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Misfit {
-    /// It does not fit its schema.
+    /// It does not match its schema.
     #[error("at {}: {reason}", if pointer.is_empty() { "its root" } else { pointer })]
     At {
-        /// Where, as a JSON pointer (RFC 6901); empty: the whole.
+        /// The place, as a JSON pointer (RFC 6901); empty for the whole value.
         pointer: String,
         /// What is wrong there.
         reason: String,
     },
-    /// Checking it takes more steps than a validator may do.
-    #[error("it can't be checked here: that takes too long for so large a body and such a schema")]
+    /// Checking it takes more steps than the validator allows.
+    #[error("checking it takes too long: the body is too large for this schema")]
     TooLong,
 }
 
-/// A schema, ready to check values.
+/// A compiled schema.
 #[derive(Debug)]
 pub struct Validator {
     validator: jsonschema::Validator,
@@ -48,7 +49,7 @@ pub struct Validator {
 }
 
 impl Validator {
-    /// A schema in normal form. The error says why it can't be used.
+    /// Compiles a schema in normal form. The error says why the schema can't be used.
     pub fn new(schema: &Value, bounds: Bounds) -> Result<Self, String> {
         let cost = Cost::of(schema).map_err(|reason| format!("a schema can't be used: {reason}"))?;
         let mut schema = schema.clone();
@@ -61,19 +62,19 @@ impl Validator {
         Ok(Self { validator, cost, bounds })
     }
 
-    /// Reads a body as pages do. The error says why it is no JSON.
+    /// Reads a body as pages do. The error says why it is not valid JSON.
     pub fn read(body: &[u8]) -> Result<Value, String> {
         let mut value = strict::value(body).map_err(|error| error.to_string())?;
         as_javascript_reads(&mut value);
         Ok(value)
     }
 
-    /// At most how many steps checking a value takes.
+    /// Returns the maximum number of steps for checking a value.
     pub fn steps(&self, value: &Value) -> u64 {
         self.cost.steps(value)
     }
 
-    /// Checks a value whose text has so many bytes.
+    /// Checks a value. `bytes` is the length of its text.
     pub fn check(&self, value: &Value, bytes: usize) -> Result<(), Misfit> {
         let Bounds { steps, steps_per_byte, max_steps, quoted } = self.bounds;
         if self.steps(value) > (steps + steps_per_byte * bytes as u64).min(max_steps) {
@@ -83,7 +84,8 @@ impl Validator {
     }
 }
 
-/// Of branches that all fail the validator would keep each fault in memory, of which none is told: as a condition it keeps none.
+/// Turns `anyOf` and `oneOf` into conditions. If all branches fail, the validator would otherwise keep every fault of
+/// every branch in memory, although no error shows them.
 fn keep_no_branches(schema: &mut Value) {
     parts_mut(schema).into_iter().for_each(keep_no_branches);
     let Some(object) = schema.as_object_mut() else { return };
@@ -104,8 +106,8 @@ fn misfit(error: &ValidationError<'_>, quoted: usize) -> Misfit {
     let place = place(error);
     let pointer: String = place.as_str().chars().take(quoted).collect();
     let text = match error.kind() {
-        // A `false`, or branches of which none fits.
-        ValidationErrorKind::FalseSchema => "it is none of what may be here".to_owned(),
+        // A `false`, or branches that all fail.
+        ValidationErrorKind::FalseSchema => "it matches none of the allowed schemas".to_owned(),
         _ => error.to_string(),
     };
     let reason = match text.char_indices().nth(quoted) {
@@ -115,7 +117,7 @@ fn misfit(error: &ValidationError<'_>, quoted: usize) -> Misfit {
     Misfit::At { pointer, reason }
 }
 
-/// Where a fault is: for a member that may not be there, or not by this name, the member.
+/// Returns the place of a fault. For a member that is not allowed, or whose name is not allowed, it is the member.
 fn place(error: &ValidationError<'_>) -> Location {
     let object = error.instance_path();
     match error.kind() {
@@ -131,7 +133,7 @@ fn place(error: &ValidationError<'_>) -> Location {
     }
 }
 
-/// Numbers as JavaScript has them, so that both hosts judge alike.
+/// Rounds numbers as JavaScript does, so that both hosts check alike.
 fn as_javascript_reads(value: &mut Value) {
     match value {
         Value::Number(number) => {

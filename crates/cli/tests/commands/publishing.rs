@@ -215,7 +215,7 @@ fn a_bind_becomes_types_and_the_demos_are_up_to_date() {
     }
     for (bind, told) in [
         ("bundle/binds/none.toml", "there is no such file"),
-        ("bundle/app.toml", "no file of a folder `binds`"),
+        ("bundle/app.toml", "not in a folder `binds`"),
         ("acme:repo:profiles:1.0.0", "is no bind"),
     ] {
         let refused = types(bind);

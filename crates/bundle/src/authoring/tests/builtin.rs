@@ -1,10 +1,10 @@
-//! Binds that the program has in itself.
+//! Tests of built-in binds.
 
 use super::super::builtin::{FILES, bind_of, built_in, built_in_bind};
 use crate::{Contract, ResourceKind};
 
 #[test]
-fn every_bind_of_the_program_is_whole() {
+fn every_built_in_bind_has_its_schemas() {
     let folder = FILES.get_dir("binds").unwrap();
     let names: Vec<_> = folder.files().map(|file| file.path().file_stem().unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["bundle", "database"]);
@@ -18,7 +18,7 @@ fn every_bind_of_the_program_is_whole() {
 }
 
 #[test]
-fn every_schema_of_the_program_is_named_by_a_bind() {
+fn every_built_in_schema_is_used_by_a_bind() {
     let schemas = FILES.get_dir("schemas").unwrap().files().map(|file| format!("/{}", file.path().display()));
     let all: Vec<Contract> = ["bundle", "database"].map(|name| built_in_bind(name).unwrap()).to_vec();
     for schema in schemas {
@@ -27,7 +27,7 @@ fn every_schema_of_the_program_is_named_by_a_bind() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_place() {
+fn errors_of_built_in_binds_have_a_place() {
     let text = |path: &str| match path {
         "binds/a.toml" => Some(
             "[bind]\nname = \"a\"\n[operations.get]\nrequest = { content-type = \"application/json\", schema = \"s.json\" }\n",

@@ -1,16 +1,17 @@
-//! Every kind of fault, and the exact lines that tell it: in `faults/*.txt`, a file for each kind of TOML file.
+//! Every kind of fault with the exact lines of its error. `faults/*.txt` has a file for each kind of TOML file.
 //!
 //! ```text
 //! # the kind of fault
 //!
-//! in app.toml                       what is done to the bundle, here in a file; besides:
+//! in app.toml                       the change of the bundle, here in a file; other changes:
 //! - "both"                            file PATH = TEXT, link PATH -> TARGET, without PATH, at FOLDER
 //! + "moon"
-//! app.toml:5:13: unknown value …    what is told
-//! Hint: take one of these
+//! app.toml:5:13: unknown value …    the error
+//! Hint: use one of these values
 //! ```
 //!
-//! Changed words: `BLESS=1 cargo test -p starlane-bundle faults` writes what is told; `git diff` shows whether it reads well.
+//! After a change of words, `BLESS=1 cargo test -p starlane-bundle faults` writes the errors to the files. Read the
+//! `git diff`.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ use super::{words::untold, *};
 
 const SNAPSHOTS: [&str; 4] = ["bundle", "bind", "mechtron", "app"];
 
-/// What is told of a bundle, to which was done what the lines say.
+/// Returns the error for a bundle with the changes in the lines.
 fn told(block: &[&str]) -> String {
     let folder = bundle("", "", "");
     let path = |name: &str| folder.path().join(name);
@@ -59,7 +60,7 @@ fn told(block: &[&str]) -> String {
             "without" if path(rest).is_dir() => fs::remove_dir_all(path(rest)).unwrap(),
             "without" => fs::remove_file(path(rest)).unwrap(),
             "at" => at = path(rest),
-            _ => panic!("`{line}` is nothing that can be done to a bundle"),
+            _ => panic!("`{line}` is not a known change of a bundle"),
         }
     }
     let refuses = |wasm: &[u8], _: u64| match wasm.ends_with(b"start") {
@@ -67,12 +68,12 @@ fn told(block: &[&str]) -> String {
         false => Ok(()),
     };
     let Err(error) = Draft::read_with(&at, &others(), &refuses) else {
-        panic!("this is no fault:\n{}", block.join("\n"))
+        panic!("this is not a fault:\n{}", block.join("\n"))
     };
     lines_of(&error, folder.path())
 }
 
-/// A bundle of somebody else's: `bob:repo:widgets:1.2.0`.
+/// A bundle of another author: `bob:repo:widgets:1.2.0`.
 fn others() -> Others {
     let folder = bundle("", "", "");
     let (key, address) = (SecretKey::from_seed([2; 32]), Address::parse("bob:repo:widgets:1.2.0").unwrap());
@@ -104,7 +105,7 @@ fn lines_of(error: &AuthoringError, folder: &Path) -> String {
     error.to_string().replace(&format!("{}/", folder.display()), "").replacen(". Hint: ", "\nHint: ", 1)
 }
 
-/// A fault that takes more than a folder.
+/// A fault that needs more than a folder.
 struct Made {
     kind: &'static str,
     make: fn() -> String,
@@ -115,57 +116,57 @@ const MADE: [Made; 7] = [
     Made {
         kind: "a bind that the program does not have",
         make: || lines_of(&built_in("binds/none.toml", |_| None).unwrap_err(), Path::new("/")),
-        told: "binds/none.toml: there is no such file\nHint: build the program with it",
+        told: "binds/none.toml: there is no such file\nHint: add the file to the build of the program",
     },
     Made {
-        kind: "a bind that lies elsewhere",
+        kind: "a bind in another folder",
         make: || {
             let folder = bundle("", "", "");
             lines_of(&read_bind(&folder.path().join("app.toml")).unwrap_err(), folder.path())
         },
-        told: "app.toml: it is no file of a folder `binds`\nHint: a bind is a file such as binds/profile.toml of a bundle",
+        told: "app.toml: the file is not in a folder `binds`\nHint: give the path of a bind, such as binds/profile.toml in a bundle's folder",
     },
     Made { kind: "a file that can't be read", make: unreadable, told: UNREADABLE },
     Made {
-        kind: "more files than a host takes",
+        kind: "more files than the limit",
         make: || {
             of_bounds(|draft, entry| {
                 (0..=MAX_FILES).for_each(|at| drop(draft.files.insert(format!("/{at}"), entry.clone())));
             })
         },
-        told: "bundle.toml:1:1: the bundle has 20006 files; expected at most 20000\nHint: make `include` narrower",
+        told: "bundle.toml:1:1: the bundle has 20006 files; the maximum is 20000\nHint: include fewer files: narrow `include` in bundle.toml",
     },
     Made {
-        kind: "more bytes than a host takes",
+        kind: "more bytes than the limit",
         make: || {
             of_bounds(|draft, entry| {
-                let entry = (FileEntry { size: MAX_BYTES, ..entry.0.clone() }, entry.1.clone());
+                let entry = (FileEntry { size: MAX_BUNDLE_BYTES, ..entry.0.clone() }, entry.1.clone());
                 draft.files.insert("/large".to_owned(), entry);
             })
         },
-        told: "bundle.toml:1:1: the bundle has 1073741877 bytes; expected at most 1073741824\nHint: make `include` narrower",
+        told: "bundle.toml:1:1: the bundle has 1073741877 bytes; the maximum is 1073741824\nHint: include fewer files: narrow `include` in bundle.toml",
     },
     Made {
-        kind: "a manifest that is longer than a host reads",
+        kind: "a manifest longer than the limit",
         make: || of_bounds(|draft, _| draft.description = "x".repeat(MAX_MANIFEST)),
-        told: "bundle.toml:1:1: the manifest gets longer than 4194304 bytes, the most that a host reads\nHint: make `include` narrower",
+        told: "bundle.toml:1:1: the manifest is too long; the maximum is 4194304 bytes\nHint: include fewer files: narrow `include` in bundle.toml",
     },
     Made {
-        kind: "a file that is longer than a repository takes",
+        kind: "a file longer than the limit",
         make: || {
             let folder = bundle("", "", "");
             // It has no bytes on the disk.
-            fs::File::create(folder.path().join("site/large")).unwrap().set_len(MAX_FILE + 1).unwrap();
+            fs::File::create(folder.path().join("site/large")).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
             lines_of(&Draft::read(folder.path()).unwrap_err(), folder.path())
         },
-        told: "bundle.toml:4:12: /site/large has 67108865 bytes; expected at most 67108864 in one file\nHint: cut it into several files, or leave it out",
+        told: "bundle.toml:4:12: /site/large is 67108865 bytes; the maximum for one file is 67108864 bytes\nHint: split it into several files, or leave it out",
     },
 ];
 
 const UNREADABLE: &str =
-    "bundle.toml:1:1: /mem can't be read: Input/output error (os error 5)\nHint: check who may read it";
+    "bundle.toml:1:1: /mem can't be read: Input/output error (os error 5)\nHint: check the permissions of the file";
 
-/// Whoever runs the tests may read every file, if it is root; but nobody the first page of memory.
+/// Root can read every file, but nobody can read the first page of memory.
 fn unreadable() -> String {
     if cfg!(not(target_os = "linux")) {
         return UNREADABLE.to_owned();
@@ -177,7 +178,7 @@ fn unreadable() -> String {
     lines_of(&draft.add(&source, 0..0, &process, "mem").unwrap_err(), folder.path())
 }
 
-/// What is told of a bundle with files that are on no disk.
+/// Returns the error for a bundle with files that do not exist on the disk.
 fn of_bounds(add: fn(&mut Draft, &(FileEntry, PathBuf))) -> String {
     let folder = bundle("", "", "");
     let mut draft = Draft::read(folder.path()).unwrap();
@@ -200,7 +201,7 @@ fn faults_are_told_with_file_line_column_expectation_and_hint() {
                 blessed.push(block.to_owned());
                 continue;
             }
-            // A heading alone is no kind that was tried.
+            // A heading without a block does not count.
             kinds.extend(kind.take());
             let lines: Vec<&str> = block.lines().collect();
             let (done, expected) = lines.split_at(lines.len() - 2);
@@ -223,7 +224,7 @@ fn faults_are_told_with_file_line_column_expectation_and_hint() {
         all.push('\n');
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(untold(&all), Vec::<String>::new(), "these words are in no fault that was tried");
+    assert_eq!(untold(&all), Vec::<String>::new(), "no test covers these error texts");
     let test = std::thread::current();
     let count = json!({ "name": "authoring.error-kinds", "value": kinds.len(), "unit": "kinds", "test": test.name() });
     println!("figure {count}");

@@ -1,15 +1,15 @@
-//! Whatever authors are refused, every host refuses: manifests are changed in each text, number and key, and of what can be
-//! written as TOML the folder is changed alike.
+//! Every host refuses everything that authors are refused. The test changes each string, number and key of manifests,
+//! and makes the same change in the folder if TOML can express it.
 
 use serde_json::{Map, Value};
 use starlane_testkit::{figure::figure, mutate::mutations};
 
 use super::*;
 
-/// The files of a folder that are written anew for each manifest: TOML by its path.
+/// The TOML files that are written again for each manifest, by path.
 type Written = BTreeMap<String, String>;
 
-/// A bundle with everything in it that a manifest can say.
+/// A bundle with every key of a manifest.
 fn everything() -> tempfile::TempDir {
     let folder = bundle("", "", "");
     let app = "[app]\nname = \"demo\"\n\
@@ -36,7 +36,7 @@ fn everything() -> tempfile::TempDir {
     folder
 }
 
-/// The demo's bundle, with stand-ins for what is built.
+/// The demo's bundle, with placeholders for built files.
 fn demo() -> tempfile::TempDir {
     let (folder, source) =
         (tempfile::tempdir().unwrap(), Path::new(env!("CARGO_MANIFEST_DIR")).join("../../www/bundle"));
@@ -63,7 +63,8 @@ fn demo() -> tempfile::TempDir {
     folder
 }
 
-/// The TOML that makes a manifest, if there is any: what it says of files is made of the files themselves.
+/// Returns the TOML files that make a manifest, if TOML can express it. The entries of files come from the files
+/// themselves.
 fn toml_of(manifest: &Value, include: &Value) -> Option<Written> {
     let mut files = Written::new();
     let mut put = |path: String, value: Value| {
@@ -131,14 +132,14 @@ fn toml_of(manifest: &Value, include: &Value) -> Option<Written> {
     Some(files)
 }
 
-/// A number of a manifest as authors write it, with its unit.
+/// Adds the unit to a number, as authors write it.
 fn with_unit(table: &mut Map<String, Value>, from: &str, to: &str, unit: &str) {
     let Some(value) = table.remove(from) else { return };
     let value = if value.is_number() { Value::from(format!("{value} {unit}")) } else { value };
     table.insert(to.to_owned(), value);
 }
 
-/// Paths as authors write them, wherever they stand.
+/// Makes paths relative, as authors write them.
 fn relative(table: &mut Map<String, Value>, names: &[&str]) {
     for (name, value) in table.iter_mut().filter(|(name, _)| *name != "settings") {
         match value {
@@ -151,7 +152,8 @@ fn relative(table: &mut Map<String, Value>, names: &[&str]) {
     }
 }
 
-/// What authors are refused of a manifest's changes and hosts are not; how many were tried, and how many as folders too.
+/// Returns the number of changes, the number of changes that were also made in a folder, and the changes that only
+/// authors are refused.
 fn differences(folder: &tempfile::TempDir, step: usize) -> (usize, usize, Vec<String>) {
     // The files that are written anew are none of the bundle's own.
     let about = fs::read_to_string(folder.path().join("bundle.toml")).unwrap();

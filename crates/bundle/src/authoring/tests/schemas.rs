@@ -1,4 +1,5 @@
-//! The JSON Schemas that editors use: what is checked in is what the tables make, valid files fit, and wrong ones don't.
+//! Tests of the JSON Schemas for editors: the files in the repository are up to date, valid files match, and invalid
+//! files don't.
 
 use std::path::PathBuf;
 
@@ -15,7 +16,7 @@ fn validator(kind: FileKind) -> Validator {
     jsonschema::draft202012::new(&kind.schema()).unwrap()
 }
 
-/// What the schema says against a file; nothing when it fits.
+/// Returns the errors of a schema for a file.
 fn complaints(validator: &Validator, text: &str) -> Vec<String> {
     let file: Value = toml::from_str(text).unwrap();
     validator.iter_errors(&file).map(|error| format!("{}: {error}", error.instance_path())).collect()
@@ -31,9 +32,9 @@ fn kind(file: &str) -> FileKind {
     }
 }
 
-/// After a change of the tables: `BLESS=1 cargo test -p starlane-bundle schemas` writes the files anew.
+/// After a change of the tables, `BLESS=1 cargo test -p starlane-bundle schemas` writes the files again.
 #[test]
-fn the_schemas_that_are_shipped_are_those_of_the_tables() {
+fn shipped_schemas_are_up_to_date() {
     for kind in FileKind::ALL {
         let path = repository().join("crates/cli/schemas").join(kind.schema_file());
         let made = format!("{:#}\n", kind.schema());
@@ -46,14 +47,14 @@ fn the_schemas_that_are_shipped_are_those_of_the_tables() {
 }
 
 #[test]
-fn they_are_json_schemas() {
+fn schemas_are_valid_json_schemas() {
     for kind in FileKind::ALL {
         jsonschema::draft202012::meta::validate(&kind.schema()).unwrap();
     }
 }
 
 #[test]
-fn the_files_of_this_repository_fit() {
+fn the_files_of_this_repository_match_the_schemas() {
     let validators = FileKind::ALL.map(validator);
     let fits = |file: &str, text: &str| {
         let at = FileKind::ALL.iter().position(|known| *known == kind(file)).unwrap();
@@ -85,7 +86,7 @@ fn the_files_of_this_repository_fit() {
     assert_eq!(kinds, ["app", "app", "bind", "bind", "bind", "bundle", "bundle", "mechtron", "mechtron", "mechtron"]);
 }
 
-/// A file, what is replaced in it by what, and what the schema says.
+/// A file, a replacement in it (from, to), and the error of the schema.
 const WRONG: &[(&str, &str, &str, &str)] = &[
     ("bundle.toml", "public = true", "pubic = true", "/bundle: Additional properties are not allowed"),
     ("bundle.toml", "public = true", "public = \"yes\"", "/bundle/public: \"yes\" is not of type \"boolean\""),
@@ -157,7 +158,7 @@ const WRONG: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[test]
-fn what_a_schema_says_is_wrong_is_refused_by_the_reader_too() {
+fn the_reader_refuses_every_file_that_a_schema_refuses() {
     for (file, from, to, expected) in WRONG {
         let folder = bundle(file, from, to);
         let told = complaints(&validator(kind(file)), &fs::read_to_string(folder.path().join(file)).unwrap());
@@ -166,9 +167,9 @@ fn what_a_schema_says_is_wrong_is_refused_by_the_reader_too() {
     }
 }
 
-/// The forms in the schemas are no narrower than what is read.
+/// Patterns in the schemas accept every value that the reader accepts.
 #[test]
-fn what_the_reader_takes_fits() {
+fn the_schemas_accept_every_file_that_the_reader_accepts() {
     for (file, from, to) in [
         (
             "bundle.toml",
@@ -203,7 +204,7 @@ fn what_the_reader_takes_fits() {
 }
 
 #[test]
-fn the_defaults_that_an_editor_shows_are_those_of_the_reader() {
+fn defaults_in_schemas_are_the_defaults_of_the_reader() {
     let schema = FileKind::Mechtron.schema();
     let limits = schema["properties"]["limits"]["properties"].as_object().unwrap();
     let shown: toml::Table =
@@ -217,9 +218,9 @@ fn the_defaults_that_an_editor_shows_are_those_of_the_reader() {
     assert_eq!(limits.len(), 5, "every limit shows its default");
 }
 
-/// Whoever hovers over a key learns what it means.
+/// An editor shows the description when the user points at a key.
 #[test]
-fn every_key_is_described() {
+fn every_key_has_a_description() {
     fn undescribed(schema: &Value, at: &str, found: &mut Vec<String>) {
         for group in ["properties", "patternProperties"] {
             for (key, below) in schema[group].as_object().into_iter().flatten() {

@@ -1,10 +1,10 @@
-//! What the code could tell an author, against what it told: no words of an error are untried.
+//! Checks that a test covers every error text in the code.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use super::*;
 
-/// Words of serde, which are read and not told, and what stands between those that are.
+/// Texts that are not errors: words of serde that the code reads, and separators.
 const READ: [&str; 13] = [
     ", expected ",
     ": {}. Hint: {}",
@@ -21,14 +21,14 @@ const READ: [&str; 13] = [
     "wanted string or table",
 ];
 
-/// The texts of several words in the sources which `told` has nowhere. What stands in braces may be anything.
+/// Returns the texts of several words in the sources that are not in `told`. A placeholder in braces matches anything.
 pub(super) fn untold(told: &str) -> Vec<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let below = ["authoring", "rules"].map(|folder| fs::read_dir(source.join(folder)).unwrap());
     let below = below.into_iter().flatten().map(|entry| entry.unwrap().path());
     let mut texts = Vec::new();
     for file in below.chain(["authoring.rs", "rules.rs"].map(|file| source.join(file))).filter(|path| path.is_file()) {
-        // Patterns of JSON Schemas are told by editors.
+        // Patterns of JSON Schemas are not error texts of this crate.
         if !file.ends_with("tests.rs") && !file.ends_with("schema.rs") {
             collect(fs::read_to_string(&file).unwrap().parse().unwrap(), &mut texts);
         }
@@ -38,7 +38,7 @@ pub(super) fn untold(told: &str) -> Vec<String> {
     texts
 }
 
-/// The text literals of some code, those of attributes aside.
+/// Collects the string literals of code, except those in attributes.
 fn collect(code: TokenStream, texts: &mut Vec<String>) {
     let mut tokens = code.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -57,7 +57,7 @@ fn collect(code: TokenStream, texts: &mut Vec<String>) {
     }
 }
 
-/// Whether the pieces of a format stand in a line one after the other.
+/// Returns whether a line contains the pieces of a format string in order.
 fn has(line: &str, format: &str) -> bool {
     let format = format.replace("{{", "\u{1}").replace("}}", "\u{2}");
     let mut rest = line;

@@ -1,19 +1,22 @@
-//! A walk through a schema, references followed: what is tried on which part of a value, and that it comes to an end.
+//! A walk through a schema that follows references. It finds the schemas that a validator tries on each part of a
+//! value, and checks that validation ends.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-/// The most schemas of one document that are tried, all references followed.
+/// The maximum number of schemas in one document, with all references followed.
 const MAX_TRIED: usize = 10_000;
-/// The most schemas that are tried within each other on one value: a validator's stack holds as many for each level of a body.
+/// The maximum number of schemas that are nested on one value: the validator's stack holds as many for each level of a
+/// body.
 const MAX_WITHIN: usize = 10;
-/// How deep references may lead, in schemas.
+/// The maximum depth of schemas, with references followed.
 const MAX_OPEN: usize = 256;
-/// How much it may take to find all this out, in schemas visited and ways compared.
+/// The maximum work of this check, in schemas visited and paths compared.
 const MAX_WORK: usize = 2_000_000;
 
-/// Walks through all definitions of a schema in normal form, by their references. The error says what takes too long.
+/// Walks through all definitions of a schema in normal form, and follows their references. The error says what would
+/// take too long.
 pub(super) fn walks(normal: &Value) -> Result<HashMap<String, Walk<'_>>, String> {
     let mut work = MAX_WORK;
     let defs = normal.get("$defs").and_then(Value::as_object);
@@ -31,14 +34,14 @@ pub(super) fn walks(normal: &Value) -> Result<HashMap<String, Walk<'_>>, String>
 }
 
 fn too_large() -> String {
-    "its definitions refer to each other in too many ways; make it smaller".to_owned()
+    "its definitions refer to each other too often; make the schema smaller".to_owned()
 }
 
 fn target<'s>(root: &'s Value, reference: &str) -> &'s Value {
     root.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Bool(true))
 }
 
-/// A step from a value to what it holds.
+/// A step from a value to one of its parts.
 #[derive(Clone, Copy)]
 pub(super) enum Step<'s> {
     Property(&'s str),
@@ -51,7 +54,7 @@ pub(super) enum Step<'s> {
 }
 
 impl Step<'_> {
-    /// Whether both may lead to the same value.
+    /// Returns whether both steps may lead to the same value.
     fn may_meet(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Property(a), Self::Property(b)) => a == b,
@@ -66,26 +69,26 @@ impl Step<'_> {
     }
 }
 
-/// A walk through a definition, its references followed until they lead back.
+/// A walk through a definition. It follows references until they lead back.
 pub(super) struct Walk<'s> {
     root: &'s Value,
-    /// The definitions that it is in.
+    /// The definitions that are open.
     stack: Vec<String>,
     path: Vec<Step<'s>>,
     tried: usize,
-    /// How many schemas are open on the present value, and in all.
+    /// The number of open schemas on the present value, and in total (`open`).
     within: usize,
     open: usize,
-    /// The schemas that are tried, with the last step to the value that they are tried on; none is the whole value.
+    /// The schemas that are tried, each with the last step to its value; `None` for the whole value.
     pub(super) tries: Vec<(Option<Step<'s>>, &'s Value)>,
-    /// The ways by which it comes back to a definition that it is in.
+    /// The paths that lead back to an open definition.
     pub(super) returns: Vec<Return<'s>>,
 }
 
-/// A way that leads back to a definition.
+/// A path that leads back to a definition.
 pub(super) struct Return<'s> {
     pub(super) to: String,
-    /// From where the walk began.
+    /// The steps from the beginning of the walk.
     pub(super) way: Vec<Step<'s>>,
 }
 
@@ -95,7 +98,7 @@ impl<'s> Walk<'s> {
         Self { root, stack, path, tried: 0, within: 0, open: 0, tries, returns }
     }
 
-    /// The schemas that are tried on the value itself, and on nothing that it holds.
+    /// The schemas that are tried on the value itself, not on its parts.
     pub(super) fn at_its_beginning(&self) -> impl Iterator<Item = &'s Value> {
         self.tries.iter().filter(|(step, _)| step.is_none()).map(|(_, schema)| *schema)
     }
@@ -103,17 +106,15 @@ impl<'s> Walk<'s> {
     fn visit(&mut self, schema: &'s Value) -> Result<(), String> {
         self.tried += 1;
         if self.tried > MAX_TRIED {
-            return Err(format!("it tries more than {MAX_TRIED} schemas, references followed; make it smaller"));
+            return Err(format!("it has more than {MAX_TRIED} schemas with references followed; make it smaller"));
         }
         self.tries.push((self.path.last().copied(), schema));
         let Some(object) = schema.as_object() else { return Ok(()) };
         if self.within == MAX_WITHIN {
-            return Err(format!(
-                "it tries more than {MAX_WITHIN} schemas within each other on one value; nest them less"
-            ));
+            return Err(format!("more than {MAX_WITHIN} schemas are nested on one value; nest fewer schemas"));
         }
         if self.open == MAX_OPEN {
-            return Err(format!("its schemas and references lead more than {MAX_OPEN} deep; make it flatter"));
+            return Err(format!("its schemas and references are more than {MAX_OPEN} levels deep; nest fewer schemas"));
         }
         self.within += 1;
         self.open += 1;
@@ -175,12 +176,15 @@ impl<'s> Walk<'s> {
         Ok(())
     }
 
-    /// A definition may come back to itself, by one way for each part of a value: by two, each level doubles the work.
+    /// Checks that a definition leads back to itself at most once for each part of a value: with two paths, each level
+    /// would double the work.
     fn judge(&self, work: &mut usize) -> Result<(), String> {
         for (index, Return { way, .. }) in self.returns.iter().enumerate() {
             *work = work.checked_sub(self.returns.len() - index).ok_or_else(too_large)?;
             if way.is_empty() {
-                return Err("a `$ref` leads back to itself without going into the value: it would never end".to_owned());
+                return Err(
+                    "a `$ref` leads back to itself without going into the value: the check would never end".to_owned()
+                );
             }
             let mut later = self.returns.iter().skip(index + 1);
             let again = later.any(|other| way.iter().zip(&other.way).all(|(a, b)| a.may_meet(b)));

@@ -1,47 +1,48 @@
-//! What is known of a part of a pattern: in how many ways it can match, and how large it is.
+//! Properties of a part of a pattern: the number of ways in which it can match, and its size.
 
 use super::super::{
-    MAX_LENGTH,
+    MAX_TEXT_CHARS,
     characters::{Ranges, disjoint, sorted},
 };
 
-/// The size of a class whose characters are not known here: none of Unicode's is larger.
+/// The size of a class whose characters are not known here: the largest Unicode class.
 const UNICODE: u64 = 900;
 
-/// What is known of a part.
+/// The properties of a part.
 #[derive(Clone)]
 pub(super) struct Shape {
-    /// In how many ways it can match, if each is tried.
+    /// The number of ways in which it can match, if each is tried.
     ways: u64,
-    /// The same, if what follows begins with nothing of `tail`: then the next character says whether a repetition goes on.
+    /// The same, if the next part cannot begin with a character of `tail`: the next character then decides whether a
+    /// repetition continues.
     pub(super) settled: u64,
-    /// What it may go on with where it could end, if that is known.
+    /// The characters with which it may continue where it could end, if they are known.
     tail: Option<Ranges>,
-    /// What it may begin with, if that is known.
+    /// The characters with which it may begin, if they are known.
     first: Option<Ranges>,
-    /// Whether how much it matches is open.
+    /// Whether it matches texts of different lengths.
     open: bool,
-    /// Whether it matches nothing, too.
+    /// Whether it also matches the empty text.
     pub(super) empty: bool,
     /// Whether it begins with `^`.
     pub(super) anchored: bool,
-    /// At most so many states of an automaton, its repetitions written out, if one has about 100 bytes.
+    /// The maximum number of states of an automaton, with repetitions expanded; a state takes about 100 bytes.
     pub(super) size: u64,
 }
 
 impl Shape {
-    /// One of these characters, if they are known.
+    /// A part that matches one of these characters, if they are known.
     pub(super) fn character(first: Option<Ranges>) -> Self {
         let size = first.as_deref().map_or(UNICODE, size_of);
         Self { ways: 1, settled: 1, tail: Some(Vec::new()), first, open: false, empty: false, anchored: false, size }
     }
 
-    /// No character.
+    /// A part that matches no character.
     pub(super) fn nothing(anchored: bool) -> Self {
         Self { first: Some(Vec::new()), empty: true, anchored, size: 1, ..Self::character(None) }
     }
 
-    /// One of several: if they begin differently, the first character says which.
+    /// A choice: if the branches begin with different characters, the first character decides which branch matches.
     pub(super) fn one_of(branches: &[Self]) -> Self {
         let first = all_of(branches.iter().map(|branch| branch.first.clone()));
         let apart = first.is_some() && {
@@ -67,10 +68,11 @@ impl Shape {
         }
     }
 
-    /// One after another: a repetition that is followed by what it can't match has one way to end.
+    /// A sequence. A repetition has one way to end if the next part cannot begin with a character of the repetition.
     pub(super) fn sequence(parts: Vec<Self>) -> Self {
         let mut whole = Self::nothing(parts.first().is_some_and(|part| part.anchored));
-        // From the end. What may follow: characters, if they are known, and perhaps what stands behind the sequence.
+        // From the end. `next` has the characters that may follow, if they are known; `outside`: the text behind the
+        // sequence may follow too.
         let (mut next, mut outside) = (Some(Vec::new()), true);
         for part in parts.into_iter().rev() {
             let told_apart = part.tail.as_ref().zip(next.as_ref()).is_some_and(|(tail, next)| disjoint(tail, next));
@@ -92,7 +94,7 @@ impl Shape {
         whole
     }
 
-    /// This from `least` to `most` times. The error says why that can take for ever.
+    /// This part from `least` to `most` times. The error says why matching may take forever.
     pub(super) fn repeated(self, least: u32, most: Option<u32>) -> Result<Self, String> {
         let times = most.unwrap_or(least.saturating_add(1));
         let size = self.size.saturating_add(1).saturating_mul(times.into());
@@ -110,12 +112,12 @@ impl Shape {
                 Ok(Self { ways, settled, ..repeated })
             }
             _ if repeated.open => {
-                Err("repetitions within a repetition, or choices there that begin alike, can take for ever; \
-                     write what may come in one class, such as `[a-z-]+`"
+                Err("a repetition contains a repetition, or choices that begin alike, so matching may take forever; \
+                     use one class instead, such as `[a-z-]+`"
                     .to_owned())
             }
             _ => {
-                let span = most.map_or(MAX_LENGTH, u64::from).saturating_sub(u64::from(least)).saturating_add(1);
+                let span = most.map_or(MAX_TEXT_CHARS, u64::from).saturating_sub(u64::from(least)).saturating_add(1);
                 let (ways, tail) = (span.saturating_mul(repeated.ways), repeated.first.clone());
                 Ok(Self { ways, tail, open: true, ..repeated })
             }
@@ -123,14 +125,14 @@ impl Shape {
     }
 }
 
-/// An automaton reads UTF-8: a range of more than ASCII is several there.
+/// An automaton reads UTF-8, in which a range beyond ASCII becomes several ranges.
 fn size_of(ranges: &[(char, char)]) -> u64 {
     let count = ranges.len() as u64;
     let size = if ranges.iter().all(|(_, to)| to.is_ascii()) { count + 1 } else { count * 8 + 16 };
     size.min(UNICODE)
 }
 
-/// All ranges, if all are known.
+/// The union of all ranges; `None` if one of them is not known.
 fn all_of(known: impl IntoIterator<Item = Option<Ranges>>) -> Option<Ranges> {
     let all: Option<Vec<Ranges>> = known.into_iter().collect();
     all.map(|all| sorted(all.into_iter().flatten().collect()))

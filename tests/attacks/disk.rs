@@ -198,7 +198,7 @@ fn a_restored_backup_makes_no_token_good_again_unless_keys_are_kept() {
         let target = server.folder().join(format!("restored-{}", flags.len()));
         let output = server.starlane(&[&["restore", "b.tar", "--data", target.to_str().unwrap()], flags].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("tokens made before"));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("older tokens"));
         server.kill();
         server.data = target;
         server.start_again();

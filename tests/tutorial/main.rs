@@ -1,4 +1,4 @@
-//! The tutorial, command by command as it stands in its text, with what users get and nothing else, in an empty folder.
+//! Runs the tutorial command by command, in an empty folder, with the released files only.
 
 mod commands;
 mod pictures;
@@ -20,9 +20,9 @@ use tokio::{
 
 use crate::commands::{Step, steps};
 
-/// The longest that one command may take: it may compile.
-const LIMIT: Duration = Duration::from_secs(600);
-/// What ends with the first answer of a mechtron that began with `starlane new`.
+/// The timeout of one command, which may compile.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
+/// The end of the command that gets the first reply of the mechtron from `starlane new`.
 const FIRST_REPLY: &str = "http://127.0.0.1:7722/";
 
 #[tokio::main]
@@ -58,15 +58,15 @@ async fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Somebody who follows the tutorial.
+/// A user who follows the tutorial.
 struct Tutorial {
     dist: PathBuf,
-    /// Where the terminal is.
+    /// The terminal's current folder.
     at: PathBuf,
-    /// What runs until Ctrl-C; it is ended with the tutorial, before the folder that it works in goes.
+    /// The commands that run until Ctrl-C. They end with the tutorial, before their folder is removed.
     running: Vec<Child>,
     folder: tempfile::TempDir,
-    /// What the commands since the last text block have printed.
+    /// The output of the commands since the last text block.
     printed: String,
     began: Option<Instant>,
     coloured: bool,
@@ -90,7 +90,7 @@ impl Tutorial {
                     for line in lines {
                         ensure!(
                             self.printed.contains(&line),
-                            "`{line}` was expected, and printed was:\n{}",
+                            "expected the line `{line}` in the output:\n{}",
                             self.printed
                         );
                     }
@@ -123,7 +123,7 @@ impl Tutorial {
     }
 
     async fn command(&mut self, line: &str) -> Result<()> {
-        let ran = timeout(LIMIT, self.shell(line).output()).await.context("it does not end")??;
+        let ran = timeout(COMMAND_TIMEOUT, self.shell(line).output()).await.context("it does not end")??;
         let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         if !ran.status.success() {
             bail!("{}\n{out}{err}", ran.status);
@@ -133,7 +133,7 @@ impl Tutorial {
         Ok(())
     }
 
-    /// Starts what runs until Ctrl-C, and waits until it says that it does; gives what it said.
+    /// Starts a command that runs until Ctrl-C, waits until it is ready, and returns its output.
     async fn background(&mut self, line: &str) -> Result<String> {
         let mut command = self.shell(&format!("exec {line}"));
         let mut child = command.spawn()?;
@@ -142,7 +142,7 @@ impl Tutorial {
         let mut errors = BufReader::new(err).lines();
         let mut all = String::new();
         let ready = async {
-            // The last of what it says when it is ready, and when it has built something.
+            // The last line of a ready server, and of a complete build.
             while !["Next:", "runs at"].iter().any(|last| all.contains(last)) {
                 let said = tokio::select! {
                     Ok(Some(said)) = lines.next_line() => said,
@@ -153,8 +153,8 @@ impl Tutorial {
             }
             Ok(())
         };
-        timeout(LIMIT, ready).await.context("it says nothing")??;
-        // Somebody reads what it says, or it would wait for that.
+        timeout(COMMAND_TIMEOUT, ready).await.context("it says nothing")??;
+        // Read the rest of the output, or the command would block on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         tokio::spawn(async move { while let Ok(Some(_)) = errors.next_line().await {} });
         self.running.push(child);
@@ -169,9 +169,9 @@ impl Tutorial {
             command.env_remove(name);
         }
         command.env("PATH", path).env("STARLANE", &self.dist).env("XDG_CONFIG_HOME", self.folder.path().join("config"));
-        // The data folder is where the tutorial begins, wherever the terminal has gone since.
+        // The data folder is always in the folder where the tutorial begins.
         command.env("STARLANE_DATA", self.folder.path().join("starlane-data"));
-        // Colours are for pictures; without a terminal there would be none.
+        // Pictures have colours. Without a terminal, commands print none by default.
         if self.coloured {
             command.env("CLICOLOR_FORCE", "1");
         }
@@ -182,7 +182,7 @@ impl Tutorial {
     }
 }
 
-/// What `cargo xtask` and cargo say to this test is none of the tutorial's business.
+/// Returns whether a variable comes from `cargo xtask` or cargo. The tutorial's commands must not see it.
 fn is_ours(name: &str) -> bool {
     name.starts_with("STARLANE_") || (name.starts_with("CARGO_") && name != "CARGO_HOME") || name == "RUSTFLAGS"
 }

@@ -8,7 +8,7 @@ use starlane_protocol::Address;
 
 use crate::{bundle::published, client::Client, output::Output};
 
-/// The resource.
+/// The server's resource for apps.
 const APPS: &str = "starlane:apps";
 
 #[derive(Deserialize)]
@@ -31,7 +31,7 @@ pub(crate) fn create(client: &Client, app: &Address, bundle: &Address, output: O
 pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
     let List { apps } = client.ask(APPS, "list", &json!({}))?;
     if apps.is_empty() {
-        output.remark("There is no app yet: `starlane app create APP --bundle ADDRESS` makes one.");
+        output.remark("There are no apps yet: `starlane app create APP --bundle ADDRESS` creates one.");
     }
     let rows: Vec<[String; 3]> =
         apps.iter().map(|app| [app.app.to_string(), app.bundle.to_string(), app.revision.to_string()]).collect();
@@ -39,7 +39,7 @@ pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Lists the resources of all apps, beside their mechtrons.
+/// Lists the resources of all apps, without mechtrons.
 pub(crate) fn resources(client: &Client, output: Output) -> Result<()> {
     let List { apps } = client.ask(APPS, "list", &json!({}))?;
     let mut found = Vec::new();
@@ -53,7 +53,7 @@ pub(crate) fn resources(client: &Client, output: Output) -> Result<()> {
         }
     }
     if found.is_empty() {
-        output.remark("There is no resource yet: `[resources.NAME]` in a bundle's app.toml makes one with its app.");
+        output.remark("There are no resources yet: `[resources.NAME]` in a bundle's app.toml adds one to its app.");
     }
     let json: Vec<Value> = found
         .iter()
@@ -68,7 +68,7 @@ fn text(value: &Value) -> String {
 }
 
 pub(crate) fn delete(client: &Client, app: &Address, data: bool, output: Output) -> Result<()> {
-    // Servers of earlier versions know no `data`.
+    // Servers of earlier versions do not know `data`.
     let body = if data { json!({ "app": app.as_str(), "data": true }) } else { json!({ "app": app.as_str() }) };
     let _: Value = client.ask(APPS, "delete", &body)?;
     let what = if data { "stopped and deleted, with its data" } else { "stopped and deleted" };

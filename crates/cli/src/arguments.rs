@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line arguments.
 
 mod author;
 
@@ -32,41 +32,41 @@ Try it out:
 Exit codes:
   0  done
   1  refused: by the server, or because of a fault in the bundle; the message says what to do
-  2  the command itself was typed wrongly
-  3  no server answers, or the connection broke off";
+  2  the arguments are wrong
+  3  no server answers, or the connection was lost";
 
-/// One mesh from the server into the browser: serve it, publish to it, talk to it.
+/// One mesh from server to browser: run a server, publish bundles, send messages
 #[derive(Parser)]
 #[command(name = "starlane", version, styles = STYLES, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) reach: Reach,
-    /// How results and errors are written
+    /// The format of results and errors
     #[arg(long, global = true, value_enum, default_value_t, env = "STARLANE_OUTPUT")]
     pub(crate) output: Output,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// How the server is reached, and as whom.
+/// The server, and the identity of the caller.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Reach {
-    /// The server to talk to [default: the profile's, else http://127.0.0.1:7711]
+    /// The URL of the server [default: the profile's, else http://127.0.0.1:7711]
     #[arg(long, global = true, value_name = "URL", env = "STARLANE_SERVER")]
     pub(crate) server: Option<String>,
-    /// The token to show it [default: the admin token in the data folder, for a server on this machine]
+    /// The token for the server [default: the admin token in the data folder, for a server on this machine]
     #[arg(long, global = true, value_name = "TOKEN", env = "STARLANE_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// The file that holds the token
+    /// A file with the token
     #[arg(long, global = true, value_name = "FILE", env = "STARLANE_TOKEN_FILE", conflicts_with = "token")]
     pub(crate) token_file: Option<PathBuf>,
-    /// An authority for the server's certificate, in a PEM file [default: the system's]
+    /// A PEM file with a certificate authority for the server's certificate [default: the system's authorities]
     #[arg(long, global = true, value_name = "FILE", env = "STARLANE_CA")]
     pub(crate) ca: Option<PathBuf>,
     /// The server's data folder [default: starlane-data]
     #[arg(long, global = true, value_name = "FOLDER", env = "STARLANE_DATA")]
     pub(crate) data: Option<PathBuf>,
-    /// A file that keeps server, token, token-file, ca and data [default: starlane/profile.toml in your configuration folder]
+    /// A file with server, token, token-file, ca and data [default: starlane/profile.toml in your configuration folder]
     #[arg(long, global = true, value_name = "FILE", env = "STARLANE_PROFILE")]
     pub(crate) profile: Option<PathBuf>,
 }
@@ -75,93 +75,93 @@ pub(crate) struct Reach {
 pub(crate) enum Command {
     /// Run a server: apps, their mechtrons, databases and pages, all in one data folder
     Serve(Serve),
-    /// Look at the settings that `starlane serve` would run with
+    /// Check or show the settings of `starlane serve`
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Check all that a server keeps, and say how to mend what is wrong: of a running server, or of a folder with `--data FOLDER`
+    /// Check all data of a running server (or of a folder, with `--data FOLDER`), and say how to repair problems
     Check,
-    /// Print the last changes that principals made: tokens, grants, apps, bundles, backups
+    /// Print the last changes by principals: of tokens, grants, apps and bundles, and backups
     Audit {
-        /// How many
+        /// The number of changes
         #[arg(long, value_name = "COUNT", default_value_t = 100)]
         last: usize,
     },
-    /// Save all that a running server keeps into a file
+    /// Back up all data of a running server to a file
     Backup {
-        /// The file to write: it holds the server's secrets
+        /// The file to write; it contains the server's secrets
         file: PathBuf,
     },
-    /// Make a data folder of a backup: `starlane restore FILE --data NEW`
+    /// Make a data folder from a backup: `starlane restore FILE --data NEW`
     Restore {
-        /// The backup
+        /// The backup file
         file: PathBuf,
-        /// Keep the backup's keys: tokens made before stay good, also those that were revoked after the backup
+        /// Keep the keys of the backup: older tokens remain valid, even those that were revoked after the backup
         #[arg(long)]
         keep_keys: bool,
     },
-    /// Show what runs on a server
+    /// Show the status of a server, and its apps and actors
     Status,
     /// Print the last lines of a server's log
     Logs {
-        /// Go on with those that come
+        /// Print new lines as they are logged
         #[arg(long)]
         follow: bool,
-        /// How many lines
+        /// The number of lines
         #[arg(long, value_name = "COUNT", default_value_t = 100)]
         last: usize,
     },
-    /// Make a folder to write a mechtron in
+    /// Make a folder for a new mechtron
     New {
         #[command(subcommand)]
         command: NewCommand,
     },
-    /// Run a bundle's build command and collect what it makes
+    /// Run the build command of a bundle and copy the built files into its folder
     Build {
         /// The bundle's folder
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
-    /// Build, serve and publish a bundle, and again after each save
+    /// Build, serve and publish a bundle; repeat after each change of a file
     Dev(Dev),
-    /// Check a bundle, sign it, and upload what the server lacks
+    /// Check and sign a bundle, and upload the files that the server does not have
     Publish(Publish),
     /// Create, list and delete apps
     App {
         #[command(subcommand)]
         command: AppCommand,
     },
-    /// Look at published bundles
+    /// List, show and verify published bundles
     Bundle {
         #[command(subcommand)]
         command: BundleCommand,
     },
-    /// Use binds: the contracts of mechtrons
+    /// Make types from binds, the contracts of mechtrons
     Bind {
         #[command(subcommand)]
         command: BindCommand,
     },
-    /// Look at the resources of apps
+    /// List the resources of apps
     Resource {
         #[command(subcommand)]
         command: ResourceCommand,
     },
-    /// List files: of a bundle that an app was made of
+    /// List the files of a bundle that an app uses
     Ls {
-        /// Where: acme:repo:profiles:1.0.0, or a folder in it, acme:repo:profiles:1.0.0:/site
+        /// The bundle: acme:repo:profiles:1.0.0, or a folder in it: acme:repo:profiles:1.0.0:/site
         address: Address,
     },
-    /// Print a file
+    /// Print a file of a bundle
     Cat {
-        /// Which: acme:repo:profiles:1.0.0:/site/index.html
+        /// The file: acme:repo:profiles:1.0.0:/site/index.html
         address: Address,
     },
-    /// Copy a file to this machine
+    /// Copy a file of a bundle to this machine
     Cp {
-        /// Which: acme:repo:profiles:1.0.0:/site/index.html
+        /// The file: acme:repo:profiles:1.0.0:/site/index.html
         address: Address,
-        /// Where to: a file, or a folder
+        /// The target: a file or a folder
         to: PathBuf,
     },
     /// Make or show the publisher's key
@@ -169,72 +169,72 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KeysCommand,
     },
-    /// Give grants to a principal or take them; without any, show them
+    /// Give grants to a principal, or take them away; without grants, show them
     Grant(Grant),
-    /// Make and revoke tokens
+    /// Create and revoke tokens
     Token {
         #[command(subcommand)]
         command: TokenCommand,
     },
     /// Send a request and print its reply
     Send(Send),
-    /// Print the events of a topic as they come
+    /// Print the events of a topic as they arrive
     Watch {
         /// The topic: acme:profiles:directory#changes
         #[arg(value_parser = Topic::parse)]
         topic: Topic,
     },
-    /// Print the JSON Schema of one of a bundle's TOML files, for editors
+    /// Print the JSON Schema of a TOML file of bundles, for editors
     Schema {
-        /// Of which
+        /// The file
         kind: SchemaKind,
     },
     /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
 
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// A TOML file with these settings; flags and the environment beat it
+    /// A TOML file with these settings; flags and environment variables override it
     #[arg(long, value_name = "FILE", env = "STARLANE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Where to listen: an address of this machine, with a port (0 takes any that is free) [default: 127.0.0.1:7711]
+    /// The address to listen on, with a port (0 uses any free port) [default: 127.0.0.1:7711]
     #[arg(long, value_name = "ADDRESS:PORT", env = "STARLANE_LISTEN", value_parser = listen)]
     pub(crate) listen: Option<SocketAddr>,
-    /// The certificate to speak TLS with, a PEM file
+    /// The TLS certificate, a PEM file
     #[arg(long, value_name = "FILE", env = "STARLANE_CERT")]
     pub(crate) cert: Option<PathBuf>,
     /// The certificate's private key, a PEM file
     #[arg(long, value_name = "FILE", env = "STARLANE_CERT_KEY")]
     pub(crate) key: Option<PathBuf>,
-    /// A proxy in front speaks TLS; it hands on `Host` as it came
+    /// A proxy in front of this server terminates TLS, and forwards `Host` unchanged
     #[arg(long, env = "STARLANE_BEHIND_PROXY")]
     pub(crate) behind_proxy: bool,
-    /// A page's origin that may use this server too, such as http://localhost:5173; repeatable
+    /// An additional origin whose pages may use this server, such as http://localhost:5173; repeatable
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(crate) allow_origins: Vec<Origin>,
-    /// A name that this server answers for too, such as mesh.test:7711; repeatable
+    /// An additional host name of this server, such as mesh.test:7711; repeatable
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<Authority>,
-    /// A name that the apps of one space answer for, and no others, such as acme=acme.test; repeatable
+    /// A host name for the apps of one space only, such as acme=acme.test; repeatable
     #[arg(long = "space", value_name = "SPACE=HOST", value_parser = space)]
     pub(crate) spaces: Vec<(SpaceName, Authority)>,
-    /// Which lines are logged: info, debug, or a filter such as starlane_server=trace [default: info]
+    /// The log level (info, debug) or a filter such as starlane_server=trace [default: info]
     #[arg(long, value_name = "FILTER", env = "STARLANE_LOG")]
     pub(crate) log: Option<LogFilter>,
-    /// How log lines are written [default: text]
+    /// The format of log lines [default: text]
     #[arg(long, value_enum, value_name = "FORMAT", env = "STARLANE_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Say whether a server could be started like this
+    /// Check whether a server can start with these settings
     Check(Serve),
-    /// Show each setting, and where it comes from
+    /// Show each setting and its source
     Show(Serve),
 }
 
@@ -246,7 +246,7 @@ pub(crate) enum ResourceCommand {
 
 #[derive(Subcommand)]
 pub(crate) enum AppCommand {
-    /// Make an app of a published bundle, or move an app to another bundle
+    /// Create an app from a published bundle, or move an app to another bundle
     Create {
         /// The app's address: acme:profiles
         app: Address,
@@ -256,16 +256,16 @@ pub(crate) enum AppCommand {
     },
     /// Show all apps
     List,
-    /// Start the mechtrons of an app, or one of them, again from their last states; a quarantine is lifted
+    /// Restart all mechtrons of an app, or one, from their last saved state; ends a quarantine
     Restart {
-        /// The address of a mechtron or of an app: acme:profiles:profile:ada
+        /// The address of an app or a mechtron: acme:profiles:profile:ada
         address: Address,
     },
-    /// Stop an app and forget it; its databases and the state of its actors stay on disk
+    /// Stop and delete an app; its databases and the state of its actors remain on disk
     Delete {
         /// The app's address
         app: Address,
-        /// Remove its databases and the state of its actors too: nobody can bring them back
+        /// Also remove its databases and the state of its actors; this cannot be undone
         #[arg(long)]
         with_data: bool,
     },
@@ -273,33 +273,33 @@ pub(crate) enum AppCommand {
 
 #[derive(Args)]
 pub(crate) struct Grant {
-    /// Whose: the subject of tokens
+    /// The principal: the subject of tokens
     pub(crate) principal: Option<String>,
-    /// What it may: "request acme:profiles:** save"; `{sub}` stands for the principal's own key
+    /// Grants such as "request acme:profiles:** save"; `{sub}` stands for the principal's own key
     #[arg(value_name = "GRANT")]
     pub(crate) grants: Vec<String>,
-    /// Take these grants away; without any, all
+    /// Take these grants away; without grants, take all away
     #[arg(long, requires = "principal")]
     pub(crate) remove: bool,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make a token; with the first one, nobody is let in any more without
+    /// Create a token; the first token turns anonymous access off
     Create(TokenCreate),
-    /// Make tokens worthless, and close the links that were opened with them
+    /// Revoke tokens, and close the links that were opened with them
     Revoke(Revoke),
 }
 
 #[derive(Args)]
 pub(crate) struct TokenCreate {
-    /// Whose it is: the principal that mechtrons see as caller
+    /// The principal of the token, which mechtrons see as the caller
     #[arg(long, value_name = "NAME")]
     pub(crate) subject: String,
-    /// What it allows, beside what was granted with `starlane grant`; repeatable
+    /// An additional grant beside those of `starlane grant`; repeatable
     #[arg(long = "grant", value_name = "GRANT")]
     pub(crate) grants: Vec<String>,
-    /// How long it is good: 15m, 1h, 30d
+    /// How long the token is valid: 15m, 1h, 30d
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     pub(crate) ttl: Duration,
 }
@@ -307,26 +307,26 @@ pub(crate) struct TokenCreate {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Revoke {
-    /// The token's id, which `starlane token create` showed
+    /// The token's id, which `starlane token create` printed
     pub(crate) id: Option<String>,
-    /// All tokens of this principal that were made so far
+    /// Revoke all existing tokens of this principal
     #[arg(long, value_name = "NAME")]
     pub(crate) subject: Option<String>,
 }
 
 #[derive(Args)]
 pub(crate) struct Send {
-    /// To whom: acme:profiles:directory
+    /// The target: acme:profiles:directory
     pub(crate) address: Address,
-    /// Which operation: list
+    /// The operation: list
     pub(crate) operation: String,
     /// The body, as JSON
     #[arg(long, value_name = "JSON", conflicts_with = "file", value_parser = json)]
     pub(crate) json: Option<String>,
-    /// A file to send; `-` is standard input
+    /// A file with the body; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// The media type of that file [default: by its name]
+    /// The media type of that file [default: from its name]
     #[arg(long = "type", value_name = "TYPE", requires = "file")]
     pub(crate) content_type: Option<String>,
 }
@@ -336,7 +336,7 @@ fn bundle(text: &str) -> Result<Address, String> {
     match address.is_bundle() {
         true => Ok(address),
         false => {
-            Err("it is no bundle's address: that ends with a version, such as acme:repo:profiles:1.0.0".to_owned())
+            Err("it is not a bundle's address, which ends with a version, such as acme:repo:profiles:1.0.0".to_owned())
         }
     }
 }
@@ -356,7 +356,7 @@ fn space(text: &str) -> Result<(SpaceName, Authority), String> {
 fn json(text: &str) -> Result<String, String> {
     serde_json::from_str::<serde_json::Value>(text)
         .map(|_| text.to_owned())
-        .map_err(|error| format!("{error}; put single quotes around it: --json '{{\"name\": \"ada\"}}'"))
+        .map_err(|error| format!("{error}; put single quotes around the JSON: --json '{{\"name\": \"ada\"}}'"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `starlane bind types`: a bind as types of the language that its callers are written in.
+//! `starlane bind types`: makes types from a bind, in the language of its callers.
 
 mod typescript;
 
@@ -21,11 +21,11 @@ use crate::{
     output::Output,
 };
 
-/// A bind, and the JSON Schemas that it names, by path.
+/// A bind, and its JSON Schemas by path.
 type Read = (Bind, authoring::Schemas);
 
 pub(crate) fn types(given: &BindTypes, reach: &Reach, output: Output) -> Result<()> {
-    // What lies on this machine comes first: `C:…` and `binds/profile.toml` are not addresses.
+    // Files of this machine have precedence: `C:…` is a path, not an address.
     let is_here = Path::new(&given.bind).exists();
     let (bind, schemas) = match (built_in(&given.bind), Address::parse(&given.bind)) {
         (Some(contract), _) if !is_here => {
@@ -43,13 +43,14 @@ pub(crate) fn types(given: &BindTypes, reach: &Reach, output: Output) -> Result<
         Some(file) => {
             fs::write(file, &text).with_context(|| format!("{} can't be written", file.display()))?;
             let json = json!({ "bind": bind.name, "file": file });
-            output.done(&format!("{} has the types of the bind `{}`", file.display(), bind.name), &[], None, &json);
+            output.done(&format!("{} now has the types of the bind `{}`", file.display(), bind.name), &[], None, &json);
         }
     }
     Ok(())
 }
 
-/// A bind that the program has in itself, by the name of a kind of resource, `bundle`, or the address of a server's own resource.
+/// Returns a built-in bind, by the name of a kind of resource, by `bundle`, or by the address of a resource of the
+/// server.
 fn built_in(name: &str) -> Option<Result<Contract, AuthoringError>> {
     match name.strip_prefix("starlane:") {
         Some(own) => OWN.contains(&own).then(|| own_bind(own)),
@@ -61,7 +62,7 @@ fn built_in(name: &str) -> Option<Result<Contract, AuthoringError>> {
 fn of_server(client: &Client, address: &Address) -> Result<Read> {
     let (Some(path), true) = (address.path(), address.version().is_some()) else {
         bail!(
-            "{address} is no bind: give a file such as binds/profile.toml, or acme:repo:profiles:1.0.0:/binds/profile.toml"
+            "{address} is not a bind: give a file such as binds/profile.toml, or acme:repo:profiles:1.0.0:/binds/profile.toml"
         )
     };
     let bundle = address.without_path();

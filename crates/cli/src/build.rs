@@ -1,4 +1,4 @@
-//! `starlane build`: runs a bundle's own build command, and collects what it makes.
+//! `starlane build`: runs the build command of a bundle, and copies the built files into its folder.
 
 use std::{
     fs,
@@ -22,28 +22,29 @@ pub(crate) fn run(folder: &Path, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command and copies its output; gives what was made. What the command prints goes to standard error.
+/// Runs the command, copies the built files, and returns them with their sizes. The command's output goes to standard
+/// error.
 pub(crate) fn build(folder: &Path) -> Result<Vec<(String, u64)>> {
     let Some(Build { command, output }) = Build::read(folder)? else {
         bail!("bundle.toml of {} has no [build]: there is nothing to build", folder.display());
     };
     let mut shell = if cfg!(windows) { Command::new("cmd") } else { Command::new("sh") };
     shell.arg(if cfg!(windows) { "/C" } else { "-c" }).arg(&command).current_dir(folder);
-    // The command's own words are no result of ours.
+    // Standard output is only for the result of `starlane`.
     let ran = shell.stdin(Stdio::null()).stdout(Stdio::from(std::io::stderr())).status();
     let status = ran.with_context(|| format!("`{command}` can't be run in {}", folder.display()))?;
     if !status.success() {
-        bail!("`{command}` failed in {} ({status}): what it printed above says why", folder.display());
+        bail!("`{command}` failed in {} ({status}): see its output above", folder.display());
     }
     let mut made = Vec::new();
     for (name, from) in output {
         let (from, to) = (folder.join(from), folder.join(&name));
         fs::create_dir_all(to.parent().unwrap_or(folder))?;
-        // Beside its place and then into it: whoever reads it meanwhile, `publish` beside `dev`, finds the whole of one.
+        // Copy, then rename: a `publish` that runs beside `dev` never reads half a file.
         let beside = to.with_extension(format!("{}.part", std::process::id()));
         let copied = fs::copy(&from, &beside).and_then(|bytes| fs::rename(&beside, &to).map(|()| bytes));
-        let copied =
-            copied.with_context(|| format!("`{command}` made no {}, which [build.output] names", from.display()))?;
+        let copied = copied
+            .with_context(|| format!("`{command}` did not make {}, which [build.output] needs", from.display()))?;
         made.push((name, copied));
     }
     Ok(made)

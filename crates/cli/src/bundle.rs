@@ -1,4 +1,4 @@
-//! `starlane bundle show|verify|list`: what a server has published, checked here and not there.
+//! `starlane bundle show|verify|list`: lists and checks the bundles of a server. The checks run on this machine.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,12 +24,12 @@ struct Known {
     publisher: PublicKey,
 }
 
-/// Lists what is published.
+/// Lists the published bundles.
 pub(crate) fn list(client: &Client, output: Output) -> Result<()> {
     let answer = client.send("GET", "/bundles", &[], Upload::Nothing)?.success()?;
     let listed: Listed = serde_json::from_slice(&answer.body)?;
     if listed.bundles.is_empty() {
-        output.remark("Nothing is published yet that you may see: `starlane publish DIR ADDRESS` publishes a bundle.");
+        output.remark("There are no bundles that you may see: `starlane publish DIR ADDRESS` publishes one.");
     }
     let rows: Vec<[String; 2]> =
         listed.bundles.iter().map(|known| [known.address.to_string(), known.publisher.to_string()]).collect();
@@ -57,12 +57,12 @@ pub(crate) fn show(client: &Client, address: &Address, output: Output) -> Result
     Ok(())
 }
 
-/// Fetches all of a published bundle, with what it uses of others, and checks it: the signature, the time, the names, and the
-/// digest and length of each file.
+/// Fetches a whole published bundle, with the bundles that it uses, and checks the signature, the time, the names, and
+/// the digest and length of each file.
 pub(crate) fn verify(client: &Client, address: &Address, output: Output) -> Result<()> {
     let (signed, manifest) = fetch(client, address)?;
     if let (Some(at), Err(_)) = (manifest.expires, manifest.check_time(now())) {
-        bail!("{address} expired at {}: hosts refuse it, so publish another version", time(at));
+        bail!("{address} expired at {}, so hosts refuse it: publish a new version", time(at));
     }
     let digest = signed.digest();
     let others =
@@ -84,7 +84,7 @@ pub(crate) fn verify(client: &Client, address: &Address, output: Output) -> Resu
         "address": address, "publisher": manifest.publisher, "digest": digest, "files": files, "bytes": bytes,
         "expires": manifest.expires,
     });
-    output.done(&format!("{address} is whole"), &facts, None, &json);
+    output.done(&format!("{address} is complete and valid"), &facts, None, &json);
     Ok(())
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// What the server has at this address, if anything; its signature is checked.
+/// Returns the bundle at this address, if there is one, and checks its signature.
 pub(crate) fn published(client: &Client, address: &Address) -> Result<Option<(SignedManifest, Manifest)>> {
     let answer = client.send("GET", &format!("/bundles/{address}"), &[], Upload::Nothing)?;
     if answer.status == 404 {
@@ -102,21 +102,21 @@ pub(crate) fn published(client: &Client, address: &Address) -> Result<Option<(Si
     let answer = answer.success()?;
     let signature = Signature::parse(answer.header(SIGNATURE_HEADER).unwrap_or_default())?;
     let signed = SignedManifest { bytes: answer.body, signature };
-    let manifest = signed.open().with_context(|| format!("what the server has at {address} does not verify"))?;
+    let manifest = signed.open().with_context(|| format!("the manifest of {address} on the server is not valid"))?;
     if manifest.address != *address {
-        bail!("the server has another bundle at {address}: the manifest there says {}", manifest.address);
+        bail!("the server has a wrong bundle at {address}: its manifest is for {}", manifest.address);
     }
     Ok(Some((signed, manifest)))
 }
 
-/// What the server must have at this address.
+/// Returns the bundle at this address, which must exist.
 pub(crate) fn fetch(client: &Client, address: &Address) -> Result<(SignedManifest, Manifest)> {
     published(client, address)?.with_context(|| {
-        format!("{address} is not published on {}: `starlane publish DIR {address}` does that", client.url())
+        format!("{address} is not published on {}: publish it with `starlane publish DIR {address}`", client.url())
     })
 }
 
-/// A file of a published bundle, which must have the length and the digest that the manifest says.
+/// Returns a file of a published bundle, which must have the length and the digest of the manifest.
 pub(crate) fn file(client: &Client, manifest: &Manifest, name: &str) -> Result<Vec<u8>> {
     let address = &manifest.address;
     let file = manifest.files.get(name).with_context(|| format!("{address} has no file {name}"))?;
@@ -126,19 +126,19 @@ pub(crate) fn file(client: &Client, manifest: &Manifest, name: &str) -> Result<V
 fn blob(client: &Client, bundle: &str, name: &str, file: &FileEntry) -> Result<Vec<u8>> {
     let answer = client.send("GET", &format!("/blobs/sha256/{}", file.sha256), &[], Upload::Nothing)?;
     if answer.status == 404 {
-        bail!("{name} of {bundle} is missing on the server: publish {bundle} again, which sends what is missing");
+        bail!("{name} of {bundle} is missing on the server: publish {bundle} again to upload missing files");
     }
     let answer = answer.success().map_err(|error| match code(&error) {
         "damaged" => anyhow!(
-            "{name} of {bundle} is damaged on the server: {error:#}; publish {bundle} again, which sends what is damaged"
+            "{name} of {bundle} is damaged on the server: {error:#}; publish {bundle} again to upload damaged files"
         ),
         _ => error,
     })?;
     let found = Digest::of(&answer.body);
     if found != file.sha256 || answer.body.len() as u64 != file.size {
         bail!(
-            "{name} of {bundle} is damaged on the server: it has {} bytes with the digest {found}, and the signed \
-             manifest says {} bytes with {}; publish {bundle} again, which sends what is damaged",
+            "{name} of {bundle} is damaged on the server: it has {} bytes with the digest {found}; the signed manifest \
+             expects {} bytes with {}; publish {bundle} again to upload damaged files",
             answer.body.len(),
             file.size,
             file.sha256

@@ -1,4 +1,4 @@
-//! `starlane check`: checks everything that a server keeps, and says how to mend what is damaged.
+//! `starlane check`: checks all data of a server, and says how to repair problems.
 
 use std::path::Path;
 
@@ -20,8 +20,8 @@ struct Status {
     folder: Option<String>,
 }
 
-/// The widest problem in the table, in characters.
-const WIDEST: usize = 120;
+/// The maximum width of a problem in the table, in characters.
+const MAX_PROBLEM_CHARS: usize = 120;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -29,12 +29,12 @@ struct Answer {
     files: Option<u64>,
 }
 
-/// Checks a data folder, or what a running server keeps. Errors when something is wrong.
+/// Checks a data folder, or the data of a running server. Returns an error if there are problems.
 pub(crate) fn run(data: Option<&Path>, reach: &Reach, output: Output) -> Result<()> {
     let (of, report) = match data.map(|data| (data, starlane_server::check(data))) {
         Some((data, Ok(report))) => (data.display().to_string(), report),
         Some((data, Err(ServeError::InUse(_)))) => {
-            output.remark("A server is using this folder: it is asked to check it.");
+            output.remark("A server is using this folder, so the server checks it.");
             let client = Client::new(reach)?;
             uses(&client, data)?;
             by_server(&client, output)?
@@ -50,13 +50,13 @@ pub(crate) fn run(data: Option<&Path>, reach: &Reach, output: Output) -> Result<
             ("apps", report.apps.to_string()),
             ("databases", report.databases.to_string()),
             ("files", format!("{}, {}", report.files, size(report.bytes))),
-            ("unnamed", format!("{} uploaded files that no bundle names yet", report.unnamed)),
+            ("unnamed", format!("{} uploaded files that no bundle uses yet", report.unnamed)),
         ];
-        output.done(&format!("All of {of} is whole"), &facts, None, &json);
+        output.done(&format!("{of} has no problems"), &facts, None, &json);
         return Ok(());
     }
     let rows: Vec<[String; 3]> = report.problems.into_iter().map(row).collect();
-    output.table(["WHERE", "WHAT IS WRONG", "HOW TO MEND IT"], &rows, &json);
+    output.table(["WHERE", "PROBLEM", "HOW TO REPAIR IT"], &rows, &json);
     Err(CheckFailed { of, wrong }.into())
 }
 
@@ -64,20 +64,20 @@ fn row(Problem { path, problem, mend }: Problem) -> [String; 3] {
     [path, short(&problem), mend]
 }
 
-/// A text of one line, cut: SQLite may have much to say, and all of it is in the JSON.
+/// Shortens a text to one line. Errors of SQLite can be long; the JSON output has all of them.
 fn short(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(WIDEST) {
+    match line.char_indices().nth(MAX_PROBLEM_CHARS) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line,
     }
 }
 
-/// Errors unless a server is the one that uses a data folder: the check would be of another folder.
+/// Returns an error unless the server at this URL uses this data folder. Otherwise it would check another folder.
 fn uses(client: &Client, data: &Path) -> Result<()> {
     let (data_shown, url) = (data.display(), client.url());
     let other = format!(
-        "a server is using {data_shown}, but the server at {url} is not that one: name it with `--server URL`, or stop it"
+        "a server is using {data_shown}, but not the server at {url}: give its URL with `--server URL`, or stop it"
     );
     let status: Result<Status> = client.ask("starlane:server", "status", &json!({}));
     let status = status.map_err(|error| match find::<Refused>(&error) {
@@ -97,7 +97,7 @@ fn by_server(client: &Client, output: Output) -> Result<(String, CheckReport)> {
         if let Some(report) = report {
             return Ok((client.url().to_owned(), report));
         }
-        output.remark(&format!("{} files were looked at so far.", files.unwrap_or_default()));
+        output.remark(&format!("{} files checked so far.", files.unwrap_or_default()));
         body = json!({ "join": true });
     }
 }
@@ -110,6 +110,6 @@ mod tests {
     fn a_problem_is_one_line_of_limited_width() {
         assert_eq!(short("Tree 2 page 3:\n  btreeInitPage()\treturns 11"), "Tree 2 page 3: btreeInitPage() returns 11");
         let cut = short(&"ü\n".repeat(1_000));
-        assert!(cut.chars().count() == WIDEST + 1 && cut.ends_with('…'), "{cut}");
+        assert!(cut.chars().count() == MAX_PROBLEM_CHARS + 1 && cut.ends_with('…'), "{cut}");
     }
 }

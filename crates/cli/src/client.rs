@@ -1,4 +1,4 @@
-//! The server, over HTTP.
+//! The client of a server, over HTTP.
 
 use std::{
     fs,
@@ -23,15 +23,15 @@ use crate::{
     reach::Reached,
 };
 
-/// How long a connection may take to be made, TLS and all.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long to wait for the beginning of an answer: longer than a request lives by default. As long, nothing of a body may come
-/// or go.
-const PATIENCE: Duration = Duration::from_secs(40);
-/// The longest answer that is read, in bytes.
-const ANSWER: u64 = 64 * 1024 * 1024;
+/// The timeout for making a connection, including TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout for the beginning of a response, and for each read and write of a body. It is longer than the default
+/// lifetime of a request.
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
+/// The maximum length of a response, in bytes.
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A server, and the token to show it.
+/// A server, and the token for it.
 pub(crate) struct Client {
     agent: Agent,
     url: String,
@@ -45,7 +45,7 @@ pub(crate) enum Upload<'a> {
     Stream(u64, Box<dyn Read + 'a>),
 }
 
-/// An answer: what the server said, whatever its status.
+/// A response of the server, with any status.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -53,16 +53,17 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// A client as the arguments say. Nothing is sent yet.
+    /// Makes a client from the arguments. Sends nothing yet.
     pub(crate) fn new(reach: &Reach) -> Result<Self> {
         let reached = Reached::read(reach)?;
         let url = reached.server.trim_end_matches('/').to_owned();
-        let uri: Uri =
-            url.parse().with_context(|| format!("`{url}` is no URL: expected such as http://127.0.0.1:7711"))?;
+        let uri: Uri = url
+            .parse()
+            .with_context(|| format!("`{url}` is not a URL: expected a URL such as http://127.0.0.1:7711"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
-            bail!("`{url}` is no URL of a server: expected such as http://127.0.0.1:7711");
+            bail!("`{url}` is not the URL of a server: expected a URL such as http://127.0.0.1:7711");
         }
-        // The admin token of this machine's server is for that server alone.
+        // Only the server on this machine gets the admin token of the data folder.
         let of_data = || fs::read_to_string(reached.data.join("admin.token")).ok().filter(|_| is_loopback(&uri));
         let token = reached.token.or_else(of_data);
         let roots = match &reached.ca {
@@ -74,10 +75,10 @@ impl Client {
             .max_redirects(0)
             .proxy(None)
             .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(PATIENCE))
-            .timeout_per_read(Some(PATIENCE))
-            .timeout_per_write(Some(PATIENCE))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(READ_TIMEOUT))
+            .timeout_per_read(Some(READ_TIMEOUT))
+            .timeout_per_write(Some(READ_TIMEOUT))
             .user_agent(concat!("starlane/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
@@ -89,27 +90,28 @@ impl Client {
         &self.url
     }
 
-    /// Sends a request to a resource. Errors with [`Refused`] when it fails.
+    /// Sends a request to a resource. Returns [`Refused`] if the request fails.
     pub(crate) fn request(&self, to: &Address, operation: &str, payload: &Payload) -> Result<Payload> {
         let body = match payload.content_type.as_str() {
             "" => Upload::Nothing,
             content_type => Upload::Bytes(content_type, &payload.body),
         };
-        // A file's path is part of the address, and no path of the URL.
+        // The path of a file is part of the address, not of the URL.
         let to = to.as_str().replace('/', "%2F");
         let answer = self.send("POST", &format!("/messages/{to}/{operation}"), &[], body)?.success()?;
         let content_type = answer.header(header::CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
         Ok(Payload { content_type, headers: Vec::new(), body: answer.body.into() })
     }
 
-    /// Sends JSON to a resource of the server's own, and reads its answer.
+    /// Sends JSON to a resource of the server itself, and reads its reply.
     pub(crate) fn ask<T: DeserializeOwned>(&self, to: &str, operation: &str, body: &Value) -> Result<T> {
         let reply = self.request(&Address::parse(to)?, operation, &Payload::json(body.to_string()))?;
         let json = if reply.body.is_empty() { b"null".as_slice() } else { &reply.body };
-        serde_json::from_slice(json).context("the server's answer can't be read: is it a newer one?")
+        serde_json::from_slice(json)
+            .context("the server's answer can't be read: the server is perhaps newer than this command")
     }
 
-    /// One exchange.
+    /// Sends one HTTP request.
     pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Upload<'_>) -> Result<Answer> {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
@@ -128,7 +130,7 @@ impl Client {
                 let request = request.header(header::CONTENT_LENGTH, length);
                 let mut watched = Watched { reader, failed: None };
                 let ran = self.agent.run(request.body(SendBody::from_reader(&mut watched))?);
-                // What can't be read here is no fault of the connection.
+                // An error of the local file is not an error of the connection.
                 if let (Err(_), Some(error)) = (&ran, watched.failed) {
                     return Err(error.into());
                 }
@@ -136,18 +138,18 @@ impl Client {
             }
         };
         let mut response: Response<Body> = ran.map_err(|error| self.explain(method, path, error))?;
-        let body = response.body_mut().with_config().limit(ANSWER).read_to_vec();
+        let body = response.body_mut().with_config().limit(MAX_RESPONSE_BYTES).read_to_vec();
         let body = body.map_err(|error| self.explain(method, path, error))?;
         Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
     }
 
-    /// Opens a stream of lines that the server goes on writing to.
+    /// Opens a stream of lines that does not end.
     pub(crate) fn stream(&self, path: &str) -> Result<impl BufRead + use<>> {
         let mut request = ureq::http::Request::builder().uri(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        // Nothing may come for long, and then something.
+        // The time between two lines has no limit.
         let request = self.agent.configure_request(request.body(())?).timeout_per_read(None).build();
         let response = self.agent.run(request).map_err(|error| self.explain("GET", path, error))?;
         let status = response.status().as_u16();
@@ -172,13 +174,13 @@ impl Client {
     }
 }
 
-/// Whether a connection that was made has ended, rather than none was made.
+/// Returns whether an existing connection was lost (and not that no connection was made).
 fn is_cut(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof, WriteZero};
     matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof | WriteZero)
 }
 
-/// A reader whose error is kept: behind the request it would look like one of the connection.
+/// A reader that keeps its error. Otherwise the HTTP client would report it as an error of the connection.
 struct Watched<'a> {
     reader: Box<dyn Read + 'a>,
     failed: Option<io::Error>,
@@ -195,7 +197,7 @@ impl Read for Watched<'_> {
 }
 
 impl Answer {
-    /// This answer, if it is a success.
+    /// Returns this response if its status is a success.
     pub(crate) fn success(self) -> Result<Self> {
         if (200..300).contains(&self.status) { Ok(self) } else { Err(Refused::read(self.status, &self.body).into()) }
     }
@@ -206,7 +208,7 @@ impl Answer {
     }
 }
 
-/// The authorities of a PEM file.
+/// Reads the certificate authorities of a PEM file.
 fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>> {
     let pem = fs::read(file).with_context(|| format!("the authority {} can't be read", file.display()))?;
     let found = parse_pem(&pem).filter_map(|item| match item {
@@ -215,7 +217,7 @@ fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>> {
     });
     let found: Vec<_> = found.collect();
     if found.is_empty() {
-        bail!("{} holds no certificate in PEM form", file.display());
+        bail!("{} has no certificate in PEM format", file.display());
     }
     Ok(found)
 }
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_breaks_off_and_a_server_that_is_not_there_are_told_apart() {
+    fn a_lost_connection_differs_from_a_missing_server() {
         let (client, folder) = cutting();
         let error = client.send("GET", "/", &[], Upload::Nothing).err().unwrap();
         assert!(error.is::<BrokeOff>(), "{error}");
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cant_be_read_here_is_no_fault_of_the_server() {
+    fn an_error_of_the_local_file_is_not_an_error_of_the_server() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_url_of_a_server_is_taken() {
+    fn only_a_url_of_a_server_is_accepted() {
         for server in ["", "127.0.0.1:7711", "ftp://mesh.example", "http://", "ws://127.0.0.1:7711/mesh"] {
             assert!(Client::new(&reach(server, std::path::Path::new("."))).is_err(), "{server}");
         }

@@ -1,4 +1,5 @@
-//! `starlane compile-module`: what `serve` starts for each module that it compiles. Not for people, so no help shows it.
+//! `starlane compile-module`: `serve` starts this command for each module that it compiles. It is not for people, so
+//! the help does not show it.
 
 use std::{
     env,
@@ -22,7 +23,7 @@ struct Arguments {
     sparing: bool,
 }
 
-/// Runs the command, if it is the one that was given: compiles the module on standard input.
+/// Runs this command if the arguments name it: compiles the module from standard input.
 pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let words: Vec<_> = env::args_os().skip(1).collect();
     words.first().filter(|word| *word == COMPILE_COMMAND)?;

@@ -1,4 +1,4 @@
-//! `starlane config check|show`: what `starlane serve` would run with.
+//! `starlane config check|show`: checks or shows the settings of `starlane serve`.
 
 use std::{fmt::Write, path::Path};
 
@@ -10,20 +10,20 @@ use crate::{
     settings::{Setting, Settings},
 };
 
-/// Where the origin of a setting is written, in characters from the beginning of its line.
+/// The column of a setting's source, in characters.
 const COLUMN: usize = 40;
 
-/// Says whether a server could be started like this, with the file that it was read from, if any.
+/// Checks whether a server can start with these settings. `file` is the configuration file, if there is one.
 pub(crate) fn check(settings: &Settings, file: Option<&Path>, output: Output) -> Result<()> {
     settings.serve.check()?;
     let listen = settings.serve.listen.to_string();
     let facts = [("listen", listen.clone()), ("data", settings.serve.data.display().to_string())];
     let next = file.map_or("starlane serve".to_owned(), |file| format!("starlane serve --config {}", file.display()));
-    output.done("The configuration is good", &facts, Some(&next), &json!({ "good": true, "listen": listen }));
+    output.done("The configuration is valid", &facts, Some(&next), &json!({ "good": true, "listen": listen }));
     Ok(())
 }
 
-/// Shows each setting, and where it came from: for people as a file that `--config` takes.
+/// Shows each setting and its source. The output for people is a file for `--config`.
 pub(crate) fn show(settings: &Settings, output: Output) {
     if output != Output::Json {
         return output.text(&as_file(&settings.all));

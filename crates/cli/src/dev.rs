@@ -1,4 +1,4 @@
-//! `starlane dev`: builds, serves and publishes a bundle, and again after each save.
+//! `starlane dev`: builds, serves and publishes a bundle, and repeats that after each change of a file.
 
 use std::{
     collections::BTreeMap,
@@ -26,17 +26,18 @@ use crate::{
     publish, serve,
 };
 
-/// A save is often several writes: what follows this soon belongs to it.
-const TOGETHER: Duration = Duration::from_millis(300);
-/// Folders whose changes mean nothing: what is built, and our own.
+/// Saving a file is often several writes. Writes within this time are one change.
+const DEBOUNCE: Duration = Duration::from_millis(300);
+/// Folders whose changes are ignored: built files and folders of tools.
 const PASSED_OVER: [&str; 4] = ["target", "wasm", "node_modules", "dist"];
-/// What is logged: the watcher has nothing to tell an author.
+/// The log filter: lines of the file watcher do not help an author.
 const LOG: &str = "info,notify=warn";
-/// Where development servers listen: Next, Vite and its preview, Angular, Astro, Live Server, Parcel, webpack and others.
+/// The default ports of development servers: Next, Vite and its preview, Angular, Astro, Live Server, Parcel, webpack
+/// and others.
 const DEVELOPMENT_PORTS: [u16; 14] =
     [1234, 3000, 3001, 4000, 4173, 4200, 4321, 5000, 5173, 5174, 5500, 8000, 8080, 8081];
-/// How long the server may take to its first answer.
-const START: Duration = Duration::from_secs(60);
+/// The timeout for the start of the server.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Serves the bundle in a folder until Ctrl-C.
 pub(crate) fn run(given: &Dev, output: Output) -> Result<()> {
@@ -47,7 +48,7 @@ pub(crate) fn run(given: &Dev, output: Output) -> Result<()> {
     let reach = Reach { server: Some(ready.url.clone()), data: Some(data), ..Reach::default() };
     let client = Client::new(&reach)?;
     let ((changed, changes), watched) = (mpsc::channel(), folder.clone());
-    let mut watcher = new_debouncer(TOGETHER, move |events: DebounceEventResult| {
+    let mut watcher = new_debouncer(DEBOUNCE, move |events: DebounceEventResult| {
         let events = events.unwrap_or_default();
         if events.iter().any(|event| event.path.strip_prefix(&watched).is_ok_and(matters)) {
             let _ = changed.send(());
@@ -58,22 +59,23 @@ pub(crate) fn run(given: &Dev, output: Output) -> Result<()> {
     loop {
         let now = sources(&folder);
         if built.as_ref() == Some(&now) {
-            // A file was read, or what was built was written.
+            // Only reads, or writes of built files.
             changes.recv().map_err(|_| anyhow!("the folder can't be watched any more"))?;
             continue;
         }
         built = Some(now);
-        // What is wrong with a bundle is for its author to mend: the next save tries again.
+        // A fault in the bundle does not end the command: the next change tries again.
         match deploy(&folder, &client, output) {
-            Ok(app) => {
-                output.remark(&format!("{app} runs at {}. Saving a file builds it again; Ctrl-C ends it.", ready.url))
-            }
+            Ok(app) => output.remark(&format!(
+                "{app} runs at {}. Each change of a file builds it again; Ctrl-C stops it.",
+                ready.url
+            )),
             Err(error) => output.failed(&error),
         }
     }
 }
 
-/// Builds and publishes the bundle under a version that was never used, and moves the app to it.
+/// Builds and publishes the bundle with a new version, and moves the app to it.
 fn deploy(folder: &Path, client: &Client, output: Output) -> Result<Address> {
     if Build::read(folder)?.is_some() {
         build::build(folder)?;
@@ -81,7 +83,7 @@ fn deploy(folder: &Path, client: &Client, output: Output) -> Result<Address> {
     let draft = publish::read(folder, client, Output::Quiet)?;
     let name = draft.app_name().unwrap_or_default();
     if name.is_empty() {
-        bail!("{} makes no app: it needs an app.toml to be run", folder.display());
+        bail!("{} has no app.toml, which `starlane dev` needs to run an app", folder.display());
     }
     let number = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let bundle = Address::parse(&format!("dev:repo:{name}:0.0.0-dev.{number}"))?;
@@ -93,7 +95,7 @@ fn deploy(folder: &Path, client: &Client, output: Output) -> Result<Address> {
     Ok(app)
 }
 
-/// The files that a bundle is made of, and when each was written.
+/// The source files of a bundle, each with its time of modification.
 fn sources(folder: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
     let walk =
         WalkDir::new(folder).into_iter().filter_entry(|entry| entry.path().strip_prefix(folder).is_ok_and(matters));
@@ -101,14 +103,14 @@ fn sources(folder: &Path) -> BTreeMap<PathBuf, Option<SystemTime>> {
     files.map(|file| (file.path().to_owned(), file.metadata().ok().and_then(|about| about.modified().ok()))).collect()
 }
 
-/// The origins of pages that development servers on this machine serve, where those listen unless they are told otherwise.
+/// The origins of development servers on this machine at their default ports.
 fn usual_origins() -> impl Iterator<Item = Origin> {
     let hosts = ["localhost", "127.0.0.1"];
     let origins = hosts.into_iter().flat_map(|host| DEVELOPMENT_PORTS.map(|port| format!("http://{host}:{port}")));
     origins.filter_map(|origin| origin.parse().ok())
 }
 
-/// Runs a server on a thread of its own; it ends with this process.
+/// Runs a server on its own thread. It ends with this process.
 fn start(listen: SocketAddr, data: &Path, added: &[Origin]) -> Result<Ready> {
     let filter = LOG.parse().map_err(|error: String| anyhow!(error))?;
     let (logs, guard) = serve::start_log(&filter, LogShape::Text, &Limits::default())?;
@@ -124,10 +126,12 @@ fn start(listen: SocketAddr, data: &Path, added: &[Origin]) -> Result<Ready> {
             let _ = failed.send(Err(error));
         }
     })?;
-    Ok(ready.recv_timeout(START).map_err(|_| anyhow!("the server did not start within {} s", START.as_secs()))??)
+    Ok(ready
+        .recv_timeout(START_TIMEOUT)
+        .map_err(|_| anyhow!("the server did not start within {} s", START_TIMEOUT.as_secs()))??)
 }
 
-/// Whether a change of this file, named from the bundle's folder, could change the bundle.
+/// Returns whether a change of this file could change the bundle. The path is relative to the bundle's folder.
 fn matters(path: &Path) -> bool {
     let passed_over = |part: &OsStr| {
         let part = part.to_string_lossy();
@@ -141,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_built_is_no_reason_to_build() {
+    fn changes_of_built_files_do_not_start_a_build() {
         for (path, means) in [
             ("src/lib.rs", true),
             ("app.toml", true),

@@ -1,9 +1,9 @@
-//! How commands fail, and with which exit code.
+//! The errors of commands, and their exit codes.
 
 use serde_json::Value;
 use starlane_bundle::authoring::AuthoringError;
 
-/// The server refused, or a resource answered with a failure.
+/// The server refused a request, or a resource answered with a failure.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) status: u16,
@@ -19,18 +19,18 @@ pub(crate) struct NoServer {
     pub(crate) reason: String,
 }
 
-/// The connection ended in the middle of an exchange.
+/// The connection was lost during a request.
 #[derive(Debug)]
 pub(crate) struct BrokeOff {
     pub(crate) url: String,
     pub(crate) reason: String,
 }
 
-/// What is published there is something else: what it is, and what to do.
+/// The published bundle at the address is different. The text says how, and what to do.
 #[derive(Debug)]
 pub(crate) struct Conflict(pub(crate) String);
 
-/// A check found something wrong, which was listed.
+/// A check found problems, and has listed them.
 #[derive(Debug)]
 pub(crate) struct CheckFailed {
     pub(crate) of: String,
@@ -41,7 +41,7 @@ impl std::fmt::Display for CheckFailed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { of, wrong } = self;
         let problems = if *wrong == 1 { "problem was" } else { "problems were" };
-        write!(f, "{wrong} {problems} found in {of}: each line above says how to mend it")
+        write!(f, "{wrong} {problems} found in {of}: each line above says how to repair it")
     }
 }
 
@@ -58,7 +58,7 @@ impl std::fmt::Display for NoServer {
         let Self { url, reason } = self;
         write!(
             f,
-            "no server answers at {url} ({reason}): start one with `starlane serve`, or name another with `--server URL`"
+            "no server answers at {url} ({reason}): start one with `starlane serve`, or give another URL with `--server URL`"
         )
     }
 }
@@ -68,8 +68,7 @@ impl std::fmt::Display for BrokeOff {
         let Self { url, reason } = self;
         write!(
             f,
-            "the connection to {url} broke off ({reason}): the server stopped, or something on the way took no more; run it \
-             again"
+            "the connection to {url} was lost ({reason}): the server stopped, or the network failed; run the command again"
         )
     }
 }
@@ -86,7 +85,7 @@ impl std::error::Error for BrokeOff {}
 impl std::error::Error for Conflict {}
 
 impl Refused {
-    /// From an HTTP answer that is no success.
+    /// Reads the error from an HTTP response without a success.
     pub(crate) fn read(status: u16, body: &[u8]) -> Self {
         let json: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -103,17 +102,17 @@ impl Refused {
     }
 }
 
-/// The exit code, as `--help` lists them.
+/// Returns the exit code. `--help` lists all of them.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if is_unreached(error) { 3 } else { 1 }
 }
 
-/// Whether nobody answered, or not to the end.
+/// Returns whether no server answered, or the connection was lost.
 fn is_unreached(error: &anyhow::Error) -> bool {
     find::<NoServer>(error).is_some() || find::<BrokeOff>(error).is_some()
 }
 
-/// What kind of failure it is, in one stable word.
+/// Returns the stable code of a failure.
 pub(crate) fn code(error: &anyhow::Error) -> &str {
     if let Some(refused) = find::<Refused>(error) {
         &refused.code
@@ -130,7 +129,7 @@ pub(crate) fn code(error: &anyhow::Error) -> &str {
     }
 }
 
-/// The cause of this kind, if it is one.
+/// Returns the cause of this type, if there is one.
 pub(crate) fn find<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
     error.chain().find_map(|cause| cause.downcast_ref::<E>())
 }
@@ -140,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_is_no_failure_of_ours_is_told_as_it_is() {
+    fn a_foreign_error_response_keeps_its_text() {
         let refused = Refused::read(502, b"Bad Gateway\n");
         assert_eq!((refused.code.as_str(), refused.message.as_str()), ("http-502", "Bad Gateway"));
         let refused = Refused::read(404, br#"{"code":"no-resource","message":"nothing there","address":"acme:x"}"#);
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_failure_has_a_word_and_an_exit_code() {
+    fn each_kind_of_failure_has_a_code_and_an_exit_code() {
         let (url, reason) = ("http://x".to_owned(), "why".to_owned());
         let refused = Refused::read(404, br#"{"code":"no-resource","message":"nothing there"}"#);
         for (error, expected) in [

@@ -1,4 +1,4 @@
-//! `starlane ls`, `cat` and `cp`: files of resources that have files, by messages to them.
+//! `starlane ls`, `cat` and `cp`: read the files of resources, by messages to these resources.
 
 use std::{
     fs,
@@ -31,13 +31,13 @@ struct Listed {
     files: Vec<Entry>,
 }
 
-/// Lists the files at an address; with a path, those below it.
+/// Lists the files of the resource at an address; if the address has a path, only those in it.
 pub(crate) fn list(client: &Client, address: &Address, output: Output) -> Result<()> {
     let Listed { mut files } = client.ask(address.without_path().as_str(), "list", &json!({}))?;
     let below = address.path().unwrap_or("/").trim_end_matches('/');
     files.retain(|file| file.path == below || file.path.strip_prefix(below).is_some_and(|rest| rest.starts_with('/')));
     if files.is_empty() {
-        bail!("there is nothing at {address}: `starlane ls {}` lists all", address.without_path());
+        bail!("there are no files at {address}: `starlane ls {}` lists all files", address.without_path());
     }
     let rows: Vec<[String; 3]> =
         files.iter().map(|file| [file.path.clone(), size(file.size), file.media_type.clone()]).collect();
@@ -54,7 +54,7 @@ pub(crate) fn cat(client: &Client, address: &Address) -> Result<()> {
     }
 }
 
-/// Copies a file of a resource into one of this machine; into a folder under its own name.
+/// Copies a file of a resource to this machine. In a folder it gets its own name.
 pub(crate) fn copy(client: &Client, address: &Address, to: &Path, output: Output) -> Result<()> {
     let file = read(client, address)?;
     let own_name = address.path().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
@@ -62,13 +62,13 @@ pub(crate) fn copy(client: &Client, address: &Address, to: &Path, output: Output
     fs::write(&to, &file.body).with_context(|| format!("{} can't be written", to.display()))?;
     let bytes = file.body.len() as u64;
     let facts = [("file", to.display().to_string()), ("size", size(bytes))];
-    output.done(&format!("{address} is copied"), &facts, None, &json!({ "file": to, "bytes": bytes }));
+    output.done(&format!("{address} was copied"), &facts, None, &json!({ "file": to, "bytes": bytes }));
     Ok(())
 }
 
 fn read(client: &Client, address: &Address) -> Result<Payload> {
     if address.path().is_none() {
-        bail!("{address} names no file: it ends with a path, such as acme:repo:profiles:1.0.0:/site/index.html");
+        bail!("{address} has no path of a file: expected an address such as acme:repo:profiles:1.0.0:/site/index.html");
     }
     client.request(address, "read", &Payload::nothing())
 }

@@ -1,4 +1,4 @@
-//! The publisher's key: made by the first publish, readable by its owner alone.
+//! The publisher's key. The first `publish` makes it; only its owner can read it.
 
 use std::{
     fs, io,
@@ -15,26 +15,26 @@ use crate::{output::Output, reach::configuration_folder};
 
 const PREFIX: &str = "ed25519-secret:";
 
-/// A key, and how it was come by.
+/// A key and its file.
 pub(crate) struct Loaded {
     pub(crate) key: SecretKey,
     pub(crate) file: PathBuf,
-    /// It was made just now.
+    /// Whether the key is new.
     pub(crate) made: bool,
 }
 
-/// Reads the key in `file`, or in the configuration folder; makes it if there is none.
+/// Reads the key in `file`, or in the configuration folder. Makes the key if the file does not exist.
 pub(crate) fn load(file: Option<&Path>) -> Result<Loaded> {
     let file = file.map_or_else(default_file, |file| Ok(file.to_owned()))?;
     if let Some(key) = found(&file)? {
         return Ok(Loaded { key, file, made: false });
     }
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
+    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system has no random numbers: {error}"))?;
     let text = format!("{PREFIX}{}\n", BASE64URL_NOPAD.encode(&seed));
     let written = write(&file, text.as_bytes());
     if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-        // Another command made one in this moment.
+        // Another command made a key at the same time.
         if let Some(key) = found(&file)? {
             return Ok(Loaded { key, file, made: false });
         }
@@ -43,13 +43,13 @@ pub(crate) fn load(file: Option<&Path>) -> Result<Loaded> {
     Ok(Loaded { key: SecretKey::from_seed(seed), file, made: true })
 }
 
-/// The key in a file, if there is the file.
+/// Reads the key in a file, if the file exists.
 fn found(file: &Path) -> Result<Option<SecretKey>> {
     match fs::read_to_string(file) {
         Ok(text) => {
             check_owner_only(file)?;
             let key = parse(text.trim()).ok_or_else(|| {
-                anyhow!("{} is no key: expected `{PREFIX}…`; name another with `--key FILE`", file.display())
+                anyhow!("{} is not a key: expected `{PREFIX}…`; give another file with `--key FILE`", file.display())
             })?;
             Ok(Some(key))
         }
@@ -58,7 +58,7 @@ fn found(file: &Path) -> Result<Option<SecretKey>> {
     }
 }
 
-/// `starlane keys show`, and `new`, which makes the key and errors when there is one.
+/// `starlane keys show`, and `starlane keys new`, which returns an error if the key exists.
 pub(crate) fn show(file: Option<&Path>, new: bool, output: Output) -> Result<()> {
     let path = file.map_or_else(default_file, |file| Ok(file.to_owned()))?;
     if !new && !path.exists() {
@@ -66,7 +66,7 @@ pub(crate) fn show(file: Option<&Path>, new: bool, output: Output) -> Result<()>
     }
     let loaded = load(Some(&path))?;
     if new && !loaded.made {
-        bail!("{} is there already: name another with `--key FILE`", path.display());
+        bail!("{} exists already: give another file with `--key FILE`", path.display());
     }
     let public = loaded.key.public();
     let facts = [("public key", public.to_string()), ("file", loaded.file.display().to_string())];
@@ -83,11 +83,11 @@ fn parse(text: &str) -> Option<SecretKey> {
 
 fn default_file() -> Result<PathBuf> {
     let folder = configuration_folder();
-    let folder = folder.context("there is no home folder to keep the key in: name a file with `--key FILE`")?;
+    let folder = folder.context("there is no home folder for the key: give a file with `--key FILE`")?;
     Ok(folder.join("key"))
 }
 
-/// Writes a new file, of which there is nothing or the whole, also after a crash. Errors if there is one already.
+/// Writes a new file atomically, also if the machine crashes. Returns an error if the file exists.
 fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -97,14 +97,14 @@ fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = write_all(&beside, bytes).and_then(|()| fs::hard_link(&beside, file));
     let _ = fs::remove_file(&beside);
     let written = match written {
-        // Some file systems have no links; there, what is written now is there in parts for a moment.
+        // Some file systems have no hard links. There, the file is incomplete for a moment.
         Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
             write_all(file, bytes)
         }
         written => written,
     };
     written?;
-    // The name is on the disk when its folder is.
+    // The name of the file is on the disk only after its folder is synchronised.
     #[cfg(unix)]
     fs::File::open(folder)?.sync_all()?;
     Ok(())
@@ -124,7 +124,7 @@ fn write_all(file: &Path, bytes: &[u8]) -> io::Result<()> {
 fn check_owner_only(file: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     if fs::metadata(file)?.permissions().mode() & 0o077 != 0 {
-        bail!("others can read the key in {0}: change that with `chmod 600 {0}`", file.display());
+        bail!("other users can read the key in {0}: change its permissions with `chmod 600 {0}`", file.display());
     }
     Ok(())
 }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_that_make_it_at_once_all_have_the_same() {
+    fn concurrent_commands_get_the_same_key() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         let loaded = std::thread::scope(|scope| {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_key_is_not_overwritten() {
+    fn a_file_without_a_key_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         write(&file, b"my diary").unwrap();

@@ -1,4 +1,4 @@
-//! Which lines are logged.
+//! The filter of log lines.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Deserialize;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// Which lines are logged: a level, or directives such as `info,starlane_server=trace`.
+/// A log filter: a level, or directives such as `info,starlane_server=trace`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct LogFilter(String);
@@ -18,7 +18,7 @@ impl Default for LogFilter {
 }
 
 impl LogFilter {
-    /// The filter, as the log's writer takes it. Errors never: it was tried when it was read.
+    /// Builds the filter for the log. This never fails, because reading the filter checks it.
     pub(crate) fn build(&self) -> Result<EnvFilter> {
         Ok(EnvFilter::try_new(&self.0)?)
     }
@@ -34,7 +34,7 @@ impl FromStr for LogFilter {
             return Err(fail(""));
         }
         EnvFilter::try_new(text).map_err(|error| fail(&format!("{error}; ")))?;
-        // A lone word that is not a level would be taken for a target: a mistyped level would turn the log off.
+        // `EnvFilter` takes a single word that is not a level for a target, so a mistyped level would turn the log off.
         let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
         match text.split(',').map(str::trim).find(|part| !part.contains(['=', '[']) && !is_level(part)) {
             Some(word) => Err(fail(&format!("`{word}` is not a level; "))),

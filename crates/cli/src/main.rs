@@ -43,7 +43,7 @@ use self::{
     settings::Settings,
 };
 
-/// What one thread of a server allocates another frees, request for request: the system's allocator is slow at that.
+/// In a server, one thread often frees memory that another allocated. The system's allocator is slow at that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let output = arguments.output;
-    // A reader that has seen enough, such as `| head`, ends a command without a word. A server goes on without it.
+    // A closed pipe, such as `| head`, ends a command silently. A server continues without its output.
     if !matches!(arguments.command, Command::Serve(_) | Command::Dev(_)) {
         sigpipe::reset();
     }
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was typed of the innermost command.
+/// The arguments of the innermost command.
 fn leaf(matches: &ArgMatches) -> &ArgMatches {
     matches.subcommand().map_or(matches, |(_, below)| leaf(below))
 }
@@ -132,7 +132,7 @@ fn run(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<()> {
         }
         Command::Watch { topic } => watch::run(topic, &Client::new(reach)?, output),
         Command::Schema { kind } => {
-            // A reader that is gone, such as `| head`, is no fault of ours.
+            // A closed pipe, such as `| head`, is not an error.
             let _ = writeln!(io::stdout(), "{:#}", FileKind::from(*kind).schema());
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! `starlane status`, `logs`, `backup` and `restore`: what an operator asks of a server.
+//! The commands of an operator: `starlane status`, `logs`, `audit`, `backup` and `restore`.
 
 use std::{
     io::{self, Write},
@@ -31,7 +31,7 @@ struct Lines {
     lines: Vec<String>,
 }
 
-/// Shows what runs on a server.
+/// Shows the status of a server.
 pub(crate) fn status(client: &Client, output: Output) -> Result<()> {
     let status: Value = client.ask(SERVER, "status", &json!({}))?;
     let text = |pointer: &str| match status.pointer(pointer) {
@@ -88,9 +88,9 @@ fn saved(actor: &Value) -> String {
     }
 }
 
-/// Prints the last lines of the server's log, and with `follow` those that come.
+/// Prints the last lines of the server's log, and with `follow` also new lines.
 pub(crate) fn logs(last: usize, follow: bool, client: &Client, output: Output) -> Result<()> {
-    // The stream is open before the last lines are asked for: none is missed between them.
+    // Open the stream before the request for the last lines, so that no line between them is missed.
     let topic = Topic::parse("starlane:server#logs")?;
     let stream = if follow { Some(watch::open(&topic, client)?) } else { None };
     let Lines { lines } = client.ask(SERVER, "logs", &json!({ "last": last }))?;
@@ -114,39 +114,40 @@ pub(crate) fn audit(last: usize, client: &Client, output: Output) -> Result<()> 
     Ok(())
 }
 
-/// Writes all that a running server keeps into a file.
+/// Writes a backup of a running server to a file.
 pub(crate) fn backup(file: &Path, client: &Client, output: Output) -> Result<()> {
     if file.symlink_metadata().is_ok() {
-        bail!("{} is there already: name a file that is not", file.display());
+        bail!("{} exists already: give a file that does not exist", file.display());
     }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // A file of its own beside the backup, which only its owner can read; dropped, it is removed.
+    // A temporary file in the same folder, which only its owner can read. Dropping it removes it.
     let made = tempfile::Builder::new().prefix(".starlane-backup.").tempfile_in(folder);
-    let mut out = made.with_context(|| format!("no file can be made in {}", folder.display()))?;
+    let mut out = made.with_context(|| format!("no file can be created in {}", folder.display()))?;
     let mut body = client.stream("/backup")?;
     let bar = if output == Output::Human { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let copied = io::copy(&mut body, &mut bar.wrap_write(out.as_file_mut()));
     bar.finish_and_clear();
     let copied = copied.and_then(|bytes| out.as_file().sync_all().map(|()| bytes));
-    let bytes = copied.with_context(|| format!("the backup of {} broke off: nothing was kept", client.url()))?;
-    out.persist_noclobber(file).with_context(|| format!("{} can't be written: nothing was kept", file.display()))?;
+    let bytes =
+        copied.with_context(|| format!("the backup of {} was interrupted: no file was written", client.url()))?;
+    out.persist_noclobber(file).with_context(|| format!("{} can't be written: no file was written", file.display()))?;
     let facts = [
         ("file", file.display().to_string()),
         ("size", size(bytes)),
-        ("secret", "it holds the server's keys: keep it safe".to_owned()),
+        ("secret", "the file contains the server's keys: keep it safe".to_owned()),
     ];
     let next = format!("starlane restore {} --data NEW-FOLDER", file.display());
-    output.done("All is backed up", &facts, Some(&next), &json!({ "file": file, "bytes": bytes }));
+    output.done("The backup is complete", &facts, Some(&next), &json!({ "file": file, "bytes": bytes }));
     Ok(())
 }
 
-/// Makes a data folder of a backup.
+/// Makes a data folder from a backup.
 pub(crate) fn restore(file: &Path, data: &Path, keep_keys: bool, output: Output) -> Result<()> {
     let keys = if keep_keys { Keys::Keep } else { Keys::New };
     let version = starlane_server::restore(file, data, keys)?;
     let about_tokens = match keys {
-        Keys::New => "new keys: tokens made before are refused; `starlane token create` makes new ones",
-        Keys::Keep => "kept keys: tokens made before are good, also those that were revoked after the backup",
+        Keys::New => "new keys: older tokens are refused; `starlane token create` creates new ones",
+        Keys::Keep => "kept keys: older tokens are valid, even those that were revoked after the backup",
     };
     let facts = [
         ("data", data.display().to_string()),
@@ -155,6 +156,6 @@ pub(crate) fn restore(file: &Path, data: &Path, keep_keys: bool, output: Output)
     ];
     let next = format!("starlane serve --data {}", data.display());
     let json = json!({ "data": data, "madeBy": version, "keysKept": keep_keys });
-    output.done("The backup is restored", &facts, Some(&next), &json);
+    output.done("The backup was restored", &facts, Some(&next), &json);
     Ok(())
 }

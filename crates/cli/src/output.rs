@@ -1,5 +1,5 @@
-//! What is written: for people with colour on a terminal, or JSON for scripts. Results go to standard output, the rest to
-//! standard error.
+//! The output: text for people, with colour on a terminal, or JSON for scripts. Results go to standard output,
+//! everything else to standard error.
 
 use std::{
     io::{self, Write},
@@ -21,7 +21,7 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 const CYAN: Style = AnsiColor::Cyan.on_default();
 
-/// How results and errors are written.
+/// The format of results and errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Output {
     /// For people
@@ -29,16 +29,16 @@ pub(crate) enum Output {
     Human,
     /// One JSON value, for scripts
     Json,
-    /// Nothing but errors: another command says what was done
+    /// Only errors: another command prints the result
     #[value(skip)]
     Quiet,
 }
 
 impl Output {
-    /// What was done, with what is worth knowing about it, and what could come next.
+    /// Prints the result: what was done, facts about it, and the next command.
     pub(crate) fn done(self, what: &str, facts: &[(&str, String)], next: Option<&str>, json: &Value) {
         let mut out = anstream::stdout().lock();
-        // A reader that is gone, such as `| head`, is no fault of ours.
+        // A closed pipe, such as `| head`, is not an error.
         let _ = match self {
             Self::Json => writeln!(out, "{json}"),
             Self::Human => human(&mut out, what, facts, next),
@@ -46,7 +46,7 @@ impl Output {
         };
     }
 
-    /// A table with a heading.
+    /// Prints a table with a heading.
     pub(crate) fn table<const N: usize>(self, heading: [&str; N], rows: &[[String; N]], json: &Value) {
         let mut out = anstream::stdout().lock();
         let _ = match self {
@@ -56,26 +56,26 @@ impl Output {
         };
     }
 
-    /// An empty line between two results, for people.
+    /// Prints an empty line between two results, for people.
     pub(crate) fn gap(self) {
         if self == Self::Human {
             let _ = writeln!(anstream::stdout());
         }
     }
 
-    /// Prints a text as it is: it is what was asked for.
+    /// Prints a text, which is the result itself.
     pub(crate) fn text(self, text: &str) {
         let _ = write!(anstream::stdout(), "{text}");
     }
 
-    /// A remark beside the result.
+    /// Prints a remark beside the result.
     pub(crate) fn remark(self, text: &str) {
         if self == Self::Human {
             let _ = writeln!(anstream::stderr(), "{DIM}{text}{DIM:#}");
         }
     }
 
-    /// Why the command failed.
+    /// Prints why the command failed.
     pub(crate) fn failed(self, error: &anyhow::Error) {
         let mut err = anstream::stderr().lock();
         let _ = match self {
@@ -88,7 +88,7 @@ impl Output {
 fn json_error(error: &anyhow::Error) -> Value {
     let code = code(error);
     if let Some(AuthoringError { file, line, column, message, hint, .. }) = find(error) {
-        // What is no line's has none.
+        // A fault without a line has `null`.
         let at = |number: usize| (number > 0).then_some(number);
         let (line, column) = (at(*line), at(*column));
         return json!({ "code": code, "message": message, "file": file, "line": line, "column": column, "hint": hint });
@@ -134,20 +134,20 @@ fn human_error(err: &mut impl Write, error: &anyhow::Error, refused: Option<&Ref
     writeln!(err, "  {DIM}{} {}{address}{DIM:#}", refused.status, refused.code)
 }
 
-/// A text without what a terminal would obey: it may hold names that somebody else chose.
+/// Escapes control characters, which could be commands for the terminal: a text may contain names that others chose.
 fn printable(text: &str) -> String {
     let shown = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
 }
 
-/// A number of bytes for people.
+/// Formats a number of bytes for people.
 pub(crate) fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }
 
-/// A time for people, in seconds since the Unix epoch.
+/// Formats a time for people. `seconds` is since the Unix epoch.
 pub(crate) fn time(seconds: u64) -> String {
-    // The last second whose year is written in four digits.
+    // The last second of the year 9999: later years have more digits.
     const LAST: u64 = 253_402_300_799;
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST))).to_string()
 }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_of_an_author_is_told_to_scripts_with_its_place() {
+    fn json_of_an_authoring_fault_has_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let fault = |folder: &std::path::Path| {
             let error = starlane_bundle::authoring::Draft::read(folder).unwrap_err();
@@ -173,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_nothing_to_obey() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable("a\u{1b}[31mred\tü\nb"), "a\\u{1b}[31mred\\tü\nb");
     }
 
     #[test]
-    fn any_time_can_be_written() {
+    fn every_time_can_be_formatted() {
         assert_eq!(time(0), "1970-01-01T00:00:00Z");
         assert_eq!(time(u64::MAX), "9999-12-31T23:59:59Z");
     }

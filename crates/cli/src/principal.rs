@@ -36,11 +36,11 @@ struct Made {
 
 #[derive(Deserialize)]
 struct Revoked {
-    /// How many of the revoked tokens the server knows.
+    /// The number of revoked tokens that the server knows.
     known: usize,
 }
 
-/// Gives grants, takes them, or lists what the server knows.
+/// Gives grants, takes them away, or lists them.
 pub(crate) fn grant(given: &Grant, client: &Client, output: Output) -> Result<()> {
     let (Some(principal), false) = (&given.principal, given.grants.is_empty() && !given.remove) else {
         return list(given.principal.as_deref(), client, output);
@@ -66,7 +66,7 @@ fn list(of: Option<&str>, client: &Client, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Makes a token. Into a pipe or a file goes the token alone.
+/// Creates a token. A pipe or a file gets only the token.
 pub(crate) fn create(given: &TokenCreate, client: &Client, output: Output) -> Result<()> {
     let body = json!({ "subject": given.subject, "grants": given.grants, "ttlSeconds": given.ttl.as_secs() });
     let made: Made = client.ask("starlane:tokens", "create", &body)?;
@@ -78,16 +78,16 @@ pub(crate) fn create(given: &TokenCreate, client: &Client, output: Output) -> Re
     let facts = [
         ("subject", made.subject.clone()),
         ("id", made.id.clone()),
-        ("good until", time(made.expires)),
+        ("valid until", time(made.expires)),
         ("token", made.token.clone()),
     ];
     let next = format!("starlane token revoke {}", made.id);
-    output.done("A token was made: it is shown this once", &facts, Some(&next), &serde_json::to_value(&made)?);
+    output.done("A token was created: it is shown only once", &facts, Some(&next), &serde_json::to_value(&made)?);
     Ok(())
 }
 
-/// Revokes a token, or all of a principal. An id that the server does not know may be of a token that an earlier version made: it
-/// is refused all the same, and the answer says so.
+/// Revokes a token, or all tokens of a principal. An unknown id may belong to a token of an earlier version. The server
+/// refuses it from now on, too, and the output says so.
 pub(crate) fn revoke(given: &Revoke, client: &Client, output: Output) -> Result<()> {
     let subject = given.subject.as_deref().unwrap_or_default();
     let body = given.id.as_ref().map_or_else(|| json!({ "subject": subject }), |id| json!({ "id": id }));
@@ -95,7 +95,7 @@ pub(crate) fn revoke(given: &Revoke, client: &Client, output: Output) -> Result<
     let said = match (&given.id, known) {
         (Some(id), 0) => format!("No token with the id {id} is known; it is refused from now on"),
         (Some(id), _) => format!("The token {id} is refused from now on, and the links that it opened are closed"),
-        (None, 0) => format!("No token of `{subject}` is known; any that was made before now is refused"),
+        (None, 0) => format!("No token of `{subject}` is known; tokens that were created before now are refused"),
         (None, _) => {
             format!("All tokens of `{subject}` are refused from now on, and the links that they opened are closed")
         }

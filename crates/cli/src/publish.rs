@@ -1,4 +1,5 @@
-//! `starlane publish`: check, sign, upload what the server lacks, the manifest last.
+//! `starlane publish`: checks and signs a bundle, uploads the files that the server does not have, and then the
+//! manifest.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -27,12 +28,13 @@ use crate::{
     output::{Output, size, time},
 };
 
-/// The uploads that are under way at a time: over a slow line a small file waits for an answer longer than it is on its way.
+/// The number of parallel uploads: on a connection with a long delay, a small file mostly waits for the response.
 const UPLOADS: usize = 4;
-/// How often a file is sent whose connection breaks off: the server may close one just when it is used again.
+/// The maximum number of tries for a file whose connection is lost: a server may close an idle connection when it is
+/// used again.
 const TRIES: usize = 3;
-/// What is said of a file that is not what it was when its digest was made.
-const CHANGED: &str = "it changed while it was published: run it again";
+/// The error for a file that changed after its digest was computed.
+const CHANGED: &str = "the file changed during the upload: run the command again";
 
 /// A file that must be in the repository.
 struct Blob<'a> {
@@ -41,18 +43,18 @@ struct Blob<'a> {
     path: &'a Path,
 }
 
-/// Says why a server with the built-in limits refuses a module, in the server's words.
+/// Checks a module with the default limits of a server. The error has the text of the server's own error.
 fn check_module(wasm: &[u8], memory: u64) -> Result<(), String> {
     check_within(wasm, &FunctionLimits::default(), memory).map_err(|fault| fault.to_string())
 }
 
-/// Reads the bundle of a folder, and what it names of bundles that others have published.
+/// Reads the bundle of a folder, and the other published bundles to which it refers.
 pub(crate) fn read(folder: &Path, client: &Client, output: Output) -> Result<Draft> {
     let mut others = Others::default();
     for bundle in Draft::others(folder)? {
         let (signed, manifest) =
             fetch(client, &bundle).with_context(|| format!("{} uses another bundle", folder.display()))?;
-        output.remark(&format!("It uses {bundle} by {}: publishing vouches for it too.", manifest.publisher));
+        output.remark(&format!("It uses {bundle} by {}: your signature covers that bundle too.", manifest.publisher));
         others.add(signed.digest(), manifest);
     }
     Ok(Draft::read_with(folder, &others, &check_module)?)
@@ -64,7 +66,7 @@ pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()
     let loaded = key::load(given.key.as_deref())?;
     if loaded.made {
         output.remark(&format!(
-            "A publisher's key was made in {}: keep it safe, it owns what it publishes.",
+            "A publisher's key was created in {}: keep it safe, it owns the names of your bundles.",
             loaded.file.display()
         ));
     }
@@ -73,12 +75,12 @@ pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()
     if let Some((_, known)) = &known {
         wanted.check(known)?;
         known.check_time(now()).map_err(|_| {
-            Conflict(format!("{address} was published, and has expired: hosts refuse it, so publish a new version"))
+            Conflict(format!("{address} was published and has expired, so hosts refuse it: publish a new version"))
         })?;
     }
     let signed = wanted.manifest(now(), None).sign(&loaded.key);
-    let manifest = signed.open().with_context(|| format!("{address} would be refused by its hosts"))?;
-    // What is published already may have lost a file on the server.
+    let manifest = signed.open().with_context(|| format!("hosts would refuse {address}"))?;
+    // The server may have lost a file of a published bundle.
     let blobs = blobs(&draft);
     let missing = missing(client, &blobs)?;
     upload(client, &missing, output)?;
@@ -93,7 +95,7 @@ pub(crate) fn run(given: &Publish, client: &Client, output: Output) -> Result<()
     Ok(())
 }
 
-/// What is to be published.
+/// The bundle to publish.
 struct Wanted<'a> {
     given: &'a Publish,
     draft: &'a Draft,
@@ -101,14 +103,15 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// The manifest, if it was made then. Without `--expires` it expires when `kept` says.
+    /// Returns the manifest for a time of creation. Without `--expires`, `kept` is the time when it expires.
     fn manifest(&self, created: u64, kept: Option<u64>) -> Contents {
         let mut manifest = self.draft.contents(&self.given.address, self.publisher, created);
         manifest.expires = self.given.expires.map_or(kept, |time| Some(created.saturating_add(time.as_secs())));
         manifest
     }
 
-    /// Whether something that is published is this, whenever it was made; the error says what else it is.
+    /// Checks that a published bundle is the same as this one, except for its time of creation. The error says what
+    /// differs.
     fn check(&self, known: &Contents) -> Result<(), Conflict> {
         let mut wanted = self.manifest(known.created, known.expires);
         if *known == wanted {
@@ -121,10 +124,11 @@ impl Wanted<'_> {
             true => "other content",
         };
         let address = &self.given.address;
-        Err(Conflict(format!("{address} was published with {other}: a version never changes, so use a new one")))
+        Err(Conflict(format!("{address} was published with {other}: a version never changes, so use a new version")))
     }
 
-    /// Puts the manifest there. If the same was published by somebody else in this moment, gives theirs, which counts.
+    /// Uploads the manifest. If another command published the same bundle at the same time, returns the other manifest,
+    /// which is valid.
     fn put(&self, signed: &SignedManifest, client: &Client) -> Result<Option<(SignedManifest, Manifest)>> {
         let address = &self.given.address;
         let signature = signed.signature.to_string();
@@ -144,7 +148,7 @@ fn is_conflict(error: &anyhow::Error) -> bool {
     find::<Refused>(error).is_some_and(|refused| refused.status == 409)
 }
 
-/// The draft's files, each content once.
+/// The contents of the draft's files, without duplicates.
 fn blobs(draft: &Draft) -> Vec<Blob<'_>> {
     let mut blobs = BTreeMap::new();
     for (_, entry, path) in draft.files() {
@@ -153,7 +157,7 @@ fn blobs(draft: &Draft) -> Vec<Blob<'_>> {
     blobs.into_values().collect()
 }
 
-/// What the server has to be sent.
+/// Returns the files that the server does not have.
 fn missing<'a>(client: &Client, blobs: &'a [Blob<'a>]) -> Result<Vec<&'a Blob<'a>>> {
     #[derive(serde::Deserialize)]
     struct Missing {
@@ -162,8 +166,8 @@ fn missing<'a>(client: &Client, blobs: &'a [Blob<'a>]) -> Result<Vec<&'a Blob<'a
     let digests = json!({ "sha256": blobs.iter().map(|blob| blob.digest).collect::<Vec<_>>() }).to_string();
     let body = Upload::Bytes("application/json", digests.as_bytes());
     let answer = client.send("POST", "/blobs/missing", &[], body)?.success()?;
-    let Missing { missing } =
-        serde_json::from_slice(&answer.body).context("the server's answer can't be read: is it a newer one?")?;
+    let Missing { missing } = serde_json::from_slice(&answer.body)
+        .context("the server's answer can't be read: the server is perhaps newer than this command")?;
     Ok(blobs.iter().filter(|blob| missing.contains(&blob.digest)).collect())
 }
 
@@ -182,7 +186,7 @@ fn upload(client: &Client, missing: &[&Blob<'_>], output: Output) -> Result<()> 
         while let Some(blob) = take() {
             let uploaded = upload_one(client, blob, &bar);
             uploaded.with_context(|| format!("{} can't be uploaded", blob.path.display())).inspect_err(|_| {
-                // What is left is not begun.
+                // Do not start the remaining uploads.
                 while take().is_some() {}
             })?;
         }
@@ -190,7 +194,7 @@ fn upload(client: &Client, missing: &[&Blob<'_>], output: Output) -> Result<()> 
     };
     let uploaded = thread::scope(|scope| {
         let threads: Vec<_> = (0..UPLOADS).map(|_| scope.spawn(upload_all)).collect();
-        let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("an upload broke off")));
+        let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("an upload failed")));
         ended.collect::<Vec<Result<()>>>().into_iter().collect::<Result<()>>()
     });
     bar.finish_and_clear();
@@ -200,7 +204,7 @@ fn upload(client: &Client, missing: &[&Blob<'_>], output: Output) -> Result<()> 
 fn upload_one(client: &Client, blob: &Blob<'_>, bar: &ProgressBar) -> Result<()> {
     let mut tries = 1;
     loop {
-        let mut file = Exactly { reader: File::open(blob.path).context("it can't be read")?, left: blob.size };
+        let mut file = Exactly { reader: File::open(blob.path).context("the file can't be read")?, left: blob.size };
         let body = Upload::Stream(blob.size, Box::new(bar.wrap_read(&mut file)));
         let sent = client.send("PUT", &format!("/blobs/sha256/{}", blob.digest), &[], body).and_then(Answer::success);
         let Err(error) = sent else { return Ok(()) };
@@ -215,8 +219,8 @@ fn upload_one(client: &Client, blob: &Blob<'_>, bar: &ProgressBar) -> Result<()>
     }
 }
 
-/// A file as long as it was when its digest was made. Its length is told to the server first: with fewer bytes, a request would
-/// never end.
+/// A reader that fails if the file is not as long as it was when its digest was computed. The request announces that
+/// length: with fewer bytes, it would never end.
 struct Exactly<R> {
     reader: R,
     left: u64,
@@ -226,7 +230,7 @@ impl<R: Read> Read for Exactly<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
         let left = self.left.checked_sub(read as u64);
-        // Who has all that was told does not ask for more.
+        // The HTTP client does not read beyond the announced length, so check here whether the file goes on.
         let goes_on = left == Some(0) && self.reader.read(&mut [0])? > 0;
         match left {
             Some(left) if !goes_on && (read > 0 || left == 0 || buffer.is_empty()) => {
@@ -238,7 +242,7 @@ impl<R: Read> Read for Exactly<R> {
     }
 }
 
-/// What was uploaded: how many contents of how many, and their bytes.
+/// The number of uploaded contents, the number of all contents, and the uploaded bytes.
 struct Uploaded {
     new: usize,
     all: usize,
@@ -250,8 +254,8 @@ fn report(signed: &SignedManifest, manifest: &Manifest, uploaded: &Uploaded, unc
     let Uploaded { new, all, bytes } = *uploaded;
     let told = match (unchanged, new) {
         (true, 0) => "nothing: the server has this version, with the same content".to_owned(),
-        (true, _) => format!("{new} of {all} files ({}), which this version lacked", size(bytes)),
-        (false, _) => format!("{new} of {all} files ({}); {} were there", size(bytes), all - new),
+        (true, _) => format!("{new} of {all} files ({}), which the server had lost", size(bytes)),
+        (false, _) => format!("{new} of {all} files ({}); the server had {}", size(bytes), all - new),
     };
     let mut facts =
         vec![("digest", format!("sha256 {digest}")), ("publisher", publisher.to_string()), ("uploaded", told)];
@@ -277,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_shrank_or_grew_is_told_and_never_waited_for() {
+    fn a_file_that_shrank_or_grew_is_an_error() {
         let read = |text: &[u8], left: u64| {
             let mut whole = Vec::new();
             let told = Exactly { reader: text, left }.read_to_end(&mut whole);
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_content_is_the_same_whenever_it_was_made() {
+    fn the_time_of_creation_does_not_change_the_content() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("bundle.toml"), "[bundle]\nname = \"x\"\n").unwrap();
         let draft = Draft::read(folder.path()).unwrap();

@@ -1,4 +1,5 @@
-//! How a server is reached, and as whom: flags beat the environment, that beats the profile, that beats what is built in.
+//! The server, and the token for it. Flags override the environment, the environment overrides the profile, and the
+//! profile overrides the defaults.
 
 use std::{env, fs, io, path::PathBuf};
 
@@ -7,10 +8,10 @@ use serde::Deserialize;
 
 use crate::arguments::Reach;
 
-/// Where a server is that nothing else is said of.
+/// The default URL of the server.
 const SERVER: &str = "http://127.0.0.1:7711";
 
-/// The file `starlane/profile.toml` of the configuration folder, as it is written.
+/// The file `starlane/profile.toml` of the configuration folder.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Profile {
@@ -21,7 +22,7 @@ struct Profile {
     data: Option<PathBuf>,
 }
 
-/// What a client needs to know.
+/// The settings of a client.
 pub(crate) struct Reached {
     pub(crate) server: String,
     pub(crate) token: Option<String>,
@@ -30,7 +31,7 @@ pub(crate) struct Reached {
 }
 
 impl Reached {
-    /// Puts together what was given and the profile.
+    /// Combines the arguments and the profile.
     pub(crate) fn read(given: &Reach) -> Result<Self> {
         let profile = profile(given)?;
         let (token, token_file) = match (&given.token, &given.token_file) {
@@ -43,7 +44,7 @@ impl Reached {
             let text = text.with_context(|| format!("the token file {} can't be read", file.display()))?;
             if text.trim().lines().count() > 1 {
                 bail!(
-                    "the token file {} has more than one line: it must hold one token and nothing else",
+                    "the token file {} has more than one line: it must contain one token and nothing else",
                     file.display()
                 );
             }
@@ -68,13 +69,13 @@ fn profile(given: &Reach) -> Result<Profile> {
         },
     };
     match fs::read_to_string(&file) {
-        Ok(text) => toml::from_str(&text).with_context(|| format!("the profile {} is wrong", file.display())),
+        Ok(text) => toml::from_str(&text).with_context(|| format!("the profile {} is invalid", file.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !named => Ok(Profile::default()),
         Err(error) => Err(error).with_context(|| format!("the profile {} can't be read", file.display())),
     }
 }
 
-/// `starlane` in the configuration folder of whoever runs this.
+/// `starlane` in the user's configuration folder.
 pub(crate) fn configuration_folder() -> Option<PathBuf> {
     let configured = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
     let folder = configured.or_else(|| env::home_dir().map(|home| home.join(".config")));
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_beat_the_profile() {
+    fn flags_override_the_profile() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("profile.toml");
         fs::write(&file, "server = \"https://mesh.test\"\ntoken = \"kept\"\n").unwrap();

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_for_scripts_keeps_what_it_is() {
+    fn json_of_a_reply_keeps_its_type() {
         assert_eq!(as_json(&Payload::json("[1]"))["body"], json!([1]));
         assert_eq!(as_json(&Payload::new("text/html", "<p>"))["body"], json!("<p>"));
         assert_eq!(as_json(&Payload::new("image/png", vec![0xff]))["body"], json!({ "$bytes": "/w==" }));

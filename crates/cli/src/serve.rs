@@ -26,7 +26,7 @@ pub(crate) fn run(settings: Settings, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Writes log lines to standard error, and keeps the last ones for whoever asks the server for them.
+/// Writes log lines to standard error, and keeps the last ones for `starlane logs`.
 pub(crate) fn start_log(filter: &LogFilter, shape: LogShape, limits: &Limits) -> Result<(LogLines, LogGuard)> {
     let lines = LogLines::default();
     let (layer, guard) = LogLayer::new(shape, limits, lines.clone(), io::stderr());
@@ -46,11 +46,11 @@ fn announce(ready: &Ready, output: Output) {
     output.done(&format!("Starlane {version} is serving"), &facts, Some("starlane publish DIR ADDRESS"), &json);
 }
 
-/// Ready on Ctrl-C, or when the system asks.
+/// Completes on Ctrl-C, or when the system terminates the process.
 async fn asked_to_stop() {
     let interrupted = async {
         if tokio::signal::ctrl_c().await.is_err() {
-            // Without a handler the system's own ends the process.
+            // Without a handler, the system's default ends the process.
             std::future::pending::<()>().await;
         }
     };

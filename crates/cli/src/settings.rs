@@ -1,4 +1,5 @@
-//! How a server is to run: flags beat the environment, that beats the file, that beats what is built in.
+//! The settings of a server. Flags override the environment, the environment overrides the file, and the file overrides
+//! the defaults.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use toml::{Spanned, Value};
 
 use crate::{arguments::Serve, log_filter::LogFilter};
 
-/// The file that `--config` names, as it is written.
+/// The file of `--config`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct File {
@@ -31,43 +32,43 @@ struct File {
     log: Option<LogFilter>,
     log_format: Option<LogFormat>,
     spaces: BTreeMap<SpaceName, Vec<Authority>>,
-    /// A number in the limit's unit, or a text with a unit such as `16 MiB` or `5 s`.
+    /// A number in the limit's unit, or a string with a unit such as `16 MiB` or `5 s`.
     limits: BTreeMap<String, Spanned<Value>>,
 }
 
-/// A setting as the file has it.
+/// A setting as it is in the file.
 pub(crate) struct Setting {
     /// `listen`, or with its table: `limits.links`.
     pub(crate) name: String,
-    /// None if it is not set.
+    /// `None` if it is not set.
     pub(crate) value: Option<Value>,
-    /// Where it came from: `flag`, `environment`, `file` or `built in`.
+    /// Its source: `flag`, `environment`, `file` or `built in`.
     pub(crate) origin: &'static str,
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// For people
     #[default]
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
-/// All settings, and where each came from.
+/// All settings, each with its source.
 pub(crate) struct Settings {
     pub(crate) serve: ServeConfig,
     pub(crate) log: LogFilter,
     pub(crate) log_format: LogFormat,
-    /// Each setting, and where it came from.
+    /// Each setting with its source.
     pub(crate) all: Vec<Setting>,
 }
 
 impl Settings {
-    /// Puts together what was typed, the environment and the file. `data` is the data folder, if it was given; `matches` says
-    /// where what was given came from.
+    /// Combines the flags, the environment and the file. `data` is the data folder, if it was given. `matches` has the
+    /// source of each given setting.
     pub(crate) fn read(given: &Serve, data: Option<&Path>, matches: &ArgMatches) -> Result<Self> {
         let (file, limits) = given.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
         let built_in = ServeConfig::default();
@@ -78,8 +79,8 @@ impl Settings {
         let tls = match (cert, key) {
             (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
             (None, None) => None,
-            (Some(_), None) => bail!("a certificate needs its key: give `--key FILE` too"),
-            (None, Some(_)) => bail!("a key needs its certificate: give `--cert FILE` too"),
+            (Some(_), None) => bail!("a certificate needs its private key: add `--key FILE`"),
+            (None, Some(_)) => bail!("a private key needs its certificate: add `--cert FILE`"),
         };
         let spaces = match given.spaces.is_empty() {
             true => file.spaces,
@@ -119,7 +120,7 @@ impl Settings {
     }
 }
 
-/// The value of a limit, as the file has it.
+/// The value of a limit as it is in the file.
 fn written(limits: &Limits, limit: Limit) -> Value {
     let value = limits.get(limit);
     let shown = limits.shown(limit);
@@ -135,14 +136,14 @@ fn path(value: &Path) -> Value {
     value.display().to_string().into()
 }
 
-/// Picks each setting, and notes where it came from.
+/// Picks the value of each setting, and records its source.
 struct Pick<'a> {
     matches: &'a ArgMatches,
     all: &'a mut Vec<Setting>,
 }
 
 impl Pick<'_> {
-    /// The first that is there: what was given, what the file has, what is built in.
+    /// Returns the first value that exists: the given one, the file's, or the default.
     fn one<T>(&mut self, name: &str, of: (Option<T>, Option<T>, T), show: impl Fn(&T) -> Value) -> T {
         let (given, file, built_in) = of;
         let origin = self.origin(name, given.is_some(), file.is_some());
@@ -161,7 +162,7 @@ impl Pick<'_> {
     fn many<T: fmt::Display>(&mut self, name: &str, given: Vec<T>, file: Vec<T>) -> Vec<T> {
         let origin = self.origin(name, !given.is_empty(), !file.is_empty());
         let value = if given.is_empty() { file } else { given };
-        // In the file, its name is in the singular.
+        // The key in the file is in the singular.
         self.note(name.trim_end_matches('s'), Some(Value::Array(value.iter().map(text).collect())), origin);
         value
     }
@@ -181,15 +182,16 @@ impl Pick<'_> {
     }
 }
 
-/// What a file says, and its limits with the built-in ones.
+/// Reads a file. Returns its settings, and all limits: those of the file, and the defaults of the others.
 fn read_file(path: &Path) -> Result<(File, Limits)> {
     let text =
         fs::read_to_string(path).with_context(|| format!("the configuration {} can't be read", path.display()))?;
-    // The message of the TOML reader shows line and column.
-    let file: File = toml::from_str(&text).with_context(|| format!("the configuration {} is wrong", path.display()))?;
+    // The error of the TOML parser has the line and the column.
+    let file: File =
+        toml::from_str(&text).with_context(|| format!("the configuration {} is invalid", path.display()))?;
     for (name, given) in [("data", &file.data), ("cert", &file.cert), ("key", &file.key)] {
         if given.as_ref().is_some_and(|given| given.as_os_str().is_empty()) {
-            bail!("the configuration {} is wrong: `{name}` is empty; name a path, or leave it out", path.display());
+            bail!("the configuration {} is invalid: `{name}` is empty; give a path, or leave it out", path.display());
         }
     }
     let mut limits = Limits::default();
@@ -199,7 +201,7 @@ fn read_file(path: &Path) -> Result<(File, Limits)> {
             Ok(limits.set(limit, number(limit, amount.get_ref())?)?)
         };
         let line = 1 + text.get(..amount.span().start).unwrap_or_default().matches('\n').count();
-        set().with_context(|| format!("the configuration {} is wrong in line {line}", path.display()))?;
+        set().with_context(|| format!("the configuration {} is invalid in line {line}", path.display()))?;
     }
     Ok((file, limits))
 }
@@ -212,7 +214,7 @@ fn unknown(name: &str) -> anyhow::Error {
     anyhow!("there is no limit `{name}` in `[limits]`; {near}`starlane config show` lists all limits")
 }
 
-/// The value of a limit in its unit. Errors with the name of the limit and what is expected.
+/// Returns the value of a limit in its unit. The error names the limit and the expectation.
 fn number(limit: Limit, given: &Value) -> Result<u64> {
     let (name, range) = (limit.name(), limit.range());
     let wrong = |example: &str| anyhow!("the limit `{name}` is {given}; it must be {range}{example}");
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_beat_the_file_and_that_what_is_built_in() {
+    fn flags_override_the_file_and_the_file_overrides_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("starlane.toml");
         let text = "listen = \"127.0.0.1:8000\"\nlog = \"debug\"\nallow-origin = [\"http://a.test\"]\n\
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_in_the_file_is_shown_with_its_line() {
+    fn errors_in_the_file_have_a_line() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("starlane.toml");
         fs::write(&file, "log = \"info\"\nlisten-on = 1\n").unwrap();

@@ -1,4 +1,4 @@
-//! `starlane watch`: the events of a topic, one a line, until Ctrl-C.
+//! `starlane watch`: prints the events of a topic, one per line, until Ctrl-C.
 
 use std::io::{self, BufRead, Write};
 
@@ -8,33 +8,33 @@ use starlane_protocol::Topic;
 
 use crate::{client::Client, output::Output};
 
-/// What is written of an event.
+/// The printed part of an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// Who emitted it, and its body.
+    /// Its sender and its body.
     Whole,
-    /// Its body alone, a text.
+    /// Only its body, a text.
     Body,
 }
 
 pub(crate) fn run(topic: &Topic, client: &Client, output: Output) -> Result<()> {
     let stream = open(topic, client)?;
-    output.remark(&format!("Watching {topic}. Ctrl-C ends it."));
+    output.remark(&format!("Watching {topic}. Ctrl-C stops it."));
     print(stream, output, Shape::Whole)
 }
 
-/// The events of a topic from now on, as the server sends them.
+/// Opens the stream of events of a topic.
 pub(crate) fn open(topic: &Topic, client: &Client) -> Result<impl BufRead + use<>> {
     client.stream(&format!("/events/{}", topic.to_string().replace('#', "%23")))
 }
 
-/// Prints events as they come, until there are no more; that is an error.
+/// Prints events as they arrive. The end of the stream is an error.
 pub(crate) fn print(lines: impl BufRead, output: Output, shape: Shape) -> Result<()> {
     let mut out = io::stdout().lock();
     let mut kind = String::new();
     for line in lines.lines() {
-        let line = line.context("the stream of events broke")?;
-        // A server-sent event is a kind, unless it is a plain one, and then its data.
+        let line = line.context("the stream of events was interrupted")?;
+        // A server-sent event has an optional kind, and then its data.
         if let Some(name) = line.strip_prefix("event: ") {
             name.clone_into(&mut kind);
         } else if let Some(data) = line.strip_prefix("data: ") {
@@ -46,13 +46,13 @@ pub(crate) fn print(lines: impl BufRead, output: Output, shape: Shape) -> Result
             let written = writeln!(out, "{}", show(&kind, data, output, shape)).and_then(|()| out.flush());
             kind.clear();
             match written {
-                // A reader that has seen enough, such as `| head`.
+                // A closed pipe, such as `| head`.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 written => written.context("an event can't be written")?,
             }
         }
     }
-    bail!("the server ended the stream: it is stopping, or was stopped")
+    bail!("the server closed the stream, because it is stopping")
 }
 
 fn show(kind: &str, data: &str, output: Output, shape: Shape) -> String {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_and_gaps_are_told_apart() {
+    fn events_and_gaps_have_different_forms() {
         let data = r#"{"from":"acme:a","contentType":"application/json","body":{"n":1}}"#;
         assert_eq!(show("", data, Output::Human, Shape::Whole), r#"acme:a {"n":1}"#);
         assert_eq!(show("", data, Output::Json, Shape::Whole), data);

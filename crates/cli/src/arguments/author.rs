@@ -1,4 +1,4 @@
-//! What authors type.
+//! The command line arguments for authors.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -9,11 +9,11 @@ use starlane_server::Origin;
 
 #[derive(Subcommand)]
 pub(crate) enum NewCommand {
-    /// A mechtron that serves a page and uses a database, to begin with
+    /// Make an example mechtron that serves a page and uses a database
     Mechtron {
-        /// Its name, and its folder's
+        /// The name of the mechtron and of its folder
         name: String,
-        /// The language to write it in
+        /// The programming language
         #[arg(long, value_enum, default_value_t)]
         lang: Language,
     },
@@ -43,7 +43,7 @@ impl From<SchemaKind> for FileKind {
     }
 }
 
-/// Languages that there are templates for.
+/// The languages with a template.
 #[derive(Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Language {
     /// Rust
@@ -56,10 +56,10 @@ pub(crate) struct Dev {
     /// The bundle's folder
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
-    /// Where to listen
+    /// The address to listen on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7711", env = "STARLANE_LISTEN", value_parser = super::listen)]
     pub(crate) listen: SocketAddr,
-    /// A page's origin that may use the server too, beside those of the usual development servers; repeatable
+    /// An additional origin whose pages may use the server, beside those of common development servers; repeatable
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub(crate) allow_origins: Vec<Origin>,
 }
@@ -69,31 +69,31 @@ pub(crate) struct Publish {
     /// The bundle's folder, with its bundle.toml
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
-    /// Where to publish it, with a version: acme:repo:profiles:1.0.0
+    /// The address of the bundle, with a version: acme:repo:profiles:1.0.0
     #[arg(value_parser = super::bundle)]
     pub(crate) address: Address,
-    /// The key to sign with; made if it is not there [default: starlane/key in your configuration folder]
+    /// The key to sign with; created if it does not exist [default: starlane/key in your configuration folder]
     #[arg(long, value_name = "FILE", env = "STARLANE_KEY")]
     pub(crate) key: Option<PathBuf>,
-    /// How long hosts take it, from when it is made: 90d, 1y [default: for ever]
+    /// How long hosts accept the bundle after it was published: 90d, 1y [default: forever]
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     pub(crate) expires: Option<Duration>,
-    /// Publish under a name that belongs to another key, which from now on is this key's; needs `admin`
+    /// Take over a name that belongs to another key, so that it belongs to this key; needs `admin`
     #[arg(long)]
     pub(crate) take_over: bool,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum BundleCommand {
-    /// Show all bundles that are published
+    /// Show all published bundles
     List,
-    /// Show a bundle's files and who signed it
+    /// Show the files and the signer of a bundle
     Show {
         /// The bundle's address, with a version
         #[arg(value_parser = super::bundle)]
         address: Address,
     },
-    /// Fetch all of a bundle, and check its signature and every file
+    /// Fetch a whole bundle, and check its signature and every file
     Verify {
         /// The bundle's address, with a version
         #[arg(value_parser = super::bundle)]
@@ -103,19 +103,19 @@ pub(crate) enum BundleCommand {
 
 #[derive(Subcommand)]
 pub(crate) enum BindCommand {
-    /// Make types for those who call it
+    /// Make types for the callers of a bind
     Types(BindTypes),
 }
 
 #[derive(Args)]
 pub(crate) struct BindTypes {
-    /// The bind: binds/profile.toml, one that was published, acme:repo:profiles:1.0.0:/binds/profile.toml, or a built-in one:
-    /// database, bundle, starlane:apps, starlane:grants, starlane:server, starlane:tokens
+    /// The bind: a file (binds/profile.toml), a published one (acme:repo:profiles:1.0.0:/binds/profile.toml), or a
+    /// built-in one: database, bundle, starlane:apps, starlane:grants, starlane:server, starlane:tokens
     pub(crate) bind: String,
     /// The language: ts is TypeScript, for `host.bind<Profile>(…)` of @starlane/mesh
     #[arg(long, value_enum, default_value = "ts")]
     pub(crate) lang: TypesLanguage,
-    /// Where to write them [default: print them]
+    /// The file to write [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -127,15 +127,15 @@ pub(crate) enum TypesLanguage {
 
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make a key to publish with
+    /// Make a publisher's key
     New {
-        /// Where [default: starlane/key in your configuration folder]
+        /// The key file [default: starlane/key in your configuration folder]
         #[arg(long, value_name = "FILE", env = "STARLANE_KEY")]
         key: Option<PathBuf>,
     },
-    /// Show the public key, which others put into `trust`
+    /// Show the public key, which other people add to `trust`
     Show {
-        /// Where [default: starlane/key in your configuration folder]
+        /// The key file [default: starlane/key in your configuration folder]
         #[arg(long, value_name = "FILE", env = "STARLANE_KEY")]
         key: Option<PathBuf>,
     },

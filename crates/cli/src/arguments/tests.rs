@@ -6,12 +6,12 @@ use starlane_bundle::authoring::FileKind;
 use super::*;
 
 #[test]
-fn the_arguments_fit_together() {
+fn the_argument_definitions_are_consistent() {
     Arguments::command().debug_assert();
 }
 
 #[test]
-fn the_readme_lists_the_commands_that_there_are() {
+fn the_readme_lists_all_commands() {
     let readme = include_str!("../../README.md");
     let list = readme.split("## Commands").nth(1).and_then(|rest| rest.split("```").nth(1)).unwrap();
     let mut listed: Vec<&str> =
@@ -48,7 +48,7 @@ fn the_systemd_unit_starts_a_server() {
 }
 
 #[test]
-fn what_is_typed_wrongly_is_told() {
+fn errors_of_arguments_say_what_is_expected() {
     let wrong = |words: &[&str]| Arguments::try_parse_from(words).err().map(|error| error.to_string());
     let told = wrong(&["starlane", "serve", "--listen", "localhost"]).unwrap();
     assert!(told.contains("127.0.0.1:7711"), "{told}");

@@ -1,6 +1,6 @@
-//! TypeScript: an interface of a bind's operations and events, and a type for each schema. Only the subset of JSON Schema that
-//! binds may use comes here, so every keyword that says something about a type is taken up; what narrows a value further (a
-//! length, a pattern, `not`, `if`) is what the hosts check.
+//! Makes TypeScript from a bind: an interface with its operations and events, and a type for each schema. Every keyword
+//! of the supported subset of JSON Schema that describes a type becomes part of the type. Hosts check the others, such
+//! as lengths, patterns, `not` and `if`.
 
 use std::fmt::Write;
 
@@ -8,11 +8,11 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use starlane_bundle::{Bind, Body, authoring::Schemas};
 
-/// What the libraries of TypeScript 7.0 (`es*`, `dom*`, `webworker*`, `decorators*`, `scripthost`) declare in the global scope with
-/// a capital letter first, as all names here have it.
+/// The global names with a capital first letter in the libraries of TypeScript 7.0 (`es*`, `dom*`, `webworker*`,
+/// `decorators*`, `scripthost`). All names that this module makes begin with a capital letter.
 const GLOBALS: &str = include_str!("typescript/globals.txt");
 
-/// A module with the types of a bind. `from` is named in it as where to change things.
+/// Returns a module with the types of a bind. `from` is the source of the bind, which the module's first comment names.
 pub(super) fn module(from: &str, bind: &Bind, schemas: &Schemas) -> String {
     let mut types = Types { out: String::new(), own: String::new(), names: Vec::new() };
     let name = match is_global(&type_name(&bind.name)) {
@@ -43,13 +43,13 @@ pub(super) fn module(from: &str, bind: &Bind, schemas: &Schemas) -> String {
     )
 }
 
-/// What ends a line in JavaScript, and so a comment.
+/// The characters that end a line, and so a comment, in JavaScript.
 const LINE_ENDS: [char; 4] = ['\n', '\r', '\u{2028}', '\u{2029}'];
 
-/// A type, as it is written.
+/// A type expression.
 struct Type {
     text: String,
-    /// Whether it is several with `|` or `&` between them, which an operator beside it would tear apart.
+    /// Whether it has `|` or `&` at the top level, so that it needs parentheses beside an operator.
     is_open: bool,
 }
 
@@ -58,28 +58,28 @@ impl Type {
         Self { text: text.into(), is_open: false }
     }
 
-    /// It says nothing.
+    /// Returns whether the type says nothing.
     fn is_unknown(&self) -> bool {
         self.text == "unknown"
     }
 
-    /// In parentheses, where an operator would bind another way.
+    /// Returns the type in parentheses, if it needs them beside an operator.
     fn grouped(&self) -> String {
         if self.is_open { format!("({})", self.text) } else { self.text.clone() }
     }
 }
 
 struct Types<'s> {
-    /// What follows the bind's own interface.
+    /// The text after the bind's own interface.
     out: String,
     /// The name of that interface.
     own: String,
-    /// The types that there are: document, pointer, name.
+    /// The types so far: document, pointer, name.
     names: Vec<(&'s Value, String, String)>,
 }
 
 impl<'s> Types<'s> {
-    /// The type of a body, as JavaScript has it.
+    /// The JavaScript type of a body.
     fn of_body(&mut self, name: &str, body: Option<&Body>, schemas: &'s Schemas) -> String {
         let Some(body) = body else { return "undefined".to_owned() };
         if let Some(schema) = body.schema.as_ref().and_then(|path| schemas.get(path)) {
@@ -95,7 +95,7 @@ impl<'s> Types<'s> {
         .to_owned()
     }
 
-    /// The name of the type at a pointer of a document; the type is written if it is not there yet.
+    /// Returns the name of the type at a pointer of a document. Writes the type if it does not exist yet.
     fn named(&mut self, root: &'s Value, pointer: &str, wanted: &str) -> String {
         let same = |(other, at, _): &&(&Value, String, String)| std::ptr::eq(*other, root) && at == pointer;
         if let Some((_, _, name)) = self.names.iter().find(same) {
@@ -115,7 +115,8 @@ impl<'s> Types<'s> {
         name
     }
 
-    /// A schema's type. `owner` begins the names of what it refers to; `indent` stands before its lines.
+    /// Returns the type of a schema. `owner` is the prefix for names of referenced types; `indent` is the indentation
+    /// of its lines.
     fn of(&mut self, root: &'s Value, schema: &'s Value, owner: &str, indent: &str) -> Type {
         let Value::Object(schema) = schema else {
             return Type::one(if *schema == Value::Bool(false) { "never" } else { "unknown" });
@@ -143,7 +144,7 @@ impl<'s> Types<'s> {
                 _ => all.push(union(parts)),
             }
         }
-        // `unknown` says nothing in an intersection, and all in a union.
+        // In an intersection, `unknown` adds nothing. In a union, it includes everything.
         all.retain(|part| !part.is_unknown());
         all.dedup_by(|one, other| one.text == other.text);
         match all.len() {
@@ -153,7 +154,7 @@ impl<'s> Types<'s> {
         }
     }
 
-    /// What `type` and the keywords of arrays and objects say.
+    /// Returns the type from `type` and the keywords of arrays and objects.
     fn by_type(&mut self, root: &'s Value, schema: &'s Map<String, Value>, owner: &str, indent: &str) -> Option<Type> {
         let has = |names: &[&str]| names.iter().any(|name| schema.contains_key(*name));
         let types: Vec<&str> = match schema.get("type") {
@@ -214,7 +215,7 @@ impl<'s> Types<'s> {
         let others = schema.get("additionalProperties").map(|others| self.of(root, others, owner, &below));
         match others {
             Some(others) if others.text == "never" => {}
-            // An index signature speaks of the named properties too.
+            // An index signature also applies to the named properties.
             Some(others) => {
                 kinds.push(others);
                 let _ = writeln!(rows, "{below}[name: string]: {};", union(kinds).text);
@@ -283,13 +284,13 @@ fn type_name(text: &str) -> String {
     }
 }
 
-/// Whether a name is one that TypeScript's own libraries declare for all modules. A module that takes it for something else hides
-/// it from itself and from whoever imports it.
+/// Returns whether TypeScript's own libraries declare a global with this name. A module that declares the same name
+/// would hide the global in itself and in modules that import it.
 fn is_global(name: &str) -> bool {
     GLOBALS.lines().any(|global| global == name)
 }
 
-/// The name of a property: quoted if it is no identifier.
+/// Returns the name of a property, quoted if it is not an identifier.
 fn property(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$');
     match name.chars().next() {

@@ -4,18 +4,18 @@ use mechtron::{Call, Failure, Header, Html, Json, Payload, actor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// How many entries the page shows.
+/// The number of entries on the page.
 const SHOWN: u32 = 50;
-/// The longest entry, in characters.
-const LONGEST: usize = 500;
-/// The page may send forms here; scripts it has none, whatever people sign with.
+/// The maximum length of an entry, in characters.
+const MAX_ENTRY_CHARS: usize = 500;
+/// The page may send forms to this server. It cannot run scripts, even if an entry contains one.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'";
 
-/// It keeps nothing of its own: what is signed is in the database.
+/// The actor has no state of its own: the entries are in the database.
 #[derive(Default)]
 pub struct Guestbook;
 
-/// What the form sends.
+/// The fields of the form.
 #[derive(Deserialize)]
 pub struct Entry {
     name: String,
@@ -42,12 +42,13 @@ struct Signed<'a> {
 
 #[actor]
 impl Guestbook {
-    /// The page, newest entry first.
+    /// Returns the page, with the newest entry first.
     #[operation]
     async fn page(&self, call: &Call) -> Result<Payload, Failure> {
         let sql = "SELECT name, said FROM entries ORDER BY id DESC LIMIT ?1";
         let Rows { rows } = database(call, "query", sql, json!([SHOWN])).await?.json()?;
-        let entries: String = rows.iter().map(|row| format!("<li><b>{}</b> {}</li>", escape(&row.name), escape(&row.said))).collect();
+        let entries: String =
+            rows.iter().map(|row| format!("<li><b>{}</b> {}</li>", escape(&row.name), escape(&row.said))).collect();
         html(Html(format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
              <title>Guestbook</title><style>body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 36rem; margin: 3rem auto; \
@@ -57,11 +58,11 @@ impl Guestbook {
         )))
     }
 
-    /// Signs, tells whoever watches, and sends the browser back to the page.
+    /// Adds an entry, informs subscribers, and sends the browser back to the page.
     #[operation]
     async fn sign(&self, call: &Call, Json(Entry { name, said }): Json<Entry>) -> Result<Payload, Failure> {
-        if name.trim().is_empty() || said.trim().is_empty() || said.chars().count() > LONGEST {
-            return Err(Failure::invalid(format!("an entry has a name, and 1 to {LONGEST} characters")));
+        if name.trim().is_empty() || said.trim().is_empty() || said.chars().count() > MAX_ENTRY_CHARS {
+            return Err(Failure::invalid(format!("an entry must have a name, and 1 to {MAX_ENTRY_CHARS} characters")));
         }
         let sql = "INSERT INTO entries (name, said, at) VALUES (?1, ?2, ?3)";
         database(call, "execute", sql, json!([name.trim(), said.trim(), call.now()])).await?;
@@ -77,7 +78,7 @@ async fn database(call: &Call, operation: &str, sql: &str, params: Value) -> Res
     call.request(".:db", operation, Json(json!({ "sql": sql, "params": params }))).await
 }
 
-/// A page under a policy of its own: without one, the server lets it do nothing at all.
+/// Returns a page with its own content security policy. Without one, the server's default policy blocks everything.
 fn html(Html(text): Html) -> Result<Payload, Failure> {
     let headers = vec![header("content-security-policy", POLICY)];
     Ok(Payload { content_type: "text/html".to_owned(), headers, body: text.into() })

@@ -1,4 +1,4 @@
-//! The binary as it is typed: a server, a bundle, an app, a message.
+//! Tests of the binary with its commands.
 
 #![allow(
     clippy::unwrap_used,
@@ -55,7 +55,7 @@ fn from_a_folder_to_an_answer() {
 }
 
 #[test]
-fn tokens_and_grants_say_who_may_what() {
+fn tokens_and_grants_control_access() {
     let world = World::start();
     assert_eq!(world.run(&["send", "starlane:apps", "list", "--token-file", "/dev/null"]).status.code(), Some(1));
     assert!(world.fails(1, &["token", "create", "--subject", "acme:x"]).contains("not a name for a principal"));
@@ -93,7 +93,7 @@ fn tokens_and_grants_say_who_may_what() {
 }
 
 #[test]
-fn events_are_printed_as_they_come() {
+fn events_are_printed_as_they_arrive() {
     let world = World::start();
     world.publish_notes();
     let mut watching = starlane(world.folder.path())
@@ -114,7 +114,7 @@ fn events_are_printed_as_they_come() {
 }
 
 #[test]
-fn what_goes_wrong_says_so_with_its_exit_code() {
+fn errors_have_a_message_and_an_exit_code() {
     let world = World::start();
     let told = world.fails(1, &["publish", "nowhere", "acme:repo:notes:1.0.0"]);
     assert!(told.contains("nowhere") && told.contains("bundle.toml"), "{told}");
@@ -130,7 +130,7 @@ fn what_goes_wrong_says_so_with_its_exit_code() {
     world.json(&["publish", "notes", "acme:repo:notes:1.0.0"]);
     world.write("notes/site/new.html", "new");
     let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.0.0"]);
-    assert!(told.contains("use a new one"), "{told}");
+    assert!(told.contains("use a new version"), "{told}");
     let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.0.0", "--output", "json"]);
     assert!(told.contains("\"code\":\"conflict\""), "{told}");
     let told = world.fails(1, &["publish", "notes", "acme:repo:notes:2.0.0", "--key", "other-key"]);

@@ -1,4 +1,4 @@
-//! What authors type.
+//! The commands for authors.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use starlane_testkit::{figure, guest};
 use crate::world::{APP, BUNDLE, World, starlane, text};
 
 #[test]
-fn a_new_mechtron_has_a_name_of_its_own_and_all_that_it_needs() {
+fn a_new_mechtron_has_its_name_and_all_files() {
     let folder = tempfile::tempdir().unwrap();
     let made = starlane(folder.path()).args(["new", "mechtron", "my-book"]).output().unwrap();
     assert!(made.status.success(), "{}", text(&made.stderr));
@@ -41,7 +41,7 @@ fn a_new_mechtron_has_a_name_of_its_own_and_all_that_it_needs() {
         assert!(printed.status.success() && printed.stdout == kept, "{kind}");
     }
     let told = |words: &[&str]| text(&starlane(folder.path()).args(words).output().unwrap().stderr);
-    assert!(told(&["new", "mechtron", "my-book"]).contains("there already"));
+    assert!(told(&["new", "mechtron", "my-book"]).contains("exists already"));
     assert!(told(&["new", "mechtron", "My Book"]).contains("a-z first"));
     assert!(told(&["build", "nowhere"]).contains("nowhere"));
     fs::write(folder.path().join("my-book/bundle.toml"), "[bundle]\nname = \"x\"\n[build]\ncommand = \"exit 3\"\n")
@@ -70,7 +70,7 @@ fn a_published_bundle_is_shown_and_checked_file_by_file() {
 }
 
 #[test]
-fn of_a_thousand_files_only_the_one_that_changed_is_uploaded() {
+fn only_the_changed_file_of_a_thousand_is_uploaded() {
     let world = World::start();
     world.write("notes/bundle.toml", BUNDLE);
     world.write("notes/app.toml", APP);
@@ -88,7 +88,7 @@ fn of_a_thousand_files_only_the_one_that_changed_is_uploaded() {
 }
 
 #[test]
-fn a_publish_that_was_cut_off_goes_on_where_it_was() {
+fn an_interrupted_publish_uploads_only_the_rest() {
     const FILES: u64 = 400;
     let mut world = World::start();
     world.write("notes/bundle.toml", BUNDLE);
@@ -124,7 +124,7 @@ fn a_publish_that_was_cut_off_goes_on_where_it_was() {
 }
 
 #[test]
-fn what_the_server_lost_is_sent_again() {
+fn lost_and_damaged_files_are_uploaded_again() {
     let world = World::start();
     world.publish_notes();
     let blobs = world.folder.path().join(&world.data).join("blobs");
@@ -151,7 +151,7 @@ fn what_the_server_lost_is_sent_again() {
 }
 
 #[test]
-fn what_expires_says_so_and_is_whole_until_then() {
+fn a_bundle_is_valid_until_it_expires() {
     let world = World::start();
     world.publish_notes();
     let plain = ["publish", "notes", "acme:repo:notes:1.1.0"];
@@ -183,7 +183,7 @@ fn what_expires_says_so_and_is_whole_until_then() {
 }
 
 #[test]
-fn a_name_goes_to_another_key_by_an_admin_who_says_so() {
+fn an_admin_can_take_over_a_name_for_another_key() {
     let world = World::start();
     world.publish_notes();
     world.write("notes/site/index.html", "<p>more notes</p>");
@@ -216,7 +216,7 @@ fn a_bind_becomes_types_and_the_demos_are_up_to_date() {
     for (bind, told) in [
         ("bundle/binds/none.toml", "there is no such file"),
         ("bundle/app.toml", "not in a folder `binds`"),
-        ("acme:repo:profiles:1.0.0", "is no bind"),
+        ("acme:repo:profiles:1.0.0", "is not a bind"),
     ] {
         let refused = types(bind);
         assert!(!refused.status.success());

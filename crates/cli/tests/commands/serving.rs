@@ -1,4 +1,4 @@
-//! What operators type.
+//! The commands for operators.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::world::{World, starlane, text};
 
 #[test]
-fn a_server_says_how_it_is_and_what_it_logged() {
+fn status_logs_and_files_of_a_server_are_shown() {
     let world = World::start();
     world.publish_notes();
     world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
@@ -47,12 +47,12 @@ fn a_server_says_how_it_is_and_what_it_logged() {
     assert_eq!(text(&world.run(&["cat", "acme:repo:notes:1.0.0:/site/index.html"]).stdout), "<p>notes</p>");
     assert_eq!(world.json(&["cp", "acme:repo:notes:1.0.0:/site/index.html", "."])["bytes"], 12);
     assert!(world.folder.path().join("index.html").exists());
-    assert!(world.fails(1, &["cat", "acme:repo:notes:1.0.0"]).contains("names no file"));
+    assert!(world.fails(1, &["cat", "acme:repo:notes:1.0.0"]).contains("has no path of a file"));
     assert!(world.fails(1, &["cat", "acme:repo:notes:1.0.0:/nothing"]).contains("not-found"));
 }
 
 #[test]
-fn log_lines_are_json_if_wanted_and_hold_no_token() {
+fn log_lines_are_json_on_request_and_have_no_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let mut command = starlane(folder.path());
@@ -70,7 +70,7 @@ fn log_lines_are_json_if_wanted_and_hold_no_token() {
 }
 
 #[test]
-fn a_backup_beside_traffic_is_restored_whole() {
+fn a_backup_during_traffic_is_complete() {
     let world = World::start();
     world.publish_notes();
     world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
@@ -87,7 +87,7 @@ fn a_backup_beside_traffic_is_restored_whole() {
         }
         writing.join().unwrap();
     });
-    assert!(world.fails(1, &["backup", "one.tar"]).contains("there already"));
+    assert!(world.fails(1, &["backup", "one.tar"]).contains("exists already"));
     for at in ["one", "two", "three"] {
         world.json(&["restore", &format!("{at}.tar"), "--data", at]);
         let again = World::start_in(&world.folder.path().join(at));
@@ -141,7 +141,7 @@ fn settings_come_from_flags_environment_and_file() {
     world.json(&["config", "check", "--config", "starlane.toml"]);
     world.write("starlane.toml", "[limits]\nlniks = 7\n");
     let told = world.fails(1, &["config", "check", "--config", "starlane.toml"]);
-    assert!(told.contains("starlane.toml is wrong in line 2") && told.contains("did you mean `links`?"), "{told}");
+    assert!(told.contains("starlane.toml is invalid in line 2") && told.contains("did you mean `links`?"), "{told}");
     world.write("starlane.toml", "log = \"debug\"\nlogs = 1\n");
     let told = world.fails(1, &["config", "check", "--config", "starlane.toml"]);
     assert!(told.contains("starlane.toml") && told.contains("line 2"), "{told}");
@@ -155,7 +155,7 @@ fn settings_come_from_flags_environment_and_file() {
 }
 
 #[test]
-fn a_server_with_a_certificate_speaks_tls_and_wants_tokens_from_all_but_its_own_machine() {
+fn a_server_with_a_certificate_speaks_tls() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
@@ -181,7 +181,7 @@ fn a_busy_port_or_an_open_address_names_the_flag() {
 
 #[cfg(unix)]
 #[test]
-fn a_server_that_is_asked_to_stop_stops_in_good_order() {
+fn a_server_stops_cleanly_on_a_signal() {
     let mut world = World::start();
     let asked = Command::new("kill").arg(world.server.id().to_string()).status().unwrap();
     assert!(asked.success());
@@ -191,7 +191,7 @@ fn a_server_that_is_asked_to_stop_stops_in_good_order() {
 }
 
 #[test]
-fn two_servers_never_have_one_data_folder() {
+fn two_servers_cannot_use_the_same_data_folder() {
     let world = World::start();
     let data = world.folder.path().join(&world.data);
     let second = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()];
@@ -217,7 +217,7 @@ fn a_folder_with_other_files_does_not_become_a_data_folder() {
 }
 
 #[test]
-fn a_check_of_a_folder_is_not_answered_by_the_server_of_another() {
+fn check_refuses_the_server_of_another_folder() {
     let (one, two) = (World::start(), World::start());
     let data = |world: &World| world.folder.path().join(&world.data).to_str().unwrap().to_owned();
     let (of_one, of_two) = (data(&one), data(&two));

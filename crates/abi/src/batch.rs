@@ -1,5 +1,5 @@
-//! Numbers of what goes between a host and a sandbox that runs elsewhere, such as a worker of a page. `starlane_host::batch` has
-//! the bytes around them.
+//! Numbers of the calls and records between a host and a sandbox that runs elsewhere, such as in a worker of a page.
+//! `starlane_host::batch` defines the bytes around them.
 
 /// Calls into a guest.
 pub mod call {
@@ -15,7 +15,7 @@ pub mod call {
     pub const SAVE: u8 = 4;
 }
 
-/// What comes back: what a guest asks of the mesh, and how its calls ended.
+/// Records from a sandbox: calls of a guest into the mesh, and the ends of calls into the guest.
 pub mod record {
     /// `mesh.request`.
     pub const REQUEST: u8 = 1;
@@ -39,7 +39,7 @@ pub mod record {
     pub const RECEIVED: u8 = 18;
     /// `save` returned state.
     pub const SAVED: u8 = 19;
-    /// A message does not fit its schema; the guest was not called.
+    /// A message does not match its schema; the guest was not called.
     pub const MISFIT: u8 = 20;
     /// The guest has no memory for a message or an outcome.
     pub const TOO_LARGE: u8 = 21;

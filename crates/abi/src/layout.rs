@@ -39,13 +39,13 @@ pub mod outcome {
 
 /// Cases of `level`.
 pub mod level {
-    /// For whoever looks for a fault step by step.
+    /// Details for debugging step by step.
     pub const TRACE: i32 = 0;
-    /// For whoever looks for a fault.
+    /// Details for debugging.
     pub const DEBUG: i32 = 1;
-    /// What happened.
+    /// A normal event.
     pub const INFO: i32 = 2;
-    /// What may be a fault.
+    /// A possible fault.
     pub const WARN: i32 = 3;
     /// A fault.
     pub const ERROR: i32 = 4;

@@ -1,4 +1,4 @@
-//! Limits of every guest and module, whatever a config says.
+//! Limits of every guest and module. A config cannot change them.
 
 /// The maximum number of messages that one call may queue.
 pub const CALL_MESSAGES: usize = 1024;
@@ -20,13 +20,13 @@ pub const TABLE_ENTRIES: u32 = 10_000;
 /// The size of a page of memory, in bytes.
 pub const PAGE_BYTES: u64 = 65_536;
 
-/// The maximum size of a function's body, in bytes. This and the following limits are those of a host that sets no others.
+/// The maximum size of a function's body, in bytes. This and the following limits are defaults that a host can change.
 pub const FUNCTION_BYTES: u64 = 256 * 1024;
 /// The maximum number of parameters and variables of a function.
 pub const FUNCTION_LOCALS: u64 = 10_000;
 /// The maximum number of blocks and branch targets of a function.
 pub const FUNCTION_BRANCHES: u64 = 16_384;
-/// The maximum number of loops within each other in a function.
+/// The maximum depth of nested loops in a function.
 pub const FUNCTION_LOOP_DEPTH: u64 = 64;
 /// The maximum number of values that a function moves at its calls and branches, and variables times loops.
 pub const FUNCTION_MOVES: u64 = 1_000_000;

@@ -3,7 +3,7 @@
 /// The module name of every import.
 pub const MESH: &str = "starlane:mechtron/mesh@1.0.0";
 
-/// What the names of the exports of the interface `actor` begin with.
+/// The prefix of the names of exports of the interface `actor`.
 pub const ACTOR: &str = "starlane:mechtron/actor@1.0.0#";
 /// `actor.start`.
 pub const START: &str = "starlane:mechtron/actor@1.0.0#start";
@@ -15,19 +15,19 @@ pub const SETTLE: &str = "starlane:mechtron/actor@1.0.0#settle";
 pub const WAKE: &str = "starlane:mechtron/actor@1.0.0#wake";
 /// `actor.save`.
 pub const SAVE: &str = "starlane:mechtron/actor@1.0.0#save";
-/// Called, if exported, when the result of `start` has been read.
+/// An optional export that the host calls after it has read the result of `start`.
 pub const POST_START: &str = "cabi_post_starlane:mechtron/actor@1.0.0#start";
-/// Called, if exported, when the result of `save` has been read.
+/// An optional export that the host calls after it has read the result of `save`.
 pub const POST_SAVE: &str = "cabi_post_starlane:mechtron/actor@1.0.0#save";
 
 /// The guest's memory.
 pub const MEMORY: &str = "memory";
 /// The guest's allocator: `(old, old size, align, new size) -> pointer`.
 pub const REALLOC: &str = "cabi_realloc";
-/// Called once, before all else, if exported.
+/// An optional export that the host calls once, before anything else.
 pub const INITIALIZE: &str = "_initialize";
 
-/// What every module must export.
+/// The exports that every module must have.
 pub const REQUIRED_EXPORTS: [&str; 7] = [START, RECEIVE, SETTLE, WAKE, SAVE, MEMORY, REALLOC];
 
 /// The exports that must be functions, with the core types of their parameters and results (`i` is i32, `I` is i64).
@@ -40,11 +40,11 @@ pub const REQUIRED_FUNCTIONS: [(&str, &str, &str); 6] = [
     (REALLOC, "iiii", "i"),
 ];
 
-/// The exports that a module may have and that then must be functions of these types.
+/// The optional exports of a module, which must be functions of these types.
 pub const OPTIONAL_FUNCTIONS: [(&str, &str, &str); 3] =
     [(INITIALIZE, "", ""), (POST_START, "i", ""), (POST_SAVE, "i", "")];
 
-/// The imports a module may have: functions of [`MESH`], with their core signatures (`i` is i32, `I` is i64).
+/// The imports that a module may have: functions of [`MESH`], with their core signatures (`i` is i32, `I` is i64).
 pub const IMPORTS: [(&str, &str, &str); 10] = [
     ("request", "iiiiiiiiiii", "I"),
     ("notify", "iiiiiiiiii", ""),

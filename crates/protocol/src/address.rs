@@ -12,21 +12,21 @@ use crate::{
     host_name::{HOST_NAME_LENGTH, HostName},
 };
 
-/// The longest address, in bytes.
+/// The maximum length of an address, in bytes.
 pub const MAX_ADDRESS: usize = 512;
-/// The longest segment, in bytes.
+/// The maximum length of a segment, in bytes.
 pub const MAX_SEGMENT: usize = 63;
-/// The longest path, in bytes.
-pub const MAX_PATH: usize = 200;
-/// The space of a host's own resources: no app, bundle or mechtron is in it.
+/// The maximum length of a path, in bytes.
+pub const MAX_PATH_BYTES: usize = 200;
+/// The space of a host's own resources. It contains no app, bundle or mechtron.
 pub const OWN_SPACE: &str = "starlane";
 
 /// The address of a resource: `acme:profiles:profile:ada`, `acme:repo:profiles:1.4.0:/site/index.html`,
-/// `~k3v…::acme:profiles:directory`. Parsed once, cheap to clone.
+/// `~k3v…::acme:profiles:directory`. It is parsed once, and is cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     text: Arc<str>,
-    /// Where the first segment begins: 0, or behind `host::`.
+    /// Where the first segment begins: 0, or after `host::`.
     start: u16,
     /// Where the last segment ends.
     segments_end: u16,
@@ -34,20 +34,20 @@ pub struct Address {
     version_end: u16,
 }
 
-/// Why a text is not an address: at which byte, and what was expected there.
+/// The error for a text that is not an address, with the byte and the expectation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an address: at byte {offset}: expected {expected}")]
 pub struct AddressError {
     /// The text that was given (its first 80 characters).
     pub text: String,
-    /// The byte at which it goes wrong.
+    /// The byte at which the error is.
     pub offset: usize,
     /// What was expected there.
     pub expected: &'static str,
 }
 
 impl AddressError {
-    /// The same as a failure: 400 `malformed`.
+    /// Returns the error as a failure: 400 `malformed`.
     #[inline(never)]
     pub fn failure(self) -> Failure {
         Failure::malformed(self.to_string())
@@ -83,7 +83,7 @@ impl Address {
             }
             let part = rest.split(':').next().unwrap_or_default();
             if version_end != 0 {
-                return fail(at, "nothing but a path, beginning with `/`, behind a version");
+                return fail(at, "nothing after a version, except a path that begins with `/`");
             }
             if part.bytes().filter(|b| *b == b'.').count() >= 2 {
                 if segments_end == start {
@@ -114,7 +114,7 @@ impl Address {
         })
     }
 
-    /// Parses an address that may be relative to the app it stands in: `.:name` is `APP:name`.
+    /// Parses an address that may be relative to an app: `.:name` is `APP:name`.
     pub fn resolve(text: &str, app: &Address) -> Result<Self, AddressError> {
         match text.strip_prefix(".:") {
             Some(rest) => Self::parse(&format!("{app}:{rest}")),
@@ -127,33 +127,33 @@ impl Address {
         &self.text
     }
 
-    /// The host prefix, if this address names one particular host.
+    /// The host prefix, if this address has one.
     pub fn host(&self) -> Option<HostName> {
         let end = usize::from(self.start).checked_sub(2)?;
         self.text.get(..end).and_then(|text| HostName::parse(text).ok())
     }
 
-    /// The segments, the space first.
+    /// The segments, from the space on.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> + Clone {
         self.slice(self.start, self.segments_end).split(':')
     }
 
-    /// The first segment: who deploys.
+    /// The first segment, which stands for the owner of apps and bundles.
     pub fn space(&self) -> &str {
         self.segments().next().unwrap_or_default()
     }
 
-    /// The version, of a bundle's address.
+    /// The version, in the address of a bundle or a file in it.
     pub fn version(&self) -> Option<&str> {
         self.slice(self.segments_end, self.version_end).strip_prefix(':')
     }
 
-    /// The path, beginning with `/`, of a file inside a bundle or file system.
+    /// The path of a file in a bundle or a file system. It begins with `/`.
     pub fn path(&self) -> Option<&str> {
         self.slice(self.version_end, self.text.len() as u16).strip_prefix(':')
     }
 
-    /// Whether this is the form of a bundle's address: segments and a version, of no one host, without a path.
+    /// Returns whether this has the form of a bundle's address: segments and a version, without a host and a path.
     pub fn is_bundle(&self) -> bool {
         self.version().is_some() && self.path().is_none() && self.host().is_none()
     }
@@ -163,15 +163,15 @@ impl Address {
         self.shifted(self.text.get(usize::from(self.start)..).unwrap_or_default().into(), 0)
     }
 
-    /// The same address on one particular host; a prefix that was there is replaced. None when it gets longer than an address
-    /// may be.
+    /// Returns the same address on one host, in place of any earlier host. Returns `None` if the result is longer than
+    /// the maximum.
     pub fn on_host(&self, host: &HostName) -> Option<Address> {
         let bare = self.text.get(usize::from(self.start)..).unwrap_or_default();
         let text = format!("{host}::{bare}");
         (text.len() <= MAX_ADDRESS).then(|| self.shifted(text.into(), (HOST_NAME_LENGTH + 2) as u16))
     }
 
-    /// This address with one more segment. Errors when `segment` is none, or the whole gets too long.
+    /// Adds a segment. Returns an error if `segment` is invalid, or the result is too long.
     pub fn child(&self, segment: &str) -> Result<Address, AddressError> {
         Self::parse(&format!("{self}:{segment}"))
     }
@@ -181,7 +181,7 @@ impl Address {
         Self { text: self.slice(0, self.version_end).into(), ..self.clone() }
     }
 
-    /// Whether this address lies at or below `parent`, segment by segment; host prefixes are not compared.
+    /// Returns whether this address is equal to `parent` or below it, segment by segment. Ignores host prefixes.
     pub fn is_within(&self, parent: &Address) -> bool {
         let mut own = self.segments();
         parent.segments().all(|segment| own.next() == Some(segment))
@@ -212,10 +212,10 @@ pub(crate) fn check_segment(part: &str) -> Result<(), (usize, &'static str)> {
     }
 }
 
-/// Checks a path as it stands in an address: `/a/b.html`. The error is a byte offset and what was expected.
+/// Checks a path in an address: `/a/b.html`. The error is a byte offset and the expectation.
 pub fn check_path(path: &str) -> Result<(), (usize, &'static str)> {
-    if path.len() > MAX_PATH {
-        return Err((MAX_PATH, "at most 200 bytes in a path"));
+    if path.len() > MAX_PATH_BYTES {
+        return Err((MAX_PATH_BYTES, "at most 200 bytes in a path"));
     }
     let Some(rest) = path.strip_prefix('/') else { return Err((0, "`/` at the start of a path")) };
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'-');
@@ -262,7 +262,7 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// A topic of `address`; errors when `event` does not have the form of a segment.
+    /// Makes a topic of `address`. Returns an error if `event` does not have the form of a segment.
     pub fn new(address: Address, event: &str) -> Result<Self, AddressError> {
         check_segment(event).map_err(|(offset, expected)| AddressError {
             text: format!("{address}#{}", event.chars().take(80).collect::<String>()),
@@ -312,7 +312,7 @@ impl FromStr for Topic {
     }
 }
 
-/// Text forms for serde (JSON) and minicbor (the wire): both read by parsing, so nothing unchecked gets in.
+/// Text forms for serde (JSON) and minicbor (the wire). Both parse the text, so that every value is checked.
 macro_rules! as_text {
     ($type:ty) => {
         impl serde::Serialize for $type {

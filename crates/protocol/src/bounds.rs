@@ -1,7 +1,7 @@
-//! Bounds of what a message says beside its body, and the checks of them.
+//! Limits for all parts of a message except its body, and their checks.
 //!
-//! A host checks a message where it enters: from a peer, a guest, a page or HTTP. So no message gets longer than a frame on its
-//! way, and none breaks the link that carries it.
+//! A host checks each message that enters from a peer, a guest, a page or HTTP. So every message fits in a frame, and
+//! none breaks the link that carries it.
 
 use crate::{Failure, Payload};
 
@@ -22,7 +22,7 @@ pub const MAX_PRINCIPAL_BYTES: usize = 1024;
 /// The maximum number of operations that an address announces over a link.
 pub const MAX_OPERATIONS: usize = 256;
 
-/// Checks the name of an operation. Errors with 413 `too-large` and 400 `malformed`.
+/// Checks the name of an operation. Returns the errors 413 `too-large` and 400 `malformed`.
 pub fn check_operation(operation: &str) -> Result<(), Failure> {
     if operation.len() > MAX_OPERATION_BYTES {
         let length = operation.len();
@@ -36,8 +36,8 @@ pub fn check_operation(operation: &str) -> Result<(), Failure> {
 }
 
 impl Payload {
-    /// Checks the content type and the headers. Errors with 413 `too-large` when there is too much of them, and with 400
-    /// `malformed` when one of them is not as HTTP has it (RFC 9110, sections 5.5, 5.6.2 and 8.3.1).
+    /// Checks the content type and the headers. Returns 413 `too-large` if they exceed a limit, and 400 `malformed` if
+    /// one of them does not have the form of HTTP (RFC 9110, sections 5.5, 5.6.2 and 8.3.1).
     pub fn check(&self) -> Result<(), Failure> {
         check_content_type(&self.content_type)?;
         if self.headers.len() > MAX_HEADERS {
@@ -46,7 +46,7 @@ impl Payload {
         }
         let bytes: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes > MAX_HEADER_BYTES {
-            let message = format!("the payload's headers are {bytes} bytes; the maximum is {MAX_HEADER_BYTES}");
+            let message = format!("the payload's headers have {bytes} bytes; the maximum is {MAX_HEADER_BYTES}");
             return Err(Failure::too_large(message));
         }
         self.headers.iter().try_for_each(|(name, value)| check_header(name, value))
@@ -64,7 +64,7 @@ fn check_header(name: &str, value: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Empty, or `type/subtype` and perhaps parameters.
+/// Checks that a content type is empty, or `type/subtype` with optional parameters.
 fn check_content_type(text: &str) -> Result<(), Failure> {
     if text.len() > MAX_CONTENT_TYPE_BYTES {
         let length = text.len();
@@ -85,7 +85,7 @@ fn is_media_type(text: &str) -> bool {
     named.is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype)) && parameters.is_none_or(are_parameters)
 }
 
-/// `name=value`, the value a token or a quoted string, with `;` between.
+/// Checks parameters: `name=value`, separated by `;`. The value is a token or a quoted string.
 fn are_parameters(text: &str) -> bool {
     let mut rest = text.as_bytes();
     loop {
@@ -116,7 +116,7 @@ fn past(bytes: &[u8], which: impl Fn(u8) -> bool) -> &[u8] {
     bytes.get(end..).unwrap_or_default()
 }
 
-/// What follows a quoted string whose opening quote has been read.
+/// Returns the rest after a quoted string, whose opening quote was already read.
 fn past_quoted(mut bytes: &[u8]) -> Option<&[u8]> {
     loop {
         let (mut byte, mut rest) = bytes.split_first()?;
@@ -142,14 +142,14 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A text of a message's own, short enough to quote and on one line.
+/// Shortens a text of a message for a quotation, and escapes line breaks.
 fn quoted(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 impl Failure {
-    /// The same failure as hosts pass failures on: a status that is not one of 400 to 599 or a code that is not a word of
-    /// `[a-z0-9-]` becomes 500 `guest-failed`, and a long message is cut.
+    /// Returns this failure in the form in which hosts forward it. A failure with a status outside of 400 to 599, or
+    /// with a code that is not a word of `[a-z0-9-]`, becomes 500 `guest-failed`. A long message is cut.
     pub fn checked(mut self) -> Self {
         let is_word = |code: &str| {
             let of_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -166,12 +166,12 @@ impl Failure {
     }
 }
 
-/// A text of at most so many bytes, and how many were cut off.
-pub fn cut(mut text: String, most: usize) -> String {
-    if text.len() <= most {
+/// Cuts a text to at most `max` bytes, and adds the number of bytes that were cut.
+pub fn cut(mut text: String, max: usize) -> String {
+    if text.len() <= max {
         return text;
     }
-    let room = most.saturating_sub("… (18446744073709551615 bytes cut)".len());
+    let room = max.saturating_sub("… (18446744073709551615 bytes cut)".len());
     let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     let gone = text.len() - end;
     text.truncate(end);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_bounded_and_have_the_form_of_http() {
+    fn headers_have_limits_and_the_form_of_http() {
         let with = |headers: Vec<(String, String)>| Payload { headers, ..Payload::nothing() }.check();
         let many =
             |count: usize, length: usize| (0..count).map(|n| (format!("x-{n:04}"), "v".repeat(length))).collect();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_failures_and_short() {
+    fn failures_have_a_valid_status_and_a_short_text() {
         for status in [0, 100, 101, 200, 204, 304, 399, 600, u16::MAX] {
             let failure = Failure::new(status, "conflict", "why").checked();
             assert_eq!((failure.status, &*failure.code), (500, "guest-failed"), "{status}");

@@ -1,4 +1,4 @@
-//! The frames of a link, each with its number, and the list of frames that one WebSocket message is.
+//! The frames of a link, each with its number, and the WebSocket message, which is a list of frames.
 
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
@@ -12,32 +12,34 @@ use crate::{
 pub const VERSION: u16 = 1;
 /// The subprotocol of the WebSocket handshake.
 pub const SUBPROTOCOL: &str = "starlane.v1";
-/// Bodies over this many bytes travel in chunks of at most this many.
+/// A body that is longer than this, in bytes, is sent in chunks of at most this length.
 pub const CHUNK: usize = 64 * 1024;
-/// The longest WebSocket message, in bytes.
+/// The maximum length of a WebSocket message, in bytes.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
-/// The longest numbered frame that a host sends, in bytes: a message whose frame would be longer is refused with `too-large`.
+/// The maximum length of a numbered frame that a host sends, in bytes. A message with a longer frame is refused with
+/// `too-large`.
 pub const MAX_NUMBERED: usize = 256 * 1024;
-/// The longest hello or renew, in bytes.
-pub const MAX_HELLO: usize = 16 * 1024;
-/// The longest other frame that is not numbered, in bytes.
-pub const MAX_CONTROL: usize = 4 * 1024;
+/// The maximum length of a hello or renew, in bytes.
+pub const MAX_HELLO_BYTES: usize = 16 * 1024;
+/// The maximum length of any other frame without a number, in bytes.
+pub const MAX_CONTROL_BYTES: usize = 4 * 1024;
 
-/// What the dialled side allows on this link.
+/// The limits of a link, which the dialled side sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Limits {
-    /// The longest payload, in bytes.
+    /// The maximum length of a payload, in bytes.
     #[n(0)]
     pub payload: u32,
-    /// How many numbered frames may be unacked.
+    /// The maximum number of unacknowledged frames.
     #[n(1)]
     pub unacked_frames: u32,
-    /// How many bytes of them.
+    /// The maximum number of unacknowledged bytes.
     #[n(2)]
     pub unacked_bytes: u32,
 }
 
-/// Writes a field, unless one before it has failed. Fields of a type are in many frames: this is out of line, and so is the next.
+/// Writes a field, unless an earlier field failed. This and the next functions are not inlined, because many frames
+/// have fields of the same types.
 #[inline(never)]
 fn put<C, T: Encode<C>, W: encode::Write>(
     field: &T,
@@ -50,7 +52,7 @@ fn put<C, T: Encode<C>, W: encode::Write>(
     }
 }
 
-/// Reads a field, unless one before it has failed.
+/// Reads a field, unless an earlier field failed.
 #[inline(never)]
 fn take<'b, C, T: Decode<'b, C>>(d: &mut Decoder<'b>, ctx: &mut C, failed: &mut Option<decode::Error>) -> Option<T> {
     if failed.is_some() {
@@ -59,7 +61,7 @@ fn take<'b, C, T: Decode<'b, C>>(d: &mut Decoder<'b>, ctx: &mut C, failed: &mut 
     T::decode(d, ctx).map_err(|error| *failed = Some(error)).ok()
 }
 
-/// Writes a field that came to a frame later, unless it and all behind it are left out.
+/// Writes a field that a later version added, unless it and all fields after it are left out.
 #[inline(never)]
 fn put_later<C, T: Encode<C>, W: encode::Write>(
     field: &T,
@@ -74,7 +76,7 @@ fn put_later<C, T: Encode<C>, W: encode::Write>(
     }
 }
 
-/// Reads a field that came to a frame later: it has its default where an older peer does not send it.
+/// Reads a field that a later version added. It has its default if an older peer does not send it.
 #[inline(never)]
 fn take_later<'b, C, T: Decode<'b, C> + Default>(
     d: &mut Decoder<'b>,
@@ -89,7 +91,7 @@ fn take_later<'b, C, T: Decode<'b, C> + Default>(
     take(d, ctx, failed).unwrap_or_default()
 }
 
-/// How many of the fields that came later are written: up to the last one that is not its default.
+/// Returns the number of later fields to write: up to the last one without its default.
 fn written(given: &[bool]) -> u64 {
     given.iter().rposition(|given| *given).map_or(0, |last| last as u64 + 1)
 }
@@ -98,7 +100,7 @@ fn is_given<T: Default + PartialEq>(field: &T) -> bool {
     *field != T::default()
 }
 
-/// Skips what stands behind the known fields, unless one of these has failed.
+/// Skips everything after the known fields, unless one of them failed.
 #[inline(never)]
 fn take_rest(d: &mut Decoder<'_>, left: u64, failed: &mut Option<decode::Error>) {
     if failed.is_none() {
@@ -110,8 +112,8 @@ fn too_short(at: usize) -> decode::Error {
     wrong("a frame is shorter than its fields").at(at)
 }
 
-/// Declares the frames: one enum holds every number, and each variant's fields stand in their order on the wire. Fields that came to
-/// a frame after others were sent without them stand behind a semicolon: they are left out where they have their defaults.
+/// Declares the frames. One enum has every number, and each variant has its fields in their order on the wire. Fields
+/// that a later version added are after a semicolon. A trailing field with its default is not written.
 macro_rules! frames {
     ($($(#[$doc:meta])* $number:literal $name:ident {
         $($field:ident: $type:ty),* $(,)? $(; $($later:ident: $later_type:ty),* $(,)?)?
@@ -182,51 +184,51 @@ macro_rules! frames {
 }
 
 frames! {
-    /// First from the side that dialled.
+    /// The first frame of the side that dialled.
     0 Hello { versions: Vec<u16>, token: Option<String>, secret: HostSecret, capabilities: Vec<String> }
-    /// First from the side that was dialled.
+    /// The first frame of the side that was dialled.
     1 Welcome { version: u16, link: LinkId, host: HostName, principal: String, limits: Limits }
-    /// All numbered frames up to this sequence have been received.
+    /// Acknowledges all numbered frames up to this sequence.
     2 Ack { received: u64 }
-    /// A fresh token on a live link.
+    /// A new token for an existing link.
     3 Renew { token: String }
     /// Asks for a pong.
     4 Ping { nonce: u64 }
     /// Answers a ping.
     5 Pong { nonce: u64 }
-    /// The last frame, and why.
+    /// The last frame, with the reason.
     6 Goodbye { code: String, reason: String }
-    /// The token of this link is good for so long, or for ever; then the link ends, unless it was renewed.
+    /// How long the token of this link is valid; `None` for unlimited. The link then ends, unless it was renewed.
     7 Expires { remaining_ms: Option<u64> }
-    /// A request: exactly one response answers it, unless it is cancelled.
+    /// A request. It gets exactly one response, unless it is cancelled.
     16 Request {
         seq: u64, id: u64, from: Address, caller: String, to: Address, operation: String, payload: WirePayload,
         remaining_ms: u32, hops: u8, trace: Option<String>,
     }
-    /// How a request ended.
+    /// The outcome of a request.
     17 Response { seq: u64, id: u64, outcome: WireOutcome }
     /// A one-way message.
     18 Notify {
         seq: u64, from: Address, caller: String, to: Address, operation: String, payload: WirePayload, hops: u8,
         trace: Option<String>,
     }
-    /// An event for who subscribed.
+    /// An event for a subscriber.
     19 Event { seq: u64, topic: Topic, payload: WirePayload; trace: Option<String> }
-    /// From now on, send events of this topic.
+    /// Asks for the events of this topic.
     20 Subscribe { seq: u64, topic: Topic }
-    /// No more events of this topic.
+    /// Ends the subscription to this topic.
     21 Unsubscribe { seq: u64, topic: Topic }
-    /// Nobody waits for this request any more.
+    /// The sender no longer waits for this request.
     22 Cancel { seq: u64, id: u64 }
-    /// This host answers for an address.
+    /// This host serves an address.
     23 Serve { seq: u64, address: Address, operations: Vec<String> }
-    /// This host no longer answers for an address.
+    /// This host no longer serves an address.
     24 Release { seq: u64, address: Address }
     /// A part of the body that the frame with sequence `of` announced.
     25 Chunk { seq: u64, of: u64, offset: u64, part: Part }
     /// Events of this topic may have been missed.
     26 Gap { seq: u64, topic: Topic }
-    /// A subscription is refused, or ended: there will be no events of this topic.
+    /// A subscription was refused or has ended: no more events of this topic follow.
     27 Refused { seq: u64, topic: Topic, failure: Failure }
 }
 
@@ -289,40 +291,40 @@ impl Frame {
         }
     }
 
-    /// The longest encoding that a receiver accepts of this kind of frame, in bytes.
+    /// The maximum length of this kind of frame that a receiver accepts, in bytes.
     fn bound(&self) -> usize {
         match self {
-            Self::Hello { .. } | Self::Renew { .. } => MAX_HELLO,
-            _ if self.sequence().is_none() => MAX_CONTROL,
+            Self::Hello { .. } | Self::Renew { .. } => MAX_HELLO_BYTES,
+            _ if self.sequence().is_none() => MAX_CONTROL_BYTES,
             _ => MAX_MESSAGE,
         }
     }
 }
 
-/// Why bytes are not a WebSocket message of a link.
+/// The error for bytes that are not a WebSocket message of a link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// Not the CBOR that this specification describes.
+    /// They are not the CBOR of this specification.
     #[error("the message can't be read at byte {offset}: {reason}")]
     Malformed {
         /// Where reading stopped.
         offset: usize,
-        /// What was wrong there.
+        /// The error there.
         reason: String,
     },
-    /// Longer than a bound.
-    #[error("a frame of {length} bytes is longer than the {bound} allowed")]
+    /// They exceed a limit.
+    #[error("a frame or a list in it has the length {length}; the maximum is {bound}")]
     TooLarge {
-        /// Its length in bytes.
+        /// The length: of a message or frame in bytes, of a list in items.
         length: usize,
-        /// The bound in bytes.
+        /// The maximum.
         bound: usize,
     },
 }
 
 impl FrameError {
-    /// The stable word for a goodbye: `malformed` or `too-large`.
+    /// Returns the stable code for a goodbye: `malformed` or `too-large`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Malformed { .. } => "malformed",
@@ -339,7 +341,7 @@ pub fn encode_frame(frame: &Frame) -> Vec<u8> {
     bytes
 }
 
-/// Joins frames that were encoded already into one WebSocket message on one channel.
+/// Joins encoded frames into one WebSocket message on one channel.
 pub fn encode_message<'a>(channel: u16, frames: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     let _ = Encoder::new(&mut bytes).array(2 * frames.len() as u64);
@@ -350,7 +352,7 @@ pub fn encode_message<'a>(channel: u16, frames: impl ExactSizeIterator<Item = &'
     bytes
 }
 
-/// Decodes a WebSocket message: pairs of channel and frame. Refuses the whole when any part is wrong.
+/// Decodes a WebSocket message: pairs of channel and frame. Refuses the whole message if any part is invalid.
 pub fn decode_message(bytes: &[u8]) -> Result<Vec<(u16, Frame)>, FrameError> {
     if bytes.len() > MAX_MESSAGE {
         return Err(FrameError::TooLarge { length: bytes.len(), bound: MAX_MESSAGE });

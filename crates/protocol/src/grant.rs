@@ -1,4 +1,4 @@
-//! Grants: what a principal or a mechtron may do, as a verb and an address pattern.
+//! Grants: the permissions of a principal or a mechtron, each as a verb and an address pattern.
 //!
 //! `request acme:profiles:** render save` · `subscribe acme:profiles:directory#*` · `notify ~*::acme:profiles:profile:*`
 
@@ -12,20 +12,20 @@ use minicbor::{
 
 use crate::address::{Address, Topic, check_segment};
 
-/// What a grant allows.
+/// The action that a grant allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// To send requests, and with them one-way messages.
+    /// To send requests, and also one-way messages.
     Request,
     /// To send one-way messages.
     Notify,
     /// To get the events of a topic.
     Subscribe,
-    /// To answer at an address, for everybody.
+    /// To serve an address for everybody.
     Serve,
     /// To read an app's record and bundles.
     Launch,
-    /// To put a bundle's mechtron in the place of another.
+    /// To replace a mechtron by one of another bundle.
     Override,
     /// To publish bundles, and to create apps and resources.
     Deploy,
@@ -46,15 +46,15 @@ const VERBS: [(Verb, &str); 8] = [
 ];
 
 impl Verb {
-    /// The word for it.
+    /// Returns the word of the verb in a grant.
     pub fn word(self) -> &'static str {
         VERBS.iter().find(|(verb, _)| *verb == self).map_or("", |(_, word)| word)
     }
 }
 
-/// Why a text is no grant.
+/// The error for a text that is not a grant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no grant: expected {expected}")]
+#[error("`{text}` is not a grant: expected {expected}")]
 pub struct GrantError {
     /// The text.
     pub text: String,
@@ -62,7 +62,7 @@ pub struct GrantError {
     pub expected: String,
 }
 
-/// A verb, a pattern and, to request and to notify, perhaps operations: without any, all are meant.
+/// A verb, a pattern and, for `request` and `notify`, operations. Without operations, all are allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     verb: Verb,
@@ -70,21 +70,22 @@ pub struct Grant {
     operations: Vec<String>,
 }
 
-/// Which addresses, or topics, are meant.
+/// A pattern of addresses or topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
-    /// Written `~*::`: the address on whichever host. Without it, the address without a host.
+    /// Whether it begins with `~*::`, which stands for any host. Without it, only addresses without a host match.
     any_host: bool,
-    /// `*` is any one segment.
+    /// The segments; `*` is any one segment.
     segments: Vec<String>,
-    /// Written `**`: what is above it, and everything below.
+    /// Whether it ends with `**`, which stands for the address itself and everything below.
     below: bool,
     /// The event of a topic; `*` is any.
     event: Option<String>,
 }
 
 impl Grant {
-    /// Parses a grant. `.:` stands for `app`. Errors when it is none, and when it has `.:` and there is no `app`.
+    /// Parses a grant. `.:` stands for `app`. Returns an error if the text is not a grant, or has `.:` without an
+    /// `app`.
     pub fn parse(text: &str, app: Option<&Address>) -> Result<Self, GrantError> {
         let fail = |expected: String| GrantError { text: text.to_owned(), expected };
         let mut words = text.split_ascii_whitespace();
@@ -93,11 +94,11 @@ impl Grant {
             let known: Vec<&str> = VERBS.iter().map(|(_, word)| *word).collect();
             return Err(fail(format!("one of {}", known.join(", "))));
         };
-        let pattern = words.next().ok_or_else(|| fail(format!("an address pattern behind `{word}`")))?;
+        let pattern = words.next().ok_or_else(|| fail(format!("an address pattern after `{word}`")))?;
         let pattern = Pattern::parse(pattern, *verb, app).map_err(fail)?;
         let operations: Vec<String> = words.map(str::to_owned).collect();
         if !operations.is_empty() && !matches!(verb, Verb::Request | Verb::Notify) {
-            return Err(fail(format!("nothing behind the pattern of `{word}`")));
+            return Err(fail(format!("nothing after the pattern of `{word}`")));
         }
         for operation in &operations {
             check_segment(operation).map_err(|(_, expected)| fail(format!("an operation: {expected}")))?;
@@ -105,13 +106,13 @@ impl Grant {
         Ok(Self { verb: *verb, pattern, operations })
     }
 
-    /// What it allows.
+    /// The verb of the grant.
     pub fn verb(&self) -> Verb {
         self.verb
     }
 
-    /// Whether it allows `verb` on an address. `operation` is that of a message, and "" for other verbs. A grant to request
-    /// allows to notify as well, since a request tells as much; `admin` allows everything.
+    /// Returns whether it allows `verb` on an address. `operation` is the operation of a message, and "" for other
+    /// verbs. A grant to `request` also allows to notify; `admin` allows everything.
     pub fn allows(&self, verb: Verb, address: &Address, operation: &str) -> bool {
         let verb_fits =
             self.verb == verb || self.verb == Verb::Admin || (self.verb, verb) == (Verb::Request, Verb::Notify);
@@ -119,19 +120,19 @@ impl Grant {
         verb_fits && (all || self.operations.iter().any(|known| known == operation)) && self.pattern.covers(address)
     }
 
-    /// Whether all that `other` is about, whatever its verb, is covered by this grant's pattern.
+    /// Returns whether this grant's pattern includes the pattern of `other`. Ignores the verbs.
     pub fn includes(&self, other: &Self) -> bool {
         self.pattern.includes(&other.pattern)
     }
 
-    /// Whether this grant allows all that `other` allows.
+    /// Returns whether this grant allows everything that `other` allows.
     pub fn covers(&self, other: &Self) -> bool {
         let verb_fits = self.verb == other.verb
             || self.verb == Verb::Admin
             || (self.verb, other.verb) == (Verb::Request, Verb::Notify);
         let operation_fits = self.operations.is_empty()
             || (!other.operations.is_empty() && other.operations.iter().all(|name| self.operations.contains(name)));
-        // `admin` speaks of all events; without an event no other verb does.
+        // Without an event, only `admin` covers events.
         let event_fits = match (&self.pattern.event, &other.pattern.event) {
             (Some(own), Some(event)) => own == "*" || own == event,
             (None, Some(_)) => self.verb == Verb::Admin,
@@ -140,19 +141,19 @@ impl Grant {
         verb_fits && operation_fits && event_fits && self.includes(other)
     }
 
-    /// Whether all that this grant is about lies below an app's address, on whichever host.
+    /// Returns whether all addresses of this grant are below an app's address, on any host.
     pub fn is_within(&self, app: &Address) -> bool {
         let mut own = self.pattern.segments.iter();
         let within = app.segments().all(|segment| own.next().is_some_and(|part| part == segment));
         within && (own.next().is_some() || self.pattern.below)
     }
 
-    /// The pattern, as it is written.
+    /// The text of the pattern.
     pub fn pattern(&self) -> impl fmt::Display + '_ {
         &self.pattern
     }
 
-    /// Whether it allows to subscribe to a topic.
+    /// Returns whether it allows to subscribe to a topic.
     pub fn allows_topic(&self, topic: &Topic) -> bool {
         let event_fits = match &self.pattern.event {
             Some(event) => event == "*" || **event == *topic.event,
@@ -162,7 +163,7 @@ impl Grant {
     }
 }
 
-/// The text form; relative addresses were resolved when it was parsed.
+/// The text form. Parsing has resolved relative addresses.
 impl<C> Encode<C> for Grant {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
         e.str(&self.to_string())?.ok()
@@ -199,12 +200,12 @@ impl Pattern {
         }
         let whole = match (address.strip_prefix(".:"), app) {
             (Some(rest), Some(app)) => format!("{}:{rest}", app.without_host()),
-            (Some(_), None) => return Err("a whole address: `.:` has no meaning outside of an app".to_owned()),
+            (Some(_), None) => return Err("an absolute address: `.:` has no meaning outside of an app".to_owned()),
             (None, _) => address.to_owned(),
         };
         let (above, below) = match whole.strip_suffix("**") {
             Some("") => ("", true),
-            Some(above) => (above.strip_suffix(':').ok_or("`**` as a segment of its own")?, true),
+            Some(above) => (above.strip_suffix(':').ok_or("`**` as a separate segment")?, true),
             None => (whole.as_str(), false),
         };
         let segments: Vec<String> = above.split(':').filter(|_| !above.is_empty()).map(str::to_owned).collect();
@@ -220,7 +221,7 @@ impl Pattern {
         Ok(Self { any_host, segments, below, event: event.map(str::to_owned) })
     }
 
-    /// Whether every address that `other` covers is covered.
+    /// Returns whether this covers every address that `other` covers.
     fn includes(&self, other: &Self) -> bool {
         let mut segments = other.segments.iter();
         let fit = self.segments.iter().all(|part| segments.next().is_some_and(|found| part == "*" || part == found));
@@ -228,7 +229,7 @@ impl Pattern {
         (self.any_host || !other.any_host) && fit && (self.below || no_more)
     }
 
-    /// A file is covered with the bundle that it is in, and a version with its bundle's address.
+    /// Returns whether this covers an address. The version and the path of an address are ignored.
     fn covers(&self, address: &Address) -> bool {
         if address.host().is_some() && !self.any_host {
             return false;
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_covers_what_it_says() {
+    fn a_pattern_covers_matching_addresses() {
         for (pattern, covered, not_covered) in [
             ("acme:a", &["acme:a"][..], &["acme", "acme:b", "acme:a:b", "acmes:a"][..]),
             ("acme:*", &["acme:a", "acme:b"], &["acme", "acme:a:b", "other:a"]),
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_includes_what_is_narrower() {
+    fn a_pattern_includes_narrower_patterns() {
         for (wide, narrow) in [
             ("**", "acme:**"),
             ("acme:**", "acme:*:x"),
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_covers_what_allows_no_more() {
+    fn a_grant_covers_narrower_grants() {
         for (wide, narrow) in [
             ("request bob:n:db", "request bob:n:db query"),
             ("request bob:n:db query execute", "notify bob:n:db query"),
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_within_an_app_is_below_its_whole_address() {
+    fn grants_within_an_app_are_below_its_whole_address() {
         let app = Address::parse("acme:profiles").unwrap();
         for text in ["request .:db", "request acme:profiles:**", "request ~*::.:profile:*", "subscribe .:a#*"] {
             assert!(grant(text).is_within(&app), "{text}");
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn verbs_and_operations_bind() {
+    fn verbs_and_operations_restrict_a_grant() {
         assert!(may("request acme:a get put", Verb::Request, "acme:a", "put"));
         assert!(!may("request acme:a get put", Verb::Request, "acme:a", "delete"));
         assert!(may("request acme:a", Verb::Notify, "acme:a", "tell"), "who may ask may tell");
@@ -371,17 +372,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_grant_says_what_was_expected() {
+    fn errors_of_grants_say_what_was_expected() {
         for (text, expected) in [
             ("", "one of request, notify"),
             ("read acme:a", "one of request, notify"),
-            ("request", "an address pattern behind `request`"),
+            ("request", "an address pattern after `request`"),
             ("request acme:a get:x y", "an operation"),
-            ("serve acme:a get", "nothing behind the pattern"),
+            ("serve acme:a get", "nothing after the pattern"),
             ("subscribe acme:a", "`#` and an event"),
             ("request acme:a#x", "without `#`"),
             ("subscribe acme:a#X", "instead of `X`, a-z"),
-            ("request acme**", "`**` as a segment of its own"),
+            ("request acme**", "`**` as a separate segment"),
             ("request **:acme", "instead of `**`"),
             ("request ac*me", "instead of `ac*me`"),
             ("request acme::a", "instead of ``"),

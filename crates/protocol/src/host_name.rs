@@ -1,4 +1,4 @@
-//! The name of a host, derived from a secret that only it knows.
+//! The name of a host, which is derived from the host's secret.
 
 use std::fmt;
 
@@ -11,16 +11,16 @@ pub const HOST_NAME_LENGTH: usize = 27;
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// The name of one particular host: `~` and the first 130 bits of the SHA-256 of its secret in base32.
+/// The name of a host: `~` and the first 130 bits of the SHA-256 of its secret, in base32.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostName([u8; 26]);
 
-/// The 256-bit secret that a host's name is derived from. Shown in the first frame of a link, kept by the host alone;
-/// its `Debug` form shows nothing.
+/// The 256-bit secret of a host, from which its name is derived. The host sends it only in the first frame of a link.
+/// Its `Debug` form does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HostSecret(pub [u8; 32]);
 
-/// Why a text is not a host name.
+/// The error for a text that is not a host name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a host name: expected `~` and 26 of a-z and 2-7")]
 pub struct HostNameError(String);
@@ -37,7 +37,7 @@ impl HostName {
 }
 
 impl HostSecret {
-    /// The name that follows from this secret.
+    /// Returns the name of the host with this secret.
     pub fn name(&self) -> HostName {
         let digest = Sha256::digest(self.0);
         let mut name = [b'a'; 26];

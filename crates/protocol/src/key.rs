@@ -1,23 +1,23 @@
-//! Any text as a segment of an address, and back.
+//! Encodes any text as a segment of an address, and decodes it.
 
 use crate::address::MAX_SEGMENT;
 
-/// Why a text has no key, or a segment is no key.
+/// The error for a text without a key, or a segment that is not a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The text is empty.
     #[error("an empty text has no key: give at least one character")]
     Empty,
-    /// The key would be longer than a segment may be.
-    #[error("the key of this text has {0} bytes, a segment has at most 63: use a shorter text, or its digest")]
+    /// The key is longer than the maximum of a segment.
+    #[error("the key of this text is {0} bytes; the maximum is 63 bytes: use a shorter text, or its digest")]
     TooLong(usize),
-    /// The segment is not what [`key`] makes.
+    /// [`key`] does not make this segment.
     #[error("`{0}` is not a key: `_` must be followed by two hex digits of a byte, and the bytes be UTF-8")]
     NotAKey(String),
 }
 
-/// Makes any text a segment: every byte but a-z, 0-9 and (inside) `-` becomes `_hh`, its value in hex.
+/// Encodes any text as a segment: every byte except a-z, 0-9 and (after the first) `-` becomes `_hh`, its value in hex.
 pub fn key(text: &str) -> Result<String, KeyError> {
     let mut out = String::with_capacity(text.len());
     for (at, byte) in text.bytes().enumerate() {
@@ -34,7 +34,7 @@ pub fn key(text: &str) -> Result<String, KeyError> {
     }
 }
 
-/// The text that [`key`] was given.
+/// Returns the text that [`key`] has encoded.
 pub fn unkey(segment: &str) -> Result<String, KeyError> {
     let refuse = || KeyError::NotAKey(segment.chars().take(80).collect());
     let mut bytes = Vec::with_capacity(segment.len());
@@ -50,7 +50,7 @@ pub fn unkey(segment: &str) -> Result<String, KeyError> {
         }
     }
     let text = String::from_utf8(bytes).map_err(|_| refuse())?;
-    // What key() would not make is not a key: one text, one address.
+    // Each text has exactly one key, so that it has exactly one address.
     if key(&text).as_deref() == Ok(segment) { Ok(text) } else { Err(refuse()) }
 }
 
@@ -74,7 +74,7 @@ mod tests {
 
     /// The file that every implementation's test reads.
     #[test]
-    fn this_implementation_agrees_with_the_others() {
+    fn keys_match_the_shared_vectors() {
         let text = include_str!("../vectors/keys.json");
         let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
         let all = |name: &str| vectors[name].as_array().unwrap().clone();

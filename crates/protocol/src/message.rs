@@ -1,51 +1,52 @@
-//! Messages, how requests end, and the words of failures.
+//! Messages, the outcomes of requests, and the codes of failures.
 
 use crate::{Address, Payload, Principal, Trace};
 
-/// A request on its way through a host, by a number that the host gave it.
+/// The number of a request in a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
-/// What kind of message it is.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Exactly one reply is awaited.
+    /// A request, which gets exactly one reply.
     Request,
-    /// One-way.
+    /// A one-way message.
     Notify,
-    /// Of a topic that its target subscribed to.
+    /// An event of a topic to which its target has subscribed.
     Event,
 }
 
-/// A message, from where it enters a host to whoever handles it there.
+/// A message in a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// A request that a bind has as one-way is a notify from there on, and is answered all the same.
+    /// Its kind. A request to a one-way operation becomes a notify, but still gets a reply.
     pub kind: Kind,
-    /// The request to answer; none: nobody waits for an answer.
+    /// The request to answer; `None` if the sender does not wait for a reply.
     pub request: Option<RequestId>,
-    /// Who sent it; for an event, the resource that emitted it.
+    /// The sender; for an event, the resource that emitted it.
     pub from: Address,
-    /// On whose behalf.
+    /// The principal on whose behalf it was sent.
     pub caller: Principal,
-    /// Where to; for an event, the resource that emitted it.
+    /// The target; for an event, the resource that emitted it.
     pub to: Address,
     /// The operation, or the event's name.
     pub operation: String,
-    /// What it carries.
+    /// Its payload.
     pub payload: Payload,
-    /// When nobody waits any more, on the clock of the host where it is; none if nobody waits.
+    /// When the sender stops waiting, on the clock of this host; `None` if it does not wait.
     pub deadline: Option<u64>,
-    /// The same in milliseconds from when it is handed over: by a link, or to a handler. 0 if nobody waits.
+    /// The time until then, in milliseconds, from the moment when a link or a handler gets it. 0 if the sender does not
+    /// wait.
     pub remaining_ms: u32,
-    /// How often it was passed on.
+    /// The number of times that it was forwarded.
     pub hops: u8,
-    /// The trace that it belongs to.
+    /// Its trace.
     pub trace: Option<Trace>,
 }
 
 impl Message {
-    /// A one-way message that was not passed on yet.
+    /// Makes a one-way message that was not forwarded yet.
     pub fn new(from: Address, caller: Principal, to: Address, operation: String, payload: Payload) -> Self {
         Self {
             kind: Kind::Notify,
@@ -63,24 +64,24 @@ impl Message {
     }
 }
 
-/// How a request ended: exactly one for each.
+/// The outcome of a request. Each request has exactly one.
 pub type Outcome = Result<Payload, Failure>;
 
-/// Why a request did not succeed. `status` has HTTP's meaning, `code` is a stable word, `message` says what to do.
+/// The reason why a request failed. `status` has HTTP's meaning, `code` is stable, and `message` says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} ({status} {code}{})", .address.as_ref().map(|a| format!(", {a}")).unwrap_or_default())]
 pub struct Failure {
-    /// As in HTTP: 403, 404, 408, 422 …
+    /// The status, as in HTTP: 403, 404, 408, 422 …
     pub status: u16,
-    /// A stable word, lower case: `no-resource`.
+    /// A stable code in lower case: `no-resource`.
     pub code: String,
     /// For people: what failed and what to do.
     pub message: String,
-    /// The address that it is about.
+    /// The address to which it applies.
     pub address: Option<Address>,
 }
 
-/// The failures that hosts themselves give, one constructor a code.
+/// The failures of hosts, with a constructor for each code.
 macro_rules! failures {
     ($($name:ident $status:literal $code:literal $doc:literal;)*) => {
         impl Failure {
@@ -95,44 +96,45 @@ macro_rules! failures {
 failures! {
     malformed 400 "malformed" "the message can't be read.";
     auth_refused 401 "auth-refused" "the token was not accepted.";
-    no_grant 403 "no-grant" "the principal may not do this.";
+    no_grant 403 "no-grant" "the principal has no grant for this.";
     no_resource 404 "no-resource" "nothing has this address.";
     no_operation 404 "no-operation" "the resource's bind has no such operation.";
     no_event 404 "no-event" "the resource's bind has no such event.";
     not_found 404 "not-found" "the resource has no such thing.";
-    deadline 408 "deadline" "no answer came in time.";
+    deadline 408 "deadline" "no reply came in time.";
     conflict 409 "conflict" "the present state does not allow it.";
-    cycle 409 "cycle" "waiting for this answer would wait for itself.";
-    too_large 413 "too-large" "a bound on size was exceeded.";
-    schema_mismatch 422 "schema-mismatch" "the payload does not fit the bind.";
-    mailbox_full 429 "mailbox-full" "the actor has too many messages waiting.";
+    cycle 409 "cycle" "waiting for this reply would be a deadlock.";
+    too_large 413 "too-large" "a limit on size was exceeded.";
+    schema_mismatch 422 "schema-mismatch" "the payload does not match the bind.";
+    mailbox_full 429 "mailbox-full" "the actor has too many waiting messages.";
     too_many 429 "too-many" "the principal uses more than its share.";
-    link_full 429 "link-full" "too much waits for this link.";
+    link_full 429 "link-full" "the backlog of this link is full.";
     guest_failed 500 "guest-failed" "the mechtron trapped or broke a rule.";
     internal 500 "internal" "the host could not do its part.";
-    link_lost 502 "link-lost" "the link broke while the answer was awaited.";
+    link_lost 502 "link-lost" "the link was lost before the reply came.";
     not_running 503 "not-running" "the resource can't be started.";
     quarantined 503 "quarantined" "the mechtron crashed too often.";
-    unreachable 503 "unreachable" "no link to the resource's host came up in time.";
-    storage_full 507 "storage-full" "no room is left.";
+    unreachable 503 "unreachable" "there was no link to the resource's host in time.";
+    storage_full 507 "storage-full" "no storage is left.";
 }
 
 impl Failure {
-    /// A failure with a status, a stable code and a message for people.
+    /// Makes a failure with a status, a stable code and a message for people.
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
         Self { status, code: code.to_owned(), message: message.into(), address: None }
     }
 
-    /// The same failure, about `address`. An address that is there already stays: it is nearer to the cause.
+    /// Adds an address. An existing address stays, because it is nearer to the cause.
     pub fn at(mut self, address: &Address) -> Self {
         self.address.get_or_insert_with(|| address.clone());
         self
     }
 }
 
-/// How deep a message may have been passed on before it is refused as a loop.
+/// The maximum number of times that a message may be forwarded. With more, it is refused as a loop.
 pub const MAX_HOPS: u8 = 64;
 
-/// The header of a request that is a one-way message whose sender wants to know whether it was taken: its answer is empty, and comes
-/// when the message has reached whoever handles it. Hosts that don't know it answer when the message was handled.
+/// The header of a request that stands for a one-way message, whose sender wants an acknowledgement. Its reply is
+/// empty, and comes when the handler gets the message. Hosts that don't know this header reply when the message was
+/// handled.
 pub const ONE_WAY: &str = "starlane-one-way";

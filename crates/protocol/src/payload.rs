@@ -1,8 +1,9 @@
-//! What a message carries.
+//! The payload of a message.
 
 use bytes::Bytes;
 
-/// A media type, headers and bytes. Opaque to everything that only passes it on; the bytes are shared, not copied, by `clone`.
+/// A media type, headers and bytes. Hosts that only forward it do not read it. `clone` shares the bytes and does not
+/// copy them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Payload {
     /// A media type such as `application/json`; empty, with an empty body, for "nothing".
@@ -42,7 +43,7 @@ impl Payload {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The bytes that this payload occupies in a queue.
+    /// The size of this payload in a queue, in bytes.
     pub fn weight(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.content_type.len() + headers + self.body.len()

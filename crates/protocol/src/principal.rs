@@ -1,10 +1,10 @@
-//! Principals: who asks, and what that allows.
+//! Principals: the senders of messages, and their grants.
 
 use std::sync::Arc;
 
 use crate::{Address, Failure, Grant, OWN_SPACE, Topic, Verb};
 
-/// Somebody that messages come from: a name, and what it may do on this host.
+/// A sender of messages: its name, and its grants on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Principal(Arc<Known>);
 
@@ -12,28 +12,29 @@ pub struct Principal(Arc<Known>);
 struct Known {
     name: String,
     grants: Vec<Grant>,
-    /// Under what its use is counted, if that is not its name.
+    /// The account for its quota, if it is not its name.
     account: Option<String>,
     proof: String,
 }
 
 impl Principal {
-    /// Somebody with grants.
+    /// Makes a principal with grants.
     pub fn new(name: &str, grants: impl IntoIterator<Item = Grant>) -> Self {
         Self::proven(name, grants, String::new())
     }
 
-    /// The same, with a note of what it showed: for whoever has authenticated it, who alone reads that again.
+    /// The same with a note about its token. Only the code that authenticates the principal uses the note.
     pub fn proven(name: &str, grants: impl IntoIterator<Item = Grant>, proof: String) -> Self {
         Self(Arc::new(Known { name: name.to_owned(), grants: grants.into_iter().collect(), account: None, proof }))
     }
 
-    /// Somebody whose grants are not this host's business: another host has checked them, or its app's `allow` says.
+    /// Makes a principal without grants on this host: another host has checked them, or the `allow` of its app applies.
     pub fn named(name: &str) -> Self {
         Self::new(name, [])
     }
 
-    /// Somebody whose use is counted under another name: a route's caller is the same for all visitors, and each has a share.
+    /// Makes a principal with another account. All visitors of a route are the same principal, but each has its own
+    /// quota.
     pub fn on_account(name: &str, account: &str) -> Self {
         Self(Arc::new(Known {
             name: name.to_owned(),
@@ -43,32 +44,33 @@ impl Principal {
         }))
     }
 
-    /// Under what its use is counted.
+    /// The account for its quota.
     pub fn account(&self) -> &str {
         self.0.account.as_deref().unwrap_or(self.name())
     }
 
-    /// Its name; empty is anonymous.
+    /// Its name; empty for an anonymous principal.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The note of what it showed; empty without one.
+    /// The note about its token; empty without one.
     pub fn proof(&self) -> &str {
         &self.0.proof
     }
 
-    /// What it may do, beside what its app allows.
+    /// Its grants, beside those of its app.
     pub fn grants(&self) -> &[Grant] {
         &self.0.grants
     }
 
-    /// Whether a grant allows `verb` on an address; `operation` is that of a message, and "" for other verbs.
+    /// Returns whether a grant allows `verb` on an address. `operation` is the operation of a message, and "" for other
+    /// verbs.
     pub fn may(&self, verb: Verb, address: &Address, operation: &str) -> bool {
         self.grants().iter().any(|grant| grant.allows(verb, address, operation))
     }
 
-    /// The same, as an error: 403 `no-grant`, and what would have to be granted.
+    /// The same, with an error: 403 `no-grant`, which names the missing grant.
     pub fn permit(&self, verb: Verb, address: &Address, operation: &str) -> Result<(), Failure> {
         if self.may(verb, address, operation) {
             Ok(())
@@ -77,8 +79,9 @@ impl Principal {
         }
     }
 
-    /// Whether a grant allows to subscribe to a topic. What a host tells of itself is for its admins, but for its apps: who may
-    /// launch anything is told when one changes. Errors with 403 `no-grant`.
+    /// Checks that a grant allows to subscribe to a topic. Topics of the host's own resources need `admin`, except
+    /// those of `starlane:apps`: a principal that may launch anything gets changes of apps. Returns the error 403
+    /// `no-grant`.
     pub fn permit_topic(&self, topic: &Topic) -> Result<(), Failure> {
         let launches = |grant: &Grant| matches!(grant.verb(), Verb::Launch | Verb::Deploy | Verb::Admin);
         let address = topic.address.without_host();
@@ -96,14 +99,14 @@ impl Principal {
 
     fn lacks(&self, address: &Address, grant: &str) -> Failure {
         let who = match self.name() {
-            "" => "without a token nobody may do that here".to_owned(),
-            name => format!("`{name}` may not do that here"),
+            "" => "an anonymous caller has no permission for that".to_owned(),
+            name => format!("`{name}` has no permission for that"),
         };
         Failure::no_grant(format!("{who}: it needs the grant \"{grant}\"")).at(address)
     }
 }
 
-/// The grant that would allow it, as it is written.
+/// Returns the text of the grant that would allow this.
 pub fn grant_for(verb: Verb, address: &Address, operation: &str) -> String {
     let any_host = if address.host().is_some() { "~*::" } else { "" };
     let text = format!("{} {any_host}{} {operation}", verb.word(), address.without_host());

@@ -1,4 +1,4 @@
-//! Traces: which messages belong together, from the first to the last.
+//! Traces, which connect messages that belong together.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ const LENGTH: usize = 55;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Trace([u8; LENGTH]);
 
-/// The header of HTTP and of payloads that says to which trace a message belongs.
+/// The header, of HTTP and of payloads, with the trace of a message.
 pub const TRACEPARENT: &str = "traceparent";
 
 impl Trace {
-    /// Reads a `traceparent`. One of a later version is read as far as version 00 goes. Gives none for what the specification has a
-    /// receiver ignore: other characters, the version ff, and ids that are zero.
+    /// Parses a `traceparent`. Of a later version, it reads only the fields of version 00. Returns `None` for values
+    /// that a receiver must ignore by the specification: other characters, the version ff, and ids of zeros.
     pub fn parse(text: &str) -> Option<Self> {
         let (first, rest) = text.as_bytes().split_first_chunk::<LENGTH>()?;
         let mut bytes = *first;
@@ -43,12 +43,12 @@ impl Trace {
         Some(Self(bytes))
     }
 
-    /// As it is written.
+    /// The text form.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// The id that all messages of the trace have: 32 hexadecimal digits.
+    /// The id of the trace, which all its messages have: 32 hexadecimal digits.
     pub fn id(&self) -> &str {
         self.as_str().get(3..35).unwrap_or_default()
     }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_receiver_must_ignore_is_none() {
+    fn values_that_a_receiver_must_ignore_are_none() {
         let zeros = |from: usize, to: usize| [&GOOD[..from], &"0".repeat(to - from), &GOOD[to..]].concat();
         for bad in [
             "".to_owned(),

@@ -1,4 +1,4 @@
-//! CBOR forms of the values inside frames, where they differ from what `derive` would give.
+//! CBOR forms of the values in frames, where they differ from the derived forms.
 
 use bytes::Bytes;
 use minicbor::{
@@ -9,17 +9,17 @@ use minicbor::{
 
 use crate::{Address, Failure, Outcome, Payload};
 
-/// A payload on the wire: its body whole, or announced by length and sent behind it in chunks.
+/// A payload on the wire. Its body is included, or announced by its length and sent later in chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WirePayload {
-    /// Type, headers and, unless chunks follow, the body.
+    /// The type, the headers and, unless chunks follow, the body.
     pub payload: Payload,
-    /// The whole length of the body, in bytes.
+    /// The length of the whole body, in bytes.
     pub length: u64,
 }
 
 impl WirePayload {
-    /// Whether chunks follow.
+    /// Returns whether chunks follow.
     pub fn is_announced(&self) -> bool {
         self.length != self.payload.body.len() as u64
     }
@@ -48,7 +48,7 @@ impl<'b, C> Decode<'b, C> for WirePayload {
         let body = Bytes::copy_from_slice(d.bytes()?);
         skip_rest(d, fields, 4)?;
         if body.len() as u64 != length && !body.is_empty() {
-            return Err(wrong("a payload has its whole body or none of it"));
+            return Err(wrong("a payload must have its whole body or none of it"));
         }
         Ok(Self { payload: Payload { content_type, headers, body }, length })
     }
@@ -104,7 +104,7 @@ impl<'b, C> Decode<'b, C> for Failure {
     }
 }
 
-/// What is wrong with bytes that are CBOR, but not that of a frame.
+/// The error for bytes that are CBOR, but not a frame.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Wrong(&'static str);
@@ -113,22 +113,23 @@ pub(crate) fn wrong(what: &'static str) -> Error {
     Error::custom(Wrong(what))
 }
 
-/// What an error says. Its own text, with a form for each kind with and without position, is far more code.
+/// Returns the text of an error. minicbor's own texts, with and without a position for each kind, would be much more
+/// code.
 pub(crate) fn reason(error: &Error) -> String {
     if let Some(said) = std::error::Error::source(error) {
         return said.to_string();
     }
     let said = match () {
         () if error.is_end_of_input() => "the bytes end too early",
-        () if error.is_type_mismatch() => "a value is of another type than expected",
-        () if error.is_unknown_variant() => "a number stands for a kind that is not known here",
+        () if error.is_type_mismatch() => "a value has a wrong type",
+        () if error.is_unknown_variant() => "a number stands for an unknown kind",
         () if error.is_missing_value() => "a value is missing",
         () => "a value is not allowed here",
     };
     said.to_owned()
 }
 
-/// The number of fields of a definite array, at least `least`.
+/// Returns the number of fields of a definite array, which must be at least `least`.
 pub(crate) fn fields(d: &mut Decoder<'_>, least: u64) -> Result<u64, Error> {
     let at = d.position();
     match d.array()? {
@@ -138,7 +139,7 @@ pub(crate) fn fields(d: &mut Decoder<'_>, least: u64) -> Result<u64, Error> {
     }
 }
 
-/// Skips fields that a newer peer added behind the ones known here.
+/// Skips fields of a newer peer after the known ones.
 pub(crate) fn skip_rest(d: &mut Decoder<'_>, count: u64, known: u64) -> Result<(), Error> {
     (known..count).try_for_each(|_| d.skip())
 }

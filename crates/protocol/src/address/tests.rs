@@ -36,7 +36,7 @@ fn relative_addresses_belong_to_their_app() {
 }
 
 #[test]
-fn what_is_no_address_is_refused_at_its_byte() {
+fn invalid_addresses_are_refused_with_the_byte() {
     for (text, offset) in [
         ("", 0),
         (":", 0),

@@ -105,7 +105,7 @@ fn fields_that_a_newer_peer_added_are_ignored() {
 }
 
 #[test]
-fn fields_that_came_later_have_their_defaults_where_an_older_peer_leaves_them_out() {
+fn later_fields_have_defaults_if_an_older_peer_omits_them() {
     let topic = || Topic::parse("acme:x#changes").unwrap();
     let event = |trace: Option<&str>| Frame::Event {
         seq: 5,
@@ -132,14 +132,14 @@ fn fields_that_came_later_have_their_defaults_where_an_older_peer_leaves_them_ou
 }
 
 #[test]
-fn what_breaks_a_bound_is_named() {
+fn frames_over_a_limit_are_refused() {
     let hello = Frame::Hello {
         versions: vec![1],
-        token: Some("x".repeat(MAX_HELLO)),
+        token: Some("x".repeat(MAX_HELLO_BYTES)),
         secret: HostSecret([0; 32]),
         capabilities: vec![],
     };
-    let goodbye = Frame::Goodbye { code: "x".into(), reason: "x".repeat(MAX_CONTROL) };
+    let goodbye = Frame::Goodbye { code: "x".into(), reason: "x".repeat(MAX_CONTROL_BYTES) };
     for frame in [hello, goodbye] {
         let message = encode_message(0, [encode_frame(&frame).as_slice()].into_iter());
         assert_eq!(decode_message(&message).unwrap_err().code(), "too-large");

@@ -1,4 +1,4 @@
-//! Installing an app on this host: from its verified manifest to what the node runs and what the bundle's address serves.
+//! Installs an app on this host: plans its actors in the node, and serves its bundle's files at the bundle's address.
 
 use std::{
     any::Any,
@@ -22,27 +22,27 @@ use crate::{
     verified::{BundleFiles, VerifiedApp},
 };
 
-/// Says whether somebody may read a bundle by message; the error says why not.
+/// Checks whether a principal may read a bundle by message. The error says why not.
 pub type MayRead = Rc<dyn Fn(&Principal, &Address) -> Result<(), Failure>>;
 
-/// Puts a handler under a bind.
+/// Checks the messages of a handler against a bind.
 type Hold = Rc<dyn Fn(Rc<dyn Handler>) -> (Operations, Rc<dyn Handler>)>;
 
-/// What is installed on a host, beside the node's own part.
+/// The installed apps of a host, except the state of the node.
 #[derive(Default)]
 pub(crate) struct InstalledApps {
-    /// Who may read which bundle; without it, whoever may send it messages.
+    /// Checks who may read a bundle. Without it, every principal that may send messages to it.
     pub(crate) may_read: Option<MayRead>,
-    /// Puts the files of bundles under their bind.
+    /// Checks messages to bundles against their bind.
     hold: Option<Hold>,
     pub(crate) apps: LiteMap<Address, Installed>,
-    /// Bundles that are served by message, one for all apps that came from it.
+    /// The bundles that are served by message. All apps of a bundle share one entry.
     bundles: LiteMap<Address, Weak<ServedBundle>>,
-    /// The highest revision of each app that was seen since the host was opened, whatever its store has kept.
+    /// The highest known revision of each app since the host was opened. It does not depend on the store.
     seen: LiteMap<Address, u64>,
 }
 
-/// One installed app.
+/// An installed app.
 pub(crate) struct Installed {
     pub(crate) record: AppRecord,
     pub(crate) publisher: PublicKey,
@@ -53,26 +53,26 @@ pub(crate) struct Installed {
     /// The modules of its mechtrons on this side.
     modules: Vec<Digest>,
     bundles: Vec<Rc<ServedBundle>>,
-    /// Its other resources, served for as long as this is there.
+    /// Its other resources, which are served until this is dropped.
     _resources: Option<Box<dyn Any>>,
     _pin: Option<Pin>,
 }
 
-/// The files of a bundle, served until the last app that came from it is gone.
+/// The files of a bundle, which are served until its last app is uninstalled.
 struct ServedBundle {
     files: Rc<LiteMap<String, FileEntry>>,
     _served: Served,
 }
 
 impl InstalledApps {
-    /// The size of a file of an installed bundle, by its digest; 0 for others.
+    /// Returns the size of a file of an installed bundle, by its digest; 0 for other files.
     pub(crate) fn size_of(&self, digest: &Digest) -> u64 {
         let bundles = self.apps.values().flat_map(|installed| &installed.bundles);
         let found = bundles.flat_map(|bundle| bundle.files.values()).find(|file| file.sha256 == *digest);
         found.map(|file| file.size).unwrap_or_default()
     }
 
-    /// Notes a revision of an app. Errors with the highest one, if that is higher.
+    /// Records a revision of an app. The error is the highest known revision, if that is higher.
     pub(crate) fn saw(&mut self, app: &Address, revision: u64) -> Result<(), u64> {
         match self.seen.get(app) {
             Some(seen) if *seen > revision => Err(*seen),
@@ -83,7 +83,7 @@ impl InstalledApps {
         }
     }
 
-    /// Whether an app other than this one serves the files of a bundle.
+    /// Returns whether another app serves the files of a bundle.
     fn is_shared(&self, bundle: &Rc<ServedBundle>, app: &Address) -> bool {
         let mut others = self.apps.iter().filter(|(other, _)| *other != app);
         others.any(|(_, installed)| installed.bundles.iter().any(|served| Rc::ptr_eq(served, bundle)))
@@ -91,13 +91,15 @@ impl InstalledApps {
 }
 
 impl Host {
-    /// Whether `install` would take an app now: no other app serves other files at the addresses of its bundles.
+    /// Checks whether `install` would accept an app now: no other app may serve other files at the addresses of its
+    /// bundles.
     pub fn check_install(&self, app: &VerifiedApp) -> Result<(), Failure> {
         app.bundles.iter().try_for_each(|bundle| self.check_files(&app.plan.app, bundle))
     }
 
-    /// Loads and compiles the modules of an app, at the expense of its space. They stay in memory until this is dropped, or as
-    /// long as an installed app uses them. Errors when one is missing or cannot be compiled.
+    /// Loads and compiles the modules of an app, within the quota of its space. They stay in memory until the result is
+    /// dropped, and as long as an installed app uses them. Returns an error if a module is missing or cannot be
+    /// compiled.
     pub async fn load_modules(&self, app: &VerifiedApp) -> Result<LoadedModules, Failure> {
         let loaded =
             LoadedModules { host: self.clone(), modules: app.modules.iter().map(|file| file.sha256).collect() };
@@ -113,14 +115,14 @@ impl Host {
         Ok(loaded)
     }
 
-    /// The limits of memory for which a module of an app has not been compiled yet.
+    /// Returns the memory limits for which a module of an app has not been compiled yet.
     pub(crate) fn missing(&self, app: &VerifiedApp, module: &FileEntry) -> Vec<u64> {
         let mut memories = app.memories(&module.sha256);
         memories.retain(|memory| !self.0.ports.sandbox.has_module(&module.sha256, *memory));
         memories
     }
 
-    /// Compiles a module for each of these limits of memory.
+    /// Compiles a module for each of these memory limits.
     pub(crate) async fn compile(
         &self,
         space: &str,
@@ -134,7 +136,8 @@ impl Host {
         Ok(())
     }
 
-    /// Installs an app with the resources that were prepared for it, in place of another version. Its actors start when they are used.
+    /// Installs an app with its prepared resources, and replaces an earlier version. Its actors start when they are
+    /// first used.
     pub fn install(
         &self,
         app: VerifiedApp,
@@ -145,7 +148,7 @@ impl Host {
         self.install_pinned(app, record, inline, resources, None)
     }
 
-    /// The same, and the pin is held for as long as the app is installed.
+    /// The same, and holds the pin as long as the app is installed.
     pub(crate) fn install_pinned(
         &self,
         verified: VerifiedApp,
@@ -162,7 +165,7 @@ impl Host {
         let installed = Installed { record, publisher, expires, inline, wasm, modules, bundles, _resources, _pin: pin };
         let before = self.0.apps.borrow_mut().apps.insert(app, installed);
         let modules_before = before.as_ref().map(|before| before.modules.clone());
-        // What it served alone is released, which is a turn of its own.
+        // Dropping the replaced app may release addresses, which needs its own turn of the node.
         drop(before);
         plan.mechtrons.iter_mut().for_each(|mechtron| mechtron.inline = inline);
         self.turn(|node, now| node.handle_install(now, plan));
@@ -170,7 +173,7 @@ impl Host {
         Ok(())
     }
 
-    /// Errors with 409 `conflict` when another app has other files at a bundle's address.
+    /// Returns 409 `conflict` if another app has other files at a bundle's address.
     fn check_files(&self, app: &Address, bundle: &BundleFiles) -> Result<(), Failure> {
         let apps = self.0.apps.borrow();
         match apps.bundles.get(&bundle.address).and_then(Weak::upgrade) {
@@ -181,15 +184,15 @@ impl Host {
         }
     }
 
-    /// Serves the files of a bundle by message, at its address. Errors with 409 `conflict` when another app has other files
-    /// there: one publisher must not say what is in another's bundle.
+    /// Serves the files of a bundle by message, at its address. Returns 409 `conflict` if another app has other files
+    /// there: a publisher must not decide the content of another publisher's bundle.
     fn serve_files(&self, app: &Address, bundle: BundleFiles) -> Result<Rc<ServedBundle>, Failure> {
         self.check_files(app, &bundle)?;
         let BundleFiles { address, files } = bundle;
         let known = self.0.apps.borrow().bundles.get(&address).and_then(Weak::upgrade);
         match known {
             Some(served) if *served.files == files => return Ok(served),
-            // Only the app itself had these before.
+            // No other app used the earlier files.
             Some(served) => {
                 drop(served);
                 self.uninstall(app);
@@ -212,22 +215,22 @@ impl Host {
         Ok(served)
     }
 
-    /// Changes what mechtrons of an app may do, from their next message on; their actors go on.
+    /// Changes the grants of an app's mechtrons, from their next message on. Their actors continue.
     pub fn allow(&self, app: &Address, allow: &[Allow]) {
         self.turn(|node, _| node.handle_allow(app, allow));
     }
 
-    /// Asks from now on who may read a bundle by message, its own files aside that a mechtron reads.
+    /// Sets the check for readers of bundles by message. It does not apply to a mechtron that reads its own bundle.
     pub fn guard_bundles(&self, may_read: MayRead) {
         self.0.apps.borrow_mut().may_read = Some(may_read);
     }
 
-    /// Holds the files of bundles to a bind from now on, as they are served by message.
+    /// Sets the bind of bundles: messages to them are checked against it from now on.
     pub fn bind_bundles(&self, bound: Bound) {
         self.0.apps.borrow_mut().hold = Some(Rc::new(move |handler| bound.hold(handler)));
     }
 
-    /// Removes an app: its actors here end, and its bundle may go when the store needs room.
+    /// Uninstalls an app: its actors on this host end, and the store may evict its bundle.
     pub fn uninstall(&self, app: &Address) {
         let before = self.0.apps.borrow_mut().apps.remove(app);
         self.turn(|node, now| node.handle_uninstall(now, app));
@@ -238,7 +241,7 @@ impl Host {
     }
 }
 
-/// Modules that are in memory, for an app that is about to be installed.
+/// The loaded modules of an app that is not installed yet.
 pub struct LoadedModules {
     host: Host,
     modules: Vec<Digest>,
@@ -251,7 +254,7 @@ impl Drop for LoadedModules {
 }
 
 impl Host {
-    /// Drops those of these modules from memory that no installed app uses.
+    /// Drops modules from memory that no installed app uses.
     pub(crate) fn forget_unused(&self, modules: &[Digest]) {
         let apps = self.0.apps.borrow();
         let is_used = |digest: &&Digest| apps.apps.values().any(|installed| installed.modules.contains(digest));

@@ -1,8 +1,9 @@
-//! The bytes between a host and a worker: one buffer of calls there, one buffer of records back.
+//! The bytes between a host and a worker: one buffer of calls to the worker, one buffer of records back.
 //!
-//! The numbers of calls and records are those of `starlane_abi`. All numbers are little-endian; a text or byte list is a u32 length
-//! and its bytes. The other side is JavaScript (`crates/browser/ts`): `abi.ts` has the same numbers, `run.ts` runs calls in a
-//! guest, `imports.ts` appends what the guest asks for, `contract.ts` reads what must fit a schema.
+//! `starlane_abi` defines the numbers of calls and records. All numbers are little-endian; a text or byte list is a u32
+//! length and its bytes. The other side is JavaScript (`crates/browser/ts`): `abi.ts` has the same numbers, `run.ts`
+//! runs calls in a guest, `imports.ts` appends the guest's calls into the mesh, `contract.ts` checks bodies against
+//! schemas.
 //!
 //! ```text
 //! calls   = count:u32 call*
@@ -13,18 +14,18 @@
 //!         | 4                                                              save
 //! payload = content-type count:u32 (name value)* body
 //! outcome = 0 payload | 1 status:u16 code message
-//! report  = record*                      effects of a call come before what it returned; of a crashed call there are none
+//! report  = record*                      effects of a call precede its result; a crashed call has none
 //! record  = 1 id:u64 target operation payload timeout:u32                  request
 //!         | 2 target operation payload                                     notify
 //!         | 3 id:u64 outcome                                               reply
 //!         | 4 event payload                                                emit
 //!         | 5 topic | 6 topic                                              subscribe, unsubscribe
 //!         | 7 delay:u32 token:u64                                          wake-after
-//!         | 16 | 17 reason | 18 finished:u8 | 19 format:u32 data           what the call returned
-//!         | 20 reason                                                      instead: a message that does not fit
-//!         | 21 reason                                                      instead: a message or outcome that it has no memory for
-//!         | 24 reason                                                      crash, the end of the batch
-//!         | 25 level:u8 text                                               log of the call whose result stands before it
+//!         | 16 | 17 reason | 18 finished:u8 | 19 format:u32 data           the result of the call
+//!         | 20 reason                                                      instead: a message does not match its schema
+//!         | 21 reason                                                      instead: the guest has no memory for a message or outcome
+//!         | 24 reason                                                      a crash, which ends the batch
+//!         | 25 level:u8 text                                               a log line of the call with the preceding result
 //! ```
 
 use bytes::Bytes;
@@ -35,7 +36,7 @@ use starlane_abi::{
 use starlane_node::guest::{BatchReport, CallReport, GuestCall, GuestEffect, Kind, Level, Logged, Returned, Saved};
 use starlane_protocol::{Failure, Outcome, Payload};
 
-/// Why a report can't be read: the sandbox's other side broke the format.
+/// The error for a report with an invalid format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the report of a guest's calls can't be read at byte {0}")]
 pub struct ReportError(pub usize);
@@ -160,7 +161,7 @@ pub fn decode_report(bytes: Bytes) -> Result<BatchReport, ReportError> {
                     level::WARN => Level::Warn,
                     _ => Level::Error,
                 };
-                // It stands behind what its call returned.
+                // A log line follows the result of its call.
                 let call = (report.done.len() + usize::from(report.crash.is_some())).saturating_sub(1);
                 report.logs.push(Logged { call, level, text: reader.text()? });
                 continue;
@@ -256,7 +257,7 @@ impl Reader {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A part of the buffer, shared and not copied.
+    /// Returns a part of the buffer, which is shared, not copied.
     fn bytes(&mut self) -> Result<Bytes, ReportError> {
         let length = self.u32()? as usize;
         let start = self.at;

@@ -1,4 +1,4 @@
-//! Blobs: from the store if they are whole there, else from the source; hashed on every load.
+//! Loads blobs from the store, or from the source if the store does not have them intact. Every load checks the digest.
 
 use std::cell::Cell;
 
@@ -12,14 +12,14 @@ use crate::{
     ports::{SourceError, StoreError},
 };
 
-/// How many blobs came from where, since the host was opened.
+/// The numbers of loaded blobs by origin, since the host was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct BlobCounts {
-    /// Fetched from the source.
+    /// Blobs from the source.
     pub fetched: u64,
-    /// Found whole in the store.
+    /// Intact blobs from the store.
     pub cached: u64,
-    /// Found damaged in the store, dropped and fetched again.
+    /// Blobs that were damaged in the store, and were fetched again.
     pub healed: u64,
 }
 
@@ -28,25 +28,25 @@ pub(crate) struct Blobs {
     counts: Cell<BlobCounts>,
 }
 
-/// Why a blob can't be had.
+/// The reason why a blob can't be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlobError {
-    /// The source does not give it.
+    /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// What the source gave is not what the digest says.
-    #[error("the blob {expected} was fetched, but what came has the digest {found}: it was altered on the way")]
+    /// The bytes from the source have another digest.
+    #[error("the blob {expected} was fetched, but its bytes have the digest {found}: they were altered on the way")]
     Altered {
-        /// The digest asked for.
+        /// The requested digest.
         expected: Digest,
-        /// The digest of what came.
+        /// The digest of the fetched bytes.
         found: Digest,
     },
 }
 
 impl Host {
-    /// The bytes of a blob of `size` bytes, verified. What is fetched is kept; a damaged entry is fetched again.
+    /// Loads a blob of `size` bytes and verifies it. Stores a fetched blob, and replaces a damaged one.
     pub async fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, BlobError> {
         let ports = &self.0.ports;
         match ports.bundles.blob(digest).await {
@@ -71,7 +71,7 @@ impl Host {
         Ok(bytes)
     }
 
-    /// How many blobs came from where.
+    /// The numbers of loaded blobs by origin.
     pub fn blob_counts(&self) -> BlobCounts {
         self.0.blobs.counts.get()
     }
@@ -82,7 +82,7 @@ impl Host {
         self.0.blobs.counts.set(counts);
     }
 
-    /// A store that fails slows a host down and does not stop it: the log says so.
+    /// Logs an error of the store. A failed store makes a host slower, but does not stop it.
     pub(crate) fn store_said(&self, result: Result<(), StoreError>, what: &str) {
         if let Err(error) = result {
             self.log(&self.own_address(), Level::Warn, &format!("{what}: {error}"));

@@ -1,4 +1,5 @@
-//! The files of a bundle by message, at the bundle's address: `read`, `list`, `stat`. The same in a page and on a server.
+//! Serves the files of a bundle by message, at the bundle's address: `read`, `list`, `stat`. Pages and servers use the
+//! same code.
 
 use std::rc::Rc;
 
@@ -18,7 +19,7 @@ type Files = LiteMap<String, FileEntry>;
 /// The operations of a bundle.
 pub(crate) const OPERATIONS: [&str; 3] = ["read", "list", "stat"];
 
-/// What `read` and `stat` take: a path, which may also stand in the address, and for `read` a range of bytes.
+/// The request of `read` and `stat`: a path, which may be in the address instead, and for `read` a range of bytes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Wanted {
@@ -53,7 +54,8 @@ async fn answer(host: &Host, all: &Files, incoming: Message) -> Outcome {
         })?,
     };
     let path = wanted.path.as_deref().or(incoming.to.path());
-    let path = path.ok_or_else(|| Failure::malformed("which file? Give {\"path\": \"/…\"}"))?;
+    let path =
+        path.ok_or_else(|| Failure::malformed("the path of the file is missing; expected {\"path\": \"/…\"}"))?;
     let Some(file) = all.get(path) else {
         return Err(Failure::not_found(format!("the bundle has no file {path}")));
     };
@@ -67,13 +69,14 @@ async fn answer(host: &Host, all: &Files, incoming: Message) -> Outcome {
     Ok(Payload::new(&file.media_type, bytes.slice(from..to)))
 }
 
-/// What `list` answers.
+/// The reply of `list`.
 #[derive(Serialize)]
 struct Listed<'a> {
     files: Vec<Described<'a>>,
 }
 
-/// What `stat` answers. (A value of `serde_json` brings along how floating point numbers are written.)
+/// The reply of `stat`. It is not a `serde_json::Value`, which would include the code for writing floating point
+/// numbers.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Described<'a> {

@@ -1,4 +1,4 @@
-//! What the links have to send goes to their sockets: together, and only to those that have room.
+//! Sends the frames of links to their sockets: together, and only to sockets with room.
 
 use std::{
     future::poll_fn,
@@ -14,15 +14,15 @@ use crate::{
     ports::{SOCKET_BUFFER, SocketSink},
 };
 
-/// After how many turns in which nothing was read a reader of events is taken to have paused.
+/// The number of turns without a read after which a reader of events counts as paused.
 const QUIET_TURNS: u32 = 16;
-/// How long what is sent may wait for readers of events, in milliseconds.
+/// The maximum time that frames wait for readers of events, in milliseconds.
 const GATHER_MS: u64 = 2;
 
 /// The sending half of an open socket.
 pub(crate) struct Outlet {
     pub(crate) sink: Box<dyn SocketSink>,
-    /// Ends the task that waits for room, while there is one.
+    /// Ends the task that waits for room, if there is one.
     waiting: Option<AbortHandle>,
 }
 
@@ -41,8 +41,8 @@ impl Drop for Outlet {
 }
 
 impl Host {
-    /// Transmits when this turn and the ones that follow at once are over: frames that wait together leave together. Readers that
-    /// answer each event while others wait count as turns that follow.
+    /// Sends the waiting frames after this turn and the turns that follow immediately, so that they are sent together.
+    /// It also waits for readers that answer each event while other events wait.
     pub(crate) fn flush_soon(&self) {
         if self.0.flushing.replace(true) {
             return;
@@ -80,7 +80,7 @@ impl Host {
         self.arm_timer();
     }
 
-    /// Flushes again when a socket that is full has room.
+    /// Flushes again when a full socket has room.
     fn flush_when_room(&self, socket: SocketId) {
         let room = {
             let mut sockets = self.0.sockets.borrow_mut();
@@ -91,7 +91,7 @@ impl Host {
         };
         let host = Rc::downgrade(&self.0);
         self.0.ports.time.spawn(Box::pin(async move {
-            // An error says that the socket is gone.
+            // An error means that the socket has ended.
             if room.await.is_ok()
                 && let Some(inner) = host.upgrade()
             {
@@ -104,7 +104,8 @@ impl Host {
     }
 }
 
-/// Waits while subscriptions that answer together are being read. Ready at once when nothing waits in them, or nothing was read.
+/// Waits while subscriptions that answer together are being read. Completes at once if no events wait in them, or none
+/// was read.
 async fn readers_paused(host: &Weak<Inner>) {
     let (mut quiet, mut end) = (QUIET_TURNS, None);
     while let Some(inner) = host.upgrade() {
@@ -128,7 +129,7 @@ async fn readers_paused(host: &Weak<Inner>) {
     }
 }
 
-/// Lets the other tasks that are ready run first.
+/// Lets other ready tasks run first.
 async fn next_turn() {
     let mut is_later = false;
     poll_fn(|context| {

@@ -1,4 +1,4 @@
-//! Handlers: resources of this host that are code, not guests: drivers, and functions of a page.
+//! Handlers: resources of this host that are code and not guests, such as drivers and functions of a page.
 
 use std::{future::Future, rc::Rc};
 
@@ -10,8 +10,8 @@ use crate::host::Host;
 
 /// Answers the messages to an address.
 pub trait Handler {
-    /// Handles one message. For a one-way message the outcome is logged if it is a failure. The future is dropped when
-    /// nobody waits any more.
+    /// Handles one message. The host logs a failure of a one-way message. The host drops the future when the sender
+    /// stops waiting.
     fn handle(&self, message: Message) -> LocalBoxFuture<'static, Outcome>;
 }
 
@@ -36,7 +36,7 @@ where
     Rc::new(HandlerFn(function))
 }
 
-/// An address that is served; dropping it releases the address.
+/// A served address. Dropping this releases the address.
 pub struct Served {
     pub(crate) host: Host,
     pub(crate) id: HandlerId,
@@ -49,14 +49,14 @@ impl Served {
         &self.address
     }
 
-    /// It emits these events and no others: who subscribes to another is told so.
+    /// Declares that it emits only these events. A subscription to another event is refused.
     pub fn with_events(self, events: &[&str]) -> Self {
         let events = events.iter().map(|event| (*event).to_owned()).collect();
         self.host.turn(|node, _| node.handle_events(self.id, events));
         self
     }
 
-    /// Emits an event to the topic `address#event`. Errors when `event` does not have the form of a segment.
+    /// Emits an event to the topic `address#event`. Returns an error if `event` does not have the form of a segment.
     pub fn emit(&self, event: &str, payload: Payload) -> Result<(), Failure> {
         self.host.emit(&self.address, event, payload)
     }

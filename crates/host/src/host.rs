@@ -1,4 +1,4 @@
-//! The host: one node, its ports, and the loop between them. All on one thread.
+//! The host: one node, its ports, and the loop between them. Everything runs on one thread.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,35 +26,35 @@ use crate::{
     subscription::{self, Reading, Sink, Subscription},
 };
 
-/// Checks the token of a peer: the principal, or why it is refused.
+/// Checks the token of a peer. Returns the principal, or why the token is refused.
 pub type Authenticate = Rc<dyn Fn(Option<&str>) -> Authentication>;
-/// Takes a line for the log.
+/// Receives the lines of the log.
 pub type Log = Rc<dyn Fn(&LogLine)>;
 
-/// What a host is told when it is opened.
+/// The configuration of a host.
 #[derive(Clone)]
 pub struct HostConfig {
-    /// The address that the host itself sends from: `starlane:page`, `starlane:server`.
+    /// The address of the host as a sender: `starlane:page`, `starlane:server`.
     pub address: Address,
-    /// The secret from which its name follows.
+    /// The secret from which its name is derived.
     pub secret: HostSecret,
-    /// Bounds and times of links.
+    /// Limits and times of links.
     pub link: LinkConfig,
-    /// How many actors may be awake at a time.
+    /// The maximum number of actors that are awake.
     pub max_awake: usize,
-    /// How much each principal may use that dials this host.
+    /// The limits of each principal that dials this host.
     pub limits: PrincipalLimits,
-    /// How much actors may use.
+    /// The limits of actors.
     pub actors: ActorLimits,
-    /// Who peers are that dial this host.
+    /// Authenticates peers that dial this host.
     pub authenticate: Authenticate,
-    /// Where log lines go.
+    /// Receives log lines.
     pub log: Log,
-    /// The resources of apps that this host serves beside mechtrons; none for a host that has no drivers.
+    /// Serves the resources of apps that are not mechtrons; `None` for a host without drivers.
     pub resources: Option<Rc<dyn Resources>>,
 }
 
-/// A host. Clones are the same host.
+/// A host. All clones are the same host.
 #[derive(Clone)]
 pub struct Host(pub(crate) Rc<Inner>);
 
@@ -62,7 +62,7 @@ pub(crate) struct Inner {
     pub(crate) ports: Ports,
     pub(crate) config: HostConfig,
     pub(crate) node: RefCell<Node>,
-    // Ids ascend, so that an insertion into these maps appends; one kind of map is a few KB less in the page than two.
+    // Ids ascend, so insertions append at the end. A second type of map would add a few KB to the page's Wasm.
     pub(crate) sockets: RefCell<LiteMap<SocketId, Outlet>>,
     pub(crate) askers: RefCell<LiteMap<RequestId, oneshot::Sender<Outcome>>>,
     pub(crate) handlers: RefCell<LiteMap<HandlerId, Rc<dyn Handler>>>,
@@ -83,7 +83,7 @@ pub(crate) struct Inner {
 }
 
 impl Host {
-    /// Opens a host on its ports. Nothing is dialled or loaded yet.
+    /// Opens a host on its ports. Dials and loads nothing yet.
     pub fn open(ports: Ports, config: HostConfig) -> Self {
         let node = Node::new(NodeConfig {
             secret: config.secret.clone(),
@@ -122,12 +122,13 @@ impl Host {
         self.0.node.borrow().name()
     }
 
-    /// The address that this host itself sends from.
+    /// The address of this host as a sender.
     pub(crate) fn own_address(&self) -> Address {
         self.0.config.address.clone()
     }
 
-    /// Sends a request and waits for its outcome. `timeout_ms` 0 is the default, 30 s. Dropping the future cancels it.
+    /// Sends a request and waits for its outcome. `timeout_ms` 0 is the default, 30 s. Dropping the future cancels the
+    /// request.
     pub async fn request(
         &self,
         from: &Origin,
@@ -140,9 +141,9 @@ impl Host {
         self.ended(to, |node, now| node.handle_request(now, from, to, operation, payload, timeout_ms)).await
     }
 
-    /// Sends a one-way message, and waits until it was taken: until it has reached whoever handles it, here or elsewhere. Errors
-    /// when it is refused there, or its host can't be reached within 30 s. Dropping the future takes it back, if that is still
-    /// possible.
+    /// Sends a one-way message, and waits until its handler gets it, on this host or another. Returns an error if the
+    /// message is refused, or its host can't be reached within 30 s. Dropping the future cancels the message, if that
+    /// is still possible.
     pub async fn notify_taken(
         &self,
         from: &Origin,
@@ -155,10 +156,10 @@ impl Host {
         taken.await.map(|_| ())
     }
 
-    /// Begins a request and waits for its outcome.
+    /// Starts a request and waits for its outcome.
     async fn ended(&self, to: &Address, begin: impl FnOnce(&mut Node, u64) -> RequestId) -> Outcome {
         let (sender, receiver) = oneshot::channel();
-        // The sender is in place before the effects are drained: a request may end within its own turn.
+        // Insert the sender before the effects run, because a request may end in the same turn.
         let request = {
             let now = self.0.ports.time.now_ms();
             let request = begin(&mut self.0.node.borrow_mut(), now);
@@ -172,31 +173,33 @@ impl Host {
         outcome.unwrap_or_else(|_| Err(Failure::not_running("the host was closed").at(to)))
     }
 
-    /// Takes a message that came from outside by another way than a link: counts it, and checks that its sender may send it.
-    /// Errors with 429 `too-many` and 403 `no-grant`.
+    /// Admits a message from outside that did not come over a link, such as one by HTTP: counts it, and checks the
+    /// sender's grants. Returns 429 `too-many` and 403 `no-grant`.
     pub fn admit(&self, caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
         let now = self.0.ports.time.now_ms();
         self.0.node.borrow_mut().admit(now, caller, to, operation)
     }
 
-    /// Counts a message from outside that somebody else has allowed, such as the author of a route. Errors with 429 `too-many`.
+    /// Counts a message from outside that needs no grant, such as one to a route. Returns 429 `too-many`.
     pub fn count_message(&self, caller: &Principal) -> Result<(), Failure> {
         let now = self.0.ports.time.now_ms();
         self.0.node.borrow_mut().count_message(now, caller)
     }
 
-    /// What principals may has changed, or tokens were revoked: all links are looked at again, and those end that may not be.
+    /// Authenticates all links again after a change of grants or a revocation of tokens, and ends links that are no
+    /// longer allowed.
     pub fn reauthenticate(&self) {
         self.turn(|node, _| node.handle_reauthenticate());
     }
 
-    /// Sends a one-way message. Errors when it is refused at once.
+    /// Sends a one-way message. Returns an error if it is refused immediately.
     pub fn notify(&self, from: &Origin, to: &Address, operation: &str, payload: Payload) -> Result<(), Failure> {
         self.still_open(to)?;
         self.turn(|node, now| node.handle_notify(now, from, to, operation, payload))
     }
 
-    /// Subscribes to a topic, at once; `buffer` items are kept for a slow reader. Dropping the subscription ends it.
+    /// Subscribes to a topic immediately. The subscription buffers up to `buffer` items for a slow reader. Dropping it
+    /// ends it.
     pub fn subscribe(&self, topic: Topic, buffer: usize) -> Subscription {
         let (sink, subscription) = subscription::channel(buffer, Rc::clone(&self.0.reading));
         let id = {
@@ -215,24 +218,24 @@ impl Host {
         })
     }
 
-    /// Whether somebody who asks by another way than a link may subscribe to a topic. Errors with 403 `no-grant`, and with 404
-    /// `no-resource` or `no-event` when there is no such topic.
+    /// Checks whether a principal without a link may subscribe to a topic. Returns 403 `no-grant`, and 404
+    /// `no-resource` or `no-event` if the topic does not exist.
     pub fn admit_subscriber(&self, caller: &Principal, topic: &Topic) -> Result<(), Failure> {
         self.0.node.borrow().admit_subscriber(caller, topic)
     }
 
-    /// Whether somebody may have the events of a topic, be there such a topic now or not. Errors with 403 `no-grant`.
+    /// Checks the grants of a principal for a topic, which need not exist. Returns 403 `no-grant`.
     pub fn permit_topic(&self, caller: &Principal, topic: &Topic) -> Result<(), Failure> {
         self.0.node.borrow().permit_topic(caller, topic)
     }
 
-    /// Ends actors that crashed, at an address or all of an app, and lets them start again: a quarantine is lifted, and what an
-    /// instance has not ended fails. Gives how many they are.
+    /// Restarts the actors at an address, or all actors of an app. Ends quarantines; unfinished messages fail. Returns
+    /// the number of restarted actors.
     pub fn restart(&self, address: &Address) -> usize {
         self.turn(|node, now| node.handle_restart(now, address))
     }
 
-    /// Serves an address of this host. Errors with 409 `conflict` when it is taken.
+    /// Serves an address of this host. Returns 409 `conflict` if it is already served.
     pub fn serve(
         &self,
         address: &Address,
@@ -254,14 +257,14 @@ impl Host {
         self.turn(|node, now| node.handle_emit(now, from, event, payload))
     }
 
-    /// Takes a socket that a peer has dialled.
+    /// Accepts a socket that a peer has dialled.
     pub fn accept(&self, socket: Socket) {
         let id = self.adopt(socket);
         self.turn(|node, now| node.handle_accepted(now, id));
     }
 
-    /// Links this host to a server, for ever: it dials again whenever the connection breaks. `token` is asked for before
-    /// each dial, and before the one that it gave is no longer good.
+    /// Links this host to a server permanently: it dials again whenever the connection is lost. It calls `token` before
+    /// each dial, and before a token expires.
     pub fn connect(&self, url: &str, token: TokenProvider) {
         *self.0.server.borrow_mut() = Some((url.to_owned(), token));
         self.turn(|node, _| node.handle_connect());
@@ -272,7 +275,7 @@ impl Host {
         self.0.link_state.borrow().clone()
     }
 
-    /// The states of the link to the server from now on.
+    /// Returns a stream of the states of the link to the server.
     pub fn watch_link(&self) -> impl Stream<Item = LinkState> + use<> {
         let (sender, receiver) = mpsc::unbounded();
         let mut watchers = self.0.link_watchers.borrow_mut();
@@ -281,7 +284,7 @@ impl Host {
         receiver
     }
 
-    /// Closes the host: links say goodbye, guests end, requests that wait end with `not-running`.
+    /// Closes the host: it ends links with a goodbye, ends guests, and fails waiting requests with `not-running`.
     pub fn close(&self) {
         if self.0.closed.replace(true) {
             return;
@@ -299,7 +302,7 @@ impl Host {
         if let Some((_, timer)) = self.0.timer.borrow_mut().take() {
             timer.abort();
         }
-        // Handlers and bundles hold the host; let go of them outside the borrow, since dropping them releases addresses.
+        // Drop handlers and bundles outside of the borrow: dropping them releases addresses, which borrows the host.
         let (handlers, apps) = (self.0.handlers.take(), self.0.apps.take());
         drop((handlers, apps));
     }
@@ -309,7 +312,7 @@ impl Host {
     }
 }
 
-/// Cancels a request whose asker went away.
+/// Cancels a request when its sender stops waiting.
 struct CancelOnDrop {
     host: Weak<Inner>,
     request: Option<RequestId>,

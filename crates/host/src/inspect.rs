@@ -1,4 +1,4 @@
-//! What a host shows of itself.
+//! The inspection of a host.
 
 use serde::Serialize;
 use starlane_node::{ActorView, LinkState, LinkView, Stats};
@@ -6,7 +6,7 @@ use starlane_protocol::{Address, HostName};
 
 use crate::{blobs::BlobCounts, host::Host};
 
-/// A look at a host.
+/// The state of a host at one moment.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -17,32 +17,32 @@ pub struct Inspection {
     pub link: &'static str,
     /// All links.
     pub links: Vec<LinkView>,
-    /// The apps that are installed.
+    /// The installed apps.
     pub apps: Vec<InstalledView>,
-    /// The actors that were used.
+    /// The actors that have been used.
     pub actors: Vec<PlacedActor>,
-    /// Where blobs came from.
+    /// The numbers of loaded blobs by origin.
     pub blobs: BlobCounts,
-    /// Requests that are on their way.
+    /// The number of open requests.
     pub open_requests: usize,
 }
 
-/// An installed app, as people see it.
+/// An installed app.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct InstalledView {
     /// The app.
     pub app: Address,
-    /// Which revision of its record.
+    /// The revision of its record.
     pub revision: u64,
-    /// The bundle that it came from.
+    /// Its bundle.
     pub bundle: Address,
-    /// Its mechtrons' files, by path, with their digests.
+    /// The module files of its mechtrons: path and digest.
     pub wasm: Vec<(String, String)>,
 }
 
-/// An actor, and where it runs.
+/// An actor and its place.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -50,19 +50,19 @@ pub struct PlacedActor {
     /// The actor.
     #[serde(flatten)]
     pub actor: ActorView,
-    /// Where it runs: `worker 2`, `inline`, `thread 0`; nothing while asleep.
+    /// Its place: `worker 2`, `inline`, `thread 0`; `None` while it sleeps.
     pub place: Option<String>,
-    /// How long ago its state was saved, in milliseconds, if it was since the host was opened.
+    /// The time since its state was saved, in milliseconds; `None` if that was not since the host was opened.
     pub saved_ago_ms: Option<u64>,
 }
 
 impl Host {
-    /// What happened at this host, counted.
+    /// The counters of this host.
     pub fn stats(&self) -> Stats {
         self.0.node.borrow().stats().clone()
     }
 
-    /// A look at this host now.
+    /// Returns the current state of this host.
     pub fn inspect(&self) -> Inspection {
         let node = self.0.node.borrow();
         let now = self.0.ports.time.now_ms();

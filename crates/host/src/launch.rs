@@ -1,6 +1,7 @@
-//! Launching an app in a browser host: its record over the link or from the cache, its manifest and modules verified.
+//! Launches an app in a browser host: gets its record over the link or from the cache, and verifies its manifest and
+//! modules.
 //!
-//! The publisher vouches for bytes, the server for which version.
+//! The publisher's signature covers the bytes. The server decides the version.
 
 use std::{future::ready, rc::Rc};
 
@@ -18,47 +19,47 @@ use crate::{
     verified::{Verification, VerifiedApp},
 };
 
-/// How long a server may take to give an app's record, in milliseconds.
+/// The timeout for an app's record from the server, in milliseconds.
 const RECORD_TIMEOUT_MS: u32 = 10_000;
-/// The same when a record is at hand, in milliseconds: not every browser says that nobody listens.
+/// The same if the store has a record. It is short, because some browsers do not report that no server listens.
 const AT_HAND_TIMEOUT_MS: u32 = 3_000;
 
-/// Why a manifest that is whole does not verify: fetched again it would not either.
+/// The codes of an intact manifest that does not verify. Fetching it again would not help.
 const FINAL: [&str; 2] = ["expired", "untrusted"];
 
-/// What a server is asked for.
+/// The request for an app's record.
 #[derive(Serialize)]
 struct Asked<'a> {
     app: &'a Address,
 }
 
-/// How an app is launched.
+/// The options of a launch.
 pub struct LaunchOptions {
-    /// The publishers whose bundles may run here.
+    /// The trusted publishers, whose bundles may run here.
     pub trust: Vec<PublicKey>,
-    /// Run guests in the page's own thread: trusted, for latency.
+    /// Whether to run guests in the page's own thread. It has less latency, but only trusted guests should run there.
     pub inline: bool,
-    /// Told as modules arrive.
+    /// Called while modules are loaded.
     pub on_progress: Option<Rc<dyn Fn(Progress)>>,
 }
 
-/// How far a launch is.
+/// The progress of a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of modules that are here.
+    /// The loaded bytes of modules.
     pub loaded: u64,
-    /// Bytes of all modules that are needed.
+    /// The bytes of all required modules.
     pub total: u64,
 }
 
-/// An app that was launched.
+/// A launched app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launched {
     /// The app.
     pub app: Address,
-    /// Which revision of its record.
+    /// The revision of its record.
     pub revision: u64,
-    /// The bundle that it came from.
+    /// Its bundle.
     pub bundle: Address,
 }
 
@@ -68,7 +69,7 @@ impl Launched {
     }
 }
 
-/// Why an app can't be launched.
+/// The reason why an app can't be launched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaunchError {
@@ -81,7 +82,7 @@ pub enum LaunchError {
         reason: String,
     },
     /// The server refused its record.
-    #[error("the server does not give the record of {app}: {failure}")]
+    #[error("the server refuses the record of {app}: {failure}")]
     Refused {
         /// The app.
         app: Address,
@@ -96,14 +97,16 @@ pub enum LaunchError {
         /// What is wrong.
         reason: String,
     },
-    /// The server gave an older revision than one seen before.
-    #[error("the server gives revision {given} of {app}, but {seen} was seen before: an old version is refused")]
+    /// The server returned an older revision than an earlier one.
+    #[error(
+        "the server returned revision {given} of {app}, but revision {seen} was seen earlier: an old version is refused"
+    )]
     Rollback {
         /// The app.
         app: Address,
-        /// What came.
+        /// The revision from the server.
         given: u64,
-        /// The highest seen.
+        /// The highest revision so far.
         seen: u64,
     },
     /// The manifest does not verify.
@@ -114,7 +117,7 @@ pub enum LaunchError {
         /// Why, with status 403.
         failure: Failure,
     },
-    /// Its manifest or a blob can't be had.
+    /// Its manifest or a blob can't be loaded.
     #[error("{app} can't be launched: {source}")]
     Fetch {
         /// The app.
@@ -133,7 +136,8 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
-    /// What a verifier answered: 403 says that the bundle does not verify, any other status that nothing was verified.
+    /// Makes the error from a verifier's failure. 403 means that the bundle does not verify; any other status, that it
+    /// could not be verified.
     fn of_verifier(record: &AppRecord, failure: Failure) -> Self {
         match failure.status {
             403 => Self::Unverified { bundle: record.bundle.clone(), failure },
@@ -141,7 +145,7 @@ impl LaunchError {
         }
     }
 
-    /// The stable word, as JavaScript sees it.
+    /// Returns the stable code, which JavaScript sees.
     pub fn code(&self) -> &str {
         match self {
             Self::Offline { .. } => "offline",
@@ -170,7 +174,8 @@ impl LaunchError {
 }
 
 impl Host {
-    /// Launches an app: runs its browser mechtrons here. Resolves when their modules are verified and compiled.
+    /// Launches an app: runs its browser mechtrons on this host. Completes when their modules are verified and
+    /// compiled.
     pub async fn launch(&self, app: &Address, options: LaunchOptions) -> Result<Launched, LaunchError> {
         let record = self.record(app).await?;
         self.runs_elsewhere(app, &options)?;
@@ -206,7 +211,7 @@ impl Host {
             loaded += file.size;
             progress(loaded);
         }
-        // Another launch may have been quicker: newer, or the same.
+        // Another launch of the same or of a newer revision may have finished first.
         self.saw(&record)?;
         self.runs_elsewhere(app, &options)?;
         if let Some(launched) = self.runs_already(&record, &options) {
@@ -221,7 +226,8 @@ impl Host {
         Ok(launched)
     }
 
-    /// An app that runs here just so is left as it is, with its actors: several parts of a page may launch it.
+    /// Returns an app that already runs in the same way. It keeps its actors, because several parts of a page may
+    /// launch it.
     fn runs_already(&self, record: &AppRecord, options: &LaunchOptions) -> Option<Launched> {
         let apps = self.0.apps.borrow();
         let Installed { record: running, publisher, expires, inline, .. } = apps.apps.get(&record.app)?;
@@ -230,25 +236,25 @@ impl Host {
         (as_it_runs && may_run).then(|| Launched::of(record))
     }
 
-    /// Errors with 409 `conflict` if an app runs in workers and is to run inline, or the other way round: its actors would be ended
-    /// under those who use them.
+    /// Returns 409 `conflict` if the app runs in workers but should run inline, or the reverse: a change would end
+    /// actors that are in use.
     fn runs_elsewhere(&self, app: &Address, options: &LaunchOptions) -> Result<(), LaunchError> {
         let runs_inline = self.0.apps.borrow().apps.get(app).map(|installed| installed.inline);
         let message = match runs_inline {
-            Some(true) if !options.inline => "it runs inline here: launch it with `inline: true`, or stop it first",
-            Some(false) if options.inline => "it runs in workers here: launch it without `inline`, or stop it first",
+            Some(true) if !options.inline => "it already runs inline: launch it with `inline: true`, or stop it first",
+            Some(false) if options.inline => "it already runs in workers: launch it without `inline`, or stop it first",
             _ => return Ok(()),
         };
         Err(LaunchError::Install { app: app.clone(), failure: Failure::conflict(message) })
     }
 
-    /// Notes that a record was seen. Errors if it is older than one that was seen before.
+    /// Records the revision of a record. Returns an error if an earlier record was newer.
     fn saw(&self, record: &AppRecord) -> Result<(), LaunchError> {
         let saw = self.0.apps.borrow_mut().saw(&record.app, record.revision);
         saw.map_err(|seen| LaunchError::Rollback { app: record.app.clone(), given: record.revision, seen })
     }
 
-    /// The record of an app: the server's, if it can be reached, else the one that was kept.
+    /// Returns the record of an app from the server, or from the store if the server can't be reached.
     async fn record(&self, app: &Address) -> Result<AppRecord, LaunchError> {
         let kept = self.0.ports.records.record(app).await.unwrap_or_else(|error| {
             self.store_said(Err(error), "an app record can't be read");
@@ -266,7 +272,7 @@ impl Host {
                     return Err(LaunchError::Record { app: app.clone(), reason });
                 }
                 self.saw(&record)?;
-                // Another tab may have been told of a higher revision meanwhile: then that counts here too.
+                // Another tab may have stored a higher revision meanwhile, which also applies here.
                 let record = self.0.ports.records.put_record(record.clone()).await.unwrap_or_else(|error| {
                     self.store_said(Err(error), "an app record can't be kept");
                     record
@@ -278,14 +284,15 @@ impl Host {
         };
         let away = ["unreachable", "link-lost", "deadline"].contains(&failure.code.as_str());
         match kept {
-            // A server that can't answer now is as good as away; one that says no is not.
+            // A server that can't answer now counts as unreachable. A refusal of the server is final.
             Some(kept) if away || failure.status == 429 || failure.status >= 500 => self.saw(&kept).map(|()| kept),
             None if away => Err(LaunchError::Offline { app: app.clone(), reason: failure.message }),
             _ => Err(LaunchError::Refused { app: app.clone(), failure }),
         }
     }
 
-    /// Asks the server. With a record at hand it waits less long, and no longer than until the link is down.
+    /// Requests the record from the server. If the store has a record, waits for a shorter time, and only while the
+    /// link is up.
     async fn record_from_server(&self, app: &Address, at_hand: bool) -> Result<Payload, Failure> {
         let apps = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
         let asked = serde_json::to_string(&Asked { app });
@@ -308,7 +315,8 @@ impl Host {
         }
     }
 
-    /// The app of a record, verified: its manifest is the store's, else fetched, and then given as it came as well.
+    /// Verifies the app of a record. The manifest comes from the store, or else from the source; a fetched one is also
+    /// returned.
     async fn verified(
         &self,
         record: &AppRecord,
@@ -320,7 +328,8 @@ impl Host {
                 let is_named = kept.digest() == record.manifest;
                 match self.verify(kept, record, trust).await {
                     Ok(verified) => return Ok((verified, None)),
-                    // It is what the record names, whole and signed: fetched again it would be no other.
+                    // The manifest is intact and signed, and has the record's digest. Fetching it again would give the
+                    // same.
                     Err(failure) if failure.status != 403 || (is_named && FINAL.contains(&failure.code.as_str())) => {
                         return Err(LaunchError::of_verifier(record, failure));
                     }

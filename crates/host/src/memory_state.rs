@@ -1,4 +1,4 @@
-//! A state store that forgets when it is dropped: for pages, and for tests.
+//! A state store in memory, for pages and for tests.
 
 use std::{cell::RefCell, future::ready, rc::Rc};
 
@@ -14,7 +14,7 @@ use crate::ports::{StateLimits, StateStore};
 
 type Done<T> = LocalBoxFuture<'static, Result<T, StateError>>;
 
-/// Keeps all in memory. Clones share what is kept.
+/// A state store in memory. Clones share the content.
 #[derive(Clone, Default)]
 pub struct MemoryStateStore(Rc<RefCell<Kept>>);
 
@@ -31,7 +31,7 @@ struct KeptApp {
 }
 
 impl MemoryStateStore {
-    /// Keeps nothing yet, and never more than the limits.
+    /// Makes an empty store with limits.
     pub fn new(limits: StateLimits) -> Self {
         Self(Rc::new(RefCell::new(Kept { limits, apps: LiteMap::new() })))
     }

@@ -1,4 +1,4 @@
-//! A store that forgets: for hosts that need none, and for tests.
+//! A bundle store in memory, for hosts without persistence and for tests.
 
 use std::{cell::RefCell, future::ready, rc::Rc};
 
@@ -12,7 +12,7 @@ use crate::ports::{BundleStore, IdentityStore, RecordStore, StoreError};
 
 type Done<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
 
-/// Keeps all in memory. Clones share what is kept.
+/// A store in memory. Clones share the content.
 #[derive(Clone, Default)]
 pub struct MemoryStore(Rc<RefCell<Kept>>);
 
@@ -25,7 +25,7 @@ struct Kept {
 }
 
 impl MemoryStore {
-    /// Keeps nothing yet.
+    /// Makes an empty store.
     pub fn new() -> Self {
         Self::default()
     }

@@ -1,4 +1,4 @@
-//! The loop: what happened goes into the node, what it decides is done on the ports.
+//! The loop of a host: passes inputs to the node, and performs the node's effects on the ports.
 
 use std::rc::Rc;
 
@@ -19,13 +19,13 @@ use crate::{
     ports::{SandboxError, Socket},
 };
 
-/// Gives the token for the next hello; the error says why there is none.
+/// Returns the token for the next hello. The error says why there is none.
 pub type TokenProvider = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<Option<String>, String>>>;
-/// A module that is being loaded and compiled; who needs it waits for the same work.
+/// A module that is being loaded and compiled. All actors that need it wait for the same task.
 pub(crate) type Compiling = Shared<LocalBoxFuture<'static, Result<(), Failure>>>;
 
 impl Host {
-    /// Lets the node know of something, and does what it decides.
+    /// Passes an input to the node, and performs the effects.
     pub(crate) fn turn<T>(&self, happened: impl FnOnce(&mut Node, u64) -> T) -> T {
         let now = self.0.ports.time.now_ms();
         let result = happened(&mut self.0.node.borrow_mut(), now);
@@ -33,7 +33,7 @@ impl Host {
         result
     }
 
-    /// Does what the node decided. What happens while doing it is taken up by the same loop.
+    /// Performs the effects of the node. The same loop handles inputs that arrive meanwhile.
     pub(crate) fn drain(&self) {
         if self.0.draining.replace(true) {
             return;
@@ -148,7 +148,7 @@ impl Host {
         }));
     }
 
-    /// Opens a socket, and does not wait for ever: not every network or browser says that nothing will come.
+    /// Opens a socket with a timeout, because some networks and browsers do not report a failure.
     async fn open_socket(&self, url: &str) -> Result<Socket, String> {
         let most = self.0.config.link.dial_ms;
         match select(self.0.ports.dialer.dial(url), self.0.ports.time.sleep(most)).await {
@@ -157,7 +157,7 @@ impl Host {
         }
     }
 
-    /// Gives a socket an identity and reads it until it ends.
+    /// Gives a socket an id, and reads it until it ends.
     pub(crate) fn adopt(&self, socket: Socket) -> SocketId {
         let id = SocketId(self.0.last_socket.get() + 1);
         self.0.last_socket.set(id.0);
@@ -187,7 +187,7 @@ impl Host {
 
     fn deliver(&self, handler: HandlerId, message: Message) {
         let Some(handler) = self.0.handlers.borrow().get(&handler).cloned() else {
-            // It was released meanwhile: who waits for it has been told.
+            // The handler was released meanwhile, and its senders have got a failure.
             if message.request.is_none() {
                 let text =
                     format!("a one-way message `{}` was not delivered: the resource was released", message.operation);
@@ -226,13 +226,14 @@ impl Host {
                 Ok(()) => host.0.ports.sandbox.start(&plan).await.map_err(SandboxError::failure),
                 Err(failure) => Err(failure),
             };
-            // Its app may have gone while the module was compiled.
+            // The app may have been uninstalled while the module was compiled.
             host.forget_unused(&[plan.wasm]);
             host.turn(|node, now| node.handle_started(now, plan.instance, started));
         }));
     }
 
-    /// Makes sure that a module is compiled for guests of a space with so much memory: loaded, verified, compiled once for all who wait.
+    /// Loads, verifies and compiles a module for guests of a space with a memory limit. All waiting actors share the
+    /// work.
     pub(crate) async fn module(&self, space: String, digest: Digest, memory: u64) -> Result<(), Failure> {
         if self.0.ports.sandbox.has_module(&digest, memory) {
             return Ok(());
@@ -255,7 +256,7 @@ impl Host {
         result
     }
 
-    /// One timer for all that is due; it is set anew only when something is due earlier.
+    /// Sets the one timer for all deadlines. It is replaced only if a deadline is earlier.
     pub(crate) fn arm_timer(&self) {
         let Some(due) = self.0.node.borrow().next_timeout() else { return };
         if self.0.closed.get() || self.0.timer.borrow().as_ref().is_some_and(|(at, _)| *at <= due) {
@@ -287,7 +288,7 @@ fn timer_fired(inner: Rc<Inner>) {
     host.turn(|node, now| node.handle_timeout(now));
 }
 
-/// The WebSocket close code for a goodbye (RFC 6455, section 7.4; 4000 and up are ours).
+/// Returns the WebSocket close code for a goodbye (RFC 6455, section 7.4; applications use 4000 and above).
 fn close_code(goodbye: &Goodbye) -> u16 {
     match goodbye.code {
         CloseCode::Closed => 1000,
@@ -300,7 +301,7 @@ fn close_code(goodbye: &Goodbye) -> u16 {
     }
 }
 
-/// A reason as a close frame can carry it: at most 123 bytes.
+/// Shortens a reason to the maximum of a close frame, 123 bytes.
 fn short(reason: &str) -> String {
     let mut end = reason.len().min(123);
     while !reason.is_char_boundary(end) {

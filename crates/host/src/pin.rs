@@ -1,4 +1,4 @@
-//! Bundles in use: what a store must not drop while somebody holds a [`Pin`].
+//! Bundles in use: a store must not evict a bundle while a [`Pin`] of it exists.
 
 use std::rc::Rc;
 
@@ -9,21 +9,21 @@ use crate::{
     verified::VerifiedApp,
 };
 
-/// A bundle and what it uses of others stay in the store until this is dropped.
+/// Keeps a bundle, and the parts of other bundles that it uses, in the store until it is dropped.
 pub struct Pin {
     store: Rc<dyn BundleStore>,
     bundle: Address,
 }
 
 impl Pin {
-    /// Pins the bundle of an app; the error says that other tabs could not be told.
+    /// Pins the bundle of an app. The error says that other tabs could not be informed.
     pub(crate) async fn new(
         store: &Rc<dyn BundleStore>,
         bundle: &Address,
         app: &VerifiedApp,
     ) -> (Self, Result<(), StoreError>) {
         let blobs = app.bundles.iter().flat_map(|bundle| bundle.files.values()).map(|file| file.sha256).collect();
-        // Whoever stops waiting lets go.
+        // A caller that stops waiting releases the pin.
         let pin = Self { store: Rc::clone(store), bundle: bundle.clone() };
         let told = store.pin(&pin.bundle, blobs).await;
         (pin, told)

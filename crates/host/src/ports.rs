@@ -1,5 +1,5 @@
-//! The ports: what a host needs of the place where it runs. Each ships with an in-memory form and a contract suite
-//! (feature `testing`), and both real hosts are built on them. Everything here lives on one thread.
+//! The ports: the interfaces of a host to its platform. Each has an in-memory implementation and a contract suite
+//! (feature `testing`). Both real hosts use these ports. Everything here runs on one thread.
 
 use std::{future::ready, rc::Rc};
 
@@ -23,29 +23,29 @@ pub struct Ports {
     pub time: Rc<dyn Time>,
     /// Outgoing WebSockets.
     pub dialer: Rc<dyn Dialer>,
-    /// Where guests run.
+    /// The sandbox of guests.
     pub sandbox: Rc<dyn Sandbox>,
-    /// The bundles that are kept: the browser's cache, the server's repository.
+    /// The store of bundles: the browser's cache, the server's repository.
     pub bundles: Rc<dyn BundleStore>,
-    /// The records of apps that are kept.
+    /// The store of app records.
     pub records: Rc<dyn RecordStore>,
-    /// Where this host's identity is kept.
+    /// The store of this host's identity.
     pub identity: Rc<dyn IdentityStore>,
-    /// What is kept of actors.
+    /// The store of actors' state.
     pub state: Rc<dyn StateStore>,
-    /// Where bundles come from that the store lacks.
+    /// The source of bundles that the store does not have.
     pub source: Rc<dyn Source>,
-    /// What verifies bundles that are launched.
+    /// The verifier of launched bundles.
     pub verifier: Rc<dyn Verifier>,
 }
 
 /// Clock, timers, tasks and randomness.
 pub trait Time {
-    /// Milliseconds of a clock that never goes back, from any start.
+    /// The milliseconds of a monotonic clock with any start.
     fn now_ms(&self) -> u64;
     /// Milliseconds since the Unix epoch.
     fn unix_ms(&self) -> u64;
-    /// Resolves after `ms` milliseconds; dropped, it is cancelled.
+    /// Completes after `ms` milliseconds. Dropping the future cancels it.
     fn sleep(&self, ms: u64) -> LocalBoxFuture<'static, ()>;
     /// Runs a task on this thread.
     fn spawn(&self, task: LocalBoxFuture<'static, ()>);
@@ -61,40 +61,40 @@ pub trait Dialer {
 
 /// An open WebSocket.
 pub struct Socket {
-    /// What is sent.
+    /// The sending half.
     pub sink: Box<dyn SocketSink>,
-    /// Binary messages as they come; the end of the stream is the end of the socket.
+    /// The stream of binary messages, which ends with the socket.
     pub incoming: LocalBoxStream<'static, Bytes>,
 }
 
-/// A socket with this many bytes in its own buffer is full: it gets no more until it has room. Two of the largest batches that a
-/// link sends at once fit.
+/// A socket with this many bytes in its own buffer is full, and gets no more until it has room. Two of a link's largest
+/// batches fit.
 pub const SOCKET_BUFFER: usize = 512 * 1024;
-/// A socket that was full has room again when at most this many bytes are left in its own buffer. The rest keeps the network busy
-/// while the host prepares the next batch.
+/// A full socket has room again when at most this many bytes are left in its own buffer. The rest keeps the network
+/// busy while the host prepares the next batch.
 pub const SOCKET_ROOM: usize = SOCKET_BUFFER / 2;
 
 /// The sending half of a WebSocket. Dropping it closes the socket.
 pub trait SocketSink {
     /// Queues one binary message.
     fn send(&self, message: Vec<u8>);
-    /// How many bytes lie in the socket's own buffer, not yet with the network.
+    /// The number of bytes in the socket's own buffer, which are not sent yet.
     fn buffered(&self) -> usize;
-    /// Resolves when at most [`SOCKET_ROOM`] bytes lie in the socket's own buffer. Stays pending when the socket ends before that.
-    /// The future does not keep the socket open, and at most one exists at a time.
+    /// Completes when at most [`SOCKET_ROOM`] bytes are in the socket's own buffer. Stays pending if the socket ends
+    /// earlier. The future does not keep the socket open, and at most one exists at a time.
     fn room(&self) -> LocalBoxFuture<'static, ()>;
     /// Closes with a WebSocket close code and a reason of at most 123 bytes.
     fn close(&self, code: u16, reason: &str);
 }
 
-/// Where guests run. Instances of one sandbox don't share memory.
+/// Runs guests. Instances of one sandbox don't share memory.
 pub trait Sandbox {
-    /// Whether a module of this digest has been compiled for guests with so many bytes of memory, and is kept.
+    /// Returns whether the sandbox has a module with this digest, compiled for guests with this memory limit in bytes.
     fn has_module(&self, digest: &Digest, memory: u64) -> bool;
-    /// Says that modules will be compiled soon: what checks them is loaded meanwhile.
+    /// Announces that modules will be compiled soon, so that the sandbox can load its checks meanwhile.
     fn prepare(&self) {}
-    /// Checks and compiles a module for guests of a space with so many bytes of memory, and keeps it under its digest. The caller has
-    /// verified the digest. Where compiling takes turns, they are the space's.
+    /// Checks and compiles a module for guests of a space with a memory limit in bytes, and keeps it under its digest.
+    /// The caller has verified the digest. If compilation is scheduled, it counts for the space.
     fn compile(
         &self,
         space: &str,
@@ -102,33 +102,34 @@ pub trait Sandbox {
         memory: u64,
         wasm: Bytes,
     ) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
-    /// Drops a module that no app uses any more, from memory. Instances of it go on.
+    /// Drops a module from memory that no app uses any more. Its instances continue.
     fn forget(&self, _digest: &Digest) {}
-    /// Makes an instance of a module that was compiled for its memory: memory and `_initialize`, not yet `actor.start`.
+    /// Makes an instance of a module that was compiled for this memory limit. Calls `_initialize`, but not
+    /// `actor.start` yet.
     fn start(&self, plan: &GuestPlan) -> LocalBoxFuture<'static, Result<(), SandboxError>>;
-    /// Runs calls in order, until one crashes, a `receive` would exceed the concurrency, or the calls have queued as much as one
-    /// call may. Never two batches of one instance at a time. After a crash the instance is gone. What a guest has no memory for
-    /// is not given to it, which does not count as a crash.
+    /// Runs calls in order, until one crashes, a `receive` would exceed the concurrency, or the calls have queued the
+    /// maximum of one call. The host runs only one batch of an instance at a time. A crash ends the instance. A message
+    /// for which the guest has no memory is not delivered, which is not a crash.
     fn run(&self, instance: InstanceId, calls: Vec<GuestCall>) -> LocalBoxFuture<'static, BatchReport>;
-    /// Ends an instance, also in the middle of a call.
+    /// Ends an instance, even during a call.
     fn stop(&self, instance: InstanceId);
-    /// Where the instance runs, for people: `worker 2`, `inline`, `thread 0`.
+    /// Returns the place of the instance, for people: `worker 2`, `inline`, `thread 0`.
     fn place(&self, instance: InstanceId) -> String;
 }
 
-/// Why a sandbox can't run a guest.
+/// The reason why a sandbox can't run a guest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SandboxError {
-    /// The module may not be a guest.
+    /// The module is not allowed as a guest.
     #[error("the module {digest} can't be used: {reason}")]
     Module {
         /// The module.
         digest: Digest,
-        /// What is wrong.
+        /// The error.
         reason: String,
     },
-    /// Nothing could check the module.
+    /// The module could not be checked.
     #[error("the module {digest} could not be checked: {reason}")]
     Unchecked {
         /// The module.
@@ -136,16 +137,16 @@ pub enum SandboxError {
         /// What failed.
         reason: String,
     },
-    /// No instance can be made: memory, workers, or the engine's limits.
+    /// No instance can be made, because of memory, workers, or limits of the engine.
     #[error("no instance could be made: {0}")]
     Instance(String),
-    /// No instance can be made now, because too many are there: when others are gone, one can.
+    /// No instance can be made now, because there are too many. It can succeed after others have ended.
     #[error("no instance could be made now: {0}")]
     Full(String),
 }
 
 impl SandboxError {
-    /// This as a failure of whoever needs the guest.
+    /// Returns this as a failure for the caller that needs the guest.
     pub(crate) fn failure(self) -> Failure {
         match self {
             Self::Full(reason) => Failure::new(503, "busy", reason),
@@ -155,63 +156,63 @@ impl SandboxError {
     }
 }
 
-/// The bundles that a host keeps: their manifests, and the blobs that these name. Back-ends hash nothing: whoever reads a blob
+/// The store of a host's bundles: their manifests and blobs. Implementations do not check digests: the reader of a blob
 /// verifies it.
 pub trait BundleStore {
-    /// The manifest kept for a bundle's address.
+    /// Returns the stored manifest of a bundle.
     fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<Option<SignedManifest>, StoreError>>;
-    /// Keeps a manifest.
+    /// Stores a manifest.
     fn put_manifest(
         &self,
         bundle: &Address,
         manifest: SignedManifest,
     ) -> LocalBoxFuture<'static, Result<(), StoreError>>;
-    /// The blob kept under a digest, whatever it holds now.
+    /// Returns the stored blob of a digest, without a check.
     fn blob(&self, digest: &Digest) -> LocalBoxFuture<'static, Result<Option<Bytes>, StoreError>>;
-    /// Keeps a blob.
+    /// Stores a blob.
     fn put_blob(&self, digest: &Digest, bytes: Bytes) -> LocalBoxFuture<'static, Result<(), StoreError>>;
-    /// Drops a blob, because it turned out to be damaged.
+    /// Removes a damaged blob.
     fn drop_blob(&self, digest: &Digest) -> LocalBoxFuture<'static, Result<(), StoreError>>;
-    /// Says that a bundle is in use once more, from when this is called, and which blobs it needs. A store with a bound drops
-    /// the least recently used when it needs room, and nothing that is in use. One without a bound need not know.
+    /// Adds one use of a bundle from now on, with the blobs that it needs. A store with a limit evicts the least
+    /// recently used bundles, but no bundle in use. A store without a limit can ignore this.
     fn pin(&self, _bundle: &Address, _blobs: Vec<Digest>) -> LocalBoxFuture<'static, Result<(), StoreError>> {
         Box::pin(ready(Ok(())))
     }
-    /// Says that a bundle is in use once less.
+    /// Removes one use of a bundle.
     fn unpin(&self, _bundle: &Address) {}
 }
 
-/// The records of apps that a host keeps: which bundle is an app's.
+/// The store of app records, which name the bundle of each app.
 pub trait RecordStore {
-    /// The record kept for an app.
+    /// Returns the stored record of an app.
     fn record(&self, app: &Address) -> LocalBoxFuture<'static, Result<Option<AppRecord>, StoreError>>;
-    /// All app records that are kept.
+    /// Returns all stored app records.
     fn records(&self) -> LocalBoxFuture<'static, Result<Vec<AppRecord>, StoreError>>;
-    /// Keeps an app's record, unless one of a higher revision is kept; gives the one that is kept from now on.
+    /// Stores an app's record, unless the stored one has a higher revision. Returns the stored record.
     fn put_record(&self, record: AppRecord) -> LocalBoxFuture<'static, Result<AppRecord, StoreError>>;
-    /// Drops an app's record.
+    /// Removes an app's record.
     fn drop_record(&self, app: &Address) -> LocalBoxFuture<'static, Result<(), StoreError>>;
 }
 
-/// The identity that a host keeps.
+/// The store of a host's identity.
 pub trait IdentityStore {
-    /// The secret of this host; `fresh` is kept and given back if there is none yet.
+    /// Returns the secret of this host. If there is none, stores and returns `fresh`.
     fn secret(&self, fresh: HostSecret) -> LocalBoxFuture<'static, Result<HostSecret, StoreError>>;
 }
 
-/// Why a store failed.
+/// The error of a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// No room is left.
+    /// The store has no room left.
     #[error("the store is full: {0}")]
     Full(String),
-    /// What is kept under this name can't be read.
+    /// The entry with this name can't be read.
     #[error("`{name}` in the store is damaged: {reason}")]
     Damaged {
         /// The entry.
         name: String,
-        /// What is wrong with it.
+        /// The error.
         reason: String,
     },
     /// The store itself failed.
@@ -219,27 +220,28 @@ pub enum StoreError {
     Failed(String),
 }
 
-/// What a host keeps of actors: what their guests saved, their subscriptions and their wakes. What is called first is done first.
+/// The store of actors' state: the saved state of guests, subscriptions and wakes. Calls are performed in order.
 ///
-/// Wakes are in milliseconds since the Unix epoch here.
+/// Times of wakes are in milliseconds since the Unix epoch.
 pub trait StateStore {
-    /// Takes an app's actors over. From then on only writes with the epoch that this gives are done, by whomever.
+    /// Takes ownership of an app's actors. From then on, only writes with the returned epoch are accepted, from any
+    /// host.
     fn take(&self, app: &Address) -> LocalBoxFuture<'static, Result<Owned, StateError>>;
-    /// What the guest of an actor saved last.
+    /// Returns the last saved state of an actor's guest.
     fn load(&self, app: &Address, actor: &Address) -> LocalBoxFuture<'static, Result<Option<Saved>, StateError>>;
-    /// Keeps an actor's state in place of what is kept of it; one that is empty is dropped. When this resolves, it is there
-    /// whatever ends now. Errors with [`StateError::Fenced`] when the app has another owner.
+    /// Replaces the stored state of an actor. An empty state removes the entry. When this completes, the state survives
+    /// a crash. Returns [`StateError::Fenced`] if the app has another owner.
     fn save(&self, app: &Address, epoch: u64, state: ActorState) -> LocalBoxFuture<'static, Result<(), StateError>>;
-    /// Drops all that is kept of an app's actors. It has no owner afterwards.
+    /// Removes all state of an app's actors. The app then has no owner.
     fn forget(&self, app: &Address) -> LocalBoxFuture<'static, Result<(), StateError>>;
 }
 
-/// How much a store of state keeps.
+/// The limits of a state store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StateLimits {
-    /// Bytes of one actor.
+    /// The maximum bytes of one actor.
     pub actor_bytes: u64,
-    /// Bytes of all actors of an app.
+    /// The maximum bytes of all actors of an app.
     pub app_bytes: u64,
 }
 
@@ -250,14 +252,14 @@ impl Default for StateLimits {
 }
 
 impl StateLimits {
-    /// What an actor's state counts, in bytes: what its guest saved, and its entry.
+    /// Returns the size of an actor's state in bytes: the guest's saved state and the entry.
     pub fn weight(state: &ActorState) -> u64 {
         let topics: usize = state.subscriptions.iter().map(|topic| topic.to_string().len()).sum();
         let data = state.saved.as_ref().map_or(0, |saved| saved.data.len());
         (data + topics + 16 * state.wakes.len() + state.address.as_str().len() + state.made_for.len() + 64) as u64
     }
 
-    /// Whether a state of `bytes` may stand beside the `others` bytes of its app. The error names the limit.
+    /// Checks a state of `bytes` in an app whose other actors have `others` bytes. The error names the limit.
     pub fn check(&self, others: u64, bytes: u64) -> Result<(), StateError> {
         let Self { actor_bytes, app_bytes } = *self;
         if bytes > actor_bytes {
@@ -274,15 +276,15 @@ impl StateLimits {
     }
 }
 
-/// Where a host fetches what its store lacks.
+/// The source from which a host fetches bundles that its store does not have.
 pub trait Source {
     /// Fetches the signed manifest of a bundle.
     fn manifest(&self, bundle: &Address) -> LocalBoxFuture<'static, Result<SignedManifest, SourceError>>;
-    /// Fetches a blob of at most `size` bytes; what is longer is cut off there and an error.
+    /// Fetches a blob of at most `size` bytes. For a longer one, stops at that size with an error.
     fn blob(&self, digest: &Digest, size: u64) -> LocalBoxFuture<'static, Result<Bytes, SourceError>>;
 }
 
-/// Why something could not be fetched.
+/// The error of a source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
@@ -294,7 +296,7 @@ pub enum SourceError {
         /// Where.
         url: String,
     },
-    /// The source answered that it won't.
+    /// The source refused.
     #[error("{what} can't be fetched: {url} answered {status}")]
     Refused {
         /// What was asked for.
@@ -304,18 +306,18 @@ pub enum SourceError {
         /// The HTTP status.
         status: u16,
     },
-    /// The answer is not what was asked for.
+    /// The response can't be used.
     #[error("{what} can't be fetched: {reason}")]
     Unusable {
         /// What was asked for.
         what: String,
-        /// What is wrong with the answer.
+        /// The error of the response.
         reason: String,
     },
 }
 
 impl SourceError {
-    /// The stable word and the HTTP-like status, as callers get them.
+    /// Returns the stable code and the HTTP-like status for callers.
     pub(crate) fn word(&self) -> (&'static str, u16) {
         match self {
             Self::Offline { .. } => ("offline", 503),
@@ -328,14 +330,14 @@ impl SourceError {
     }
 }
 
-/// Verifies bundles that are launched. A port because a page loads the code for it when it launches its first app.
+/// Verifies launched bundles. It is a port, because a page loads this code when it launches its first app.
 pub trait Verifier {
-    /// Verifies a manifest, and gives what pages run of it. Errors with 403 and a code that says what does not hold, or with another
-    /// status when nothing could be verified.
+    /// Verifies a manifest, and returns the parts that pages run. Returns 403 with the code of the failed check, or
+    /// another status if nothing could be verified.
     fn verify(&self, verification: Verification) -> LocalBoxFuture<'static, Result<VerifiedApp, Failure>>;
 }
 
-/// The source of a host that has all in its store.
+/// The source of a host whose store has all bundles.
 pub struct NoSource;
 
 impl Source for NoSource {

@@ -1,7 +1,7 @@
-//! Resources of apps that are not mechtrons: what a driver of one kind does, and the drivers that a host has.
+//! Resources of apps that are not mechtrons: the interface of a driver for one kind, and the drivers of a host.
 //!
-//! A host that has drivers gets a [`Registry`] of them in its configuration. A host without, such as a page, brings along none of
-//! this code.
+//! A host with drivers has a [`Registry`] in its configuration. A host without drivers, such as a page, does not
+//! include this code.
 
 mod registry;
 
@@ -22,39 +22,41 @@ use crate::{bound::Bound, handler::Handler, host::Host, verified::VerifiedApp};
 pub trait Driver {
     /// The kind.
     fn kind(&self) -> ResourceKind;
-    /// The bind of the kind, which messages to its resources and their answers must fit.
+    /// The bind of the kind. Messages to its resources and their replies must match it.
     fn bound(&self) -> &Bound;
-    /// The resource at a place, as it was left. It answers nothing until a version of its app is in effect.
+    /// Opens the resource at a place with its stored content. It serves no messages until a version of its app is in
+    /// effect.
     fn open(&self, place: &Place) -> Result<Rc<dyn Resource>, Failure>;
-    /// Forgets what changes of an app have left behind that never took effect. Called before a version of the app is prepared, with
-    /// the revision that is in effect.
+    /// Removes the remains of changes of an app that never took effect. The host calls it before it prepares a version
+    /// of the app, with the revision that is in effect.
     fn settle(&self, _app: &Address, _revision: u64) -> LocalBoxFuture<'static, Result<(), Failure>> {
         Box::pin(std::future::ready(Ok(())))
     }
-    /// What the resources of this kind keep, also those whose app was deleted or does not run; none if they keep nothing of their
-    /// own.
+    /// Returns the stored data of all resources of this kind, also of deleted or stopped apps; `None` if the kind
+    /// stores nothing.
     fn kept(&self) -> Option<Kept> {
         None
     }
 }
 
-/// A resource of an app. It stays over changes of its app.
+/// A resource of an app. It survives changes of its app.
 pub trait Resource: Handler {
-    /// Works out what a version of its app needs. Nobody notices before the change is put in effect, except that writes may wait.
+    /// Prepares a version of its app. The change is not visible before it is put in effect, except that writes may
+    /// wait.
     fn prepare(&self, version: Version) -> LocalBoxFuture<'static, Result<Box<dyn Change>, Failure>>;
-    /// Removes all that it keeps. Nothing is served at its address any more.
+    /// Removes all its data. Its address is no longer served.
     fn remove(&self) -> LocalBoxFuture<'static, Result<(), Failure>>;
 }
 
-/// A change of a resource that is ready to take effect. Dropped, it is abandoned.
+/// A prepared change of a resource. Dropping it abandons the change.
 pub trait Change {
     /// Puts it in effect.
     fn switch(self: Box<Self>);
-    /// Takes it back; the resource goes on as before.
+    /// Reverts it: the resource continues as before.
     fn abandon(self: Box<Self>) -> LocalBoxFuture<'static, ()>;
 }
 
-/// Where a resource is.
+/// The place of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The app.
@@ -66,21 +68,21 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of an app's resource. Errors with 400 when the address gets too long.
+    /// Makes the place of an app's resource. Returns 400 if the address is too long.
     pub fn new(app: &Address, name: &str) -> Result<Self, Failure> {
         let address = app.child(name).map_err(|error| Failure::malformed(error.to_string()))?;
         Ok(Self { app: app.clone(), name: name.to_owned(), address })
     }
 }
 
-/// What a version of an app says of one of its resources.
+/// A resource in a version of an app.
 #[derive(Clone)]
 pub struct Version {
-    /// The revision of the app that is in effect; for an app that only starts again the same as `to`.
+    /// The revision of the app that is in effect. It is equal to `to` for an app that only starts again.
     pub from: u64,
-    /// The revision that this version will be.
+    /// The revision of this version.
     pub to: u64,
-    /// The resource's settings, which fit the schema of its kind.
+    /// The resource's settings, which match the schema of its kind.
     pub settings: Map<String, Value>,
     /// The files of the app's bundle.
     pub files: Files,
@@ -94,8 +96,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// The paths and bytes of the files in a folder, which has a slash at its end, in the order of their paths. Errors with 500 when
-    /// one can't be read.
+    /// Returns the paths and bytes of the files in a folder, sorted by path. The folder's name ends with a slash.
+    /// Returns 500 if a file can't be read.
     pub async fn below(&self, folder: &str) -> Result<Vec<(String, Bytes)>, Failure> {
         let mut files = Vec::new();
         for (path, entry) in self.entries.iter().filter(|(path, _)| path.starts_with(folder)) {
@@ -106,36 +108,36 @@ impl Files {
     }
 }
 
-/// What the resources of a kind keep on this host.
+/// The stored data of a kind's resources on this host.
 #[derive(Clone)]
 pub struct Kept {
-    /// The file or folder that holds it, at the top of the place where the host keeps everything.
+    /// The file or folder with the data, at the top of the host's data folder.
     pub name: &'static str,
-    /// Copies it, on any thread and beside traffic: each resource as it was at one moment.
+    /// Copies the data, on any thread and during traffic: each resource as it was at one moment.
     pub backup: Arc<BackUp>,
 }
 
-/// Copies into an archive all that the resources of a kind keep.
+/// Copies all data of a kind's resources into an archive.
 pub type BackUp = dyn Fn(&mut dyn Archive) -> io::Result<()> + Send + Sync;
 
-/// Where a backup goes.
+/// The target of a backup.
 pub trait Archive {
-    /// Adds a file of `size` bytes. Its path begins with the name of what is [`Kept`].
+    /// Adds a file of `size` bytes. Its path begins with the name of [`Kept`].
     fn add(&mut self, path: &str, size: u64, content: &mut dyn io::Read) -> io::Result<()>;
 }
 
-/// The resources that a host serves: a [`Registry`].
+/// The resources of a host. [`Registry`] implements this.
 pub trait Resources {
-    /// The kinds that there are drivers for.
+    /// The kinds with drivers.
     fn kinds(&self) -> KindSet;
-    /// Prepares the resources of a version of an app: it replaces the revision `from` and will be the revision `to`.
+    /// Prepares the resources of a version of an app, which replaces the revision `from` and becomes the revision `to`.
     fn prepare(
         &self,
         host: &Host,
         app: &VerifiedApp,
         revisions: (u64, u64),
     ) -> LocalBoxFuture<'static, Result<Box<dyn Prepared>, Failure>>;
-    /// Prepares the resources of an app that is launched, and installs it with them.
+    /// Prepares the resources of a launched app, and installs the app with them.
     fn launch(
         &self,
         host: &Host,
@@ -143,26 +145,27 @@ pub trait Resources {
         record: AppRecord,
         how: (bool, Pin),
     ) -> LocalBoxFuture<'static, Result<(), Failure>>;
-    /// The resources of an app, to remove what they keep when the app is gone.
+    /// Returns the resources of an app, so that a caller can remove their data when the app is deleted.
     fn of(&self, app: &VerifiedApp) -> Result<Vec<Rc<dyn Resource>>, Failure>;
 }
 
-/// The resources of a version of an app that is ready to take effect. Dropped, it is abandoned.
+/// The prepared resources of a version of an app. Dropping them abandons the change.
 pub trait Prepared {
-    /// Puts it in effect. The resources are served until what this gives is dropped.
+    /// Puts it in effect. The resources are served until the result is dropped.
     fn switch(self: Box<Self>) -> Box<dyn Any>;
-    /// Takes it back; the app goes on as it was.
+    /// Reverts it: the app continues as before.
     fn abandon(self: Box<Self>) -> LocalBoxFuture<'static, ()>;
 }
 
 impl Host {
-    /// The kinds of resources that this host has drivers for.
+    /// The kinds of resources for which this host has drivers.
     pub fn kinds(&self) -> KindSet {
         self.0.config.resources.as_ref().map(|resources| resources.kinds()).unwrap_or_default()
     }
 
-    /// Prepares the resources of a version of an app that are placed on this host: it replaces the revision `from` and will be the
-    /// revision `to`. Nothing takes effect before [`install`](Host::install). Gives none for a host without drivers.
+    /// Prepares the resources of a version of an app on this host, which replaces the revision `from` and becomes the
+    /// revision `to`. Nothing takes effect before [`install`](Host::install). Returns `None` for a host without
+    /// drivers.
     pub async fn prepare(
         &self,
         app: &VerifiedApp,
@@ -174,7 +177,7 @@ impl Host {
         }
     }
 
-    /// The resources of an app, to remove what they keep once the app is uninstalled.
+    /// Returns the resources of an app, so that a caller can remove their data after the app is uninstalled.
     pub fn resources_of(&self, app: &VerifiedApp) -> Result<Vec<Rc<dyn Resource>>, Failure> {
         self.0.config.resources.as_ref().map_or(Ok(Vec::new()), |resources| resources.of(app))
     }

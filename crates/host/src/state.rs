@@ -1,4 +1,4 @@
-//! State of actors: what the node decides is done on the store, whose clock is another.
+//! State of actors: performs the node's decisions on the store. The node and the store have different clocks.
 
 use starlane_node::{
     guest::InstanceId,
@@ -8,14 +8,14 @@ use starlane_protocol::{Address, Failure};
 
 use crate::host::Host;
 
-/// How soon it is looked again whether all state is saved, in milliseconds.
+/// The interval for checking whether all state is saved, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 5;
-/// How long the actors of an app that was uninstalled may take to end, in milliseconds; longer than the node lets them.
+/// The timeout for the end of an uninstalled app's actors, in milliseconds. It is longer than the node's own timeout.
 const LEAVING_MS: u64 = 10_000;
 
 impl Host {
-    /// Has all actors save, and waits until that is done; not longer than `within_ms` milliseconds. Gives how many actors have
-    /// state that is not saved then.
+    /// Saves all actors, and waits at most `within_ms` milliseconds. Returns the number of actors whose state is still
+    /// not saved.
     pub async fn save_all(&self, within_ms: u64) -> usize {
         let end = self.0.ports.time.now_ms() + within_ms;
         self.turn(|node, now| node.handle_save_all(now));
@@ -28,10 +28,10 @@ impl Host {
         }
     }
 
-    /// Drops what is kept of the actors of an app that was uninstalled, once they have ended. Errors with 500 when the store fails.
+    /// Removes the state of an uninstalled app's actors, after they have ended. Returns 500 if the store fails.
     pub async fn forget_state(&self, app: &Address) -> Result<(), Failure> {
         let end = self.0.ports.time.now_ms() + LEAVING_MS;
-        // What they save while they end would come back otherwise.
+        // Otherwise, actors that save while they end would restore their state.
         while self.0.node.borrow().has_actors(app) && self.0.ports.time.now_ms() < end {
             self.0.ports.time.sleep(LOOK_AGAIN_MS).await;
         }
@@ -65,7 +65,7 @@ impl Host {
 
     pub(crate) fn save_state(&self, write: WriteId, app: &Address, epoch: u64, mut state: ActorState) {
         self.move_wakes(&mut state.wakes, true);
-        // Asked for at once: saves keep their order.
+        // Call the store immediately, so that saves keep their order.
         let saving = self.0.ports.state.save(app, epoch, state);
         let host = self.clone();
         self.0.ports.time.spawn(Box::pin(async move {
@@ -74,7 +74,7 @@ impl Host {
         }));
     }
 
-    /// Moves wakes between the clock of this host and Unix time, where they last.
+    /// Converts wakes between the clock of this host and Unix time, which the store uses.
     fn move_wakes(&self, wakes: &mut [Wake], to_unix: bool) {
         let (here, unix) = (self.0.ports.time.now_ms(), self.0.ports.time.unix_ms());
         let (from, to) = if to_unix { (here, unix) } else { (unix, here) };

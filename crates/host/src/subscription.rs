@@ -1,4 +1,5 @@
-//! A subscription: a stream of notices with a bounded buffer that drops the oldest and says how many.
+//! A subscription: a stream of items with a bounded buffer. A full buffer drops the oldest items and reports their
+//! number.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,30 +14,30 @@ use futures_util::Stream;
 use starlane_node::Notice;
 use starlane_protocol::{Address, Failure, Payload};
 
-/// What a subscription yields.
+/// An item of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// An event.
     Event {
         /// The resource that emitted it.
         from: Address,
-        /// What it carries.
+        /// Its payload.
         payload: Payload,
     },
-    /// Events may have been missed on the way.
+    /// Events may have been missed on the way to this host.
     Gap,
-    /// There will be no more events: the subscription is refused, or was ended by the resource's host.
+    /// There are no more events: the subscription was refused, or the resource's host ended it.
     Refused(Failure),
-    /// The buffer was full: so many of the oldest were dropped.
+    /// The buffer was full, and this number of oldest items was dropped.
     Lagged(u64),
 }
 
-/// What is read from the subscriptions of a host that answer together.
+/// The state of a host's subscriptions that answer together.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
-    /// How many items wait in them.
+    /// The number of waiting items.
     pub(crate) waiting: Cell<usize>,
-    /// Whether one was read since somebody last looked.
+    /// Whether an item was read since the last check.
     pub(crate) advanced: Cell<bool>,
 }
 
@@ -47,7 +48,7 @@ struct Buffer {
     capacity: usize,
     closed: bool,
     waker: Option<Waker>,
-    /// Set if this subscription is one of those that answer together.
+    /// Set if this subscription answers together with others.
     reading: Option<Rc<Reading>>,
 }
 
@@ -74,18 +75,18 @@ impl Drop for Buffer {
     }
 }
 
-/// The host's end.
+/// The host's end of a subscription.
 #[derive(Debug, Clone)]
 pub(crate) struct Sink(Rc<RefCell<Buffer>>);
 
-/// The events of a topic, as a stream. Dropping it unsubscribes.
+/// A stream of the events of a topic. Dropping it ends the subscription.
 pub struct Subscription {
     buffer: Rc<RefCell<Buffer>>,
     reading: Rc<Reading>,
     on_drop: Option<Box<dyn FnOnce()>>,
 }
 
-/// A pair of ends with room for `capacity` items.
+/// Makes both ends, with a buffer for `capacity` items.
 pub(crate) fn channel(capacity: usize, reading: Rc<Reading>) -> (Sink, Subscription) {
     let buffer = Buffer {
         items: VecDeque::new(),
@@ -108,7 +109,7 @@ impl Sink {
             buffer.dropped += 1;
         }
         buffer.push(match notice {
-            // A buffered event keeps only its own bytes alive, not the message that it came in.
+            // Copy the bytes, so that a buffered event does not keep its whole WebSocket message in memory.
             Notice::Event { from, mut payload } => {
                 payload.body = Bytes::copy_from_slice(&payload.body);
                 Item::Event { from, payload }
@@ -121,7 +122,7 @@ impl Sink {
         }
     }
 
-    /// The host closes: what is buffered is still read.
+    /// Closes the subscription with the host. The reader still gets buffered items.
     pub(crate) fn close(&self) {
         let mut buffer = self.0.borrow_mut();
         buffer.closed = true;
@@ -137,8 +138,8 @@ impl Subscription {
         self
     }
 
-    /// Says that whoever reads this subscription reads all that waits without a pause. What the host sends meanwhile leaves together,
-    /// when nothing waits any more or after two milliseconds.
+    /// Declares that the reader reads all waiting items without a pause. The host then sends its frames together, when
+    /// no items wait any more or after two milliseconds.
     #[must_use]
     pub fn answer_together(self) -> Self {
         {

@@ -1,5 +1,5 @@
-//! What one side runs of a bundle, made of its manifest once that is verified. It travels as CBOR: a page has its bundles verified by
-//! code that it loads when an app is launched first.
+//! The parts of a verified bundle that one side runs. Its form is CBOR, because a page verifies bundles in a separate
+//! module, which it loads when it launches its first app.
 
 use std::future::ready;
 
@@ -14,12 +14,12 @@ use starlane_bundle::{
 use starlane_node::{AppPlan, MechtronPlan, guest::GuestLimits};
 use starlane_protocol::{Address, AddressError, Failure, Grant};
 
-/// Which of an app's mechtrons and resources a host runs.
+/// The side of an app that a host runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Those placed in browsers, in every page that launches the app.
+    /// The mechtrons and resources in browsers: in every page that launches the app.
     Browser,
-    /// Those placed on the server.
+    /// The mechtrons and resources on the server.
     Server,
 }
 
@@ -47,28 +47,28 @@ impl Side {
     }
 }
 
-/// An app whose manifest was verified, as far as one side runs it.
+/// The parts of a verified app that one side runs.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct VerifiedApp {
-    /// Who signed its manifest.
+    /// The key that signed its manifest.
     #[n(0)]
     pub publisher: PublicKey,
-    /// From when on it is not to be used, in seconds since the Unix epoch.
+    /// When it expires, in seconds since the Unix epoch.
     #[n(1)]
     pub expires: Option<u64>,
-    /// The modules of its mechtrons on this side, each once.
+    /// The modules of its mechtrons on this side, without duplicates.
     #[n(2)]
     pub modules: Vec<FileEntry>,
     /// The modules of all mechtrons of its bundle, by path.
     #[cbor(n(5), with = "table::cbor")]
     pub wasm: LiteMap<String, Digest>,
-    /// The files of its bundle, and of each that this one uses.
+    /// The files of its bundle, and of each bundle that it uses.
     #[n(3)]
     pub bundles: Vec<BundleFiles>,
     /// Its mechtrons on this side.
     #[n(4)]
     pub plan: AppPlan,
-    /// Its other resources on this side, as JSON: only a host that has drivers reads it.
+    /// Its other resources on this side, as JSON. Only a host with drivers reads it.
     #[n(6)]
     pub resources: String,
 }
@@ -85,8 +85,9 @@ pub struct BundleFiles {
 }
 
 impl VerifiedApp {
-    /// What a side runs of a manifest, as the app at `app`, with drivers for these kinds of resources. Errors with 501
-    /// `not-supported` when a resource is of another kind, and with 503 `not-running` when a mechtron cannot be planned.
+    /// Returns the parts of a manifest that a side runs, for the app at `app`. `kinds` are the kinds of resources with
+    /// drivers. Returns 501 `not-supported` for a resource of another kind, and 503 `not-running` if a mechtron cannot
+    /// be planned.
     pub fn of(manifest: &Manifest, app: &Address, side: Side, kinds: KindSet) -> Result<Self, Failure> {
         let resources = resources(manifest, app, side, kinds)?;
         let mut bundles = vec![BundleFiles { address: manifest.address.clone(), files: manifest.files.clone() }];
@@ -108,7 +109,7 @@ impl VerifiedApp {
         })
     }
 
-    /// How much memory its mechtrons on this side give a module, in bytes; each limit once.
+    /// Returns the memory limits of a module's mechtrons on this side, in bytes, without duplicates.
     pub(crate) fn memories(&self, module: &Digest) -> Vec<u64> {
         let mut memories = Vec::new();
         for mechtron in self.plan.mechtrons.iter().filter(|mechtron| mechtron.wasm == *module) {
@@ -119,15 +120,15 @@ impl VerifiedApp {
         memories
     }
 
-    /// Reads what [`verify`] answers. Errors with what was refused, and with 500 `internal` for other bytes.
+    /// Reads the reply of [`verify`]. Returns its failure, or 500 `internal` for invalid bytes.
     pub fn from_answer(answer: &[u8]) -> Result<Self, Failure> {
         minicbor::decode(answer)
-            .unwrap_or_else(|_| Err(Failure::internal("what verifies bundles is of another version")))
+            .unwrap_or_else(|_| Err(Failure::internal("the verifier of bundles has another version")))
     }
 }
 
-/// What is asked of a [`Verifier`](crate::ports::Verifier): that a manifest is a bundle's, has the digest that the app record names, is
-/// signed by a trusted key over these very bytes, obeys every rule, and is unexpired.
+/// The request to a [`Verifier`](crate::ports::Verifier). It checks that a manifest belongs to a bundle, has the digest
+/// of the app record, has a trusted signature of exactly these bytes, follows all rules, and has not expired.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Verification {
     /// The manifest's exact bytes.
@@ -136,33 +137,34 @@ pub struct Verification {
     /// The signature over them.
     #[n(1)]
     pub signature: Signature,
-    /// Whose manifest it must be.
+    /// The bundle to which it must belong.
     #[n(2)]
     pub bundle: Address,
     /// The digest that it must have.
     #[n(3)]
     pub digest: Digest,
-    /// Whose signature counts.
+    /// The trusted keys.
     #[n(4)]
     pub trusted: Vec<PublicKey>,
     /// The time, in seconds since the Unix epoch.
     #[n(5)]
     pub now: u64,
-    /// The app that is made of it.
+    /// The app.
     #[n(6)]
     pub app: Address,
-    /// The kinds of resources that the page has drivers for.
+    /// The kinds of resources for which the page has drivers.
     #[n(7)]
     pub kinds: KindSet,
 }
 
 impl Verification {
-    /// This as bytes, for [`verify`].
+    /// Returns this as bytes for [`verify`].
     pub fn to_bytes(&self) -> Vec<u8> {
         to_bytes(self)
     }
 
-    /// Verifies, and gives what pages run. Errors with 403 and the code of a [`VerifyError`](starlane_bundle::VerifyError).
+    /// Verifies the manifest, and returns the parts that pages run. Returns 403 with the code of a
+    /// [`VerifyError`](starlane_bundle::VerifyError).
     pub fn run(self) -> Result<VerifiedApp, Failure> {
         let Self { manifest, signature, bundle, digest, trusted, now, app, kinds } = self;
         let signed = SignedManifest { bytes: manifest, signature };
@@ -172,19 +174,19 @@ impl Verification {
     }
 }
 
-/// Answers a [`Verification`] given as bytes, for who asks from elsewhere; [`VerifiedApp::from_answer`] reads the answer. Bytes that are
-/// not a verification are refused with 400 `malformed`.
+/// Performs a [`Verification`] in the form of bytes. [`VerifiedApp::from_answer`] reads the reply. The reply to invalid
+/// bytes is 400 `malformed`.
 pub fn verify(question: &[u8]) -> Vec<u8> {
-    let question = minicbor::decode(question).map_err(|_| Failure::malformed("what was asked is not a verification"));
+    let question = minicbor::decode(question).map_err(|_| Failure::malformed("the request is not a verification"));
     to_bytes(&question.and_then(Verification::run))
 }
 
-/// Memory takes whatever is written to it.
+/// Writing to memory never fails.
 fn to_bytes<T: Encode<()>>(value: &T) -> Vec<u8> {
     minicbor::to_vec(value).unwrap_or_default()
 }
 
-/// Verifies in this program, on this thread.
+/// Verifies in this program, on the same thread.
 pub struct LocalVerifier;
 
 impl crate::ports::Verifier for LocalVerifier {
@@ -193,7 +195,7 @@ impl crate::ports::Verifier for LocalVerifier {
     }
 }
 
-/// The files that a side runs of a manifest: the modules of its mechtrons.
+/// Returns the module files of a manifest that a side runs.
 fn modules(manifest: &Manifest, side: Side) -> Vec<FileEntry> {
     let mut modules: Vec<FileEntry> = Vec::new();
     for placed in mechtrons(manifest, side).map(|(_, placed)| placed) {
@@ -207,13 +209,13 @@ fn modules(manifest: &Manifest, side: Side) -> Vec<FileEntry> {
     modules
 }
 
-/// The mechtrons of a manifest's app that a side runs.
+/// Returns the mechtrons of a manifest's app that a side runs.
 fn mechtrons(manifest: &Manifest, side: Side) -> impl Iterator<Item = (&String, &AppMechtron)> {
     let all = manifest.app.iter().flat_map(|app| &app.mechtrons);
     all.filter(move |(_, placed)| side.runs(placed.placement))
 }
 
-/// The resources of a manifest's app that a side serves, as JSON.
+/// Returns the resources of a manifest's app that a side serves, as JSON.
 fn resources(manifest: &Manifest, app: &Address, side: Side, kinds: KindSet) -> Result<String, Failure> {
     let all = manifest.app.iter().flat_map(|config| &config.resources);
     let mut served = Map::new();
@@ -227,7 +229,7 @@ fn resources(manifest: &Manifest, app: &Address, side: Side, kinds: KindSet) -> 
     Ok(if served.is_empty() { String::new() } else { Value::Object(served).to_string() })
 }
 
-/// A host is to serve a resource of a kind that it has no driver for.
+/// The error for a resource of a kind for which a host has no driver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the resource `{name}` is of kind `{kind}`, which {} can't serve; it serves: {kinds}; {}", .side.host(), .side.advice())]
 pub struct NoDriver {
@@ -235,9 +237,9 @@ pub struct NoDriver {
     pub name: String,
     /// Its kind.
     pub kind: ResourceKind,
-    /// Who is to serve it.
+    /// The side that should serve it.
     pub side: Side,
-    /// The kinds that this host has drivers for.
+    /// The kinds for which this host has drivers.
     pub kinds: KindSet,
 }
 

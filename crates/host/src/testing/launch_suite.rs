@@ -62,7 +62,7 @@ pub async fn an_app_runs_in_workers_or_inline_and_not_in_both(world: &World) {
         page.launch_inline(APP, inline).await.unwrap();
         world.say(APP, revision, ONE, &signed);
         let refused = page.launch_inline(APP, !inline).await.unwrap_err();
-        let says = if inline { "it runs inline here" } else { "it runs in workers here" };
+        let says = if inline { "it already runs inline" } else { "it already runs in workers" };
         assert!(refused.code() == "conflict" && refused.to_string().contains(says), "{refused}");
         page.0.uninstall(&address(APP));
         page.launch_inline(APP, !inline).await.unwrap();

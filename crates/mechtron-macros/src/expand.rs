@@ -67,7 +67,7 @@ fn start(parsed: &Parsed) -> TokenStream {
         }
         None => quote! {
             ::core::result::Result::Err(::std::format!(
-                "there is saved state of format {}, and this version keeps none: give it `#[actor(format = …)]`",
+                "there is saved state of format {}, but this version saves no state: add `#[actor(format = …)]`",
                 saved.format,
             ))
         },
@@ -132,7 +132,7 @@ fn wake(parsed: &Parsed) -> TokenStream {
 /// Reads the payload as the type that the method takes, then calls it.
 fn with_payload(handler: &Handler) -> TokenStream {
     let Some(takes) = &handler.takes else { return invoke(handler, None) };
-    // Errors about the type point to where the author wrote it.
+    // Errors about the type point to its place in the author's code.
     let read = quote_spanned!(takes.span()=> ::mechtron::Call::read::<#takes>(payload));
     let body = Ident::new("body", Span::mixed_site());
     let call = invoke(handler, Some(quote!(#body)));

@@ -5,14 +5,14 @@ mod parse;
 
 use proc_macro::TokenStream;
 
-/// Makes the `impl` block of a type a mechtron. See the crate `mechtron` for what its methods may look like.
+/// Makes a mechtron from the `impl` block of a type. The crate `mechtron` documents the methods.
 #[proc_macro_attribute]
 pub fn actor(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let item = proc_macro2::TokenStream::from(item);
     let expanded = match parse::Parsed::new(arguments.into(), item.clone()) {
         Ok(parsed) => expand::expand(&parsed),
         Err(error) => {
-            // The block stays, without our attributes, so that one mistake is one message.
+            // Keep the block without our attributes, so that one mistake gives only one error.
             let kept = parse::without_attributes(item);
             let error = error.to_compile_error();
             quote::quote!(#kept #error)

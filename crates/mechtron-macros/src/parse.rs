@@ -1,4 +1,4 @@
-//! Reads an `impl` block into handlers, or says what is wrong with it.
+//! Parses an `impl` block into handlers.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use syn::{
     spanned::Spanned,
 };
 
-/// The attributes that only mean something inside `#[actor]`.
+/// The attributes that have a meaning only in `#[actor]`.
 const ROLES: [&str; 5] = ["operation", "event", "wake", "start", "migrate"];
 
-/// An `impl` block, understood.
+/// A parsed `impl` block.
 pub(crate) struct Parsed {
     /// The block without our attributes.
     pub(crate) item: ItemImpl,
     /// `format = N`: the state is saved.
     pub(crate) format: Option<LitInt>,
     pub(crate) operations: Vec<(LitStr, Handler)>,
-    /// With a topic, or for any other event.
+    /// The handlers of events. Without a topic, a handler gets all other events.
     pub(crate) events: Vec<(Option<LitStr>, Handler)>,
     pub(crate) wake: Option<Handler>,
     pub(crate) start: Option<Start>,
@@ -32,9 +32,9 @@ pub(crate) struct Handler {
     pub(crate) method: Ident,
     pub(crate) is_async: bool,
     pub(crate) takes_call: bool,
-    /// The type of what it takes beside the call.
+    /// The type of its payload, if it takes one.
     pub(crate) takes: Option<Type>,
-    /// Where its return type is written, for errors about it.
+    /// The place of its return type, for errors about it.
     pub(crate) returns: Span,
 }
 
@@ -81,7 +81,7 @@ impl Parsed {
         let ours: Vec<Attribute> = ours;
         let Some(attribute) = ours.first() else { return Ok(()) };
         if let Some(second) = ours.get(1) {
-            return Err(Error::new_spanned(second, "a method has one role: move this to a method of its own"));
+            return Err(Error::new_spanned(second, "a method has one role: move this attribute to another method"));
         }
         match role(attribute).unwrap_or_default() {
             "operation" => {
@@ -96,7 +96,7 @@ impl Parsed {
                 if self.wake.replace(handler).is_some() {
                     return Err(Error::new_spanned(
                         attribute,
-                        "there is one `#[wake]` method: tell timers apart by their token",
+                        "there is one `#[wake]` method already: distinguish timers by their token",
                     ));
                 }
             }
@@ -140,7 +140,8 @@ impl Parsed {
         let mut names = BTreeMap::new();
         for (name, handler) in &self.operations {
             if let Some(other) = names.insert(name.value(), &handler.method) {
-                let message = format!("operation `{}` is `{other}` already: choose another name", name.value());
+                let message =
+                    format!("the operation `{}` is already the method `{other}`: choose another name", name.value());
                 return Err(Error::new_spanned(&handler.method, message));
             }
         }
@@ -160,7 +161,7 @@ impl Handler {
         if !signature.generics.params.is_empty() {
             return Err(Error::new_spanned(
                 &signature.generics,
-                format!("{what} can't be generic: a host calls it by name"),
+                format!("{what} can't be generic, because a host calls it by name"),
             ));
         }
         let mut inputs = signature.inputs.iter();
@@ -194,19 +195,19 @@ impl Handler {
             let FnArg::Typed(input) = input else { continue };
             match &*input.ty {
                 Type::Reference(_) if handler.takes.is_some() => {
-                    return Err(Error::new_spanned(input, "`&Call` comes before what the message carries"));
+                    return Err(Error::new_spanned(input, "`&Call` comes before the payload"));
                 }
                 Type::Reference(_) if !handler.takes_call => handler.takes_call = true,
                 Type::Reference(other) => {
                     return Err(Error::new_spanned(
                         other,
-                        "a reference is taken for `&Call`, and there is one already: take `Json<T>`, `Text`, `Bytes` or `Payload`",
+                        "a reference stands for `&Call`, and there is one already: use `Json<T>`, `Text`, `Bytes` or `Payload`",
                     ));
                 }
                 _ if handler.takes.is_some() => {
                     return Err(Error::new_spanned(
                         input,
-                        "a message carries one payload: take one `Json<T>` of a struct or tuple with all fields",
+                        "a message has one payload: use one `Json<T>` of a struct or tuple with all fields",
                     ));
                 }
                 other => handler.takes = Some(other.clone()),
@@ -223,7 +224,7 @@ impl Start {
             inputs @ (0 | 1) => Ok(Start { function: function.sig.ident.clone(), takes_context: inputs == 1 }),
             _ => Err(Error::new(
                 function.sig.paren_token.span.join(),
-                "`#[start]` takes the context alone: `fn start(context: &Context) -> Result<Self, String>`",
+                "`#[start]` takes only the context: `fn start(context: &Context) -> Result<Self, String>`",
             )),
         }
     }
@@ -231,10 +232,10 @@ impl Start {
 
 fn plain_function(function: &ImplItemFn, role: &str, shape: &str) -> Result<()> {
     if let Some(word) = &function.sig.asyncness {
-        return Err(Error::new_spanned(word, format!("`#[{role}]` can't wait for anything: write `{shape}`")));
+        return Err(Error::new_spanned(word, format!("`#[{role}]` can't wait: write `{shape}`")));
     }
     if let Some(receiver) = function.sig.receiver() {
-        return Err(Error::new_spanned(receiver, format!("there is no actor yet: write `{shape}`")));
+        return Err(Error::new_spanned(receiver, format!("there is no actor yet at this time: write `{shape}`")));
     }
     Ok(())
 }
@@ -258,7 +259,7 @@ impl Parse for Arguments {
             input.parse::<Token![=]>()?;
             let number: LitInt = input.parse()?;
             if number.base10_parse::<u32>()? == 0 {
-                return Err(Error::new(number.span(), "format 0 means \"no state\": begin at 1"));
+                return Err(Error::new(number.span(), "format 0 means \"no state\": begin with 1"));
             }
             arguments.format = Some(number);
             if !input.is_empty() {
@@ -276,7 +277,10 @@ fn role(attribute: &Attribute) -> Option<&'static str> {
 fn no_arguments(attribute: &Attribute) -> Result<()> {
     match &attribute.meta {
         Meta::Path(_) => Ok(()),
-        other => Err(Error::new_spanned(other, format!("write `#[{}]` alone", role(attribute).unwrap_or_default()))),
+        other => Err(Error::new_spanned(
+            other,
+            format!("write `#[{}]` without arguments", role(attribute).unwrap_or_default()),
+        )),
     }
 }
 
@@ -297,7 +301,7 @@ fn operation_name(attribute: &Attribute, function: &ImplItemFn) -> Result<LitStr
     if text.starts_with(|first: char| first.is_ascii_lowercase()) && text.bytes().all(allowed) {
         return Ok(name);
     }
-    Err(Error::new(name.span(), format!("`{text}` can't name an operation: use a-z, 0-9 and `-`, a letter first")))
+    Err(Error::new(name.span(), format!("`{text}` can't name an operation: use a-z, 0-9 and `-`, with a letter first")))
 }
 
 fn topic(attribute: &Attribute) -> Result<Option<LitStr>> {
@@ -307,7 +311,7 @@ fn topic(attribute: &Attribute) -> Result<Option<LitStr>> {
     let topic: LitStr = attribute.parse_args().map_err(|error| {
         Error::new(
             error.span(),
-            "`#[event]` takes a topic as text: `\".:pictures#changes\"`, or `\"#changes\"` of whomever",
+            "`#[event]` takes a topic as text: `\".:pictures#changes\"`, or `\"#changes\"` of any sender",
         )
     })?;
     match topic.value().split_once('#') {
@@ -319,7 +323,7 @@ fn topic(attribute: &Attribute) -> Result<Option<LitStr>> {
     }
 }
 
-/// The block as it was but for our attributes.
+/// Returns the block without our attributes.
 pub(crate) fn without_attributes(item: TokenStream) -> TokenStream {
     let Ok(mut block) = syn::parse2::<ItemImpl>(item.clone()) else { return item };
     for member in &mut block.items {

@@ -24,7 +24,7 @@ fn every_mistake_has_its_own_message_that_says_what_to_write() {
         (quote!(), quote!(impl Clone for Counter { }), "without a trait"),
         (quote!(), quote!(impl Counter { fn helper(&self) {} }), "mark a method `#[operation]`"),
         (quote!(version = 1), quote!(impl Counter {}), "takes only `format = 1`"),
-        (quote!(format = 0), quote!(impl Counter {}), "begin at 1"),
+        (quote!(format = 0), quote!(impl Counter {}), "begin with 1"),
         (quote!(), quote!(impl Counter { #[operation] fn add() {} }), "takes `&mut self` or `&self` first"),
         (quote!(), quote!(impl Counter { #[operation] fn add(self) {} }), "borrows the actor"),
         (quote!(), quote!(impl Counter { #[operation] fn add(&self, a: Json<u8>, b: Json<u8>) {} }), "one payload"),
@@ -36,7 +36,7 @@ fn every_mistake_has_its_own_message_that_says_what_to_write() {
         (
             quote!(),
             quote!(impl Counter { #[operation] fn add(&self) {} #[operation(name = "add")] fn more(&self) {} }),
-            "operation `add` is `add` already",
+            "the operation `add` is already the method `add`",
         ),
         (quote!(), quote!(impl Counter { #[event("changes")] fn changed(&self) {} }), "a topic is an address, `#`"),
         (quote!(), quote!(impl Counter { #[event(7)] fn changed(&self) {} }), "takes a topic as text"),

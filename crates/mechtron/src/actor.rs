@@ -1,4 +1,4 @@
-//! What `#[actor]` implements, and the pieces that its code is made of.
+//! The trait that `#[actor]` implements, and helpers for the generated code.
 
 use std::{future::Future, pin::Pin};
 
@@ -6,41 +6,42 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Call, Context, Failure, IntoPayload, Outcome, Payload};
 
-/// State handed from one instance to the next.
+/// The state that one instance saves for the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Saved {
-    /// The author's number for the layout of `data`; 0 is a mechtron without state.
+    /// The author's number for the format of `data`; 0 for a mechtron without state.
     pub format: u32,
     /// The state.
     pub data: Vec<u8>,
 }
 
-/// A mechtron. `#[actor]` writes this from a plain `impl` block; by hand it is three functions.
+/// A mechtron. `#[actor]` implements this from a plain `impl` block. By hand, implement three functions.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no mechtron",
+    message = "`{Self}` is not a mechtron",
     note = "put `#[mechtron::actor]` on its `impl` block"
 )]
 pub trait Actor: Sized + 'static {
-    /// What the actor is subscribed to at each start.
+    /// The topics to which the actor subscribes at each start.
     const TOPICS: &'static [&'static str] = &[];
 
-    /// A new instance, from what an earlier one saved, if any. An error refuses to start, and goes to the log.
+    /// Makes a new instance, from the state that an earlier one saved, if there is any. An error means that the actor
+    /// can't start; the log shows it.
     fn start(context: &Context, saved: Option<Saved>) -> Result<Self, String>;
 
-    /// Deals with a request, a notify, an event or a wake. The next one waits until this future is done.
+    /// Handles a request, a notify, an event or a wake. The next message waits until this future completes.
     fn handle(&mut self, call: &Call, payload: Payload) -> impl Future<Output = Outcome>;
 
-    /// The state to hand on; only called between messages.
+    /// Returns the state for the next instance. It is called only between messages.
     fn save(&self) -> Result<Saved, String>;
 }
 
-/// What a handler may return: something that can be sent, or a `Result` of it.
+/// The return type of a handler: a value that can be sent, or a `Result` of one.
 #[diagnostic::on_unimplemented(
     message = "a handler can't return `{Self}`",
     note = "return `Json(value)`, `Text`, `Html`, `Bytes`, `Payload`, `()`, or a `Result` of one of these and `Failure`"
 )]
 pub trait IntoOutcome {
-    /// Makes the outcome.
+    /// Converts the value into an outcome.
     fn into_outcome(self) -> Outcome;
 }
 
@@ -56,15 +57,15 @@ impl<T: IntoPayload, E: Into<Failure>> IntoOutcome for Result<T, E> {
     }
 }
 
-/// An actor whose type is forgotten, so that a module may hold several.
+/// An actor of any type, so that a module can have several.
 pub trait Running {
-    /// Handles one message; the future owns the actor and gives it back.
+    /// Handles one message. The future owns the actor, and returns it.
     fn run(self: Box<Self>, call: Call, payload: Payload) -> Handling;
     /// See [`Actor::save`].
     fn save(&self) -> Result<Saved, String>;
 }
 
-/// A message being handled.
+/// The future that handles a message.
 pub(crate) type Handling = Pin<Box<dyn Future<Output = (Box<dyn Running>, Outcome)>>>;
 
 impl<A: Actor> Running for A {
@@ -80,10 +81,10 @@ impl<A: Actor> Running for A {
     }
 }
 
-/// How to start one mechtron of a module.
+/// A function that starts one mechtron of a module.
 pub type Starter = fn(&Context, Option<Saved>) -> Result<Box<dyn Running>, String>;
 
-/// The [`Starter`] of a type.
+/// Returns the [`Starter`] of a type.
 pub fn starter<A: Actor>() -> Starter {
     |context, saved| {
         let actor = A::start(context, saved)?;
@@ -94,7 +95,7 @@ pub fn starter<A: Actor>() -> Starter {
     }
 }
 
-/// Whether to start afresh: nothing was saved, or by a mechtron without state.
+/// Returns `None` if there is no saved state, also if a mechtron without state saved it.
 pub fn fresh(saved: Option<Saved>) -> Option<Saved> {
     saved.filter(|saved| saved.format != 0 || !saved.data.is_empty())
 }
@@ -102,7 +103,7 @@ pub fn fresh(saved: Option<Saved>) -> Option<Saved> {
 /// A `#[migrate]` function.
 type Migrate<A> = fn(u32, &[u8]) -> Result<A, String>;
 
-/// State of the present format by serde; of another one by `migrate`, or not at all.
+/// Restores state: the present format with serde, and another format with `migrate`, if there is one.
 pub fn restore<A: DeserializeOwned>(saved: Saved, format: u32, migrate: Option<Migrate<A>>) -> Result<A, String> {
     if saved.format == format {
         return serde_json::from_slice(&saved.data)
@@ -113,13 +114,13 @@ pub fn restore<A: DeserializeOwned>(saved: Saved, format: u32, migrate: Option<M
             format!("the saved state of format {} can't be migrated to {format}: {error}", saved.format)
         }),
         None => Err(format!(
-            "the saved state has format {}, this version reads format {format} only: give it a `#[migrate]` function",
+            "the saved state has format {}, but this version reads only format {format}: add a `#[migrate]` function",
             saved.format
         )),
     }
 }
 
-/// The state in its present format.
+/// Returns the state in its present format.
 pub fn snapshot<A: Serialize>(actor: &A, format: u32) -> Result<Saved, String> {
     let data = serde_json::to_vec(actor).map_err(|error| format!("the state can't be saved: {error}"))?;
     Ok(Saved { format, data })

@@ -1,4 +1,5 @@
-//! Runs one actor: a mailbox in order and one future at a time, driven by the five calls of a host.
+//! Runs one actor: handles the messages of a mailbox in order, with one future at a time. The five calls of a host
+//! drive it.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +18,7 @@ use crate::{
     mesh::{Mesh, SLEEP_BIT, Wiring, enter},
 };
 
-/// A message as the host delivers it.
+/// A message from the host.
 pub(crate) struct Message {
     pub(crate) id: u64,
     pub(crate) kind: Kind,
@@ -30,7 +31,7 @@ pub(crate) struct Message {
 
 pub(crate) struct Engine {
     context: Context,
-    /// Empty while a future owns the actor.
+    /// `None` while a future owns the actor.
     idle: Option<Box<dyn Running>>,
     current: Option<Current>,
     waiting: VecDeque<(Call, Payload)>,
@@ -60,7 +61,7 @@ impl Engine {
         Ok(Engine { context, idle, current: None, waiting: VecDeque::new(), woken, waker })
     }
 
-    /// True when the message is finished already.
+    /// Returns true if the message is already finished.
     pub(crate) fn receive(&mut self, message: Message) -> bool {
         let Message { id, kind, sender, caller, operation, payload, remaining_ms } = message;
         let deadline = (remaining_ms > 0).then(|| self.context.now().saturating_add(remaining_ms.into()));
@@ -70,7 +71,7 @@ impl Engine {
         self.advance(id)
     }
 
-    /// Nobody may await it any more: then its answer is dropped.
+    /// Passes the outcome to the request. It is dropped if the request no longer exists.
     pub(crate) fn settle(&mut self, request: u64, outcome: Outcome) {
         if let Some(slot) = self.context.wiring.requests.borrow_mut().get_mut(&request) {
             *slot = Some(outcome);
@@ -103,11 +104,12 @@ impl Engine {
         enter(&self.context.wiring.mesh);
         match &self.idle {
             Some(actor) => actor.save(),
-            None => Err("save was asked for while the actor is in the middle of a message".to_owned()),
+            None => Err("the host called save while the actor is in the middle of a message".to_owned()),
         }
     }
 
-    /// Goes on until the actor awaits something or nothing is left to do; true when message `received` got finished.
+    /// Runs until the actor awaits something or the mailbox is empty. Returns true if the message `received` was
+    /// finished.
     fn advance(&mut self, received: u64) -> bool {
         enter(&self.context.wiring.mesh);
         let mut finished = false;
@@ -146,7 +148,7 @@ impl Engine {
                 _ => format!("{} failed: {failure}", current.label),
             });
         }
-        // Within its own `receive` the returned `true` says it; a wake has nobody to tell.
+        // In its own `receive`, the result `true` reports the end. A wake has no sender.
         if current.id != received && !matches!(current.kind, Kind::Wake(_)) {
             mesh.reply(current.id, Ok(Payload::default()));
         }
@@ -157,7 +159,7 @@ fn poll(handling: &mut Handling, woken: &Woken, waker: &Waker) -> Option<(Box<dy
     loop {
         match handling.as_mut().poll(&mut Task::from_waker(waker)) {
             Poll::Ready(done) => return Some(done),
-            // A future that woke itself, such as a cooperative yield, wants to be asked again at once.
+            // Poll a future again at once if it woke itself, such as a cooperative yield.
             Poll::Pending if woken.0.swap(false, Ordering::Relaxed) => {}
             Poll::Pending => return None,
         }

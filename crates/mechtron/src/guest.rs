@@ -1,4 +1,4 @@
-//! The raw imports and exports: the only file that knows the canonical ABI, and exists on wasm32 alone.
+//! The raw imports and exports. This is the only file that knows the canonical ABI. It exists only on wasm32.
 #![allow(
     unsafe_code,
     missing_docs,
@@ -88,11 +88,11 @@ impl<M: Module> Guest for M {
 fn with_engine<T>(work: impl FnOnce(&mut Engine) -> T) -> T {
     ENGINE.with(|slot| match &mut *slot.borrow_mut() {
         Some(engine) => work(engine),
-        None => fail("called before a start that succeeded"),
+        None => fail("called before a successful start"),
     })
 }
 
-/// The interface has no other way to say that `save` failed: a line in the log, and a trap.
+/// Reports a failure by a log line and a trap. The interface has no other way to report that `save` failed.
 fn fail(why: &str) -> ! {
     mesh::log(mesh::Level::Error, why);
     core::arch::wasm32::unreachable()
@@ -102,7 +102,7 @@ fn report_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
-            let message = info.payload_as_str().unwrap_or("a value that is no text");
+            let message = info.payload_as_str().unwrap_or("a value that is not text");
             match info.location() {
                 Some(place) => mesh::log(mesh::Level::Error, &format!("panicked at {place}: {message}")),
                 None => mesh::log(mesh::Level::Error, &format!("panicked: {message}")),
@@ -111,7 +111,7 @@ fn report_panics() {
     });
 }
 
-/// The host, through the imports.
+/// The host, behind the imports.
 struct Host;
 
 impl Mesh for Host {

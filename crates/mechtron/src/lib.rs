@@ -23,21 +23,21 @@ pub use payload::{Bytes, FromPayload, Header, Html, IntoPayload, Json, Payload, 
 pub use request::{Request, Sleep, join, join_all};
 pub use starlane_mechtron_macros::actor;
 
-/// What `#[actor]` and [`export!`] expand to. No part of the interface for people.
+/// Items for the code that `#[actor]` and [`export!`] generate. They are not a public interface.
 #[doc(hidden)]
 pub mod macros {
     pub use crate::actor::{Starter, fresh, restore, snapshot, starter};
 
     /// The mechtrons of a module, by name.
     pub trait Module: 'static {
-        /// All names, for the message when another one is asked for.
+        /// All names, for the error about an unknown name.
         const NAMES: &'static [&'static str];
-        /// How to start the mechtron of this name.
+        /// Returns the function that starts the mechtron with this name.
         fn starter(name: &str) -> Option<Starter>;
     }
 }
 
-/// Makes the crate a module that hosts can run: names its mechtrons, one or several.
+/// Makes a module from the crate, which hosts can run, and names its mechtrons.
 ///
 /// ```
 /// # use mechtron::{actor, Text};
@@ -58,7 +58,7 @@ pub mod macros {
 macro_rules! export {
     ($($name:literal => $actor:ty),+ $(,)?) => {
         const _: () = {
-            #[allow(dead_code)] // used by the exports, which exist on wasm32 alone
+            #[allow(dead_code)] // used by the exports, which exist only on wasm32
             struct Mechtrons;
             impl $crate::macros::Module for Mechtrons {
                 const NAMES: &'static [&'static str] = &[$($name),+];

@@ -1,8 +1,8 @@
-//! Lines for the host's log. A host keeps at most 64 KiB of them a call.
+//! Writes lines to the host's log. A host keeps at most 64 KiB per call.
 
 use crate::mesh::ambient;
 
-/// How much a line matters.
+/// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Level {
@@ -13,34 +13,34 @@ pub enum Level {
     Error,
 }
 
-/// Writes a line at a level. Outside a running actor there is nowhere to write it, and it is dropped.
+/// Writes a line at a level. Outside of a running actor, the line is dropped.
 pub fn write(level: Level, text: impl AsRef<str>) {
     if let Some(mesh) = ambient() {
         mesh.log(level, text.as_ref());
     }
 }
 
-/// For who follows every step.
+/// Writes details for debugging step by step.
 pub fn trace(text: impl AsRef<str>) {
     write(Level::Trace, text);
 }
 
-/// For who looks for a fault.
+/// Writes details for debugging.
 pub fn debug(text: impl AsRef<str>) {
     write(Level::Debug, text);
 }
 
-/// What went as it should, and is worth a line.
+/// Writes about a normal event.
 pub fn info(text: impl AsRef<str>) {
     write(Level::Info, text);
 }
 
-/// What should not happen, and was dealt with.
+/// Writes about an unexpected event that was handled.
 pub fn warn(text: impl AsRef<str>) {
     write(Level::Warn, text);
 }
 
-/// What failed.
+/// Writes about a failure.
 pub fn error(text: impl AsRef<str>) {
     write(Level::Error, text);
 }

@@ -1,4 +1,4 @@
-//! What the SDK needs of whoever runs it: a host, through the imports of `guest`, or a test.
+//! The interface between the SDK and its runner: a host (with the imports of `guest`) or a test.
 
 use std::{
     cell::{Cell, RefCell},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Outcome, Payload, log::Level};
 
-/// The imports of the guest interface, one method each.
+/// The imports of the guest interface, with a method for each.
 pub(crate) trait Mesh {
     fn request(&self, target: &str, operation: &str, payload: Payload, timeout_ms: u32) -> u64;
     fn notify(&self, target: &str, operation: &str, payload: Payload);
@@ -22,25 +22,25 @@ pub(crate) trait Mesh {
     fn random(&self) -> u64;
 }
 
-/// Timer tokens with this bit belong to [`crate::Sleep`], those below 2³² to the author.
+/// Timer tokens with this bit belong to [`crate::Sleep`]. Tokens below 2³² belong to the author.
 pub(crate) const SLEEP_BIT: u64 = 1 << 63;
 
-/// What one actor's futures share: the mesh, who they are, and what they wait for.
+/// The shared data of one actor's futures: the mesh, the actor's address, and open requests and sleeps.
 pub(crate) struct Wiring {
     pub(crate) mesh: Rc<dyn Mesh>,
     pub(crate) address: String,
     pub(crate) mechtron: String,
     pub(crate) settings: String,
-    /// Open requests that somebody awaits, with their outcome once it is there.
+    /// Open requests, each with its outcome when it has come.
     pub(crate) requests: RefCell<BTreeMap<u64, Option<Outcome>>>,
-    /// Running sleeps: whether each is over.
+    /// Open sleeps, and whether each is over.
     pub(crate) sleeps: RefCell<BTreeMap<u64, bool>>,
     next_sleep: Cell<u64>,
 }
 
 impl Wiring {
     pub(crate) fn new(mesh: Rc<dyn Mesh>, address: String, mechtron: String, settings: String) -> Self {
-        // Timers outlive an instance: one that an earlier instance set must not end a sleep of this one.
+        // Timers survive an instance. A timer of an earlier instance must not end a sleep of this one.
         let next_sleep = Cell::new(mesh.random() | SLEEP_BIT);
         Wiring {
             mesh,
@@ -64,12 +64,12 @@ thread_local! {
     static AMBIENT: RefCell<Option<Rc<dyn Mesh>>> = const { RefCell::new(None) };
 }
 
-/// From here on, `log` writes to this mesh.
+/// Sets the mesh for `log`.
 pub(crate) fn enter(mesh: &Rc<dyn Mesh>) {
     AMBIENT.with(|ambient| *ambient.borrow_mut() = Some(Rc::clone(mesh)));
 }
 
-/// The mesh of the actor that runs.
+/// Returns the mesh of the running actor.
 pub(crate) fn ambient() -> Option<Rc<dyn Mesh>> {
     AMBIENT.with(|ambient| ambient.borrow().clone())
 }

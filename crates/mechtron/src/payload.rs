@@ -1,4 +1,4 @@
-//! What a message carries, and how Rust values become payloads and come out of them.
+//! The payload of a message, and conversions between payloads and Rust values.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -9,18 +9,18 @@ const JSON: &str = "application/json";
 /// A header, as in HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// In lower case.
+    /// The name, in lower case.
     pub name: String,
-    /// Any text.
+    /// The value, any text.
     pub value: String,
 }
 
-/// What a message carries. An empty body with an empty content type is "nothing".
+/// The payload of a message. An empty body with an empty content type is "nothing".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Payload {
     /// A media type, such as `text/html`.
     pub content_type: String,
-    /// As in HTTP.
+    /// The headers, as in HTTP.
     pub headers: Vec<Header>,
     /// The bytes.
     pub body: Vec<u8>,
@@ -32,26 +32,26 @@ impl Payload {
         Payload { content_type: content_type.into(), headers: Vec::new(), body: body.into() }
     }
 
-    /// Whether it carries nothing: no body, no content type.
+    /// Returns whether it is "nothing": it has no body and no content type.
     pub fn is_nothing(&self) -> bool {
         self.body.is_empty() && self.content_type.is_empty()
     }
 
-    /// The value of the first header of this name (in lower case).
+    /// Returns the value of the first header with this name (in lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|header| header.name == name).map(|header| header.value.as_str())
     }
 
-    /// The body as a value of JSON; 400 `malformed` when it is none.
+    /// Reads the body as JSON. Returns 400 `malformed` if that fails.
     pub fn json<T: DeserializeOwned>(self) -> Result<T, Failure> {
         Json::from_payload(self).map(|Json(value)| value)
     }
 
-    /// The body as text, whatever its media type; 400 `malformed` when it is not UTF-8.
+    /// Reads the body as text of any media type. Returns 400 `malformed` if it is not UTF-8.
     pub fn text(self) -> Result<String, Failure> {
         String::from_utf8(self.body).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
-            Failure::malformed(format!("the body should be text in UTF-8, and is not at byte {at}"))
+            Failure::malformed(format!("the body is not UTF-8 text: invalid at byte {at}"))
         })
     }
 
@@ -61,27 +61,27 @@ impl Payload {
             return Ok(());
         }
         let got = if self.content_type.is_empty() { "none" } else { &self.content_type };
-        Err(Failure::malformed(format!("the content type should be {wanted}, and is {got}")))
+        Err(Failure::malformed(format!("the content type is {got}; expected {wanted}")))
     }
 }
 
-/// A value that can be read from a payload: what an operation takes, what a reply is read as.
+/// A value that can be read from a payload, such as the body of a request or a reply.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be read from a payload",
-    note = "take `Json<T>`, `Text`, `Html`, `Bytes`, `Payload`, an `Option` of these, or implement `FromPayload`"
+    note = "use `Json<T>`, `Text`, `Html`, `Bytes`, `Payload`, an `Option` of these, or implement `FromPayload`"
 )]
 pub trait FromPayload: Sized {
-    /// Reads it; a [`Failure`] goes to the caller.
+    /// Reads the value. The caller gets a [`Failure`].
     fn from_payload(payload: Payload) -> Result<Self, Failure>;
 }
 
-/// A value that can be sent: what an operation returns, what a request carries.
+/// A value that can be sent as a payload, such as the result of an operation or the body of a request.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't be made a payload",
-    note = "give `Json(value)`, `Text`, `Html`, `Bytes`, `Payload`, `()`, or implement `IntoPayload`"
+    message = "`{Self}` can't be converted into a payload",
+    note = "use `Json(value)`, `Text`, `Html`, `Bytes`, `Payload`, `()`, or implement `IntoPayload`"
 )]
 pub trait IntoPayload {
-    /// Makes the payload.
+    /// Converts the value into a payload.
     fn into_payload(self) -> Result<Payload, Failure>;
 }
 
@@ -89,7 +89,7 @@ pub trait IntoPayload {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
-/// Text as `text/plain`; any `text/…` is read.
+/// Text as `text/plain`. It can be read from any `text/…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Text(pub String);
 
@@ -97,7 +97,7 @@ pub struct Text(pub String);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Html(pub String);
 
-/// Bytes as `application/octet-stream`; bytes of any type are read.
+/// Bytes as `application/octet-stream`. They can be read from any type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -106,7 +106,7 @@ impl<T: DeserializeOwned> FromPayload for Json<T> {
         payload.expect(JSON, |essence| essence == JSON || essence.ends_with("+json"))?;
         serde_json::from_slice(&payload.body)
             .map(Json)
-            .map_err(|error| Failure::malformed(format!("the JSON body does not fit: {error}")))
+            .map_err(|error| Failure::malformed(format!("the JSON body is invalid: {error}")))
     }
 }
 
@@ -178,7 +178,7 @@ impl IntoPayload for () {
     }
 }
 
-/// Nothing is `None`.
+/// "Nothing" is `None`.
 impl<T: FromPayload> FromPayload for Option<T> {
     fn from_payload(payload: Payload) -> Result<Self, Failure> {
         if payload.is_nothing() { Ok(None) } else { T::from_payload(payload).map(Some) }

@@ -1,4 +1,4 @@
-//! What a handler awaits: answers and time.
+//! Futures for handlers: requests and sleeps.
 
 use std::{
     future::{Future, poll_fn},
@@ -10,10 +10,10 @@ use std::{
 
 use crate::{Failure, Outcome, Payload, mesh::Wiring};
 
-/// A request on its way: await it for the reply. Made by [`Context::request`](crate::Context::request).
+/// A request. Await it for the reply. [`Context::request`](crate::Context::request) makes it.
 ///
-/// It is sent when first awaited, or by [`send`](Self::send); dropped, its answer is ignored.
-#[must_use = "a request is sent when awaited, or by `send()`"]
+/// It is sent when it is first awaited, or by [`send`](Self::send). If it is dropped, its reply is ignored.
+#[must_use = "a request is sent when it is awaited, or by `send()`"]
 pub struct Request {
     wiring: Rc<Wiring>,
     timeout_ms: u32,
@@ -36,13 +36,13 @@ impl Request {
         Request { wiring, timeout_ms: 0, state: State::Unsent { target, operation, payload } }
     }
 
-    /// How long to wait at most, instead of the host's 30 s; then it fails with 408 `deadline`. At least 1 ms.
+    /// Sets the timeout, which is 30 s by default and at least 1 ms. After it, the request fails with 408 `deadline`.
     pub fn timeout(mut self, at_most: Duration) -> Self {
         self.timeout_ms = millis(at_most).max(1);
         self
     }
 
-    /// Sends it now, so that others can be sent before this one is awaited.
+    /// Sends the request now, so that others can be sent before this one is awaited.
     pub fn send(mut self) -> Self {
         self.dispatch();
         self
@@ -91,8 +91,8 @@ impl Drop for Request {
     }
 }
 
-/// Time passing, made by [`Context::sleep`](crate::Context::sleep).
-#[must_use = "a sleep begins when awaited"]
+/// A wait for some time. [`Context::sleep`](crate::Context::sleep) makes it.
+#[must_use = "a sleep begins when it is awaited"]
 pub struct Sleep {
     wiring: Rc<Wiring>,
     delay_ms: u32,
@@ -129,7 +129,7 @@ impl Drop for Sleep {
     }
 }
 
-/// Awaits two at once.
+/// Awaits two futures at the same time.
 pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     let (mut a, mut b) = (pin!(a), pin!(b));
     let (mut first, mut second) = (None, None);
@@ -147,7 +147,7 @@ pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     .await
 }
 
-/// Awaits all at once; results come in the order of the futures.
+/// Awaits all futures at the same time. The results are in the order of the futures.
 pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut all: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     poll_fn(|task| {

@@ -1,4 +1,4 @@
-//! Runs an actor under plain `cargo test`, with a mesh that records what it sends and a clock that the test moves.
+//! Runs an actor in plain `cargo test`, with a mesh that records its messages, and a clock that the test controls.
 //!
 //! ```
 //! use mechtron::{Call, Failure, Json, actor, testing};
@@ -22,7 +22,7 @@
 //! assert_eq!(counter.request("add", Json(3)).unwrap().json::<i64>().unwrap(), 5);
 //! assert_eq!(counter.events().len(), 2);
 //! ```
-#![allow(clippy::panic, reason = "a panic is how a test fails")]
+#![allow(clippy::panic, reason = "a test fails by a panic")]
 
 mod record;
 
@@ -50,7 +50,7 @@ pub struct Actor<A> {
     kind: PhantomData<A>,
 }
 
-/// How an actor under test is started, other than by [`Actor::start`].
+/// The setup of an actor under test, with more options than [`Actor::start`].
 #[derive(Debug, Clone)]
 pub struct Setup {
     address: String,
@@ -71,28 +71,28 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// The address of the actor, otherwise `test:app:actor`.
+    /// Sets the address of the actor. The default is `test:app:actor`.
     pub fn address(mut self, address: &str) -> Self {
         address.clone_into(&mut self.address);
         self
     }
 
-    /// Its settings, as a host would merge them; `()` for none.
+    /// Sets the merged settings; `()` for none.
     pub fn settings(mut self, settings: impl Serialize) -> Self {
         match serde_json::to_string(&settings) {
             Ok(text) => self.settings = if text == "null" { String::new() } else { text },
-            Err(error) => panic!("these settings are no JSON: {error}"),
+            Err(error) => panic!("these settings can't be converted to JSON: {error}"),
         }
         self
     }
 
-    /// What an earlier instance saved.
+    /// Sets the saved state of an earlier instance.
     pub fn saved(mut self, saved: Saved) -> Self {
         self.saved = Some(saved);
         self
     }
 
-    /// Starts it; the error is what the actor refused with.
+    /// Starts the actor. The error comes from the actor's `start`.
     pub fn start<A: crate::Actor>(self) -> Result<Actor<A>, String> {
         let mesh = Rc::new(TestMesh::default());
         let engine = self.engine::<A>(&mesh)?;
@@ -102,7 +102,7 @@ impl Setup {
             mesh,
             answers: Box::new(|sent| {
                 let Sent { target, operation, .. } = sent;
-                Err(Failure::new(404, "no-resource", format!("the test answers no `{operation}` to {target}")))
+                Err(Failure::new(404, "no-resource", format!("the test has no answer for `{operation}` to {target}")))
             }),
             sender: "test:sender".to_owned(),
             caller: String::new(),
@@ -119,25 +119,25 @@ impl Setup {
 }
 
 impl<A: crate::Actor> Actor<A> {
-    /// Starts one with these settings (`()` for none) at the address `test:app:actor`.
+    /// Starts an actor with these settings (`()` for none) at the address `test:app:actor`.
     pub fn start(settings: impl Serialize) -> Result<Self, String> {
         Setup::default().settings(settings).start()
     }
 
-    /// Answers what the actor asks of others; until this is called, everything gets 404.
+    /// Sets the answers to the actor's own requests. Before this is called, all requests fail with 404.
     pub fn answer(&mut self, answers: impl FnMut(&Sent) -> Outcome + 'static) -> &mut Self {
         self.answers = Box::new(answers);
         self
     }
 
-    /// Who the next messages come from, and on whose behalf. At first `test:sender` and nobody.
+    /// Sets the sender and the caller of the next messages. The defaults are `test:sender` and an anonymous caller.
     pub fn from(&mut self, sender: &str, caller: &str) -> &mut Self {
         sender.clone_into(&mut self.sender);
         caller.clone_into(&mut self.caller);
         self
     }
 
-    /// Sends a request and runs until its reply: outgoing requests are answered, sleeps pass at once.
+    /// Sends a request and runs until its reply. Answers outgoing requests, and ends sleeps immediately.
     pub fn request(&mut self, operation: &str, payload: impl IntoPayload) -> Outcome {
         let id = self.deliver(operation, payload);
         loop {
@@ -145,12 +145,12 @@ impl<A: crate::Actor> Actor<A> {
                 return outcome;
             }
             if !self.step() {
-                panic!("`{operation}` awaits something that is neither a request nor a sleep: it never ends");
+                panic!("`{operation}` never ends: it awaits something that is neither a request nor a sleep");
             }
         }
     }
 
-    /// Sends a one-way message and runs until the actor is done with it.
+    /// Sends a one-way message and runs until the actor has handled it.
     pub fn notify(&mut self, operation: &str, payload: impl IntoPayload) {
         self.put(Kind::Notify, self.sender.clone(), operation, payload);
         while self.step() {}
@@ -159,19 +159,19 @@ impl<A: crate::Actor> Actor<A> {
     /// Delivers an event of the topic `address#event`.
     pub fn event(&mut self, topic: &str, payload: impl IntoPayload) {
         let Some((source, event)) = topic.split_once('#') else {
-            panic!("`{topic}` is no topic: it should be address#event");
+            panic!("`{topic}` is not a topic; expected address#event");
         };
         self.put(Kind::Event, source.to_owned(), event, payload);
         while self.step() {}
     }
 
-    /// Wakes the actor with a token, whether it asked for that or not.
+    /// Wakes the actor with a token, also without a timer.
     pub fn wake(&mut self, token: u32) {
         self.engine.wake(token.into());
         while self.step() {}
     }
 
-    /// Lets time pass: timers that fall due wake the actor, in order.
+    /// Advances the clock. Timers that are due wake the actor, in order.
     pub fn advance(&mut self, by: Duration) {
         let until = self.mesh.now() + u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         while let Some(timer) = self.mesh.due(until) {
@@ -181,24 +181,24 @@ impl<A: crate::Actor> Actor<A> {
         self.mesh.set_now(until);
     }
 
-    /// What the actor would hand to its next instance.
+    /// Returns the state for the next instance.
     pub fn save(&self) -> Result<Saved, String> {
         self.engine.save()
     }
 
-    /// Saves, and goes on in a new instance with that state.
+    /// Saves the state, and continues in a new instance with it.
     pub fn restart(&mut self) -> Result<(), String> {
         self.setup.saved = Some(self.save()?);
         self.engine = self.setup.engine::<A>(&self.mesh)?;
         Ok(())
     }
 
-    /// Delivers a request without running what it awaits, for tests of what happens in between; gives its id.
+    /// Delivers a request, but answers nothing that it awaits, for tests of intermediate states. Returns its id.
     pub fn deliver(&mut self, operation: &str, payload: impl IntoPayload) -> u64 {
         self.put(Kind::Request, self.sender.clone(), operation, payload)
     }
 
-    /// The actor's requests that have no answer yet.
+    /// The actor's requests without an answer.
     pub fn open(&self) -> Vec<Sent> {
         self.mesh.open.borrow().iter().cloned().collect()
     }
@@ -214,27 +214,27 @@ impl<A: crate::Actor> Actor<A> {
         self.mesh.take_reply(id)
     }
 
-    /// All one-way messages that it sent.
+    /// All sent one-way messages.
     pub fn notifies(&self) -> Vec<Notified> {
         self.mesh.notified.borrow().clone()
     }
 
-    /// All events that it emitted; `target` is the event's name.
+    /// All emitted events; `target` is the event's name.
     pub fn events(&self) -> Vec<Notified> {
         self.mesh.emitted.borrow().clone()
     }
 
-    /// All that it logged.
+    /// All log lines.
     pub fn logs(&self) -> Vec<Logged> {
         self.mesh.logged.borrow().clone()
     }
 
-    /// The topics that it is subscribed to.
+    /// The topics of its subscriptions.
     pub fn subscriptions(&self) -> Vec<String> {
         self.mesh.topics.borrow().iter().cloned().collect()
     }
 
-    /// Timers that wait, earliest first.
+    /// The open timers, earliest first.
     pub fn timers(&self) -> Vec<Timer> {
         self.mesh.timers.borrow().clone()
     }
@@ -258,7 +258,7 @@ impl<A: crate::Actor> Actor<A> {
         id
     }
 
-    /// Answers open requests, or else lets the earliest sleep end; false when there is neither.
+    /// Answers open requests, or else ends the earliest sleep. Returns false if there is neither.
     fn step(&mut self) -> bool {
         if self.answer_open() {
             return true;

@@ -1,4 +1,4 @@
-//! A mesh that keeps what an actor did.
+//! A mesh that records the actions of an actor.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,7 +14,7 @@ use crate::{
 /// A request that the actor sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// What the answer goes by.
+    /// The id for the answer.
     pub id: u64,
     /// As the actor wrote it.
     pub target: String,
@@ -22,7 +22,7 @@ pub struct Sent {
     pub operation: String,
     /// What it carries.
     pub payload: Payload,
-    /// 0 is the host's default.
+    /// The timeout; 0 is the host's default.
     pub timeout_ms: u32,
 }
 
@@ -40,18 +40,18 @@ pub struct Notified {
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
-    /// How much it matters.
+    /// The level.
     pub level: Level,
     /// The line.
     pub text: String,
 }
 
-/// A timer that the actor asked for.
+/// A timer that the actor has set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timer {
-    /// When, in milliseconds since the epoch.
+    /// The time, in milliseconds since the epoch.
     pub at_ms: u64,
-    /// What `wake` gets.
+    /// The token for `wake`.
     pub token: u64,
 }
 
@@ -78,7 +78,7 @@ impl Default for TestMesh {
             topics: RefCell::default(),
             timers: RefCell::default(),
             replies: RefCell::default(),
-            // 2024-01-01, so that dates look like dates and every run is the same.
+            // 2024-01-01, so that dates look realistic and every run is the same.
             now: Cell::new(1_704_067_200_000),
             seed: Cell::new(0),
             next_request: Cell::new(1),
@@ -99,12 +99,12 @@ impl TestMesh {
         self.replies.borrow_mut().remove(&id)
     }
 
-    /// The earliest timer that is due at this time; the clock moves to it.
+    /// Removes the earliest timer that is due at this time, and moves the clock to it.
     pub(super) fn due(&self, until: u64) -> Option<Timer> {
         self.take_first(|timer| timer.at_ms <= until)
     }
 
-    /// The earliest timer that belongs to a sleep; the clock moves to it.
+    /// Removes the earliest timer of a sleep, and moves the clock to it.
     pub(super) fn next_sleep(&self) -> Option<Timer> {
         self.take_first(|timer| timer.token & SLEEP_BIT != 0)
     }
@@ -151,7 +151,7 @@ impl Mesh for TestMesh {
     fn wake_after(&self, delay_ms: u32, token: u64) {
         let mut timers = self.timers.borrow_mut();
         timers.push(Timer { at_ms: self.now.get() + u64::from(delay_ms), token });
-        timers.sort_by_key(|timer| timer.at_ms); // stable: equal times stay in the order asked for
+        timers.sort_by_key(|timer| timer.at_ms); // a stable sort keeps the order of timers with equal times
     }
 
     fn log(&self, level: Level, text: &str) {

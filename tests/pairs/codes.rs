@@ -1,4 +1,4 @@
-//! Codes of failures: the table of `starlane-abi`, what hosts make of it, and what the SDK makes of it.
+//! Codes of failures: hosts and the SDK use the table of `starlane-abi`.
 
 use starlane_abi::codes::{Code, guest, host, shared};
 
@@ -43,7 +43,7 @@ fn guests_give_the_codes_of_the_table() {
     }
 }
 
-/// A host cuts what a guest says to these forms: a code of the table must pass as it is.
+/// A host changes invalid codes of a guest. Every code of the table must pass unchanged.
 #[test]
 fn codes_of_guests_pass_the_check_of_hosts() {
     for (status, code) in [guest::FORBIDDEN, guest::INVALID, shared::CONFLICT, shared::GUEST_FAILED] {

@@ -1,4 +1,4 @@
-//! Keys, as the guest SDK writes them: the vectors that every implementation's test reads.
+//! Keys of the guest SDK, checked with the vectors that every implementation's test reads.
 
 use mechtron::{key, unkey};
 

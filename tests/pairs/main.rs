@@ -1,4 +1,4 @@
-//! What must agree in several languages, crates or packages.
+//! Tests of definitions that must agree in several languages, crates or packages.
 
 #![allow(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! What is published must be whole: no crate of the guest SDK reads a file outside of its package.
+//! Published packages must be complete: no crate of the guest SDK reads a file outside of its package.
 
 use std::{
     collections::BTreeSet,
@@ -7,9 +7,9 @@ use std::{
     process::Command,
 };
 
-/// The crates that authors of mechtrons get.
+/// The crates for authors of mechtrons.
 const PUBLISHED: [&str; 3] = ["abi", "mechtron-macros", "mechtron"];
-/// What names a file in Rust, up to its path.
+/// The Rust code before the path of a file.
 const READS: [&str; 4] = ["include_str!(\"", "include_bytes!(\"", "include!(\"", "#[path = \""];
 
 fn folder(name: &str) -> PathBuf {
@@ -27,12 +27,12 @@ fn package(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The files that go into a crate's package.
+/// The files in a crate's package.
 fn packed(name: &str) -> BTreeSet<PathBuf> {
     package(&["--list", "-p", &format!("starlane-{name}")]).lines().map(PathBuf::from).collect()
 }
 
-/// With the versions of each other: a registry would refuse others.
+/// The crates must depend on the versions of each other, or a registry would refuse them.
 #[test]
 fn published_crates_can_be_packed() {
     let target = tempfile::tempdir().unwrap();
@@ -47,7 +47,7 @@ fn published_crates_can_be_packed() {
     }
 }
 
-/// A path without `..`; nothing if it leads out of the package.
+/// Returns the path without `..`; `None` if it leads out of the package.
 fn within(path: &Path) -> Option<PathBuf> {
     let mut parts = PathBuf::new();
     for part in path.components() {
@@ -84,9 +84,9 @@ fn published_crates_read_no_file_outside_of_their_packages() {
     }
 }
 
-/// What a published crate uses must be published too, with a version that a registry can find.
+/// The dependencies of a published crate must be published too, with a version that a registry can find.
 #[test]
-fn published_crates_use_published_crates_alone() {
+fn published_crates_depend_only_on_published_crates() {
     for name in PUBLISHED {
         let manifest = fs::read_to_string(folder(name).join("Cargo.toml")).unwrap();
         for used in manifest.lines().filter_map(|line| line.strip_prefix("starlane-")) {
@@ -99,7 +99,7 @@ fn published_crates_use_published_crates_alone() {
     }
 }
 
-/// The macro that makes the SDK's bindings can read no file of another package: so the SDK has a copy.
+/// The macro for the SDK's bindings cannot read files of another package, so the SDK has a copy.
 #[test]
 fn the_sdk_has_the_same_interface_as_the_hosts() {
     let file = folder("mechtron").join("wit/mechtron.wit");

@@ -1,4 +1,4 @@
-//! `crates/browser/ts/abi.ts` is made of `starlane-abi`. `BLESS=1` writes it anew.
+//! `crates/browser/ts/abi.ts` is generated from `starlane-abi`. `BLESS=1` writes it again.
 
 use std::{env, fmt::Write, fs, path::Path};
 
@@ -12,14 +12,14 @@ use starlane_abi::{
 const FILE: &str = "crates/browser/ts/abi.ts";
 
 #[test]
-fn the_typescript_of_the_abi_is_made_of_the_crate() {
+fn the_typescript_of_the_abi_is_up_to_date() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(FILE);
     let made = typescript();
     if env::var_os("BLESS").is_some() {
         fs::write(&file, &made).unwrap();
     }
     let known = fs::read_to_string(&file).unwrap();
-    assert!(known == made, "{FILE} is not what `starlane-abi` says: run this test with BLESS=1");
+    assert!(known == made, "{FILE} differs from `starlane-abi`: run this test with BLESS=1");
 }
 
 fn typescript() -> String {
@@ -61,7 +61,7 @@ const LIMITS: [(&str, usize); 4] = [
     ("HEADERS", limits::HEADERS),
 ];
 
-/// Numbers of enums are written where they are used: no name of them is loaded.
+/// The compiler replaces const enums by their numbers, so that pages do not load their names.
 fn enums() -> [(&'static str, &'static str, Rows); 3] {
     let case = |name, value: i32| (name, u64::try_from(value).unwrap());
     let number = |name, value: u8| (name, u64::from(value));

@@ -1,9 +1,9 @@
-//! What a text asks its reader to do: the lines of its `sh` blocks, and what its `text` blocks say will be seen.
+//! The steps of a text: the commands of its `sh` blocks, and the expected output of its `text` blocks.
 
-/// What stands behind a command that goes on running.
+/// The comment after a command that runs until Ctrl-C.
 const RUNS_ON: &str = "# runs until Ctrl-C";
 
-/// One thing to do or to see.
+/// One step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A command that ends.
@@ -12,7 +12,7 @@ pub(crate) enum Step {
     Background(String),
     /// `cd`
     ChangeFolder(String),
-    /// Lines that were printed since the last such block.
+    /// Lines that the commands since the last such block must have printed.
     Expect(Vec<String>),
 }
 

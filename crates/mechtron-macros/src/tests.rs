@@ -1,4 +1,4 @@
-//! What authors are told when a block can't be a mechtron.
+//! Tests of the errors for blocks that can't be a mechtron.
 
 use quote::quote;
 
@@ -12,7 +12,7 @@ fn refused(arguments: proc_macro2::TokenStream, item: proc_macro2::TokenStream) 
 }
 
 #[test]
-fn every_mistake_has_its_own_message_that_says_what_to_write() {
+fn every_mistake_has_an_error_with_a_correction() {
     let cases = [
         (
             quote!(),
@@ -58,7 +58,7 @@ fn every_mistake_has_its_own_message_that_says_what_to_write() {
 }
 
 #[test]
-fn a_method_gives_its_name_with_hyphens_to_its_operation() {
+fn an_operation_has_the_name_of_its_method_with_hyphens() {
     let item = quote!(impl Counter { #[operation] fn add_one(&mut self) {} #[operation(name = "minus")] fn sub(&mut self) {} });
     let parsed = Parsed::new(quote!(format = 3), item).unwrap();
     let names: Vec<_> = parsed.operations.iter().map(|(name, _)| name.value()).collect();

@@ -1,4 +1,4 @@
-//! What authors write, run as a host would run it.
+//! Runs mechtrons as a host runs them.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::time::Duration;
@@ -81,7 +81,7 @@ fn entries(ledger: &mut testing::Actor<Ledger>) -> Vec<String> {
 }
 
 #[test]
-fn state_goes_from_instance_to_instance_with_its_format() {
+fn the_next_instance_gets_the_state_with_its_format() {
     let mut ledger = ledger();
     ledger.request("write", Text("one".into())).unwrap();
     let saved = ledger.save().unwrap();
@@ -91,7 +91,7 @@ fn state_goes_from_instance_to_instance_with_its_format() {
 }
 
 #[test]
-fn state_of_another_format_is_migrated_or_refused_with_the_reason() {
+fn state_of_another_format_is_migrated_or_refused() {
     let start =
         |format, data: &[u8]| testing::Setup::default().saved(Saved { format, data: data.to_vec() }).start::<Ledger>();
     assert_eq!(entries(&mut start(1, b"old").unwrap()), ["old"]);
@@ -102,7 +102,7 @@ fn state_of_another_format_is_migrated_or_refused_with_the_reason() {
 }
 
 #[test]
-fn messages_are_handled_one_at_a_time_in_order_also_across_awaits() {
+fn messages_are_handled_one_at_a_time_in_order() {
     let mut ledger = ledger();
     let first = ledger.deliver("write-after", Text("a".into()));
     let second = ledger.deliver("write-after", Text("b".into()));
@@ -118,7 +118,7 @@ fn messages_are_handled_one_at_a_time_in_order_also_across_awaits() {
 }
 
 #[test]
-fn a_message_that_comes_while_another_awaits_waits_for_it() {
+fn a_message_waits_while_another_awaits() {
     let mut ledger = ledger();
     let first = ledger.deliver("write-after", Text("a".into()));
     let second = ledger.deliver("write", Text("b".into()));
@@ -133,7 +133,7 @@ fn a_message_that_comes_while_another_awaits_waits_for_it() {
 }
 
 #[test]
-fn several_requests_are_in_flight_at_once_and_come_back_in_any_order() {
+fn several_requests_run_at_once_and_end_in_any_order() {
     let mut ledger = ledger();
     let id = ledger.deliver("both", ());
     let open = ledger.open();
@@ -149,14 +149,14 @@ fn several_requests_are_in_flight_at_once_and_come_back_in_any_order() {
 }
 
 #[test]
-fn a_time_out_is_passed_on_and_a_failure_comes_back_as_it_was() {
+fn timeouts_and_failures_are_forwarded_unchanged() {
     let mut ledger = ledger();
     ledger.answer(|sent| Err(Failure::new(408, "deadline", format!("after {} ms", sent.timeout_ms))));
     assert_eq!(ledger.request("in-time", ()), Err(Failure::new(408, "deadline", "after 1500 ms")));
 }
 
 #[test]
-fn an_unknown_operation_names_the_known_ones_and_a_bad_body_says_what_is_wrong() {
+fn errors_of_operations_and_bodies_say_what_is_expected() {
     let mut ledger = ledger();
     let failure = ledger.request("delete", ()).unwrap_err();
     assert_eq!((failure.status, &*failure.code), (404, "no-operation"));
@@ -180,7 +180,7 @@ fn events_reach_the_method_of_their_topic() {
 }
 
 #[test]
-fn a_failed_notify_or_wake_is_a_line_in_the_log() {
+fn a_failed_notify_or_wake_is_logged() {
     let mut ledger = ledger();
     ledger.notify("write", Json(1));
     ledger.wake(13);
@@ -240,7 +240,7 @@ impl Clock {
 }
 
 #[test]
-fn a_start_function_reads_the_settings_or_says_why_it_can_not() {
+fn a_start_function_reads_the_settings_or_returns_an_error() {
     let refused = testing::Actor::<Clock>::start(()).err().unwrap();
     assert!(refused.contains("missing field `step`"), "{refused}");
     let clock = testing::Actor::<Clock>::start(serde_json::json!({ "step": 10 })).unwrap();
@@ -257,7 +257,7 @@ fn sleeps_and_timers_follow_the_clock_of_the_test() {
 }
 
 #[test]
-fn a_mechtron_without_state_saves_none_and_refuses_another_s() {
+fn a_mechtron_without_state_saves_and_accepts_none() {
     let setup = testing::Setup::default().settings(serde_json::json!({ "step": 1 }));
     let clock = setup.clone().start::<Clock>().unwrap();
     assert_eq!(clock.save().unwrap(), Saved::default());
@@ -266,7 +266,7 @@ fn a_mechtron_without_state_saves_none_and_refuses_another_s() {
 }
 
 #[test]
-fn payloads_of_every_kind_go_in_and_out() {
+fn payloads_of_every_kind_are_received_and_sent() {
     let mut clock = testing::Actor::<Clock>::start(serde_json::json!({ "step": 1 })).unwrap();
     assert_eq!(clock.request("page", ()), Ok(Payload::new("text/html", "<p>")));
     assert_eq!(clock.request("bytes", Bytes(vec![1, 2])), Ok(Payload::new("application/octet-stream", [2, 1])));

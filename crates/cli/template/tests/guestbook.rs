@@ -1,4 +1,4 @@
-//! The guestbook under plain `cargo test`: the test answers for the database.
+//! Tests of the guestbook with plain `cargo test`: the test answers in place of the database.
 
 use {{crate}}::Guestbook;
 use mechtron::{IntoPayload, Json, testing};

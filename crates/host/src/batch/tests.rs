@@ -8,7 +8,7 @@ fn payload() -> Payload {
     Payload { content_type: "t".into(), headers: vec![("n".into(), "v".into())], body: Bytes::from_static(b"b") }
 }
 
-/// The format, frozen: the JavaScript of `crates/browser` reads these very bytes.
+/// The frozen format. The JavaScript of `crates/browser` reads exactly these bytes.
 #[test]
 fn calls_have_their_golden_bytes() {
     let address = Address::parse("s").unwrap();
@@ -41,7 +41,7 @@ fn calls_have_their_golden_bytes() {
 }
 
 #[test]
-fn a_report_becomes_calls_with_their_effects() {
+fn a_report_is_decoded_into_results_with_effects() {
     let mut out = Writer(Vec::new());
     out.u8(1);
     out.u64(1);
@@ -93,7 +93,7 @@ fn a_report_becomes_calls_with_their_effects() {
 }
 
 #[test]
-fn a_broken_report_is_refused_at_its_byte() {
+fn an_invalid_report_is_refused_with_the_byte() {
     for (bytes, at) in [(vec![99], 0), (vec![16, 17, 1, 0, 0, 0], 6), (vec![17, 1, 0, 0, 0, 0xff], 5), (vec![18], 1)] {
         assert_eq!(decode_report(bytes.into()).unwrap_err(), ReportError(at));
     }

@@ -75,7 +75,7 @@ fn declared(module: &str) -> Vec<&str> {
     names.map(|rest| rest.split([' ', '<']).next().unwrap()).collect()
 }
 
-/// Names of binds that say something else in TypeScript: its globals, its keywords, and what is like them.
+/// Names of binds that have another meaning in TypeScript: its globals, its keywords, and similar names.
 fn names() -> Vec<String> {
     let keywords = "any as asserts async await bigint boolean break case catch class const constructor continue debugger declare \
         default delete do else enum export extends false finally for from function get global if implements import in infer \
@@ -108,7 +108,7 @@ fn no_generated_name_is_a_global_or_declared_twice() {
 }
 
 #[test]
-fn what_is_generated_compiles_whatever_a_bind_is_called() {
+fn generated_modules_compile_for_every_name_of_a_bind() {
     let tsc = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../npm/node_modules/typescript/bin/tsc");
     if !tsc.exists() {
         println!("{} is not installed: `cargo xtask setup` installs it", tsc.display());
@@ -148,7 +148,7 @@ fn what_is_generated_compiles_whatever_a_bind_is_called() {
 }
 
 #[test]
-fn each_keyword_that_says_something_of_a_type_is_taken_up() {
+fn each_keyword_of_a_type_becomes_part_of_the_type() {
     for (schema, expected) in [
         (json!(true), "export type TestEEvent = unknown;"),
         (json!(false), "export type TestEEvent = never;"),

@@ -183,7 +183,7 @@ impl Host {
     }
 }
 
-/// The resources of an app on one side, by name, as [`VerifiedApp::resources`] has them.
+/// Reads the resources of an app on one side, by name, from [`VerifiedApp::resources`].
 pub(crate) fn read(text: &str) -> Result<BTreeMap<String, AppResource>, Failure> {
     match text {
         "" => Ok(BTreeMap::new()),

@@ -1,4 +1,5 @@
-//! What launching refuses and what it heals, on any store: each case gets a [`World`] whose page keeps nothing yet.
+//! Tests of launching, on any store: what it refuses and what it repairs. Each case gets a [`World`] whose page has an
+//! empty store.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -52,7 +53,7 @@ pub(super) fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
     bytes
 }
 
-/// Whichever comes first goes on, of this revision or another; when it has ended, the other way is free.
+/// The first launch continues, also with another revision. After it has ended, the app can run in the other way.
 pub async fn an_app_runs_in_workers_or_inline_and_not_in_both(world: &World) {
     let signed = world.publish(ONE, &[MODULE]);
     world.say(APP, 1, ONE, &signed);
@@ -73,7 +74,7 @@ pub async fn an_app_runs_in_workers_or_inline_and_not_in_both(world: &World) {
     assert!(refused.len() == 1 && refused[0].code() == "conflict", "{refused:?}");
 }
 
-/// Every kind, placed where a page has to serve it; those of the server are not its business.
+/// A page refuses every kind of resource that is placed in browsers. It ignores resources of the server.
 pub async fn resources_that_a_page_has_no_driver_for_are_an_error(world: &World) {
     let page = world.page();
     for (revision, kind) in (1..).zip(ResourceKind::ALL) {
@@ -102,7 +103,7 @@ pub async fn resources_that_a_page_has_no_driver_for_are_an_error(world: &World)
     }
 }
 
-/// Nothing runs that was not verified, what is kept stays, and the next launch tries again.
+/// An unverified app does not run, the store stays unchanged, and the next launch tries again.
 pub async fn a_verifier_that_can_not_be_loaded_is_no_verdict(world: &World) {
     let signed = world.publish(ONE, &[MODULE]);
     world.say(APP, 1, ONE, &signed);
@@ -118,7 +119,7 @@ pub async fn a_verifier_that_can_not_be_loaded_is_no_verdict(world: &World) {
     }
 }
 
-/// A module that nothing could check is not run, and not refused either.
+/// A module that could not be checked does not run, but is not refused either.
 pub async fn a_meter_that_can_not_be_loaded_is_no_verdict(world: &World) {
     let signed = world.publish(ONE, &[MODULE]);
     world.say(APP, 1, ONE, &signed);
@@ -132,7 +133,7 @@ pub async fn a_meter_that_can_not_be_loaded_is_no_verdict(world: &World) {
     page.launch(APP).await.unwrap();
 }
 
-/// An app without mechtrons needs nothing of it, and neither does one whose modules are compiled.
+/// An app without mechtrons does not load the checks; neither does an app with compiled modules.
 pub async fn what_checks_modules_is_loaded_only_for_new_modules(world: &World) {
     let other = "acme:other";
     world.say(other, 1, TWO, &world.publish(TWO, &[TEXT]));
@@ -144,7 +145,7 @@ pub async fn what_checks_modules_is_loaded_only_for_new_modules(world: &World) {
     }
 }
 
-/// Only what is needed is fetched, and once.
+/// A launch fetches only the required files, and each once.
 pub async fn what_was_launched_once_launches_with_the_server_away(world: &World) {
     let signed = world.publish(ONE, &[MODULE, TEXT]);
     world.say(APP, 1, ONE, &signed);
@@ -161,7 +162,7 @@ pub async fn what_was_launched_once_launches_with_the_server_away(world: &World)
     assert!(page.read(ONE, TEXT.0).await.unwrap_err().message.contains("no connection"), "it was never read");
 }
 
-/// With the server there and away: it is the page's clock that counts.
+/// The page's clock decides, with and without the server.
 pub async fn a_manifest_that_expires_between_two_launches_is_refused(world: &World) {
     let now = world.time.unix_ms() / 1000;
     let signed = world.publish_as(ONE, &[MODULE], &publisher(), |manifest| manifest.expires = Some(now + 4));
@@ -177,7 +178,7 @@ pub async fn a_manifest_that_expires_between_two_launches_is_refused(world: &Wor
     assert_eq!(world.page().launch(APP).await.unwrap().bundle, address(TWO));
 }
 
-/// All of these were signed by somebody, and most by the right one.
+/// All these manifests are signed, most of them by the trusted key.
 pub async fn nothing_of_another_version_bundle_or_publisher_is_taken(world: &World) {
     let signed = world.publish(ONE, &[MODULE]);
     let other_version = world.publish(TWO, &[MODULE, TEXT]);
@@ -199,7 +200,7 @@ pub async fn nothing_of_another_version_bundle_or_publisher_is_taken(world: &Wor
         assert_eq!(world.page().refused(APP).await, code, "{what}, served");
         let kept = world.store.manifest(&address(ONE)).await.unwrap();
         assert!(kept.is_none_or(|kept| kept.bytes.is_empty()), "{what} is not kept");
-        // In the store it is no better: the right one is fetched.
+        // A wrong manifest in the store is replaced by the right one from the source.
         world.store.put_manifest(&address(ONE), manifest.clone()).await.unwrap();
         assert_eq!(world.page().refused(APP).await, code, "{what}, kept and served");
         world.source.publish(&address(ONE), signed.clone());
@@ -213,19 +214,19 @@ pub async fn nothing_of_another_version_bundle_or_publisher_is_taken(world: &Wor
         assert!(world.store.manifest(&address(ONE)).await == Ok(Some(signed.clone())));
         forget(&*world.store).await;
     }
-    // A record that names a manifest which somebody else signed.
+    // A record with a manifest of another signer.
     world.source.publish(&address(ONE), strangers.clone());
     world.say(APP, 2, ONE, &strangers);
     assert_eq!(world.page().refused(APP).await, "untrusted");
 }
 
-/// Stores have no step that drops a manifest: what stands in for none is one that fits nothing.
+/// Stores cannot remove a manifest, so an invalid one stands for a missing one.
 async fn forget(store: &dyn BundleStore) {
     let nothing = SignedManifest { bytes: Vec::new(), signature: publisher().sign(b"") };
     store.put_manifest(&address(ONE), nothing).await.unwrap();
 }
 
-/// A blob of the right length too, and one that is longer than the manifest says.
+/// Also a blob with the right length, and one that is longer than in the manifest.
 pub async fn a_blob_of_another_file_is_refused_and_not_kept(world: &World) {
     let signed = world.publish(ONE, &[MODULE, ("/other.wasm", b"A MODULE")]);
     world.say(APP, 1, ONE, &signed);
@@ -239,14 +240,14 @@ pub async fn a_blob_of_another_file_is_refused_and_not_kept(world: &World) {
     }
     world.source.add_blob(MODULE.1);
     world.page().launch(APP).await.unwrap();
-    // In the store, at the wrong digest, it is as damaged as any.
+    // In the store, a blob under a wrong digest counts as damaged.
     world.store.put_blob(&digest, (&b"A MODULE"[..]).into()).await.unwrap();
     let page = world.page();
     page.launch(APP).await.unwrap();
     assert_eq!(page.0.blob_counts(), counts(1, 0, 1));
 }
 
-/// The highest revision seen is kept, whatever was read or refused since.
+/// The highest known revision stays, after all later records and refusals.
 pub async fn an_older_revision_is_refused_for_ever(world: &World) {
     let (one, two) = (world.publish(ONE, &[MODULE]), world.publish(TWO, &[MODULE, TEXT]));
     world.say(APP, 7, TWO, &two);
@@ -259,7 +260,7 @@ pub async fn an_older_revision_is_refused_for_ever(world: &World) {
         world.set_away(false);
         assert_eq!(world.page().refused(APP).await, "rollback", "revision {revision} after a launch from the cache");
     }
-    // Another app's record is no way around.
+    // The record of another app cannot bypass this.
     world.say("acme:other", 1, ONE, &one);
     world.page().launch("acme:other").await.unwrap();
     assert_eq!(world.page().refused(APP).await, "rollback");
@@ -267,7 +268,7 @@ pub async fn an_older_revision_is_refused_for_ever(world: &World) {
     assert_eq!(world.page().launch(APP).await.unwrap().bundle, address(ONE), "a rollback is a new revision");
 }
 
-/// Whichever is slower.
+/// In both orders.
 pub async fn an_older_launch_does_not_take_the_place_of_a_newer_one(world: &World) {
     let (one, two) = (world.publish(ONE, &[MODULE]), world.publish(TWO, &[("/module.wasm", b"a newer module")]));
     world.say(APP, 1, ONE, &one);
@@ -289,7 +290,7 @@ pub async fn an_older_launch_does_not_take_the_place_of_a_newer_one(world: &Worl
     assert_eq!(page.launch(APP).await.unwrap().revision, 2);
 }
 
-/// An app names the files of the bundles that it uses; those of the bundle's own app count.
+/// An app lists the files of the bundles that it uses, but the files of the bundle's own app take precedence.
 pub async fn nobody_says_what_is_in_anothers_bundle(world: &World) {
     let stranger = SecretKey::from_seed([2; 32]);
     let own = world.publish(ONE, &[MODULE, TEXT]);
@@ -310,7 +311,7 @@ pub async fn nobody_says_what_is_in_anothers_bundle(world: &World) {
     }
 }
 
-/// It can't say which version, and what was said last holds. A server that says no is another matter.
+/// A server without an answer counts as away, and the last record applies. A refusal of the server is different.
 pub async fn a_server_that_fails_for_now_is_as_good_as_away(world: &World) {
     let signed = world.publish(ONE, &[MODULE]);
     world.say(APP, 1, ONE, &signed);
@@ -325,7 +326,7 @@ pub async fn a_server_that_fails_for_now_is_as_good_as_away(world: &World) {
     }
     world.set_failing(Some(Failure::no_grant("not any more")));
     assert_eq!(world.page().refused(APP).await, "no-grant");
-    // What a page does not trust it does not trust offline either, and says so.
+    // An untrusted bundle is also refused offline, with the reason.
     world.set_failing(None);
     world.set_away(true);
     let stranger = SecretKey::from_seed([2; 32]);

@@ -1,4 +1,4 @@
-//! What launching is tried with by the thousand: gives what was counted, for whoever holds it to a number.
+//! Launches thousands of changed apps, and returns counts for the caller's checks.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -9,8 +9,8 @@ use super::{
     launch_world::{World, address, hostile_names, publisher},
 };
 
-/// Changes manifest, signature and module byte by byte, as they are served and, with the server away, as they are kept: how many
-/// changes were tried, and which of them were launched. In between, what is not changed must launch.
+/// Changes manifest, signature and module byte by byte, on the server and (without the server) in the store. Returns
+/// the number of changes, and those that were launched. In between, the unchanged app must launch.
 pub async fn one_changed_byte(world: &World) -> (usize, Vec<String>) {
     let signed = world.publish(ONE, &[MODULE]);
     world.say(APP, 1, ONE, &signed);
@@ -61,7 +61,7 @@ fn changed_bundles(signed: &SignedManifest) -> Vec<(String, Changed)> {
     for (at, old) in text.char_indices() {
         for new in "AQgwz-".chars().filter(|new| *new != old) {
             let other: String = text.char_indices().map(|(n, c)| if n == at { new } else { c }).collect();
-            // What is no signature any more reaches no host.
+            // A text that is not a signature any more never reaches a host.
             let Ok(signature) = Signature::parse(&other) else { continue };
             let damaged = SignedManifest { signature, ..signed.clone() };
             changed.push((format!("character {at} of the signature is {new}"), Changed::Manifest(damaged)));
@@ -73,7 +73,7 @@ fn changed_bundles(signed: &SignedManifest) -> Vec<(String, Changed)> {
     changed
 }
 
-/// Launches bundles with hostile names of files, signed all the same: how many were tried, and which of them were launched.
+/// Launches signed bundles with hostile file names. Returns the number of tries, and those that were launched.
 pub async fn hostile_names_of_files(world: &World) -> (usize, Vec<String>) {
     let mut accepted = Vec::new();
     for (revision, names) in (1..).zip(hostile_names()) {
@@ -92,7 +92,8 @@ pub async fn hostile_names_of_files(world: &World) -> (usize, Vec<String>) {
     (hostile_names().len(), accepted)
 }
 
-/// Launches an app of 1,000 files, reads them all, then its next version: how many blobs that fetched, and of how many files.
+/// Launches an app of 1,000 files, reads all of them, and launches its next version. Returns the number of fetched
+/// blobs and of files.
 pub async fn delta_of_one_file(world: &World) -> (u64, u64) {
     let mut files: Vec<(String, Vec<u8>)> =
         (0..1000).map(|index| (format!("/files/{index:03}.txt"), format!("file {index}\n").into_bytes())).collect();

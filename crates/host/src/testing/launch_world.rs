@@ -1,4 +1,4 @@
-//! A page and its server in one thread: what the page keeps and where bundles come from is the test's to choose and to spoil.
+//! A page and its server in one thread. A test can choose and damage the page's store and the source of bundles.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -30,13 +30,13 @@ use crate::{
     verify,
 };
 
-/// A page, its server, and what lies between them.
+/// A page, its server, and the network between them.
 pub struct World {
-    /// The time of both.
+    /// The clock of both.
     pub time: Rc<dyn Time>,
-    /// What the page keeps.
+    /// The store of the page.
     pub store: Rc<dyn Stores>,
-    /// Where bundles come from.
+    /// The source of bundles.
     pub source: MemorySource,
     network: MemoryDialer,
     verifier: InBytes,
@@ -48,12 +48,12 @@ pub struct World {
     _served: Served,
 }
 
-/// The publisher whose bundles may run.
+/// The trusted publisher.
 pub fn publisher() -> SecretKey {
     SecretKey::from_seed([1; 32])
 }
 
-/// Names that no file of a bundle may have, each by itself or beside others.
+/// Invalid file names, alone or beside other files.
 pub fn hostile_names() -> Vec<Vec<String>> {
     let long = format!("/{}", "a".repeat(201));
     let alone = [
@@ -92,7 +92,7 @@ pub fn address(text: &str) -> Address {
 }
 
 impl World {
-    /// A server with no app, and a page's store.
+    /// Makes a server without apps, and a page's store.
     pub fn new(time: Rc<dyn Time>, store: Rc<dyn Stores>) -> Self {
         let records = Rc::<RefCell<HashMap<Address, AppRecord>>>::default();
         let failing = Rc::<RefCell<Option<Failure>>>::default();
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// A fresh page, on what was kept.
+    /// Opens a new page with the same store.
     pub fn page(&self) -> Page {
         self.page_with(None)
     }
@@ -162,38 +162,39 @@ impl World {
         Page(host)
     }
 
-    /// How often pages were told that modules will be compiled.
+    /// The number of announcements that modules will be compiled.
     pub fn prepared(&self) -> u32 {
         self.meter.prepared.get()
     }
 
-    /// While it is missing, pages can't load what checks modules.
+    /// Sets whether the checks of modules are missing, so that pages cannot load them.
     pub fn set_meter_missing(&self, is_missing: bool) {
         self.meter.is_missing.set(is_missing);
     }
 
-    /// While it is missing, pages can't load what verifies bundles.
+    /// Sets whether the verifier of bundles is missing, so that pages cannot load it.
     pub fn set_verifier_missing(&self, missing: bool) {
         self.verifier.is_missing.set(missing);
     }
 
-    /// While it is away, neither the server nor its bundles can be reached.
+    /// Sets whether the server and its bundles are unreachable.
     pub fn set_away(&self, away: bool) {
         self.network.set_down(away);
         self.source.set_offline(away);
     }
 
-    /// While the network is held, what pages and the server send stays in the buffers of their sockets.
+    /// Holds or releases the network. While it is held, messages of pages and of the server stay in the buffers of
+    /// their sockets.
     pub fn hold(&self, held: bool) {
         self.network.hold(held);
     }
 
-    /// How many bytes lie in the buffers of all sockets.
+    /// The number of bytes in the buffers of all sockets.
     pub fn buffered(&self) -> usize {
         self.network.buffered()
     }
 
-    /// How many messages lie in the buffers of all sockets.
+    /// The number of messages in the buffers of all sockets.
     pub fn messages(&self) -> usize {
         self.network.messages()
     }
@@ -221,7 +222,7 @@ impl World {
         signed
     }
 
-    /// What the server says from now on of `acme:app`, or of another app.
+    /// Sets the server's record of `acme:app`, or of another app.
     pub fn say(&self, app: &str, revision: u64, bundle: &str, manifest: &SignedManifest) {
         let record = AppRecord {
             app: address(app),
@@ -235,18 +236,18 @@ impl World {
         self.records.borrow_mut().insert(record.app.clone(), record);
     }
 
-    /// Lets the server fail when it is asked for a record, or answer again.
+    /// Sets the failure of requests for a record; `None` for no failure.
     pub fn set_failing(&self, failure: Option<Failure>) {
         *self.failing.borrow_mut() = failure;
     }
 
-    /// What pages have logged since the last call.
+    /// The log lines of pages since the last call.
     pub fn take_logs(&self) -> Vec<String> {
         self.logs.take()
     }
 }
 
-/// Verifies as a page does: question and answer are bytes. While it is missing, nothing is verified.
+/// Verifies as a page does: request and reply are bytes. While it is missing, it verifies nothing.
 #[derive(Clone, Default)]
 struct InBytes {
     is_missing: Rc<Cell<bool>>,
@@ -261,7 +262,7 @@ impl Verifier for InBytes {
     }
 }
 
-/// A page's host. Dropped, it is closed.
+/// A page's host. Dropping it closes the host.
 pub struct Page(pub Host);
 
 impl Drop for Page {
@@ -276,7 +277,7 @@ impl Page {
         self.launch_trusting(app, &[&publisher()]).await
     }
 
-    /// The same, if its bundle is by one of these.
+    /// The same with these trusted publishers.
     pub async fn launch_trusting(&self, app: &str, trust: &[&SecretKey]) -> Result<Launched, LaunchError> {
         let trust = trust.iter().map(|key| key.public()).collect();
         let options = LaunchOptions { trust, inline: false, on_progress: None };
@@ -289,7 +290,7 @@ impl Page {
         self.0.launch(&address(app), options).await
     }
 
-    /// The word for why an app can't be launched.
+    /// Returns the code of the error of a launch.
     pub async fn refused(&self, app: &str) -> String {
         self.launch(app).await.err().map(|error| error.code().to_owned()).unwrap_or_default()
     }
@@ -344,14 +345,14 @@ fn table_has_module(files: &[(&str, &[u8])]) -> bool {
     files.iter().any(|(path, _)| *path == "/module.wasm")
 }
 
-/// What checks the modules of all pages.
+/// The checks of modules for all pages.
 #[derive(Clone, Default)]
 struct Meter {
     prepared: Rc<Cell<u32>>,
     is_missing: Rc<Cell<bool>>,
 }
 
-/// Takes any bytes for a module, and runs none.
+/// Accepts any bytes as a module, and runs none.
 #[derive(Default)]
 pub(crate) struct NoGuests {
     compiled: RefCell<Vec<Digest>>,

@@ -1,4 +1,4 @@
-//! Ports that stay in memory: a source of bundles, sockets and a network to dial. The store is [`MemoryStore`].
+//! Ports in memory: a source of bundles, sockets and a network. The store is [`MemoryStore`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,7 +20,7 @@ use starlane_protocol::Address;
 pub use crate::memory_store::MemoryStore;
 use crate::ports::{Dialer, SOCKET_ROOM, Socket, SocketSink, Source, SourceError};
 
-/// A source that serves what it was given, and counts what was fetched. Clones share both.
+/// A source in memory, which counts fetched blobs. Clones share its content and the count.
 #[derive(Clone, Default)]
 pub struct MemorySource(Rc<Served>);
 
@@ -34,7 +34,7 @@ struct Served {
 }
 
 impl MemorySource {
-    /// Serves nothing yet.
+    /// Makes an empty source.
     pub fn new() -> Self {
         Self::default()
     }
@@ -52,7 +52,7 @@ impl MemorySource {
         digest
     }
 
-    /// Serves bytes under a digest that need not be theirs.
+    /// Serves bytes under a digest that can be wrong.
     pub fn put_under(&self, digest: Digest, bytes: impl Into<Bytes>) {
         self.0.blobs.borrow_mut().insert(digest, bytes.into());
     }
@@ -62,19 +62,19 @@ impl MemorySource {
         self.0.offline.set(offline);
     }
 
-    /// From now on blobs that are asked for don't come until what this gives is dropped.
+    /// Delays all blobs until the result is dropped.
     pub fn hold(&self) -> oneshot::Sender<()> {
         let (sender, receiver) = oneshot::channel();
         *self.0.holding.borrow_mut() = Some(receiver.shared());
         sender
     }
 
-    /// What is asked for from now on comes at once again.
+    /// Ends the delay for later requests.
     pub fn hold_no_more(&self) {
         self.0.holding.take();
     }
 
-    /// How many blobs were fetched.
+    /// The number of fetched blobs.
     pub fn fetched(&self) -> u64 {
         self.0.fetched.get()
     }
@@ -114,14 +114,14 @@ impl Source for MemorySource {
     }
 }
 
-/// Two ends of a connection. What one sends the other receives, in order, at once.
+/// The two ends of a connection. Each end receives the messages of the other immediately and in order.
 pub fn socket_pair() -> (Socket, Socket) {
     let (wire, ends) = Wire::pair();
     drop(wire);
     ends
 }
 
-/// A connection that can be cut from outside.
+/// A connection that a test can cut.
 #[derive(Clone)]
 pub struct Wire(Rc<Halves>);
 
@@ -135,7 +135,7 @@ struct Halves {
 /// One direction of a connection.
 struct Lane {
     sender: RefCell<Option<mpsc::UnboundedSender<Bytes>>>,
-    /// What was sent while the connection was held.
+    /// The messages that were sent while the connection was held.
     buffer: RefCell<Vec<Vec<u8>>>,
     room: RefCell<Option<Waker>>,
 }
@@ -154,7 +154,7 @@ impl Lane {
     fn write(&self) {
         for message in self.buffer.take() {
             if let Some(sender) = &*self.sender.borrow() {
-                // Nobody reads there any more: as with a network, the sender learns nothing of it.
+                // The other end is closed. As in a network, the sender does not notice that.
                 let _ = sender.unbounded_send(message.into());
             }
         }
@@ -165,7 +165,7 @@ impl Lane {
 }
 
 impl Wire {
-    /// A connection and its two ends.
+    /// Makes a connection with its two ends.
     pub fn pair() -> (Self, (Socket, Socket)) {
         let ((left, to_left), (right, to_right)) = (Lane::new(), Lane::new());
         let wire = Self(Rc::new(Halves { left, right, held: Cell::new(false), closed: RefCell::new(None) }));
@@ -177,7 +177,7 @@ impl Wire {
         (wire, ends)
     }
 
-    /// While it is held, what is sent stays in the buffer of the socket that sends it.
+    /// Holds or releases the connection. While it is held, messages stay in the buffer of the sending socket.
     pub fn hold(&self, held: bool) {
         self.0.held.set(held);
         if !held {
@@ -186,23 +186,23 @@ impl Wire {
         }
     }
 
-    /// How many bytes lie in the buffers of both sockets.
+    /// The number of bytes in the buffers of both sockets.
     pub fn buffered(&self) -> usize {
         self.0.left.buffered() + self.0.right.buffered()
     }
 
-    /// How many messages lie in the buffers of both sockets.
+    /// The number of messages in the buffers of both sockets.
     pub fn messages(&self) -> usize {
         self.0.left.buffer.borrow().len() + self.0.right.buffer.borrow().len()
     }
 
-    /// Ends it: both incoming streams end behind what was sent before.
+    /// Ends the connection: both incoming streams end after the earlier messages.
     pub fn cut(&self) {
         self.0.left.sender.take();
         self.0.right.sender.take();
     }
 
-    /// With what an end closed it, if one did.
+    /// The code and the reason with which an end closed it, if one did.
     pub fn closed(&self) -> Option<(u16, String)> {
         self.0.closed.borrow().clone()
     }
@@ -255,7 +255,7 @@ impl Drop for MemorySink {
     }
 }
 
-/// A network of one listener: each `dial` hands the other end to it. Clones share it.
+/// A network with one listener, which gets the other end of each dialled socket. Clones share it.
 #[derive(Clone)]
 pub struct MemoryDialer(Rc<Network>);
 
@@ -266,7 +266,7 @@ struct Network {
 }
 
 impl MemoryDialer {
-    /// A network whose listener takes each socket that is dialled: `move |socket| server.accept(socket)`.
+    /// Makes a network with a listener for dialled sockets: `move |socket| server.accept(socket)`.
     pub fn new(accept: impl Fn(Socket) + 'static) -> Self {
         Self(Rc::new(Network { accept: Box::new(accept), down: Cell::new(false), wires: RefCell::default() }))
     }
@@ -278,24 +278,24 @@ impl MemoryDialer {
         }
     }
 
-    /// While it is held, what is sent over the connections that are open stays with its sender.
+    /// Holds or releases the network. While it is held, messages over open connections stay with their senders.
     pub fn hold(&self, held: bool) {
         for wire in &*self.0.wires.borrow() {
             wire.hold(held);
         }
     }
 
-    /// How many bytes lie in the buffers of all sockets.
+    /// The number of bytes in the buffers of all sockets.
     pub fn buffered(&self) -> usize {
         self.0.wires.borrow().iter().map(Wire::buffered).sum()
     }
 
-    /// How many messages lie in the buffers of all sockets.
+    /// The number of messages in the buffers of all sockets.
     pub fn messages(&self) -> usize {
         self.0.wires.borrow().iter().map(Wire::messages).sum()
     }
 
-    /// While the network is down, dialling fails; going down cuts all connections.
+    /// Sets whether the network is down. While it is down, dialling fails; going down cuts all connections.
     pub fn set_down(&self, down: bool) {
         self.0.down.set(down);
         if down {

@@ -1,4 +1,4 @@
-//! A driver whose resources keep texts by key in memory: what the contract suite takes for granted, and nothing more.
+//! A driver whose resources store texts by key in memory. It does only what the contract suite requires.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ const FOLDER: &str = "memory";
 
 type Texts = BTreeMap<String, String>;
 
-/// Keeps texts by key. Clones share them.
+/// Stores texts by key. Clones share them.
 #[derive(Clone)]
 pub struct MemoryDriver {
     bound: Bound,
@@ -31,7 +31,7 @@ pub struct MemoryDriver {
 }
 
 impl MemoryDriver {
-    /// Nothing is kept yet. The bind has the operations `put { key, text }` and `all`.
+    /// Makes an empty driver. The bind has the operations `put { key, text }` and `all`.
     pub fn new(bound: Bound) -> Self {
         Self { bound, all: Arc::default() }
     }
@@ -68,7 +68,7 @@ impl Driver for MemoryDriver {
     }
 }
 
-/// The texts at one address; there from the first version that is in effect.
+/// The texts at one address, from the first version in effect.
 #[derive(Clone)]
 struct MemoryResource {
     driver: MemoryDriver,

@@ -1,4 +1,4 @@
-//! The table of modules that every checker judges alike: `crates/meter/vectors/modules.wat`.
+//! The table of modules on which all checkers must agree: `crates/meter/vectors/modules.wat`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
@@ -14,32 +14,32 @@ use crate::ports::{Sandbox, SandboxError};
 
 const TABLE: &str = include_str!("../../../meter/vectors/modules.wat");
 
-/// The memory that a guest of the table may have, in bytes.
+/// The memory limit of a guest of the table, in bytes.
 pub const MEMORY: u64 = LIMITS.memory;
 
 /// One module of the table.
 #[derive(Debug, Clone)]
 pub struct ModuleCase {
-    /// What is special about it, for people.
+    /// Its name, for people.
     pub name: &'static str,
-    /// Words of the reason why it is refused, if it must be.
+    /// Words of the expected error, if it must be refused.
     pub refused: Option<&'static str>,
     /// The module.
     pub wasm: Bytes,
 }
 
-/// How a sandbox judged the table.
+/// The results of a sandbox for the table.
 #[derive(Debug, Default)]
 pub struct JudgedModules {
-    /// How many modules were refused that must be.
+    /// The number of modules that were refused as expected.
     pub refused: usize,
-    /// How many were accepted that must be.
+    /// The number of modules that were accepted as expected.
     pub accepted: usize,
-    /// The names of those that were judged otherwise, and how.
+    /// The names of modules with an unexpected result, and the result.
     pub differences: Vec<String>,
 }
 
-/// All modules of the table, made one after the other: some are large.
+/// Returns the modules of the table one by one, because some are large.
 pub fn module_table() -> impl Iterator<Item = ModuleCase> {
     TABLE.split("\n;;; ").skip(1).map(case)
 }
@@ -74,8 +74,8 @@ fn case(text: &'static str) -> ModuleCase {
     ModuleCase { name, refused, wasm }
 }
 
-/// Has a sandbox judge the table: a module is refused with the table's words before an instance is made of it, and accepted when an
-/// instance is made.
+/// Checks the table in a sandbox. A module is refused with the table's words before an instance exists. It is accepted
+/// if an instance can be made.
 pub async fn judge_modules(sandbox: &Rc<dyn Sandbox>) -> JudgedModules {
     let mut judged = JudgedModules::default();
     for ModuleCase { name, refused, wasm } in module_table() {

@@ -1,7 +1,7 @@
-//! What every resource that is not a mechtron must do: [`bind_holds`] of whatever is served under a bind, [`all`] of the resources of a
-//! driver.
+//! The contract of resources that are not mechtrons: [`bind_holds`] for everything that is served with a bind, and
+//! [`all`] for the resources of a driver.
 
-// A failed expectation is how a suite speaks.
+// The cases of a suite fail by panics.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{cell::RefCell, future::Future, io, rc::Rc};
@@ -19,17 +19,17 @@ use crate::{
     resource::{Archive, Driver, Prepared, Registry},
 };
 
-/// A driver, and messages that show what its resources keep.
+/// A driver, and messages that show the data of its resources.
 pub struct Subject {
-    /// The driver. Nothing is kept at its places yet.
+    /// The driver, without any data.
     pub driver: Rc<dyn Driver>,
-    /// The settings of its resource.
+    /// The settings of the resource.
     pub settings: Value,
     /// The files of the app's bundle.
     pub files: Vec<(&'static str, &'static str)>,
-    /// The operation and body that keep a text, which stands for `TEXT` in the body.
+    /// The operation and the body that store a text, which replaces `TEXT` in the body.
     pub write: (&'static str, Value),
-    /// The operation and body that show what is kept; the answer has the text if it is.
+    /// The operation and the body that return stored texts.
     pub read: (&'static str, Value),
 }
 
@@ -85,7 +85,7 @@ fn host(time: &Rc<dyn Time>, store: &Rc<MemoryStore>, registry: Option<Registry>
     Host::open(ports, config)
 }
 
-/// A host that serves nothing yet, for [`bind_holds`].
+/// Makes a host without resources, for [`bind_holds`].
 pub fn bare_host(time: &Rc<dyn Time>) -> Host {
     host(time, &Rc::new(MemoryStore::new()), None)
 }
@@ -154,7 +154,7 @@ impl World {
         String::from_utf8_lossy(&answer.body).contains(text)
     }
 
-    /// The names and the sizes of what is in a backup.
+    /// The names and sizes of the files in a backup.
     fn backup(&self) -> Vec<(String, usize)> {
         struct Listed(RefCell<Vec<(String, usize)>>);
         impl Archive for Listed {
@@ -181,7 +181,8 @@ async fn ask(host: &Host, to: &Address, operation: &str, payload: Payload) -> Ou
     host.request(&origin, to, operation, payload, 0).await
 }
 
-/// Whatever is served at an address: each operation of its bind refuses what does not fit, and others do not exist.
+/// Checks a served address: each operation of its bind refuses bodies that do not match, and other operations do not
+/// exist.
 pub async fn bind_holds(host: &Host, at: &Address, bind: &Bind) {
     assert!(!bind.operations.is_empty(), "{at} answers nothing");
     for (name, operation) in &bind.operations {
@@ -223,7 +224,7 @@ async fn its_bind_holds(world: &World) {
     assert_eq!(world.host.kinds(), [world.subject.driver.kind()].into_iter().collect());
 }
 
-/// Whoever asks meanwhile waits or is refused.
+/// Requests during the change wait or are refused.
 async fn nothing_answers_before_a_version_is_in_effect(world: &World) {
     let prepared = world.prepare(&world.app(APP, true).await, 0, 1).await;
     prepared.abandon().await;
@@ -276,7 +277,7 @@ async fn a_backup_has_what_is_kept_and_nothing_that_was_removed(world: &World) {
         resource.remove().await.unwrap();
     }
     assert_eq!(world.backup(), []);
-    // Of an app that does not run, too.
+    // Also of an app that does not run.
     for resource in world.host.resources_of(&app).unwrap() {
         resource.remove().await.unwrap();
     }

@@ -1,7 +1,7 @@
-//! The contract of [`Sandbox`](crate::ports::Sandbox): one body of tests for every engine.
+//! The contract of [`Sandbox`](crate::ports::Sandbox): the same tests for every engine.
 //!
-//! Each case takes a sandbox, fresh or used, and the module of `tests/guests/rust/echo`; it panics where the contract is
-//! broken. Two macros hand their names to a macro of the caller's, which makes tests of them:
+//! Each case takes a new or used sandbox, and the module of `tests/guests/rust/echo`. It panics if the contract is
+//! broken. Two macros pass the names of the cases to a macro of the caller, which makes tests of them:
 //!
 //! ```text
 //! macro_rules! tests { ($($case:ident)*) => { $(#[test] fn $case() { block_on(sandbox_suite::$case(sandbox(), echo())) })* } }
@@ -9,8 +9,8 @@
 //! starlane_host::sandbox_bound_cases!(tests);
 //! ```
 //!
-//! The second list needs an engine that bounds time and memory and looks into modules. A case that the engine does not bound
-//! never ends: put a limit around each.
+//! The second list needs an engine that limits time and memory and checks modules. Without these limits a case never
+//! ends, so put a timeout around each.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod bounds;
@@ -24,7 +24,7 @@ pub(super) mod wat;
 
 pub use self::{bounds::*, calls::*, contracts::*, hostile::*, lives::*, modules::*};
 
-/// Names the cases that every sandbox passes, as `$tests! { name name … }`.
+/// Passes the cases for every sandbox to a macro: `$tests! { name name … }`.
 #[macro_export]
 macro_rules! sandbox_cases {
     ($tests:ident) => {
@@ -74,7 +74,7 @@ macro_rules! sandbox_cases {
     };
 }
 
-/// Names the cases that need an engine that bounds compute time and memory and looks into modules, as [`sandbox_cases!`].
+/// Passes the cases for an engine that limits compute time and memory and checks modules, as [`sandbox_cases!`].
 #[macro_export]
 macro_rules! sandbox_bound_cases {
     ($tests:ident) => {

@@ -1,4 +1,4 @@
-//! The official JSON Schema Test Suite, draft 2020-12, as far as binds may use it: judged by a sandbox, each body as a request
+//! Runs the supported part of the official JSON Schema Test Suite, draft 2020-12, in a sandbox. Each body is a request
 //! to a mechtron whose bind has the schema.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
@@ -13,30 +13,31 @@ use starlane_node::guest::Returned;
 use super::sandbox_suite::fixture::{Guest, LIMITS, json as payload};
 use crate::ports::Sandbox;
 
-/// What came of the suite.
+/// The results of the suite.
 #[derive(Debug, Default)]
 pub struct Judged {
-    /// Cases that were judged.
+    /// The number of cases.
     pub cases: usize,
-    /// Cases whose schema is not of the subset.
+    /// The number of cases whose schema is not in the subset.
     pub outside: usize,
-    /// Cases that were judged otherwise than the suite says: keyword, schema, case.
+    /// Cases with a wrong result: keyword, schema, case.
     pub differences: Vec<String>,
 }
 
-/// How many of its cases have schemas that are not of the subset: one more is a schema that binds could have and may not.
+/// The number of cases with schemas outside of the subset. A higher number means that a supported schema is now
+/// refused.
 const OUTSIDE: usize = 356;
 
 impl Judged {
-    /// Panics unless all cases of the subset were judged as the suite says.
+    /// Panics if a case of the subset has a wrong result.
     pub fn check(&self) {
         assert_eq!(self.outside, OUTSIDE, "of {} cases in all, {} were judged", self.cases + self.outside, self.cases);
         assert_eq!(self.differences, [""; 0]);
     }
 }
 
-/// Runs the suite: an object of its files by their names. The bounds that binds need beside `pattern`, `uniqueItems` and
-/// `contains` are added where they are missing: all bodies of the suite are within them.
+/// Runs the suite, an object of its files by name. Adds the limits that binds need beside `pattern`, `uniqueItems` and
+/// `contains`, where they are missing. All bodies of the suite are within them.
 pub async fn run(sandbox: &Rc<dyn Sandbox>, echo: &Bytes, suite: &str) -> Judged {
     let suite: Value = serde_json::from_str(suite).unwrap();
     let mut judged = Judged::default();
@@ -57,7 +58,7 @@ pub async fn run(sandbox: &Rc<dyn Sandbox>, echo: &Bytes, suite: &str) -> Judged
             assert_eq!((report.crash, report.done.len()), (None, tests.len()), "{bounded}: {:?}", report.logs);
             for (test, done) in tests.iter().zip(&report.done) {
                 judged.cases += 1;
-                // What does not fit is told with its place; that it could not be checked is another reason.
+                // The error of a body that does not match has a place. The error of a failed check has none.
                 let judged_so = match &done.returned {
                     Returned::Received(true) => test["valid"] == true,
                     Returned::Misfit(reason) => test["valid"] == false && reason.contains(" its schema: at "),

@@ -1,6 +1,6 @@
-//! What every store of state must do. Each case gets a store that keeps nothing yet; [`all`] runs them one after another.
+//! The contract of state stores. Each case gets an empty store; [`all`] runs the cases one after another.
 
-// A failed expectation is how a suite speaks.
+// The cases of a suite fail by panics.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{future::Future, rc::Rc};
@@ -10,10 +10,10 @@ use starlane_protocol::{Address, Topic};
 
 use crate::ports::{StateError, StateLimits, StateStore};
 
-/// Small enough to reach.
+/// Limits that a test can reach.
 const LIMITS: StateLimits = StateLimits { actor_bytes: 1_000, app_bytes: 2_500 };
 
-/// Runs all cases, each on a fresh store from `fresh`, which is given its limits.
+/// Runs all cases, each on a new store from `fresh`, which gets the limits.
 pub async fn all<F: Future<Output = Rc<dyn StateStore>>>(fresh: impl Fn(StateLimits) -> F) {
     let roomy = StateLimits::default();
     nothing_is_kept_at_first(&*fresh(roomy).await).await;
@@ -49,7 +49,7 @@ async fn data(store: &dyn StateStore, actor: &str) -> Option<Vec<u8>> {
     store.load(&app(), &address(actor)).await.unwrap().map(|saved| saved.data.to_vec())
 }
 
-/// An app that nothing is kept of has an owner as any other.
+/// An app without state can also have an owner.
 pub async fn nothing_is_kept_at_first(store: &dyn StateStore) {
     assert_eq!(store.load(&app(), &address("acme:app:one")).await, Ok(None));
     let owned = store.take(&app()).await.unwrap();
@@ -57,7 +57,7 @@ pub async fn nothing_is_kept_at_first(store: &dyn StateStore) {
     assert_eq!(store.forget(&address("acme:other")).await, Ok(()));
 }
 
-/// Every byte value, the largest numbers, keys in addresses, and no state beside subscriptions.
+/// Every byte value, the largest numbers, keys in addresses, and subscriptions without state.
 pub async fn what_is_saved_comes_back(store: &dyn StateStore) {
     let epoch = store.take(&app()).await.unwrap().epoch;
     let every: Vec<u8> = (0..=255).collect();
@@ -73,7 +73,7 @@ pub async fn what_is_saved_comes_back(store: &dyn StateStore) {
         store.save(&app(), epoch, state.clone()).await.unwrap();
         assert_eq!(store.load(&app(), &state.address).await.unwrap(), state.saved);
     }
-    // A state of no bytes is a state.
+    // An empty state is also a state.
     store.save(&app(), epoch, state("acme:app:one", "")).await.unwrap();
     assert_eq!(data(store, "acme:app:one").await, Some(Vec::new()));
     let owned = store.take(&app()).await.unwrap();
@@ -87,7 +87,7 @@ pub async fn what_is_saved_comes_back(store: &dyn StateStore) {
     assert_eq!(owned.actors.len(), 3);
 }
 
-/// A save is in place of what was kept, and saving the same again changes nothing.
+/// A save replaces the stored state. Saving the same state again changes nothing.
 pub async fn the_last_save_wins(store: &dyn StateStore) {
     let epoch = store.take(&app()).await.unwrap().epoch;
     for text in ["1", "2", "2", "", "3"] {
@@ -97,7 +97,7 @@ pub async fn the_last_save_wins(store: &dyn StateStore) {
     assert_eq!(store.take(&app()).await.unwrap().actors.len(), 1);
 }
 
-/// An actor without state, subscriptions and wakes takes no place.
+/// An actor without state, subscriptions and wakes has no entry.
 pub async fn empty_state_is_dropped(store: &dyn StateStore) {
     let epoch = store.take(&app()).await.unwrap().epoch;
     let empty = ActorState { saved: None, ..state("acme:app:one", "") };
@@ -108,7 +108,7 @@ pub async fn empty_state_is_dropped(store: &dyn StateStore) {
     assert!(store.take(&app()).await.unwrap().actors.is_empty());
 }
 
-/// Also those whose addresses begin alike.
+/// Also of apps whose addresses have the same beginning.
 pub async fn apps_stay_apart(store: &dyn StateStore) {
     let other = address("acme:app2");
     let (one, two) = (store.take(&app()).await.unwrap().epoch, store.take(&other).await.unwrap().epoch);
@@ -120,7 +120,7 @@ pub async fn apps_stay_apart(store: &dyn StateStore) {
     assert_eq!(store.take(&app()).await.unwrap().actors.len(), 1);
 }
 
-/// Of two owners the later writes, also where the earlier one has written before.
+/// The later of two owners can write, also over entries of the earlier one.
 pub async fn an_earlier_owner_is_fenced(store: &dyn StateStore) {
     let never = store.save(&app(), 0, state("acme:app:one", "0")).await;
     assert_eq!(never, Err(StateError::Fenced));
@@ -138,7 +138,7 @@ pub async fn an_earlier_owner_is_fenced(store: &dyn StateStore) {
     assert_eq!(data(store, "acme:app:one").await, Some(b"3".to_vec()));
 }
 
-/// The previous owner must not write again what was forgotten.
+/// The earlier owner must not restore removed state.
 pub async fn a_forgotten_app_has_no_owner(store: &dyn StateStore) {
     let first = store.take(&app()).await.unwrap().epoch;
     store.save(&app(), first, state("acme:app:one", "1")).await.unwrap();
@@ -149,7 +149,7 @@ pub async fn a_forgotten_app_has_no_owner(store: &dyn StateStore) {
     assert!(second.epoch > first && second.actors.is_empty(), "{second:?}");
 }
 
-/// Nobody waits for one before asking for the next.
+/// Calls are made without waiting for earlier ones.
 pub async fn saves_take_effect_in_the_order_of_the_calls(store: &dyn StateStore) {
     let epoch = store.take(&app()).await.unwrap().epoch;
     let save = |n: usize| store.save(&app(), epoch, state(&format!("acme:app:keyed:{}", n % 4), n.to_string()));
@@ -165,7 +165,7 @@ pub async fn saves_take_effect_in_the_order_of_the_calls(store: &dyn StateStore)
     assert_eq!(taken.await.unwrap().actors.len(), 4);
 }
 
-/// What does not fit is not kept, what was kept before stays, and room that was given up can be had again.
+/// A state over a limit is refused, the stored state stays, and released room can be used again.
 pub async fn limits_hold_and_name_themselves(store: &dyn StateStore) {
     let epoch = store.take(&app()).await.unwrap().epoch;
     let weighing = |actor: &str, bytes: u64| {
@@ -193,7 +193,7 @@ pub async fn limits_hold_and_name_themselves(store: &dyn StateStore) {
     let gone = ActorState { saved: None, ..state("acme:app:three", "") };
     store.save(&app(), epoch, gone).await.unwrap();
     save("acme:app:two", 1_000).await.unwrap();
-    // Whoever keeps only topics counts too.
+    // Actors with only subscriptions count, too.
     let listening = ActorState {
         saved: None,
         subscriptions: (0..100).map(|n| Topic::parse(&format!("acme:app:one#changes-{n}")).unwrap()).collect(),

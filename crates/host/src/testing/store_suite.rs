@@ -1,7 +1,7 @@
-//! What every store of bundles, of records and of a host's identity must do. Each case gets a store that keeps nothing yet;
-//! [`bundles`], [`records`] and [`identity`] run the cases of a port one after another, and [`all`] those of all three.
+//! The contract of stores of bundles, of records, and of a host's identity. Each case gets an empty store. [`bundles`],
+//! [`records`] and [`identity`] run the cases of one port one after another, and [`all`] those of all three.
 
-// A failed expectation is how a suite speaks.
+// The cases of a suite fail by panics.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{future::Future, rc::Rc};
@@ -12,7 +12,7 @@ use starlane_protocol::{Address, HostSecret};
 
 use crate::ports::{BundleStore, IdentityStore, RecordStore};
 
-/// A back-end that is all three stores of a host.
+/// An implementation of all three stores of a host.
 pub trait Stores: BundleStore + RecordStore + IdentityStore {}
 
 impl<T: BundleStore + RecordStore + IdentityStore> Stores for T {}
@@ -51,7 +51,7 @@ fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
-/// A signed text: stores don't look inside.
+/// A signed text. Stores don't read manifests.
 fn manifest(text: &str) -> SignedManifest {
     SignedManifest { bytes: text.into(), signature: SecretKey::from_seed([7; 32]).sign(text.as_bytes()) }
 }
@@ -68,7 +68,7 @@ fn record(app: &str, revision: u64) -> AppRecord {
     }
 }
 
-/// An empty store answers "nothing", not an error, and dropping nothing is no error either.
+/// An empty store returns nothing, not an error. Removing a missing entry is not an error.
 pub async fn no_bundle_is_there_at_first(store: &dyn BundleStore) {
     let (bundle, digest) = (address("acme:repo:profiles:1.0.0"), Digest::of(b""));
     assert_eq!(store.manifest(&bundle).await, Ok(None));
@@ -76,7 +76,7 @@ pub async fn no_bundle_is_there_at_first(store: &dyn BundleStore) {
     assert_eq!(store.drop_blob(&digest).await, Ok(()));
 }
 
-/// The same of records.
+/// The same for records.
 pub async fn no_record_is_there_at_first(store: &dyn RecordStore) {
     let app = address("acme:profiles");
     assert_eq!(store.record(&app).await, Ok(None));
@@ -84,7 +84,7 @@ pub async fn no_record_is_there_at_first(store: &dyn RecordStore) {
     assert_eq!(store.drop_record(&app).await, Ok(()));
 }
 
-/// The exact bytes are what was signed; another put replaces them.
+/// The store keeps the exact signed bytes. Another put replaces them.
 pub async fn a_manifest_comes_back_byte_for_byte(store: &dyn BundleStore) {
     let bundle = address("acme:repo:profiles:1.0.0");
     for text in ["{ \"a\" :\t1 }\n", "", "{\"ü\":\u{0}}"] {
@@ -104,19 +104,19 @@ pub async fn manifests_of_other_versions_stay_apart(store: &dyn BundleStore) {
     }
 }
 
-/// Empty, with every byte value, and large.
+/// An empty blob, one with every byte value, and a large one.
 pub async fn a_blob_comes_back_whatever_its_size(store: &dyn BundleStore) {
     let every: Vec<u8> = (0..=255).collect();
     for bytes in [Vec::new(), every, vec![0xa5; 3 * 1024 * 1024 + 1]] {
         let digest = Digest::of(&bytes);
         store.put_blob(&digest, bytes.clone().into()).await.unwrap();
         let kept = store.blob(&digest).await.unwrap();
-        // Not `assert_eq`: nobody wants to read 3 MiB.
+        // Not `assert_eq`, which would print 3 MiB.
         assert!(kept.as_deref() == Some(&bytes[..]), "a blob of {} bytes", bytes.len());
     }
 }
 
-/// A store hashes nothing: whoever reads a blob verifies it. So a damaged one can be put there, and is replaced by a put.
+/// A store checks no digests: the reader of a blob verifies it. So it accepts a damaged blob, and a put replaces it.
 pub async fn a_blob_is_kept_under_the_digest_it_was_given(store: &dyn BundleStore) {
     let digest = Digest::of(b"right");
     store.put_blob(&digest, Bytes::from_static(b"wrong")).await.unwrap();
@@ -125,7 +125,7 @@ pub async fn a_blob_is_kept_under_the_digest_it_was_given(store: &dyn BundleStor
     assert_eq!(store.blob(&digest).await, Ok(Some(Bytes::from_static(b"right"))));
 }
 
-/// Dropping one leaves the others.
+/// Removing one entry keeps the others.
 pub async fn a_dropped_blob_is_gone_and_may_come_again(store: &dyn BundleStore) {
     let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
     store.put_blob(&one, Bytes::from_static(b"one")).await.unwrap();
@@ -137,7 +137,7 @@ pub async fn a_dropped_blob_is_gone_and_may_come_again(store: &dyn BundleStore) 
     assert_eq!(store.blob(&one).await, Ok(Some(Bytes::from_static(b"one"))));
 }
 
-/// Of two tabs, the one that was told of an old revision must not undo what the other knows.
+/// A tab with an old revision must not overwrite the newer record of another tab.
 pub async fn a_record_of_a_lower_revision_is_not_kept(store: &dyn RecordStore) {
     for (revision, kept) in [(1, 1), (1, 1), (9, 9), (2, 9), (u64::MAX, u64::MAX), (9, u64::MAX)] {
         let kept = record("acme:profiles", kept);
@@ -157,14 +157,14 @@ pub async fn records_come_back_all_and_in_order(store: &dyn RecordStore) {
     assert_eq!(store.records().await, Ok(vec![record("acme:a", 1), record("acme:b", 1)]));
 }
 
-/// The host's name follows from it: it never changes.
+/// The secret never changes, because the host's name is derived from it.
 pub async fn the_first_secret_stays(store: &dyn IdentityStore) {
     let (first, second) = (HostSecret([1; 32]), HostSecret([2; 32]));
     assert!(store.secret(first.clone()).await == Ok(first.clone()));
     assert!(store.secret(second).await == Ok(first));
 }
 
-/// Nobody waits for the answer to one before asking the next.
+/// Calls are made without waiting for earlier ones.
 pub async fn operations_may_overlap(store: &dyn BundleStore) {
     let bytes = |index: usize| Bytes::from(vec![index as u8; 1000 + index]);
     let puts = (0..32).map(|index| {

@@ -1,4 +1,5 @@
-//! Time that passes only when all tasks wait: a test of minutes takes milliseconds, and the same way each time.
+//! Virtual time, which passes only when all tasks wait. A test of minutes takes milliseconds, and every run is the
+//! same.
 
 use std::{cell::RefCell, collections::BTreeMap, future::Future, rc::Rc};
 
@@ -8,10 +9,10 @@ use futures_util::{future::LocalBoxFuture, task::LocalSpawnExt};
 
 use crate::ports::Time;
 
-/// A test that has not ended after this much virtual time hangs, in milliseconds.
+/// The limit of virtual time for a test, in milliseconds.
 const TOO_LONG: u64 = 3_600_000;
 
-/// A clock that jumps, and the tasks that live on it. Clones share both.
+/// A virtual clock and its tasks. Clones share both.
 #[derive(Clone)]
 pub struct VirtualTime {
     pool: Rc<RefCell<LocalPool>>,
@@ -36,8 +37,8 @@ impl Default for VirtualTime {
 }
 
 impl VirtualTime {
-    /// Runs a future and all tasks until it is ready. When all wait, the clock jumps to the next sleeper. Nothing when
-    /// all wait for ever, or an hour has passed.
+    /// Runs a future and all tasks until the future completes. When all wait, the clock jumps to the next timer.
+    /// Returns `None` if all wait forever, or an hour has passed.
     pub fn run<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Option<T> {
         let (sender, mut receiver) = oneshot::channel();
         self.spawn(Box::pin(async move {
@@ -57,7 +58,7 @@ impl VirtualTime {
         let mut clock = self.clock.borrow_mut();
         let Some(((at, _), sleeper)) = clock.sleepers.pop_first() else { return false };
         clock.now = clock.now.max(at);
-        // A sleeper that was dropped meanwhile does not mind.
+        // The timer may have been dropped meanwhile.
         let _ = sleeper.send(());
         clock.now < TOO_LONG
     }
@@ -84,7 +85,7 @@ impl Time for VirtualTime {
     }
 
     fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
-        // It fails only when the pool is gone, and then nobody runs anything.
+        // This fails only if the pool is gone, and then nothing runs.
         let _ = self.spawner.spawn_local(task);
     }
 

@@ -1,4 +1,4 @@
-//! Calls and what comes of them, with the echo guest.
+//! Calls and their results, with the echo guest.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use starlane_protocol::{Failure, Message, Payload, Principal};
 use super::fixture::{Guest, LIMITS, body, json, logged, reply};
 use crate::ports::Sandbox;
 
-/// The whole payload, text beyond ASCII and a large body included, passes twice.
+/// A whole payload, with text beyond ASCII and a large body, passes unchanged in both directions.
 pub async fn a_message_comes_back_with_its_headers_and_a_megabyte(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = Guest::start(&sandbox, &echo, LIMITS).await;
     let mut payload = Payload::new("application/x-größe", vec![0xa5; 1024 * 1024]);
@@ -22,7 +22,7 @@ pub async fn a_message_comes_back_with_its_headers_and_a_megabyte(sandbox: Rc<dy
     }
 }
 
-/// Nothing is passed as nothing.
+/// An empty payload stays empty.
 pub async fn empty_strings_and_lists_pass(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = Guest::start(&sandbox, &echo, LIMITS).await;
     assert_eq!(guest.ask("echo", Payload::nothing()).await, Ok(Payload::nothing()));
@@ -44,7 +44,7 @@ pub async fn a_failure_is_an_outcome(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     assert_eq!(guest.ask("fail", asked).await, Err(Failure::new(599, "odd", "wörds")));
 }
 
-/// A hundred in one batch.
+/// A hundred calls in one batch.
 pub async fn a_batch_runs_in_order(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = Guest::start(&sandbox, &echo, LIMITS).await;
     let report = guest.run((0..100).map(|_| guest.message("count", Payload::nothing())).collect()).await;
@@ -82,7 +82,7 @@ pub async fn a_reply_from_another_call_makes_room(sandbox: Rc<dyn Sandbox>, echo
     assert_eq!(body(reply(&report.done[1].effects)), json!(1));
 }
 
-/// A request goes out, its outcome comes in.
+/// A guest sends a request and gets its outcome.
 pub async fn a_request_is_settled_with_either_outcome(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = Guest::start(&sandbox, &echo, LIMITS).await;
     let mut ids = Vec::new();
@@ -106,7 +106,7 @@ pub async fn a_request_is_settled_with_either_outcome(sandbox: Rc<dyn Sandbox>, 
     assert_eq!(guest.run(vec![unknown]).await.crash, None, "whoever gave up does not mind");
 }
 
-/// Tokens and events reach the guest whole.
+/// Tokens and events reach the guest unchanged.
 pub async fn wakes_and_events_arrive(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = Guest::start(&sandbox, &echo, LIMITS).await;
     let report = guest.run(vec![guest.message("wake-me", json(r#"{ "ms": 77 }"#))]).await;
@@ -125,7 +125,7 @@ pub async fn wakes_and_events_arrive(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     assert_eq!(body(guest.ask("last-event", Payload::nothing()).await), seen);
 }
 
-/// One way messages, events and subscriptions.
+/// One-way messages, events and subscriptions.
 pub async fn what_a_guest_asks_of_the_mesh_comes_out_as_it_was_said(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = Guest::start(&sandbox, &echo, LIMITS).await;
     let cases = [
@@ -149,7 +149,7 @@ pub async fn what_a_guest_asks_of_the_mesh_comes_out_as_it_was_said(sandbox: Rc<
     assert_eq!(first, wanted);
 }
 
-/// Level and text.
+/// The level and the text of log lines.
 pub async fn logs_come_with_their_level(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = Guest::start(&sandbox, &echo, LIMITS).await;
     let report = guest.run(vec![guest.message("log", json(r#"{ "text": "näh" }"#))]).await;

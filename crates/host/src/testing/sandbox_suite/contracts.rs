@@ -1,4 +1,4 @@
-//! What fits a mechtron's contract and what does not, with the echo guest.
+//! Checks of messages against a mechtron's contract, with the echo guest.
 
 use std::rc::Rc;
 
@@ -22,7 +22,7 @@ async fn bound(sandbox: &Rc<dyn Sandbox>, echo: &Bytes, table: &str, name: &str,
     Guest::start_under(sandbox, echo, LIMITS, &contract.to_string()).await
 }
 
-/// Refused with the pointer of what is wrong; those before and behind it in the batch are run.
+/// A request that does not match is refused with a pointer. Earlier and later calls of the batch run.
 pub async fn a_request_that_does_not_fit_is_not_received(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = bound(&sandbox, &echo, "requests", "echo", person()).await;
     for (text, told) in [
@@ -67,7 +67,7 @@ pub async fn a_request_that_does_not_fit_is_not_received(sandbox: Rc<dyn Sandbox
     );
 }
 
-/// The asker gets 422 instead, and the log a line.
+/// The requester gets 422 instead, and the log gets a line.
 pub async fn a_response_that_does_not_fit_becomes_a_failure(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = bound(&sandbox, &echo, "responses", "echo", person()).await;
     let calls = [r#"{ "name": "ada" }"#, r#"{ "name": [] }"#, r#"{ "name": "eve" }"#];
@@ -82,7 +82,7 @@ pub async fn a_response_that_does_not_fit_becomes_a_failure(sandbox: Rc<dyn Sand
     assert!(report.logs.iter().any(said), "{:?}", report.logs);
     assert_eq!(guest.ask("fail", Payload::nothing()).await.map_err(|failure| failure.status), Err(418));
 
-    // A response that comes in a later call.
+    // A response from a later call.
     let later = bound(&sandbox, &echo, "responses", "sleep", json!({ "const": "never" })).await;
     let report = later.run(vec![later.message("sleep", json(r#"{ "ms": 5 }"#))]).await;
     let wakes = report.done[0].effects.iter().find_map(|effect| match effect {
@@ -93,7 +93,7 @@ pub async fn a_response_that_does_not_fit_becomes_a_failure(sandbox: Rc<dyn Sand
     assert_eq!(reply(&report.done[0].effects).map_err(|failure| failure.status), Err(422));
 }
 
-/// Subscribers never see it, and the log has a line. What else the call asked for happens.
+/// Subscribers do not get the event, and the log gets a line. Other effects of the call happen.
 pub async fn an_event_that_does_not_fit_is_dropped(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = bound(&sandbox, &echo, "events", "changed", person()).await;
     for (given, emitted) in [(json!({ "name": "ada" }), true), (json!({ "name": 1 }), false)] {
@@ -110,7 +110,7 @@ pub async fn an_event_that_does_not_fit_is_dropped(sandbox: Rc<dyn Sandbox>, ech
     assert!(matches!(report.done[0].effects[0], GuestEffect::Emit { .. }), "there is no schema for it");
 }
 
-/// Both hosts draw the line at the same place.
+/// Both hosts have the same limit.
 pub async fn what_readers_of_json_might_take_differently_is_refused(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let guest = bound(&sandbox, &echo, "requests", "count", json!({ "multipleOf": 1000 })).await;
@@ -134,7 +134,7 @@ pub async fn what_readers_of_json_might_take_differently_is_refused(sandbox: Rc<
     }
 }
 
-/// What a sender chooses costs no more than its size: a mechtron outlives all of it.
+/// The cost of a body depends only on its size: no body ends a mechtron.
 pub async fn hostile_bodies_are_checked_in_time(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let listed = |each: &dyn Fn(usize) -> String, count: usize| (0..count).map(each).collect::<Vec<_>>().join(",");
     let members = format!("{{ \"s\": {{ {} }} }}", listed(&|at| format!("\"m{at}\": \"\""), 200_000));
@@ -142,7 +142,7 @@ pub async fn hostile_bodies_are_checked_in_time(sandbox: Rc<dyn Sandbox>, echo: 
     let of = |kind: &str| json!({ "properties": { "s": { "additionalProperties": { "type": kind } } } });
     let zeros = format!("[{}]", listed(&|_| "0".to_owned(), 1_000_000));
     let either = json!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, { "type": "object" }] });
-    // Each branch looks at the members for itself.
+    // Each branch visits the members again.
     let closed =
         |n: usize| json!({ "additionalProperties": false, "properties": { format!("kind{n}"): { "const": n } } });
     let union = json!({ "properties": { "s": { "oneOf": (0..20).map(closed).collect::<Vec<_>>() } } });
@@ -165,7 +165,7 @@ pub async fn hostile_bodies_are_checked_in_time(sandbox: Rc<dyn Sandbox>, echo: 
     }
     deep_bodies_have_room(&sandbox, &echo).await;
     dear_schemas_are_paid_for(&sandbox, &echo).await;
-    // Linear for the server's engine; a page may say that it takes too long, and then other messages go on.
+    // This is linear in the server's engine. A page may refuse it as too long, but other messages continue.
     let slow = json!({ "items": { "not": { "pattern": "^.*[ab]{0,26}a{0,255}b", "maxLength": 256 } } });
     let guest = bound(&sandbox, &echo, "requests", "count", slow).await;
     let texts = format!("[{}]", listed(&|_| format!("\"{}\"", "a".repeat(256)), 4_000));
@@ -188,7 +188,7 @@ pub async fn hostile_bodies_are_checked_in_time(sandbox: Rc<dyn Sandbox>, echo: 
     assert!(reason.len() < 500 && reason.contains("größe"), "{reason}");
 }
 
-/// Schemas that refer to themselves, within each other as deep as may be published, on bodies as deep as are read.
+/// Recursive schemas with the maximum nesting, on bodies with the maximum depth.
 async fn deep_bodies_have_room(sandbox: &Rc<dyn Sandbox>, echo: &Bytes) {
     type Wrap = fn(Value) -> Value;
     let within: [(&str, Wrap); 5] = [
@@ -196,7 +196,7 @@ async fn deep_bodies_have_room(sandbox: &Rc<dyn Sandbox>, echo: &Bytes) {
         ("anyOf", |schema| json!({ "anyOf": [schema] })),
         ("oneOf", |schema| json!({ "oneOf": [schema] })),
         ("if", |schema| json!({ "if": schema, "then": true, "else": false })),
-        // In pairs, so that they say nothing.
+        // Pairs of `not` cancel out.
         ("not", |schema| json!({ "not": schema })),
     ];
     let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
@@ -213,7 +213,7 @@ async fn deep_bodies_have_room(sandbox: &Rc<dyn Sandbox>, echo: &Bytes) {
     }
 }
 
-/// What would take too many steps is refused, by the same count in both hosts, and what takes fewer is not.
+/// A body with too many steps is refused. Both hosts count alike and have the same limit.
 async fn dear_schemas_are_paid_for(sandbox: &Rc<dyn Sandbox>, echo: &Bytes) {
     let all = |make: fn(usize) -> Value, count: usize| (0..count).map(make).collect::<Vec<_>>();
     let named = |make: fn(usize) -> (String, Value), count: usize| (0..count).map(make).collect::<Map<_, _>>();
@@ -242,7 +242,7 @@ async fn dear_schemas_are_paid_for(sandbox: &Rc<dyn Sandbox>, echo: &Bytes) {
     }
 }
 
-/// In a page's own thread, what would hold it up for long is refused before it is read.
+/// In a page's own thread, a body that would block it for long is refused before it is read.
 pub async fn long_bodies_are_not_checked_in_the_pages_own_thread(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = bound(&sandbox, &echo, "requests", "count", json!({ "type": "string" })).await;
     for (length, fits) in [(262_144, true), (262_145, false)] {
@@ -256,7 +256,7 @@ pub async fn long_bodies_are_not_checked_in_the_pages_own_thread(sandbox: Rc<dyn
     }
 }
 
-/// Nearly as much as one message may carry, and others of the sandbox answer meanwhile.
+/// Other guests of the sandbox answer while a body of nearly the maximum size is checked.
 pub async fn eight_megabytes_are_checked(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let tags = |last: &str| format!(r#"{{ "name": "ada", "tags": [{}{last}] }}"#, r#""0123456","#.repeat(800_000));
     let guest = bound(&sandbox, &echo, "requests", "count", person()).await;

@@ -1,4 +1,4 @@
-//! What all cases need: modules compiled, instances made and stopped, messages.
+//! Helpers for all cases: compiled modules, instances and messages.
 
 use std::{
     cell::Cell,
@@ -18,10 +18,10 @@ use crate::ports::{Sandbox, SandboxError};
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 
-/// Enough for whatever a case does; cases about a bound set it.
+/// Limits that are enough for every case. Cases about a limit set their own.
 pub(crate) const LIMITS: GuestLimits = GuestLimits { memory: 16 * MIB, call_ms: 5_000, concurrency: 1 };
 
-/// What guests logged in a batch.
+/// The log lines of a batch.
 pub(crate) fn logged(lines: &[Logged]) -> Vec<(Level, String)> {
     lines.iter().map(|line| (line.level, line.text.clone())).collect()
 }
@@ -32,7 +32,7 @@ fn from_ada(operation: &str, payload: Payload) -> Message {
     Message::new(address.clone(), Principal::named("user:ada"), address, operation.to_owned(), payload)
 }
 
-/// One instance, stopped when dropped.
+/// An instance. Dropping it stops the instance.
 pub(crate) struct Guest {
     sandbox: Rc<dyn Sandbox>,
     pub(crate) id: InstanceId,
@@ -46,7 +46,7 @@ impl Drop for Guest {
 }
 
 impl Guest {
-    /// An instance on which no call was made yet.
+    /// Makes an instance without any call.
     pub(crate) async fn make(
         sandbox: &Rc<dyn Sandbox>,
         wasm: &Bytes,
@@ -73,7 +73,7 @@ impl Guest {
         Ok(guest)
     }
 
-    /// An instance whose start went well.
+    /// Makes an instance and starts it successfully.
     pub(crate) async fn start(sandbox: &Rc<dyn Sandbox>, wasm: &Bytes, limits: GuestLimits) -> Self {
         Self::start_from(sandbox, wasm, limits, None).await
     }
@@ -89,7 +89,7 @@ impl Guest {
         guest
     }
 
-    /// An instance whose messages must fit a contract.
+    /// Makes an instance whose messages must match a contract.
     pub(crate) async fn start_under(
         sandbox: &Rc<dyn Sandbox>,
         wasm: &Bytes,
@@ -112,7 +112,7 @@ impl Guest {
         self.sandbox.run(self.id, calls).await
     }
 
-    /// Runs one call and says why it ended the instance.
+    /// Runs one call that ends the instance, and returns the reason.
     pub(crate) async fn crash(&self, call: GuestCall) -> String {
         let report = self.run(vec![call]).await;
         let reason = report.crash.unwrap_or_else(|| panic!("no crash, but {:?}", report.done));
@@ -131,7 +131,7 @@ impl Guest {
         GuestCall::Receive { id: self.last_message.get(), message }
     }
 
-    /// A message whose answer comes at once.
+    /// Sends a message that is answered immediately.
     pub(crate) async fn ask(&self, operation: &str, payload: Payload) -> Outcome {
         let report = self.run(vec![self.message(operation, payload)]).await;
         assert_eq!(report.crash, None, "{:?}", report.logs);
@@ -142,7 +142,7 @@ impl Guest {
 }
 
 fn plan(instance: InstanceId, wasm: Digest, limits: GuestLimits) -> GuestPlan {
-    // A group of its own: no case disturbs another through a worker that both share.
+    // Each case has its own group, so that cases do not share a worker.
     GuestPlan { instance, group: format!("group-{}", instance.0), wasm, limits, contract: "".into(), inline: false }
 }
 

@@ -1,4 +1,4 @@
-//! Guests that break the interface, by mistake or on purpose: they end, and nothing else does.
+//! Guests that break the interface, by mistake or on purpose. They end, and everything else continues.
 
 use std::rc::Rc;
 
@@ -13,14 +13,14 @@ use super::{
 };
 use crate::ports::Sandbox;
 
-/// Why a guest with this `receive` ends, and what it must name.
+/// Runs a guest with this `receive`, and checks that the reason of its end contains a text.
 async fn crash_of_receive(sandbox: &Rc<dyn Sandbox>, receive: &str, names: &str) {
     let guest = Guest::start(sandbox, &Module { receive, ..Module::default() }.wasm(), LIMITS).await;
     let reason = guest.crash(guest.message("x", Payload::nothing())).await;
     assert!(reason.contains(names), "`{names}` is not named by {reason:?}, for {receive}");
 }
 
-/// Pointers, text and cases that an import is given.
+/// Invalid pointers, texts and cases in arguments of imports.
 pub async fn broken_arguments_end_the_instance(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let (text, none) = ((64, 3), (0, 0));
     let good = Module { receive: &(notify(text, (80, 1), text) + "(i32.const 1)"), ..Module::default() }.wasm();
@@ -63,7 +63,7 @@ pub async fn broken_arguments_end_the_instance(sandbox: Rc<dyn Sandbox>, _echo: 
     }
 }
 
-/// What `start` and `save` return.
+/// Invalid results of `start` and `save`.
 pub async fn broken_results_end_the_instance(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let starts = [
         "(i32.const 18)",
@@ -93,7 +93,7 @@ pub async fn broken_results_end_the_instance(sandbox: Rc<dyn Sandbox>, _echo: By
     }
 }
 
-/// Where the host may write is checked too.
+/// The host also checks the places to which it writes.
 pub async fn a_broken_allocator_ends_the_instance(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let out_of_bounds = "(i32.const 65535)";
     let negative = "(i32.const -8)";
@@ -109,7 +109,7 @@ pub async fn a_broken_allocator_ends_the_instance(sandbox: Rc<dyn Sandbox>, _ech
     }
 }
 
-/// An allocator that gives up, or gives what is not there, ends nothing: the guest does not get the message or outcome, and goes on.
+/// A failing or lying allocator does not end the guest: it does not get the message or outcome, and continues.
 pub async fn what_a_guest_has_no_memory_for_is_not_its_crash(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let gives_up = "(if (i32.gt_u (local.get 3) (i32.const 5000)) (then unreachable)) (i32.const 4096)";
     let lies = "(select (i32.const -16) (i32.const 4096) (i32.gt_u (local.get 3) (i32.const 5000)))";
@@ -139,7 +139,7 @@ pub async fn what_a_guest_has_no_memory_for_is_not_its_crash(sandbox: Rc<dyn San
     }
 }
 
-/// The bound on what leaves at a time holds for all calls of a batch together, of which one goes over it.
+/// The limit for queued messages applies to all calls of a batch together. One call exceeds it.
 pub async fn outcomes_and_wakes_wait_when_a_batch_queued_enough(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let many = repeat(600, "(call $wake_after (i32.const 1) (i64.const 1))");
     let large = notify((64, 3), (80, 1), (65_536, 10 << 20));
@@ -172,7 +172,7 @@ pub async fn the_mesh_is_closed_before_start_and_in_the_allocator(sandbox: Rc<dy
     assert!(reason.contains("notify"), "{reason}");
 }
 
-/// The bound on messages is a call's.
+/// The limit for messages applies to each call.
 pub async fn a_call_queues_so_many_messages_and_no_more(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let wake = "(call $wake_after (i32.const 1) (i64.const 1))";
     let most = limits::CALL_MESSAGES as u64;
@@ -184,7 +184,7 @@ pub async fn a_call_queues_so_many_messages_and_no_more(sandbox: Rc<dyn Sandbox>
     crash_of_receive(&sandbox, &(repeat(most + 1, wake) + "(i32.const 1)"), "1024").await;
 }
 
-/// The bound on bytes is a call's.
+/// The limit for bytes applies to each call.
 pub async fn a_call_queues_so_many_bytes_and_no_more(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let limits = GuestLimits { memory: 64 * MIB, ..LIMITS };
     for (size, passes) in [(limits::CALL_BYTES as i64 - 64, true), (limits::CALL_BYTES as i64 + 1, false)] {
@@ -196,7 +196,7 @@ pub async fn a_call_queues_so_many_bytes_and_no_more(sandbox: Rc<dyn Sandbox>, _
     }
 }
 
-/// A long log is no crash.
+/// A long log is not a crash.
 pub async fn a_log_is_cut_where_it_is_too_long(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let whole = "(memory.fill (i32.const 1024) (i32.const 120) (i32.const 1000000)) \
                  (call $log (i32.const 2) (i32.const 1024) (i32.const 1000000)) ";
@@ -213,7 +213,7 @@ pub async fn a_log_is_cut_where_it_is_too_long(sandbox: Rc<dyn Sandbox>, _echo: 
     }
 }
 
-/// The stack ends before the host's does.
+/// The guest's stack ends before the host's stack.
 pub async fn endless_recursion_is_a_crash(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let more = "(func $deep (param i32) (result i32) (i32.add (local.get 0) (call $deep (i32.add (local.get 0) (i32.const 1)))))";
     let receive = "(call $deep (i32.const 0))";

@@ -1,4 +1,4 @@
-//! How instances begin and end.
+//! The beginning and the end of instances.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::ports::{Sandbox, SandboxError};
 
-/// `start` may say no.
+/// `start` may return an error.
 pub async fn a_refused_start_gives_its_reason(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = Guest::make(&sandbox, &echo, LIMITS).await.expect("an instance");
     let start = GuestCall::Start(context(r#"{ "refuse": "not töday" }"#));
@@ -24,7 +24,7 @@ pub async fn a_refused_start_gives_its_reason(sandbox: Rc<dyn Sandbox>, echo: By
     assert_eq!(report.done[0].returned, Returned::Refused("not töday".into()));
 }
 
-/// `save`, and `start` with what it returned.
+/// `save`, and `start` with its result.
 pub async fn state_goes_from_one_instance_to_the_next(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let first = Guest::start(&sandbox, &echo, LIMITS).await;
     for count in 1..=3 {
@@ -44,7 +44,7 @@ pub async fn state_goes_from_one_instance_to_the_next(sandbox: Rc<dyn Sandbox>, 
     assert!(matches!(report.done[0].returned, Returned::Refused(_)), "{report:?}");
 }
 
-/// What ran before stays done; what comes behind is not run.
+/// Earlier calls stay done; later calls do not run.
 pub async fn a_trap_ends_the_instance_and_keeps_its_log(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let guest = Guest::start(&sandbox, &echo, LIMITS).await;
     let report = guest.run(["count", "trap", "count"].map(|name| guest.message(name, Payload::nothing())).into()).await;
@@ -57,7 +57,7 @@ pub async fn a_trap_ends_the_instance_and_keeps_its_log(sandbox: Rc<dyn Sandbox>
     assert!(gone.crash.is_some() && gone.done.is_empty(), "{gone:?}");
 }
 
-/// Memory is an instance's own.
+/// Instances do not share memory.
 pub async fn instances_share_nothing(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let one = Guest::start(&sandbox, &echo, LIMITS).await;
     let other = Guest::start(&sandbox, &echo, LIMITS).await;
@@ -70,7 +70,7 @@ pub async fn instances_share_nothing(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     assert!(!sandbox.place(other.id).is_empty());
 }
 
-/// Never made, or stopped: `run` resolves all the same.
+/// `run` completes even if the instance never existed or was stopped.
 pub async fn an_instance_that_is_gone_says_so(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
     let report = sandbox.run(InstanceId(u64::MAX), vec![GuestCall::Save]).await;
     assert!(report.crash.expect("a crash").contains("no such instance"));
@@ -97,7 +97,7 @@ pub async fn a_module_that_was_never_compiled_starts_nothing(sandbox: Rc<dyn San
     assert!(matches!(sandbox.start(&plan).await, Err(SandboxError::Module { digest, .. }) if digest == wasm));
 }
 
-/// `_initialize` is optional, and the first of all.
+/// `_initialize` is optional, and runs first.
 pub async fn initialize_runs_once_before_start(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let count = "(i32.store (i32.const 32) (i32.add (i32.load (i32.const 32)) (i32.const 1)))";
     let initialize = format!("{count} (call $log (i32.const 2) (i32.const 64) (i32.const 3))");
@@ -114,7 +114,7 @@ pub async fn initialize_runs_once_before_start(sandbox: Rc<dyn Sandbox>, _echo: 
 
 /// `cabi_post_…` comes after lifting.
 pub async fn results_are_read_before_the_guest_frees_them(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
-    // `save` gives 3 bytes at 64; what comes after it overwrites them.
+    // `save` returns 3 bytes at 64; the function after it overwrites them.
     let save = "(i32.store (i32.const 36) (i32.const 64)) (i32.store (i32.const 40) (i32.const 3)) (i32.const 32)";
     let post = "(i32.store (local.get 0) (i32.const 9)) (i32.store8 (i32.const 64) (i32.const 65)) \
                 (call $log (i32.const 0) (i32.const 64) (i32.const 3))";
@@ -128,7 +128,7 @@ pub async fn results_are_read_before_the_guest_frees_them(sandbox: Rc<dyn Sandbo
     assert_eq!(logged(&report.logs), [(Level::Trace, "A:b".to_owned()), (Level::Trace, "A:b".to_owned())]);
 }
 
-/// A trap in the middle of a call takes back what the call queued, and nothing else.
+/// A trap during a call drops the messages that this call has queued, and nothing else.
 pub async fn a_crashed_call_queues_nothing(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let receive = "(call $wake_after (i32.const 7) (i64.const 9)) (call $log (i32.const 3) (i32.const 64) (i32.const 3)) \
                    (if (i64.eq (local.get 0) (i64.const 2)) (then unreachable)) (i32.const 1)";

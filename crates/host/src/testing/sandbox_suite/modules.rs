@@ -1,4 +1,4 @@
-//! Which modules may not be guests at all.
+//! Modules that are not allowed as guests.
 
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::ports::{Sandbox, SandboxError};
 
-/// Compiles what can't be a guest, and checks that the reason names what is wrong.
+/// Compiles an invalid module, and checks that the error contains a text.
 async fn refused(sandbox: &Rc<dyn Sandbox>, wasm: Bytes, names: &str) {
     let digest = Digest::of(&wasm);
     let refused = sandbox.compile("acme", digest, LIMITS.memory, wasm).await;
@@ -51,18 +51,18 @@ pub async fn modules_without_the_exports_are_refused(sandbox: Rc<dyn Sandbox>, _
     }
 }
 
-/// Rubbish, a component, and the half of a module.
+/// Random bytes, a component, and half of a module.
 pub async fn what_is_no_module_is_refused(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let whole = Module::default().wasm();
     refused(&sandbox, Bytes::new(), "").await;
     refused(&sandbox, Bytes::from_static(b"(module)"), "").await;
     refused(&sandbox, Bytes::from_static(b"\0asm\x0d\0\x01\0"), "").await;
     refused(&sandbox, whole.slice(..whole.len() / 2), "").await;
-    // A sandbox that refused is as good as before.
+    // The sandbox still works after a refusal.
     drop(Guest::start(&sandbox, &whole, LIMITS).await);
 }
 
-/// An import or export by the right name is not enough.
+/// An import or export must also have the right type.
 pub async fn modules_with_wrong_signatures_are_refused(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let imports = format!(r#"(import "{}" "random" (func (result i32)))"#, names::MESH);
     refused(&sandbox, Module { imports: &imports, ..Module::default() }.wasm(), "random").await;
@@ -80,13 +80,14 @@ pub async fn modules_with_wrong_signatures_are_refused(sandbox: Rc<dyn Sandbox>,
     }
 }
 
-/// It would run before the host is ready for it.
+/// A start function would run before the host is ready.
 pub async fn modules_with_a_start_section_are_refused(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let more = "(func $begin) (start $begin)";
     refused(&sandbox, Module { more, ..Module::default() }.wasm(), "start section").await;
 }
 
-/// Threads, garbage collection, exceptions, 64-bit and several memories, relaxed SIMD; tail calls and SIMD may be.
+/// Threads, garbage collection, exceptions, 64-bit and several memories, and relaxed SIMD are refused. Tail calls and
+/// SIMD are allowed.
 pub async fn modules_with_features_that_guests_may_not_have_are_refused(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let features = [
         "(memory $shared 1 1 shared)",

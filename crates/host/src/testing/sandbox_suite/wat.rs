@@ -1,12 +1,12 @@
-//! Guests written by hand, to do what no SDK does.
+//! Guests that are written by hand, to do what no SDK does.
 
 use bytes::Bytes;
 use starlane_abi::names;
 
-/// A guest that is right in all its parts but for those that a case gives.
+/// A valid guest, in which a case replaces parts.
 ///
-/// All imports are there as `$request` … `$random`. The bytes at 16 are a good result of `start`, those at 32 of `save`;
-/// at 64 lies the text `a:b`, at 72 what is no UTF-8, at 80 a header of two of those good texts.
+/// All imports exist as `$request` … `$random`. The bytes at 16 are a valid result of `start`, those at 32 of `save`.
+/// At 64 is the text `a:b`, at 72 invalid UTF-8, and at 80 a header of two valid texts.
 pub(crate) struct Module<'a> {
     pub(crate) imports: &'a str,
     pub(crate) more: &'a str,
@@ -18,7 +18,7 @@ pub(crate) struct Module<'a> {
     pub(crate) settle: &'a str,
     pub(crate) save: &'a str,
     pub(crate) post_save: Option<&'a str>,
-    /// Exports to leave out.
+    /// The exports to omit.
     pub(crate) without: &'a [&'a str],
 }
 
@@ -40,7 +40,7 @@ impl Default for Module<'_> {
     }
 }
 
-/// Aligned, and never freed.
+/// An allocator with alignment that never frees.
 const BUMP: &str = "(global.set $top (i32.and (i32.add (global.get $top) (i32.sub (local.get 2) (i32.const 1))) \
     (i32.sub (i32.const 0) (local.get 2)))) \
     (global.get $top) (global.set $top (i32.add (global.get $top) (local.get 3)))";
@@ -98,7 +98,7 @@ pub(super) fn notify(target: (i64, i64), headers: (i64, i64), body: (i64, i64)) 
     format!("(call $notify{})", flat.map(|value| format!(" (i32.const {value})")).concat())
 }
 
-/// Does something so many times.
+/// Repeats code.
 pub(super) fn repeat(times: u64, what: &str) -> String {
     format!(
         "(loop $again {what} (local.set $i (i32.add (local.get $i) (i32.const 1))) \

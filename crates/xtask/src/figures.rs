@@ -16,7 +16,7 @@ const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
 /// The figures that a run of all tests must record, at least once in each place.
-const WANTED: [(&str, Rows); 42] = [
+const WANTED: [(&str, Rows); 43] = [
     ("first-load.gzip", ONCE),
     ("meter.gzip", ONCE),
     ("modules.refused", EVERYWHERE),
@@ -59,6 +59,7 @@ const WANTED: [(&str, Rows); 42] = [
     ("upgrade.torn", ONCE),
     ("state.restarts", ONCE),
     ("state.lost", ONCE),
+    ("prose.banned-phrases", ONCE),
 ];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.
@@ -91,6 +92,11 @@ pub(crate) fn completed(mut figure: Value, engine: Option<&str>, size: &str) -> 
 pub(crate) fn of_command(name: &str, seconds: f64, command: &str) -> Value {
     let seconds = (seconds * 10.0).round() / 10.0;
     json!({ "name": name, "value": seconds, "unit": "s", "engine": null, "size": null, "test": command })
+}
+
+/// A count of a test of this program.
+pub(crate) fn counted(name: &str, value: usize, unit: &str, test: &str) -> Value {
+    json!({ "name": name, "value": value, "unit": unit, "engine": null, "size": null, "test": test })
 }
 
 /// The rows of [`WANTED`] that are missing in `figures`, for people.

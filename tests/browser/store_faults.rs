@@ -126,9 +126,9 @@ const fn fault(name: &'static str, effect: Effect, how: How) -> Fault {
 const FAULTS: [Fault; 36] = [
     fault("connection lost once", Heals, Calls { function: TRANSACTION, instead: LOST, times: 1 }),
     fault("connection lost twice", Heals, Calls { function: TRANSACTION, instead: LOST, times: 2 }),
-    fault("connection lost for ever", Breaks, Calls { function: TRANSACTION, instead: LOST, times: EVER }),
+    fault("connection lost forever", Breaks, Calls { function: TRANSACTION, instead: LOST, times: EVER }),
     fault("transaction aborted once", Heals, Calls { function: TRANSACTION, instead: ABORT, times: 1 }),
-    fault("transaction aborted for ever", Breaks, Calls { function: TRANSACTION, instead: ABORT, times: EVER }),
+    fault("transaction aborted forever", Breaks, Calls { function: TRANSACTION, instead: ABORT, times: EVER }),
     fault("unknown error of a read, once", Heals, Calls { function: GET, instead: UNKNOWN, times: 1 }),
     fault("unknown error of each read", Breaks, Calls { function: GET, instead: UNKNOWN, times: EVER }),
     fault("late error of a read, once", Heals, Calls { function: GET, instead: LATE_READ, times: 1 }),
@@ -142,12 +142,12 @@ const FAULTS: [Fault; 36] = [
     fault("late error of a deletion, once", Heals, Calls { function: DELETE, instead: LATE_UNKNOWN, times: 1 }),
     fault("late error of each deletion", Breaks, Calls { function: DELETE, instead: LATE_UNKNOWN, times: EVER }),
     fault("no room once", Heals, Calls { function: PUT, instead: QUOTA, times: 1 }),
-    fault("no room for ever", Breaks, Calls { function: PUT, instead: QUOTA, times: EVER }),
+    fault("no room forever", Breaks, Calls { function: PUT, instead: QUOTA, times: EVER }),
     fault("no room once, found late", Heals, Calls { function: PUT, instead: LATE_QUOTA, times: 1 }),
-    fault("no room for ever, found late", Breaks, Calls { function: PUT, instead: LATE_QUOTA, times: EVER }),
+    fault("no room forever, found late", Breaks, Calls { function: PUT, instead: LATE_QUOTA, times: EVER }),
     fault("no room, and the connection is poisoned", Heals, Calls { function: PUT, instead: POISONED, times: 1 }),
     fault("opening fails once", Heals, Calls { function: OPEN, instead: REFUSED, times: 1 }),
-    fault("opening fails for ever", Breaks, Calls { function: OPEN, instead: REFUSED, times: EVER }),
+    fault("opening fails forever", Breaks, Calls { function: OPEN, instead: REFUSED, times: EVER }),
     fault("storage is switched off", Breaks, Calls { function: OPEN, instead: SWITCHED_OFF, times: EVER }),
     fault("no locks", Heals, Calls { function: LOCKS, instead: REJECTED, times: EVER }),
     fault("locks that never answer", Heals, Calls { function: LOCKS, instead: SILENT, times: EVER }),
@@ -164,7 +164,7 @@ const FAULTS: [Fault; 36] = [
     ),
     // Timers run faster, but none fires before the upgrade is blocked.
     fault(
-        "an upgrade that is blocked for ever",
+        "an upgrade that is blocked forever",
         Breaks,
         Blocked {
             until: "const own = setTimeout; \

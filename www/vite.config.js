@@ -1,6 +1,6 @@
 import { defineConfig } from "vite";
 
-// The Starlane server serves what this builds from the app's bundle: `dist/` becomes the bundle's `site/`.
+// The Starlane server serves the built page from the app's bundle: `dist/` becomes the bundle's `site/`.
 export default defineConfig({
   build: {
     target: "es2022",

@@ -1,16 +1,16 @@
-// Type-checks ts/, and makes of it the JavaScript that this crate's Rust imports: dist/, which Git ignores. `cargo xtask` runs it
-// before it builds the crate; by hand, `node crates/browser/build.mjs`.
+// Type-checks ts/ and builds dist/ from it, the JavaScript that this crate's Rust imports. Git ignores dist/. `cargo xtask` runs this
+// before it builds the crate. To run it by hand: `node crates/browser/build.mjs`.
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-/** Each becomes one file without imports, since wasm-bindgen copies no more than the file that it is told of. */
+/** Each becomes one file without imports, because wasm-bindgen copies only the file itself. */
 const SCRIPTS = [
-  // What `src/sandbox/glue.rs` and `src/store.rs` import.
+  // `src/sandbox/glue.rs` and `src/store.rs` import these.
   "module",
   "storage",
-  // What checks schemas, for a test that compares it with the server's check, in Node.
+  // A test in Node compares its checks of schemas with the server's.
   "contract",
 ];
 
@@ -18,7 +18,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "dist");
 const tools = join(here, "../npm/node_modules");
 if (!existsSync(join(tools, "esbuild"))) {
-  console.error("crates/npm/node_modules is missing: `npm ci` in crates/npm makes it, or `cargo xtask setup`");
+  console.error("crates/npm/node_modules is missing: run `cargo xtask setup`, or `npm ci` in crates/npm");
   process.exit(1);
 }
 const { build } = await import(pathToFileURL(join(tools, "esbuild/lib/main.js")).href);
@@ -37,7 +37,7 @@ const { outputFiles } = await build({
   write: false,
 });
 for (const { path, text } of outputFiles) {
-  // Cargo builds anew what includes a file that was written, whatever is in it.
+  // Cargo rebuilds a crate after any write to a file that it includes, even without a change.
   if (!existsSync(path) || readFileSync(path, "utf8") !== text) writeFileSync(path, text);
 }
 for (const name of readdirSync(dist)) {

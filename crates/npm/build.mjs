@@ -1,26 +1,26 @@
-// Everything after wasm-bindgen has put its output into dist/wasm: types, JavaScript, the worker in one file, the licences.
+// Builds the package from the output of wasm-bindgen in dist/wasm: types, JavaScript, the worker in one file, the licences.
 import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
 
-/** The scripts of the package, and what each is made of. */
+/** The scripts of the package, and their entry points. */
 const SCRIPTS = [
-  // What a page imports.
+  // Pages import this.
   ["index.js", "ts/index.ts"],
-  // Where guests run. Without imports: a page's policy then needs to allow no more than this, and no bundler has to look inside.
+  // Runs guests in a worker. It has no imports, so a page's policy allows only this file, and bundlers need not look inside.
   ["worker.js", "../browser/ts/worker.ts"],
-  // What runs guests in the page's own thread, for the first of them to load.
+  // Runs guests in the page's own thread. Loaded by the first of them.
   ["glue.js", "../browser/ts/glue.ts"],
-  // What checks schemas, for the worker or an inline guest to load when there are some.
+  // Checks bodies against schemas. Loaded by the worker, or by an inline guest, if there are schemas.
   ["contract.js", "../browser/ts/contract.ts"],
 ];
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "dist");
 if (!existsSync(join(dist, "wasm/starlane_npm.js"))) {
-  console.error("crates/npm/dist/wasm/starlane_npm.js is missing: `cargo xtask dist` builds the package from the start");
+  console.error("crates/npm/dist/wasm/starlane_npm.js is missing: run `cargo xtask dist`, which builds the whole package");
   process.exit(1);
 }
 for (const name of readdirSync(dist)) {
@@ -37,7 +37,7 @@ for (const [name, source] of SCRIPTS) {
     outfile: join(dist, name),
     bundle: true,
     format: "esm",
-    // Only `index.js` imports them. Files of their own: what they say about where their modules are holds only there.
+    // Only `index.js` imports them. They stay separate because they name their Wasm files relative to themselves.
     external: ["./wasm/starlane_npm.js", "./wasm/starlane_verifier.js"],
   });
 }
@@ -45,22 +45,22 @@ for (const [name, source] of SCRIPTS) {
 for (const name of readdirSync(join(dist, "wasm"), { recursive: true }).map(String)) {
   const file = join(dist, "wasm", name);
   if (!name.endsWith(".js")) continue;
-  // wasm-bindgen names a module once an import in the same object, of which esbuild would warn.
+  // wasm-bindgen repeats a module's name in the same object, and esbuild would warn about each.
   const { code } = await transform(readFileSync(file, "utf8"), { ...small, logLevel: "error" });
   writeFileSync(file, code);
 }
 
-// What is named at run time no bundler can find, and need not: minifying drops the comments that say so.
+// Bundlers cannot resolve an import whose name is known only at run time. Minifying drops the comments that say so.
 for (const name of readdirSync(dist, { recursive: true }).map(String).filter((name) => name.endsWith(".js"))) {
   const file = join(dist, name);
   const code = readFileSync(file, "utf8");
   writeFileSync(file, code.replace(/\bimport\((?=[\w$]+(\.[\w$]+)*\))/g, "import(/* webpackIgnore: true *//* @vite-ignore */"));
 }
 
-// TypeScript may ask for the types of what is imported for its effect alone.
+// TypeScript may ask for the types of a module that is imported only for its side effects.
 writeFileSync(join(dist, "worker.d.ts"), "export {};\n");
 
-// Of the types only those that users see.
+// Removes the types that users cannot reach.
 const seen = reached("index");
 for (const name of readdirSync(dist)) {
   if (name.endsWith(".d.ts") && name !== "worker.d.ts" && !seen.has(name)) rmSync(join(dist, name));

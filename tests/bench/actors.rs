@@ -1,4 +1,4 @@
-//! P12 on a server: what actors cost that sleep and that are awake, how long a wake takes, and whether any request fails.
+//! P12 on a server: the cost of sleeping and awake actors, the time of a wake, and failed requests.
 
 use std::cell::Cell;
 
@@ -18,15 +18,16 @@ use crate::{
     world::Server,
 };
 
-/// So many actors, made in so many steps.
+/// The number of actors, and of the steps in which they are made.
 const ACTORS: u64 = 10_000;
 const STEPS: u64 = 5;
-/// So many of them are awake, where most sleep.
-const FEW: u64 = 64;
-/// So many are awake where all are; a server has room for 1,000 instances.
+/// The number of awake actors while most sleep.
+const FEW_AWAKE: u64 = 64;
+/// The number of actors that are all awake. A server has room for 1,000 instances.
 const AWAKE: u64 = 800;
-const MANY: usize = 256;
-/// Until what was allocated for a while is given back.
+/// The number of requests in flight.
+const IN_FLIGHT: usize = 256;
+/// The time until temporary memory is released.
 const SETTLE: Duration = Duration::from_millis(500);
 const LIMITS: &str = "keys = 1000000\nactors = 1000000\nactors-per-app = 1000000\nactors-per-space = 1000000\n";
 
@@ -35,24 +36,24 @@ pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
     awake().await
 }
 
-/// Many that sleep: memory, wakes, and the time of messages to another.
+/// Many sleeping actors: their memory, their wakes, and the time of messages to another actor.
 async fn asleep(rounds: &Rounds) -> Result<()> {
     let binary = path("STARLANE_BIN")?;
-    let limits = format!("{LIMITS}awake-per-app = {FEW}\nawake-per-space = {FEW}\n");
+    let limits = format!("{LIMITS}awake-per-app = {FEW_AWAKE}\nawake-per-space = {FEW_AWAKE}\n");
     let (full, empty) = (Server::start_with(&binary, &limits).await?, Server::start_with(&binary, &limits).await?);
     let ours = Mutex::new(Peer::link(&full.address, 1).await?);
     let none = Mutex::new(Peer::link(&empty.address, 1).await?);
     for peer in [&ours, &none] {
         one_at_a_time(peer, rounds.block).await?;
     }
-    // As many as may be awake: what more come, sleep.
-    wake(&mut *ours.lock().await, 0..FEW).await?;
+    // Fills the limit of awake actors, so that later ones sleep.
+    wake(&mut *ours.lock().await, 0..FEW_AWAKE).await?;
     let mut results = Vec::new();
     let (mut failed, mut asked) = (0, 0);
     for step in 0..STEPS {
         sleep(SETTLE).await;
         let before = memory::of_process(full.process()?)?;
-        let first = FEW + step * ACTORS / STEPS;
+        let first = FEW_AWAKE + step * ACTORS / STEPS;
         let peer = &mut *ours.lock().await;
         wake(peer, first..first + ACTORS / STEPS).await?;
         failed += peer.failures.len() as u64;
@@ -65,7 +66,7 @@ async fn asleep(rounds: &Rounds) -> Result<()> {
     print("P12/asleep", "bytes", &results);
     print("actors.failed", "‰", &[vec![("ours", 1_000.0 * failed as f64 / asked as f64)]]);
 
-    // Each is the one that slept longest.
+    // Each wake is for the actor that has slept longest.
     let next = Cell::new(0);
     let wakes = Contender::new("ours", async || {
         let peer = &mut *ours.lock().await;
@@ -87,17 +88,17 @@ async fn asleep(rounds: &Rounds) -> Result<()> {
     rounds.compare("actors.idle-cost", "µs", &contenders).await
 }
 
-/// Many that are awake: memory each, without what they have themselves.
+/// Many awake actors: the memory of each, without the guest's own.
 async fn awake() -> Result<()> {
     let limits = format!("{LIMITS}awake-per-app = {}\nawake-per-space = {}\n", 2 * AWAKE, 2 * AWAKE);
     let server = Server::start_with(&path("STARLANE_BIN")?, &limits).await?;
     let mut peer = Peer::link(&server.address, 1).await?;
-    wake(&mut peer, 0..FEW).await?;
+    wake(&mut peer, 0..FEW_AWAKE).await?;
     let mut results: Vec<Round> = Vec::new();
     for step in 0..STEPS {
         sleep(SETTLE).await;
         let before = memory::without_guests(server.process()?)?;
-        let first = FEW + step * AWAKE / STEPS;
+        let first = FEW_AWAKE + step * AWAKE / STEPS;
         wake(&mut peer, first..first + AWAKE / STEPS).await?;
         ensure!(peer.failures.is_empty(), "a request failed: {:?}", peer.failures);
         sleep(SETTLE).await;
@@ -108,11 +109,11 @@ async fn awake() -> Result<()> {
     Ok(())
 }
 
-/// Asks each of these actors for an echo, many at a time.
+/// Requests an echo from each of these actors, with many requests in flight.
 async fn wake(peer: &mut Peer, mut keys: std::ops::Range<u64>) -> Result<()> {
     let mut open = 0;
     loop {
-        while open < MANY {
+        while open < IN_FLIGHT {
             let Some(key) = keys.next() else { break };
             let to = Address::parse(&format!("bench:mesh:actor:k{key}")).map_err(|error| anyhow!("{error}"))?;
             peer.ask(&to, body(64, key))?;
@@ -126,7 +127,7 @@ async fn wake(peer: &mut Peer, mut keys: std::ops::Range<u64>) -> Result<()> {
     }
 }
 
-/// Says why requests failed, once for each reason, and forgets it.
+/// Prints and removes the reasons of failed requests, each once.
 fn report(failures: &mut Vec<String>) {
     failures.sort();
     failures.dedup();

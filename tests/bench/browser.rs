@@ -1,4 +1,4 @@
-//! The parts that run in a page: a browser opens it, with no driver attached, and it tells what it measured.
+//! The parts in a page: a browser without a driver opens the page, which reports its measures.
 
 use std::{path::Path, time::Duration};
 
@@ -9,9 +9,9 @@ use tokio::{process::Command, time::timeout};
 
 use crate::{collector, memory, nats::Nats, path, role::Player, rounds::Rounds, world::Server};
 
-/// How long a page may be silent.
+/// The maximum silence of a page.
 const SILENCE: Duration = Duration::from_secs(180);
-/// In Chromium, a page is measured as if somebody looked at it, and can ask for garbage to be collected before memory is measured.
+/// Chromium treats the page as visible, and lets it collect garbage before memory is measured.
 const CHROMIUM: [&str; 4] = [
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
@@ -19,7 +19,7 @@ const CHROMIUM: [&str; 4] = [
     "--js-flags=--expose-gc",
 ];
 
-/// In Firefox, nothing opens beside the page, and its clock is not made coarse.
+/// Firefox opens no other page, and keeps its clock precise.
 const FIREFOX: &str = "user_pref(\"browser.aboutwelcome.enabled\", false);\n\
                        user_pref(\"browser.shell.checkDefaultBrowser\", false);\n\
                        user_pref(\"datareporting.policy.dataSubmissionEnabled\", false);\n\
@@ -42,27 +42,27 @@ pub(crate) async fn run(server: &Server, part: &str, engine: Engine, rounds: &Ro
     loop {
         browser.still_runs().with_context(|| said(&log))?;
         let Ok(Some(told)) = timeout(SILENCE, told.recv()).await else {
-            bail!("the page has told nothing for {} s\n{}", SILENCE.as_secs(), said(&log));
+            bail!("the page has reported nothing for {} s\n{}", SILENCE.as_secs(), said(&log));
         };
         let answer = match told.kind.as_str() {
             "measure" => {
                 println!("bench {}", told.value);
                 Value::Null
             }
-            "memory" => memory::of_pages(browser.process().context("the browser does not run")?)?.into(),
+            "memory" => memory::of_pages(browser.process().context("the browser has ended")?)?.into(),
             "done" => return Ok(()),
             "failed" => {
                 let text = |field: &str| told.value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
                 bail!("in the page: {}\n{}", text("why"), text("stack"));
             }
-            other => bail!("the page tells `{other}`, which nobody knows"),
+            other => bail!("the page reports `{other}`, which is unknown"),
         };
-        // A page that went away does not wait for it.
+        // A closed page does not wait for the answer.
         let _ = told.answer.send(answer);
     }
 }
 
-/// What the page compares the link with.
+/// The peers of the link.
 struct Peers {
     nats: Nats,
     _responder: Player,
@@ -76,7 +76,7 @@ impl Peers {
         Ok(Self { nats, _responder: responder, raw: Player::start(&["raw"]).await? })
     }
 
-    /// Where they are, for the page.
+    /// Their addresses, for the page.
     fn query(&self) -> String {
         format!("&raw={}&nats={}", self.raw.said, self.nats.websocket)
     }
@@ -95,13 +95,13 @@ fn command(engine: Engine, folder: &Path, url: &str) -> Result<Command> {
             std::fs::write(profile.join("user.js"), FIREFOX)?;
             command.arg("-no-remote").arg("-profile").arg(&profile)
         }
-        Engine::Webkit => bail!("WebKit opens no page without its driver: measure in another engine"),
+        Engine::Webkit => bail!("WebKit cannot open a page without its driver: measure in another engine"),
     };
     command.arg(url).env("TMPDIR", folder);
     Ok(command)
 }
 
-/// The last that the browser said.
+/// The last lines of the browser's log.
 fn said(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();

@@ -1,4 +1,4 @@
-//! Where the page sends what it measured: a small HTTP server on loopback.
+//! A small HTTP server on loopback, to which the page sends its measures.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -13,7 +13,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-/// What a page told, and where the answer goes.
+/// A report of a page, and the channel for the answer.
 pub(crate) struct Told {
     /// `measure`, `done`, `failed` …
     pub(crate) kind: String,
@@ -21,7 +21,7 @@ pub(crate) struct Told {
     pub(crate) answer: oneshot::Sender<Value>,
 }
 
-/// Starts to listen; gives its address, and what pages tell.
+/// Starts to listen. Returns its address, and the reports of pages.
 pub(crate) async fn start() -> Result<(SocketAddr, mpsc::Receiver<Told>)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
@@ -46,14 +46,14 @@ async fn answer(
         Err(error) => (StatusCode::BAD_REQUEST, Value::from(error.to_string())),
         Ok(value) => {
             let (answer, answered) = oneshot::channel();
-            // Nobody listens any more when the client is about to end.
+            // Fails only while the client ends.
             let _ = sender.send(Told { kind, value, answer }).await;
             answered.await.map_or((StatusCode::GONE, Value::Null), |answer| (StatusCode::OK, answer))
         }
     };
     let mut response = Response::new(Full::from(answer.to_string()));
     *response.status_mut() = status;
-    // The page is of another origin: of the server that is measured.
+    // The page is of another origin, that of the measured server.
     response.headers_mut().insert("access-control-allow-origin", hyper::header::HeaderValue::from_static("*"));
     Ok(response)
 }

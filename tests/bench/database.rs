@@ -1,4 +1,4 @@
-//! Writes to a database over HTTP, beside SQLite with one commit for all that wait together: behind plain HTTP, and by itself.
+//! Writes to a database over HTTP, beside SQLite with one commit for all waiting writes: behind plain HTTP, and by itself.
 
 use std::{convert::Infallible, path::Path, sync::Arc, sync::mpsc, thread};
 
@@ -53,14 +53,14 @@ pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
             let before = rows(&server).await?;
             let done = ours.run(rounds.block).await?;
             let written = rows(&server).await? - before;
-            ensure!(written == done.answers, "{} writes were answered and {written} rows are there", done.answers);
+            ensure!(written == done.answers, "{} writes were answered, but the table has {written} rows", done.answers);
             Ok(done.rate)
         }),
         Contender::new("sqlite", async || {
             let before = rows_behind_http(&plain.said).await?;
             let done = behind_http.run(rounds.block).await?;
             let written = rows_behind_http(&plain.said).await? - before;
-            ensure!(written == done.answers, "{} writes were answered and {written} rows are there", done.answers);
+            ensure!(written == done.answers, "{} writes were answered, but the table has {written} rows", done.answers);
             Ok(done.rate)
         }),
         Contender::new("floor", async || direct.block(rounds.block).await),
@@ -68,20 +68,20 @@ pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
     rounds.compare("database/write", "writes/s", &contenders).await
 }
 
-/// How many rows our table has.
+/// The number of rows in our table.
 async fn rows(server: &Server) -> Result<u64> {
     let answer = server.send(DATABASE, "query", &serde_json::json!({ "sql": COUNT }).to_string()).await?;
     let answer: Value = serde_json::from_str(&answer).with_context(|| format!("not JSON: {answer}"))?;
     answer.pointer("/rows/0/n").and_then(Value::as_u64).context("the count is not a number")
 }
 
-/// How many rows the table of the plain server has.
+/// The number of rows in the table of the plain server.
 async fn rows_behind_http(address: &str) -> Result<u64> {
     let (_, body) = get(&format!("http://{address}/")).await?;
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// Serves SQLite behind plain HTTP for ever; says its address first. A GET is answered with how many rows there are.
+/// Serves SQLite behind plain HTTP forever. Prints its address first. Answers a GET with the number of rows.
 pub(crate) async fn serve() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let direct = Arc::new(Direct::open(&folder.path().join("direct.sqlite"))?);
@@ -114,15 +114,15 @@ async fn answer(direct: Arc<Direct>, request: hyper::Request<Incoming>) -> Resul
     Ok(response)
 }
 
-/// SQLite on a thread of its own, as durable as ours.
+/// SQLite on its own thread, as durable as ours.
 struct Direct {
     to_writer: mpsc::Sender<ToWriter>,
 }
 
 enum ToWriter {
-    /// A text to insert, and who waits for its id until it is on the disk.
+    /// Inserts a text. The channel gets its id when the text is on the disk.
     Insert(String, oneshot::Sender<i64>),
-    /// Who wants to know how many rows there are.
+    /// Asks for the number of rows.
     Count(oneshot::Sender<u64>),
 }
 
@@ -134,7 +134,7 @@ impl Direct {
         connection.execute_batch("CREATE TABLE entries (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT")?;
         let (to_writer, inbox) = mpsc::channel();
         thread::spawn(move || {
-            // Whoever waits is told by the end of its channel.
+            // The end of its channel reports the failure to a waiting caller.
             if let Err(error) = write(connection, &inbox) {
                 eprintln!("SQLite: {error:#}");
             }
@@ -142,7 +142,7 @@ impl Direct {
         Ok(Self { to_writer })
     }
 
-    /// As many clients as the server has connections, each with one write at a time; gives how many were written a second.
+    /// Runs as many clients as the server has connections, each with one write at a time. Returns the writes per second.
     async fn block(&self, length: Duration) -> Result<f64> {
         let before = self.rows().await?;
         let start = Instant::now();
@@ -170,11 +170,11 @@ impl Direct {
         let writes = writes.await?;
         let rate = writes as f64 / start.elapsed().as_secs_f64();
         let written = self.rows().await? - before;
-        ensure!(written == writes, "{writes} writes were answered and {written} rows are there");
+        ensure!(written == writes, "{writes} writes were answered, but the table has {written} rows");
         Ok(rate)
     }
 
-    /// Inserts a text; gives its id when it is on the disk.
+    /// Inserts a text. Returns its id when it is on the disk.
     async fn insert(&self, text: String) -> Result<i64> {
         let (done, written) = oneshot::channel();
         self.to_writer.send(ToWriter::Insert(text, done))?;
@@ -188,7 +188,7 @@ impl Direct {
     }
 }
 
-/// Writes what waits together in one transaction.
+/// Writes all waiting texts in one transaction.
 fn write(mut connection: Connection, inbox: &mpsc::Receiver<ToWriter>) -> Result<()> {
     while let Ok(first) = inbox.recv() {
         let mut written = Vec::new();
@@ -207,7 +207,7 @@ fn write(mut connection: Connection, inbox: &mpsc::Receiver<ToWriter>) -> Result
         }
         transaction.commit()?;
         for (done, id) in written {
-            // Who no longer waits does not mind.
+            // Fails only if the receiver no longer waits.
             let _ = done.send(id);
         }
     }

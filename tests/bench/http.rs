@@ -18,9 +18,10 @@ use crate::{
     world::{FILE, Server, file},
 };
 
-const START: Duration = Duration::from_secs(10);
+/// The time limit for nginx to listen.
+const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// What two versions of the server are asked.
+/// A kind of request to two versions of the server.
 struct Measure {
     id: &'static str,
     unit: &'static str,
@@ -51,7 +52,7 @@ const MEASURES: [Measure; 3] = [
     Measure { id: "http/files", unit: "files/s", method: "GET", path: FILE, body: "", answer: || file().into() },
 ];
 
-/// All servers run on loopback, ours with fresh data and the same bundle.
+/// Runs all servers on loopback, ours with fresh data and the same bundle.
 pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
     let binary = path("STARLANE_BIN")?;
     if let Some(baseline) = optional_path("STARLANE_BASELINE")? {
@@ -66,8 +67,8 @@ pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
         .await
 }
 
-/// Measures two versions. The one that was started first is a few percent slower, even beside itself, so each is first once: a round
-/// is the mean of one in either order.
+/// Measures two versions. The first started one is a few percent slower, even beside itself, so each is first once. A round is the
+/// mean of both orders.
 async fn beside(binary: &Path, baseline: &Path, rounds: &Rounds) -> Result<()> {
     let mut orders = Vec::new();
     for ours_first in [true, false] {
@@ -113,7 +114,7 @@ async fn static_file(address: &str) -> Result<Load> {
     Load::open(Request { address, method: "GET", path: FILE, token: None, body: Bytes::new(), answer }).await
 }
 
-/// nginx with one file; it is ended when this is dropped.
+/// nginx with one file. Dropping it ends nginx.
 struct Nginx {
     address: String,
     _running: Started,
@@ -135,17 +136,17 @@ impl Nginx {
         let start = Instant::now();
         while TcpStream::connect(&address).await.is_err() {
             running.still_runs().with_context(said)?;
-            ensure!(start.elapsed() < START, "nginx does not listen\n{}", said());
+            ensure!(start.elapsed() < START_LIMIT, "nginx did not listen within 10 s\n{}", said());
             sleep(Duration::from_millis(20)).await;
         }
         Ok(Self { address, _running: running })
     }
 }
 
-/// A configuration as its manual recommends for files: all cores, sendfile, open files cached, no log.
+/// The configuration that nginx's manual recommends for files: all cores, sendfile, a cache of open files, no log.
 fn text(folder: &Path, address: &str) -> String {
     let folder = folder.display();
-    // Workers of root would be of a user who can't read the folder.
+    // If root starts nginx, its workers would run as a user who cannot read the folder.
     let user = if rustix::process::getuid().is_root() { "user root;\n" } else { "" };
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let temporary: String = temporary.iter().map(|name| format!("  {name}_temp_path {folder}/{name};\n")).collect();

@@ -1,4 +1,4 @@
-//! What links cost that say nothing: memory each, and time of the messages of another.
+//! The cost of idle links: the memory of each, and the time of messages on another link.
 
 use std::thread;
 
@@ -17,10 +17,10 @@ use crate::{
     world::Server,
 };
 
-/// So many links are idle, opened in so many steps.
+/// The number of idle links, and of the steps in which they are opened.
 const LINKS: u64 = 2_000;
 const STEPS: u64 = 5;
-/// Until memory that a handshake took is given back.
+/// The time until the memory of handshakes is released.
 const SETTLE: Duration = Duration::from_millis(500);
 const LIMITS: &str = "links = 10000\nconnections = 10000\nconnections-per-address = 10000\n";
 
@@ -30,7 +30,7 @@ pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
     let (busy, quiet) = (Server::start_with(&binary, LIMITS).await?, Server::start_with(&binary, LIMITS).await?);
     let ours = Mutex::new(Peer::link(&busy.address, 1).await?);
     let none = Mutex::new(Peer::link(&quiet.address, 1).await?);
-    // What the server allocates once does not belong to a link.
+    // Opens the first links before it measures, so that one-time allocations do not count.
     for peer in [&ours, &none] {
         block(&mut *peer.lock().await, 1, rounds.block, 64).await?;
     }
@@ -52,18 +52,18 @@ pub(crate) async fn run(rounds: &Rounds) -> Result<()> {
     idle.iter_mut().try_for_each(Idle::check)
 }
 
-/// Microseconds a message, one at a time.
+/// Microseconds per message, one at a time.
 pub(crate) async fn one_at_a_time(peer: &Mutex<Peer>, length: Duration) -> Result<f64> {
     Ok(1e6 / block(&mut *peer.lock().await, 1, length, 64).await?)
 }
 
-/// Links that say nothing and answer pings, on a thread of their own.
+/// Links that only answer pings, on their own thread.
 struct Idle {
     ended: oneshot::Receiver<anyhow::Error>,
 }
 
 impl Idle {
-    /// Opens so many, as hosts from number `first` on.
+    /// Opens `count` links, as hosts from number `first` on.
     async fn open(address: &str, first: u64, count: u64) -> Result<Self> {
         let (is_open, opened) = oneshot::channel();
         let (ends, ended) = oneshot::channel();
@@ -93,7 +93,7 @@ impl Idle {
         Ok(idle)
     }
 
-    /// An error if one of them has ended: then fewer were idle than is said.
+    /// Fails if one of the links has ended, because then fewer were idle than reported.
     fn check(&mut self) -> Result<()> {
         match self.ended.try_recv() {
             Ok(error) => Err(error.context("an idle link ended")),

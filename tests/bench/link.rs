@@ -1,4 +1,4 @@
-//! P11: as many requests as fit through one link to a mechtron on the server, beside the raw WebSocket.
+//! P11: the throughput of one link to a mechtron on the server, beside the raw WebSocket.
 
 use anyhow::{Result, anyhow, ensure};
 use bytes::Bytes;
@@ -16,7 +16,8 @@ use crate::{
     world::Server,
 };
 
-const MANY: usize = 256;
+/// The number of requests in flight.
+const IN_FLIGHT: usize = 256;
 pub(crate) const SPEAKER: &str = "bench:mesh:speaker";
 
 pub(crate) async fn run(server: &Server, rounds: &Rounds) -> Result<()> {
@@ -25,9 +26,9 @@ pub(crate) async fn run(server: &Server, rounds: &Rounds) -> Result<()> {
     let raw = Mutex::new(Raw::open(&echo.said).await?);
     for (name, size) in [("64B", 64), ("4KiB", 4 << 10)] {
         let contenders = [
-            Contender::new("ours", async || block(&mut *ours.lock().await, MANY, rounds.block, size).await),
+            Contender::new("ours", async || block(&mut *ours.lock().await, IN_FLIGHT, rounds.block, size).await),
             Contender::new("raw", async || {
-                raw.lock().await.block(MANY, rounds.block, |number| body(size, number)).await
+                raw.lock().await.block(IN_FLIGHT, rounds.block, |number| body(size, number)).await
             }),
         ];
         rounds.compare(&format!("P11/{name}"), "requests/s", &contenders).await?;
@@ -35,7 +36,7 @@ pub(crate) async fn run(server: &Server, rounds: &Rounds) -> Result<()> {
     Ok(())
 }
 
-/// A block with so many requests in flight; gives how many were answered a second. A failure is an error.
+/// Runs a block with this many requests in flight. Returns the answers per second. A failed request is an error.
 pub(crate) async fn block(peer: &mut Peer, many: usize, length: Duration, size: usize) -> Result<f64> {
     let to = Address::parse(SPEAKER).map_err(|error| anyhow!("{error}"))?;
     let start = Instant::now();
@@ -56,7 +57,7 @@ pub(crate) async fn block(peer: &mut Peer, many: usize, length: Duration, size: 
     }
 }
 
-/// The body of a request: its number, and what no other has there.
+/// The body of a request: its number, and unique contents.
 pub(crate) fn body(size: usize, number: u64) -> Bytes {
     let mut body = vec![number as u8; size];
     if let Some(head) = body.get_mut(..8) {

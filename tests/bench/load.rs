@@ -1,4 +1,4 @@
-//! Load: connections that are kept, each with one request at a time.
+//! Load: persistent connections, each with one request at a time.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -13,12 +13,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// So many are open to a server, each with one request at a time.
+/// The number of connections to a server.
 pub(crate) const CONNECTIONS: usize = 32;
-/// No answer may take longer.
+/// The time limit of an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// What is asked, and what must be answered.
+/// A request, and its expected answer.
 pub(crate) struct Request<'a> {
     pub(crate) address: &'a str,
     pub(crate) method: &'a str,
@@ -29,7 +29,7 @@ pub(crate) struct Request<'a> {
     pub(crate) answer: Answer,
 }
 
-/// The body of each answer.
+/// The expected body of each answer.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Is(Bytes),
@@ -45,14 +45,14 @@ impl Answer {
     }
 }
 
-/// What came of a block.
+/// The result of a block.
 pub(crate) struct Done {
     pub(crate) answers: u64,
-    /// Answers a second.
+    /// Answers per second.
     pub(crate) rate: f64,
 }
 
-/// Connections to one server that ask the same.
+/// Connections to one server, all with the same request.
 pub(crate) struct Load {
     connections: Vec<Rc<RefCell<SendRequest<Full<Bytes>>>>>,
     request: hyper::Request<Full<Bytes>>,
@@ -80,7 +80,7 @@ impl Load {
         Ok(Self { connections, request: request.body(Full::from(asked.body))?, answer: asked.answer })
     }
 
-    /// Asks for so long; gives how many answers came. An answer that is not 200, or has another body, is an error.
+    /// Sends requests for this long. Returns the number of answers. Another status than 200, or another body, is an error.
     pub(crate) async fn run(&self, length: Duration) -> Result<Done> {
         let begun = Instant::now();
         let end = begun + length;
@@ -104,7 +104,7 @@ impl Load {
     }
 }
 
-// One task has each connection.
+// Each connection belongs to one task.
 #[allow(clippy::await_holding_refcell_ref, reason = "nobody else borrows it meanwhile")]
 async fn ask_until(
     end: Instant,
@@ -123,7 +123,7 @@ async fn ask_until(
         });
         let (status, body) = answered.await.context("no answer within 30 s")??;
         ensure!(status == 200, "{} answers {status}: {}", request.uri(), String::from_utf8_lossy(&body));
-        ensure!(answer.fits(&body), "{} answers {} bytes that are wrong", request.uri(), body.len());
+        ensure!(answer.fits(&body), "{} answers with {} wrong bytes", request.uri(), body.len());
         answers += 1;
     }
     Ok(answers)

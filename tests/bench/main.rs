@@ -1,4 +1,4 @@
-//! The benchmark's client: it starts the servers and the browser, measures, and prints what it measured. Run by `cargo xtask bench`.
+//! The benchmark's client: starts the servers and the browser, and prints its measures. `cargo xtask bench` runs it.
 //!
 //! Contenders are measured block by block in turn. Each measure is one line:
 //! `bench {"id":…,"engine":…,"unit":…,"rounds":[{"ours":…,"floor":…,…},…]}`.
@@ -31,23 +31,23 @@ use crate::{role::Role, rounds::Rounds, world::Server};
 struct Arguments {
     #[command(subcommand)]
     role: Option<Role>,
-    /// What to measure; may be given several times.
+    /// Measure this part. Repeatable.
     #[arg(long = "part")]
     parts: Vec<String>,
-    /// In which engine pages are opened.
+    /// The browser engine of pages.
     #[arg(long, default_value = "chromium")]
     engine: Engine,
-    /// How often each contender is measured.
+    /// The number of blocks of each contender.
     #[arg(long, default_value_t = 5)]
     rounds: u64,
-    /// How long each time, in milliseconds.
+    /// The length of a block, in milliseconds.
     #[arg(long, default_value_t = 1_000)]
     block_ms: u64,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // A server uses all cores, and so does what stands in for one.
+    // A server uses all cores, and so do its peers.
     let mut builder = match arguments.role {
         Some(Role::Raw | Role::Sqlite) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs each part; one that fails keeps no other from running.
+/// Runs each part, even if another has failed.
 async fn run(arguments: &Arguments) -> Result<()> {
     let rounds = Rounds { rounds: arguments.rounds, block: Duration::from_millis(arguments.block_ms) };
     let mut failed = 0;
@@ -83,7 +83,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
             failed += 1;
         }
     }
-    ensure!(failed == 0, "{failed} of {} parts failed, see above", arguments.parts.len());
+    ensure!(failed == 0, "{failed} of {} parts failed; see the errors above", arguments.parts.len());
     Ok(())
 }
 
@@ -96,7 +96,7 @@ async fn run_part(part: &str, engine: Engine, rounds: &Rounds) -> Result<()> {
             link::run(&server, rounds).await
         }
         "actors" => {
-            // Memory of a page is found in Chromium alone.
+            // Only Chromium's pages have separate processes, whose memory can be measured.
             if engine == Engine::Chromium {
                 browser::run(&server().await?, part, engine, rounds).await?;
             }
@@ -114,10 +114,10 @@ async fn server() -> Result<Server> {
     Server::start(&path("STARLANE_BIN")?).await
 }
 
-/// The file or folder that a variable names.
+/// The file or folder that a variable names. Fails if the variable is not set.
 pub(crate) fn path(variable: &str) -> Result<PathBuf> {
     let path = optional_path(variable)?;
-    path.with_context(|| format!("{variable} is not set: run this by `cargo xtask bench`"))
+    path.with_context(|| format!("{variable} is not set: run this with `cargo xtask bench`"))
 }
 
 /// The same, if the variable is set.

@@ -1,28 +1,28 @@
-//! How much memory a process has.
+//! Measures the memory of processes.
 
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Behind the memory of a guest at least so much address space is closed, in bytes.
-const GUEST: u64 = 1 << 30;
+/// At least this much closed address space follows the memory of a guest.
+const MIN_GUARD_BYTES: u64 = 1 << 30;
 
-/// Bytes of memory that a process has and shares with no other.
+/// The private memory of a process, in bytes.
 pub(crate) fn of_process(process: u32) -> Result<u64> {
     let path = format!("/proc/{process}/smaps_rollup");
-    let text = fs::read_to_string(&path).with_context(|| format!("can't read {path}"))?;
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let sum: u64 = text.lines().filter_map(private_in).sum();
-    ensure!(sum > 0, "{path} names no memory");
+    ensure!(sum > 0, "{path} lists no memory");
     Ok(sum * 1_024)
 }
 
-/// The same of all pages of a browser that leads a process group.
+/// The private memory of all pages of a browser that leads a process group.
 pub(crate) fn of_pages(browser: u32) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir("/proc")?.flatten() {
         let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // Its words are one text: it has changed its title.
+        // The arguments of a page are one text, because the page has changed its title.
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let is_page = String::from_utf8_lossy(&line).contains("--type=renderer");
         let group = fs::read_to_string(entry.path().join("stat")).ok().and_then(|stat| group_in(&stat));
@@ -30,25 +30,25 @@ pub(crate) fn of_pages(browser: u32) -> Result<u64> {
             sum += of_process(process)?;
         }
     }
-    ensure!(sum > 0, "the browser has no page");
+    ensure!(sum > 0, "the browser has no process of a page");
     Ok(sum)
 }
 
-/// The process group in the line of `/proc/PID/stat`: the third word behind the name.
+/// The process group in the line of `/proc/PID/stat`: the third word after the name.
 fn group_in(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// The same of a process without the memories of its guests: behind each of those lies closed address space that nothing else needs.
+/// The private memory of a process without that of its guests, which is recognised by the closed address space after it.
 pub(crate) fn without_guests(process: u32) -> Result<u64> {
     let path = format!("/proc/{process}/smaps");
-    let text = fs::read_to_string(&path).with_context(|| format!("can't read {path}"))?;
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let (mut sum, mut behind_closed, mut end) = (0, 0, 0);
     for line in text.lines() {
         if let Some((from, to)) = range_in(line) {
             let is_closed = line.contains(" ---p ");
-            if from == end && is_closed && to - from >= GUEST {
-                // What is open since the last closed one is a guest's.
+            if from == end && is_closed && to - from >= MIN_GUARD_BYTES {
+                // The open space since the last closed one belongs to a guest.
                 behind_closed = 0;
             } else if from != end || is_closed {
                 sum += std::mem::take(&mut behind_closed);
@@ -73,9 +73,9 @@ fn private_in(line: &str) -> Option<u64> {
     text.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// As many open files as the system allows, here and in what is started.
+/// Raises the limit of open files to the system's maximum, here and in started programs.
 pub(crate) fn allow_open_files() -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("can't raise the limit of open files")
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
 }

@@ -1,4 +1,4 @@
-//! NATS: its server, and what answers behind it.
+//! NATS: its server, and the responder behind it.
 
 use std::path::Path;
 
@@ -13,20 +13,21 @@ use tokio::{
 
 use crate::path;
 
-/// What the responder answers.
+/// The subject that the responder answers.
 const SUBJECT: &str = "bench.echo";
-const START: Duration = Duration::from_secs(10);
+/// The time limit for the server to listen.
+const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// A NATS server that is ended when this is dropped.
+/// A NATS server. Dropping it ends the server.
 pub(crate) struct Nats {
-    /// Where clients and browsers reach it.
+    /// Its addresses for clients and browsers.
     pub(crate) address: String,
     pub(crate) websocket: String,
     _running: Started,
 }
 
 impl Nats {
-    /// Starts it; its configuration and log go to `folder`.
+    /// Starts the server. Its configuration and log go to `folder`.
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
         let (address, websocket) = (free_address()?, free_address()?);
         let configuration = folder.join("nats.conf");
@@ -40,14 +41,14 @@ impl Nats {
         let start = Instant::now();
         while TcpStream::connect(&websocket).await.is_err() {
             running.still_runs().with_context(said)?;
-            ensure!(start.elapsed() < START, "the NATS server does not listen\n{}", said());
+            ensure!(start.elapsed() < START_LIMIT, "the NATS server did not listen within 10 s\n{}", said());
             sleep(Duration::from_millis(20)).await;
         }
         Ok(Self { address, websocket, _running: running })
     }
 }
 
-/// Answers requests with what they carry, for ever; says so first. It speaks the protocol itself: nothing answers faster.
+/// Echoes requests forever. Prints a line when it is ready. Implements the protocol itself, because no library is faster.
 pub(crate) async fn respond(address: &str) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -57,7 +58,7 @@ pub(crate) async fn respond(address: &str) -> Result<()> {
     let (mut input, mut output, mut is_ready) = (Vec::with_capacity(1 << 20), Vec::new(), false);
     loop {
         if stream.read_buf(&mut input).await? == 0 {
-            bail!("the NATS server hung up");
+            bail!("the NATS server closed the connection");
         }
         let mut at = 0;
         while let Some(line) = input.get(at..).and_then(line_in) {
@@ -91,7 +92,7 @@ pub(crate) async fn respond(address: &str) -> Result<()> {
     }
 }
 
-/// The bytes before the first line end.
+/// The bytes before the end of the first line.
 fn line_in(bytes: &[u8]) -> Option<&[u8]> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     bytes.get(..end)

@@ -1,4 +1,4 @@
-//! The other end of a link: as many requests as are wanted, frames that wait together sent together.
+//! A peer on a link, with any number of requests in flight. It sends waiting frames together.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -15,10 +15,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-/// A WebSocket message is sent when it has so many bytes, though more frames wait.
-const MESSAGE: usize = 64 * 1024;
+/// A WebSocket message of this size is sent, even if more frames wait.
+const MESSAGE_BYTES: usize = 64 * 1024;
 
-/// A link to a server, dialled from here.
+/// An outgoing link to a server.
 pub(crate) struct Peer {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     limits: Limits,
@@ -26,7 +26,7 @@ pub(crate) struct Peer {
     sent: u64,
     received: u64,
     is_acked: bool,
-    /// The lengths of frames that are not acked.
+    /// The lengths of unacknowledged frames.
     unacked: VecDeque<usize>,
     unacked_bytes: usize,
     /// Encoded frames that wait for the window.
@@ -38,7 +38,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// A link that is up, as a host of its own.
+    /// Opens a link, as a separate host.
     pub(crate) async fn link(address: &str, host: u64) -> Result<Self> {
         let mut request = format!("ws://{address}/mesh").into_client_request()?;
         request.headers_mut().insert("sec-websocket-protocol", frame::SUBPROTOCOL.parse()?);
@@ -73,11 +73,11 @@ impl Peer {
                 peer.limits = limits;
             }
         }
-        ensure!(peer.limits.unacked_frames > 0, "the server does not welcome");
+        ensure!(peer.limits.unacked_frames > 0, "the server did not send a welcome");
         Ok(peer)
     }
 
-    /// Queues a request that is to come back as it is.
+    /// Queues a request, which must come back unchanged.
     pub(crate) fn ask(&mut self, to: &Address, body: Bytes) -> Result<()> {
         self.requests += 1;
         self.sent += 1;
@@ -98,14 +98,14 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends what waits, as far as the window allows, and the ack of what came.
+    /// Sends waiting frames, as far as the window allows, and acknowledges received ones.
     pub(crate) async fn flush(&mut self) -> Result<()> {
         loop {
             let (mut frames, mut length) = (Vec::new(), 0);
             if !std::mem::replace(&mut self.is_acked, true) {
                 frames.push(frame::encode_frame(&Frame::Ack { received: self.received }));
             }
-            while length < MESSAGE && self.unacked.len() < self.limits.unacked_frames as usize {
+            while length < MESSAGE_BYTES && self.unacked.len() < self.limits.unacked_frames as usize {
                 let Some(next) = self.waiting.pop_front() else { break };
                 if !self.unacked.is_empty() && self.unacked_bytes + next.len() > self.limits.unacked_bytes as usize {
                     self.waiting.push_front(next);
@@ -123,7 +123,7 @@ impl Peer {
         }
     }
 
-    /// Takes the next WebSocket message; gives how many requests it answered. A wrong answer is an error; a failure is counted.
+    /// Takes the next WebSocket message. Returns the number of answered requests. A wrong answer is an error; failures are collected.
     pub(crate) async fn answers(&mut self) -> Result<usize> {
         let mut answers = 0;
         for frame in self.next().await? {
@@ -135,7 +135,7 @@ impl Peer {
                     let body = self.open.remove(&id).with_context(|| format!("request {id} is answered twice"))?;
                     match outcome.0 {
                         Ok(answer) => {
-                            ensure!(answer.payload.body == body, "request {id} is answered with something else")
+                            ensure!(answer.payload.body == body, "request {id} is answered with another body")
                         }
                         Err(failure) => self.failures.push(format!("{}: {}", failure.code, failure.message)),
                     }

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config, tungstenite};
 
-/// Serves the echo for ever; says its address first.
+/// Serves the echo forever. Prints its address first.
 pub(crate) async fn serve() -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("{}", listener.local_addr()?);
@@ -24,11 +24,11 @@ pub(crate) async fn serve() -> Result<()> {
     Ok(axum::serve(tokio_listener(listener), app).await?)
 }
 
-/// As the server has it: small writes leave at once.
+/// Sends small writes at once, like the server.
 fn tokio_listener(listener: TcpListener) -> impl axum::serve::Listener<Addr = std::net::SocketAddr> {
     use axum::serve::ListenerExt;
     listener.tap_io(|stream| {
-        // Without it the echo is only slower.
+        // A failure only makes the echo slower.
         let _ = stream.set_nodelay(true);
     })
 }
@@ -54,7 +54,7 @@ impl Raw {
         Ok(Self { socket })
     }
 
-    /// A block with so many messages in flight; gives how many came back a second.
+    /// Runs a block with this many messages in flight. Returns the echoes per second.
     pub(crate) async fn block(&mut self, many: usize, length: Duration, body: impl Fn(u64) -> Bytes) -> Result<f64> {
         let start = Instant::now();
         let (mut sent, mut answers) = (0, 0_u64);
@@ -64,8 +64,8 @@ impl Raw {
             self.send(&mut waiting, body(sent)).await?;
         }
         while let Some(wanted) = waiting.pop_front() {
-            let message = self.socket.next().await.context("the echo hung up")??;
-            ensure!(message.into_data() == wanted, "the echo is not what was sent");
+            let message = self.socket.next().await.context("the echo closed the connection")??;
+            ensure!(message.into_data() == wanted, "the echo differs from the sent message");
             answers += 1;
             if start.elapsed() < length {
                 sent += 1;

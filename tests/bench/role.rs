@@ -1,4 +1,4 @@
-//! What is to be a process of its own, as a server is: this program again, in another role.
+//! Roles that need a separate process, like a server: this program again, in another role.
 
 use anyhow::{Context, Result, ensure};
 use starlane_testkit::child::Started;
@@ -10,23 +10,23 @@ use tokio::{
 
 const START: Duration = Duration::from_secs(10);
 
-/// What this program can be instead of the client.
+/// The roles of this program besides the client.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Subcommand)]
 pub(crate) enum Role {
     /// The raw WebSocket echo.
     Raw,
     /// SQLite behind plain HTTP.
     Sqlite,
-    /// What answers behind a NATS server.
+    /// The responder behind a NATS server.
     Responder {
         /// The server's address.
         address: String,
     },
 }
 
-/// A process in a role; it is ended when this is dropped.
+/// A process in a role. Dropping it ends the process.
 pub(crate) struct Player {
-    /// The line that it said when it was ready.
+    /// The line that it printed when it was ready.
     pub(crate) said: String,
     _running: Started,
 }
@@ -39,7 +39,7 @@ impl Player {
         let output = running.child().stdout.take().context("it has no output")?;
         let mut line = String::new();
         let read = timeout(START, BufReader::new(output).read_line(&mut line)).await;
-        read.with_context(|| format!("{words:?} says nothing"))??;
+        read.with_context(|| format!("{words:?} printed no line"))??;
         ensure!(!line.trim().is_empty(), "{words:?} ended before it was ready");
         Ok(Self { said: line.trim().to_owned(), _running: running })
     }

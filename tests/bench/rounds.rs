@@ -1,28 +1,28 @@
-//! Contenders, measured block by block in turn.
+//! Measures contenders block by block, in turn.
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
-/// What a measurement of a contender gives: its value in one block.
+/// A measurement of a contender: resolves to its value in one block.
 type Block<'a> = Pin<Box<dyn Future<Output = Result<f64>> + 'a>>;
 
-/// How often and how long is measured.
+/// The number and the length of blocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rounds {
     pub(crate) rounds: u64,
     pub(crate) block: Duration,
 }
 
-/// One of those that are compared.
+/// A contender.
 pub(crate) struct Contender<'a> {
     name: &'static str,
     run: Box<dyn Fn() -> Block<'a> + 'a>,
 }
 
 impl<'a> Contender<'a> {
-    /// `run` runs a block and gives its value; a wrong reply is its error.
+    /// `run` runs a block and resolves to its value. A wrong reply is an error.
     pub(crate) fn new<F: Future<Output = Result<f64>> + 'a>(name: &'static str, run: impl Fn() -> F + 'a) -> Self {
         Self { name, run: Box::new(move || Box::pin(run())) }
     }
@@ -39,10 +39,10 @@ impl Rounds {
         Ok(())
     }
 
-    /// Measures. Every second round goes backwards: what drifts is as much with one as with the other.
+    /// Measures. Every second round goes backwards, so that a drift affects all contenders equally.
     pub(crate) async fn measure(&self, id: &str, contenders: &[Contender<'_>]) -> Result<Vec<Round>> {
         for contender in contenders {
-            // Modules are compiled, actors wake, caches fill.
+            // Warms up: modules are compiled, actors wake, caches fill.
             contender.block(id).await?;
         }
         let mut results = Vec::new();
@@ -64,7 +64,7 @@ impl Rounds {
 /// One round: the value of each contender.
 pub(crate) type Round = Vec<(&'static str, f64)>;
 
-/// One round of two that measured the same: the geometric mean of the values of each contender.
+/// Combines two rounds of the same measure: the geometric mean of the values of each contender.
 pub(crate) fn mean(one: &Round, other: &Round) -> Round {
     let of_other: BTreeMap<_, _> = other.iter().copied().collect();
     one.iter().filter_map(|(name, value)| Some((*name, (value * of_other.get(name)?).sqrt()))).collect()

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use crate::optional_path;
 
-/// Limits that no load here comes near.
+/// Limits far above any load here.
 const CONFIGURATION: &str = "[limits]\nmessages-per-second = 10000000\n";
-/// Each bundle, and the apps that are made of it.
+/// Each bundle, and the apps that are created from it.
 const BUNDLES: [(&str, &str, &[&str]); 2] = [
     ("mesh", "bench:repo:mesh:1.0.0", &["bench:mesh"]),
     ("tab", "bench:repo:tab:1.0.0", &["bench:inline", "bench:worker", "bench:launched"]),
@@ -31,7 +31,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server with fresh data, and makes the apps.
+    /// Starts a server with fresh data, and creates the apps.
     pub(crate) async fn start(binary: &Path) -> Result<Self> {
         Self::start_with(binary, "").await
     }
@@ -57,10 +57,10 @@ impl Server {
 
     /// The id of its process.
     pub(crate) fn process(&self) -> Result<u32> {
-        self.running.process().context("the server does not run")
+        self.running.process().context("the server has ended")
     }
 
-    /// Sends a message by the command line; gives the answer.
+    /// Sends a message with the command line. Returns the answer.
     pub(crate) async fn send(&self, to: &str, operation: &str, body: &str) -> Result<String> {
         self.running.starlane(&["send", to, operation, "--json", body]).await
     }
@@ -71,7 +71,7 @@ impl Server {
     }
 }
 
-/// A copy of the bundle in the checkout, with what is built: the guest, and in `mesh` the page and what it loads.
+/// Writes a copy of the bundle in the checkout, with the built guest, and for `mesh` the built page.
 fn write_bundle(name: &str, folder: &Path) -> Result<()> {
     for part in ["shared", name] {
         copy_all(&workspace().join("tests/bench/bundles").join(part), folder)?;
@@ -89,13 +89,13 @@ fn write_bundle(name: &str, folder: &Path) -> Result<()> {
     write(&folder.join("site/file.bin"), &file())
 }
 
-/// What is at [`FILE`]: bytes that gzip makes nothing of.
+/// The contents of [`FILE`]: bytes that gzip cannot compress.
 pub(crate) fn file() -> Vec<u8> {
     (0..4_096_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
 fn copy_all(from: &Path, to: &Path) -> Result<()> {
-    let entries = fs::read_dir(from).with_context(|| format!("can't read {}", from.display()))?;
+    let entries = fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
     for entry in entries {
         let path: PathBuf = entry?.path();
         let target = to.join(path.file_name().unwrap_or_default());
@@ -105,7 +105,7 @@ fn copy_all(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    write(to, &fs::read(from).with_context(|| format!("can't read {}", from.display()))?)
+    write(to, &fs::read(from).with_context(|| format!("cannot read {}", from.display()))?)
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The cache stays within its budget: what goes first, what never goes, and what is shared. Every step is seen by every tab.
+//! The budget of the cache: which bundles are evicted first, which never, and how tabs share it.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::fixture::{Patch, faster_timers, fresh_name, open_store, record, script, stored, stored_keys};
 
-/// Bytes of each blob here.
+/// The size of each blob here, in bytes.
 const SIZE: usize = 1000;
 
 fn blob(number: u8) -> (Digest, Bytes) {
@@ -28,7 +28,7 @@ fn bundle(name: &str) -> Address {
     address(&format!("acme:repo:{name}:1.0.0"))
 }
 
-/// Uses a bundle of these blobs, which are put as far as there is room, and gives its address.
+/// Uses a bundle of these blobs, and stores as many of them as fit. Returns its address.
 async fn used(store: &IndexedDbStore, name: &str, blobs: &[u8]) -> Address {
     let digests = blobs.iter().map(|number| blob(*number).0).collect();
     store.pin(&bundle(name), digests).await.unwrap();
@@ -39,20 +39,20 @@ async fn used(store: &IndexedDbStore, name: &str, blobs: &[u8]) -> Address {
     bundle(name)
 }
 
-/// Uses a bundle and is done with it.
+/// Uses a bundle and releases it.
 async fn visited(store: &IndexedDbStore, name: &str, blobs: &[u8]) {
     let bundle = used(store, name, blobs).await;
     store.unpin(&bundle);
 }
 
-/// Waits until no tab holds a lock of a database: one that closes is not seen to be closed at once.
+/// Waits until no tab holds a lock of a database: the locks of a closing tab stay visible for a while.
 async fn locks_end(name: &str) {
     let gone = "while ((await navigator.locks.query()).held.some(({ name }) => name.endsWith(given))) \
         await new Promise((resolve) => setTimeout(resolve, 10));";
     script(gone, &JsValue::from_str(name)).await;
 }
 
-/// Which of these blobs are kept.
+/// The cached ones of these blobs.
 async fn kept(store: &IndexedDbStore, blobs: impl IntoIterator<Item = u8>) -> Vec<u8> {
     let mut kept = Vec::new();
     for number in blobs {
@@ -65,7 +65,7 @@ async fn kept(store: &IndexedDbStore, blobs: impl IntoIterator<Item = u8>) -> Ve
 }
 
 #[wasm_bindgen_test]
-async fn what_is_least_recently_used_goes_first_and_whole() {
+async fn the_least_recently_used_bundle_is_evicted_first_and_whole() {
     let name = fresh_name();
     let (store, reasons) = open_store(&name, 6.0 * SIZE as f64);
     visited(&store, "a", &[1, 2]).await;
@@ -73,7 +73,7 @@ async fn what_is_least_recently_used_goes_first_and_whole() {
     visited(&store, "c", &[5, 6]).await;
     visited(&store, "a", &[]).await;
     assert_eq!(kept(&store, 1..=6).await, [1, 2, 3, 4, 5, 6], "all fit, to the byte");
-    // `a` was used again, but with no blobs: those are of no bundle now, and go first.
+    // `a` was used again, but without blobs. Its earlier blobs belong to no bundle now, and are evicted first.
     visited(&store, "d", &[7]).await;
     assert_eq!(kept(&store, 1..=7).await, [3, 4, 5, 6, 7]);
     visited(&store, "b", &[3, 4]).await;
@@ -84,7 +84,7 @@ async fn what_is_least_recently_used_goes_first_and_whole() {
 }
 
 #[wasm_bindgen_test]
-async fn what_is_in_use_stays_and_what_does_not_fit_is_refused() {
+async fn bundles_in_use_stay_and_a_blob_that_does_not_fit_is_refused() {
     let (store, reasons) = open_store(&fresh_name(), 3.0 * SIZE as f64);
     visited(&store, "old", &[9]).await;
     let first = used(&store, "a", &[1, 2]).await;
@@ -94,12 +94,12 @@ async fn what_is_in_use_stays_and_what_does_not_fit_is_refused() {
     assert_eq!(kept(&store, [1, 2, 3, 9]).await, [1, 2, 3]);
     let refused = store.put_blob(&blob(4).0, blob(4).1).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Full(reason) if reason.contains("in use")), "{refused}");
-    assert_eq!(kept(&store, 1..=4).await, [1, 2, 3], "and nothing went for it");
-    // Used twice and let go once, it stays.
+    assert_eq!(kept(&store, 1..=4).await, [1, 2, 3], "nothing was evicted for it");
+    // Pinned twice and released once, it stays.
     store.pin(&first, vec![blob(1).0, blob(2).0]).await.unwrap();
     store.unpin(&first);
     store.put_blob(&blob(4).0, blob(4).1).await.unwrap_err();
-    // An app that goes on to another bundle lets the first go.
+    // An app that moves to another bundle releases the first.
     store.pin(&bundle("a2"), vec![blob(2).0]).await.unwrap();
     store.unpin(&first);
     store.put_blob(&blob(4).0, blob(4).1).await.unwrap();
@@ -108,7 +108,7 @@ async fn what_is_in_use_stays_and_what_does_not_fit_is_refused() {
 }
 
 #[wasm_bindgen_test]
-async fn a_blob_of_two_bundles_goes_with_the_last() {
+async fn a_blob_of_two_bundles_is_evicted_with_the_last() {
     let (store, _) = open_store(&fresh_name(), 3.0 * SIZE as f64);
     visited(&store, "a", &[1, 2]).await;
     visited(&store, "b", &[2, 3]).await;
@@ -119,7 +119,7 @@ async fn a_blob_of_two_bundles_goes_with_the_last() {
 }
 
 #[wasm_bindgen_test]
-async fn records_and_the_secret_are_never_dropped() {
+async fn records_and_the_secret_are_never_evicted() {
     let (store, _) = open_store(&fresh_name(), 1.0);
     let secret = store.secret(HostSecret([1; 32])).await.unwrap();
     let record = record(7);
@@ -133,19 +133,19 @@ async fn records_and_the_secret_are_never_dropped() {
 }
 
 #[wasm_bindgen_test]
-async fn tabs_count_together_and_see_what_the_other_uses() {
+async fn tabs_share_the_budget_and_see_each_others_bundles() {
     let name = fresh_name();
     let (one, two) = (open_store(&name, 4.0 * SIZE as f64).0, open_store(&name, 4.0 * SIZE as f64).0);
     used(&one, "a", &[1]).await;
     visited(&one, "b", &[2]).await;
-    // The other tab has used nothing of these, and knows by the database alone.
+    // The other tab has used none of these, and learns of them only from the database.
     visited(&two, "c", &[3, 4, 5]).await;
     assert_eq!(kept(&two, 1..=5).await, [1, 3, 4, 5], "`a` is older, and runs in the first tab");
     drop(one);
     locks_end(&name).await;
     visited(&two, "d", &[6]).await;
     assert_eq!(kept(&two, 1..=6).await, [3, 4, 5, 6], "the first tab is closed");
-    // Puts at once, from both, end within the budget.
+    // Simultaneous puts of both tabs stay within the budget.
     let (three, four) = (open_store(&name, 4.0 * SIZE as f64).0, open_store(&name, 4.0 * SIZE as f64).0);
     let puts = (10..30).map(|number| {
         let (digest, bytes) = blob(number);
@@ -159,7 +159,7 @@ async fn tabs_count_together_and_see_what_the_other_uses() {
 }
 
 #[wasm_bindgen_test]
-async fn what_is_let_go_before_other_tabs_see_it_is_let_go() {
+async fn a_pin_that_is_released_before_other_tabs_see_it_is_released() {
     let name = fresh_name();
     let (store, _) = open_store(&name, 4.0 * SIZE as f64);
     let mut pinning = store.pin(&bundle("a"), Vec::new());
@@ -170,7 +170,7 @@ async fn what_is_let_go_before_other_tabs_see_it_is_let_go() {
 }
 
 #[wasm_bindgen_test]
-async fn without_locks_another_tab_goes_by_the_time_of_use() {
+async fn without_locks_another_tab_evicts_by_the_time_of_use() {
     let _patch = Patch::apply(
         "Object.defineProperty(navigator, 'locks', { value: undefined, configurable: true }); \
          return () => { delete navigator.locks; };",
@@ -183,9 +183,9 @@ async fn without_locks_another_tab_goes_by_the_time_of_use() {
     assert_eq!(kept(&two, 1..=3).await, [1, 3]);
 }
 
-/// A lock manager that hangs. Which bundles run in other tabs is unknown then, and so none goes, nor is it waited for long.
+/// A lock manager that hangs. The bundles of other tabs are unknown then, so none is evicted, and the store does not wait for long.
 #[wasm_bindgen_test]
-async fn while_the_locks_do_not_answer_only_what_is_of_no_bundle_goes() {
+async fn without_an_answer_about_locks_only_blobs_without_a_bundle_are_evicted() {
     let (store, reasons) = open_store(&fresh_name(), 3.0 * SIZE as f64);
     visited(&store, "a", &[1]).await;
     visited(&store, "b", &[2]).await;
@@ -206,9 +206,9 @@ async fn while_the_locks_do_not_answer_only_what_is_of_no_bundle_goes() {
     assert!(reasons.borrow().is_empty());
 }
 
-/// Of what comes and goes no trace is left that would slow each step down in the end.
+/// Evicted bundles leave no rows behind, which would slow each step down in time.
 #[wasm_bindgen_test]
-async fn bundles_of_which_nothing_is_kept_are_forgotten() {
+async fn bundles_without_cached_blobs_are_forgotten() {
     let name = fresh_name();
     let (store, _) = open_store(&name, 2.0 * SIZE as f64);
     used(&store, "running", &[]).await;
@@ -218,10 +218,10 @@ async fn bundles_of_which_nothing_is_kept_are_forgotten() {
     }
     assert_eq!(kept(&store, 0..10).await, [8, 9]);
     let known = stored_keys(&name, "bundles").await;
-    // What goes now is forgotten by the next step, and the latest but what runs is never.
+    // The next step forgets a bundle that is evicted now, but never the latest one or a running one.
     let expected = ["empty9", "gone7", "gone8", "gone9", "running"].map(|name| bundle(name).to_string());
     assert_eq!(known, expected);
-    // Where nothing can go, what was refused is forgotten all the same.
+    // Even if nothing can be evicted, a refused bundle is forgotten.
     store.pin(&bundle("gone8"), vec![blob(8).0, blob(9).0]).await.unwrap();
     for number in 10..20 {
         let bundle = bundle(&format!("refused{number}"));
@@ -234,7 +234,7 @@ async fn bundles_of_which_nothing_is_kept_are_forgotten() {
     assert_eq!(known, expected);
 }
 
-/// Lets the next `times` puts into a store find no room.
+/// Makes the next `times` puts into a store find no room.
 fn full(times: u32, store: &str) -> Patch {
     Patch::apply(&format!(
         "const own = IDBObjectStore.prototype.put; let left = {times}; \
@@ -246,7 +246,7 @@ fn full(times: u32, store: &str) -> Patch {
 }
 
 #[wasm_bindgen_test]
-async fn without_room_on_the_disk_what_is_oldest_goes_and_it_is_tried_again() {
+async fn without_room_on_the_disk_the_oldest_bundle_is_evicted_and_the_put_retried() {
     let (store, reasons) = open_store(&fresh_name(), 1e9);
     visited(&store, "a", &[1]).await;
     visited(&store, "b", &[2]).await;
@@ -263,7 +263,7 @@ async fn without_room_on_the_disk_what_is_oldest_goes_and_it_is_tried_again() {
 }
 
 #[wasm_bindgen_test]
-async fn without_any_room_an_app_launches_and_the_log_says_that_nothing_is_kept() {
+async fn without_any_room_an_app_launches_and_the_log_reports_it() {
     for patch in [None, Some(full(1_000_000, "blobs"))] {
         let budget = if patch.is_some() { 1e9 } else { 0.0 };
         let world = World::new(Rc::new(BrowserTime), Rc::new(open_store(&fresh_name(), budget).0));
@@ -306,14 +306,14 @@ async fn launched_apps_stay_while_others_come_and_go() {
     page.launch("acme:app4").await.unwrap();
     assert_eq!(page.0.blob_counts(), BlobCounts { fetched: 0, cached: 2, healed: 0 });
     assert_eq!(page.refused("acme:app1").await, "offline", "it made room");
-    // That one was seen before is not forgotten with its bundle.
+    // Evicting a bundle does not forget the revision that was seen.
     world.set_away(false);
     let old = world.publish("acme:repo:app1:0.9.0", &[]);
     world.say("acme:app1", 0, "acme:repo:app1:0.9.0", &old);
     assert_eq!(world.page().refused("acme:app1").await, "rollback");
 }
 
-/// What an app runs of other authors stays as what is its own.
+/// Modules of other authors stay like the app's own.
 #[wasm_bindgen_test]
 async fn modules_of_other_authors_stay_while_their_app_is_used_anywhere() {
     const WIDGETS: &str = "bob:repo:widgets:1.0.0";

@@ -1,4 +1,4 @@
-//! What the tests need: a sandbox with real workers, a guest, a store and what lies in it, pieces of JavaScript.
+//! Helpers of the tests: a sandbox with real workers, a guest, a store and its contents, pieces of JavaScript.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -32,27 +32,27 @@ fn url_of(script: &str) -> String {
     Url::create_object_url_with_blob(&blob).unwrap()
 }
 
-/// A function that makes workers of a script.
+/// A function that starts workers with a script.
 pub(crate) fn worker_of(script: &str) -> Function {
     let url = url_of(script);
     Function::new_no_args(&format!("return new Worker('{url}', {{ type: 'module' }});"))
 }
 
-/// A function that makes one worker by another function, and all others by a third.
+/// A function that starts the first worker with `first`, and all others with `others`.
 pub(crate) fn first_worker(first: &Function, others: &Function) -> Function {
     let body = "let made = 0; return () => (made++ === 0 ? first() : others());";
     let function = Function::new_with_args("first, others", body);
     function.call2(&JsValue::UNDEFINED, first, others).unwrap().unchecked_into()
 }
 
-/// A function that loads what checks modules, once.
+/// A function that loads the checker of modules, once.
 pub(crate) fn meter() -> Function {
     let bytes = Uint8Array::from(include_bytes!("../../crates/npm/dist/wasm/meter.wasm").as_slice());
     let function = Function::new_with_args("bytes", "let meter; return () => (meter ??= WebAssembly.compile(bytes));");
     function.call1(&JsValue::UNDEFINED, &bytes).unwrap().unchecked_into()
 }
 
-/// A function that gives the URLs of what is loaded when it is needed, as the npm package's bundler makes it.
+/// A function that returns the URLs of scripts that are loaded on demand, as the npm package's bundler makes them.
 pub(crate) fn scripts() -> Function {
     let contract = url_of(include_str!("../../crates/npm/dist/contract.js"));
     let glue = url_of(include_str!("../../crates/npm/dist/glue.js"));
@@ -64,7 +64,7 @@ pub(crate) fn worker_script() -> String {
     include_str!("../../crates/npm/dist/worker.js").to_owned()
 }
 
-/// Runs JavaScript that changes the browser's own functions. It returns a function, which is called in the end.
+/// Runs JavaScript that changes the browser's own functions. The script returns a function that restores them.
 pub(crate) struct Patch(Function);
 
 impl Patch {
@@ -73,7 +73,7 @@ impl Patch {
         Self(undo.into())
     }
 
-    /// The same for JavaScript that is run as by [`script`].
+    /// The same for JavaScript that runs as with [`script`].
     pub(crate) async fn prepare(body: &str, given: &JsValue) -> Self {
         Self(script(body, given).await.unchecked_into())
     }
@@ -85,7 +85,7 @@ impl Drop for Patch {
     }
 }
 
-/// Lets what is to take a while take so many times less.
+/// Makes timers `times` times faster.
 pub(crate) fn faster_timers(times: u32) -> Patch {
     Patch::apply(&format!(
         "const own = globalThis.setTimeout; globalThis.setTimeout = (call, ms) => own(call, ms / {times}); \
@@ -98,8 +98,7 @@ pub(crate) fn eval(expression: &str) -> JsValue {
     Function::new_no_args(&format!("return {expression};")).call0(&JsValue::UNDEFINED).unwrap()
 }
 
-/// What a piece of JavaScript returns in the end; it may `await`, and finds `given` and `done`, which makes a promise of a
-/// request to IndexedDB.
+/// The value of a piece of JavaScript. It can use `await`, `given`, and `done`, which makes a promise of a request to IndexedDB.
 pub(crate) async fn script(body: &str, given: &JsValue) -> JsValue {
     const DONE: &str = "const done = (request) => new Promise((resolve, reject) => { \
         request.onsuccess = () => resolve(request.result); request.onerror = () => reject(request.error); });";
@@ -108,13 +107,13 @@ pub(crate) async fn script(body: &str, given: &JsValue) -> JsValue {
     JsFuture::from(Promise::resolve(&promise)).await.unwrap()
 }
 
-/// A name that no run used before: some engines keep databases from one run to the next.
+/// A name that no earlier run used: some engines keep databases from one run to the next.
 pub(crate) fn fresh_name() -> String {
     let random = eval("crypto.getRandomValues(new Uint32Array(2)).join('-')").as_string().unwrap();
     ["test-", &random].concat()
 }
 
-/// A store, and the reasons why it went on in memory.
+/// A store, and the reasons why it continued in memory.
 pub(crate) type Opened = (IndexedDbStore, Rc<RefCell<Vec<String>>>);
 
 /// A store in a database, with a budget in bytes.
@@ -125,7 +124,7 @@ pub(crate) fn open_store(name: &str, budget: f64) -> Opened {
     (IndexedDbStore::new(name, budget, degraded.unchecked_ref()), reasons)
 }
 
-/// What lies at a key of an object store.
+/// The value at a key of an object store.
 pub(crate) async fn stored(name: &str, store: &str, key: &str) -> JsValue {
     look_into(name, store, &format!("get('{key}')")).await
 }
@@ -145,7 +144,7 @@ async fn look_into(name: &str, store: &str, request: &str) -> JsValue {
     script(&body, &JsValue::from_str(name)).await
 }
 
-/// A signed text: stores don't look inside.
+/// A signed text: stores do not read it.
 pub(crate) fn manifest(text: &str) -> SignedManifest {
     SignedManifest { bytes: text.into(), signature: publisher().sign(text.as_bytes()) }
 }
@@ -163,7 +162,7 @@ pub(crate) fn record(revision: u64) -> AppRecord {
     }
 }
 
-/// Prints a figure of a test. The engine and the size are known to who started it.
+/// Prints a figure of a test. The program that started the test knows engine and size.
 pub(crate) fn figure(test: &str, name: &str, value: f64, unit: &str) {
     console_log!("figure {{\"name\":\"{name}\",\"value\":{value},\"unit\":\"{unit}\",\"test\":\"{test}\"}}");
 }

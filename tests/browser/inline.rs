@@ -1,4 +1,4 @@
-//! Guests in the page's own thread keep the same contract.
+//! Guests in the page's own thread: the same contract.
 
 use std::rc::Rc;
 
@@ -62,6 +62,6 @@ macro_rules! tests {
 starlane_host::sandbox_cases!(tests);
 
 #[wasm_bindgen_test]
-async fn long_bodies_are_not_checked_in_the_pages_own_thread() {
+async fn the_pages_own_thread_checks_no_long_bodies() {
     sandbox_suite::long_bodies_are_not_checked_in_the_pages_own_thread(sandbox(), echo()).await;
 }

@@ -1,4 +1,4 @@
-//! Launching on what IndexedDB keeps: the contract, and what it costs.
+//! Launching apps from IndexedDB: the contract, and its cost.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::fixture::{figure, fresh_name, open_store, script};
 
-/// A world whose page keeps what it keeps in a database of its own.
+/// A world whose page has its own database.
 fn world() -> World {
     World::new(Rc::new(BrowserTime), Rc::new(open_store(&fresh_name(), 1e9).0))
 }
@@ -28,12 +28,12 @@ macro_rules! tests {
 starlane_host::launch_cases!(tests);
 
 #[wasm_bindgen_test]
-async fn one_changed_file_of_a_thousand_is_one_blob() {
+async fn changing_one_file_of_a_thousand_costs_one_blob() {
     let (fetched, files) = launch_tries::delta_of_one_file(&world()).await;
     assert_eq!((fetched, files), (1, 1000));
 }
 
-/// JavaScript with the record of an app as it lies in the database, as `text`.
+/// JavaScript with the stored record of an app as `text`.
 fn with_record(then: &str) -> String {
     format!(
         "const db = await done(indexedDB.open(given)); \
@@ -42,21 +42,21 @@ fn with_record(then: &str) -> String {
     )
 }
 
-/// Changes the record, by a JavaScript expression of `text`.
+/// Replaces the record by a JavaScript expression of `text`.
 async fn change_record(name: &str, changed: &str) {
     let body = with_record(&format!("await done(records.put({changed}, 'acme:app'));"));
     script(&body, &JsValue::from_str(name)).await;
 }
 
 #[wasm_bindgen_test]
-async fn flipped_bits_in_a_record_are_noticed_and_healed() {
+async fn flipped_bits_in_a_record_are_detected_and_repaired() {
     let name = fresh_name();
     let world = World::new(Rc::new(BrowserTime), Rc::new(open_store(&name, 1e9).0));
     let signed = world.publish("acme:repo:app:1.0.0", &[("/module.wasm", b"a module")]);
     world.say("acme:app", 4, "acme:repo:app:1.0.0", &signed);
     world.page().launch("acme:app").await.unwrap();
     let flips = [
-        // A higher revision would refuse the server's for ever, a lower one let an old one in.
+        // A higher revision would refuse the server's record forever; a lower one would allow a rollback.
         "text.replace('\"revision\":4', '\"revision\":6')",
         "text.replace('\"revision\":4', '\"revision\":0')",
         "text.replace('acme:repo', 'acme:rupo')",
@@ -80,9 +80,9 @@ async fn flipped_bits_in_a_record_are_noticed_and_healed() {
     assert_eq!(world.page().refused("acme:app").await, "offline", "a damaged record launches nothing");
 }
 
-/// Browsers delete the data of a whole origin when they need room, and users do it too.
+/// Browsers and users may delete the data of a whole origin.
 #[wasm_bindgen_test]
-async fn a_database_that_was_deleted_between_two_pages_is_filled_again() {
+async fn a_database_deleted_between_two_pages_is_filled_again() {
     let name = fresh_name();
     let world = || World::new(Rc::new(BrowserTime), Rc::new(open_store(&name, 1e9).0));
     let publish = |world: &World| {
@@ -108,9 +108,9 @@ async fn a_database_that_was_deleted_between_two_pages_is_filled_again() {
     second.page().launch("acme:app").await.unwrap();
 }
 
-/// What is served and kept of a bundle, and what is kept of the record of an app.
+/// Changes bytes of a served bundle, of the cached bundle, and of the cached record of an app.
 #[wasm_bindgen_test]
-async fn one_changed_byte_is_refused_and_what_was_not_changed_is_not() {
+async fn only_data_with_a_changed_byte_is_refused() {
     let name = fresh_name();
     let world = World::new(Rc::new(BrowserTime), Rc::new(open_store(&name, 1e9).0));
     let (mut tried, mut accepted) = launch_tries::one_changed_byte(&world).await;
@@ -141,7 +141,7 @@ async fn hostile_names_of_files_are_refused() {
 }
 
 #[wasm_bindgen_test]
-async fn ten_megabytes_are_kept_and_hashed_on_every_load() {
+async fn ten_megabytes_are_cached_and_hashed_on_every_load() {
     const SIZE: usize = 10_000_000;
     let bytes: Vec<u8> = (0..SIZE).map(|at| (at.wrapping_mul(2_654_435_761) >> 16) as u8).collect();
     let digest = Digest::of(&bytes);
@@ -159,7 +159,7 @@ async fn ten_megabytes_are_kept_and_hashed_on_every_load() {
     assert_eq!(page.0.blob_counts().healed, 1);
 }
 
-/// Spoils the last byte of what is kept.
+/// Damages the last byte of a stored value.
 async fn spoil(world: &World, digest: &Digest, mut bytes: Vec<u8>) {
     if let Some(last) = bytes.last_mut() {
         *last ^= 0x80;

@@ -1,4 +1,4 @@
-//! Which modules may be guests in a page: they are checked in a worker before they are compiled.
+//! The check of guests' modules in a page: a worker checks them before they are compiled.
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
@@ -20,7 +20,7 @@ async fn compile(sandbox: &dyn Sandbox, wasm: Bytes) -> Result<(), SandboxError>
     sandbox.compile("acme", Digest::of(&wasm), MEMORY, wasm).await
 }
 
-/// Counts the workers that are made and ended, in `globalThis.workers`.
+/// Counts started and terminated workers in `globalThis.workers`.
 fn counted_workers() -> Patch {
     Patch::apply(
         "const [own, end] = [globalThis.Worker, Worker.prototype.terminate]; globalThis.workers = { made: 0, ended: 0 }; \
@@ -35,7 +35,7 @@ fn workers(which: &str) -> f64 {
 }
 
 #[wasm_bindgen_test]
-async fn modules_are_judged_as_the_table_says() {
+async fn verdicts_match_the_table_of_modules() {
     let judged = judge_modules(&sandbox()).await;
     figure("the table of modules", "modules.refused", judged.refused as f64, "modules");
     figure("the table of modules", "modules.accepted", judged.accepted as f64, "modules");
@@ -43,7 +43,7 @@ async fn modules_are_judged_as_the_table_says() {
 }
 
 #[wasm_bindgen_test]
-async fn no_module_is_compiled_that_is_refused() {
+async fn a_refused_module_is_never_compiled() {
     let _counted = Patch::apply(
         "const own = WebAssembly.compile; globalThis.compiled = 0; \
          WebAssembly.compile = (...all) => (globalThis.compiled++, own(...all)); \
@@ -56,11 +56,11 @@ async fn no_module_is_compiled_that_is_refused() {
         tried += 1;
     }
     assert!(tried > 40, "{tried} were tried");
-    // That one is the meter.
+    // The only compiled module is the meter.
     assert_eq!(eval("globalThis.compiled").as_f64(), Some(1.0));
 }
 
-/// A memory is part of what is checked: the same module may be compiled for one mechtron and refused for another.
+/// The check depends on the limit of memory: the same module can be accepted for one mechtron and refused for another.
 #[wasm_bindgen_test]
 async fn a_module_is_checked_for_each_limit_of_memory() {
     let sandbox = sandbox();
@@ -76,7 +76,7 @@ async fn a_module_is_checked_for_each_limit_of_memory() {
 }
 
 #[wasm_bindgen_test]
-async fn checks_take_turns_in_one_worker_which_runs_guests_afterwards() {
+async fn one_worker_does_all_checks_in_turn_and_later_runs_guests() {
     let _counted = counted_workers();
     let sandbox = sandbox();
     sandbox.prepare();
@@ -86,16 +86,16 @@ async fn checks_take_turns_in_one_worker_which_runs_guests_afterwards() {
     assert!(compiled.len() > 5 && compiled.iter().all(Result::is_ok), "{compiled:?}");
     assert_eq!(workers("made"), 1.0);
     crate::workers::start(&*sandbox, 1, "one").await.unwrap();
-    assert_eq!(workers("made"), 1.0, "the guest got the worker that had nothing more to check");
+    assert_eq!(workers("made"), 1.0, "the guest got the idle worker");
     crate::workers::start(&*sandbox, 2, "two").await.unwrap();
     assert_eq!(workers("made"), 2.0);
     sandbox.prepare();
     drop(sandbox);
-    assert_eq!((workers("made"), workers("ended")), (3.0, 3.0), "dropping it ends them all");
+    assert_eq!((workers("made"), workers("ended")), (3.0, 3.0), "dropping the sandbox ends all workers");
 }
 
 #[wasm_bindgen_test]
-async fn a_meter_that_cannot_be_loaded_leaves_modules_unchecked_until_it_can() {
+async fn modules_stay_unchecked_until_the_meter_can_be_loaded() {
     let meter = Function::new_with_args(
         "meter",
         "let tries = 0; return () => (tries++ === 0 ? Promise.reject(new Error('no such file')) : meter());",
@@ -105,11 +105,11 @@ async fn a_meter_that_cannot_be_loaded_leaves_modules_unchecked_until_it_can() {
     let refused = compile(&sandbox, echo()).await;
     let Err(SandboxError::Unchecked { reason, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!(reason, "no such file");
-    compile(&sandbox, echo()).await.expect("it is asked for again");
+    compile(&sandbox, echo()).await.expect("the meter is loaded again");
 }
 
 #[wasm_bindgen_test]
-async fn a_worker_that_cannot_run_leaves_modules_unchecked() {
+async fn modules_stay_unchecked_if_no_worker_runs() {
     let sandbox = BrowserSandbox::new(&worker_of("throw new Error('boom');"), &meter(), scripts());
     for prepared in [false, true] {
         if prepared {
@@ -122,7 +122,7 @@ async fn a_worker_that_cannot_run_leaves_modules_unchecked() {
 }
 
 #[wasm_bindgen_test]
-async fn a_sandbox_that_is_dropped_ends_what_it_checks() {
+async fn dropping_a_sandbox_fails_its_running_check() {
     let _counted = counted_workers();
     let sandbox = sandbox();
     let checks = [echo(), echo()].map(|wasm| sandbox.compile("acme", Digest::of(&wasm), MEMORY, wasm));
@@ -139,10 +139,10 @@ async fn a_sandbox_that_is_dropped_ends_what_it_checks() {
 }
 
 #[wasm_bindgen_test]
-async fn a_module_that_takes_too_long_to_check_is_refused_and_others_are_not() {
+async fn only_a_module_that_takes_too_long_to_check_is_refused() {
     let _faster = faster_timers(10);
     let _counted = counted_workers();
-    // The first worker checks for longer than it may.
+    // The first worker exceeds the time limit.
     let script = "const own = WebAssembly.Instance; WebAssembly.Instance = function (...all) { \
         const { exports } = new own(...all); \
         const check = (memory) => { for (const end = Date.now() + SLOW; Date.now() < end; ); return exports.check(memory); }; \

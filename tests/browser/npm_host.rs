@@ -1,5 +1,5 @@
-//! The Rust layer of the npm package in a real browser, without a server: what ends inside the page, and how what needs the
-//! server fails. Belongs to `crates/npm`.
+//! The Rust layer of the npm package in a real browser, without a server: requests inside the page, and the failures of requests to
+//! the server. Belongs to `crates/npm`.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,14 +15,14 @@ use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
 
-/// Nobody listens there, and no browser refuses the port by itself, as WebKit does with 9: without ever saying so.
+/// A port on which nobody listens, and that no browser blocks. WebKit blocks 9, and never reports it.
 const NOBODY: &str = "http://127.0.0.1:2";
 
 fn function(parameters: &str, body: &str) -> Function {
     Function::new_with_args(parameters, body)
 }
 
-/// Opens a host with a cache of its own.
+/// Opens a host with its own cache.
 async fn open(cache: &str) -> RawHost {
     let cache = format!("npm-test-{cache}-{}", js_sys::Math::random());
     let worker = function("", "throw new Error('no test here runs a guest')");
@@ -57,14 +57,14 @@ fn member(value: &JsValue, name: &str) -> JsValue {
 }
 
 fn text(value: &JsValue, name: &str) -> String {
-    member(value, name).as_string().unwrap_or_else(|| panic!("`{name}` is no string in {value:?}"))
+    member(value, name).as_string().unwrap_or_else(|| panic!("`{name}` is not a string in {value:?}"))
 }
 
 async fn settled(promise: Result<Promise, JsValue>) -> Result<JsValue, JsValue> {
     JsFuture::from(promise?).await
 }
 
-/// A failure has a status, a code and a message; its code and address are these.
+/// Checks a failure: its status, code and address, and that it has a message.
 fn assert_failure(failure: &JsValue, status: f64, code: &str, address: Option<&str>) {
     assert_eq!(text(failure, "code"), code, "{failure:?}");
     assert_eq!(member(failure, "status").as_f64(), Some(status));
@@ -72,7 +72,7 @@ fn assert_failure(failure: &JsValue, status: f64, code: &str, address: Option<&s
     assert_eq!(member(failure, "address").as_string().as_deref(), address);
 }
 
-/// Answers a payload with itself, in upper case if it is asked for `shout`.
+/// Returns its payload, in upper case for the operation `shout`.
 fn echo() -> Function {
     function(
         "message",
@@ -124,7 +124,7 @@ async fn a_request_to_a_remote_address_fails_unreachable_at_its_deadline() {
 }
 
 #[wasm_bindgen_test]
-async fn what_a_page_serves_answers_the_page() {
+async fn a_page_can_send_requests_to_its_own_handler() {
     let host = open("serve").await;
     let served = host.serve("acme:ui:echo", operations(), echo()).unwrap();
     let sent = payload("image/x-test", &[0, 255, 10]);
@@ -142,7 +142,7 @@ async fn what_a_page_serves_answers_the_page() {
 }
 
 #[wasm_bindgen_test]
-async fn a_handler_that_fails_fails_the_request_and_nothing_else() {
+async fn a_failing_handler_fails_only_its_request() {
     let host = open("fail").await;
     let at = "acme:ui:echo";
     let _served = host.serve(at, operations(), echo()).unwrap();
@@ -151,7 +151,7 @@ async fn a_handler_that_fails_fails_the_request_and_nothing_else() {
     let thrown = ask("throw").await.unwrap_err();
     assert_failure(&thrown, 500.0, "internal", Some(at));
     assert!(text(&thrown, "message").contains("thrown"));
-    // No payload at all is no reply.
+    // A value that is not a payload is not a reply.
     assert!(ask("nothing").await.is_err());
     assert_failure(&ask("unknown").await.unwrap_err(), 404.0, "no-operation", Some(at));
     assert!(ask("echo").await.is_ok());
@@ -160,7 +160,7 @@ async fn a_handler_that_fails_fails_the_request_and_nothing_else() {
 }
 
 #[wasm_bindgen_test]
-async fn events_come_to_who_subscribed_and_a_full_buffer_says_how_many_are_gone() {
+async fn subscribers_get_events_and_a_full_buffer_reports_the_dropped_ones() {
     let host = open("events").await;
     let served = host.serve("acme:ui:clock", operations(), echo()).unwrap();
     let slow = host.subscribe("acme:ui:clock#tick", 2).unwrap();
@@ -184,7 +184,7 @@ async fn events_come_to_who_subscribed_and_a_full_buffer_says_how_many_are_gone(
 }
 
 #[wasm_bindgen_test]
-async fn a_cancelled_request_ends_and_its_handler_is_told() {
+async fn cancelling_a_request_aborts_its_handlers_signal() {
     let host = open("cancel").await;
     let told = Promise::new(&mut |resolve, _| {
         let wait = Closure::<dyn Fn(JsValue) -> Promise>::new(move |message: JsValue| {
@@ -197,7 +197,7 @@ async fn a_cancelled_request_ends_and_its_handler_is_told() {
         std::mem::forget(host.serve(at, operations(), wait.into_js_value().unchecked_into()).unwrap());
     });
     let asked = host.request("acme:ui:never", "echo".into(), &payload("", b""), 0, 7);
-    // The message is with its handler when the page has had a turn.
+    // The handler gets the message after one turn of the page.
     JsFuture::from(Promise::new(&mut |resolve, _| {
         web_sys::window().unwrap().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, 20).unwrap();
     }))
@@ -209,7 +209,7 @@ async fn a_cancelled_request_ends_and_its_handler_is_told() {
 }
 
 #[wasm_bindgen_test]
-async fn texts_that_are_no_addresses_topics_or_keys_are_malformed() {
+async fn invalid_addresses_topics_and_keys_are_malformed() {
     let host = open("malformed").await;
     let nothing = payload("", b"");
     for to in ["", "Acme:x", "acme::", "acme:x:/../y", "a b"] {
@@ -226,11 +226,11 @@ async fn texts_that_are_no_addresses_topics_or_keys_are_malformed() {
 }
 
 #[wasm_bindgen_test]
-async fn a_launch_that_is_cancelled_ends_at_once() {
+async fn a_cancelled_launch_ends_at_once() {
     let host = open("cancelled").await;
     let launched = settled(host.launch("acme:profiles", false, vec![], None, 1));
     let stopped = async {
-        // The server may still come up for ten seconds.
+        // Without the cancellation, the launch would wait ten seconds for the server.
         JsFuture::from(Promise::new(&mut |resolve, _| {
             web_sys::window().unwrap().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, 100).unwrap();
         }))
@@ -243,7 +243,7 @@ async fn a_launch_that_is_cancelled_ends_at_once() {
 }
 
 #[wasm_bindgen_test]
-async fn a_closed_host_ends_what_waits_and_refuses_the_rest() {
+async fn closing_a_host_fails_pending_and_later_calls() {
     let host = open("close").await;
     let subscription = host.subscribe("acme:ui:clock#tick", 4).unwrap();
     let waiting = (host.request("acme:far", "x".into(), &payload("", b""), 0, 0), subscription.next());

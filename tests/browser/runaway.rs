@@ -1,5 +1,5 @@
-//! Guests that never end, until their worker does. In a binary of its own: WebKit goes on computing in a worker that was
-//! terminated, which would slow other tests down.
+//! Guests that never end by themselves. A separate binary: WebKit continues to compute in a terminated worker, which would slow
+//! other tests down.
 
 #![allow(
     clippy::expect_used,
@@ -31,6 +31,6 @@ async fn a_runaway_start_is_stopped_wherever_it_runs() {
 }
 
 #[wasm_bindgen_test]
-async fn stop_ends_a_call_in_its_middle() {
+async fn stop_interrupts_a_call() {
     sandbox_suite::stop_ends_a_call_in_its_middle(sandbox(), echo()).await;
 }

@@ -1,4 +1,4 @@
-//! Bundles over HTTP. The answers are those of a patched `fetch`; real ones come in the tests of pages.
+//! Bundles over HTTP. A patched `fetch` answers here; the page tests use a real server.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::fixture::{Patch, eval, faster_timers};
 
-/// Lets `fetch` answer with this JavaScript expression of a `Response`; `url` and `init` are what it was called with.
+/// Makes `fetch` answer with this JavaScript expression of a `Response`. `url` and `init` are its arguments.
 fn answering(response: &str) -> Patch {
     Patch::apply(&format!(
         "const own = globalThis.fetch; globalThis.ended = 0; \
@@ -28,7 +28,7 @@ fn source_at(server: &str) -> HttpSource {
 }
 
 #[wasm_bindgen_test]
-async fn what_is_not_public_is_asked_for_again_with_the_token() {
+async fn a_private_file_is_requested_again_with_the_token() {
     let _patch = answering(
         "(globalThis.asked = [...(globalThis.asked ?? []), new Headers(init.headers).get('authorization')], \
          globalThis.asked.length > 1 ? new Response('x') : new Response('no', { status: 401 }))",
@@ -64,7 +64,7 @@ async fn a_manifest_without_signature_is_unusable() {
 }
 
 #[wasm_bindgen_test]
-async fn a_blob_that_is_too_long_is_cut_off_on_the_way() {
+async fn the_transfer_of_a_too_long_blob_is_stopped() {
     let digest = Digest::of(b"abcdef");
     let _patch = answering("new Response(stream('abc', 'def', 'never read'))");
     let source = source_at("https://mesh.example");
@@ -78,9 +78,9 @@ async fn a_blob_that_is_too_long_is_cut_off_on_the_way() {
     assert_eq!(source.blob(&digest, 6).await.unwrap(), "");
 }
 
-/// What never ends is cut off at its bound, wherever that lies in it, and so is what says that it is short.
+/// The limit ends an endless body at any offset, even if `content-length` claims that it is short.
 #[wasm_bindgen_test]
-async fn endless_data_end_at_the_bound() {
+async fn an_endless_body_ends_at_the_limit() {
     let signature = SecretKey::from_seed([1; 32]).sign(b"{ }");
     let endless = |piece: u32, headers: &str| {
         answering(&format!(
@@ -108,9 +108,9 @@ async fn endless_data_end_at_the_bound() {
     }
 }
 
-/// A server that falls silent, before its answer or in it, is as good as away.
+/// A server that stalls before or inside its response counts as unreachable.
 #[wasm_bindgen_test]
-async fn what_stalls_is_given_up() {
+async fn a_stalled_transfer_is_given_up() {
     let source = source_at("https://mesh.example");
     for silent in
         ["new Promise(() => {})", "new Response(new ReadableStream({ start(c) { c.enqueue(new Uint8Array(3)); } }))"]
@@ -123,7 +123,7 @@ async fn what_stalls_is_given_up() {
 }
 
 #[wasm_bindgen_test]
-async fn a_server_that_refuses_or_is_not_there_is_told_apart() {
+async fn a_refusal_differs_from_an_unreachable_server() {
     let source = source_at("http://127.0.0.1:9");
     let error = source.blob(&Digest::of(b""), 5).await.unwrap_err();
     assert!(matches!(error, SourceError::Offline { .. }), "{error}");

@@ -1,4 +1,4 @@
-//! The store in IndexedDB: the contract, and what only this back-end shows. Each test has a database of its own.
+//! The store in IndexedDB: the contract, and the behaviour of this back-end alone. Each test has its own database.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -14,7 +14,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::fixture::{Opened, Patch, fresh_name, open_store};
 
-/// A store without a bound that matters here, and the reasons why it went on in memory.
+/// A store with an ample budget, and the reasons why it continued in memory.
 fn open(name: &str) -> Opened {
     open_store(name, 1e9)
 }
@@ -32,7 +32,7 @@ async fn the_contract_is_kept() {
 }
 
 #[wasm_bindgen_test]
-async fn another_page_finds_what_was_kept() {
+async fn another_page_finds_stored_data() {
     let name = fresh_name();
     let digest = Digest::of(b"kept");
     let (store, _) = open(&name);
@@ -46,12 +46,12 @@ async fn another_page_finds_what_was_kept() {
 }
 
 #[wasm_bindgen_test]
-async fn a_newer_page_may_upgrade_and_its_data_is_left_alone() {
+async fn a_newer_page_can_upgrade_and_its_data_stays_untouched() {
     let name = fresh_name();
     let digest = Digest::of(b"kept");
     let (store, reasons) = open(&name);
     store.put_blob(&digest, Bytes::from_static(b"kept")).await.unwrap();
-    // Were our connection not closed, this would wait for ever.
+    // This would wait forever if our connection stayed open.
     let newer = Database::open(name.as_str()).with_version(99_u32).await.unwrap();
     assert_eq!(store.blob(&digest).await, Ok(None), "from now on in memory");
     assert!(store.is_degraded());
@@ -63,7 +63,7 @@ async fn a_newer_page_may_upgrade_and_its_data_is_left_alone() {
 }
 
 #[wasm_bindgen_test]
-async fn a_deleted_database_is_made_anew() {
+async fn a_deleted_database_is_created_again() {
     let name = fresh_name();
     let (digest, bytes) = (Digest::of(b"kept"), Bytes::from_static(b"kept"));
     let (store, reasons) = open(&name);
@@ -75,7 +75,7 @@ async fn a_deleted_database_is_made_anew() {
     assert!(reasons.borrow().is_empty(), "{reasons:?}");
 }
 
-/// Lets the next `times` transactions fail as they do on a connection that the browser has lost.
+/// Makes the next `times` transactions fail as on a connection that the browser has lost.
 fn broken(times: u32) -> Patch {
     Patch::apply(&format!(
         "const own = IDBDatabase.prototype.transaction; let left = {times}; \
@@ -96,7 +96,7 @@ async fn a_dead_connection_is_opened_again() {
 }
 
 #[wasm_bindgen_test]
-async fn after_three_tries_memory_takes_over_and_says_so() {
+async fn after_three_tries_the_store_reports_that_it_continues_in_memory() {
     let (digest, bytes) = (Digest::of(b"kept"), Bytes::from_static(b"kept"));
     let (store, reasons) = open(&fresh_name());
     let _patch = broken(3);
@@ -107,7 +107,7 @@ async fn after_three_tries_memory_takes_over_and_says_so() {
 }
 
 #[wasm_bindgen_test]
-async fn a_page_without_indexeddb_keeps_all_in_memory() {
+async fn a_page_without_indexeddb_keeps_its_data_in_memory() {
     let (store, reasons) = open(&fresh_name());
     let _patch = Patch::apply(
         "const own = IDBFactory.prototype.open; \
@@ -120,7 +120,7 @@ async fn a_page_without_indexeddb_keeps_all_in_memory() {
 }
 
 #[wasm_bindgen_test]
-async fn a_full_store_says_so_and_goes_on_reading() {
+async fn a_full_store_reports_it_and_can_still_be_read() {
     let (digest, bytes) = (Digest::of(b"kept"), Bytes::from_static(b"kept"));
     let (store, reasons) = open(&fresh_name());
     store.put_blob(&digest, bytes.clone()).await.unwrap();

@@ -1,5 +1,5 @@
-//! Every fault of the browser's storage × every operation, on a connection that is open and on one that is not: an operation
-//! may fail aloud, and the store may go on in memory and say so. It may never say that all is well when it is not.
+//! Every fault of the browser's storage × every operation, on an open connection and on a new one. An operation may report a
+//! failure, and the store may report that it continues in memory. It must not report success after a failure.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -18,21 +18,21 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::fixture::{Patch, eval, figure, fresh_name, manifest, open_store, record, stored};
 
-/// What a fault does to the store in the end.
+/// The effect of a fault on the store.
 #[derive(Clone, Copy, PartialEq)]
 enum Effect {
-    /// Nothing: all goes well, on a second try.
+    /// None: a second try succeeds.
     Heals,
-    /// It goes on in memory, or at least the operation fails.
+    /// The store continues in memory, or at least the operation fails.
     Breaks,
-    /// What was kept is gone; what is kept from now on is not.
+    /// Earlier data is lost; later data is kept.
     Empties,
-    /// What was kept is no good.
+    /// Earlier data is damaged.
     Spoils,
 }
 use Effect::{Breaks, Empties, Heals, Spoils};
 
-/// What goes wrong while an operation is done. When it happens, it counts up `globalThis.fired`.
+/// A fault during an operation. When it happens, it increments `globalThis.fired`.
 struct Fault {
     name: &'static str,
     effect: Effect,
@@ -40,15 +40,15 @@ struct Fault {
 }
 
 enum How {
-    /// The first `times` calls of a function of the browser's do something else, by JavaScript with `this`, the arguments
-    /// `all`, the function's `own` form, and what [`LATE`] defines.
+    /// Replaces the first `times` calls of a browser's function by JavaScript. The script can use `this`, the arguments `all`, the
+    /// original function `own`, and the definitions of [`LATE`].
     Calls { function: &'static str, instead: &'static str, times: u32 },
-    /// Before, each value of these object stores becomes that of a JavaScript expression of `key` and `value`.
+    /// Before the operation, replaces each value of these object stores by a JavaScript expression of `key` and `value`.
     Values { stores: &'static str, changed: &'static str },
-    /// Before, something is done to the database, by JavaScript with its name as `given`.
+    /// Before the operation, changes the database by JavaScript, with its name as `given`.
     Done(&'static str),
-    /// Another tab holds a connection to the layout before ours, and so blocks the upgrade: until this JavaScript, which ends
-    /// in a function for the end of the operation, has it closed.
+    /// Another tab holds a connection to the earlier layout, and so blocks the upgrade, until this JavaScript closes it. The script
+    /// returns a function for the end of the operation.
     Blocked { until: &'static str },
 }
 use How::{Blocked, Calls, Done, Values};
@@ -63,7 +63,7 @@ const OPEN: &str = "IDBFactory.prototype.open";
 const LOCKS: &str = "LockManager.prototype.query";
 const LOCK: &str = "LockManager.prototype.request";
 
-// Errors at once.
+// Immediate errors.
 const LOST: &str = "throw new DOMException('connection lost', 'InvalidStateError');";
 const UNKNOWN: &str = "throw new DOMException('internal error', 'UnknownError');";
 const QUOTA: &str = "throw new DOMException('no room', 'QuotaExceededError');";
@@ -71,7 +71,7 @@ const SWITCHED_OFF: &str = "throw new DOMException('not here', 'SecurityError');
 const REJECTED: &str = "return Promise.reject(new Error('no'));";
 const SILENT: &str = "return new Promise(() => {});";
 
-// Errors as most come: later, by events. The request fails, and with it its transaction, which says why.
+// Late errors, as most are: events report them. The request fails, and its transaction too, which has the reason.
 const ABORT: &str =
     "const made = own.apply(this, all); queueMicrotask(() => { try { made.abort(); } catch {} }); return made;";
 const REFUSED: &str = "const request = { error: new DOMException('internal error', 'UnknownError') }; \
@@ -79,15 +79,15 @@ const REFUSED: &str = "const request = { error: new DOMException('internal error
 const LATE_UNKNOWN: &str = "const request = own.apply(this, all); failWrite(this, 'UnknownError'); return request;";
 const LATE_QUOTA: &str = "const request = own.apply(this, all); failWrite(this, 'QuotaExceededError'); return request;";
 const LATE_READ: &str = "return failRead(own.apply(this, all), 'UnknownError');";
-/// As in Firefox: once there was no room, nothing is written any more on that connection. Another one is sound.
+/// As in Firefox: after a lack of room, the connection writes nothing any more. Another connection works.
 const POISONED: &str = "const request = own.apply(this, all); failWrite(this, 'QuotaExceededError'); \
     const database = this.transaction.db; const begin = database.transaction; \
     database.transaction = (stores, mode, options) => { const made = begin.call(database, stores, mode, options); \
       if (mode === 'readwrite') failWrite(made.objectStore(made.objectStoreNames[0]), 'QuotaExceededError'); \
       return made; }; \
     return request;";
-/// `failWrite` has a request fail in the transaction of an object store: the second of two that add the same key. `failRead`
-/// takes a request that reads: it never succeeds, and its transaction is aborted.
+/// `failWrite` makes a request fail in the transaction of an object store: the second of two that add the same key. `failRead` takes
+/// a read request, which then never succeeds, and aborts its transaction.
 const LATE: &str = "const say = (transaction, name) => Object.defineProperty(transaction, 'error', \
       { configurable: true, get: () => new DOMException('said later', name) }); \
     const failWrite = (objects, name) => { \
@@ -97,14 +97,14 @@ const LATE: &str = "const say = (transaction, name) => Object.defineProperty(tra
       request.addEventListener('success', (event) => { event.stopImmediatePropagation(); request.transaction.abort(); }); \
       return request; };";
 
-/// The object stores of the host, and those that weigh them.
+/// The object stores of the host, and those with their sizes.
 const VALUES: &str = "['blobs', 'manifests', 'records']";
 const WEIGHTS: &str = "['bundles', 'sizes', 'settings']";
 const FLIPPED: &str = "(() => { const bytes = value.bytes ?? value; \
     if (bytes instanceof Uint8Array) { bytes[bytes.length >> 1] ^= 4; return value; } \
     return typeof value === 'string' ? value.replace('\"revision\":7', '\"revision\":5') : value; })()";
 
-/// Moves all that is kept to the layout of version 1, and leaves the connection open as `old`.
+/// Moves all data to the layout of version 1, and leaves the connection open as `old`.
 const OLD_LAYOUT: &str = "const stores = ['blobs', 'manifests', 'records', 'settings']; const kept = []; \
     const newer = await done(indexedDB.open(given)); \
     for (const store of stores) { \
@@ -126,9 +126,9 @@ const fn fault(name: &'static str, effect: Effect, how: How) -> Fault {
 const FAULTS: [Fault; 36] = [
     fault("connection lost once", Heals, Calls { function: TRANSACTION, instead: LOST, times: 1 }),
     fault("connection lost twice", Heals, Calls { function: TRANSACTION, instead: LOST, times: 2 }),
-    fault("connection lost for ever", Breaks, Calls { function: TRANSACTION, instead: LOST, times: EVER }),
+    fault("connection lost forever", Breaks, Calls { function: TRANSACTION, instead: LOST, times: EVER }),
     fault("transaction aborted once", Heals, Calls { function: TRANSACTION, instead: ABORT, times: 1 }),
-    fault("transaction aborted for ever", Breaks, Calls { function: TRANSACTION, instead: ABORT, times: EVER }),
+    fault("transaction aborted forever", Breaks, Calls { function: TRANSACTION, instead: ABORT, times: EVER }),
     fault("unknown error of a read, once", Heals, Calls { function: GET, instead: UNKNOWN, times: 1 }),
     fault("unknown error of each read", Breaks, Calls { function: GET, instead: UNKNOWN, times: EVER }),
     fault("late error of a read, once", Heals, Calls { function: GET, instead: LATE_READ, times: 1 }),
@@ -142,12 +142,12 @@ const FAULTS: [Fault; 36] = [
     fault("late error of a deletion, once", Heals, Calls { function: DELETE, instead: LATE_UNKNOWN, times: 1 }),
     fault("late error of each deletion", Breaks, Calls { function: DELETE, instead: LATE_UNKNOWN, times: EVER }),
     fault("no room once", Heals, Calls { function: PUT, instead: QUOTA, times: 1 }),
-    fault("no room for ever", Breaks, Calls { function: PUT, instead: QUOTA, times: EVER }),
+    fault("no room forever", Breaks, Calls { function: PUT, instead: QUOTA, times: EVER }),
     fault("no room once, found late", Heals, Calls { function: PUT, instead: LATE_QUOTA, times: 1 }),
-    fault("no room for ever, found late", Breaks, Calls { function: PUT, instead: LATE_QUOTA, times: EVER }),
+    fault("no room forever, found late", Breaks, Calls { function: PUT, instead: LATE_QUOTA, times: EVER }),
     fault("no room, and the connection is poisoned", Heals, Calls { function: PUT, instead: POISONED, times: 1 }),
     fault("opening fails once", Heals, Calls { function: OPEN, instead: REFUSED, times: 1 }),
-    fault("opening fails for ever", Breaks, Calls { function: OPEN, instead: REFUSED, times: EVER }),
+    fault("opening fails forever", Breaks, Calls { function: OPEN, instead: REFUSED, times: EVER }),
     fault("storage is switched off", Breaks, Calls { function: OPEN, instead: SWITCHED_OFF, times: EVER }),
     fault("no locks", Heals, Calls { function: LOCKS, instead: REJECTED, times: EVER }),
     fault("locks that never answer", Heals, Calls { function: LOCKS, instead: SILENT, times: EVER }),
@@ -162,9 +162,9 @@ const FAULTS: [Fault; 36] = [
             until: "old.onversionchange = () => { globalThis.fired++; setTimeout(() => old.close(), 50); }; return () => {};",
         },
     ),
-    // Time runs faster, but nothing is late before the upgrade was seen to be blocked.
+    // Timers run faster, but none fires before the upgrade is blocked.
     fault(
-        "an upgrade that is blocked for ever",
+        "an upgrade that is blocked forever",
         Breaks,
         Blocked {
             until: "const own = setTimeout; \
@@ -178,7 +178,7 @@ const FAULTS: [Fault; 36] = [
 ];
 
 impl Fault {
-    /// Makes it happen to the database `name`; it ends when what this gives is dropped.
+    /// Injects the fault into the database `name`, until the returned value is dropped.
     async fn inject(&self, name: &str) -> Patch {
         eval("globalThis.fired = 0");
         let body = match &self.how {
@@ -188,7 +188,7 @@ impl Fault {
                    if (left-- > 0) {{ globalThis.fired++; {instead} }} return own.apply(this, all); }}; \
                  return () => {{ {function} = own; }};"
             ),
-            // It happens to what uses these object stores.
+            // The fault affects operations on these object stores.
             Values { stores, changed } => format!(
                 "const db = await done(indexedDB.open(given)); const stores = {stores}; \
                  for (const store of stores) {{ \
@@ -208,7 +208,7 @@ impl Fault {
         Patch::prepare(&body, &JsValue::from_str(name)).await
     }
 
-    /// Whether it is sure to happen to an operation, on a connection that is open (`warm`) or not yet.
+    /// Whether it must affect an operation, on an open connection (`warm`) or a new one.
     fn concerns(&self, operation: Operation, warm: bool) -> bool {
         let weighs = matches!(operation, PutManifest | PutBlob | PutBlobThatNeedsRoom | DropBlob);
         match &self.how {
@@ -274,7 +274,7 @@ fn large() -> Bytes {
     Bytes::from(vec![7; 2_000])
 }
 
-/// Something of each kind.
+/// Stores one value of each kind.
 async fn keep_all(store: &IndexedDbStore) {
     store.put_manifest(&bundle(), manifest("kept")).await.unwrap();
     store.put_blob(&Digest::of(b"kept"), Bytes::from_static(b"kept")).await.unwrap();
@@ -285,16 +285,16 @@ async fn keep_all(store: &IndexedDbStore) {
     store.unpin(&bundle());
 }
 
-/// What an operation said.
+/// The result of an operation.
 #[derive(Debug, PartialEq)]
 enum Said {
-    /// That it failed.
+    /// It failed.
     Failed(String),
-    /// That it is done, and gave what was kept.
+    /// It succeeded, and returned the stored value.
     Kept,
-    /// That it is done, and gave nothing.
+    /// It succeeded, and returned nothing.
     Nothing,
-    /// That it is done, and gave something else.
+    /// It succeeded, and returned another value.
     Wrong(String),
 }
 
@@ -311,10 +311,10 @@ fn done<E: ToString>(result: Result<(), E>) -> Said {
     result.map_or_else(|error| Said::Failed(error.to_string()), |()| Said::Kept)
 }
 
-/// The bytes of a blob as a host takes them: what does not fit its digest is none.
+/// The verified bytes of a blob, as a host reads them.
 async fn verified(store: &IndexedDbStore, digest: &Digest) -> Result<Option<Bytes>, String> {
     match store.blob(digest).await {
-        Ok(Some(bytes)) if Digest::of(&bytes) != *digest => Err("the digest does not fit".into()),
+        Ok(Some(bytes)) if Digest::of(&bytes) != *digest => Err("the digest does not match".into()),
         other => other.map_err(|error| error.to_string()),
     }
 }
@@ -322,7 +322,7 @@ async fn verified(store: &IndexedDbStore, digest: &Digest) -> Result<Option<Byte
 async fn verified_manifest(store: &IndexedDbStore) -> Result<Option<SignedManifest>, String> {
     match store.manifest(&bundle()).await {
         Ok(Some(found)) if found.signature != publisher().sign(&found.bytes) => {
-            Err("the signature does not fit".into())
+            Err("the signature does not match".into())
         }
         other => other.map_err(|error| error.to_string()),
     }
@@ -342,12 +342,12 @@ impl Operation {
             PutRecord => done(store.put_record(record(8)).await.map(drop)),
             DropRecord => done(store.drop_record(&app()).await),
             Secret => said(store.secret(HostSecret([2; 32])).await.map(|secret| Some(secret.0)), &[1; 32]),
-            // With a blob more than when it was pinned before.
+            // With one blob more than at the first pin.
             Pin => done(store.pin(&bundle(), vec![Digest::of(b"kept"), Digest::of(b"new")]).await),
         }
     }
 
-    /// Whether the store holds what it holds after this operation was done. It is in memory, or in the database `name`.
+    /// Whether the store has the effect of this operation, in memory or in the database `name`.
     async fn is_done(self, store: &IndexedDbStore, name: &str) -> bool {
         match self {
             PutManifest => verified_manifest(store).await == Ok(Some(manifest("new"))),
@@ -368,7 +368,7 @@ impl Operation {
     }
 }
 
-/// Whether a blob stays when there is no room beside it.
+/// Whether a pinned blob stays when there is no room beside it.
 async fn stays(store: &IndexedDbStore, digest: &Digest) -> bool {
     let all = Bytes::from(vec![0; BUDGET]);
     store.put_blob(digest, Bytes::from_static(b"new")).await.unwrap();
@@ -376,7 +376,7 @@ async fn stays(store: &IndexedDbStore, digest: &Digest) -> bool {
     matches!(refused, Err(StoreError::Full(_))) && matches!(store.blob(digest).await, Ok(Some(_)))
 }
 
-/// An operation that is to be tried: on a database where all is kept, by a store that has it open or not.
+/// A trial of an operation on a filled database, by a store that has it open or not.
 struct Case {
     operation: Operation,
     warm: bool,
@@ -396,7 +396,7 @@ impl Case {
         Self { operation, warm, name, store, reasons }
     }
 
-    /// What the operation says, and whether the fault has happened to it.
+    /// The result of the operation, and whether the fault happened.
     async fn run(&self, fault: &Fault) -> (Said, bool) {
         let _patch = fault.inject(&self.name).await;
         let said = self.operation.run(&self.store).await;
@@ -409,18 +409,18 @@ impl Case {
         format!("{}, {when}: {:?}", fault.name, self.operation)
     }
 
-    /// Why what was said under a fault is not right; nothing if it is.
+    /// Why a result under a fault is wrong; none if it is right.
     async fn wrong(&self, fault: &Fault, (said, fired): (Said, bool)) -> Option<String> {
         let (degraded, told) = (self.store.is_degraded(), self.reasons.borrow().len());
         let wrong = |what: String| Some(format!("{}: {said:?}, {what}", self.about(fault)));
         if told != usize::from(degraded) {
-            return wrong(format!("told {told} times, degraded: {degraded}"));
+            return wrong(format!("reported {told} times, degraded: {degraded}"));
         }
-        // What went on in memory is there; else another page finds it in the database.
+        // A degraded store has the data in memory. Otherwise another page finds it in the database.
         let other = if degraded { self.store.clone() } else { open_store(&self.name, BUDGET as f64).0 };
         let is_done = self.operation.is_done(&other, &self.name).await;
         let secret = self.operation == Secret;
-        // What has not happened does nothing.
+        // A fault that did not happen has no effect.
         let effect = if fired { fault.effect } else { Heals };
         let right = match (effect, &said) {
             (Heals, said) => !degraded && is_done && *said == Said::Kept,
@@ -428,9 +428,9 @@ impl Case {
             (_, Said::Kept) => is_done,
             (Breaks, Said::Nothing) => degraded,
             (Empties, Said::Nothing) => true,
-            // The listing is of what can be read.
+            // A listing skips unreadable values.
             (Spoils, Said::Nothing) => self.operation == Records,
-            // A fresh secret is right where there is none any more.
+            // A fresh secret is right if the stored one is lost.
             (Breaks, Said::Wrong(_)) => secret && degraded,
             (Empties, Said::Wrong(_)) => secret,
             (Spoils, Said::Wrong(_)) => false,
@@ -440,7 +440,7 @@ impl Case {
 }
 
 #[wasm_bindgen_test]
-async fn no_operation_says_that_all_is_well_when_it_is_not() {
+async fn no_operation_reports_success_after_a_failure() {
     let (mut tried, mut expected) = (0, 0);
     let (mut missed, mut silent) = (Vec::new(), Vec::new());
     for fault in &FAULTS {
@@ -448,7 +448,7 @@ async fn no_operation_says_that_all_is_well_when_it_is_not() {
             OPERATIONS.into_iter().flat_map(|operation| [true, false].map(|warm| Case::prepare(operation, warm)));
         let cases = join_all(cases).await;
         let mut said = Vec::new();
-        // One after another: a fault is the whole browser's.
+        // One after another, because a fault affects the whole browser.
         for case in &cases {
             let (answer, fired) = case.run(fault).await;
             let concerned = fault.concerns(case.operation, case.warm);

@@ -44,14 +44,14 @@ async fn version_1(then: &str) -> String {
 }
 
 #[wasm_bindgen_test]
-async fn what_the_first_version_kept_is_there_and_weighed() {
+async fn data_of_the_first_version_is_kept_and_weighed() {
     for then in ["old.close()", "old.onversionchange = () => setTimeout(() => old.close(), 50)"] {
         let (store, reasons) = open_store(&version_1(then).await, 10.0);
         assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(Some(Bytes::from_static(b"kept"))));
         assert_eq!(store.manifest(&record(7).bundle).await, Ok(Some(manifest("{}"))));
         assert_eq!(store.record(&record(7).app).await, Ok(Some(record(7))));
         assert!(store.secret(HostSecret([2; 32])).await == Ok(HostSecret([1; 32])));
-        // Six bytes of ten: four fit beside them, and for five all that is of no bundle goes.
+        // Six of ten bytes are used. Four more fit; for five, all blobs without a bundle are evicted.
         store.put_blob(&Digest::of(b"four"), Bytes::from_static(b"four")).await.unwrap();
         assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(Some(Bytes::from_static(b"kept"))));
         store.put_blob(&Digest::of(b"5five"), Bytes::from_static(b"5five")).await.unwrap();
@@ -62,7 +62,7 @@ async fn what_the_first_version_kept_is_there_and_weighed() {
 }
 
 #[wasm_bindgen_test]
-async fn a_tab_that_never_closes_costs_the_patience_and_no_more() {
+async fn a_tab_that_never_closes_costs_only_the_time_limit() {
     let name = version_1("").await;
     let patch = faster_timers(10);
     let (store, reasons) = open_store(&name, 1e9);
@@ -79,7 +79,7 @@ async fn a_tab_that_never_closes_costs_the_patience_and_no_more() {
     assert_eq!(reasons.borrow().len(), 1, "{reasons:?}");
     assert!(reasons.borrow()[0].contains("does not answer"), "{reasons:?}");
     drop(patch);
-    // When it closes at last, the next page finds all.
+    // When the tab closes, the next page finds all data.
     script("old.close()", &JsValue::UNDEFINED).await;
     let (next, reasons) = open_store(&name, 1e9);
     assert_eq!(next.record(&record(7).app).await, Ok(Some(record(7))));
@@ -87,10 +87,10 @@ async fn a_tab_that_never_closes_costs_the_patience_and_no_more() {
     assert!(reasons.borrow().is_empty());
 }
 
-/// The timers of a page in the background come once a minute, as if the page had been held up. That is no reason to wait for
-/// ever.
+/// The timers of a page in the background fire once a minute, as if the page were blocked. The store must not wait forever because
+/// of that.
 #[wasm_bindgen_test]
-async fn a_hidden_page_gives_up_as_well() {
+async fn a_hidden_page_also_gives_up() {
     let name = version_1("").await;
     let patch = Patch::apply(
         "const [own, now] = [globalThis.setTimeout, performance.now]; let late = 0; \
@@ -106,9 +106,9 @@ async fn a_hidden_page_gives_up_as_well() {
     script("old.close()", &JsValue::UNDEFINED).await;
 }
 
-/// What holds up a transaction for ever is no better than what does not open.
+/// A transaction that never ends counts like a database that never opens.
 #[wasm_bindgen_test]
-async fn a_tab_that_never_ends_its_transaction_costs_the_patience_and_no_more() {
+async fn an_endless_transaction_costs_only_the_time_limit() {
     let name = fresh_name();
     let (store, reasons) = open_store(&name, 1e9);
     store.put_record(record(7)).await.unwrap();
@@ -130,11 +130,11 @@ async fn a_tab_that_never_ends_its_transaction_costs_the_patience_and_no_more() 
 }
 
 #[wasm_bindgen_test]
-async fn a_tab_of_the_first_version_goes_on_without_ours() {
+async fn a_tab_of_the_first_version_does_not_block_ours() {
     let (store, _) = open_store(&version_1("old.close()").await, 1e9);
     store.put_blob(&Digest::of(b"new"), Bytes::from_static(b"new")).await.unwrap();
     let store: Rc<dyn BundleStore> = Rc::new(store);
-    // It can't open what is newer, which is its own business; ours is not held up by its asking.
+    // The old tab cannot open the newer layout. Its attempt must not block our tab.
     let body = "const request = indexedDB.open(given, 1); \
         return new Promise((resolve) => { request.onerror = (event) => { event.preventDefault(); resolve(request.error.name); }; \
         request.onsuccess = () => resolve('opened'); });";

@@ -1,4 +1,4 @@
-//! Guests in workers: the contract, and what only this engine shows.
+//! Guests in workers: the contract, and the behaviour of this engine alone.
 
 use std::rc::Rc;
 
@@ -39,8 +39,8 @@ async fn eight_megabytes_are_checked_in_the_worker_and_the_page_goes_on() {
     let most = Function::from(held_up).call0(&JsValue::UNDEFINED).unwrap().as_f64().unwrap();
     figure("eight megabytes", "schema.8MB-page-held-up", most.round(), "ms");
     figure("eight megabytes", "schema.8MB-two-bodies", all.round(), "ms");
-    // Making and copying the two bodies is the page's own work; were they checked here, nothing else would be left.
-    assert!(most < all / 2.0, "the page was held up for {most} of {all} ms");
+    // The page makes and copies the two bodies itself. If it also checked them, it would be blocked nearly all the time.
+    assert!(most < all / 2.0, "the page was blocked for {most} of {all} ms");
 }
 
 #[wasm_bindgen_test]
@@ -49,7 +49,7 @@ async fn hostile_bodies_are_checked_in_time() {
 }
 
 #[wasm_bindgen_test]
-async fn the_official_schema_suite_is_judged_as_it_says() {
+async fn verdicts_match_the_official_schema_suite() {
     let judged = schema_suite::run(&sandbox(), &echo(), include_str!("../../target/schema-suite.json")).await;
     let figures = [("cases", judged.cases), ("outside", judged.outside), ("differences", judged.differences.len())];
     for (name, value) in figures {
@@ -62,7 +62,7 @@ pub(crate) async fn start(sandbox: &dyn Sandbox, id: u64, group: &str) -> Result
     start_within(sandbox, id, group, 1000).await
 }
 
-/// The same with a budget for each call.
+/// Starts an instance with a budget for each call.
 async fn start_within(sandbox: &dyn Sandbox, id: u64, group: &str, call_ms: u32) -> Result<InstanceId, SandboxError> {
     let (digest, instance) = (Digest::of(&echo()), InstanceId(id));
     let limits = GuestLimits { memory: 16 << 20, call_ms, concurrency: 1 };
@@ -99,7 +99,7 @@ async fn each_group_has_a_worker_until_there_are_eight() {
 }
 
 #[wasm_bindgen_test]
-async fn runs_of_one_turn_leave_in_one_message() {
+async fn runs_of_one_turn_are_sent_in_one_message() {
     let sandbox = sandbox();
     let mut instances = Vec::new();
     for id in 1..=5 {
@@ -116,8 +116,8 @@ async fn runs_of_one_turn_leave_in_one_message() {
 }
 
 #[wasm_bindgen_test]
-async fn a_worker_that_fails_takes_its_instances_with_it_and_no_others() {
-    // The worker runs until it is told to save.
+async fn a_failing_worker_ends_only_its_own_instances() {
+    // The worker runs until it is asked to save.
     let script = worker_script()
         + "\nconst own = onmessage; onmessage = (event) => { if (globalThis.dies) setTimeout(() => { throw new Error('boom'); }); else own(event); };\
            const post = postMessage; postMessage = (...all) => { post(...all); globalThis.dies = all[0] instanceof ArrayBuffer; };";
@@ -133,8 +133,8 @@ async fn a_worker_that_fails_takes_its_instances_with_it_and_no_others() {
 }
 
 #[wasm_bindgen_test]
-async fn how_long_the_browser_takes_to_make_an_instance_is_not_counted_as_its_guests() {
-    // Longer than a call of the guest's may take and the worker may be silent.
+async fn making_an_instance_does_not_use_up_the_guests_budget() {
+    // Longer than the budget of a call and the grace of the worker together.
     let script = "const own = WebAssembly.instantiate; WebAssembly.instantiate = async (...all) => { \
         await new Promise((resolve) => setTimeout(resolve, 3500)); return own(...all); };\n"
         .to_owned()
@@ -144,8 +144,8 @@ async fn how_long_the_browser_takes_to_make_an_instance_is_not_counted_as_its_gu
 }
 
 #[wasm_bindgen_test]
-async fn what_goes_by_while_another_instance_is_made_is_not_counted_either() {
-    // The second instance keeps the worker busy; what is asked of the first meanwhile has its own time.
+async fn making_another_instance_does_not_use_up_a_calls_budget() {
+    // The second instance keeps the worker busy. A call of the first meanwhile keeps its own budget.
     let script = "let made = 0; const own = WebAssembly.instantiate; WebAssembly.instantiate = (...all) => { \
         for (const end = Date.now() + (made++ > 0 ? 3500 : 0); Date.now() < end; ); return own(...all); };\n"
         .to_owned()
@@ -161,9 +161,9 @@ async fn what_goes_by_while_another_instance_is_made_is_not_counted_either() {
     assert_eq!(report.crash, None);
 }
 
-/// A manifest may allow more time than a timer of the browser can wait, which then does not wait at all.
+/// A manifest may allow more time than the maximum delay of a browser's timer, which then does not wait at all.
 #[wasm_bindgen_test]
-async fn a_call_may_have_more_time_than_a_timer_can_wait() {
+async fn a_calls_budget_can_exceed_the_maximum_of_a_timer() {
     let _noted = Patch::apply(
         "const own = globalThis.setTimeout; globalThis.waits = []; \
          globalThis.setTimeout = (call, ms) => (globalThis.waits.push(ms), own(call, ms)); \
@@ -183,15 +183,15 @@ async fn a_call_may_have_more_time_than_a_timer_can_wait() {
 }
 
 #[wasm_bindgen_test]
-async fn a_worker_that_can_not_be_made_is_an_error_with_its_reason() {
+async fn an_error_names_why_a_worker_cannot_be_started() {
     let factories = [
         (worker_of("throw new Error('boom')"), "boom"),
         (worker_of("import './nowhere.js'"), ""),
         (eval("() => { throw new Error('refused'); }").into(), "refused"),
-        (eval("() => 7").into(), "something else"),
+        (eval("() => 7").into(), "must return a Worker"),
     ];
     for (factory, reason) in factories {
-        // The first checks the module, and then runs the first group.
+        // The first worker checks the module, and then runs the first group.
         let factory = first_worker(&worker_of(&worker_script()), &factory);
         let sandbox = BrowserSandbox::new(&factory, &meter(), scripts());
         start(&sandbox, 1, "one").await.unwrap();

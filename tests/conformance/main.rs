@@ -1,4 +1,4 @@
-//! WebSocket conformance: the Autobahn cases, run by kosoku against an echo on the server's own stack.
+//! WebSocket conformance: kosoku runs the Autobahn cases against an echo on the server's own stack.
 
 use std::{
     env,
@@ -17,13 +17,13 @@ use serde_json::Value;
 use starlane_testkit::figure;
 use tokio::{net::TcpListener, runtime::Builder};
 
-/// The largest message of the cases, in bytes, with room; a link's own bound is lower.
-const LARGEST: usize = 32 * 1024 * 1024;
-/// How many cases run at a time.
-const AT_A_TIME: &str = "2";
-/// Compression of messages is an extension (RFC 7692) that links don't offer: there is nothing to test.
+/// The maximum message size of the echo, above the largest of the cases. The limit of links is lower.
+const MAX_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
+/// The number of cases that run at the same time.
+const PARALLEL_CASES: &str = "2";
+/// Leaves out the compression of messages (RFC 7692), an extension that links do not offer.
 const LEFT_OUT: [&str; 4] = ["-x", "12.*", "-x", "13.*"];
-/// What a case may end with: right, or one of several ways that the standard allows.
+/// The verdicts that count as passed: right, or one of several ways that the standard allows.
 const RIGHT: [&str; 3] = ["OK", "INFORMATIONAL", "NON-STRICT"];
 
 fn main() -> ExitCode {
@@ -42,22 +42,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all cases; gives how many there were, and a line for each that ended wrongly.
+/// Runs all cases. Returns their number, and a line for each failure.
 fn run() -> Result<(usize, Vec<String>)> {
     let kosoku = env::var_os("STARLANE_KOSOKU").map(PathBuf::from);
-    let kosoku = kosoku.context("STARLANE_KOSOKU is not set: run this by `cargo xtask test --only conformance`")?;
+    let kosoku = kosoku.context("STARLANE_KOSOKU is not set: run this with `cargo xtask test --only conformance`")?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let address = runtime.block_on(echo())?;
     let reports = tempfile::tempdir()?;
     let ran = Command::new(&kosoku)
-        .args([&address.to_string(), "-p", AT_A_TIME, "-o"])
+        .args([&address.to_string(), "-p", PARALLEL_CASES, "-o"])
         .arg(reports.path())
         .args(LEFT_OUT)
         .output()
-        .with_context(|| format!("{} can't be run: `cargo xtask setup` installs it", kosoku.display()))?;
+        .with_context(|| format!("cannot run {}: install it with `cargo xtask setup`", kosoku.display()))?;
     let index = reports.path().join("index.json");
     if !index.exists() {
-        bail!("{} made no report: {}", kosoku.display(), String::from_utf8_lossy(&ran.stderr));
+        bail!("{} wrote no report: {}", kosoku.display(), String::from_utf8_lossy(&ran.stderr));
     }
     read(&index)
 }
@@ -79,8 +79,9 @@ fn read(index: &Path) -> Result<(usize, Vec<String>)> {
 async fn echo() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let upgrade =
-        async |upgrade: WebSocketUpgrade| upgrade.max_message_size(LARGEST).max_frame_size(LARGEST).on_upgrade(answer);
+    let upgrade = async |upgrade: WebSocketUpgrade| {
+        upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES).on_upgrade(answer)
+    };
     let router = Router::new().route("/", get(upgrade));
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
@@ -90,7 +91,7 @@ async fn answer(mut socket: WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
         let echoed = match message {
             message @ (Message::Text(_) | Message::Binary(_)) => socket.send(message).await,
-            // The library answers these itself.
+            // The library itself answers these.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
         };
         if echoed.is_err() {

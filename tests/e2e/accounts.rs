@@ -1,5 +1,5 @@
-//! Who is at the page: strangers' pages, signing in, tokens that end. Last of all, since with the first token nobody is let in
-//! any more without.
+//! Accounts: pages of other origins, signing in, tokens that expire. These facts come last, because creating the first token turns
+//! anonymous access off.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -18,8 +18,8 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
     report.fact("a token is renewed on the live link before it ends, and a revoked one closes it", renewed(demo)).await;
 }
 
-/// What any page can send without being asked: forms, and `fetch` in the mode `no-cors`. The proxy shows that the requests leave
-/// the browser: a page whose own policy kept them back would show nothing.
+/// Sends what any page can send without a preflight: forms, and `fetch` in the mode `no-cors`. The proxy proves that the requests leave
+/// the browser: a policy of the page could hold them back.
 async fn stranger(demo: &Demo) -> Result<String> {
     let page = Page::serve("<!doctype html><title>Somebody else's page</title>").await?;
     demo.browser.goto(&page.origin).await?;
@@ -36,7 +36,7 @@ async fn stranger(demo: &Demo) -> Result<String> {
         return sent";
     let sent = demo.browser.run(script, json!(demo.proxy.origin)).await?;
     let sent = sent.as_u64().context("the number of requests is not a number")?;
-    ensure!(sent >= 9, "the page could send {sent} requests");
+    ensure!(sent >= 9, "the page sent only {sent} requests; at least 9 are expected");
     let mut arrived = 0;
     for _ in 0..100 {
         arrived += demo.proxy.take_seen().iter().filter(|path| !path.starts_with("/favicon")).count() as u64;
@@ -45,14 +45,14 @@ async fn stranger(demo: &Demo) -> Result<String> {
         }
         sleep(Duration::from_millis(100)).await;
     }
-    ensure!(arrived == sent, "{sent} requests were sent, and {arrived} arrived");
+    ensure!(arrived == sent, "only {arrived} of {sent} sent requests arrived");
     let body = json!({ "name": "mallory" }).to_string();
     let found = demo.server.starlane(&["send", &format!("{APP}:directory"), "get", "--json", &body]).await;
     ensure!(found.as_ref().is_err_and(|error| error.to_string().contains("not-found")), "mallory was saved: {found:?}");
     Ok(format!("{arrived} of {sent} requests arrived at the server, and there is no page of mallory"))
 }
 
-/// A token of ada's that is good for so long.
+/// Creates a token of ada with this lifetime.
 async fn token(demo: &Demo, ttl: &str) -> Result<String> {
     let words = ["token", "create", "--subject", "ada", "--ttl", ttl, "--output", "json"];
     let made: Value = serde_json::from_str(&demo.server.starlane(&words).await?)?;
@@ -94,7 +94,7 @@ async fn signed_in(demo: &Demo) -> Result<String> {
 }
 
 async fn renewed(demo: &Demo) -> Result<String> {
-    // The short one last: its time runs.
+    // Creates the short-lived token last, because its time runs.
     let (long, short) = (token(demo, "1h").await?, token(demo, "8s").await?);
     let script = "const { host, options } = window.starlaneDemo;
         await host.close();
@@ -109,7 +109,7 @@ async fn renewed(demo: &Demo) -> Result<String> {
         return { asked: given.length, states, link: own.link, principal: own.inspect().links[0].principal }";
     let seen = demo.browser.run(script, json!([short, long])).await?;
     let expected = json!({ "asked": 2, "states": [], "link": "up", "principal": "ada" });
-    ensure!(seen == expected, "seen was {seen}");
+    ensure!(seen == expected, "the page reports {seen}");
     demo.server.starlane(&["token", "revoke", "--subject", "ada"]).await?;
     let closed = "return window.renewed.link === 'refused'";
     demo.browser.until("the revoked token closes the link", closed, Value::Null).await?;

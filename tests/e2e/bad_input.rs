@@ -1,4 +1,4 @@
-//! What is wrong is refused with a typed error, and everything else goes on.
+//! Bad input is refused with a typed error, and everything else continues.
 
 use std::{path::Path, sync::Arc};
 
@@ -30,7 +30,7 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
 
 async fn flipped_byte(demo: &Demo) -> Result<String> {
     demo.open().await?;
-    // Whatever the cache is called: each kept value that has bytes enough for a module loses one bit.
+    // Flips one bit in each cached value that is large enough for a module, in any database.
     let flip = "const bytesOf = (value) => {
             if (value instanceof ArrayBuffer) return new Uint8Array(value);
             if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
@@ -82,14 +82,14 @@ fn spoil_signature(headers: &mut hyper::HeaderMap, body: Vec<u8>) -> Vec<u8> {
     body
 }
 
-/// Another publisher's file in the place of one: the manifest is still JSON of the right form.
+/// Replaces a file by one of another publisher. The manifest is still JSON of the right form.
 fn spoil_manifest(_: &mut hyper::HeaderMap, body: Vec<u8>) -> Vec<u8> {
     let text = String::from_utf8_lossy(&body);
     text.replacen("\"size\":", "\"size\":1", 1).into_bytes()
 }
 
 async fn refused(demo: &Demo, spoil: fn(&mut hyper::HeaderMap, Vec<u8>) -> Vec<u8>, codes: &[&str]) -> Result<String> {
-    // Another origin, which has nothing cached.
+    // Another origin, whose cache is empty.
     let proxy = Proxy::start(&demo.server.address).await?;
     proxy.add_fault(Fault::Alter("/bundles/", Arc::new(spoil)));
     demo.browser.goto(&format!("{}/", proxy.origin)).await?;
@@ -146,10 +146,11 @@ async fn trap(demo: &Demo) -> Result<String> {
     Ok(thrown.message)
 }
 
-/// The echo guest as a bundle: one mechtron in the page.
+/// Writes the echo guest as a bundle: one mechtron in the page.
 fn write_echo_bundle(folder: &Path) -> Result<()> {
     let guest = from_environment("STARLANE_GUESTS")?.join("echo.wasm");
-    let wasm = std::fs::read(&guest).with_context(|| format!("{}: `cargo xtask test` builds it", guest.display()))?;
+    let wasm = std::fs::read(&guest)
+        .with_context(|| format!("{} is missing: run `cargo xtask test`, which builds it", guest.display()))?;
     for (name, text) in [
         (
             "bundle.toml",

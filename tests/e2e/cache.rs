@@ -1,4 +1,4 @@
-//! The cache of a page as a user of it pays: what a new version costs of which little is new, and what a load costs.
+//! The cost of a page's cache for its user: of a new version with few changes, and of a load.
 
 use std::{fs, path::Path};
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::{demo::Demo, report::Report};
 
 const APP: &str = "acme:thousand";
-/// How many files the app has, beside the large one.
+/// The number of the app's files, beside the large one.
 const FILES: usize = 1_000;
-/// Bytes of the large one.
-const LARGE: usize = 10_000_000;
+/// The size of the large file, in bytes.
+const LARGE_FILE_BYTES: usize = 10_000_000;
 
-/// In a page: launches the app and reads all of its files by message; gives how many were read, and what that fetched.
+/// In a page: launches the app and reads all its files by message. Returns the number of files, and of fetched blobs.
 const READ_ALL: &str = "const { host } = window.starlaneDemo;
     const before = host.inspect().blobs;
     const app = await host.launch(argument);
@@ -74,11 +74,11 @@ fn write_bundle(folder: &Path) -> Result<()> {
     for number in 0..FILES {
         fs::write(folder.join(format!("files/{number:03}.txt")), format!("file {number}\n"))?;
     }
-    let large: Vec<u8> = (0..LARGE).map(|at| (at.wrapping_mul(2_654_435_761) >> 16) as u8).collect();
+    let large: Vec<u8> = (0..LARGE_FILE_BYTES).map(|at| (at.wrapping_mul(2_654_435_761) >> 16) as u8).collect();
     Ok(fs::write(folder.join("files/large.bin"), large)?)
 }
 
-/// Reads the first byte of the large file, for which all of it is loaded and hashed; gives the median in milliseconds.
+/// Reads the first byte of the large file, which loads and hashes the whole file. Returns the median in milliseconds.
 async fn verified(demo: &Demo, verify: &mut Option<f64>) -> Result<String> {
     let script = "const { host } = window.starlaneDemo;
         const app = await host.launch(argument);

@@ -1,4 +1,4 @@
-//! The demo, served and opened: what a person at the page can do and see.
+//! The served demo in a browser: actions and observations of a person at the page.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use starlane_testkit::{
 pub(crate) const BUNDLE: &str = "acme:repo:profiles:0.1.0";
 pub(crate) const APP: &str = "acme:profiles";
 
-/// A server with the demo, a proxy before it, and a browser.
+/// A server with the demo, a proxy in front of it, and a browser.
 pub(crate) struct Demo {
     pub(crate) browser: Browser,
     pub(crate) server: Server,
@@ -24,7 +24,7 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Publishes the demo on a new server and starts a browser; no page is open yet.
+    /// Publishes the demo on a new server, and starts a browser without a page.
     pub(crate) async fn start(engine: Engine) -> Result<Self> {
         let bundle = from_environment("STARLANE_BUNDLE")?;
         let server = Server::start().await?;
@@ -34,7 +34,7 @@ impl Demo {
         Ok(Self { browser, server, proxy })
     }
 
-    /// Opens the page in the present window; gives the milliseconds until a mechtron in it had answered.
+    /// Opens the page in the present window. Returns the milliseconds until a mechtron in it has answered.
     pub(crate) async fn open(&self) -> Result<f64> {
         self.open_at(&self.proxy.origin).await
     }
@@ -45,14 +45,14 @@ impl Demo {
         self.ready().await
     }
 
-    /// Waits until a mechtron in the page has answered; gives the milliseconds that it took.
+    /// Waits until a mechtron in the page has answered. Returns the milliseconds that it took.
     pub(crate) async fn ready(&self) -> Result<f64> {
         let answered = "return Number(document.querySelector('[data-testid=render-time]')?.dataset.count) > 0";
         if let Err(error) = self.browser.until("a mechtron in the page has answered", answered, Value::Null).await {
             return Err(error.context(self.what_went_wrong().await));
         }
         let ready = self.browser.run("return await window.starlaneDemo.ready", Value::Null).await?;
-        ready.as_f64().context("`starlaneDemo.ready` is no number")
+        ready.as_f64().context("`starlaneDemo.ready` is not a number")
     }
 
     /// Waits until the link is in a state.
@@ -84,12 +84,12 @@ impl Demo {
         self.browser
             .run("const e = document.querySelector('[data-testid=editor]'); e.focus(); e.select()", Value::Null)
             .await?;
-        // The key Enter (U+E007): a line feed is no key, and WebKit's driver types none for it.
+        // Types the key Enter (U+E007). A line feed is not a key, and WebKit's driver ignores it.
         editor.send_keys(&text.replace('\n', "\u{E007}")).await?;
         Ok(())
     }
 
-    /// Opens a file of this machine in the editor, as a person does with the button.
+    /// Opens a file of this machine in the editor, like a person with the button.
     pub(crate) async fn open_file(&self, file: &Path) -> Result<()> {
         let file = file.canonicalize()?;
         Ok(self.browser.element("file").await?.send_keys(&file.to_string_lossy()).await?)
@@ -106,14 +106,14 @@ impl Demo {
         Ok(())
     }
 
-    /// Saves, and waits until the server has confirmed; gives the revision.
+    /// Saves, and waits until the server has confirmed. Returns the revision.
     pub(crate) async fn save(&self) -> Result<u64> {
         self.browser.click("save").await?;
         let saved = "const { dirty, revision } = document.querySelector('[data-testid=state]').dataset;
             return dirty === 'false' && document.querySelector('[data-testid=save]').disabled && Number(revision) || null";
         let revision = self.browser.until("the page is saved", saved, Value::Null).await;
         match revision {
-            Ok(revision) => revision.as_u64().context("the revision is no number"),
+            Ok(revision) => revision.as_u64().context("the revision is not a number"),
             Err(error) => Err(error.context(self.what_went_wrong().await)),
         }
     }
@@ -123,7 +123,7 @@ impl Demo {
         self.browser.run("return window.starlaneDemo.host.inspect()", Value::Null).await
     }
 
-    /// How many blobs the page says that it fetched, found in its cache, and found damaged there.
+    /// The number of blobs that the page has fetched, found in its cache, and found damaged there.
     pub(crate) async fn blobs(&self) -> Result<(u64, u64, u64)> {
         let blobs = self.inspect().await?;
         let count = |name: &str| blobs.pointer(&format!("/blobs/{name}")).and_then(Value::as_u64);
@@ -131,7 +131,7 @@ impl Demo {
         counts().with_context(|| format!("inspect() has no counts of blobs: {blobs}"))
     }
 
-    /// What page, console and server say, for the message of a fact that is not so.
+    /// The messages of page, console and server, for a failed fact.
     pub(crate) async fn what_went_wrong(&self) -> String {
         let problems = self
             .browser
@@ -143,7 +143,7 @@ impl Demo {
         format!("the page shows the problems {problems}\nits console: {console}\n{}", self.server.log())
     }
 
-    /// Where screenshots of this engine go.
+    /// The folder of this engine's screenshots.
     pub(crate) fn picture(&self, name: &str) -> PathBuf {
         workspace().join("target/e2e").join(format!("{}-{name}.png", self.browser.engine()))
     }

@@ -1,4 +1,4 @@
-//! Values, arguments and texts that others have sent: each is taken exactly, or refused by name, in every engine.
+//! Hostile values, arguments and texts: each is taken exactly, or refused by name, in every engine.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use starlane_testkit::{
 
 use crate::{demo::Demo, report::Report};
 
-/// The rows that the tests of the package run too; the file imports nothing.
+/// The rows, which the tests of the package run too. The file imports nothing.
 const ROWS: &str = include_str!("../npm/fixtures/static/hostile.js");
 
-/// Where browsers report what a policy forbade.
+/// The path to which browsers report violations of a policy.
 const REPORTS: &str = "/policy-report";
 
 pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
@@ -39,19 +39,19 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
     report.fact(fact, async { seen }).await;
 }
 
-/// Runs a row in the demo's page: how many inputs it tried, and how many went wrong, which is an error.
+/// Runs a row in the demo's page. Returns the number of inputs; failed inputs are an error.
 async fn tried(demo: &Demo, call: &str) -> Result<(usize, usize)> {
     demo.open().await?;
     let rows = ROWS.replace("export async function", "async function");
     let script = format!("const {{ host, options }} = window.starlaneDemo; {rows}\n return await {call}",);
     let found = demo.browser.run(&script, Value::Null).await?;
-    let tried = found.get("tried").and_then(Value::as_u64).context("it does not say how many it tried")?;
-    let failing = found.get("failing").and_then(Value::as_array).context("it does not say what failed")?;
+    let tried = found.get("tried").and_then(Value::as_u64).context("the row did not report `tried`")?;
+    let failing = found.get("failing").and_then(Value::as_array).context("the row did not report `failing`")?;
     ensure!(failing.is_empty(), "{} of {tried} fail: {failing:#?}", failing.len());
     Ok((tried as usize, failing.len()))
 }
 
-/// What a preview may be asked to show: aligned columns, pictures from everywhere, and all else that is on.
+/// A text with aligned columns, images from everywhere, and all other features that are on.
 const MARKDOWN: &str = "# A page
 
 | left | centre | right | none |
@@ -77,7 +77,7 @@ fn main() {}
 ";
 
 async fn policy(demo: &Demo) -> Result<String> {
-    // Another origin, which no service worker serves. Browsers report to it what they forbid: frames inherit the policy.
+    // Another origin, which no service worker serves. Browsers report violations to it: frames inherit the policy.
     let proxy = Proxy::start(&demo.server.address).await?;
     proxy.add_fault(Fault::Alter(
         "/",
@@ -104,7 +104,7 @@ async fn policy(demo: &Demo) -> Result<String> {
         return { cells, styled, pictures: [...body.querySelectorAll('img')].map((image) => image.getAttribute('src').slice(0, 12)) }";
     let shown = demo.browser.until("the preview shows the table", shows, Value::Null).await?;
     let cells = shown.get("cells").and_then(Value::as_array).cloned().unwrap_or_default();
-    // Engines have words of their own for the same: `-webkit-left`.
+    // Engines use different names for the same alignment: `-webkit-left`.
     let is = |cell: Option<&Value>, ends: &[&str]| {
         let text = cell.and_then(Value::as_str).unwrap_or_default();
         ends.iter().any(|end| text.ends_with(end))
@@ -120,7 +120,7 @@ async fn policy(demo: &Demo) -> Result<String> {
     ensure!(shown.get("pictures") == Some(&json!(["/missing.png", "data:image/g"])), "the preview has {shown}");
 
     let before = proxy.take_seen().iter().filter(|path| path.starts_with(REPORTS)).count();
-    // That a violation is reported: reports come in their order.
+    // Proves that violations are reported: reports arrive in order.
     let violate = "document.querySelector('[data-testid=preview]').contentDocument.querySelector('p').setAttribute('style', 'color: red')";
     demo.browser.run(violate, Value::Null).await?;
     let colour = "const preview = document.querySelector('[data-testid=preview]').contentDocument;
@@ -129,15 +129,18 @@ async fn policy(demo: &Demo) -> Result<String> {
     ensure!(colour != json!("rgb(255, 0, 0)"), "the policy does not hold in the preview");
     if demo.browser.engine() == Engine::Webkit {
         ensure!(before == 0, "{before} violations were reported");
-        return Ok("12 cells aligned, and nothing that a policy forbids; WebKit reports nothing of frames".to_owned());
+        return Ok("12 cells aligned, and the policy holds; WebKit reports no violations in frames".to_owned());
     }
     let start = std::time::Instant::now();
     let mut seen = 0;
     while seen == 0 {
-        ensure!(start.elapsed().as_secs() < 20, "a violation was not reported: the test is blind");
+        ensure!(
+            start.elapsed().as_secs() < 20,
+            "the deliberate violation was not reported: the test cannot see violations"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         seen = proxy.take_seen().iter().filter(|path| path.starts_with(REPORTS)).count();
     }
-    ensure!(before == 0 && seen == 1, "{before} violations were reported, and {seen} with one that was meant");
-    Ok("12 cells aligned; 0 violations reported, and the one that was meant".to_owned())
+    ensure!(before == 0 && seen == 1, "{before} violations were reported, and {seen} including the deliberate one");
+    Ok("12 cells aligned; 0 violations reported beside the deliberate one".to_owned())
 }

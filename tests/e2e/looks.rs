@@ -1,4 +1,4 @@
-//! How the page looks: wide and narrow, light and dark. The pictures are for people; what can be measured is.
+//! The layout of the page: wide and narrow, light and dark. Measures it, and takes pictures for people.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
     report.fact("the page fits a desk and a phone, in light and dark", fits(demo)).await;
     report.fact("everything that can be used has a name", named(demo)).await;
     if demo.browser.engine() == Engine::Chromium {
-        report.fact("the console has nothing to complain about", quiet(demo)).await;
+        report.fact("the console has no warnings or errors", quiet(demo)).await;
     }
 }
 
@@ -25,7 +25,7 @@ async fn fits(demo: &Demo) -> Result<String> {
     for (name, (width, height)) in [("desk", DESK), ("phone", PHONE)] {
         for scheme in ["light", "dark"] {
             show_as(demo, width, height, scheme).await?;
-            // A window can't be as narrow as a phone in every engine, but the page in it can.
+            // Not every engine allows a window as narrow as a phone, but the page in it can be.
             let size = "document.documentElement.style.maxWidth = `${argument}px`;
                 await new Promise((next) => requestAnimationFrame(() => setTimeout(next, 250)));
                 return { width: argument, content: document.body.scrollWidth }";
@@ -45,7 +45,7 @@ async fn fits(demo: &Demo) -> Result<String> {
     Ok(format!("{}; no sideways scrolling", seen.join(", ")))
 }
 
-/// Sets size and colours; only Chromium's driver can do both, the others set the window's size.
+/// Sets size and colours. Only Chromium's driver can do both; the others set the window's size.
 async fn show_as(demo: &Demo, width: u32, height: u32, scheme: &str) -> Result<()> {
     let browser = &demo.browser;
     if browser.engine() != Engine::Chromium {
@@ -73,5 +73,5 @@ async fn quiet(demo: &Demo) -> Result<String> {
     demo.choose("grace").await?;
     let said = demo.browser.console().await;
     ensure!(said.is_empty(), "it says\n{said}");
-    Ok("nothing is said from start to preview".to_owned())
+    Ok("no messages from the start to the preview".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Page tests: the demo, the server and a browser together, with nothing between them but a proxy that can misbehave.
+//! Page tests: the demo, the server and a browser together, with only a proxy between them, which can inject faults.
 
 mod accounts;
 mod bad_input;
@@ -20,12 +20,12 @@ use starlane_testkit::engine::Engine;
 use crate::{demo::Demo, report::Report};
 
 #[derive(Parser)]
-#[command(about = "Drives the demo page in real browsers and prints one line a fact.")]
+#[command(about = "Drive the demo page in real browsers, and print one line for each fact.")]
 struct Options {
-    /// An engine to test in: chromium, firefox or webkit; repeatable. All three if none is named.
+    /// Test in this engine: chromium, firefox or webkit [default: all]. Repeatable.
     #[arg(long = "engine")]
     engines: Vec<Engine>,
-    /// Only the facts of the main job.
+    /// Check only the facts of the main job.
     #[arg(long)]
     check: bool,
 }

@@ -1,4 +1,4 @@
-//! The facts of the main job: what `cargo xtask run --check` prints.
+//! The facts of the main job, which `cargo xtask run --check` prints.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::{
     report::Report,
 };
 
-/// What is typed, and what it must become: written down, not computed.
+/// The typed text, and the expected HTML, which is written down instead of computed.
 const TYPED: &str = "# Ada Lovelace\n\nShe wrote **Note G**: a *program*.\n\n| Note | Treats |\n|---|---|\n| G | Bernoulli numbers |\n\n- [x] translated\n- [ ] built\n";
 const RENDERED: &str = concat!(
     "<h1>Ada Lovelace</h1>\n<p>She wrote <strong>Note G</strong>: a <em>program</em>.</p>\n",
@@ -26,14 +26,14 @@ const RENDERED: &str = concat!(
     "<ul>\n<li><input disabled=\"\" type=\"checkbox\" checked=\"\"/>\ntranslated</li>\n",
     "<li><input disabled=\"\" type=\"checkbox\"/>\nbuilt</li>\n</ul>\n",
 );
-/// Calls in a block that is timed: browsers' clocks are too coarse for one.
+/// The number of calls in a timed block: the clocks of browsers are too coarse for one call.
 const BLOCK: u32 = 200;
 const BLOCKS: u32 = 15;
 
-/// Opens the demo and sees each fact; stops where nothing more can be seen.
+/// Opens the demo and checks each fact. Stops if later facts cannot be checked.
 pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) -> Result<()> {
     let opened = demo.open().await;
-    let ready = opened.context("the page's mechtron does not answer")?;
+    let ready = opened.context("the page's mechtron did not answer")?;
     report.figure("demo.ready", ready.round(), "ms");
 
     report.fact("a mechtron in the page answers with the expected HTML", answers(demo)).await;
@@ -56,12 +56,12 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// A real document of the repository.
+/// Reads a sample document of the repository.
 fn document(name: &str) -> PathBuf {
     workspace().join("www/public/samples").join(format!("{name}.md"))
 }
 
-/// What a document must become, by the same library but built for this machine and without any mechtron.
+/// The expected HTML of a document, by the same library, built for this machine and without a mechtron.
 pub(crate) fn rendered(markdown: &str) -> String {
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
@@ -87,7 +87,7 @@ async fn answers(demo: &Demo) -> Result<String> {
     ))
 }
 
-/// What `inspect()` says of the actor that renders Ada's page.
+/// The entry of `inspect()` for the actor that renders Ada's page.
 async fn actor(demo: &Demo) -> Result<Value> {
     let inspection = demo.inspect().await?;
     let actors = inspection.get("actors").and_then(Value::as_array).context("inspect() lists no actors")?;
@@ -149,7 +149,7 @@ async fn in_sqlite(demo: &Demo) -> Result<String> {
     bail!("no row of ada in any of {files:?}")
 }
 
-/// The SQLite databases below a folder, whatever they are called.
+/// Finds the SQLite databases below a folder, by their contents.
 fn sqlite_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -231,7 +231,7 @@ async fn quick(demo: &Demo, p50: &mut Option<f64>) -> Result<String> {
     let blocks = demo.browser.run(script, argument).await?;
     let median = blocks.get(BLOCKS as usize / 2).and_then(Value::as_f64).context("no times")?;
     *p50 = Some((median * 10.0).round() / 10.0);
-    // A bound that only something broken reaches; how quick it is, is the figure.
+    // A generous limit, which only a broken build exceeds. The figure records the speed.
     ensure!(median < 16_000.0, "one takes {median:.0} µs, longer than a frame");
     Ok(format!("{median:.0} µs each, the median of {BLOCKS} blocks of {BLOCK}"))
 }

@@ -1,4 +1,4 @@
-//! The server's process has ended, and the page is opened again.
+//! Opens the page again after the server's process has ended.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
         report.figure("offline.launch", launch, "ms");
     }
     report.fact("the server is there again, and so is the link", back(demo)).await;
-    // WebKit's driver takes no profile.
+    // WebKit's driver does not support profiles.
     if demo.browser.engine() != Engine::Webkit {
         let fact = "with the server's process ended, it does so in a browser that was started again on its profile too";
         report.fact(fact, restarted(demo)).await;
@@ -22,17 +22,17 @@ pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
 }
 
 async fn reload(demo: &mut Demo, launch: &mut Option<f64>) -> Result<String> {
-    // From the server itself: nothing stands between that could answer for it.
+    // Opens the page from the server itself: no proxy must answer for it.
     let origin = demo.server.origin();
     demo.open_at(&origin).await?;
     demo.choose("ada").await?;
     demo.type_text("# Kept\n").await?;
     demo.save().await?;
     let kept = demo.browser.run("return await window.starlaneDemo.kept", Value::Null).await?;
-    let kept = kept.as_u64().context("`starlaneDemo.kept` is no number")?;
-    ensure!(kept > 5, "only {kept} files of the page are kept");
+    let kept = kept.as_u64().context("`starlaneDemo.kept` is not a number")?;
+    ensure!(kept > 5, "only {kept} files of the page are cached");
     demo.server.kill().await;
-    // As a person reloads: a driver's own reload passes by what is kept.
+    // Reloads like a person: the driver's own reload bypasses the cache.
     demo.browser.run("window.before = true; setTimeout(() => location.reload())", Value::Null).await?;
     demo.browser.until("the page was reloaded", "return window.before === undefined", Value::Null).await?;
     *launch = Some(demo.ready().await?);
@@ -43,7 +43,7 @@ async fn reload(demo: &mut Demo, launch: &mut Option<f64>) -> Result<String> {
     demo.link_is("down").await?;
     let (fetched, cached, _) = demo.blobs().await?;
     ensure!((fetched, cached) == (0, 1), "{fetched} modules were fetched, {cached} came from the cache");
-    Ok(format!("{kept} files of the page are kept; the text that was seen last and what is typed are rendered"))
+    Ok(format!("{kept} files of the page are cached; the text that was seen last and the typed text are rendered"))
 }
 
 async fn restarted(demo: &mut Demo) -> Result<String> {

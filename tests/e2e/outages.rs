@@ -1,4 +1,4 @@
-//! The server goes away and comes back; the page is left and comes back.
+//! The server stops and restarts; the page is closed and opened again.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use crate::{
     report::Report,
 };
 
-/// The deadline of a request that can't be answered, in milliseconds.
-const DEADLINE: u64 = 1_500;
+/// The deadline of a request that cannot be answered.
+const DEADLINE_MS: u64 = 1_500;
 
 pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
-    report.fact("what was typed outlives a reload of the page", draft(demo)).await;
-    report.fact("somebody else's change does not overwrite what is being typed", conflict(demo)).await;
+    report.fact("a typed text survives a reload of the page", draft(demo)).await;
+    report.fact("a change by somebody else does not overwrite the text that is being typed", conflict(demo)).await;
     report
         .fact("without the server, typing goes on and a request ends `unreachable` at its deadline", away(demo))
         .await;
@@ -59,12 +59,12 @@ async fn away(demo: &mut Demo) -> Result<String> {
 
     let script =
         "return await window.starlaneDemo.host.request(argument.to, 'list', {}, { timeout: argument.timeout })";
-    let argument = json!({ "to": format!("{APP}:directory"), "timeout": DEADLINE });
+    let argument = json!({ "to": format!("{APP}:directory"), "timeout": DEADLINE_MS });
     let start = Instant::now();
     let thrown = demo.browser.run_to_fail(script, argument).await?;
     let took = start.elapsed();
     ensure!(thrown.code == "unreachable", "{thrown}");
-    let least = Duration::from_millis(DEADLINE * 9 / 10);
+    let least = Duration::from_millis(DEADLINE_MS * 9 / 10);
     ensure!(took > least && took < Duration::from_secs(10), "it failed after {took:?}");
     works(demo).await?;
     Ok(format!("after {} ms: {}", took.as_millis(), thrown.message))

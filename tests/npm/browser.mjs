@@ -1,11 +1,11 @@
-// Headless Chromium, by WebDriver: what a page's `window.outcome` settles to.
+// Headless Chromium over WebDriver: waits for a page's `window.outcome`.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { freePort, answers, started } from "./starlane.mjs";
 import { root } from "./projects.mjs";
 
-/** How long a page may take, in milliseconds. */
-const PATIENCE = 60_000;
+/** The time limit of a page. */
+const PAGE_TIMEOUT_MS = 60_000;
 
 /** Starts ChromeDriver and a browser. */
 export async function browser() {
@@ -16,14 +16,14 @@ export async function browser() {
     await answers(`${base}/status`, driver);
     const { sessionId } = await call(`${base}/session`, { capabilities: { alwaysMatch: capabilities() } });
     const session = `${base}/session/${sessionId}`;
-    await call(`${session}/timeouts`, { script: PATIENCE, pageLoad: PATIENCE });
+    await call(`${session}/timeouts`, { script: PAGE_TIMEOUT_MS, pageLoad: PAGE_TIMEOUT_MS });
     return {
-      /** Opens a page and gives what its `window.outcome` settles to; `{ error }` if that does not come. */
+      /** Opens a page and resolves to its `window.outcome`. Throws if there is none. */
       async outcome(url) {
         await call(`${session}/url`, { url });
         const script = `
           const done = arguments[0];
-          const end = Date.now() + ${PATIENCE - 5_000};
+          const end = Date.now() + ${PAGE_TIMEOUT_MS - 5_000};
           (function look() {
             if (window.outcome) window.outcome.then(done);
             else if (Date.now() > end) done({ error: "the page has no window.outcome" });

@@ -1,4 +1,4 @@
-// The whole of the package's types, as one text: the files that `index.d.ts` reaches, one after the other.
+// All types of the package as one text: the files that `index.d.ts` reaches, one after the other.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./projects.mjs";
@@ -19,7 +19,7 @@ export function types(dist) {
   return parts.join("\n");
 }
 
-/** Compares them with the golden file; throws with the first line that differs. */
+/** Compares the types with the golden file. Throws with the first line that differs. */
 export function compare(dist) {
   const found = types(dist);
   if (process.env.BLESS === "1") writeFileSync(GOLDEN, found);
@@ -27,5 +27,5 @@ export function compare(dist) {
   const at = Array.from({ length: Math.max(is.length, was.length) }, (_, at) => at).find((at) => is[at] !== was[at]);
   if (at === undefined) return;
   const lines = `line ${at + 1} is\n  ${is[at] ?? "(nothing)"}\nand was\n  ${was[at] ?? "(nothing)"}`;
-  throw new Error(`the types are not those of crates/npm/golden/index.d.ts: ${lines}\nIf that is meant: BLESS=1 cargo xtask test --only package`);
+  throw new Error(`the types differ from crates/npm/golden/index.d.ts: ${lines}\nTo accept the change, run: BLESS=1 cargo xtask test --only package`);
 }

@@ -1,4 +1,4 @@
-// The ways in which pages come to a browser. Each is given a port and gives how to end it.
+// The ways to serve a page to a browser. Each takes a port and returns a function that ends it.
 import { createReadStream, existsSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";

@@ -1,4 +1,4 @@
-// Empty projects with the tarball installed, as a user's are. The tools lie beside them, installed once.
+// Empty projects with the tarball installed, like a user's. The tools are beside them, installed once.
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -8,7 +8,7 @@ export const root = resolve(here, "../..");
 export const folder = join(root, "target/npm-tests");
 export const tools = join(folder, "node_modules");
 
-/** Installs Vite, webpack and TypeScript, unless that was done. */
+/** Installs Vite, webpack and TypeScript, unless they are installed. */
 export function installTools() {
   mkdirSync(folder, { recursive: true });
   const from = join(here, "fixtures/tools");
@@ -35,7 +35,7 @@ export function project(name, tarball) {
   return to;
 }
 
-/** Runs a program in a folder; what it says is the error's message if it fails. */
+/** Runs a program in a folder. If it fails, the error contains its output. */
 export function run(within, program, ...words) {
   try {
     return execFileSync(program, words, { cwd: within, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], timeout: 180_000 });

@@ -8,13 +8,13 @@ import { installTools, project, root, run, tools } from "./projects.mjs";
 import { freePort, serve } from "./starlane.mjs";
 import { LATER, METER, isFirst, sum, weigh } from "./weigh.mjs";
 
-/** The most that the first load may weigh, in bytes. */
-const FIRST_LOAD = 255_000;
-/** The most bytes of what is loaded when it is needed. */
-const MOST_LATER = 140_000;
-/** The most bytes of what checks modules. */
-const MOST_METER = 122_880;
-/** What the bundlers' own code puts into the page. */
+/** The maximum size of the first load. */
+const MAX_FIRST_LOAD_BYTES = 255_000;
+/** The maximum size of the scripts that are loaded on demand. */
+const MAX_LATER_BYTES = 140_000;
+/** The maximum size of the checker of modules. */
+const MAX_METER_BYTES = 122_880;
+/** The globals of the bundlers' own code. */
 const BUNDLERS = ["__vite_is_modern_browser", "__VUE_HMR_RUNTIME__", "webpackChunk"];
 const HTML = "<h1>Ada</h1>\n<p><em>Countess</em> of <strong>Lovelace</strong></p>\n";
 
@@ -31,7 +31,7 @@ function fieldFaults(test, tried, failing) {
   figure("field-faults.failing", failing, "inputs", test);
 }
 
-/** Records what a test of a fault from the field tried, and what of it fails; none may. */
+/** Records how many inputs a test of a field fault tried, and how many failed. Throws if one failed. */
 function fieldFault(test, tried, failing) {
   fieldFaults(test, tried, failing.length);
   if (failing.length > 0) throw new Error(`${failing.length} of ${tried} fail:\n${failing.join("\n")}`);
@@ -58,7 +58,7 @@ function same(found, wanted, what) {
 
 function given(variable) {
   const value = process.env[variable];
-  if (!value) throw new Error(`${variable} is not set: \`cargo xtask test --only package\` builds what is needed and sets it`);
+  if (!value) throw new Error(`${variable} is not set: run \`cargo xtask test --only package\`, which builds the parts and sets it`);
   return resolve(value);
 }
 
@@ -67,17 +67,17 @@ const binary = given("STARLANE_BIN");
 const bundle = given("STARLANE_BUNDLE");
 installTools();
 
-// What needs no browser.
+// Tests that need no browser.
 const node = project("node", tarball);
 const installed = join(node, "node_modules/@starlane/mesh");
 
-await test("golden: the types are those that were reviewed", () => compare(join(installed, "dist")));
-await test("node: importing has no effect and needs no browser", () => {
+await test("golden: the types are the reviewed ones", () => compare(join(installed, "dist")));
+await test("node: importing has no side effects and needs no browser", () => {
   run(node, process.execPath, "--input-type=module", "-e", "await import('@starlane/mesh')");
   const program = `
     const before = Object.getOwnPropertyNames(globalThis).join();
     const { Host, StarlaneError, key, unkey } = await import("@starlane/mesh");
-    if (Object.getOwnPropertyNames(globalThis).join() !== before) throw new Error("a global was made");
+    if (Object.getOwnPropertyNames(globalThis).join() !== before) throw new Error("the import created a global");
     const error = await Host.open({ server: "http://127.0.0.1:7711" }).catch((error) => error);
     if (!(error instanceof StarlaneError) || error.code !== "unsupported-environment") throw error;
     const code = (call) => { try { return call() } catch (error) { return error.code } };
@@ -95,7 +95,7 @@ await test("node: importing has no effect and needs no browser", () => {
       const segment = code(() => key(text));
       if (segment !== "malformed" && code(() => unkey(segment)) !== text) failing.push(JSON.stringify(text));
     }
-    for (const text of ["\\ud800", "a\\udc00", "\\ud800b"]) if (code(() => key(text)) !== "malformed") failing.push("half of a character");
+    for (const text of ["\\ud800", "a\\udc00", "\\ud800b"]) if (code(() => key(text)) !== "malformed") failing.push("a lone surrogate");
     const tried = 2 * vectors.keys.length + vectors.withoutKey.length + vectors.notKeys.length + 5003;
     console.log(JSON.stringify({ tried, failing }));`;
   const { tried, failing } = JSON.parse(run(node, process.execPath, "--input-type=module", "-e", program));
@@ -128,20 +128,20 @@ await test("size: the first load is small", () => {
   figure("first-load.gzip", first, "bytes", "npm");
   const later = sum(weigh(join(installed, "dist")).filter(({ name }) => LATER.includes(name)));
   figure("later-load.gzip", later, "bytes", "npm");
-  if (later === 0 || later > MOST_LATER) throw new Error(`${LATER.join(", ")} has ${later} bytes, of ${MOST_LATER}`);
+  if (later === 0 || later > MAX_LATER_BYTES) throw new Error(`${LATER.join(", ")} has ${later} bytes; the maximum is ${MAX_LATER_BYTES}`);
   const largest = parts.sort((a, b) => b.bytes - a.bytes).slice(0, 4).map(({ name, bytes }) => `${name} ${bytes}`);
-  if (first > FIRST_LOAD) throw new Error(`${first} bytes are more than ${FIRST_LOAD}: ${largest.join(", ")}`);
-  return `${first} bytes of ${FIRST_LOAD}: ${largest.join(", ")} …`;
+  if (first > MAX_FIRST_LOAD_BYTES) throw new Error(`the first load has ${first} bytes; the maximum is ${MAX_FIRST_LOAD_BYTES}: ${largest.join(", ")}`);
+  return `${first} bytes of ${MAX_FIRST_LOAD_BYTES}: ${largest.join(", ")} …`;
 });
 
-await test("size: what checks modules is small", () => {
+await test("size: the checker of modules is small", () => {
   const [{ bytes }] = weigh(join(installed, "dist")).filter(({ name }) => name === METER);
   figure("meter.gzip", bytes, "bytes", "npm");
-  if (bytes > MOST_METER) throw new Error(`${METER} has ${bytes} bytes, and the maximum is ${MOST_METER}`);
-  return `${bytes} bytes of ${MOST_METER}`;
+  if (bytes > MAX_METER_BYTES) throw new Error(`${METER} has ${bytes} bytes; the maximum is ${MAX_METER_BYTES}`);
+  return `${bytes} bytes of ${MAX_METER_BYTES}`;
 });
 
-// What runs in Chromium, against a server that allows these pages.
+// Tests in Chromium, with a server that allows the origins of these pages.
 const ways = [
   ["vite dev", "vite", viteDev],
   ["vite build and preview", "vite", vitePreview],
@@ -149,7 +149,7 @@ const ways = [
   ["static files and an import map", "static", (folder, port) => files([folder], port)],
 ].filter(([name]) => !only || name.startsWith(only));
 const ports = await Promise.all(ways.map(freePort));
-// The server does not allow it.
+// A port whose origin the server does not allow.
 const otherPort = await freePort();
 const origins = ports.map((port) => `http://127.0.0.1:${port}`);
 
@@ -167,7 +167,7 @@ if (ways.length > 0) {
     await server?.end();
   }
 
-  /** A page that makes one request to a mechtron in a worker; the last way also tries `Host` out. */
+  /** Tests a page that sends one request to a mechtron in a worker. The last way also tests `Host`. */
   async function way(name, fixture, start, port) {
     const query = `?server=${encodeURIComponent(server.url)}`;
     let page;
@@ -176,9 +176,9 @@ if (ways.length > 0) {
       page = await start(folder, port, server.url);
       const { html, place, onImport, globals, workers, own } = await chromium.outcome(`http://127.0.0.1:${port}/${query}`);
       same(html, HTML, "the reply");
-      same(Object.entries(onImport).filter(([, count]) => count > 0), [], "what the import did");
+      same(Object.entries(onImport).filter(([, count]) => count > 0), [], "the list of side effects of the import");
       same(globals.filter((name) => !BUNDLERS.includes(name)), [], "the list of new globals");
-      if (!/^worker/.test(place ?? "") || workers < 1) throw new Error(`it ran in ${place}, with ${workers} workers made`);
+      if (!/^worker/.test(place ?? "") || workers < 1) throw new Error(`the mechtron ran in ${place}, and ${workers} workers were started`);
       if (fixture !== "static") {
         const isKept = own.html === HTML && own.place === place;
         fieldFault(`F26 a worker that imports the package's is kept by ${name}`, 1, isKept ? [] : [JSON.stringify(own)]);
@@ -194,7 +194,7 @@ if (ways.length > 0) {
     await page?.end();
   }
 
-  /** The tests that a page runs by itself. */
+  /** Reports the tests that a page runs by itself. */
   async function pageTests(url) {
     const results = await chromium.outcome(url).catch((error) => [{ name: "the page", why: error.message }]);
     for (const { name, why, figures } of results) {

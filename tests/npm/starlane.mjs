@@ -1,4 +1,4 @@
-// A real server on a free port, with data of its own and the demo bundle.
+// A real server on a free port, with its own data and the demo bundle.
 import { execFile, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
@@ -8,10 +8,10 @@ import { promisify } from "node:util";
 
 const APP = "acme:profiles";
 const BUNDLE = "acme:repo:profiles:0.1.0";
-/** How long a server may take to answer, in milliseconds. */
-const START = 30_000;
+/** The time limit for a server's first answer. */
+const START_TIMEOUT_MS = 30_000;
 
-/** A TCP port of this machine that was free a moment ago. */
+/** A free TCP port of this machine. */
 export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer().once("error", reject);
@@ -26,16 +26,16 @@ export function freePort() {
 export async function answers(url, child) {
   const start = Date.now();
   for (;;) {
-    if (child.exitCode !== null) throw new Error(`it ended by itself (${child.exitCode})\n${child.said()}`);
+    if (child.exitCode !== null) throw new Error(`the server ended by itself (${child.exitCode})\n${child.said()}`);
     const response = await fetch(url).catch(() => undefined);
     await response?.arrayBuffer();
     if (response?.ok) return;
-    if (Date.now() - start > START) throw new Error(`${url} does not answer after ${START / 1000} s\n${child.said()}`);
+    if (Date.now() - start > START_TIMEOUT_MS) throw new Error(`${url} did not answer within ${START_TIMEOUT_MS / 1000} s\n${child.said()}`);
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
 }
 
-/** Starts a program; `said()` is what it wrote, `end()` ends it. */
+/** Starts a program. `said()` returns its output, `end()` ends it. */
 export function started(program, words, options) {
   const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"], ...options });
   let text = "";
@@ -53,7 +53,7 @@ export function started(program, words, options) {
   });
 }
 
-/** Starts `starlane serve` for pages of these origins and publishes the bundle; gives its URL and how to end it. */
+/** Starts `starlane serve` for pages of these origins, and publishes the bundle. Returns its URL and a function that ends it. */
 export async function serve(binary, bundle, origins) {
   const home = mkdtempSync(join(tmpdir(), "starlane-npm-"));
   const port = await freePort();

@@ -1,16 +1,16 @@
-// What files weigh on the wire: JavaScript and Wasm after `gzip -9`. As a program, `node weigh.mjs FOLDER…` prints the sizes of
-// several folders as JSON: of what a page loads first, and of what checks modules.
+// The size of files on the wire: JavaScript and Wasm after `gzip -9`. As a program, `node weigh.mjs FOLDER…` prints sizes of several
+// folders as JSON: of the first load, and of the checker of modules.
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
-/** What the package loads when it is needed. */
+/** Scripts that the package loads on demand. */
 export const LATER = ["contract.js", "glue.js", "wasm/starlane_verifier_bg.wasm"];
-/** What checks modules; loaded when it is needed, too. */
+/** The checker of modules, which is loaded on demand too. */
 export const METER = "wasm/meter.wasm";
 
-/** Whether a file of the package is among those that a page loads first. */
+/** Whether a file of the package belongs to the first load. */
 export function isFirst(name) {
   return name !== METER && !LATER.includes(name);
 }

@@ -1,14 +1,14 @@
-// Keeps the page's own files, so that it opens while its server is away. What the mesh needs, the page's host keeps itself.
+// Caches the page's own files, so that it opens while its server is away. The page's host caches the files of the mesh itself.
 
 const CACHE = "profiles";
-/** The page itself, what it loads, and the documents that come with it. */
+/** The page itself, its assets, and the sample documents. */
 const OURS = /^\/($|assets\/|samples\/)/;
-/** Files whose names carry a hash of what is in them. */
+/** Files whose names contain a hash of their contents. */
 const NEVER_CHANGES = /^\/assets\//;
-/** Where the page lies that was fetched last: it takes the place of the kept one when all that it loads is kept, too. */
+/** The place of the page that was fetched last. It replaces the cached page when all its assets are cached too. */
 const NEXT = "/?next";
-/** A server that is silent for so long is taken for away where something is kept, in milliseconds. */
-const PATIENCE = 3_000;
+/** The time limit of the server, if there is a cached file. */
+const FETCH_TIMEOUT_MS = 3_000;
 
 self.addEventListener("install", () => void self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
@@ -18,7 +18,7 @@ self.addEventListener("fetch", (event) => {
   event.respondWith(NEVER_CHANGES.test(pathname) ? unchanged(event) : fresh(event));
 });
 
-/** The page says which files it has loaded: those are kept, and what only an older page needed is not. */
+/** The page reports its loaded files: caches those, and deletes assets that only an older page needed. */
 self.addEventListener("message", (event) => {
   const tell = (answer) => event.source?.postMessage(answer);
   event.waitUntil(keep(event.data.keep).then((kept) => tell({ kept }), (error) => tell({ error: String(error) })));
@@ -37,24 +37,24 @@ async function keep(urls) {
   return urls.length;
 }
 
-/** What is asked for in the address changes nothing in a file. */
+/** The query and fragment of a URL do not change its file. */
 const place = ({ url }) => url.split(/[?#]/, 1)[0];
 const unchanged = async ({ request }) => (await caches.match(place(request))) ?? fetch(request);
 
-/** What the server has now; what is kept, while it is away. */
+/** Answers with the server's file, or with the cached one while the server is away. */
 async function fresh(event) {
   const kept = await caches.match(place(event.request));
   const answered = fetch(event.request);
   event.waitUntil(answered.then((answer) => answer.ok && store(event.request, answer.clone())).catch(() => {}));
   if (!kept) return answered;
-  const late = new Promise((resolve) => setTimeout(resolve, PATIENCE));
+  const late = new Promise((resolve) => setTimeout(resolve, FETCH_TIMEOUT_MS));
   const answer = await Promise.race([answered.catch(() => undefined), late]);
   return answer && answer.status < 500 ? answer : kept;
 }
 
-/** Without room the page is as it was kept before. */
+/** Caches an answer. If there is no room, the earlier one stays. */
 async function store(request, answer) {
   const cache = await caches.open(CACHE);
   const at = new URL(request.url).pathname === "/" ? NEXT : place(request);
-  await cache.put(at, answer).catch((error) => console.warn("a file of the page can't be kept:", error));
+  await cache.put(at, answer).catch((error) => console.warn("a file of the page cannot be cached:", error));
 }

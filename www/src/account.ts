@@ -5,12 +5,12 @@ import { element } from "./elements";
 
 const KEPT = "starlane-token";
 
-/** The token that somebody signed in with: of this tab, until it is closed. */
+/** The token of the signed-in person, kept until this tab is closed. */
 export function token(): string | undefined {
   return sessionStorage.getItem(KEPT) ?? undefined;
 }
 
-/** Shows who is signed in, lets somebody sign in or out, and asks for that when the server refuses this page. */
+/** Shows who is signed in, offers signing in and out, and asks for it if the server refuses this page. */
 export function showAccount(host: Host): void {
   const account = element<HTMLDetailsElement>("account");
   const field = element<HTMLTextAreaElement>("token");

@@ -1,4 +1,4 @@
-// The page that is being written: opening it, saving it, and what others do to it meanwhile.
+// The page that is being written: opening it, saving it, and changes by others.
 
 import { Directory, type Change, type Person } from "./directory";
 import { draft, dropDraft, keepDraft, keepSeen, seen } from "./drafts";
@@ -8,14 +8,14 @@ import type { People } from "./people";
 import { problem, solved } from "./problems";
 import { beginning } from "./samples";
 
-/** The page of one person, as it lies on the desk. */
+/** The page of one person on the desk. */
 interface Sheet {
   name: string;
-  /** The text that the server has, or that a new page begins with. */
+  /** The text on the server, or the first text of a new page. */
   base: string;
   /** The revision of that text; 0 if nobody has saved the page. */
   revision: number;
-  /** A later revision by somebody else that is not on the desk. */
+  /** A later revision by somebody else, which is not on the desk. */
   later: number | undefined;
 }
 
@@ -23,10 +23,10 @@ const OPENING = "Opening the page";
 const SAVING = "Saving";
 const COMPARING = "Checking with the server";
 
-/** Longer than this nobody waits before there is anything to read, in milliseconds. */
-const SLOW = 2_000;
+/** After this time without an answer, the desk shows a cached text. */
+const SLOW_MS = 2_000;
 
-/** Whose page is being written, what of it is saved, and what others have done to it meanwhile. */
+/** The page that is being written: its owner, its saved revision, and changes by others. */
 export class Desk {
   readonly #directory: Directory;
   readonly #people: People;
@@ -34,11 +34,11 @@ export class Desk {
   readonly #render: (name: string, markdown: string) => void;
   readonly #save = element<HTMLButtonElement>("save");
   readonly #compare = element<HTMLButtonElement>("compare");
-  /** Whose page was asked for last; it is on the desk once the server has answered. */
+  /** The name of the page that was last asked for. It comes onto the desk when the server has answered. */
   #asked: string | undefined;
   #sheet: Sheet | undefined;
   #opening = new AbortController();
-  /** Ends when what is being saved now is saved. */
+  /** Resolves when the running save ends. */
   #saving: Promise<void> | undefined;
 
   constructor(directory: Directory, people: People, editor: Editor, render: (name: string, markdown: string) => void) {
@@ -53,7 +53,7 @@ export class Desk {
     element("notice-keep").addEventListener("click", () => this.#keepMine());
   }
 
-  /** Puts a person's page on the desk: with what was written and not saved, unless it is `theirs` that is asked for. */
+  /** Puts a person's page on the desk: the unsaved draft if there is one, or with `theirs` the server's text. */
   async open(name: string, which: "draft" | "theirs" = "draft"): Promise<void> {
     this.#asked = name;
     this.#opening.abort();
@@ -65,8 +65,8 @@ export class Desk {
     }
     this.#people.chosen(name);
     this.#show();
-    // What was seen last is shown while the server is away or slow; what it has is learnt when it answers.
-    const slow = setTimeout(() => void this.#layKept(name, signal), this.#directory.away ? 0 : SLOW);
+    // While the server is away or slow, shows the text that was seen last.
+    const slow = setTimeout(() => void this.#layKept(name, signal), this.#directory.away ? 0 : SLOW_MS);
     try {
       const person = await this.#directory.get(name, signal);
       const base = person?.markdown ?? (await beginning(name, signal));
@@ -83,7 +83,7 @@ export class Desk {
     }
   }
 
-  /** What others have saved; `undefined` if some of it may have been missed. */
+  /** Handles a save by others; `undefined` if events may have been missed. */
   async changed(change: Change | undefined): Promise<void> {
     await this.#saving;
     const sheet = this.#sheet;
@@ -101,7 +101,7 @@ export class Desk {
     const saved = this.#directory.save(sheet.name, text).then(
       ({ revision }) => {
         keepSeen(sheet.name, { text, revision });
-        // The page may have been laid on the desk anew meanwhile.
+        // The page may have been opened again meanwhile.
         if (this.#sheet?.name === sheet.name) Object.assign(this.#sheet, { base: text, revision, later: undefined });
         else if (draft(sheet.name)?.text === text) dropDraft(sheet.name);
         solved(SAVING);
@@ -115,7 +115,7 @@ export class Desk {
     if (this.#sheet) this.#note(this.#sheet);
   }
 
-  /** Lays on the desk what this browser has of a page: what was written, what was seen last, or a first line. */
+  /** Puts this browser's text of a page on the desk: the draft, the text that was seen last, or a first line. */
   async #layKept(name: string, signal: AbortSignal): Promise<void> {
     const known = seen(name) ?? { text: await beginning(name, signal).catch(() => ""), revision: 0 };
     if (signal.aborted || this.#sheet) return;
@@ -125,7 +125,7 @@ export class Desk {
 
   #put(name: string, base: string, person: Person | undefined): void {
     const revision = person?.revision ?? 0;
-    // Asked for before a save that has been answered since.
+    // A later save has been answered meanwhile.
     if (this.#sheet?.name === name && revision < this.#sheet.revision) return;
     const mine = draft(name);
     const later = mine && mine.text !== base && mine.revision < revision ? revision : undefined;
@@ -149,7 +149,7 @@ export class Desk {
     this.#render(sheet.name, this.#editor.text);
   }
 
-  /** Keeps what is not saved, and shows how things are. */
+  /** Stores the draft, and shows the present state. */
   #note(sheet: Sheet): void {
     if (this.#dirty()) keepDraft(sheet.name, { text: this.#editor.text, revision: sheet.revision });
     else dropDraft(sheet.name);
@@ -160,7 +160,7 @@ export class Desk {
     return this.#sheet !== undefined && this.#editor.text !== this.#sheet.base;
   }
 
-  /** Their change is known now; mine stays and replaces it when it is saved. */
+  /** Notes their change. Saving mine replaces it. */
   #keepMine(): void {
     const sheet = this.#sheet;
     if (!sheet) return;

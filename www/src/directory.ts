@@ -10,12 +10,12 @@ import type {
   DirectorySaveResponse,
 } from "./binds/directory";
 
-/** The app that this page is the face of. */
+/** The app of this page. */
 export const APP = "acme:profiles";
 
 const DIRECTORY = `${APP}:directory`;
-/** A person waits for the answer: not longer than this, in milliseconds. */
-const PATIENCE = 10_000;
+/** The time limit of requests that a person waits for. */
+const REQUEST_TIMEOUT_MS = 10_000;
 
 export type Person = DirectoryGetResponse;
 export type Summary = DirectoryListResponse["people"][number];
@@ -23,7 +23,7 @@ export type Saved = DirectorySaveResponse;
 export type Change = DirectoryChangesEvent;
 export type Comparison = DirectoryCompareResponse;
 
-/** The mechtron on the server that knows who has a page. Its bind is `bundle/binds/directory.toml`. */
+/** The mechtron on the server that has all pages. Its bind is `bundle/binds/directory.toml`. */
 export class Directory {
   readonly #host: Host;
   readonly #bound: Bound<DirectoryBind>;
@@ -33,20 +33,20 @@ export class Directory {
     this.#bound = host.bind<DirectoryBind>(DIRECTORY);
   }
 
-  /** Whether the server can't be reached now. */
+  /** Whether the server cannot be reached now. */
   get away(): boolean {
     return this.#host.link === "down";
   }
 
   async list(): Promise<Summary[]> {
-    const { people } = await this.#bound.list({}, { timeout: PATIENCE });
+    const { people } = await this.#bound.list({}, { timeout: REQUEST_TIMEOUT_MS });
     return people;
   }
 
   /** A person's page; `undefined` if there is none. */
   async get(name: string, signal: AbortSignal): Promise<Person | undefined> {
     try {
-      return await this.#bound.get({ name }, { timeout: PATIENCE, signal });
+      return await this.#bound.get({ name }, { timeout: REQUEST_TIMEOUT_MS, signal });
     } catch (error) {
       if ((error as { code?: unknown }).code === "not-found") return undefined;
       throw error;
@@ -54,15 +54,15 @@ export class Directory {
   }
 
   save(name: string, markdown: string): Promise<Saved> {
-    return this.#bound.save({ name, markdown }, { timeout: PATIENCE });
+    return this.#bound.save({ name, markdown }, { timeout: REQUEST_TIMEOUT_MS });
   }
 
-  /** Has the stored text rendered on the server and, by a message from there, in this page. */
+  /** Lets the server render the stored text, and also this page, by a message from the server. */
   compare(name: string): Promise<Comparison> {
-    return this.#bound.compare({ name }, { timeout: PATIENCE });
+    return this.#bound.compare({ name }, { timeout: REQUEST_TIMEOUT_MS });
   }
 
-  /** Calls back for each save, whoever made it, and with nothing when some may have been missed. */
+  /** Calls back for each save by anybody, and with undefined if some may have been missed. */
   async watch(changed: (change: Change | undefined) => void): Promise<void> {
     for await (const item of this.#host.subscribe<Change>(`${DIRECTORY}#changes`)) {
       changed(item.from === undefined ? undefined : item.payload);

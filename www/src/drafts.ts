@@ -1,7 +1,7 @@
-/** What was written and not saved yet. It outlives a reload of this tab, as far as the browser allows. */
+/** An unsaved text. It survives a reload of this tab, if the browser has storage. */
 export interface Draft {
   text: string;
-  /** The revision that it began from; 0 for a page that nobody has saved. */
+  /** The revision that it is based on; 0 for a page that nobody has saved. */
   revision: number;
 }
 
@@ -23,7 +23,7 @@ export function dropDraft(name: string): void {
   stored(() => sessionStorage.removeItem(PREFIX + name));
 }
 
-/** What the server had of a page when it was seen last, in any tab. */
+/** The server's text of a page when it was last seen, in any tab. */
 export function seen(name: string): Draft | undefined {
   let found: Draft | undefined;
   stored(() => {
@@ -37,12 +37,12 @@ export function keepSeen(name: string, page: Draft): void {
   stored(() => localStorage.setItem(SEEN + name, JSON.stringify(page)));
 }
 
-/** Without storage, or when it is full, drafts live as long as the page. */
+/** Without storage, or if it is full, drafts live as long as the page. */
 function stored(change: () => void): void {
   try {
     change();
   } catch (error) {
-    console.warn("a draft can't be kept over a reload:", error);
+    console.warn("a draft cannot be stored and will not survive a reload:", error);
   }
 }
 

@@ -1,10 +1,10 @@
-// The text area, and files that are chosen or dropped.
+// The text area, and chosen or dropped files.
 
 import { element } from "./elements";
 import { problem, solved } from "./problems";
 
-/** As much as a page may have, in bytes; the directory refuses more. */
-const LONGEST = 256 * 1024;
+/** The maximum length of a page; the directory refuses a longer one. */
+const MAX_TEXT_BYTES = 256 * 1024;
 const READING = "Opening the file";
 
 /** The text area, and the ways in which a file gets into it. */
@@ -15,7 +15,7 @@ export class Editor {
     const file = element<HTMLInputElement>("file");
     file.addEventListener("change", () => {
       void this.#read(file.files?.[0]);
-      // So that the same file can be chosen again.
+      // Lets the same file be chosen again.
       file.value = "";
     });
     this.#acceptDrops(element("drop"));
@@ -31,7 +31,7 @@ export class Editor {
     this.#area.disabled = false;
   }
 
-  /** Nothing to write in until `open`. */
+  /** Disables the text area until `open`. */
   close(): void {
     this.#area.value = "";
     this.#area.disabled = true;
@@ -48,13 +48,13 @@ export class Editor {
   async #read(file: File | undefined): Promise<void> {
     if (!file || this.#area.disabled) return;
     try {
-      if (file.size > LONGEST) throw new Error(`${file.name} has ${file.size.toLocaleString("en")} bytes, a page at most ${LONGEST.toLocaleString("en")}.`);
+      if (file.size > MAX_TEXT_BYTES) throw new Error(`${file.name} has ${file.size.toLocaleString("en")} bytes; the maximum is ${MAX_TEXT_BYTES.toLocaleString("en")}.`);
       const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
       this.#area.value = text.replaceAll("\r\n", "\n");
       this.#area.dispatchEvent(new Event("input"));
       solved(READING);
     } catch (error) {
-      problem(READING, error instanceof TypeError ? new Error(`${file.name} is no text in UTF-8.`) : error);
+      problem(READING, error instanceof TypeError ? new Error(`${file.name} is not a text in UTF-8.`) : error);
     }
   }
 

@@ -1,4 +1,4 @@
-/** The element with this `data-testid`: page and tests know it by the same name. */
+/** The element with this `data-testid`: the page and its tests use the same names. */
 export function element<T extends HTMLElement = HTMLElement>(name: string): T {
   const found = document.querySelector<T>(`[data-testid="${name}"]`);
   if (!found) throw new Error(`index.html has no element with data-testid="${name}"`);

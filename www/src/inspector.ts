@@ -1,14 +1,14 @@
-// What this page runs: its mechtrons, where each is, and what came from the cache.
+// Shows the mechtrons of this page, where each runs, and the use of the cache.
 
 import type { Host } from "@starlane/mesh";
 import { APP } from "./directory";
 import { element, made } from "./elements";
 import { duration } from "./preview";
 
-/** How often the host is looked at, in milliseconds. */
-const INTERVAL = 1_000;
+/** The time between two inspections of the host. */
+const INTERVAL_MS = 1_000;
 
-/** Shows where each mechtron runs, and what came from the cache. */
+/** Shows where each mechtron runs, and the use of the cache. */
 export class Inspector {
   readonly #host: Host;
   readonly #actors = element("actors");
@@ -17,7 +17,7 @@ export class Inspector {
   constructor(host: Host) {
     this.#host = host;
     this.refresh();
-    setInterval(() => document.hidden || this.refresh(), INTERVAL);
+    setInterval(() => document.hidden || this.refresh(), INTERVAL_MS);
   }
 
   ready(milliseconds: number): void {
@@ -31,9 +31,9 @@ export class Inspector {
     if (app) element("bundle").textContent = `${app.bundle}, revision ${app.revision} of ${app.app}`;
 
     const rows = actors.map((actor) => row(actor.address, actor.place ?? "–", actor.state, actor.wasm));
-    // The directory is placed on the server by the app; this host only sends it messages.
+    // The app places the directory on the server; this host only sends it messages.
     rows.push(row(`${APP}:directory`, "the server", "over the link", undefined));
-    // Left alone while it is the same: a selection in it stays.
+    // Keeps unchanged rows, so that a selection in them stays.
     const next = made("tbody");
     next.append(...rows);
     if (next.innerHTML !== this.#actors.innerHTML) this.#actors.replaceChildren(...rows);

@@ -1,4 +1,4 @@
-// The line that says how the link to the server is.
+// The line with the state of the link to the server.
 
 import type { Host } from "@starlane/mesh";
 import { element } from "./elements";
@@ -10,7 +10,7 @@ const TEXTS = {
   refused: "The server refused this page",
 };
 
-/** Shows the state of the link, and calls `up` each time that it comes up. */
+/** Shows the state of the link, and calls `up` each time when it comes up. */
 export function showLink(host: Host, up: () => void): void {
   const place = element("link");
   const text = element("link-text");

@@ -19,15 +19,15 @@ const LISTING = "Listing the people";
 declare global {
   interface Window {
     /**
-     * For tests and the curious: the host, what it was opened with, how many milliseconds it took until a mechtron here answered,
-     * and how many files are kept for when the server is away.
+     * For tests and experiments: the host, its options, the milliseconds until a mechtron here answered, and the number of files that
+     * are cached for times when the server is away.
      */
     starlaneDemo?: { host: Host; options: HostOptions; ready: Promise<number>; kept: Promise<number> };
   }
 }
 
 async function start(): Promise<void> {
-  // The page's policy demands Trusted Types, so a worker has to be named where it can be checked: here.
+  // The page's policy requires Trusted Types, so the page must name the worker itself.
   const options = { server: server(), cache: "profiles", worker, token };
   const host = await Host.open(options);
   let answered: (milliseconds: number) => void = () => {};
@@ -36,7 +36,7 @@ async function start(): Promise<void> {
   kept.catch((error: unknown) => problem("Keeping this page", error));
   window.starlaneDemo = { host, options, ready, kept };
 
-  host.on("degraded", (reason) => problem("Keeping bundles for later", `This browser keeps nothing: ${reason}`));
+  host.on("degraded", (reason) => problem("Keeping bundles for later", `This browser stores nothing: ${reason}`));
   showAccount(host);
   const inspector = new Inspector(host);
   const preview = new Preview(host, () => {
@@ -57,7 +57,7 @@ async function start(): Promise<void> {
       problem(LISTING, error);
     }
   };
-  // Whatever changed while the server was away is asked for when it is back.
+  // Loads the changes that were made while the server was away.
   showLink(host, () => {
     void list();
     void desk.changed(undefined);
@@ -75,14 +75,14 @@ async function start(): Promise<void> {
   await desk.open(SAMPLES[0] ?? "ada");
 }
 
-/** The server that this page came from. One on this machine may be named instead: `?server=http://127.0.0.1:7711`. */
+/** The server that this page came from, or another one on this machine: `?server=http://127.0.0.1:7711`. */
 function server(): string {
   const named = new URLSearchParams(location.search).get("server");
   if (named === null) return location.origin;
   const url = new URL(named);
   const here = ["localhost", "127.0.0.1", "[::1]"];
   if (!here.includes(url.hostname) || !here.includes(location.hostname)) {
-    throw new Error(`?server=${named} is not on this machine: leave it out, and the server that sent this page is used`);
+    throw new Error(`?server=${named} is not on this machine: leave it out to use the server that sent this page`);
   }
   return url.origin;
 }

@@ -1,4 +1,4 @@
-// Keeping the page's own files for when the server is away: the side of it that runs in the page.
+// Caches the page's own files for times when the server is away: the part that runs in the page.
 
 import previewStyle from "./preview.css?url";
 
@@ -6,7 +6,7 @@ interface ScriptPolicy {
   createScriptURL(url: string): string;
 }
 
-/** The Service Worker of `public/sw.js`, as the page's policy wants it: from the one place that may name it. */
+/** The URL of the Service Worker in `public/sw.js`, from the only policy that may name it. */
 function script(): string {
   const { trustedTypes } = globalThis as { trustedTypes?: { createPolicy(name: string, rules: ScriptPolicy): ScriptPolicy } };
   const policy = trustedTypes?.createPolicy("starlane-page", { createScriptURL: (url) => url });
@@ -14,8 +14,8 @@ function script(): string {
 }
 
 /**
- * Has the page's own files kept, so that it opens again while the server is away; gives how many. 0 where a browser has no
- * Service Workers, as on a page that came neither over TLS nor from this machine.
+ * Caches the page's own files, so that it opens again while the server is away. Resolves to their number: 0 without Service
+ * Workers, which a browser has only for pages over TLS or from this machine.
  */
 export async function keepThePage(): Promise<number> {
   if (!("serviceWorker" in navigator) || import.meta.env.DEV) return 0;
@@ -30,7 +30,7 @@ export async function keepThePage(): Promise<number> {
   });
   const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
   const ours = loaded.filter((url) => /^\/(assets|samples)\//.test(new URL(url).pathname) && url.startsWith(location.origin));
-  // What the preview's frames load is no resource of this page.
+  // The frames of the preview load it, so it is not listed among the resources of this page.
   const style = new URL(previewStyle, location.href).href;
   active?.postMessage({ keep: [...new Set([`${location.origin}/`, style, ...ours])] });
   return kept;

@@ -4,7 +4,7 @@ import type { Summary } from "./directory";
 import { element, made } from "./elements";
 import { SAMPLES } from "./samples";
 
-/** The list of people: those with a page, those that come as samples, and those added here. */
+/** The list of people: those with a page, those of the samples, and those added here. */
 export class People {
   readonly #list = element("people");
   readonly #choose: (name: string) => void;
@@ -30,14 +30,14 @@ export class People {
     this.#show();
   }
 
-  /** All who have a page. */
+  /** Sets all people with a page. */
   set(people: Summary[]): void {
     this.#saved.clear();
     for (const person of people) this.#saved.set(person.name, person);
     this.#show();
   }
 
-  /** A page was saved. */
+  /** Notes a saved page. */
   changed(person: Omit<Summary, "updated">): void {
     if ((this.#saved.get(person.name)?.revision ?? 0) >= person.revision) return;
     this.#saved.set(person.name, { updated: Date.now(), ...person });
@@ -55,7 +55,7 @@ export class People {
     const names = [...new Set([...this.#added, ...this.#saved.keys()])];
     const focused = (document.activeElement as HTMLElement | null)?.dataset["person"];
     this.#list.replaceChildren(...names.map((name) => this.#entry(name)));
-    // The button that had the focus was replaced by its like.
+    // The focused button was replaced by an equal one.
     if (focused !== undefined) {
       [...this.#list.querySelectorAll("button")].find((button) => button.dataset["person"] === focused)?.focus();
     }
@@ -78,11 +78,11 @@ export class People {
   }
 }
 
-/** What is wrong with a name, as `directory` would say it; "" if nothing is. */
+/** The fault of a name, by the rules of `directory`; "" if there is none. */
 export function nameFault(name: string): string {
   if (name === "") return "A page needs a name.";
   if ([...name].length > 60) return "A name has at most 60 characters.";
-  // It becomes one segment of an address, where every byte but a-z, 0-9 and - takes three.
+  // The name becomes one segment of an address, where every byte but a-z, 0-9 and - takes three.
   const length = [...new TextEncoder().encode(name)].reduce((sum, byte) => sum + (/[a-z0-9-]/.test(String.fromCharCode(byte)) ? 1 : 3), 0);
   return length > 63 ? "This name is too long for an address: capitals, spaces and signs count three times. Shorten it." : "";
 }

@@ -1,4 +1,4 @@
-// The preview: rendering by the mechtron in this page, and the sandboxed frames that show its HTML.
+// The preview: the mechtron in this page renders, and sandboxed frames show its HTML.
 
 import type { Host } from "@starlane/mesh";
 import type { Profile } from "./binds/profile";
@@ -7,8 +7,8 @@ import previewStyle from "./preview.css?url";
 import { problem, solved } from "./problems";
 
 const DOING = "Rendering the preview";
-/** How many renderings the average is over. */
-const MEMORY = 20;
+/** The number of renderings in the average. */
+const AVERAGED = 20;
 
 interface Wanted {
   /** The mechtron that renders. */
@@ -17,8 +17,8 @@ interface Wanted {
 }
 
 /**
- * Renders through the mechtron in this page, at most once a frame. While one rendering is under way the latest text waits,
- * so that whatever happens the last keystroke is what is shown in the end.
+ * Renders with the mechtron in this page, at most once per frame. The latest text waits for a running rendering, so that the last
+ * keystroke is always shown.
  */
 export class Preview {
   readonly #host: Host;
@@ -31,7 +31,7 @@ export class Preview {
   #running = false;
   #count = 0;
 
-  /** `rendered` is told how long each rendering took. */
+  /** `rendered` is called with the time of each rendering. */
   constructor(host: Host, rendered: (milliseconds: number) => void) {
     this.#host = host;
     this.#rendered = rendered;
@@ -65,7 +65,7 @@ export class Preview {
 
   #note(took: number): void {
     this.#times.push(took);
-    if (this.#times.length > MEMORY) this.#times.shift();
+    if (this.#times.length > AVERAGED) this.#times.shift();
     const average = this.#times.reduce((sum, time) => sum + time, 0) / this.#times.length;
     const over = this.#times.length > 1 ? `, ${duration(average)} on average` : "";
     this.#time.textContent = `rendered in ${duration(took)}${over}`;
@@ -74,7 +74,7 @@ export class Preview {
   }
 }
 
-/** Milliseconds for people. Some browsers' clocks step by a whole millisecond. */
+/** A duration for people. The clocks of some browsers count only whole milliseconds. */
 export function duration(milliseconds: number): string {
   if (milliseconds >= 10) return `${Math.round(milliseconds).toLocaleString("en")} ms`;
   if (milliseconds >= 1) return `${milliseconds.toFixed(1)} ms`;
@@ -82,7 +82,7 @@ export function duration(milliseconds: number): string {
   return microseconds > 0 ? `${microseconds} µs` : "less than 1 ms";
 }
 
-/** The browser's next frame, or a tenth of a second where nothing is painted: a tab in the background. */
+/** Waits for the browser's next frame, or for a tenth of a second: a tab in the background paints no frames. */
 function nextFrame(): Promise<unknown> {
   return new Promise((resolve) => {
     requestAnimationFrame(resolve);
@@ -91,9 +91,9 @@ function nextFrame(): Promise<unknown> {
 }
 
 /**
- * Two sandboxed frames that take turns: the next document loads behind the one that is seen, so that nothing flickers, and
- * takes over its scroll position. The sandbox allows no script, form, pop-up or navigation of the page, whatever a
- * mechtron's HTML says; `allow-same-origin` lets this page, not the frame, read where the reader has scrolled to.
+ * Two sandboxed frames that take turns: the next document loads in the hidden frame and takes over the scroll position, so that
+ * nothing flickers. The sandbox forbids scripts, forms, pop-ups and navigation of the page. `allow-same-origin` lets this page
+ * (and not the frame) read the scroll position.
  */
 class Frames {
   #front: HTMLIFrameElement;
@@ -136,7 +136,7 @@ function frame(): HTMLIFrameElement {
   return frame;
 }
 
-/** The document around a mechtron's HTML. It may show pictures and this one style sheet, nothing else. */
+/** The document around a mechtron's HTML. Its policy allows only images and this style sheet. */
 function around(html: string): string {
   const style = new URL(previewStyle, location.href);
   const policy = `default-src 'none'; style-src ${style.origin}; img-src ${style.origin} https: data:`;
@@ -148,7 +148,7 @@ interface Policy {
 }
 
 const { trustedTypes } = window as { trustedTypes?: { createPolicy(name: string, rules: Policy): Policy } };
-// The only place where text becomes HTML, and it goes nowhere but into the sandboxed frames.
+// The only place where text becomes HTML. It goes only into the sandboxed frames.
 const policy = trustedTypes?.createPolicy("starlane-preview", { createHTML: (html) => html });
 
 function trusted(html: string): string {

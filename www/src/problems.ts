@@ -1,11 +1,11 @@
-// What went wrong, shown until it is dismissed or has succeeded.
+// Shows failures, until they are dismissed or the action succeeds.
 
 import { element, made } from "./elements";
 
 const place = element("problems");
 const shown = new Map<string, HTMLElement>();
 
-/** Shows what went wrong while `doing` something, until it is dismissed or the same thing succeeds. */
+/** Shows the failure of an action, until it is dismissed or the same action succeeds. */
 export function problem(doing: string, error: unknown): void {
   if (isAbort(error)) return;
   const { message, code, status, address } = described(error);
@@ -26,13 +26,13 @@ export function problem(doing: string, error: unknown): void {
   shown.set(doing, box);
 }
 
-/** Takes back what was shown about `doing`, which has succeeded now. */
+/** Removes the failure of an action, which has succeeded now. */
 export function solved(doing: string): void {
   shown.get(doing)?.remove();
   shown.delete(doing);
 }
 
-/** Whatever nobody else has caught is shown too. */
+/** Shows uncaught errors too. */
 export function showTheUncaught(): void {
   addEventListener("error", (event) => problem("This page", event.error ?? event.message));
   addEventListener("unhandledrejection", (event) => problem("This page", event.reason));
@@ -56,7 +56,7 @@ function described(error: unknown): Described {
   };
 }
 
-/** Somebody changed their mind: no problem. */
+/** Whether the user cancelled the action: that is not a failure. */
 function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === "AbortError";
 }

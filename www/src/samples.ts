@@ -1,4 +1,4 @@
-/** Documents that come with the page, for whoever has nothing to say yet. */
+/** Sample documents of the page. */
 export const SAMPLES = ["ada", "grace", "alan"];
 
 /** The text of a sample, or a first line for anybody else. */

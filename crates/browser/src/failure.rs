@@ -1,4 +1,4 @@
-//! What JavaScript threw, as one line for people.
+//! Describes thrown JavaScript values in one line, for people.
 
 use wasm_bindgen::JsValue;
 

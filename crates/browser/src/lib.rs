@@ -21,29 +21,29 @@ pub use self::{
     verifier::PageVerifier,
 };
 
-/// What a browser host is made from.
+/// The options of a browser host.
 pub struct BrowserOptions {
-    /// The origin of the server that bundles come from, such as `https://mesh.example`; none: only what is kept is used.
+    /// The origin of the server that bundles come from, such as `https://mesh.example`. None: only cached bundles are used.
     pub server: Option<String>,
-    /// Gives the token for bundles that are not public.
+    /// Returns the token for bundles that are not public.
     pub token: TokenProvider,
-    /// The name of the IndexedDB database that is the cache.
+    /// The name of the IndexedDB database of the cache.
     pub cache: String,
-    /// How many bytes of blobs and manifests are kept there at most.
+    /// The maximum size of the cached blobs and manifests, in bytes.
     pub cache_bytes: f64,
     /// Makes a worker: `() => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })`.
     pub worker: js_sys::Function,
-    /// Loads what checks modules: `() => Promise<WebAssembly.Module>`, the module of the crate `meter`.
+    /// Loads the checker of modules, the crate `meter`: `() => Promise<WebAssembly.Module>`.
     pub meter: js_sys::Function,
-    /// Gives the URL of a script that is loaded when it is needed: `contract` or `glue`.
+    /// Returns the URL of a script that is loaded on demand: `contract` or `glue`.
     pub script: js_sys::Function,
     /// Verifies bundles: `(question: Uint8Array) => Promise<Uint8Array>`, by the function of the crate `verifier`.
     pub verify: js_sys::Function,
-    /// Called once, with the reason, if the browser's storage can't be used and all is kept in memory.
+    /// Called once, with the reason, if the browser's storage cannot be used and the cache is memory only.
     pub degraded: js_sys::Function,
 }
 
-/// The ports of a host in this page. Nothing is opened, fetched or started yet.
+/// Makes the ports of a host in this page. Opens, fetches and starts nothing yet.
 pub fn ports(options: BrowserOptions) -> Ports {
     let source: Rc<dyn Source> = match &options.server {
         Some(server) => Rc::new(HttpSource::new(server, options.token)),
@@ -57,7 +57,7 @@ pub fn ports(options: BrowserOptions) -> Ports {
         bundles: Rc::new(store.clone()),
         records: Rc::new(store.clone()),
         identity: Rc::new(store),
-        // A page keeps the state of its actors for as long as it is open.
+        // The state of a page's actors ends with the page.
         state: Rc::new(MemoryStateStore::default()),
         source,
         verifier: Rc::new(PageVerifier::new(options.verify)),

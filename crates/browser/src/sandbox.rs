@@ -1,4 +1,4 @@
-//! Guests in workers, and inline in this thread.
+//! Runs guests in workers, and inline in this thread.
 
 mod glue;
 mod pool;
@@ -26,9 +26,9 @@ use self::{
 };
 use crate::{failure, object::object};
 
-/// Runs guests by the browser's WebAssembly API. Dropping it ends them and their workers.
+/// Runs guests with the browser's WebAssembly API. Dropping it ends them and their workers.
 pub struct BrowserSandbox {
-    /// What was compiled, by digest and limit of memory.
+    /// The compiled modules, by digest and limit of memory.
     compiled: Rc<RefCell<LiteMap<(Digest, u64), Module>>>,
     modules: Modules,
     instances: Rc<RefCell<LiteMap<InstanceId, Place>>>,
@@ -37,34 +37,36 @@ pub struct BrowserSandbox {
     script: Function,
 }
 
-/// The longest body that is checked in the page's own thread, in bytes.
-const CHECKED_INLINE: f64 = 262_144.0;
+/// The maximum size of a body that is checked in the page's own thread.
+const MAX_INLINE_BODY_BYTES: f64 = 262_144.0;
 
-/// Where an instance is.
+/// The place of an instance.
 enum Place {
-    /// In this thread; none while it is being made.
+    /// In this thread. None while it is being made.
     Inline(Option<Guest>),
     Worker(Rc<GuestWorker>),
 }
 
 impl BrowserSandbox {
-    /// A sandbox whose workers `worker` makes: a function without parameters that returns a new `Worker` on `worker.js`. `meter()`
-    /// promises the module of the crate `meter`, which checks guests' modules. `script(name)` gives the URL of what is loaded when
-    /// it is needed: `contract` checks bodies against schemas, `glue` runs guests in this thread. They are the embedder's because
-    /// bundlers must see the scripts' URLs as literals.
+    /// Makes a sandbox from functions of the embedder, because bundlers must see the URLs of the scripts as literals.
+    ///
+    /// - `worker()` returns a new `Worker` on `worker.js`.
+    /// - `meter()` resolves to the module of the crate `meter`, which checks guests' modules.
+    /// - `script(name)` returns the URL of a script that is loaded on demand: `contract` checks bodies against schemas, `glue` runs
+    ///   guests in this thread.
     pub fn new(worker: &Function, meter: &Function, script: Function) -> Self {
         let modules = Modules::new(worker, meter);
         let pool = Pool::new(modules.clone());
         Self { compiled: Rc::default(), modules, instances: Rc::default(), pool, inline: InlineGuests::new(), script }
     }
 
-    /// The URL of a script. Errors when the embedder's function throws.
+    /// The URL of a script. Fails if the embedder's function throws.
     fn script(&self, name: &str) -> Result<JsValue, SandboxError> {
         let url = self.script.call1(&JsValue::UNDEFINED, &JsValue::from_str(name));
         url.map_err(|error| SandboxError::Instance(failure::text(&error)))
     }
 
-    /// The contract of a plan as the glue wants it: `{ text, checker, most }`, or undefined.
+    /// The contract of a plan in the form of the glue: `{ text, checker, most }`, or undefined.
     fn contract(&self, plan: &GuestPlan, most: f64) -> Result<JsValue, SandboxError> {
         if plan.contract.is_empty() {
             return Ok(JsValue::UNDEFINED);
@@ -123,7 +125,7 @@ impl Sandbox for BrowserSandbox {
             Ok(module) => module,
             Err(error) => return Box::pin(ready(Err(error))),
         };
-        let most = if plan.inline { CHECKED_INLINE } else { f64::INFINITY };
+        let most = if plan.inline { MAX_INLINE_BODY_BYTES } else { f64::INFINITY };
         let contract = match self.contract(plan, most) {
             Ok(contract) => contract,
             Err(error) => return Box::pin(ready(Err(error))),

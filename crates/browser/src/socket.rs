@@ -19,10 +19,10 @@ use crate::{failure, time::wait};
 
 /// The subprotocol of links.
 const PROTOCOL: &str = "starlane.v1";
-/// The longest pause between two looks at a full socket, in milliseconds.
-const LOOK_AGAIN_MS: u64 = 16;
+/// The maximum pause between two polls of a full socket.
+const MAX_POLL_MS: u64 = 16;
 
-/// Opens WebSockets by the browser's own API.
+/// Opens WebSockets with the browser's own API.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WebSocketDialer;
 
@@ -32,7 +32,7 @@ impl Dialer for WebSocketDialer {
         Box::pin(async move {
             let (opened, is_open) = oneshot::channel();
             let (connection, messages) = Connection::open(&url, opened)?;
-            // The sender goes only when the connection does.
+            // The sender is dropped only with the connection.
             is_open.await.unwrap_or_else(|_| Err("the WebSocket was dropped".into()))?;
             let connection = Rc::new(connection);
             let incoming = Incoming { messages, _connection: Rc::clone(&connection) };
@@ -43,7 +43,7 @@ impl Dialer for WebSocketDialer {
 
 type Opened = oneshot::Sender<Result<(), String>>;
 
-/// A WebSocket and the callbacks that it calls; dropped, it is closed and calls nothing any more.
+/// A WebSocket and its callbacks. Dropping it closes the socket and removes the callbacks.
 struct Connection {
     socket: WebSocket,
     _on_open: Closure<dyn FnMut(Event)>,
@@ -72,7 +72,7 @@ impl Connection {
                     let bytes = Bytes::from(Uint8Array::new(&buffer).to_vec());
                     let _ = messages_in.borrow().unbounded_send(bytes);
                 }
-                // Links have no text messages.
+                // Links carry only binary messages.
                 Err(_) => drop(own.close_with_code_and_reason(4000, "text on a binary link")),
             }
         });
@@ -90,11 +90,11 @@ impl Connection {
     }
 }
 
-/// A browser does not say why: a page must not learn what other ports of the network do.
+/// The error of a WebSocket that did not open. A browser hides the reason, so that a page cannot explore the network.
 fn not_opened(url: &str, event: &CloseEvent) -> String {
     let (code, reason) = (event.code(), event.reason());
     let why = if reason.is_empty() { String::new() } else { [": ", &reason].concat() };
-    format!("no WebSocket to {url} (close code {code}{why}): is the server there, and is this page's origin allowed?")
+    format!("no WebSocket to {url} (close code {code}{why}): check that the server runs and allows this page's origin")
 }
 
 impl Drop for Connection {
@@ -108,7 +108,7 @@ impl Drop for Connection {
 
 struct Incoming {
     messages: mpsc::UnboundedReceiver<Bytes>,
-    /// Whose callbacks feed the channel.
+    /// Its callbacks feed the channel.
     _connection: Rc<Connection>,
 }
 
@@ -124,7 +124,7 @@ struct Sink(Rc<Connection>);
 
 impl SocketSink for Sink {
     fn send(&self, message: Vec<u8>) {
-        // It fails only on a socket that is closing, and then the end of `incoming` tells.
+        // Fails only on a closing socket, and then `incoming` ends.
         let _: Result<(), JsValue> = self.0.socket.send_with_u8_array(&message);
     }
 
@@ -132,21 +132,21 @@ impl SocketSink for Sink {
         self.0.socket.buffered_amount() as usize
     }
 
-    /// No event says that a browser's socket has room: the next task looks, then others after pauses that grow.
+    /// Browsers have no event for a socket with room. Polls it in the next task, then after growing pauses.
     fn room(&self) -> LocalBoxFuture<'static, ()> {
         let socket = self.0.socket.clone();
         Box::pin(async move {
             let mut pause = 0;
-            // A socket that ends keeps what it could not send.
+            // A closed socket still counts its unsent bytes as buffered.
             while socket.buffered_amount() as usize > SOCKET_ROOM {
                 wait(pause).await;
-                pause = (2 * pause).clamp(1, LOOK_AGAIN_MS);
+                pause = (2 * pause).clamp(1, MAX_POLL_MS);
             }
         })
     }
 
     fn close(&self, code: u16, reason: &str) {
-        // Pages may use 1000 and 3000 to 4999 only; what the others mean, the reason says.
+        // Browsers let pages use only 1000 and 3000 to 4999. For other codes the reason must suffice.
         let code = if code == 1000 || (3000..5000).contains(&code) { code } else { 4000 };
         let end = reason.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= 123).last();
         let reason = reason.get(..end.unwrap_or(0)).unwrap_or_default();

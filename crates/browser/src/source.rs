@@ -1,4 +1,4 @@
-//! Bundles over HTTP, by `fetch`.
+//! Fetches bundles over HTTP, with `fetch`.
 
 use std::{pin::pin, rc::Rc};
 
@@ -17,12 +17,12 @@ use web_sys::{AbortController, Headers, ReadableStreamDefaultReader, RequestCach
 
 use crate::{object::get, time::wait};
 
-/// A server that has sent nothing for so long won't, in milliseconds.
-const STALLED_MS: u64 = 30_000;
+/// The time limit for the next bytes of a server.
+const STALL_TIMEOUT_MS: u64 = 30_000;
 
 #[wasm_bindgen]
 extern "C" {
-    /// The global one, of pages and workers alike.
+    /// The global function of pages and workers.
     #[wasm_bindgen(catch)]
     fn fetch(url: &str, init: &RequestInit) -> Result<Promise, JsValue>;
 }
@@ -35,7 +35,7 @@ pub struct HttpSource {
 }
 
 impl HttpSource {
-    /// The repository of the server at an origin such as `https://mesh.example`. `token` is asked for what is not public.
+    /// The repository of the server at an origin such as `https://mesh.example`. `token` is called for files that are not public.
     pub fn new(server: &str, token: TokenProvider) -> Self {
         Self { server: server.trim_end_matches('/').to_owned(), token }
     }
@@ -51,7 +51,7 @@ impl Source for HttpSource {
             let signature = fetched.response.headers().get(SIGNATURE_HEADER).ok().flatten();
             let signature = signature.ok_or_else(|| {
                 fetched.unusable(format!(
-                    "the answer shows no header `{SIGNATURE_HEADER}` (across origins it must be exposed)"
+                    "the response has no header `{SIGNATURE_HEADER}` (a server of another origin must expose it)"
                 ))
             })?;
             let signature = Signature::parse(&signature).map_err(|error| fetched.unusable(error.to_string()))?;
@@ -70,7 +70,7 @@ impl Source for HttpSource {
     }
 }
 
-/// An answer whose body has not been read. Dropping it ends the transfer.
+/// A response whose body has not been read. Dropping it ends the transfer.
 struct Fetched {
     what: String,
     url: String,
@@ -78,7 +78,7 @@ struct Fetched {
     _transfer: Transfer,
 }
 
-/// Dropped, it ends what is still on the way.
+/// Dropping it ends the transfer.
 struct Transfer(AbortController);
 
 impl Drop for Transfer {
@@ -88,7 +88,7 @@ impl Drop for Transfer {
 }
 
 impl Fetched {
-    /// Asks without a token first: what is public needs none, and no question before it across origins.
+    /// Requests it without a token first: a public file needs none, and without one there is no preflight across origins.
     async fn get(what: String, url: String, token: TokenProvider) -> Result<Self, SourceError> {
         match Self::ask(what.clone(), url.clone(), None).await {
             Err(SourceError::Refused { status: 401 | 403, .. }) => {
@@ -103,8 +103,8 @@ impl Fetched {
         let offline = |_| SourceError::Offline { what: what.clone(), url: url.clone() };
         let transfer = Transfer(AbortController::new().map_err(offline)?);
         let init = RequestInit::new();
-        // What verifies is kept in the store. What does not must not come back from the browser's own cache, where an
-        // answer that is immutable would stay spoiled.
+        // The store caches verified files. A damaged file must not come back from the browser's own cache, which would keep an
+        // immutable response forever.
         init.set_cache(RequestCache::NoStore);
         init.set_signal(Some(&transfer.0.signal()));
         if let Some(token) = token {
@@ -124,7 +124,7 @@ impl Fetched {
         SourceError::Unusable { what: self.what.clone(), reason }
     }
 
-    /// The body, of at most `size` bytes: what is longer is not even received.
+    /// Reads the body. Stops the transfer if it is longer than `size` bytes.
     async fn body(&self, size: u64) -> Result<Vec<u8>, SourceError> {
         let Some(stream) = self.response.body() else { return Ok(Vec::new()) };
         let reader: ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
@@ -147,9 +147,9 @@ impl Fetched {
     }
 }
 
-/// What a promise gives, if the server goes on sending.
+/// Waits for a promise. Fails if the server sends nothing within [`STALL_TIMEOUT_MS`].
 async fn settled(promise: Promise) -> Result<JsValue, JsValue> {
-    match select(JsFuture::from(promise), pin!(wait(STALLED_MS))).await {
+    match select(JsFuture::from(promise), pin!(wait(STALL_TIMEOUT_MS))).await {
         Either::Left((settled, _)) => settled,
         Either::Right(_) => Err(JsValue::NULL),
     }

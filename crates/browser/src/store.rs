@@ -1,4 +1,4 @@
-//! What the host keeps, in IndexedDB. What keeps it within its budget of bytes is in `ts/storage.ts`, beside the transactions.
+//! The host's store in IndexedDB. `ts/storage.ts` has the transactions, and keeps the cache within its budget.
 
 use std::rc::Rc;
 
@@ -20,17 +20,16 @@ use crate::{
 const BLOBS: &str = "blobs";
 /// `Address` of a bundle → `{ bytes: Uint8Array, signature: string }`.
 const MANIFESTS: &str = "manifests";
-/// `Address` of an app → a string: the digest of what follows, and the JSON of its record, whose numbers need 64 bits. In
-/// version 1 it was the JSON alone.
+/// `Address` of an app → a string: a digest, and the JSON of the app's record, whose numbers need 64 bits. Version 1 had no digest.
 const RECORDS: &str = "records";
 /// [`SECRET`] → `Uint8Array`.
 const SETTINGS: &str = "settings";
 /// The key of the host's secret in the settings.
 const SECRET: &str = "secret";
-/// The name of the error that says that no room is left.
+/// The name of the error of a full storage.
 const FULL: &str = "QuotaExceededError";
 
-// `node crates/browser/build.mjs` makes it of `ts/storage.ts`.
+// `node crates/browser/build.mjs` makes it from `ts/storage.ts`.
 #[wasm_bindgen(module = "/dist/storage.js")]
 extern "C" {
     /// A database, opened when it is first used.
@@ -39,7 +38,7 @@ extern "C" {
     #[wasm_bindgen(constructor)]
     fn new(name: &str, budget: f64, degraded: &Function) -> Storage;
 
-    /// Does a step; resolves to an array of values.
+    /// Does a step. Resolves to an array of values.
     #[wasm_bindgen(method)]
     fn run(this: &Storage, store: &str, step: &str, key: &str, value: &JsValue) -> Promise;
 
@@ -58,16 +57,16 @@ extern "C" {
 
 type Done<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
 
-/// Keeps a host's cache in an IndexedDB database. Where the browser's storage can't be used, it goes on in memory, and
-/// calls back once with the reason. Clones share all.
+/// Stores a host's cache in an IndexedDB database. If the browser's storage cannot be used, continues in memory and calls `degraded`
+/// once with the reason. Clones share everything.
 #[derive(Clone)]
 pub struct IndexedDbStore(Rc<Inner>);
 
 struct Inner(Storage);
 
 impl IndexedDbStore {
-    /// The store in the database `name`, which is opened when it is first used. Blobs and manifests have at most `budget`
-    /// bytes; `degraded` is called with a reason.
+    /// The store in the database `name`, which the first use opens. `budget` is the maximum size of blobs and manifests in bytes.
+    /// `degraded` is called with a reason.
     pub fn new(name: &str, budget: f64, degraded: &Function) -> Self {
         Self(Rc::new(Inner(Storage::new(name, budget, degraded))))
     }
@@ -77,18 +76,18 @@ impl IndexedDbStore {
         self.0.0.in_memory()
     }
 
-    /// Begins a step, and gives its values when it is done.
+    /// Begins a step. Resolves to its values.
     fn run(&self, store: &str, step: &str, key: &str, value: &JsValue) -> Done<Vec<JsValue>> {
         done(self.0.0.run(store, step, key, value))
     }
 
-    /// Does a step that gives nothing.
+    /// Does a step without values.
     fn write(&self, store: &str, step: &str, key: &str, value: &JsValue) -> Done<()> {
         let done = self.run(store, step, key, value);
         Box::pin(async move { done.await.map(drop) })
     }
 
-    /// Reads a value, and what it stands for by `decode`; its error says what is wrong with it.
+    /// Reads and decodes a value. The error of `decode` says what is wrong with it.
     fn read<T: 'static>(
         &self,
         store: &str,
@@ -123,20 +122,20 @@ impl Drop for Inner {
 }
 
 fn bytes_of(value: &JsValue) -> Result<Vec<u8>, String> {
-    value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec).ok_or_else(|| "it is no Uint8Array".to_owned())
+    value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec).ok_or_else(|| "it is not a Uint8Array".to_owned())
 }
 
 fn secret_of(value: &JsValue) -> Result<HostSecret, String> {
-    let bytes = bytes_of(value)?.try_into().map_err(|_| "it has not the length of a secret".to_owned())?;
+    let bytes = bytes_of(value)?.try_into().map_err(|_| "its length is not that of a secret".to_owned())?;
     Ok(HostSecret(bytes))
 }
 
 fn record_of(value: &JsValue) -> Result<AppRecord, String> {
-    let text = value.as_string().ok_or("it is no string")?;
-    // Before the digest was kept with it, a record stood alone.
+    let text = value.as_string().ok_or("it is not a string")?;
+    // A record of version 1 has no digest.
     let (digest, record) = text.split_at(text.find('{').unwrap_or_default());
     if !digest.is_empty() && digest != Digest::of(record.as_bytes()).to_string() {
-        return Err("its digest does not fit".to_owned());
+        return Err("its digest does not match".to_owned());
     }
     json::from_slice(record.as_bytes()).map_err(|error| error.to_string())
 }
@@ -189,7 +188,7 @@ impl RecordStore for IndexedDbStore {
 
     fn records(&self) -> Done<Vec<AppRecord>> {
         let done = self.run(RECORDS, "all", "", &JsValue::UNDEFINED);
-        // One that can't be read is none; asked for by its name, it is an error.
+        // Skips unreadable records. `record` reports them as errors.
         Box::pin(async move { Ok(done.await?.iter().filter_map(|value| record_of(value).ok()).collect()) })
     }
 
@@ -208,7 +207,7 @@ impl RecordStore for IndexedDbStore {
                 if !before.is_undefined() && !before.is_string() {
                     return store.write(RECORDS, "put", &key, &text).await.map(|()| record);
                 }
-                // Another tab may keep one in between: then what that one kept is judged.
+                // If another tab has stored a record in between, compares with that one.
                 if !store.run(RECORDS, "swap", &key, &Array::of2(&before, &text)).await?.is_empty() {
                     return Ok(record);
                 }
@@ -223,7 +222,7 @@ impl RecordStore for IndexedDbStore {
 
 impl IdentityStore for IndexedDbStore {
     fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
-        // One transaction: of two tabs that start at once, one sees what the other kept.
+        // One transaction: if two tabs start at once, the second gets the first one's secret.
         let done = self.run(SETTINGS, "keep", SECRET, &Uint8Array::from(&fresh.0[..]));
         Box::pin(async move { Ok(done.await?.first().and_then(|value| secret_of(value).ok()).unwrap_or(fresh)) })
     }

@@ -5,8 +5,8 @@ use gloo_timers::future::TimeoutFuture;
 use starlane_host::ports::Time;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// The longest that `setTimeout` can wait, in milliseconds.
-const LONGEST: u64 = i32::MAX as u64;
+/// The maximum delay of `setTimeout`.
+const MAX_TIMER_MS: u64 = i32::MAX as u64;
 
 #[wasm_bindgen]
 extern "C" {
@@ -17,12 +17,11 @@ extern "C" {
     fn get_random_values(bytes: &js_sys::Uint8Array);
 }
 
-/// Waits for so many milliseconds, however many: the one timer of this crate. `setTimeout` with more than it can wait does not
-/// wait at all.
+/// Waits for any number of milliseconds. The crate's only timer: `setTimeout` does not wait at all if the delay exceeds its maximum.
 pub(crate) async fn wait(ms: u64) {
     let mut left = ms;
     loop {
-        let step = left.min(LONGEST);
+        let step = left.min(MAX_TIMER_MS);
         TimeoutFuture::new(step as u32).await;
         left -= step;
         if left == 0 {
@@ -31,7 +30,7 @@ pub(crate) async fn wait(ms: u64) {
     }
 }
 
-/// Milliseconds of a clock that never goes back.
+/// Milliseconds of a monotonic clock.
 pub(crate) fn now_ms() -> f64 {
     performance_now()
 }

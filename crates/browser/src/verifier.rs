@@ -1,4 +1,4 @@
-//! Verifying bundles by code that the page loads when it launches its first app.
+//! Verifies bundles with code that the page loads when it launches its first app.
 
 use std::pin::pin;
 
@@ -11,14 +11,14 @@ use wasm_bindgen_futures::JsFuture;
 
 use crate::{failure, time::wait};
 
-/// How long that code may take to load and to verify, in milliseconds.
-const PATIENCE_MS: u64 = 30_000;
+/// The time limit for loading that code and verifying a bundle.
+const VERIFY_TIMEOUT_MS: u64 = 30_000;
 
-/// Verifies by a function of JavaScript.
+/// Verifies bundles with a JavaScript function.
 pub struct PageVerifier(Function);
 
 impl PageVerifier {
-    /// A verifier that asks `verify(question)`: it takes a [`Verification`] as bytes and promises the answer of
+    /// A verifier that calls `verify(question)`. The function takes a [`Verification`] and resolves to the answer of
     /// [`starlane_host::verify`], both as a `Uint8Array`.
     pub fn new(verify: Function) -> Self {
         Self(verify)
@@ -31,12 +31,12 @@ impl Verifier for PageVerifier {
         let promised = self.0.call1(&JsValue::UNDEFINED, &question);
         Box::pin(async move {
             let answer = async move { JsFuture::from(Promise::resolve(&promised?)).await };
-            let answer = match select(pin!(answer), pin!(wait(PATIENCE_MS))).await {
+            let answer = match select(pin!(answer), pin!(wait(VERIFY_TIMEOUT_MS))).await {
                 Either::Left((answer, _)) => answer.map_err(|error| failure::text(&error)),
-                Either::Right(_) => Err(format!("what verifies bundles did not load within {PATIENCE_MS} ms")),
+                Either::Right(_) => Err(format!("the verifier of bundles did not load within {VERIFY_TIMEOUT_MS} ms")),
             };
             let bytes = answer.and_then(|answer| {
-                answer.dyn_into::<Uint8Array>().map_err(|_| "what verifies bundles gave no bytes".to_owned())
+                answer.dyn_into::<Uint8Array>().map_err(|_| "the verifier of bundles returned no bytes".to_owned())
             });
             VerifiedApp::from_answer(&bytes.map_err(|message| Failure::new(503, "load-failed", message))?.to_vec())
         })

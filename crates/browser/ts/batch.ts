@@ -1,22 +1,21 @@
-// The bytes of `starlane_host::batch`, as this side of it reads and writes them: the numbers of calls and records, which are those of
-// `starlane_abi::batch`, and buffers.
+// Reads and writes the buffers of `starlane_host::batch`. The numbers of calls and records are those of `starlane_abi::batch`.
 
-/** For people: calls by their numbers. */
+/** The names of calls by their numbers, for people. */
 export const CALLS: readonly string[] = ["start", "receive", "settle", "wake", "save"];
 
-/** Up to this many bytes, a loop beats the calls that copy or check them. */
-export const SHORT = 48;
+/** Up to this many bytes, a loop is faster than the built-in functions that copy or check them. */
+export const MAX_LOOP_BYTES = 48;
 
 const encoder = /* @__PURE__ */ new TextEncoder();
-// A byte order mark is part of a text.
+// Keeps a byte order mark.
 const decoder = /* @__PURE__ */ new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** The little-endian number at a place that is known to lie within. */
+/** Reads the little-endian number at `at`, which must lie inside `bytes`. */
 export function u32At(bytes: Uint8Array, at: number): number {
   return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
 }
 
-/** Bytes that grow at their end. */
+/** A buffer that grows at its end. */
 export class Output {
   bytes: Uint8Array<ArrayBuffer>;
   length = 0;
@@ -45,7 +44,7 @@ export class Output {
     this.length += 4;
   }
 
-  /** Writes a number over what stands at `at`. */
+  /** Overwrites the number at `at`. */
   put(at: number, value: number): void {
     const bytes = this.bytes;
     bytes[at] = value;
@@ -54,24 +53,24 @@ export class Output {
     bytes[at + 3] = value >>> 24;
   }
 
-  /** Appends bytes [from, to) of `source`, behind their number. */
+  /** Appends the length of the bytes [from, to) of `source`, then the bytes. */
   slice(source: Uint8Array, from: number, to: number): void {
     const length = to - from;
     this.reserve(length + 4);
     this.put(this.length, length);
     let at = this.length + 4;
     this.length = at + length;
-    if (length > SHORT) this.bytes.set(source.subarray(from, to), at);
+    if (length > MAX_LOOP_BYTES) this.bytes.set(source.subarray(from, to), at);
     else for (const bytes = this.bytes; from < to; ) bytes[at++] = source[from++]!;
   }
 
-  /** Appends a text of ours. */
+  /** Appends a text that has no lone surrogates. */
   text(text: string): void {
     const bytes = encoder.encode(text);
     this.slice(bytes, 0, bytes.length);
   }
 
-  /** Appends bytes as they are. */
+  /** Appends bytes without their length. */
   raw(bytes: Uint8Array): void {
     this.reserve(bytes.length);
     this.bytes.set(bytes, this.length);
@@ -79,7 +78,7 @@ export class Output {
   }
 }
 
-/** Reads values of a buffer, one after the other. */
+/** Reads the values of a buffer in order. */
 export class Reader {
   readonly bytes: Uint8Array;
   at: number;
@@ -98,7 +97,7 @@ export class Reader {
     return new DataView(this.bytes.buffer, this.bytes.byteOffset).getUint32(this.at - 4, true);
   }
 
-  /** An id, as a key: the number is exact for all ids of hosts. */
+  /** An id, as a key of maps. Hosts use only ids that are exact as a number. */
   id(): number {
     return this.u32() + this.u32() * 4294967296;
   }
@@ -114,7 +113,7 @@ export class Reader {
     return decoder.decode(this.slice());
   }
 
-  /** A payload; gives its body. */
+  /** Reads a payload and returns its body. */
   body(): Uint8Array {
     this.slice();
     for (let headers = this.u32(); headers > 0; headers--) {

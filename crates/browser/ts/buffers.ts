@@ -1,27 +1,27 @@
-// The buffers that all guests of a thread share, and how calls are read from them.
+// The buffers that all guests of a thread share, and functions that read calls from them.
 
 import { Output, u32At } from "./batch.js";
 import type { Contracts } from "./contract.js";
 
-/** How many bytes a new buffer for reports has. */
-export const REPORTS = 65_536;
+/** The size of a new buffer for reports. */
+export const REPORT_BUFFER_BYTES = 65_536;
 
 /**
- * The calls that run and the reports of them. A batch is never entered twice, so one object is enough for all guests of a thread.
+ * The running calls and their reports. Batches do not nest, so one object is enough for all guests of a thread.
  */
 export class Buffers {
-  /** The calls that run, and how far they have been read. */
+  /** The running calls, and the position of the next read. */
   calls: Uint8Array = new Uint8Array();
   cursor = 0;
-  /** Where reports go. */
-  output = new Output(REPORTS);
-  /** A 64-bit number and its halves, lower first: between BigInt and two words without arithmetic on BigInts. */
+  /** The reports. */
+  output = new Output(REPORT_BUFFER_BYTES);
+  /** A 64-bit number and its halves, lower first. Converts between a BigInt and two words without arithmetic on BigInts. */
   readonly wide = new BigUint64Array(1);
   readonly halves = new Uint32Array(this.wide.buffer);
-  /** Random numbers, and how many of them are left. */
+  /** Random numbers, and the count of unused ones. */
   readonly random = new BigUint64Array(64);
   left = 0;
-  /** What its guests' messages must fit. */
+  /** The contracts of its guests. */
   readonly contracts: Contracts = new Map();
 }
 
@@ -41,7 +41,7 @@ export function readU64(buffers: Buffers): bigint {
   return buffers.wide[0]!;
 }
 
-/** Goes past a string or list of bytes; gives where it begins. */
+/** Skips a string or list of bytes. Returns where it begins. */
 export function pastBytes(buffers: Buffers): number {
   const at = buffers.cursor;
   const size = readU32(buffers);
@@ -49,7 +49,7 @@ export function pastBytes(buffers: Buffers): number {
   return at;
 }
 
-/** Goes past a list of headers; gives where it begins. */
+/** Skips a list of headers. Returns where it begins. */
 export function pastHeaders(buffers: Buffers): number {
   const at = buffers.cursor;
   for (let texts = readU32(buffers) * 2; texts > 0; texts--) pastBytes(buffers);
@@ -63,7 +63,7 @@ export function report64({ wide, halves, output }: Buffers, value: bigint): void
   output.u32(halves[1]!);
 }
 
-/** The key of the id that was read or reported last: a number if it is one without loss, as all of a host's ids are. */
+/** The key of the id that was last read or reported: a number if that is exact, as for all ids of hosts. */
 export function lastKey({ wide, halves }: Buffers): number | bigint {
   return halves[1]! < 0x200000 ? halves[1]! * 4294967296 + halves[0]! : wide[0]!;
 }

@@ -1,41 +1,41 @@
-// What messages must fit: the schemas of a mechtron's bind, checked where bodies are read. A file of its own, loaded by the
-// worker (or the page, for inline guests) when the first mechtron with schemas starts.
+// Checks messages against the schemas of a mechtron's bind. The worker (or the page, for inline guests) loads this file when the
+// first mechtron with schemas starts.
 
 import { Batch, Checking } from "./abi.js";
 import { Output, Reader } from "./batch.js";
 import { type Schema, type Validator, compile } from "./schema.js";
 import type { Members } from "./values.js";
 
-/** Deeper JSON is refused, as the server's reader does. */
-const DEPTH = 127;
+/** The maximum depth of JSON, as in the server's reader. */
+const MAX_JSON_DEPTH = 127;
 /**
- * How long the patterns of a schema may take for a body, in milliseconds: what one text may cost is a hundredth of it, and a worker
- * that is silent for longer than `GRACE` of `sandbox/worker.rs` is ended.
+ * The time limit for the patterns of a schema, for one body. One text may take a hundredth of it. It must stay below `GRACE_MS` of
+ * `sandbox/worker.rs`: the page terminates a worker that is silent for longer.
  */
-const PATTERNS = 1000;
-/** Longer bodies take so long to check that whoever waits for it is told before, in bytes. */
-const LONG = 65_536;
+const MAX_PATTERNS_MS = 1000;
+/** Checking a longer body takes so long that the page is notified before. */
+const MAX_UNANNOUNCED_BYTES = 65_536;
 
-// A byte order mark is no JSON.
+// Keeps a byte order mark, which is not JSON.
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-/** A half of a character that UTF-8 can't say; JSON's escapes can. */
+/** A lone surrogate: JSON's escapes can express it, UTF-8 cannot. */
 const HALF = /\p{Surrogate}/u;
 
-/** The part of a message that a schema is about. */
+/** The part of a contract that a schema belongs to. */
 type Part = "request" | "response" | "event";
-/** Called before so many bytes are checked, and with 0 after what took its time. */
+/** Called with the number of bytes before a long check, and with 0 after it. */
 type Begin = (bytes: number) => void;
 
 type Schemas = Readonly<Record<string, Schema>>;
 
-/** The contracts in use, each compiled once, by their texts. */
+/** The compiled contracts in use, by their texts. */
 export type Contracts = Map<string, WeakRef<Contract>>;
 
 /**
- * A gate for the messages of one instance. Calls and reports are those of `starlane_host::batch`.
+ * Makes a gate for the messages of one instance. Calls and reports are those of `starlane_host::batch`.
  *
- * `text` is the contract: `{ requests, responses, events }`, schemas in normal form by the names of operations and events. Bodies
- * of more than `most` bytes are refused: checking them would hold up this thread.
+ * `text` is the contract: `{ requests, responses, events }`, schemas in normal form by the names of operations and events. `most`
+ * is the maximum size of a body in bytes: checking a larger one would block this thread.
  */
 export function gate(known: Contracts, text: string, most: number, begin?: Begin): Gate {
   let contract = known.get(text)?.deref();
@@ -49,12 +49,12 @@ export function gate(known: Contracts, text: string, most: number, begin?: Begin
 
 export type { Gate };
 
-/** What the messages of one instance pass. */
+/** Checks the messages of one instance. */
 class Gate {
   readonly contract: Contract;
   readonly #most: number;
   readonly #begin: Begin | undefined;
-  /** The operations of messages that wait for an answer with a schema, by id. */
+  /** The operations of unanswered requests whose response has a schema, by id. */
   readonly #answering = new Map<number, string>();
   /** The message of the present call. */
   #message = 0;
@@ -66,20 +66,20 @@ class Gate {
   }
 
   /**
-   * Whether the message that begins at `cursor` in `calls` is not for the guest: then `output` says why, and where the next
-   * call begins is given.
+   * Checks the message that begins at `cursor` in `calls`. If it does not fit, writes the reason to `output` and returns where the
+   * next call begins.
    */
   refuses(calls: Uint8Array, cursor: number, output: Output): number | undefined {
     const reader = new Reader(calls, cursor);
     this.#message = reader.id();
     const kind = reader.u8();
-    // Another bind says what an event must fit, and its mechtron's host has checked it.
+    // The bind of the emitter has the schema of an event, and the emitter's host has checked it.
     if (kind === Batch.KIND_EVENT) return undefined;
     reader.slice();
     reader.slice();
     const name = reader.text();
     const body = reader.body();
-    if (body.length > LONG) this.#begin?.(body.length);
+    if (body.length > MAX_UNANNOUNCED_BYTES) this.#begin?.(body.length);
     const wrong = this.contract.check("request", name, body, this.#most);
     if (wrong) this.#begin?.(0);
     if (!wrong) {
@@ -91,18 +91,18 @@ class Gate {
     return reader.at + 4;
   }
 
-  /** The guest did not get the message that was checked last. */
+  /** Notes that the guest did not get the last checked message. */
   forget(): void {
     this.#answering.delete(this.#message);
   }
 
   /**
-   * Checks what a call said, from `mark` on in `output`: a response that does not fit becomes a failure, an event that does not
-   * fit is dropped, and `logs` say so.
+   * Checks the records of a call, from `mark` on in `output`. Replaces a response that does not fit by a failure, drops an event
+   * that does not fit, and logs both to `logs`.
    */
   check(output: Output, mark: number, logs: Output): void {
     if (!this.contract.looksAtOutput) return;
-    if (output.length - mark > LONG) this.#begin?.(output.length - mark);
+    if (output.length - mark > MAX_UNANNOUNCED_BYTES) this.#begin?.(output.length - mark);
     const reader = new Reader(output.bytes.slice(mark, output.length), 0);
     const { bytes } = reader;
     output.length = mark;
@@ -117,7 +117,7 @@ class Gate {
       logs.u8(Batch.ERROR);
       logs.text(wrong);
       if (responds) {
-        // The reply to the same message, but a failure.
+        // Keeps the record's head: tag and id of the message.
         output.raw(bytes.subarray(begin, begin + 9));
         output.u8(Batch.FAILURE);
         output.u8(422 & 255);
@@ -128,7 +128,7 @@ class Gate {
     }
   }
 
-  /** Reads a record; what is wrong with it, and whether it is a response. */
+  /** Reads a record. Returns its fault, if any, and whether it is a response. */
   #record(reader: Reader): { wrong?: string | undefined; responds?: boolean } {
     switch (reader.u8()) {
       case Batch.REQUEST:
@@ -185,7 +185,7 @@ class Gate {
 
 /** The schemas of a mechtron's bind. */
 class Contract {
-  /** Whether what guests say is read at all. */
+  /** Whether there are schemas for the guest's own messages. */
   readonly looksAtOutput: boolean;
   readonly #tables: Readonly<Record<Part, ReadonlyMap<string, Validator>>>;
 
@@ -194,18 +194,18 @@ class Contract {
     this.looksAtOutput = this.#tables.response.size + this.#tables.event.size > 0;
   }
 
-  /** Whether there is a schema for a body. `name` is that of the operation or event. */
+  /** Whether there is a schema for a body. `name` is the operation or event. */
   has(part: Part, name: string): boolean {
     return this.#tables[part].has(name);
   }
 
-  /** Checks a body, if it has at most `most` bytes. Gives what does not fit and where, as a JSON pointer. */
+  /** Checks a body of at most `most` bytes. Returns the fault, if any, with its place as a JSON pointer. */
   check(part: Part, name: string, body: Uint8Array, most: number): string | undefined {
     const schema = this.#tables[part].get(name);
     if (!schema) return undefined;
     if (body.length > most) {
-      const told = `in the page's own thread, at most ${most} bytes are: launch the app without \`inline\``;
-      return `the ${part} \`${name}\` has ${body.length} bytes, which are too many to check ${told}`;
+      const limit = `the maximum in the page's own thread is ${most}: launch the app without \`inline\``;
+      return `the ${part} \`${name}\` has ${body.length} bytes; ${limit}`;
     }
     const wrong = fault(schema, body);
     return wrong && `the ${part} \`${name}\` does not fit its schema: ${wrong}`;
@@ -216,7 +216,7 @@ function compiled(schemas: Schemas): ReadonlyMap<string, Validator> {
   return new Map(Object.entries(schemas).map(([name, schema]) => [name, compile(schema)]));
 }
 
-/** What does not fit in a body, for people. */
+/** The fault of a body, for people. */
 function fault(check: Validator, body: Uint8Array): string | undefined {
   let text: string;
   let value: unknown;
@@ -224,24 +224,24 @@ function fault(check: Validator, body: Uint8Array): string | undefined {
     text = utf8.decode(body);
     value = JSON.parse(text);
   } catch (error) {
-    return `it is no JSON: ${(error as Error).message}`;
+    return `no JSON: ${(error as Error).message}`;
   }
-  const names = namesIn(value, DEPTH);
-  if (Number.isNaN(names)) return "it is no JSON that all readers take alike: too deep, or a number or text that can't be kept";
-  // Of two readers one may take the first and the other the last.
+  const names = namesIn(value, MAX_JSON_DEPTH);
+  if (Number.isNaN(names)) return "no JSON that all readers read alike: too deep, or an unrepresentable number or text";
+  // Some readers take the first member of a name, others the last.
   if (names !== namesWritten(text)) return "it has an object with a name twice";
   try {
-    const found = check(value, Math.min(Checking.STEPS + Checking.STEPS_PER_BYTE * body.length, Checking.MAX_STEPS), PATTERNS);
+    const found = check(value, Math.min(Checking.STEPS + Checking.STEPS_PER_BYTE * body.length, Checking.MAX_STEPS), MAX_PATTERNS_MS);
     return found && `at ${found.at.slice(0, Checking.QUOTED_CHARS) || "its root"}: ${found.reason.slice(0, Checking.QUOTED_CHARS)}`;
   } catch (error) {
-    // The stack of this browser was too small, or it took too long.
-    return `it can't be checked here: ${(error as Error).message}`;
+    // The browser's stack was too small, or the check took too long.
+    return `it cannot be checked here: ${(error as Error).message}`;
   }
 }
 
 /**
- * How many names the objects of a value have; NaN if the server's reader would not give the same value: its numbers are finite,
- * its texts UTF-8, its depth is bounded.
+ * Counts the names of all objects in a value. Returns NaN if the server's reader would refuse the value: a number that is not
+ * finite, a text that is not UTF-8, or too much depth.
  */
 function namesIn(value: unknown, depth: number): number {
   if (typeof value === "number") return Number.isFinite(value) ? 0 : NaN;
@@ -257,7 +257,7 @@ function namesIn(value: unknown, depth: number): number {
   return count;
 }
 
-/** How many names stand in a JSON text: texts that a colon follows. */
+/** Counts the names in a JSON text: the strings that a colon follows. */
 function namesWritten(text: string): number {
   let count = 0;
   for (let begin = text.indexOf('"'); begin >= 0; ) {
@@ -271,7 +271,7 @@ function namesWritten(text: string): number {
   return count;
 }
 
-/** Whether an odd number of backslashes stands before a place. */
+/** Whether an odd number of backslashes precedes a place. */
 function isEscaped(text: string, at: number): boolean {
   let before = at;
   while (text[before - 1] === "\\") before--;

@@ -1,18 +1,18 @@
-// What checking one value may cost. Each schema that is tried on a value is a step, and so is what it goes through;
-// `starlane_bundle::schema::Cost` tells beforehand how many those can be. Only patterns may take long for one step: their time is
-// bounded too.
+// The limits of checking one value. Each schema that is tried on a value is a step, and so is each item that it visits.
+// `starlane_bundle::schema::Cost` computes the maximum number of steps beforehand. Only a pattern can take long for one step, so
+// the time of patterns has a limit too.
 
-/** So many characters take as long to go through as a step. */
-export const CHARACTERS = 64;
-/** So many members are many. */
-const MANY = 32;
+/** Reading this many characters takes as long as one step. */
+export const CHARACTERS_PER_STEP = 64;
+/** The names of objects with more members are cached. */
+const MAX_UNCACHED_NAMES = 32;
 
-/** What is left for one check of a value, and what was made on the way. */
+/** The remaining steps and time for one check, and its caches. */
 export class Effort {
   steps: number;
-  /** For patterns, in milliseconds. */
+  /** The remaining time for patterns, in milliseconds. */
   patience: number;
-  /** The canonical texts of arrays and objects, and the names of many members: engines make those slowly. */
+  /** Caches: canonical texts of arrays and objects, and the names of large objects, which engines list slowly. */
   readonly texts = new Map<object, string>();
   readonly names = new Map<object, readonly string[]>();
 
@@ -22,29 +22,29 @@ export class Effort {
   }
 }
 
-/** Takes steps from those that are left. Throws when they do not suffice. */
+/** Takes from the remaining steps. Throws if there are too few. */
 export function spend(effort: Effort, count: number): void {
   effort.steps -= count;
-  if (effort.steps < 0) throw new Error("that takes too long for so large a body and such a schema");
+  if (effort.steps < 0) throw new Error("the check takes too long for this body and schema");
 }
 
-/** A list that a schema goes through, which takes as many steps. */
+/** Spends one step for each item of a list, and returns the list. */
 export function listed<T>(effort: Effort, list: readonly T[]): readonly T[] {
   spend(effort, list.length);
   return list;
 }
 
-/** The names of an object's members. */
+/** The names of an object's members, cached if there are many. */
 export function namesOf({ names }: Effort, value: object): readonly string[] {
   let found = names.get(value);
   if (!found) {
     found = Object.keys(value);
-    if (found.length > MANY) names.set(value, found);
+    if (found.length > MAX_UNCACHED_NAMES) names.set(value, found);
   }
   return found;
 }
 
-/** Whether a text is like a pattern. Throws when that takes too long. */
+/** Whether a text matches a pattern. Throws if patterns have taken too long. */
 export function matches(effort: Effort, pattern: RegExp, text: string): boolean {
   const begin = performance.now();
   const is = pattern.test(text);

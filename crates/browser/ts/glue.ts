@@ -1,4 +1,4 @@
-// What runs guests in the page's own thread. A file of its own, loaded with the first of them.
+// Runs guests in the page's own thread. A separate file, which the first of these guests loads.
 
 import { Buffers } from "./buffers.js";
 import { createInstance } from "./instance.js";
@@ -7,7 +7,7 @@ import { run } from "./run.js";
 
 /** An instance in the page's own thread. */
 export interface InlineGuest {
-  /** Runs calls of `starlane_host::batch`; gives the report, which is valid until the next run of the same glue. */
+  /** Runs calls of `starlane_host::batch`. Returns the report, which is valid until the next run of the same glue. */
   run(calls: Uint8Array): Uint8Array;
 }
 
@@ -15,7 +15,7 @@ export interface InlineGuest {
 export class Glue {
   readonly #buffers = new Buffers();
 
-  /** Makes an instance of a module that was checked. Rejects with the reason, for people. */
+  /** Makes an instance of a checked module. Rejects with the reason, for people. */
   async create(module: WebAssembly.Module, limits: Limits, contract: ContractSource | undefined): Promise<InlineGuest> {
     const guest = await createInstance(this.#buffers, { module, limits, contract }, {});
     return {

@@ -1,7 +1,7 @@
-// The state of one guest: what the modules beside this one keep of it between and during calls.
+// The state of one guest, between and during calls.
 //
-// A guest is hostile, may use up the stack at any instruction, and may call an import from its allocator. So an import only
-// reads the guest's memory and appends to the output; it never calls the guest, nor anything that waits.
+// A guest is hostile. It can use up the stack at any instruction, and can call an import from its allocator. So an import only
+// reads the guest's memory and appends to the output; it never calls the guest, and never waits.
 
 import { CALL_LOG, type Import } from "./abi.js";
 import { Output } from "./batch.js";
@@ -10,7 +10,7 @@ import type { Gate } from "./contract.js";
 import { Fault, describe } from "./fault.js";
 import type { Limits } from "./messages.js";
 
-/** The exported functions that calls need, by plain names: quicker to get at. */
+/** The exported functions that calls need, by plain names, which are faster to look up. */
 export interface GuestExports {
   start(
     address: number, addressLength: number, mechtron: number, mechtronLength: number, settings: number, settingsLength: number,
@@ -33,32 +33,32 @@ export interface GuestExports {
 export class Guest {
   readonly buffers: Buffers;
   readonly limits: Limits;
-  /** Set once the instance is made: before, no call runs. */
+  /** Set when the instance is made. No call runs earlier. */
   exports!: GuestExports;
   memory: WebAssembly.Memory | undefined;
   /** A view of the whole memory; its length is 0 once the memory has grown. */
   view = new Uint8Array();
-  /** What checks its messages, if there are schemas. */
+  /** Checks its messages, if there are schemas. */
   gate: Gate | undefined;
 
   started = false;
-  /** Whether the mesh may be used now: not before `start`, and not in the allocator. */
+  /** Whether the guest may use the mesh now: not before `start`, and not in the allocator. */
   open = false;
-  /** The import that runs now, or that never came to its end: then the call is broken, whatever the guest caught. */
+  /** The running import, or one that never ended. The latter breaks the call, even if the guest caught the error. */
   importing: Import | undefined;
   lastRequest = 0;
-  /** Messages that wait for their `reply`. */
+  /** Unanswered messages. */
   readonly unfinished = new Set<number | bigint>();
 
-  /** How many messages the present call has queued, how many bytes more it may queue, and how many it may log. */
+  /** The messages that the present call has queued, and the bytes that it may still queue and log. */
   messages = 0;
   room = 0;
   logRoom = CALL_LOG;
   readonly logs = new Output(0);
 
-  /** How long the value is that was lowered last. */
+  /** The length of the last lowered value. */
   size = 0;
-  /** Where the present call ends among the calls. */
+  /** The end of the present call in the buffer of calls. */
   callEnd = 0;
 
   constructor(buffers: Buffers, limits: Limits) {
@@ -66,13 +66,13 @@ export class Guest {
     this.limits = limits;
   }
 
-  /** One line for people, of what ended the present call. */
+  /** Describes in one line, for people, why the present call ended. */
   reason(error: unknown): string {
     return (this.importing === undefined ? "" : `\`mesh.${this.importing}\`: `) + describe(error);
   }
 }
 
-/** Throws if an import was cut short, which a guest may hide by catching what ended it. */
+/** Throws if an import was cut short. A guest can hide this by catching the error. */
 export function checkWhole(guest: Guest): void {
   if (guest.importing !== undefined) throw new Fault("was cut short");
 }

@@ -1,4 +1,4 @@
-// The functions that a guest imports. Each checks all that it is given: the caller is hostile, and may run out of stack here.
+// The functions that a guest imports. Each checks all its arguments: the caller is hostile, and can run out of stack here.
 
 import { Batch, CALL_MESSAGES, type Import } from "./abi.js";
 import { lastKey, report64, takeRandom } from "./buffers.js";
@@ -88,13 +88,13 @@ export function imports(guest: Guest): Record<Import, WebAssembly.ImportValue> {
   };
 }
 
-/** Begins what an import does. Until `end` the call counts as broken, should the stack end on the way. */
+/** Begins an import. Until `end` the call counts as broken, because the stack may overflow at any point. */
 function begin(guest: Guest, name: Import): void {
   checkWhole(guest);
   guest.importing = name;
 }
 
-/** Begins an import that queues. */
+/** Begins an import that queues a message. */
 function queue(guest: Guest, name: Import, tag: number): void {
   begin(guest, name);
   if (!guest.open) {
@@ -108,7 +108,7 @@ function end(guest: Guest): void {
   guest.importing = undefined;
 }
 
-/** Keeps as much of a line as the call may still log. */
+/** Logs a line, cut to the bytes that the call may still log. */
 function log(guest: Guest, level: number, at: number, length: number): void {
   begin(guest, "log");
   const bytes = within(guest, "the text", at, length);
@@ -116,12 +116,12 @@ function log(guest: Guest, level: number, at: number, length: number): void {
   let to = at + length;
   if (length > guest.logRoom) {
     to = at + guest.logRoom;
-    // Not through a character.
+    // Does not cut inside a character.
     while (to > at && (bytes[to]! & 0xc0) === 0x80) to--;
   }
   checkText("the text", bytes, at, to);
   if (guest.logRoom > 0) {
-    // An empty line counts too: else a loop could fill the memory with them.
+    // An empty line counts as one byte. Otherwise a loop could fill the memory with empty lines.
     guest.logRoom = Math.max(0, guest.logRoom - (to - at) - 1);
     guest.logs.u8(Batch.LOG);
     guest.logs.u8(level);

@@ -7,15 +7,15 @@ import { imports } from "./imports.js";
 import { memoryOf, renewView } from "./memory.js";
 import type { Start } from "./messages.js";
 
-/** What wants to know how far an instance is. */
+/** Callbacks for the progress of an instance. */
 export interface Watcher {
-  /** Called before the guest's own code runs first. */
+  /** Called before the guest's own code first runs. */
   begun?(): void;
-  /** Called before so many bytes are checked that it takes its time, and with 0 after that. */
+  /** Called with the number of bytes before a long check, and with 0 after it. */
   checking?(bytes: number): void;
 }
 
-/** Makes an instance: memory and `_initialize`, not yet `start`. Rejects with the reason, for people. */
+/** Makes an instance and calls `_initialize`, but not `start`. Rejects with the reason, for people. */
 export async function createInstance(
   buffers: Buffers, { module, limits, contract }: Omit<Start, "instance">, watcher: Watcher,
 ): Promise<Guest> {
@@ -25,9 +25,9 @@ export async function createInstance(
       const checker: typeof import("./contract.js") = await import(/* @vite-ignore */ /* webpackIgnore: true */ contract.checker);
       guest.gate = checker.gate(buffers.contracts, contract.text, contract.most, watcher.checking);
     }
-    // Not the constructor: Chromium refuses it large modules in a page's own thread.
+    // Chromium's `new WebAssembly.Instance` refuses large modules in a page's own thread.
     const { exports } = await WebAssembly.instantiate(module, { [MESH]: imports(guest) });
-    // Their types were checked before the module was compiled.
+    // The types of exports were checked before the module was compiled.
     const named = (name: string) => exports[name] as never;
     guest.exports = {
       start: named(ACTOR + "start"),

@@ -1,25 +1,25 @@
-// The database: its object stores, and how they came about.
+// The object stores of the database, and the steps that create them.
 
-/** What can be fetched again, and so may be dropped. */
+/** Object stores whose values can be fetched again, and so may be evicted. */
 export const CACHED = ["blobs", "manifests"] as const;
 export const ALL = [...CACHED, "records", "settings", "bundles", "sizes"] as const;
 export type StoreName = (typeof ALL)[number];
 
-/** Of a bundle: when it was used last, on a clock that counts uses, and which blobs it has. */
+/** A bundle's last use, on a clock that counts uses, and its blobs. */
 export interface Use {
   readonly used: number;
   readonly blobs?: readonly string[];
 }
 
 /**
- * The layout: the step at index N takes it from version N to N + 1. A step that was released never changes. Data of a newer version
- * is left alone: a newer page of this origin wrote it and may want it back.
+ * The step at index N upgrades the layout from version N to N + 1. A released step never changes. Data of a newer version stays
+ * untouched: a newer page of this origin wrote it and may need it again.
  */
 export const STEPS: readonly ((database: IDBDatabase, transaction: IDBTransaction) => void)[] = [
   (database) => {
     for (const name of ["blobs", "manifests", "records", "settings"]) database.createObjectStore(name);
   },
-  // Of each bundle, its `Use`. Of each cached key, how many bytes. The sum of these is `total` in the settings, the time is `clock`.
+  // `bundles` has the `Use` of each bundle, `sizes` the bytes of each cached key. The settings have their sum, `total`, and `clock`.
   (database, transaction) => {
     database.createObjectStore("bundles");
     const sizes = database.createObjectStore("sizes");
@@ -38,7 +38,7 @@ export const STEPS: readonly ((database: IDBDatabase, transaction: IDBTransactio
   },
 ];
 
-/** How many bytes a blob or a manifest has. */
+/** The size of a blob or manifest, in bytes. */
 export function sizeOf(value: unknown): number {
   const held = value as { readonly bytes?: ArrayLike<number>; readonly length?: number } | undefined;
   return (held?.bytes ?? held)?.length ?? 0;

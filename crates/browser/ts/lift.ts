@@ -1,7 +1,7 @@
-// Out of a guest: values are checked and go to the output. `what` names a value, for people.
+// Checks values of a guest and copies them to the output. `what` names a value, for people.
 
 import { CALL_BYTES, HEADERS, Layout } from "./abi.js";
-import { SHORT } from "./batch.js";
+import { MAX_LOOP_BYTES } from "./batch.js";
 import { Fault } from "./fault.js";
 import type { Guest } from "./guest.js";
 import { checkRecord, within, wordAt } from "./memory.js";
@@ -38,9 +38,9 @@ export function liftPayload(
   liftBytes(guest, "the body", body, bodyLength);
 }
 
-/** Checks that bytes of the guest's are UTF-8. */
+/** Checks that bytes of a guest are UTF-8. */
 export function checkText(what: string, bytes: Uint8Array, from: number, to: number): void {
-  if (to - from <= SHORT) {
+  if (to - from <= MAX_LOOP_BYTES) {
     let at = from;
     while (at < to && bytes[at]! < 0x80) at++;
     if (at === to) return;
@@ -52,7 +52,7 @@ export function checkText(what: string, bytes: Uint8Array, from: number, to: num
   }
 }
 
-/** Copies what was checked to lie in memory. */
+/** Copies bytes that were checked to lie in memory. */
 function copy(guest: Guest, what: string, at: number, length: number): void {
   if (length > guest.room) throw new Fault(`${what} is too much: one call may queue ${CALL_BYTES} bytes`);
   guest.room -= length;

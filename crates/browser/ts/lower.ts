@@ -1,8 +1,8 @@
-// Into a guest: values are read from the calls and written to memory that the guest allocates. Each function returns the address of
-// the value, and leaves its length in the guest's `size`.
+// Reads values from the calls and writes them to memory that the guest allocates. Each function returns the address of the value,
+// and stores its length in the guest's `size`.
 
 import { Layout } from "./abi.js";
-import { SHORT } from "./batch.js";
+import { MAX_LOOP_BYTES } from "./batch.js";
 import { readU32 } from "./buffers.js";
 import { Fault, NoMemory, describe, isUnreachable } from "./fault.js";
 import type { Guest } from "./guest.js";
@@ -18,18 +18,18 @@ export function lowerBytes(guest: Guest): number {
   const { calls, cursor: from } = buffers;
   buffers.cursor = from + size;
   const bytes = guest.view;
-  if (size > SHORT) bytes.set(calls.subarray(from, from + size), at);
+  if (size > MAX_LOOP_BYTES) bytes.set(calls.subarray(from, from + size), at);
   else for (let i = 0; i < size; i++) bytes[at + i] = calls[from + i]!;
   return at;
 }
 
-/** Lowers the string or list of bytes that begins there. */
+/** Lowers the string or list of bytes that begins at `from`. */
 export function lowerBytesAt(guest: Guest, from: number): number {
   guest.buffers.cursor = from;
   return lowerBytes(guest);
 }
 
-/** Lowers the list of headers that begins there. */
+/** Lowers the list of headers that begins at `from`. */
 export function lowerHeadersAt(guest: Guest, from: number): number {
   guest.buffers.cursor = from;
   const count = readU32(guest.buffers);
@@ -38,7 +38,7 @@ export function lowerHeadersAt(guest: Guest, from: number): number {
   const list = allocate(guest, Layout.HEADER_ALIGN, count * Layout.HEADER_SIZE);
   for (let at = list; at < list + count * Layout.HEADER_SIZE; at += 8) {
     const text = lowerBytes(guest);
-    // Through a view that is new if the allocation grew the memory.
+    // The allocation may have grown the memory, which needs a new view.
     const words = new DataView(memoryOf(guest).buffer);
     words.setUint32(at, text, true);
     words.setUint32(at + 4, guest.size, true);
@@ -52,7 +52,7 @@ function allocate(guest: Guest, align: number, size: number): number {
   try {
     at = guest.exports.realloc(0, 0, align, size) >>> 0;
   } catch (error) {
-    // Allocators that find no memory end so.
+    // Allocators trap like this when they find no memory.
     if (guest.importing === undefined && isUnreachable(error)) {
       throw new NoMemory(`it has no memory for ${size} bytes more: \`cabi_realloc\`: ${describe(error)}`);
     }

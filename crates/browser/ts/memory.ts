@@ -1,15 +1,15 @@
-// A guest's memory. Every place that a guest names is checked here.
+// A guest's memory. Checks every address that a guest names.
 
 import { u32At } from "./batch.js";
 import { Fault } from "./fault.js";
 import type { Guest } from "./guest.js";
 
-/** A view of the whole memory that is valid now. */
+/** A currently valid view of the whole memory. */
 export function memoryOf(guest: Guest): Uint8Array<ArrayBuffer> {
   return guest.view.length === 0 ? renewView(guest) : guest.view;
 }
 
-/** Makes a view of the memory as it is now. */
+/** Makes a view of the present memory. */
 export function renewView(guest: Guest): Uint8Array<ArrayBuffer> {
   if (!guest.memory) throw new Fault("called while the instance was being made");
   const view = (guest.view = new Uint8Array(guest.memory.buffer));
@@ -34,7 +34,7 @@ export function checkRecord(guest: Guest, what: string, at: number, size: number
   within(guest, what, at, size);
 }
 
-/** A number in memory, at a place that was checked. */
+/** Reads a number at an address that was checked. */
 export function wordAt(guest: Guest, at: number): number {
   return u32At(guest.view, at);
 }

@@ -2,7 +2,7 @@
 
 import type { Check } from "./messages.js";
 
-/** What `crates/meter/src/page.rs` exports. */
+/** The exports of `crates/meter/src/page.rs`. */
 export interface Meter {
   readonly memory: WebAssembly.Memory;
   allocate(length: number): number;
@@ -12,12 +12,12 @@ export interface Meter {
 
 const utf8 = new TextDecoder();
 
-/** Makes an instance of the meter. Each module is checked by one of its own, so its memory is freed. */
+/** Makes an instance of the meter. Each check uses a new one, so that its memory is freed. */
 export function instantiate({ meter }: Check): Meter {
   return new WebAssembly.Instance(meter).exports as unknown as Meter;
 }
 
-/** Says why a module can't be a guest; nothing if it can. */
+/** Returns why a module cannot be a guest; undefined if it can. */
 export function refusal(exports: Meter, { wasm, memory }: Check): string | undefined {
   try {
     const at = exports.allocate(wasm.byteLength);
@@ -25,7 +25,7 @@ export function refusal(exports: Meter, { wasm, memory }: Check): string | undef
     const length = exports.check(memory);
     return length === 0 ? undefined : utf8.decode(new Uint8Array(exports.memory.buffer, exports.reason(), length));
   } catch {
-    // The meter ends itself only when it gets no more memory.
+    // The meter traps only when it gets no more memory.
     return `checking it takes more than ${exports.memory.buffer.byteLength} bytes of memory`;
   }
 }

@@ -1,35 +1,35 @@
-// What the page's own thread does with modules: it has them checked in a worker and compiles them, and for guests that run in this
-// thread it makes instances by the glue, which is loaded with the first of them. `src/sandbox/glue.rs` calls it.
+// Modules in the page's own thread: has them checked in a worker, and compiles them. For inline guests it makes instances by the
+// glue, which the first of them loads. `src/sandbox/glue.rs` calls this file.
 
 import type { Glue, InlineGuest } from "./glue.js";
 import type { Checked, ContractSource, Limits, ToWorker } from "./messages.js";
 import { within } from "./patience.js";
 
-/** How long what checks modules may take to load, in milliseconds: the meter, and a worker's script. */
-const LOADING = 30_000;
-/** How long checking a module may take, in milliseconds. */
-const CHECKING = 20_000;
+/** The time limit for loading the meter and a worker's script. */
+const LOAD_TIMEOUT_MS = 30_000;
+/** The time limit for checking a module. */
+const CHECK_TIMEOUT_MS = 20_000;
 
 /** The modules of a sandbox. */
 export class Modules {
   #spawn: () => Worker;
   readonly #meter: () => Promise<WebAssembly.Module>;
-  /** The check that was asked for last: one runs at a time. */
+  /** The last requested check: one runs at a time. */
   #last: Promise<unknown> = Promise.resolve();
-  /** Fails the check that runs, if one does. */
+  /** Fails the running check, if any. */
   #fail: (reason: string) => void = () => {};
-  /** The worker that checks a module now. */
+  /** The worker that is checking a module. */
   #checking: Worker | undefined;
-  /** A worker that does nothing yet, or nothing any more. */
+  /** A worker without work. */
   #idle: Worker | undefined;
 
-  /** `spawn` makes a worker; `meter` loads what checks modules. */
+  /** `spawn` makes a worker; `meter` loads the checker of modules. */
   constructor(spawn: () => Worker, meter: () => Promise<WebAssembly.Module>) {
     this.#spawn = spawn;
     this.#meter = meter;
   }
 
-  /** Begins to load what checks modules. Whoever needs it asks again, and learns why it can't be loaded. */
+  /** Begins to load the checker of modules. `compile` reports why that failed. */
   prepare(): void {
     this.#meter().catch(() => {});
     if (this.#checking) return;
@@ -39,7 +39,7 @@ export class Modules {
     } catch {}
   }
 
-  /** Checks and compiles a module, as a guest with so many bytes of memory. Gives the reason if it is refused, as a string. */
+  /** Checks and compiles a module, for guests with a maximum of `memory` bytes. Resolves with a string, the reason, if it is refused. */
   async compile({ buffer }: Uint8Array<ArrayBuffer>, memory: number): Promise<WebAssembly.Module | string> {
     const check = this.#last.then(() => this.#check(buffer, memory));
     this.#last = check.catch(() => {});
@@ -48,15 +48,15 @@ export class Modules {
     return WebAssembly.compile(checked.wasm).catch(({ message }: Error) => message);
   }
 
-  /** A worker that does nothing, for the caller alone. */
+  /** Hands a worker without work to the caller. */
   worker(): Worker {
     const worker = this.#idle ?? this.#spawn();
-    if (!(worker instanceof Worker)) throw new Error("the function that makes workers returned something else");
+    if (!(worker instanceof Worker)) throw new Error("the function that makes workers must return a Worker");
     this.#idle = undefined;
     return worker;
   }
 
-  /** Ends its workers, and what is checked fails; it makes no others. */
+  /** Terminates its workers, fails the running check, and starts no more workers. */
   end(): void {
     const reason = "the host was closed";
     this.#spawn = () => {
@@ -71,16 +71,16 @@ export class Modules {
     let stop: (() => void) | undefined;
     const checked = new Promise<Checked>((resolve, reject) => {
       const fail = (this.#fail = (reason: string) => reject(new Error(reason)));
-      stop = within(LOADING, () => fail(`what checks modules did not load within ${LOADING} ms`));
+      stop = within(LOAD_TIMEOUT_MS, () => fail(`the checker of modules did not load within ${LOAD_TIMEOUT_MS} ms`));
       const begin = (meter: WebAssembly.Module) => {
-        // It came too late.
+        // The time limit has passed.
         if (!stop) return;
         const worker = (this.#checking = this.worker());
         worker.onerror = ({ message }) => fail(`the worker failed: ${message || "its script could not be loaded or run"}`);
         worker.onmessage = ({ data }: MessageEvent<Checked | "begun">) => {
           stop?.();
           if (data === "begun") {
-            stop = within(CHECKING, () => resolve({ refused: `checking it takes more than ${CHECKING} ms` }));
+            stop = within(CHECK_TIMEOUT_MS, () => resolve({ refused: `checking it takes more than ${CHECK_TIMEOUT_MS} ms` }));
           } else {
             [this.#checking, this.#idle] = [undefined, worker];
             resolve(data);
@@ -92,7 +92,7 @@ export class Modules {
     });
     return checked.finally(() => {
       stop?.();
-      // What has not answered never will in time.
+      // Without an answer, the worker may still be busy.
       this.#checking?.terminate();
       stop = this.#checking = undefined;
     });
@@ -103,7 +103,7 @@ export class Modules {
 export class InlineGuests {
   #glue: Glue | undefined;
 
-  /** Makes an instance of a module that `Modules` has compiled. `url` is where the glue is. */
+  /** Makes an instance of a module that `Modules` has compiled. `url` is the URL of the glue. */
   async create(url: string, module: WebAssembly.Module, limits: Limits, contract: ContractSource | undefined): Promise<InlineGuest> {
     const { Glue } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ url)) as typeof import("./glue.js");
     return (this.#glue ??= new Glue()).create(module, limits, contract);

@@ -1,18 +1,18 @@
-// A timer that knows whether the page itself was held up.
+// A timer that detects whether the page itself was blocked.
 
-/** A timer that comes later by this, in milliseconds, says that the page was held up, and nothing of the storage. */
-const HELD_UP = 1_000;
+/** A timer that fires later than this was delayed by the page itself: its lateness does not count against the storage. */
+const BLOCKED_MS = 1_000;
 
-/** How often a page may say so: the timers of a hidden one are all late, for ever. */
-const EXCUSES = 2;
+/** The maximum number of extensions: in a hidden page every timer is late. */
+const MAX_EXTENSIONS = 2;
 
-/** Calls `late` after so many milliseconds, unless what this returns was called before. */
+/** Calls `late` after `patience` milliseconds. Returns a function that cancels this. */
 export function within(patience: number, late: () => void): () => void {
   let timer: ReturnType<typeof setTimeout>;
-  const wait = (excuses: number) => {
+  const wait = (extensions: number) => {
     const due = performance.now() + patience;
-    timer = setTimeout(() => (excuses > 0 && performance.now() - due > HELD_UP ? wait(excuses - 1) : late()), patience);
+    timer = setTimeout(() => (extensions > 0 && performance.now() - due > BLOCKED_MS ? wait(extensions - 1) : late()), patience);
   };
-  wait(EXCUSES);
+  wait(MAX_EXTENSIONS);
   return () => clearTimeout(timer);
 }

@@ -1,18 +1,18 @@
-// The reports of many instances in one buffer: the number of bytes in use, itself included, as u32; then, for each run, the
-// instance as u64, the length as u32, the report.
+// The reports of many instances in one buffer. It begins with the number of used bytes, itself included, as u32. For each run
+// follow the instance as u64, the length as u32, and the report.
 
 import { Batch } from "./abi.js";
 import { Output } from "./batch.js";
-import { type Buffers, REPORTS } from "./buffers.js";
+import { type Buffers, REPORT_BUFFER_BYTES } from "./buffers.js";
 import type { Guest } from "./guest.js";
 import { run } from "./run.js";
 
-/** From now on the output is such a buffer. */
+/** Begins such a buffer in the output. */
 export function beginReports({ output }: Buffers): void {
   output.length = 4;
 }
 
-/** Runs a buffer of calls in the instance of the id with these halves. Undefined: there is none such. */
+/** Runs a buffer of calls in an instance, and reports it under the id with these halves. Undefined: the instance does not exist. */
 export function report({ output }: Buffers, guest: Guest | undefined, low: number, high: number, calls: Uint8Array): void {
   output.u32(low);
   output.u32(high);
@@ -27,13 +27,13 @@ export function report({ output }: Buffers, guest: Guest | undefined, low: numbe
   output.put(length, output.length - length - 4);
 }
 
-/** Hands out all reports since the last time, as a buffer that may be transferred. */
+/** Takes all reports since the last call, as a buffer that can be transferred. */
 export function takeReports(buffers: Buffers): ArrayBuffer {
   const { output } = buffers;
   output.put(0, output.length);
   let { buffer } = output.bytes;
-  // Large ones are given away, small ones copied: the next run needs no new buffer then.
-  if (output.length > REPORTS) buffers.output = new Output(REPORTS);
+  // Copying a small buffer is cheaper than allocating a new one for the next run.
+  if (output.length > REPORT_BUFFER_BYTES) buffers.output = new Output(REPORT_BUFFER_BYTES);
   else buffer = buffer.slice(0, output.length);
   beginReports(buffers);
   return buffer;

@@ -1,4 +1,4 @@
-// Runs the calls of `starlane_host::batch` in a guest by the canonical ABI. What they do goes to the output.
+// Runs the calls of `starlane_host::batch` in a guest by the canonical ABI, and writes their effects to the output.
 
 import { Batch, CALL_BYTES, CALL_LOG, CALL_MESSAGES, Layout } from "./abi.js";
 import { CALLS } from "./batch.js";
@@ -9,7 +9,7 @@ import { liftBytes, liftText } from "./lift.js";
 import { lowerBytes, lowerBytesAt, lowerHeadersAt } from "./lower.js";
 import { checkRecord, memoryOf, wordAt } from "./memory.js";
 
-/** Runs a buffer of calls and puts the report behind what is in the output. */
+/** Runs a buffer of calls and appends the report to the output. */
 export function run(guest: Guest, calls: Uint8Array): void {
   const { buffers } = guest;
   buffers.calls = calls;
@@ -17,7 +17,7 @@ export function run(guest: Guest, calls: Uint8Array): void {
   try {
     runAll(guest);
   } finally {
-    // Keeps no large buffer alive.
+    // Releases a large buffer.
     buffers.calls = new Uint8Array();
   }
 }
@@ -46,12 +46,12 @@ function runAll(guest: Guest): void {
     try {
       if ((tag === Batch.START) === guest.started) throw new Fault("`start` comes once, and before all other calls");
       goesOn = RUN[tag]!(guest) !== false;
-      // What grew in this call is measured in it.
+      // Checks the limit of memory in the call that grew it.
       memoryOf(guest);
       checkWhole(guest);
       gate?.check(output, mark, logs);
     } catch (error) {
-      // All that the call queued is dropped.
+      // Drops everything that the call queued.
       output.length = mark;
       if (error instanceof NoMemory && (tag === Batch.RECEIVE || tag === Batch.SETTLE)) {
         output.u8(Batch.TOO_LARGE);
@@ -71,7 +71,7 @@ function runAll(guest: Guest): void {
   passLogs(guest);
 }
 
-/** Puts what a call logged behind what it returned. */
+/** Appends the log lines of a call to its report. */
 function passLogs({ buffers, logs }: Guest): void {
   if (logs.length > 0) {
     buffers.output.raw(logs.bytes.subarray(0, logs.length));
@@ -79,7 +79,7 @@ function passLogs({ buffers, logs }: Guest): void {
   }
 }
 
-/** False: the guest refused to start. */
+/** Returns false if the guest refused to start. */
 function start(guest: Guest): boolean {
   const { buffers } = guest;
   const { output } = buffers;
@@ -121,7 +121,7 @@ function receive(guest: Guest): void {
   const as = pastBytes(buffers), behind = pastHeaders(buffers), carries = pastBytes(buffers);
   const remaining = readU32(buffers);
   guest.callEnd = buffers.cursor;
-  // The longest first: when memory does not suffice for it, nothing has been allocated yet.
+  // Lowers the longest value first: if memory is too small for it, nothing has been allocated yet.
   const body = lowerBytesAt(guest, carries), bodyLength = guest.size;
   const headers = lowerHeadersAt(guest, behind), count = guest.size;
   const sender = lowerBytesAt(guest, from), senderLength = guest.size;
@@ -145,7 +145,7 @@ function settle(guest: Guest): void {
   const { buffers } = guest;
   const id = readU64(buffers);
   const which = readU8(buffers);
-  // The words of an outcome: what they mean depends on the case.
+  // The words of an outcome. Their meaning depends on the case.
   let a = 0, b = 0, c = 0, d = 0, e = 0, f = 0;
   if (which === Batch.SUCCESS) {
     const as = pastBytes(buffers), behind = pastHeaders(buffers), carries = pastBytes(buffers);
@@ -188,11 +188,11 @@ function save(guest: Guest): void {
   checkRecord(guest, "the result", result, Layout.SAVED_SIZE);
   buffers.output.u8(Batch.SAVED);
   buffers.output.u32(wordAt(guest, result));
-  // State may be as large as the guest's memory is.
+  // Only the guest's memory limits the size of its state.
   guest.room = Infinity;
   liftBytes(guest, "the state", wordAt(guest, result + Layout.SAVED_DATA), wordAt(guest, result + Layout.SAVED_DATA + 4));
   guest.exports.postSave?.(result);
 }
 
-/** What runs a call, by the number that says what it is. False: the batch ends behind it. */
+/** The function for each call, by its number. If it returns false, the batch ends after the call. */
 const RUN: readonly ((guest: Guest) => boolean | void)[] = [start, receive, settle, wake, save];

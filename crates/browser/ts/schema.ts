@@ -1,5 +1,5 @@
-// JSON Schemas in the normal form of `starlane_bundle::schema`, made into functions once. One gives the first fault of a value.
-// How long that takes grows with the value and the schema, and is bounded: see `effort.ts`.
+// Compiles JSON Schemas in the normal form of `starlane_bundle::schema` to functions that return the first fault of a value. The
+// time grows with the value and the schema, up to the limits of `effort.ts`.
 
 import { Effort, listed, matches, namesOf, spend } from "./effort.js";
 import {
@@ -17,9 +17,9 @@ import {
   same,
 } from "./values.js";
 
-/** What is wrong with a value. */
+/** The fault of a value. */
 export interface Fault {
-  /** Where, as a JSON pointer (RFC 6901). Empty: the whole. */
+  /** Its place as a JSON pointer (RFC 6901). Empty: the whole value. */
   at: string;
   readonly reason: string;
 }
@@ -28,17 +28,17 @@ export interface Fault {
 export type Schema = boolean | Members;
 
 /**
- * The check of a whole schema. It throws if that takes more steps than `most`, or if its patterns take longer than `patterns`, in
- * milliseconds.
+ * Checks a value against a whole schema. Throws if that takes more than `most` steps, or if its patterns take longer than
+ * `patterns` milliseconds.
  */
 export type Validator = (value: unknown, most: number, patterns: number) => Fault | undefined;
 
 type Check = (value: unknown, effort: Effort) => Fault | undefined;
 type MakeCheck = (schema: Schema) => Check;
-/** Makes the checks of a keyword, of its value, what makes a check of a schema, the schema that it stands in, and `$ref`s. */
+/** Compiles a keyword. Takes its value, the compiler of schemas, the schema around it, and the resolver of `$ref`s. */
 type Keyword = (value: never, schema: MakeCheck, beside: Beside, refer: (reference: string) => Check) => Check | Check[];
 
-/** What keywords ask of those beside them. */
+/** The keywords that other keywords of the same schema read. */
 interface Beside extends Members {
   readonly prefixItems?: readonly Schema[];
   readonly minContains?: number;
@@ -51,10 +51,10 @@ interface Beside extends Members {
 type Named = readonly [name: string, check: Check];
 type Table<T> = Readonly<Record<string, T>>;
 
-/** The check of a schema in normal form. */
+/** Compiles a schema in normal form. */
 export function compile(document: Schema): Validator {
   const named = new Map<string, Check>();
-  /** The check behind a `$ref`, made when it is used first: schemas may refer to themselves. */
+  /** The check of a `$ref`, compiled at its first use, because schemas may refer to themselves. */
   const refer = (reference: string): Check => {
     const { $defs } = document as { $defs: Table<Schema> };
     const target = reference === "#" ? document : $defs[reference.slice("#/$defs/".length)]!;
@@ -63,9 +63,9 @@ export function compile(document: Schema): Validator {
   };
   const schema: MakeCheck = (given) => {
     if (given === true) return () => undefined;
-    if (given === false) return () => fault("nothing may be here");
+    if (given === false) return () => fault("no value is allowed here");
     const checks = Object.entries(given).flatMap(([name, value]) => KEYWORDS[name]?.(value as never, schema, given, refer) ?? []);
-    // A loop: each call within another takes of the stack, of which a worker has little.
+    // Nested calls would use more stack, and a worker has little.
     return (value, effort) => {
       spend(effort, 1);
       for (let at = 0; at < checks.length; at++) {
@@ -81,7 +81,7 @@ export function compile(document: Schema): Validator {
 
 const fault = (reason: string): Fault => ({ at: "", reason });
 
-/** The first fault that the members of an object give. */
+/** The first fault among the members of an object. */
 function firstMember(value: object, effort: Effort, give: (name: string) => Fault | undefined): Fault | undefined {
   for (const name of namesOf(effort, value)) {
     spend(effort, 1);
@@ -91,7 +91,7 @@ function firstMember(value: object, effort: Effort, give: (name: string) => Faul
   return undefined;
 }
 
-/** The first fault that the items of a list give. */
+/** The first fault among the items of a list. */
 function first<T>(list: Iterable<T>, give: (item: T) => Fault | undefined): Fault | undefined {
   for (const item of list) {
     const found = give(item);
@@ -100,13 +100,13 @@ function first<T>(list: Iterable<T>, give: (item: T) => Fault | undefined): Faul
   return undefined;
 }
 
-/** A fault of what lies at a name or index, as one of what holds it. */
+/** Prefixes the place of a fault by the name or index of the member. */
 function within(token: string | number, found: Fault | undefined): Fault | undefined {
   if (found) found.at = `/${String(token).replaceAll("~", "~0").replaceAll("/", "~1")}${found.at}`;
   return found;
 }
 
-/** Makes checks that must hold for values of one kind. */
+/** Makes checks for values of one type. */
 const of =
   <T>(kind: (value: unknown) => value is T) =>
   (holds: (value: T, effort: Effort) => boolean, reason: string): Check =>
@@ -117,7 +117,7 @@ const ofText = of(isText);
 const ofArray = of(isArray);
 const ofObject = of(isObject);
 
-/** Makes the check of values that are one of those. */
+/** Makes a check that a value is one of these. */
 function among(values: readonly unknown[]): Check {
   const simple = new Set(values.filter((value) => !isNested(value)));
   const nested = values.filter(isNested);
@@ -132,7 +132,7 @@ function missing(names: readonly string[], value: Members, effort: Effort): Faul
   return name === undefined ? undefined : fault(`expected the member ${JSON.stringify(name)}`);
 }
 
-/** The checks of a table of schemas, by its names. */
+/** Compiles a table of schemas. */
 function compiled(table: Table<Schema>, schema: MakeCheck): readonly Named[] {
   return Object.entries(table).map(([name, given]) => [name, schema(given)]);
 }
@@ -160,14 +160,14 @@ const KEYWORDS: Table<Keyword> = {
   maxLength: (most: number) => ofText((text, effort) => !isAsLong(text, most + 1, effort), `expected at most ${most} characters`),
   pattern(source: string) {
     const pattern = new RegExp(source, "u");
-    return ofText((text, effort) => matches(effort, pattern, text), `expected a text like ${source}`);
+    return ofText((text, effort) => matches(effort, pattern, text), `expected a match of ${source}`);
   },
 
   minItems: (least: number) => ofArray((items) => items.length >= least, `expected at least ${least} items`),
   maxItems: (most: number) => ofArray((items) => items.length <= most, `expected at most ${most} items`),
   uniqueItems() {
     const unique = (items: readonly unknown[], effort: Effort) => new Set(items.map((item) => comparable(item, effort)));
-    return ofArray((items, effort) => unique(items, effort).size === items.length, "expected each item once");
+    return ofArray((items, effort) => unique(items, effort).size === items.length, "expected unique items");
   },
   prefixItems(schemas: readonly Schema[], schema) {
     const checks = schemas.map((given) => schema(given));
@@ -190,7 +190,7 @@ const KEYWORDS: Table<Keyword> = {
     const check = schema(contained);
     const count = (items: readonly unknown[], effort: Effort) => items.filter((item) => !check(item, effort)).length;
     const fits = (found: number) => found >= minContains && found <= maxContains;
-    return ofArray((items, effort) => fits(count(items, effort)), "too few or too many items are such as it must contain");
+    return ofArray((items, effort) => fits(count(items, effort)), "too few or too many items match `contains`");
   },
 
   required: (names: readonly string[]) => (value, effort) => (isObject(value) ? missing(names, value, effort) : undefined),
@@ -215,7 +215,7 @@ const KEYWORDS: Table<Keyword> = {
   },
   additionalProperties(given: Schema, schema, { properties = {} }) {
     const known = new Set(Object.keys(properties));
-    const check = given === false ? () => fault("it is not known here") : schema(given);
+    const check = given === false ? () => fault("unknown member") : schema(given);
     return (value, effort) =>
       isObject(value)
         ? firstMember(value, effort, (name) => (known.has(name) ? undefined : within(name, check(value[name], effort))))
@@ -238,7 +238,7 @@ const KEYWORDS: Table<Keyword> = {
     const checks = schemas.map((given) => schema(given));
     return (value, effort) => {
       for (const check of checks) if (!check(value, effort)) return undefined;
-      return fault("none of the ways that it may be fits");
+      return fault("matches none of the `anyOf` schemas");
     };
   },
   oneOf(schemas: readonly Schema[], schema) {
@@ -246,12 +246,12 @@ const KEYWORDS: Table<Keyword> = {
     return (value, effort) => {
       let fitting = 0;
       for (const check of checks) if (!check(value, effort)) fitting++;
-      return fitting === 1 ? undefined : fault("not exactly one of the ways that it may be fits");
+      return fitting === 1 ? undefined : fault("does not match exactly one `oneOf` schema");
     };
   },
   not(given: Schema, schema) {
     const check = schema(given);
-    return (value, effort) => (check(value, effort) ? undefined : fault("it is what it must not be"));
+    return (value, effort) => (check(value, effort) ? undefined : fault("matches the `not` schema"));
   },
   if(given: Schema, schema, { then = true, else: otherwise = true }) {
     const check = schema(given);

@@ -1,85 +1,85 @@
-// IndexedDB as promises: a connection that is opened when needed, and one transaction for each step. What can be fetched again
-// is weighed, and makes room for what comes: the weights lie in the database, where every tab sees them.
+// IndexedDB with promises: a connection that is opened on demand, and one transaction for each step. Cached values are evicted
+// when room is needed. Their sizes are in the database, where every tab sees them.
 
 import { ALL, CACHED, STEPS, type StoreName, type Use, sizeOf } from "./layout.js";
 import { within } from "./patience.js";
 import { FULL, MemoryStore, type Objects, result, transact } from "./transaction.js";
 
-/** A browser whose storage has not opened for so long won't, in milliseconds. */
-const OPENING = 10_000;
+/** The time limit for opening the database. */
+const OPEN_TIMEOUT_MS = 10_000;
 
-/** The same for the question which locks are held, and for a lock that nobody can have otherwise. */
-const ASKING = 1_000;
+/** The time limit for listing locks, and for getting a lock that no other tab can hold. */
+const LOCK_TIMEOUT_MS = 1_000;
 
-/** How often a step is tried. */
-const TRIES = 3;
+/** The maximum number of tries of a step. */
+const MAX_TRIES = 3;
 
-/** Errors that another try won't mend, and the reason for people. */
+/** Errors for which another try is useless, and the reason for people. */
 const FINAL: Readonly<Record<string, string>> = {
   TimeoutError: "the browser's storage does not answer",
-  VersionError: "a newer version of this page keeps its data there",
+  VersionError: "a newer version of this page uses the database",
 };
 
-/** The error for a store that is full by our own count. */
-const OVER = new DOMException("what is in use fills the cache", FULL);
+/** The error for a store that has reached its budget. */
+const OVER = new DOMException("the bundles in use fill the cache", FULL);
 
-/** One step at a key of an object store: see `Storage.run`. */
+/** One step on a key of an object store: see `Storage.run`. */
 type Step = "get" | "all" | "put" | "delete" | "swap" | "keep" | "use";
 
-/** A bundle that stays. */
+/** A bundle that must not be evicted. */
 interface Pin {
   blobs: readonly string[];
-  /** How many pins it has. */
+  /** The number of its pins. */
   uses: number;
-  /** Resolves when the lock is shown that tells other tabs. */
+  /** Resolves when other tabs can see the lock. */
   readonly shown: Promise<void>;
-  /** Gives the lock back. */
+  /** Releases the lock. */
   readonly release: () => void;
 }
 
 /**
- * A database. Where the browser's storage can't be used it goes on in memory, and calls back once with the reason. What it
- * throws are DOMExceptions: `QuotaExceededError`, which a full disk may also show as an abort.
+ * A database. If the browser's storage cannot be used, it continues in memory and calls `degraded` once with the reason. Throws
+ * DOMExceptions: `QuotaExceededError` when there is no room, also if the browser only aborts the transaction.
  */
 export class Storage {
   readonly #name: string;
   readonly #budget: number;
   readonly #degraded: (reason: string) => void;
-  /** A promise of the connection, while there is one. */
+  /** The connection, while there is one. */
   #connection: Promise<IDBDatabase> | null = null;
-  /** What stands in for the database. */
+  /** Replaces the database after a failure. */
   #memory: Readonly<Record<StoreName, MemoryStore>> | null = null;
-  /** The last that was begun in memory: there too one follows the other. */
+  /** The last step in memory. There too, steps run one after the other. */
   #last: Promise<unknown> | null = null;
   /** By bundle. */
   readonly #pins = new Map<string, Pin>();
-  /** What tells the locks of this tab from those of others: a released one may still show for a while. */
+  /** Distinguishes this tab's locks from those of others: a released lock may stay visible for a while. */
   readonly #tab = String(Math.random());
 
-  /** The database of this name, which keeps at most `budget` bytes of what can be fetched again. */
+  /** The database of this name, with a maximum of `budget` cached bytes. */
   constructor(name: string, budget: number, degraded: (reason: string) => void) {
     this.#name = name;
     this.#budget = budget;
     this.#degraded = degraded;
   }
 
-  /** Whether it goes on in memory. */
+  /** Whether it continues in memory. */
   get inMemory(): boolean {
     return this.#memory !== null;
   }
 
   /**
-   * Does one step at a key of an object store, in one transaction. Resolves once that is complete, to an array of values:
-   * - `get`: the value at the key, if there is one;
-   * - `all`: every value of the object store, in the order of the keys; it needs no key;
-   * - `put`: keeps `value` at the key;
-   * - `delete`: drops what is at the key;
-   * - `swap`: `value` is a pair. If what is at the key equals its first, keeps its second and gives that; else gives nothing;
-   * - `keep`: gives the bytes at the key, if they have the length of `value`; else keeps `value` and gives that;
-   * - `use`: keeps that the bundle at the key is used now, and that `value` are its blobs.
+   * Does one step on a key of an object store, in one transaction. Resolves when that is complete, to an array of values:
+   * - `get`: returns the value at the key, if there is one;
+   * - `all`: returns every value of the object store, in the order of the keys; needs no key;
+   * - `put`: stores `value` at the key;
+   * - `delete`: deletes the value at the key;
+   * - `swap`: `value` is a pair. If the value at the key equals the first, stores and returns the second; else returns nothing;
+   * - `keep`: returns the bytes at the key if they have the length of `value`; else stores and returns `value`;
+   * - `use`: notes that the bundle at the key is used now, and that `value` are its blobs.
    *
-   * Where room is lacking, what is not in use is dropped, and the step is done again. When the power goes, cached bytes may
-   * be lost; nothing else may.
+   * If there is no room, evicts bundles that are not in use, and does the step again. A power failure may lose cached bytes, and
+   * nothing else.
    */
   async run(store: StoreName, step: Step, key: string, value: unknown): Promise<unknown[]> {
     let full: unknown;
@@ -87,18 +87,18 @@ export class Storage {
     for (let tries = 1; ; tries++) {
       const inMemory = this.inMemory;
       try {
-        // For the host's secret it is tried all the same: without one there is no host.
-        if (full && !(await this.#makeRoom(sizeOf(value), full === OVER)) && step !== "keep") tries = TRIES;
+        // The host's secret (`keep`) is tried in any case: a host needs one.
+        if (full && !(await this.#makeRoom(sizeOf(value), full === OVER)) && step !== "keep") tries = MAX_TRIES;
         else return await this.#run(store, step, key, value);
       } catch (error) {
         failure = error;
-        // In memory nothing but room can be lacking.
+        // In memory only a full budget is expected.
         if (inMemory && nameOf(error) !== FULL) throw error;
-        // That room is needed is no failed try.
+        // The first lack of room does not count as a try.
         if (nameOf(error) === FULL && !full) tries--;
         if (nameOf(error) === FULL) full = error;
       }
-      if (tries < TRIES && !FINAL[nameOf(failure)]) continue;
+      if (tries < MAX_TRIES && !FINAL[nameOf(failure)]) continue;
       if (failure === full && step !== "keep") throw failure;
       this.#degrade(failure);
       full = undefined;
@@ -107,8 +107,8 @@ export class Storage {
   }
 
   /**
-   * A bundle and its blobs stay until every pin of it is released by `unpin`. Resolves when other tabs see it too, or after a
-   * second in which the browser does not say so.
+   * Protects a bundle and its blobs from eviction until `unpin` has released each pin. Resolves when other tabs see the pin, or
+   * after a second without an answer from the browser.
    */
   async pin(bundle: string, blobs: readonly string[]): Promise<unknown[]> {
     let pin = this.#pins.get(bundle);
@@ -119,7 +119,7 @@ export class Storage {
     return given;
   }
 
-  /** What nobody uses any more may go when room is needed. */
+  /** Releases one pin. A bundle without pins can be evicted. */
   unpin(bundle: string): void {
     const pin = this.#pins.get(bundle);
     if (!pin || --pin.uses > 0) return;
@@ -127,19 +127,19 @@ export class Storage {
     this.#pins.delete(bundle);
   }
 
-  /** Ends the connection; the next step opens another. */
+  /** Closes the connection. The next step opens another. */
   close(): void {
     for (const { release } of this.#pins.values()) release();
     this.#pins.clear();
     if (this.#connection) this.#forget(this.#connection);
   }
 
-  /** A pin without uses. A lock ends with its tab, however that ends. Where there are none, other tabs see when the bundle was used. */
+  /** Makes a pin without uses. Its lock ends with the tab, even after a crash. Without locks, other tabs see only the last use. */
   #lock(bundle: string, blobs: readonly string[]): Pin {
     let release = () => {};
     const held = new Promise<void>((resolve) => (release = resolve));
     const shown = new Promise<void>((resolve) => {
-      const stop = within(ASKING, resolve);
+      const stop = within(LOCK_TIMEOUT_MS, resolve);
       const shown = () => {
         stop();
         resolve();
@@ -181,13 +181,13 @@ export class Storage {
   }
 
   /**
-   * Drops the least recently used bundles: within the budget until `size` bytes more fit into it, if that can be; else as many
-   * bytes as that. Gives whether there is more room now.
+   * Evicts the least recently used bundles. With `budget`, until `size` more bytes fit into the budget, or none if that is
+   * impossible; otherwise `size` bytes. Resolves to whether there is more room now.
    */
   async #makeRoom(size: number, budget: boolean): Promise<boolean> {
-    // Where there are no locks nobody holds one.
+    // A browser without locks has no held ones.
     const asked = navigator.locks?.query().then(({ held }) => held, () => []) ?? [];
-    const held = await Promise.race([asked, new Promise<undefined>((resolve) => within(ASKING, resolve as () => void))]);
+    const held = await Promise.race([asked, new Promise<undefined>((resolve) => within(LOCK_TIMEOUT_MS, resolve as () => void))]);
     const pinned = new Set(this.#pins.keys());
     for (const { name } of (held ?? []) as { name: string }[]) {
       const [bundle, tab] = name.split(" ") as [string, string?];
@@ -198,18 +198,17 @@ export class Storage {
       const [names, bundles, keys, weights] = (await Promise.all(all)) as [string[], Use[], string[], unknown[]];
       const uses = names.map((name, at): [used: number, ...parts: string[]] => {
         const { used, blobs } = bundles[at]!;
-        // Without an answer any bundle may be in use in another tab, also one that was launched long ago and can't be fetched
-        // again now. So all stay, and only what is of no bundle goes: to find no room costs no more than a fetch later.
+        // Without an answer, any bundle may be in use in another tab, even one that was launched long ago and cannot be fetched
+        // again now. So all bundles stay, and only blobs without a bundle go. Finding no room costs only another fetch later.
         return [!held || pinned.has(name) ? Infinity : Number(used) || 0, name, ...(blobs ?? [])];
       });
       for (const [name, { blobs }] of this.#pins) uses.push([Infinity, name, ...blobs]);
-      // What is of several bundles counts with the one that was used latest; what is of none goes first.
+      // A blob of several bundles counts as used with the latest; a blob without a bundle goes first.
       const latest = new Map<string, number>();
       uses.sort(([a], [b]) => (a < b ? -1 : 1));
       for (const [used, ...parts] of uses) for (const part of parts) latest.set(part, used);
       const rows = keys.map((key, at) => ({ key, size: Number(weights[at]) || 0, used: latest.get(key) ?? 0 }));
-      // A bundle that nothing counts with is forgotten. Not the latest: its parts may be on their way, in a tab whose lock does
-      // not show yet.
+      // Forgets bundles whose blobs are gone. Not the latest: its blobs may be arriving in a tab whose lock is not visible yet.
       const counted = new Set(rows.map(({ used }) => used));
       for (const [used, name] of uses.filter(([used]) => used < Infinity).slice(0, -1)) {
         if (!counted.has(used)) objects("bundles").delete(name!);
@@ -218,7 +217,7 @@ export class Storage {
       const goal = budget ? this.#budget - size : total - (size || 1);
       const going: typeof rows = [];
       for (const row of rows.filter(({ used }) => used < Infinity).sort((a, b) => a.used - b.used)) {
-        // Bundles go whole.
+        // Evicts whole bundles.
         if (total <= goal && row.used !== going.at(-1)?.used) break;
         going.push(row);
         total -= row.size;
@@ -249,8 +248,8 @@ export class Storage {
     try {
       return await transact(await connection, stores, writes, work);
     } catch (error) {
-      // The connection may be what is broken: in Firefox no write on it succeeds after one found the disk full. By our own
-      // count of the room it is not.
+      // The connection may be broken: in Firefox no write succeeds on it after one found the disk full. `OVER` is our own error,
+      // and leaves it intact.
       if (error !== OVER) this.#forget(connection);
       throw error;
     }
@@ -264,7 +263,7 @@ export class Storage {
   #open(): Promise<IDBDatabase> {
     const connection = new Promise<IDBDatabase>((resolve, reject) => {
       const request = indexedDB.open(this.#name, STEPS.length);
-      const done = within(OPENING, () => {
+      const done = within(OPEN_TIMEOUT_MS, () => {
         request.onsuccess = () => request.result.close();
         reject(new DOMException("", "TimeoutError"));
       });
@@ -278,8 +277,7 @@ export class Storage {
       request.onsuccess = () => {
         done();
         const database = request.result;
-        // Another tab that upgrades or deletes the database waits until it is closed here; a browser that closes it by
-        // itself says so as well.
+        // Another tab that upgrades or deletes the database waits until this tab closes it. A browser may also close it by itself.
         database.onversionchange = database.onclose = () => this.#forget(connection);
         resolve(database);
       };
@@ -288,7 +286,7 @@ export class Storage {
   }
 }
 
-/** Notes that from now on `size` bytes lie at a key. Throws `OVER` if those are more than before, and too many for the budget. */
+/** Notes that the value at a key now has `size` bytes. Throws `OVER` if that is more than before and exceeds the budget. */
 async function weigh(objects: Objects, key: string, size: number, budget: number): Promise<void> {
   const [sizes, settings] = [objects("sizes"), objects("settings")];
   const known = await Promise.all([result(sizes.get(key)), result(settings.get("total"))]);
@@ -300,7 +298,7 @@ async function weigh(objects: Objects, key: string, size: number, budget: number
   settings.put(after, "total");
 }
 
-/** The name of what was thrown; empty if it has none. */
+/** The name of a thrown error; empty if it has none. */
 function nameOf(thrown: unknown): string {
   return (thrown as Partial<Error> | null | undefined)?.name ?? "";
 }

@@ -1,15 +1,15 @@
-// Transactions of IndexedDB as promises, and what stands in for object stores in memory.
+// Transactions of IndexedDB as promises, and object stores in memory.
 
 import type { StoreName } from "./layout.js";
 import { within } from "./patience.js";
 
-/** A transaction may have to wait for others and for a slow disk; one that takes longer won't end, in milliseconds. */
-const WORKING = 30_000;
+/** The time limit of a transaction. It may wait for others and for a slow disk; a longer one will not end. */
+const TRANSACTION_TIMEOUT_MS = 30_000;
 
-/** The name of the error that browsers give when their storage is full. */
+/** The name of the error of a full storage. */
 export const FULL = "QuotaExceededError";
 
-/** An object store, as far as it is used here. What its methods give is for `result`. */
+/** The used part of an object store. Pass the results of its methods to `result`. */
 export interface ObjectStore {
   get(key: string): unknown;
   getAll(): unknown;
@@ -36,22 +36,22 @@ export class MemoryStore extends Map<string, unknown> implements ObjectStore {
   }
 }
 
-/** What a request gives, or memory at once. If a request fails that never comes: its transaction is aborted, which says why. */
+/** The result of a request; in memory, the value itself. Never resolves if the request fails: the aborted transaction has the reason. */
 export function result(request: unknown): unknown {
   if (!globalThis.IDBRequest || !(request instanceof IDBRequest)) return request;
   return new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
 }
 
-/** Does work in a transaction on these object stores. Resolves to what that gives, once the transaction is complete. */
+/** Does work in a transaction on these object stores. Resolves to its result when the transaction is complete. */
 export function transact<T>(
   database: IDBDatabase, stores: readonly StoreName[], writes: boolean, work: (objects: Objects) => Promise<T>,
 ): Promise<T> {
-  // A store alone is one of records or settings, or is read.
+  // Only cached values need several stores when they are written, and they may be lost.
   const durability = stores.length > 1 ? "relaxed" : "strict";
   const transaction = database.transaction([...stores], writes ? "readwrite" : "readonly", { durability });
   return new Promise((resolve, reject) => {
     let given: T;
-    const done = within(WORKING, () => {
+    const done = within(TRANSACTION_TIMEOUT_MS, () => {
       reject(new DOMException("", "TimeoutError"));
       transaction.abort();
     });
@@ -61,7 +61,7 @@ export function transact<T>(
     };
     transaction.onabort = () => {
       done();
-      // With a sound connection, browsers abort a write without a reason only when their storage is full.
+      // On an intact connection, browsers abort a write without a reason only when their storage is full.
       const name = writes ? FULL : "AbortError";
       reject(transaction.error ?? new DOMException("the browser aborted the transaction", name));
     };
@@ -74,7 +74,7 @@ export function transact<T>(
         transaction.abort();
       },
     );
-    // One that has ended can't be aborted.
+    // `abort` throws if the transaction has ended.
     worked.catch(() => {});
   });
 }

@@ -1,6 +1,6 @@
-// JSON values as schemas see them: kinds, equality, multiples.
+// JSON values by the rules of schemas: types, equality, multiples.
 
-import { CHARACTERS, type Effort, namesOf, spend } from "./effort.js";
+import { CHARACTERS_PER_STEP, type Effort, namesOf, spend } from "./effort.js";
 
 export type Members = Readonly<Record<string, unknown>>;
 
@@ -9,7 +9,7 @@ export const isText = (value: unknown): value is string => typeof value === "str
 export const isArray = Array.isArray as (value: unknown) => value is readonly unknown[];
 export const isObject = (value: unknown): value is Members => isNested(value) && !isArray(value);
 
-/** What the keyword `type` names. */
+/** The types of the keyword `type`. */
 export const TYPES: Readonly<Record<string, (value: unknown) => boolean>> = {
   null: (value) => value === null,
   boolean: (value) => typeof value === "boolean",
@@ -25,16 +25,16 @@ export function isNested(value: unknown): value is object {
   return typeof value === "object" && value !== null;
 }
 
-/** Whether a text has at least so many characters. One of two UTF-16 units is one. */
+/** Whether a text has at least `least` characters. A surrogate pair is one character. */
 export function isAsLong(text: string, least: number, effort: Effort): boolean {
   if (text.length < least || text.length >= 2 * least) return text.length >= least;
-  spend(effort, text.length / CHARACTERS);
+  spend(effort, text.length / CHARACTERS_PER_STEP);
   let count = text.length;
   for (let at = 0; at < text.length; at++) if ((text.charCodeAt(at) & 0xfc00) === 0xdc00) count--;
   return count >= least;
 }
 
-/** Whether a value is the one that a schema names. How long that takes is for the schema to say. */
+/** Whether a value equals one in a schema. The size of the schema bounds the time. */
 export function same(value: unknown, wanted: unknown, effort: Effort): boolean {
   if (!isNested(value) || !isNested(wanted)) return value === wanted;
   if (isArray(value) || isArray(wanted)) {
@@ -48,14 +48,14 @@ export function same(value: unknown, wanted: unknown, effort: Effort): boolean {
   );
 }
 
-/** What is the same in a `Set` for equal values, and for no others. */
+/** Converts a value so that a `Set` finds equal values, and only equal values, the same. */
 export function comparable(value: unknown, effort: Effort): unknown {
   return isNested(value) ? canonical(value, effort) : value;
 }
 
 /**
- * A text that is the same for equal values, and for no others. That of an array or object begins with half a character, as no
- * text of a body does.
+ * A text that is the same for equal values, and for no others. The text of an array or object begins with a lone surrogate, which
+ * no text of a body has.
  */
 function canonical(value: unknown, effort: Effort): string {
   if (!isNested(value)) return JSON.stringify(value);
@@ -65,13 +65,13 @@ function canonical(value: unknown, effort: Effort): string {
     text = isArray(value)
       ? `\ud800[${value.map((item) => canonical(item, effort)).join()}]`
       : `\ud800{${Object.keys(value).sort().map(member).join()}}`;
-    spend(effort, 1 + text.length / CHARACTERS);
+    spend(effort, 1 + text.length / CHARACTERS_PER_STEP);
     effort.texts.set(value, text);
   }
   return text;
 }
 
-/** The digits of a number without its sign, and the power of ten that they are multiplied by. */
+/** The digits of a number without its sign, and the exponent of their power of ten. */
 export type Decimal = readonly [digits: string, exponent: number];
 
 export function decimal(number: number): Decimal {
@@ -83,15 +83,15 @@ export function decimal(number: number): Decimal {
   return point < 0 ? [digits, power] : [digits.slice(0, point) + digits.slice(point + 1), power - (digits.length - point - 1)];
 }
 
-/** Whether a number is a whole multiple of a step, by their decimal digits: 0.3 is one of 0.1. */
+/** Whether a number is a multiple of a step, by their decimal digits: 0.3 is a multiple of 0.1. */
 export function isMultiple(value: number, step: number, [stepDigits, stepExponent]: Decimal): boolean {
   if (Number.isSafeInteger(value) && Number.isSafeInteger(step)) return value % step === 0;
   const [digits, exponent] = decimal(value);
-  // Its last digit stands behind the last of the step.
+  // The value has more decimal places than the step.
   if (exponent < stepExponent && !digits.endsWith("0")) return false;
   const least = Math.min(exponent, stepExponent);
   const [power, stepPower] = [exponent - least, stepExponent - least];
-  // So many digits are exact in a number.
+  // A number represents up to 15 digits exactly.
   const short = digits.length + power <= 15 && stepDigits.length + stepPower <= 15;
   if (short) return (Number(digits) * 10 ** power) % (Number(stepDigits) * 10 ** stepPower) === 0;
   return (BigInt(digits) * 10n ** BigInt(power)) % (BigInt(stepDigits) * 10n ** BigInt(stepPower)) === 0n;

@@ -1,4 +1,4 @@
-// The entry of a worker that runs guests. What the page says to it and it to the page is in `messages.ts`.
+// The entry point of a worker that runs guests. `messages.ts` has its messages.
 
 import { Buffers } from "./buffers.js";
 import type { Guest } from "./guest.js";
@@ -7,15 +7,15 @@ import type { Check, Checked, FromWorker, Start, ToWorker } from "./messages.js"
 import { instantiate, refusal } from "./meter.js";
 import { beginReports, report, takeReports } from "./reports.js";
 
-/** A report does not wait longer than this for those behind it, in milliseconds. */
-const PATIENCE = 2;
+/** The maximum time that a report waits for later ones. */
+const MAX_REPORT_DELAY_MS = 2;
 
 function say(message: FromWorker | Checked | "begun", transfer: Transferable[] = []): void {
   postMessage(message, transfer);
 }
 
 function checkModule(check: Check): void {
-  // Until here it was loading, which has a time of its own.
+  // Loading, which ends here, has a time limit of its own.
   const meter = instantiate(check);
   say("begun");
   const { wasm } = check;
@@ -24,11 +24,11 @@ function checkModule(check: Check): void {
   else say({ refused });
 }
 
-/** Runs guests as the page tells. */
+/** Handles the messages of the page. */
 function serve(): void {
   const buffers = new Buffers();
   const guests = new Map<number, Guest>();
-  /** Instances that are being made. One that is stopped meanwhile leaves. */
+  /** Instances that are being made. Stopping one removes it. */
   const beginning = new Set<number>();
 
   async function startGuest(plan: Start): Promise<void> {
@@ -57,7 +57,7 @@ function serve(): void {
       const end = at + 12 + words.getUint32(at + 8, true);
       report(buffers, guests.get(high * 4294967296 + low), low, high, bytes.subarray(at + 12, end));
       at = end;
-      if (at === bytes.length || performance.now() - since > PATIENCE) {
+      if (at === bytes.length || performance.now() - since > MAX_REPORT_DELAY_MS) {
         const reports = takeReports(buffers);
         say(reports, [reports]);
         since = performance.now();

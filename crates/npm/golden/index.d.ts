@@ -1,6 +1,6 @@
 // ---- index.d.ts
 /**
- * Starlane in a page. Importing this has no effect; {@link Host.open} loads what is needed.
+ * Starlane in a page. Importing the package has no side effects; {@link Host.open} loads the rest.
  *
  * @packageDocumentation
  */
@@ -10,30 +10,30 @@ export { key, unkey } from "./key.js";
 export type { ActorInspection, App, BindOptions, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LaunchProgress, LinkStatus, MessageContext, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription, SubscriptionItem, } from "./types.js";
 
 // ---- errors.d.ts
-/** Why something did not succeed. `code` is a stable word to branch on, `message` says what to do. */
+/** A failure. Branch on `code`, a stable word; `message` is for people and says what to do. */
 export declare class StarlaneError extends Error {
     /** Always `"StarlaneError"`. */
     readonly name = "StarlaneError";
     /** A stable word: `no-resource`, `deadline`, `unreachable`, `already-open` … */
     readonly code: string;
-    /** As in HTTP: 404, 408, 503 … */
+    /** A status as in HTTP: 404, 408, 503 … */
     readonly status: number;
-    /** The address that it is about, if it is about one. */
+    /** The address that the failure is about, if there is one. */
     readonly address: string | undefined;
     constructor(code: string, status: number, message: string, address?: string, options?: ErrorOptions);
 }
-/** A parameter or option that can't be used. */
+/** The error for an argument or option that cannot be used. */
 export declare function malformed(message: string, cause?: unknown): StarlaneError;
-/** What the Wasm side threw, as an error; errors of any other kind stay what they are. */
+/** Converts a failure that the Wasm side threw to a {@link StarlaneError}. Returns anything else unchanged. */
 export declare function fromRaw(thrown: unknown): unknown;
-/** Runs a call into the Wasm side; what it throws becomes an error. */
+/** Calls the Wasm side and converts a failure that it throws to a {@link StarlaneError}. */
 export declare function translated<T>(call: () => T): T;
 
 // ---- host.d.ts
 import { asyncDispose } from "./dispose.js";
 import type { App, BindOptions, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LinkStatus, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription } from "./types.js";
 /**
- * A host of the mesh in this page: it runs apps' mechtrons, serves addresses, and reaches all that its server reaches.
+ * A host of the mesh in this page. It runs the mechtrons of apps, serves addresses, and reaches every address of its server.
  *
  * Failures are {@link StarlaneError}s; an aborted signal rejects with its own reason.
  */
@@ -41,67 +41,68 @@ export declare class Host {
     #private;
     private constructor();
     /**
-     * Opens the page's host. Resolves when the local side is ready; it never waits for the server. Opened again with equal
-     * options it is shared, and closes with the last `close`; with other options it rejects with `already-open`.
+     * Opens the page's host. Resolves when the local side is ready, without waiting for the server. A second call with equal
+     * options shares the host, which closes with the last `close`. A call with other options rejects with `already-open`.
      */
     static open(options: HostOptions): Promise<Host>;
     /** The state of the link to the server. */
     get link(): LinkStatus;
     /**
-     * Resolves when the link to the server is up. Rejects with `unreachable` after `timeout`, and at once where waiting does not
-     * help: `auth-refused`, `origin-refused`, `malformed` for a token that is not a string.
+     * Resolves when the link to the server is up. Rejects with `unreachable` after `timeout`. Rejects at once if waiting cannot
+     * help: `auth-refused`, `origin-refused`, or `malformed` for a token that is not a string.
      */
     connected(options?: ConnectedOptions): Promise<void>;
     /**
-     * Launches an app: verifies its bundle and runs its browser mechtrons here. What was launched once launches again while the
-     * server is away; what was not rejects with `offline`. An app runs in workers or `inline`, not both: the second way rejects
-     * with `conflict`.
+     * Launches an app: verifies its bundle and runs its browser mechtrons here. A launched app is cached and can be launched
+     * offline; an app that is not cached rejects with `offline`. An app cannot run in workers and `inline` at the same time: the
+     * later launch rejects with `conflict`.
      */
     launch(app: string, options?: LaunchOptions): Promise<App>;
     /**
-     * Sends a request and gives the body of its reply. It always ends: by the reply, a failure, or `deadline`. To a remote address
-     * it waits for the link, and fails with `unreachable` if that does not come up in time.
+     * Sends a request and resolves with the body of the reply. Always ends: with the reply, a failure, or `deadline`. A request to
+     * a remote address waits for the link, and fails with `unreachable` if the link does not come up in time.
      */
     request<T = unknown>(to: string, operation: string, body?: unknown, options?: RequestOptions): Promise<T>;
     /**
-     * Sends a one-way message. Resolves when it was taken by whoever handles it; rejects when it is refused there, or its host can't
-     * be reached.
+     * Sends a one-way message. Resolves when the receiver has accepted it. Rejects when the receiver refuses it, or cannot be
+     * reached.
      */
     notify(to: string, operation: string, body?: unknown, options?: NotifyOptions): Promise<void>;
     /**
-     * An address by its contract: each operation of the bind is a function that sends a request and promises the reply's body.
-     * `starlane bind types BIND` makes the type; whether bodies fit is checked where they are read.
+     * Binds an address to its contract: each operation of the bind becomes a function that sends a request and resolves with the
+     * body of the reply. `starlane bind types BIND` makes the type. The receiver checks the bodies.
      *
-     * Names that JavaScript itself asks objects for (`then`, `toJSON`, `toString` …) are not operations, unless `operations` lists
-     * them: with it, there are those and no others.
+     * Names that JavaScript itself looks up on objects (`then`, `toJSON`, `toString` …) are operations only if `operations` lists
+     * them. If `operations` is given, no other operations exist.
      */
     bind<B extends Contract>(address: string, options?: BindOptions<B>): Bound<B>;
     /**
-     * Subscribes to a topic, `address#event`, at once. A full buffer drops the oldest events and yields `{ lagged }`; `{ gap }`
-     * says that some may have been missed. Leaving the loop unsubscribes. The loop throws `no-grant` where that is not allowed, and
-     * `no-resource` or `no-event` where nothing has that address or emits that event.
+     * Subscribes to a topic, `address#event`, at once. A full buffer drops the oldest events and yields `{ lagged }`. `{ gap }`
+     * reports that events may have been missed. Leaving the loop unsubscribes. The loop throws `no-grant` if the subscription is
+     * not allowed, and `no-resource` or `no-event` if the address or the event does not exist.
      */
     subscribe<T = unknown>(topic: string, options?: SubscribeOptions): Subscription<T>;
-    /** Serves an address: each function answers an operation with what it gives or promises. Rejects with `conflict` if it is taken. */
+    /** Serves an address: each function returns, or resolves with, the reply to its operation. Rejects with `conflict` if the address is taken. */
     serve(address: string, handlers: Handlers): Promise<Served>;
-    /** Calls back at each event of this kind. Gives the function that ends it. */
+    /** Calls `listener` at each event of this kind. Returns a function that removes the listener. */
     on<E extends keyof HostEvents>(event: E, listener: (value: HostEvents[E]) => void): () => void;
-    /** What this host is doing now. */
+    /** Returns the present state of this host. */
     inspect(): Inspection;
-    /** Ends the apps, subscriptions and addresses of this object; with the last object that shares the host, the host. */
+    /** Ends the apps, subscriptions and addresses of this object. The last object that shares the host also closes the host. */
     close(): Promise<void>;
     [asyncDispose](): Promise<void>;
 }
 
 // ---- key.d.ts
 /**
- * Makes any text a segment of an address: every byte but a-z, 0-9 and, inside, `-` becomes `_` and its value in hex.
+ * Encodes any text as a segment of an address. The bytes a-z and 0-9, and `-` after the first byte, stay; every other byte
+ * becomes `_` and two hex digits.
  * `host.request(\`acme:profiles:profile:${key(name)}\`, …)`
  *
- * Throws `malformed` when the text is empty or its key longer than 63 bytes.
+ * Throws `malformed` if the text is empty, or its key longer than 63 bytes.
  */
 export declare function key(text: string): string;
-/** The text that {@link key} was given. Throws `malformed` for what `key` would not make: one text, one address. */
+/** Decodes a segment that {@link key} made. Throws `malformed` for any other segment, so that each text has one address. */
 export declare function unkey(segment: string): string;
 
 // ---- types.d.ts
@@ -110,116 +111,116 @@ declare global {
         readonly asyncDispose: unique symbol;
     }
 }
-/** What `Host.open` takes. */
+/** The options of `Host.open`. */
 export interface HostOptions {
-    /** The server that this host is linked to: an `http:` or `https:` URL. */
+    /** The server to link to: an `http:` or `https:` URL. */
     server: string | URL;
-    /** Gives the token for the server, anew before each connection and before the last one ends; without it the page is anonymous. */
+    /** Returns the token for the server. Called before each connection, and before the last token expires. Without it the page is anonymous. */
     token?: (options: {
         signal: AbortSignal;
     }) => string | undefined | Promise<string | undefined>;
     /**
-     * The publishers whose bundles may run here, as `ed25519:…`. Left out, those that the server lists are accepted if it is on
-     * this machine or of the page's own origin.
+     * The publishers whose bundles may run here, as `ed25519:…`. Default: the publishers that the server lists, if the server is on
+     * this machine or of the page's own origin; otherwise required.
      */
     trust?: readonly string[];
     /** The name of the cache (an IndexedDB database). Default: `starlane`. */
     cache?: string;
     /**
-     * How many bytes of bundles the cache keeps at most. Where room is needed, the least recently used go first, and never one that
-     * is launched. Default: 268,435,456 (256 MiB).
+     * The maximum size of the cached bundles, in bytes. When room is needed, the least recently used bundles are evicted first, and
+     * launched ones never. Default: 268,435,456 (256 MiB).
      */
     cacheBytes?: number;
-    /** Ends `open`. */
+    /** Cancels `open`. */
     signal?: AbortSignal;
-    /** Where the package's `starlane_npm_bg.wasm` is, if not beside the package. */
+    /** The URL of the package's `starlane_npm_bg.wasm`. Default: beside the package. */
     wasm?: string | URL;
-    /** Where the package's `starlane_verifier_bg.wasm` is, if not beside the package: what verifies bundles, loaded by the first launch. */
+    /** The URL of the package's `starlane_verifier_bg.wasm`, which verifies bundles. The first launch loads it. Default: beside the package. */
     verifier?: string | URL;
-    /** Where the package's `meter.wasm` is, if not beside the package: what checks mechtrons' modules, loaded when it is needed. */
+    /** The URL of the package's `meter.wasm`, which checks mechtrons' modules. Loaded on demand. Default: beside the package. */
     meter?: string | URL;
-    /** Where the package's `worker.js` is, if not beside the package. */
+    /** The URL of the package's `worker.js`. Default: beside the package. */
     worker?: string | URL;
-    /** Where the package's `contract.js` is, if not beside the package: what checks bodies against schemas, loaded when it is needed. */
+    /** The URL of the package's `contract.js`, which checks bodies against schemas. Loaded on demand. Default: beside the package. */
     contract?: string | URL;
-    /** Where the package's `glue.js` is, if not beside the package: what runs mechtrons `inline`, loaded when it is needed. */
+    /** The URL of the package's `glue.js`, which runs mechtrons `inline`. Loaded on demand. Default: beside the package. */
     glue?: string | URL;
 }
-/** The state of the link to the server. `refused` is final: with a token that is taken, close the host and open it again. */
+/** The state of the link to the server. `refused` is final: get a valid token, close the host, and open it again. */
 export type LinkStatus = "connecting" | "up" | "down" | "refused";
-/** What `host.on` tells of. */
+/** The events of `host.on`. */
 export interface HostEvents {
-    /** The link to the server is in this state now. */
+    /** The new state of the link to the server. */
     link: LinkStatus;
-    /** The cache can't be kept, for this reason: it is memory only. Also told to whoever listens later, right after `on` returns. */
+    /** The reason why the cache is memory only. A listener that is added later is called right after `on` returns. */
     degraded: string;
 }
-/** What `host.connected` takes. */
+/** The options of `host.connected`. */
 export interface ConnectedOptions {
-    /** Ends the waiting. */
+    /** Stops waiting. */
     signal?: AbortSignal;
-    /** Milliseconds to wait; without it, for ever. */
+    /** The maximum time to wait, in milliseconds. Default: no limit. */
     timeout?: number;
 }
-/** What `host.launch` takes. */
+/** The options of `host.launch`. */
 export interface LaunchOptions {
-    /** Ends the launch. */
+    /** Cancels the launch. */
     signal?: AbortSignal;
-    /** Told as the app's modules arrive. */
+    /** Called as the app's modules arrive. */
     onProgress?: (progress: LaunchProgress) => void;
-    /** Run the app's mechtrons in the page's own thread instead of a worker: for latency, and only for code that is trusted. */
+    /** Runs the app's mechtrons in the page's own thread instead of a worker. Lower latency; use it only for trusted code. */
     inline?: boolean;
 }
-/** How far a launch is. */
+/** The progress of a launch. */
 export interface LaunchProgress {
-    /** Bytes of modules that are here. */
+    /** Bytes of modules loaded so far. */
     loaded: number;
-    /** Bytes of all modules that are needed. */
+    /** Bytes of all required modules. */
     total: number;
 }
-/** What `host.request` takes. */
+/** The options of `host.request`. */
 export interface RequestOptions {
     /** Cancels the request. */
     signal?: AbortSignal;
-    /** Milliseconds until it fails with `deadline`. Default: 30,000. */
+    /** The time limit, in milliseconds, after which the request fails with `deadline`. Default: 30,000. */
     timeout?: number;
 }
-/** A bind's operations and events, as `starlane bind types` writes them. */
+/** The operations and events of a bind, as `starlane bind types` writes them. */
 export interface Contract {
-    /** What each operation takes and answers; `undefined` is nothing. */
+    /** The request and response type of each operation; `undefined` is an empty body. */
     operations: object;
-    /** What each event carries: the type for `host.subscribe<B["events"]["changes"]>`. */
+    /** The type of each event's body, for `host.subscribe<B["events"]["changes"]>`. */
     events: object;
 }
-/** An address by its contract: a function for each operation. */
+/** An address bound to its contract: a function for each operation. */
 export type Bound<B extends Contract> = {
     readonly [Name in keyof B["operations"]]: B["operations"][Name] extends {
         request: infer Request;
         response: infer Response;
     } ? unknown extends Request ? (body?: Request, options?: RequestOptions) => Promise<Response> : (body: Request, options?: RequestOptions) => Promise<Response> : never;
 };
-/** What `host.bind` takes. */
+/** The options of `host.bind`. */
 export interface BindOptions<B extends Contract> {
-    /** The operations that there are: for those that JavaScript itself asks objects for, such as `then` and `inspect`. */
+    /** The names of all operations. Required only for names that JavaScript itself looks up on objects, such as `then` and `inspect`. */
     operations?: readonly (keyof B["operations"] & string)[];
 }
-/** What `host.notify` takes. */
+/** The options of `host.notify`. */
 export interface NotifyOptions {
-    /** Ends the waiting, and takes the message back if that is still possible. */
+    /** Stops waiting, and cancels the message if it has not left yet. */
     signal?: AbortSignal;
-    /** Keep the message until it is delivered. This version has no outbox: `true` is refused with `unsupported`. */
+    /** Keep the message until it is delivered. Not supported in this version: `true` rejects with `unsupported`. */
     durable?: boolean;
 }
-/** What `host.subscribe` takes. */
+/** The options of `host.subscribe`. */
 export interface SubscribeOptions {
-    /** Ends the subscription: the loop over it throws the signal's reason. */
+    /** Ends the subscription. The loop over it throws the signal's reason. */
     signal?: AbortSignal;
-    /** How many events are kept for a slow reader. Default: 256. */
+    /** The maximum number of events that are buffered for a slow reader. Default: 256. */
     buffer?: number;
 }
 /**
- * What a subscription yields: an event; `lagged`, how many events the buffer dropped because the reader was slow; or `gap`:
- * events may have been missed on the way.
+ * An item of a subscription: an event; or `lagged`, the number of events that a full buffer dropped; or `gap`, if events may have
+ * been lost on the way.
  */
 export type SubscriptionItem<T> = {
     from: string;
@@ -239,25 +240,25 @@ export type SubscriptionItem<T> = {
 };
 /** The events of a topic. Leaving the loop over it unsubscribes. */
 export interface Subscription<T> {
-    /** The next of them. */
+    /** Returns the next item. */
     next(): Promise<IteratorResult<SubscriptionItem<T>, undefined>>;
     [Symbol.asyncIterator](): Subscription<T>;
     /** Unsubscribes. */
     return(): Promise<IteratorReturnResult<undefined>>;
     [Symbol.asyncDispose](): Promise<void>;
 }
-/** Who sent a message, and until when somebody waits. */
+/** The sender of a message, and whether the sender still waits. */
 export interface MessageContext {
-    /** The address of who sent it. */
+    /** The address of the sender. */
     from: string;
-    /** The principal on whose behalf; empty is anonymous. */
+    /** The principal on whose behalf it was sent; empty for anonymous. */
     caller: string;
-    /** Aborted when nobody waits for the answer any more. */
+    /** Aborted when nobody waits for the reply any more. */
     signal: AbortSignal;
 }
-/** The operations of an address that the page serves: what each gives, or promises, is the reply. */
+/** The operations of an address that the page serves. Each handler returns, or resolves with, the reply. */
 export type Handlers = Record<string, (body: any, context: MessageContext) => unknown>;
-/** What `host.inspect` shows. */
+/** The result of `host.inspect`. */
 export interface Inspection {
     /** The name of this host: `~` and 26 characters. */
     host: string;
@@ -270,54 +271,54 @@ export interface Inspection {
         up: boolean;
         serves: string[];
     }[];
-    /** The apps that were launched; `wasm` is path and digest of each module of their bundles. */
+    /** The launched apps; `wasm` has the path and digest of each module of the bundle. */
     apps: {
         app: string;
         revision: number;
         bundle: string;
         wasm: [path: string, digest: string][];
     }[];
-    /** The actors that were used here. */
+    /** The actors of this host. */
     actors: ActorInspection[];
-    /** How many files came over the network, how many from the cache, how many were damaged there and fetched again. */
+    /** The number of files from the network, from the cache, and damaged in the cache and so fetched again. */
     blobs: {
         fetched: number;
         cached: number;
         healed: number;
     };
-    /** Requests that are on their way. */
+    /** The number of unanswered requests. */
     openRequests: number;
 }
 /** An actor of this host. */
 export interface ActorInspection {
     /** Its address. */
     address: string;
-    /** Whether it has an instance. */
+    /** The state of its instance. */
     state: "asleep" | "starting" | "awake" | "back-off" | "quarantined";
-    /** Where it runs: `worker 2`, `inline`; nothing while it is asleep. */
+    /** Where it runs: `worker 2`, `inline`; null while it is asleep. */
     place: string | null;
-    /** The digest of the module that it runs. */
+    /** The digest of its module. */
     wasm: string;
-    /** Messages that wait for it. */
+    /** The number of messages that wait for it. */
     mailbox: number;
-    /** Messages that it has and has not ended. */
+    /** The number of messages that it has received and not finished. */
     unfinished: number;
-    /** How often it crashed lately. */
+    /** The number of recent crashes. */
     crashes: number;
     /** Whether some of its state is not saved yet. */
     unsaved: boolean;
-    /** How long ago its state was saved, in milliseconds; null if it was not since the host was opened. */
+    /** Milliseconds since its state was saved; null if it was not saved since the host was opened. */
     savedAgoMs: number | null;
 }
-/** An app that was launched here. */
+/** A launched app. */
 export interface App {
     /** Its address. */
     readonly address: string;
-    /** Which revision of its record. */
+    /** The revision of its record. */
     readonly revision: number;
-    /** The bundle that it came from. */
+    /** The bundle that it was launched from. */
     readonly bundle: string;
-    /** Stops it: its actors here end. If it was launched several times, with the last of them. */
+    /** Stops the app: its actors here end. If it was launched several times, the last `stop` does this. */
     stop(): Promise<void>;
     [Symbol.asyncDispose](): Promise<void>;
 }
@@ -333,5 +334,5 @@ export interface Served {
 }
 
 // ---- dispose.d.ts
-/** `Symbol.asyncDispose`, also where the browser has none yet: the name that helpers for `await using` fall back to. */
+/** `Symbol.asyncDispose`. Where the browser does not have it yet: the symbol that helpers for `await using` fall back to. */
 export declare const asyncDispose: typeof Symbol.asyncDispose;

@@ -1,4 +1,4 @@
-// What crosses from Rust, made by one call each instead of one call a property.
+// Objects for Rust, each made by one call instead of one call per property.
 
 export function payload(contentType, headers, body) {
   return { contentType, headers, body };

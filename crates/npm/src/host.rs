@@ -1,5 +1,5 @@
-//! The host as TypeScript's `Host` sees it. Every method takes `&self` and ends at once or gives a promise, so that no call
-//! from JavaScript, wherever it comes in, finds it borrowed.
+//! The host behind TypeScript's `Host`. Every method takes `&self`, and returns at once or returns a promise, so that no nested
+//! call from JavaScript finds the object borrowed.
 
 use std::rc::Rc;
 
@@ -22,7 +22,7 @@ use crate::{
     values::{RawPayload, address, failure_from_js, failure_to_js, from_js, malformed, to_js},
 };
 
-/// Chromium allows about 125 Wasm memories a process; the page and other tabs need some too.
+/// The maximum number of awake actors. Chromium allows about 125 Wasm memories per process, and the page and other tabs need some.
 const MAX_AWAKE: usize = 64;
 
 /// A host. Failures are thrown as `{ status, code, message, address }`.
@@ -37,9 +37,14 @@ pub struct RawHost {
 impl RawHost {
     /// Opens a host and begins to connect it to `server`, an `http:` or `https:` URL without a slash at its end.
     ///
-    /// `cache` names the IndexedDB database, which keeps at most `cache_bytes` of bundles, `worker()` makes a Worker, `script(name)`
-    /// gives the URL of `contract` or `glue`, `verify(question)` asks the crate `verifier`, `meter()` loads the crate `meter`, `token()`
-    /// gives a promise of a string or nothing, `log(level, address, text)` takes log lines, `degraded(reason)` is called when the cache can't be kept any more.
+    /// - `cache` names the IndexedDB database, and `cache_bytes` is its maximum size.
+    /// - `worker()` makes a Worker.
+    /// - `script(name)` returns the URL of `contract` or `glue`.
+    /// - `verify(question)` calls the crate `verifier`.
+    /// - `meter()` loads the crate `meter`.
+    /// - `token()` returns a promise of a string or undefined.
+    /// - `log(level, address, text)` writes a log line.
+    /// - `degraded(reason)` is called when the cache is memory only from now on.
     #[allow(
         clippy::too_many_arguments,
         reason = "one call, in shared.ts: an object would cost more code on both sides"
@@ -77,10 +82,10 @@ impl RawHost {
             secret,
             link: LinkConfig::default(),
             max_awake: MAX_AWAKE,
-            // The page itself is the only one that asks here.
+            // The page is the only principal here.
             limits: PrincipalLimits { keys: usize::MAX, ..PrincipalLimits::default() },
             actors: ActorLimits::default(),
-            authenticate: Rc::new(|_| Err(Failure::auth_refused("nobody can dial a page"))),
+            authenticate: Rc::new(|_| Err(Failure::auth_refused("a page accepts no links"))),
             log: Rc::new(move |line: &LogLine| {
                 let line = [level_name(line.level), line.address.as_str(), &line.text];
                 let [level, address, text] = line.map(JsValue::from_str);
@@ -93,12 +98,12 @@ impl RawHost {
         Ok(Self { host, origin: Origin { address: own, caller: Principal::default() }, tickets: Tickets::default() })
     }
 
-    /// Throws if a text is not an address.
+    /// Checks an address. Throws if the text is not one.
     pub fn check(&self, text: &str) -> Result<(), JsValue> {
         address(text).map(drop)
     }
 
-    /// Sends a request; the promise is of its reply. `timeout` is in milliseconds, 0 the default of 30 s.
+    /// Sends a request. Resolves with the reply. `timeout` is in milliseconds; 0 is the default, 30 s.
     #[wasm_bindgen(unchecked_return_type = "Promise<RawPayload>")]
     pub fn request(
         &self,
@@ -119,7 +124,7 @@ impl RawHost {
         }))
     }
 
-    /// Sends a one-way message; the promise ends when it was taken, here or elsewhere.
+    /// Sends a one-way message. Resolves when the receiver has accepted it.
     #[wasm_bindgen(unchecked_return_type = "Promise<undefined>")]
     pub fn notify(&self, to: &str, operation: String, payload: &RawPayload, ticket: u32) -> Result<Promise, JsValue> {
         let to = address(to)?;
@@ -131,13 +136,13 @@ impl RawHost {
         }))
     }
 
-    /// Subscribes to a topic, at once.
+    /// Subscribes to a topic at once.
     pub fn subscribe(&self, topic: &str, buffer: u32) -> Result<RawSubscription, JsValue> {
         let topic = Topic::parse(topic).map_err(|error| malformed(&error))?;
         Ok(RawSubscription::new(self.host.subscribe(topic, buffer as usize).answer_together()))
     }
 
-    /// Serves an address with a function that gets a message and gives a promise of the reply's payload.
+    /// Serves an address with a function that takes a message and returns a promise of the reply's payload.
     pub fn serve(
         &self,
         at: &str,
@@ -170,7 +175,7 @@ impl RawHost {
         Ok(())
     }
 
-    /// Cancels what was started with this ticket.
+    /// Cancels the work that was started with this ticket.
     pub fn cancel(&self, ticket: u32) {
         self.tickets.cancel(ticket);
     }
@@ -181,7 +186,7 @@ impl RawHost {
         state_name(&self.host.link_state()).to_owned()
     }
 
-    /// Why the link is refused; nothing in other states.
+    /// Why the link is refused; undefined in other states.
     #[wasm_bindgen(unchecked_return_type = "RawFailure | undefined")]
     pub fn refusal(&self) -> JsValue {
         match self.host.link_state() {
@@ -193,7 +198,7 @@ impl RawHost {
         }
     }
 
-    /// Calls back with each state of the link from now on, until the host is freed.
+    /// Calls `callback` with each new state of the link, until the host is freed.
     #[wasm_bindgen(js_name = watchLink)]
     pub fn watch_link(&self, #[wasm_bindgen(unchecked_param_type = "(state: string) => void")] callback: Function) {
         let mut states = self.host.watch_link();
@@ -204,20 +209,20 @@ impl RawHost {
         });
     }
 
-    /// What the host shows of itself, as JSON.
+    /// The state of the host, as JSON.
     pub fn inspect(&self) -> Result<String, JsValue> {
         let shown = serde_json::to_string(&self.host.inspect());
         shown.map_err(|error| failure_to_js(&Failure::internal(error.to_string())))
     }
 
-    /// Closes the host; what waits ends with `not-running`.
+    /// Closes the host. Pending work fails with `not-running`.
     pub fn close(&self) {
         self.host.close();
     }
 }
 
 impl RawHost {
-    /// Begins to send something. It is on its way before this call ends, so that what the page sends next comes after it.
+    /// Begins to send a message. The message leaves before this call returns, so that later messages of the page stay behind it.
     fn begin(&self, ticket: u32, sending: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
         let mut sending: LocalBoxFuture<'static, _> = Box::pin(sending);
         let ended = sending.as_mut().now_or_never();

@@ -10,13 +10,13 @@ use wasm_bindgen::JsValue;
 
 use crate::values::{failed, make_launched};
 
-/// The keys whose bundles may run here, from their text form.
+/// Parses the keys of the trusted publishers.
 pub(crate) fn publishers(trust: &[String]) -> Result<Vec<PublicKey>, JsValue> {
     let parse = |text: &String| PublicKey::parse(text).map_err(|e| failed(400, "malformed", &e.to_string(), None));
     trust.iter().map(parse).collect()
 }
 
-/// Launches an app; `on_progress` is called with the bytes that are here and the bytes of all that is needed.
+/// Launches an app. `on_progress` is called with the bytes loaded so far and the bytes of all required modules.
 pub(crate) async fn launch(
     host: Host,
     app: Address,
@@ -26,7 +26,7 @@ pub(crate) async fn launch(
 ) -> Result<JsValue, JsValue> {
     let on_progress = on_progress.map(|function| {
         Rc::new(move |progress: Progress| {
-            // The page's own fault, which JavaScript's side of this has reported already.
+            // The TypeScript side has already reported an error of the page's function.
             let _ = function.call2(
                 &JsValue::UNDEFINED,
                 &JsValue::from_f64(progress.loaded as f64),

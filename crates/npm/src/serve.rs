@@ -1,4 +1,4 @@
-//! Addresses that the page serves: messages go to a function, its promise is the answer.
+//! Addresses that the page serves: a function takes each message and returns a promise of the reply.
 
 use futures_util::future::LocalBoxFuture;
 use js_sys::{Function, Promise};
@@ -10,7 +10,7 @@ use web_sys::AbortController;
 
 use crate::values::{RawPayload, failure_from_js, failure_to_js, from_js, make_incoming, to_js};
 
-/// An address that the page serves; freed, it is released.
+/// An address that the page serves. Freeing the object releases the address.
 #[wasm_bindgen]
 pub struct RawServed(Served);
 
@@ -29,13 +29,13 @@ impl RawServed {
     }
 }
 
-/// A function of JavaScript as a handler.
+/// A JavaScript function as a handler.
 pub(crate) struct FunctionHandler(pub(crate) Function);
 
 impl Handler for FunctionHandler {
     fn handle(&self, incoming: Message) -> LocalBoxFuture<'static, Outcome> {
         let function = self.0.clone();
-        // The function is called when the future is first polled: never in the middle of the host's own turn.
+        // The first poll calls the function, so that it never runs in the middle of the host's own turn.
         Box::pin(async move {
             let controller =
                 AbortController::new().map_err(|_| Failure::internal("this browser has no AbortController"))?;
@@ -61,7 +61,7 @@ impl Handler for FunctionHandler {
     }
 }
 
-/// Tells the function that nobody waits any more.
+/// Aborts the function's signal when nobody waits for the reply any more.
 struct AbortOnDrop(Option<AbortController>);
 
 impl Drop for AbortOnDrop {

@@ -33,7 +33,8 @@ impl RawSubscription {
 
 #[wasm_bindgen]
 impl RawSubscription {
-    /// What has come already, a failure if that is why no more will; `undefined` if that is nothing, `null` at the end.
+    /// Returns the next buffered item, or the failure that ended the subscription. `undefined`: nothing is buffered. `null`: the
+    /// subscription has ended.
     #[wasm_bindgen(unchecked_return_type = "RawItem | RawFailure | null | undefined")]
     pub fn take(&self) -> JsValue {
         match self.0.borrow_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -42,14 +43,14 @@ impl RawSubscription {
         }
     }
 
-    /// What comes next; `null` at the end.
+    /// Waits for the next item; `null` at the end.
     #[wasm_bindgen(unchecked_return_type = "Promise<RawItem | RawFailure | null>")]
     pub fn next(&self) -> Promise {
         let reading = Rc::clone(&self.0);
         future_to_promise(async move { Ok(item_to_js(poll_fn(|context| reading.borrow_mut().poll(context)).await)) })
     }
 
-    /// Unsubscribes. Who waits for the next item gets the end.
+    /// Unsubscribes. A pending `next` gets the end.
     pub fn close(&self) {
         let (subscription, waker) = {
             let mut reading = self.0.borrow_mut();

@@ -1,4 +1,4 @@
-//! Work that JavaScript may cancel: each has a number that JavaScript chose.
+//! Work that JavaScript can cancel by a number that JavaScript chose.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -11,12 +11,12 @@ use wasm_bindgen_futures::future_to_promise;
 
 use crate::values::failure_to_js;
 
-/// The work under way that has a number.
+/// The pending work that has a number.
 #[derive(Clone, Default)]
 pub(crate) struct Tickets(Rc<RefCell<LiteMap<u32, AbortHandle>>>);
 
 impl Tickets {
-    /// Starts work as a promise. Number 0 is work that is never cancelled.
+    /// Starts work as a promise. Number 0 is for work that cannot be cancelled.
     pub(crate) fn start(&self, ticket: u32, work: LocalBoxFuture<'static, Result<JsValue, JsValue>>) -> Promise {
         if ticket == 0 {
             return future_to_promise(work);
@@ -27,11 +27,11 @@ impl Tickets {
         future_to_promise(async move {
             let result = work.await;
             tickets.0.borrow_mut().remove(&ticket);
-            result.unwrap_or_else(|_| Err(failure_to_js(&Failure::new(499, "cancelled", "nobody waits any more"))))
+            result.unwrap_or_else(|_| Err(failure_to_js(&Failure::new(499, "cancelled", "the caller cancelled it"))))
         })
     }
 
-    /// Drops the work with this number; what it holds is let go of at its next turn.
+    /// Cancels the work with this number. Its resources are released at its next turn.
     pub(crate) fn cancel(&self, ticket: u32) {
         let handle = self.0.borrow_mut().remove(&ticket);
         if let Some(handle) = handle {

@@ -1,4 +1,4 @@
-//! How values cross: payloads and failures, as plain objects.
+//! Converts payloads and failures to plain JavaScript objects and back.
 
 use js_sys::{Reflect, Uint8Array};
 use starlane_protocol::{Address, AddressError, Failure, Payload};
@@ -17,7 +17,7 @@ export interface RawLaunched { app: string; revision: number; bundle: string }
 
 #[wasm_bindgen]
 extern "C" {
-    /// A payload as JavaScript has it: `{ contentType, headers, body }`; `headers` is names and values in turn.
+    /// A payload in JavaScript: `{ contentType, headers, body }`. `headers` has names and values in turn.
     #[wasm_bindgen(typescript_type = "RawPayload")]
     pub type RawPayload;
     #[wasm_bindgen(method, structural, getter, catch, js_name = contentType)]
@@ -52,13 +52,13 @@ extern "C" {
     pub(crate) fn make_launched(app: &str, revision: f64, bundle: &str) -> JsValue;
 }
 
-/// A payload for JavaScript.
+/// Converts a payload to JavaScript.
 pub(crate) fn to_js(payload: &Payload) -> RawPayload {
     let headers = payload.headers.iter().flat_map(|(name, value)| [name.clone(), value.clone()]).collect();
     make_payload(&payload.content_type, headers, Uint8Array::new_from_slice(&payload.body))
 }
 
-/// A payload from JavaScript.
+/// Converts a payload from JavaScript.
 pub(crate) fn from_js(payload: &RawPayload) -> Result<Payload, Failure> {
     let refuse = |what: &str| Failure::malformed(format!("a payload's {what}"));
     let content_type = payload.content_type().ok().and_then(|value| value.as_string());
@@ -75,22 +75,22 @@ pub(crate) fn from_js(payload: &RawPayload) -> Result<Payload, Failure> {
     Ok(Payload { content_type, headers, body: body.to_vec().into() })
 }
 
-/// A failure for JavaScript.
+/// Converts a failure to JavaScript.
 pub(crate) fn failure_to_js(failure: &Failure) -> JsValue {
     failed(failure.status, &failure.code, &failure.message, failure.address.as_ref().map(Address::as_str))
 }
 
-/// A failure for JavaScript, from its parts.
+/// Makes a failure for JavaScript.
 pub(crate) fn failed(status: u16, code: &str, message: &str, address: Option<&str>) -> JsValue {
     make_failure(status, code, message, address)
 }
 
-/// What a promise of JavaScript was rejected with, as a failure: `{ status, code, message }`, or an error of any kind.
+/// Converts the reason of a rejected promise to a failure: `{ status, code, message }`, or an error of any kind.
 pub(crate) fn failure_from_js(error: &JsValue) -> Failure {
     let member = |name: &str| Reflect::get(error, &JsValue::from_str(name)).unwrap_or_default();
     let text = |name: &str| member(name).as_string();
     let message = text("message").or_else(|| error.as_string()).unwrap_or_else(|| "the handler failed".to_owned());
-    // A status outside these would not be a failure.
+    // Other statuses do not mean a failure.
     let status = member("status").as_f64().filter(|status| (400.0..600.0).contains(status));
     match (status, text("code")) {
         (Some(status), Some(code)) if is_word(&code) => Failure::new(status as u16, &code, message),
@@ -98,19 +98,19 @@ pub(crate) fn failure_from_js(error: &JsValue) -> Failure {
     }
 }
 
-/// Codes are short words, so that they can be told apart from prose.
+/// Whether a text can be a code: codes are short words, not prose.
 fn is_word(code: &str) -> bool {
     !code.is_empty()
         && code.len() <= 64
         && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// An address, or why it is none.
+/// Parses an address.
 pub(crate) fn address(text: &str) -> Result<Address, JsValue> {
     Address::parse(text).map_err(|error| malformed(&error))
 }
 
-/// What JavaScript gets for a text that is no address or topic.
+/// The failure for a text that is not an address or topic.
 pub(crate) fn malformed(error: &AddressError) -> JsValue {
     failure_to_js(&Failure::malformed(error.to_string()))
 }

@@ -1,13 +1,13 @@
-// Arguments of public functions, checked before anything is done with them: what can't be used is `malformed`, by its name.
+// Checks the arguments of public functions before they are used. The error is `malformed` and names the argument.
 
 import { StarlaneError, malformed } from "./errors.js";
 
-/** Half of a character: UTF-8 can't say it, and an encoder would put U+FFFD in its place. */
+/** A lone surrogate: UTF-8 cannot encode it, and an encoder would replace it by U+FFFD. */
 const HALF = /\p{Surrogate}/u;
 
 const tag = Object.prototype.toString;
 
-/** What a value is, for people: never its own words alone, and never a failure, whatever the value does. */
+/** Describes a value for people. Never throws, whatever the value does, and always says which type the value has. */
 export function shown(value: unknown): string {
   try {
     if (typeof value === "string") return value === "" ? "an empty string" : JSON.stringify(value.slice(0, 60));
@@ -22,7 +22,7 @@ export function shown(value: unknown): string {
   }
 }
 
-/** Runs what reads a value that is not ours: getters and proxies may throw anything. */
+/** Runs a function that reads a value of the page: its getters and proxies may throw anything. */
 export function reading<T>(what: string, read: () => T): T {
   try {
     return read();
@@ -32,7 +32,7 @@ export function reading<T>(what: string, read: () => T): T {
   }
 }
 
-/** What was thrown, for people. */
+/** Describes a thrown value for people. */
 export function why(thrown: unknown): string {
   try {
     return thrown instanceof Error && typeof thrown.message === "string" ? thrown.message : shown(thrown);
@@ -41,46 +41,46 @@ export function why(thrown: unknown): string {
   }
 }
 
-/** Whether a text is whole characters alone. */
+/** Whether a text has no lone surrogate. */
 export function isWhole(text: string): boolean {
   return !HALF.test(text);
 }
 
-/** The error of an argument that is not what it must be. */
+/** The error for an argument that is not what it must be. */
 export function must(name: string, be: string, value: unknown): StarlaneError {
   return malformed(`\`${name}\` must be ${be}, not ${shown(value)}`);
 }
 
-/** A text. */
+/** Checks a string. */
 export function text(name: string, value: unknown): string {
   if (typeof value !== "string") throw must(name, "a string", value);
-  if (!isWhole(value)) throw malformed(`\`${name}\` has half of a character (a lone surrogate): give whole characters`);
+  if (!isWhole(value)) throw malformed(`\`${name}\` has a lone surrogate: pass well-formed Unicode`);
   return value;
 }
 
-/** The name of an operation. */
+/** Checks the name of an operation. */
 export function operation(name: string, value: unknown): string {
   if (/^[\w-]{1,63}$/.test(text(name, value))) return value as string;
   throw must(name, "the name of an operation (1 to 63 letters, digits, `-` and `_`)", value);
 }
 
-/** A function, if there is one. */
+/** Checks an optional function. */
 export function callback<F>(name: string, value: F | undefined): F | undefined {
   if (value === undefined || typeof value === "function") return value;
   throw must(name, "a function", value);
 }
 
-/** Yes or no; left out, no. */
+/** Checks an optional boolean; the default is false. */
 export function flag(name: string, value: unknown): boolean {
   if (value === undefined || typeof value === "boolean") return value === true;
   throw must(name, "true or false", value);
 }
 
-/** An AbortSignal of any realm, if there is one. */
+/** Checks an optional AbortSignal of any realm. */
 export function abortSignal(value: AbortSignal | undefined): AbortSignal | undefined {
   if (value === undefined) return value;
   try {
-    // Only a real one has what this reads.
+    // This getter throws for anything but a real AbortSignal.
     Object.getOwnPropertyDescriptor(AbortSignal.prototype, "aborted")?.get?.call(value);
     return value;
   } catch {
@@ -88,11 +88,11 @@ export function abortSignal(value: AbortSignal | undefined): AbortSignal | undef
   }
 }
 
-/** Options, each read once. Unknown names are refused: they are misspelt, or of another version. */
+/** Checks options and reads each once. Refuses unknown names: they are misspelt, or belong to another version. */
 export function options<T extends object>(call: string, given: T | undefined, known: readonly (keyof T & string)[]): T {
   return reading(`the options of ${call}`, () => {
     if (given === undefined) return {} as T;
-    // No other kind of object has options: a signal in their place would be ignored.
+    // A signal in the place of the options would otherwise be ignored.
     if (given === null || typeof given !== "object" || tag.call(given) !== "[object Object]") {
       throw malformed(`the options of ${call} must be an object such as { ${known[0]}: … }, not ${shown(given)}`);
     }

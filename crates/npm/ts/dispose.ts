@@ -1,3 +1,3 @@
-/** `Symbol.asyncDispose`, also where the browser has none yet: the name that helpers for `await using` fall back to. */
+/** `Symbol.asyncDispose`. Where the browser does not have it yet: the symbol that helpers for `await using` fall back to. */
 export const asyncDispose: typeof Symbol.asyncDispose =
   Symbol.asyncDispose ?? (Symbol.for("Symbol.asyncDispose") as typeof Symbol.asyncDispose);

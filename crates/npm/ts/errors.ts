@@ -1,12 +1,12 @@
-/** Why something did not succeed. `code` is a stable word to branch on, `message` says what to do. */
+/** A failure. Branch on `code`, a stable word; `message` is for people and says what to do. */
 export class StarlaneError extends Error {
   /** Always `"StarlaneError"`. */
   override readonly name = "StarlaneError";
   /** A stable word: `no-resource`, `deadline`, `unreachable`, `already-open` … */
   readonly code: string;
-  /** As in HTTP: 404, 408, 503 … */
+  /** A status as in HTTP: 404, 408, 503 … */
   readonly status: number;
-  /** The address that it is about, if it is about one. */
+  /** The address that the failure is about, if there is one. */
   readonly address: string | undefined;
 
   constructor(code: string, status: number, message: string, address?: string, options?: ErrorOptions) {
@@ -28,12 +28,12 @@ function causeOf(options: ErrorOptions | undefined): ErrorOptions | undefined {
   }
 }
 
-/** A parameter or option that can't be used. */
+/** The error for an argument or option that cannot be used. */
 export function malformed(message: string, cause?: unknown): StarlaneError {
   return new StarlaneError("malformed", 400, message, undefined, cause === undefined ? undefined : { cause });
 }
 
-/** What the Wasm side threw, as an error; errors of any other kind stay what they are. */
+/** Converts a failure that the Wasm side threw to a {@link StarlaneError}. Returns anything else unchanged. */
 export function fromRaw(thrown: unknown): unknown {
   if (thrown === null || typeof thrown !== "object" || thrown instanceof Error) return thrown;
   const { code, status, message, address } = thrown as Partial<StarlaneError>;
@@ -41,7 +41,7 @@ export function fromRaw(thrown: unknown): unknown {
   return new StarlaneError(code, status, String(message ?? code), address);
 }
 
-/** Runs a call into the Wasm side; what it throws becomes an error. */
+/** Calls the Wasm side and converts a failure that it throws to a {@link StarlaneError}. */
 export function translated<T>(call: () => T): T {
   try {
     return call();

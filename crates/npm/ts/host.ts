@@ -1,4 +1,4 @@
-// The class `Host`: what a page opens, and calls everything else by.
+// The class `Host`, through which a page does everything else.
 
 import { LaunchedApp } from "./app.js";
 import { abortSignal, callback, flag, must, operation as operationName, options as optionsOf, reading, text } from "./check.js";
@@ -31,28 +31,28 @@ import type {
   Subscription,
 } from "./types.js";
 
-/** The default of `subscribe`'s buffer, in events. */
-const BUFFER = 256;
+/** The default buffer of `subscribe`, in events. */
+const DEFAULT_BUFFER_EVENTS = 256;
 
 /**
- * A host of the mesh in this page: it runs apps' mechtrons, serves addresses, and reaches all that its server reaches.
+ * A host of the mesh in this page. It runs the mechtrons of apps, serves addresses, and reaches every address of its server.
  *
  * Failures are {@link StarlaneError}s; an aborted signal rejects with its own reason.
  */
 export class Host {
   readonly #shared: Shared;
-  /** What ends with this object, though others may share the host. */
+  /** Run when this object is closed. Other objects may still share the host. */
   readonly #ending = new Set<() => void>();
   #closed = false;
 
   private constructor(shared: Shared) {
-    if (!Shared.is(shared)) throw malformed("a Host is not made by `new`: `await Host.open({ server })` gives one");
+    if (!Shared.is(shared)) throw malformed("`new Host` is not supported: use `await Host.open({ server })`");
     this.#shared = shared;
   }
 
   /**
-   * Opens the page's host. Resolves when the local side is ready; it never waits for the server. Opened again with equal
-   * options it is shared, and closes with the last `close`; with other options it rejects with `already-open`.
+   * Opens the page's host. Resolves when the local side is ready, without waiting for the server. A second call with equal
+   * options shares the host, which closes with the last `close`. A call with other options rejects with `already-open`.
    */
   static async open(options: HostOptions): Promise<Host> {
     requireBrowser();
@@ -67,8 +67,8 @@ export class Host {
   }
 
   /**
-   * Resolves when the link to the server is up. Rejects with `unreachable` after `timeout`, and at once where waiting does not
-   * help: `auth-refused`, `origin-refused`, `malformed` for a token that is not a string.
+   * Resolves when the link to the server is up. Rejects with `unreachable` after `timeout`. Rejects at once if waiting cannot
+   * help: `auth-refused`, `origin-refused`, or `malformed` for a token that is not a string.
    */
   async connected(options?: ConnectedOptions): Promise<void> {
     const shared = this.#open();
@@ -101,9 +101,9 @@ export class Host {
   }
 
   /**
-   * Launches an app: verifies its bundle and runs its browser mechtrons here. What was launched once launches again while the
-   * server is away; what was not rejects with `offline`. An app runs in workers or `inline`, not both: the second way rejects
-   * with `conflict`.
+   * Launches an app: verifies its bundle and runs its browser mechtrons here. A launched app is cached and can be launched
+   * offline; an app that is not cached rejects with `offline`. An app cannot run in workers and `inline` at the same time: the
+   * later launch rejects with `conflict`.
    */
   async launch(app: string, options?: LaunchOptions): Promise<App> {
     const shared = this.#open();
@@ -112,7 +112,7 @@ export class Host {
     const given = optionsOf("host.launch", options, ["signal", "onProgress", "inline"]);
     const [signal, onProgress, inline] = [abortSignal(given.signal), callback("onProgress", given.onProgress), flag("inline", given.inline)];
     const { server, cache, trust, verifier } = shared.settings;
-    // Beside what is asked of the server. Whoever needs it asks again, and learns why it can't be loaded.
+    // Starts this load beside the requests to the server. The later caller gets its error.
     loadVerifier(verifier).catch(() => {});
     const progress = onProgress && ((loaded: number, total: number) => guarded(() => onProgress({ loaded, total })));
     const keys = trust ?? (await shared.call(signal, () => publishers(server, cache)));
@@ -131,8 +131,8 @@ export class Host {
   }
 
   /**
-   * Sends a request and gives the body of its reply. It always ends: by the reply, a failure, or `deadline`. To a remote address
-   * it waits for the link, and fails with `unreachable` if that does not come up in time.
+   * Sends a request and resolves with the body of the reply. Always ends: with the reply, a failure, or `deadline`. A request to
+   * a remote address waits for the link, and fails with `unreachable` if the link does not come up in time.
    */
   async request<T = unknown>(to: string, operation: string, body?: unknown, options?: RequestOptions): Promise<T> {
     const shared = this.#open();
@@ -146,8 +146,8 @@ export class Host {
   }
 
   /**
-   * Sends a one-way message. Resolves when it was taken by whoever handles it; rejects when it is refused there, or its host can't
-   * be reached.
+   * Sends a one-way message. Resolves when the receiver has accepted it. Rejects when the receiver refuses it, or cannot be
+   * reached.
    */
   async notify(to: string, operation: string, body?: unknown, options?: NotifyOptions): Promise<void> {
     const shared = this.#open();
@@ -157,7 +157,7 @@ export class Host {
     const checked = abortSignal(signal);
     checked?.throwIfAborted();
     if (flag("durable", durable)) {
-      const message = "this version has no outbox and can't keep a message until it is delivered: send it as a request, and again if that fails";
+      const message = "`durable: true` is not supported in this version: send a request, and repeat it if it fails";
       throw new StarlaneError("unsupported", 501, message, to);
     }
     const payload = encode(body);
@@ -165,11 +165,11 @@ export class Host {
   }
 
   /**
-   * An address by its contract: each operation of the bind is a function that sends a request and promises the reply's body.
-   * `starlane bind types BIND` makes the type; whether bodies fit is checked where they are read.
+   * Binds an address to its contract: each operation of the bind becomes a function that sends a request and resolves with the
+   * body of the reply. `starlane bind types BIND` makes the type. The receiver checks the bodies.
    *
-   * Names that JavaScript itself asks objects for (`then`, `toJSON`, `toString` …) are not operations, unless `operations` lists
-   * them: with it, there are those and no others.
+   * Names that JavaScript itself looks up on objects (`then`, `toJSON`, `toString` …) are operations only if `operations` lists
+   * them. If `operations` is given, no other operations exist.
    */
   bind<B extends Contract>(address: string, options?: BindOptions<B>): Bound<B> {
     const shared = this.#open();
@@ -178,7 +178,7 @@ export class Host {
     const { operations } = optionsOf("host.bind", options, ["operations"]);
     const names = operations === undefined ? undefined : bound(operations);
     const send = (operation: string) => (body?: unknown, options?: RequestOptions) => this.request(address, operation, body, options);
-    // As a body it is refused, and logs name it.
+    // Sent as a body, the object is refused by this name.
     const target: object = { [Symbol.toStringTag]: "Bound" };
     const get = (_: object, name: string | symbol) => {
       const isOperation = typeof name === "string" && (names ? names.includes(name) : !isAskedByJavaScript(name));
@@ -188,17 +188,17 @@ export class Host {
   }
 
   /**
-   * Subscribes to a topic, `address#event`, at once. A full buffer drops the oldest events and yields `{ lagged }`; `{ gap }`
-   * says that some may have been missed. Leaving the loop unsubscribes. The loop throws `no-grant` where that is not allowed, and
-   * `no-resource` or `no-event` where nothing has that address or emits that event.
+   * Subscribes to a topic, `address#event`, at once. A full buffer drops the oldest events and yields `{ lagged }`. `{ gap }`
+   * reports that events may have been missed. Leaving the loop unsubscribes. The loop throws `no-grant` if the subscription is
+   * not allowed, and `no-resource` or `no-event` if the address or the event does not exist.
    */
   subscribe<T = unknown>(topic: string, options?: SubscribeOptions): Subscription<T> {
     const shared = this.#open();
     text("topic", topic);
-    const { signal: given, buffer = BUFFER } = optionsOf("host.subscribe", options, ["signal", "buffer"]);
+    const { signal: given, buffer = DEFAULT_BUFFER_EVENTS } = optionsOf("host.subscribe", options, ["signal", "buffer"]);
     const signal = abortSignal(given);
     if (!Number.isInteger(buffer) || buffer < 1 || buffer > 1_000_000) {
-      throw must("buffer", "how many events to keep, from 1 to 1,000,000", buffer);
+      throw must("buffer", "a number of events from 1 to 1,000,000", buffer);
     }
     signal?.throwIfAborted();
     const raw = translated(() => shared.raw.subscribe(topic, buffer));
@@ -208,7 +208,7 @@ export class Host {
     return subscription;
   }
 
-  /** Serves an address: each function answers an operation with what it gives or promises. Rejects with `conflict` if it is taken. */
+  /** Serves an address: each function returns, or resolves with, the reply to its operation. Rejects with `conflict` if the address is taken. */
   async serve(address: string, handlers: Handlers): Promise<Served> {
     const shared = this.#open();
     text("address", address);
@@ -220,13 +220,13 @@ export class Host {
     return served;
   }
 
-  /** Calls back at each event of this kind. Gives the function that ends it. */
+  /** Calls `listener` at each event of this kind. Returns a function that removes the listener. */
   on<E extends keyof HostEvents>(event: E, listener: (value: HostEvents[E]) => void): () => void {
     const { listeners: all } = this.#open();
     if (typeof event !== "string" || !Object.hasOwn(all, event)) throw must("event", "`link` or `degraded`", event);
     if (typeof listener !== "function") throw must("listener", "a function", listener);
     const listeners = all[event] as Set<typeof listener>;
-    // Of its own for each call, so that the same function may listen twice.
+    // A new function for each call, so that the same listener can be added twice.
     const listen: typeof listener = (value) => listener(value);
     const off = () => {
       listeners.delete(listen);
@@ -234,7 +234,7 @@ export class Host {
     };
     listeners.add(listen);
     this.#ending.add(off);
-    // That happens once, and as a rule while the host is opened.
+    // The cache degrades at most once, usually while the host opens: late listeners hear of it here.
     const { degraded } = this.#shared;
     if (event === "degraded" && degraded !== undefined) {
       queueMicrotask(() => listeners.has(listen) && guarded(() => listen(degraded as HostEvents[E])));
@@ -242,12 +242,12 @@ export class Host {
     return off;
   }
 
-  /** What this host is doing now. */
+  /** Returns the present state of this host. */
   inspect(): Inspection {
     return JSON.parse(translated(() => this.#open().raw.inspect())) as Inspection;
   }
 
-  /** Ends the apps, subscriptions and addresses of this object; with the last object that shares the host, the host. */
+  /** Ends the apps, subscriptions and addresses of this object. The last object that shares the host also closes the host. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -266,10 +266,10 @@ export class Host {
 }
 
 function unreachable(server: string, waited: number): StarlaneError {
-  return new StarlaneError("unreachable", 503, `no link to ${server} came up within ${waited} ms: see that the server runs${allowing(server)}`);
+  return new StarlaneError("unreachable", 503, `no link to ${server} came up within ${waited} ms: run the server${allowing(server)}`);
 }
 
-/** The operations that a bound address is to have. */
+/** Checks the names of the operations of a bound address. */
 function bound(given: readonly string[]): string[] {
   return reading("`operations`", () => {
     if (!Array.isArray(given)) throw must("operations", "a list of names", given);
@@ -277,7 +277,7 @@ function bound(given: readonly string[]): string[] {
   });
 }
 
-/** What `await`, `JSON.stringify`, consoles, frameworks and test tools look for in any object, and call if it is there. */
+/** Names that `await`, `JSON.stringify`, consoles, frameworks and test tools look up on any object, and call if present. */
 const ASKED = /^(then|inspect|asymmetricMatch|hasAttribute|tagName|(to|node)[A-Z].*|__.*|\W.*)$/;
 
 function isAskedByJavaScript(name: string): boolean {

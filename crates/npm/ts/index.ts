@@ -1,5 +1,5 @@
 /**
- * Starlane in a page. Importing this has no effect; {@link Host.open} loads what is needed.
+ * Starlane in a page. Importing the package has no side effects; {@link Host.open} loads the rest.
  *
  * @packageDocumentation
  */

@@ -1,4 +1,4 @@
-// What the package loads: its Wasm, the worker, and scripts when they are needed.
+// Loads the Wasm modules and the worker of the package, and scripts on demand.
 
 import init from "./wasm/starlane_npm.js";
 import initVerifier, { verify as verifyNow } from "./wasm/starlane_verifier.js";
@@ -15,7 +15,7 @@ class Loadable<T> {
     this.#option = option;
   }
 
-  /** Loads it, once a page. After a failure the next call tries again. */
+  /** Loads the module once per page. After a failure the next call tries again. */
   async load(module_or_path: URL): Promise<T> {
     this.#loading ??= this.#init({ module_or_path });
     try {
@@ -24,8 +24,8 @@ class Loadable<T> {
       this.#loading = undefined;
       const why = cause instanceof Error ? cause.message : String(cause);
       const message =
-        `${module_or_path.href} can't be loaded as WebAssembly (${why}): if it is elsewhere, give its URL as \`${this.#option}\` to ` +
-        "Host.open; a Content-Security-Policy must allow it by `script-src 'wasm-unsafe-eval'`";
+        `${module_or_path.href} cannot be loaded as WebAssembly (${why}). If it is elsewhere, pass its URL as \`${this.#option}\` to ` +
+        "Host.open. A Content-Security-Policy must have `script-src 'wasm-unsafe-eval'`";
       throw new StarlaneError("load-failed", 503, message, undefined, { cause });
     }
   }
@@ -35,57 +35,57 @@ const host = /* @__PURE__ */ new Loadable(init, "wasm");
 const verifier = /* @__PURE__ */ new Loadable(initVerifier, "verifier");
 const meter = /* @__PURE__ */ new Loadable(compile, "meter");
 
-/** Compiles a Wasm module, whatever type its server says that it has. */
+/** Compiles a Wasm module, whatever content type its server sends. */
 async function compile({ module_or_path }: { module_or_path: URL }): Promise<WebAssembly.Module> {
   const response = await fetch(module_or_path);
   if (!response.ok) throw new Error(`status ${response.status}`);
   return WebAssembly.compile(await response.arrayBuffer());
 }
 
-/** Loads what a host is made of. */
+/** Loads the host. */
 export function load(wasm: URL | undefined): Promise<unknown> {
-  // The literal is what bundlers look for.
+  // Bundlers look for this literal.
   return host.load(wasm ?? new URL("./wasm/starlane_npm_bg.wasm", import.meta.url));
 }
 
-/** Loads what verifies bundles. */
+/** Loads the verifier of bundles. */
 export function loadVerifier(wasm: URL | undefined): Promise<unknown> {
   return verifier.load(wasm ?? new URL("./wasm/starlane_verifier_bg.wasm", import.meta.url));
 }
 
-/** Loads what checks modules. */
+/** Loads the checker of guests' modules. */
 export function loadMeter(wasm: URL | undefined): Promise<WebAssembly.Module> {
   return meter.load(wasm ?? new URL("./wasm/meter.wasm", import.meta.url));
 }
 
-/** Answers a question of the host about a bundle. */
+/** Verifies a bundle for the host. */
 export async function verify(wasm: URL | undefined, question: Uint8Array): Promise<Uint8Array> {
   await loadVerifier(wasm);
   return verifyNow(question);
 }
 
-/** Throws `unsupported-environment` where a host can't run. */
+/** Throws `unsupported-environment` if a host cannot run here. */
 export function requireBrowser(): void {
   const missing = ["WebAssembly", "WebSocket", "Worker", "fetch"].filter((name) => !(name in globalThis));
   if (missing.length === 0) return;
   const message =
     `Host.open needs a browser: ${missing.join(", ")} ${missing.length > 1 ? "are" : "is"} missing here. ` +
-    "On a server that renders pages, import the package freely, but call Host.open only in the browser";
+    "A server that renders pages may import the package, but must call Host.open only in the browser";
   throw new StarlaneError("unsupported-environment", 501, message);
 }
 
-/** Makes a worker for guests. */
+/** Starts a worker for guests. */
 export function spawn(worker: URL | undefined): Worker {
-  // In one piece, or bundlers don't see it.
+  // Bundlers recognise only the whole expression.
   if (!worker) return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "starlane" });
   return new Worker(trusted(worker) as URL, { type: "module", name: "starlane" });
 }
 
 const hinted = /* @__PURE__ */ new Set<string>();
 
-/** The URL of what is loaded when it is needed: `contract` or `glue`. From now on the browser loads it. */
+/** Returns the URL of a script that is loaded on demand, `contract` or `glue`, and lets the browser preload it. */
 export function script(name: string, { contract, glue }: { contract: URL | undefined; glue: URL | undefined }): string {
-  // The literals are what bundlers look for.
+  // Bundlers look for these literals.
   const { href } =
     name === "glue" ? (glue ?? new URL("./glue.js", import.meta.url)) : (contract ?? new URL("./contract.js", import.meta.url));
   if (typeof document !== "undefined" && !hinted.has(href)) {
@@ -101,7 +101,7 @@ interface PolicyFactory {
 
 let policy: ReturnType<PolicyFactory["createPolicy"]> | undefined;
 
-/** The URL of a worker that the page itself has named, as browsers want it that enforce Trusted Types. */
+/** The URL of a worker that the page has named, in the form that browsers with Trusted Types require. */
 function trusted(url: URL): unknown {
   const { trustedTypes } = globalThis as { trustedTypes?: PolicyFactory };
   policy ??= trustedTypes?.createPolicy("starlane", { createScriptURL: (given) => given });

@@ -1,4 +1,4 @@
-// The options of `Host.open`, checked, with their defaults; equal ones share a host.
+// Checks the options of `Host.open` and fills in their defaults. Equal options share a host.
 
 import { abortSignal, callback, must, options, reading, text } from "./check.js";
 import { StarlaneError, malformed } from "./errors.js";
@@ -6,12 +6,12 @@ import type { HostOptions } from "./types.js";
 
 const KNOWN = ["server", "token", "trust", "cache", "cacheBytes", "signal", "wasm", "verifier", "meter", "worker", "contract", "glue"] as const;
 
-/** The default of `cacheBytes`: 256 MiB. */
-const CACHE_BYTES = 268_435_456;
+/** 256 MiB. */
+const DEFAULT_CACHE_BYTES = 268_435_456;
 
-/** The options of a host, checked. */
+/** The checked options of a host. */
 export interface Settings {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   server: string;
   cache: string;
   cacheBytes: number;
@@ -26,10 +26,10 @@ export interface Settings {
   glue: URL | undefined;
 }
 
-/** Checks options; throws `malformed` for the first that can't be used, `trust-required` if `trust` may not be left out. */
+/** Checks options. Throws `malformed` for the first that cannot be used, and `trust-required` if `trust` is missing but required. */
 export function settings(given: HostOptions): Settings {
   if (given === undefined) throw malformed('Host.open takes options, such as { server: "http://127.0.0.1:7711" }');
-  const { server: at, cache = "starlane", cacheBytes = CACHE_BYTES, trust, token, signal, ...files } = options("Host.open", given, KNOWN);
+  const { server: at, cache = "starlane", cacheBytes = DEFAULT_CACHE_BYTES, trust, token, signal, ...files } = options("Host.open", given, KNOWN);
   if (text("cache", cache) === "") throw must("cache", "a name", cache);
   if (!Number.isSafeInteger(cacheBytes) || cacheBytes < 0) throw must("cacheBytes", "a whole number of bytes", cacheBytes);
   const keys = trust === undefined ? undefined : reading("`trust`", () => [...new Set(publishers(trust))].sort());
@@ -51,13 +51,13 @@ export function settings(given: HostOptions): Settings {
   };
 }
 
-/** Hosts of equal identity share what they run on. A token function is usually made anew at each call, so it only counts whether there is one. */
+/** `Host` objects of equal identity share one host. Callers usually pass a new token function each time, so only its presence counts. */
 export function identity({ server, cache, cacheBytes, trust, token, wasm, verifier, meter, worker, contract, glue }: Settings): string {
   const files = [wasm, verifier, meter, worker, contract, glue].map((url) => url?.href ?? null);
   return JSON.stringify([server, cache, cacheBytes, trust ?? null, token !== undefined, ...files]);
 }
 
-/** The keys of publishers, as `starlane keys show` prints them. */
+/** Checks the keys of publishers, as `starlane keys show` prints them. */
 function publishers(given: readonly string[]): string[] {
   const refuse = (value: unknown): never => {
     throw must("trust", "a list of publishers' keys, such as `ed25519:…`", value);
@@ -66,17 +66,17 @@ function publishers(given: readonly string[]): string[] {
   return keys.map((key) => (typeof key === "string" && /^ed25519:[\w-]{43}$/.test(key) ? key : refuse(key)));
 }
 
-/** An absolute URL of the web without anything that would be left out: a link has no user name, query or fragment. */
+/** Checks the URL of a server: absolute, and without the parts that a link cannot use (user name, query, fragment). */
 function serverUrl(given: unknown): URL {
   const url = parsed(given);
   const isWeb = url !== undefined && /^https?:$/.test(url.protocol) && (typeof given !== "string" || /^\s*https?:\/\//i.test(given));
   if (isWeb && !url.username && !url.password && !url.search && !url.hash) return url;
   const form = "an http: or https: URL without user name, query and fragment, such as `http://127.0.0.1:7711`";
-  // What stands there may be a secret.
+  // The rest of the URL may be a secret.
   throw must("server", form, url && /[@?]/.test(url.href) ? url.origin : given);
 }
 
-/** The URL of a file of the package's; it may be relative to the page. */
+/** Checks the URL of a file of the package. It may be relative to the page. */
 function file(name: string, given: unknown): URL | undefined {
   if (given === undefined) return undefined;
   const url = given === "" ? undefined : parsed(given, typeof document === "undefined" ? undefined : document.baseURI);
@@ -84,10 +84,10 @@ function file(name: string, given: unknown): URL | undefined {
   throw must(name, "a URL", given);
 }
 
-/** The URL that a string or a URL of any realm is; nothing for what is neither. */
+/** Parses a string, or a URL object of any realm. Returns undefined for anything else. */
 function parsed(given: unknown, base?: string): URL | undefined {
   try {
-    // Only a URL has what this reads.
+    // This getter throws for anything but a URL.
     if (typeof given !== "string") Object.getOwnPropertyDescriptor(URL.prototype, "href")?.get?.call(given);
     return new URL(given as string | URL, base);
   } catch {
@@ -95,7 +95,7 @@ function parsed(given: unknown, base?: string): URL | undefined {
   }
 }
 
-/** Whether a server's own list of publishers may be believed: nobody else can be in its place. */
+/** Whether the page may believe the server's own list of publishers: nobody can impersonate the server. */
 function listsItsPublishers(server: URL): boolean {
   const loopback = server.hostname === "localhost" || server.hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(server.hostname);
   return loopback || server.origin === globalThis.location?.origin;
@@ -105,7 +105,7 @@ function trustRequired(server: URL): StarlaneError {
   return new StarlaneError(
     "trust-required",
     400,
-    `${server.origin} is neither on this machine nor of this page's origin: say whose bundles may run here. ` +
-      `\`starlane keys show\` prints a publisher's key; paste it into Host.open:\n  trust: ["ed25519:…"],`,
+    `${server.origin} is neither on this machine nor of this page's origin: name the publishers whose bundles may run here. ` +
+      `\`starlane keys show\` prints a publisher's key; pass it to Host.open:\n  trust: ["ed25519:…"],`,
   );
 }

@@ -1,15 +1,15 @@
-// Values as the bodies of messages, and back. Each value comes back equal, or is refused: none is changed on its way.
+// Encodes values as bodies of messages, and decodes them. A value arrives equal to what was sent, or is refused.
 
 import type { RawPayload } from "./wasm/starlane_npm.js";
 import { isWhole, reading, shown } from "./check.js";
 import { malformed } from "./errors.js";
 
 const encoder = /* @__PURE__ */ new TextEncoder();
-// A byte order mark is part of a text, and bytes that are not UTF-8 are not replaced.
+// Keeps a byte order mark, and refuses bytes that are not UTF-8 instead of replacing them.
 const decoder = /* @__PURE__ */ new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const NOTHING = /* @__PURE__ */ new Uint8Array();
 
-/** What to send instead, by the kind of a value. */
+/** The advice for a value that cannot be sent, by its kind. */
 const INSTEAD: Record<string, string> = {
   Blob: "send `await blob.arrayBuffer()`",
   File: "send `await file.arrayBuffer()`",
@@ -24,8 +24,8 @@ const INSTEAD: Record<string, string> = {
 };
 
 /**
- * A value as a message carries it: a string as `text/plain`, bytes as `application/octet-stream`, `undefined` as nothing,
- * plain data as `application/json`. Throws `malformed` for anything else, and says where in the value that is.
+ * Encodes a value: a string as `text/plain`, bytes as `application/octet-stream`, `undefined` as an empty body, plain data as
+ * `application/json`. Throws `malformed` for anything else, with the place in the value.
  */
 export function encode(value: unknown): RawPayload {
   return reading("the body", () => {
@@ -37,7 +37,7 @@ export function encode(value: unknown): RawPayload {
   });
 }
 
-/** The value that a message carried, by its content type: JSON parsed, text as a string, nothing as `undefined`, else bytes. */
+/** Decodes a body by its content type: JSON as data, text as a string, an empty body as `undefined`, anything else as bytes. */
 export function decode({ contentType, body }: RawPayload): unknown {
   const type = contentType.split(";", 1)[0]?.trim().toLowerCase() ?? "";
   if (type === "" && body.length === 0) return undefined;
@@ -47,7 +47,7 @@ export function decode({ contentType, body }: RawPayload): unknown {
     const text = decoder.decode(body);
     return isJson ? JSON.parse(text) : text;
   } catch (cause) {
-    const message = `the body that came is not ${isJson ? "JSON" : "UTF-8"}, though its type is ${type}: ${(cause as Error).message}`;
+    const message = `the received body of type ${type} is not ${isJson ? "JSON" : "UTF-8"}: ${(cause as Error).message}`;
     throw malformed(message, cause);
   }
 }
@@ -56,15 +56,15 @@ function payload(contentType: string, body: Uint8Array): RawPayload {
   return { contentType, headers: [], body };
 }
 
-/** The bytes of a buffer or of a view of one, of any realm. Throws for a buffer that was given away. */
+/** The bytes of a buffer, or of a view of one, of any realm. Throws for a transferred buffer. */
 function bytesOf(value: unknown): Uint8Array | undefined {
   let view: ArrayBufferView | undefined;
   if (ArrayBuffer.isView(value)) {
     view = value;
-    // Throws where a buffer is gone, as reading a DataView does by itself.
+    // Throws for a transferred buffer; a DataView throws by itself when it is read.
     if (kindOf(value) !== "DataView") typedKeys.call(value);
   } else if (kindOf(value).endsWith("Buffer")) {
-    // Takes a real buffer and nothing else.
+    // The constructor throws for anything but a real buffer.
     view = new DataView(value as ArrayBuffer);
   }
   return view && new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -74,12 +74,12 @@ const typedKeys = /* @__PURE__ */ Object.getPrototypeOf(Uint8Array.prototype).ke
 
 function whole(text: string, place: () => string): string {
   if (isWhole(text)) return text;
-  throw malformed(`${place()} has half of a character (a lone surrogate): send whole characters`);
+  throw malformed(`${place()} has a lone surrogate: send well-formed Unicode`);
 }
 
 /**
- * JSON that is read as an equal value. `JSON.stringify` would leave out what it has no form for, or put something else there.
- * Each member is read once: a second look at a getter or a proxy may show something else.
+ * Writes JSON that is read back as an equal value. `JSON.stringify` would drop or replace values that JSON cannot express.
+ * Reads each member once: a getter or a proxy may return another value the second time.
  */
 function json(root: unknown): string {
   const path: (string | number)[] = [];
@@ -87,7 +87,7 @@ function json(root: unknown): string {
   const place = () => path.reduce<string>((at, name) => at + (typeof name === "number" ? `[${name}]` : `.${name.slice(0, 60)}`), "`body") + "`";
 
   const refuse = (value: unknown, instead = INSTEAD[typeof value === "object" ? kindOf(value) : typeof value]): never => {
-    throw malformed(`${place()} is ${shown(value)}, which a message can't carry: ${instead ?? "send plain data, a string, or bytes alone"}`);
+    throw malformed(`${place()} is ${shown(value)}, which cannot be sent: ${instead ?? "send plain data, a string, or bytes alone"}`);
   };
   const member = (name: string | number, value: unknown): string => {
     path.push(name);
@@ -107,8 +107,8 @@ function json(root: unknown): string {
     if (named) return refuse(value);
     let text: string;
     if (Array.isArray(value)) {
-      // With holes or properties of its own it is more, or less, than a list.
-      if (names.length !== value.length || !Array.isArray(Object.getPrototypeOf(value))) return refuse(value, "send a list without holes and other properties");
+      // JSON cannot express holes and extra properties of a list.
+      if (names.length !== value.length || !Array.isArray(Object.getPrototypeOf(value))) return refuse(value, "send a list without holes and extra properties");
       text = `[${names.map((_, at) => member(at, value[at])).join()}]`;
     } else {
       if (!isPlain(value)) return refuse(value);
@@ -121,14 +121,14 @@ function json(root: unknown): string {
   return write(root);
 }
 
-/** Whether an object is made by `{}`, `Object.create(null)` or JSON, in any realm. */
+/** Whether an object was made by `{}`, `Object.create(null)` or JSON, in any realm. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   const isOwn = prototype === null || (Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, "isPrototypeOf"));
   return isOwn && kindOf(value) === "Object";
 }
 
-/** What kind of object a value says that it is: `Map`. */
+/** The kind of object that a value claims to be: `Map`. */
 function kindOf(value: unknown): string {
   return Object.prototype.toString.call(value).slice(8, -1);
 }

@@ -1,4 +1,4 @@
-// Why no link to the server comes up, as far as a page can know: a WebSocket does not say.
+// Finds out why no link to the server comes up, as far as a page can: a WebSocket does not report it.
 
 import { shown, why } from "./check.js";
 import { StarlaneError, malformed } from "./errors.js";
@@ -7,33 +7,33 @@ import { closed } from "./signals.js";
 import { originRefusal } from "./trust.js";
 import type { HostOptions, LinkStatus } from "./types.js";
 
-/** What is known of a link that does not come up. */
+/** The known reasons for a link that does not come up. */
 export class Reach {
-  /** Told when that, or the link's state, changes. */
+  /** Called when the reasons or the link's state change. */
   readonly watchers = new Set<() => void>();
   readonly #server: string;
   readonly #closing = new AbortController();
   #origin: StarlaneError | undefined;
   #token: StarlaneError | undefined;
-  /** Whether the server was asked since the link was up last. */
+  /** Whether the server was asked since the link was last up. */
   #asked = false;
 
   constructor(server: string) {
     this.#server = server;
   }
 
-  /** Why waiting does not help, if it does not: this page's origin is refused, or what it gives as a token is not one. */
+  /** The reason, if any, for which waiting cannot help: the server refuses this page's origin, or the token is malformed. */
   get refusal(): StarlaneError | undefined {
     return this.#origin ?? (this.#token?.code === "malformed" ? this.#token : undefined);
   }
 
-  /** A failure, or in its place the reason why no link came up. */
+  /** Replaces a failure by the known reason why no link came up. */
   explained(failure: unknown): unknown {
     const isAway = failure instanceof StarlaneError && (failure.code === "unreachable" || failure.code === "offline");
     return (isAway && (this.#origin ?? this.#token)) || failure;
   }
 
-  /** The link is in this state now. */
+  /** Notes the new state of the link. */
   link(state: LinkStatus): void {
     if (state === "up") {
       this.#origin = this.#token = undefined;
@@ -45,7 +45,7 @@ export class Reach {
     this.#changed();
   }
 
-  /** What the page gives as its token. A string is one and `undefined` is none; anything else is refused. */
+  /** Gets the page's token: a string, or `undefined` for none. Refuses anything else. */
   async token(give: HostOptions["token"]): Promise<string | undefined> {
     let token: unknown;
     try {
@@ -58,9 +58,9 @@ export class Reach {
       this.#token = undefined;
       return token as string | undefined;
     }
-    // The text itself is a secret.
+    // The message must not show the token, which is a secret.
     const given = typeof token === "string" && token !== "" ? "a string with spaces, line ends or characters beyond ASCII" : shown(token);
-    throw this.#know((this.#token = malformed(`the function \`token\` must give a token, or undefined for an anonymous page, not ${given}`)));
+    throw this.#know((this.#token = malformed(`the function \`token\` must return a token, or undefined for an anonymous page, not ${given}`)));
   }
 
   close(): void {

@@ -1,4 +1,4 @@
-// What `host.serve` gives, and how messages reach the handlers of a page.
+// The result of `host.serve`, and the way of messages to the handlers of a page.
 
 import type { RawIncoming, RawPayload, RawServed } from "./wasm/starlane_npm.js";
 import { must, operation as operationName, reading, text, why } from "./check.js";
@@ -12,12 +12,12 @@ import type { Handlers, Served } from "./types.js";
 /** A page's handler of one operation. */
 type Handle = Handlers[string];
 
-/** The handlers by the names of their operations, each read once; throws `malformed` if one is not a function. */
+/** Reads each handler once, by the name of its operation. Throws `malformed` if one is not a function. */
 export function operationsOf(handlers: Handlers): Map<string, Handle> {
   const isObject = handlers !== null && typeof handlers === "object";
   const entries = isObject ? reading("`handlers`", () => (Array.isArray(handlers) ? [] : Object.entries(handlers))) : [];
   if (entries.length === 0) {
-    throw must("handlers", "an object of functions, one an operation: { confirm: async (body) => … }", handlers);
+    throw must("handlers", "an object with a function for each operation: { confirm: async (body) => … }", handlers);
   }
   for (const [name, handler] of entries) {
     operationName("handlers", name);
@@ -33,7 +33,7 @@ export function answering(address: string, operations: Map<string, Handle>): (me
     if (!handler) throw new StarlaneError("no-operation", 404, `${address} has no operation \`${operation}\``, address);
     const body = decode(payload);
     const failed = (error: unknown, code: string) => {
-      // A fault of the page, which its developer wants to see whole.
+      // The page's developer needs the stack.
       if (!signal.aborted) log("error", `the handler of ${address} ${operation} failed: ${stack(error)}`);
       throw new StarlaneError(code, 500, `the handler of \`${operation}\` failed: ${why(error)}`, address);
     };
@@ -41,7 +41,7 @@ export function answering(address: string, operations: Map<string, Handle>): (me
     try {
       reply = await handler(body, { from, caller, signal });
     } catch (error) {
-      // An error of ours is an answer.
+      // A handler answers with a failure by throwing one.
       if (error instanceof StarlaneError) throw error;
       return failed(error, "internal");
     }
@@ -63,7 +63,7 @@ export class ServedAddress implements Served {
   readonly #released: () => void;
   #raw: RawServed | undefined;
 
-  /** `released` is called once, when it is over. */
+  /** `released` is called once, when the address is released. */
   constructor(address: string, raw: RawServed, released: () => void) {
     this.address = address;
     this.#raw = raw;

@@ -1,4 +1,4 @@
-// The one host of a page, which all `Host` objects with equal options share.
+// The single host of a page, which all `Host` objects with equal options share.
 
 import { RawHost, type RawLaunched } from "./wasm/starlane_npm.js";
 import { StarlaneError, fromRaw, translated } from "./errors.js";
@@ -9,23 +9,23 @@ import { Reach } from "./reach.js";
 import { abortable } from "./signals.js";
 import type { HostEvents, LinkStatus } from "./types.js";
 
-/** The page's host while it is opened or open, and how many `Host` objects share it. */
+/** The page's host, opening or open, and the number of `Host` objects that share it. */
 interface Opened {
   readonly identity: string;
   readonly host: Promise<Shared>;
-  /** The token function that was given last: the others may belong to parts of the page that are gone. */
+  /** The latest token function: earlier ones may belong to parts of the page that no longer exist. */
   token: Settings["token"];
   users: number;
 }
 
 let opened: Opened | undefined;
 
-/** Opens the page's host, or takes a share in it. Rejects with `already-open` if it was opened with other options. */
+/** Opens the page's host, or shares the open one. Rejects with `already-open` if that has other options. */
 export async function acquire(settings: Settings): Promise<Shared> {
   const asked = identity(settings);
   if (opened && opened.identity !== asked) {
     const message =
-      "a host is open in this page with other options: share it by giving the same ones, or close it first " +
+      "this page has opened a host with other options: pass the same options to share it, or close it first " +
       "(each Host.open needs its own close)";
     throw new StarlaneError("already-open", 409, message);
   }
@@ -47,12 +47,12 @@ function begin(settings: Settings, asked: string): Opened {
     token: settings.token,
     host: Shared.open(settings, () => beginning.token, () => leave(beginning)),
   };
-  // Whoever waits is told; with nobody waiting any more it is no news.
+  // The callers of `acquire` get the error; this handler prevents an unhandled rejection when there are none left.
   beginning.host.catch(() => opened === beginning && (opened = undefined));
   return beginning;
 }
 
-/** Gives a share back; with the last one the host closes. */
+/** Ends one share. The last one closes the host. */
 function leave(share: Opened): void {
   share.users -= 1;
   if (share.users > 0) return;
@@ -65,17 +65,17 @@ function leave(share: Opened): void {
 
 type Listeners = { [E in keyof HostEvents]: Set<(value: HostEvents[E]) => void> };
 
-/** The one host of a page, which any number of `Host` objects share. */
+/** The single host of a page, which any number of `Host` objects share. */
 export class Shared {
   readonly raw: RawHost;
   readonly settings: Settings;
-  /** Gives one share back. */
+  /** Ends one share. */
   readonly leave: () => void;
   readonly listeners: Listeners;
   readonly reach: Reach;
   /** Why the cache is memory only, if it is. */
   degraded: string | undefined;
-  /** How many `App` objects there are of each app. */
+  /** The number of `App` objects of each app. */
   readonly #apps = new Map<string, number>();
   #ticket = 0;
 
@@ -92,12 +92,12 @@ export class Shared {
     reach.link(raw.link());
   }
 
-  /** Whether a value is one, whatever it does. */
+  /** Whether a value is a `Shared`. Runs no code of the value. */
   static is(value: unknown): value is Shared {
     return typeof value === "object" && value !== null && #apps in value;
   }
 
-  /** Why waiting for the link does not help, if it does not. */
+  /** The reason, if any, for which waiting for the link cannot help. */
   refusal(): unknown {
     return this.raw.link() === "refused" ? fromRaw(this.raw.refusal()) : this.reach.refusal;
   }
@@ -130,10 +130,10 @@ export class Shared {
     return shared;
   }
 
-  /** Starts work of the Wasm side that ends when `signal` is aborted. */
+  /** Starts work on the Wasm side. Aborting `signal` cancels it. */
   async call<T>(signal: AbortSignal | undefined, start: (ticket: number) => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
-    // 0 is work that is never cancelled.
+    // Ticket 0 is for work that cannot be cancelled.
     const ticket = signal ? (this.#ticket = (this.#ticket % 0xffff_ffff) + 1) : 0;
     try {
       return await abortable(signal, start(ticket), () => this.reach.isClosed || this.raw.cancel(ticket));
@@ -142,7 +142,7 @@ export class Shared {
     }
   }
 
-  /** Launches an app, for one `App` object more. */
+  /** Launches an app for one more `App` object. */
   async launch(signal: AbortSignal | undefined, start: (ticket: number) => Promise<RawLaunched>): Promise<RawLaunched> {
     const count = ({ app }: RawLaunched) => this.#apps.set(app, (this.#apps.get(app) ?? 0) + 1);
     let begun: Promise<RawLaunched> | undefined;
@@ -151,7 +151,7 @@ export class Shared {
       count(launched);
       return launched;
     } catch (error) {
-      // Aborted so late that it was launched all the same, it is stopped again, unless others have launched it too.
+      // The app may launch in spite of a late abort. Then this stops it, unless others have launched it too.
       begun?.then(
         (launched) => {
           count(launched);
@@ -163,7 +163,7 @@ export class Shared {
     }
   }
 
-  /** One `App` object of an app less; with the last one it stops. */
+  /** Removes one `App` object of an app. The last one stops the app. */
   stop(app: string): void {
     if (this.reach.isClosed) return;
     const left = (this.#apps.get(app) ?? 1) - 1;
@@ -186,7 +186,7 @@ function tell<T>(listeners: Set<(value: T) => void>, value: T): void {
   for (const listener of [...listeners]) guarded(() => listener(value));
 }
 
-/** Runs a function of the page: what it throws is the page's own uncaught error, and stops nothing here. */
+/** Runs a function of the page. An error of it is reported as uncaught, and does not stop the caller. */
 export function guarded(call: () => unknown): void {
   try {
     call();

@@ -1,4 +1,4 @@
-// What `host.subscribe` gives: the events of a topic, one by one.
+// The result of `host.subscribe`: the events of a topic, one by one.
 
 import type { RawFailure, RawItem, RawSubscription } from "./wasm/starlane_npm.js";
 import { asyncDispose } from "./dispose.js";
@@ -8,19 +8,19 @@ import type { Subscription, SubscriptionItem } from "./types.js";
 
 const END: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
-/** The events of a topic, read from the Wasm side: at once while some wait there, else by a promise. */
+/** The events of a topic. Buffered events are read from the Wasm side at once, later ones by a promise. */
 export class TopicSubscription<T> implements Subscription<T> {
   #raw: RawSubscription | undefined;
   readonly #ended: () => void;
   readonly #signal: AbortSignal | undefined;
-  /** Reads are answered in their order. */
+  /** The last read. Reads settle in order. */
   #last: Promise<unknown> = Promise.resolve();
-  /** How many reads are not answered. */
+  /** The number of pending reads. */
   #open = 0;
-  /** What the next read throws: the reason of an aborted signal, once. */
+  /** The reason of an aborted signal, which the next read throws, once. */
   #reason: { thrown: unknown } | undefined;
 
-  /** `ended` is called once, when it is over. */
+  /** `ended` is called once, when the subscription ends. */
   constructor(raw: RawSubscription, signal: AbortSignal | undefined, ended: () => void) {
     this.#raw = raw;
     this.#signal = signal;
@@ -35,7 +35,7 @@ export class TopicSubscription<T> implements Subscription<T> {
 
   next(): Promise<IteratorResult<SubscriptionItem<T>, undefined>> {
     if (this.#open === 0) {
-      // What waits is read at once: a loop over many events is not slowed down by promises.
+      // Without a chain of promises, a loop over many buffered events is faster.
       const item = this.#raw?.take();
       if (item !== undefined || !this.#raw) return this.#answer(item);
     }
@@ -69,7 +69,7 @@ export class TopicSubscription<T> implements Subscription<T> {
     try {
       if (item && this.#raw) return { done: false, value: decoded<T>(item) };
     } catch (error) {
-      // A loop over it ends with this, and would not close it.
+      // A loop does not close an iterator whose `next` throws.
       this.close();
       throw error;
     }
@@ -77,7 +77,7 @@ export class TopicSubscription<T> implements Subscription<T> {
     return END;
   }
 
-  /** Unsubscribes; who waits gets the end. */
+  /** Unsubscribes. Pending reads get the end. */
   close(): void {
     const raw = this.#raw;
     if (!raw) return;

@@ -1,21 +1,21 @@
-// Whose bundles may run in a page that names no publishers: the list of its server, and the one that was kept of it.
+// The publishers that a page trusts if it passes no `trust`: the list of its server, or the stored copy of that list.
 
 import { StarlaneError } from "./errors.js";
 
-/** How long the server may take to list its publishers, in milliseconds: with an older list at hand, and without. */
-const AT_HAND = 2_000;
-const PATIENCE = 5_000;
+/** The time limits for the server's list of publishers: with a stored copy of it, and without. */
+const REFRESH_TIMEOUT_MS = 2_000;
+const LIST_TIMEOUT_MS = 5_000;
 
 /**
- * The publishers that the server lists, for a host that was given no `trust`. The list is kept, so that an app launches when
- * the server is away.
+ * The publishers that the server lists, for a host without `trust`. The list is stored, so that apps can be launched while the
+ * server is away.
  */
 export async function publishers(server: string, cache: string): Promise<string[]> {
   const place = `starlane:publishers:${cache}:${server}`;
   const kept = recall(place);
   let why: unknown;
   try {
-    const response = await ask(server, kept ? AT_HAND : PATIENCE);
+    const response = await ask(server, kept ? REFRESH_TIMEOUT_MS : LIST_TIMEOUT_MS);
     const listed = response.ok ? ((await response.json()) as { publishers?: unknown }).publishers : undefined;
     if (Array.isArray(listed) && listed.every((key) => typeof key === "string")) {
       keep(place, listed);
@@ -23,26 +23,26 @@ export async function publishers(server: string, cache: string): Promise<string[
     }
     const refused = await refusal(response);
     if (refused) throw refused;
-    why = `it answered ${response.status}, and not with a list of publishers`;
+    why = `status ${response.status} without a list of publishers`;
   } catch (error) {
     if (error instanceof StarlaneError) throw error;
     why = error instanceof Error ? error.message : error;
   }
   if (kept) return kept;
-  const message = `${server} can't be asked which publishers it lists (${String(why)}): see that it runs${allowing(server)}, or give \`trust\` to Host.open`;
+  const message = `cannot get the list of publishers from ${server} (${String(why)}): run the server${allowing(server)}, or pass \`trust\` to Host.open`;
   throw new StarlaneError("offline", 503, message);
 }
 
-/** How a server is to be started for pages of another origin than its own. */
+/** The flag that a server needs for pages of another origin than its own. */
 export function allowing(server: string): string {
   const { origin } = location;
   return new URL(server).origin === origin ? "" : ` with \`--allow-origin ${origin}\``;
 }
 
-/** That the server refuses this page's origin, if it does. */
+/** The error, if the server refuses this page's origin. */
 export async function originRefusal(server: string): Promise<StarlaneError | undefined> {
   try {
-    return await refusal(await ask(server, PATIENCE));
+    return await refusal(await ask(server, LIST_TIMEOUT_MS));
   } catch {
     return undefined;
   }
@@ -63,7 +63,7 @@ function keep(place: string, keys: string[]): void {
   try {
     localStorage.setItem(place, JSON.stringify(keys));
   } catch {
-    // Storage may be switched off, or full: then an app launches only while the server is there.
+    // Storage may be switched off or full. Then apps can be launched only while the server can be reached.
   }
 }
 

@@ -1,98 +1,98 @@
 declare global {
-  // For TypeScript before 5.2, and for projects that name no library with it.
+  // For TypeScript before 5.2, and for projects whose `lib` does not declare it.
   interface SymbolConstructor {
     readonly asyncDispose: unique symbol;
   }
 }
 
-/** What `Host.open` takes. */
+/** The options of `Host.open`. */
 export interface HostOptions {
-  /** The server that this host is linked to: an `http:` or `https:` URL. */
+  /** The server to link to: an `http:` or `https:` URL. */
   server: string | URL;
-  /** Gives the token for the server, anew before each connection and before the last one ends; without it the page is anonymous. */
+  /** Returns the token for the server. Called before each connection, and before the last token expires. Without it the page is anonymous. */
   token?: (options: { signal: AbortSignal }) => string | undefined | Promise<string | undefined>;
   /**
-   * The publishers whose bundles may run here, as `ed25519:…`. Left out, those that the server lists are accepted if it is on
-   * this machine or of the page's own origin.
+   * The publishers whose bundles may run here, as `ed25519:…`. Default: the publishers that the server lists, if the server is on
+   * this machine or of the page's own origin; otherwise required.
    */
   trust?: readonly string[];
   /** The name of the cache (an IndexedDB database). Default: `starlane`. */
   cache?: string;
   /**
-   * How many bytes of bundles the cache keeps at most. Where room is needed, the least recently used go first, and never one that
-   * is launched. Default: 268,435,456 (256 MiB).
+   * The maximum size of the cached bundles, in bytes. When room is needed, the least recently used bundles are evicted first, and
+   * launched ones never. Default: 268,435,456 (256 MiB).
    */
   cacheBytes?: number;
-  /** Ends `open`. */
+  /** Cancels `open`. */
   signal?: AbortSignal;
-  /** Where the package's `starlane_npm_bg.wasm` is, if not beside the package. */
+  /** The URL of the package's `starlane_npm_bg.wasm`. Default: beside the package. */
   wasm?: string | URL;
-  /** Where the package's `starlane_verifier_bg.wasm` is, if not beside the package: what verifies bundles, loaded by the first launch. */
+  /** The URL of the package's `starlane_verifier_bg.wasm`, which verifies bundles. The first launch loads it. Default: beside the package. */
   verifier?: string | URL;
-  /** Where the package's `meter.wasm` is, if not beside the package: what checks mechtrons' modules, loaded when it is needed. */
+  /** The URL of the package's `meter.wasm`, which checks mechtrons' modules. Loaded on demand. Default: beside the package. */
   meter?: string | URL;
-  /** Where the package's `worker.js` is, if not beside the package. */
+  /** The URL of the package's `worker.js`. Default: beside the package. */
   worker?: string | URL;
-  /** Where the package's `contract.js` is, if not beside the package: what checks bodies against schemas, loaded when it is needed. */
+  /** The URL of the package's `contract.js`, which checks bodies against schemas. Loaded on demand. Default: beside the package. */
   contract?: string | URL;
-  /** Where the package's `glue.js` is, if not beside the package: what runs mechtrons `inline`, loaded when it is needed. */
+  /** The URL of the package's `glue.js`, which runs mechtrons `inline`. Loaded on demand. Default: beside the package. */
   glue?: string | URL;
 }
 
-/** The state of the link to the server. `refused` is final: with a token that is taken, close the host and open it again. */
+/** The state of the link to the server. `refused` is final: get a valid token, close the host, and open it again. */
 export type LinkStatus = "connecting" | "up" | "down" | "refused";
 
-/** What `host.on` tells of. */
+/** The events of `host.on`. */
 export interface HostEvents {
-  /** The link to the server is in this state now. */
+  /** The new state of the link to the server. */
   link: LinkStatus;
-  /** The cache can't be kept, for this reason: it is memory only. Also told to whoever listens later, right after `on` returns. */
+  /** The reason why the cache is memory only. A listener that is added later is called right after `on` returns. */
   degraded: string;
 }
 
-/** What `host.connected` takes. */
+/** The options of `host.connected`. */
 export interface ConnectedOptions {
-  /** Ends the waiting. */
+  /** Stops waiting. */
   signal?: AbortSignal;
-  /** Milliseconds to wait; without it, for ever. */
+  /** The maximum time to wait, in milliseconds. Default: no limit. */
   timeout?: number;
 }
 
-/** What `host.launch` takes. */
+/** The options of `host.launch`. */
 export interface LaunchOptions {
-  /** Ends the launch. */
+  /** Cancels the launch. */
   signal?: AbortSignal;
-  /** Told as the app's modules arrive. */
+  /** Called as the app's modules arrive. */
   onProgress?: (progress: LaunchProgress) => void;
-  /** Run the app's mechtrons in the page's own thread instead of a worker: for latency, and only for code that is trusted. */
+  /** Runs the app's mechtrons in the page's own thread instead of a worker. Lower latency; use it only for trusted code. */
   inline?: boolean;
 }
 
-/** How far a launch is. */
+/** The progress of a launch. */
 export interface LaunchProgress {
-  /** Bytes of modules that are here. */
+  /** Bytes of modules loaded so far. */
   loaded: number;
-  /** Bytes of all modules that are needed. */
+  /** Bytes of all required modules. */
   total: number;
 }
 
-/** What `host.request` takes. */
+/** The options of `host.request`. */
 export interface RequestOptions {
   /** Cancels the request. */
   signal?: AbortSignal;
-  /** Milliseconds until it fails with `deadline`. Default: 30,000. */
+  /** The time limit, in milliseconds, after which the request fails with `deadline`. Default: 30,000. */
   timeout?: number;
 }
 
-/** A bind's operations and events, as `starlane bind types` writes them. */
+/** The operations and events of a bind, as `starlane bind types` writes them. */
 export interface Contract {
-  /** What each operation takes and answers; `undefined` is nothing. */
+  /** The request and response type of each operation; `undefined` is an empty body. */
   operations: object;
-  /** What each event carries: the type for `host.subscribe<B["events"]["changes"]>`. */
+  /** The type of each event's body, for `host.subscribe<B["events"]["changes"]>`. */
   events: object;
 }
 
-/** An address by its contract: a function for each operation. */
+/** An address bound to its contract: a function for each operation. */
 export type Bound<B extends Contract> = {
   readonly [Name in keyof B["operations"]]: B["operations"][Name] extends { request: infer Request; response: infer Response }
     ? unknown extends Request
@@ -101,30 +101,31 @@ export type Bound<B extends Contract> = {
     : never;
 };
 
-/** What `host.bind` takes. */
+/** The options of `host.bind`. */
 export interface BindOptions<B extends Contract> {
-  /** The operations that there are: for those that JavaScript itself asks objects for, such as `then` and `inspect`. */
+  /** The names of all operations. Required only for names that JavaScript itself looks up on objects, such as `then` and `inspect`. */
   operations?: readonly (keyof B["operations"] & string)[];
 }
-/** What `host.notify` takes. */
+
+/** The options of `host.notify`. */
 export interface NotifyOptions {
-  /** Ends the waiting, and takes the message back if that is still possible. */
+  /** Stops waiting, and cancels the message if it has not left yet. */
   signal?: AbortSignal;
-  /** Keep the message until it is delivered. This version has no outbox: `true` is refused with `unsupported`. */
+  /** Keep the message until it is delivered. Not supported in this version: `true` rejects with `unsupported`. */
   durable?: boolean;
 }
 
-/** What `host.subscribe` takes. */
+/** The options of `host.subscribe`. */
 export interface SubscribeOptions {
-  /** Ends the subscription: the loop over it throws the signal's reason. */
+  /** Ends the subscription. The loop over it throws the signal's reason. */
   signal?: AbortSignal;
-  /** How many events are kept for a slow reader. Default: 256. */
+  /** The maximum number of events that are buffered for a slow reader. Default: 256. */
   buffer?: number;
 }
 
 /**
- * What a subscription yields: an event; `lagged`, how many events the buffer dropped because the reader was slow; or `gap`:
- * events may have been missed on the way.
+ * An item of a subscription: an event; or `lagged`, the number of events that a full buffer dropped; or `gap`, if events may have
+ * been lost on the way.
  */
 export type SubscriptionItem<T> =
   | { from: string; payload: T; lagged?: never; gap?: never }
@@ -133,7 +134,7 @@ export type SubscriptionItem<T> =
 
 /** The events of a topic. Leaving the loop over it unsubscribes. */
 export interface Subscription<T> {
-  /** The next of them. */
+  /** Returns the next item. */
   next(): Promise<IteratorResult<SubscriptionItem<T>, undefined>>;
   [Symbol.asyncIterator](): Subscription<T>;
   /** Unsubscribes. */
@@ -141,20 +142,20 @@ export interface Subscription<T> {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Who sent a message, and until when somebody waits. */
+/** The sender of a message, and whether the sender still waits. */
 export interface MessageContext {
-  /** The address of who sent it. */
+  /** The address of the sender. */
   from: string;
-  /** The principal on whose behalf; empty is anonymous. */
+  /** The principal on whose behalf it was sent; empty for anonymous. */
   caller: string;
-  /** Aborted when nobody waits for the answer any more. */
+  /** Aborted when nobody waits for the reply any more. */
   signal: AbortSignal;
 }
 
-/** The operations of an address that the page serves: what each gives, or promises, is the reply. */
+/** The operations of an address that the page serves. Each handler returns, or resolves with, the reply. */
 export type Handlers = Record<string, (body: any, context: MessageContext) => unknown>;
 
-/** What `host.inspect` shows. */
+/** The result of `host.inspect`. */
 export interface Inspection {
   /** The name of this host: `~` and 26 characters. */
   host: string;
@@ -162,13 +163,13 @@ export interface Inspection {
   link: LinkStatus;
   /** The links of this host. */
   links: { peer: string | null; principal: string; up: boolean; serves: string[] }[];
-  /** The apps that were launched; `wasm` is path and digest of each module of their bundles. */
+  /** The launched apps; `wasm` has the path and digest of each module of the bundle. */
   apps: { app: string; revision: number; bundle: string; wasm: [path: string, digest: string][] }[];
-  /** The actors that were used here. */
+  /** The actors of this host. */
   actors: ActorInspection[];
-  /** How many files came over the network, how many from the cache, how many were damaged there and fetched again. */
+  /** The number of files from the network, from the cache, and damaged in the cache and so fetched again. */
   blobs: { fetched: number; cached: number; healed: number };
-  /** Requests that are on their way. */
+  /** The number of unanswered requests. */
   openRequests: number;
 }
 
@@ -176,33 +177,33 @@ export interface Inspection {
 export interface ActorInspection {
   /** Its address. */
   address: string;
-  /** Whether it has an instance. */
+  /** The state of its instance. */
   state: "asleep" | "starting" | "awake" | "back-off" | "quarantined";
-  /** Where it runs: `worker 2`, `inline`; nothing while it is asleep. */
+  /** Where it runs: `worker 2`, `inline`; null while it is asleep. */
   place: string | null;
-  /** The digest of the module that it runs. */
+  /** The digest of its module. */
   wasm: string;
-  /** Messages that wait for it. */
+  /** The number of messages that wait for it. */
   mailbox: number;
-  /** Messages that it has and has not ended. */
+  /** The number of messages that it has received and not finished. */
   unfinished: number;
-  /** How often it crashed lately. */
+  /** The number of recent crashes. */
   crashes: number;
   /** Whether some of its state is not saved yet. */
   unsaved: boolean;
-  /** How long ago its state was saved, in milliseconds; null if it was not since the host was opened. */
+  /** Milliseconds since its state was saved; null if it was not saved since the host was opened. */
   savedAgoMs: number | null;
 }
 
-/** An app that was launched here. */
+/** A launched app. */
 export interface App {
   /** Its address. */
   readonly address: string;
-  /** Which revision of its record. */
+  /** The revision of its record. */
   readonly revision: number;
-  /** The bundle that it came from. */
+  /** The bundle that it was launched from. */
   readonly bundle: string;
-  /** Stops it: its actors here end. If it was launched several times, with the last of them. */
+  /** Stops the app: its actors here end. If it was launched several times, the last `stop` does this. */
   stop(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }

@@ -1,4 +1,4 @@
-//! A browser that is driven over WebDriver.
+//! Drives a browser over WebDriver.
 
 use std::{
     path::Path,
@@ -27,16 +27,16 @@ use crate::{
     server::free_address,
 };
 
-/// How long a driver may take to answer, and a browser to start.
-const START: Duration = Duration::from_secs(60);
-/// How long a script may take in a page.
-const SCRIPT: Duration = Duration::from_secs(60);
-/// How long something may take to appear in a page.
+/// The time limit for a driver to answer, and for a browser to start.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// The time limit of a script in a page.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
+/// The time limit for an element or a condition in a page.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A browser with one session. It ends, with its driver, when this is dropped.
+/// A browser with one session. Dropping it ends the browser and its driver.
 pub struct Browser {
-    /// The session, for what the methods here don't cover.
+    /// The session, for commands without a method here.
     pub client: Client,
     engine: Engine,
     _driver: Started,
@@ -45,12 +45,12 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts the engine's driver and, by it, the browser, with a profile that goes with it.
+    /// Starts the engine's driver and the browser, with a temporary profile.
     pub async fn open(engine: Engine) -> Result<Self> {
         Self::with(engine, engine.capabilities()?).await
     }
 
-    /// The same on a profile folder, which is kept: another browser can be started on it when this one is closed.
+    /// Starts the browser on a profile folder, which is kept for a later browser.
     pub async fn open_on(engine: Engine, profile: &Path) -> Result<Self> {
         Self::with(engine, engine.capabilities_on(profile)?).await
     }
@@ -61,7 +61,7 @@ impl Browser {
         command.env("TMPDIR", folder.path());
         let mut display = None;
         if engine == Engine::Webkit {
-            // Without a GPU, compositing is slower than none.
+            // Without a GPU, compositing only costs time.
             command.env("WEBKIT_DISABLE_COMPOSITING_MODE", "1");
             if rustix::process::getuid().is_root() {
                 command.env("WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS", "1");
@@ -82,46 +82,46 @@ impl Browser {
         let start = Instant::now();
         while tokio::net::TcpStream::connect(&address).await.is_err() {
             driver.still_runs().with_context(said)?;
-            if start.elapsed() > START {
-                bail!("the driver of {engine} does not listen after {} s\n{}", START.as_secs(), said());
+            if start.elapsed() > START_LIMIT {
+                bail!("the driver of {engine} did not listen within {} s\n{}", START_LIMIT.as_secs(), said());
             }
             sleep(Duration::from_millis(20)).await;
         }
         let mut builder = ClientBuilder::new(HttpConnector::new());
         builder.capabilities(capabilities);
         let url = format!("http://{address}");
-        let connected = timeout(START, builder.connect(&url)).await;
-        let client = connected.with_context(said)?.with_context(|| format!("{engine} does not start\n{}", said()))?;
-        let long = TimeoutConfiguration::new(Some(SCRIPT), Some(SCRIPT), Some(Duration::ZERO));
+        let connected = timeout(START_LIMIT, builder.connect(&url)).await;
+        let client = connected.with_context(said)?.with_context(|| format!("{engine} did not start\n{}", said()))?;
+        let long = TimeoutConfiguration::new(Some(SCRIPT_LIMIT), Some(SCRIPT_LIMIT), Some(Duration::ZERO));
         client.update_timeouts(long).await?;
         Ok(Self { client, engine, _driver: driver, _display: display, _folder: folder })
     }
 
-    /// Which engine it is.
+    /// Its engine.
     pub fn engine(&self) -> Engine {
         self.engine
     }
 
-    /// Ends the session in good order.
+    /// Closes the session.
     pub async fn close(self) -> Result<()> {
-        self.client.clone().close().await.context("the browser does not close")
+        self.client.clone().close().await.context("the browser did not close")
     }
 
     /// Opens a URL in the present window.
     pub async fn goto(&self, url: &str) -> Result<()> {
-        self.client.goto(url).await.with_context(|| format!("{url} can't be opened"))
+        self.client.goto(url).await.with_context(|| format!("cannot open {url}"))
     }
 
-    /// Opens another window, or a tab where the engine knows only those, and goes to it.
+    /// Opens another window (or a tab, if the engine has only tabs) and switches to it.
     pub async fn new_window(&self) -> Result<()> {
         let window = self.client.new_window(false).await?;
         self.client.switch_to_window(window.handle).await?;
         Ok(())
     }
 
-    /// Runs the body of an async function in the page, with `argument`; gives what it returns.
+    /// Runs the body of an async function in the page, with `argument`. Returns its value.
     ///
-    /// What it throws is a [`Thrown`].
+    /// If the function throws, the error is a [`Thrown`].
     pub async fn run(&self, body: &str, argument: Value) -> Result<Value> {
         let script = format!(
             "const [argument, done] = arguments;
@@ -145,10 +145,10 @@ impl Browser {
         Ok(answer.get_mut("value").map(Value::take).unwrap_or_default())
     }
 
-    /// Runs a script that must throw; gives what it threw.
+    /// Runs a script that must throw. Returns its error.
     pub async fn run_to_fail(&self, body: &str, argument: Value) -> Result<Thrown> {
         match self.run(body, argument).await {
-            Ok(value) => bail!("nothing was thrown; the value is {value}"),
+            Ok(value) => bail!("the script did not throw; it returned {value}"),
             Err(error) => error.downcast::<Thrown>(),
         }
     }
@@ -160,7 +160,7 @@ impl Browser {
         found.with_context(|| format!("the page has no `{name}`"))
     }
 
-    /// The text content of an element, shown or not.
+    /// The text content of an element, even if it is hidden.
     pub async fn text(&self, name: &str) -> Result<String> {
         let text = self.element(name).await?.prop("textContent").await?;
         Ok(text.unwrap_or_default())
@@ -171,17 +171,17 @@ impl Browser {
         Ok(self.element(name).await?.attr(attribute).await?)
     }
 
-    /// Clicks an element, once it can be.
+    /// Clicks an element when it is enabled.
     pub async fn click(&self, name: &str) -> Result<()> {
         let selector = format!("[data-testid=\"{name}\"]:not(:disabled)");
         let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(&selector)).await;
-        let element = found.with_context(|| format!("`{name}` can't be clicked"))?;
-        element.click().await.with_context(|| format!("`{name}` can't be clicked"))
+        let element = found.with_context(|| format!("cannot click `{name}`"))?;
+        element.click().await.with_context(|| format!("cannot click `{name}`"))
     }
 
-    /// Waits until a script gives something other than `null` and `false`.
+    /// Waits until a script returns a value other than `null` and `false`.
     ///
-    /// The script is the body of a function, asked again and again; `what` says what is waited for.
+    /// The script is the body of a function, which is called repeatedly. `what` describes the condition.
     pub async fn until(&self, what: &str, body: &str, argument: Value) -> Result<Value> {
         let start = Instant::now();
         loop {
@@ -190,19 +190,19 @@ impl Browser {
             let told = match value {
                 Ok(Value::Null | Value::Bool(false)) => None,
                 Ok(value) => return Ok(value),
-                // A page that is just being loaded throws.
+                // Scripts fail while a page is loading.
                 Err(CmdError::Standard(error)) => Some(error.to_string()),
                 Err(error) => return Err(error.into()),
             };
             if start.elapsed() > PATIENCE {
                 let told = told.map(|told| format!(" ({told})")).unwrap_or_default();
-                bail!("after {} s still not so: {what}{told}", PATIENCE.as_secs());
+                bail!("not true within {} s: {what}{told}", PATIENCE.as_secs());
             }
             sleep(Duration::from_millis(25)).await;
         }
     }
 
-    /// Saves what the window shows as a picture.
+    /// Saves a picture of the window.
     pub async fn screenshot(&self, file: &Path) -> Result<()> {
         if let Some(folder) = file.parent() {
             std::fs::create_dir_all(folder)?;
@@ -216,7 +216,7 @@ impl Browser {
         Ok(self.client.issue_cmd(Vendor { path: "goog/cdp/execute", body }).await?)
     }
 
-    /// What the page's console said, where the engine tells.
+    /// The messages of the page's console. Empty in engines that do not report them.
     pub async fn console(&self) -> String {
         if self.engine != Engine::Chromium {
             return String::new();
@@ -228,18 +228,18 @@ impl Browser {
     }
 }
 
-/// What a script in a page threw.
+/// An error that a script in a page threw.
 #[derive(Debug, Clone)]
 pub struct Thrown {
     /// The class of the error.
     pub name: String,
-    /// Its stable word, if it has one.
+    /// Its code, if it has one.
     pub code: String,
     /// Its HTTP-like status, or 0.
     pub status: u64,
     /// The address that it is about, if any.
     pub address: String,
-    /// What it says.
+    /// Its message.
     pub message: String,
 }
 
@@ -269,7 +269,7 @@ impl WebDriverCompatibleCommand for Vendor {
     }
 }
 
-/// Starts a virtual display that finds a free number by itself; gives its name.
+/// Starts a virtual display, which finds a free number by itself. Returns its name.
 async fn start_display(engine: Engine) -> Result<(Started, String)> {
     let program = find_program("Xvfb").ok_or_else(|| engine.missing("Xvfb"))?;
     let mut command = Command::new(program);
@@ -277,9 +277,11 @@ async fn start_display(engine: Engine) -> Result<(Started, String)> {
     let mut display = Started::with_output(&mut command)?;
     let output = display.child().stdout.take().ok_or_else(|| anyhow!("Xvfb has no output"))?;
     let mut number = String::new();
-    timeout(START, BufReader::new(output).read_line(&mut number)).await.context("Xvfb does not say its display")??;
+    timeout(START_LIMIT, BufReader::new(output).read_line(&mut number))
+        .await
+        .context("Xvfb did not report its display")??;
     if number.trim().is_empty() {
-        bail!("Xvfb ended before it said its display");
+        bail!("Xvfb ended before it reported its display");
     }
     Ok((display, format!(":{}", number.trim())))
 }

@@ -1,4 +1,4 @@
-//! A limit around a process, as systemd would set it: the memory of it and of all that it starts, by a control group.
+//! Limits the memory of a process and its descendants with a control group, as systemd would.
 
 use std::{
     fs, io,
@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// A limit around one process and all that it starts. Where the machine has control groups that may be changed, the system
-/// enforces the limit of memory; elsewhere it is only measured. Dropped after the process ended, the group is removed.
+/// A limit for one process and its descendants. The system enforces it if the machine has writable control groups. Otherwise the
+/// memory is only measured. Dropping it after the end of the process removes the group.
 pub struct Cage {
     process: u32,
     group: Option<(PathBuf, Version)>,
@@ -21,13 +21,13 @@ enum Version {
 }
 
 impl Cage {
-    /// Gives a process at most `memory` bytes.
+    /// Limits a process to `memory` bytes.
     pub fn around(process: u32, memory: u64) -> Self {
         let group = group(process, memory).inspect_err(|error| println!("memory is measured, not limited: {error:#}"));
         Self { process, group: group.ok() }
     }
 
-    /// How many processes were ended because the group had no memory left; 0 where the system enforces no limit.
+    /// The number of processes that the system killed because of the limit; 0 if it does not enforce one.
     pub fn ended_for_memory(&self) -> Result<u64> {
         let file = match &self.group {
             Some((folder, Version::One)) => folder.join("memory.oom_control"),
@@ -39,7 +39,7 @@ impl Cage {
         Ok(line.map_or(Ok(0), |count| count.trim().parse())?)
     }
 
-    /// The memory of the process and of all that it started, without the system's cache of files, in bytes.
+    /// The memory of the process and its descendants in bytes, without the system's cache of files.
     pub fn resident(&self) -> u64 {
         let mut family = vec![self.process];
         let parents: Vec<(u32, u32)> = processes().filter_map(|process| Some((process, parent(process)?))).collect();
@@ -55,7 +55,7 @@ impl Cage {
 impl Drop for Cage {
     fn drop(&mut self) {
         if let Some((folder, _)) = &self.group {
-            // It goes only when its processes are gone.
+            // Fails while the group has processes.
             let _ = fs::remove_dir(folder);
         }
     }
@@ -81,17 +81,17 @@ fn status(process: u32, field: &str) -> Option<String> {
     line.split_whitespace().next().map(str::to_owned)
 }
 
-/// Makes a control group and puts the process into it.
+/// Creates a control group and moves the process into it.
 fn group(process: u32, memory: u64) -> Result<(PathBuf, Version)> {
     let (above, version) = own_group()?;
     let folder = above.join(format!("starlane-test-{process}"));
-    fs::create_dir(&folder).with_context(|| format!("no control group can be made: {}", folder.display()))?;
+    fs::create_dir(&folder).with_context(|| format!("cannot create the control group {}", folder.display()))?;
     let limit = match version {
         Version::One => "memory.limit_in_bytes",
         Version::Two => "memory.max",
     };
     let set = |file: &str, text: String| {
-        fs::write(folder.join(file), text).with_context(|| format!("{file} of {} can't be set", folder.display()))
+        fs::write(folder.join(file), text).with_context(|| format!("cannot set {file} of {}", folder.display()))
     };
     let filled = set(limit, memory.to_string()).and_then(|()| set("cgroup.procs", process.to_string()));
     if let Err(error) = filled {
@@ -101,7 +101,7 @@ fn group(process: u32, memory: u64) -> Result<(PathBuf, Version)> {
     Ok((folder, version))
 }
 
-/// The group of this process in which a group for memory can be made.
+/// The group of this process, in which a group for memory can be created.
 fn own_group() -> Result<(PathBuf, Version)> {
     let own = fs::read_to_string("/proc/self/cgroup")?;
     let mounts = fs::read_to_string("/proc/self/mounts")?;
@@ -132,7 +132,7 @@ fn own_group() -> Result<(PathBuf, Version)> {
     Ok((existing(&place, &path)?, Version::Two))
 }
 
-/// A group by its path; in a container the path may be of the outside, and then the root is meant.
+/// A group by its path. In a container the path may belong to the host: then the root is the own group.
 fn existing(place: &Path, path: &str) -> io::Result<PathBuf> {
     let own = place.join(path);
     Ok(if own.is_dir() { own } else { place.to_owned() })

@@ -1,4 +1,4 @@
-//! Programs that a test starts: each is known by its id and ended by it.
+//! Programs that a test starts. Each is known by its id, and ended by it.
 
 use std::{
     ffi::OsStr,
@@ -15,10 +15,10 @@ use tokio::{
     time::sleep,
 };
 
-/// How long a program may take to end by itself when it is asked to.
+/// How long a program may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A program in a process group of its own. Dropping it ends the group: drivers start browsers, and those start more.
+/// A program in its own process group. Dropping it ends the whole group: drivers start browsers, and those start more.
 #[derive(Debug)]
 pub struct Started {
     child: Child,
@@ -27,15 +27,15 @@ pub struct Started {
 }
 
 impl Started {
-    /// Starts a program; what it says goes to the file `log`.
+    /// Starts a program whose output is appended to the file `log`.
     pub fn new(command: &mut Command, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log);
-        let file = file.with_context(|| format!("can't write {}", log.display()))?;
+        let file = file.with_context(|| format!("cannot write {}", log.display()))?;
         command.stdout(file.try_clone()?).stderr(file);
         Self::start(command)
     }
 
-    /// Starts a program whose standard output is read by the caller.
+    /// Starts a program whose standard output the caller reads.
     pub fn with_output(command: &mut Command) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         Self::start(command)
@@ -44,7 +44,7 @@ impl Started {
     fn start(command: &mut Command) -> Result<Self> {
         let name = command.as_std().get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).process_group(0);
-        let child = command.spawn().with_context(|| format!("can't start {name}"))?;
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         Ok(Self { child, group, name })
     }
@@ -59,7 +59,7 @@ impl Started {
         &mut self.child
     }
 
-    /// An error if the program has ended.
+    /// Fails if the program has ended.
     pub fn still_runs(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -67,14 +67,14 @@ impl Started {
         }
     }
 
-    /// Ends it as a crash would: at once.
+    /// Kills it at once, like a crash.
     pub async fn kill(mut self) {
         self.signal(Signal::KILL);
         let _ = self.child.wait().await;
         self.group = None;
     }
 
-    /// Asks it to end, and insists when it takes too long.
+    /// Ends it with SIGTERM, and with SIGKILL after five seconds.
     pub async fn stop(mut self) {
         self.signal(Signal::TERM);
         let asked = Instant::now();
@@ -86,7 +86,7 @@ impl Started {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // It may just have ended by itself.
+            // Fails if the group has just ended by itself.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_dropped_program_is_ended_with_what_it_started() {
+    async fn a_dropped_program_is_ended_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let mut command = Command::new("sh");

@@ -1,4 +1,4 @@
-//! The three browser engines, and how each is started.
+//! The three browser engines, and their capabilities.
 
 use std::{
     env, fmt, fs,
@@ -23,7 +23,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// All of them.
+    /// All engines.
     pub const ALL: [Self; 3] = [Self::Chromium, Self::Firefox, Self::Webkit];
 
     /// Its name in figures and on the command line.
@@ -44,7 +44,7 @@ impl Engine {
         }
     }
 
-    /// Its WebDriver: the one that the environment names, or the one that is installed.
+    /// Its WebDriver: the one that the environment names, or else the installed one.
     pub fn driver(self) -> Result<PathBuf> {
         let (variable, program) = match self {
             Self::Chromium => ("CHROMEDRIVER", "chromedriver"),
@@ -55,29 +55,29 @@ impl Engine {
         named.or_else(|| find_program(program)).ok_or_else(|| self.missing(program))
     }
 
-    /// The WebDriver capabilities that a session of this engine asks for.
+    /// The WebDriver capabilities of a session of this engine.
     ///
-    /// They come from the file that `WASM_BINDGEN_TEST_WEBDRIVER_JSON` names, or from the checkout's `webdriver.json`.
+    /// They come from the file that `WASM_BINDGEN_TEST_WEBDRIVER_JSON` names, or else from the checkout's `webdriver.json`.
     pub fn capabilities(self) -> Result<Map<String, Value>> {
         let named = env::var_os("WASM_BINDGEN_TEST_WEBDRIVER_JSON").map(PathBuf::from).filter(|path| path.is_file());
         let files = named.into_iter().chain([workspace().join("webdriver.json")]);
         for file in files {
-            let text = fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
+            let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let all: Map<String, Value> =
-                serde_json::from_str(&text).with_context(|| format!("{} is no JSON object", file.display()))?;
+                serde_json::from_str(&text).with_context(|| format!("{} is not a JSON object", file.display()))?;
             if let Some(options) = all.get(self.vendor()) {
                 let mut capabilities = Map::from_iter([(self.vendor().to_owned(), options.clone())]);
                 if self == Self::Chromium {
-                    // So that a failed test can show what the page's console said.
+                    // A failed test shows the messages of the page's console.
                     capabilities.insert("goog:loggingPrefs".to_owned(), serde_json::json!({ "browser": "ALL" }));
                 }
                 return Ok(capabilities);
             }
         }
-        Err(anyhow!("webdriver.json says nothing about {}: it should have `{}`", self.name(), self.vendor()))
+        Err(anyhow!("webdriver.json has no capabilities for {}: add `{}`", self.name(), self.vendor()))
     }
 
-    /// The same, for a browser on a profile folder. Errors for WebKit, whose driver takes none.
+    /// The capabilities of a browser on a profile folder. Fails for WebKit, whose driver takes no profile.
     pub fn capabilities_on(self, profile: &Path) -> Result<Map<String, Value>> {
         let profile = profile.to_string_lossy();
         let added = match self {
@@ -87,17 +87,15 @@ impl Engine {
         };
         let mut capabilities = self.capabilities()?;
         let arguments = capabilities.get_mut(self.vendor()).and_then(|options| options.get_mut("args"));
-        let arguments = arguments.and_then(Value::as_array_mut).context("webdriver.json names no `args`")?;
+        let arguments = arguments.and_then(Value::as_array_mut).context("webdriver.json has no list `args`")?;
         arguments.extend(added.into_iter().map(Value::from));
         Ok(capabilities)
     }
 
-    /// The error for something of this engine that is not installed.
+    /// The error for a missing program of this engine.
     pub fn missing(self, what: &str) -> anyhow::Error {
         let name = self.name();
-        anyhow!(
-            "{what} is missing, without which nothing can be tested in {name}: type `cargo xtask setup --only {name}`"
-        )
+        anyhow!("{what} is missing, which the tests in {name} need: run `cargo xtask setup --only {name}`")
     }
 }
 
@@ -112,7 +110,7 @@ impl FromStr for Engine {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|engine| engine.name() == text);
-        known.ok_or_else(|| format!("`{text}` is no engine: chromium, firefox and webkit are"))
+        known.ok_or_else(|| format!("`{text}` is not an engine: expected chromium, firefox or webkit"))
     }
 }
 
@@ -130,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_an_error_with_its_remedy() {
+    fn a_missing_driver_is_an_error_with_a_remedy() {
         let error = Engine::Webkit.missing("WebKitWebDriver").to_string();
         assert!(error.contains("WebKitWebDriver") && error.contains("cargo xtask setup --only webkit"), "{error}");
     }

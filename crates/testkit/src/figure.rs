@@ -1,10 +1,10 @@
-//! Figures: numbers that a test has measured.
+//! Figures: measured numbers of tests.
 
 use std::{env, thread};
 
 use serde_json::{Value, json};
 
-/// Prints a figure of the test that runs in this thread, for the engine that the test was started for, if any.
+/// Prints a figure of the test in this thread, for the engine of the test, if any.
 pub fn figure(name: &str, value: f64, unit: &str) {
     let engine = env::var("STARLANE_ENGINE").ok();
     let thread = thread::current();
@@ -16,7 +16,7 @@ pub fn figure_of(engine: &str, test: &str, name: &str, value: f64, unit: &str) {
     print(name, value, unit, Some(engine), Some(test));
 }
 
-/// The size that tests run in: `ci` or `full`.
+/// The size of adversarial tests: `ci` or `full`.
 pub fn size() -> String {
     env::var("STARLANE_SIZE").unwrap_or_else(|_| "ci".to_owned())
 }
@@ -26,7 +26,7 @@ pub(crate) fn print(name: &str, value: f64, unit: &str, engine: Option<&str>, te
 }
 
 fn row(name: &str, value: f64, unit: &str, engine: Option<&str>, test: Option<&str>) -> Value {
-    // Counts stay whole numbers.
+    // Writes counts as whole numbers.
     let value = if value.fract() == 0.0 && value.abs() < 1e15 { json!(value as i64) } else { json!(value) };
     json!({ "name": name, "value": value, "unit": unit, "engine": engine, "size": size(), "test": test })
 }

@@ -1,26 +1,26 @@
-//! The ledger of attacks and field faults: each row of either list is tried by a test, which records what came of it.
+//! The ledger of attacks and field faults: a test tries each row of either list, and records the result.
 //!
-//! The rows are named in `crates/xtask/src/ledger.rs`, and a whole run fails when one of them was not recorded.
+//! `crates/xtask/src/ledger.rs` has the rows. A run of all tests fails if a row was not recorded.
 
 use std::thread;
 
 use crate::figure::print;
 
-/// Records that a test tried attacks of a row, such as `A1`, and how many got through.
+/// Records how many attacks of a row, such as `A1`, a test tried, and how many succeeded.
 ///
 /// # Panics
 ///
-/// If one got through.
+/// If one succeeded.
 #[track_caller]
 pub fn attack(row: &str, tried: usize, through: usize) {
     record("attacks", "through", row, tried, through);
 }
 
-/// Records that a test tried inputs of a field fault, such as `F1`, and how many still gave a wrong result.
+/// Records how many inputs of a field fault, such as `F1`, a test tried, and how many still gave a wrong result.
 ///
 /// # Panics
 ///
-/// If one did.
+/// If one gave a wrong result.
 #[track_caller]
 pub fn field_fault(row: &str, tried: usize, failing: usize) {
     record("field-faults", "failing", row, tried, failing);
@@ -33,5 +33,5 @@ fn record(list: &str, bad: &str, row: &str, tried: usize, failed: usize) {
     print(&format!("{list}.tried"), tried as f64, "inputs", None, Some(&test));
     print(&format!("{list}.{bad}"), failed as f64, "inputs", None, Some(&test));
     assert!(tried > 0, "{row}: nothing was tried");
-    assert_eq!(failed, 0, "{row}: {failed} of {tried}");
+    assert_eq!(failed, 0, "{row}: {failed} of {tried} failed");
 }

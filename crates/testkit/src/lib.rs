@@ -20,15 +20,14 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A module of a workspace of guests, by its name: one of those that only tests use, unless `STARLANE_GUESTS` names the folder
-/// of others.
+/// A guest's module by its name: in the folder that `STARLANE_GUESTS` names, or else among the tests' guests.
 ///
 /// # Panics
 ///
-/// If it is not built; the message says what builds it.
+/// If it is not built. The message names the command that builds it.
 pub fn guest(name: &str) -> PathBuf {
     let built = || workspace().join("target/guests/wasm32-unknown-unknown/release");
     let file = std::env::var_os("STARLANE_GUESTS").map_or_else(built, PathBuf::from).join(format!("{name}.wasm"));
-    assert!(file.exists(), "{} is missing: `cargo xtask test --only native` builds it", file.display());
+    assert!(file.exists(), "{} is missing: run `cargo xtask test --only native`, which builds it", file.display());
     file
 }

@@ -1,21 +1,21 @@
-//! JSON as an attacker changes it: every text, every number and every key, one at a time.
+//! Changes JSON as an attacker would: every text, every number and every key, one at a time.
 
 use serde_json::{Map, Number, Value};
 
 /// One change of a document.
 #[derive(Debug, Clone)]
 pub struct Mutation {
-    /// Where, as a JSON pointer.
+    /// The place of the change, as a JSON pointer.
     pub pointer: String,
-    /// What was done there.
+    /// The change.
     pub what: String,
-    /// The document afterwards; where a name stands twice in an object, with one of them.
+    /// The changed document. If an object has a name twice, it has only one of the two members.
     pub document: Value,
     /// Its text.
     pub text: String,
 }
 
-/// Texts that name what is another's, lead elsewhere, or end something early.
+/// Texts that name another owner's resource, lead elsewhere, or end a value early.
 const TEXTS: &[&str] = &[
     "",
     " ",
@@ -95,11 +95,11 @@ const TEXTS: &[&str] = &[
     "null",
 ];
 
-/// Names that are put in the place of a key.
+/// Names that replace a key.
 const KEYS: &[&str] =
     &["", "x", "X", "a b", "a\0b", "..", "../x", "/abs/path", "/a/../b", "/x", "é", "**", "starlane:x", "x:{key}"];
 
-/// All changes of a document.
+/// Makes all changes of a document.
 pub fn mutations(document: &Value) -> Vec<Mutation> {
     let mut all = Vec::new();
     let mut places = vec![String::new()];
@@ -169,7 +169,7 @@ pub fn mutations(document: &Value) -> Vec<Mutation> {
     all
 }
 
-/// Texts in the place of another: such as have nothing to do with it, and such as are nearly it.
+/// Texts that replace another: unrelated ones, and similar ones.
 fn texts(text: &str) -> Vec<String> {
     let near = [
         format!("{text} "),
@@ -201,7 +201,7 @@ fn numbers() -> Vec<Number> {
     whole.chain(real.into_iter().filter_map(Number::from_f64)).collect()
 }
 
-/// The first name of an object twice, which only a text can say.
+/// Repeats the first name of an object. Only the text can express this.
 fn twice(document: &Value, pointer: &str, members: &Map<String, Value>) -> Option<Mutation> {
     const MARK: &str = "\u{f8ff}";
     let (name, value) = members.iter().next()?;

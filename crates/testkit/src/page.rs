@@ -1,4 +1,4 @@
-//! A page of somebody else: one document from a server of its own, without any policy.
+//! A page of another site: one document from a separate server, without a policy.
 
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A server on loopback that answers every request with one document.
 pub struct Page {
-    /// Where the browser finds it: `http://127.0.0.1:PORT`.
+    /// Its origin: `http://127.0.0.1:PORT`.
     pub origin: String,
     task: JoinHandle<()>,
 }
@@ -33,7 +33,7 @@ impl Page {
                         page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
                         Ok::<_, Infallible>(page)
                     });
-                    // A browser that goes away in the middle is nobody's fault.
+                    // Ignores a browser that breaks the connection.
                     let serving = hyper::server::conn::http1::Builder::new();
                     let _ = serving.serve_connection(TokioIo::new(socket), service).await;
                 });

@@ -1,4 +1,4 @@
-//! Stands between browser and server: the page is opened through it, so that it sees, and can spoil, what is asked for.
+//! A proxy between browser and server. A page that is opened through it can be observed and disturbed.
 
 use std::{
     convert::Infallible,
@@ -22,15 +22,15 @@ use tokio::{io::copy_bidirectional, net::TcpListener, task::JoinHandle};
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-/// Turns an answer's headers and body into others.
+/// Changes the headers and the body of a response.
 pub type Alteration = dyn Fn(&mut HeaderMap, Vec<u8>) -> Vec<u8> + Send + Sync;
 
-/// Something that goes wrong on the way.
+/// A fault on the way.
 #[derive(Clone)]
 pub enum Fault {
-    /// Paths that begin so are answered with 503.
+    /// Answers paths with this prefix with 503.
     Refuse(&'static str),
-    /// The answers for paths that begin so are altered.
+    /// Alters the responses for paths with this prefix.
     Alter(&'static str, Arc<Alteration>),
 }
 
@@ -40,16 +40,16 @@ struct State {
     faults: Vec<Fault>,
 }
 
-/// A proxy that forwards everything to one server, until told otherwise.
+/// A proxy that forwards everything to one server, except for added faults.
 pub struct Proxy {
-    /// Where the browser finds it: `http://127.0.0.1:PORT`.
+    /// Its origin: `http://127.0.0.1:PORT`.
     pub origin: String,
     state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Starts one before `upstream`, which is `127.0.0.1:PORT`.
+    /// Starts a proxy for `upstream`, which is `127.0.0.1:PORT`.
     pub async fn start(upstream: &str) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let origin = format!("http://{}", listener.local_addr()?);
@@ -57,7 +57,7 @@ impl Proxy {
         let forward = Arc::new(Forward {
             own: origin.clone(),
             upstream: upstream.to_owned(),
-            // A connection for each request: the server ends those that idle, perhaps just as the next would be sent.
+            // One connection per request: the server may close an idle connection just when the next request is sent.
             client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http(),
             state: state.clone(),
         });
@@ -71,7 +71,7 @@ impl Proxy {
                         async move { Ok::<_, Infallible>(forward.answer(request).await) }
                     });
                     let serving = hyper::server::conn::http1::Builder::new();
-                    // A browser that goes away in the middle is nobody's fault.
+                    // Ignores a browser that breaks the connection.
                     let _ = serving.serve_connection(TokioIo::new(socket), service).with_upgrades().await;
                 });
             }
@@ -79,17 +79,17 @@ impl Proxy {
         Ok(Self { origin, state, task })
     }
 
-    /// Lets this go wrong from now on, beside what already does.
+    /// Adds a fault to the present ones.
     pub fn add_fault(&self, fault: Fault) {
         lock(&self.state).faults.push(fault);
     }
 
-    /// Forwards everything again.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         lock(&self.state).faults.clear();
     }
 
-    /// The paths that were asked for since the last call, in order.
+    /// The requested paths since the last call, in order.
     pub fn take_seen(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).seen)
     }
@@ -120,12 +120,12 @@ impl Forward {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the proxy refuses this path");
         }
         if faults.iter().any(|fault| matches!(fault, Fault::Alter(prefix, _) if path.starts_with(prefix))) {
-            // What is altered must be readable.
+            // An alteration needs an uncompressed body.
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
         let mut response = match self.forward(request).await {
             Ok(response) => response,
-            Err(error) => return plain(StatusCode::BAD_GATEWAY, &format!("the server does not answer: {error:#}")),
+            Err(error) => return plain(StatusCode::BAD_GATEWAY, &format!("the server did not answer: {error:#}")),
         };
         for fault in faults {
             if let Fault::Alter(prefix, alter) = fault
@@ -142,7 +142,7 @@ impl Forward {
         *request.uri_mut() = Uri::try_from(format!("http://{}{path}", self.upstream))?;
         let headers = request.headers_mut();
         headers.insert(HOST, HeaderValue::try_from(&self.upstream)?);
-        // To the server this is a page of its own; a foreign origin stays foreign.
+        // The server sees the proxy's page as its own. Other origins stay as they are.
         if headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes() == self.own.as_bytes()) {
             headers.insert(ORIGIN, HeaderValue::try_from(format!("http://{}", self.upstream))?);
         }
@@ -166,7 +166,7 @@ impl Forward {
 async fn altered(response: Response<Body>, alter: &Alteration) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     let Ok(body) = body.collect().await else {
-        return plain(StatusCode::BAD_GATEWAY, "the server broke off");
+        return plain(StatusCode::BAD_GATEWAY, "the server broke the connection");
     };
     let body = alter(&mut head.headers, body.to_bytes().to_vec());
     head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::server::get;
 
-    /// A server that tells what it was asked, once for each connection, and echoes after an upgrade.
+    /// A server that returns the head of its request, one per connection, and echoes after an upgrade.
     async fn upstream() -> String {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_is_forwarded_as_one_to_the_server_itself_and_is_remembered() {
+    async fn a_request_is_recorded_and_forwarded_with_the_servers_own_host() {
         let upstream = upstream().await;
         let proxy = Proxy::start(&upstream).await.unwrap();
         let (status, body) = get(&format!("{}/people/ada?x=1", proxy.origin)).await.unwrap();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn faults_hit_only_the_paths_they_name() {
+    async fn faults_affect_only_the_paths_that_they_name() {
         let upstream = upstream().await;
         let proxy = Proxy::start(&upstream).await.unwrap();
         proxy.add_fault(Fault::Refuse("/blobs/"));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_away_is_a_bad_gateway() {
+    async fn an_unreachable_server_is_a_bad_gateway() {
         let proxy = Proxy::start("127.0.0.1:1").await.unwrap();
         assert_eq!(get(&proxy.origin).await.unwrap().0, 502);
     }

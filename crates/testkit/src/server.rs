@@ -1,4 +1,4 @@
-//! The real server, with data of its own.
+//! The real server, with its own data.
 
 use std::{
     env, fs,
@@ -17,22 +17,22 @@ use tokio::{process::Command, time::sleep};
 
 use crate::child::Started;
 
-/// How long a server may take from its start to its first answer.
-const START: Duration = Duration::from_secs(30);
+/// The time limit from the server's start to its first answer.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// A `starlane serve` that is ended when this is dropped; its data go with it.
+/// A running `starlane serve`. Dropping it ends the server and removes its data.
 pub struct Server {
     /// `127.0.0.1:PORT`.
     pub address: String,
     binary: PathBuf,
     configuration: Option<PathBuf>,
-    /// Above the folder that it writes to: what stands first is dropped first.
+    /// Declared before the folder that it writes to, because fields are dropped in order.
     running: Option<Started>,
     folder: TempDir,
 }
 
 impl Server {
-    /// Starts the server that `STARLANE_BIN` names, on a free port, with nothing in it.
+    /// Starts the server that `STARLANE_BIN` names, on a free port and without data.
     pub async fn start() -> Result<Self> {
         Self::start_with(from_environment("STARLANE_BIN")?, None).await
     }
@@ -65,14 +65,14 @@ impl Server {
         self.running.as_ref().and_then(Started::process)
     }
 
-    /// Ends it as a crash would.
+    /// Kills it, like a crash.
     pub async fn kill(&mut self) {
         if let Some(running) = self.running.take() {
             running.kill().await;
         }
     }
 
-    /// Starts it on the same port with the same data, and waits until it answers.
+    /// Restarts it on the same port with the same data, and waits until it answers.
     pub async fn start_again(&mut self) -> Result<()> {
         self.kill().await;
         let mut command = self.command();
@@ -86,8 +86,8 @@ impl Server {
             running.still_runs().with_context(|| self.log())?;
             match get(&format!("{}/healthz", self.origin())).await {
                 Ok((200, _)) => break,
-                _ if start.elapsed() < START => sleep(Duration::from_millis(25)).await,
-                Ok((status, _)) => bail!("/healthz answers {status} after {} s\n{}", START.as_secs(), self.log()),
+                _ if start.elapsed() < START_LIMIT => sleep(Duration::from_millis(25)).await,
+                Ok((status, _)) => bail!("/healthz answers {status} after {} s\n{}", START_LIMIT.as_secs(), self.log()),
                 Err(error) => return Err(error.context(self.log())),
             }
         }
@@ -95,7 +95,7 @@ impl Server {
         Ok(())
     }
 
-    /// Publishes the bundle in `folder`, and makes `app` of it.
+    /// Publishes the bundle in `folder`, and creates `app` from it.
     pub async fn publish(&self, folder: &Path, bundle: &str, app: &str) -> Result<()> {
         let folder = folder.to_string_lossy();
         self.starlane(&["publish", &folder, bundle]).await?;
@@ -103,7 +103,7 @@ impl Server {
         Ok(())
     }
 
-    /// The command line, talking to this server; gives what it wrote.
+    /// Runs a command of the command line against this server. Returns its standard output.
     pub async fn starlane(&self, words: &[&str]) -> Result<String> {
         let output = self.command().args(words).output().await?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -113,12 +113,12 @@ impl Server {
         Ok(out.into_owned())
     }
 
-    /// The last that the server said.
+    /// The last lines of the server's log.
     pub fn log(&self) -> String {
         let text = fs::read_to_string(self.log_file()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let last = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default();
-        format!("the server at {} said last:\n{}", self.address, last.join("\n"))
+        format!("last lines of the server at {}:\n{}", self.address, last.join("\n"))
     }
 
     fn log_file(&self) -> PathBuf {
@@ -128,7 +128,7 @@ impl Server {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.kill_on_drop(true).env("STARLANE_SERVER", self.origin()).env("STARLANE_DATA", self.data());
-        // Keys that a test makes are the test's.
+        // Keeps the keys of tests apart from the user's.
         command.env("XDG_CONFIG_HOME", self.folder.path().join("config"));
         command
     }
@@ -137,15 +137,15 @@ impl Server {
 /// The file or folder that a variable of `cargo xtask test` names.
 pub fn from_environment(variable: &str) -> Result<PathBuf> {
     let path = env::var_os(variable).map(PathBuf::from).with_context(|| {
-        format!("{variable} is not set: run this by `cargo xtask test --only page` or `cargo xtask run --check`")
+        format!("{variable} is not set: run this with `cargo xtask test --only page` or `cargo xtask run --check`")
     })?;
     if !path.exists() {
-        bail!("{variable} names {}, which does not exist: `cargo xtask test` builds it", path.display());
+        bail!("{variable} names {}, which does not exist: run `cargo xtask test`, which builds it", path.display());
     }
     Ok(path)
 }
 
-/// An address on loopback that nobody listens on.
+/// A free address on loopback.
 pub fn free_address() -> Result<String> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string())
 }
@@ -153,7 +153,7 @@ pub fn free_address() -> Result<String> {
 /// GETs a URL: status and body.
 pub async fn get(url: &str) -> Result<(u16, Vec<u8>)> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let response = client.get(Uri::try_from(url)?).await.with_context(|| format!("{url} does not answer"))?;
+    let response = client.get(Uri::try_from(url)?).await.with_context(|| format!("{url} did not answer"))?;
     let status = response.status().as_u16();
     Ok((status, response.into_body().collect().await?.to_bytes().to_vec()))
 }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_built_is_an_error_with_its_remedy() {
+    fn an_unset_variable_is_an_error_with_a_remedy() {
         let error = from_environment("STARLANE_NO_SUCH_THING").unwrap_err().to_string();
         assert!(error.contains("STARLANE_NO_SUCH_THING") && error.contains("cargo xtask"), "{error}");
     }

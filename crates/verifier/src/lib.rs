@@ -2,8 +2,8 @@
 
 use wasm_bindgen::prelude::wasm_bindgen;
 
-/// Verifies a bundle: takes a [`Verification`](starlane_host::Verification) as CBOR, and gives what pages run of it or why that is
-/// refused, as CBOR. The host that asks makes the one and reads the other.
+/// Verifies a bundle. Takes a [`Verification`](starlane_host::Verification) as CBOR. Returns, as CBOR, the parts that pages run, or
+/// the reason for the refusal. The calling host makes the question and reads the answer.
 #[wasm_bindgen]
 pub fn verify(verification: &[u8]) -> Vec<u8> {
     starlane_host::verify(verification)

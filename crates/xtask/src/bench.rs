@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: ours beside its peers, judged against its goals, in `target/bench.json` and `target/bench.html`.
+//! `cargo xtask bench`: measures Starlane beside its peers and judges it against its goals, in `target/bench.json` and
+//! `target/bench.html`.
 
 mod cold;
 mod goals;
@@ -25,24 +26,24 @@ use crate::report;
 use crate::setup::{self, Piece, browsers::Engine, python::NATS, system};
 use crate::workshop::Workshop;
 
-/// The whole may not take longer, builds included.
+/// The time limit of the whole client, including builds.
 const LIMIT: Duration = Duration::from_secs(90 * 60);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only this part; may be given several times.
+    /// Run only this part. Repeatable.
     #[arg(long, value_name = "NAME")]
     only: Vec<Part>,
-    /// With `--only http`: the `starlane` of another version to compare with, built in the same profile.
+    /// With `--only http`: compare with the `starlane` binary of another version, built in the same profile.
     #[arg(long, value_name = "BINARY")]
     baseline: Option<PathBuf>,
-    /// The `starlane` to measure [default: a release build of this checkout].
+    /// The `starlane` binary to measure [default: a release build of this checkout].
     #[arg(long, value_name = "BINARY")]
     binary: Option<PathBuf>,
     /// The browser that opens the page: Chromium or Firefox.
     #[arg(long, value_enum, default_value_t = Engine::Chromium)]
     engine: Engine,
-    /// Blocks for each contender and measure.
+    /// The number of blocks for each contender and measure.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(5..=100))]
     rounds: u64,
     /// The length of a block, in milliseconds.
@@ -54,10 +55,10 @@ pub(crate) struct Options {
 pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode> {
     let parts = if options.only.is_empty() { Part::ALL.as_slice() } else { options.only.as_slice() };
     if options.baseline.is_some() && parts != [Part::Http] {
-        bail!("`--baseline` compares two servers over HTTP: add `--only http`");
+        bail!("`--baseline` requires `--only http`: it compares two servers over HTTP");
     }
     if options.engine == Engine::Webkit {
-        bail!("WebKit opens no page without its driver: use `--engine chromium` or `--engine firefox`");
+        bail!("WebKit cannot open a page without its driver: use `--engine chromium` or `--engine firefox`");
     }
     let artifacts: Vec<Artifact> = parts.iter().flat_map(|part| part.artifacts()).collect();
     let of_artifacts = artifacts.iter().flat_map(|artifact| artifact.pieces().iter().copied());
@@ -82,7 +83,7 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
             }
         }
     }
-    // What was measured stays, whatever else went wrong.
+    // Keeps the measured rows, even if another part failed.
     let code = conclude(workshop, &rows)?;
     for failure in &failures {
         println!("{} {failure:#}", report::bad("✗"));
@@ -90,7 +91,7 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
     Ok(if failures.is_empty() { code } else { ExitCode::FAILURE })
 }
 
-/// Has the client measure its parts. What fails goes to `failures`.
+/// Runs the client for its parts. Adds errors to `failures`.
 fn run_client(
     workshop: &Workshop,
     options: &Options,
@@ -117,27 +118,33 @@ fn run_client(
     }
     let finished = equipped(workshop, program, options.engine, parts)?.limit(LIMIT).stream()?;
     if !finished.success() {
-        failures.push(anyhow!("a part of the benchmark failed; what it said is above"));
+        failures.push(anyhow!("a part of the benchmark failed; see its output above"));
     }
     Ok(measured(&finished.lines, failures))
 }
 
-/// Says where the peers and the browser are.
+/// Adds variables that name the peers and the browser.
 fn equipped(workshop: &Workshop, mut program: Program, engine: Engine, parts: &[Part]) -> Result<Program> {
     if parts.iter().any(|part| part.has_page()) {
         program = program.env("STARLANE_SITE", build::bench_site(workshop));
-        program = program.env("STARLANE_BROWSER", engine.binary(workshop).context("the browser is missing")?);
+        program = program.env(
+            "STARLANE_BROWSER",
+            engine.binary(workshop).context("the browser is missing: run `cargo xtask setup`")?,
+        );
     }
     if parts.contains(&Part::Link) {
         program = program.env("STARLANE_NATS", NATS.program(workshop));
     }
     if parts.contains(&Part::Http) {
-        program = program.env("STARLANE_NGINX", system::nginx(workshop).context("nginx is missing")?);
+        program = program.env(
+            "STARLANE_NGINX",
+            system::nginx(workshop).context("nginx is missing: run `cargo xtask setup --only nginx`")?,
+        );
     }
     Ok(program)
 }
 
-/// The rows of what a program has measured. A measure that can't be judged goes to `failures`.
+/// The rows of a program's measures. Adds an error to `failures` for a measure that cannot be judged.
 fn measured(lines: &[String], failures: &mut Vec<anyhow::Error>) -> Vec<Row> {
     let mut rows = Vec::new();
     for line in lines.iter().filter_map(|line| line.strip_prefix("bench ")) {
@@ -150,7 +157,7 @@ fn measured(lines: &[String], failures: &mut Vec<anyhow::Error>) -> Vec<Row> {
     rows
 }
 
-/// Prints the rows, records them, and fails if a goal is missed for certain.
+/// Prints and records the rows. Fails if a goal is certainly missed.
 fn conclude(workshop: &Workshop, rows: &[Row]) -> Result<ExitCode> {
     if rows.is_empty() {
         return Ok(ExitCode::FAILURE);
@@ -172,7 +179,7 @@ fn conclude(workshop: &Workshop, rows: &[Row]) -> Result<ExitCode> {
     Ok(if is_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// New rows take the place of those with the same id and engine; rows that nobody knows any more go.
+/// New rows replace those with the same id and engine. Rows that are not in the catalogue any more are removed.
 fn merged(old: Vec<Value>, new: Vec<Value>) -> Vec<Value> {
     let key = |row: &Value| ["id", "engine"].map(|field| table::text(row, field));
     let kept = old.into_iter().filter(|old| new.iter().all(|new| key(new) != key(old)));
@@ -184,7 +191,7 @@ fn merged(old: Vec<Value>, new: Vec<Value>) -> Vec<Value> {
 }
 
 fn absolute(binary: &Path) -> Result<PathBuf> {
-    binary.canonicalize().with_context(|| format!("there is no binary {}", binary.display()))
+    binary.canonicalize().with_context(|| format!("the binary {} does not exist", binary.display()))
 }
 
 fn release(workshop: &Workshop) -> Result<PathBuf> {
@@ -200,21 +207,21 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_new_row_takes_the_place_of_the_same_one() {
+    fn a_new_row_replaces_the_same_older_one() {
         let row = |id: &str, value: u32| json!({ "id": id, "engine": "chromium", "value": value });
         let old = vec![row("P1/4KiB", 1), row("P1/64B", 1), row("long gone", 1)];
         assert_eq!(merged(old, vec![row("P1/64B", 2)]), [row("P1/64B", 2), row("P1/4KiB", 1)]);
     }
 
     #[test]
-    fn measures_are_read_from_their_lines_and_from_no_other() {
+    fn only_measure_lines_are_read_as_measures() {
         let line =
             r#"bench {"id":"P1/64B","engine":"chromium","unit":"µs","rounds":[{"ours":2,"floor":1,"extism":9}]}"#;
         let lines = ["running".to_owned(), line.to_owned()];
         let mut failures = Vec::new();
         assert_eq!(measured(&lines, &mut failures).len(), 2);
         assert!(measured(&lines[..1], &mut failures).is_empty() && failures.is_empty());
-        // One that is broken loses no other.
+        // A broken measure does not affect others.
         assert_eq!(measured(&["bench {".to_owned(), line.to_owned()], &mut failures).len(), 2);
         assert_eq!(failures.len(), 1);
     }

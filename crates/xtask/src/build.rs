@@ -1,4 +1,4 @@
-//! What is built, each once in a command: guests, the sandbox's JavaScript, npm package, demo page, server.
+//! Builds artifacts, each once per command: guests, the sandbox's JavaScript, npm package, demo page, server.
 
 mod guests;
 mod npm;
@@ -15,14 +15,14 @@ use crate::report;
 use crate::setup::{Piece, ensure_all};
 use crate::workshop::Workshop;
 
-/// Something that is built and that others need.
+/// A build result that other steps need.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Artifact {
     /// The demo's mechtrons, in www/bundle/wasm.
     DemoGuests,
     /// The mechtrons that only tests use, in target/guests.
     TestGuests,
-    /// The JavaScript that the crate `browser` imports, in crates/browser/dist: without it the crate does not compile.
+    /// The JavaScript that the crate `browser` imports, in crates/browser/dist. The crate does not compile without it.
     Scripts,
     /// The npm tarball, in target/dist.
     Tarball,
@@ -30,17 +30,17 @@ pub(crate) enum Artifact {
     Page,
     /// The `starlane` binary, in target/debug.
     Server,
-    /// What the benchmark calls, in target/guests.
+    /// The benchmark's guests, in target/guests.
     BenchGuests,
     /// The benchmark's page with its peers, in target/bench/site.
     BenchPage,
 }
 
 impl Artifact {
-    /// What `cargo xtask run` builds.
+    /// The artifacts of `cargo xtask run`.
     pub(crate) const DEMO: [Artifact; 4] = [Artifact::Server, Artifact::DemoGuests, Artifact::Tarball, Artifact::Page];
 
-    /// The pieces of set-up that building this needs, those of what it is built from included.
+    /// The set-up pieces that the build needs, also for its inputs.
     pub(crate) fn pieces(self) -> &'static [Piece] {
         match self {
             Artifact::DemoGuests | Artifact::TestGuests | Artifact::BenchGuests => &[Piece::Rust],
@@ -53,12 +53,12 @@ impl Artifact {
     }
 }
 
-/// The workspaces of guests: the demo's, and those that only tests use.
+/// The workspaces of guests: those of the demo, and those of tests.
 pub(crate) const GUEST_WORKSPACES: [&str; 2] = ["www/bundle/Cargo.toml", "tests/guests/rust/Cargo.toml"];
 /// The workspace of the benchmark's guests. It has no tests.
 pub(crate) const BENCH_GUESTS: &str = "tests/bench/guests/Cargo.toml";
 
-/// Sees to it that `artifact` is built from what is in the checkout now.
+/// Builds `artifact` from the present checkout, unless it is up to date.
 pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()> {
     workshop.artifact(artifact, || {
         ensure_all(workshop, artifact.pieces())?;
@@ -67,7 +67,7 @@ pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()
             Artifact::TestGuests => guests::build_for_tests(workshop),
             Artifact::Scripts => scripts::build(workshop),
             Artifact::Tarball => {
-                // Also if the tarball is there already: what is compiled for tests and lints needs them too.
+                // Also if the tarball is up to date: tests and lints compile the crate, which needs the scripts.
                 ensure_built(workshop, Artifact::Scripts)?;
                 npm::build(workshop)
             }
@@ -87,16 +87,16 @@ pub(crate) fn ensure_built(workshop: &Workshop, artifact: Artifact) -> Result<()
     })
 }
 
-/// All that is built for this machine. Every cargo command names the same packages, so that their dependencies get the same
-/// features and are compiled once.
+/// The packages for this machine. Every cargo command names the same ones, so that dependencies get the same features and are
+/// compiled once.
 pub(crate) const NATIVE: [&str; 7] =
     ["--workspace", "--exclude", "starlane-browser", "--exclude", "starlane-npm", "--exclude", "starlane-verifier"];
 
-/// Cargo's arguments for Wasm that leaves this machine: no path of this machine stands in such a module.
+/// Cargo's arguments for Wasm that leaves this machine: its modules must not contain paths of this machine.
 pub(crate) fn portable(workshop: &Workshop) -> Result<[String; 2]> {
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo = cargo.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    let registries = cargo.context("there is no home folder")?.join("registry/src");
+    let registries = cargo.context("cannot find the home folder: set HOME")?.join("registry/src");
     let mut names = vec![(workshop.root.clone(), "starlane")];
     for registry in fs::read_dir(&registries).into_iter().flatten().flatten() {
         names.push((registry.path(), "crates"));
@@ -107,7 +107,7 @@ pub(crate) fn portable(workshop: &Workshop) -> Result<[String; 2]> {
     Ok(["--config".to_owned(), format!("target.wasm32-unknown-unknown.rustflags=[{}]", flags.join(","))])
 }
 
-/// [`ensure_built`] for several; the first that fails is the error.
+/// [`ensure_built`] for several artifacts. Stops at the first error.
 pub(crate) fn ensure_all_built(workshop: &Workshop, artifacts: &[Artifact]) -> Result<()> {
     artifacts.iter().try_for_each(|&artifact| ensure_built(workshop, artifact))
 }
@@ -127,11 +127,11 @@ pub(crate) fn bench_site(workshop: &Workshop) -> PathBuf {
     workshop.path("target/bench/site")
 }
 
-/// Where `npm pack` puts the package of crates/npm, by the rule of npm.
+/// The file that `npm pack` makes of crates/npm, by npm's naming rule.
 pub(crate) fn tarball(workshop: &Workshop) -> Result<PathBuf> {
     let path = workshop.path("crates/npm/package.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
-    let package: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let package: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     let field = |name: &str| {
         let value = package.get(name).and_then(Value::as_str);
         value.ok_or_else(|| anyhow!("{} has no \"{name}\"", path.display()))

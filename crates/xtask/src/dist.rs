@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: what users install, in target/dist.
+//! `cargo xtask dist`: packs everything that users install into target/dist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,19 @@ use crate::report;
 use crate::setup::{self, Piece};
 use crate::workshop::Workshop;
 
-/// The crates that a mechtron's author needs.
+/// The crates of the guest SDK.
 const SDK_CRATES: [&str; 3] = ["abi", "mechtron", "mechtron-macros"];
 
 /// How the server is built.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// As users get it.
+    /// For users.
     Release,
-    /// As tests use it: built already.
+    /// For tests, which have built it already.
     Dev,
 }
 
-/// What was assembled.
+/// The assembled files.
 pub(crate) struct Dist {
     server: PathBuf,
     tarball: PathBuf,
@@ -46,7 +46,11 @@ pub(crate) fn command(workshop: &Workshop) -> Result<ExitCode> {
     for (what, path, line) in [
         ("server and command line", &server, format!("install -m 755 {} ~/.local/bin/", server.display())),
         ("npm package", &tarball, format!("npm install {}", tarball.display())),
-        ("guest SDK (in the folder of your mechtron's crate; it is unpacked beside that)", &sdk.archive, with_sdk),
+        (
+            "guest SDK (run this in the folder of your mechtron's crate; it unpacks the SDK beside it)",
+            &sdk.archive,
+            with_sdk,
+        ),
     ] {
         println!("{what}, {} KiB:\n    {line}", size(path));
     }
@@ -54,7 +58,7 @@ pub(crate) fn command(workshop: &Workshop) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts all that users get into a folder: server, npm package, guest SDK, the demo's bundle, tutorial, systemd unit.
+/// Fills a folder for users: server, npm package, guest SDK, the demo's bundle, tutorial, systemd unit.
 pub(crate) fn assemble(workshop: &Workshop, profile: Profile, folder: &Path) -> Result<Dist> {
     let server = server(workshop, profile, folder)?;
     build::ensure_all_built(workshop, &[Artifact::Tarball, Artifact::DemoGuests, Artifact::Page])?;
@@ -69,13 +73,13 @@ pub(crate) fn assemble(workshop: &Workshop, profile: Profile, folder: &Path) -> 
         files::remove_folder(&to)?;
         for file in files::below(&from)? {
             let name = file.strip_prefix(&from)?;
-            // The guests' sources stay here; their modules are deployed.
+            // Users get the modules of guests, and not their sources.
             if name.starts_with("guests") || name.starts_with("target") || name.starts_with("Cargo.toml") {
                 continue;
             }
             files::copy(&file, &to.join(name))?;
             if name.extension().is_some_and(|extension| extension == "toml") {
-                // Its first line leads editors to its schema, which goes along.
+                // The first line names the schema for editors. The schemas are copied below.
                 let text = fs::read_to_string(&file)?;
                 files::write(&to.join(name), text.replace("../crates/cli/schemas/", "schemas/"))?;
             }
@@ -125,7 +129,7 @@ fn guest_sdk(workshop: &Workshop, dist: &Path) -> Result<Sdk> {
             files::copy(&file, &folder.join("crates").join(crate_name).join(file.strip_prefix(&from)?))?;
         }
     }
-    // The crates inherit from the workspace; its members are whatever lies in crates/.
+    // The crates inherit from the workspace, whose members are all folders in crates/.
     files::write(&folder.join("Cargo.toml"), root)?;
     for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
         files::copy(&workshop.path(licence), &folder.join(licence))?;
@@ -136,13 +140,13 @@ fn guest_sdk(workshop: &Workshop, dist: &Path) -> Result<Sdk> {
     Ok(Sdk { name, archive })
 }
 
-/// Unpacks the archive and builds the SDK and a crate that uses it, as its user will.
+/// Unpacks the archive and builds a crate that uses the SDK, as a user will.
 fn try_sdk(workshop: &Workshop, Sdk { name, archive }: &Sdk) -> Result<()> {
     let user = workshop.path("target/sdk/user");
     files::remove_folder(&user)?;
     fs::create_dir_all(&user)?;
     workshop.program("tar").within(&user).arg("-xzf").arg(archive).run()?;
-    // Beside the SDK, not around it: a workspace takes crates below it for its own members.
+    // Beside the SDK, and not around it: cargo takes crates below a workspace for its members.
     let guest = user.join("guest");
     let manifest = format!(
         "[package]\nname = \"guest\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\

@@ -1,4 +1,4 @@
-//! Figures: what tests and commands have measured, in `target/figures.json`.
+//! Figures: measured numbers of tests and commands, in `target/figures.json`.
 
 use std::fs;
 
@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 use crate::files;
 use crate::workshop::Workshop;
 
-/// Where a figure is wanted from: engines, and `None` for what runs in no browser.
+/// The engines that must record a figure. `None` is a test outside of browsers.
 type Rows = &'static [Option<&'static str>];
 
 const ONCE: Rows = &[None];
 const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
-/// The figures that a whole run of the tests must have recorded, at least once in each place.
-const WANTED: [(&str, Rows); 42] = [
+/// The figures that a run of all tests must record, at least once in each place.
+const WANTED: [(&str, Rows); 43] = [
     ("first-load.gzip", ONCE),
     ("meter.gzip", ONCE),
     ("modules.refused", EVERYWHERE),
@@ -59,13 +59,14 @@ const WANTED: [(&str, Rows); 42] = [
     ("upgrade.torn", ONCE),
     ("state.restarts", ONCE),
     ("state.lost", ONCE),
+    ("prose.banned-phrases", ONCE),
 ];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.
 pub(crate) fn in_line(line: &str) -> Option<Value> {
     let at = line.find("figure {")?;
     let (before, rest) = line.split_at(at);
-    // A test harness or a browser's log may indent it or put `log: ` before it, but it is no part of a sentence.
+    // A test harness or a browser's log may indent the line or prefix it by `log: `. A figure is not part of a sentence.
     if before.trim().contains(' ') {
         return None;
     }
@@ -75,7 +76,7 @@ pub(crate) fn in_line(line: &str) -> Option<Value> {
     Some(figure)
 }
 
-/// A figure with the engine and size that it was measured with, where the test left them out: in a page it can't know.
+/// Adds the engine and size to a figure that lacks them: a test in a page does not know them.
 pub(crate) fn completed(mut figure: Value, engine: Option<&str>, size: &str) -> Value {
     if let Some(fields) = figure.as_object_mut() {
         for (field, known) in [("engine", engine), ("size", Some(size))] {
@@ -93,7 +94,12 @@ pub(crate) fn of_command(name: &str, seconds: f64, command: &str) -> Value {
     json!({ "name": name, "value": seconds, "unit": "s", "engine": null, "size": null, "test": command })
 }
 
-/// The rows of [`WANTED`] that are not among `figures`, for people.
+/// A count of a test of this program.
+pub(crate) fn counted(name: &str, value: usize, unit: &str, test: &str) -> Value {
+    json!({ "name": name, "value": value, "unit": unit, "engine": null, "size": null, "test": test })
+}
+
+/// The rows of [`WANTED`] that are missing in `figures`, for people.
 pub(crate) fn missing(figures: &[Value]) -> Vec<String> {
     let recorded = |wanted: &str, place: &Option<&str>| {
         figures.iter().any(|figure| {
@@ -106,7 +112,7 @@ pub(crate) fn missing(figures: &[Value]) -> Vec<String> {
     missed.map(|(name, place)| place.map_or(name.to_owned(), |engine| format!("{name} in {engine}"))).collect()
 }
 
-/// Records figures: each takes the place of an older one of the same name, engine, size and test.
+/// Records figures. Each replaces an older one of the same name, engine, size and test.
 pub(crate) fn record(workshop: &Workshop, new: Vec<Value>) -> Result<()> {
     let path = workshop.path("target/figures.json");
     let old = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
@@ -130,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_is_read_from_its_line_and_from_no_other() {
+    fn only_a_figure_line_is_read_as_a_figure() {
         let line = r#"figure {"name":"swap.lost","value":0,"unit":"messages","engine":"firefox"}"#;
         assert_eq!(in_line(line).unwrap()["name"], "swap.lost");
         assert!(in_line(&format!("    {line}")).is_some(), "a browser's log is indented");
@@ -140,21 +146,21 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_gets_the_engine_that_it_leaves_out() {
+    fn a_missing_engine_is_filled_in() {
         let figure = completed(json!({ "name": "a", "value": 1, "engine": null }), Some("webkit"), "ci");
         assert_eq!(figure, json!({ "name": "a", "value": 1, "engine": "webkit", "size": "ci" }));
         assert_eq!(completed(json!({ "engine": "server" }), Some("webkit"), "ci")["engine"], "server");
     }
 
     #[test]
-    fn a_new_figure_takes_the_place_of_the_same_one() {
+    fn a_new_figure_replaces_the_same_older_one() {
         let row = |engine: &str, value: u32| json!({ "name": "a", "engine": engine, "value": value });
         let merged = merge(vec![row("chromium", 1), row("firefox", 1)], vec![row("chromium", 2)]);
         assert_eq!(merged, [row("firefox", 1), row("chromium", 2)]);
     }
 
     #[test]
-    fn a_figure_that_nobody_recorded_is_missed_in_each_place() {
+    fn an_unrecorded_figure_is_reported_for_each_place() {
         let row = |name: &str, engine: &Option<&str>| json!({ "name": name, "value": 1, "engine": engine });
         let mut all: Vec<Value> =
             WANTED.iter().flat_map(|(name, places)| places.iter().map(|place| row(name, place))).collect();

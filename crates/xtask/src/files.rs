@@ -1,4 +1,4 @@
-//! Files: copying folders, finding out whether inputs have changed.
+//! Copies files and folders, and detects changed inputs.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// What is made, not written: never an input.
+/// Folders of generated files, which are never inputs.
 const MADE: [&str; 4] = ["node_modules", "dist", "target", ".git"];
 
-/// All files below `folder` in a steady order, without what is made (`node_modules`, `dist`, `target`).
+/// All files below `folder` in a stable order, without generated folders (`node_modules`, `dist`, `target`).
 pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     gather(folder, &MADE, &mut found)?;
@@ -19,7 +19,7 @@ pub(crate) fn below(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn gather(folder: &Path, without: &[&str], found: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("can't read the folder {}", folder.display()))? {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read the folder {}", folder.display()))? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
@@ -33,7 +33,7 @@ fn gather(folder: &Path, without: &[&str], found: &mut Vec<PathBuf>) -> Result<(
     Ok(())
 }
 
-/// A fingerprint of the contents of files and folders, and of `more`. Good for "has it changed", for nothing else.
+/// A fingerprint of the contents of files and folders, and of `more`. Use it only to detect changes.
 pub(crate) fn fingerprint(paths: &[PathBuf], more: &[&str]) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     more.hash(&mut hasher);
@@ -41,20 +41,20 @@ pub(crate) fn fingerprint(paths: &[PathBuf], more: &[&str]) -> Result<String> {
         let files = if path.is_dir() { below(path)? } else { vec![path.clone()] };
         for file in files.iter().filter(|file| file.exists()) {
             file.hash(&mut hasher);
-            fs::read(file).with_context(|| format!("can't read {}", file.display()))?.hash(&mut hasher);
+            fs::read(file).with_context(|| format!("cannot read {}", file.display()))?.hash(&mut hasher);
         }
     }
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-/// Remembers with which inputs something was made.
+/// Remembers the inputs that something was built from.
 pub(crate) struct Stamp {
     path: PathBuf,
     fingerprint: String,
 }
 
 impl Stamp {
-    /// The stamp at `path`, for what is made of `inputs` and `more`.
+    /// The stamp at `path`, for an artifact of `inputs` and `more`.
     pub(crate) fn of(path: PathBuf, inputs: &[PathBuf], more: &[&str]) -> Result<Self> {
         Ok(Self { path, fingerprint: fingerprint(inputs, more)? })
     }
@@ -64,30 +64,30 @@ impl Stamp {
         fs::read_to_string(&self.path).is_ok_and(|last| last == self.fingerprint)
     }
 
-    /// Remembers the inputs: what they make has been made.
+    /// Remembers the inputs, after the artifact was built.
     pub(crate) fn set(&self) -> Result<()> {
         write(&self.path, &self.fingerprint)
     }
 }
 
-/// Writes a file, with the folders above it.
+/// Writes a file, and creates the folders above it.
 pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("can't make the folder {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
     }
-    fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Copies a file, making the folder that it goes to.
+/// Copies a file, and creates its target folder.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
-    fs::copy(from, to).with_context(|| format!("can't copy {} to {}", from.display(), to.display()))?;
+    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
 }
 
-/// Makes `to` a copy of the folder `from`; what was there before is gone.
+/// Replaces the folder `to` by a copy of the folder `from`.
 pub(crate) fn mirror(from: &Path, to: &Path) -> Result<()> {
     remove_folder(to)?;
     let mut all = Vec::new();
@@ -100,17 +100,17 @@ pub(crate) fn mirror(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a folder and all in it, if it is there.
+/// Removes a folder and its contents, if it exists.
 pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("can't remove {}", folder.display()))
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
         }
         _ => Ok(()),
     }
 }
 
-/// The program `name` on a PATH-like list of folders.
+/// Finds the program `name` on a PATH-like list of folders.
 pub(crate) fn program(name: &str, path: &std::ffi::OsStr) -> Option<PathBuf> {
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     std::env::split_paths(path).map(|folder| folder.join(&file)).find(|candidate| candidate.is_file())
@@ -130,13 +130,13 @@ mod tests {
         stamp().set().unwrap();
         assert!(stamp().holds());
         write(&input.join("node_modules/x.js"), "made").unwrap();
-        assert!(stamp().holds(), "what is made is no input");
+        assert!(stamp().holds(), "a generated file is not an input");
         write(&input.join("a.rs"), "two").unwrap();
         assert!(!stamp().holds());
     }
 
     #[test]
-    fn a_mirror_has_what_the_folder_has_and_no_more() {
+    fn a_mirror_has_the_same_files_as_the_folder() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         write(&from.join("deep/a"), "a").unwrap();

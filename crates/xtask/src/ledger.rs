@@ -1,16 +1,16 @@
-//! The lists of attacks and field faults: a whole run of the tests must have tried each row, and their sums are figures.
+//! The lists of attacks and field faults. A run of all tests must try each row, and records their sums as figures.
 
 use serde_json::{Value, json};
 
-/// Rows of attacks that the tests try, by what is attacked: the isolation of spaces, budgets, and what must not be lost.
+/// The rows of attacks that the tests try: A attacks the isolation of spaces, B the budgets, C durability.
 const ATTACKS: [&str; 23] = [
     "A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "B2", "B3", "B4", "B6", "B7", "B8", "B9", "B10", "B11", "B12",
     "B13", "C1", "C2", "C3", "C4",
 ];
-/// How many field faults the tests try.
+/// The number of field faults that the tests try.
 const FIELD_FAULTS: usize = 34;
 
-/// A list of rows, and what the tests record of each.
+/// A list of rows, and the figures that the tests record for each.
 struct List {
     tried: &'static str,
     bad: &'static str,
@@ -26,7 +26,7 @@ fn lists() -> [List; 2] {
     ]
 }
 
-/// The sums of what the tests recorded, as figures of the whole run.
+/// The sums of the recorded figures, as figures of the whole run.
 pub(crate) fn sums(figures: &[Value]) -> Vec<Value> {
     let sum = |name: &str| of(figures, name).map(|(_, value)| value).sum::<f64>();
     let total = |name: &str| {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_count_all_tests_and_a_row_that_none_tried_is_missed() {
+    fn sums_count_all_tests_and_an_untried_row_is_reported() {
         let row = |name: &str, test: &str, value: u32| json!({ "name": name, "test": test, "value": value });
         let figures = [
             row("attacks.tried", "A1 one", 3),

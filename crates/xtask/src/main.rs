@@ -19,11 +19,11 @@ use clap::{Parser, Subcommand};
 
 use crate::workshop::Workshop;
 
-/// Sets up, runs, tests and packs Starlane.
+/// Install, run, test, measure and pack Starlane.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
-    /// Install missing system packages through sudo without asking.
+    /// Install missing system packages with sudo, without asking.
     #[arg(long, global = true)]
     yes: bool,
     #[command(subcommand)]
@@ -32,15 +32,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what the other commands need, and nothing else.
+    /// Install all prerequisites of the other commands.
     Setup(setup::Options),
-    /// Build everything, start a server with the demo and print its URL.
+    /// Build everything, start a server with the demo, and print its URL.
     Run(run::Options),
-    /// Run every test; closes with `N passed, N failed`.
+    /// Run every test. The last line is `N passed, N failed`.
     Test(test::Options),
-    /// Measure beside peers; writes target/bench.json and target/bench.html.
+    /// Measure Starlane beside its peers. Writes target/bench.json and target/bench.html.
     Bench(bench::Options),
-    /// Pack what users install into target/dist.
+    /// Pack everything that users install into target/dist.
     Dist,
 }
 

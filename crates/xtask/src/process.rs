@@ -1,8 +1,7 @@
-//! Starting programs and ending them: the only place that does.
+//! Starts and ends programs. No other module does.
 //!
-//! Each child is known by its id from its start to its end, so that Ctrl-C, a failure or a time limit ends what was started
-//! here and nothing else. Children whose output is read get a process group of their own, because browsers and drivers
-//! start children in turn.
+//! Each child is known by its id from start to end, so that Ctrl-C, a failure or a time limit ends only programs that were started
+//! here. A child whose output is read gets a process group of its own, because browsers and drivers start children in turn.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,16 +16,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// How long what a finished program left behind may keep its output open.
+/// How long children of a finished program may keep its output open.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a service may take to stop by itself.
+/// How long a service may take to stop after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-/// The children that run now: id, and whether it leads a process group of its own.
+/// The running children: their ids, and whether each leads a process group of its own.
 static RUNNING: Mutex<BTreeMap<u32, bool>> = Mutex::new(BTreeMap::new());
 
-/// Ends all children at the first Ctrl-C (or SIGTERM), and this program as well at the second.
+/// Ends all children at the first Ctrl-C (or SIGTERM), and also this program at the second.
 pub(crate) fn end_children_on_ctrl_c() -> Result<()> {
     ctrlc::set_handler(|| {
         let again = INTERRUPTED.swap(true, Ordering::SeqCst);
@@ -37,10 +36,10 @@ pub(crate) fn end_children_on_ctrl_c() -> Result<()> {
             std::process::exit(130);
         }
     })
-    .context("can't listen for Ctrl-C")
+    .context("cannot listen for Ctrl-C")
 }
 
-/// Whether Ctrl-C was pressed: what is under way ends, nothing new is started.
+/// Whether Ctrl-C was pressed. Then running programs end, and no new ones are started.
 pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
@@ -51,11 +50,11 @@ pub(crate) struct Program {
     limit: Option<Duration>,
 }
 
-/// What a program that was [streamed](Program::stream) did.
+/// The result of a [streamed](Program::stream) program.
 pub(crate) struct Finished {
-    /// How it ended; none if it was ended here because it took too long.
+    /// How it ended. None if it exceeded its time limit and was ended.
     pub(crate) status: Option<ExitStatus>,
-    /// What it wrote to stdout and stderr, in the order in which it came.
+    /// The lines of stdout and stderr, in the order of their arrival.
     pub(crate) lines: Vec<String>,
 }
 
@@ -67,7 +66,7 @@ impl Finished {
 }
 
 impl Program {
-    /// The program `name`, found on the PATH that it is given.
+    /// The program `name`, looked up on the PATH of its environment.
     pub(crate) fn new(name: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(name);
         command.stdin(Stdio::null());
@@ -105,13 +104,13 @@ impl Program {
         self
     }
 
-    /// Lets the program read the terminal: sudo asks for a password.
+    /// Lets the program read the terminal, because sudo asks for a password.
     pub(crate) fn may_ask(mut self) -> Self {
         self.command.stdin(Stdio::inherit());
         self
     }
 
-    /// Ends the program after `limit`; holds for [`output`](Self::output) and [`stream`](Self::stream).
+    /// Ends the program after `limit`. Applies to [`output`](Self::output) and [`stream`](Self::stream).
     pub(crate) fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
@@ -123,7 +122,7 @@ impl Program {
         words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
     }
 
-    /// Runs it with our own stdout and stderr; an exit code other than 0 is an error.
+    /// Runs it with our own stdout and stderr. An exit code other than 0 is an error.
     pub(crate) fn run(mut self) -> Result<()> {
         let line = self.line();
         let mut child = Running::start(&mut self.command, false)?;
@@ -131,7 +130,7 @@ impl Program {
         succeeded(&line, status, "")
     }
 
-    /// Runs it in silence and gives what it wrote to stdout; an exit code other than 0 is an error that tells stderr.
+    /// Runs it silently and returns its stdout. An exit code other than 0 is an error that contains stderr.
     pub(crate) fn output(self) -> Result<String> {
         let line = self.line();
         let limit = self.limit;
@@ -142,17 +141,17 @@ impl Program {
             to.push('\n');
         })?;
         let Some(status) = status else {
-            bail!("`{line}` took longer than {} s and was ended", limit.unwrap_or_default().as_secs());
+            bail!("`{line}` exceeded its limit of {} s and was ended", limit.unwrap_or_default().as_secs());
         };
         succeeded(&line, status, err.trim())?;
         Ok(out)
     }
 
-    /// Runs it, shows each line as it comes, and keeps them.
+    /// Runs it, prints each line as it arrives, and collects them.
     pub(crate) fn stream(self) -> Result<Finished> {
         let mut lines = Vec::new();
         let status = self.read(|source, text| {
-            // A reader that went away (`| head`) is no reason to stop.
+            // Ignores a reader that has gone (`| head`).
             let _ = match source {
                 Source::Out => writeln!(std::io::stdout(), "{text}"),
                 Source::Err => writeln!(std::io::stderr(), "{text}"),
@@ -162,7 +161,7 @@ impl Program {
         Ok(Finished { status, lines })
     }
 
-    /// Starts it and leaves it running; it ends when the returned value is dropped.
+    /// Starts it in the background. It ends when the returned value is dropped.
     pub(crate) fn serve(mut self) -> Result<Service> {
         Running::start(&mut self.command, true).map(Service)
     }
@@ -183,7 +182,7 @@ impl Program {
             match receiver.recv_timeout(Duration::from_millis(100)) {
                 Ok((source, line)) => on_line(source, &line),
                 Err(RecvTimeoutError::Disconnected) => break,
-                // Something that the program left behind holds its output open.
+                // A child of the finished program holds its output open.
                 Err(RecvTimeoutError::Timeout) if exited.is_some_and(|at| at.elapsed() > LINGER) => {
                     end(running.child.id(), true, false);
                     break;
@@ -203,7 +202,7 @@ impl Program {
     }
 }
 
-/// A program that runs in the background until this is dropped.
+/// A program that runs in the background until this value is dropped.
 pub(crate) struct Service(Running);
 
 impl Service {
@@ -213,7 +212,7 @@ impl Service {
     }
 }
 
-/// A started child; whoever drops it before its end ends it.
+/// A started child. Dropping it ends the child.
 struct Running {
     child: Child,
     group: bool,
@@ -230,8 +229,8 @@ impl Running {
         }
         let name = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => anyhow!("`{name}` was not found: it isn't installed, or not on the PATH"),
-            _ => anyhow!("can't start `{name}`: {error}"),
+            std::io::ErrorKind::NotFound => anyhow!("`{name}` was not found: install it, or add its folder to PATH"),
+            _ => anyhow!("cannot start `{name}`: {error}"),
         })?;
         running().insert(child.id(), group);
         Ok(Self { child, group })
@@ -246,7 +245,7 @@ impl Running {
         Ok(status)
     }
 
-    /// Ends it: politely, then not.
+    /// Ends it with SIGTERM, and with SIGKILL after [`GRACE`].
     fn stop(&mut self) {
         let start = Instant::now();
         end(self.child.id(), self.group, false);
@@ -308,7 +307,7 @@ fn end(id: u32, group: bool, hard: bool) {
     use rustix::process::{Pid, Signal, kill_process, kill_process_group};
     let signal = if hard { Signal::KILL } else { Signal::TERM };
     if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-        // It may just have ended by itself.
+        // Fails if the process has just ended by itself.
         let _ = if group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
     }
 }
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn output_gives_stdout_and_an_error_tells_stderr() {
+    fn output_returns_stdout_and_an_error_contains_stderr() {
         assert_eq!(shell("echo yes; echo no >&2").output().unwrap(), "yes\n");
         let error = shell("echo why >&2; exit 3").output().unwrap_err().to_string();
         assert!(error.contains("why") && error.contains('3'), "{error}");
@@ -346,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_leaves_behind_does_not_hold_the_reader() {
+    fn children_of_a_finished_program_do_not_block_the_reader() {
         let start = Instant::now();
         let finished = shell("sleep 30 & echo done").stream().unwrap();
         assert!(finished.success());
@@ -355,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_service_is_no_longer_running() {
+    fn a_dropped_service_is_ended() {
         let mut service = shell("sleep 60").serve().unwrap();
         let id = service.0.child.id();
         assert!(service.ended().unwrap().is_none());

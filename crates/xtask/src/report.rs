@@ -1,4 +1,4 @@
-//! What the commands say while they work: what is done, and how long it took.
+//! The output of commands: each step, and how long it took.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, stderr, stdout};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// Does `work`, saying before what it is and after how long it took.
+/// Prints `what`, does `work`, and prints how long it took.
 pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     println!("{} {what}", strong("→"));
     let start = Instant::now();
@@ -19,17 +19,17 @@ pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     result
 }
 
-/// One line about something that needed no work.
+/// Prints a line about something that needed no work.
 pub(crate) fn note(what: impl Display) {
     println!("{} {what}", good("✓"));
 }
 
-/// One line about something that the reader should know.
+/// Prints a line that the reader should know.
 pub(crate) fn remark(what: impl Display) {
     println!("  {what}");
 }
 
-/// A duration as people read it: `0.4 s`, `73 s`.
+/// A duration for people: `0.4 s`, `73 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }

@@ -1,4 +1,4 @@
-//! `cargo xtask run`: the demo, built and served on this machine.
+//! `cargo xtask run`: builds and serves the demo on this machine.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,18 +18,18 @@ use crate::workshop::Workshop;
 const DATA: &str = "target/run/data";
 const BUNDLE: &str = "acme:repo:profiles:0.1.0";
 const APP: &str = "acme:profiles";
-/// How long a server may take from its start to its first answer.
-const START: Duration = Duration::from_secs(30);
+/// The time limit from the server's start to its first answer.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The port on 127.0.0.1 that the server listens on.
+    /// The server's port on 127.0.0.1.
     #[arg(long, default_value_t = 7711)]
     port: u16,
-    /// Keep the data of the last run instead of starting afresh.
+    /// Keep the data of the last run.
     #[arg(long)]
     keep: bool,
-    /// Open the demo in a headless Chromium, print one line for each fact, and exit; fail if one is not so.
+    /// Open the demo in headless Chromium, print one line for each checked fact, and exit. Fails if a fact is wrong.
     #[arg(long, conflicts_with_all = ["port", "keep"])]
     check: bool,
 }
@@ -58,7 +58,7 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
 
 fn serve(workshop: &Workshop, options: &Options, start: Instant, first: bool) -> Result<ExitCode> {
     let data = workshop.path(DATA);
-    // Written when all is published: a run that failed half-way leaves nothing to keep.
+    // Written after publishing. A run that failed earlier has no data to keep.
     let published = workshop.path("target/run/published");
     let known = options.keep && published.exists();
     if !known {
@@ -82,20 +82,20 @@ fn serve(workshop: &Workshop, options: &Options, start: Instant, first: bool) ->
     }
     record(workshop, start, first, "cargo xtask run")?;
     println!("\nThe demo is at {}\n", report::strong(&format!("http://{address}/")));
-    println!("Ctrl-C ends it. `cargo xtask test` runs every test.");
+    println!("Press Ctrl-C to stop it. `cargo xtask test` runs every test.");
     loop {
         if process::interrupted() {
             drop(server);
             return Ok(ExitCode::SUCCESS);
         }
         if let Some(status) = server.ended()? {
-            bail!("the server ended by itself ({status}); what it said is above");
+            bail!("the server ended by itself ({status}); see its output above");
         }
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-/// The built command line, talking to our server.
+/// The built command line, connected to our server.
 fn starlane(workshop: &Workshop, port: u16) -> Program {
     workshop
         .program(build::server_binary(workshop))
@@ -103,7 +103,7 @@ fn starlane(workshop: &Workshop, port: u16) -> Program {
         .env("STARLANE_DATA", workshop.path(DATA))
 }
 
-/// Drives the demo in Chromium: the page test, in the form that prints facts.
+/// Runs the page test in Chromium, in the form that prints facts.
 fn check(workshop: &Workshop) -> Result<ExitCode> {
     let finished = workshop
         .cargo(["test", "--quiet"])
@@ -116,12 +116,12 @@ fn check(workshop: &Workshop) -> Result<ExitCode> {
     let found = finished.lines.iter().filter_map(|line| figures::in_line(line)).collect();
     figures::record(workshop, found)?;
     if finished.status.is_none() {
-        bail!("the check took longer than 20 minutes and was ended");
+        bail!("the check exceeded its limit of 20 minutes and was ended");
     }
     Ok(if finished.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What a test of the demo needs to start it by itself.
+/// The environment with which a test can start the demo.
 pub(crate) fn demo_environment(workshop: &Workshop) -> Vec<(&'static str, std::path::PathBuf)> {
     vec![
         ("STARLANE_BIN", build::server_binary(workshop)),
@@ -130,7 +130,7 @@ pub(crate) fn demo_environment(workshop: &Workshop) -> Vec<(&'static str, std::p
     ]
 }
 
-/// The time until the demo was there is a figure; it is another one if things had to be installed or built from nothing.
+/// Records the time until the demo was served. The figure is another one if something was installed, or built for the first time.
 fn record(workshop: &Workshop, start: Instant, first: bool, command: &str) -> Result<()> {
     let name = if first || workshop.installed.get() { "run.cold" } else { "run.warm" };
     let took = start.elapsed();
@@ -141,7 +141,7 @@ fn record(workshop: &Workshop, start: Instant, first: bool, command: &str) -> Re
 fn check_port(port: u16) -> Result<()> {
     match TcpListener::bind(("127.0.0.1", port)) {
         Ok(_) => Ok(()),
-        Err(error) => bail!("can't listen on 127.0.0.1:{port} ({error}): choose another port with `--port N`"),
+        Err(error) => bail!("cannot listen on 127.0.0.1:{port} ({error}): choose another port with `--port N`"),
     }
 }
 
@@ -152,16 +152,16 @@ fn wait_until_healthy(address: SocketAddr, server: &mut Service) -> Result<()> {
             bail!("interrupted");
         }
         if let Some(status) = server.ended()? {
-            bail!("the server did not start ({status}); what it said is above");
+            bail!("the server did not start ({status}); see its output above");
         }
         match health(address) {
             Ok(200) => return Ok(()),
-            answer if start.elapsed() > START => {
+            answer if start.elapsed() > START_LIMIT => {
                 let answer = match answer {
                     Ok(status) => format!("status {status}"),
                     Err(error) => error.to_string(),
                 };
-                bail!("http://{address}/healthz did not answer with 200 in {} s: {answer}", START.as_secs());
+                bail!("http://{address}/healthz did not answer with 200 within {} s: {answer}", START_LIMIT.as_secs());
             }
             _ => std::thread::sleep(Duration::from_millis(50)),
         }
@@ -175,7 +175,7 @@ fn health(address: SocketAddr) -> Result<u16> {
     write!(stream, "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     let read = stream.take(512).read_to_end(&mut answer);
-    // A connection that breaks after the status line has answered all the same.
+    // The status line is enough, even if the connection breaks after it.
     match status_in(&String::from_utf8_lossy(&answer)) {
         Some(status) => Ok(status),
         None => read.map_err(Into::into).and_then(|_| bail!("no HTTP answer")),

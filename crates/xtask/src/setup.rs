@@ -1,4 +1,4 @@
-//! Installing what the commands need: each piece by itself, each only once.
+//! Installs the prerequisites of the commands, each piece once.
 
 pub(crate) mod browsers;
 pub(crate) mod node;
@@ -20,12 +20,12 @@ use crate::workshop::Workshop;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only this piece; may be given several times.
+    /// Install only this piece. Repeatable.
     #[arg(long, value_name = "PIECE")]
     only: Vec<Piece>,
 }
 
-/// Something that can be installed by itself.
+/// A prerequisite that can be installed separately.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Piece {
     /// A C compiler and pkg-config: SQLite is built from source.
@@ -40,7 +40,7 @@ pub(crate) enum Piece {
     WasmPack,
     /// Node 20 or newer, and npm.
     Node,
-    /// TypeScript, wasm-opt and what else crates/npm/package.json lists.
+    /// The tools in crates/npm/package.json, such as TypeScript and wasm-opt.
     NpmTools,
     /// Chromium and its driver.
     Chromium,
@@ -59,10 +59,10 @@ pub(crate) enum Piece {
 }
 
 impl Piece {
-    /// What building and running the demo needs.
+    /// The prerequisites of building and running the demo.
     pub(crate) const BUILD: [Piece; 5] = [Piece::C, Piece::Rust, Piece::WasmBindgen, Piece::Node, Piece::NpmTools];
 
-    /// The Debian packages that this piece still misses.
+    /// The missing Debian packages of this piece.
     fn missing_packages(self, workshop: &Workshop) -> Result<Vec<String>> {
         match self {
             Piece::C => Ok(system::missing_c(workshop)),
@@ -118,15 +118,15 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
         }
     }
     if failed > 0 {
-        bail!("{failed} of {} pieces could not be installed, see above", pieces.len());
+        bail!("{failed} of {} pieces could not be installed; see the errors above", pieces.len());
     }
-    println!("All is set up.");
+    println!("All prerequisites are installed.");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Installs the system packages of all `pieces` at once, or stops with the one line that does.
+/// Installs the system packages of all `pieces` at once, or stops with the command that does.
 ///
-/// That apt fails is told but not an error yet: each piece tries again and says what it misses.
+/// A failure of apt is reported, but not an error yet: each piece tries again and names its missing packages.
 pub(crate) fn prepare(workshop: &Workshop, pieces: &[Piece]) -> Result<()> {
     let mut packages = Vec::new();
     for piece in pieces {
@@ -146,17 +146,17 @@ pub(crate) fn prepare(workshop: &Workshop, pieces: &[Piece]) -> Result<()> {
     Ok(())
 }
 
-/// Sees to it that `piece` is there, installing it if need be.
+/// Installs `piece`, unless it is there.
 pub(crate) fn ensure(workshop: &Workshop, piece: Piece) -> Result<()> {
     workshop.piece(piece, || piece.install(workshop))
 }
 
-/// [`ensure`] for several; the first that fails is the error.
+/// [`ensure`] for several pieces. Stops at the first error.
 pub(crate) fn ensure_all(workshop: &Workshop, pieces: &[Piece]) -> Result<()> {
     pieces.iter().try_for_each(|&piece| ensure(workshop, piece))
 }
 
-/// The first version in what a program answers to `--version`, as numbers.
+/// The first version in a program's output of `--version`, as numbers.
 fn version_in(text: &str) -> Option<(u64, u64, u64)> {
     text.split(|c: char| c.is_whitespace() || c == '(').find_map(|word| {
         let mut numbers = word.trim_start_matches('v').split(['.', '-', '+']).map(str::parse::<u64>);
@@ -170,7 +170,7 @@ mod tests {
     use super::version_in;
 
     #[test]
-    fn versions_are_read_from_what_programs_say() {
+    fn versions_are_read_from_the_output_of_programs() {
         assert_eq!(version_in("v20.20.2\n"), Some((20, 20, 2)));
         assert_eq!(version_in("wasm-bindgen 0.2.130"), Some((0, 2, 130)));
         assert_eq!(version_in("cargo 1.96.0 (30a34c682 2026-05-25) (built from a source tarball)"), Some((1, 96, 0)));

@@ -23,15 +23,15 @@ use parts::Part;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only this part; may be given several times.
+    /// Run only this part. Repeatable.
     #[arg(long, value_name = "NAME", value_parser = parts::name_of_part)]
     only: Vec<String>,
-    /// Adversarial tests at their full size.
+    /// Run adversarial tests at their full size.
     #[arg(long)]
     full: bool,
 }
 
-/// What came of a part.
+/// The result of a part.
 struct Done {
     name: String,
     outcome: Outcome,
@@ -72,7 +72,7 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
     Ok(close(&done, start.elapsed()))
 }
 
-/// The pieces of set-up that the parts need, each once.
+/// The set-up pieces that the parts need, each once.
 fn needed(parts: &[Part]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for part in parts {
@@ -86,7 +86,7 @@ fn needed(parts: &[Part]) -> Vec<Piece> {
     pieces
 }
 
-/// Prepares and runs one part. What goes wrong is a failed test of that part and keeps no other from running.
+/// Prepares and runs one part. An error counts as a failed test of that part, and the other parts still run.
 fn conduct(workshop: &Workshop, part: &Part, size: &str) -> Outcome {
     let ready = setup::ensure_all(workshop, &part.pieces())
         .and_then(|()| build::ensure_all_built(workshop, &part.artifacts()))
@@ -94,7 +94,7 @@ fn conduct(workshop: &Workshop, part: &Part, size: &str) -> Outcome {
     ready.unwrap_or_else(|error| Outcome::broken(format!("{error:#}")))
 }
 
-/// A figure that no test recorded is a failure: it was asked for.
+/// Fails if a required figure was not recorded.
 fn judge_figures(found: &[Value]) -> Done {
     println!("\n{}", report::strong("━━ figures"));
     let missing = [figures::missing(found), ledger::missing(found)].concat();
@@ -107,10 +107,10 @@ fn judge_figures(found: &[Value]) -> Done {
     Done { name: "figures".to_owned(), outcome, took: Duration::ZERO }
 }
 
-/// Prints the failures, the table of the parts and the closing line: the end of a long log tells it all.
+/// Prints the failures, the table of the parts, and the closing line, so that the end of a long log is enough.
 fn close(done: &[Done], took: Duration) -> ExitCode {
     for Done { name, outcome, .. } in done.iter().filter(|part| !part.outcome.failures.is_empty()) {
-        println!("\n{}", report::bad(&format!("━━ {name}: what failed")));
+        println!("\n{}", report::bad(&format!("━━ {name}: failures")));
         outcome.failures.iter().for_each(|line| println!("{line}"));
     }
     println!("\n{:<20} {:>8} {:>8} {:>9}", "part", "passed", "failed", "time");

@@ -1,4 +1,4 @@
-//! Where all commands work: the folders, the environment that programs get, and what was already done.
+//! The shared state of commands: folders, the environment of programs, and finished work.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,15 +12,15 @@ use crate::files;
 use crate::process::Program;
 use crate::setup::{Piece, rust::Toolchain};
 
-/// The checkout, with what this command has found and made so far.
+/// The checkout, and everything that this command has found and built so far.
 pub(crate) struct Workshop {
     /// The root of the checkout.
     pub(crate) root: PathBuf,
-    /// Where tools that are no system packages live, outside of the checkout.
+    /// The folder of tools that are not system packages, outside of the checkout.
     pub(crate) tools: PathBuf,
-    /// Whether sudo may be used without asking.
+    /// Whether to use sudo without asking.
     pub(crate) yes: bool,
-    /// The toolchain that builds everything, once it was looked for.
+    /// The toolchain that builds everything, after it was looked for.
     pub(crate) toolchain: RefCell<Option<Toolchain>>,
     /// Whether this command has installed anything.
     pub(crate) installed: Cell<bool>,
@@ -32,7 +32,7 @@ impl Workshop {
     /// The workshop of the checkout that this program was built in.
     pub(crate) fn open(yes: bool) -> Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = here.ancestors().nth(2).ok_or_else(|| anyhow!("{} is in no workspace", here.display()))?;
+        let root = here.ancestors().nth(2).ok_or_else(|| anyhow!("{} is not inside a workspace", here.display()))?;
         Ok(Self {
             root: root.to_owned(),
             tools: cache_folder()?.join("starlane/tools"),
@@ -54,7 +54,7 @@ impl Workshop {
         self.tools.join("bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
     }
 
-    /// The PATH that programs get: our tools first.
+    /// The PATH of programs, with our tools first.
     pub(crate) fn search_path(&self) -> OsString {
         let given = std::env::var_os("PATH").unwrap_or_default();
         let first = match &*self.toolchain.borrow() {
@@ -64,15 +64,14 @@ impl Workshop {
         std::env::join_paths(first.into_iter().chain(std::env::split_paths(&given))).unwrap_or(given)
     }
 
-    /// Where the program `name` is, if it is installed.
+    /// Finds the program `name`, if it is installed.
     pub(crate) fn find(&self, name: &str) -> Option<PathBuf> {
         files::program(name, &self.search_path())
     }
 
     /// A program that runs at the root of the checkout.
     ///
-    /// `cargo run` tells its child about the package and the toolchain of this very program; what is built from here must
-    /// not see that.
+    /// `cargo run` sets variables for the package and toolchain of this program. The builds that it starts must not see them.
     pub(crate) fn program(&self, name: impl AsRef<std::ffi::OsStr>) -> Program {
         let mut program = Program::new(name).within(&self.root).env("PATH", self.search_path());
         for (name, _) in std::env::vars_os() {
@@ -99,12 +98,12 @@ impl Workshop {
         self.program("cargo").env("CARGO_TARGET_DIR", self.path("target")).args(arguments)
     }
 
-    /// Does what makes a piece be there, once; a second call gives the first one's answer.
+    /// Installs a piece once. A second call returns the result of the first.
     pub(crate) fn piece(&self, piece: Piece, work: impl FnOnce() -> Result<()>) -> Result<()> {
         once(&self.pieces, piece, work)
     }
 
-    /// Does what makes an artifact be there, once; a second call gives the first one's answer.
+    /// Builds an artifact once. A second call returns the result of the first.
     pub(crate) fn artifact(&self, artifact: Artifact, work: impl FnOnce() -> Result<()>) -> Result<()> {
         once(&self.artifacts, artifact, work)
     }
@@ -135,7 +134,7 @@ fn once<K: Ord + Copy>(
     result.map_err(|error| anyhow!(error))
 }
 
-/// The user's cache folder, as the XDG base directory specification has it.
+/// The user's cache folder, by the XDG base directory specification.
 fn cache_folder() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     set("XDG_CACHE_HOME")

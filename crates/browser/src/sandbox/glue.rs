@@ -1,5 +1,5 @@
-//! The JavaScript of `ts/module.ts`: it has modules checked, and lowers calls into guests. Each batch of an inline guest crosses to it
-//! once.
+//! The JavaScript of `ts/module.ts`, which has modules checked and runs inline guests. Each batch of an inline guest is one call into
+//! JavaScript.
 
 use js_sys::{Function, Object, Uint8Array, WebAssembly::Module};
 use starlane_node::guest::GuestLimits;
@@ -8,21 +8,21 @@ use web_sys::Worker;
 
 use crate::object::object;
 
-// `node crates/browser/build.mjs` makes it of `ts/module.ts`.
+// `node crates/browser/build.mjs` makes it from `ts/module.ts`.
 #[wasm_bindgen(module = "/dist/module.js")]
 extern "C" {
-    /// The modules of a sandbox: it has them checked in a worker, and compiles them.
+    /// The modules of a sandbox. Has them checked in a worker, and compiles them.
     #[derive(Clone)]
     pub(super) type Modules;
 
     #[wasm_bindgen(constructor)]
     pub(super) fn new(worker: &Function, meter: &Function) -> Modules;
 
-    /// Begins to load what checks modules.
+    /// Begins to load the checker of modules.
     #[wasm_bindgen(method)]
     pub(super) fn prepare(this: &Modules);
 
-    /// Promises the compiled module, or the reason why it is refused as a string; rejects when nothing can check it.
+    /// Resolves to the compiled module, or to a string, the reason for its refusal. Rejects if the module cannot be checked.
     #[wasm_bindgen(method)]
     pub(super) fn compile(this: &Modules, wasm: &Uint8Array, memory: f64) -> js_sys::Promise;
 
@@ -30,11 +30,11 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     pub(super) fn worker(this: &Modules) -> Result<Worker, JsValue>;
 
-    /// Ends its workers.
+    /// Terminates its workers.
     #[wasm_bindgen(method)]
     pub(super) fn end(this: &Modules);
 
-    /// The guests of a sandbox that run in this thread: they share their buffers.
+    /// The guests of a sandbox that run in this thread. They share their buffers.
     pub(super) type InlineGuests;
 
     #[wasm_bindgen(constructor)]
@@ -54,12 +54,12 @@ extern "C" {
     #[derive(Clone)]
     pub(super) type Guest;
 
-    /// Runs encoded calls; the report comes back encoded. Nothing of ours is entered meanwhile.
+    /// Runs encoded calls and returns the encoded report. Calls nothing of this crate meanwhile.
     #[wasm_bindgen(method, structural, catch)]
     pub(super) fn run(this: &Guest, calls: &[u8]) -> Result<Vec<u8>, JsValue>;
 }
 
-/// `{ memory, concurrency }` as the glue wants them.
+/// `{ memory, concurrency }` for the glue.
 pub(super) fn limits(limits: &GuestLimits) -> Object {
     object(&[
         ("memory", JsValue::from_f64(limits.memory as f64)),

@@ -1,4 +1,4 @@
-//! Which worker runs what.
+//! Assigns guests to workers.
 
 use std::{
     cell::{Cell, RefCell},
@@ -8,10 +8,10 @@ use std::{
 use super::{glue::Modules, worker::GuestWorker};
 use crate::failure;
 
-/// The most workers of a host.
-const MOST: usize = 8;
+/// The maximum number of workers of a host.
+const MAX_WORKERS: usize = 8;
 
-/// All workers of a host: one for each group of guests while there are enough.
+/// The workers of a host: one for each group of guests, up to the maximum.
 pub(super) struct Pool {
     modules: Modules,
     workers: RefCell<Vec<Rc<GuestWorker>>>,
@@ -19,13 +19,13 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// No workers yet; they are those that check no modules any more.
+    /// A pool without workers. `modules` makes them, or hands over idle ones.
     pub(super) fn new(modules: Modules) -> Self {
         Self { modules, workers: RefCell::default(), made: Cell::new(0) }
     }
 
-    /// The worker for guests of a group: its own, one without guests, a new one, or, when there are too many, the one with
-    /// the fewest guests that has idled longest.
+    /// The worker for guests of a group: the group's own, one without guests, or a new one. At the maximum, of the workers with the
+    /// fewest guests the least recently used.
     pub(super) fn worker_for(&self, group: &str) -> Result<Rc<GuestWorker>, String> {
         let mut workers = self.workers.borrow_mut();
         workers.retain(|worker| !worker.is_gone());
@@ -33,7 +33,7 @@ impl Pool {
         if let Some(worker) = known.or_else(|| workers.iter().find(|worker| worker.instances() == 0)) {
             return Ok(Rc::clone(worker));
         }
-        if workers.len() < MOST {
+        if workers.len() < MAX_WORKERS {
             let worker = self.make()?;
             workers.push(Rc::clone(&worker));
             return Ok(worker);
@@ -47,7 +47,7 @@ impl Pool {
 
     fn make(&self) -> Result<Rc<GuestWorker>, String> {
         let made = self.modules.worker();
-        let made = made.map_err(|error| ["no worker can be made: ", &failure::text(&error)].concat())?;
+        let made = made.map_err(|error| ["cannot start a worker: ", &failure::text(&error)].concat())?;
         self.made.set(self.made.get() + 1);
         Ok(GuestWorker::new(made, self.made.get()))
     }

@@ -1,4 +1,4 @@
-//! One worker: what goes to it, what comes from it, and the watch over it. The messages are those of `ts/messages.ts`.
+//! One worker: its messages, which `ts/messages.ts` defines, and the watch over it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,24 +22,24 @@ use crate::{
     time::{now_ms, wait},
 };
 
-/// How much longer than its guests' budgets a worker may be silent, in milliseconds.
-const GRACE: f64 = 2000.0;
-/// How long reading and checking a byte of JSON may take beside [`GRACE`], in milliseconds: 8 MB take 0.7 s, and up to
-/// 3 s with as many steps as `ts/contract.ts` allows.
-const CHECKING: f64 = 0.000_6;
-/// How long a worker may take to load and run its script, to load what checks an instance's messages and to make it of its
-/// module, in milliseconds. No guest runs meanwhile: the browser does, and what else keeps the machine busy.
-const BOOT: f64 = 30_000.0;
-/// A timer that is later than this was held up by the page itself, and says nothing about the worker.
-const HELD_UP: f64 = 1000.0;
+/// How much longer than its guests' budgets a worker may be silent.
+const GRACE_MS: f64 = 2000.0;
+/// The additional time for reading and checking a byte of JSON. 8 MB take 0.7 s, and up to 3 s with the maximum number of steps
+/// of `ts/contract.ts`.
+const CHECK_MS_PER_BYTE: f64 = 0.000_6;
+/// The time limit for a worker to load its script and the checker of messages, and to make an instance. No guest's code runs
+/// meanwhile: only the browser can be slow, or the machine busy.
+const START_TIMEOUT_MS: f64 = 30_000.0;
+/// A timer that fires later than this was delayed by the page itself: its lateness does not count against the worker.
+const BLOCKED_MS: f64 = 1000.0;
 
-/// A worker that runs guests. Dropping it ends it.
+/// A worker that runs guests. Dropping it terminates the worker.
 pub(super) struct GuestWorker {
     /// For people: `worker 1`.
     pub(super) number: usize,
     worker: Worker,
     state: RefCell<State>,
-    /// When it was last given something to do.
+    /// When it was last given work.
     pub(super) used: Cell<f64>,
     _on_message: Closure<dyn FnMut(MessageEvent)>,
     _on_error: Closure<dyn FnMut(Event)>,
@@ -52,18 +52,18 @@ struct State {
     /// Encoded runs that leave at the end of this turn.
     runs: Vec<u8>,
     pending: LiteMap<InstanceId, Pending>,
-    /// When something last came from it while more was awaited, or it was given work while idle.
+    /// When it last answered while more answers were due, or got work while idle.
     progress: f64,
-    /// When the watch looks again; none: nobody watches.
+    /// When the watch checks next. None: there is no watch.
     alarm: Option<f64>,
     /// Why it ended.
     gone: Option<String>,
 }
 
 struct Pending {
-    /// The longest that its guest may compute, in milliseconds.
+    /// The maximum compute time of its guest, in milliseconds.
     budget: f64,
-    /// Whether the guest's own code may run: not while its instance is being made of its module.
+    /// Whether the guest's own code may run: not while its instance is being made.
     begun: bool,
     answer: Answer,
 }
@@ -77,7 +77,7 @@ enum Answer {
 
 impl Answer {
     fn fail(self, reason: &str) {
-        // Whoever no longer waits does not mind.
+        // Sending fails only if the receiver no longer waits.
         match self {
             Self::Start(made) => drop(made.send(Err(reason.to_owned()))),
             Self::Run(report) => drop(report.send(crashed(reason))),
@@ -91,7 +91,7 @@ pub(super) fn crashed(reason: &str) -> BatchReport {
 }
 
 impl GuestWorker {
-    /// Takes over a worker that was just made.
+    /// Takes over a new worker.
     pub(super) fn new(worker: Worker, number: usize) -> Rc<Self> {
         Rc::new_cyclic(|own: &Weak<Self>| {
             let this = own.clone();
@@ -120,7 +120,7 @@ impl GuestWorker {
         })
     }
 
-    /// Whether it has ended.
+    /// Whether the worker has ended.
     pub(super) fn is_gone(&self) -> bool {
         self.state.borrow().gone.is_some()
     }
@@ -130,7 +130,7 @@ impl GuestWorker {
         self.state.borrow().groups.contains_key(group)
     }
 
-    /// How many instances it has.
+    /// The number of its instances.
     pub(super) fn instances(&self) -> usize {
         self.state.borrow().members.len()
     }
@@ -162,7 +162,7 @@ impl GuestWorker {
         is_made
     }
 
-    /// Runs calls. What is run in one turn leaves in one message.
+    /// Runs calls. All runs of one turn leave in one message.
     pub(super) fn run(self: &Rc<Self>, instance: InstanceId, calls: &[GuestCall]) -> oneshot::Receiver<BatchReport> {
         let (report, is_done) = oneshot::channel();
         let limits = self.state.borrow().members.get(&instance).copied();
@@ -171,7 +171,7 @@ impl GuestWorker {
             return is_done;
         };
         let encoded = encode_calls(calls);
-        let budget = f64::from(limits.call_ms) * calls.len() as f64 + encoded.len() as f64 * CHECKING;
+        let budget = f64::from(limits.call_ms) * calls.len() as f64 + encoded.len() as f64 * CHECK_MS_PER_BYTE;
         if !self.expect(instance, budget, Answer::Run(report)) {
             return is_done;
         }
@@ -200,7 +200,7 @@ impl GuestWorker {
         }
     }
 
-    /// Drops an instance. In the middle of a call it can only be ended with its worker, if that has no other.
+    /// Drops an instance. During a call, this needs the end of the worker, if the worker has no other instance.
     pub(super) fn stop(&self, instance: InstanceId) {
         let mut state = self.state.borrow_mut();
         if state.members.remove(&instance).is_none() || state.gone.is_some() {
@@ -220,11 +220,11 @@ impl GuestWorker {
             }
         }
         let message = object(&[("stop", JsValue::from_f64(instance.0 as f64))]);
-        // It fails only for values that can't be copied, and a number can.
+        // Fails only for values that cannot be cloned. A number can.
         let _ = self.worker.post_message(&message);
     }
 
-    /// Ends the worker; all that is awaited of it fails.
+    /// Terminates the worker. All its pending answers fail.
     pub(super) fn fail(&self, reason: &str) {
         self.worker.terminate();
         let mut state = self.state.borrow_mut();
@@ -236,7 +236,7 @@ impl GuestWorker {
         }
     }
 
-    /// Notes that an answer is awaited, and sees to it that somebody watches. False: the worker has ended.
+    /// Notes a pending answer, and starts the watch if there is none. Returns false if the worker has ended.
     fn expect(self: &Rc<Self>, instance: InstanceId, budget: f64, answer: Answer) -> bool {
         let now = now_ms();
         self.used.set(now);
@@ -246,7 +246,7 @@ impl GuestWorker {
             return false;
         }
         let begun = !matches!(answer, Answer::Start(_));
-        // Until now no guest ran: what went by while an instance was being made is not this one's time.
+        // No guest ran until now: the time of making an instance does not count against this call.
         if state.pending.is_empty() || begun && !state.pending.values().any(|pending| pending.begun) {
             state.progress = now;
         }
@@ -263,7 +263,7 @@ impl GuestWorker {
         true
     }
 
-    /// How long the watch may sleep now, in milliseconds; none: it may go.
+    /// How long the watch may sleep now, in milliseconds. None: the watch ends.
     fn watch(&self) -> Option<u64> {
         let now = now_ms();
         let mut state = self.state.borrow_mut();
@@ -271,30 +271,30 @@ impl GuestWorker {
             state.alarm = None;
             return None;
         }
-        if state.alarm.is_some_and(|alarm| now > alarm + HELD_UP) {
+        if state.alarm.is_some_and(|alarm| now > alarm + BLOCKED_MS) {
             state.progress = state.progress.max(now);
         }
-        // Reports of short runs may wait for one longer run, so the longest budget counts.
+        // Reports of short runs may wait for a longer run, so the longest budget counts.
         let longest = state.pending.values().map(|pending| pending.budget).fold(0.0, f64::max);
         let running = state.pending.values().filter(|pending| pending.begun);
         let running = running.map(|pending| pending.budget).reduce(f64::max);
         let wait = match running {
-            Some(budget) => state.progress + budget + GRACE - now,
-            // It may begin at any time.
-            None => (state.progress + BOOT - now).min(longest + GRACE),
+            Some(budget) => state.progress + budget + GRACE_MS - now,
+            // The guest may begin at any time.
+            None => (state.progress + START_TIMEOUT_MS - now).min(longest + GRACE_MS),
         };
         if wait > 0.0 {
             state.alarm = Some(now + wait);
             return Some(wait.ceil() as u64);
         }
         drop(state);
-        // Whole numbers: the code that prints fractions is a fortieth of the page's Wasm.
+        // Prints whole numbers: the code that prints fractions is a fortieth of the page's Wasm.
         self.fail(&match running {
             Some(budget) => format!(
-                "call budget of {} ms used up: worker {} was ended with all that ran in it",
+                "call budget of {} ms used up: worker {} was terminated with all its guests",
                 budget as u64, self.number
             ),
-            None => format!("worker {} did not come to run its guests within {} ms", self.number, BOOT as u64),
+            None => format!("worker {} did not start its guests within {} ms", self.number, START_TIMEOUT_MS as u64),
         });
         None
     }
@@ -318,8 +318,8 @@ impl GuestWorker {
                     }
                 } else if let Some(bytes) = get(data, "checking").as_f64() {
                     let mut state = self.state.borrow_mut();
-                    // No guest runs now: it is our code that takes its time.
-                    state.progress = now_ms() + bytes * CHECKING;
+                    // Our own code runs now, and no guest.
+                    state.progress = now_ms() + bytes * CHECK_MS_PER_BYTE;
                 } else if let Some(instance) = instance(get(data, "started")) {
                     if let Answer::Start(made) = self.answer(instance) {
                         let _ = made.send(Ok(()));

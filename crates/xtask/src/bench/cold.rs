@@ -1,7 +1,7 @@
-//! How long `cargo xtask run` takes where nothing of the checkout was built yet.
+//! Measures `cargo xtask run` in a checkout that was never built.
 //!
-//! It runs in a clone of the last commit, with a target folder, npm packages and tools of its own. What cargo and npm have downloaded is
-//! used again, and so are the system's packages and the Rust toolchain: those depend on the network and not on this project.
+//! It runs in a clone of the last commit, with its own target folder, npm packages and tools. It reuses downloads of cargo and npm,
+//! system packages, and the Rust toolchain: those depend on the network and not on this project.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -16,12 +16,12 @@ use crate::process;
 use crate::report;
 use crate::workshop::Workshop;
 
-/// After so long it is given up.
+/// The time limit of the whole measurement.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
-/// How long what ran may take to end.
+/// How long ended programs may keep their files.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Clones, runs, and ends what runs as soon as the demo is served.
+/// Clones, runs, and stops as soon as the demo is served.
 pub(super) fn run(workshop: &Workshop) -> Result<Vec<Row>> {
     let folder = std::env::temp_dir().join(format!("starlane-cold-{}", std::process::id()));
     let seconds = report::step("cargo xtask run, in a clone of the last commit", || time(workshop, &folder));
@@ -30,7 +30,7 @@ pub(super) fn run(workshop: &Workshop) -> Result<Vec<Row>> {
     Measure::read(&json!({ "id": "run.cold", "engine": "machine", "unit": "s", "rounds": rounds }))?.rows()
 }
 
-/// Removes what was cloned and built; what ran there may need a moment to end.
+/// Removes the clone and its builds. Programs that ran there may need a moment to end.
 fn remove(folder: &Path) -> Result<()> {
     let start = Instant::now();
     loop {
@@ -52,13 +52,13 @@ fn time(workshop: &Workshop, folder: &Path) -> Result<f64> {
         if process::interrupted() {
             bail!("interrupted");
         }
-        // It writes this when the demo can be opened.
+        // `cargo xtask run` writes this figure when the demo is served.
         let figures = std::fs::read_to_string(checkout.join("target/figures.json")).unwrap_or_default();
         if has_run(&figures) {
             return Ok(start.elapsed().as_secs_f64());
         }
         if let Some(status) = program.ended()? {
-            bail!("it ended before the demo was served ({status}); what it said is above");
+            bail!("`cargo xtask run` ended before the demo was served ({status}); see its output above");
         }
         if start.elapsed() > LIMIT {
             bail!("the demo was not served within {} minutes", LIMIT.as_secs() / 60);
@@ -67,7 +67,7 @@ fn time(workshop: &Workshop, folder: &Path) -> Result<f64> {
     }
 }
 
-/// Whether the figures say that the command has come to its end.
+/// Whether the figures show that the demo is served.
 fn has_run(figures: &str) -> bool {
     let figures: Vec<Value> = serde_json::from_str(figures).unwrap_or_default();
     figures.iter().any(|figure| figure.get("name").and_then(Value::as_str) == Some("run.cold"))
@@ -78,7 +78,7 @@ mod tests {
     use super::has_run;
 
     #[test]
-    fn the_end_of_a_cold_run_is_seen_in_its_figures() {
+    fn a_served_demo_is_recognised_by_its_figure() {
         assert!(has_run(r#"[{ "name": "first-load.gzip", "value": 1 }, { "name": "run.cold", "value": 400 }]"#));
         assert!(!has_run(r#"[{ "name": "run.warm", "value": 4 }]"#));
         assert!(!has_run("") && !has_run("[{"));

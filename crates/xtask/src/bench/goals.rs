@@ -1,19 +1,19 @@
-//! What is measured and what is to be reached: one line for each row of the benchmark.
+//! The rows of the benchmark, with their goals.
 
 use super::table::grouped;
 
-/// What a row is judged by.
+/// The goal of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Goal {
-    /// Ours takes at most so many times what the other takes.
+    /// Ours takes at most this many times as much as the other.
     AtMostTimes(&'static str, f64),
-    /// Ours does at least so many times what the other does.
+    /// Ours does at least this many times as much as the other.
     AtLeastTimes(&'static str, f64),
-    /// The other takes at least so many times what ours takes.
+    /// The other takes at least this many times as much as ours.
     Faster(&'static str, f64),
-    /// Ours is at most so much more than the other.
+    /// Ours takes at most this much more than the other.
     AtMostMore(&'static str, f64),
-    /// Ours is at most this, whatever others are.
+    /// Ours takes at most this much.
     AtMost(f64),
 }
 
@@ -29,7 +29,7 @@ impl Goal {
         }
     }
 
-    /// Whom ours is compared with, if it is compared with anybody.
+    /// The contender that ours is compared with, if any.
     pub(super) fn other(self) -> Option<&'static str> {
         match self {
             Goal::AtMostTimes(other, _)
@@ -45,7 +45,7 @@ impl Goal {
         !matches!(self, Goal::AtMostMore(..) | Goal::AtMost(_))
     }
 
-    /// What is judged of a round: of ours, and of the other if there is one.
+    /// The judged number of a round: a ratio, a difference, or ours.
     pub(super) fn judged(self, ours: f64, other: f64) -> f64 {
         match self {
             Goal::AtMostTimes(..) | Goal::AtLeastTimes(..) => ours / other,
@@ -55,7 +55,7 @@ impl Goal {
         }
     }
 
-    /// Whether what is judged reaches it.
+    /// Whether a judged number reaches the goal.
     pub(super) fn is_reached_by(self, judged: f64) -> bool {
         match self {
             Goal::AtMostTimes(..) | Goal::AtMostMore(..) | Goal::AtMost(_) => judged <= self.bound(),
@@ -79,9 +79,9 @@ impl Goal {
 pub(super) struct Entry {
     /// Its name in `target/bench.json`.
     pub(super) id: &'static str,
-    /// The measure that it judges; several rows may judge one.
+    /// The measure that it judges. Several rows may judge the same measure.
     pub(super) measure: &'static str,
-    /// What is measured, for people.
+    /// The description of the measure, for people.
     pub(super) title: &'static str,
     pub(super) goal: Goal,
 }
@@ -90,7 +90,7 @@ const fn entry(id: &'static str, measure: &'static str, title: &'static str, goa
     Entry { id, measure, title, goal }
 }
 
-/// All rows, in the order in which they are shown.
+/// All rows, in their order in tables.
 pub(super) const CATALOGUE: &[Entry] = {
     use Goal::{AtLeastTimes, AtMost, AtMostMore, AtMostTimes, Faster};
     &[
@@ -168,7 +168,7 @@ pub(super) const CATALOGUE: &[Entry] = {
             "First load of the npm package, each file by gzip -9",
             AtMost(150_000.0),
         ),
-        entry("P10/meter", "P10/meter", "What checks modules in a page, loaded later, by gzip -9", AtMost(122_880.0)),
+        entry("P10/meter", "P10/meter", "Checker of modules in a page, loaded later, by gzip -9", AtMost(122_880.0)),
         entry(
             "P11/64B",
             "P11/64B",
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_row_has_a_name_of_its_own() {
+    fn names_of_rows_are_unique() {
         for (at, entry) in CATALOGUE.iter().enumerate() {
             assert!(CATALOGUE.iter().skip(at + 1).all(|other| other.id != entry.id), "{} is there twice", entry.id);
         }

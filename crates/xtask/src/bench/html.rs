@@ -1,4 +1,4 @@
-//! The rows as a page of its own, with bars: nothing is loaded, nothing is run.
+//! The rows as an HTML page with bars. The page loads nothing and runs no script.
 
 use std::fmt::Write;
 
@@ -33,8 +33,8 @@ pub(super) fn page(rows: &[Value]) -> String {
     let _ = writeln!(page, "<style>{STYLE}</style>\n</head>\n<body>\n<h1>Benchmark</h1>");
     let _ = writeln!(
         page,
-        "<p>{} rows: {} reached, {} missed, {} undecided. A value is the median of the rounds; a ratio is that of the same \
-         round, and its range leaves out the lowest and the highest.</p>",
+        "<p>{} rows: {} reached, {} missed, {} undecided. A value is the median of the rounds. A ratio compares values of the \
+         same round. A range leaves out the lowest and the highest.</p>",
         rows.len(),
         count("yes"),
         count("no"),

@@ -1,4 +1,4 @@
-//! Judging what was measured: ratios of the same round, their median and their range.
+//! Judges measures: ratios of the same round, their median and their range.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::goals::{self, Entry};
 
-/// The contender that all others stand beside.
+/// The contender that is compared with all others.
 const OURS: &str = "ours";
-/// The contender that does the least that is possible.
+/// The contender that does the minimum of work.
 const FLOOR: &str = "floor";
 
-/// What was measured: in each round one value for each contender.
+/// A measure: in each round one value for each contender.
 pub(super) struct Measure {
     id: String,
     engine: String,
@@ -42,7 +42,7 @@ impl Measure {
         };
         let rounds: Vec<_> = rounds.iter().map(round).collect::<Result<_>>()?;
         let first: Vec<&String> = rounds.iter().take(1).flat_map(BTreeMap::keys).collect();
-        ensure!(first.iter().any(|name| *name == OURS), "{id} has no value of ours");
+        ensure!(first.iter().any(|name| *name == OURS), "{id} has no value of the contender `ours`");
         ensure!(
             rounds.iter().all(|round| round.keys().collect::<Vec<_>>() == first),
             "a round of {id} lacks a contender"
@@ -50,7 +50,7 @@ impl Measure {
         Ok(Self { id, engine: text("engine")?, unit: text("unit")?, rounds })
     }
 
-    /// The rows that judge it.
+    /// The judged rows.
     pub(super) fn rows(&self) -> Result<Vec<Row>> {
         let rows: Vec<Row> = goals::of_measure(&self.id).map(|entry| self.row(entry)).collect::<Result<_>>()?;
         ensure!(!rows.is_empty(), "no row of the benchmark judges {}", self.id);
@@ -64,7 +64,7 @@ impl Measure {
         let judged = ours.iter().zip(&others).map(|(ours, other)| goal.judged(*ours, *other));
         let judged = sorted(judged.collect());
         ensure!(judged.iter().all(|judged| judged.is_finite()), "a round of {} has a value of 0", self.id);
-        // One round that something disturbed, in either direction, decides nothing.
+        // Leaves out the lowest and the highest, so that one disturbed round decides nothing.
         let inner = judged.get(1..judged.len().saturating_sub(1)).filter(|inner| !inner.is_empty());
         let inner = inner.unwrap_or(&judged);
         let range = [inner.first(), inner.last()].map(|end| end.copied().unwrap_or_default());
@@ -105,24 +105,24 @@ pub(super) enum Reached {
     Undecided,
 }
 
-/// A measure, judged.
+/// A judged measure.
 pub(super) struct Row {
     pub(super) entry: &'static Entry,
     pub(super) engine: String,
     pub(super) unit: String,
-    /// Ours: the median of the rounds, and so are the values of the others.
+    /// The median of ours over the rounds. The values of the others are medians too.
     pub(super) value: f64,
     pub(super) floor: Option<f64>,
     pub(super) peers: BTreeMap<String, f64>,
-    /// The median of the ratios of the same round; none where no ratio is judged.
+    /// The median of the ratios of the same round. None if the goal is not a ratio.
     pub(super) ratio: Option<f64>,
-    /// The lowest and highest of what is judged (ratios, differences, or ours itself), without the two that are furthest out.
+    /// The lowest and highest judged number (ratio, difference, or ours), without the two extremes.
     pub(super) range: [f64; 2],
     pub(super) reached: Reached,
 }
 
 impl Row {
-    /// As it stands in `target/bench.json`.
+    /// The row in `target/bench.json`.
     pub(super) fn json(&self) -> Value {
         let peers: Map<String, Value> = self.peers.iter().map(|(name, value)| (name.clone(), digits(*value))).collect();
         json!({
@@ -148,7 +148,7 @@ impl Row {
 const FIGURES: [&str; 4] = ["links.idle-cost", "links.idle-bytes", "actors.idle-cost", "run.cold"];
 
 impl Row {
-    /// As it stands in `target/figures.json`, if it does: the ratio if one is judged, or else the value.
+    /// The row in `target/figures.json`, if it is a figure: the ratio, or else the value.
     pub(super) fn figure(&self) -> Option<Value> {
         let name = FIGURES.into_iter().find(|name| *name == self.entry.id)?;
         let (value, unit) = self.ratio.map_or((self.value, self.unit.as_str()), |ratio| (ratio, "ratio"));
@@ -157,7 +157,7 @@ impl Row {
     }
 }
 
-/// A value as it is shown: four digits, and no more than are before the point.
+/// A value rounded to four digits, but not to less than whole numbers.
 pub(super) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_judged_is_an_error() {
+    fn an_incomplete_measure_is_an_error() {
         let read = |rounds: Value| {
             let measure = json!({ "id": "P1/64B", "engine": "chromium", "unit": "µs", "rounds": rounds });
             Measure::read(&measure).and_then(|measure| measure.rows()).map(|_| ()).map_err(|error| error.to_string())
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_figure_too_gives_its_ratio_or_its_value() {
+    fn a_figure_is_the_ratio_or_the_value() {
         let figures = |id: &str, rounds: Value| -> Vec<Value> {
             let measure = json!({ "id": id, "engine": "server", "unit": "µs", "rounds": rounds });
             Measure::read(&measure).unwrap().rows().unwrap().iter().filter_map(Row::figure).collect()

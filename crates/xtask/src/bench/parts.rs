@@ -1,4 +1,4 @@
-//! The parts of the benchmark: what `--only` names, and what each needs.
+//! The parts of the benchmark, as `--only` names them, and their prerequisites.
 
 use clap::ValueEnum;
 
@@ -14,26 +14,26 @@ pub(super) enum Part {
     Link,
     /// P8: launching a cached app.
     Launch,
-    /// P12: actors that sleep and are awake, in a page and on a server.
+    /// P12: sleeping and awake actors, in a page and on a server.
     Actors,
-    /// Links that are idle.
+    /// Idle links.
     Idle,
-    /// Files over HTTP; with `--baseline`, messages, routes and files beside another version of the server.
+    /// Files over HTTP. With `--baseline`: messages, routes and files beside another version of the server.
     Http,
     /// Writes to a database.
     Database,
-    /// P10: what a page loads first.
+    /// P10: the first load of a page.
     Size,
-    /// How long `cargo xtask run` takes in a clone of the checkout. Not among what runs by default.
+    /// The time of `cargo xtask run` in a clone of the checkout. Does not run by default.
     Cold,
 }
 
 impl Part {
-    /// What runs without `--only`.
+    /// The parts that run without `--only`.
     pub(super) const ALL: [Part; 8] =
         [Part::Calls, Part::Link, Part::Launch, Part::Actors, Part::Idle, Part::Http, Part::Database, Part::Size];
 
-    /// Its name, as `--only` and the client take it.
+    /// Its name in `--only`, and for the client.
     pub(super) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -48,7 +48,7 @@ impl Part {
         matches!(self, Part::Calls | Part::Link | Part::Launch | Part::Actors)
     }
 
-    /// What must be installed, besides what its artifacts need.
+    /// Pieces that must be installed, besides those that its artifacts need.
     pub(super) fn pieces(self, engine: Engine) -> Vec<Piece> {
         let mut pieces = vec![Piece::C, Piece::Rust];
         pieces.extend(self.has_page().then(|| engine.piece()));
@@ -57,7 +57,7 @@ impl Part {
         pieces
     }
 
-    /// What must be built before.
+    /// Artifacts that must be built first.
     pub(super) fn artifacts(self) -> Vec<Artifact> {
         match self {
             Part::Cold => vec![],

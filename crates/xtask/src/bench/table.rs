@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::goals;
 
-/// The table of recorded rows, one line each below a heading.
+/// The table of rows: a heading, then one line for each row.
 pub(super) fn lines(rows: &[Value]) -> Vec<String> {
     let heading = ["row", "ours", "unit", "floor and peers", "ratio", "range", "goal", "reached"].map(str::to_owned);
     let cells: Vec<[String; 8]> = std::iter::once(heading).chain(rows.iter().map(cells)).collect();
@@ -36,7 +36,7 @@ fn cells(row: &Value) -> [String; 8] {
     ]
 }
 
-/// The floor, if there is one, and the peers, with their values.
+/// The values of the floor, if there is one, and of the peers.
 pub(super) fn others(row: &Value) -> impl Iterator<Item = (String, f64)> {
     let floor = row.get("floor").and_then(Value::as_f64).map(|value| ("floor".to_owned(), value));
     let peers = row.get("peers").and_then(Value::as_object).into_iter().flatten();
@@ -56,7 +56,7 @@ pub(super) fn text(row: &Value, field: &str) -> String {
     row.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// A number as people read it; a dash for none.
+/// A number for people; a dash for none.
 pub(super) fn number(value: Option<&Value>) -> String {
     value.and_then(Value::as_f64).map_or_else(|| "–".to_owned(), grouped)
 }
@@ -81,7 +81,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn thousands_are_apart() {
+    fn thousands_are_separated() {
         let texts = [0.0, 999.0, 1_000.0, 150_000.0, 1_234_567.5, -12_345.0, -123.0].map(grouped);
         assert_eq!(texts, ["0", "999", "1,000", "150,000", "1,234,567.5", "-12,345", "-123"]);
     }

@@ -1,4 +1,4 @@
-//! Guests: mechtrons in workspaces of their own, built for wasm32 with a target folder of their own.
+//! Builds guests: mechtrons in separate workspaces, for wasm32, with a separate target folder.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ pub(super) fn build_demo(workshop: &Workshop) -> Result<()> {
     })
 }
 
-/// Builds the mechtrons that only tests use.
+/// Builds the mechtrons of tests.
 pub(super) fn build_for_tests(workshop: &Workshop) -> Result<()> {
     report::step("build the tests' mechtrons", || {
         let [_, manifest] = GUEST_WORKSPACES;
@@ -32,22 +32,22 @@ pub(super) fn build_for_tests(workshop: &Workshop) -> Result<()> {
     })
 }
 
-/// Builds what the benchmark calls.
+/// Builds the benchmark's guests.
 pub(super) fn build_for_bench(workshop: &Workshop) -> Result<()> {
     report::step("build the benchmark's mechtron and plug-in", || build(workshop, BENCH_GUESTS).map(|_| ()))
 }
 
-/// Builds a workspace of guests; gives the modules of its `cdylib`s.
+/// Builds a workspace of guests. Returns the modules of its `cdylib`s.
 fn build(workshop: &Workshop, manifest: &str) -> Result<Vec<PathBuf>> {
     if !workshop.path(manifest).exists() {
-        bail!("{manifest} is missing");
+        bail!("{manifest} is missing: the checkout is incomplete");
     }
     let options = ["--release", "--target", "wasm32-unknown-unknown", "--manifest-path", manifest];
     let target = workshop.path("target/guests");
     workshop.cargo(["build"]).args(options).args(super::portable(workshop)?).env("CARGO_TARGET_DIR", target).run()?;
     let words = ["metadata", "--no-deps", "--format-version", "1", "--manifest-path", manifest];
     let metadata = workshop.cargo(words).output()?;
-    let names = module_names(&metadata).with_context(|| format!("can't read cargo's metadata of {manifest}"))?;
+    let names = module_names(&metadata).with_context(|| format!("cannot read cargo's metadata of {manifest}"))?;
     Ok(names.iter().map(|name| guests_folder(workshop).join(name)).collect())
 }
 

@@ -14,13 +14,13 @@ use crate::workshop::Workshop;
 
 /// The crates that go into the package.
 const CRATES: [&str; 9] = ["protocol", "bundle", "abi", "meter", "node", "host", "browser", "npm", "verifier"];
-/// Those of them that are Wasm modules of the package and are called through wasm-bindgen.
+/// The crates among them that are Wasm modules called through wasm-bindgen.
 const MODULES: [&str; 2] = ["npm", "verifier"];
 
-/// Where cargo puts them.
+/// Cargo's output folder for them.
 const BUILT: &str = "target/wasm32-unknown-unknown/wasm";
 
-/// What LLVM uses for wasm32 and all three browser engines have; wasm-opt must be told.
+/// The Wasm features that LLVM uses and all three browser engines have. wasm-opt needs them as flags.
 const FEATURES: [&str; 6] = [
     "--enable-bulk-memory",
     "--enable-nontrapping-float-to-int",
@@ -30,10 +30,10 @@ const FEATURES: [&str; 6] = [
     "--enable-multivalue",
 ];
 
-/// What wasm-opt would inline, LLVM has left out of line for size; a tenth less, compressed.
+/// Without inlining the module is a tenth smaller, compressed: LLVM has kept those functions out of line for size.
 const NO_INLINING: [&str; 2] = ["--skip-pass=inlining", "--skip-pass=inlining-optimizing"];
 
-/// Builds the tarball, unless nothing that goes into it has changed.
+/// Builds the tarball, if one of its inputs has changed.
 pub(super) fn build(workshop: &Workshop) -> Result<()> {
     let tarball = tarball(workshop)?;
     let stamp = stamp(workshop)?;
@@ -54,7 +54,7 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
     report::step("npm package: bindings and wasm-opt", || {
         files::remove_folder(&wasm)?;
         MODULES.iter().try_for_each(|name| module(workshop, &wasm, name))?;
-        // It has exports of its own, and needs no bindings.
+        // The meter has plain exports and needs no bindings.
         let (built, meter) = (workshop.path(BUILT).join("starlane_meter.wasm"), wasm.join("meter.wasm"));
         workshop.program("node").arg("crates/npm/snip.mjs").arg(&built).arg(&meter).run()?;
         optimise(workshop, &meter)
@@ -66,10 +66,10 @@ pub(super) fn build(workshop: &Workshop) -> Result<()> {
     stamp.set()
 }
 
-/// Makes what JavaScript loads of a crate that was built, small.
+/// Makes the bindings and the optimised module of a built crate.
 fn module(workshop: &Workshop, folder: &Path, name: &str) -> Result<()> {
     workshop
-        .program(workshop.find("wasm-bindgen").context("wasm-bindgen is not installed")?)
+        .program(workshop.find("wasm-bindgen").context("wasm-bindgen is not installed: run `cargo xtask setup`")?)
         .args(["--target", "web", "--out-dir"])
         .arg(folder)
         .arg(workshop.path(BUILT).join(format!("starlane_{name}.wasm")))
@@ -78,7 +78,7 @@ fn module(workshop: &Workshop, folder: &Path, name: &str) -> Result<()> {
     optimise(workshop, &module)
 }
 
-/// Makes a module small.
+/// Optimises a module for size.
 fn optimise(workshop: &Workshop, module: &Path) -> Result<()> {
     let wasm_opt = |passes: &[&str]| {
         let program = workshop.program(workshop.path("crates/npm/node_modules/.bin/wasm-opt"));
@@ -86,18 +86,18 @@ fn optimise(workshop: &Workshop, module: &Path) -> Result<()> {
     };
     // Rust keeps nothing below its stack, so an address and a small offset never wrap.
     wasm_opt(&[&["-g", "-Oz", "--converge", "--low-memory-unused"], NO_INLINING.as_slice()].concat())?;
-    // What is of one type or crate stands together, and compresses better: by a fiftieth.
+    // Functions of one type or crate next to each other compress better, by a fiftieth.
     wasm_opt(&["--reorder-functions-by-name", "--strip-debug", "--strip-producers"])
 }
 
 fn stamp(workshop: &Workshop) -> Result<Stamp> {
     let mut inputs: Vec<PathBuf> = CRATES.iter().map(|name| workshop.path("crates").join(name)).collect();
-    // This file too: it says how.
+    // This file too: it has the build steps.
     inputs.extend(["Cargo.toml", "Cargo.lock", "crates/xtask/src/build/npm.rs"].map(|name| workshop.path(name)));
     Stamp::of(workshop.path("target/stamps/npm"), &inputs, &[&wasm_bindgen_version(workshop)?])
 }
 
-/// Packs crates/npm, and sees to it that target/dist holds no package of another version.
+/// Packs crates/npm, and removes packages of other versions from target/dist.
 fn pack(workshop: &Workshop, tarball: &Path) -> Result<()> {
     let folder = workshop.path("target/dist");
     fs::create_dir_all(&folder)?;
@@ -107,7 +107,7 @@ fn pack(workshop: &Workshop, tarball: &Path) -> Result<()> {
         }
     }
     let to = folder.to_string_lossy().into_owned();
-    // Not its own scripts again: they were run as a step of their own.
+    // Skips the package's scripts, which have run as a step of their own.
     npm(workshop, &workshop.path("crates/npm"), &["pack", "--silent", "--ignore-scripts", "--pack-destination", &to])
         .output()?;
     if !tarball.exists() {

@@ -1,4 +1,4 @@
-//! Pages, the demo's and the benchmark's: built by Vite from the packed tarball, as a user of the package would.
+//! Builds the pages of the demo and the benchmark with Vite from the packed tarball, as a user of the package would.
 
 use std::fs;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(super) fn build_for_bench(workshop: &Workshop) -> Result<()> {
     })
 }
 
-/// Installs a page's packages, the tarball among them, when one of them has changed.
+/// Installs a page's packages, including the tarball, if one has changed.
 fn install(workshop: &Workshop, folder: &str) -> Result<()> {
     let www = &workshop.path(folder);
     let tarball = tarball(workshop)?;
@@ -51,7 +51,7 @@ fn install(workshop: &Workshop, folder: &str) -> Result<()> {
         if !www.join("node_modules").exists() {
             workshop.installed.set(true);
         }
-        // npm would take the package of before for this one: name and version are the same.
+        // npm would keep the earlier package, because its name and version are the same.
         files::remove_folder(&www.join("node_modules").join(PACKAGE))?;
         install_locked(workshop, www)?;
         let listed = fs::read_to_string(www.join("package.json"))?.contains(&format!("\"{PACKAGE}\""));
@@ -64,16 +64,16 @@ fn install(workshop: &Workshop, folder: &str) -> Result<()> {
     Stamp::of(stamp_path, &inputs, &[])?.set()
 }
 
-/// Takes our own tarball's checksum out of the lock file: it is another after every build, and npm would refuse it.
+/// Removes our own tarball's checksum from the lock file: it changes with every build, and npm would refuse it.
 fn forget_tarball(lock: &Path) -> Result<()> {
     let Ok(text) = fs::read_to_string(lock) else { return Ok(()) };
-    match without_integrity(&text).with_context(|| format!("{} is no lock file of npm", lock.display()))? {
+    match without_integrity(&text).with_context(|| format!("{} is not a lock file of npm", lock.display()))? {
         Some(changed) => files::write(lock, changed),
         None => Ok(()),
     }
 }
 
-/// The lock file without our package's checksum; `None` if it has none. Line by line, so that nothing else changes.
+/// The lock file without our package's checksum. `None` if it has none. Works line by line, so that nothing else changes.
 fn without_integrity(text: &str) -> Result<Option<String>> {
     let lock: Value = serde_json::from_str(text)?;
     let entry = lock.get("packages").and_then(|all| all.get(format!("node_modules/{PACKAGE}")));
@@ -83,7 +83,7 @@ fn without_integrity(text: &str) -> Result<Option<String>> {
     let mut kept: Vec<&str> = Vec::new();
     for line in text.lines() {
         if line.trim_start().starts_with("\"integrity\"") && line.contains(integrity) {
-            // As the last member of its object it has no comma, and then the one before must not have one either.
+            // If the checksum is the last member of its object, the member before it must lose its comma.
             if !line.ends_with(',')
                 && let Some(last) = kept.last_mut()
             {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_checksum_leaves_the_lock_file() {
+    fn only_our_own_checksum_is_removed_from_the_lock_file() {
         let lock = r#"{
   "lockfileVersion": 3,
   "packages": {

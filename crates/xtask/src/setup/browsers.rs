@@ -1,4 +1,4 @@
-//! The three browser engines, their drivers, and what a test must be told to use them.
+//! The three browser engines, their drivers, and the environment of tests that use them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Engine {
         }
     }
 
-    /// What installs it.
+    /// The piece that installs it.
     pub(crate) fn piece(self) -> Piece {
         match self {
             Engine::Chromium => Piece::Chromium,
@@ -48,7 +48,7 @@ impl Engine {
         }
     }
 
-    /// The variable that names its driver; wasm-bindgen's test runner calls every WebKit "Safari".
+    /// The variable that names its driver. wasm-bindgen's test runner calls every WebKit "Safari".
     fn driver_variable(self) -> &'static str {
         match self {
             Engine::Chromium => "CHROMEDRIVER",
@@ -57,7 +57,7 @@ impl Engine {
         }
     }
 
-    /// Where its driver is. A driver named by the environment comes first.
+    /// Finds its driver. A driver that the environment names comes first.
     pub(crate) fn driver(self, workshop: &Workshop) -> Option<PathBuf> {
         let named = std::env::var_os(self.driver_variable()).map(PathBuf::from).filter(|path| path.is_file());
         let names: &[&str] = match self {
@@ -68,7 +68,7 @@ impl Engine {
         named.or_else(|| names.iter().find_map(|name| workshop.find(name)))
     }
 
-    /// Where the browser itself is.
+    /// Finds the browser itself.
     pub(crate) fn binary(self, workshop: &Workshop) -> Option<PathBuf> {
         let names: &[&str] = match self {
             Engine::Chromium => &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
@@ -78,7 +78,7 @@ impl Engine {
         names.iter().find_map(|name| workshop.find(name))
     }
 
-    /// What a test that uses this engine gets in its environment.
+    /// The environment of a test that uses this engine.
     pub(crate) fn environment(self, workshop: &Workshop) -> Result<Vec<(&'static str, String)>> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let driver = self.driver(workshop).with_context(|| self.remedy("driver"))?;
@@ -88,7 +88,7 @@ impl Engine {
             ("WASM_BINDGEN_TEST_WEBDRIVER_JSON", text(self.capabilities(workshop)?)),
         ];
         if self == Engine::Webkit {
-            // Without a GPU, compositing is slower than none.
+            // Without a GPU, compositing only costs time.
             environment.push(("WEBKIT_DISABLE_COMPOSITING_MODE", "1".to_owned()));
             if system::is_root() {
                 environment.push(("WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS", "1".to_owned()));
@@ -97,9 +97,9 @@ impl Engine {
         Ok(environment)
     }
 
-    /// Writes the WebDriver capabilities of this engine alone, with the browser that was found; gives the file.
+    /// Writes a file with the WebDriver capabilities of this engine, including the path of the browser. Returns its path.
     fn capabilities(self, workshop: &Workshop) -> Result<PathBuf> {
-        let all = fs::read_to_string(workshop.path("webdriver.json")).context("can't read webdriver.json")?;
+        let all = fs::read_to_string(workshop.path("webdriver.json")).context("cannot read webdriver.json")?;
         let binary = self.binary(workshop).with_context(|| self.remedy("browser"))?;
         let path = workshop.path("target/webdriver").join(format!("{}.json", self.name()));
         files::write(&path, self.select(&all, &binary)?)?;
@@ -107,12 +107,12 @@ impl Engine {
     }
 
     fn select(self, all: &str, binary: &Path) -> Result<String> {
-        let all: Map<String, Value> = serde_json::from_str(all).context("webdriver.json is no JSON object")?;
+        let all: Map<String, Value> = serde_json::from_str(all).context("webdriver.json is not a JSON object")?;
         let mut own = match all.get(self.vendor()) {
             Some(Value::Object(own)) => own.clone(),
             _ => Map::new(),
         };
-        // ChromeDriver knows best which Chromium it belongs to.
+        // ChromeDriver finds the Chromium of its own version.
         if self != Engine::Chromium {
             own.insert("binary".to_owned(), Value::String(binary.to_string_lossy().into_owned()));
         }
@@ -128,13 +128,13 @@ impl Engine {
             Engine::Webkit => "webkit2gtk-driver xvfb xauth",
         };
         format!(
-            "the {name} {what} is missing: type `cargo xtask setup --only {name}`; where that can't install it, install what \
-             Debian calls `{packages}`"
+            "the {name} {what} is missing: run `cargo xtask setup --only {name}`; if that cannot install it, install the \
+             counterpart of the Debian packages `{packages}`"
         )
     }
 }
 
-/// WebKitGTK's browser for tests, which lies beside its library.
+/// WebKitGTK's browser for tests, which is beside its library.
 fn mini_browser() -> Option<PathBuf> {
     let mut folders: Vec<PathBuf> = vec!["/usr/lib".into(), "/usr/lib64".into(), "/usr/libexec".into()];
     folders.extend(fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
@@ -143,7 +143,7 @@ fn mini_browser() -> Option<PathBuf> {
     candidates.into_iter().find(|path| path.is_file())
 }
 
-/// The Debian packages that an engine misses.
+/// The missing Debian packages of an engine.
 pub(crate) fn missing_packages(workshop: &Workshop, piece: Piece) -> Vec<String> {
     if !system::is_debian() {
         return Vec::new();
@@ -167,7 +167,7 @@ pub(crate) fn missing_packages(workshop: &Workshop, piece: Piece) -> Vec<String>
     wanted.into_iter().filter(|(_, there)| !there).map(|(package, _)| package.to_owned()).collect()
 }
 
-/// Says where an engine is, or what to do to get it.
+/// Reports where an engine is. The error says how to install it.
 pub(crate) fn check(workshop: &Workshop, piece: Piece) -> Result<()> {
     let Some(engine) = Engine::value_variants().iter().find(|engine| engine.piece() == piece) else { return Ok(()) };
     let binary = engine.binary(workshop).with_context(|| engine.remedy("browser"))?;
@@ -193,6 +193,6 @@ mod tests {
             serde_json::json!({"moz:firefoxOptions": {"binary": "/new/browser", "args": ["-headless"]}})
         );
         assert!(!chosen(Engine::Chromium).contains("/new"), "ChromeDriver finds its own");
-        assert!(chosen(Engine::Webkit).contains("/new/browser"), "even where webdriver.json says nothing");
+        assert!(chosen(Engine::Webkit).contains("/new/browser"), "even if webdriver.json has no entry for it");
     }
 }

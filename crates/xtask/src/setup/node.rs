@@ -1,4 +1,4 @@
-//! Node, and the tools that come from npm.
+//! Node, and tools from npm.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::process::{self, Program};
 use crate::report;
 use crate::workshop::Workshop;
 
-/// The oldest Node that is still supported with the tools that we use.
-const OLDEST: u64 = 20;
+/// The oldest major version of Node that our tools support.
+const MIN_NODE_MAJOR: u64 = 20;
 
 /// The Debian packages of Node and npm that are missing.
 pub(crate) fn missing_packages(workshop: &Workshop) -> Vec<String> {
@@ -22,35 +22,35 @@ pub(crate) fn missing_packages(workshop: &Workshop) -> Vec<String> {
     missing.map(str::to_owned).collect()
 }
 
-/// Node must be 20 or newer.
+/// Checks the version of Node, and that npm is there.
 pub(crate) fn check(workshop: &Workshop) -> Result<()> {
     let said =
-        workshop.program("node").arg("--version").output().context("there is no Node: install Node 20 or newer")?;
+        workshop.program("node").arg("--version").output().context("Node is missing: install Node 20 or newer")?;
     match version_in(&said) {
-        Some((major, ..)) if major >= OLDEST => {}
+        Some((major, ..)) if major >= MIN_NODE_MAJOR => {}
         _ => bail!(
-            "Node is {}, but {OLDEST} or newer is needed: install it from https://nodejs.org or with your version manager",
+            "Node is {}, but {MIN_NODE_MAJOR} or newer is needed: install it from https://nodejs.org or with your version manager",
             said.trim()
         ),
     }
     if workshop.find("npm").is_none() {
-        bail!("there is no npm beside Node: install it");
+        bail!("npm is missing: install it beside Node");
     }
     report::note(format_args!("Node {}", said.trim()));
     Ok(())
 }
 
-/// The development tools of crates/npm: TypeScript, wasm-opt and what else its package.json lists.
+/// Installs the development tools of crates/npm: TypeScript, wasm-opt and others.
 pub(crate) fn ensure_tools(workshop: &Workshop) -> Result<()> {
     ensure(workshop, Piece::Node)?;
     install(workshop, "crates/npm")
 }
 
-/// Installs what the package.json in `folder` lists, if that has changed since the last time.
+/// Installs the packages of the package.json in `folder`, if it has changed since the last time.
 pub(crate) fn install(workshop: &Workshop, folder: &str) -> Result<()> {
     let path = workshop.path(folder);
     if !path.join("package.json").exists() {
-        bail!("{folder}/package.json is missing");
+        bail!("{folder}/package.json is missing: the checkout is incomplete");
     }
     if is_installed(&path) {
         report::note(format_args!("npm packages of {folder}"));
@@ -60,7 +60,7 @@ pub(crate) fn install(workshop: &Workshop, folder: &str) -> Result<()> {
     report::step(&format!("npm packages of {folder}"), || install_locked(workshop, &path))
 }
 
-/// Installs what the lock file in `folder` says, or, without one, what its package.json allows, and writes the lock file.
+/// Installs the packages of the lock file in `folder`. Without one, installs those of package.json and writes the lock file.
 pub(crate) fn install_locked(workshop: &Workshop, folder: &Path) -> Result<()> {
     let quiet = ["--no-audit", "--no-fund"];
     if !folder.join("package-lock.json").exists() {
@@ -69,9 +69,9 @@ pub(crate) fn install_locked(workshop: &Workshop, folder: &Path) -> Result<()> {
     if npm(workshop, folder, &["ci"]).args(quiet).output().is_ok() || process::interrupted() {
         return Ok(());
     }
-    // A lock file that was written where a registry lacked packages for other systems is incomplete for `npm ci`, which then
-    // installs nothing. `npm install` keeps to its versions just as well.
-    report::remark("npm ci refused the lock file; npm install takes it");
+    // A lock file lacks packages for other systems if the registry had none when it was written. `npm ci` then installs nothing.
+    // `npm install` installs the same versions.
+    report::remark("npm ci refused the lock file; running npm install instead");
     npm(workshop, folder, &["install", "--no-save"]).args(quiet).run()
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn npm(workshop: &Workshop, folder: &Path, words: &[&str]) -> Program
     workshop.program("npm").within(folder).arg("--loglevel=error").args(words)
 }
 
-/// Whether node_modules is newer than what says what belongs into it.
+/// Whether node_modules is newer than package.json and the lock file.
 fn is_installed(folder: &Path) -> bool {
     let changed = |name: &str| fs::metadata(folder.join(name)).and_then(|about| about.modified()).ok();
     let Some(installed) = changed("node_modules/.package-lock.json") else { return false };

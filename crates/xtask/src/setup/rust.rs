@@ -12,11 +12,11 @@ use crate::report;
 use crate::workshop::Workshop;
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// How long rustup may take where there is another way.
-const SHORT: Duration = Duration::from_secs(20);
-/// How long rustup may take where there is none.
-const LONG: Duration = Duration::from_secs(600);
-/// Debian's toolchain of its web browsers, which is recent everywhere.
+/// The time limit of rustup if Debian's toolchain is an alternative.
+const SHORT_LIMIT: Duration = Duration::from_secs(20);
+/// The time limit of rustup if there is no alternative.
+const LONG_LIMIT: Duration = Duration::from_secs(600);
+/// Debian's toolchain for its web browsers, which is recent in every release. Package and file of each part.
 const PACKAGES: [(&str, &str); 5] = [
     ("rustc-web", "/usr/bin/rustc"),
     ("cargo-web", "/usr/bin/cargo"),
@@ -48,7 +48,7 @@ enum Way {
     Debian(Vec<String>),
 }
 
-/// Sees to it that there is a toolchain, and that [`Workshop::program`] uses it.
+/// Finds or installs a toolchain, and makes [`Workshop::program`] use it.
 pub(crate) fn ensure_toolchain(workshop: &Workshop) -> Result<()> {
     match way(workshop)? {
         Way::Ready(toolchain, how) => {
@@ -66,12 +66,12 @@ pub(crate) fn ensure_toolchain(workshop: &Workshop) -> Result<()> {
                 })?;
             workshop.toolchain.replace(Some(toolchain));
         }
-        Way::Debian(missing) => bail!("Rust to WebAssembly misses the packages {}", missing.join(" ")),
+        Way::Debian(missing) => bail!("Rust to WebAssembly needs these packages: {}", missing.join(" ")),
     }
     Ok(())
 }
 
-/// Sees to it that the toolchain has clippy and rustfmt.
+/// Adds clippy and rustfmt to the toolchain, if they are missing.
 pub(crate) fn ensure_lints(workshop: &Workshop) -> Result<()> {
     ensure(workshop, Piece::Rust)?;
     for (command, component, package) in [("clippy", "clippy", "rust-web-clippy"), ("fmt", "rustfmt", "rustfmt-web")] {
@@ -80,18 +80,19 @@ pub(crate) fn ensure_lints(workshop: &Workshop) -> Result<()> {
             if workshop.find("rustup").is_some() {
                 report::step(&format!("rustup component add {component}"), || {
                     workshop.installed.set(true);
-                    workshop.program("rustup").args(["component", "add", component]).limit(LONG).output()
+                    workshop.program("rustup").args(["component", "add", component]).limit(LONG_LIMIT).output()
                 })?;
             }
-            version()
-                .with_context(|| format!("the Rust toolchain has no {component} (in Debian: the package {package})"))?;
+            version().with_context(|| {
+                format!("the Rust toolchain has no {component}: install it (Debian's package: {package})")
+            })?;
         }
     }
     report::note("clippy and rustfmt");
     Ok(())
 }
 
-/// The Debian packages that the way to take misses.
+/// The missing Debian packages, if Debian's toolchain is used.
 pub(crate) fn missing_packages(workshop: &Workshop) -> Result<Vec<String>> {
     match way(workshop)? {
         Way::Ready(..) => Ok(Vec::new()),
@@ -114,11 +115,11 @@ fn way(workshop: &Workshop) -> Result<Way> {
         }
     }
     let debian = system::is_debian();
-    // Both `prepare` and `ensure` come by here: what failed once is not tried again.
+    // Both `prepare` and `ensure` call this. A failed try is not repeated within an hour.
     let tried = workshop.tools.join("rustup-failed");
     let lately = fs::metadata(&tried).and_then(|about| about.modified()).ok().and_then(|at| at.elapsed().ok());
     if rustup && lately.is_none_or(|age| age > Duration::from_secs(3600)) {
-        let limit = if debian { SHORT } else { LONG };
+        let limit = if debian { SHORT_LIMIT } else { LONG_LIMIT };
         let add = || workshop.program("rustup").args(["target", "add", TARGET]).limit(limit).output();
         match report::step("rustup target add wasm32-unknown-unknown", add) {
             Ok(_) => {
@@ -148,18 +149,18 @@ fn debian_way(workshop: &Workshop) -> Result<Way> {
         }
     }
     if !Path::new("/usr/bin/rust-lld").exists() && installed_lld().is_none() {
-        missing.push(system::newest_lld(workshop).context("apt offers no lld-NN, which links WebAssembly")?);
+        missing.push(system::newest_lld(workshop).context("apt offers no package lld-NN, which links WebAssembly")?);
     }
     Ok(Way::Debian(missing))
 }
 
 fn remedy(rustup: bool) -> &'static str {
     if rustup {
-        "Rust can't build for WebAssembly here: `rustup target add wasm32-unknown-unknown` failed. Type it to see why; \
-         when it works, start again."
+        "Rust cannot build for WebAssembly: `rustup target add wasm32-unknown-unknown` failed. Run it to see why; when it \
+         succeeds, run this command again."
     } else {
-        "Rust can't build for WebAssembly here: this toolchain lacks wasm32-unknown-unknown and there is no rustup to add it. \
-         Install Rust from https://rustup.rs, type `rustup target add wasm32-unknown-unknown`, and start again."
+        "Rust cannot build for WebAssembly: this toolchain lacks wasm32-unknown-unknown, and rustup is not installed. Install \
+         Rust from https://rustup.rs, run `rustup target add wasm32-unknown-unknown`, and run this command again."
     }
 }
 
@@ -179,7 +180,7 @@ fn is_linked(workshop: &Workshop) -> bool {
     list.lines().any(|line| line.split_whitespace().next() == Some(Toolchain::NAME))
 }
 
-/// `rust-version` of the workspace holds for Debian's toolchain as for any other.
+/// Checks Debian's toolchain against `rust-version` of the workspace.
 fn check_version(workshop: &Workshop) -> Result<()> {
     let manifest = fs::read_to_string(workshop.path("Cargo.toml"))?;
     let needed = manifest
@@ -191,8 +192,8 @@ fn check_version(workshop: &Workshop) -> Result<()> {
     match version_in(&answer) {
         Some(there) if there >= needed => Ok(()),
         _ => bail!(
-            "Debian's toolchain is {}, but {}.{} or newer is needed: `sudo apt-get update && sudo apt-get install {}`, or install \
-             Rust from https://rustup.rs",
+            "Debian's toolchain is {}; {}.{} or newer is required: run `sudo apt-get update && sudo apt-get install {}`, or \
+             install Rust from https://rustup.rs",
             answer.trim(),
             needed.0,
             needed.1,
@@ -201,7 +202,7 @@ fn check_version(workshop: &Workshop) -> Result<()> {
     }
 }
 
-/// The lld that is installed, the newest if there are several.
+/// The newest installed lld.
 fn installed_lld() -> Option<PathBuf> {
     let number = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("lld-")?.parse::<u32>().ok();
     let all = fs::read_dir("/usr/bin").ok()?.flatten().map(|entry| entry.path());
@@ -213,7 +214,7 @@ fn link_linker(workshop: &Workshop) -> Result<()> {
     if Path::new("/usr/bin/rust-lld").exists() {
         return Ok(());
     }
-    let lld = installed_lld().context("there is no lld in /usr/bin")?;
+    let lld = installed_lld().context("/usr/bin has no lld-NN")?;
     let lld = lld.to_string_lossy().into_owned();
     root_command(workshop, "ln", &["-s", &lld, "/usr/bin/rust-lld"])
 }
@@ -224,7 +225,7 @@ fn build_library(workshop: &Workshop) -> Result<()> {
         return Ok(());
     }
     let folder = workshop.path("target/setup/std");
-    // Only for the sake of its dependencies: cargo builds std for a crate, never by itself.
+    // An empty crate, because cargo builds std only for a crate.
     let manifest = "[package]\nname = \"empty\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[lib]\n\n[workspace]\n";
     files::write(&folder.join("Cargo.toml"), manifest)?;
     files::write(&folder.join("src/lib.rs"), "#![no_std]\n")?;
@@ -233,7 +234,7 @@ fn build_library(workshop: &Workshop) -> Result<()> {
         .within(&folder)
         .env("CARGO_TARGET_DIR", folder.join("target"))
         .env("RUSTC", "/usr/bin/rustc")
-        // -Zbuild-std is for nightly compilers only, but for this.
+        // Allows -Zbuild-std on a stable compiler.
         .env("RUSTC_BOOTSTRAP", "1")
         // Without bitcode a later `lto = true` finds nothing to optimise and fails.
         .env("RUSTFLAGS", "-Cembed-bitcode=yes")
@@ -263,11 +264,14 @@ fn link_toolchain(workshop: &Workshop) -> Result<Toolchain> {
 fn root_command(workshop: &Workshop, command: &str, words: &[&str]) -> Result<()> {
     match system::as_root(workshop, command) {
         Some(program) => program.args(words).run(),
-        None => bail!("type this, then start again (or add `--yes`):\n\n    sudo {command} {}\n", words.join(" ")),
+        None => bail!(
+            "run this command, then try again (or add `--yes` to use sudo):\n\n    sudo {command} {}\n",
+            words.join(" ")
+        ),
     }
 }
 
-/// The line of a program's complaint that names the reason: its first error, else its first line.
+/// The line of a program's output that names the reason: the first error, or else the first line.
 fn reason(text: &str) -> &str {
     let is_error = |line: &&str| line.trim_start().starts_with("error");
     text.lines().find(is_error).or_else(|| text.lines().next()).unwrap_or_default().trim()
@@ -278,20 +282,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_of_a_failure_is_its_error_line() {
+    fn the_first_error_line_is_the_reason() {
         let told = "`rustup target add x` failed (exit status: 1)\ninfo: downloading\nerror: could not download file";
         assert_eq!(reason(told), "error: could not download file");
-        assert_eq!(reason("`rustup` took longer than 20 s"), "`rustup` took longer than 20 s");
+        assert_eq!(reason("`rustup` exceeded its limit of 20 s"), "`rustup` exceeded its limit of 20 s");
     }
 
     #[test]
-    fn a_sysroot_has_the_library_only_if_std_is_in_it() {
+    fn a_sysroot_without_std_has_no_library() {
         let sysroot = tempfile::tempdir().unwrap();
         assert!(!has_library(sysroot.path()));
         let folder = library_folder(sysroot.path());
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("libcore-1.rlib"), "").unwrap();
-        assert!(!has_library(sysroot.path()), "half a library is none");
+        assert!(!has_library(sysroot.path()), "std is missing");
         fs::write(folder.join("libstd-0f.rlib"), "").unwrap();
         assert!(has_library(sysroot.path()));
     }

@@ -1,5 +1,5 @@
-//! The official JSON Schema Test Suite. It is published as a part of the sources of the Python package `jsonschema`, which has
-//! versions and checksums; the suite itself has neither.
+//! The official JSON Schema Test Suite. It comes from the sources of the Python package `jsonschema`, which has versions and
+//! checksums. The suite itself has neither.
 
 use std::{fs, path::PathBuf};
 
@@ -11,23 +11,23 @@ use crate::files;
 use crate::report;
 use crate::workshop::Workshop;
 
-/// The release whose sources hold the suite.
+/// The release whose sources contain the suite.
 const RELEASE: &str = "jsonschema-4.25.1";
-/// Its digest.
+/// The release with its digest, for pip.
 const REQUIREMENT: &str =
     "jsonschema==4.25.1 --hash=sha256:e4a9655ce0da0c0b67a085847e00a3a51449e1157f4f75e9fb5aa545e122eb85\n";
 
-/// The suite in one file: an object of its files for draft 2020-12, by keyword.
+/// The path of the suite in one file: an object of its files for draft 2020-12, by keyword.
 pub(crate) fn file(workshop: &Workshop) -> PathBuf {
     workshop.path("target/schema-suite.json")
 }
 
-/// The Debian packages that are missing to fetch it.
+/// The missing Debian packages that are needed to fetch it.
 pub(crate) fn missing_packages(workshop: &Workshop) -> Vec<String> {
     if merged(workshop).exists() { Vec::new() } else { python::missing_packages(workshop) }
 }
 
-/// Fetches it beside our other tools, and puts it where the tests look.
+/// Fetches the suite into the folder of tools, and copies it to target/ for the tests.
 pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
     let folder = folder(workshop);
     let merged = merged(workshop);
@@ -46,7 +46,7 @@ pub(crate) fn ensure(workshop: &Workshop) -> Result<()> {
             files::remove_folder(&folder.join(RELEASE))
         })?;
     }
-    let suite = fs::read(&merged).with_context(|| format!("{} can't be read", merged.display()))?;
+    let suite = fs::read(&merged).with_context(|| format!("cannot read {}", merged.display()))?;
     let file = file(workshop);
     if fs::read(&file).ok().as_ref() != Some(&suite) {
         fs::create_dir_all(workshop.path("target"))?;
@@ -60,12 +60,12 @@ fn folder(workshop: &Workshop) -> PathBuf {
     workshop.tools.join("schema-suite")
 }
 
-/// What was fetched, in one file.
+/// The fetched suite in one file, in the folder of tools.
 fn merged(workshop: &Workshop) -> PathBuf {
     folder(workshop).join(format!("{RELEASE}.json"))
 }
 
-/// All files of a folder, those of what is optional apart.
+/// Merges the files of a folder, without its subfolder of optional tests.
 fn merge(folder: &std::path::Path) -> Result<String> {
     let mut all = Map::new();
     for entry in fs::read_dir(folder).with_context(|| format!("{RELEASE} has no {}", folder.display()))? {
@@ -76,7 +76,7 @@ fn merge(folder: &std::path::Path) -> Result<String> {
         }
     }
     if all.len() < 40 {
-        bail!("{RELEASE} holds only {} files of the suite", all.len());
+        bail!("{RELEASE} has only {} files of the suite; at least 40 are expected", all.len());
     }
     Ok(Value::Object(all).to_string())
 }

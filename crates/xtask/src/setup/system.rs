@@ -1,4 +1,4 @@
-//! System packages: with apt on Debian, elsewhere only by saying what is missing.
+//! System packages: installed with apt on Debian. On other systems, errors name what is missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use crate::process::Program;
 use crate::report;
 use crate::workshop::Workshop;
 
-/// Package lists older than this are fetched anew before anything is installed.
+/// Package lists older than this are fetched again before an installation.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Whether packages come from Debian (or what is built on it).
+/// Whether the system is Debian, or derived from it.
 pub(crate) fn is_debian() -> bool {
     Path::new("/etc/debian_version").exists() && Path::new("/usr/bin/apt-get").exists()
 }
 
-/// The packages of a C compiler, if there is none. SQLite is built from its source.
+/// The missing Debian packages of a C compiler, which builds SQLite.
 pub(crate) fn missing_c(workshop: &Workshop) -> Vec<String> {
     let mut missing = Vec::new();
     if is_debian() {
@@ -32,48 +32,48 @@ pub(crate) fn missing_c(workshop: &Workshop) -> Vec<String> {
     missing
 }
 
-/// Says where the C compiler is, or what to do.
+/// Reports where the C compiler is. The error says what to install.
 pub(crate) fn check_c(workshop: &Workshop) -> Result<()> {
     match workshop.find("cc").or_else(|| workshop.find("clang")).or_else(|| workshop.find("cl")) {
         Some(path) => {
             report::note(format_args!("C compiler: {}", path.display()));
             Ok(())
         }
-        None => bail!("there is no C compiler: install gcc or clang, and pkg-config"),
+        None => bail!("a C compiler is missing: install gcc or clang, and pkg-config"),
     }
 }
 
-/// Where nginx is. Debian puts it where only root looks.
+/// Finds nginx, also in /usr/sbin, which may not be on the PATH.
 pub(crate) fn nginx(workshop: &Workshop) -> Option<PathBuf> {
     let beside = Path::new("/usr/sbin/nginx");
     workshop.find("nginx").or_else(|| beside.is_file().then(|| beside.to_owned()))
 }
 
-/// The package of nginx, if there is none.
+/// The Debian package of nginx, if it is missing.
 pub(crate) fn missing_nginx(workshop: &Workshop) -> Vec<String> {
     if is_debian() && nginx(workshop).is_none() { vec!["nginx".to_owned()] } else { Vec::new() }
 }
 
-/// Says where nginx is, or what to do.
+/// Reports where nginx is. The error says what to install.
 pub(crate) fn check_nginx(workshop: &Workshop) -> Result<()> {
-    let path = nginx(workshop).context("nginx is not installed: install it")?;
+    let path = nginx(workshop).context("nginx is missing: install it")?;
     report::note(format_args!("nginx: {}", path.display()));
     Ok(())
 }
 
-/// Stops with the line to type if packages can't be installed from here.
+/// Fails with the command to run if this program must not install packages.
 pub(crate) fn may_install(workshop: &Workshop, packages: &[String]) -> Result<()> {
     if is_root() || workshop.yes {
         return Ok(());
     }
     bail!(
-        "these system packages are missing; install them, then start again (or add `--yes` to let this command use sudo):\n\n    \
+        "system packages are missing: install them, then try again (or add `--yes` to use sudo):\n\n    \
          sudo apt-get install -y --no-install-recommends {}\n",
         packages.join(" ")
     )
 }
 
-/// Installs Debian packages, after fetching the package lists if those are missing, old, or lack one of them.
+/// Installs Debian packages. Fetches the package lists first if they are missing or old, and again if the installation fails.
 pub(crate) fn install(workshop: &Workshop, packages: &[String]) -> Result<()> {
     may_install(workshop, packages)?;
     report::step(&format!("apt-get install {}", packages.join(" ")), || {
@@ -88,7 +88,7 @@ pub(crate) fn install(workshop: &Workshop, packages: &[String]) -> Result<()> {
             apt(workshop, &words)
         };
         match install() {
-            // The lists name a version that the mirror no longer has.
+            // The lists may name a version that the mirror no longer has.
             Err(_) if fresh => {
                 apt(workshop, &["update"])?;
                 install()
@@ -98,7 +98,7 @@ pub(crate) fn install(workshop: &Workshop, packages: &[String]) -> Result<()> {
     })
 }
 
-/// A command that needs root, through sudo if we are not; `None` if we may not.
+/// A command that needs root, with sudo if we are not root. `None` without `--yes`.
 pub(crate) fn as_root(workshop: &Workshop, command: &str) -> Option<Program> {
     if is_root() {
         Some(workshop.program(command))
@@ -108,12 +108,12 @@ pub(crate) fn as_root(workshop: &Workshop, command: &str) -> Option<Program> {
 }
 
 fn apt(workshop: &Workshop, words: &[&str]) -> Result<()> {
-    let program = as_root(workshop, "env").context("system packages are installed as root or with --yes")?;
+    let program = as_root(workshop, "env").context("installing system packages needs root, or `--yes` to use sudo")?;
     let quiet = ["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "Dpkg::Use-Pty=0"];
     program.args(quiet).args(words).run()
 }
 
-/// Whether the package lists are there and were fetched lately.
+/// Whether the package lists exist and are recent.
 fn lists_are_fresh(folder: &Path) -> bool {
     let filled = fs::read_dir(folder).is_ok_and(|mut entries| {
         entries.any(|entry| entry.is_ok_and(|e| e.file_name().to_string_lossy().contains("_Packages")))
@@ -123,7 +123,7 @@ fn lists_are_fresh(folder: &Path) -> bool {
     filled && age < STALE
 }
 
-/// The newest version of a package that apt offers, if it offers one.
+/// The version of a package that apt would install, if any.
 pub(crate) fn candidate(workshop: &Workshop, package: &str) -> Option<String> {
     let policy = workshop.program("apt-cache").args(["policy", package]).output().ok()?;
     candidate_in(&policy)
@@ -145,7 +145,7 @@ fn newest_lld_in(search: &str) -> Option<String> {
     search.lines().filter_map(number).max().map(|number| format!("lld-{number}"))
 }
 
-/// Fetches the package lists if they are missing or old, so that [`candidate`] and [`newest_lld`] tell the truth.
+/// Fetches the package lists if they are missing or old, because [`candidate`] and [`newest_lld`] read them.
 pub(crate) fn refresh_lists(workshop: &Workshop) -> Result<()> {
     if lists_are_fresh(Path::new("/var/lib/apt/lists")) || !(is_root() || workshop.yes) {
         return Ok(());
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_lld_is_the_one_with_the_greatest_number() {
+    fn the_newest_lld_has_the_greatest_number() {
         let search = "lld-13 - LLVM-based linker\nlld-9 - LLVM-based linker\nlld-22 - LLVM-based linker\nlld-19 - x\n";
         assert_eq!(newest_lld_in(search).as_deref(), Some("lld-22"));
         assert_eq!(newest_lld_in(""), None);

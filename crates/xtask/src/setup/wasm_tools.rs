@@ -1,4 +1,4 @@
-//! Tools that come as Rust programs: wasm-bindgen, wasm-pack, geckodriver.
+//! Tools that cargo installs: wasm-bindgen, wasm-pack, geckodriver.
 
 use std::fs;
 
@@ -8,12 +8,12 @@ use super::{Piece, ensure, version_in};
 use crate::report;
 use crate::workshop::Workshop;
 
-/// Older ones don't know `--mode no-install` together with the runner of today's wasm-bindgen.
-const WASM_PACK: (u64, u64, u64) = (0, 13, 0);
-/// Older ones don't speak with today's Firefox.
-const GECKODRIVER: (u64, u64, u64) = (0, 36, 0);
+/// The oldest version that supports `--mode no-install` with the runner of the present wasm-bindgen.
+const MIN_WASM_PACK: (u64, u64, u64) = (0, 13, 0);
+/// The oldest version that supports the present Firefox.
+const MIN_GECKODRIVER: (u64, u64, u64) = (0, 36, 0);
 
-/// wasm-bindgen and its test runner must be of exactly the version that Cargo.lock holds for the library.
+/// Installs wasm-bindgen and its test runner in exactly the version that Cargo.lock has for the library.
 pub(crate) fn ensure_wasm_bindgen(workshop: &Workshop) -> Result<()> {
     let wanted = wasm_bindgen_version(workshop)?;
     let has = |name| said_version(workshop, name).is_some_and(|said| said.contains(&wanted));
@@ -21,24 +21,24 @@ pub(crate) fn ensure_wasm_bindgen(workshop: &Workshop) -> Result<()> {
         report::note(format_args!("wasm-bindgen {wanted}"));
         return Ok(());
     }
-    // Not `--locked`: its lock file has named versions that were since withdrawn.
+    // Not `--locked`: its lock file has named versions that were withdrawn later.
     install(workshop, "wasm-bindgen-cli", &["--version", &format!("={wanted}")])
 }
 
 /// The version of the wasm-bindgen library in Cargo.lock.
 pub(crate) fn wasm_bindgen_version(workshop: &Workshop) -> Result<String> {
-    let lock = fs::read_to_string(workshop.path("Cargo.lock")).context("can't read Cargo.lock")?;
-    locked_version(&lock, "wasm-bindgen").context("Cargo.lock has no wasm-bindgen")
+    let lock = fs::read_to_string(workshop.path("Cargo.lock")).context("cannot read Cargo.lock")?;
+    locked_version(&lock, "wasm-bindgen").context("Cargo.lock has no package wasm-bindgen")
 }
 
-/// wasm-pack runs the Chromium tests.
+/// Installs wasm-pack, which runs the Chromium tests.
 pub(crate) fn ensure_wasm_pack(workshop: &Workshop) -> Result<()> {
-    at_least(workshop, "wasm-pack", WASM_PACK)
+    at_least(workshop, "wasm-pack", MIN_WASM_PACK)
 }
 
-/// geckodriver drives Firefox; Debian has none.
+/// Installs geckodriver, which drives Firefox. Debian has no package of it.
 pub(crate) fn ensure_geckodriver(workshop: &Workshop) -> Result<()> {
-    at_least(workshop, "geckodriver", GECKODRIVER)
+    at_least(workshop, "geckodriver", MIN_GECKODRIVER)
 }
 
 fn at_least(workshop: &Workshop, name: &str, wanted: (u64, u64, u64)) -> Result<()> {
@@ -51,7 +51,7 @@ fn at_least(workshop: &Workshop, name: &str, wanted: (u64, u64, u64)) -> Result<
     }
 }
 
-/// The first line that `name --version` says.
+/// The first line of `name --version`.
 fn said_version(workshop: &Workshop, name: &str) -> Option<String> {
     let path = workshop.find(name)?;
     let said = workshop.program(path).arg("--version").output().ok()?;
@@ -60,11 +60,11 @@ fn said_version(workshop: &Workshop, name: &str) -> Option<String> {
 
 fn install(workshop: &Workshop, package: &str, options: &[&str]) -> Result<()> {
     ensure(workshop, Piece::Rust)?;
-    report::step(&format!("cargo install {package} (some minutes, only this once)"), || {
+    report::step(&format!("cargo install {package} (takes some minutes, only once)"), || {
         workshop.installed.set(true);
         let root = workshop.tools.to_string_lossy().into_owned();
         workshop
-            // One target folder for all tools: they share many dependencies.
+            // One target folder for all tools, because they share many dependencies.
             .cargo(["install", "--quiet", "--force", package, "--root", &root, "--target-dir", "target/setup/tools"])
             .args(options)
             .run()
@@ -88,7 +88,7 @@ mod tests {
     use super::locked_version;
 
     #[test]
-    fn the_locked_version_is_that_of_the_very_package() {
+    fn the_locked_version_belongs_to_the_exact_package() {
         let lock = "[[package]]\nname = \"wasm-bindgen-futures\"\nversion = \"0.4.80\"\n\n\
                     [[package]]\nname = \"wasm-bindgen\"\nversion = \"0.2.130\"\nsource = \"registry\"\n";
         assert_eq!(locked_version(lock, "wasm-bindgen").as_deref(), Some("0.2.130"));

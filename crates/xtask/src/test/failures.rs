@@ -1,12 +1,12 @@
-//! What a program of tests told of those that failed, to be told again where the whole run ends.
+//! Collects what a test program reports of its failed tests. The end of the whole run shows it again.
 
 use super::outcome::closing;
 
-/// No more lines of one program are told again.
-const LINES: usize = 120;
+/// The maximum number of lines of one program that are shown again.
+const MAX_LINES: usize = 120;
 
-/// The failures among the lines of a program, without terminal colours: of libtest and wasm-bindgen-test each test that
-/// failed, by name, and the sections headed `failures:`; of our own programs each line `FAIL  …` with what follows.
+/// The failures among the lines of a program, without terminal colours. Of libtest and wasm-bindgen-test: the name of each failed
+/// test, and the sections headed `failures:`. Of our own programs: each line `FAIL  …` with the lines that belong to it.
 pub(super) fn among(lines: &[String]) -> Vec<String> {
     let mut told = Vec::new();
     let mut within = Within::Nothing;
@@ -25,10 +25,10 @@ pub(super) fn among(lines: &[String]) -> Vec<String> {
             told.push(line.clone());
         }
     }
-    if told.len() > LINES {
-        let left = told.len() - LINES;
-        told.truncate(LINES);
-        told.push(format!("… and {left} lines more, above"));
+    if told.len() > MAX_LINES {
+        let left = told.len() - MAX_LINES;
+        told.truncate(MAX_LINES);
+        told.push(format!("… and {left} more lines, see above"));
     }
     told
 }
@@ -36,7 +36,7 @@ pub(super) fn among(lines: &[String]) -> Vec<String> {
 #[derive(Clone, Copy, PartialEq)]
 enum Within {
     Nothing,
-    /// A list that libtest or wasm-bindgen-test heads with `failures:`.
+    /// A section of libtest or wasm-bindgen-test with the heading `failures:`.
     Section,
     /// A failed fact of our own programs.
     Fact,
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn libtest_tells_names_and_output() {
+    fn names_and_output_of_failed_tests_are_collected() {
         let text = "\
 test a::good ... ok
 test a::bad ... FAILED
@@ -78,20 +78,20 @@ test result: ok. 1 passed; 0 failed; 0 ignored";
     }
 
     #[test]
-    fn wasm_bindgen_test_marks_its_failures_otherwise() {
+    fn failures_of_wasm_bindgen_test_are_recognised() {
         assert_eq!(of("test b::bad ... FAIL\ntest b::good ... ok"), ["test b::bad ... FAIL"]);
     }
 
     #[test]
-    fn facts_are_told_with_what_follows_them() {
+    fn failed_facts_include_their_following_lines() {
         let text = "ok  one: seen\nFAIL  two: nothing\n    at x\nand y\nok  three: seen\n    more";
         assert_eq!(of(text), ["FAIL  two: nothing", "    at x", "and y"]);
     }
 
     #[test]
-    fn a_flood_is_cut() {
-        let text = "FAIL  it\n".repeat(LINES + 5);
+    fn too_many_lines_are_cut() {
+        let text = "FAIL  it\n".repeat(MAX_LINES + 5);
         let told = of(&text);
-        assert_eq!((told.len(), told[LINES].as_str()), (LINES + 1, "… and 5 lines more, above"));
+        assert_eq!((told.len(), told[MAX_LINES].as_str()), (MAX_LINES + 1, "… and 5 more lines, see above"));
     }
 }

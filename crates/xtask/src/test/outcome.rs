@@ -1,4 +1,4 @@
-//! What came of a part, read from what its programs wrote.
+//! The outcome of a part, read from the output of its programs.
 
 use serde_json::Value;
 
@@ -6,18 +6,18 @@ use super::failures;
 use crate::figures;
 use crate::process::Finished;
 
-/// Counts, figures, and what went wrong besides single tests.
+/// Counts, figures, and failures.
 #[derive(Default)]
 pub(super) struct Outcome {
     /// Tests that passed.
     pub(super) passed: u64,
-    /// Tests that failed; what crashed or could not be run counts as one.
+    /// Tests that failed. A crash, or a program that could not be run, counts as one.
     pub(super) failed: u64,
     /// The figures that were recorded.
     pub(super) figures: Vec<Value>,
-    /// What went wrong, program by program.
+    /// What went wrong, by program.
     pub(super) notes: Vec<String>,
-    /// What the programs told of their failed tests.
+    /// What the programs reported of their failed tests.
     pub(super) failures: Vec<String>,
 }
 
@@ -30,20 +30,20 @@ impl Outcome {
         outcome
     }
 
-    /// Counts something that is right or wrong as a whole, as formatting is.
+    /// Counts a check that passes or fails as a whole, such as formatting.
     pub(super) fn add_check(&mut self, right: bool) {
         if right { self.passed += 1 } else { self.failed += 1 }
     }
 
-    /// Says what went wrong, now and again at the end.
+    /// Reports what went wrong, now and again at the end.
     pub(super) fn note(&mut self, why: String) {
         println!("{why}");
         self.notes.push(why);
     }
 
-    /// Counts the tests of a program from its closing lines, and takes its figures.
+    /// Counts the tests of a program from its closing lines, and collects its figures.
     ///
-    /// A program that ends badly without a failed test, or well without a closing line, is a failed test.
+    /// A program counts as a failed test if it fails without a failed test, or succeeds without a closing line.
     pub(super) fn add_tests(&mut self, what: &str, finished: &Finished) {
         let lines: Vec<String> = finished.lines.iter().map(|line| plain(line)).collect();
         self.figures.extend(lines.iter().filter_map(|line| figures::in_line(line)));
@@ -55,14 +55,14 @@ impl Outcome {
         let ended = match finished.status {
             _ if finished.success() => String::new(),
             Some(status) => format!("ended with {status}"),
-            None => "took too long and was ended".to_owned(),
+            None => "exceeded its time limit and was ended".to_owned(),
         };
         if finished.status.is_none() || !finished.success() && failed == 0 {
             self.failed += 1;
-            self.note(format!("{what} {ended}, though no test of it failed"));
+            self.note(format!("{what} {ended}, although none of its tests failed"));
         } else if counts.is_empty() {
             self.failed += 1;
-            self.note(format!("{what} ended without saying how many tests passed"));
+            self.note(format!("{what} ended without a closing line `N passed, N failed`"));
         } else if failed > 0 {
             self.note(format!("{what}: {failed} failed"));
         }
@@ -94,7 +94,7 @@ fn counts_of(text: &str, separator: &str) -> Option<(u64, u64)> {
     Some((count("passed")?, count("failed")?))
 }
 
-/// A line without terminal colours, and without what a carriage return has overwritten.
+/// A line without terminal colours, and without text that a carriage return has overwritten.
 fn plain(line: &str) -> String {
     let line = line.rsplit('\r').next().unwrap_or(line);
     let mut text = String::with_capacity(line.len());
@@ -103,7 +103,7 @@ fn plain(line: &str) -> String {
         if c != '\u{1b}' {
             text.push(c);
         } else if rest.next() == Some('[') {
-            // A control sequence goes on to its first letter.
+            // A control sequence ends at its first letter.
             rest.find(|c| c.is_ascii_alphabetic());
         }
     }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn the_closing_lines_of_a_part_are_summed_and_its_figures_kept() {
+    fn closing_lines_are_summed_and_figures_collected() {
         let mut outcome = Outcome::default();
         let lines = [
             "figure {\"name\":\"a\",\"value\":1}",
@@ -166,14 +166,14 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn failed_tests_are_not_counted_again_for_the_exit_code() {
+    fn the_exit_code_does_not_count_failed_tests_again() {
         let mut outcome = Outcome::default();
         outcome.add_tests("it", &finished(101, &["test result: FAILED. 3 passed; 2 failed; 0 ignored"]));
         assert_eq!((outcome.passed, outcome.failed), (3, 2));
     }
 
     #[test]
-    fn what_took_too_long_is_a_failed_test_even_after_passed_ones() {
+    fn an_exceeded_time_limit_is_a_failed_test_even_after_passed_ones() {
         let mut outcome = Outcome::default();
         outcome.add_tests("it", &Finished { status: None, lines: vec!["4 passed, 0 failed".to_owned()] });
         assert_eq!((outcome.passed, outcome.failed), (4, 1));

@@ -1,4 +1,4 @@
-//! The parts of the tests: what each needs, and how it is run.
+//! The parts of the tests: prerequisites, and how to run each.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::run::demo_environment;
 use crate::setup::{Piece, browsers::Engine, python::KOSOKU};
 use crate::workshop::Workshop;
 
-/// No program of a part may take longer, builds included.
+/// The time limit of each program of a part, including builds.
 const LIMIT: Duration = Duration::from_secs(45 * 60);
 
 /// One part of the tests.
@@ -42,7 +42,7 @@ pub(super) fn all() -> Vec<Part> {
     parts
 }
 
-/// What `--only` takes: parts, and parts in one engine.
+/// Checks a value of `--only`: a part, or a part in one engine.
 pub(super) fn name_of_part(given: &str) -> Result<String, String> {
     let mut names: Vec<String> = all().into_iter().flat_map(|part| [part.kind().to_owned(), part.name()]).collect();
     if names.iter().any(|name| name == given) {
@@ -50,7 +50,7 @@ pub(super) fn name_of_part(given: &str) -> Result<String, String> {
     }
     names.sort();
     names.dedup();
-    Err(format!("the parts are: {}", names.join(", ")))
+    Err(format!("expected one of these parts: {}", names.join(", ")))
 }
 
 impl Part {
@@ -69,7 +69,7 @@ impl Part {
         }
     }
 
-    /// Its name, with the engine if it has one.
+    /// Its name, including the engine if it has one.
     pub(super) fn name(self) -> String {
         match self.engine() {
             Some(engine) => format!("{}-{}", self.kind(), engine.name()),
@@ -77,12 +77,12 @@ impl Part {
         }
     }
 
-    /// Whether it is one of the parts that `--only` names; without names all are.
+    /// Whether `--only` selects it. Without `--only`, all parts are selected.
     pub(super) fn is_asked_for(self, only: &[String]) -> bool {
         only.is_empty() || only.iter().any(|name| *name == self.kind() || *name == self.name())
     }
 
-    /// The engine that it runs in, if it runs in one.
+    /// The browser engine that it runs in, if any.
     pub(super) fn engine(self) -> Option<Engine> {
         match self {
             Part::Browser(engine) | Part::Page(engine) => Some(engine),
@@ -90,7 +90,7 @@ impl Part {
         }
     }
 
-    /// What must be installed, besides what its artifacts need.
+    /// Pieces that must be installed, besides those that its artifacts need.
     pub(super) fn pieces(self) -> Vec<Piece> {
         match self {
             Part::Format => vec![Piece::Rust, Piece::Lints],
@@ -110,13 +110,13 @@ impl Part {
         }
     }
 
-    /// What must be built before.
+    /// Artifacts that must be built first.
     pub(super) fn artifacts(self) -> Vec<Artifact> {
         match self {
             Part::Format | Part::Tidy | Part::Guests => vec![],
-            // The browser tests include a guest's bytes, and a file of the npm package's; the tarball brings the scripts along.
+            // The browser tests include the bytes of a guest and a file of the npm package. Building the tarball builds the scripts.
             Part::Lints => vec![Artifact::TestGuests, Artifact::Tarball],
-            // The server's check of bodies is compared with that of pages, in Node.
+            // A test in Node compares the server's check of bodies with the pages' check.
             Part::Native => vec![Artifact::DemoGuests, Artifact::TestGuests, Artifact::Scripts],
             Part::Browser(_) => vec![Artifact::DemoGuests, Artifact::TestGuests, Artifact::Tarball],
             Part::Page(_) => [Artifact::DEMO.as_slice(), &[Artifact::TestGuests]].concat(),
@@ -195,7 +195,7 @@ impl Part {
     }
 }
 
-/// clippy for each target that a crate is built for, and for the guests.
+/// Runs clippy for each target of a crate, and for the guests.
 fn lints(workshop: &Workshop) -> Vec<Program> {
     let deny = ["--all-targets", "--", "-D", "warnings"];
     let browser = [
@@ -212,10 +212,10 @@ fn lints(workshop: &Workshop) -> Vec<Program> {
         workshop.cargo(["clippy"]).args(build::NATIVE).args(deny),
         workshop.cargo(["clippy"]).args(browser).args(deny),
     ];
-    // Its tests are native.
+    // Without `--all-targets`: the meter's tests are native.
     let meter = ["-p", "starlane-meter", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"];
     programs.push(workshop.cargo(["clippy"]).args(meter));
-    // `--all-targets` leaves out what `cargo test` does not run by itself.
+    // `--all-targets` leaves out tests that `cargo test` does not run by default.
     programs.push(
         workshop
             .cargo(["clippy"])
@@ -231,15 +231,15 @@ fn lints(workshop: &Workshop) -> Vec<Program> {
     programs
 }
 
-/// The browser tests of a crate: in Chromium by wasm-pack, in the others, which wasm-pack can't give all they need, by cargo
-/// and the same runner.
+/// The browser tests of a crate. wasm-pack runs them in Chromium. It cannot set up the other engines, so cargo runs them there, with
+/// the same runner.
 fn browser_tests(workshop: &Workshop, engine: Engine, name: &str) -> Result<Program> {
     let environment = engine.environment(workshop)?;
     let program = if engine == Engine::Chromium {
         let driver = engine.driver(workshop).unwrap_or_default();
         let options = ["test", "--headless", "--chrome", "--mode", "no-install", "--chromedriver"];
         let program = workshop.program("wasm-pack").args(options).arg(driver).arg(format!("crates/{name}"));
-        // Not `--no-fail-fast`: wasm-pack hands its options to `cargo build` too, which doesn't know that one.
+        // Not `--no-fail-fast`: wasm-pack passes its options to `cargo build` too, which does not know it.
         program.args(["--", "--nocapture"]).env("CARGO_TARGET_DIR", workshop.path("target"))
     } else {
         let package = format!("starlane-{name}");
@@ -247,11 +247,11 @@ fn browser_tests(workshop: &Workshop, engine: Engine, name: &str) -> Result<Prog
         let words = [["test", "-p", &package].as_slice(), &target].concat();
         displayed(workshop, engine, workshop.cargo(&words), "cargo", &words)
     };
-    // The runner's own limit of 20 s for a whole test binary is short for a slow machine.
+    // The runner's default limit of 20 s for a whole test binary is too short for a slow machine.
     Ok(program.envs(environment).env("WASM_BINDGEN_TEST_ONLY_WEB", "1").env("WASM_BINDGEN_TEST_TIMEOUT", "300"))
 }
 
-/// WebKitGTK has no headless mode: it gets a virtual display.
+/// Gives WebKitGTK a virtual display, because it has no headless mode.
 fn displayed(workshop: &Workshop, engine: Engine, program: Program, name: &str, words: &[&str]) -> Program {
     if engine == Engine::Webkit {
         let target = workshop.path("target");
@@ -261,7 +261,7 @@ fn displayed(workshop: &Workshop, engine: Engine, program: Program, name: &str, 
     }
 }
 
-/// Runs a program that is right or wrong as a whole: one test.
+/// Runs a program that passes or fails as a whole, as one test.
 fn check(outcome: &mut Outcome, program: Program) -> Result<()> {
     let line = program.line();
     println!("$ {line}");
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_a_part_in_all_engines_or_in_one() {
+    fn only_selects_a_part_in_all_engines_or_in_one() {
         let asked = |only: &str| {
             let only = [only.to_owned()];
             all().into_iter().filter(|part| part.is_asked_for(&only)).map(Part::name).collect::<Vec<_>>()

@@ -1,20 +1,20 @@
-// P12 in a tab: what actors cost that sleep and that are awake, and how long a wake takes.
+// P12 in a tab: the cost of sleeping and awake actors, and the time of a wake.
 import { host, speaker } from "./hosts.js";
 import { Body, compare, report } from "./rounds.js";
 import { tell } from "./settings.js";
 import { RawWorker } from "./workers.js";
 
 const APP = "bench:worker";
-/** So many are awake besides those that were first; a tab has at most 64 at a time. */
+/** The number of measured awake actors, besides the first ones. A tab has a maximum of 64. */
 const AWAKE = 48;
-/** So many are made and sleep, besides as many that were first: these fill the workers' heaps with garbage. */
+/** The number of measured sleeping actors, besides the first ones, which fill the workers' heaps with garbage. */
 const ACTORS = 1_000;
 const FIRST_ASLEEP = 300;
 const FIRST_AWAKE = 8;
-/** Memory is looked at in so many steps. */
+/** The number of steps in which memory is measured. */
 const STEPS = 4;
-/** Until garbage is collected, in milliseconds; and so often it is looked at. */
-const SETTLE = 300;
+/** The time until garbage is collected, and the number of measurements. */
+const SETTLE_MS = 300;
 const TRIES = 5;
 
 export async function actors() {
@@ -25,7 +25,7 @@ export async function actors() {
     const mark = body.mark();
     body.checkWhole(mark, await ours.request(`${APP}:actor:k${key}`, "echo", body.bytes));
   };
-  // The workers, their code, and what the page allocates once do not belong to an actor.
+  // Makes the first actors before it measures: workers, their code and one-time allocations do not belong to an actor.
   for (let at = 0; at < FIRST_AWAKE; at += 1) await ask(`first-${at}`);
   const raw = await RawWorker.create();
   const module = await speaker();
@@ -41,7 +41,7 @@ export async function actors() {
 
   let next = 0;
   await compare("P12/tab/wake", "ms", {
-    // Each is the one that slept longest.
+    // Each wake is for the actor that has slept longest.
     ours: async (length) => {
       const start = performance.now();
       let count = 0;
@@ -56,7 +56,7 @@ export async function actors() {
   await app.stop();
 }
 
-/** Does something so often, in steps; gives for each step by how many bytes each time the page's process has grown. */
+/** Does something `count` times, in steps. Returns for each step the growth of the page's process per time, in bytes. */
 async function growth(count, once) {
   const results = [];
   let [at, before] = [0, await memory()];
@@ -70,12 +70,12 @@ async function growth(count, once) {
   return results;
 }
 
-/** Bytes of memory of the page's process: the least that is found, since garbage of workers goes when it likes. */
+/** The memory of the page's process, in bytes: the minimum of several measurements, because workers collect garbage at any time. */
 async function memory() {
   let least = Infinity;
   for (let left = TRIES; left > 0; left -= 1) {
     globalThis.gc?.();
-    await new Promise((resolve) => setTimeout(resolve, SETTLE));
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     least = Math.min(least, await tell("memory"));
   }
   return least;

@@ -8,9 +8,9 @@ import { ComlinkWorker, RawWorker } from "./workers.js";
 /** Apps of one bundle: the guest of one runs in the page's own thread, that of the other in a worker. */
 const INLINE = "bench:inline";
 const WORKER = "bench:worker";
-/** How many calls are in flight where there are many. */
-const MANY = 256;
-/** After so many calls a worker should be as fast as it was. */
+/** The number of calls in flight. */
+const IN_FLIGHT = 256;
+/** After this number of calls a worker should still be as fast as at first. */
 const WEAR = 100_000;
 
 export async function calls() {
@@ -53,9 +53,9 @@ async function inWorker() {
 
   const body = new Body(64);
   await compare("P3/64B", "calls/s", {
-    ours: inFlight(MANY, body, request),
-    floor: inFlight(MANY, body, (bytes) => raw.echo(bytes)),
-    comlink: inFlight(MANY, body, (bytes) => comlink.echo(bytes)),
+    ours: inFlight(IN_FLIGHT, body, request),
+    floor: inFlight(IN_FLIGHT, body, (bytes) => raw.echo(bytes)),
+    comlink: inFlight(IN_FLIGHT, body, (bytes) => comlink.echo(bytes)),
   });
 
   const large = new Body(1 << 20);

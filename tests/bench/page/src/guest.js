@@ -1,5 +1,5 @@
-// The least that a host in JavaScript can do for a guest: it lowers a message by the canonical ABI, calls, and copies the reply out.
-// It checks nothing, limits nothing and knows no address: the floor that the sandbox is measured against.
+// The minimal host in JavaScript: lowers a message by the canonical ABI, calls the guest, and copies the reply. Without checks,
+// limits and addresses, it is the floor for measures of the sandbox.
 
 const MESH = "starlane:mechtron/mesh@1.0.0";
 const ACTOR = "starlane:mechtron/actor@1.0.0#";
@@ -23,7 +23,7 @@ export class Guest {
       guest.#reply = guest.#memory().slice(body, body + length);
     };
     const refuse = (name) => () => {
-      throw new Error(`the guest may not ${name} here`);
+      throw new Error(`the guest must not call ${name} here`);
     };
     const others = ["request", "notify", "emit", "subscribe", "unsubscribe", "wake-after"];
     const imports = {
@@ -43,7 +43,7 @@ export class Guest {
     return guest;
   }
 
-  /** Calls `echo`; gives the body of the reply. */
+  /** Calls `echo`. Returns the body of the reply. */
   echo(body) {
     const [sender, caller, operation, type] = this.#texts;
     const [s, sn] = this.#lower(sender);
@@ -63,7 +63,7 @@ export class Guest {
     return [at, bytes.length];
   }
 
-  /** The whole memory, through a view that is made anew when the memory has grown. */
+  /** A view of the whole memory, which is renewed when the memory has grown. */
   #memory() {
     if (!this.#bytes?.length) this.#bytes = new Uint8Array(this.#exports.memory.buffer);
     return this.#bytes;

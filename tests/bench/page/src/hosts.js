@@ -1,12 +1,12 @@
 // Our host, and the guests' modules.
 import { Host } from "@starlane/mesh";
 
-/** Where the modules are that the others call. */
+/** The path of the peers' modules. */
 const GUESTS = "/bench/guests";
 
 let opened;
 
-/** Our host: one in the page. */
+/** Our host, once per page. */
 export function host() {
   opened ??= Host.open({ server: location.origin, cache: "bench" });
   return opened;

@@ -1,4 +1,4 @@
-// The floor of launching: the module lies in IndexedDB, and its digest is known.
+// The floor of launching: the module is in IndexedDB, and its digest is known.
 import { Guest } from "./guest.js";
 
 const STORE = "modules";

@@ -33,7 +33,7 @@ export async function launch() {
   floor.close();
 }
 
-/** A block: the mean of what `once` gives. */
+/** A block: the mean of the values of `once`. */
 function repeated(once) {
   return async (length) => {
     const end = performance.now() + length;
@@ -46,7 +46,7 @@ function repeated(once) {
   };
 }
 
-/** IndexedDB, digest, compilation, instance, first call, in a worker that is there already. */
+/** IndexedDB, digest, compilation, instance and first call, in a worker that already runs. */
 class Floor {
   #worker = new Worker(new URL("./launch-worker.js", import.meta.url), { type: "module" });
   #waiting = [];

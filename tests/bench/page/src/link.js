@@ -7,10 +7,11 @@ import { RawSocket } from "./sockets.js";
 
 /** The mechtron on the server. */
 const SPEAKER = "bench:mesh:speaker";
-/** The subject that the responder behind NATS answers, and the one that nobody does. */
+/** The subject that the responder behind NATS answers, and one that nobody answers. */
 const ECHO = "bench.echo";
 const SAID = "bench.said";
-const MANY = 256;
+/** The number of messages in flight. */
+const IN_FLIGHT = 256;
 
 export async function link() {
   const ours = await host();
@@ -20,14 +21,14 @@ export async function link() {
   const ask = {
     ours: (bytes) => ours.request(SPEAKER, "echo", bytes),
     floor: (bytes) => socket.echo(bytes),
-    // It keeps what it is given until it sends.
+    // NATS keeps the buffer until it sends.
     nats: async (bytes) => (await connection.request(ECHO, bytes.slice(), { timeout: 30_000 })).data,
   };
   const each = (measure) => Object.fromEntries(Object.entries(ask).map(([name, call]) => [name, measure(call)]));
   for (const [name, size] of [["64B", 64], ["4KiB", 4 << 10]]) {
     const body = new Body(size);
     await compare(`P5/${name}`, "µs", each((call) => oneAtATime(body, call)));
-    await compare(`P6/${name}`, "requests/s", each((call) => inFlight(MANY, body, call)));
+    await compare(`P6/${name}`, "requests/s", each((call) => inFlight(IN_FLIGHT, body, call)));
   }
   const body = new Body(64);
   await compare("P7/64B", "events/s", {
@@ -40,15 +41,15 @@ export async function link() {
 }
 
 /**
- * Sends so that always as many as `MANY` are on their way, until the time is up, and waits for the rest. `arrived` is to be called
- * with each that comes: in order, each once.
+ * Keeps `IN_FLIGHT` messages on their way until the time is up, and waits for the rest. Call `arrived` with each received message, in
+ * order and once.
  */
 class Flight {
   #send;
   #body;
   #end;
   #start = performance.now();
-  /** Marks of those on their way, in their order. */
+  /** The marks of messages on their way, in order. */
   #marks = [];
   #first = 0;
   #count = 0;
@@ -56,13 +57,13 @@ class Flight {
 
   constructor(body, length, send) {
     [this.#body, this.#send, this.#end] = [body, send, this.#start + length];
-    /** Promises events a second. */
+    /** Resolves to the events per second. */
     this.landed = new Promise((resolve, reject) => (this.#landed = { resolve, reject }));
   }
 
   /** Sends the first. */
   start() {
-    for (let left = MANY; left > 0; left -= 1) this.#next();
+    for (let left = IN_FLIGHT; left > 0; left -= 1) this.#next();
   }
 
   fail(error) {
@@ -91,8 +92,8 @@ class Flight {
 
 /** Page, mechtron on the server, page: a one-way message that the mechtron emits as an event. */
 async function ourEvents(ours, body, length) {
-  const events = ours.subscribe(`${SPEAKER}#said`, { buffer: 4 * MANY });
-  // The link keeps the order: when this is answered, the subscription is there.
+  const events = ours.subscribe(`${SPEAKER}#said`, { buffer: 4 * IN_FLIGHT });
+  // The link keeps the order, so the subscription exists when this is answered.
   await ours.request(SPEAKER, "echo", body.bytes);
   const flight = new Flight(body, length, (bytes) => {
     ours.notify(SPEAKER, "shout", bytes).catch((error) => flight.fail(error));
@@ -112,7 +113,7 @@ async function ourEvents(ours, body, length) {
 
 async function natsEvents(connection, body, length) {
   const flight = new Flight(body, length, (bytes) => connection.publish(SAID, bytes.slice()));
-  // A loop over the subscription would send each message by itself: this is the quicker of the two ways.
+  // A loop over the subscription would be slower, because it would send each message separately.
   const callback = (error, message) => (error ? flight.fail(error) : flight.arrived(message.data));
   const subscription = connection.subscribe(SAID, { callback });
   await connection.flush();

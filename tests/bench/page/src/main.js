@@ -1,4 +1,4 @@
-// The benchmark's page: it runs the part that it is asked for, and tells the client what it measured.
+// The benchmark's page: runs the requested part, and reports its measures to the client.
 import { actors } from "./actors.js";
 import { calls } from "./calls.js";
 import { launch } from "./launch.js";

@@ -2,7 +2,7 @@
 import { Guest } from "./guest.js";
 
 let guest;
-/** Instances that were made: all are kept, and the last answers. */
+/** All instances, which are kept. The last one answers. */
 const guests = [];
 
 addEventListener("message", async ({ data }) => {

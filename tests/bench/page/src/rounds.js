@@ -1,16 +1,16 @@
-// Contenders, measured block by block in turn. Each block counts its replies and checks them; a wrong one fails the part.
+// Measures contenders block by block, in turn. Each block counts and checks its replies; a wrong one fails the part.
 import { block, engine, rounds, tell } from "./settings.js";
 
-/** How long calls go on between two looks at the clock, in milliseconds. */
-const STRETCH = 5;
+/** The time between two reads of the clock. */
+const STRETCH_MS = 5;
 
 /**
- * Measures contenders: an object of functions that run a block of so many milliseconds and give its value. Every second round
- * goes backwards: what drifts is as much with one as with the other.
+ * Measures contenders: an object of functions that run a block of this many milliseconds and resolve to its value. Every second
+ * round goes backwards, so that a drift affects all contenders equally.
  */
 export async function compare(id, unit, contenders) {
   const names = Object.keys(contenders);
-  // Code is compiled, caches fill; whoever replies wrongly throws.
+  // Warms up: code is compiled, caches fill. A wrong reply throws.
   for (const name of names) await named(id, name, () => contenders[name](block));
   const results = [];
   for (let round = 0; round < rounds; round += 1) {
@@ -21,7 +21,7 @@ export async function compare(id, unit, contenders) {
   await report(id, unit, results);
 }
 
-/** Tells what was measured: of each round, an object of values. */
+/** Reports a measure: an object of values for each round. */
 export function report(id, unit, results) {
   return tell("measure", { id, unit, engine, rounds: results });
 }
@@ -34,7 +34,7 @@ async function named(id, name, work) {
   }
 }
 
-/** A body that says which call it belongs to. */
+/** A body with a mark of its call. */
 export class Body {
   #at = 0;
 
@@ -47,7 +47,7 @@ export class Body {
     }
   }
 
-  /** Marks the body for the next call; gives the mark. */
+  /** Marks the body for the next call. Returns the mark. */
   mark() {
     this.#at = (this.#at + 1) % 65_536;
     this.bytes[0] = this.#at & 0xff;
@@ -55,11 +55,11 @@ export class Body {
     return this.#at;
   }
 
-  /** Throws if a reply is not that of the call with this mark: by its length and its ends. */
+  /** Throws if a reply belongs to another call than the one with this mark, by its length and both ends. */
   check(mark, reply) {
     const last = this.bytes.length - 1;
     const fits = reply.length === last + 1 && (reply[0] | (reply[1] << 8)) === mark && reply[last] === this.bytes[last];
-    if (!fits) throw new Error(`call ${mark} of ${last + 1} bytes got a reply of ${reply?.length} bytes that is not its own`);
+    if (!fits) throw new Error(`call ${mark} of ${last + 1} bytes got the reply of another call, of ${reply?.length} bytes`);
   }
 
   /** Throws if a reply differs anywhere. */
@@ -71,7 +71,7 @@ export class Body {
   }
 }
 
-/** A block of calls one at a time; gives microseconds a call. `call` takes bytes and promises their echo. */
+/** Runs a block of calls one at a time. Resolves to microseconds per call. `call` takes bytes and resolves to their echo. */
 export function oneAtATime(body, call) {
   return async (length) => {
     body.checkWhole(body.mark(), await call(body.bytes));
@@ -86,7 +86,7 @@ export function oneAtATime(body, call) {
   };
 }
 
-/** The same for a call that gives its reply at once. */
+/** The same for a call that returns its reply at once. */
 export function atOnce(body, call) {
   return async (length) => {
     body.checkWhole(body.mark(), call(body.bytes));
@@ -101,14 +101,14 @@ export function atOnce(body, call) {
   };
 }
 
-/** Counts a stretch, and makes the next about as long as `STRETCH`. */
+/** Counts a stretch of calls, and makes the next one about `STRETCH_MS` long. */
 function next(calls, stretch, before) {
   const now = performance.now();
   const took = Math.max(now - before, 0.1);
-  return [calls + stretch, Math.max(1, Math.min(stretch * 2, Math.round((stretch * STRETCH) / took))), now];
+  return [calls + stretch, Math.max(1, Math.min(stretch * 2, Math.round((stretch * STRETCH_MS) / took))), now];
 }
 
-/** A block of calls, so many in flight at a time; gives calls a second. */
+/** Runs a block of calls with this many in flight. Resolves to calls per second. */
 export function inFlight(many, body, call) {
   return async (length) => {
     body.checkWhole(body.mark(), await call(body.bytes));
@@ -117,7 +117,7 @@ export function inFlight(many, body, call) {
     let calls = 0;
     const lane = async () => {
       while (performance.now() < end) {
-        // What is sent is taken before the call returns, so one buffer is enough for all lanes.
+        // A call copies its bytes before it returns, so one buffer is enough for all lanes.
         const mark = body.mark();
         body.check(mark, await call(body.bytes));
         calls += 1;

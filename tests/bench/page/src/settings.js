@@ -1,14 +1,14 @@
-// What the client that opened the page says, and where it wants the results.
+// The settings from the client that opened the page, and the address for results.
 
 const given = new URLSearchParams(location.search);
 
-/** The part that runs. */
+/** The part to run. */
 export const part = given.get("part");
-/** The engine that this page runs in. */
+/** The engine of this page. */
 export const engine = given.get("engine");
-/** How often each contender is measured. */
+/** The number of blocks of each contender. */
 export const rounds = Number(given.get("rounds") ?? 5);
-/** How long each time, in milliseconds. */
+/** The length of a block, in milliseconds. */
 export const block = Number(given.get("block") ?? 1_000);
 /** Servers: the raw WebSocket echo, NATS. */
 export const raw = given.get("raw");
@@ -16,7 +16,7 @@ export const nats = given.get("nats");
 
 const collector = given.get("collector");
 
-/** Tells the client something; gives what it answers. */
+/** Reports to the client. Resolves to its answer. */
 export async function tell(kind, value = {}) {
   // No preflight: the body is plain text.
   const response = await fetch(`${collector}/${kind}`, { method: "POST", body: JSON.stringify(value) });

@@ -1,10 +1,10 @@
-// A WebSocket to the raw echo: what is sent comes back, one WebSocket message each, in order.
+// A WebSocket to the raw echo: each message comes back, in order.
 
 export class RawSocket {
   #socket;
   #waiting = [];
   #at = 0;
-  /** Called with each message; without it, messages settle what waits. */
+  /** Called with each message. Without it, messages settle pending calls. */
   onMessage;
 
   static async open(address) {
@@ -39,7 +39,7 @@ export class RawSocket {
     this.#socket.close();
   }
 
-  /** A queue that does not move what is behind. */
+  /** A queue that does not move its items. */
   #settle(bytes) {
     this.#waiting[this.#at](bytes);
     this.#at += 1;

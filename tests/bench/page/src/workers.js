@@ -1,8 +1,8 @@
-// The same guest in workers of others: behind plain postMessage, and behind Comlink.
+// The same guest in workers of peers: behind plain postMessage, and behind Comlink.
 import { wrap } from "comlink";
 import { speaker } from "./hosts.js";
 
-/** A worker that is spoken to by plain postMessage. */
+/** A worker with plain postMessage. */
 export class RawWorker {
   #worker = new Worker(new URL("./raw-worker.js", import.meta.url), { type: "module" });
   #pending = new Map();
@@ -14,7 +14,7 @@ export class RawWorker {
     return raw;
   }
 
-  /** Makes an instance, which answers from now on; others stay. */
+  /** Makes an instance, which answers from now on. Earlier ones are kept. */
   async start(module) {
     const ready = new Promise((resolve, reject) => {
       this.#worker.onmessage = resolve;
@@ -29,12 +29,12 @@ export class RawWorker {
     };
   }
 
-  /** Sends a structured clone; the reply is one, too. */
+  /** Sends a structured clone. The reply is one too. */
   echo(bytes) {
     return this.#send(bytes, false, []);
   }
 
-  /** Sends a copy that is transferred, since the caller keeps its own; the reply is transferred, too. */
+  /** Transfers a copy, because the caller keeps its own bytes. The reply is transferred too. */
   transfer(bytes) {
     const copy = bytes.slice();
     return this.#send(copy, true, [copy.buffer]);
@@ -53,7 +53,7 @@ export class RawWorker {
   }
 }
 
-/** A worker that is spoken to through Comlink. */
+/** A worker with Comlink. */
 export class ComlinkWorker {
   #worker = new Worker(new URL("./comlink-worker.js", import.meta.url), { type: "module" });
   #remote = wrap(this.#worker);

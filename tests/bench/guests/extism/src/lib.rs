@@ -2,7 +2,7 @@
 
 use extism_pdk::{FnResult, plugin_fn};
 
-/// What is said comes back.
+/// Returns its input.
 #[plugin_fn]
 pub fn echo(said: Vec<u8>) -> FnResult<Vec<u8>> {
     Ok(said)

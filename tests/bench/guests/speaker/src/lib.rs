@@ -1,24 +1,24 @@
-//! The benchmark's mechtron: it says again what it is told, and serves the benchmark's page.
+//! The benchmark's mechtron: it echoes messages, and serves the benchmark's page.
 
 use mechtron::{Call, Failure, Header, Payload, actor};
 
-/// The page reaches the peers' servers, which are at other ports.
+/// The page must reach the peers' servers, which have other ports.
 const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
                       connect-src 'self' data: http://127.0.0.1:* ws://127.0.0.1:*";
 
-/// It keeps nothing.
+/// It has no state.
 #[derive(Debug, Default)]
 pub struct Speaker;
 
 #[actor]
 impl Speaker {
-    /// The payload back.
+    /// Returns the payload.
     #[operation]
     fn echo(&self, payload: Payload) -> Payload {
         payload
     }
 
-    /// The payload to all who subscribed to `said`.
+    /// Emits the payload to the subscribers of `said`.
     #[operation]
     fn shout(&self, call: &Call, payload: Payload) -> Result<(), Failure> {
         call.emit("said", payload)

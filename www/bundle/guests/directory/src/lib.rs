@@ -1,4 +1,4 @@
-//! Who has a profile page, and what it says.
+//! The directory of profile pages and their texts.
 
 mod people;
 
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::people::{Person, Summary};
 
-/// The longest text of a page, in bytes.
-pub const LONGEST_TEXT: usize = 256 * 1024;
-/// The longest name, in characters.
-pub const LONGEST_NAME: usize = 60;
-/// The longest title, in characters.
-pub const LONGEST_TITLE: usize = 200;
+/// The maximum length of a page's text.
+pub const MAX_TEXT_BYTES: usize = 256 * 1024;
+/// The maximum length of a name.
+pub const MAX_NAME_CHARS: usize = 60;
+/// The maximum length of a title.
+pub const MAX_TITLE_CHARS: usize = 200;
 
-/// The only one who writes to the database; all that it knows is there.
+/// The only writer of the database. It keeps no other state.
 #[derive(Debug, Default)]
 pub struct Directory;
 
-/// What `save` takes. Without a title, the text's first heading is it, or the name.
+/// The request of `save`. The default title is the first heading of the text, or else the name.
 #[derive(Debug, Deserialize)]
 pub struct Save {
     name: String,
@@ -28,7 +28,7 @@ pub struct Save {
     title: Option<String>,
 }
 
-/// What `save` answers.
+/// The response of `save`.
 #[derive(Debug, Serialize)]
 pub struct Saved {
     name: String,
@@ -44,19 +44,19 @@ struct Change<'a> {
     title: &'a str,
 }
 
-/// Which person.
+/// The name of a person.
 #[derive(Debug, Deserialize)]
 pub struct Who {
     name: String,
 }
 
-/// What `list` answers.
+/// The response of `list`.
 #[derive(Debug, Serialize)]
 pub struct List {
     people: Vec<Summary>,
 }
 
-/// What `compare` answers.
+/// The response of `compare`.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
     name: String,
@@ -65,7 +65,7 @@ pub struct Comparison {
     server: Side,
 }
 
-/// One of the two that rendered the text.
+/// One of the two actors that rendered the text.
 #[derive(Debug, Serialize)]
 struct Side {
     address: String,
@@ -74,7 +74,7 @@ struct Side {
 
 #[actor]
 impl Directory {
-    /// Keeps a person's page, and tells whoever has it open.
+    /// Saves a person's page, and emits the change to open pages.
     #[operation]
     async fn save(&mut self, call: &Call, Json(save): Json<Save>) -> Result<Json<Saved>, Failure> {
         let title = check(&save)?;
@@ -87,30 +87,30 @@ impl Directory {
         Ok(Json(Saved { name, revision, updated }))
     }
 
-    /// One page.
+    /// Returns one page.
     #[operation]
     async fn get(&self, call: &Call, Json(who): Json<Who>) -> Result<Json<Person>, Failure> {
         people::get(call, &who.name).await.map(Json)
     }
 
-    /// Everybody, by name.
+    /// Lists all people, by name.
     #[operation]
     async fn list(&self, call: &Call) -> Result<Json<List>, Failure> {
         Ok(Json(List { people: people::list(call).await? }))
     }
 
-    /// Has the stored text rendered by the page that asks and by the server, and says whether both gave the same.
+    /// Lets the calling page and the server render the stored text, and reports whether the results are equal.
     #[operation]
     async fn compare(&self, call: &Call, Json(who): Json<Who>) -> Result<Json<Comparison>, Failure> {
         let Some(host) = call.sender_host() else {
-            return Err(Failure::invalid("`compare` asks the page that it is called from: call it from a page"));
+            return Err(Failure::invalid("`compare` sends a request to the calling page: call it from a page"));
         };
         let Person { name, markdown, .. } = people::get(call, &who.name).await?;
         let actor = key(&name).map_err(|error| Failure::invalid(format!("the name “{name}”: {error}")))?;
         let in_page = format!("{host}::{}:profile:{actor}", app(call.address()));
         let on_server = format!(".:profile:{actor}");
         let render = |target: &str| {
-            call.request(target, "render", Json(serde_json::json!({ "markdown": markdown }))).timeout(PATIENCE)
+            call.request(target, "render", Json(serde_json::json!({ "markdown": markdown }))).timeout(RENDER_TIMEOUT)
         };
         let (page, server) = mechtron::join(render(&in_page), render(&on_server)).await;
         let (page, server) = (page?.text()?, server?.text()?);
@@ -123,8 +123,8 @@ impl Directory {
     }
 }
 
-/// How long a page may take to answer: others wait behind it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit for a page's answer. Other messages wait meanwhile.
+const RENDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The app that this address, `app:directory`, belongs to.
 fn app(own: &str) -> &str {
@@ -132,35 +132,35 @@ fn app(own: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(app, _)| app)
 }
 
-/// Whether a caller may change a person's page: whose name it bears, and the admin. As long as the server gives no tokens, all
-/// who reach it are nobody in particular, and each may.
+/// Whether a caller may change a person's page: the person, and the admin. Before the server has created a token, every caller is
+/// anonymous, and may change all pages.
 fn may_change(caller: &str, name: &str) -> bool {
     ["", "admin", name].contains(&caller)
 }
 
-/// What may be saved; gives the title.
+/// Checks a page before it is saved. Returns its title.
 fn check(save: &Save) -> Result<String, Failure> {
     let Save { name, markdown, title } = save;
     let length = name.chars().count();
-    if length == 0 || length > LONGEST_NAME {
-        return Err(Failure::invalid(format!("a name has 1 to {LONGEST_NAME} characters, this one has {length}")));
+    if length == 0 || length > MAX_NAME_CHARS {
+        return Err(Failure::invalid(format!("a name has 1 to {MAX_NAME_CHARS} characters; this one has {length}")));
     }
     if name.trim() != name || name.chars().any(char::is_control) {
-        return Err(Failure::invalid("a name has no space around it, and no line breaks or control characters"));
+        return Err(Failure::invalid("a name must have no space around it, and no line breaks or control characters"));
     }
     // The name is part of the page's address.
     key(name).map_err(|error| Failure::invalid(format!("the name “{name}” is too long for an address: {error}")))?;
-    if markdown.len() > LONGEST_TEXT {
+    if markdown.len() > MAX_TEXT_BYTES {
         let length = markdown.len();
         return Err(Failure::invalid(format!(
-            "the text has {length} bytes, a page at most {LONGEST_TEXT}: shorten it"
+            "the text has {length} bytes; the maximum is {MAX_TEXT_BYTES}: shorten it"
         )));
     }
     let title = match title.as_deref().map(str::trim) {
         Some(title) if !title.is_empty() => title,
         _ => heading(markdown).unwrap_or(name),
     };
-    Ok(title.chars().take(LONGEST_TITLE).collect())
+    Ok(title.chars().take(MAX_TITLE_CHARS).collect())
 }
 
 /// The text of the first `# heading`.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 const DATABASE: &str = ".:db";
-/// More than a page can list well; beyond it a search would be needed.
-const MOST: u32 = 1_000;
+/// The maximum number of listed people. For more, the page would need a search.
+const MAX_PEOPLE: u32 = 1_000;
 
 /// A person's page.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,8 +38,8 @@ struct Rows<T> {
     rows: Vec<T>,
 }
 
-/// Inserts or replaces. Nobody else writes this table and messages are handled one at a time, so the row read after
-/// the write is the one written.
+/// Inserts or replaces a row. The row that is read afterwards is the written one: nobody else writes this table, and messages are
+/// handled one at a time.
 pub(crate) async fn save(call: &Call, name: &str, title: &str, markdown: &str) -> Result<Summary, Failure> {
     let sql = "INSERT INTO people (name, title, markdown, revision, updated) VALUES (?1, ?2, ?3, 1, ?4) \
                ON CONFLICT (name) DO UPDATE SET title = excluded.title, markdown = excluded.markdown, \
@@ -56,7 +56,7 @@ pub(crate) async fn get(call: &Call, name: &str) -> Result<Person, Failure> {
 
 pub(crate) async fn list(call: &Call) -> Result<Vec<Summary>, Failure> {
     let sql = "SELECT name, title, revision, updated FROM people ORDER BY name LIMIT ?1";
-    query(call, sql, json!([MOST])).await
+    query(call, sql, json!([MAX_PEOPLE])).await
 }
 
 async fn one<T: DeserializeOwned>(call: &Call, sql: &str, name: &str) -> Result<T, Failure> {

@@ -1,12 +1,12 @@
-//! The directory against a table of people that answers its statements.
+//! Tests the directory with a table of people that answers its statements.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use directory::{Directory, LONGEST_TEXT};
+use directory::{Directory, MAX_TEXT_BYTES};
 use mechtron::{Failure, IntoPayload, Json, Outcome, Payload, testing};
 use serde_json::{Value, json};
 
-/// What the statements of this mechtron mean, on a map.
+/// Runs the statements of this mechtron on a map.
 #[derive(Default)]
 struct Table(BTreeMap<String, Value>);
 
@@ -34,7 +34,7 @@ impl Table {
     }
 }
 
-/// A directory at `acme:profiles:directory`, and whom it asked to render.
+/// A directory at `acme:profiles:directory`, and the actors that it asked to render.
 fn directory() -> (testing::Actor<Directory>, Rc<RefCell<Vec<String>>>) {
     let setup = testing::Setup::default().address("acme:profiles:directory");
     let mut directory: testing::Actor<Directory> = setup.start().unwrap();
@@ -75,7 +75,7 @@ fn a_saved_page_can_be_read_and_listed_and_its_revision_grows() {
 }
 
 #[test]
-fn each_save_is_told_to_open_pages() {
+fn each_save_emits_an_event_for_open_pages() {
     let (mut directory, _) = directory();
     ask(&mut directory, "save", json!({ "name": "ada", "markdown": "# Ada Lovelace #" })).unwrap();
     ask(&mut directory, "save", json!({ "name": "bob", "markdown": "no heading", "title": "  " })).unwrap();
@@ -86,7 +86,7 @@ fn each_save_is_told_to_open_pages() {
 }
 
 #[test]
-fn who_is_signed_in_changes_their_own_page_and_no_other() {
+fn a_signed_in_person_can_change_only_their_own_page() {
     let (mut directory, _) = directory();
     for (caller, name, may) in
         [("", "ada", true), ("ada", "ada", true), ("ada", "grace", false), ("admin", "grace", true)]
@@ -99,7 +99,7 @@ fn who_is_signed_in_changes_their_own_page_and_no_other() {
 }
 
 #[test]
-fn what_can_not_be_a_page_is_422_and_nothing_is_saved_or_told() {
+fn an_invalid_page_is_422_and_neither_saved_nor_emitted() {
     let (mut directory, _) = directory();
     for (name, markdown, says) in [
         ("", "x".to_owned(), "1 to 60 characters"),
@@ -107,7 +107,7 @@ fn what_can_not_be_a_page_is_422_and_nothing_is_saved_or_told() {
         (&*"É".repeat(30), "x".to_owned(), "too long for an address"),
         (" ada", "x".to_owned(), "no space around"),
         ("a\nb", "x".to_owned(), "no line breaks"),
-        ("ada", "x".repeat(LONGEST_TEXT + 1), "262145 bytes"),
+        ("ada", "x".repeat(MAX_TEXT_BYTES + 1), "262145 bytes"),
     ] {
         let failure = ask(&mut directory, "save", json!({ "name": name, "markdown": markdown })).unwrap_err();
         assert_eq!((failure.status, failure.message.contains(says)), (422, true), "{failure}");
@@ -118,7 +118,7 @@ fn what_can_not_be_a_page_is_422_and_nothing_is_saved_or_told() {
 }
 
 #[test]
-fn compare_asks_the_page_that_called_and_the_server() {
+fn compare_asks_the_calling_page_and_the_server() {
     let (mut directory, rendered) = directory();
     ask(&mut directory, "save", json!({ "name": "Ada", "markdown": "é" })).unwrap();
     directory.from("~k3v::acme:ui", "");
@@ -135,7 +135,7 @@ fn compare_asks_the_page_that_called_and_the_server() {
 }
 
 #[test]
-fn a_database_that_is_away_is_said_to_whoever_asked() {
+fn the_failure_of_the_database_reaches_the_caller() {
     let (mut directory, _) = directory();
     directory.answer(|_| Err(Failure::new(503, "not-running", "the database is not running")));
     let failure = ask(&mut directory, "save", json!({ "name": "ada", "markdown": "x" })).unwrap_err();

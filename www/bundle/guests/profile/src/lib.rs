@@ -6,28 +6,28 @@ mod template;
 use mechtron::{Call, Failure, Html, Json, actor};
 use serde::{Deserialize, Serialize};
 
-/// The longest text that is rendered, in bytes.
-pub const LONGEST: usize = 256 * 1024;
+/// The maximum length of a rendered text.
+pub const MAX_TEXT_BYTES: usize = 256 * 1024;
 
-/// The actor of one person. It keeps nothing but the template of its bundle, once read.
+/// The actor of one person. Its only state is the template of its bundle, after the first read.
 #[derive(Debug, Default)]
 pub struct Profile {
     template: Option<String>,
 }
 
-/// What `render` takes.
+/// The request of `render`.
 #[derive(Debug, Deserialize)]
 pub struct Source {
     markdown: String,
 }
 
-/// Whose page `page` makes.
+/// The person whose page `page` makes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Whose {
     name: String,
 }
 
-/// What the directory knows of a person.
+/// The directory's entry of a person.
 #[derive(Debug, Deserialize)]
 struct Person {
     title: String,
@@ -37,13 +37,13 @@ struct Person {
 
 #[actor]
 impl Profile {
-    /// Markdown to a safe fragment of HTML.
+    /// Renders Markdown to a safe fragment of HTML.
     #[operation]
     fn render(&self, Json(Source { markdown }): Json<Source>) -> Result<Html, Failure> {
         fragment(&markdown).map(Html)
     }
 
-    /// The whole page of a person, as the directory has it.
+    /// Makes the whole page of a person from the directory's entry.
     #[operation]
     async fn page(&mut self, call: &Call, Json(whose): Json<Whose>) -> Result<Html, Failure> {
         let (person, template) = mechtron::join(person(call, &whose), self.template(call)).await;
@@ -57,7 +57,7 @@ impl Profile {
 }
 
 impl Profile {
-    /// A bundle never changes, so its template is read once.
+    /// Reads the template once, because a bundle never changes.
     async fn template(&mut self, call: &Call) -> Result<&str, Failure> {
         let text = match self.template.take() {
             Some(text) => text,
@@ -71,7 +71,7 @@ async fn person(call: &Call, whose: &Whose) -> Result<Person, Failure> {
     match call.request(".:directory", "get", Json(whose)).await {
         Ok(person) => person.json(),
         Err(failure) if failure.status == 404 => Err(Failure::not_found(format!(
-            "Nobody called “{}” has a page here. Look at the spelling, or write that page yourself.",
+            "Nobody called “{}” has a page here. Check the spelling, or write that page yourself.",
             whose.name
         ))),
         Err(failure) => Err(failure),
@@ -79,8 +79,8 @@ async fn person(call: &Call, whose: &Whose) -> Result<Person, Failure> {
 }
 
 fn fragment(markdown: &str) -> Result<String, Failure> {
-    if markdown.len() > LONGEST {
-        let message = format!("the text has {} bytes, a page at most {LONGEST}: shorten it", markdown.len());
+    if markdown.len() > MAX_TEXT_BYTES {
+        let message = format!("the text has {} bytes; the maximum is {MAX_TEXT_BYTES}: shorten it", markdown.len());
         return Err(Failure::invalid(message));
     }
     Ok(markdown::render(markdown))

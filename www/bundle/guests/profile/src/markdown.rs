@@ -1,10 +1,12 @@
-//! Markdown to HTML that is safe to show, whoever wrote it.
+//! Renders Markdown of any author to HTML that is safe to show.
 //!
-//! Three rules: raw HTML is text; a link leads to the web, to a mail address or within the site; an image comes from
-//! there over TLS, or is part of the text. Everything else that HTML could do has no way in, because all of it is written by
-//! `pulldown_cmark::html`, which escapes text and attributes, and by [`Columns`].
+//! - Raw HTML is shown as text.
+//! - A link leads to the web, to a mail address, or inside the site.
+//! - An image is part of the site or of the text, or comes over TLS.
 //!
-//! The policy of a page that shows it must not be broken: it has no inline styles and no pictures over plain HTTP.
+//! No other HTML can get in: only [`Columns`] and `pulldown_cmark::html`, which escapes text and attributes, write it.
+//!
+//! The HTML must not violate the policy of a page that shows it: it has no inline styles, and no images over plain HTTP.
 
 use pulldown_cmark::{Alignment, CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
@@ -12,7 +14,7 @@ use pulldown_cmark::{Alignment, CowStr, Event, Options, Parser, Tag, TagEnd, htm
 pub(crate) fn render(markdown: &str) -> String {
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    // What an unsafe link or image contains is kept, as text: for each open one, whether its tag is written.
+    // For each open link or image, whether its tag is written. The contents of an unsafe one are kept as text.
     let mut written = Vec::new();
     let mut columns = Columns::default();
     let events = Parser::new_ext(markdown, options).filter_map(|event| match event {
@@ -29,8 +31,8 @@ pub(crate) fn render(markdown: &str) -> String {
     out
 }
 
-/// The columns of the table that is being written. Their alignment becomes an attribute: `push_html` writes inline styles,
-/// which the policy of a page may forbid.
+/// The columns of the table that is being written. Writes their alignment as an attribute, because `push_html` would write inline
+/// styles, which the policy of a page may forbid.
 #[derive(Default)]
 struct Columns {
     alignments: Vec<Alignment>,
@@ -68,7 +70,7 @@ impl Columns {
     }
 }
 
-/// Text for a place between tags or in a quoted attribute.
+/// Escapes text for a place between tags, or in a quoted attribute.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -89,13 +91,13 @@ fn keep<'a>(written: &mut Vec<bool>, safe: bool, event: Event<'a>) -> Option<Eve
     safe.then_some(event)
 }
 
-/// Whether a URL is relative or of a harmless scheme, judged as a browser would read it. An image is of this site, comes over TLS,
-/// or is part of the text.
+/// Whether a URL, as a browser reads it, is relative or of a harmless scheme. An image must be part of this site or of the text, or
+/// come over TLS.
 fn is_safe(url: &CowStr<'_>, image: bool) -> bool {
-    // Browsers ignore tabs and line ends anywhere, and control characters and spaces in front.
+    // Browsers ignore tabs and line ends anywhere, and leading control characters and spaces.
     let read: String = url.chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).collect();
     let read = read.trim_start_matches(|c: char| c <= ' ').to_ascii_lowercase();
-    // Two slashes name another site, by whatever scheme this page came over.
+    // Two slashes name another site, with the scheme of this page.
     let is_of_this_site =
         !read.starts_with(['/', '\\']) || !read.chars().nth(1).is_some_and(|c| ['/', '\\'].contains(&c));
     let colon = match read.find(':') {

@@ -1,6 +1,6 @@
 //! Fills the `{{name}}` places of a template.
 
-/// Puts each value where its name stands, in one pass: a value that itself contains `{{…}}` stays as it is.
+/// Replaces each place by its value, in one pass: a value that contains `{{…}}` itself stays as it is.
 pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> Result<String, String> {
     let mut out = String::with_capacity(template.len() + values.iter().map(|(_, value)| value.len()).sum::<usize>());
     let mut rest = template;
@@ -9,7 +9,7 @@ pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> Result<String, St
             return Err("the template has a `{{` without `}}`".to_owned());
         };
         let Some((_, value)) = values.iter().find(|(known, _)| *known == name.trim()) else {
-            return Err(format!("the template asks for `{}`, which a page does not have", name.trim()));
+            return Err(format!("the template has a place for `{}`, which is unknown", name.trim()));
         };
         out.push_str(before);
         out.push_str(value);
@@ -24,7 +24,7 @@ mod tests {
     use super::fill;
 
     #[test]
-    fn each_value_is_put_in_once_and_never_read_again() {
+    fn inserted_values_are_not_expanded_again() {
         assert_eq!(fill("<{{a}}|{{ b }}|{{a}}>", &[("a", "{{b}}"), ("b", "2")]).unwrap(), "<{{b}}|2|{{b}}>");
         assert_eq!(fill("plain", &[]).unwrap(), "plain");
     }

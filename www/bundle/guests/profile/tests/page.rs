@@ -27,7 +27,7 @@ fn profile(markdown: &'static str) -> testing::Actor<Profile> {
 }
 
 #[test]
-fn a_page_holds_exactly_what_render_gives() {
+fn a_page_contains_exactly_the_rendered_html() {
     let markdown = "# Ada\n\n{{title}} <script>x</script> | a | b |\n";
     let mut profile = profile(markdown);
     let fragment = profile.request("render", Json(json!({ "markdown": markdown }))).unwrap().text().unwrap();

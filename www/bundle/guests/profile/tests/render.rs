@@ -1,7 +1,7 @@
-//! What people write is shown; what attackers write is shown as text.
+//! Markdown is rendered; attacks are shown as text.
 
 use mechtron::{Json, testing};
-use profile::{LONGEST, Profile};
+use profile::{MAX_TEXT_BYTES, Profile};
 use serde_json::json;
 
 fn render(markdown: &str) -> String {
@@ -58,7 +58,7 @@ fn columns_keep_their_alignment_without_inline_styles() {
 }
 
 #[test]
-fn a_picture_is_of_this_site_or_comes_over_tls() {
+fn an_image_is_part_of_this_site_or_comes_over_tls() {
     for url in [
         "http://example.org/a.png",
         "HTTP://example.org/a.png",
@@ -101,7 +101,7 @@ fn raw_html_is_shown_as_text() {
 }
 
 #[test]
-fn links_and_images_lead_only_where_they_may() {
+fn links_and_images_have_only_allowed_targets() {
     let cases = [
         "[x](javascript:alert(1))",
         "[x](JaVaScRiPt:alert(1))",
@@ -141,7 +141,7 @@ fn attributes_can_not_be_broken_out_of() {
         "x[^\"onclick=alert(1)]\n\n[^\"onclick=alert(1)]: y",
     ] {
         let html = render(markdown);
-        // Within tags, a quote of the author's would stand raw before the attribute's name.
+        // A broken-out attribute would have an unescaped quote of the author before its name.
         assert!(
             !html.contains("\" onclick") && !html.contains("\"onclick=\"alert") && !html.contains("\" onerror"),
             "{html}"
@@ -157,7 +157,7 @@ fn deep_and_long_texts_end() {
         render(&markdown);
     }
     let mut profile = testing::Actor::<Profile>::start(()).unwrap();
-    let failure = profile.request("render", Json(json!({ "markdown": "x".repeat(LONGEST + 1) }))).unwrap_err();
+    let failure = profile.request("render", Json(json!({ "markdown": "x".repeat(MAX_TEXT_BYTES + 1) }))).unwrap_err();
     assert_eq!((failure.status, &*failure.code), (422, "invalid"));
     assert_eq!(profile.request("render", Json(json!({ "text": "x" }))).unwrap_err().status, 400);
 }

@@ -96,7 +96,7 @@ fn a_foreign_host_or_origin_gets_403_on_every_route() {
         tried += hosts.len() + origins.len();
         for host in &hosts {
             let answer = raw(&server, &format!("{line} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"));
-            // What is no host at all may be refused before we see it.
+            // The HTTP library may refuse a text that is not a host.
             let refused = answer.starts_with("HTTP/1.1 403") || answer.starts_with("HTTP/1.1 400");
             if !refused {
                 accepted.push(format!("{line} with Host {host}: {answer}"));

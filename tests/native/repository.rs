@@ -123,7 +123,7 @@ fn a_published_version_never_changes_and_a_name_keeps_its_key() {
     let server = Server::start();
     let (one, two) = (texts("one"), texts("two"));
     let first = server.publish(one.path(), BUNDLE);
-    assert_eq!(server.publish_manifest(BUNDLE, &first).status, 204, "the same again is no change");
+    assert_eq!(server.publish_manifest(BUNDLE, &first).status, 204, "publishing the same again changes nothing");
     server.publish(two.path(), "acme:repo:texts:2.0.0");
     let changed = server.publish_manifest(BUNDLE, &signed(&two, BUNDLE, 1)).fails(409, "conflict");
     assert!(changed.contains("new version"), "{changed}");

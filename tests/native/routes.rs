@@ -116,7 +116,7 @@ fn a_resources_request_is_made_of_body_query_and_path() {
     // Without parameters it is passed as it stands, and what has no room for them is refused with them.
     assert_eq!(server.send("POST", "/say", &json, b"[1]").text(), "[1]");
     for (body, told) in
-        [(&b"[1]"[..], "no JSON object"), (br#"{"text": 1, "text": 2}"#, "twice"), (b"{", "no JSON object")]
+        [(&b"[1]"[..], "not a JSON object"), (br#"{"text": 1, "text": 2}"#, "twice"), (b"{", "not a JSON object")]
     {
         let refused = server.send("POST", "/say?page=2", &json, body).fails(400, "malformed");
         assert!(refused.contains(told), "{refused}");

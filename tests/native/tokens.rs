@@ -282,7 +282,7 @@ fn an_admin_of_a_space_revokes_its_own_tokens_by_id_and_no_other() {
     let revoked = json!({ "known": 1, "subject": "acme/ada" });
     assert_eq!(revoke(&json!({ "id": ada["id"] })).json(), revoked);
     assert!(works(&bo) && !works(&ada));
-    // Who may everything revokes what is not known too: an earlier version may have made it.
+    // An admin of everything may revoke an unknown token: an earlier version may have made it.
     let by_admin = |what: &Value| server.command("starlane:tokens", "revoke", what).json()["known"].clone();
     assert_eq!(by_admin(&json!({ "id": "abc" })), 0);
     assert_eq!(by_admin(&json!({ "subject": "nobody" })), 0);

@@ -224,10 +224,10 @@ function fault(check: Validator, body: Uint8Array): string | undefined {
     text = utf8.decode(body);
     value = JSON.parse(text);
   } catch (error) {
-    return `no JSON: ${(error as Error).message}`;
+    return `it is not valid JSON: ${(error as Error).message}`;
   }
   const names = namesIn(value, MAX_JSON_DEPTH);
-  if (Number.isNaN(names)) return "no JSON that all readers read alike: too deep, or an unrepresentable number or text";
+  if (Number.isNaN(names)) return "it is not JSON that all readers read alike: too deep, or an unrepresentable number or text";
   // Some readers take the first member of a name, others the last.
   if (names !== namesWritten(text)) return "it has an object with a name twice";
   try {

@@ -25,7 +25,7 @@ export class Effort {
 /** Takes from the remaining steps. Throws if there are too few. */
 export function spend(effort: Effort, count: number): void {
   effort.steps -= count;
-  if (effort.steps < 0) throw new Error("the check takes too long for this body and schema");
+  if (effort.steps < 0) throw new Error("checking it takes too long: the body is too large for this schema");
 }
 
 /** Spends one step for each item of a list, and returns the list. */

@@ -293,7 +293,7 @@ mod tests {
             ("links = \"7\"", "without quotes"),
             ("lniks = 7", "no limit `lniks`"),
             ("lniks = 7", "did you mean `links`?"),
-            ("timers = 1\nlinks = 0", "starlane.toml is wrong in line 3"),
+            ("timers = 1\nlinks = 0", "starlane.toml is invalid in line 3"),
             ("sql-rows = -1", "the limit `sql-rows` is -1; it must be from 1 to 10000000"),
             ("state-bytes = 1.5", "the limit `state-bytes` is 1.5; it must be from 1 KiB to 256 MiB"),
             ("sql-time = true", "from 10 ms to 1 h"),

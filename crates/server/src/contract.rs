@@ -43,7 +43,8 @@ impl Contract {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let tables: Value = serde_json::from_str(text).map_err(|error| format!("the contract is no JSON: {error}"))?;
+        let tables: Value =
+            serde_json::from_str(text).map_err(|error| format!("the contract is not valid JSON: {error}"))?;
         let table = |name: &str| {
             let schemas = tables.get(name).and_then(Value::as_object).into_iter().flatten();
             schemas

@@ -30,7 +30,7 @@ use crate::{
     disk::{failed, read, remove, write, write_new},
 };
 
-/// The key that a name belongs to. With its dot it is no segment, so no bundle's folder.
+/// The key that a name belongs to. Its name has a dot, so it cannot be a segment of an address.
 const OWNER: &str = "publisher.key";
 const MANIFEST: &str = "manifest.json";
 const SIGNATURE: &str = "manifest.signature";
@@ -189,7 +189,7 @@ impl SharedStore {
     pub(crate) fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
         let mut found = Vec::new();
         for folder in list(&self.root.join("blobs"))? {
-            // What is no folder is none of the repository's.
+            // The repository has folders only.
             let files = if folder.is_dir() { list(&folder)? } else { Vec::new() };
             let names = files.iter().filter_map(|file| file.file_name()?.to_str());
             found.extend(names.filter_map(|name| Digest::parse(name).ok()));
@@ -212,7 +212,7 @@ impl SharedStore {
             if entry.extension().is_some_and(|extension| extension == "json") {
                 match read_record(&entry) {
                     Ok(record) => records.extend(record),
-                    // The others are no worse for it; asked for by its name, it is an error.
+                    // The other blobs are readable. A request for this one returns an error.
                     Err(error) => tracing::error!(%error, "an app's record can't be read"),
                 }
             }
@@ -258,7 +258,7 @@ impl DiskStore {
             let file = store.revision_file(&app)?;
             let Some(kept) = read(&file)? else { return Ok(0) };
             let kept = String::from_utf8(kept).ok().and_then(|text| text.trim().parse().ok());
-            let reason = "it is no number".to_owned();
+            let reason = "it is not a number".to_owned();
             kept.ok_or_else(|| StoreError::Damaged { name: file.display().to_string(), reason })
         })
     }

@@ -211,7 +211,7 @@ fn the_server_asks_a_page_by_its_host_name() {
     let reply = world.ask(SERVER, "acme:app:one", "call", text(&there)).unwrap();
     assert_eq!(reply, text("from a guest"));
     assert_eq!(world.page().started.len(), 1);
-    // Whoever is no mechtron of an app that the page launched may not.
+    // A sender that is not a mechtron of a launched app must not.
     assert_eq!(world.ask(SERVER, &there, "echo", text("")).unwrap_err().code, "no-grant");
 }
 

@@ -114,7 +114,7 @@ fn pages_of_one_principal_reach_each_other() {
         |world: &mut World, who, to: &str| world.sides[SERVER].node.admit(1, who, &address(to), "confirm").is_ok();
     assert!(permits(&mut world, &ada, &format!("{own}::acme:ui")));
     assert!(!permits(&mut world, &grace, &format!("{own}::acme:ui")), "another's page needs `~*::`");
-    assert!(permits(&mut world, &grace, &format!("{server}::acme:ui")), "the server's own name is no other host");
+    assert!(permits(&mut world, &grace, &format!("{server}::acme:ui")), "the server's own name is not another host");
     assert!(!permits(&mut world, &ada, "acme:ui"));
 }
 

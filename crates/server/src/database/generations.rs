@@ -1,7 +1,7 @@
 //! Which file is a database. A migration makes a new file beside the old one, named by the revision of the app that it is for:
 //!
 //! ```text
-//! databases/acme:profiles/db.sqlite      of before there were such names
+//! databases/acme:profiles/db.sqlite      written by versions without such names
 //! databases/acme:profiles/db.12.sqlite   made for revision 12
 //! ```
 //!

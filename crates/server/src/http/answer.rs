@@ -70,7 +70,7 @@ pub(super) fn raw(failure: &Failure) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The status of a failure: what is neither the client's fault nor ours is no failure's, and must not look like a success.
+/// The status of a failure: other statuses than 4xx and 5xx become 500, so that a failure never looks like a success.
 fn status(failure: &Failure) -> StatusCode {
     let known = StatusCode::from_u16(failure.status).ok();
     known.filter(|status| (400..600).contains(&status.as_u16())).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

@@ -90,7 +90,7 @@ fn events(
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     // No other stream has the same ids, not those of an earlier life of this server either.
     let name: String = BASE64URL_NOPAD.encode(&random()).chars().take(ID).collect();
-    // An id alone is no event, but makes a reader name it when it comes back, even if it never saw an event.
+    // An id alone is not an event. A reader that reconnects names it, even if it never saw an event.
     let first = if returns { event(Item::Gap) } else { Event::default() };
     let later = stream::unfold(Some((items, refused)), async |open| {
         let (mut items, mut refused) = open?;

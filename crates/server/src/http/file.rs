@@ -190,7 +190,7 @@ fn lists(headers: &HeaderMap, name: HeaderName, fits: impl Fn(&str) -> bool) -> 
     any || tags(headers.get_all(&name).iter()).any(fits)
 }
 
-/// The tags in a list (RFC 9110, 8.8.3). What is no tag ends it.
+/// The tags in a list (RFC 9110, 8.8.3). The first text that is not a tag ends the list.
 pub(super) fn tags<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a str> {
     lines.flat_map(|line| {
         let mut rest = line.to_str().unwrap_or_default();
@@ -206,7 +206,7 @@ pub(super) fn tags<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Ite
 }
 
 /// The one range that is asked for: its first and last byte. None for the whole, with which several ranges are answered, as RFC 9110
-/// (14.2) allows; so is a range of another content than this, and what is no range of bytes. Errors if there are no such bytes.
+/// (14.2) allows; so is a range of other content, or one that is not of bytes. Errors if there are no such bytes.
 fn range(headers: &HeaderMap, etag: &str, length: u64) -> Result<Option<(u64, u64)>, ()> {
     let line = |name: HeaderName| {
         let mut lines = headers.get_all(name).iter();
@@ -223,7 +223,7 @@ fn range(headers: &HeaderMap, etag: &str, length: u64) -> Result<Option<(u64, u6
         StartPosition::FromLast(count) => length.saturating_sub(count),
     };
     let last = match range.end {
-        // Backwards it is no range (RFC 9110, 14.1.1).
+        // A range that runs backwards is not valid (RFC 9110, 14.1.1).
         EndPosition::Index(last) if last < first => return Ok(None),
         EndPosition::Index(last) => last,
         EndPosition::LastByte => u64::MAX,

@@ -337,7 +337,9 @@ impl Deployed {
 fn bundle_address(text: &str) -> Result<Address, Failure> {
     let address = Address::parse(text).map_err(|error| Failure::malformed(error.to_string()))?;
     if !address.is_bundle() {
-        let message = format!("{address} is no bundle's address: it has a version, such as acme:repo:profiles:1.0.0");
+        let message = format!(
+            "{address} is not the address of a bundle, which ends with a version, such as acme:repo:profiles:1.0.0"
+        );
         return Err(Failure::malformed(message));
     }
     Ok(address)

@@ -75,7 +75,7 @@ async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
         return Err(Failure::internal("the route has no resource"));
     };
     let safe = [Method::GET, Method::HEAD].contains(&call.parts.method);
-    // Each client has a share of its own of what everybody may ask: one that asks too much is no reason to refuse the others.
+    // Each client has its own share, so that one client that asks too much does not make others wait.
     let everybody = || {
         let name = format!("http:{app}");
         Principal::on_account(&name, &format!("{name} {}", call.client.account()))
@@ -127,8 +127,12 @@ fn parameters(mut payload: Payload, given: Vec<(String, String)>) -> Result<Payl
         // As strictly as where it is checked: an object that has a name twice would pass with one of them.
         false => match json::value(&payload.body) {
             Ok(Value::Object(fields)) => fields,
-            Ok(_) => return Err(Failure::malformed("the body is no JSON object, to which parameters could be added")),
-            Err(error) => return Err(Failure::malformed(format!("the body is no JSON object: {error}"))),
+            Ok(_) => {
+                return Err(Failure::malformed(
+                    "the body is not a JSON object, so the parameters of the route cannot be added",
+                ));
+            }
+            Err(error) => return Err(Failure::malformed(format!("the body is not a JSON object: {error}"))),
         },
     };
     fields.extend(given.into_iter().map(|(name, value)| (name, Value::String(value))));

@@ -115,7 +115,7 @@ fn generated_modules_compile_for_every_name_of_a_bind() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // The compiler takes a while: all that are no globals, the globals of the language, and a share of the browser's.
+    // The compiler takes a while: all names that are not globals, the globals of the language, and a share of the browser's.
     let language =
         ["Array", "Map", "Promise", "Record", "String", "Uint8Array", "Object", "Symbol", "Partial", "Event"];
     let tried = |name: &String| !is_global(name) || language.contains(&name.as_str());

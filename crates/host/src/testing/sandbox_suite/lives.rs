@@ -19,7 +19,7 @@ pub async fn a_refused_start_gives_its_reason(sandbox: Rc<dyn Sandbox>, echo: By
     let guest = Guest::make(&sandbox, &echo, LIMITS).await.expect("an instance");
     let start = GuestCall::Start(context(r#"{ "refuse": "not töday" }"#));
     let report = guest.run(vec![start, guest.message("count", Payload::nothing())]).await;
-    assert_eq!(report.crash, None, "a refusal is no crash");
+    assert_eq!(report.crash, None, "a refusal is not a crash");
     assert_eq!(report.done.len(), 1, "what comes after a refused start is not run");
     assert_eq!(report.done[0].returned, Returned::Refused("not töday".into()));
 }

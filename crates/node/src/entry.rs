@@ -9,8 +9,8 @@ use starlane_protocol::{
 use crate::{
     effect::{Effect, SocketId},
     link::{CloseCode, Goodbye, Link, LinkKey, Parcel},
-    links::few,
     node::Node,
+    parcels::few,
     principal::{Authentication, Principal},
     topics::Subscriber,
 };
@@ -97,20 +97,13 @@ impl Node {
     }
 
     /// Writes over a message from a link who sent it and for whom, as this host knows it, and checks that they may.
-    pub(crate) fn enter(
-        &mut self,
-        now: u64,
-        key: LinkKey,
-        mut message: Message,
-        verb: Verb,
-    ) -> Result<Message, Failure> {
+    pub(crate) fn enter(&self, key: LinkKey, mut message: Message, verb: Verb) -> Result<Message, Failure> {
         let Some((link, peer)) = self.links.get(&key).and_then(|link| Some((link, link.session.peer?))) else {
             return Err(Failure::link_lost("the link broke"));
         };
         if link.is_dialled() {
             message.from = on_host(&message.from, &peer)?;
             message.caller = link.session.principal.clone();
-            self.usage.message(now, &message.caller, &self.config.limits)?;
             self.permits(&message.caller, verb, &message.to, &message.operation)?;
             return Ok(message);
         }

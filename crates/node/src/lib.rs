@@ -21,6 +21,7 @@ mod maps;
 mod node;
 mod overdue;
 mod owner;
+mod parcels;
 mod principal;
 mod reports;
 mod requests;

@@ -14,7 +14,7 @@ pub struct PrincipalLimits {
     pub links: usize,
     /// Messages a second; a burst may have as many at once.
     pub messages_per_second: u32,
-    /// Bytes of requests that have not ended, and of what waits for its links.
+    /// Bytes of requests that have not ended, of bodies that have not wholly come, and of what waits for its links.
     pub bytes_in_flight: usize,
     /// Actors of keyed mechtrons that it used first.
     pub keys: usize,
@@ -53,14 +53,20 @@ impl Usage {
 
     /// Counts the bytes of a request until [`Usage::release`]. Errors with 429 when they are too many.
     pub(crate) fn hold(&mut self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
-        let most = limits.bytes_in_flight;
-        let used = self.of(who);
-        if used.bytes > 0 && used.bytes + bytes > most {
-            let message = format!("{} bytes of requests wait for their answers, {most} may: wait for some", used.bytes);
-            return Err(Failure::too_many(message));
-        }
-        used.bytes += bytes;
+        self.may_hold(who, bytes, limits)?;
+        self.of(who).bytes += bytes;
         Ok(())
+    }
+
+    /// Whether so many bytes of a request or a body may come. Errors with 429 when they are too many.
+    pub(crate) fn may_hold(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
+        self.has_room(who, bytes, limits).map_err(|used| {
+            let most = limits.bytes_in_flight;
+            Failure::too_many(format!(
+                "{used} bytes of unanswered requests and of bodies that are being received; the limit `bytes-in-flight` is {most}: \
+                 wait for replies before sending more"
+            ))
+        })
     }
 
     /// Counts the bytes that wait for a link of somebody: they were `before` and are `now`.
@@ -71,12 +77,16 @@ impl Usage {
 
     /// Whether an answer may wait for a link of somebody. Errors with 429 when too much does.
     pub(crate) fn may_wait(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
-        let (most, used) = (limits.bytes_in_flight, self.0.get(who.account()).map_or(0, |used| used.bytes));
-        if used > 0 && used + bytes > most {
-            let message = format!("{used} bytes wait for this principal; the limit is {most}: read faster");
-            return Err(Failure::too_many(message));
-        }
-        Ok(())
+        self.has_room(who, bytes, limits).map_err(|used| {
+            let most = limits.bytes_in_flight;
+            Failure::too_many(format!("{used} bytes wait for this principal; the limit is {most}: read faster"))
+        })
+    }
+
+    /// Whether somebody may have so many bytes more. Errors with those that there are. What is too large alone goes alone.
+    fn has_room(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), usize> {
+        let used = self.0.get(who.account()).map_or(0, |used| used.bytes);
+        if used > 0 && used + bytes > limits.bytes_in_flight { Err(used) } else { Ok(()) }
     }
 
     /// Counts an actor that somebody uses first. Errors with 429 when it is one too many.

@@ -5,6 +5,11 @@
 pub struct LinkConfig {
     /// The longest payload, in bytes.
     pub payload: usize,
+    /// A body that follows its message in chunks is whole within this time, in milliseconds, and what `body_bytes_per_second` adds.
+    /// Later chunks are dropped, and the message fails.
+    pub body_ms: u64,
+    /// A body has a second more for each so many bytes of its length.
+    pub body_bytes_per_second: u64,
     /// How many numbered frames may be unacked.
     pub window_frames: usize,
     /// How many bytes of numbered frames may be unacked.
@@ -54,6 +59,8 @@ impl Default for LinkConfig {
     fn default() -> Self {
         Self {
             payload: 16 * 1024 * 1024,
+            body_ms: 60_000,
+            body_bytes_per_second: 32 * 1024,
             window_frames: 1024,
             window_bytes: 1024 * 1024,
             queue_bytes: 4 * 1024 * 1024,

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod bodies;
 mod budgets;
 mod guest;
 mod hostile;

@@ -176,7 +176,7 @@ impl Node {
         actor.outcomes.clear();
         let letters = std::mem::take(&mut actor.mailbox);
         self.log(&address, Level::Error, failure.to_string());
-        for held in letters {
+        for (_, held) in letters {
             self.fail_letter(now, id, &held.it, failure);
         }
         for _ in wakes {

@@ -17,6 +17,7 @@ mod leaving;
 mod limits;
 mod link;
 mod links;
+mod mail;
 mod maps;
 mod node;
 mod overdue;

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use starlane_node::{ActorLimits, LinkConfig, state::ActorState};
 
 use crate::{
+    guest::app,
     peers::Peers,
     with_app,
     world::{SERVER, World, address, text, topic},
@@ -69,4 +70,25 @@ fn room_for_an_actor_is_found_behind_many_that_have_to_stay() {
     let tries = (1..6).find(|_| ask("new"));
     assert!(tries.is_some(), "it is looked for further on each time");
     assert!((0..10).all(|_| !ask("newer")), "all of them have to stay, but for the one that is awake");
+}
+
+#[test]
+fn many_requests_that_wait_for_one_actor_are_taken_back_in_any_order() {
+    const MANY: usize = 50_000;
+    let mut world = World::new();
+    let mut plan = app();
+    plan.mechtrons.iter_mut().for_each(|mechtron| mechtron.mailbox = MANY);
+    world.server().node.handle_install(1, plan);
+    world.run();
+    let asked: Vec<_> = (0..=MANY).map(|_| world.request(SERVER, "acme:app:one", "never", text(""))).collect();
+    let waiting = |world: &mut World| world.server().node.actors()[0].mailbox;
+    assert_eq!(waiting(&mut world), MANY, "the first is with the guest");
+    // From the middle on, where it is farthest from both ends.
+    for (n, request) in asked[MANY / 2..].iter().enumerate() {
+        world.sides[SERVER].node.handle_cancel(1, *request);
+        assert!(n % 1_000 > 0 || waiting(&mut world) == MANY - n - 1, "{n} are taken back");
+    }
+    assert_eq!(waiting(&mut world), MANY / 2 - 1);
+    world.pass(30_000);
+    assert_eq!((waiting(&mut world), world.server().outcomes.len()), (0, MANY / 2), "the others end at one time");
 }

@@ -4,9 +4,12 @@ use std::{cell::Cell, rc::Rc};
 
 use starlane_protocol::{Address, Failure};
 
-use crate::{limits::ActorLimits, maps::Map};
+use crate::{
+    limits::ActorLimits,
+    maps::{Map, Sweep},
+};
 
-/// Shares that nobody uses are dropped when there are more than this.
+/// Shares that nobody uses are kept while there are no more than this.
 const KEPT: usize = 1_024;
 
 /// What one app, or all apps of a space, use now.
@@ -29,19 +32,25 @@ pub(crate) struct Account {
 }
 
 /// The shares of all apps and spaces.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shares {
     apps: Map<Address, Rc<Share>>,
     spaces: Map<String, Rc<Share>>,
+    sweeps: [Sweep; 2],
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self { apps: Map::new(), spaces: Map::new(), sweeps: [(); 2].map(|()| Sweep::over(KEPT)) }
+    }
 }
 
 impl Shares {
     /// The account of an app.
     pub(crate) fn of(&mut self, app: &Address) -> Account {
-        if self.apps.len() > KEPT {
-            self.apps.retain(|_, share| Rc::strong_count(share) > 1);
-            self.spaces.retain(|_, share| Rc::strong_count(share) > 1);
-        }
+        let [apps, spaces] = &mut self.sweeps;
+        apps.sweep(&mut self.apps, |share| Rc::strong_count(share) > 1);
+        spaces.sweep(&mut self.spaces, |share| Rc::strong_count(share) > 1);
         let space = Rc::clone(self.spaces.entry(app.space().to_owned()).or_default());
         Account { app: Rc::clone(self.apps.entry(app.clone()).or_default()), space }
     }
@@ -157,5 +166,23 @@ impl Drop for Hold {
     fn drop(&mut self) {
         subtract(&self.own, self.bytes);
         subtract(&self.account.space.bytes, self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_actor_costs_the_same_however_many_apps_there_are() {
+        let mut shares = Shares::default();
+        let app = |n: usize| Address::parse(&format!("s{n}:app")).unwrap();
+        let kept: Vec<_> = (0..3_000).map(|n| shares.of(&app(n))).collect();
+        (0..30_000).for_each(|n| drop(shares.of(&app(n % 3_000))));
+        let looked_at: usize = shares.sweeps.iter().map(|sweep| sweep.looked_at).sum();
+        assert!(looked_at <= 12_000, "{looked_at} entries for 30,000 actors");
+        drop(kept);
+        (3_000..10_000).for_each(|n| drop(shares.of(&app(n))));
+        assert!(shares.apps.len() <= 4_200 && shares.spaces.len() <= 4_200, "{}", shares.apps.len());
     }
 }

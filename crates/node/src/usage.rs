@@ -2,7 +2,11 @@
 
 use starlane_protocol::Failure;
 
-use crate::{bucket::Bucket, maps::Map, principal::Principal};
+use crate::{
+    bucket::Bucket,
+    maps::{Map, Sweep},
+    principal::Principal,
+};
 
 /// Principals that are remembered although they use nothing now.
 const REMEMBERED: usize = 1_024;
@@ -27,8 +31,17 @@ impl Default for PrincipalLimits {
 }
 
 /// What principals use now.
-#[derive(Debug, Default)]
-pub(crate) struct Usage(Map<String, Used>);
+#[derive(Debug)]
+pub(crate) struct Usage {
+    by_account: Map<String, Used>,
+    sweep: Sweep,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { by_account: Map::new(), sweep: Sweep::over(REMEMBERED) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Used {
@@ -42,9 +55,8 @@ impl Usage {
     /// Counts a message. Errors with 429 when it is one too many.
     pub(crate) fn message(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
         let rate = limits.messages_per_second;
-        if self.0.len() > REMEMBERED {
-            self.0.retain(|_, used| used.links + used.bytes + used.keys > 0 || now < used.messages.last() + 1_000);
-        }
+        let in_use = |used: &Used| used.links + used.bytes + used.keys > 0 || now < used.messages.last() + 1_000;
+        self.sweep.sweep(&mut self.by_account, in_use);
         if self.of(who).messages.take(now, 1, rate.into()) {
             return Ok(());
         }
@@ -85,7 +97,7 @@ impl Usage {
 
     /// Whether somebody may have so many bytes more. Errors with those that there are. What is too large alone goes alone.
     fn has_room(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), usize> {
-        let used = self.0.get(who.account()).map_or(0, |used| used.bytes);
+        let used = self.by_account.get(who.account()).map_or(0, |used| used.bytes);
         if used > 0 && used + bytes > limits.bytes_in_flight { Err(used) } else { Ok(()) }
     }
 
@@ -107,14 +119,14 @@ impl Usage {
 
     /// An actor is gone.
     pub(crate) fn release_key(&mut self, who: &Principal) {
-        if let Some(used) = self.0.get_mut(who.account()) {
+        if let Some(used) = self.by_account.get_mut(who.account()) {
             used.keys = used.keys.saturating_sub(1);
         }
     }
 
     /// How many links somebody has.
     pub(crate) fn links(&self, who: &Principal) -> usize {
-        self.0.get(who.account()).map_or(0, |used| used.links)
+        self.by_account.get(who.account()).map_or(0, |used| used.links)
     }
 
     /// Counts a link that is up.
@@ -124,21 +136,21 @@ impl Usage {
 
     /// A link is gone.
     pub(crate) fn release_link(&mut self, who: &Principal) {
-        if let Some(used) = self.0.get_mut(who.account()) {
+        if let Some(used) = self.by_account.get_mut(who.account()) {
             used.links = used.links.saturating_sub(1);
         }
     }
 
     /// A request has ended.
     pub(crate) fn release(&mut self, who: &Principal, bytes: usize) {
-        if let Some(used) = self.0.get_mut(who.account()) {
+        if let Some(used) = self.by_account.get_mut(who.account()) {
             used.bytes = used.bytes.saturating_sub(bytes);
         }
     }
 
     /// What somebody uses; who is new may send as much at once as anybody.
     fn of(&mut self, who: &Principal) -> &mut Used {
-        self.0.entry(who.account().to_owned()).or_default()
+        self.by_account.entry(who.account().to_owned()).or_default()
     }
 }
 
@@ -186,6 +198,17 @@ mod tests {
         for n in 0..5_000_u64 {
             usage.message(n * 10, &Principal::named(&n.to_string()), &LIMITS).unwrap();
         }
-        assert!(usage.0.len() <= REMEMBERED + 1, "{}", usage.0.len());
+        assert!(usage.by_account.len() <= REMEMBERED + 1, "{}", usage.by_account.len());
+    }
+
+    #[test]
+    fn message_costs_the_same_however_many_principals_there_are() {
+        let mut usage = Usage::default();
+        let names: Vec<_> = (0..5_000).map(|n| Principal::named(&n.to_string())).collect();
+        names.iter().for_each(|who| usage.hold_link(who));
+        for n in 0..20 {
+            names.iter().for_each(|who| usage.message(n * 1_000, who, &LIMITS).unwrap());
+        }
+        assert!(usage.sweep.looked_at <= 10_000, "{} entries for 100,000 messages", usage.sweep.looked_at);
     }
 }

@@ -127,8 +127,8 @@ impl Node {
         {
             actor.wakes_are_timed = true;
             self.after(at, Timer::Wakes(id));
-        } else if !self.starts.is_empty() && actor.is_quiescent() {
-            self.fill_slots(now);
+        } else if actor.is_quiescent() {
+            self.rest(now, id);
         }
     }
 
@@ -155,7 +155,7 @@ impl Node {
         actor.life = Life::Asleep;
         let (letters, requests) = actor.lose_instance();
         debug_assert!(letters.is_empty() && requests.is_empty(), "only quiescent actors sleep");
-        self.by_instance.remove(&instance);
+        self.free_slot(instance);
         self.effects.push_back(Effect::StopGuest(instance));
         self.pump(now, id);
         self.fill_slots(now);

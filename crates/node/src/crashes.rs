@@ -145,7 +145,7 @@ impl Node {
         call: Option<InFlight>,
         failure: &Failure,
     ) {
-        self.by_instance.remove(&instance);
+        self.free_slot(instance);
         self.effects.push_back(Effect::StopGuest(instance));
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let (mut letters, requests) = actor.lose_instance();

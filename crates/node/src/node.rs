@@ -103,7 +103,7 @@ pub struct Node {
     pub(crate) ready: VecDeque<LinkKey>,
     /// Those of them whose sockets had no room when they were asked last.
     pub(crate) without_room: Vec<LinkKey>,
-    /// How often links were touched, for tests.
+    /// How often links were touched and actors at rest were looked at, for tests.
     #[cfg(test)]
     pub(crate) touches: usize,
     pub(crate) uplink: Uplink,

@@ -213,10 +213,10 @@ impl Node {
                 self.is_ready(now, id, instance);
             }
             Err(error) => {
-                self.by_instance.remove(&instance);
-                self.effects.push_back(Effect::StopGuest(instance));
                 actor.life = Life::BackOff(now + AGAIN_MS);
                 let address = actor.address.clone();
+                self.free_slot(instance);
+                self.effects.push_back(Effect::StopGuest(instance));
                 self.log(&address, Level::Error, format!("its state can't be read, and is tried again: {error}"));
                 self.after(now + AGAIN_MS, Timer::Restart(id));
                 self.fill_slots(now);

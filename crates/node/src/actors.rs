@@ -113,6 +113,8 @@ impl Node {
                     // It goes on when the store has said what it keeps.
                     None => {}
                 }
+            } else {
+                self.sleeps(id);
             }
         } else if actor.keeping.due && actor.keeping.dirty && actor.may_be_saved() {
             if let Some((instance, calls)) = actor.save_batch(false) {

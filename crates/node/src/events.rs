@@ -200,6 +200,7 @@ impl Node {
                         actor.subscriptions.retain(|own| own != topic);
                         actor.keeping.relisted = true;
                     }
+                    self.sleeps(id);
                 }
             }
             self.topics.remove(topic, subscriber);

@@ -7,6 +7,8 @@ mod app;
 mod bucket;
 mod crashes;
 mod dead_letters;
+#[cfg(test)]
+mod drive;
 mod effect;
 mod entry;
 mod events;

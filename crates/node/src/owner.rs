@@ -64,6 +64,11 @@ impl Owners {
         }
     }
 
+    /// Whether an actor is in the store alone.
+    pub(crate) fn is_away(&self, app: &Address, actor: &Address) -> bool {
+        matches!(self.0.get(app), Some(Owner::Own { away, .. }) if away.contains_key(actor))
+    }
+
     /// Takes an actor that is in the store alone.
     pub(crate) fn take_back(&mut self, app: &Address, actor: &Address) -> Option<Away> {
         match self.0.get_mut(app)? {

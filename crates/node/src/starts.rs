@@ -45,7 +45,10 @@ impl Node {
             // Its app may be gone, and what it was to do withdrawn.
             match self.actors.get_mut(&id) {
                 Some(actor) if actor.life == Life::Waiting && actor.has_work() => self.start(now, id),
-                Some(actor) if actor.life == Life::Waiting => actor.life = Life::Asleep,
+                Some(actor) if actor.life == Life::Waiting => {
+                    actor.life = Life::Asleep;
+                    self.sleeps(id);
+                }
                 _ => {}
             }
             self.starts.order(&account, &limits);
@@ -196,99 +199,11 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use starlane_bundle::{Bind, Body, Digest, Durability, Operation};
-    use starlane_protocol::{Address, HostSecret, Payload};
-
     use super::*;
     use crate::{
-        ActorLimits, AppPlan, LinkConfig, MechtronPlan, NodeConfig, Origin, Principal, PrincipalLimits,
-        guest::{BatchReport, CallReport, GuestCall, GuestEffect, GuestLimits, Returned, Saved},
-        state::Owned,
+        ActorLimits,
+        drive::{address, ask, node},
     };
-
-    fn address(text: &str) -> Address {
-        Address::parse(text).unwrap()
-    }
-
-    fn node(actors: ActorLimits, max_awake: usize, apps: &[&str]) -> Node {
-        let body = || Body { content_type: "*/*".into(), schema: None };
-        let answering = |name: &str| (name.to_owned(), Operation { request: body(), response: Some(body()) });
-        let operations = ["echo", "never"].map(answering).into_iter().collect();
-        let bind = Bind { name: "test".into(), description: String::new(), operations, events: Default::default() };
-        let mechtron = MechtronPlan {
-            name: "keyed".into(),
-            keyed: true,
-            bundle: address("acme:repo:app:1.0.0"),
-            publisher: "ed25519:test".into(),
-            wasm: Digest::of(b"wasm"),
-            mechtron: "keyed".into(),
-            bind,
-            contract: "".into(),
-            settings: "{}".into(),
-            allow: [].into(),
-            state: Durability::Idle,
-            limits: GuestLimits { memory: 1 << 20, call_ms: 250, concurrency: 1 },
-            mailbox: 8,
-            restart_intensity: 3,
-            restart_within_ms: 10_000,
-            inline: false,
-        };
-        let mut node = Node::new(NodeConfig {
-            secret: HostSecret([1; 32]),
-            link: LinkConfig::default(),
-            max_awake,
-            limits: PrincipalLimits::default(),
-            actors,
-            seed: [1; 32],
-        });
-        for app in apps {
-            node.handle_install(1, AppPlan { app: address(app), mechtrons: vec![mechtron.clone()] });
-        }
-        run(&mut node, 1);
-        node
-    }
-
-    /// Does what the node wants done. Guests answer at once, but for `never`. Gives how many requests ended.
-    fn run(node: &mut Node, now: u64) -> usize {
-        let mut ended = 0;
-        while let Some(effect) = node.poll_effect() {
-            match effect {
-                Effect::TakeState { app, number, .. } => {
-                    node.handle_state_taken(now, &app, number, Ok(Owned { epoch: 1, actors: Vec::new() }));
-                }
-                Effect::StartGuest(plan) => node.handle_started(now, plan.instance, Ok(())),
-                Effect::SaveState { write, .. } => node.handle_state_saved(now, write, Ok(())),
-                Effect::LoadState { instance, .. } => node.handle_state_loaded(now, instance, Ok(None)),
-                Effect::RunGuest { instance, calls } => {
-                    let done = calls.into_iter().map(|call| match call {
-                        GuestCall::Receive { message, .. } if message.operation == "never" => {
-                            CallReport { returned: Returned::Received(false), effects: Vec::new() }
-                        }
-                        GuestCall::Receive { id, message } => {
-                            let effects = vec![GuestEffect::Reply { id, outcome: Ok(message.payload) }];
-                            CallReport { returned: Returned::Received(true), effects }
-                        }
-                        GuestCall::Save => {
-                            let saved = Saved { format: 1, data: Default::default() };
-                            CallReport { returned: Returned::Saved(saved), effects: Vec::new() }
-                        }
-                        _ => CallReport { returned: Returned::Done, effects: Vec::new() },
-                    });
-                    let report = BatchReport { done: done.collect(), ..BatchReport::default() };
-                    node.handle_ran(now, instance, report);
-                }
-                Effect::Settle { .. } => ended += 1,
-                _ => {}
-            }
-        }
-        ended
-    }
-
-    fn ask(node: &mut Node, now: u64, to: &str, operation: &str) -> usize {
-        let origin = Origin { address: address("starlane:test"), caller: Principal::named("ada") };
-        node.handle_request(now, &origin, &address(to), operation, Payload::new("text/plain", "x"), 0);
-        run(node, now)
-    }
 
     #[test]
     fn message_looks_at_no_awake_actor_while_another_waits_for_a_slot() {

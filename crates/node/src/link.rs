@@ -182,6 +182,9 @@ impl Link {
         if let Some((_, carrier)) = &mut self.carrier {
             carrier.receive(now, frames.len(), bytes.len(), &self.config)?;
         }
+        if self.phase() == Phase::AwaitHello && frames.is_empty() {
+            return Err(Goodbye::new(CloseCode::Malformed, "the first message holds no hello"));
+        }
         for (channel, frame) in frames {
             if channel != CHANNEL {
                 return Err(Goodbye::new(CloseCode::Malformed, format!("channel {channel} is not in use")));

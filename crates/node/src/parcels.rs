@@ -36,11 +36,15 @@ impl Node {
 
     /// Counts a message against the rate of a peer's principal. Errors with 429 `too-many`.
     fn count_parcel(&mut self, now: u64, key: LinkKey, parcel: &Parcel) -> Result<(), Failure> {
-        match self.links.get(&key) {
-            Some(link) if link.is_dialled() && matches!(parcel, Parcel::Request { .. } | Parcel::Notify { .. }) => {
-                self.usage.message(now, &link.session.principal, &self.config.limits)
+        let Some(link) = self.links.get(&key).filter(|link| link.is_dialled()) else { return Ok(()) };
+        let (who, limits) = (&link.session.principal, &self.config.limits);
+        match parcel {
+            // Whoever asked has paid for it.
+            Parcel::Response { .. } => Ok(()),
+            Parcel::Request { .. } | Parcel::Notify { .. } | Parcel::Subscribe { .. } => {
+                self.usage.message(now, who, limits)
             }
-            _ => Ok(()),
+            _ => self.usage.order(now, who, limits),
         }
     }
 
@@ -79,7 +83,7 @@ impl Node {
         }
     }
 
-    /// A message does not enter: its sender is told, as far as there is a way.
+    /// A message does not enter: its sender is told. Where there is no way to tell, the link ends.
     pub(crate) fn refuse_parcel(&mut self, now: u64, key: LinkKey, parcel: Parcel, failure: Failure) {
         match parcel {
             Parcel::Request { id, .. } => drop(self.send(key, Parcel::Response { id, outcome: Err(failure) }, None)),
@@ -87,9 +91,12 @@ impl Node {
                 self.dead_letter(now, &message.to, &message.operation, message.trace, &failure);
             }
             Parcel::Response { id, .. } if self.is_awaited(key, &parcel) => {
-                self.finish(now, RequestId(id), Err(failure))
+                self.finish(now, RequestId(id), Err(failure));
             }
-            _ => {}
+            // Nobody waits for them.
+            Parcel::Response { .. } | Parcel::Event { .. } => {}
+            Parcel::Subscribe { topic } => drop(self.send(key, Parcel::Refused { topic, failure }, None)),
+            _ => self.end_link(now, key, Goodbye::new(&*failure.code, failure.message)),
         }
     }
 

@@ -16,7 +16,7 @@ const REMEMBERED: usize = 1_024;
 pub struct PrincipalLimits {
     /// Links that are open at a time.
     pub links: usize,
-    /// Messages a second; a burst may have as many at once.
+    /// Messages a second; a burst may have as many at once. Whatever a peer sends counts, but for its answers.
     pub messages_per_second: u32,
     /// Bytes of requests that have not ended, of bodies that have not wholly come, and of what waits for its links.
     pub bytes_in_flight: usize,
@@ -54,10 +54,21 @@ struct Used {
 impl Usage {
     /// Counts a message. Errors with 429 when it is one too many.
     pub(crate) fn message(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
+        self.count(now, who, limits, limits.messages_per_second)
+    }
+
+    /// Counts a message that nobody can be told of when it is refused, such as a cancel. These may use up a second's worth of
+    /// messages more. Errors with 429 when it is one too many.
+    pub(crate) fn order(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
+        self.count(now, who, limits, 0)
+    }
+
+    fn count(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits, left: u32) -> Result<(), Failure> {
         let rate = limits.messages_per_second;
-        let in_use = |used: &Used| used.links + used.bytes + used.keys > 0 || now < used.messages.last() + 1_000;
+        // A bucket is full again after two seconds.
+        let in_use = |used: &Used| used.links + used.bytes + used.keys > 0 || now < used.messages.last() + 2_000;
         self.sweep.sweep(&mut self.by_account, in_use);
-        if self.of(who).messages.take(now, 1, rate.into()) {
+        if self.of(who).messages.take_leaving(now, 1, rate.into(), rate.into(), left.into()) {
             return Ok(());
         }
         Err(Failure::too_many(format!("more than {rate} messages a second: send slower")))

@@ -45,7 +45,8 @@ pub struct LinkConfig {
     pub held_bytes: usize,
     /// A peer that acks nothing for this long while the window is closed takes nothing, in milliseconds.
     pub stalled_ms: u64,
-    /// How much a peer may give to do in a second, in frames; each 4 KiB count as one more. A burst may have as much at once.
+    /// How much a peer may give to do in a second, in frames; each WebSocket message, and 4 KiB of it, count as one more. A burst may
+    /// have as much at once.
     pub frames_per_second: u32,
     /// How many requests of a peer may be open.
     pub open_requests: usize,

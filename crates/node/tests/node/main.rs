@@ -10,6 +10,7 @@
 
 mod bodies;
 mod budgets;
+mod greedy;
 mod guest;
 mod hostile;
 mod peers;

@@ -33,7 +33,11 @@ impl Peers {
     /// Peers of one principal, for whom so many bytes may be on their way.
     pub(crate) fn under(link: LinkConfig, bytes_in_flight: usize) -> Self {
         let (messages_per_second, links, keys) = (10_000_000, 10_000, 100);
-        let limits = PrincipalLimits { links, messages_per_second, bytes_in_flight, keys };
+        Self::limited(link, PrincipalLimits { links, messages_per_second, bytes_in_flight, keys })
+    }
+
+    /// Peers of one principal, who may use so much.
+    pub(crate) fn limited(link: LinkConfig, limits: PrincipalLimits) -> Self {
         let actors = starlane_node::ActorLimits::default();
         let config = NodeConfig { secret: HostSecret([9; 32]), link, max_awake: 2, limits, actors, seed: [9; 32] };
         let mut node = Node::new(config);

@@ -82,8 +82,9 @@ pub(crate) struct Link {
     has_been_up: bool,
     /// The bytes of what waits for it and of bodies that have not wholly come, as its principal's share counts them.
     counted: usize,
-    /// Whether it is in the node's queue of links that have something to send.
+    /// Whether it is in the node's queue of links that have something to send, or would be if its socket had room.
     pub(crate) is_ready: bool,
+    pub(crate) has_no_room: bool,
     /// Its timer in the node, which may come too early.
     pub(crate) timer: Option<Key>,
 }
@@ -101,6 +102,7 @@ impl Link {
             has_been_up: false,
             counted: 0,
             is_ready: false,
+            has_no_room: false,
             timer: None,
             config,
         }
@@ -131,6 +133,7 @@ impl Link {
         self.carrier = None;
         self.arrived.clear();
         self.events.clear();
+        self.is_ready &= !std::mem::take(&mut self.has_no_room);
         let session = std::mem::replace(&mut self.session, Session::new(&self.config));
         let one_way = if was_up { self.queue.one_way_unacked() } else { 0 };
         if was_up {
@@ -317,8 +320,7 @@ impl Link {
         self.session.assembly.keep(now, of, parcel, &self.config);
     }
 
-    /// The bytes of what waited for the peer, and of bodies of it, when they were counted last, and what these are now, if they are
-    /// others.
+    /// The bytes of what waits for the peer, and of bodies of it: as counted last and as of now, if these differ.
     pub(crate) fn count(&mut self) -> Option<(usize, usize)> {
         let (before, now) = (self.counted, self.queue.bytes() + self.session.assembly.bytes());
         self.counted = now;

@@ -66,8 +66,18 @@ impl Node {
         }
     }
 
-    /// The next WebSocket message to send, for a socket that has room. Links take turns. Ask until there is none: then those that
-    /// had no room are asked again.
+    /// A socket that had no room has some.
+    pub fn handle_room(&mut self, socket: SocketId) {
+        let Some(key) = self.sockets.get(&socket) else { return };
+        if let Some(link) = self.links.get_mut(key)
+            && std::mem::take(&mut link.has_no_room)
+        {
+            self.ready.push_back(*key);
+        }
+    }
+
+    /// The next WebSocket message to send, for a socket that has room. Links take turns. A socket that has none is not asked again
+    /// before `handle_room` names it.
     pub fn poll_transmit(
         &mut self,
         now: u64,
@@ -80,7 +90,7 @@ impl Node {
                 continue;
             };
             if !has_room(socket) {
-                self.without_room.push(key);
+                link.has_no_room = true;
                 continue;
             }
             let message = link.poll_transmit(now);
@@ -92,9 +102,6 @@ impl Node {
             if let Some(message) = message {
                 return Some((socket, message));
             }
-        }
-        while let Some(key) = self.without_room.pop() {
-            self.ready.push_back(key);
         }
         None
     }

@@ -99,10 +99,8 @@ pub struct Node {
     pub(crate) sockets: Map<SocketId, LinkKey>,
     /// The links that are up, by the host at their other end.
     pub(crate) by_host: Index<HostName, LinkKey>,
-    /// Links that have something to send, each once.
+    /// Links that have something to send and may have room, each once.
     pub(crate) ready: VecDeque<LinkKey>,
-    /// Those of them whose sockets had no room when they were asked last.
-    pub(crate) without_room: Vec<LinkKey>,
     /// How often links were touched and actors at rest were looked at, for tests.
     #[cfg(test)]
     pub(crate) touches: usize,
@@ -140,7 +138,6 @@ impl Node {
             sockets: Map::new(),
             by_host: Index::default(),
             ready: VecDeque::new(),
-            without_room: Vec::new(),
             #[cfg(test)]
             touches: 0,
             uplink: Uplink::default(),

@@ -151,6 +151,7 @@ impl Peers {
     /// What the server has for a peer and sends now.
     pub(crate) fn read(&mut self, peer: u64) -> Vec<Frame> {
         let mut frames = Vec::new();
+        self.node.handle_room(SocketId(peer));
         while let Some((_, bytes)) = self.node.poll_transmit(self.now, |socket| socket.0 == peer) {
             frames.extend(decode_message(&bytes).unwrap().into_iter().map(|(_, frame)| frame));
         }

@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 
-use starlane_node::{ActorLimits, LinkConfig, state::ActorState};
+use starlane_node::{ActorLimits, LinkConfig, SocketId, state::ActorState};
 
 use crate::{
     guest::app,
     peers::Peers,
     with_app,
-    world::{SERVER, World, address, text, topic},
+    world::{PAGE, SERVER, World, address, origin, text, topic},
 };
 
 #[test]
@@ -25,6 +25,38 @@ fn a_message_asks_after_no_link_that_is_idle() {
         });
         assert_eq!((sent.map(|(socket, _)| socket.0), asked.get()), (Some(n % 2_000 + 1), 1));
     }
+}
+
+#[test]
+fn sockets_without_room_are_asked_once() {
+    let mut peers = Peers::new(LinkConfig::default());
+    (1..=1_000).for_each(|peer| peers.admit(peer));
+    (1..=1_000).for_each(|peer| peers.ask(peer, 0, 10));
+    let mut asked = 0;
+    for n in 1..=1_000 {
+        peers.ask(1, n, 10);
+        while let Some((socket, _)) = peers.node.poll_transmit(peers.now, |socket| {
+            asked += 1;
+            socket == SocketId(1)
+        }) {
+            assert_eq!(socket, SocketId(1));
+        }
+    }
+    assert!(asked <= 3_000, "{asked}");
+    peers.ask(7, 1, 10);
+    assert_eq!(peers.read_all(7), [(0, 200), (1, 200)], "it has room now");
+}
+
+#[test]
+fn link_that_had_no_room_when_its_socket_broke_goes_on_over_the_next() {
+    let mut world = World::linked();
+    let now = world.now;
+    let page = &mut world.sides[PAGE].node;
+    page.handle_notify(now, &origin(), &address("acme:service"), "echo", text("x")).unwrap();
+    assert_eq!(page.poll_transmit(now, |_| false), None);
+    world.break_link();
+    world.pass(2_000);
+    assert!(world.page().node.links()[0].up);
 }
 
 /// Actors that are known from before and are to be woken much later.

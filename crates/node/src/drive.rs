@@ -1,7 +1,7 @@
 //! For unit tests: a node whose guests answer at once.
 
 use starlane_bundle::{Bind, Body, Digest, Durability, Operation};
-use starlane_protocol::{Address, HostSecret, Payload};
+use starlane_protocol::{Address, Grant, HostSecret, Payload};
 
 use crate::{
     ActorLimits, AppPlan, Effect, LinkConfig, MechtronPlan, Node, NodeConfig, Origin, Principal, PrincipalLimits,
@@ -17,7 +17,7 @@ pub(crate) fn address(text: &str) -> Address {
 pub(crate) fn node(actors: ActorLimits, max_awake: usize, apps: &[&str]) -> Node {
     let body = || Body { content_type: "*/*".into(), schema: None };
     let answering = |name: &str| (name.to_owned(), Operation { request: body(), response: Some(body()) });
-    let operations = ["echo", "never"].map(answering).into_iter().collect();
+    let operations = ["echo", "never", "spread", "storm"].map(answering).into_iter().collect();
     let bind = Bind { name: "test".into(), description: String::new(), operations, events: Default::default() };
     let mechtron = MechtronPlan {
         name: "keyed".into(),
@@ -29,7 +29,7 @@ pub(crate) fn node(actors: ActorLimits, max_awake: usize, apps: &[&str]) -> Node
         bind,
         contract: "".into(),
         settings: "{}".into(),
-        allow: [].into(),
+        allow: [Grant::parse("request **", None).unwrap()].into(),
         state: Durability::Idle,
         limits: GuestLimits { memory: 1 << 20, call_ms: 250, concurrency: 1 },
         mailbox: 8,
@@ -52,7 +52,8 @@ pub(crate) fn node(actors: ActorLimits, max_awake: usize, apps: &[&str]) -> Node
     node
 }
 
-/// Does what the node wants done. Guests answer at once, but for `never`. Gives how many requests ended.
+/// Does what the node wants done. Guests answer at once, but for `never`, and for `spread` and
+/// `storm`, which ask a thousand actors or one a thousand times. Gives how many requests ended.
 pub(crate) fn run(node: &mut Node, now: u64) -> usize {
     let mut ended = 0;
     while let Some(effect) = node.poll_effect() {
@@ -67,6 +68,13 @@ pub(crate) fn run(node: &mut Node, now: u64) -> usize {
                 let done = calls.into_iter().map(|call| match call {
                     GuestCall::Receive { message, .. } if message.operation == "never" => {
                         CallReport { returned: Returned::Received(false), effects: Vec::new() }
+                    }
+                    GuestCall::Receive { message, .. } if ["spread", "storm"].contains(&&*message.operation) => {
+                        let effects = (0..1_000).map(|n| match &*message.operation {
+                            "spread" => request(n, format!("acme:app:keyed:t{n}"), "never"),
+                            _ => request(n, "acme:app:keyed:b".into(), "echo"),
+                        });
+                        CallReport { returned: Returned::Received(false), effects: effects.collect() }
                     }
                     GuestCall::Receive { id, message } => {
                         let effects = vec![GuestEffect::Reply { id, outcome: Ok(message.payload) }];
@@ -86,6 +94,16 @@ pub(crate) fn run(node: &mut Node, now: u64) -> usize {
         }
     }
     ended
+}
+
+fn request(id: u64, target: String, operation: &str) -> GuestEffect {
+    GuestEffect::Request {
+        id,
+        target,
+        operation: operation.into(),
+        payload: Payload::new("text/plain", "x"),
+        timeout_ms: 0,
+    }
 }
 
 /// Somebody asks. Gives how many requests ended.

@@ -101,7 +101,9 @@ pub struct Node {
     pub(crate) by_host: Index<HostName, LinkKey>,
     /// Links that have something to send and may have room, each once.
     pub(crate) ready: VecDeque<LinkKey>,
-    /// How often links were touched and actors at rest were looked at, for tests.
+    /// How many looks are left for circles of requests that the present batch of calls might close.
+    pub(crate) looks_for_circles: usize,
+    /// How often links were touched, and actors and open requests looked at, for tests.
     #[cfg(test)]
     pub(crate) touches: usize,
     pub(crate) uplink: Uplink,
@@ -138,6 +140,7 @@ impl Node {
             sockets: Map::new(),
             by_host: Index::default(),
             ready: VecDeque::new(),
+            looks_for_circles: 0,
             #[cfg(test)]
             touches: 0,
             uplink: Uplink::default(),

@@ -12,7 +12,7 @@ use crate::{
     node::Node,
     parcels::few,
     principal::{Authentication, Principal},
-    topics::Subscriber,
+    topics::{Subscriber, Topics},
 };
 
 impl Node {
@@ -134,7 +134,8 @@ impl Node {
         // One that it has already is none more.
         let more = !self.is_subscribed(&topic, who);
         let (count, most) = (self.topics.count(who), self.config.link.topics);
-        match permitted.and_then(|()| if more { few(count, most, "topics") } else { Ok(()) }) {
+        let permitted = permitted.and_then(|()| if more { few(count, most, "topics") } else { Ok(()) });
+        match permitted.and_then(|()| if more { self.may_keep(key, Topics::weight(&topic)) } else { Ok(()) }) {
             Ok(()) => self.subscribe(topic, who),
             Err(failure) => drop(self.send(key, Parcel::Refused { topic, failure }, None)),
         }

@@ -20,16 +20,13 @@ use starlane_protocol::{
 use self::{
     carrier::{Carrier, Due, Phase},
     send_queue::{SendQueue, Unsent},
+    session::Lost,
 };
 pub use self::{
     close_code::{CloseCode, Goodbye},
     config::LinkConfig,
 };
-pub(crate) use self::{
-    parcel::Parcel,
-    send_queue::Waiting,
-    session::{Lost, Session},
-};
+pub(crate) use self::{parcel::Parcel, send_queue::Waiting, session::Session};
 use crate::{
     effect::SocketId,
     principal::{Authenticated, Principal},
@@ -80,7 +77,7 @@ pub(crate) struct Link {
     events: VecDeque<LinkEvent>,
     /// Whether it has been up with its present socket.
     has_been_up: bool,
-    /// The bytes of what waits for it and of bodies that have not wholly come, as its principal's share counts them.
+    /// The bytes of what waits for it, its bodies that have not wholly come, and its names, as its principal's share counts them.
     counted: usize,
     /// Whether it is in the node's queue of links that have something to send, or would be if its socket had room.
     pub(crate) is_ready: bool,
@@ -320,9 +317,9 @@ impl Link {
         self.session.assembly.keep(now, of, parcel, &self.config);
     }
 
-    /// The bytes of what waits for the peer, and of bodies of it: as counted last and as of now, if these differ.
+    /// The bytes of what is kept for the peer: as counted last and as of now, if these differ.
     pub(crate) fn count(&mut self) -> Option<(usize, usize)> {
-        let (before, now) = (self.counted, self.queue.bytes() + self.session.assembly.bytes());
+        let (before, now) = (self.counted, self.queue.bytes() + self.session.bytes());
         self.counted = now;
         (self.is_dialled && before != now).then_some((before, now))
     }

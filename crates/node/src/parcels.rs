@@ -10,6 +10,9 @@ use crate::{
     topics::Subscriber,
 };
 
+/// What a served address takes beside its text, in bytes.
+const SERVED_BYTES: usize = 128;
+
 impl Node {
     /// A message arrived whole.
     pub(crate) fn arrived(&mut self, now: u64, key: LinkKey, parcel: Parcel) {
@@ -60,10 +63,14 @@ impl Node {
             _ if self.is_awaited(key, parcel) => {}
             _ => return Err(Failure::no_resource("nobody waits for it")),
         }
-        if link.is_dialled() {
-            self.usage.may_hold(&link.session.principal, bytes, &self.config.limits)
-        } else {
-            Ok(())
+        self.may_keep(key, bytes)
+    }
+
+    /// Whether so many bytes more of a peer may be kept. Errors with 429 when its principal has no room for them.
+    pub(crate) fn may_keep(&self, key: LinkKey, bytes: usize) -> Result<(), Failure> {
+        match self.links.get(&key) {
+            Some(link) if link.is_dialled() => self.usage.may_hold(&link.session.principal, bytes, &self.config.limits),
+            _ => Ok(()),
         }
     }
 
@@ -142,16 +149,19 @@ impl Node {
             Parcel::Unsubscribe { topic } => self.unsubscribe(topic, Subscriber::Link(key)),
             Parcel::Serve { address, .. } => {
                 // What is more than a peer may serve is not kept: its own host has refused it.
-                let most = self.config.link.served;
-                if let Some(link) = self.links.get_mut(&key)
-                    && (link.session.served.len() < most || link.session.served.contains_key(&address))
-                {
-                    link.session.served.insert(address, ());
+                let (most, bytes) = (self.config.link.served, SERVED_BYTES + address.as_str().len());
+                let has_room = self.may_keep(key, bytes).is_ok();
+                let Some(link) = self.links.get_mut(&key) else { return };
+                let served = &mut link.session.served;
+                if has_room && served.len() < most && served.insert(address, ()).is_none() {
+                    self.keeps_names(Subscriber::Link(key), 0, bytes);
                 }
             }
             Parcel::Release { address } => {
-                if let Some(link) = self.links.get_mut(&key) {
-                    link.session.served.remove(&address);
+                let bytes = SERVED_BYTES + address.as_str().len();
+                let link = self.links.get_mut(&key);
+                if link.is_some_and(|link| link.session.served.remove(&address).is_some()) {
+                    self.keeps_names(Subscriber::Link(key), bytes, 0);
                 }
             }
         }

@@ -81,7 +81,7 @@ impl Default for LinkConfig {
             stalled_ms: 60_000,
             frames_per_second: 250_000,
             open_requests: 8_192,
-            topics: 4_096,
+            topics: 256,
             served: 1_024,
         }
     }

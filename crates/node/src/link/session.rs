@@ -16,6 +16,8 @@ pub(crate) struct Session {
     pub(crate) token: Option<String>,
     /// The addresses that the peer serves. Their operations are checked by the peer, and are not kept.
     pub(crate) served: Map<Address, ()>,
+    /// The bytes of those, and of its subscriptions.
+    pub(crate) names: usize,
     /// The requests of the peer that have not ended, by its own id.
     pub(crate) asking: Map<u64, RequestId>,
     pub(super) assembly: Assembly,
@@ -33,6 +35,7 @@ impl Session {
             principal: Principal::default(),
             token: None,
             served: Map::new(),
+            names: 0,
             asking: Map::new(),
             assembly: Assembly::new(config.payload),
             received: 0,
@@ -59,6 +62,11 @@ impl Session {
             self.ack_due = Some(now + config.ack_after_ms);
         }
         self.assembly.take(frame)
+    }
+
+    /// The bytes of what the peer has given this host to keep.
+    pub(super) fn bytes(&self) -> usize {
+        self.assembly.bytes() + self.names
     }
 
     /// When an ack is due, if it is not now, or a body has to be whole.

@@ -178,6 +178,39 @@ fn topics_and_served_addresses_of_a_link_are_bounded() {
 }
 
 #[test]
+fn names_that_are_kept_for_links_count_for_their_principal() {
+    let mut peers = Peers::under(LinkConfig::default(), 80_000);
+    (1..=3).for_each(|peer| peers.admit(peer));
+    let refused = |peers: &mut Peers, peer: u64| {
+        let refused = |frame: &Frame| matches!(frame, Frame::Refused { failure, .. } if failure.code == "too-many");
+        peers.read(peer).iter().filter(|frame| refused(frame)).count()
+    };
+    for peer in 1..=2 {
+        (0..200).for_each(|n| peers.subscribe(peer, &format!("{ECHO}#e{n}")));
+    }
+    let all = refused(&mut peers, 1) + refused(&mut peers, 2);
+    assert!((115..=125).contains(&all), "{all} of 400 subscriptions of some 286 bytes are refused");
+
+    let fits = |peers: &mut Peers| {
+        peers.subscribe(3, &format!("{ECHO}#e"));
+        refused(peers, 3) == 0
+    };
+    (0..10).for_each(|n| {
+        peers.tell(3, |seq| Frame::Serve { seq, address: address(&format!("acme:s{n}")), operations: Vec::new() })
+    });
+    assert!(!fits(&mut peers) && peers.node.links()[2].serves.len() <= 3, "served addresses count too");
+    for n in 0..2 {
+        let topic = topic(&format!("{ECHO}#e{n}"));
+        peers.tell(1, |seq| Frame::Unsubscribe { seq, topic });
+    }
+    assert!(fits(&mut peers));
+    peers.node.handle_closed(1, SocketId(1));
+    peers.node.handle_closed(1, SocketId(2));
+    (0..180).for_each(|n| peers.subscribe(3, &format!("{ECHO}#e{n}")));
+    assert_eq!(refused(&mut peers, 3), 0, "what was kept for links that are gone does not count");
+}
+
+#[test]
 fn refused_subscriptions_that_are_not_read_end_the_link() {
     let mut peers = Peers::one(LinkConfig { held_bytes: 100_000, ..LinkConfig::default() });
     let lasted = (0..10_000).find(|n| {

@@ -98,6 +98,7 @@ impl Host {
                 if let Some(outlet) = inner.sockets.borrow_mut().get_mut(&socket) {
                     outlet.waiting = None;
                 }
+                inner.node.borrow_mut().handle_room(socket);
                 Host(inner).flush();
             }
         }));

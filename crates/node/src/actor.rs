@@ -14,9 +14,11 @@ use crate::{
     guest::{Context, GuestCall, InstanceId, Kind},
     leaving::Leave,
     limits::ActorLimits,
+    mail::{Held, Mail, outcome_weight},
+    maps::Map,
     principal::Principal,
     saving::Keeping,
-    shares::{Account, Hold, Place},
+    shares::{Account, Place},
     state::OF_THE_INSTANCE,
 };
 
@@ -41,13 +43,6 @@ pub(crate) struct Settled {
     pub(crate) outcome: Outcome,
     /// The trace of the message that the guest handled when it sent the request.
     pub(crate) trace: Option<Trace>,
-}
-
-/// What waits for an actor, or is with the sandbox, and the bytes that it takes.
-#[derive(Debug)]
-pub(crate) struct Held<T> {
-    pub(crate) it: T,
-    pub(crate) _hold: Hold,
 }
 
 /// A message that a guest has and has not ended. Its body is the guest's alone.
@@ -81,7 +76,7 @@ pub(crate) enum Life {
 #[derive(Debug)]
 pub(crate) enum InFlight {
     Start,
-    Receive(u64, Held<Message>),
+    Receive(u64, Box<Mail>),
     Settle(Held<Settled>),
     Wake(u64),
     /// To sleep afterwards, or to go on.
@@ -100,7 +95,8 @@ pub(crate) struct Actor {
     /// Bytes that wait for it.
     pub(crate) waiting_bytes: Rc<Cell<usize>>,
     pub(crate) life: Life,
-    pub(crate) mailbox: VecDeque<Held<Message>>,
+    /// In order, by their numbers: one of many is taken back as cheaply as the next is given.
+    pub(crate) mailbox: Map<u64, Box<Mail>>,
     pub(crate) outcomes: VecDeque<Held<Settled>>,
     pub(crate) wakes: VecDeque<u64>,
     /// What it asked to be woken for: the timer, and the token.
@@ -155,7 +151,7 @@ impl Actor {
             account,
             waiting_bytes: Rc::default(),
             life: Life::Asleep,
-            mailbox: VecDeque::new(),
+            mailbox: Map::new(),
             outcomes: VecDeque::new(),
             wakes: VecDeque::new(),
             timers: Vec::new(),
@@ -316,7 +312,12 @@ impl Actor {
             () => BATCH,
         };
         for _ in 0..most {
-            let Some(held) = self.mailbox.pop_front_if(|held| fits(held.it.payload.weight())) else { break };
+            let Some((number, held)) = self.mailbox.iter().next() else { break };
+            let number = *number;
+            if !fits(held.it.payload.weight()) {
+                break;
+            }
+            let Some(held) = self.mailbox.remove(&number) else { break };
             let (id, letter) = (self.next_message, &held.it);
             self.next_message += 1;
             let remaining_ms = remaining(letter.deadline, now);
@@ -341,7 +342,7 @@ impl Actor {
     pub(crate) fn requeue(&mut self, calls: impl DoubleEndedIterator<Item = InFlight>) {
         for call in calls.rev() {
             match call {
-                InFlight::Receive(_, letter) => self.mailbox.push_front(letter),
+                InFlight::Receive(_, letter) => drop(self.mailbox.insert(letter.number, letter)),
                 InFlight::Settle(outcome) => self.outcomes.push_front(outcome),
                 InFlight::Wake(token) => self.wakes.push_front(token),
                 InFlight::Start | InFlight::Save { .. } => {}
@@ -381,25 +382,6 @@ impl Actor {
         };
         self.life
     }
-}
-
-/// What a message weighs in the memory of who gets it, in bytes.
-pub(crate) fn weight(message: &Message) -> usize {
-    let names = message.from.as_str().len() + message.caller.name().len() + message.operation.len();
-    names + payload_weight(&message.payload)
-}
-
-/// What an outcome weighs in the memory of who gets it, in bytes.
-pub(crate) fn outcome_weight(outcome: &Outcome) -> usize {
-    match outcome {
-        Ok(payload) => payload_weight(payload),
-        Err(failure) => failure.code.len() + failure.message.len(),
-    }
-}
-
-/// A header takes two pointers and two lengths beside its text.
-fn payload_weight(payload: &Payload) -> usize {
-    payload.weight() + payload.headers.len() * 16
 }
 
 /// Milliseconds left until a deadline, at least 1; 0 where there is none.

@@ -3,10 +3,11 @@
 use starlane_protocol::{Failure, Message};
 
 use crate::{
-    actor::{ActorId, Held, Life, Settled, outcome_weight, weight},
+    actor::{ActorId, Life, Settled},
     app,
     effect::{Effect, RequestId},
     guest::Kind,
+    mail::{Held, Mail, outcome_weight, weight},
     node::Node,
     state::StateError,
     timers::Timer,
@@ -16,6 +17,7 @@ impl Node {
     /// Puts a message into a mailbox.
     pub(crate) fn post(&mut self, now: u64, id: ActorId, mut letter: Message) -> Result<(), Failure> {
         let limits = self.config.actors;
+        let number = letter.request.map_or_else(|| self.fresh(), |RequestId(number)| number);
         let Some(actor) = self.actors.get_mut(&id) else {
             return Err(Failure::no_resource("the actor is gone"));
         };
@@ -45,7 +47,7 @@ impl Node {
             self.stats.refuse(limit);
             failure
         })?;
-        actor.mailbox.push_back(Held { it: letter, _hold: hold });
+        actor.mailbox.insert(number, Box::new(Mail { number, it: letter, _hold: hold }));
         self.pump(now, id);
         Ok(())
     }
@@ -55,9 +57,7 @@ impl Node {
     pub(crate) fn withdraw_letter(&mut self, now: u64, id: ActorId, request: RequestId) {
         let overdue_ms = self.config.actors.overdue_ms;
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        let waiting = actor.mailbox.len();
-        actor.mailbox.retain(|held| held.it.request != Some(request));
-        if actor.mailbox.len() == waiting && !actor.in_flight.is_empty() {
+        if actor.mailbox.remove(&request.0).is_none() && !actor.in_flight.is_empty() {
             actor.in_flight_since = now;
             self.watch(id, now + overdue_ms);
         }
@@ -113,6 +113,8 @@ impl Node {
                     // It goes on when the store has said what it keeps.
                     None => {}
                 }
+            } else {
+                self.sleeps(id);
             }
         } else if actor.keeping.due && actor.keeping.dirty && actor.may_be_saved() {
             if let Some((instance, calls)) = actor.save_batch(false) {
@@ -127,8 +129,8 @@ impl Node {
         {
             actor.wakes_are_timed = true;
             self.after(at, Timer::Wakes(id));
-        } else if !self.starts.is_empty() && actor.is_quiescent() {
-            self.fill_slots(now);
+        } else if actor.is_quiescent() {
+            self.rest(now, id);
         }
     }
 
@@ -155,7 +157,7 @@ impl Node {
         actor.life = Life::Asleep;
         let (letters, requests) = actor.lose_instance();
         debug_assert!(letters.is_empty() && requests.is_empty(), "only quiescent actors sleep");
-        self.by_instance.remove(&instance);
+        self.free_slot(instance);
         self.effects.push_back(Effect::StopGuest(instance));
         self.pump(now, id);
         self.fill_slots(now);

@@ -145,7 +145,7 @@ impl Node {
         call: Option<InFlight>,
         failure: &Failure,
     ) {
-        self.by_instance.remove(&instance);
+        self.free_slot(instance);
         self.effects.push_back(Effect::StopGuest(instance));
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let (mut letters, requests) = actor.lose_instance();
@@ -176,7 +176,7 @@ impl Node {
         actor.outcomes.clear();
         let letters = std::mem::take(&mut actor.mailbox);
         self.log(&address, Level::Error, failure.to_string());
-        for held in letters {
+        for (_, held) in letters {
             self.fail_letter(now, id, &held.it, failure);
         }
         for _ in wakes {

@@ -9,10 +9,10 @@ use starlane_protocol::{
 use crate::{
     effect::{Effect, SocketId},
     link::{CloseCode, Goodbye, Link, LinkKey, Parcel},
-    links::few,
     node::Node,
+    parcels::few,
     principal::{Authentication, Principal},
-    topics::Subscriber,
+    topics::{Subscriber, Topics},
 };
 
 impl Node {
@@ -97,20 +97,13 @@ impl Node {
     }
 
     /// Writes over a message from a link who sent it and for whom, as this host knows it, and checks that they may.
-    pub(crate) fn enter(
-        &mut self,
-        now: u64,
-        key: LinkKey,
-        mut message: Message,
-        verb: Verb,
-    ) -> Result<Message, Failure> {
+    pub(crate) fn enter(&self, key: LinkKey, mut message: Message, verb: Verb) -> Result<Message, Failure> {
         let Some((link, peer)) = self.links.get(&key).and_then(|link| Some((link, link.session.peer?))) else {
             return Err(Failure::link_lost("the link broke"));
         };
         if link.is_dialled() {
             message.from = on_host(&message.from, &peer)?;
             message.caller = link.session.principal.clone();
-            self.usage.message(now, &message.caller, &self.config.limits)?;
             self.permits(&message.caller, verb, &message.to, &message.operation)?;
             return Ok(message);
         }
@@ -141,7 +134,8 @@ impl Node {
         // One that it has already is none more.
         let more = !self.is_subscribed(&topic, who);
         let (count, most) = (self.topics.count(who), self.config.link.topics);
-        match permitted.and_then(|()| if more { few(count, most, "topics") } else { Ok(()) }) {
+        let permitted = permitted.and_then(|()| if more { few(count, most, "topics") } else { Ok(()) });
+        match permitted.and_then(|()| if more { self.may_keep(key, Topics::weight(&topic)) } else { Ok(()) }) {
             Ok(()) => self.subscribe(topic, who),
             Err(failure) => drop(self.send(key, Parcel::Refused { topic, failure }, None)),
         }

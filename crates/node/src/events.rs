@@ -10,7 +10,7 @@ use crate::{
     link::Parcel,
     node::Node,
     principal::Principal,
-    topics::Subscriber,
+    topics::{Subscriber, Topics},
 };
 
 impl Node {
@@ -53,6 +53,9 @@ impl Node {
     /// Adds a subscriber; a topic whose resource is elsewhere is asked for there.
     pub(crate) fn subscribe(&mut self, topic: Topic, who: Subscriber) {
         let topic = self.local_form(topic);
+        if !self.topics.has(&topic, who) {
+            self.keeps_names(who, 0, Topics::weight(&topic));
+        }
         let first = self.topics.add(topic.clone(), who);
         if first && !self.is_here(&topic.address) {
             self.send_up(Parcel::Subscribe { topic });
@@ -101,8 +104,20 @@ impl Node {
 
     pub(crate) fn unsubscribe(&mut self, topic: Topic, who: Subscriber) {
         let topic = self.local_form(topic);
+        if self.topics.has(&topic, who) {
+            self.keeps_names(who, Topics::weight(&topic), 0);
+        }
         if self.topics.remove(&topic, who) {
             self.unwanted(topic);
+        }
+    }
+
+    /// The names that are kept for a link are counted: `less` bytes of them are gone, and `more` are new.
+    pub(crate) fn keeps_names(&mut self, who: Subscriber, less: usize, more: usize) {
+        let Subscriber::Link(key) = who else { return };
+        if let Some(link) = self.links.get_mut(&key) {
+            link.session.names = (link.session.names + more).saturating_sub(less);
+            self.count_bytes(key);
         }
     }
 
@@ -200,8 +215,10 @@ impl Node {
                         actor.subscriptions.retain(|own| own != topic);
                         actor.keeping.relisted = true;
                     }
+                    self.sleeps(id);
                 }
             }
+            self.keeps_names(subscriber, Topics::weight(topic), 0);
             self.topics.remove(topic, subscriber);
         }
     }

@@ -5,7 +5,7 @@ use starlane_protocol::{Address, Failure};
 use crate::{
     actor::{Actor, ActorId, Life},
     app::Role,
-    maps::Index,
+    maps::Map,
     node::Node,
     owner::Away,
     principal::Principal,
@@ -43,31 +43,60 @@ pub(crate) type Rank = (u64, u64);
 /// The actors of each scope, in the order in which the node looks at them when it needs room for another. The node corrects an
 /// actor's place when it looks at it, so using an actor costs nothing here.
 #[derive(Debug, Default)]
-pub(crate) struct Recency(Index<Scope, (Rank, ActorId)>);
+pub(crate) struct Recency(Map<Scope, Order>);
+
+#[derive(Debug, Default)]
+struct Order {
+    all: Map<(Rank, ActorId), ()>,
+    /// How many looks may find one that can be forgotten: two for each that came, to correct its place and to forget it, and for
+    /// each that fell asleep since. So when all have to stay, nobody looks at them again and again.
+    looks: usize,
+}
+
+/// The looks that one more actor, or one that fell asleep, is worth.
+const LOOKS: usize = 2;
 
 impl Recency {
     fn add(&mut self, id: ActorId, actor: &Actor) {
         for scope in Scope::all_of(actor) {
-            self.0.add(scope, (actor.rank, id));
+            if let Some(order) = self.0.get_mut(&scope) {
+                order.all.insert((actor.rank, id), ());
+                continue;
+            }
+            let mut order = Order::default();
+            order.all.insert((actor.rank, id), ());
+            self.0.insert(scope, order);
         }
     }
 
     fn remove(&mut self, id: ActorId, actor: &Actor) {
         for scope in Scope::all_of(actor) {
-            self.0.remove(&scope, &(actor.rank, id));
+            let Some(order) = self.0.get_mut(&scope) else { continue };
+            order.all.remove(&(actor.rank, id));
+            if order.all.is_empty() {
+                self.0.remove(&scope);
+            }
         }
     }
 
-    fn first(&self, scope: &Scope) -> Option<(Rank, ActorId)> {
-        self.0.get(scope)?.keys().next().copied()
+    /// An actor is new, or may be one that can be forgotten now.
+    fn look_again(&mut self, actor: &Actor) {
+        for scope in Scope::all_of(actor) {
+            if let Some(order) = self.0.get_mut(&scope) {
+                order.looks += LOOKS;
+            }
+        }
+    }
+
+    /// The first of a scope, if it is worth a look.
+    fn look(&mut self, scope: &Scope) -> Option<(Rank, ActorId)> {
+        let order = self.0.get_mut(scope)?;
+        order.looks = order.looks.min(LOOKS * order.all.len()).checked_sub(1)?;
+        order.all.keys().next().copied()
     }
 
     fn last(&self, scope: &Scope) -> u64 {
-        self.0.get(scope).and_then(|all| all.keys().next_back()).map_or(0, |((at, _), _)| *at)
-    }
-
-    fn count(&self, scope: &Scope) -> usize {
-        self.0.get(scope).map_or(0, |all| all.len())
+        self.0.get(scope).and_then(|order| order.all.keys().next_back()).map_or(0, |((at, _), _)| *at)
     }
 }
 
@@ -79,19 +108,23 @@ impl Node {
         }
         let Some(role) = self.apps.role(address) else { return Ok(None) };
         let account = self.shares.of(&role.app);
-        self.make_place(&role, &account)?;
+        let is_new_key = role.plan.keyed && !self.owners.is_away(&role.app, address);
+        if is_new_key {
+            self.count_key(caller)?;
+        }
+        if let Err(failure) = self.make_place(&role, &account) {
+            if is_new_key {
+                self.usage.release_key(caller);
+            }
+            return Err(failure);
+        }
         let actor = match self.owners.take_back(&role.app, address) {
             Some(Away { made_for, saved_at, .. }) => {
                 let mut actor = Actor::new(address.clone(), role, &made_for, account);
                 actor.keeping = Keeping::stored(true, saved_at);
                 actor
             }
-            None => {
-                if role.plan.keyed {
-                    self.count_key(caller)?;
-                }
-                Actor::new(address.clone(), role, caller, account)
-            }
+            None => Actor::new(address.clone(), role, caller, account),
         };
         Ok(Some(self.add_actor(actor)))
     }
@@ -101,6 +134,7 @@ impl Node {
         let id = ActorId(self.fresh());
         actor.rank = (actor.last_used, self.fresh());
         self.recency.add(id, &actor);
+        self.recency.look_again(&actor);
         self.by_address.insert(actor.address.clone(), id);
         self.by_app.add(actor.role.app.clone(), id);
         self.actors.insert(id, Box::new(actor));
@@ -123,7 +157,23 @@ impl Node {
         actor.role = role;
         self.by_app.add(actor.role.app.clone(), id);
         self.recency.add(id, actor);
+        self.recency.look_again(actor);
         Some(actor)
+    }
+
+    /// An actor sleeps and has nothing to do: it is looked at in its turn, even if it had to stay when it was looked at before.
+    pub(crate) fn sleeps(&mut self, id: ActorId) {
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        if !actor.is_idle() {
+            return;
+        }
+        if actor.rank.0 > actor.last_used {
+            self.recency.remove(id, actor);
+            self.last_id += 1;
+            actor.rank = (actor.last_used, self.last_id);
+            self.recency.add(id, actor);
+        }
+        self.recency.look_again(actor);
     }
 
     fn make_place(&mut self, role: &Role, account: &Account) -> Result<(), Failure> {
@@ -166,11 +216,14 @@ impl Node {
     /// to stay goes to the end of the order, so the next call looks at others.
     fn forget(&mut self, scope: &Scope) -> bool {
         let mut forgotten = 0;
-        // It looks at an actor twice at most: to correct its place, and to forget it.
-        for _ in 0..(2 * self.recency.count(scope)).min(MAX_LOOKED_AT) {
-            let Some(((since, _), id)) = self.recency.first(scope) else { break };
+        for _ in 0..MAX_LOOKED_AT {
+            let Some(((since, _), id)) = self.recency.look(scope) else { break };
+            #[cfg(test)]
+            {
+                self.touches += 1;
+            }
             let Some(actor) = self.actors.get_mut(&id) else { break };
-            let is_idle = actor.role.plan.keyed && actor.needs_no_memory();
+            let is_idle = actor.is_idle();
             if is_idle && actor.last_used == since {
                 self.forget_actor(id);
                 forgotten += 1;
@@ -203,10 +256,78 @@ impl Node {
 }
 
 impl Actor {
+    /// Whether it can be made anew when it is used again.
+    fn is_idle(&self) -> bool {
+        self.role.plan.keyed && self.needs_no_memory()
+    }
+
     /// Asleep, without state that is not stored, mail, crashes or anything open.
     fn needs_no_memory(&self) -> bool {
         let open = !self.unfinished.is_empty() || !self.open.is_empty() || self.has_work();
         let listens = !self.timers.is_empty() || !self.subscriptions.is_empty();
         self.life == Life::Asleep && self.keeping.is_with_disk() && self.crashes.is_empty() && !open && !listens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        ActorLimits, Node,
+        drive::{address, ask, ask_as, node, run},
+    };
+
+    #[test]
+    fn refused_keys_look_at_actors_that_have_to_stay_once() {
+        let mut node = node(ActorLimits { actors: 300, ..ActorLimits::default() }, 1_000, &["acme:app"]);
+        for n in 0..300 {
+            ask(&mut node, 1, &format!("acme:app:keyed:k{n}"), "never");
+        }
+        node.touches = 0;
+        let mut refused = |n: usize| {
+            ask(&mut node, 2, &format!("acme:app:keyed:new{n}"), "echo");
+            (node.by_address.len(), node.stats.refused.get("actors").copied(), node.touches)
+        };
+        let last = (0..100).map(&mut refused).last().unwrap();
+        assert_eq!((last.0, last.1), (300, Some(100)));
+        assert!(last.2 <= 600, "{} looks at 300 actors", last.2);
+    }
+
+    #[test]
+    fn actor_that_falls_asleep_makes_room_after_all_others_were_looked_at() {
+        let limits = ActorLimits { actors: 300, awake_per_app: 300, ..ActorLimits::default() };
+        let mut node = node(limits, 1_000, &["acme:app", "acme:other"]);
+        ask(&mut node, 1, "acme:app:keyed:idle", "echo");
+        for n in 0..299 {
+            ask(&mut node, 2, &format!("acme:app:keyed:k{n}"), "never");
+        }
+        for n in 0..10 {
+            ask(&mut node, 3, &format!("acme:other:keyed:new{n}"), "echo");
+        }
+        assert_eq!(node.stats.refused.get("actors"), Some(&10), "the idle one is awake");
+        let idle = node.by_address[&address("acme:app:keyed:idle")];
+        node.save(idle);
+        run(&mut node, 4);
+        assert_eq!(ask(&mut node, 4, "acme:other:keyed:a", "echo"), 1);
+        assert_eq!(node.stats.refused.get("actors"), Some(&10));
+        assert!(!node.by_address.contains_key(&address("acme:app:keyed:idle")));
+    }
+
+    #[test]
+    fn refused_key_forgets_no_actor_of_others() {
+        let mut node = node(ActorLimits { actors: 100, ..ActorLimits::default() }, 2, &["acme:app"]);
+        node.config.limits.keys = 3;
+        for n in 0..3 {
+            assert_eq!(ask(&mut node, 1, &format!("acme:app:keyed:a{n}"), "echo"), 1);
+        }
+        for n in 0..97 {
+            assert_eq!(ask_as(&format!("user{n}"), &mut node, n + 2, &format!("acme:app:keyed:k{n}"), "echo"), 1);
+        }
+        let others = |node: &Node| node.by_address.keys().filter(|key| key.as_str().contains(":keyed:k")).count();
+        let before = others(&node);
+        assert_eq!(node.stats.failures, 0);
+        for n in 0..10 {
+            ask(&mut node, 300, &format!("acme:app:keyed:b{n}"), "echo");
+        }
+        assert_eq!((node.stats.failures, others(&node)), (10, before));
     }
 }

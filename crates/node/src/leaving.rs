@@ -115,7 +115,7 @@ impl Node {
 
     fn fail_letters(&mut self, now: u64, id: ActorId, failure: &Failure) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        for held in std::mem::take(&mut actor.mailbox) {
+        for (_, held) in std::mem::take(&mut actor.mailbox) {
             self.fail_letter(now, id, &held.it, failure);
         }
     }

@@ -14,31 +14,36 @@ use std::collections::VecDeque;
 
 use starlane_protocol::{
     Failure, HostName, HostSecret,
-    bounds::cut,
     frame::{self, Frame, Limits, LinkId},
 };
 
 use self::{
     carrier::{Carrier, Due, Phase},
     send_queue::{SendQueue, Unsent},
+    session::Lost,
 };
-pub use self::{close_code::CloseCode, config::LinkConfig};
+pub use self::{
+    close_code::{CloseCode, Goodbye},
+    config::LinkConfig,
+};
 pub(crate) use self::{parcel::Parcel, send_queue::Waiting, session::Session};
 use crate::{
-    effect::{RequestId, SocketId},
+    effect::SocketId,
     principal::{Authenticated, Principal},
     timers::Key,
 };
 
 /// The channel in use.
 const CHANNEL: u16 = 0;
+/// What the message that holds a hello has beside it, in bytes, at most.
+const BESIDE_HELLO: usize = 16;
 
 /// A link of this node, which gives the number and never gives it again. Sockets come and go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LinkKey(pub(crate) u64);
 
 /// What a link tells its node.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
     /// The peer showed a token, in its hello or to renew: whoever knows tokens must answer with `admit` or `end`.
     Hello { token: Option<String> },
@@ -46,39 +51,16 @@ pub(crate) enum LinkEvent {
     Expiring,
     /// The link is up.
     Up,
-    /// A message arrived.
+    /// A message arrived that its frame held whole.
     Parcel(Box<Parcel>),
+    /// A message arrived whose body follows: it is dropped unless `keep` says that it is wanted.
+    Announced { of: u64, parcel: Box<Parcel>, length: usize },
+    /// The body of a message that was kept is whole.
+    Complete(Box<Parcel>),
+    /// The body of a message that was kept was not whole in its time.
+    Late(Box<Parcel>),
     /// The link is over; its last frame is still to be transmitted.
     Over(Goodbye),
-}
-
-/// Why a link ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Goodbye {
-    /// What it is, for programs.
-    pub code: CloseCode,
-    /// For people.
-    pub reason: String,
-}
-
-impl Goodbye {
-    pub(crate) fn new(code: impl Into<CloseCode>, reason: impl Into<String>) -> Self {
-        Self { code: code.into(), reason: cut(reason.into(), 1024) }
-    }
-}
-
-/// What a link had when its socket went.
-#[derive(Debug)]
-pub(crate) struct Lost {
-    pub(crate) was_up: bool,
-    pub(crate) peer: Option<HostName>,
-    pub(crate) principal: Principal,
-    /// The requests of the peer.
-    pub(crate) asking: Vec<RequestId>,
-    /// How many one-way messages the peer is not known to have.
-    pub(crate) one_way: usize,
-    /// The bytes that were counted as its principal's.
-    pub(crate) counted: usize,
 }
 
 /// One link: what is known of the peer, the socket that carries it, if there is one, and what waits for it. Dialling and redialling
@@ -90,13 +72,16 @@ pub(crate) struct Link {
     pub(crate) session: Session,
     carrier: Option<(SocketId, Carrier)>,
     queue: SendQueue,
+    /// Frames that arrived and have not been looked at.
+    arrived: VecDeque<Frame>,
     events: VecDeque<LinkEvent>,
     /// Whether it has been up with its present socket.
     has_been_up: bool,
-    /// The bytes of what waits for it, as its principal's share counts them.
+    /// The bytes of what waits for it, its bodies that have not wholly come, and its names, as its principal's share counts them.
     counted: usize,
-    /// Whether it is in the node's queue of links that have something to send.
+    /// Whether it is in the node's queue of links that have something to send, or would be if its socket had room.
     pub(crate) is_ready: bool,
+    pub(crate) has_no_room: bool,
     /// Its timer in the node, which may come too early.
     pub(crate) timer: Option<Key>,
 }
@@ -109,10 +94,12 @@ impl Link {
             session: Session::new(&config),
             carrier: None,
             queue: SendQueue::new(&config),
+            arrived: VecDeque::new(),
             events: VecDeque::new(),
             has_been_up: false,
             counted: 0,
             is_ready: false,
+            has_no_room: false,
             timer: None,
             config,
         }
@@ -141,7 +128,9 @@ impl Link {
     pub(crate) fn lose(&mut self) -> Lost {
         let was_up = std::mem::take(&mut self.has_been_up);
         self.carrier = None;
+        self.arrived.clear();
         self.events.clear();
+        self.is_ready &= !std::mem::take(&mut self.has_no_room);
         let session = std::mem::replace(&mut self.session, Session::new(&self.config));
         let one_way = if was_up { self.queue.one_way_unacked() } else { 0 };
         if was_up {
@@ -170,7 +159,7 @@ impl Link {
         self.carrier.as_ref().map_or(Phase::Over, |(_, carrier)| carrier.phase)
     }
 
-    /// A WebSocket message arrived.
+    /// A WebSocket message arrived. What follows from it `poll_event` says, frame by frame.
     pub(crate) fn handle_message(&mut self, now: u64, bytes: &[u8]) {
         if self.phase() == Phase::Over {
             return;
@@ -178,24 +167,29 @@ impl Link {
         if let Some((_, carrier)) = &mut self.carrier {
             carrier.heard(now);
         }
-        if let Err(goodbye) = self.handle_frames(now, bytes) {
+        if let Err(goodbye) = self.receive(now, bytes) {
             self.end(goodbye);
         }
     }
 
-    fn handle_frames(&mut self, now: u64, bytes: &[u8]) -> Result<(), Goodbye> {
+    fn receive(&mut self, now: u64, bytes: &[u8]) -> Result<(), Goodbye> {
+        let (length, longest) = (bytes.len(), frame::MAX_HELLO + BESIDE_HELLO);
+        if self.phase() == Phase::AwaitHello && length > longest {
+            let reason = format!("the first message is {length} bytes; the maximum is {longest}");
+            return Err(Goodbye::new(CloseCode::TooLarge, reason));
+        }
         let frames = frame::decode_message(bytes).map_err(|error| Goodbye::new(error.code(), error.to_string()))?;
         if let Some((_, carrier)) = &mut self.carrier {
             carrier.receive(now, frames.len(), bytes.len(), &self.config)?;
         }
+        if self.phase() == Phase::AwaitHello && frames.is_empty() {
+            return Err(Goodbye::new(CloseCode::Malformed, "the first message holds no hello"));
+        }
         for (channel, frame) in frames {
-            if self.phase() == Phase::Over {
-                break;
-            }
             if channel != CHANNEL {
                 return Err(Goodbye::new(CloseCode::Malformed, format!("channel {channel} is not in use")));
             }
-            self.handle_frame(now, frame)?;
+            self.arrived.push_back(frame);
         }
         Ok(())
     }
@@ -227,10 +221,8 @@ impl Link {
                 carrier.expires = remaining_ms.map(|remaining| now.saturating_add(remaining / 5 * 4));
             }
             (Phase::Up, frame) if frame.sequence().is_some() => {
-                let parcel = self.session.take(now, frame, &self.config)?;
-                if let Some(parcel) = parcel {
-                    self.events.push_back(LinkEvent::Parcel(Box::new(parcel)));
-                }
+                let event = self.session.take(now, frame, &self.config)?;
+                self.events.extend(event);
             }
             (_, frame) => {
                 let name = frame.name().to_ascii_lowercase();
@@ -320,9 +312,14 @@ impl Link {
         }
     }
 
-    /// The bytes of what waited for the peer when they were counted last, and of what waits now, if these are others.
+    /// The body that a frame announced is wanted.
+    pub(crate) fn keep(&mut self, now: u64, of: u64, parcel: Parcel) {
+        self.session.assembly.keep(now, of, parcel, &self.config);
+    }
+
+    /// The bytes of what is kept for the peer: as counted last and as of now, if these differ.
     pub(crate) fn count(&mut self) -> Option<(usize, usize)> {
-        let (before, now) = (self.counted, self.queue.bytes());
+        let (before, now) = (self.counted, self.queue.bytes() + self.session.bytes());
         self.counted = now;
         (self.is_dialled && before != now).then_some((before, now))
     }
@@ -340,6 +337,9 @@ impl Link {
     /// Time passed.
     pub(crate) fn handle_timeout(&mut self, now: u64) {
         self.session.handle_timeout(now);
+        while let Some(parcel) = self.session.assembly.late(now) {
+            self.events.push_back(LinkEvent::Late(Box::new(parcel)));
+        }
         let Some((_, carrier)) = &mut self.carrier else { return };
         match carrier.handle_timeout(now, self.is_dialled, self.queue.stalled_at(), &self.config) {
             Some(Due::End(goodbye)) => self.end(goodbye),
@@ -380,7 +380,18 @@ impl Link {
         if frames.is_empty() { None } else { Some(frame::encode_message(CHANNEL, frames.iter().map(|frame| &**frame))) }
     }
 
-    pub(crate) fn poll_event(&mut self) -> Option<LinkEvent> {
-        self.events.pop_front()
+    /// The next event. A frame is looked at when what followed from the one before it has been taken.
+    pub(crate) fn poll_event(&mut self, now: u64) -> Option<LinkEvent> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            let frame = self.arrived.pop_front()?;
+            if self.phase() == Phase::Over {
+                self.arrived.clear();
+            } else if let Err(goodbye) = self.handle_frame(now, frame) {
+                self.end(goodbye);
+            }
+        }
     }
 }

@@ -1,15 +1,15 @@
-//! Links of this node: sockets that open and close, what arrives over them, and what is sent. Work for a message touches the links
-//! that it concerns and no others.
+//! Links of this node: sockets that open and close, and what is sent over them. Work for a message touches the links that it concerns
+//! and no others.
 
 use std::collections::VecDeque;
 
-use starlane_protocol::{Failure, Verb};
+use starlane_protocol::Failure;
 
 use crate::{
-    effect::{Effect, RequestId, SocketId},
+    effect::{Effect, SocketId},
     link::{CloseCode, Goodbye, Link, LinkEvent, LinkKey, Parcel, Waiting},
     node::{Node, closed},
-    requests::{Asker, Route},
+    requests::Route,
     timers::Timer,
     topics::Subscriber,
 };
@@ -66,8 +66,18 @@ impl Node {
         }
     }
 
-    /// The next WebSocket message to send, for a socket that has room. Links take turns. Ask until there is none: then those that
-    /// had no room are asked again.
+    /// A socket that had no room has some.
+    pub fn handle_room(&mut self, socket: SocketId) {
+        let Some(key) = self.sockets.get(&socket) else { return };
+        if let Some(link) = self.links.get_mut(key)
+            && std::mem::take(&mut link.has_no_room)
+        {
+            self.ready.push_back(*key);
+        }
+    }
+
+    /// The next WebSocket message to send, for a socket that has room. Links take turns. A socket that has none is not asked again
+    /// before `handle_room` names it.
     pub fn poll_transmit(
         &mut self,
         now: u64,
@@ -80,23 +90,18 @@ impl Node {
                 continue;
             };
             if !has_room(socket) {
-                self.without_room.push(key);
+                link.has_no_room = true;
                 continue;
             }
             let message = link.poll_transmit(now);
-            if let Some((before, now)) = link.count() {
-                self.usage.wait(&link.session.principal, before, now);
-            }
             link.is_ready = message.is_some() && link.has_output();
             if link.is_ready {
                 self.ready.push_back(key);
             }
+            self.count_bytes(key);
             if let Some(message) = message {
                 return Some((socket, message));
             }
-        }
-        while let Some(key) = self.without_room.pop() {
-            self.ready.push_back(key);
         }
         None
     }
@@ -114,15 +119,21 @@ impl Node {
         sent
     }
 
+    /// What waits for a link, and the bodies that come over it, are its principal's.
+    pub(crate) fn count_bytes(&mut self, key: LinkKey) {
+        let Some(link) = self.links.get_mut(&key) else { return };
+        if let Some((before, now)) = link.count() {
+            self.usage.wait(&link.session.principal, before, now);
+        }
+    }
+
     /// Something happened to a link: it may have something to send, or something to do earlier than its timer comes.
     pub(crate) fn touched(&mut self, key: LinkKey) {
+        self.count_bytes(key);
         let Some(link) = self.links.get_mut(&key) else { return };
         #[cfg(test)]
         {
             self.touches += 1;
-        }
-        if let Some((before, now)) = link.count() {
-            self.usage.wait(&link.session.principal, before, now);
         }
         if !link.is_ready && link.has_output() {
             link.is_ready = true;
@@ -144,7 +155,7 @@ impl Node {
 
     /// Does what follows from what happened to a link.
     pub(crate) fn follow_up(&mut self, now: u64, key: LinkKey) {
-        while let Some(event) = self.links.get_mut(&key).and_then(|link| link.poll_event()) {
+        while let Some(event) = self.links.get_mut(&key).and_then(|link| link.poll_event(now)) {
             self.link_event(now, key, event);
         }
         self.touched(key);
@@ -171,7 +182,15 @@ impl Node {
             LinkEvent::Hello { token } => self.effects.push_back(Effect::Authenticate { socket, token }),
             LinkEvent::Expiring => self.effects.push_back(Effect::Renew { socket }),
             LinkEvent::Up => self.link_up(now, key),
-            LinkEvent::Parcel(parcel) => self.parcel(now, key, *parcel),
+            LinkEvent::Parcel(parcel) => self.arrived(now, key, *parcel),
+            LinkEvent::Announced { of, parcel, length } => self.announced(now, key, of, *parcel, length),
+            LinkEvent::Complete(parcel) => {
+                self.count_bytes(key);
+                self.parcel(now, key, *parcel);
+            }
+            LinkEvent::Late(parcel) => {
+                self.refuse_parcel(now, key, *parcel, Failure::deadline("its body came too slowly"))
+            }
             LinkEvent::Over(goodbye) => {
                 // Its last frame, the goodbye, is transmitted before the socket is closed.
                 if let Some(message) = self.links.get_mut(&key).and_then(|link| link.poll_transmit(now)) {
@@ -240,87 +259,6 @@ impl Node {
             self.dead_letter(now, &message.to, &message.operation, message.trace, failure);
         }
     }
-
-    fn parcel(&mut self, now: u64, key: LinkKey, parcel: Parcel) {
-        let is_uplink = self.uplink.key() == Some(key);
-        match parcel {
-            Parcel::Request { id, message } => {
-                let Some(link) = self.links.get(&key) else { return };
-                let (open, most) = (link.session.asking.len(), self.config.link.open_requests);
-                if link.session.asking.contains_key(&id) {
-                    let goodbye = Goodbye::new(CloseCode::Malformed, format!("request {id} was sent twice"));
-                    return self.end_link(now, key, goodbye);
-                }
-                let entered = self.enter(now, key, message, Verb::Request);
-                match entered.and_then(|message| few(open, most, "open-requests").map(|()| message)) {
-                    Ok(message) => drop(self.ask(now, Asker::Link(key, id), message)),
-                    Err(failure) => drop(self.send(key, Parcel::Response { id, outcome: Err(failure) }, None)),
-                }
-            }
-            Parcel::Notify { message } => {
-                let (to, operation, trace) = (message.to.clone(), message.operation.clone(), message.trace);
-                let told = self.enter(now, key, message, Verb::Notify).and_then(|message| self.tell(now, message));
-                if let Err(failure) = told {
-                    self.dead_letter(now, &to, &operation, trace, &failure);
-                }
-            }
-            Parcel::Response { id, outcome } => {
-                let request = RequestId(id);
-                // An answer from who was not asked is not one; an answer that comes too late has no request any more.
-                if self.requests.get(&request).is_some_and(|pending| pending.answerer == Some(Route::Link(key))) {
-                    self.finish(now, request, outcome);
-                }
-            }
-            Parcel::Cancel { id } => {
-                if let Some(request) = self.links.get(&key).and_then(|link| link.session.asking.get(&id)).copied() {
-                    self.drop_request(now, request);
-                }
-            }
-            Parcel::Subscribe { topic } => self.enter_subscription(key, topic),
-            Parcel::Unsubscribe { topic } => self.unsubscribe(topic, Subscriber::Link(key)),
-            Parcel::Event { topic, payload, trace } => {
-                // Only the server brings events, and only of resources that are not here.
-                if is_uplink
-                    && !self.is_here(&topic.address)
-                    && let Err(failure) = self.emit(now, &topic, &payload, trace)
-                {
-                    self.dead_letter(now, &topic.address, &topic.event, trace, &failure);
-                }
-            }
-            Parcel::Gap { topic } => {
-                if is_uplink && !self.is_here(&topic.address) {
-                    self.gap(now, &topic);
-                }
-            }
-            Parcel::Refused { topic, failure } => {
-                if is_uplink && !self.is_here(&topic.address) {
-                    self.refuse_topic(now, &topic, &failure);
-                }
-            }
-            Parcel::Serve { address, .. } => {
-                // What is more than a peer may serve is not kept: its own host has refused it.
-                let most = self.config.link.served;
-                if let Some(link) = self.links.get_mut(&key)
-                    && (link.session.served.len() < most || link.session.served.contains_key(&address))
-                {
-                    link.session.served.insert(address, ());
-                }
-            }
-            Parcel::Release { address } => {
-                if let Some(link) = self.links.get_mut(&key) {
-                    link.session.served.remove(&address);
-                }
-            }
-        }
-    }
-}
-
-/// Whether a link may have one more of something. Errors with 429 `too-many`, and the limit's name.
-pub(crate) fn few(count: usize, most: usize, limit: &str) -> Result<(), Failure> {
-    if count < most {
-        return Ok(());
-    }
-    Err(Failure::too_many(format!("this link has {count}; the limit `{limit}` is {most}: end some first")))
 }
 
 #[cfg(test)]

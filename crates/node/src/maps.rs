@@ -66,9 +66,65 @@ impl<K: Ord, V: Ord + Clone> Index<K, V> {
     }
 }
 
+/// Sweeps of a map that remembers what nobody uses now: one whenever the map has doubled since the last, so that all sweeps together
+/// look at no more entries than were added, whatever they keep.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    /// The map is swept when it has more entries.
+    over: usize,
+    least: usize,
+    /// How many entries were looked at, for tests.
+    #[cfg(test)]
+    pub(crate) looked_at: usize,
+}
+
+impl Sweep {
+    /// For a map that is not swept while it has so few entries.
+    pub(crate) fn over(least: usize) -> Self {
+        Self {
+            over: least,
+            least,
+            #[cfg(test)]
+            looked_at: 0,
+        }
+    }
+
+    /// Keeps only what is in use, if it is time to.
+    pub(crate) fn sweep<K: Ord, V>(&mut self, map: &mut Map<K, V>, mut in_use: impl FnMut(&V) -> bool) {
+        if map.len() <= self.over {
+            return;
+        }
+        #[cfg(test)]
+        {
+            self.looked_at += map.len();
+        }
+        map.retain(|_, value| in_use(value));
+        self.over = self.least.max(2 * map.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sweeps_look_at_no_more_than_was_added() {
+        let (mut map, mut sweep) = (Map::new(), Sweep::over(10));
+        let mut most = 0;
+        for n in 0..10_000 {
+            sweep.sweep(&mut map, |used| *used);
+            map.insert(n, n < 5_000);
+            most = most.max(map.len());
+        }
+        assert!(sweep.looked_at <= 20_000, "{}", sweep.looked_at);
+        assert!(most <= 10_241, "{most}");
+        map.values_mut().for_each(|used| *used = false);
+        (0..2_000).for_each(|n| {
+            map.insert(20_000 + n, false);
+            sweep.sweep(&mut map, |used| *used);
+        });
+        assert!(map.len() < 2_000, "what is not used any more is dropped: {}", map.len());
+    }
 
     #[test]
     fn an_index_gives_the_values_of_a_key_alone() {

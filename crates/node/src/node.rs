@@ -99,11 +99,11 @@ pub struct Node {
     pub(crate) sockets: Map<SocketId, LinkKey>,
     /// The links that are up, by the host at their other end.
     pub(crate) by_host: Index<HostName, LinkKey>,
-    /// Links that have something to send, each once.
+    /// Links that have something to send and may have room, each once.
     pub(crate) ready: VecDeque<LinkKey>,
-    /// Those of them whose sockets had no room when they were asked last.
-    pub(crate) without_room: Vec<LinkKey>,
-    /// How often links were touched, for tests.
+    /// How many looks are left for circles of requests that the present batch of calls might close.
+    pub(crate) looks_for_circles: usize,
+    /// How often links were touched, and actors and open requests looked at, for tests.
     #[cfg(test)]
     pub(crate) touches: usize,
     pub(crate) uplink: Uplink,
@@ -140,7 +140,7 @@ impl Node {
             sockets: Map::new(),
             by_host: Index::default(),
             ready: VecDeque::new(),
-            without_room: Vec::new(),
+            looks_for_circles: 0,
             #[cfg(test)]
             touches: 0,
             uplink: Uplink::default(),

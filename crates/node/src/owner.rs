@@ -64,6 +64,11 @@ impl Owners {
         }
     }
 
+    /// Whether an actor is in the store alone.
+    pub(crate) fn is_away(&self, app: &Address, actor: &Address) -> bool {
+        matches!(self.0.get(app), Some(Owner::Own { away, .. }) if away.contains_key(actor))
+    }
+
     /// Takes an actor that is in the store alone.
     pub(crate) fn take_back(&mut self, app: &Address, actor: &Address) -> Option<Away> {
         match self.0.get_mut(app)? {
@@ -213,10 +218,10 @@ impl Node {
                 self.is_ready(now, id, instance);
             }
             Err(error) => {
-                self.by_instance.remove(&instance);
-                self.effects.push_back(Effect::StopGuest(instance));
                 actor.life = Life::BackOff(now + AGAIN_MS);
                 let address = actor.address.clone();
+                self.free_slot(instance);
+                self.effects.push_back(Effect::StopGuest(instance));
                 self.log(&address, Level::Error, format!("its state can't be read, and is tried again: {error}"));
                 self.after(now + AGAIN_MS, Timer::Restart(id));
                 self.fill_slots(now);

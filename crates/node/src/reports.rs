@@ -8,7 +8,7 @@ use crate::{
     effect::RequestId,
     guest::{BatchReport, CallReport, GuestEffect, InstanceId, Kind, Level, Logged, Returned},
     node::Node,
-    requests::Asker,
+    requests::{Asker, LOOKED_AT},
     saving::Late,
     state::OF_THE_INSTANCE,
     timers::Timer,
@@ -19,6 +19,7 @@ impl Node {
     pub fn handle_ran(&mut self, now: u64, instance: InstanceId, report: BatchReport) {
         let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else { return };
         let Some(actor) = self.actors.get_mut(&id) else { return };
+        self.looks_for_circles = LOOKED_AT;
         let address = actor.address.clone();
         let traces: Vec<_> = actor.in_flight.iter().map(|call| actor.trace_of(call)).collect();
         let mut calls = std::mem::take(&mut actor.in_flight).into_iter();

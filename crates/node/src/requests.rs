@@ -20,8 +20,9 @@ use crate::{
     timers::Timer,
 };
 
-/// How many open requests are looked at for a circle before a message is let through: one that is missed ends at its deadline.
-const LOOKED_AT: usize = 4_096;
+/// How many open requests are looked at for circles, for all requests of a batch of calls together. What exceeds it is let through:
+/// a circle only wastes the time of those in it, and ends at the first of their deadlines, as one over other hosts does.
+pub(crate) const LOOKED_AT: usize = 8_192;
 
 /// Who asked, and so who gets the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +226,7 @@ impl Node {
     }
 
     /// A request whose answer would wait for itself: the actor asked is, over others, waiting for the one that asks.
-    fn check_cycle(&self, request: Option<RequestId>, asked: ActorId) -> Result<(), Failure> {
+    fn check_cycle(&mut self, request: Option<RequestId>, asked: ActorId) -> Result<(), Failure> {
         let asker = request.and_then(|request| self.requests.get(&request)).map(|pending| &pending.asker);
         let Some(Asker::Guest(asking, _)) = asker else { return Ok(()) };
         let is_full = |id: ActorId| {
@@ -234,7 +235,7 @@ impl Node {
         if !is_full(*asking) {
             return Ok(());
         }
-        let (mut seen, mut next, mut looked_at) = (Map::new(), vec![asked], 0);
+        let (mut seen, mut next, mut looks) = (Map::new(), vec![asked], self.looks_for_circles);
         seen.insert(asked, ());
         while let Some(id) = next.pop() {
             if id == *asking {
@@ -243,18 +244,22 @@ impl Node {
                 ));
             }
             let open = self.actors.get(&id).into_iter().flat_map(|actor| actor.open.values());
-            for pending in open.filter_map(|request| self.requests.get(request)) {
-                looked_at += 1;
-                if let Some(Route::Actor(on)) = pending.answerer
+            for pending in open.map_while(|request| {
+                looks = looks.checked_sub(1)?;
+                Some(self.requests.get(request))
+            }) {
+                if let Some(Route::Actor(on)) = pending.and_then(|pending| pending.answerer)
                     && seen.insert(on, ()).is_none()
                 {
                     next.push(on);
                 }
             }
-            if looked_at > LOOKED_AT {
-                break;
-            }
         }
+        #[cfg(test)]
+        {
+            self.touches += self.looks_for_circles - looks;
+        }
+        self.looks_for_circles = looks;
         Ok(())
     }
 
@@ -362,4 +367,23 @@ fn check(message: &mut Message) -> Result<(), Failure> {
         message.trace = message.payload.header(TRACEPARENT).and_then(Trace::parse);
     }
     message.payload.check()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LOOKED_AT;
+    use crate::{
+        ActorLimits,
+        drive::{ask, node},
+    };
+
+    #[test]
+    fn requests_of_a_batch_share_the_looks_for_circles() {
+        let mut node = node(ActorLimits::default(), 2_000, &["acme:app"]);
+        ask(&mut node, 1, "acme:app:keyed:b", "spread");
+        assert_eq!(node.requests.len(), 1_001, "it waits for a thousand actors");
+        node.touches = 0;
+        ask(&mut node, 2, "acme:app:keyed:a", "storm");
+        assert!((1_000..=LOOKED_AT).contains(&node.touches), "{} looks for a thousand requests", node.touches);
+    }
 }

@@ -8,10 +8,11 @@ use starlane_bundle::Durability;
 use starlane_protocol::{Failure, Message, Outcome, Trace};
 
 use crate::{
-    actor::{Actor, ActorId, Held, InFlight, outcome_weight},
+    actor::{Actor, ActorId, InFlight},
     crashes::Crash,
     effect::Effect,
     guest::{GuestCall, GuestEffect, InstanceId, Level, Saved},
+    mail::{Held, outcome_weight},
     node::Node,
     owner::signed,
     state::{ActorState, OF_THE_INSTANCE, StateError, WriteId},

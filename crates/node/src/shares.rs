@@ -1,17 +1,26 @@
 //! What apps and spaces use of a host now. What is counted is given back when its receipt is dropped, wherever that happens.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use starlane_protocol::{Address, Failure};
 
-use crate::{limits::ActorLimits, maps::Map};
+use crate::{
+    guest::InstanceId,
+    limits::ActorLimits,
+    maps::{Map, Sweep},
+};
 
-/// Shares that nobody uses are dropped when there are more than this.
+/// Shares that nobody uses are kept while there are no more than this.
 const KEPT: usize = 1_024;
 
-/// What one app, or all apps of a space, use now.
+/// What one app uses now, or all apps of a space, or all.
 #[derive(Debug, Default)]
 pub(crate) struct Share {
+    /// No other share has it.
+    pub(crate) number: u64,
     pub(crate) actors: Cell<usize>,
     pub(crate) awake: Cell<usize>,
     /// Awake actors that are about to sleep.
@@ -19,6 +28,25 @@ pub(crate) struct Share {
     pub(crate) bytes: Cell<usize>,
     /// When it got an instance last, counted in instances.
     pub(crate) turn: Cell<u64>,
+    /// Instances that came to rest, the least recently used first, as far as that was known then.
+    resting: RefCell<Map<(u64, InstanceId), ()>>,
+}
+
+impl Share {
+    fn numbered(last: &mut u64) -> Rc<Self> {
+        *last += 1;
+        Rc::new(Self { number: *last, ..Self::default() })
+    }
+
+    /// Whether no other of its actors may be awake.
+    pub(crate) fn is_full(&self, most: usize) -> bool {
+        self.awake.get() >= most
+    }
+
+    /// The first of the instances that rest, and since when.
+    pub(crate) fn first_at_rest(&self) -> Option<(u64, InstanceId)> {
+        self.resting.borrow().keys().next().copied()
+    }
 }
 
 /// The shares from which an actor takes.
@@ -26,24 +54,36 @@ pub(crate) struct Share {
 pub(crate) struct Account {
     pub(crate) app: Rc<Share>,
     pub(crate) space: Rc<Share>,
+    pub(crate) host: Rc<Share>,
 }
 
 /// The shares of all apps and spaces.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shares {
     apps: Map<Address, Rc<Share>>,
     spaces: Map<String, Rc<Share>>,
+    host: Rc<Share>,
+    sweeps: [Sweep; 2],
+    last_number: u64,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        let sweeps = [(); 2].map(|()| Sweep::over(KEPT));
+        Self { apps: Map::new(), spaces: Map::new(), host: Rc::default(), sweeps, last_number: 0 }
+    }
 }
 
 impl Shares {
     /// The account of an app.
     pub(crate) fn of(&mut self, app: &Address) -> Account {
-        if self.apps.len() > KEPT {
-            self.apps.retain(|_, share| Rc::strong_count(share) > 1);
-            self.spaces.retain(|_, share| Rc::strong_count(share) > 1);
-        }
-        let space = Rc::clone(self.spaces.entry(app.space().to_owned()).or_default());
-        Account { app: Rc::clone(self.apps.entry(app.clone()).or_default()), space }
+        let [apps, spaces] = &mut self.sweeps;
+        apps.sweep(&mut self.apps, |share| Rc::strong_count(share) > 1);
+        spaces.sweep(&mut self.spaces, |share| Rc::strong_count(share) > 1);
+        let last = &mut self.last_number;
+        let space = self.spaces.entry(app.space().to_owned()).or_insert_with(|| Share::numbered(last));
+        let app = self.apps.entry(app.clone()).or_insert_with(|| Share::numbered(last));
+        Account { app: Rc::clone(app), space: Rc::clone(space), host: Rc::clone(&self.host) }
     }
 }
 
@@ -62,8 +102,10 @@ pub(crate) struct Place(Account);
 /// The slot of an instance.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    account: Account,
+    pub(crate) account: Account,
     leaving: bool,
+    /// Its place among those that rest.
+    resting: Option<(u64, InstanceId)>,
 }
 
 /// Bytes that wait for an actor.
@@ -81,17 +123,14 @@ impl Account {
         Place(self.clone())
     }
 
-    /// Whether another of its actors may be awake.
-    pub(crate) fn has_slot(&self, limits: &ActorLimits) -> bool {
-        self.app.awake.get() < limits.awake_per_app && self.space.awake.get() < limits.awake_per_space
+    /// From the narrowest to the widest.
+    pub(crate) fn shares(&self) -> [&Rc<Share>; 3] {
+        [&self.app, &self.space, &self.host]
     }
 
-    pub(crate) fn slot(&self, turn: u64) -> Slot {
-        for share in [&self.app, &self.space] {
-            add(&share.awake, 1);
-            share.turn.set(turn);
-        }
-        Slot { account: self.clone(), leaving: false }
+    pub(crate) fn slot(&self) -> Slot {
+        self.shares().into_iter().for_each(|share| add(&share.awake, 1));
+        Slot { account: self.clone(), leaving: false, resting: None }
     }
 
     /// Counts what waits for an actor; `own` is what waits for it already. Errors with 429 when it is too much, and
@@ -126,14 +165,30 @@ impl Account {
 impl Slot {
     /// Its actor is about to sleep.
     pub(crate) fn leave(&mut self) {
+        self.stir();
         if !std::mem::replace(&mut self.leaving, true) {
-            add(&self.account.app.leaving, 1);
-            add(&self.account.space.leaving, 1);
+            self.account.shares().into_iter().for_each(|share| add(&share.leaving, 1));
         }
     }
 
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving
+    /// Its actor, last used at a time, has nothing to do. It keeps its place until it is looked at, whatever it does meanwhile: using
+    /// an actor costs nothing here.
+    pub(crate) fn rest(&mut self, since: u64, instance: InstanceId) {
+        if self.resting.is_none() && !self.leaving {
+            self.resting = Some((since, instance));
+            for share in self.account.shares() {
+                share.resting.borrow_mut().insert((since, instance), ());
+            }
+        }
+    }
+
+    /// Its actor does not rest, or not since then.
+    pub(crate) fn stir(&mut self) {
+        if let Some(place) = self.resting.take() {
+            for share in self.account.shares() {
+                share.resting.borrow_mut().remove(&place);
+            }
+        }
     }
 }
 
@@ -146,7 +201,8 @@ impl Drop for Place {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        for share in [&self.account.app, &self.account.space] {
+        self.stir();
+        for share in self.account.shares() {
             subtract(&share.awake, 1);
             subtract(&share.leaving, usize::from(self.leaving));
         }
@@ -157,5 +213,23 @@ impl Drop for Hold {
     fn drop(&mut self) {
         subtract(&self.own, self.bytes);
         subtract(&self.account.space.bytes, self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_actor_costs_the_same_however_many_apps_there_are() {
+        let mut shares = Shares::default();
+        let app = |n: usize| Address::parse(&format!("s{n}:app")).unwrap();
+        let kept: Vec<_> = (0..3_000).map(|n| shares.of(&app(n))).collect();
+        (0..30_000).for_each(|n| drop(shares.of(&app(n % 3_000))));
+        let looked_at: usize = shares.sweeps.iter().map(|sweep| sweep.looked_at).sum();
+        assert!(looked_at <= 12_000, "{looked_at} entries for 30,000 actors");
+        drop(kept);
+        (3_000..10_000).for_each(|n| drop(shares.of(&app(n))));
+        assert!(shares.apps.len() <= 4_200 && shares.spaces.len() <= 4_200, "{}", shares.apps.len());
     }
 }

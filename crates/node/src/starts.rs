@@ -1,21 +1,20 @@
 //! Who gets an instance next. Actors that have something to do wait here for a slot, and get one in turns: a space after the
 //! other, in a space an app after the other.
 
-use std::{
-    collections::{BinaryHeap, VecDeque},
-    rc::Rc,
-};
+mod queue;
+
+use std::rc::Rc;
 
 use starlane_protocol::Failure;
 
+pub(crate) use self::queue::StartQueue;
 use crate::{
     actor::{ActorId, Life},
     effect::Effect,
     guest::{GuestPlan, InstanceId},
-    limits::ActorLimits,
     node::Node,
     saving::Last,
-    shares::Account,
+    shares::{Account, Share},
     timers::Timer,
 };
 
@@ -23,48 +22,6 @@ use crate::{
 const ASLEEP_AT_ONCE: usize = 16;
 /// When a host without room for an instance is asked again, in milliseconds.
 const AGAIN_MS: u64 = 100;
-
-/// The actors that wait for an instance.
-#[derive(Debug, Default)]
-pub(crate) struct StartQueue {
-    lines: Vec<Line>,
-    turn: u64,
-    /// The host had no room for an instance, and is asked again soon.
-    pub(crate) full: bool,
-    /// The host is closing: nothing starts any more.
-    pub(crate) closed: bool,
-}
-
-/// Those of one app.
-#[derive(Debug)]
-struct Line {
-    account: Account,
-    waiting: VecDeque<ActorId>,
-}
-
-impl StartQueue {
-    fn push(&mut self, account: &Account, id: ActorId, first: bool) {
-        let known = self.lines.iter_mut().find(|line| Rc::ptr_eq(&line.account.app, &account.app));
-        match known {
-            Some(line) if first => line.waiting.push_front(id),
-            Some(line) => line.waiting.push_back(id),
-            None => self.lines.push(Line { account: account.clone(), waiting: [id].into() }),
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lines.is_empty()
-    }
-
-    /// The next to get an instance, of those whose app and space may have one more.
-    fn next(&mut self, limits: &ActorLimits) -> Option<ActorId> {
-        let ready = self.lines.iter_mut().filter(|line| line.account.has_slot(limits));
-        let line = ready.min_by_key(|line| (line.account.space.turn.get(), line.account.app.turn.get()))?;
-        let id = line.waiting.pop_front();
-        self.lines.retain(|line| !line.waiting.is_empty());
-        id
-    }
-}
 
 impl Node {
     /// An actor that sleeps has something to do: it waits for an instance.
@@ -75,18 +32,50 @@ impl Node {
         self.fill_slots(now);
     }
 
-    /// Gives free slots to actors that wait, and makes room for the others.
+    /// Gives free slots to actors that wait, and makes room for the others: of those only who may profit by what has changed.
     pub(crate) fn fill_slots(&mut self, now: u64) {
+        let limits = self.config.actors;
+        let mut changed = Vec::new();
+        while let Some(account) = self.starts.next_changed() {
+            self.starts.order(&account, &limits);
+            changed.push(account);
+        }
         while !self.starts.full && !self.starts.closed && self.by_instance.len() < self.config.max_awake {
-            let Some(id) = self.starts.next(&self.config.actors) else { break };
+            let Some((id, account)) = self.starts.next(&limits) else { break };
             // Its app may be gone, and what it was to do withdrawn.
             match self.actors.get_mut(&id) {
                 Some(actor) if actor.life == Life::Waiting && actor.has_work() => self.start(now, id),
-                Some(actor) if actor.life == Life::Waiting => actor.life = Life::Asleep,
+                Some(actor) if actor.life == Life::Waiting => {
+                    actor.life = Life::Asleep;
+                    self.sleeps(id);
+                }
                 _ => {}
             }
+            self.starts.order(&account, &limits);
+            changed.push(account);
         }
-        self.make_room();
+        for account in changed {
+            self.make_room(&account);
+        }
+    }
+
+    /// An actor has nothing to do: it may have to make room for others.
+    pub(crate) fn rest(&mut self, now: u64, id: ActorId) {
+        let Some(actor) = self.actors.get(&id) else { return };
+        let Some((instance, since)) = actor.instance().map(|instance| (instance, actor.last_used)) else { return };
+        let Some((_, slot)) = self.by_instance.get_mut(&instance) else { return };
+        slot.rest(since, instance);
+        if !self.starts.is_empty() {
+            self.starts.changed(&slot.account);
+            self.fill_slots(now);
+        }
+    }
+
+    /// An instance is no more.
+    pub(crate) fn free_slot(&mut self, instance: InstanceId) {
+        if let Some((_, slot)) = self.by_instance.remove(&instance) {
+            self.starts.changed(&slot.account);
+        }
     }
 
     pub(crate) fn ask_for_slots_again(&mut self, now: u64) {
@@ -108,8 +97,7 @@ impl Node {
             contract: Rc::clone(&plan.contract),
             inline: plan.inline,
         };
-        self.starts.turn += 1;
-        let slot = actor.account.slot(self.starts.turn);
+        let slot = actor.account.slot();
         self.by_instance.insert(instance, (id, slot));
         actor.waited_for = 1;
         if matches!(actor.keeping.last, Last::Stored) {
@@ -122,54 +110,46 @@ impl Node {
 
     /// Puts actors to sleep for those that wait: the least recently used quiescent ones, of the app that waits if it is awake as
     /// often as it may be, else of its space in that case, else of all.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, account: &Account) {
         if self.starts.is_empty() || self.starts.closed {
             return;
         }
         let limits = self.config.actors;
         let full = self.starts.full || self.by_instance.len() >= self.config.max_awake;
-        let mut leaving = self.by_instance.values().filter(|(_, slot)| slot.is_leaving()).count();
-        let mut idle: Option<Vec<(u64, InstanceId, ActorId)>> = None;
-        for line in &self.starts.lines {
-            let Account { app, space } = &line.account;
-            let whose = |account: &Account| match () {
-                () if app.awake.get() >= limits.awake_per_app => Rc::ptr_eq(&account.app, app),
-                () if space.awake.get() >= limits.awake_per_space => Rc::ptr_eq(&account.space, space),
-                () => true,
-            };
-            let on_the_way = match () {
-                () if app.awake.get() >= limits.awake_per_app => app.leaving.get(),
-                () if space.awake.get() >= limits.awake_per_space => space.leaving.get(),
-                () if full => leaving,
-                () => continue,
-            };
-            let wanted = line.waiting.len().min(ASLEEP_AT_ONCE).saturating_sub(on_the_way);
-            if wanted == 0 {
+        for (share, is_full) in [
+            (&account.app, account.app.is_full(limits.awake_per_app)),
+            (&account.space, account.space.is_full(limits.awake_per_space)),
+            (&account.host, full),
+        ] {
+            let wanted = if is_full { self.starts.waiting_for(share, account).min(ASLEEP_AT_ONCE) } else { 0 };
+            while share.leaving.get() < wanted && self.put_one_to_sleep(share) {}
+        }
+    }
+
+    /// Puts the least recently used quiescent actor of a share to sleep. False if it has none.
+    fn put_one_to_sleep(&mut self, share: &Rc<Share>) -> bool {
+        while let Some((since, instance)) = share.first_at_rest() {
+            #[cfg(test)]
+            {
+                self.touches += 1;
+            }
+            let Some((id, slot)) = self.by_instance.get_mut(&instance) else { return false };
+            let Some(actor) = self.actors.get_mut(id) else { return false };
+            slot.stir();
+            if !actor.is_quiescent() {
                 continue;
             }
-            let idle = idle.get_or_insert_with(|| {
-                let awake = self.by_instance.iter().map(|(instance, (id, _))| (*instance, *id));
-                let idle = awake.filter_map(|(instance, id)| {
-                    let actor = self.actors.get(&id).filter(|actor| actor.is_quiescent())?;
-                    Some((actor.last_used, instance, id))
-                });
-                idle.collect::<BinaryHeap<_>>().into_sorted_vec()
-            });
-            let mut wanted = wanted;
-            idle.retain(|(_, _, id)| {
-                let Some(actor) = self.actors.get_mut(id).filter(|actor| wanted > 0 && whose(&actor.account)) else {
-                    return true;
-                };
-                let Some((instance, calls)) = actor.save_batch(true) else { return false };
-                if let Some((_, slot)) = self.by_instance.get_mut(&instance) {
-                    slot.leave();
-                }
-                wanted -= 1;
-                leaving += 1;
+            if actor.last_used != since {
+                slot.rest(actor.last_used, instance);
+                continue;
+            }
+            if let Some((instance, calls)) = actor.save_batch(true) {
+                slot.leave();
                 self.effects.push_back(Effect::RunGuest { instance, calls });
-                false
-            });
+                return true;
+            }
         }
+        false
     }
 
     /// Of what an actor needs to start, its instance and its state, one is there.
@@ -195,7 +175,7 @@ impl Node {
             Ok(()) => self.is_ready(now, id, instance),
             Err(failure) if failure.code == "busy" => {
                 // The host has no room, though this node counts some: instances that were stopped may not be gone yet.
-                self.by_instance.remove(&instance);
+                self.free_slot(instance);
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.life = Life::Waiting;
                     self.starts.push(&actor.account, id, true);
@@ -203,10 +183,10 @@ impl Node {
                 if !std::mem::replace(&mut self.starts.full, true) {
                     self.after(now + AGAIN_MS, Timer::Slots);
                 }
-                self.make_room();
+                self.fill_slots(now);
             }
             Err(failure) => {
-                self.by_instance.remove(&instance);
+                self.free_slot(instance);
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.life = Life::Asleep;
                 }
@@ -214,5 +194,70 @@ impl Node {
                 self.fill_slots(now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ActorLimits,
+        drive::{address, ask, node},
+    };
+
+    #[test]
+    fn message_looks_at_no_awake_actor_while_another_waits_for_a_slot() {
+        let limits = ActorLimits { awake_per_app: 500, ..ActorLimits::default() };
+        let mut node = node(limits, 1_000, &["acme:busy", "bob:app"]);
+        for n in 0..501 {
+            assert_eq!(ask(&mut node, 1, &format!("acme:busy:keyed:k{n}"), "never"), 0);
+        }
+        assert_eq!(node.by_instance.len(), 500, "one waits");
+        node.touches = 0;
+        for n in 0..1_000 {
+            assert_eq!(ask(&mut node, 2 + n, &format!("bob:app:keyed:k{}", n % 400), "echo"), 1);
+        }
+        assert!(node.touches < 10, "{} actors were looked at", node.touches);
+    }
+
+    #[test]
+    fn actor_that_has_to_make_room_is_the_one_used_longest_ago() {
+        let mut node = node(ActorLimits::default(), 3, &["acme:app"]);
+        let states = |node: &Node| node.actors().into_iter().map(|actor| actor.state == "awake").collect::<Vec<_>>();
+        for (now, key) in (1..).zip(["a", "b", "c", "b", "a"]) {
+            assert_eq!(ask(&mut node, now, &format!("acme:app:keyed:{key}"), "echo"), 1);
+        }
+        assert_eq!(ask(&mut node, 10, "acme:app:keyed:d", "echo"), 1);
+        assert_eq!(states(&node), [true, true, false, true]);
+        assert_eq!(ask(&mut node, 11, "acme:app:keyed:e", "never"), 0);
+        assert_eq!(states(&node), [true, false, false, true, true]);
+    }
+
+    #[test]
+    fn spaces_take_turns_and_in_a_space_apps_do() {
+        let limits = ActorLimits { awake_per_app: 2, awake_per_space: 3, ..ActorLimits::default() };
+        let (mut queue, mut shares) = (StartQueue::default(), crate::shares::Shares::default());
+        let accounts = ["a:one", "a:two", "b:one"].map(|app| shares.of(&address(app)));
+        for (n, account) in accounts.iter().enumerate() {
+            (0..4).for_each(|k| queue.push(account, ActorId(n as u64 * 10 + k), false));
+        }
+        let mut slots = Vec::new();
+        let next = |queue: &mut StartQueue, slots: &mut Vec<_>| {
+            while let Some(account) = queue.next_changed() {
+                queue.order(&account, &limits);
+            }
+            let (ActorId(id), account) = queue.next(&limits)?;
+            slots.push(account.slot());
+            queue.order(&account, &limits);
+            Some(id)
+        };
+        let all = std::iter::from_fn(|| next(&mut queue, &mut slots)).collect::<Vec<_>>();
+        assert_eq!(all, [0, 20, 10, 21, 1], "then both spaces have no app that may have more");
+        assert_eq!(queue.waiting_for(&accounts[0].space, &accounts[0]), 3, "of `a:two`");
+        assert_eq!(queue.waiting_for(&accounts[2].app, &accounts[2]), 2);
+        assert_eq!(queue.waiting_for(&accounts[0].host, &accounts[0]), 0, "more room for all would help none");
+        slots.remove(0);
+        queue.changed(&accounts[0]);
+        assert_eq!((next(&mut queue, &mut slots), next(&mut queue, &mut slots)), (Some(11), None));
     }
 }

@@ -23,6 +23,9 @@ impl Subscriber {
     }
 }
 
+/// What a subscription takes beside the text of its topic, which is kept twice, in bytes.
+const OVERHEAD: usize = 256;
+
 /// The subscriptions of a node, from both ends.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
@@ -53,6 +56,11 @@ impl Topics {
 
     pub(crate) fn subscribers(&self, topic: &Topic) -> Vec<Subscriber> {
         self.by_topic.of(topic)
+    }
+
+    /// The bytes that a subscription takes.
+    pub(crate) fn weight(topic: &Topic) -> usize {
+        OVERHEAD + 2 * (topic.address.as_str().len() + topic.event.len())
     }
 
     /// What someone has subscribed to.

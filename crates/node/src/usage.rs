@@ -2,7 +2,11 @@
 
 use starlane_protocol::Failure;
 
-use crate::{bucket::Bucket, maps::Map, principal::Principal};
+use crate::{
+    bucket::Bucket,
+    maps::{Map, Sweep},
+    principal::Principal,
+};
 
 /// Principals that are remembered although they use nothing now.
 const REMEMBERED: usize = 1_024;
@@ -12,9 +16,9 @@ const REMEMBERED: usize = 1_024;
 pub struct PrincipalLimits {
     /// Links that are open at a time.
     pub links: usize,
-    /// Messages a second; a burst may have as many at once.
+    /// Messages a second; a burst may have as many at once. Whatever a peer sends counts, but for its answers.
     pub messages_per_second: u32,
-    /// Bytes of requests that have not ended, and of what waits for its links.
+    /// Bytes of requests that have not ended, of bodies that have not wholly come, and of what waits for its links.
     pub bytes_in_flight: usize,
     /// Actors of keyed mechtrons that it used first.
     pub keys: usize,
@@ -27,8 +31,17 @@ impl Default for PrincipalLimits {
 }
 
 /// What principals use now.
-#[derive(Debug, Default)]
-pub(crate) struct Usage(Map<String, Used>);
+#[derive(Debug)]
+pub(crate) struct Usage {
+    by_account: Map<String, Used>,
+    sweep: Sweep,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { by_account: Map::new(), sweep: Sweep::over(REMEMBERED) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Used {
@@ -41,11 +54,21 @@ struct Used {
 impl Usage {
     /// Counts a message. Errors with 429 when it is one too many.
     pub(crate) fn message(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
+        self.count(now, who, limits, limits.messages_per_second)
+    }
+
+    /// Counts a message that nobody can be told of when it is refused, such as a cancel. These may use up a second's worth of
+    /// messages more. Errors with 429 when it is one too many.
+    pub(crate) fn order(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
+        self.count(now, who, limits, 0)
+    }
+
+    fn count(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits, left: u32) -> Result<(), Failure> {
         let rate = limits.messages_per_second;
-        if self.0.len() > REMEMBERED {
-            self.0.retain(|_, used| used.links + used.bytes + used.keys > 0 || now < used.messages.last() + 1_000);
-        }
-        if self.of(who).messages.take(now, 1, rate.into()) {
+        // A bucket is full again after two seconds.
+        let in_use = |used: &Used| used.links + used.bytes + used.keys > 0 || now < used.messages.last() + 2_000;
+        self.sweep.sweep(&mut self.by_account, in_use);
+        if self.of(who).messages.take_leaving(now, 1, rate.into(), rate.into(), left.into()) {
             return Ok(());
         }
         Err(Failure::too_many(format!("more than {rate} messages a second: send slower")))
@@ -53,14 +76,20 @@ impl Usage {
 
     /// Counts the bytes of a request until [`Usage::release`]. Errors with 429 when they are too many.
     pub(crate) fn hold(&mut self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
-        let most = limits.bytes_in_flight;
-        let used = self.of(who);
-        if used.bytes > 0 && used.bytes + bytes > most {
-            let message = format!("{} bytes of requests wait for their answers, {most} may: wait for some", used.bytes);
-            return Err(Failure::too_many(message));
-        }
-        used.bytes += bytes;
+        self.may_hold(who, bytes, limits)?;
+        self.of(who).bytes += bytes;
         Ok(())
+    }
+
+    /// Whether so many bytes of a request or a body may come. Errors with 429 when they are too many.
+    pub(crate) fn may_hold(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
+        self.has_room(who, bytes, limits).map_err(|used| {
+            let most = limits.bytes_in_flight;
+            Failure::too_many(format!(
+                "{used} bytes of unanswered requests and of bodies that are being received; the limit `bytes-in-flight` is {most}: \
+                 wait for replies before sending more"
+            ))
+        })
     }
 
     /// Counts the bytes that wait for a link of somebody: they were `before` and are `now`.
@@ -71,12 +100,16 @@ impl Usage {
 
     /// Whether an answer may wait for a link of somebody. Errors with 429 when too much does.
     pub(crate) fn may_wait(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
-        let (most, used) = (limits.bytes_in_flight, self.0.get(who.account()).map_or(0, |used| used.bytes));
-        if used > 0 && used + bytes > most {
-            let message = format!("{used} bytes wait for this principal; the limit is {most}: read faster");
-            return Err(Failure::too_many(message));
-        }
-        Ok(())
+        self.has_room(who, bytes, limits).map_err(|used| {
+            let most = limits.bytes_in_flight;
+            Failure::too_many(format!("{used} bytes wait for this principal; the limit is {most}: read faster"))
+        })
+    }
+
+    /// Whether somebody may have so many bytes more. Errors with those that there are. What is too large alone goes alone.
+    fn has_room(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), usize> {
+        let used = self.by_account.get(who.account()).map_or(0, |used| used.bytes);
+        if used > 0 && used + bytes > limits.bytes_in_flight { Err(used) } else { Ok(()) }
     }
 
     /// Counts an actor that somebody uses first. Errors with 429 when it is one too many.
@@ -97,14 +130,14 @@ impl Usage {
 
     /// An actor is gone.
     pub(crate) fn release_key(&mut self, who: &Principal) {
-        if let Some(used) = self.0.get_mut(who.account()) {
+        if let Some(used) = self.by_account.get_mut(who.account()) {
             used.keys = used.keys.saturating_sub(1);
         }
     }
 
     /// How many links somebody has.
     pub(crate) fn links(&self, who: &Principal) -> usize {
-        self.0.get(who.account()).map_or(0, |used| used.links)
+        self.by_account.get(who.account()).map_or(0, |used| used.links)
     }
 
     /// Counts a link that is up.
@@ -114,21 +147,21 @@ impl Usage {
 
     /// A link is gone.
     pub(crate) fn release_link(&mut self, who: &Principal) {
-        if let Some(used) = self.0.get_mut(who.account()) {
+        if let Some(used) = self.by_account.get_mut(who.account()) {
             used.links = used.links.saturating_sub(1);
         }
     }
 
     /// A request has ended.
     pub(crate) fn release(&mut self, who: &Principal, bytes: usize) {
-        if let Some(used) = self.0.get_mut(who.account()) {
+        if let Some(used) = self.by_account.get_mut(who.account()) {
             used.bytes = used.bytes.saturating_sub(bytes);
         }
     }
 
     /// What somebody uses; who is new may send as much at once as anybody.
     fn of(&mut self, who: &Principal) -> &mut Used {
-        self.0.entry(who.account().to_owned()).or_default()
+        self.by_account.entry(who.account().to_owned()).or_default()
     }
 }
 
@@ -176,6 +209,17 @@ mod tests {
         for n in 0..5_000_u64 {
             usage.message(n * 10, &Principal::named(&n.to_string()), &LIMITS).unwrap();
         }
-        assert!(usage.0.len() <= REMEMBERED + 1, "{}", usage.0.len());
+        assert!(usage.by_account.len() <= REMEMBERED + 1, "{}", usage.by_account.len());
+    }
+
+    #[test]
+    fn message_costs_the_same_however_many_principals_there_are() {
+        let mut usage = Usage::default();
+        let names: Vec<_> = (0..5_000).map(|n| Principal::named(&n.to_string())).collect();
+        names.iter().for_each(|who| usage.hold_link(who));
+        for n in 0..20 {
+            names.iter().for_each(|who| usage.message(n * 1_000, who, &LIMITS).unwrap());
+        }
+        assert!(usage.sweep.looked_at <= 10_000, "{} entries for 100,000 messages", usage.sweep.looked_at);
     }
 }

@@ -1,13 +1,12 @@
 //! Frames become parcels again: bodies that came in chunks are put together.
 
-use bytes::BytesMut;
 use starlane_protocol::{
     Message, Principal, Trace,
     frame::Frame,
     wire::{WireOutcome, WirePayload},
 };
 
-use super::{CloseCode, Goodbye, Parcel};
+use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, Parcel};
 
 /// The most bodies of one direction that are on their way at a time.
 const MOST_BODIES: usize = 2;
@@ -22,9 +21,20 @@ pub(super) struct Assembly {
 #[derive(Debug)]
 struct Open {
     announced_by: u64,
-    parcel: Parcel,
     length: usize,
-    body: BytesMut,
+    received: usize,
+    /// What the body is for. None if it is not wanted: its chunks are dropped.
+    wanted: Option<Wanted>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    parcel: Parcel,
+    body: Vec<u8>,
+    /// What it takes when it is whole, in bytes.
+    weight: usize,
+    /// When it has to be whole.
+    due: u64,
 }
 
 impl Assembly {
@@ -32,8 +42,41 @@ impl Assembly {
         Self { longest, open: Vec::new() }
     }
 
-    /// Takes the next numbered frame; gives a parcel when one is complete.
-    pub(super) fn take(&mut self, frame: Frame) -> Result<Option<Parcel>, Goodbye> {
+    /// The bytes that all bodies that are wanted take when they are whole.
+    pub(super) fn bytes(&self) -> usize {
+        self.open.iter().filter_map(|open| open.wanted.as_ref()).map(|wanted| wanted.weight).sum()
+    }
+
+    /// The body that a frame announced is wanted: its chunks are kept from now on.
+    pub(super) fn keep(&mut self, now: u64, of: u64, parcel: Parcel, config: &LinkConfig) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.announced_by == of) {
+            let slowest_ms = open.length as u64 * 1_000 / config.body_bytes_per_second.max(1);
+            let (weight, due) = (parcel.weight() + open.length, now + config.body_ms + slowest_ms);
+            open.wanted = Some(Wanted { parcel, body: Vec::new(), weight, due });
+        }
+    }
+
+    /// Nobody waits for a request any more: its body is not wanted.
+    fn cancel(&mut self, request: u64) {
+        let is_it = |wanted: &Wanted| matches!(wanted.parcel, Parcel::Request { id, .. } if id == request);
+        for open in &mut self.open {
+            open.wanted.take_if(|wanted| is_it(wanted));
+        }
+    }
+
+    /// A message whose body was not whole in time. What still comes of it is dropped.
+    pub(super) fn late(&mut self, now: u64) -> Option<Parcel> {
+        let late = self.open.iter_mut().find_map(|open| open.wanted.take_if(|wanted| wanted.due <= now));
+        late.map(|wanted| wanted.parcel)
+    }
+
+    /// When the next body has to be whole.
+    pub(super) fn next_timeout(&self) -> Option<u64> {
+        self.open.iter().filter_map(|open| open.wanted.as_ref()).map(|wanted| wanted.due).min()
+    }
+
+    /// Takes the next numbered frame. A body that it announces is not kept before [`Self::keep`] says so.
+    pub(super) fn take(&mut self, frame: Frame) -> Result<Option<LinkEvent>, Goodbye> {
         let sequence = frame.sequence().unwrap_or_default();
         let (parcel, announced) = match frame {
             Frame::Chunk { of, offset, part, .. } => return self.chunk(of, offset, &part.0),
@@ -65,12 +108,15 @@ impl Assembly {
             Frame::Refused { topic, failure, .. } => (Parcel::Refused { topic, failure }, None),
             Frame::Subscribe { topic, .. } => (Parcel::Subscribe { topic }, None),
             Frame::Unsubscribe { topic, .. } => (Parcel::Unsubscribe { topic }, None),
-            Frame::Cancel { id, .. } => (Parcel::Cancel { id }, None),
+            Frame::Cancel { id, .. } => {
+                self.cancel(id);
+                (Parcel::Cancel { id }, None)
+            }
             Frame::Serve { address, operations, .. } => (Parcel::Serve { address, operations }, None),
             Frame::Release { address, .. } => (Parcel::Release { address }, None),
             _ => return Err(Goodbye::new(CloseCode::Malformed, "a control frame among the numbered ones")),
         };
-        let Some(length) = announced else { return Ok(Some(parcel)) };
+        let Some(length) = announced else { return Ok(Some(LinkEvent::Parcel(Box::new(parcel)))) };
         if length > self.longest as u64 {
             let longest = self.longest;
             return Err(Goodbye::new(
@@ -81,30 +127,38 @@ impl Assembly {
         if self.open.len() >= MOST_BODIES {
             return Err(Goodbye::new(CloseCode::Malformed, "more than two bodies in chunks at a time"));
         }
-        self.open.push(Open { announced_by: sequence, parcel, length: length as usize, body: BytesMut::new() });
-        Ok(None)
+        let length = length as usize;
+        self.open.push(Open { announced_by: sequence, length, received: 0, wanted: None });
+        Ok(Some(LinkEvent::Announced { of: sequence, parcel: Box::new(parcel), length }))
     }
 
-    fn chunk(&mut self, of: u64, offset: u64, part: &[u8]) -> Result<Option<Parcel>, Goodbye> {
+    fn chunk(&mut self, of: u64, offset: u64, part: &[u8]) -> Result<Option<LinkEvent>, Goodbye> {
         let Some(at) = self.open.iter().position(|open| open.announced_by == of) else {
             return Err(Goodbye::new(CloseCode::Malformed, format!("a chunk of message {of}, which announced none")));
         };
         let Some(open) = self.open.get_mut(at) else { return Ok(None) };
-        if offset != open.body.len() as u64 || part.is_empty() || open.body.len() + part.len() > open.length {
+        if offset != open.received as u64 || part.is_empty() || open.received + part.len() > open.length {
             return Err(Goodbye::new(
                 CloseCode::Malformed,
                 format!("a chunk at {offset} of message {of} does not fit"),
             ));
         }
-        open.body.extend_from_slice(part);
-        if open.body.len() < open.length {
+        open.received += part.len();
+        if let Some(Wanted { body, .. }) = &mut open.wanted {
+            // It grows by doubling, but never beyond the length that is counted.
+            if body.capacity() < open.received {
+                body.reserve_exact(open.length.min(2 * open.received) - body.len());
+            }
+            body.extend_from_slice(part);
+        }
+        if open.received < open.length {
             return Ok(None);
         }
-        let mut open = self.open.swap_remove(at);
-        if let Some(payload) = open.parcel.payload_mut() {
-            payload.body = open.body.freeze();
+        let Some(Wanted { mut parcel, body, .. }) = self.open.swap_remove(at).wanted else { return Ok(None) };
+        if let Some(payload) = parcel.payload_mut() {
+            payload.body = body.into();
         }
-        Ok(Some(open.parcel))
+        Ok(Some(LinkEvent::Complete(Box::new(parcel))))
     }
 }
 
@@ -151,14 +205,22 @@ mod tests {
                 assert!(parcel.weight() >= parcel.length());
                 let mut assembly = Assembly::new(1 << 20);
                 let (frame, body) = parcel.clone().frame(1);
-                let mut taken = assembly.take(frame).unwrap();
+                let mut taken = assembly.take(frame).unwrap().unwrap();
+                if let LinkEvent::Announced { of, parcel, length: announced } = taken {
+                    assert_eq!((of, announced), (1, length));
+                    assembly.keep(0, of, *parcel, &LinkConfig::default());
+                    assert!((length..length + 1_000).contains(&assembly.bytes()));
+                    taken = LinkEvent::Expiring;
+                }
                 for (n, part) in body.iter().flat_map(|body| body.chunks(60_000)).enumerate() {
-                    assert_eq!(taken, None, "its body is not here yet");
+                    assert_eq!(taken, LinkEvent::Expiring, "its body is not here yet");
                     let (seq, offset) = (n as u64 + 2, n as u64 * 60_000);
                     let part = starlane_protocol::frame::Part(bytes::Bytes::copy_from_slice(part));
-                    taken = assembly.take(Frame::Chunk { seq, of: 1, offset, part }).unwrap();
+                    let chunk = Frame::Chunk { seq, of: 1, offset, part };
+                    taken = assembly.take(chunk).unwrap().unwrap_or(LinkEvent::Expiring);
                 }
-                assert_eq!(taken, Some(parcel));
+                let (LinkEvent::Parcel(taken) | LinkEvent::Complete(taken)) = taken else { panic!("{taken:?}") };
+                assert_eq!((*taken, assembly.bytes()), (parcel, 0));
             }
         }
     }

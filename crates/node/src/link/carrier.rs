@@ -81,12 +81,13 @@ impl Carrier {
         bytes: usize,
         config: &LinkConfig,
     ) -> Result<(), Goodbye> {
-        let (work, rate) = (frames + bytes / BYTES_A_FRAME, config.frames_per_second);
+        let (work, rate) = (1 + frames + bytes / BYTES_A_FRAME, config.frames_per_second);
         if self.received.take(now, work as u64, rate.into()) {
             return Ok(());
         }
-        let reason =
-            format!("more than {rate} frames a second came, {BYTES_A_FRAME} bytes counted as one: send slower");
+        let reason = format!(
+            "more than {rate} frames a second came, each message and {BYTES_A_FRAME} bytes counted as one: send slower"
+        );
         Err(Goodbye::new(CloseCode::TooMany, reason))
     }
 

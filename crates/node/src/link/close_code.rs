@@ -74,6 +74,21 @@ impl std::fmt::Display for CloseCode {
     }
 }
 
+/// Why a link ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Goodbye {
+    /// What it is, for programs.
+    pub code: CloseCode,
+    /// For people.
+    pub reason: String,
+}
+
+impl Goodbye {
+    pub(crate) fn new(code: impl Into<CloseCode>, reason: impl Into<String>) -> Self {
+        Self { code: code.into(), reason: cut(reason.into(), 1024) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,11 @@
 pub struct LinkConfig {
     /// The longest payload, in bytes.
     pub payload: usize,
+    /// A body that follows its message in chunks is whole within this time, in milliseconds, and what `body_bytes_per_second` adds.
+    /// Later chunks are dropped, and the message fails.
+    pub body_ms: u64,
+    /// A body has a second more for each so many bytes of its length.
+    pub body_bytes_per_second: u64,
     /// How many numbered frames may be unacked.
     pub window_frames: usize,
     /// How many bytes of numbered frames may be unacked.
@@ -40,7 +45,8 @@ pub struct LinkConfig {
     pub held_bytes: usize,
     /// A peer that acks nothing for this long while the window is closed takes nothing, in milliseconds.
     pub stalled_ms: u64,
-    /// How much a peer may give to do in a second, in frames; each 4 KiB count as one more. A burst may have as much at once.
+    /// How much a peer may give to do in a second, in frames; each WebSocket message, and 4 KiB of it, count as one more. A burst may
+    /// have as much at once.
     pub frames_per_second: u32,
     /// How many requests of a peer may be open.
     pub open_requests: usize,
@@ -54,6 +60,8 @@ impl Default for LinkConfig {
     fn default() -> Self {
         Self {
             payload: 16 * 1024 * 1024,
+            body_ms: 60_000,
+            body_bytes_per_second: 32 * 1024,
             window_frames: 1024,
             window_bytes: 1024 * 1024,
             queue_bytes: 4 * 1024 * 1024,
@@ -73,7 +81,7 @@ impl Default for LinkConfig {
             stalled_ms: 60_000,
             frames_per_second: 250_000,
             open_requests: 8_192,
-            topics: 4_096,
+            topics: 256,
             served: 1_024,
         }
     }

@@ -83,7 +83,7 @@ impl Parcel {
     }
 
     /// The bytes that it occupies while it waits.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let texts = match self {
             Self::Request { message, .. } | Self::Notify { message } => {
                 let addresses = message.from.as_str().len() + message.to.as_str().len();

@@ -3,7 +3,7 @@
 
 use starlane_protocol::{Address, HostName, frame::Frame, wire::WireOutcome};
 
-use super::{CloseCode, Goodbye, LinkConfig, Parcel, assembly::Assembly};
+use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, assembly::Assembly};
 use crate::{effect::RequestId, maps::Map, principal::Principal};
 
 #[derive(Debug)]
@@ -16,9 +16,11 @@ pub(crate) struct Session {
     pub(crate) token: Option<String>,
     /// The addresses that the peer serves. Their operations are checked by the peer, and are not kept.
     pub(crate) served: Map<Address, ()>,
+    /// The bytes of those, and of its subscriptions.
+    pub(crate) names: usize,
     /// The requests of the peer that have not ended, by its own id.
     pub(crate) asking: Map<u64, RequestId>,
-    assembly: Assembly,
+    pub(super) assembly: Assembly,
     received: u64,
     /// Frames and bytes that were received and not acked.
     owed: (u32, usize),
@@ -33,6 +35,7 @@ impl Session {
             principal: Principal::default(),
             token: None,
             served: Map::new(),
+            names: 0,
             asking: Map::new(),
             assembly: Assembly::new(config.payload),
             received: 0,
@@ -42,8 +45,8 @@ impl Session {
         }
     }
 
-    /// Takes the next numbered frame; gives a parcel when one is complete.
-    pub(super) fn take(&mut self, now: u64, frame: Frame, config: &LinkConfig) -> Result<Option<Parcel>, Goodbye> {
+    /// Takes the next numbered frame. Gives what it brought.
+    pub(super) fn take(&mut self, now: u64, frame: Frame, config: &LinkConfig) -> Result<Option<LinkEvent>, Goodbye> {
         let (sequence, expected) = (frame.sequence().unwrap_or_default(), self.received + 1);
         if sequence != expected {
             let reason = format!("sequence {sequence} where {expected} was expected");
@@ -61,9 +64,15 @@ impl Session {
         self.assembly.take(frame)
     }
 
-    /// When an ack is due, if it is not now.
+    /// The bytes of what the peer has given this host to keep.
+    pub(super) fn bytes(&self) -> usize {
+        self.assembly.bytes() + self.names
+    }
+
+    /// When an ack is due, if it is not now, or a body has to be whole.
     pub(super) fn next_timeout(&self) -> Option<u64> {
-        self.ack_due.filter(|_| !self.ack_now)
+        let ack = self.ack_due.filter(|_| !self.ack_now);
+        ack.into_iter().chain(self.assembly.next_timeout()).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: u64) {
@@ -86,6 +95,20 @@ impl Session {
     }
 }
 
+/// What a link had when its socket went.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) was_up: bool,
+    pub(crate) peer: Option<HostName>,
+    pub(crate) principal: Principal,
+    /// The requests of the peer.
+    pub(crate) asking: Vec<RequestId>,
+    /// How many one-way messages the peer is not known to have.
+    pub(crate) one_way: usize,
+    /// The bytes that were counted as its principal's.
+    pub(crate) counted: usize,
+}
+
 /// What a received frame counts for the ack that is owed: its body, and a little for the rest.
 fn weight(frame: &Frame) -> usize {
     64 + match frame {
@@ -101,13 +124,17 @@ fn weight(frame: &Frame) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Parcel;
 
     #[test]
     fn frames_are_taken_in_order_and_acked_in_time() {
         let config = LinkConfig { ack_frames: 3, ..LinkConfig::default() };
         let mut session = Session::new(&config);
         let cancel = |seq| Frame::Cancel { seq, id: 7 };
-        assert_eq!(session.take(10, cancel(1), &config), Ok(Some(Parcel::Cancel { id: 7 })));
+        assert_eq!(
+            session.take(10, cancel(1), &config),
+            Ok(Some(LinkEvent::Parcel(Box::new(Parcel::Cancel { id: 7 }))))
+        );
         assert_eq!((session.next_timeout(), session.ack(false)), (Some(10 + config.ack_after_ms), None));
         assert_eq!(session.ack(true), Some(Frame::Ack { received: 1 }), "it rides on what leaves");
         assert_eq!((session.next_timeout(), session.ack(true)), (None, None));

@@ -8,7 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod bodies;
 mod budgets;
+mod greedy;
 mod guest;
 mod hostile;
 mod peers;

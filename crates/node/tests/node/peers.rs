@@ -3,8 +3,8 @@
 use starlane_node::{Effect, Goodbye, LinkConfig, Node, NodeConfig, Operations, PrincipalLimits, RequestId, SocketId};
 use starlane_protocol::{
     HostSecret, Message, Outcome, Payload, Topic,
-    frame::{Frame, VERSION, decode_message, encode_frame, encode_message},
-    wire::WireOutcome,
+    frame::{Frame, Part, VERSION, decode_message, encode_frame, encode_message},
+    wire::{WireOutcome, WirePayload},
 };
 
 use crate::world::{address, somebody};
@@ -19,6 +19,8 @@ pub(crate) struct Peers {
     /// Whether requests wait for the test.
     pub(crate) hold: bool,
     pub(crate) held: Vec<(RequestId, Payload)>,
+    /// What each peer may.
+    pub(crate) grant: &'static str,
     /// How many frames that are numbered each peer has sent.
     sent: std::collections::HashMap<u64, u64>,
 }
@@ -31,12 +33,24 @@ impl Peers {
     /// Peers of one principal, for whom so many bytes may be on their way.
     pub(crate) fn under(link: LinkConfig, bytes_in_flight: usize) -> Self {
         let (messages_per_second, links, keys) = (10_000_000, 10_000, 100);
-        let limits = PrincipalLimits { links, messages_per_second, bytes_in_flight, keys };
+        Self::limited(link, PrincipalLimits { links, messages_per_second, bytes_in_flight, keys })
+    }
+
+    /// Peers of one principal, who may use so much.
+    pub(crate) fn limited(link: LinkConfig, limits: PrincipalLimits) -> Self {
         let actors = starlane_node::ActorLimits::default();
         let config = NodeConfig { secret: HostSecret([9; 32]), link, max_awake: 2, limits, actors, seed: [9; 32] };
         let mut node = Node::new(config);
         node.handle_serve(&address(ECHO), Operations::Any).unwrap();
-        Self { node, now: 1, hangups: Vec::new(), hold: false, held: Vec::new(), sent: Default::default() }
+        Self {
+            node,
+            now: 1,
+            hangups: Vec::new(),
+            hold: false,
+            held: Vec::new(),
+            grant: "admin ~*::**",
+            sent: Default::default(),
+        }
     }
 
     /// A peer whose socket is open.
@@ -78,7 +92,21 @@ impl Peers {
     }
 
     pub(crate) fn ask(&mut self, peer: u64, id: u64, body: usize) {
-        let payload = Payload::new("text/plain", vec![b'x'; body]).into();
+        self.request(peer, id, Payload::new("text/plain", vec![b'x'; body]).into());
+    }
+
+    /// A peer sends a request whose body of so many bytes is to follow. Gives the number of its frame.
+    pub(crate) fn announce(&mut self, peer: u64, id: u64, length: u64) -> u64 {
+        self.request(peer, id, WirePayload { payload: Payload::new("text/plain", Vec::new()), length });
+        self.sent[&peer]
+    }
+
+    /// A peer sends a part of a body.
+    pub(crate) fn chunk(&mut self, peer: u64, of: u64, offset: u64, bytes: usize) {
+        self.tell(peer, |seq| Frame::Chunk { seq, of, offset, part: Part(vec![b'x'; bytes].into()) });
+    }
+
+    fn request(&mut self, peer: u64, id: u64, payload: WirePayload) {
         let (from, to, caller) = (address("acme:peer"), address(ECHO), String::new());
         let operation = "echo".to_owned();
         let (remaining_ms, hops, trace) = (30_000, 0, None);
@@ -105,7 +133,7 @@ impl Peers {
         while let Some(effect) = self.node.poll_effect() {
             match effect {
                 Effect::Authenticate { socket, .. } => {
-                    let admin = somebody("", &["admin ~*::**"], None);
+                    let admin = somebody("", &[self.grant], None);
                     self.node.handle_authenticated(self.now, socket, Ok(admin));
                 }
                 Effect::Deliver { message: Message { request: Some(request), payload, .. }, .. } if self.hold => {
@@ -123,6 +151,7 @@ impl Peers {
     /// What the server has for a peer and sends now.
     pub(crate) fn read(&mut self, peer: u64) -> Vec<Frame> {
         let mut frames = Vec::new();
+        self.node.handle_room(SocketId(peer));
         while let Some((_, bytes)) = self.node.poll_transmit(self.now, |socket| socket.0 == peer) {
             frames.extend(decode_message(&bytes).unwrap().into_iter().map(|(_, frame)| frame));
         }

@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 
-use starlane_node::{ActorLimits, LinkConfig, state::ActorState};
+use starlane_node::{ActorLimits, LinkConfig, SocketId, state::ActorState};
 
 use crate::{
+    guest::app,
     peers::Peers,
     with_app,
-    world::{SERVER, World, address, text, topic},
+    world::{PAGE, SERVER, World, address, origin, text, topic},
 };
 
 #[test]
@@ -24,6 +25,38 @@ fn a_message_asks_after_no_link_that_is_idle() {
         });
         assert_eq!((sent.map(|(socket, _)| socket.0), asked.get()), (Some(n % 2_000 + 1), 1));
     }
+}
+
+#[test]
+fn sockets_without_room_are_asked_once() {
+    let mut peers = Peers::new(LinkConfig::default());
+    (1..=1_000).for_each(|peer| peers.admit(peer));
+    (1..=1_000).for_each(|peer| peers.ask(peer, 0, 10));
+    let mut asked = 0;
+    for n in 1..=1_000 {
+        peers.ask(1, n, 10);
+        while let Some((socket, _)) = peers.node.poll_transmit(peers.now, |socket| {
+            asked += 1;
+            socket == SocketId(1)
+        }) {
+            assert_eq!(socket, SocketId(1));
+        }
+    }
+    assert!(asked <= 3_000, "{asked}");
+    peers.ask(7, 1, 10);
+    assert_eq!(peers.read_all(7), [(0, 200), (1, 200)], "it has room now");
+}
+
+#[test]
+fn link_that_had_no_room_when_its_socket_broke_goes_on_over_the_next() {
+    let mut world = World::linked();
+    let now = world.now;
+    let page = &mut world.sides[PAGE].node;
+    page.handle_notify(now, &origin(), &address("acme:service"), "echo", text("x")).unwrap();
+    assert_eq!(page.poll_transmit(now, |_| false), None);
+    world.break_link();
+    world.pass(2_000);
+    assert!(world.page().node.links()[0].up);
 }
 
 /// Actors that are known from before and are to be woken much later.
@@ -69,4 +102,25 @@ fn room_for_an_actor_is_found_behind_many_that_have_to_stay() {
     let tries = (1..6).find(|_| ask("new"));
     assert!(tries.is_some(), "it is looked for further on each time");
     assert!((0..10).all(|_| !ask("newer")), "all of them have to stay, but for the one that is awake");
+}
+
+#[test]
+fn many_requests_that_wait_for_one_actor_are_taken_back_in_any_order() {
+    const MANY: usize = 50_000;
+    let mut world = World::new();
+    let mut plan = app();
+    plan.mechtrons.iter_mut().for_each(|mechtron| mechtron.mailbox = MANY);
+    world.server().node.handle_install(1, plan);
+    world.run();
+    let asked: Vec<_> = (0..=MANY).map(|_| world.request(SERVER, "acme:app:one", "never", text(""))).collect();
+    let waiting = |world: &mut World| world.server().node.actors()[0].mailbox;
+    assert_eq!(waiting(&mut world), MANY, "the first is with the guest");
+    // From the middle on, where it is farthest from both ends.
+    for (n, request) in asked[MANY / 2..].iter().enumerate() {
+        world.sides[SERVER].node.handle_cancel(1, *request);
+        assert!(n % 1_000 > 0 || waiting(&mut world) == MANY - n - 1, "{n} are taken back");
+    }
+    assert_eq!(waiting(&mut world), MANY / 2 - 1);
+    world.pass(30_000);
+    assert_eq!((waiting(&mut world), world.server().outcomes.len()), (0, MANY / 2), "the others end at one time");
 }

@@ -1,0 +1,137 @@
+//! The actors that wait for an instance, and whose turn it is. Each app is in the order of its space, and each space in the order of
+//! all, only while another of its actors may be awake: so work for a start depends on no number of others that wait.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use crate::{
+    actor::ActorId,
+    limits::ActorLimits,
+    maps::Map,
+    shares::{Account, Share},
+};
+
+/// The actors that wait for an instance.
+#[derive(Debug, Default)]
+pub(crate) struct StartQueue {
+    /// The apps that wait, by the numbers of their shares.
+    lines: Map<u64, Line>,
+    /// The apps of each space that wait and may have one more awake, by the number of the space's share.
+    apps: Map<u64, Turns>,
+    /// The spaces that have such an app and may have one more awake.
+    spaces: Turns,
+    turn: u64,
+    /// Those who have got or lost something since slots were filled.
+    changed: Vec<Account>,
+    /// The host had no room for an instance, and is asked again soon.
+    pub(crate) full: bool,
+    /// The host is closing: nothing starts any more.
+    pub(crate) closed: bool,
+}
+
+/// Those of one app.
+#[derive(Debug)]
+struct Line {
+    account: Account,
+    waiting: VecDeque<ActorId>,
+}
+
+/// Shares in the order in which they had their turn, by their numbers.
+#[derive(Debug, Default)]
+struct Turns(Map<(u64, u64), ()>);
+
+impl Turns {
+    fn set(&mut self, share: &Share, ready: bool) {
+        let place = (share.turn.get(), share.number);
+        if ready {
+            self.0.insert(place, ());
+        } else {
+            self.0.remove(&place);
+        }
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.0.keys().next().map(|(_, number)| *number)
+    }
+}
+
+impl StartQueue {
+    /// Adds an actor to those that wait, before the others of its app or behind them.
+    pub(crate) fn push(&mut self, account: &Account, id: ActorId, first: bool) {
+        let number = account.app.number;
+        match self.lines.get_mut(&number) {
+            Some(line) if first => line.waiting.push_front(id),
+            Some(line) => line.waiting.push_back(id),
+            None => {
+                self.lines.insert(number, Line { account: account.clone(), waiting: [id].into() });
+            }
+        }
+        self.changed(account);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// An actor of an account has lost its instance, or come to rest, or waits for one.
+    pub(crate) fn changed(&mut self, account: &Account) {
+        if !self.is_empty() {
+            self.changed.push(account.clone());
+        }
+    }
+
+    /// One for whom something has changed since it was asked last.
+    pub(crate) fn next_changed(&mut self) -> Option<Account> {
+        self.changed.pop()
+    }
+
+    /// Puts an app and its space where they belong, by what is awake and what waits.
+    pub(crate) fn order(&mut self, account: &Account, limits: &ActorLimits) {
+        let Account { app, space, .. } = account;
+        if !self.apps.contains_key(&space.number) {
+            self.apps.insert(space.number, Turns::default());
+        }
+        let Some(apps) = self.apps.get_mut(&space.number) else { return };
+        apps.set(app, self.lines.contains_key(&app.number) && !app.is_full(limits.awake_per_app));
+        let none = apps.0.is_empty();
+        if none {
+            self.apps.remove(&space.number);
+        }
+        self.spaces.set(space, !none && !space.is_full(limits.awake_per_space));
+    }
+
+    /// Takes the next to get an instance, of those whose app and space may have one more.
+    pub(crate) fn next(&mut self, limits: &ActorLimits) -> Option<(ActorId, Account)> {
+        let number = self.next_of(self.spaces.first()?)?;
+        let line = self.lines.get_mut(&number)?;
+        let (id, account) = (line.waiting.pop_front()?, line.account.clone());
+        if line.waiting.is_empty() {
+            self.lines.remove(&number);
+        }
+        // They leave their places before these change, and `order` gives them new ones.
+        self.turn += 1;
+        self.spaces.set(&account.space, false);
+        if let Some(apps) = self.apps.get_mut(&account.space.number) {
+            apps.set(&account.app, false);
+        }
+        account.app.turn.set(self.turn);
+        account.space.turn.set(self.turn);
+        self.order(&account, limits);
+        Some((id, account))
+    }
+
+    /// How many actors wait for room that one of a share's would make: those of the app if it is full, of the app whose turn it is in
+    /// the space if that is full, and else of the app whose turn it is.
+    pub(crate) fn waiting_for(&self, share: &Rc<Share>, account: &Account) -> usize {
+        let app = match () {
+            () if Rc::ptr_eq(share, &account.app) => Some(share.number),
+            () if Rc::ptr_eq(share, &account.space) => self.next_of(share.number),
+            () => self.spaces.first().and_then(|space| self.next_of(space)),
+        };
+        app.and_then(|app| self.lines.get(&app)).map_or(0, |line| line.waiting.len())
+    }
+
+    /// The app whose turn it is in a space.
+    fn next_of(&self, space: u64) -> Option<u64> {
+        self.apps.get(&space)?.first()
+    }
+}

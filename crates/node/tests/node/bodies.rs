@@ -1,0 +1,89 @@
+//! Bodies that follow their messages in chunks: they count before they are whole, and for no longer than they may take.
+
+use starlane_node::{LinkConfig, SocketId};
+use starlane_protocol::{
+    HostSecret,
+    frame::{Frame, VERSION, encode_frame, encode_message},
+};
+
+use crate::peers::Peers;
+
+const BODY: u64 = 400_000;
+
+/// Peers of one principal that has room for two bodies.
+fn peers() -> Peers {
+    let mut peers = Peers::under(LinkConfig::default(), 1_000_000);
+    peers.hold = true;
+    (1..=9).for_each(|peer| peers.admit(peer));
+    peers
+}
+
+/// How a request with a body ends at once: 0 if it does not.
+fn announced(peers: &mut Peers, peer: u64) -> u16 {
+    peers.announce(peer, 1, BODY);
+    peers.read_all(peer).first().map_or(0, |(_, status)| *status)
+}
+
+#[test]
+fn announced_bodies_count_for_their_principal_on_all_its_links() {
+    let mut peers = peers();
+    assert_eq!([1, 2, 3, 4].map(|peer| announced(&mut peers, peer)), [0, 0, 429, 429]);
+    peers.chunk(3, 1, 0, 60_000);
+    peers.chunk(3, 1, 60_000, 60_000);
+    assert_eq!(peers.end(), None, "what comes of a refused body is dropped");
+
+    peers.tell(1, |seq| Frame::Cancel { seq, id: 1 });
+    assert_eq!([5, 6].map(|peer| announced(&mut peers, peer)), [0, 429], "a cancelled one gives its room back");
+    peers.node.handle_closed(1, SocketId(2));
+    assert_eq!([7, 8].map(|peer| announced(&mut peers, peer)), [0, 429], "and so does the end of a link");
+
+    for offset in (0..BODY).step_by(50_000) {
+        peers.chunk(5, 1, offset, 50_000);
+    }
+    assert_eq!((peers.held.len(), announced(&mut peers, 9)), (1, 429), "it is a request now, and counts once");
+    peers.reply(Ok(Default::default()));
+    assert_eq!(peers.read_all(5), [(1, 200)]);
+    peers.announce(9, 2, BODY);
+    assert_eq!(peers.read_all(9), [], "an answered request gives its room back");
+}
+
+#[test]
+fn body_that_comes_too_slowly_is_dropped() {
+    let config = LinkConfig { body_ms: 10_000, body_bytes_per_second: 100_000, ..LinkConfig::default() };
+    let mut peers = Peers::under(config, 1_000_000);
+    peers.admit(1);
+    peers.announce(1, 1, BODY);
+    peers.chunk(1, 1, 0, 60_000);
+    peers.pass(13_900, 1);
+    assert_eq!(peers.read_all(1), []);
+    peers.pass(200, 1);
+    assert_eq!(peers.read_all(1), [(1, 408)]);
+    for offset in (60_000..BODY).step_by(20_000) {
+        peers.chunk(1, 1, offset, 20_000);
+    }
+    assert_eq!((peers.end(), peers.node.open_requests()), (None, 0), "the rest of it is dropped");
+    peers.ask(1, 2, 10);
+    assert_eq!(peers.read_all(1), [(2, 200)]);
+}
+
+#[test]
+fn body_is_refused_before_it_comes_when_its_sender_has_no_grant() {
+    let mut peers = Peers::new(LinkConfig::default());
+    peers.grant = "request bob:**";
+    peers.admit(1);
+    assert_eq!(announced(&mut peers, 1), 403);
+}
+
+#[test]
+fn first_message_of_a_link_is_no_longer_than_a_hello() {
+    let mut peers = Peers::new(LinkConfig::default());
+    peers.accept(1);
+    let (token, secret) = (Some("x".repeat(16_000)), HostSecret([2; 32]));
+    let hello = encode_frame(&Frame::Hello { versions: vec![VERSION], token, secret, capabilities: Vec::new() });
+    let goodbyes = vec![encode_frame(&Frame::Goodbye { code: "x".into(), reason: "y".repeat(1_000) }); 100];
+    let frames = std::iter::once(hello).chain(goodbyes).collect::<Vec<_>>();
+    let message = encode_message(0, frames.iter().map(Vec::as_slice));
+    peers.node.handle_message(1, SocketId(1), &message);
+    peers.say(1, &[]);
+    assert_eq!(peers.end(), Some("too-large"));
+}

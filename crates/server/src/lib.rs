@@ -14,6 +14,7 @@ mod database;
 mod disk;
 mod handle;
 mod http;
+mod joint;
 mod limits;
 mod log;
 mod names;

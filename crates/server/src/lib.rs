@@ -12,6 +12,7 @@ mod data_folder;
 mod data_path;
 mod database;
 mod disk;
+mod fair;
 mod handle;
 mod http;
 mod joint;

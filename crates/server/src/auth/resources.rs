@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use starlane_host::{Bound, Handler, Host, Principal, Served, handler};
+use starlane_host::{Bound, Entry, Handler, Host, Principal, Served, handler};
 use starlane_protocol::{Address, Failure, Grant, Message, Outcome, Verb};
 
 use super::{Auth, Revoke, namespace, registry};
@@ -84,11 +84,17 @@ pub(crate) fn serve(
         let (auth, audit) = of_tokens.clone();
         async move { noted(&audit, "token", &incoming, about_tokens(&auth, &incoming)) }
     });
-    let at = |name: &str, bound: &Bound, handler: Rc<dyn Handler>| {
-        let address = Address::parse(name).map_err(|error| Failure::internal(error.to_string()))?;
-        bound.serve(host, &address, handler)
+    let at = |kind: &'static str, bound: &Bound, handler: Rc<dyn Handler>| {
+        let address =
+            Address::parse(&format!("starlane:{kind}s")).map_err(|error| Failure::internal(error.to_string()))?;
+        let audit = audit.clone();
+        let entry: Entry = Rc::new(move |incoming| match administers(&incoming.caller) {
+            Ok(()) => Ok(()),
+            Err(failure) => noted(&audit, kind, incoming, Err(failure)).map(drop),
+        });
+        bound.clone().entered_by(entry).serve(host, &address, handler)
     };
-    Ok(vec![at("starlane:grants", grants_bound, grants)?, at("starlane:tokens", tokens_bound, tokens)?])
+    Ok(vec![at("grant", grants_bound, grants)?, at("token", tokens_bound, tokens)?])
 }
 
 /// Notes a change in the audit log: whom it is about, and the grants or the token's id, never the token.
@@ -195,14 +201,20 @@ fn may_revoke(incoming: &Message, subject: Option<&str>) -> Result<(), Failure> 
     namespace::check(&incoming.caller, subject).map_err(|_| Failure::no_grant(message))
 }
 
+/// Whether somebody is an admin of anything: nobody else has business here, whatever they ask.
+fn administers(caller: &Principal) -> Result<(), Failure> {
+    if caller.grants().iter().any(|held| held.verb() == Verb::Admin) {
+        return Ok(());
+    }
+    let message = "grants and tokens are an admin's business: it needs a grant such as \"admin acme:**\"";
+    Err(Failure::no_grant(message))
+}
+
 /// Whether somebody may give these grants to a principal, or take them: who has `admin` on all that they are about, and whose
 /// namespace the principal is of.
 fn may_hand_out(caller: &Principal, principal: &str, lines: &[String]) -> Result<(), Failure> {
+    administers(caller)?;
     let held: Vec<&Grant> = caller.grants().iter().filter(|held| held.verb() == Verb::Admin).collect();
-    if held.is_empty() {
-        let message = "grants and tokens are an admin's business: it needs a grant such as \"admin acme:**\"";
-        return Err(Failure::no_grant(message));
-    }
     namespace::check(caller, principal)?;
     for line in lines {
         let grant = registry::parse(line, principal)?;

@@ -28,13 +28,12 @@ use self::{
     cache::{CacheMiss, Compiled, CompiledCache, deserialize},
     child::{ChildFault, CompileBounds},
 };
-use crate::limits::{Limit, Limiter};
-
-use super::{
-    engine::Allocation,
+use crate::{
     fair::{FairQueue, Owner},
-    fault::describe,
+    limits::{Limit, Limiter},
 };
+
+use super::{engine::Allocation, fault::describe};
 
 /// The folder of compiled modules in a data folder.
 pub(crate) const FOLDER: &str = "compiled";

@@ -161,18 +161,25 @@ impl Apps {
                 let answered = async {
                     let apps = apps.ok_or_else(|| Failure::not_running("the server is stopping"))?;
                     let operation = Operation::read(&incoming);
+                    let before = match &operation {
+                        Ok(Operation::Create(Create { app, .. })) => apps.known(app).await,
+                        _ => None,
+                    };
                     let change = match &operation {
                         Ok(Operation::Get(_) | Operation::List) => None,
-                        Ok(Operation::Create(Create { app, .. })) if apps.is_here(app).await => {
-                            Some("app.upgrade".to_owned())
-                        }
+                        Ok(Operation::Create(_)) if before.is_some() => Some("app.upgrade".to_owned()),
                         Ok(_) | Err(_) => Some(format!("app.{}", incoming.operation)),
                     };
                     let answered = match operation {
                         Ok(operation) => apps.answer(operation, incoming.caller.clone()).await,
                         Err(failure) => Err(failure),
                     };
-                    if let Some(action) = change {
+                    // The version that it has already is a revision of its own, and changes nothing.
+                    let is_same = match &before {
+                        Some(before) if answered.is_ok() => apps.is_still(before).await,
+                        _ => false,
+                    };
+                    if let Some(action) = change.filter(|_| !is_same) {
                         audit.note(incoming.caller.name(), &action, &target(&incoming.payload.body), &answered);
                     }
                     answered
@@ -246,9 +253,15 @@ impl Apps {
         }
     }
 
-    /// Whether an app is there already, so that creating it is an upgrade.
-    async fn is_here(&self, app: &Address) -> bool {
-        self.store.record(app).await.is_ok_and(|record| record.is_some())
+    /// The record of an app that is there already, so that creating it is an upgrade.
+    async fn known(&self, app: &Address) -> Option<AppRecord> {
+        self.store.record(app).await.ok().flatten()
+    }
+
+    /// Whether an app is what it was, but for the number of its revision.
+    async fn is_still(&self, before: &AppRecord) -> bool {
+        let now = self.known(&before.app).await;
+        now.is_some_and(|now| AppRecord { revision: before.revision, ..now } == *before)
     }
 
     fn own(&self) -> Result<Rc<Self>, Failure> {

@@ -60,6 +60,15 @@ fn children(server: &Server) -> Vec<u32> {
     pids.filter(|pid| parent(*pid) == Some(server.pid())).collect()
 }
 
+/// The process that compiles a module. What it is made for is checked by another before.
+fn compiling(server: &Server) -> Option<u32> {
+    // Before its program is started it is a copy of the server's process.
+    children(server).into_iter().find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(b"starlane\0compile-module") && !line.windows(7).any(|part| part == b"--check")
+    })
+}
+
 /// A number of kibibytes in a process's status, while it runs.
 fn status(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -202,12 +211,7 @@ fn the_process_knows_nothing_of_the_server_and_ends_with_it() {
     // Killed: the publisher is told, and the server goes on.
     thread::scope(|scope| {
         let publishing = scope.spawn(|| publish(&server, &token, bundle.path(), "acme:repo:slow:1.0.0"));
-        let child = until("a process that compiles", || children(&server).pop());
-        // Before that it is a copy of the server's process.
-        let is_started = || {
-            fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| line.starts_with(b"starlane\0compile-module"))
-        };
-        until("its program is started", || is_started().then_some(()));
+        let child = until("a process that compiles", || compiling(&server));
         until("its module is read", || status(child, "VmRSS:").filter(|kib| *kib > 40 * 1_024));
         let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
         // What the server got from whoever started these tests is not the server's.
@@ -241,7 +245,7 @@ fn the_process_knows_nothing_of_the_server_and_ends_with_it() {
             let headers = [("authorization", bearer.as_str()), ("starlane-signature", signature.as_str())];
             server.try_send("PUT", "/bundles/acme:repo:slow:1.0.1", &headers, &signed.bytes)
         });
-        let child = until("a process that compiles", || children(&server).pop());
+        let child = until("a process that compiles", || compiling(&server));
         rustix::process::kill_process(
             rustix::process::Pid::from_raw(server.pid() as i32).unwrap(),
             rustix::process::Signal::KILL,
@@ -257,4 +261,31 @@ fn the_process_knows_nothing_of_the_server_and_ends_with_it() {
     server.start_again();
     assert_eq!(server.get("/healthz").status, 200);
     attack("B7", 3, through);
+}
+
+/// Many manifests that name one module cost one check of it.
+#[test]
+fn module_is_checked_once_however_many_publish_it() {
+    let server = Server::start();
+    let mallory = server.token_for("mallory", &["deploy mallory:**"]);
+    let (_, wasm) = within_bounds().swap_remove(0);
+    let draft = bundle_of(&wasm);
+    let draft = Draft::read(draft.path()).unwrap();
+    server.upload(&mallory, &draft);
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let publishing: Vec<_> = (0..16)
+            .map(|number| {
+                let (server, mallory, draft) = (&server, &mallory, &draft);
+                scope.spawn(move || {
+                    let bundle = format!("mallory:repo:m{number}:1.0.0");
+                    let address = Address::parse(&bundle).unwrap();
+                    let signed = draft.sign(&address, &SecretKey::from_seed([9; 32]), 1_700_000_000);
+                    server.publish_manifest(mallory, &bundle, &signed).status
+                })
+            })
+            .collect();
+        publishing.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(statuses.iter().all(|status| *status == statuses[0]), "{statuses:?}");
+    assert_eq!(metric(&server, "starlane_modules_checked_total"), 1.0);
 }

@@ -3,13 +3,15 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    io::{Read, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use serde_json::json;
+use starlane_bundle::Digest;
 use starlane_testkit::{attack, field_fault};
 
 use crate::world::{Server, folder, starlane, through_shell};
@@ -209,4 +211,44 @@ fn a_restored_backup_makes_no_token_good_again_unless_keys_are_kept() {
         assert_eq!(server.ask("", "starlane:apps", "list", &json!({})).status, 401, "tokens are still in use");
     }
     attack("A8", 2, through);
+}
+
+/// Whoever may deploy anything can upload what is here already; others who read it lose nothing by that.
+#[test]
+fn download_goes_on_while_others_upload_the_same_file_again() {
+    const LENGTH: usize = 32 << 20;
+    let server = Server::start();
+    let bundle = folder(&[(
+        "bundle.toml",
+        "[bundle]\nname = \"n\"\ndescription = \"\"\nlicence = \"MIT\"\npublic = true\ninclude = [\"site/**\"]\n",
+    )]);
+    let bytes: Vec<u8> = (0..LENGTH as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::create_dir(bundle.path().join("site")).unwrap();
+    fs::write(bundle.path().join("site/big.bin"), &bytes).unwrap();
+    server.publish(&server.token, 1, bundle.path(), "acme:repo:n:1.0.0");
+    let evil = server.token_for("evil", &["deploy evil:**"]);
+    let digest = Digest::of(&bytes).to_string();
+    let file = server.data.join("blobs").join(&digest[..2]).join(&digest);
+    let state = || {
+        let about = fs::metadata(&file).unwrap();
+        (about.ino(), about.ctime(), about.ctime_nsec())
+    };
+
+    let mut stream = server.connect();
+    let request =
+        format!("GET /blobs/sha256/{digest} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", server.address());
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut got = vec![0; 64 << 10];
+    stream.read_exact(&mut got).unwrap();
+    let before = state();
+    for _ in 0..3 {
+        assert_eq!(server.with_token(&evil, "PUT", &format!("/blobs/sha256/{digest}"), &bytes).status, 204);
+    }
+    assert_eq!(state(), before, "nothing was written");
+    // Dates change by a backup, too; the digest still names the bytes.
+    fs::File::options().append(true).open(&file).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+    stream.read_to_end(&mut got).unwrap();
+    let body = got.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(got.len() - body, LENGTH, "the download was cut");
+    assert!(got[body..] == bytes[..]);
 }

@@ -103,6 +103,8 @@ fn every_change_is_noted_with_its_principal_and_outcome() {
     server.ask(&ci, "starlane:tokens", "create", &json!({ "subject": "eve" })).fails(403, "no-grant");
     server.with_token(&ci, "GET", "/backup", b"").fails(403, "no-grant");
     server.command("starlane:grants", "add", &json!({ "principal": "ada", "grants": ["launch acme:n"] }));
+    // Nothing is another by this: neither by a grant that there is, nor by the version that the app has.
+    server.command("starlane:grants", "add", &json!({ "principal": "ada", "grants": ["launch acme:n"] }));
     server.command("starlane:grants", "remove", &json!({ "principal": "ada" }));
     assert_eq!(server.create(&ci, "acme:n", "acme:repo:n:1.0.0").status, 200);
     server.with_token(&ci, "PUT", "/bundles/other:repo:n:1.0.0", b"").fails(403, "no-grant");
@@ -113,6 +115,10 @@ fn every_change_is_noted_with_its_principal_and_outcome() {
     server.command("starlane:apps", "delete", &json!({ "app": "nope:x" })).fails(404, "not-found");
     assert!(server.starlane(&["backup", "b.tar"]).status.success());
     server.command("starlane:tokens", "revoke", &json!({ "subject": "ci" }));
+    let once = server.command("starlane:tokens", "create", &json!({ "subject": "once" })).json();
+    for _ in 0..2 {
+        assert_eq!(server.command("starlane:tokens", "revoke", &json!({ "id": once["id"] })).status, 200);
+    }
     assert_eq!(server.command("starlane:apps", "delete", &json!({ "app": "acme:n" })).status, 204);
     server.start_again();
     let output = server.starlane(&["audit", "--output", "json"]);
@@ -132,12 +138,13 @@ fn every_change_is_noted_with_its_principal_and_outcome() {
         "ci backup no-grant",
         "admin grant.add done",
         "admin grant.remove done",
-        "ci app.upgrade done",
         "ci bundle.publish no-grant",
         "admin token.create done",
         "reader bundle.upload no-grant",
         "admin app.delete not-found",
         "admin backup done",
+        "admin token.revoke done",
+        "admin token.create done",
         "admin token.revoke done",
         "admin app.delete done",
     ];

@@ -266,3 +266,42 @@ fn a_private_bundle_is_read_by_message_by_whom_it_is_read_over_http() {
     println!("{through:#?}");
     attack("A2", readers.len() + 2, through.len());
 }
+
+/// What somebody may not do at all costs no check of a body, and nobody's body to the server itself is longer than any needs.
+#[test]
+fn bodies_to_the_server_itself_are_short_and_looked_at_last() {
+    let server = Server::start();
+    let eve = server.token_for("eve", &[]);
+    let body = |bytes: usize| format!("[{}]", vec!["[]"; bytes / 3].join(",")).into_bytes();
+    let post = |token: &str, to: &str, bytes: usize| {
+        server.with_token(token, "POST", &format!("/messages/starlane:{to}"), &body(bytes))
+    };
+    for to in [
+        "apps/get",
+        "apps/create",
+        "apps/delete",
+        "apps/restart",
+        "grants/add",
+        "grants/list",
+        "tokens/create",
+        "tokens/revoke",
+        "server/status",
+        "server/audit",
+    ] {
+        post(&eve, to, 60_000).fails(403, "no-grant");
+    }
+    post(&eve, "apps/list", 60_000).fails(422, "schema-mismatch");
+    for to in ["apps/get", "apps/list", "tokens/create", "server/audit"] {
+        for token in [&eve, &server.token] {
+            let message = post(token, to, 70_000).fails(413, "too-large");
+            assert!(message.contains("own-body"), "{message}");
+        }
+    }
+    let raw = format!(
+        "POST /messages/starlane:apps/get HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {eve}\r\n\
+         content-type: application/json\r\ncontent-length: 16000000\r\nconnection: close\r\n\r\n",
+        server.address()
+    );
+    assert!(server.raw(raw.as_bytes()).starts_with("HTTP/1.1 413 "), "a long one is not even read");
+    assert_eq!(server.command("starlane:apps", "list", &serde_json::Value::Null).status, 200);
+}

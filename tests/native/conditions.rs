@@ -145,7 +145,7 @@ fn lasting(answer: &Answer) -> Vec<(String, String)> {
 #[test]
 fn head_has_the_status_and_headers_of_get_and_no_body() {
     let (server, routes) = site();
-    let others = ["/healthz", "/readyz", "/.well-known/starlane.json", "/s/absent", "/absent", "/bundles/no", "/mesh"];
+    let others = ["/healthz", "/readyz", "/.well-known/starlane.json", "/s/absent", "/absent", "/bundles/no"];
     for path in routes.iter().map(String::as_str).chain(others) {
         for encoding in ["gzip", "identity", ""] {
             let headers = if encoding.is_empty() { vec![] } else { vec![("accept-encoding", encoding)] };

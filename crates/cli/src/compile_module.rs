@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Parser;
+use starlane_meter::FunctionLimits;
 use starlane_server::{COMPILE_COMMAND, CompileBounds, compile_module};
 
 #[derive(Parser)]
@@ -21,14 +22,28 @@ struct Arguments {
     /// For an engine that reserves no address space
     #[arg(long)]
     sparing: bool,
+    /// Check the module alone, with at most so many bytes, locals, branches, loops within each other and moves in a function
+    #[arg(long, value_delimiter = ',')]
+    check: Vec<u64>,
 }
 
 /// Runs this command if the arguments name it: compiles the module from standard input.
 pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let words: Vec<_> = env::args_os().skip(1).collect();
     words.first().filter(|word| *word == COMPILE_COMMAND)?;
-    let Arguments { memory, seconds, sparing } = Arguments::parse_from(words);
-    let compiled = compile_module(CompileBounds { memory, seconds, sparing }, io::stdin().lock(), io::stdout().lock());
+    let Arguments { memory, seconds, sparing, check } = Arguments::parse_from(words);
+    let check = match check.as_slice() {
+        [bytes, locals, branches, loop_depth, moves] => Some(FunctionLimits {
+            bytes: *bytes,
+            locals: *locals,
+            branches: *branches,
+            loop_depth: *loop_depth,
+            moves: *moves,
+        }),
+        _ => None,
+    };
+    let bounds = CompileBounds { memory, seconds, sparing, check };
+    let compiled = compile_module(bounds, io::stdin().lock(), io::stdout().lock());
     Some(match compiled {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

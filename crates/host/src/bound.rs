@@ -2,18 +2,21 @@
 //! it. The node checks operations and content types of messages; this checks the rest. A page has none of it: functions of a page
 //! say the names of their operations alone.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, future::ready, rc::Rc};
 
 use futures_channel::oneshot;
 use futures_util::future::LocalBoxFuture;
 use starlane_bundle::Bind;
-use starlane_node::Operations;
+use starlane_node::{Operations, Principal};
 use starlane_protocol::{Address, Failure, Message, Outcome, Payload};
 
 use crate::{
     handler::{Handler, Served},
     host::Host,
 };
+
+/// Turns that have ended are not swept while there are fewer.
+const MIN_SWEPT: usize = 64;
 
 /// What a schema is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,21 +32,38 @@ pub enum Part {
 /// The schemas of a bind, ready to check bodies.
 pub trait Schemas {
     /// Checks what an operation or event of this name carries; what has no schema fits. The error says what does not fit, and where,
-    /// as a JSON pointer.
-    fn check(&self, part: Part, name: &str, payload: Payload) -> LocalBoxFuture<'static, Result<(), String>>;
+    /// as a JSON pointer. Checking is done at the expense of `payer`.
+    fn check(
+        &self,
+        part: Part,
+        name: &str,
+        payload: Payload,
+        payer: &Principal,
+    ) -> LocalBoxFuture<'static, Result<(), String>>;
 }
+
+/// Decides whether a message may enter, before its body is looked at.
+pub type Entry = Rc<dyn Fn(&Message) -> Result<(), Failure>>;
 
 /// A bind that is enforced. Clones are the same.
 #[derive(Clone)]
 pub struct Bound {
     bind: Rc<Bind>,
     schemas: Rc<dyn Schemas>,
+    entries: Vec<Entry>,
 }
 
 impl Bound {
     /// A bind, and what checks its schemas.
     pub fn new(bind: Bind, schemas: Rc<dyn Schemas>) -> Self {
-        Self { bind: Rc::new(bind), schemas }
+        Self { bind: Rc::new(bind), schemas, entries: Vec::new() }
+    }
+
+    /// Lets `entry` decide, after those before it, which messages enter. It costs little: a message that it refuses has cost nothing
+    /// more.
+    pub fn entered_by(mut self, entry: Entry) -> Self {
+        self.entries.push(entry);
+        self
     }
 
     /// The bind.
@@ -73,17 +93,18 @@ impl Bound {
             let message = format!("the event `{event}` is {}, not {}", body.content_type, payload.content_type);
             return Err(Failure::schema_mismatch(message));
         }
-        self.fits(Part::Event, event, &payload).await?;
+        let payer = Principal::named(&self.bind.name);
+        self.fits(Part::Event, event, &payload, &payer).await?;
         served.emit(event, payload)
     }
 
-    async fn fits(&self, part: Part, name: &str, payload: &Payload) -> Result<(), Failure> {
+    async fn fits(&self, part: Part, name: &str, payload: &Payload, payer: &Principal) -> Result<(), Failure> {
         let read = if is_nothing(payload) { Payload::json("null") } else { payload.clone() };
-        self.schemas.check(part, name, read).await.map_err(Failure::schema_mismatch)
+        self.schemas.check(part, name, read, payer).await.map_err(Failure::schema_mismatch)
     }
 
     /// Checks an answer, its content type too.
-    async fn answers(&self, operation: &str, payload: &Payload) -> Result<(), Failure> {
+    async fn answers(&self, operation: &str, payload: &Payload, payer: &Principal) -> Result<(), Failure> {
         let response = self.bind.operations.get(operation).and_then(|operation| operation.response.as_ref());
         let Some(body) = response else { return Ok(()) };
         if !is_nothing(payload) && !body.accepts(&payload.content_type) {
@@ -91,7 +112,7 @@ impl Bound {
             let message = format!("`{operation}` answers with {wanted}, and the resource gave {given}");
             return Err(Failure::schema_mismatch(message));
         }
-        self.fits(Part::Response, operation, payload).await
+        self.fits(Part::Response, operation, payload, payer).await
     }
 }
 
@@ -109,19 +130,22 @@ struct Checked {
 
 impl Handler for Checked {
     fn handle(&self, message: Message) -> LocalBoxFuture<'static, Outcome> {
+        if let Err(failure) = self.bound.entries.iter().try_for_each(|entry| entry(&message)) {
+            return Box::pin(ready(Err(failure.at(&message.to))));
+        }
         let (bound, handler) = (self.bound.clone(), Rc::clone(&self.handler));
         let (before, turn) = self.turns.borrow_mut().take(&message);
         Box::pin(async move {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            let (to, operation) = (message.to.clone(), message.operation.clone());
-            let fits = bound.fits(Part::Request, &operation, &message.payload).await;
+            let (to, operation, caller) = (message.to.clone(), message.operation.clone(), message.caller.clone());
+            let fits = bound.fits(Part::Request, &operation, &message.payload, &caller).await;
             // The next of its sender is looked at now, and comes to the handler after this one.
             drop(turn);
             fits.map_err(|failure| failure.at(&to))?;
             let answer = handler.handle(message).await?;
-            bound.answers(&operation, &answer).await.map_err(|failure| failure.at(&to))?;
+            bound.answers(&operation, &answer, &caller).await.map_err(|failure| failure.at(&to))?;
             Ok(answer)
         })
     }
@@ -129,15 +153,30 @@ impl Handler for Checked {
 
 /// Messages of one sender keep their order, though a large one takes longer to check than a small one after it.
 #[derive(Default)]
-struct Turns(BTreeMap<(Address, String), oneshot::Receiver<()>>);
+struct Turns {
+    last: BTreeMap<(Address, String), oneshot::Receiver<()>>,
+    /// Turns that have ended are swept when there are as many.
+    sweep_at: usize,
+    /// How many turns were looked at by sweeping.
+    #[cfg(test)]
+    swept: usize,
+}
 
 impl Turns {
     /// What the check of a message waits for, and what ends its turn when it is dropped.
     fn take(&mut self, message: &Message) -> (Option<oneshot::Receiver<()>>, oneshot::Sender<()>) {
-        self.0.retain(|_, turn| matches!(turn.try_recv(), Ok(None)));
+        // A peer chooses `from`, so there may be many: each is looked at once on average.
+        if self.last.len() >= self.sweep_at.max(MIN_SWEPT) {
+            #[cfg(test)]
+            {
+                self.swept += self.last.len();
+            }
+            self.last.retain(|_, turn| matches!(turn.try_recv(), Ok(None)));
+            self.sweep_at = 2 * self.last.len();
+        }
         let (turn, ended) = oneshot::channel();
         let sender = (message.from.clone(), message.caller.name().to_owned());
-        (self.0.insert(sender, ended), turn)
+        (self.last.insert(sender, ended), turn)
     }
 }
 

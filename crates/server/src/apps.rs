@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 use starlane_bundle::AppRecord;
 use starlane_host::{
-    Bound, Host, Principal, Served, handler,
+    Bound, Entry, Host, Principal, Served, handler,
     ports::{RecordStore, StoreError},
 };
 use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Verb};
@@ -103,6 +103,19 @@ impl Operation {
     }
 }
 
+/// Whether somebody may ask an operation about any app at all: this shows before a body is looked at.
+fn may_ask(caller: &Principal, operation: &str) -> Result<(), Failure> {
+    let (verb, example) = match operation {
+        "get" => (Verb::Launch, "launch acme:shop"),
+        "create" | "delete" | "restart" => (Verb::Deploy, "deploy acme:shop"),
+        _ => return Ok(()),
+    };
+    if caller.grants().iter().any(|grant| grant.verb() == verb || grant.verb() == Verb::Admin) {
+        return Ok(());
+    }
+    Err(Failure::no_grant(format!("`{operation}` needs a grant such as \"{example}\"")))
+}
+
 /// What a change is about, for the audit log: the app, and the bundle if one is named.
 fn target(body: &[u8]) -> String {
     let about: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
@@ -140,7 +153,7 @@ impl Apps {
         });
         let address = Address::parse("starlane:apps").map_err(|error| Failure::internal(error.to_string()))?;
         let weak = Rc::downgrade(&apps);
-        let audit = audit.clone();
+        let (audit, audit_of_entry) = (audit.clone(), audit.clone());
         let answer = handler(move |incoming: Message| {
             let (apps, audit) = (weak.upgrade(), audit.clone());
             async move {
@@ -148,18 +161,25 @@ impl Apps {
                 let answered = async {
                     let apps = apps.ok_or_else(|| Failure::not_running("the server is stopping"))?;
                     let operation = Operation::read(&incoming);
+                    let before = match &operation {
+                        Ok(Operation::Create(Create { app, .. })) => apps.known(app).await,
+                        _ => None,
+                    };
                     let change = match &operation {
                         Ok(Operation::Get(_) | Operation::List) => None,
-                        Ok(Operation::Create(Create { app, .. })) if apps.is_here(app).await => {
-                            Some("app.upgrade".to_owned())
-                        }
+                        Ok(Operation::Create(_)) if before.is_some() => Some("app.upgrade".to_owned()),
                         Ok(_) | Err(_) => Some(format!("app.{}", incoming.operation)),
                     };
                     let answered = match operation {
                         Ok(operation) => apps.answer(operation, incoming.caller.clone()).await,
                         Err(failure) => Err(failure),
                     };
-                    if let Some(action) = change {
+                    // The version that it has already is a revision of its own, and changes nothing.
+                    let is_same = match &before {
+                        Some(before) if answered.is_ok() => apps.is_still(before).await,
+                        _ => false,
+                    };
+                    if let Some(action) = change.filter(|_| !is_same) {
                         audit.note(incoming.caller.name(), &action, &target(&incoming.payload.body), &answered);
                     }
                     answered
@@ -167,7 +187,16 @@ impl Apps {
                 answered.await.map_err(|failure| failure.at(&to))
             }
         });
-        *apps.served.borrow_mut() = Some(Rc::new(apps.bound.serve(host, &address, answer)?));
+        let audit = audit_of_entry;
+        let entry: Entry = Rc::new(move |incoming| {
+            let may = may_ask(&incoming.caller, &incoming.operation);
+            if may.is_err() && incoming.operation != "get" {
+                let action = format!("app.{}", incoming.operation);
+                audit.note(incoming.caller.name(), &action, &target(&incoming.payload.body), &may);
+            }
+            may
+        });
+        *apps.served.borrow_mut() = Some(Rc::new(apps.bound.clone().entered_by(entry).serve(host, &address, answer)?));
         let records = apps.store.records().await.map_err(stored)?;
         for record in records {
             let app = record.app.clone();
@@ -224,9 +253,15 @@ impl Apps {
         }
     }
 
-    /// Whether an app is there already, so that creating it is an upgrade.
-    async fn is_here(&self, app: &Address) -> bool {
-        self.store.record(app).await.is_ok_and(|record| record.is_some())
+    /// The record of an app that is there already, so that creating it is an upgrade.
+    async fn known(&self, app: &Address) -> Option<AppRecord> {
+        self.store.record(app).await.ok().flatten()
+    }
+
+    /// Whether an app is what it was, but for the number of its revision.
+    async fn is_still(&self, before: &AppRecord) -> bool {
+        let now = self.known(&before.app).await;
+        now.is_some_and(|now| AppRecord { revision: before.revision, ..now } == *before)
     }
 
     fn own(&self) -> Result<Rc<Self>, Failure> {

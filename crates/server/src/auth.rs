@@ -180,7 +180,7 @@ impl Auth {
         let expires = issued + ttl;
         let id = token_id(expires);
         let token = self.0.tokens.sign(subject, &id, grants, registry.kept.generation, issued, expires)?;
-        let first = registry.change(|kept| {
+        let (first, _) = registry.change(|kept| {
             kept.note_issued(&id, subject, expires, issued);
             Ok(!std::mem::replace(&mut kept.tokens_in_use, true))
         })?;
@@ -193,8 +193,9 @@ impl Auth {
     }
 
     /// Revokes tokens; links that were opened with them end at once. Returns how many of them are known here: tokens of earlier
-    /// versions, and those that were made after the backup of a restored folder, are not, and are refused all the same.
-    fn revoke(&self, what: &Revoke) -> Result<usize, Failure> {
+    /// versions, and those that were made after the backup of a restored folder, are not, and are refused all the same. Says also whether that
+    /// changed anything.
+    fn revoke(&self, what: &Revoke) -> Result<(usize, bool), Failure> {
         let now = unix_seconds();
         let known = self.registry().change(|kept| {
             let known = match what {
@@ -222,11 +223,12 @@ impl Auth {
         Ok(self.registry().kept.issued.get(id).map(|token| token.subject.clone()))
     }
 
-    fn grant(&self, principal: &str, grants: &[String]) -> Result<(), Failure> {
+    /// Gives grants. Says whether that changed anything.
+    fn grant(&self, principal: &str, grants: &[String]) -> Result<bool, Failure> {
         check_name(principal)?;
-        self.registry().change(|kept| kept.add(principal, grants))?;
+        let ((), is_new) = self.registry().change(|kept| kept.add(principal, grants))?;
         self.0.changed.send_replace(());
-        Ok(())
+        Ok(is_new)
     }
 
     fn remove_grants(&self, principal: &str, grants: &[String]) -> Result<(), Failure> {

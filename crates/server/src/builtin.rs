@@ -7,10 +7,15 @@ use starlane_bundle::{
     Contract,
     authoring::{AuthoringError, built_in, built_in_bind},
 };
-use starlane_host::{Bound, resource::Registry};
+use starlane_host::{Bound, Entry, resource::Registry};
 use starlane_protocol::Failure;
 
-use crate::{contract::Contracts, database::DatabaseDriver, limits::Limiter, storage::Storage};
+use crate::{
+    contract::Contracts,
+    database::DatabaseDriver,
+    limits::{Limit, Limiter},
+    storage::Storage,
+};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/builtin");
 
@@ -23,9 +28,27 @@ pub fn own_bind(name: &str) -> Result<Contract, AuthoringError> {
 }
 
 /// The binds of the server's own resources, enforced, in the order of [`OWN`].
-pub(crate) fn own(contracts: &Contracts) -> Result<[Bound; 4], Failure> {
-    let [apps, grants, server, tokens] = OWN.map(|name| bound(contracts, own_bind(name)));
+pub(crate) fn own(contracts: &Contracts, limiter: &Arc<Limiter>) -> Result<[Bound; 4], Failure> {
+    let own = |name| bound(contracts, own_bind(name)).map(|bound| bound.entered_by(small(limiter)));
+    let [apps, grants, server, tokens] = OWN.map(own);
     Ok([apps?, grants?, server?, tokens?])
+}
+
+/// The bind of the files of bundles, enforced.
+pub(crate) fn of_bundles(contracts: &Contracts, limiter: &Arc<Limiter>) -> Result<Bound, Failure> {
+    Ok(of_kind(contracts, "bundle")?.entered_by(small(limiter)))
+}
+
+/// Refuses bodies that are longer than any that these resources need: to check them takes the time of all.
+fn small(limiter: &Arc<Limiter>) -> Entry {
+    let limiter = Arc::clone(limiter);
+    Rc::new(move |message| {
+        let length = message.payload.body.len();
+        if length <= limiter.count(Limit::OwnBody) {
+            return Ok(());
+        }
+        Err(limiter.refuse(Limit::OwnBody, format!("the body of `{}` has {length} bytes", message.operation)))
+    })
 }
 
 /// The drivers of a server whose data lie in a folder.
@@ -39,7 +62,7 @@ pub(crate) fn drivers(
     Ok(Registry::new(vec![Rc::new(databases)]))
 }
 
-/// The bind of a kind of resource, or of the files of bundles, enforced.
+/// The bind of a kind of resource, enforced.
 pub(crate) fn of_kind(contracts: &Contracts, name: &str) -> Result<Bound, Failure> {
     bound(contracts, built_in_bind(name))
 }
@@ -51,6 +74,7 @@ fn bound(contracts: &Contracts, read: Result<Contract, AuthoringError>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
 
     #[test]
     fn every_bind_of_the_server_can_be_enforced() {
@@ -58,7 +82,10 @@ mod tests {
         let folder = FILES.get_dir("binds").unwrap();
         let names: Vec<_> = folder.files().map(|file| file.path().file_stem().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, OWN);
-        assert_eq!(own(&contracts).unwrap().map(|bound| bound.bind().name.clone()), OWN);
+        assert_eq!(
+            own(&contracts, &Limiter::new(Limits::default())).unwrap().map(|bound| bound.bind().name.clone()),
+            OWN
+        );
         for name in ["bundle", "database"] {
             assert_eq!(of_kind(&contracts, name).unwrap().bind().name, name);
         }

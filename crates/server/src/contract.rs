@@ -1,5 +1,7 @@
 //! What messages must fit: the schemas of a bind, compiled once and checked for mechtrons and for all other resources alike.
 
+mod room;
+
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -10,9 +12,11 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 use starlane_abi::checking::{MAX_STEPS, QUOTED_CHARS, STEPS, STEPS_PER_BYTE};
 use starlane_bundle::schema::{Bounds, Validator};
-use starlane_host::{Bound, Part, Schemas};
+use starlane_host::{Bound, Part, Principal, Schemas};
 use starlane_protocol::{Failure, Payload};
-use tokio::sync::Semaphore;
+
+use self::room::Room;
+use crate::fair::Owner;
 
 /// The stack of a thread that checks bodies by any schema, in bytes: for each level of a body the schemas that may be tried within
 /// each other. Those of the server's own binds need less.
@@ -23,8 +27,14 @@ pub(crate) const ASIDE: usize = 64 * 1024;
 const ASIDE_OF_NODE: usize = 4 * 1024;
 /// What may take more steps than this is checked aside as well.
 const ASIDE_STEPS: u64 = 100_000;
-/// How many bytes of bodies are checked aside at a time, for all resources: read, a body takes up to thirty times its size.
-const CHECKED_AT_ONCE: usize = 16 * 1024 * 1024;
+/// A longer body is a large one, in bytes: those share another room, so that no small one waits for them.
+const LARGE: usize = 1024 * 1024;
+/// How many bytes of small bodies are checked aside at a time, for all resources: read, a body takes up to thirty times its size.
+const SMALL_AT_ONCE: usize = 4 * 1024 * 1024;
+/// The same of large ones.
+const LARGE_AT_ONCE: usize = 12 * 1024 * 1024;
+/// How many small bodies of one space are checked at a time; of its large ones, one is.
+const SMALL_OF_ONE: usize = 4;
 /// How much checking one body may do: the same as in pages.
 const BOUNDS: Bounds =
     Bounds { steps: STEPS, steps_per_byte: STEPS_PER_BYTE, max_steps: MAX_STEPS, quoted: QUOTED_CHARS };
@@ -85,13 +95,20 @@ fn misfit(part: Part, name: &str, what: impl std::fmt::Display) -> String {
 #[derive(Debug)]
 pub(crate) struct Contracts {
     known: RefCell<HashMap<String, Weak<Contract>>>,
-    /// Bytes of bodies that may now be checked aside.
-    room: Arc<Semaphore>,
+    rooms: Rooms,
+}
+
+/// Room for bodies that are checked aside.
+#[derive(Debug, Clone)]
+struct Rooms {
+    small: Room,
+    large: Room,
 }
 
 impl Default for Contracts {
     fn default() -> Self {
-        Self { known: RefCell::default(), room: Arc::new(Semaphore::new(CHECKED_AT_ONCE)) }
+        let (small, large) = (Room::new(SMALL_AT_ONCE, SMALL_OF_ONE), Room::new(LARGE_AT_ONCE, 1));
+        Self { known: RefCell::default(), rooms: Rooms { small, large } }
     }
 }
 
@@ -99,7 +116,7 @@ impl Contracts {
     /// What checks bodies by a contract; longer ones than `aside` bytes on another thread. The error says what is wrong with the
     /// contract.
     pub(crate) fn checker(&self, text: &str, aside: usize) -> Result<Checker, String> {
-        Ok(Checker { contract: self.get(text)?, room: Arc::clone(&self.room), aside })
+        Ok(Checker { contract: self.get(text)?, rooms: self.rooms.clone(), aside })
     }
 
     /// A contract for resources that are not mechtrons. Errors with 500: it was compiled before.
@@ -125,8 +142,7 @@ impl Contracts {
 #[derive(Debug, Clone)]
 pub(crate) struct Checker {
     contract: Arc<Contract>,
-    /// Bytes of bodies that may now be checked aside.
-    room: Arc<Semaphore>,
+    rooms: Rooms,
     /// A longer body is checked aside, in bytes.
     aside: usize,
 }
@@ -137,8 +153,14 @@ impl Checker {
         self.contract.schema(part, name).is_some()
     }
 
-    /// Checks a body. The error says what does not fit.
-    pub(crate) async fn check(&self, part: Part, name: &str, payload: &Payload) -> Result<(), String> {
+    /// Checks a body. The error says what does not fit. What takes long waits for its turn, which is that of `payer`.
+    pub(crate) async fn check(
+        &self,
+        part: Part,
+        name: &str,
+        payload: &Payload,
+        payer: impl FnOnce() -> Owner,
+    ) -> Result<(), String> {
         let Some(schema) = self.contract.schema(part, name) else { return Ok(()) };
         let body = payload.body.clone();
         if body.len() <= self.aside {
@@ -147,18 +169,30 @@ impl Checker {
                 return schema.check(&value, body.len()).map_err(|what| misfit(part, name, what));
             }
         }
-        let room = self.room.acquire_many(body.len().min(CHECKED_AT_ONCE) as u32).await;
-        let _room = room.map_err(|error| misfit(part, name, error))?;
+        let Rooms { small, large } = &self.rooms;
+        let room = if body.len() <= LARGE { small } else { large };
+        let share = room.take(payer(), body.len().min(LARGE_AT_ONCE)).await;
         let (contract, name) = (Arc::clone(&self.contract), name.to_owned());
-        let checked = tokio::task::spawn_blocking(move || contract.check(part, &name, &body)).await;
+        let checked = tokio::task::spawn_blocking(move || {
+            // A check goes on when nobody waits for it any more: its room is taken until then.
+            let _share = share;
+            contract.check(part, &name, &body)
+        });
+        let checked = checked.await;
         checked.unwrap_or_else(|error| Err(format!("the body could not be checked: {error}")))
     }
 }
 
 impl Schemas for Checker {
-    fn check(&self, part: Part, name: &str, payload: Payload) -> LocalBoxFuture<'static, Result<(), String>> {
-        let (checker, name) = (self.clone(), name.to_owned());
-        Box::pin(async move { Checker::check(&checker, part, &name, &payload).await })
+    fn check(
+        &self,
+        part: Part,
+        name: &str,
+        payload: Payload,
+        payer: &Principal,
+    ) -> LocalBoxFuture<'static, Result<(), String>> {
+        let (checker, name, payer) = (self.clone(), name.to_owned(), payer.clone());
+        Box::pin(async move { Checker::check(&checker, part, &name, &payload, || Owner::of_principal(&payer)).await })
     }
 }
 

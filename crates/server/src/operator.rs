@@ -83,7 +83,6 @@ pub(crate) fn serve(
         let folder = Rc::clone(&folder);
         async move {
             let answered = async {
-                incoming.caller.permit(Verb::Admin, &incoming.to, "")?;
                 match Operation::read(&incoming)? {
                     Operation::Status => Ok(status(&host, started, &folder)),
                     Operation::Logs(Lines { last }) => {
@@ -97,6 +96,7 @@ pub(crate) fn serve(
             answered.await.map_err(|failure| failure.at(&incoming.to))
         }
     });
+    let bound = bound.entered_by(Rc::new(|incoming| incoming.caller.permit(Verb::Admin, &incoming.to, "")));
     let served = Rc::new(bound.serve(host, &address()?, answer)?);
     let (emitter, mut fresh) = (Rc::downgrade(&served), logs.follow());
     tokio::task::spawn_local(async move {

@@ -3,7 +3,6 @@
 pub(crate) mod compile;
 mod cpu_budget;
 mod engine;
-mod fair;
 mod fault;
 mod gate;
 mod instance;
@@ -41,6 +40,7 @@ use wasmtime::{ExternType, InstancePre, Linker};
 
 use crate::{
     contract::{ASIDE, Contracts},
+    fair::Owner,
     limits::Limit,
 };
 
@@ -48,7 +48,6 @@ use self::{
     compile::{CompileConfig, Compiler},
     cpu_budget::CpuBudget,
     engine::INSTANCES,
-    fair::Owner,
     gate::Gate,
     instance::NO_ROOM,
     life::{Batch, Birth, live},
@@ -150,8 +149,9 @@ impl WasmtimeSandbox {
             return Err(SandboxError::Full(format!("{INSTANCES} instances run; the maximum is {INSTANCES}")));
         }
         let checker = self.contracts.checker(&plan.contract, ASIDE).map_err(SandboxError::Instance)?;
-        let gate = Gate::new(checker);
-        let account = self.usage.accounts.open(Owner::of_app(plan.app()));
+        let owner = Owner::of_app(plan.app());
+        let gate = Gate::new(checker, owner.clone());
+        let account = self.usage.accounts.open(owner);
         let (made, is_made) = oneshot::channel();
         let (sender, batches) = mpsc::unbounded();
         let cpu_budget = Arc::new(CpuBudget::new(plan.limits.call_ms));

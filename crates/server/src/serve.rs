@@ -267,8 +267,8 @@ async fn run(
     let resources = builtin::drivers(&contracts, &config.data, &limiter, &storage)?;
     let kept = resources.kept().into();
     let host = open_host(&store, state, &auth, sandbox, time, secret, (&config.limits, resources))?;
-    host.bind_bundles(builtin::of_kind(&contracts, "bundle")?);
-    let [apps_bind, grants, server, tokens] = builtin::own(&contracts)?;
+    host.bind_bundles(builtin::of_bundles(&contracts, &limiter)?);
+    let [apps_bind, grants, server, tokens] = builtin::own(&contracts, &limiter)?;
     let own = (
         auth::serve(&host, &auth, &audit, (&grants, &tokens))?,
         operator::serve(&host, &config.logs, &audit, (&config.data, folder_id), server)?,

@@ -202,8 +202,10 @@ impl SharedStore {
         fs::metadata(self.blob_file(digest).ok()?).ok().map(|metadata| metadata.len())
     }
 
+    /// Keeps a blob. The file of one that is here whole stays as it is, for those who read it; a damaged one is replaced.
     pub(crate) fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        write(&self.blob_file(digest)?, bytes)
+        let file = self.blob_file(digest)?;
+        if holds(&file, bytes) { Ok(()) } else { write(&file, bytes) }
     }
 
     fn records(&self) -> Result<Vec<AppRecord>, StoreError> {
@@ -330,6 +332,25 @@ impl RecordStore for DiskStore {
 impl IdentityStore for DiskStore {
     fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
         self.aside(move |store| store.secret(fresh))
+    }
+}
+
+/// Whether a file has just these bytes.
+fn holds(file: &Path, mut bytes: &[u8]) -> bool {
+    let Ok(mut file) = fs::File::open(file) else { return false };
+    if !file.metadata().is_ok_and(|about| about.len() == bytes.len() as u64) {
+        return false;
+    }
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return bytes.is_empty(),
+            Ok(length) => match piece.get(..length).and_then(|piece| bytes.strip_prefix(piece)) {
+                Some(rest) => bytes = rest,
+                None => return false,
+            },
+            Err(_) => return false,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, future::ready, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -26,10 +26,18 @@ use crate::{
 struct Local {
     validators: BTreeMap<String, Validator>,
     time: VirtualTime,
+    checked: Rc<Cell<usize>>,
 }
 
 impl Schemas for Local {
-    fn check(&self, part: Part, name: &str, payload: Payload) -> LocalBoxFuture<'static, Result<(), String>> {
+    fn check(
+        &self,
+        part: Part,
+        name: &str,
+        payload: Payload,
+        _: &Principal,
+    ) -> LocalBoxFuture<'static, Result<(), String>> {
+        self.checked.set(self.checked.get() + 1);
         let Some(validator) = self.validators.get(&format!("{part:?} {name}")) else { return Box::pin(ready(Ok(()))) };
         let misfit = |what: String| format!("the {part:?} `{name}` does not fit its schema: {what}");
         let read = Validator::read(&payload.body);
@@ -48,6 +56,11 @@ impl Schemas for Local {
 }
 
 fn bound(contract: Contract, time: &VirtualTime) -> Bound {
+    counted(contract, time, &Rc::default())
+}
+
+/// The same, and how many bodies it checks.
+fn counted(contract: Contract, time: &VirtualTime, checked: &Rc<Cell<usize>>) -> Bound {
     let bounds = Bounds { steps: 100_000, steps_per_byte: 4, max_steps: 1_000_000, quoted: 120 };
     let text = contract.bind.contract(&contract.schemas);
     let tables: Value = serde_json::from_str(&text).unwrap();
@@ -57,7 +70,7 @@ fn bound(contract: Contract, time: &VirtualTime) -> Bound {
             validators.insert(format!("{part:?} {name}"), Validator::new(schema, bounds).unwrap());
         }
     }
-    Bound::new(contract.bind, Rc::new(Local { validators, time: time.clone() }))
+    Bound::new(contract.bind, Rc::new(Local { validators, time: time.clone(), checked: Rc::clone(checked) }))
 }
 
 const BIND: &str = "[bind]\nname = \"texts\"\n\
@@ -67,6 +80,10 @@ const BIND: &str = "[bind]\nname = \"texts\"\n\
     [events.changes]\npayload = { content-type = \"application/json\", schema = \"all.json\" }\n";
 
 fn texts(time: &VirtualTime) -> Bound {
+    bound(text_contract(), time)
+}
+
+fn text_contract() -> Contract {
     let text = |path: &str| match path {
         "binds/texts.toml" => Some(BIND),
         "put.json" => Some(
@@ -77,7 +94,7 @@ fn texts(time: &VirtualTime) -> Bound {
         "all.json" => Some(r#"{ "type": "object", "additionalProperties": { "type": "string" } }"#),
         _ => None,
     };
-    bound(built_in("binds/texts.toml", text).unwrap(), time)
+    built_in("binds/texts.toml", text).unwrap()
 }
 
 fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(VirtualTime) -> F) {
@@ -220,6 +237,54 @@ fn messages_of_a_sender_keep_their_order_whatever_their_checks_take() {
         assert!(time.now_ms() < 9_000, "{}", time.now_ms());
         assert_eq!(seen.borrow().last().map(String::as_str), Some("next"));
     });
+}
+
+#[test]
+fn body_of_a_message_that_may_not_enter_is_not_checked() {
+    run(|time| async move {
+        let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
+        let (at, checked) = (address("acme:texts"), Rc::<Cell<usize>>::default());
+        let small: Entry = Rc::new(|message| match message.payload.body.len() {
+            0..=40 => Ok(()),
+            _ => Err(Failure::new(413, "too-large", "too large")),
+        });
+        let ada: Entry = Rc::new(|message| match message.caller.name() {
+            "ada" => Ok(()),
+            _ => Err(Failure::no_grant("not ada")),
+        });
+        let bound = counted(text_contract(), &time, &checked).entered_by(small).entered_by(ada);
+        let _served = bound.serve(&host, &at, handler(|_| ready(Ok(Payload::nothing())))).unwrap();
+        let put = |caller: &str, body: String| {
+            let from = Origin { address: address("acme:asker"), caller: Principal::named(caller) };
+            let (host, at) = (host.clone(), at.clone());
+            async move { host.request(&from, &at, "put", Payload::json(body), 0).await }
+        };
+        let fits = r#"{ "key": "a", "text": "b" }"#.to_owned();
+        let refused = [put("ada", " ".repeat(41)).await, put("eve", fits.clone()).await].map(Result::unwrap_err);
+        assert_eq!(refused.each_ref().map(|failure| failure.status), [413, 403]);
+        assert_eq!(refused[0].address, Some(at.clone()));
+        assert_eq!(checked.get(), 0);
+        assert!(put("ada", fits).await.is_ok());
+        assert_eq!(checked.get(), 2, "the request and its answer");
+    });
+}
+
+#[test]
+fn turns_of_many_senders_are_looked_at_once_on_average() {
+    let mut turns = Turns::default();
+    let message = |number: usize| {
+        let from = address(&format!("acme:asker:{number}"));
+        Message::new(from, Principal::named("ada"), address("acme:texts"), "put".into(), Payload::nothing())
+    };
+    let open: Vec<_> = (0..10_000).map(|number| turns.take(&message(number))).collect();
+    assert!(turns.swept <= 20_000, "{} turns were looked at for 10000 messages", turns.swept);
+    drop(open);
+    for number in 0..40_000 {
+        drop(turns.take(&message(number)));
+    }
+    assert!(turns.swept <= 100_000 && turns.last.len() <= 40_000, "{}, {}", turns.swept, turns.last.len());
+    let (before, _turn) = turns.take(&message(39_999));
+    assert!(before.is_none_or(|mut before| before.try_recv().is_err()), "an ended turn holds up nobody");
 }
 
 /// A page with a driver serves what is placed in browsers, from its launch until its end.

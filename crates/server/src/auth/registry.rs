@@ -119,16 +119,20 @@ impl Registry {
         Ok(Self { file, kept })
     }
 
-    /// Changes the registry; what could not be written has not happened.
-    pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut Kept) -> Result<T, Failure>) -> Result<T, Failure> {
+    /// Changes the registry; what could not be written has not happened. Says also whether anything is another now.
+    pub(super) fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut Kept) -> Result<T, Failure>,
+    ) -> Result<(T, bool), Failure> {
         let mut changed = self.kept.clone();
         let result = change(&mut changed)?;
-        if changed != self.kept {
+        let is_other = changed != self.kept;
+        if is_other {
             let bytes = serde_json::to_vec_pretty(&changed).map_err(|error| Failure::internal(error.to_string()))?;
             write(&self.file, &bytes).map_err(|error| Failure::storage_full(error.to_string()))?;
             self.kept = changed;
         }
-        Ok(result)
+        Ok((result, is_other))
     }
 
     /// The grants of a principal, `{sub}` put in; a line that has become unreadable allows nothing.

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use starlane_host::{Bound, Handler, Host, Principal, Served, handler};
-use starlane_protocol::{Address, Failure, Grant, Message, Outcome, Verb};
+use starlane_host::{Bound, Entry, Handler, Host, Principal, Served, handler};
+use starlane_protocol::{Address, Failure, Grant, Message, Outcome, Payload, Verb};
 
 use super::{Auth, Revoke, namespace, registry};
 use crate::{
@@ -84,16 +84,31 @@ pub(crate) fn serve(
         let (auth, audit) = of_tokens.clone();
         async move { noted(&audit, "token", &incoming, about_tokens(&auth, &incoming)) }
     });
-    let at = |name: &str, bound: &Bound, handler: Rc<dyn Handler>| {
-        let address = Address::parse(name).map_err(|error| Failure::internal(error.to_string()))?;
-        bound.serve(host, &address, handler)
+    let at = |kind: &'static str, bound: &Bound, handler: Rc<dyn Handler>| {
+        let address =
+            Address::parse(&format!("starlane:{kind}s")).map_err(|error| Failure::internal(error.to_string()))?;
+        let audit = audit.clone();
+        let entry: Entry = Rc::new(move |incoming| match administers(&incoming.caller) {
+            Ok(()) => Ok(()),
+            Err(failure) => noted(&audit, kind, incoming, Err(failure)).map(drop),
+        });
+        bound.clone().entered_by(entry).serve(host, &address, handler)
     };
-    Ok(vec![at("starlane:grants", grants_bound, grants)?, at("starlane:tokens", tokens_bound, tokens)?])
+    Ok(vec![at("grant", grants_bound, grants)?, at("token", tokens_bound, tokens)?])
 }
 
-/// Notes a change in the audit log: whom it is about, and the grants or the token's id, never the token.
-fn noted(audit: &Audit, kind: &str, incoming: &Message, outcome: Outcome) -> Outcome {
-    if incoming.operation != "list" {
+/// An answer, and whether anything is another now.
+struct Answered {
+    payload: Payload,
+    is_change: bool,
+}
+
+/// Notes a change in the audit log: whom it is about, and the grants or the token's id, never the token. What changes nothing is not
+/// noted, unless it was refused.
+fn noted(audit: &Audit, kind: &str, incoming: &Message, answered: Result<Answered, Failure>) -> Outcome {
+    let is_change = answered.as_ref().map_or(true, |answered| answered.is_change);
+    let outcome = answered.map(|answered| answered.payload);
+    if is_change && incoming.operation != "list" {
         let asked: Value = serde_json::from_slice(&incoming.payload.body).unwrap_or_default();
         let answer = outcome.as_ref().ok().and_then(|reply| serde_json::from_slice::<Value>(&reply.body).ok());
         let target = target(&incoming.operation, &asked, &answer.unwrap_or_default());
@@ -123,22 +138,23 @@ fn target(operation: &str, asked: &Value, answer: &Value) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-fn about_grants(auth: &Auth, incoming: &Message) -> Outcome {
-    match OfGrants::read(incoming)? {
-        OfGrants::List => Ok(json_payload(&json!({ "principals": listed(auth, incoming)? }))),
+fn about_grants(auth: &Auth, incoming: &Message) -> Result<Answered, Failure> {
+    let (answer, is_change) = match OfGrants::read(incoming)? {
+        OfGrants::List => (json!({ "principals": listed(auth, incoming)? }), false),
         OfGrants::Add(OfPrincipal { principal, grants }) => {
             may_hand_out(&incoming.caller, &principal, &grants)?;
-            auth.grant(&principal, &grants)?;
-            Ok(json_payload(&json!({ "principal": principal, "grants": auth.grants_of(&principal) })))
+            let is_change = auth.grant(&principal, &grants)?;
+            (json!({ "principal": principal, "grants": auth.grants_of(&principal) }), is_change)
         }
         OfGrants::Remove(OfPrincipal { principal, grants }) => {
             let concerned = if grants.is_empty() { auth.grants_of(&principal) } else { grants.clone() };
             may_hand_out(&incoming.caller, &principal, &concerned)?;
             auth.remove_grants(&principal, &grants)?;
             let left = auth.grants_of(&principal);
-            Ok(json_payload(&json!({ "principal": principal, "grants": left, "removed": concerned })))
+            (json!({ "principal": principal, "grants": left, "removed": concerned }), true)
         }
-    }
+    };
+    Ok(Answered { payload: json_payload(&answer), is_change })
 }
 
 /// The grants that somebody may see: all, or those that they may hand out.
@@ -157,19 +173,19 @@ fn listed(auth: &Auth, incoming: &Message) -> Result<BTreeMap<String, Vec<String
     Ok(all)
 }
 
-fn about_tokens(auth: &Auth, incoming: &Message) -> Outcome {
+fn about_tokens(auth: &Auth, incoming: &Message) -> Result<Answered, Failure> {
     match OfTokens::read(incoming)? {
         OfTokens::Create(Create { subject, grants, ttl_seconds }) => {
             // The token carries what the registry grants its subject too.
             may_hand_out(&incoming.caller, &subject, &[grants.as_slice(), &auth.grants_of(&subject)].concat())?;
             let made = auth.create(&subject, &grants, ttl_seconds.unwrap_or(HOUR))?;
-            Ok(json_payload(&made))
+            Ok(Answered { payload: json_payload(&made), is_change: true })
         }
         OfTokens::Revoke(revoke) => revoked(auth, incoming, &revoke),
     }
 }
 
-fn revoked(auth: &Auth, incoming: &Message, revoke: &Revoke) -> Outcome {
+fn revoked(auth: &Auth, incoming: &Message, revoke: &Revoke) -> Result<Answered, Failure> {
     let may_all = incoming.caller.may(Verb::Admin, &incoming.to, "");
     let subject = match revoke {
         Revoke::Id(id) => auth.subject_of(id)?,
@@ -180,7 +196,8 @@ fn revoked(auth: &Auth, incoming: &Message, revoke: &Revoke) -> Outcome {
         Revoke::Subject(subject) if !may_all => namespace::check(&incoming.caller, subject)?,
         Revoke::Id(_) | Revoke::Subject(_) => {}
     }
-    Ok(json_payload(&json!({ "known": auth.revoke(revoke)?, "subject": subject })))
+    let (known, is_change) = auth.revoke(revoke)?;
+    Ok(Answered { payload: json_payload(&json!({ "known": known, "subject": subject })), is_change })
 }
 
 /// Whether somebody who administers a namespace may revoke a token by its id.
@@ -195,14 +212,20 @@ fn may_revoke(incoming: &Message, subject: Option<&str>) -> Result<(), Failure> 
     namespace::check(&incoming.caller, subject).map_err(|_| Failure::no_grant(message))
 }
 
+/// Whether somebody is an admin of anything: nobody else has business here, whatever they ask.
+fn administers(caller: &Principal) -> Result<(), Failure> {
+    if caller.grants().iter().any(|held| held.verb() == Verb::Admin) {
+        return Ok(());
+    }
+    let message = "grants and tokens are an admin's business: it needs a grant such as \"admin acme:**\"";
+    Err(Failure::no_grant(message))
+}
+
 /// Whether somebody may give these grants to a principal, or take them: who has `admin` on all that they are about, and whose
 /// namespace the principal is of.
 fn may_hand_out(caller: &Principal, principal: &str, lines: &[String]) -> Result<(), Failure> {
+    administers(caller)?;
     let held: Vec<&Grant> = caller.grants().iter().filter(|held| held.verb() == Verb::Admin).collect();
-    if held.is_empty() {
-        let message = "grants and tokens are an admin's business: it needs a grant such as \"admin acme:**\"";
-        return Err(Failure::no_grant(message));
-    }
     namespace::check(caller, principal)?;
     for line in lines {
         let grant = registry::parse(line, principal)?;

@@ -43,14 +43,7 @@ impl Migration {
 
 /// Those that were not applied yet. Errors with 409 when one was changed after it was applied.
 pub(super) fn pending(connection: &Connection, migrations: &[Migration]) -> Result<Vec<Migration>, Failure> {
-    let failed = |error: rusqlite::Error| Failure::internal(error.to_string());
-    let recorded = format!("SELECT count(*) FROM main.sqlite_schema WHERE name = '{MIGRATIONS}'");
-    let mut applied: BTreeMap<String, String> = BTreeMap::new();
-    if connection.query_row(&recorded, [], |row| row.get::<_, i64>(0)).map_err(failed)? > 0 {
-        let mut rows = connection.prepare(&format!("SELECT path, sha256 FROM main.{MIGRATIONS}")).map_err(failed)?;
-        let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
-        applied = rows.collect::<Result<_, _>>().map_err(failed)?;
-    }
+    let applied = applied(connection)?;
     let mut pending = Vec::new();
     for migration in migrations {
         match applied.get(&migration.path) {
@@ -64,6 +57,33 @@ pub(super) fn pending(connection: &Connection, migrations: &[Migration]) -> Resu
         }
     }
     Ok(pending)
+}
+
+/// Errors with 409 when a migration was applied that a new version does not have: its schema is not the database's.
+pub(super) fn has_all(connection: &Connection, migrations: &[Migration]) -> Result<(), Failure> {
+    let applied = applied(connection)?;
+    let is_known = |path: &String| migrations.iter().any(|migration| migration.path == *path);
+    let unknown: Vec<&str> = applied.keys().filter(|path| !is_known(path)).map(String::as_str).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let (count, shown) = (unknown.len(), unknown.iter().take(5).copied().collect::<Vec<_>>().join(", "));
+    Err(Failure::conflict(format!(
+        "this version lacks {count} of the migrations that were applied to the database: {shown}; a migration cannot be undone: \
+         publish a version that has them, and add a new migration for what is to change"
+    )))
+}
+
+/// The digests of the migrations that were applied, by their paths.
+fn applied(connection: &Connection) -> Result<BTreeMap<String, String>, Failure> {
+    let failed = |error: rusqlite::Error| Failure::internal(error.to_string());
+    let recorded = format!("SELECT count(*) FROM main.sqlite_schema WHERE name = '{MIGRATIONS}'");
+    if connection.query_row(&recorded, [], |row| row.get::<_, i64>(0)).map_err(failed)? == 0 {
+        return Ok(BTreeMap::new());
+    }
+    let mut rows = connection.prepare(&format!("SELECT path, sha256 FROM main.{MIGRATIONS}")).map_err(failed)?;
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+    rows.collect::<Result<_, _>>().map_err(failed)
 }
 
 /// Applies migrations to a file that nobody else has, within `time`. Foreign keys are off meanwhile, as the rebuild of a table needs

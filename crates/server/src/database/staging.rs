@@ -59,6 +59,10 @@ impl Held {
             },
         };
         let now = self.writer.as_ref().or(opened.as_ref());
+        // An app that only starts again has been accepted before.
+        if let (Some(writer), true) = (now, from != to) {
+            migrate::has_all(&writer.guarded.connection, migrations)?;
+        }
         let pending = match now {
             Some(writer) => migrate::pending(&writer.guarded.connection, migrations)?,
             None => migrations.to_vec(),

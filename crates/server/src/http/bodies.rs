@@ -7,7 +7,6 @@ use std::{
 };
 
 use axum::body::{Body, Bytes, HttpBody};
-use bytes::BytesMut;
 use http_body_util::BodyExt;
 use starlane_protocol::Failure;
 use tokio::time::{Instant, timeout};
@@ -63,7 +62,7 @@ impl Bodies {
             return Err(too_long(announced.lower()));
         }
         let mut share = Share { bodies: self.clone(), client, bytes: 0 };
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         let (begin, patience) = (Instant::now(), limiter.time(Limit::BodyTime));
         loop {
             let frame = match timeout(patience, body.frame()).await {
@@ -83,21 +82,32 @@ impl Bodies {
                 if announced.exact() == Some(length) {
                     return Ok(Held { bytes: part, _share: Some(share) });
                 }
-                bytes.reserve(announced.exact().and_then(|exact| usize::try_from(exact).ok()).unwrap_or_default());
             }
-            bytes.extend_from_slice(&part);
+            append(&mut bytes, &part, announced.exact());
             let took = begin.elapsed();
             if took > patience && length < rate(limiter, took) {
                 return Err(limiter
                     .refuse(Limit::MinimumRate, format!("{length} bytes of the body came in {} s", took.as_secs())));
             }
         }
-        Ok(Held { bytes: bytes.freeze(), _share: Some(share) })
+        Ok(Held { bytes: bytes.into(), _share: Some(share) })
     }
 
     fn held(&self) -> MutexGuard<'_, Usage> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Puts a piece behind those before it. Room is made for twice of what has come, and never for more than was announced: that much
+/// may never come.
+fn append(bytes: &mut Vec<u8>, part: &[u8], announced: Option<u64>) {
+    let length = bytes.len() + part.len();
+    if length > bytes.capacity() {
+        let announced = announced.and_then(|announced| usize::try_from(announced).ok()).unwrap_or(usize::MAX);
+        let room = length.saturating_mul(2).min(announced).max(length);
+        bytes.reserve_exact(room - bytes.len());
+    }
+    bytes.extend_from_slice(part);
 }
 
 /// The fewest bytes that have to come in a time.
@@ -134,5 +144,28 @@ impl Drop for Share {
                 held.by_client.remove(&self.client);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_for_a_body_grows_with_what_has_come() {
+        const ANNOUNCED: usize = 64 << 20;
+        let (mut bytes, mut moved) = (Vec::new(), 0);
+        for part in [1, 1, 1_000].into_iter().chain(std::iter::repeat_n(16_384, 4_095)) {
+            let before = bytes.capacity();
+            append(&mut bytes, &vec![7; part], Some(ANNOUNCED as u64));
+            moved += usize::from(bytes.capacity() != before);
+            let most = ANNOUNCED.min(2 * bytes.len());
+            assert!(bytes.capacity() <= most, "{} bytes for {}", bytes.capacity(), bytes.len());
+        }
+        assert!(moved <= 30, "it was moved {moved} times");
+        let mut unknown = Vec::new();
+        append(&mut unknown, b"abc", None);
+        append(&mut unknown, b"defg", None);
+        assert_eq!(unknown, b"abcdefg");
     }
 }

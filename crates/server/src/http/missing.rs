@@ -2,10 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
@@ -23,7 +20,11 @@ use super::{
     repository::{Deployed, note_refused},
     visibility::may_publish,
 };
-use crate::{limits::Limit, store::SharedStore};
+use crate::{
+    joint::{Unwanted, Wanting},
+    limits::Limit,
+    store::SharedStore,
+};
 
 /// How many files are remembered as whole; with more, remembering begins again.
 const REMEMBERED: usize = 1_000_000;
@@ -34,13 +35,13 @@ const REMEMBERED: usize = 1_000_000;
 pub(crate) struct Verified(Arc<Mutex<HashMap<Digest, (u64, SystemTime)>>>);
 
 impl Verified {
-    /// Whether a file is here and whole. Reads it at most once, until it changes; ends early, with false, when it is `cancelled`.
-    fn is_whole(&self, store: &SharedStore, digest: &Digest, cancelled: &AtomicBool) -> bool {
+    /// Whether a file is here and whole. Reads it at most once, until it changes; ends early, with false, when it is unwanted.
+    fn is_whole(&self, store: &SharedStore, digest: &Digest, unwanted: &Unwanted) -> bool {
         let Some(found) = store.blob_state(digest) else { return false };
         if self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest) == Some(&found) {
             return true;
         }
-        let whole = store.is_whole(digest, &|| cancelled.load(Relaxed));
+        let whole = store.is_whole(digest, &|| unwanted.is_so());
         if whole {
             self.remember(digest, found);
         }
@@ -69,15 +70,6 @@ struct Wanted {
     sha256: Vec<Digest>,
 }
 
-/// Set when the request that waits for work is gone.
-struct Cancelling(Arc<AtomicBool>);
-
-impl Drop for Cancelling {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
-
 /// Answers `{ "sha256": ["…"] }` with `{ "missing": ["…"] }`: those that have to be uploaded, since they are not here, or not whole,
 /// or not the publisher's to use.
 pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failure> {
@@ -93,13 +85,14 @@ pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failur
         let wanted: HashSet<Digest> = sha256.into_iter().collect();
         let usable = |digest: &Digest| may_publish(site, &principal, digest);
         let (usable, mut missing): (Vec<Digest>, Vec<Digest>) = wanted.into_iter().partition(usable);
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let (_cancelling, verified) = (Cancelling(Arc::clone(&cancelled)), site.repository.verified.clone());
+        // Dropped with the request.
+        let wanting = Wanting::default();
+        let (unwanted, verified) = (wanting.unwanted(), site.repository.verified.clone());
         let visibility = site.repository.visibility.clone();
         let looked = move |store: &SharedStore| {
             for digest in usable {
                 // What is damaged is uploaded again, and takes its place.
-                if verified.is_whole(store, &digest, &cancelled) {
+                if verified.is_whole(store, &digest, &unwanted) {
                     if !visibility.is_named(&digest) {
                         // It is about to be named: it stays for as long as a fresh one.
                         store.renew_blob(&digest);
@@ -108,7 +101,7 @@ pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failur
                 } else {
                     missing.push(digest);
                 }
-                if cancelled.load(Relaxed) {
+                if unwanted.is_so() {
                     return Err(Failure::internal("nobody waits for the answer any more"));
                 }
             }

@@ -6,7 +6,6 @@ use std::{
     fs::File,
     io,
     ops::Range,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -17,12 +16,18 @@ use quick_cache::{Weighter, sync::Cache};
 use starlane_bundle::{Digest, Hasher};
 use starlane_protocol::Failure;
 
-use crate::store::SharedStore;
+use crate::{
+    joint::{Joint, Unwanted},
+    store::SharedStore,
+};
 
 /// How many bytes are read and sent at a time. What is not longer is read at once.
 const PIECE: u64 = 64 * 1024;
 /// How many long files are remembered as verified; then all are looked at again.
 const MAX_VERIFIED: usize = 65_536;
+
+/// How often a file may be replaced while one piece of it is read.
+const MAX_CHANGES: usize = 8;
 
 /// How long after a change of a file the next one has another time, with all file systems: FAT has steps of 2 s.
 const TICK: Duration = Duration::from_secs(3);
@@ -39,6 +44,11 @@ struct Inner {
     stamps: Mutex<HashMap<Digest, Stamp>>,
     /// The bytes of short files.
     short: Cache<Digest, Bytes, Weight>,
+    /// Long files that are hashed now, each once for all who wait for it.
+    hashing: Joint<Digest, Result<Option<Stamp>, Failure>>,
+    /// How many bytes of long files were hashed.
+    #[cfg(test)]
+    hashed: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Clone)]
@@ -61,11 +71,19 @@ struct Stamp {
 }
 
 /// A blob that is here and is what its digest says.
-pub(super) struct Blob {
-    file: PathBuf,
+pub(super) enum Blob {
+    /// All of it.
+    Short(Bytes),
+    /// Where it is.
+    Long(Long),
+}
+
+/// A long blob on the disk, verified when its file had this stamp.
+pub(super) struct Long {
+    verified: Verified,
+    store: SharedStore,
+    digest: Digest,
     stamp: Stamp,
-    /// All of it, if it is short.
-    bytes: Option<Bytes>,
 }
 
 impl Verified {
@@ -73,12 +91,18 @@ impl Verified {
     pub(super) fn new(memory: u64) -> Self {
         let entries = usize::try_from(memory / (ENTRY + PIECE)).unwrap_or(usize::MAX);
         let short = Cache::with_weighter(entries, memory, Weight);
-        Self(Arc::new(Inner { stamps: Mutex::default(), short }))
+        Self(Arc::new(Inner {
+            stamps: Mutex::default(),
+            short,
+            hashing: Joint::default(),
+            #[cfg(test)]
+            hashed: std::sync::atomic::AtomicU64::default(),
+        }))
     }
 
     /// A short blob that is in memory.
     pub(super) fn in_memory(&self, digest: &Digest) -> Option<Blob> {
-        self.0.short.get(digest).map(Blob::of)
+        self.0.short.get(digest).map(Blob::Short)
     }
 
     /// A blob was removed from the store.
@@ -87,23 +111,25 @@ impl Verified {
         self.known().remove(digest);
     }
 
-    /// Looks for a blob on the disk, and verifies it unless the same file was verified before. Waits for the disk. None if it is not
-    /// here.
-    pub(super) fn open(&self, store: &SharedStore, digest: &Digest) -> Result<Option<Blob>, Failure> {
-        let file = store.blob_file(digest).map_err(|error| Failure::internal(error.to_string()))?;
-        let open = match File::open(&file) {
-            Ok(open) => open,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(digest, &error)),
-        };
-        let stamp = Stamp::of(&open).map_err(|error| failed(digest, &error))?;
-        let bytes = if stamp.length <= PIECE {
-            Some(self.read_short(digest, &open, stamp.length).map_err(|error| failed(digest, &error))?)
-        } else {
-            self.verify_long(digest, &open, stamp).map_err(|error| failed(digest, &error))?;
-            None
-        };
-        Ok(Some(Blob { file, stamp, bytes }))
+    /// Looks for a blob on the disk, and verifies it unless the same file was verified before. None if it is not here.
+    pub(super) async fn open(&self, store: &SharedStore, digest: &Digest) -> Result<Option<Blob>, Failure> {
+        let (verified, reading, digest) = (self.clone(), store.clone(), *digest);
+        let found = aside(move || {
+            let Some(file) = open(&reading, &digest)? else { return Ok(None) };
+            let stamp = Stamp::of(&file).map_err(|error| failed(&digest, &error))?;
+            if stamp.length <= PIECE {
+                let bytes = verified.read_short(&digest, &file, stamp.length);
+                return bytes.map(|bytes| Some(Blob::Short(bytes))).map_err(|error| failed(&digest, &error));
+            }
+            Ok(Some(Blob::Long(Long { verified, store: reading, digest, stamp })))
+        });
+        match found.await? {
+            Some(Blob::Long(long)) if self.known().get(&digest) != Some(&long.stamp) => {
+                let stamp = self.verify_long(store, digest).await?;
+                Ok(stamp.map(|stamp| Blob::Long(Long { stamp, ..long })))
+            }
+            found => Ok(found),
+        }
     }
 
     /// The bytes of a short file, from now on in memory.
@@ -114,17 +140,33 @@ impl Verified {
         Ok(bytes)
     }
 
-    /// Reads a long file once, unless it has the stamp that it had when it was verified.
-    fn verify_long(&self, digest: &Digest, file: &File, stamp: Stamp) -> io::Result<()> {
-        if self.known().get(digest) == Some(&stamp) {
-            return Ok(());
-        }
+    /// Reads a long file as a whole, once for all who wait for it, and until nobody waits any more. Gives the stamp that it had.
+    async fn verify_long(&self, store: &SharedStore, digest: Digest) -> Result<Option<Stamp>, Failure> {
+        let (verified, store) = (Arc::downgrade(&self.0), store.clone());
+        let begin = |unwanted: Unwanted| async move {
+            aside(move || {
+                let Some(file) = open(&store, &digest)? else { return Ok(None) };
+                let Some(inner) = verified.upgrade() else { return Ok(None) };
+                Verified(inner).hash(&digest, &file, &unwanted).map_err(|error| failed(&digest, &error))
+            })
+            .await
+        };
+        self.0.hashing.join(digest, begin).await
+    }
+
+    fn hash(&self, digest: &Digest, file: &File, unwanted: &Unwanted) -> io::Result<Option<Stamp>> {
+        let stamp = Stamp::of(file)?;
         let (mut reader, mut hasher, mut piece) = (file, Hasher::new(), vec![0; PIECE as usize]);
         let found = loop {
+            if unwanted.is_so() {
+                return Ok(None);
+            }
             match io::Read::read(&mut reader, &mut piece)? {
                 0 => break hasher.finish(),
                 length => hasher.update(piece.get(..length).unwrap_or_default()),
             }
+            #[cfg(test)]
+            self.0.hashed.fetch_add(PIECE, std::sync::atomic::Ordering::Relaxed);
         };
         is(digest, found)?;
         // It may have been written to meanwhile.
@@ -138,7 +180,7 @@ impl Verified {
             }
             known.insert(*digest, stamp);
         }
-        Ok(())
+        Ok(Some(stamp))
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, Stamp>> {
@@ -169,46 +211,69 @@ impl Stamp {
 }
 
 impl Blob {
-    /// One that is in memory.
-    pub(super) fn of(bytes: Bytes) -> Self {
-        let stamp = Stamp {
-            length: bytes.len() as u64,
-            modified: None,
-            #[cfg(unix)]
-            changed: (0, 0, 0),
-        };
-        Self { file: PathBuf::new(), stamp, bytes: Some(bytes) }
-    }
-
     /// Its length, in bytes.
     pub(super) fn length(&self) -> u64 {
-        self.stamp.length
+        match self {
+            Self::Short(bytes) => bytes.len() as u64,
+            Self::Long(long) => long.stamp.length,
+        }
     }
 
     /// A part of it as a body. One that is damaged while it is sent breaks off, before its last piece at the latest.
     pub(super) fn body(self, part: Range<u64>) -> Body {
-        if let Some(bytes) = &self.bytes {
-            let (start, end) = (part.start.min(bytes.len() as u64), part.end.min(bytes.len() as u64));
-            return Body::from(bytes.slice(start as usize..end as usize));
-        }
-        let pieces = stream::try_unfold((self, part), |(blob, rest)| async move {
-            if rest.is_empty() {
-                return Ok::<_, io::Error>(None);
+        match self {
+            Self::Short(bytes) => {
+                let (start, end) = (part.start.min(bytes.len() as u64), part.end.min(bytes.len() as u64));
+                Body::from(bytes.slice(start as usize..end as usize))
             }
-            // The file is open only while it is read: a slow reader has no descriptor.
-            let done = tokio::task::spawn_blocking(move || {
-                let piece = rest.start..rest.end.min(rest.start + PIECE);
-                let file = File::open(&blob.file)?;
-                let bytes = read(&file, piece.clone())?;
-                if Stamp::of(&file)? != blob.stamp {
-                    return Err(changed());
+            Self::Long(long) => Body::from_stream(stream::try_unfold((long, part), |(mut long, rest)| async move {
+                if rest.is_empty() {
+                    return Ok::<_, io::Error>(None);
                 }
-                Ok((bytes, (blob, piece.end..rest.end)))
-            });
-            done.await.unwrap_or_else(|error| Err(io::Error::other(error))).map(Some)
-        });
-        Body::from_stream(pieces)
+                let piece = rest.start..rest.end.min(rest.start + PIECE);
+                let bytes = long.read(piece.clone()).await?;
+                Ok(Some((bytes, (long, piece.end..rest.end))))
+            })),
+        }
     }
+}
+
+impl Long {
+    /// Reads a piece. Its digest names its bytes: another file in its place is verified, and takes over.
+    async fn read(&mut self, piece: Range<u64>) -> io::Result<Bytes> {
+        for _ in 0..MAX_CHANGES {
+            let (store, digest, piece) = (self.store.clone(), self.digest, piece.clone());
+            // The file is open only while it is read: a slow reader has no descriptor.
+            let looked = aside(move || {
+                let file = open(&store, &digest)?.ok_or_else(|| failed(&digest, &io::ErrorKind::NotFound.into()))?;
+                let read = read(&file, piece).and_then(|bytes| Ok((bytes, Stamp::of(&file)?)));
+                read.map_err(|error| failed(&digest, &error))
+            });
+            let (bytes, stamp) = looked.await.map_err(io::Error::other)?;
+            if stamp == self.stamp {
+                return Ok(bytes);
+            }
+            let verified = self.verified.verify_long(&self.store, self.digest).await.map_err(io::Error::other)?;
+            self.stamp = verified.ok_or(io::ErrorKind::NotFound)?;
+        }
+        Err(changed())
+    }
+}
+
+/// The file of a blob, if it is here.
+fn open(store: &SharedStore, digest: &Digest) -> Result<Option<File>, Failure> {
+    let file = store.blob_file(digest).map_err(|error| Failure::internal(error.to_string()))?;
+    match File::open(&file) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(digest, &error)),
+    }
+}
+
+/// Waits for the disk on another thread.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::internal(error.to_string())))
 }
 
 #[cfg(unix)]
@@ -252,84 +317,4 @@ fn failed(digest: &Digest, error: &io::Error) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    const MEMORY: u64 = 1 << 20;
-
-    fn kept(bytes: &[u8]) -> (tempfile::TempDir, SharedStore, Digest) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SharedStore::new(folder.path());
-        let digest = Digest::of(bytes);
-        store.put_blob(&digest, bytes).unwrap();
-        (folder, store, digest)
-    }
-
-    #[tokio::test]
-    async fn every_part_of_a_blob_is_the_same_as_in_memory() {
-        let all: Vec<u8> = (0..3 * PIECE + 17).map(|n| (n % 251) as u8).collect();
-        for length in [0, 1, PIECE as usize, PIECE as usize + 1, all.len()] {
-            let whole = &all[..length];
-            let (_folder, store, digest) = kept(whole);
-            let verified = Verified::new(MEMORY);
-            for (start, end) in [(0, length), (length / 2, length), (0, length.min(1)), (length, length)] {
-                let blob = verified.open(&store, &digest).unwrap().unwrap();
-                assert_eq!(blob.length(), length as u64);
-                let body = blob.body(start as u64..end as u64);
-                let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-                assert!(bytes == whole[start..end], "{start}..{end} of {length}");
-            }
-        }
-        let (_folder, store, _) = kept(b"x");
-        assert!(Verified::new(MEMORY).open(&store, &Digest::of(b"other")).unwrap().is_none());
-    }
-
-    #[tokio::test]
-    async fn what_is_damaged_is_not_sent_as_if_it_were_whole() {
-        for length in [100, 3 * PIECE as usize] {
-            let (_folder, store, digest) = kept(&vec![7; length]);
-            let verified = Verified::new(MEMORY);
-            assert!(verified.open(&store, &digest).is_ok());
-            let blob = verified.open(&store, &digest).unwrap().unwrap();
-            fs::write(store.blob_file(&digest).unwrap(), vec![8; length + 1]).unwrap();
-            assert!(verified.open(&store, &digest).is_err(), "it is looked at again");
-            // What began before has its bytes or breaks off.
-            let body = axum::body::to_bytes(blob.body(0..length as u64), usize::MAX).await;
-            assert!(body.map_or(true, |bytes| bytes.iter().all(|byte| *byte == 7)));
-        }
-    }
-
-    #[test]
-    fn short_blobs_stay_in_memory_until_they_are_removed_or_others_need_the_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SharedStore::new(folder.path());
-        let put = |bytes: &[u8]| {
-            let digest = Digest::of(bytes);
-            store.put_blob(&digest, bytes).unwrap();
-            digest
-        };
-        let verified = Verified::new(MEMORY);
-        let (short, long) = (put(b"short"), put(&vec![1; PIECE as usize + 1]));
-        assert!(verified.in_memory(&short).is_none(), "nobody has asked for it");
-        for digest in [short, long] {
-            verified.open(&store, &digest).unwrap().unwrap();
-        }
-        assert!(verified.in_memory(&short).is_some_and(|blob| blob.bytes == Some(Bytes::from_static(b"short"))));
-        assert!(verified.in_memory(&long).is_none());
-        verified.forget(&short);
-        assert!(verified.in_memory(&short).is_none());
-
-        let many: Vec<Digest> = (0..100_u8).map(|n| put(&vec![n; PIECE as usize / 2])).collect();
-        for digest in &many {
-            verified.open(&store, digest).unwrap().unwrap();
-        }
-        let kept: u64 =
-            many.iter().filter_map(|digest| verified.in_memory(digest)).map(|blob| blob.length() + ENTRY).sum();
-        assert!((1..=MEMORY).contains(&kept), "{kept} bytes of {MEMORY}");
-        let none = Verified::new(0);
-        none.open(&store, &many[0]).unwrap().unwrap();
-        assert!(none.in_memory(&many[0]).is_none());
-    }
-}
+mod tests;

@@ -71,8 +71,19 @@ impl Repository {
 
     /// A blob that is on the disk, verified.
     async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
-        let sent = self.sent.clone();
-        self.with(move |store| sent.open(store, &digest)).await
+        self.sent.open(&self.store, &digest).await
+    }
+
+    /// Keeps a blob on the disk, for as long as a fresh one if it was there already.
+    fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        self.store.put_blob(digest, bytes)?;
+        if self.visibility.is_named(digest) {
+            return Ok(());
+        }
+        // Alone: it may have been collected since.
+        let _alone = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store.renew_blob(digest);
+        if self.store.blob_size(digest).is_some() { Ok(()) } else { self.store.put_blob(digest, bytes) }
     }
 
     /// Removes a blob from the disk and from memory.
@@ -113,7 +124,7 @@ pub(super) async fn manifest(mut call: Call<'_>) -> Result<Response, Failure> {
     let (digest, content_type) = (signed.digest(), "application/json");
     let length = signed.bytes.len() as u64;
     let asked = file::Asked { method, headers, digest: &digest, length, content_type };
-    let blob = std::future::ready(Ok(Blob::of(signed.bytes.into())));
+    let blob = std::future::ready(Ok(Blob::Short(signed.bytes.into())));
     let mut response = file::send_blob(asked, blob).await?;
     if !response.status().is_client_error() {
         file::set(&mut response, header::CACHE_CONTROL, cached(readers));
@@ -155,7 +166,7 @@ pub(super) async fn put_blob(mut call: Call<'_>) -> Result<Response, Failure> {
     let kept = async {
         let digest = parse_digest(&target)?;
         let Deployed { principal, body } = Deployed::read(&mut call, None, Limit::BlobBody).await?;
-        let (storage, verified) = (site.storage.clone(), site.repository.verified.clone());
+        let (storage, repository) = (site.storage.clone(), site.repository.clone());
         let account = account(&principal);
         let keep = move |store: &SharedStore| {
             let found = Digest::of(&body.bytes);
@@ -163,11 +174,11 @@ pub(super) async fn put_blob(mut call: Call<'_>) -> Result<Response, Failure> {
                 return Err(Failure::conflict(format!("the body has the digest {found}, not {digest}")));
             }
             storage.admit_upload(&account, &digest, body.bytes.len() as u64)?;
-            store.put_blob(&digest, &body.bytes).map_err(|error| {
+            repository.keep(&digest, &body.bytes).map_err(|error| {
                 storage.collected(&digest);
                 stored(error)
             })?;
-            verified.add(store, &digest);
+            repository.verified.add(store, &digest);
             Ok(())
         };
         site.repository.with(keep).await?;

@@ -191,6 +191,8 @@ limits! {
     HeadBytes "head-bytes" Bytes TooLarge = 64 * KIB, 8 * KIB..=MIB;
     /// Bytes of a message over HTTP.
     MessageBody "message-body" Bytes TooLarge = 16 * MIB, KIB..=GIB;
+    /// Bytes of a message to a resource of the server itself, such as `starlane:apps`, or to a bundle.
+    OwnBody "own-body" Bytes TooLarge = 64 * KIB, 4 * KIB..=16 * MIB;
     /// Bytes of a blob that is uploaded.
     BlobBody "blob-body" Bytes TooLarge = 64 * MIB, KIB..=GIB;
     /// Bytes of a manifest, or of a list of digests, that is uploaded.

@@ -1,7 +1,9 @@
-//! Compiling modules: each in a process of its own, in a queue that is fair between spaces, and once: the result is kept on disk.
+//! Checking and compiling modules: each in a process of its own, in a queue that is fair between spaces, and once: what was compiled
+//! is kept on disk.
 
 mod cache;
 pub(crate) mod child;
+mod job;
 #[cfg(test)]
 mod tests;
 
@@ -18,23 +20,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_channel::oneshot;
 use starlane_bundle::Digest;
 use starlane_protocol::{Failure, HostSecret};
 use wasmtime::{Engine, Module};
 
+pub(crate) use self::job::Source;
 use self::{
     cache::{CacheMiss, Compiled, CompiledCache, deserialize},
     child::{ChildFault, CompileBounds},
+    job::{Job, Told},
 };
-use crate::limits::{Limit, Limiter};
-
-use super::{
-    engine::Allocation,
+use crate::{
     fair::{FairQueue, Owner},
-    fault::describe,
+    joint::Joint,
+    limits::{Limit, Limiter},
 };
+
+use super::{engine::Allocation, fault::describe};
 
 /// The folder of compiled modules in a data folder.
 pub(crate) const FOLDER: &str = "compiled";
@@ -42,6 +45,8 @@ pub(crate) const FOLDER: &str = "compiled";
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// How many such modules are remembered.
 const MAX_REMEMBERED: usize = 1_024;
+/// How many modules that passed their check are remembered; then all are forgotten.
+const MAX_CHECKED: usize = 65_536;
 
 /// How modules are compiled.
 #[derive(Debug, Clone)]
@@ -66,6 +71,9 @@ pub(crate) enum CompileError {
     /// Too many others of its space wait.
     #[error("{}", .0.message)]
     Waiting(Failure),
+    /// There are no such bytes.
+    #[error("its file is missing or damaged")]
+    Absent,
     /// The compiler failed, not the module.
     #[error("the compiler failed: {0}")]
     Failed(String),
@@ -74,6 +82,8 @@ pub(crate) enum CompileError {
 /// What the compiler did.
 #[derive(Debug, Default)]
 pub(crate) struct CompileCounts {
+    /// Checks of modules that began.
+    pub(crate) checked: AtomicU64,
     /// Modules that were compiled.
     pub(crate) compiled: AtomicU64,
     /// Modules that were read from disk.
@@ -93,6 +103,8 @@ struct Shared {
     allocation: Allocation,
     config: CompileConfig,
     kept: Option<CompiledCache>,
+    /// Checks that somebody of a space waits for.
+    checking: Joint<(String, Digest), Result<u64, CompileError>>,
     state: Mutex<State>,
     work: Condvar,
     is_over: AtomicBool,
@@ -102,12 +114,8 @@ struct Shared {
 struct State {
     queue: FairQueue<Job>,
     refused: HashMap<Digest, (Instant, CompileError)>,
-}
-
-struct Job {
-    digest: Digest,
-    wasm: Bytes,
-    told: oneshot::Sender<Result<Module, CompileError>>,
+    /// Modules that passed their check, with how many bytes of memory they begin with.
+    checked: HashMap<Digest, u64>,
 }
 
 impl fmt::Debug for Compiler {
@@ -123,10 +131,12 @@ impl Compiler {
         let kept = kept.map(|(folder, secret)| CompiledCache::open(folder, secret, &engine, max_bytes));
         let kept = kept.transpose()?;
         // One of a space at a time: whoever has many modules keeps no other space from compiling one.
-        let state = Mutex::new(State { queue: FairQueue::new(1, 1_000_000_000), refused: HashMap::new() });
+        let queue = FairQueue::new(1, 1_000_000_000);
+        let state = Mutex::new(State { queue, refused: HashMap::new(), checked: HashMap::new() });
         let (work, is_over, counts) = (Condvar::new(), AtomicBool::new(false), CompileCounts::default());
         let parallel = config.limiter.count(Limit::CompileProcesses).max(1);
-        let shared = Arc::new(Shared { engine, allocation, config, kept, state, work, is_over, counts });
+        let checking = Joint::default();
+        let shared = Arc::new(Shared { engine, allocation, config, kept, checking, state, work, is_over, counts });
         for number in 0..parallel {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name(format!("starlane-compile-{number}")).spawn(move || shared.work())?;
@@ -135,13 +145,42 @@ impl Compiler {
     }
 
     /// A compiled module: read from disk, or compiled at the expense of a space. Whoever drops the future gives up its place.
-    pub(crate) async fn compile(&self, space: &str, digest: Digest, wasm: Bytes) -> Result<Module, CompileError> {
+    pub(crate) async fn compile(
+        &self,
+        space: &str,
+        digest: Digest,
+        source: impl Into<Source>,
+    ) -> Result<Module, CompileError> {
+        let source = source.into();
         let shared = Arc::clone(&self.0.0);
         let loaded = tokio::task::spawn_blocking(move || shared.load(&digest)).await;
         if let Ok(Some(module)) = loaded {
             return Ok(module);
         }
-        self.0.0.enqueue(space, digest, wasm)?.await.unwrap_or_else(|_| Err(stopping()))
+        let (told, compiled) = oneshot::channel();
+        self.0.0.enqueue(space, Job { digest, source, told: Told::Compiled(told) })?;
+        compiled.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Checks what a module may be, at the expense of a space: once for all of the space who wait for it, and until nobody waits. Gives
+    /// how many bytes of memory the module begins with.
+    pub(crate) async fn check(
+        &self,
+        space: &str,
+        digest: Digest,
+        source: impl Into<Source>,
+    ) -> Result<u64, CompileError> {
+        if let Some(memory) = self.0.0.checked(&digest) {
+            return Ok(memory);
+        }
+        let (shared, space, source) = (Arc::clone(&self.0.0), space.to_owned(), source.into());
+        let key = (space.clone(), digest);
+        let check = |_| async move {
+            let (told, checked) = oneshot::channel();
+            shared.enqueue(&space, Job { digest, source, told: Told::Checked(told) })?;
+            checked.await.unwrap_or_else(|_| Err(stopping()))
+        };
+        self.0.0.checking.join(key, check).await
     }
 
     pub(crate) fn counts(&self) -> &CompileCounts {
@@ -168,14 +207,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enqueue(
-        &self,
-        space: &str,
-        digest: Digest,
-        wasm: Bytes,
-    ) -> Result<oneshot::Receiver<Result<Module, CompileError>>, CompileError> {
+    fn enqueue(&self, space: &str, job: Job) -> Result<(), CompileError> {
         let mut state = self.lock();
-        if let Some((since, error)) = state.refused.get(&digest)
+        if let Some((since, error)) = state.refused.get(&job.digest)
             && since.elapsed() < REMEMBERED
         {
             return Err(error.clone());
@@ -185,27 +219,43 @@ impl Shared {
             let what = format!("{waiting} modules of the space `{space}` wait to be compiled: try again later");
             return Err(CompileError::Waiting(self.config.limiter.refuse(Limit::CompilesWaiting, what)));
         }
-        let (told, compiled) = oneshot::channel();
-        state.queue.push(&Owner { space: space.into(), app: "".into() }, Job { digest, wasm, told });
+        state.queue.push(&Owner { space: space.into(), app: "".into() }, job);
         drop(state);
         self.work.notify_one();
-        Ok(compiled)
+        Ok(())
     }
 
     fn work(&self) {
         while let Some((owner, job)) = self.next() {
             let begun = Instant::now();
-            // Nobody waits any more, or another space has just had it compiled.
-            if !job.told.is_canceled() {
-                let compiled = self.load(&job.digest).map_or_else(|| self.compile(&job), Ok);
-                if let Err(error) = &compiled {
-                    self.refuse(job.digest, error);
-                }
-                let _ = job.told.send(compiled);
-            }
+            self.do_job(job);
             self.lock().queue.done(&owner, begun.elapsed().as_nanos() as u64);
             // The next of this space may be taken now.
             self.work.notify_one();
+        }
+    }
+
+    fn do_job(&self, Job { digest, source, told }: Job) {
+        match told {
+            Told::Checked(told) if !told.is_canceled() => {
+                let wasm = source.read();
+                let checked = wasm.and_then(|wasm| self.check(&digest, &wasm, &|| told.is_canceled()));
+                if let (Err(error), false) = (&checked, told.is_canceled()) {
+                    self.refuse(digest, error);
+                }
+                let _ = told.send(checked);
+            }
+            Told::Compiled(told) if !told.is_canceled() => {
+                // Another space may just have had it compiled.
+                let compile = || self.compile(&digest, &source.read()?);
+                let compiled = self.load(&digest).map_or_else(compile, Ok);
+                if let Err(error) = &compiled {
+                    self.refuse(digest, error);
+                }
+                let _ = told.send(compiled);
+            }
+            // Nobody waits any more.
+            Told::Checked(_) | Told::Compiled(_) => {}
         }
     }
 
@@ -237,28 +287,43 @@ impl Shared {
         }
     }
 
-    fn compile(&self, job: &Job) -> Result<Module, CompileError> {
-        let limiter = &self.config.limiter;
-        starlane_meter::check(&job.wasm, &limiter.limits().of_functions()).map_err(|fault| match fault.limit() {
-            Some(limit) => CompileError::Limit(limiter.refuse(limit.into(), fault)),
-            None => CompileError::Module(fault.to_string()),
-        })?;
-        let compiled = match &self.config.program {
+    /// How many bytes of memory a module begins with that passed its check.
+    fn checked(&self, digest: &Digest) -> Option<u64> {
+        self.lock().checked.get(digest).copied()
+    }
+
+    /// Checks a module that was not checked before. Ends early when it is unwanted.
+    fn check(&self, digest: &Digest, wasm: &[u8], is_unwanted: &dyn Fn() -> bool) -> Result<u64, CompileError> {
+        if let Some(memory) = self.checked(digest) {
+            return Ok(memory);
+        }
+        self.counts.checked.fetch_add(1, Relaxed);
+        let functions = self.config.limiter.limits().of_functions();
+        let memory = match &self.config.program {
             Some(program) => {
-                let sparing = self.allocation == Allocation::Sparing;
-                let seconds = limiter.get(Limit::CompileTime).div_ceil(1_000);
-                let bounds = CompileBounds { memory: limiter.get(Limit::CompileMemory), seconds, sparing };
-                let over = |limit, what| CompileError::Limit(limiter.refuse(limit, what));
-                child::run(program, bounds, &job.wasm, || self.is_over.load(Relaxed)).map_err(|fault| match fault {
-                    ChildFault::Module(reason) => CompileError::Module(reason),
-                    ChildFault::Memory => over(Limit::CompileMemory, "compiling it takes too much memory"),
-                    ChildFault::Time => over(Limit::CompileTime, "compiling it takes too much processor time"),
-                    ChildFault::Process(reason) => CompileError::Failed(reason),
-                    ChildFault::Stopped => stopping(),
-                })?
+                let bounds = CompileBounds { check: Some(functions), ..self.bounds() };
+                let checked = child::run(program, bounds, wasm, || self.is_over.load(Relaxed) || is_unwanted());
+                let checked = checked.map_err(|fault| self.not_made(fault))?;
+                let memory = String::from_utf8_lossy(&checked).trim().parse();
+                memory.map_err(|_| CompileError::Failed("it did not say how much memory the module has".to_owned()))?
             }
+            None => starlane_meter::check(wasm, &functions).map_err(|fault| self.not_made(ChildFault::of(&fault)))?,
+        };
+        let mut state = self.lock();
+        if state.checked.len() >= MAX_CHECKED {
+            state.checked.clear();
+        }
+        state.checked.insert(*digest, memory);
+        Ok(memory)
+    }
+
+    fn compile(&self, digest: &Digest, wasm: &[u8]) -> Result<Module, CompileError> {
+        self.check(digest, wasm, &|| false)?;
+        let compiled = match &self.config.program {
+            Some(program) => child::run(program, self.bounds(), wasm, || self.is_over.load(Relaxed))
+                .map_err(|fault| self.not_made(fault))?,
             None => {
-                let compiled = catch_unwind(AssertUnwindSafe(|| self.engine.precompile_module(&job.wasm)));
+                let compiled = catch_unwind(AssertUnwindSafe(|| self.engine.precompile_module(wasm)));
                 let compiled = compiled.map_err(|_| CompileError::Failed("it panicked".to_owned()))?;
                 compiled.map_err(|error| CompileError::Module(describe(&error)))?
             }
@@ -266,17 +331,36 @@ impl Shared {
         let module = deserialize(&self.engine, Compiled(&compiled)).map_err(CompileError::Failed)?;
         self.counts.compiled.fetch_add(1, Relaxed);
         if let Some(kept) = &self.kept
-            && let Err(error) = kept.save(&job.digest, &Compiled(&compiled))
+            && let Err(error) = kept.save(digest, &Compiled(&compiled))
         {
-            tracing::warn!("the compiled module {} can't be kept: {error}", job.digest);
+            tracing::warn!("the compiled module {digest} can't be kept: {error}");
         }
         Ok(module)
+    }
+
+    /// What bounds a process.
+    fn bounds(&self) -> CompileBounds {
+        let (limiter, sparing) = (&self.config.limiter, self.allocation == Allocation::Sparing);
+        let seconds = limiter.get(Limit::CompileTime).div_ceil(1_000);
+        CompileBounds { memory: limiter.get(Limit::CompileMemory), seconds, sparing, check: None }
+    }
+
+    fn not_made(&self, fault: ChildFault) -> CompileError {
+        let over = |limit, what: &str| CompileError::Limit(self.config.limiter.refuse(limit, what));
+        match fault {
+            ChildFault::Module(reason) => CompileError::Module(reason),
+            ChildFault::Function(limit, reason) => over(limit.into(), &reason),
+            ChildFault::Memory => over(Limit::CompileMemory, "compiling it takes too much memory"),
+            ChildFault::Time => over(Limit::CompileTime, "compiling it takes too much processor time"),
+            ChildFault::Process(reason) => CompileError::Failed(reason),
+            ChildFault::Stopped => stopping(),
+        }
     }
 
     /// Remembers a module that can't be compiled, so that its messages do not have it tried again and again.
     fn refuse(&self, digest: Digest, error: &CompileError) {
         self.counts.failed.fetch_add(1, Relaxed);
-        if matches!(error, CompileError::Failed(_) | CompileError::Waiting(_)) {
+        if matches!(error, CompileError::Failed(_) | CompileError::Waiting(_) | CompileError::Absent) {
             return;
         }
         let mut state = self.lock();

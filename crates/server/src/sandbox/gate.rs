@@ -6,24 +6,27 @@ use starlane_host::Part;
 use starlane_node::guest::{CallReport, GuestEffect, Kind, Returned};
 use starlane_protocol::{Failure, Message};
 
-use crate::contract::Checker;
+use crate::{contract::Checker, fair::Owner};
 
 /// Checks what goes into one instance and what comes out.
 pub(super) struct Gate {
     checker: Checker,
+    /// The guest's app.
+    owner: Owner,
     /// The operations of messages that wait for an answer with a schema.
     answering: HashMap<u64, String>,
 }
 
 impl Gate {
-    pub(super) fn new(checker: Checker) -> Self {
-        Self { checker, answering: HashMap::new() }
+    pub(super) fn new(checker: Checker, owner: Owner) -> Self {
+        Self { checker, owner, answering: HashMap::new() }
     }
 
     /// Checks a message for the guest. The error says why it is not to have it.
     pub(super) async fn message(&mut self, id: u64, message: &Message) -> Result<(), String> {
         if message.kind != Kind::Event {
-            self.checker.check(Part::Request, &message.operation, &message.payload).await?;
+            let payer = || Owner::of_principal(&message.caller);
+            self.checker.check(Part::Request, &message.operation, &message.payload, payer).await?;
         }
         if message.kind == Kind::Request && self.checker.has(Part::Response, &message.operation) {
             self.answering.insert(id, message.operation.clone());
@@ -36,12 +39,15 @@ impl Gate {
     pub(super) async fn report(&mut self, message: Option<u64>, report: &mut CallReport) -> Vec<String> {
         let (mut dropped, mut logs) = (Vec::new(), Vec::new());
         for (index, effect) in report.effects.iter_mut().enumerate() {
+            let payer = || self.owner.clone();
             let (fits, outcome) = match effect {
-                GuestEffect::Emit { event, payload } => (self.checker.check(Part::Event, event, payload).await, None),
+                GuestEffect::Emit { event, payload } => {
+                    (self.checker.check(Part::Event, event, payload, payer).await, None)
+                }
                 GuestEffect::Reply { id, outcome } => {
                     let Some(operation) = self.answering.remove(id) else { continue };
                     let Ok(payload) = outcome else { continue };
-                    (self.checker.check(Part::Response, &operation, payload).await, Some(outcome))
+                    (self.checker.check(Part::Response, &operation, payload, payer).await, Some(outcome))
                 }
                 _ => continue,
             };

@@ -40,6 +40,7 @@ impl Collector for GuestMetrics {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
         };
+        counter("modules_checked", "Checks of modules that began.", counts.checked.load(Relaxed))?;
         counter("modules_compiled", "Modules that were compiled.", counts.compiled.load(Relaxed))?;
         counter("modules_loaded", "Compiled modules that were read from disk.", counts.loaded.load(Relaxed))?;
         counter("modules_failed", "Modules that were not compiled.", counts.failed.load(Relaxed))

@@ -16,12 +16,11 @@ use std::{
 use async_task::Runnable;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{
-    cpu_budget::thread_time,
-    engine::TICK,
+use super::{cpu_budget::thread_time, engine::TICK};
+use crate::{
+    contract,
     fair::{FairQueue, Owner},
 };
-use crate::contract;
 
 /// Accounts of apps that have no instance are kept up to this many.
 const MAX_ACCOUNTS: usize = 4_096;

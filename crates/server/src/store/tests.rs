@@ -57,3 +57,28 @@ async fn the_hosts_secret_is_kept_from_others() {
     let mode = fs::metadata(folder.path().join("host.secret")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[cfg(unix)]
+#[test]
+fn blob_that_is_here_is_not_written_again_unless_it_is_damaged() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let store = SharedStore::new(folder.path());
+    for length in [0, 5, 200_000] {
+        let bytes = vec![7; length];
+        let digest = Digest::of(&bytes);
+        let file = store.blob_file(&digest).unwrap();
+        let put = || {
+            store.put_blob(&digest, &bytes).unwrap();
+            let about = fs::metadata(&file).unwrap();
+            (about.ino(), about.ctime(), about.ctime_nsec())
+        };
+        let first = put();
+        assert_eq!(put(), first, "{length} bytes");
+        for damaged in [vec![8; length], vec![7; length + 1], vec![7; length / 2]] {
+            fs::write(&file, damaged).unwrap();
+            put();
+            assert!(fs::read(&file).unwrap() == bytes, "{length} bytes");
+        }
+    }
+}

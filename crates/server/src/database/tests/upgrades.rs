@@ -218,3 +218,21 @@ async fn ordinary_changes_of_a_schema_are_taken_as_sqlite_takes_them() {
     }
     assert!(differ.is_empty(), "{} of {tried}: {differ:#?}", differ.len());
 }
+
+#[tokio::test]
+async fn version_with_fewer_migrations_is_refused_and_starts_where_it_was_accepted_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = at_first(&folder).await;
+    let second = "ALTER TABLE p ADD COLUMN m TEXT";
+    upgrade(&database, 1, &[FIRST, second]).await.unwrap();
+    for fewer in [&[FIRST][..], &[]] {
+        let failure = upgrade(&database, 2, fewer).await.unwrap_err();
+        assert_eq!((failure.status, failure.code.as_str()), (409, "conflict"), "{failure}");
+        assert!(failure.message.contains("/m/2.sql"), "{failure}");
+        assert_eq!(query(&database, "SELECT m FROM p").await.unwrap()["rows"], json!([{ "m": null }]));
+    }
+    // The server starts again what an earlier server accepted.
+    let first = vec![Migration::new("/m/1.sql", FIRST)];
+    database.hold().await.stage(2, 2, first).await.unwrap().switch();
+    upgrade(&database, 2, &[FIRST, second, "CREATE TABLE q (x)"]).await.unwrap();
+}

@@ -10,6 +10,7 @@ use std::{
 };
 
 use starlane_abi::limits::MODULE_BYTES;
+use starlane_meter::{FunctionLimit, FunctionLimits, ModuleFault};
 
 use crate::sandbox::{
     engine::{Allocation, compiling_engine},
@@ -32,7 +33,7 @@ const WALL_FACTOR: u32 = 10;
 const MIN_WALL: Duration = Duration::from_secs(60);
 
 /// What bounds the compilation of one module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct CompileBounds {
     /// The maximum address space of the process, in bytes.
     pub memory: u64,
@@ -40,13 +41,28 @@ pub struct CompileBounds {
     pub seconds: u64,
     /// Compile for an engine that reserves no address space.
     pub sparing: bool,
+    /// Only check the module, by these limits of its functions.
+    pub check: Option<FunctionLimits>,
 }
+
+/// The limits of functions, in the order of their places.
+pub(super) const FUNCTION_LIMITS: [FunctionLimit; 5] = [
+    FunctionLimit::Bytes,
+    FunctionLimit::Locals,
+    FunctionLimit::Branches,
+    FunctionLimit::LoopDepth,
+    FunctionLimit::Moves,
+];
+/// What a process says first that refuses a module for one of these limits, before the limit's place.
+const OVER: &str = "over-limit-";
 
 /// Why a process compiled nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ChildFault {
     /// The module can't be compiled, and why.
     Module(String),
+    /// One of its functions exceeds a limit, and how.
+    Function(FunctionLimit, String),
     /// It took more memory than it may.
     Memory,
     /// It took more time than it may.
@@ -57,14 +73,51 @@ pub(super) enum ChildFault {
     Stopped,
 }
 
-/// Compiles one module in a process of its own: that of `starlane compile-module`. The module is read from `input` to its end, and
-/// what was compiled is written to `output`. The error says why the module can't be compiled, for people.
+impl ChildFault {
+    /// Why a module does not pass its check.
+    pub(super) fn of(fault: &ModuleFault) -> Self {
+        match fault.limit() {
+            Some(limit) => Self::Function(limit, fault.to_string()),
+            None => Self::Module(fault.to_string()),
+        }
+    }
+
+    /// What the process says of it.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Function(limit, reason) => {
+                let place = FUNCTION_LIMITS.iter().position(|known| known == limit).unwrap_or_default();
+                format!("{OVER}{place} {reason}")
+            }
+            Self::Module(reason) | Self::Process(reason) => reason.clone(),
+            Self::Memory | Self::Time | Self::Stopped => String::new(),
+        }
+    }
+
+    /// What was said of it.
+    pub(super) fn heard(reason: &str) -> Self {
+        let over = reason.strip_prefix(OVER).and_then(|rest| rest.split_once(' '));
+        let limit = over.and_then(|(place, rest)| Some((FUNCTION_LIMITS.get(place.parse::<usize>().ok()?)?, rest)));
+        match limit {
+            Some((limit, reason)) => Self::Function(*limit, reason.to_owned()),
+            None => Self::Module(reason.to_owned()),
+        }
+    }
+}
+
+/// Compiles or checks one module in a process of its own: that of `starlane compile-module`. The module is read from `input` to its
+/// end. What was compiled is written to `output`; of a module that was checked, how many bytes of memory it begins with. The error
+/// says why the module is refused.
 ///
 /// The process limits itself before it reads anything. It holds no file of the server's, and no secret.
 pub fn compile_module(bounds: CompileBounds, input: impl Read, mut output: impl Write) -> Result<(), String> {
     limit(bounds).map_err(|error| format!("the process can't be limited: {error}"))?;
     let mut wasm = Vec::new();
     input.take(MODULE_BYTES as u64 + 1).read_to_end(&mut wasm).map_err(|error| error.to_string())?;
+    if let Some(functions) = &bounds.check {
+        let memory = starlane_meter::check(&wasm, functions).map_err(|fault| ChildFault::of(&fault).told())?;
+        return write!(output, "{memory}").and_then(|()| output.flush()).map_err(|error| error.to_string());
+    }
     let allocation = if bounds.sparing { Allocation::Sparing } else { Allocation::Pooled };
     let engine = compiling_engine(allocation).map_err(|error| error.to_string())?;
     let compiled = engine.precompile_module(&wasm).map_err(|error| describe(&error))?;
@@ -140,6 +193,9 @@ fn start(program: &Path, bounds: CompileBounds) -> io::Result<Child> {
     if bounds.sparing {
         command.arg("--sparing");
     }
+    if let Some(FunctionLimits { bytes, locals, branches, loop_depth, moves }) = bounds.check {
+        command.arg("--check").arg(format!("{bytes},{locals},{branches},{loop_depth},{moves}"));
+    }
     command
         .env_clear()
         .env(ARENA.0, ARENA.1)
@@ -200,7 +256,7 @@ fn judge(status: ExitStatus, compiled: Vec<u8>, reason: &str) -> Result<Vec<u8>,
         });
     }
     match status.code() {
-        Some(1) if !reason.is_empty() => Err(ChildFault::Module(reason.to_owned())),
+        Some(1) if !reason.is_empty() => Err(ChildFault::heard(reason)),
         _ => Err(ChildFault::Process(format!("the compiler failed ({status}): {reason}"))),
     }
 }

@@ -7,6 +7,8 @@ use std::{
     time::SystemTime,
 };
 
+use bytes::Bytes;
+use futures_util::{FutureExt, future::join_all};
 use starlane_testkit::guest;
 
 use super::*;
@@ -32,7 +34,7 @@ fn files(data: &Path) -> Vec<PathBuf> {
 }
 
 fn counts(compiler: &Compiler) -> [u64; 3] {
-    let CompileCounts { compiled, loaded, failed } = compiler.counts();
+    let CompileCounts { compiled, loaded, failed, .. } = compiler.counts();
     [compiled, loaded, failed].map(|count| count.load(Relaxed))
 }
 
@@ -133,6 +135,69 @@ async fn what_can_not_be_compiled_is_tried_once_in_a_while() {
     assert!(matches!(error, CompileError::Module(_)), "{error:?}");
     assert_eq!(compiler.compile("bob", Digest::of(&wasm), wasm).await.unwrap_err(), error);
     assert_eq!(counts(&compiler), [0, 0, 1]);
+}
+
+#[tokio::test]
+async fn module_is_checked_once_for_all_who_wait_and_not_for_nobody() {
+    let data = tempfile::tempdir().unwrap();
+    let compiler = compiler(data.path(), SECRET, Limits::default());
+    let checks = || compiler.counts().checked.load(Relaxed);
+    let (wasm, reads) = (echo(), Arc::new(AtomicU64::new(0)));
+    let digest = Digest::of(&wasm);
+    let source = || {
+        let (wasm, reads) = (wasm.clone(), Arc::clone(&reads));
+        Source::new(move || {
+            reads.fetch_add(1, Relaxed);
+            Some(wasm)
+        })
+    };
+    let waiting = join_all((0..32).map(|_| compiler.check("acme", digest, source()))).await;
+    assert!(waiting.iter().all(|checked| checked == &waiting[0] && checked.is_ok()), "{waiting:?}");
+    assert_eq!((checks(), reads.load(Relaxed)), (1, 1));
+    // It is remembered, for others and for the compiler too.
+    compiler.check("bob", digest, source()).await.unwrap();
+    compiler.compile("bob", digest, wasm.clone()).await.unwrap();
+    assert_eq!((checks(), reads.load(Relaxed)), (1, 1));
+    let absent = compiler.check("bob", Digest::of(b"other"), Source::new(|| None)).await;
+    assert_eq!(absent, Err(CompileError::Absent));
+}
+
+/// A program that says nothing and never ends stands for a check that takes long.
+#[tokio::test]
+async fn check_ends_when_nobody_waits() {
+    let data = tempfile::tempdir().unwrap();
+    let (program, started) = (data.path().join("program"), data.path().join("started"));
+    let script = format!("#!/bin/sh\necho $$ > {}.new\n/bin/mv {0}.new {0}\nexec /bin/sleep 600\n", started.display());
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    let (engine, allocation) = engine::engine().unwrap();
+    let config = CompileConfig { program: Some(program), kept: None, limiter: Limiter::new(Limits::default()) };
+    let compiler = Compiler::open(engine, allocation, config).unwrap();
+    let wasm = echo();
+    let mut waiting = Box::pin(compiler.check("acme", Digest::of(&wasm), wasm.clone()));
+    let pid = loop {
+        assert!(waiting.as_mut().now_or_never().is_none());
+        match fs::read_to_string(&started) {
+            Ok(pid) => break pid,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let running = || Path::new("/proc").join(pid.trim()).exists();
+    assert!(running());
+    drop(waiting);
+    while running() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn refusals_keep_their_limit_on_the_way_out_of_the_process() {
+    for limit in child::FUNCTION_LIMITS {
+        let fault = ChildFault::Function(limit, "it has 7 of them".to_owned());
+        assert_eq!(ChildFault::heard(&fault.told()), fault);
+    }
+    let fault = ChildFault::Module("over-limit-9 of nothing".to_owned());
+    assert_eq!(ChildFault::heard(&fault.told()), fault);
 }
 
 /// What the process compiles must be for the engine of the server.

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use starlane_host::Principal;
+
 /// Entries of idle spaces and apps are swept when there are more than this many.
 const SWEEP_ABOVE: usize = 64;
 
@@ -18,6 +20,12 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
+    /// The owner of what a principal asks for. Principals such as `acme/ada` share what their space has.
+    pub(crate) fn of_principal(principal: &Principal) -> Self {
+        let space = principal.account().split('/').next().unwrap_or_default();
+        Self { space: space.into(), app: principal.account().into() }
+    }
+
     /// The owner of an app's work, from the app's address.
     pub(crate) fn of_app(app: &str) -> Self {
         let space = app.split(':').next().unwrap_or_default();
@@ -30,7 +38,7 @@ impl Owner {
 ///
 /// An owner that was idle begins level with those that wait: idle time is not saved up.
 #[derive(Debug)]
-pub(super) struct FairQueue<T> {
+pub(crate) struct FairQueue<T> {
     spaces: HashMap<Arc<str>, Space<T>>,
     /// The spaces from which work can be taken, by what they have used.
     ready: BTreeSet<(u64, Arc<str>)>,
@@ -86,18 +94,18 @@ impl<T> Default for App<T> {
 
 impl<T> FairQueue<T> {
     /// An empty queue. At most `max_running` of a space's work is taken at a time; `advance` is what work usually uses.
-    pub(super) fn new(max_running: usize, advance: u64) -> Self {
+    pub(crate) fn new(max_running: usize, advance: u64) -> Self {
         let (spaces, ready, sweep_above) = (HashMap::new(), BTreeSet::new(), SWEEP_ABOVE);
         Self { spaces, ready, level: 0, active: 0, max_running: max_running.max(1), advance, sweep_above }
     }
 
     /// How much work of a space waits.
-    pub(super) fn waiting(&self, space: &str) -> usize {
+    pub(crate) fn waiting(&self, space: &str) -> usize {
         self.spaces.get(space).map_or(0, |space| space.waiting)
     }
 
     /// Adds work behind the other work of its app.
-    pub(super) fn push(&mut self, owner: &Owner, work: T) {
+    pub(crate) fn push(&mut self, owner: &Owner, work: T) {
         let level = self.level;
         self.change(&owner.space, |space| {
             if space.is_idle() {
@@ -115,7 +123,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes the next work. [`FairQueue::done`] must follow.
-    pub(super) fn pop(&mut self) -> Option<(Owner, T)> {
+    pub(crate) fn pop(&mut self) -> Option<(Owner, T)> {
         let (used, name) = self.ready.first().cloned()?;
         self.level = self.level.max(used);
         let advance = self.advance;
@@ -136,7 +144,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Work of an owner is done, or waits again, and has used so much.
-    pub(super) fn done(&mut self, owner: &Owner, used: u64) {
+    pub(crate) fn done(&mut self, owner: &Owner, used: u64) {
         let advance = self.advance;
         let settle = |charged: &mut u64| *charged = charged.saturating_sub(advance).saturating_add(used);
         // What each of those with work has got on average: whoever comes later begins there.
@@ -159,7 +167,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes all work out that waits. What was taken before is still to be done.
-    pub(super) fn drain(&mut self) -> Vec<T> {
+    pub(crate) fn drain(&mut self) -> Vec<T> {
         self.ready.clear();
         let mut waiting = Vec::new();
         for space in self.spaces.values_mut() {

@@ -1,0 +1,155 @@
+//! Room for bodies that are checked aside: so many bytes at a time, shared fairly by those who cause the checks.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use futures_channel::oneshot;
+
+use crate::fair::{FairQueue, Owner};
+
+/// What a check usually takes, in nanoseconds.
+const USUAL: u64 = 1_000_000;
+
+/// Room of one kind. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Room(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    queue: FairQueue<Waiting>,
+    /// The next, for whom there is no room yet.
+    next: Option<(Owner, Waiting)>,
+    /// Bytes that are free.
+    free: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: usize,
+    told: oneshot::Sender<Share>,
+}
+
+/// What one check has of the room, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    room: Room,
+    owner: Owner,
+    bytes: usize,
+    begun: Instant,
+}
+
+impl Room {
+    /// Room for `bytes`, of which one space has at most `checks` at a time.
+    pub(super) fn new(bytes: usize, checks: usize) -> Self {
+        let queue = FairQueue::new(checks, USUAL);
+        Self(Arc::new(Mutex::new(State { queue, next: None, free: bytes })))
+    }
+
+    /// Waits for room; `bytes` is at most all that there is. Whoever drops the future gives up its place.
+    pub(super) async fn take(&self, owner: Owner, bytes: usize) -> Option<Share> {
+        let (told, share) = oneshot::channel();
+        self.lock().queue.push(&owner, Waiting { bytes, told });
+        self.go_on();
+        share.await.ok()
+    }
+
+    /// Gives room to those whose turn it is.
+    fn go_on(&self) {
+        while let Some((told, share)) = self.next() {
+            // Not under the lock: who has gone gives the share back at once.
+            let _ = told.send(share);
+        }
+    }
+
+    fn next(&self) -> Option<(oneshot::Sender<Share>, Share)> {
+        let mut state = self.lock();
+        loop {
+            let next = state.next.take();
+            let (owner, Waiting { bytes, told }) = next.or_else(|| state.queue.pop())?;
+            if told.is_canceled() {
+                state.queue.done(&owner, 0);
+            } else if bytes > state.free {
+                state.next = Some((owner, Waiting { bytes, told }));
+                return None;
+            } else {
+                state.free -= bytes;
+                return Some((told, Share { room: self.clone(), owner, bytes, begun: Instant::now() }));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut state = self.room.lock();
+        state.free += self.bytes;
+        state.queue.done(&self.owner, self.begun.elapsed().as_nanos() as u64);
+        drop(state);
+        self.room.go_on();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use futures_util::FutureExt;
+    use starlane_host::Principal;
+
+    use super::*;
+
+    type Taking = Pin<Box<dyn Future<Output = Option<Share>>>>;
+
+    fn owner(name: &str) -> Owner {
+        Owner::of_principal(&Principal::named(name))
+    }
+
+    fn take(room: &Room, name: &str, bytes: usize) -> Taking {
+        let (room, owner) = (room.clone(), owner(name));
+        let mut taking: Taking = Box::pin(async move { room.take(owner, bytes).await });
+        // It waits from now on, or has it already.
+        if let Some(share) = taking.as_mut().now_or_never() {
+            return Box::pin(std::future::ready(share));
+        }
+        taking
+    }
+
+    #[test]
+    fn one_who_asks_for_much_delays_another_by_one_check() {
+        let room = Room::new(100, 1);
+        let mut eve: Vec<Taking> = (0..64).map(|_| take(&room, "eve", 100)).collect();
+        let mut ada = take(&room, "ada", 100);
+        let first = eve.remove(0).now_or_never().flatten().unwrap();
+        assert!(ada.as_mut().now_or_never().is_none(), "there is no room yet");
+        drop(first);
+        assert!(ada.now_or_never().flatten().is_some());
+    }
+
+    #[test]
+    fn room_is_never_given_twice_and_comes_back() {
+        let room = Room::new(100, 8);
+        let mut shares: Vec<Share> =
+            (0..10).filter_map(|n| take(&room, &format!("p{n}"), 25).now_or_never().flatten()).collect();
+        assert_eq!(shares.len(), 4);
+        shares.clear();
+        assert_eq!(room.lock().free, 100);
+        // Those who were gone when their turn came have nothing.
+        let gone: Vec<Taking> = (0..1_000).map(|n| take(&room, &format!("p{n}"), 100)).collect();
+        drop(gone);
+        assert!(take(&room, "ada", 100).now_or_never().flatten().is_some());
+        assert_eq!(room.lock().free, 100);
+    }
+
+    #[test]
+    fn one_space_has_only_its_number_of_checks_at_a_time() {
+        let room = Room::new(100, 2);
+        let taken = ["acme/a", "acme/b", "acme/c", "bob"].map(|name| take(&room, name, 1).now_or_never().flatten());
+        assert_eq!(taken.each_ref().map(Option::is_some), [true, true, false, true]);
+    }
+}

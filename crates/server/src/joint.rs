@@ -1,0 +1,131 @@
+//! Work that several ask for at the same time: done once for all who wait, and ended when nobody waits any more.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
+
+/// Entries of ended work are swept when there are more than this many.
+const SWEEP_ABOVE: usize = 64;
+
+/// Work that is done now, by what it is about.
+pub(crate) struct Joint<K, T: Clone>(Mutex<Running<K, T>>);
+
+struct Running<K, T: Clone> {
+    work: HashMap<K, WeakShared<BoxFuture<'static, T>>>,
+    sweep_above: usize,
+}
+
+/// Whether nobody waits for some work any more.
+#[derive(Clone, Default)]
+pub(crate) struct Unwanted(Arc<AtomicBool>);
+
+/// Makes work unwanted when it is dropped.
+#[derive(Default)]
+pub(crate) struct Wanting(Unwanted);
+
+impl<K, T: Clone> Default for Joint<K, T> {
+    fn default() -> Self {
+        Self(Mutex::new(Running { work: HashMap::new(), sweep_above: SWEEP_ABOVE }))
+    }
+}
+
+impl<K: Eq + Hash, T: Clone> Joint<K, T> {
+    /// Waits for the work on `key` that is being done, or begins it. Work on other threads ends when it is told that it is unwanted.
+    pub(crate) fn join<F>(&self, key: K, begin: impl FnOnce(Unwanted) -> F) -> Shared<BoxFuture<'static, T>>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(work) = running.work.get(&key).and_then(WeakShared::upgrade) {
+            return work;
+        }
+        let wanting = Wanting::default();
+        let work = begin(wanting.unwanted());
+        let work = async move {
+            let _wanting = wanting;
+            work.await
+        };
+        let work = work.boxed().shared();
+        if running.work.len() >= running.sweep_above {
+            running.work.retain(|_, work| work.upgrade().is_some());
+            running.sweep_above = SWEEP_ABOVE.max(2 * running.work.len());
+        }
+        running.work.extend(work.downgrade().map(|work| (key, work)));
+        work
+    }
+}
+
+impl Unwanted {
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Wanting {
+    pub(crate) fn unwanted(&self) -> Unwanted {
+        self.0.clone()
+    }
+}
+
+impl Drop for Wanting {
+    fn drop(&mut self) {
+        self.0.0.store(true, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_is_done_once_for_all_who_wait_and_again_for_who_comes_later() {
+        let (joint, begun) = (Joint::<u8, usize>::default(), Arc::new(AtomicUsize::new(0)));
+        let begin = |_: Unwanted| {
+            let number = begun.fetch_add(1, Relaxed);
+            async move { number }
+        };
+        let waiting = [joint.join(1, begin), joint.join(1, begin), joint.join(2, begin)];
+        let [a, b, c] = waiting;
+        assert_eq!((a.await, b.await, c.await), (0, 0, 1));
+        assert_eq!(joint.join(1, begin).await, 2);
+    }
+
+    #[tokio::test]
+    async fn work_is_unwanted_when_the_last_who_waits_is_gone() {
+        let joint = Joint::<u8, ()>::default();
+        let (told, unwanted) = oneshot::channel();
+        let first = joint.join(1, |unwanted| {
+            let _ = told.send(unwanted);
+            std::future::pending()
+        });
+        let second = joint.join(1, |_| std::future::pending());
+        let unwanted = unwanted.await.unwrap();
+        drop(first);
+        assert!(!unwanted.is_so());
+        drop(second);
+        assert!(unwanted.is_so());
+    }
+
+    #[test]
+    fn ended_work_is_forgotten() {
+        let joint = Joint::<usize, ()>::default();
+        for key in 0..10 * SWEEP_ABOVE {
+            drop(joint.join(key, |_| std::future::ready(())));
+        }
+        assert!(joint.0.lock().unwrap().work.len() <= SWEEP_ABOVE + 1);
+    }
+}

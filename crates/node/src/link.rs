@@ -173,7 +173,7 @@ impl Link {
     }
 
     fn receive(&mut self, now: u64, bytes: &[u8]) -> Result<(), Goodbye> {
-        let (length, longest) = (bytes.len(), frame::MAX_HELLO + BESIDE_HELLO);
+        let (length, longest) = (bytes.len(), frame::MAX_HELLO_BYTES + BESIDE_HELLO);
         if self.phase() == Phase::AwaitHello && length > longest {
             let reason = format!("the first message is {length} bytes; the maximum is {longest}");
             return Err(Goodbye::new(CloseCode::TooLarge, reason));

@@ -43,6 +43,9 @@ pub enum ModuleFault {
     /// A table, and how many entries it begins with.
     #[error("table {0} has {1} entries; the maximum is {most}", most = limits::TABLE_ENTRIES)]
     Table(u32, u64),
+    /// A table that grows without a maximum that is low enough.
+    #[error("table {0} grows; declare it with a maximum of at most {most} entries", most = limits::TABLE_ENTRIES)]
+    GrowingTable(u32),
     /// The module and the name of an import that the interface does not have.
     #[error("the import `{name}` of `{module}` is none that guests may have", name = short(.1), module = short(.0))]
     Import(String, String),

@@ -6,6 +6,9 @@ use starlane_abi::limits;
 
 use super::ModuleFault;
 
+/// So many functions of a module may move as many values as one may, if that is more than a module may at least.
+const MOVING_FUNCTIONS: u64 = 50;
+
 /// A maximum for each function of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FunctionLimit {
@@ -141,9 +144,10 @@ impl Sections {
 }
 
 /// Checks all functions of a module. It need not be valid: what makes no sense costs nothing here, and is refused later.
-pub(crate) fn check(wasm: &[u8], limits: &FunctionLimits) -> Result<(), ModuleFault> {
+pub(crate) fn check(wasm: &[u8], function_limits: &FunctionLimits) -> Result<(), ModuleFault> {
     let mut sections = Sections::default();
-    let mut next = 0;
+    let (mut next, mut moves) = (0, 0);
+    let most = function_limits.moves.saturating_mul(MOVING_FUNCTIONS).max(limits::MODULE_MOVES);
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::TypeSection(section) => {
@@ -175,8 +179,11 @@ pub(crate) fn check(wasm: &[u8], limits: &FunctionLimits) -> Result<(), ModuleFa
                 }
             }
             Payload::CodeSectionEntry(body) => {
-                check_function(next, &body, &sections, limits)?;
+                moves += check_function(next, &body, &sections, function_limits)?;
                 next += 1;
+                if moves > most {
+                    return Err(ModuleFault::Moves(moves, most));
+                }
             }
             _ => {}
         }
@@ -184,12 +191,13 @@ pub(crate) fn check(wasm: &[u8], limits: &FunctionLimits) -> Result<(), ModuleFa
     Ok(())
 }
 
+/// Checks one function. Returns how many values it moves.
 fn check_function(
     function: u32,
     body: &FunctionBody<'_>,
     sections: &Sections,
     limits: &FunctionLimits,
-) -> Result<(), ModuleFault> {
+) -> Result<u64, ModuleFault> {
     let own = sections.of_function(function);
     let bound = |limit: FunctionLimit, found: u64| {
         let max = limits.get(limit);
@@ -207,7 +215,7 @@ fn check_function(
     // A compiler may carry each variable around each loop.
     let moves = cost.moves + cost.loops * locals;
     bound(FunctionLimit::Moves, moves)?;
-    Ok(())
+    Ok(moves)
 }
 
 impl Cost {
@@ -341,6 +349,21 @@ mod tests {
             assert_eq!(checked(limits, &text(last)), None, "{limit:?}");
             assert_eq!(checked(limits, &text(last + 2)), Some(limit), "{limit:?}");
         }
+    }
+
+    #[test]
+    fn functions_of_a_module_move_no_more_than_its_limit_together() {
+        // Each moves 10,000 variables around 100 loops, as much as one function may.
+        let function = format!("(func (local{}) {})", " i32".repeat(10_000), "(loop)".repeat(100));
+        let checked = |limits: &FunctionLimits, count: usize| {
+            let wasm = wat::parse_str(format!("(module {})", function.repeat(count))).unwrap();
+            super::check(&wasm, limits).map_err(|fault| fault.to_string())
+        };
+        let limits = FunctionLimits::default();
+        assert_eq!(checked(&limits, 50), Ok(()));
+        let message = "its functions move 51000000 values by calls, branches and loops; the maximum is 50000000";
+        assert_eq!(checked(&limits, 51), Err(message.to_owned()));
+        assert_eq!(checked(&FunctionLimits { moves: 2_000_000, ..limits }, 51), Ok(()), "a host may allow more");
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub enum ModuleFault {
     /// The bytes of memory that it begins with, and the limit of its config.
     #[error("it begins with {0} bytes of memory; its limit is {1}")]
     Memory(u64, u64),
+    /// How many values all its functions move, and the maximum.
+    #[error("its functions move {0} values by calls, branches and loops; the maximum is {1}")]
+    Moves(u64, u64),
     /// One of its functions costs a compiler too much.
     #[error("{0}")]
     Function(#[from] FunctionFault),

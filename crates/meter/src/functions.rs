@@ -1,10 +1,13 @@
 //! What the functions of a module may cost a compiler: counted in one pass, before anything else reads them.
 
-use wasmparser::{BinaryReaderError, BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload, TypeRef};
+use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload, TypeRef};
 
 use starlane_abi::limits;
 
 use super::ModuleFault;
+
+/// So many functions of a module may move as many values as one may, if that is more than a module may at least.
+const MOVING_FUNCTIONS: u64 = 50;
 
 /// A maximum for each function of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,16 +123,36 @@ struct Cost {
     depth: u64,
 }
 
+/// What a module has beside its functions' bodies.
+#[derive(Debug, Default)]
+struct Sections {
+    types: Vec<Arity>,
+    /// The types of the functions, imported ones first.
+    functions: Vec<u32>,
+    /// The maxima of the tables that it defines.
+    tables: Vec<Option<u64>>,
+}
+
+impl Sections {
+    fn of_type(&self, ty: u32) -> Arity {
+        self.types.get(ty as usize).copied().unwrap_or_default()
+    }
+
+    fn of_function(&self, function: u32) -> Arity {
+        self.functions.get(function as usize).map_or_else(Arity::default, |ty| self.of_type(*ty))
+    }
+}
+
 /// Checks all functions of a module. It need not be valid: what makes no sense costs nothing here, and is refused later.
-pub(crate) fn check(wasm: &[u8], limits: &FunctionLimits) -> Result<(), ModuleFault> {
-    let mut types: Vec<Arity> = Vec::new();
-    let mut functions: Vec<u32> = Vec::new();
-    let mut next = 0;
+pub(crate) fn check(wasm: &[u8], function_limits: &FunctionLimits) -> Result<(), ModuleFault> {
+    let mut sections = Sections::default();
+    let (mut next, mut moves) = (0, 0);
+    let most = function_limits.moves.saturating_mul(MOVING_FUNCTIONS).max(limits::MODULE_MOVES);
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::TypeSection(section) => {
                 for group in section {
-                    types.extend(group?.types().map(|ty| match &ty.composite_type.inner {
+                    sections.types.extend(group?.types().map(|ty| match &ty.composite_type.inner {
                         CompositeInnerType::Func(ty) => {
                             Arity { params: ty.params().len() as u64, results: ty.results().len() as u64 }
                         }
@@ -140,20 +163,27 @@ pub(crate) fn check(wasm: &[u8], limits: &FunctionLimits) -> Result<(), ModuleFa
             Payload::ImportSection(section) => {
                 for import in section.into_imports() {
                     if let TypeRef::Func(ty) = import?.ty {
-                        functions.push(ty);
+                        sections.functions.push(ty);
                         next += 1;
                     }
                 }
             }
             Payload::FunctionSection(section) => {
                 for ty in section {
-                    functions.push(ty?);
+                    sections.functions.push(ty?);
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section {
+                    sections.tables.push(table?.ty.maximum);
                 }
             }
             Payload::CodeSectionEntry(body) => {
-                let own = types.get(at(&functions, next)).copied().unwrap_or_default();
-                check_function(next, &body, own, &types, &functions, limits)?;
+                moves += check_function(next, &body, &sections, function_limits)?;
                 next += 1;
+                if moves > most {
+                    return Err(ModuleFault::Moves(moves, most));
+                }
             }
             _ => {}
         }
@@ -161,18 +191,14 @@ pub(crate) fn check(wasm: &[u8], limits: &FunctionLimits) -> Result<(), ModuleFa
     Ok(())
 }
 
-fn at(functions: &[u32], index: u32) -> usize {
-    functions.get(index as usize).map_or(usize::MAX, |ty| *ty as usize)
-}
-
+/// Checks one function. Returns how many values it moves.
 fn check_function(
     function: u32,
     body: &FunctionBody<'_>,
-    own: Arity,
-    types: &[Arity],
-    functions: &[u32],
+    sections: &Sections,
     limits: &FunctionLimits,
-) -> Result<(), ModuleFault> {
+) -> Result<u64, ModuleFault> {
+    let own = sections.of_function(function);
     let bound = |limit: FunctionLimit, found: u64| {
         let max = limits.get(limit);
         if found > max { Err(FunctionFault { function, found, max, limit }) } else { Ok(()) }
@@ -183,23 +209,23 @@ fn check_function(
         locals += u64::from(local?.0);
     }
     bound(FunctionLimit::Locals, locals)?;
-    let cost = Cost::of(body, own, types, functions)?;
+    let cost = Cost::of(body, own, sections)?;
     bound(FunctionLimit::Branches, cost.branches)?;
     bound(FunctionLimit::LoopDepth, cost.depth)?;
     // A compiler may carry each variable around each loop.
     let moves = cost.moves + cost.loops * locals;
     bound(FunctionLimit::Moves, moves)?;
-    Ok(())
+    Ok(moves)
 }
 
 impl Cost {
-    fn of(body: &FunctionBody<'_>, own: Arity, types: &[Arity], functions: &[u32]) -> Result<Self, BinaryReaderError> {
+    fn of(body: &FunctionBody<'_>, own: Arity, sections: &Sections) -> Result<Self, ModuleFault> {
         let block = |ty: BlockType| match ty {
             BlockType::Empty => Arity::default(),
             BlockType::Type(_) => Arity { params: 0, results: 1 },
-            BlockType::FuncType(index) => types.get(index as usize).copied().unwrap_or_default(),
+            BlockType::FuncType(index) => sections.of_type(index),
         };
-        let call = |ty: usize| types.get(ty).map_or(0, |ty| ty.params + ty.results);
+        let call = |ty: Arity| ty.params + ty.results;
         let mut cost = Self::default();
         // How many values a branch to each open block carries, and how many loops it is in.
         let mut open = vec![(own.results, 0)];
@@ -231,10 +257,17 @@ impl Cost {
                 }
                 Operator::Return => cost.branch(1, own.results),
                 Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
-                    cost.moves += call(at(functions, function_index));
+                    cost.moves += call(sections.of_function(function_index));
                 }
                 Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => {
-                    cost.moves += call(type_index as usize);
+                    cost.moves += call(sections.of_type(type_index));
+                }
+                // In a page nothing but its maximum bounds a table.
+                Operator::TableGrow { table } => {
+                    let most = sections.tables.get(table as usize).copied().flatten();
+                    if most.is_none_or(|most| most > u64::from(limits::TABLE_ENTRIES)) {
+                        return Err(ModuleFault::GrowingTable(table));
+                    }
                 }
                 _ => {}
             }
@@ -316,6 +349,21 @@ mod tests {
             assert_eq!(checked(limits, &text(last)), None, "{limit:?}");
             assert_eq!(checked(limits, &text(last + 2)), Some(limit), "{limit:?}");
         }
+    }
+
+    #[test]
+    fn functions_of_a_module_move_no_more_than_its_limit_together() {
+        // Each moves 10,000 variables around 100 loops, as much as one function may.
+        let function = format!("(func (local{}) {})", " i32".repeat(10_000), "(loop)".repeat(100));
+        let checked = |limits: &FunctionLimits, count: usize| {
+            let wasm = wat::parse_str(format!("(module {})", function.repeat(count))).unwrap();
+            super::check(&wasm, limits).map_err(|fault| fault.to_string())
+        };
+        let limits = FunctionLimits::default();
+        assert_eq!(checked(&limits, 50), Ok(()));
+        let message = "its functions move 51000000 values by calls, branches and loops; the maximum is 50000000";
+        assert_eq!(checked(&limits, 51), Err(message.to_owned()));
+        assert_eq!(checked(&FunctionLimits { moves: 2_000_000, ..limits }, 51), Ok(()), "a host may allow more");
     }
 
     #[test]

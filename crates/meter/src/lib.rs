@@ -43,6 +43,9 @@ pub enum ModuleFault {
     /// A table, and how many entries it begins with.
     #[error("table {0} has {1} entries; the maximum is {most}", most = limits::TABLE_ENTRIES)]
     Table(u32, u64),
+    /// A table that grows without a maximum that is low enough.
+    #[error("table {0} grows; declare it with a maximum of at most {most} entries", most = limits::TABLE_ENTRIES)]
+    GrowingTable(u32),
     /// The module and the name of an import that the interface does not have.
     #[error("the import `{name}` of `{module}` is none that guests may have", name = short(.1), module = short(.0))]
     Import(String, String),
@@ -58,6 +61,9 @@ pub enum ModuleFault {
     /// The bytes of memory that it begins with, and the limit of its config.
     #[error("it begins with {0} bytes of memory; its limit is {1}")]
     Memory(u64, u64),
+    /// How many values all its functions move, and the maximum.
+    #[error("its functions move {0} values by calls, branches and loops; the maximum is {1}")]
+    Moves(u64, u64),
     /// One of its functions costs a compiler too much.
     #[error("{0}")]
     Function(#[from] FunctionFault),

@@ -30,6 +30,11 @@
 ;;: accepted
 (table 10000 funcref)
 
+;;; a table that grows up to the longest
+;;: accepted
+(table $t 1 10000 funcref)
+(func (drop (table.grow $t (ref.null func) (i32.const 9999))))
+
 ;;; four tables
 ;;: accepted
 (table 1 funcref) (table 1 funcref) (table 1 funcref) (table 1 funcref)
@@ -158,6 +163,17 @@
 ;;; a table that is too long
 ;;: refused the maximum is 10000
 (table 10001 funcref)
+
+;;; a table that grows without a maximum
+;;: refused table 1 grows; declare it with a maximum of at most 10000
+(table 1 10000 funcref)
+(table $t 1 funcref)
+(func (drop (table.grow $t (ref.null func) (i32.const 1))))
+
+;;; a table that grows beyond the longest
+;;: refused table 0 grows; declare it with a maximum of at most 10000
+(table $t 1 10001 funcref)
+(func (drop (table.grow $t (ref.null func) (i32.const 1))))
 
 ;;; a memory that begins above its limit
 ;;: refused its limit is 16777216

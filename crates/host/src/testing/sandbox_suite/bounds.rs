@@ -86,6 +86,6 @@ pub async fn memory_ends_where_the_limit_says(sandbox: Rc<dyn Sandbox>, echo: By
 pub async fn tables_end_where_the_limit_says(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
     let start = "(if (i32.eq (table.grow 0 (ref.null func) (i32.const 9000)) (i32.const -1)) (then unreachable)) \
                  (if (i32.ne (table.grow 0 (ref.null func) (i32.const 1000)) (i32.const -1)) (then unreachable)) (i32.const 16)";
-    let wasm = Module { start, more: "(table 1 funcref)", ..Module::default() }.wasm();
+    let wasm = Module { start, more: "(table 1 10000 funcref)", ..Module::default() }.wasm();
     drop(Guest::start(&sandbox, &wasm, LIMITS).await);
 }

@@ -4,6 +4,7 @@ import { copyFileSync, existsSync, readFileSync, readdirSync, rmSync, writeFileS
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
+import { minify } from "terser";
 
 /** The scripts of the package, and their entry points. */
 const SCRIPTS = [
@@ -47,6 +48,13 @@ for (const name of readdirSync(join(dist, "wasm"), { recursive: true }).map(Stri
   if (!name.endsWith(".js")) continue;
   // wasm-bindgen repeats a module's name in the same object, and esbuild would warn about each.
   const { code } = await transform(readFileSync(file, "utf8"), { ...small, logLevel: "error" });
+  writeFileSync(file, code);
+}
+
+// A second pass by another minifier makes each script a few percent smaller.
+for (const name of readdirSync(dist, { recursive: true }).map(String).filter((name) => name.endsWith(".js"))) {
+  const file = join(dist, name);
+  const { code } = await minify(readFileSync(file, "utf8"), { module: true, ecma: 2020, compress: { passes: 3 } });
   writeFileSync(file, code);
 }
 

@@ -16,10 +16,14 @@ const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
 /// The figures that a run of all tests must record, at least once in each place.
-const WANTED: [(&str, Rows); 43] = [
+const WANTED: [(&str, Rows); 47] = [
     ("first-load.gzip", ONCE),
+    ("first-launch.gzip", ONCE),
+    ("fuzz.inputs", ONCE),
+    ("fuzz.targets", ONCE),
     ("meter.gzip", ONCE),
     ("modules.refused", EVERYWHERE),
+    ("csp.violations", EACH),
     ("demo.ready", EACH),
     ("second-load.blobs", EACH),
     ("request.worker.p50", EACH),

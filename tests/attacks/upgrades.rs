@@ -331,3 +331,22 @@ fn messages_during_upgrades_are_all_answered() {
     assert!(failed.is_empty(), "{} of {}: {}", failed.len(), sent.load(SeqCst), failed[0]);
     assert_eq!(version_of(&server, "db"), Ok(5));
 }
+
+#[test]
+fn write_that_has_begun_is_answered_as_it_ended_while_its_app_is_deleted() {
+    let server = Server::start();
+    server.publish(&server.token, 1, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0");
+    assert_eq!(server.create(&server.token, APP, "acme:repo:t:1.0.0").status, 200);
+    let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 3000000)";
+    let write = json!({ "sql": format!("INSERT INTO versions {endless} SELECT count(*) FROM c") });
+    let database = format!("{APP}:db");
+    let written = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| server.command(&database, "execute", &write));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        assert_eq!(server.command("starlane:apps", "delete", &json!({ "app": APP })).status, 204);
+        writing.join().unwrap()
+    });
+    assert_eq!(written.status, 200, "{}", written.text());
+    assert_eq!(server.create(&server.token, APP, "acme:repo:t:1.0.0").status, 200);
+    assert_eq!(query(&server, "db", "SELECT count(*) AS n FROM versions")[0]["n"], 2);
+}

@@ -2,7 +2,8 @@
 
 use std::{future::Future, rc::Rc};
 
-use futures_util::future::LocalBoxFuture;
+use futures_channel::oneshot;
+use futures_util::future::{AbortHandle, LocalBoxFuture};
 use starlane_node::HandlerId;
 use starlane_protocol::{Address, Failure, Message, Outcome, Payload};
 
@@ -13,6 +14,22 @@ pub trait Handler {
     /// Handles one message. The host logs a failure of a one-way message. The host drops the future when the sender
     /// stops waiting.
     fn handle(&self, message: Message) -> LocalBoxFuture<'static, Outcome>;
+}
+
+/// A request that a handler has.
+pub(crate) struct Handling {
+    pub(crate) abort: AbortHandle,
+    pub(crate) handler: HandlerId,
+    pub(crate) to: Address,
+    /// Ends when it is answered, unless somebody waits for that already.
+    pub(crate) ended: Option<oneshot::Receiver<()>>,
+}
+
+/// What is answered for a handler that is gone before it has answered. What it did may be done.
+pub(crate) fn unknown_outcome(to: &Address) -> Failure {
+    let message = "the resource was released while it handled the request: what was asked may have been done or not; look \
+                   before you ask again";
+    Failure::new(500, "outcome-unknown", message).at(to)
 }
 
 struct HandlerFn<F>(F);
@@ -65,5 +82,61 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.host.release(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, rc::Rc};
+
+    use futures_util::future::{join, join3, pending};
+    use starlane_node::{Operations, Origin, Principal};
+
+    use super::*;
+    use crate::{
+        ports::Time,
+        testing::{launch_world::address, resource_suite, virtual_time::VirtualTime},
+    };
+
+    #[test]
+    fn what_a_released_handler_had_begun_has_an_unknown_outcome() {
+        let time = VirtualTime::default();
+        let clock = time.clone();
+        let done = time.run(async move {
+            let host = resource_suite::bare_host(&(Rc::new(clock.clone()) as Rc<dyn Time>));
+            let at = address("acme:texts");
+            let from = Origin { address: address("acme:asker"), caller: Principal::named("ada") };
+            let serve = |handler| host.serve(&at, Operations::Named(vec!["put".to_owned()]), handler).unwrap();
+            let put = || host.request(&from, &at, "put", Payload::nothing(), 0);
+
+            let served = RefCell::new(Some(serve(handler(|_| pending()))));
+            let (outcome, ()) = join(put(), async {
+                clock.sleep(5).await;
+                drop(served.take());
+            })
+            .await;
+            assert_eq!(outcome.unwrap_err().code, "outcome-unknown");
+            assert_ne!(put().await.unwrap_err().code, "outcome-unknown", "it was never begun");
+
+            // Who waits until all is answered takes nobody's answer.
+            let slow = clock.clone();
+            let answer = handler(move |_| {
+                let slow = slow.clone();
+                async move {
+                    slow.sleep(50).await;
+                    Ok(Payload::nothing())
+                }
+            });
+            let served = RefCell::new(Some(serve(answer)));
+            let release = async {
+                clock.sleep(5).await;
+                host.answered(&address("acme:texts")).await;
+                drop(served.take());
+            };
+            let (first, second, ()) = join3(put(), put(), release).await;
+            assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+            host.answered(&at).await;
+        });
+        assert!(done.is_some(), "it hangs");
     }
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use futures_channel::{mpsc, oneshot};
-use futures_util::{Stream, future::AbortHandle};
+use futures_util::{
+    Stream,
+    future::{AbortHandle, join_all},
+};
 use litemap::LiteMap;
 use starlane_bundle::Digest;
 use starlane_node::{
@@ -19,7 +22,7 @@ use crate::{
     apps::InstalledApps,
     blobs::Blobs,
     flush::Outlet,
-    handler::{Handler, Served},
+    handler::{Handler, Handling, Served, unknown_outcome},
     perform::{Compiling, TokenProvider},
     ports::{Ports, Socket},
     resource::Resources,
@@ -66,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) sockets: RefCell<LiteMap<SocketId, Outlet>>,
     pub(crate) askers: RefCell<LiteMap<RequestId, oneshot::Sender<Outcome>>>,
     pub(crate) handlers: RefCell<LiteMap<HandlerId, Rc<dyn Handler>>>,
-    pub(crate) handling: RefCell<LiteMap<RequestId, AbortHandle>>,
+    pub(crate) handling: RefCell<LiteMap<RequestId, Handling>>,
     pub(crate) subscriptions: RefCell<LiteMap<SubscriptionId, Sink>>,
     pub(crate) reading: Rc<Reading>,
     pub(crate) server: RefCell<Option<(String, TokenProvider)>>,
@@ -250,7 +253,29 @@ impl Host {
 
     pub(crate) fn release(&self, id: HandlerId) {
         self.0.handlers.borrow_mut().remove(&id);
-        self.turn(|node, now| node.handle_release(now, id));
+        let mut begun = Vec::new();
+        self.0.handling.borrow_mut().retain(|request, handling| {
+            let is_its = handling.handler == id;
+            if is_its {
+                begun.push((*request, handling.to.clone()));
+            }
+            !is_its
+        });
+        self.turn(|node, now| {
+            for (request, to) in begun {
+                node.handle_reply(now, request, Err(unknown_outcome(&to)));
+            }
+            node.handle_release(now, id);
+        });
+    }
+
+    /// Waits until those requests are answered that handlers at addresses within `app` have now.
+    pub async fn answered(&self, app: &Address) {
+        let mut handling = self.0.handling.borrow_mut();
+        let within = handling.iter_mut().filter(|(_, handling)| handling.to.is_within(app));
+        let ends: Vec<_> = within.filter_map(|(_, handling)| handling.ended.take()).collect();
+        drop(handling);
+        join_all(ends).await;
     }
 
     pub(crate) fn emit(&self, from: &Address, event: &str, payload: Payload) -> Result<(), Failure> {
@@ -293,8 +318,8 @@ impl Host {
         self.flush();
         self.0.sockets.borrow_mut().clear();
         self.0.askers.borrow_mut().clear();
-        for (_, handle) in self.0.handling.take() {
-            handle.abort();
+        for (_, handling) in self.0.handling.take() {
+            handling.abort.abort();
         }
         for (_, sink) in self.0.subscriptions.take() {
             sink.close();

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use futures_channel::oneshot;
 use futures_util::{
     FutureExt, StreamExt,
     future::{Either, LocalBoxFuture, Shared, abortable, select},
@@ -15,6 +16,7 @@ use starlane_protocol::{Address, Failure, Message, Trace};
 
 use crate::{
     flush::Outlet,
+    handler::Handling,
     host::{Host, Inner},
     ports::{SandboxError, Socket},
 };
@@ -72,9 +74,9 @@ impl Host {
             Effect::LinkState(state) => self.link_is(state),
             Effect::Deliver { handler, message } => self.deliver(handler, message),
             Effect::Abandon(request) => {
-                let handle = self.0.handling.borrow_mut().remove(&request);
-                if let Some(handle) = handle {
-                    handle.abort();
+                let handling = self.0.handling.borrow_mut().remove(&request);
+                if let Some(handling) = handling {
+                    handling.abort.abort();
                 }
             }
             Effect::Settle { request, outcome } => {
@@ -185,8 +187,8 @@ impl Host {
         self.0.link_watchers.borrow_mut().retain(|watcher| watcher.unbounded_send(state.clone()).is_ok());
     }
 
-    fn deliver(&self, handler: HandlerId, message: Message) {
-        let Some(handler) = self.0.handlers.borrow().get(&handler).cloned() else {
+    fn deliver(&self, id: HandlerId, message: Message) {
+        let Some(handler) = self.0.handlers.borrow().get(&id).cloned() else {
             // The handler was released meanwhile, and its senders have got a failure.
             if message.request.is_none() {
                 let text =
@@ -198,11 +200,14 @@ impl Host {
         let (to, operation, trace) = (message.to.clone(), message.operation.clone(), message.trace);
         let request = message.request;
         let (handling, abort) = abortable(handler.handle(message));
+        let (ends, ended) = oneshot::channel::<()>();
         if let Some(request) = request {
-            self.0.handling.borrow_mut().insert(request, abort);
+            let handling = Handling { abort, handler: id, to: to.clone(), ended: Some(ended) };
+            self.0.handling.borrow_mut().insert(request, handling);
         }
         let host = self.clone();
         self.0.ports.time.spawn(Box::pin(async move {
+            let _ends = ends;
             let Ok(outcome) = handling.await else { return };
             match (request, outcome) {
                 (Some(request), outcome) => {

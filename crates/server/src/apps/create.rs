@@ -1,6 +1,6 @@
 //! Creating an app, and moving it to another bundle.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use serde_json::json;
 use starlane_bundle::AppRecord;
@@ -10,6 +10,7 @@ use starlane_host::{
     resource::Resource,
 };
 use starlane_protocol::{Address, Failure, OWN_SPACE};
+use tokio::time::timeout;
 
 use super::{Apps, ceilings, change::Change, stored};
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 const RESERVED_SPACES: [&str; 3] = [OWN_SPACE, "http", "override"];
 /// The longest address of an app, in bytes: it names a file, and its resources have longer ones.
 const MAX_APP: usize = 200;
+/// How long an app that is deleted may take over the requests that its resources have begun.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 impl Apps {
     pub(super) async fn create(&self, app: Address, bundle: Address, caller: &Principal) -> Result<AppRecord, Failure> {
@@ -96,6 +99,8 @@ impl Apps {
         let record = self.record(app).await?;
         // What cannot be removed is told before anything is.
         let resources = if data { self.resources_of(&record).await? } else { Vec::new() };
+        // What has begun is answered as it ends; what goes on for longer has an unknown outcome.
+        let _ = timeout(LAST_ANSWERS, self.host.answered(app)).await;
         let _one = self.committing.lock().await;
         self.store.drop_record(app).await.map_err(stored)?;
         self.stop(app);

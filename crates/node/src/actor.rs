@@ -1,5 +1,5 @@
-//! One actor: its mailbox, its life, and the batches of calls that it is given. What it decides alone stands here; what
-//! needs other parts of the node stands in `actors.rs`.
+//! One actor: its mailbox, its life, and its batches of calls. Decisions that need only the actor are here; decisions that need
+//! other parts of the node are in `actors.rs`.
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
@@ -22,20 +22,21 @@ use crate::{
     state::OF_THE_INSTANCE,
 };
 
-/// The maximum of messages, of outcomes and of wakes in one batch.
+/// The maximum number of messages, of outcomes and of wakes in one batch.
 const BATCH: usize = 64;
-/// The maximum of bytes in one batch; one that is longer goes alone.
+/// The maximum size of a batch, in bytes; a longer message goes alone.
 const BATCH_BYTES: usize = 16 << 20;
-/// Batches with wakes are at least so far apart, in milliseconds: an actor that wakes itself at once leaves the host time for others.
+/// The minimum time between batches with wakes, in milliseconds: an actor that wakes itself at once leaves the host time for
+/// others.
 const WAKES_APART_MS: u64 = 5;
-/// An actor may take at least this long over a message, however soon its sender gives up, in milliseconds.
+/// The minimum time that an actor has for a message, even if its sender gives up earlier, in milliseconds.
 const LEAST_MS: u64 = 5_000;
 
 /// An actor at this node, awake or asleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ActorId(pub(crate) u64);
 
-/// How a request of a guest ended.
+/// The outcome of a request of a guest.
 #[derive(Debug)]
 pub(crate) struct Settled {
     /// The guest's own id.
@@ -45,20 +46,20 @@ pub(crate) struct Settled {
     pub(crate) trace: Option<Trace>,
 }
 
-/// A message that a guest has and has not ended. Its body is the guest's alone.
+/// A message that a guest has received and not ended. Only the guest keeps its body.
 #[derive(Debug)]
 pub(crate) struct Given {
     pub(crate) letter: Message,
-    /// When it should have been ended.
+    /// When it is overdue.
     pub(crate) until: u64,
-    /// Whether the log says that it was not.
+    /// Whether it was reported as overdue.
     pub(crate) overdue: bool,
 }
 
 /// Where an actor is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// No instance; a message wakes it.
+    /// It has no instance; a message wakes it.
     Asleep,
     /// It waits for a slot.
     Waiting,
@@ -79,7 +80,7 @@ pub(crate) enum InFlight {
     Receive(u64, Box<Mail>),
     Settle(Held<Settled>),
     Wake(u64),
-    /// To sleep afterwards, or to go on.
+    /// Saves; the actor then sleeps or continues.
     Save {
         sleep: bool,
     },
@@ -88,52 +89,52 @@ pub(crate) enum InFlight {
 #[derive(Debug)]
 pub(crate) struct Actor {
     pub(crate) address: Address,
-    /// Who used it first.
+    /// The principal that used it first.
     pub(crate) made_for: Principal,
     pub(crate) role: Role,
     pub(crate) account: Account,
-    /// Bytes that wait for it.
+    /// The bytes that wait for it.
     pub(crate) waiting_bytes: Rc<Cell<usize>>,
     pub(crate) life: Life,
-    /// In order, by their numbers: one of many is taken back as cheaply as the next is given.
+    /// By number, so removing one of many is as cheap as taking the next.
     pub(crate) mailbox: Map<u64, Box<Mail>>,
     pub(crate) outcomes: VecDeque<Held<Settled>>,
     pub(crate) wakes: VecDeque<u64>,
-    /// What it asked to be woken for: the timer, and the token.
+    /// Its timers for wakes, each with its token.
     pub(crate) timers: Vec<((u64, u64), u64)>,
     /// The topics that it is subscribed to.
     pub(crate) subscriptions: Vec<Topic>,
-    /// Messages that the guest has and has not ended, by message id. As many as its concurrency, and ids rise: a sorted vector.
+    /// Messages that the guest has and has not ended, by message id. At most its concurrency, and ids rise: a sorted vector.
     pub(crate) unfinished: LiteMap<u64, Given>,
     /// Requests that the guest has made, by its own id: at most `open-requests`, and ids mostly rise.
     pub(crate) open: LiteMap<u64, RequestId>,
     pub(crate) in_flight: Vec<InFlight>,
-    /// When the batch that is with the sandbox was given to it, or its last asker left.
+    /// When the sandbox got the present batch, or when the last requester of it gave up.
     pub(crate) in_flight_since: u64,
-    /// While it is starting: what is still to come, its instance and its state.
+    /// While it starts: how many of its instance and its state are still missing.
     pub(crate) waited_for: u8,
     pub(crate) keeping: Keeping,
-    /// What it is to become, once it rests.
+    /// What happens to it once it rests.
     pub(crate) leave: Option<Leave>,
-    /// The timer until when it may take to come to rest.
+    /// The timer that ends the wait for it to rest.
     pub(crate) patience: Option<(u64, u64)>,
-    /// The report of a batch is being worked through.
+    /// Whether the report of a batch is being handled.
     pub(crate) is_reporting: bool,
-    /// Tokens of wakes of its present instance, such as sleeps of the SDK, which it asked for outside of any message: until they
-    /// come it is in the middle of something.
+    /// Tokens of wakes of its present instance, such as sleeps of the SDK, that it asked for outside of any message. Until they
+    /// come it is not at rest.
     pub(crate) dozes: Vec<u64>,
-    /// The traces of what slept in the middle of a message, by the tokens of its wakes.
+    /// The traces of messages that sleep, by the tokens of their wakes.
     pub(crate) slept: Vec<(u64, Trace)>,
     /// When it crashed, newest last.
     pub(crate) crashes: VecDeque<u64>,
     pub(crate) last_used: u64,
-    /// Its place among those that may be forgotten.
+    /// Its place among the actors that may be forgotten.
     pub(crate) rank: Rank,
-    /// Its memory is full of what it was not given: another instance goes on, from its state.
+    /// Its memory is full of undelivered data: another instance continues from its state.
     pub(crate) is_worn: bool,
-    /// The timer that looks for its overdue messages.
+    /// The timer that checks for overdue messages.
     pub(crate) watch: Option<(u64, u64)>,
-    /// Whether a timer gives it the wakes that wait.
+    /// Whether a timer delivers its waiting wakes.
     pub(crate) wakes_are_timed: bool,
     wakes_from: u64,
     started: bool,
@@ -186,7 +187,7 @@ impl Actor {
         }
     }
 
-    /// Whether something of so many bytes is light enough to be given to this actor. Errors with 413, and the limit's name.
+    /// Checks whether `bytes` are light enough for this actor. Errors with 413 and the name of the limit.
     pub(crate) fn bears(&self, what: &str, bytes: usize, limits: &ActorLimits) -> Result<(), (&'static str, Failure)> {
         let memory = self.role.plan.limits.memory;
         let most = memory / limits.memory_part.max(1);
@@ -201,7 +202,7 @@ impl Actor {
         Err(("message-memory-part", Failure::too_large(message)))
     }
 
-    /// The answer to a message, if it is of the content type that the bind gives it.
+    /// The answer to a message, if it has the content type that the bind declares.
     pub(crate) fn fits_response(&self, message: u64, payload: Payload) -> Outcome {
         let bind = &self.role.plan.bind;
         let letter = self.unfinished.get(&message).map(|given| &given.letter);
@@ -220,7 +221,7 @@ impl Actor {
         }
     }
 
-    /// The trace of the message that a call goes on with.
+    /// The trace of the message that a call continues.
     pub(crate) fn trace_of(&self, call: &InFlight) -> Option<Trace> {
         match call {
             InFlight::Receive(_, held) => held.it.trace,
@@ -239,7 +240,7 @@ impl Actor {
         self.may_be_saved() && !self.has_work()
     }
 
-    /// Awake, with nothing unfinished, open or running, whatever waits.
+    /// Awake, with nothing unfinished, open or running, even if something waits.
     pub(crate) fn may_be_saved(&self) -> bool {
         matches!(self.life, Life::Awake(_))
             && self.started
@@ -251,7 +252,7 @@ impl Actor {
             && self.dozes.is_empty()
     }
 
-    /// How long a guest may take over a message that it is given now.
+    /// The time at which a message is overdue if the guest gets it now.
     fn until(&self, letter: &Message, now: u64, limits: &ActorLimits) -> u64 {
         match letter.deadline {
             Some(deadline) => deadline.max(now + LEAST_MS) + limits.overdue_ms,
@@ -259,14 +260,14 @@ impl Actor {
         }
     }
 
-    /// The guest has a message now, and has not ended it.
+    /// Records that the guest has a message.
     pub(crate) fn given(&mut self, now: u64, message: u64, mut letter: Message, limits: &ActorLimits) {
         letter.payload = Payload::nothing();
         let until = self.until(&letter, now, limits);
         self.unfinished.insert(message, Given { letter, until, overdue: false });
     }
 
-    /// The next batch of calls, if the actor is awake, idle and has something to do.
+    /// The next batch of calls, if the actor is awake and idle and has something to do.
     pub(crate) fn next_batch(&mut self, now: u64) -> Option<(InstanceId, Vec<GuestCall>)> {
         let Life::Awake(instance) = self.life else { return None };
         let each = self.saves_each();
@@ -304,10 +305,10 @@ impl Actor {
             }
         }
         let room = (self.role.plan.limits.concurrency as usize).saturating_sub(self.unfinished.len());
-        // The sandbox stops before the message that would be one too many, so a batch may hold more than fit at once.
+        // The sandbox stops before a message above the concurrency, so a batch may hold more messages than that.
         let most = match () {
             () if room == 0 || self.leave.is_some() => 0,
-            // One at a time, and nothing beside it: what it did is what is saved then.
+            // One message at a time and no other call, so a save covers exactly that message.
             () if each => usize::from(rests && self.in_flight.iter().all(|call| matches!(call, InFlight::Start))),
             () => BATCH,
         };
@@ -332,13 +333,13 @@ impl Actor {
         Some((instance, calls))
     }
 
-    /// When wakes that wait may be given to the guest, if they are all that it could be given.
+    /// When waiting wakes may be delivered, if nothing else can be.
     pub(crate) fn wakes_due(&self, now: u64) -> Option<u64> {
         let idle = matches!(self.life, Life::Awake(_)) && self.in_flight.is_empty();
         (idle && !self.wakes.is_empty()).then_some(self.wakes_from.max(now))
     }
 
-    /// What was given to the sandbox and not run waits again, before all else and in order.
+    /// Puts calls back that the sandbox did not run, before all others and in order.
     pub(crate) fn requeue(&mut self, calls: impl DoubleEndedIterator<Item = InFlight>) {
         for call in calls.rev() {
             match call {
@@ -350,7 +351,7 @@ impl Actor {
         }
     }
 
-    /// The instance is gone: forgets what belonged to it. Gives the messages that it had, and the requests it had made.
+    /// Forgets everything that belonged to the lost instance. Returns the messages that it had and the requests that it made.
     pub(crate) fn lose_instance(&mut self) -> (Vec<Message>, Vec<RequestId>) {
         self.started = false;
         self.is_worn = false;
@@ -361,13 +362,13 @@ impl Actor {
         self.wakes.retain(|token| token & OF_THE_INSTANCE == 0);
         self.outcomes.clear();
         self.in_flight.clear();
-        // What is overdue has been told to whoever waited, and to the log.
+        // Overdue messages have been reported already, to requesters and to the log.
         let unfinished = std::mem::take(&mut self.unfinished).into_iter().filter(|(_, given)| !given.overdue);
         let letters = unfinished.map(|(_, given)| given.letter).collect();
         (letters, std::mem::take(&mut self.open).into_iter().map(|(_, request)| request).collect())
     }
 
-    /// Counts a crash and says what follows from it.
+    /// Counts a crash and returns the next state of the actor.
     pub(crate) fn crashed(&mut self, now: u64, limits: &ActorLimits) -> Life {
         let within = self.role.plan.restart_within_ms;
         self.crashes.push_back(now);
@@ -384,7 +385,7 @@ impl Actor {
     }
 }
 
-/// Milliseconds left until a deadline, at least 1; 0 where there is none.
+/// Milliseconds until a deadline, at least 1; 0 without a deadline.
 pub(crate) fn remaining(deadline: Option<u64>, now: u64) -> u32 {
     deadline.map_or(0, |deadline| u32::try_from(deadline.saturating_sub(now)).unwrap_or(u32::MAX).max(1))
 }

@@ -52,7 +52,7 @@ impl Node {
         Ok(())
     }
 
-    /// Nobody waits any more for a request: takes its message back if it has not been delivered, and looks later whether the
+    /// The requester gave up: removes the message from the mailbox if it was not delivered. Otherwise checks later whether the
     /// guest has ended it.
     pub(crate) fn withdraw_letter(&mut self, now: u64, id: ActorId, request: RequestId) {
         let overdue_ms = self.config.actors.overdue_ms;
@@ -71,7 +71,7 @@ impl Node {
         }
     }
 
-    /// The outcome of a request that a guest made.
+    /// Gives a guest the outcome of its request.
     pub(crate) fn settle_guest(&mut self, now: u64, id: ActorId, settled: Settled) {
         if self.actors.get_mut(&id).is_some_and(|actor| actor.open.remove(&settled.request).is_some()) {
             self.put_outcome(id, settled);
@@ -79,7 +79,7 @@ impl Node {
         }
     }
 
-    /// Keeps an outcome until the guest takes it; one that is too much becomes a failure that says so.
+    /// Keeps an outcome until the guest takes it. An outcome above a limit becomes a short failure.
     pub(crate) fn put_outcome(&mut self, id: ActorId, mut settled: Settled) {
         let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id) else { return };
@@ -88,7 +88,7 @@ impl Node {
         let held = held.and_then(|()| actor.account.hold(&actor.waiting_bytes, weight, &limits));
         let hold = match held {
             Ok(hold) => hold,
-            // What says so is short: how many there may be is bounded.
+            // The failure is short, and its number has a limit.
             Err((limit, failure)) => {
                 self.stats.refuse(limit);
                 settled.outcome = Err(failure);
@@ -98,7 +98,7 @@ impl Node {
         actor.outcomes.push_back(Held { it: settled, _hold: hold });
     }
 
-    /// Gives an actor what it can do next: an instance, or a batch.
+    /// Gives an actor its next step: an instance, or a batch.
     pub(crate) fn pump(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get(&id) else { return };
         if actor.leave.is_some() && !self.leave_on(now, id) {
@@ -110,7 +110,7 @@ impl Node {
                 match self.owners.may_start(&actor.role.app) {
                     Some(true) => self.wait_for_slot(now, id),
                     Some(false) => self.fail_mail(now, id, &StateError::Fenced.failure()),
-                    // It goes on when the store has said what it keeps.
+                    // It continues when the store has reported what it keeps.
                     None => {}
                 }
             } else {
@@ -141,7 +141,7 @@ impl Node {
         }
     }
 
-    /// Puts an actor to sleep whose state may be saved.
+    /// Puts an actor to sleep if its state can be saved.
     pub(crate) fn save(&mut self, id: ActorId) {
         let Some((instance, calls)) = self.actors.get_mut(&id).and_then(|actor| actor.save_batch(true)) else { return };
         if let Some((_, slot)) = self.by_instance.get_mut(&instance) {
@@ -150,7 +150,7 @@ impl Node {
         self.effects.push_back(Effect::RunGuest { instance, calls });
     }
 
-    /// An actor that has saved needs no instance until there is something to do.
+    /// Ends the instance of an actor that has saved and is idle.
     pub(crate) fn fall_asleep(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let Some(instance) = actor.instance() else { return };

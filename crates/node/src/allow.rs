@@ -1,4 +1,4 @@
-//! What an app's mechtrons may do, when that changes while they run.
+//! Changes of what an app's mechtrons may do, while they run.
 
 use std::rc::Rc;
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 impl Node {
-    /// Changes what mechtrons of an app may do, from their next message on. Their actors go on; a subscription that one may not
-    /// have any more ends.
+    /// Changes the grants of an app's mechtrons, from their next message on. Their actors keep running; a subscription ends if it
+    /// is not permitted any more.
     pub fn handle_allow(&mut self, app: &Address, allow: &[Allow]) {
         for allow in allow {
             if let Some(plan) = self.apps.allow(app, allow) {
@@ -22,7 +22,7 @@ impl Node {
         }
     }
 
-    /// Gives the actors of a mechtron another plan of it, which differs in what it allows.
+    /// Gives the actors of a mechtron a plan with other grants.
     fn replan(&mut self, app: &Address, plan: &Rc<MechtronPlan>) {
         let of_it = |role: &Role| role.app == *app && role.plan.name == plan.name && role.plan.keyed == plan.keyed;
         let mut refused = Vec::new();

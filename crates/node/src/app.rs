@@ -1,4 +1,4 @@
-//! The apps that are installed at this node: which address is which mechtron.
+//! The apps that are installed at this node: which address belongs to which mechtron.
 
 use std::rc::Rc;
 
@@ -32,46 +32,46 @@ pub struct MechtronPlan {
     /// Whether each key is an actor of its own: `profile:{key}`.
     #[n(1)]
     pub keyed: bool,
-    /// The bundle that it came from: the app's own, or one that the app uses.
+    /// Its bundle: that of the app, or one that the app uses.
     #[n(2)]
     pub bundle: Address,
-    /// Who published that, for grouping guests.
+    /// The publisher of that bundle, for grouping guests.
     #[n(3)]
     pub publisher: String,
     /// The module.
     #[n(4)]
     pub wasm: Digest,
-    /// Which mechtron of the module.
+    /// The name of the mechtron in its module.
     #[n(5)]
     pub mechtron: String,
     /// The contract.
     #[n(6)]
     pub bind: Bind,
-    /// The schemas of that contract, as [`GuestPlan::contract`](crate::guest::GuestPlan::contract) has them.
+    /// The schemas of that contract, in the form of [`GuestPlan::contract`](crate::guest::GuestPlan::contract).
     #[cbor(n(7), with = "shared_text")]
     pub contract: Rc<str>,
     /// The settings, as JSON.
     #[n(8)]
     pub settings: String,
-    /// What it may do.
+    /// Its grants.
     #[n(9)]
     pub allow: Vec<Grant>,
     /// When its actors' state is saved.
     #[n(10)]
     pub state: Durability,
-    /// What bounds an instance.
+    /// The limits of an instance.
     #[n(11)]
     pub limits: GuestLimits,
-    /// How many messages may wait.
+    /// The maximum number of waiting messages.
     #[n(12)]
     pub mailbox: usize,
-    /// More crashes than this …
+    /// The actor is quarantined when it crashes more often than this …
     #[n(13)]
     pub restart_intensity: u32,
-    /// … within this time quarantine the actor, in milliseconds.
+    /// … within this time, in milliseconds.
     #[n(14)]
     pub restart_within_ms: u64,
-    /// Run it in the host's own thread.
+    /// Whether it runs in the host's own thread.
     #[n(15)]
     pub inline: bool,
 }
@@ -99,14 +99,14 @@ mod shared_text {
     }
 }
 
-/// What a mechtron of an app may do from now on.
+/// The new grants of a mechtron.
 #[derive(Debug, Clone)]
 pub struct Allow {
     /// Its name in the app.
     pub name: String,
     /// Whether each key is an actor of its own.
     pub keyed: bool,
-    /// What it may do.
+    /// Its grants.
     pub grants: Vec<Grant>,
 }
 
@@ -121,7 +121,7 @@ struct AppEntry {
     mechtrons: Vec<(Rc<MechtronPlan>, Rc<str>)>,
 }
 
-/// What an address turned out to be.
+/// The mechtron at an address.
 #[derive(Debug, Clone)]
 pub(crate) struct Role {
     pub(crate) app: Address,
@@ -130,7 +130,7 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    /// Whether an instance of this one does for the other: they differ in nothing that an instance is made of.
+    /// Whether an instance of this role also serves the other: they agree in all that an instance is made of.
     pub(crate) fn runs_the_same(&self, other: &Self) -> bool {
         let (own, other_plan) = (&*self.plan, &*other.plan);
         self.group == other.group
@@ -145,8 +145,8 @@ impl Role {
             && own.state == other_plan.state
     }
 
-    /// A message of the mechtron at `from`: it goes out as the mechtron, if that may send it. `.:bundle` is the bundle that its
-    /// app came from.
+    /// Makes a message of the mechtron at `from`, if its `allow` permits it. `.:bundle` stands for the bundle that the mechtron
+    /// came from.
     pub(crate) fn message(
         &self,
         here: HostName,
@@ -165,9 +165,9 @@ impl Role {
         Ok(Message::new(from.clone(), caller, to, operation, payload))
     }
 
-    /// Whether the mechtron at `from` may send a message, by its app's `allow`. Itself and the bundle that it came from
-    /// it may always ask, and what is a host's own never, whatever a pattern covers. `here` is this host. Errors with 403, and
-    /// what to add.
+    /// Checks an app's `allow` before the mechtron at `from` sends a message. Messages to itself and to its own bundle are always
+    /// permitted; messages to a host's own resources never are, whatever a pattern covers. `here` is this host. Errors with 403 and
+    /// the line to add.
     fn permit(&self, here: HostName, from: &Address, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(here) { &to.without_host() } else { to };
         closed(from, to)?;
@@ -180,8 +180,8 @@ impl Role {
         Err(Failure::no_grant(message).at(to))
     }
 
-    /// Whether the mechtron at `from` may subscribe to a topic, by its app's `allow`; to its own events it may always. Errors
-    /// with 403, and what to add.
+    /// Checks an app's `allow` before the mechtron at `from` subscribes to a topic. Its own events are always permitted. Errors
+    /// with 403 and the line to add.
     pub(crate) fn permit_topic(&self, here: HostName, from: &Address, topic: &Topic) -> Result<(), Failure> {
         let address = &topic.address;
         let address = if address.host() == Some(here) { address.without_host() } else { address.clone() };
@@ -220,7 +220,7 @@ impl Apps {
         self.apps.remove(app);
     }
 
-    /// Puts another `allow` in the place of a mechtron's. Gives its new plan, and none if the app has no such mechtron.
+    /// Replaces the `allow` of a mechtron. Returns its new plan, or none if the app does not have it.
     pub(crate) fn allow(&mut self, app: &Address, allow: &Allow) -> Option<Rc<MechtronPlan>> {
         let entry = self.apps.get_mut(app)?;
         let found = entry.mechtrons.iter_mut().find(|(plan, _)| plan.name == allow.name && plan.keyed == allow.keyed);
@@ -229,7 +229,7 @@ impl Apps {
         Some(Rc::clone(plan))
     }
 
-    /// Which mechtron an address is, if it is one of an installed app's.
+    /// The role at an address, if a mechtron of an installed app has it.
     pub(crate) fn role(&self, address: &Address) -> Option<Role> {
         let bare = address.without_host();
         let segments: Vec<&str> = bare.segments().collect();
@@ -264,7 +264,7 @@ impl Apps {
     }
 }
 
-/// Checks a message against the bind of the resource that it is for.
+/// Checks a message against the bind of its target.
 pub(crate) fn check(bind: &Bind, operation: &str, content_type: &str, one_way: bool) -> Result<(), Failure> {
     let Some(known) = bind.operations.get(operation) else {
         let names: Vec<&str> = bind.operations.keys().map(String::as_str).collect();

@@ -1,31 +1,31 @@
-//! Rates: so much a second, and in a burst as much as in a second.
+//! Rate limits: a number per second. A burst may have as much as one second.
 
-/// What may still come, of something that is limited to a rate.
+/// The remaining credit of something that has a rate limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
-    /// What may come at once, in thousandths.
+    /// The credit, in thousandths.
     credit: u64,
-    /// When the credit was counted last, in milliseconds.
+    /// When the credit was last updated, in milliseconds.
     filled: u64,
 }
 
 impl Default for Bucket {
-    /// A full one.
+    /// A full bucket.
     fn default() -> Self {
         Self { credit: u64::MAX, filled: 0 }
     }
 }
 
 impl Bucket {
-    /// Takes `count` if a rate of `rate` a second allows it. `now` is a time in milliseconds. Returns false, and takes nothing, if the
-    /// rate does not allow it.
+    /// Takes `count` if a rate of `rate` per second allows it. `now` is a time in milliseconds. Returns false, and takes nothing,
+    /// if the rate does not allow it.
     pub(crate) fn take(&mut self, now: u64, count: u64, rate: u64) -> bool {
         self.take_leaving(now, count, rate, 0, 0)
     }
 
-    /// The same of a bucket that holds so much more as a reserve, if `left` of it is left then.
+    /// Like `take`, with a `reserve` on top of the rate. At least `left` of it must remain afterwards.
     pub(crate) fn take_leaving(&mut self, now: u64, count: u64, rate: u64, reserve: u64, left: u64) -> bool {
-        // A millisecond is worth a thousandth of what a second is: `rate` thousandths of one.
+        // One millisecond adds a thousandth of `rate`.
         let more = now.saturating_sub(self.filled).saturating_mul(rate);
         self.credit = self.credit.saturating_add(more).min(rate.saturating_add(reserve).saturating_mul(1_000));
         self.filled = now;
@@ -35,7 +35,7 @@ impl Bucket {
         rest.is_some()
     }
 
-    /// When `take` was called last, in milliseconds.
+    /// When `take` was last called, in milliseconds.
     pub(crate) fn last(&self) -> u64 {
         self.filled
     }

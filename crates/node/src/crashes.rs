@@ -1,4 +1,4 @@
-//! Crashes of actors: what fails with them, when they start again, and when they do not.
+//! Crashes of actors: which messages fail, and when the actors start again.
 
 use starlane_protocol::{Address, Failure, Trace};
 
@@ -11,26 +11,26 @@ use crate::{
     timers::Timer,
 };
 
-/// Why an instance ended against its will.
+/// Why an instance was ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Crash {
     pub(crate) cause: Cause,
-    /// For people.
+    /// The reason, for people.
     pub(crate) detail: String,
 }
 
-/// What kind of crash it was.
+/// The kind of a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The guest refused to start.
     StartRefused,
-    /// The sandbox ended it: it trapped, or a call took more than it may.
+    /// The sandbox ended it: it trapped, or a call exceeded a limit.
     Trap,
-    /// It asked for more than an actor may have.
+    /// It exceeded a limit of actors.
     Budget,
-    /// It has no memory for what it must be given.
+    /// It has no memory for data that it must get.
     Memory,
-    /// The sandbox's report does not fit the calls.
+    /// The sandbox's report does not match the calls.
     BrokenAbi,
 }
 
@@ -72,7 +72,7 @@ impl Node {
         }
     }
 
-    /// An instance ended against its will: what it had fails, and the actor starts again from its last state, later.
+    /// Handles a crash: the messages of the instance fail, and the actor starts again later, from its last state.
     pub(crate) fn crash(
         &mut self,
         now: u64,
@@ -112,11 +112,11 @@ impl Node {
         self.fill_slots(now);
     }
 
-    /// An actor's instance is ended by this host: what it had fails, and the actor starts again from its last state.
+    /// Ends an actor's instance: its messages fail, and the actor starts again from its last state.
     pub(crate) fn end_instance(&mut self, now: u64, id: ActorId, failure: &Failure) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let Some(instance) = actor.instance() else { return };
-        // What was with the sandbox may have been run: it is not run again.
+        // The sandbox may have run these calls, so they are not run again.
         let with_sandbox = std::mem::take(&mut actor.in_flight);
         for call in with_sandbox {
             match call {
@@ -149,7 +149,7 @@ impl Node {
         self.effects.push_back(Effect::StopGuest(instance));
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let (mut letters, requests) = actor.lose_instance();
-        // Wakes that were the instance's own go with it.
+        // Wakes of the instance itself end with it.
         let own: Vec<_> = actor.timers.extract_if(.., |(_, token)| *token & OF_THE_INSTANCE != 0).collect();
         match call {
             Some(InFlight::Receive(_, held)) => letters.push(held.it),
@@ -168,7 +168,7 @@ impl Node {
         }
     }
 
-    /// Fails all that waits in a mailbox.
+    /// Fails all messages of a mailbox.
     pub(crate) fn fail_mail(&mut self, now: u64, id: ActorId, failure: &Failure) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let address = actor.address.clone();
@@ -184,8 +184,8 @@ impl Node {
         }
     }
 
-    /// Ends actors that crashed, at an address or at all of an app, and lets them start again: a quarantine is lifted, and what
-    /// an instance has not ended fails. Gives how many they are.
+    /// Restarts actors that crashed, at an address or in a whole app: lifts a quarantine, and fails messages that an instance has
+    /// not ended. Returns how many actors it restarted.
     pub fn handle_restart(&mut self, now: u64, address: &Address) -> usize {
         let address = address.without_host();
         let mut ids = self.actors_of(&address);

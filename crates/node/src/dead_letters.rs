@@ -1,16 +1,16 @@
-//! One-way messages, events and wakes that ended nowhere: counted, and told to the log at a bounded rate.
+//! One-way messages, events and wakes that were not delivered: counted, and logged at a bounded rate.
 
 use litemap::LiteMap;
 use starlane_protocol::{Address, Failure, HostName, Message, Trace};
 
 use crate::{guest::Level, link::Goodbye, node::Node};
 
-/// How many lines a second the log gets for the dead letters of one space.
+/// The maximum of log lines per second for the dead letters of one space.
 const LINES: u32 = 20;
-/// How many spaces are told apart.
+/// The maximum of spaces that have a log rate of their own.
 const SPACES: usize = 256;
 
-/// What the log got lately, of few spaces: a sorted vector.
+/// The log rates of spaces. They are few, so this is a sorted vector.
 #[derive(Debug, Default)]
 pub(crate) struct DeadLetters(LiteMap<String, Told>);
 
@@ -22,13 +22,13 @@ struct Told {
 }
 
 impl DeadLetters {
-    /// Whether the log gets a line of a space now, and how many it did not get before.
+    /// Whether the log gets a line of a space now, and how many lines it missed before.
     fn line(&mut self, now: u64, space: &str) -> Option<u64> {
         let second = now / 1_000;
         if self.0.len() >= SPACES {
             self.0.retain(|_, told| told.second == second);
         }
-        // The others share a line.
+        // All further spaces share a line.
         let space = if self.0.len() < SPACES || self.0.contains_key(space) { space } else { "" };
         let told = self.0.entry(space.to_owned()).or_default();
         if told.second != second {
@@ -44,7 +44,7 @@ impl DeadLetters {
 }
 
 impl Node {
-    /// A one-way message, an event or a wake ended nowhere.
+    /// Reports a one-way message, an event or a wake that was not delivered.
     pub(crate) fn dead_letter(
         &mut self,
         now: u64,
@@ -62,7 +62,7 @@ impl Node {
         self.log_traced(to, Level::Warn, trace, text);
     }
 
-    /// A link broke before its peer said that it had these one-way messages.
+    /// Reports one-way messages that a peer had not acknowledged when its link broke.
     pub(crate) fn lost_with_link(&mut self, peer: Option<HostName>, count: usize, goodbye: &Goodbye) {
         self.stats.dead_letters += count as u64;
         let (Some(peer), reason) = (peer, &goodbye.reason) else { return };
@@ -72,7 +72,7 @@ impl Node {
         }
     }
 
-    /// The host closes: the one-way messages that actors have or wait for end here.
+    /// Ends the one-way messages that actors hold or wait for, because the host closes.
     pub(crate) fn bury_mail(&mut self, now: u64, failure: &Failure) {
         let mut ended: Vec<(Address, Message)> = Vec::new();
         for (_, actor) in self.actors.iter_mut() {

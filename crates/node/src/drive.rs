@@ -52,8 +52,8 @@ pub(crate) fn node(actors: ActorLimits, max_awake: usize, apps: &[&str]) -> Node
     node
 }
 
-/// Does what the node wants done. Guests answer at once, but for `never`, and for `spread` and
-/// `storm`, which ask a thousand actors or one a thousand times. Gives how many requests ended.
+/// Carries out the node's effects. Guests answer at once, except for `never`, and for `spread` and `storm`, which ask a thousand
+/// actors or one actor a thousand times. Returns how many requests ended.
 pub(crate) fn run(node: &mut Node, now: u64) -> usize {
     let mut ended = 0;
     while let Some(effect) = node.poll_effect() {
@@ -106,7 +106,7 @@ fn request(id: u64, target: String, operation: &str) -> GuestEffect {
     }
 }
 
-/// Somebody asks. Gives how many requests ended.
+/// Sends a request. Returns how many requests ended.
 pub(crate) fn ask(node: &mut Node, now: u64, to: &str, operation: &str) -> usize {
     ask_as("ada", node, now, to, operation)
 }

@@ -1,4 +1,4 @@
-//! What a node wants done, and the identities that tie what it wants to what comes back.
+//! The effects of a node, and the ids that connect them with their results.
 
 use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Trace};
 
@@ -32,10 +32,10 @@ identity! {
     SubscriptionId
 }
 
-/// Who asks: an address to answer for, and the principal on whose behalf.
+/// The sender: its address, and the principal on whose behalf it sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The address of who sends.
+    /// The address of the sender.
     pub address: Address,
     /// The principal.
     pub caller: Principal,
@@ -46,44 +46,44 @@ pub struct Origin {
 pub struct LogLine {
     /// The resource that it is about.
     pub address: Address,
-    /// How loud.
+    /// The severity.
     pub level: Level,
-    /// The trace of the message that was handled.
+    /// The trace of the handled message.
     pub trace: Option<Trace>,
     /// The text.
     pub text: String,
 }
 
-/// What a subscriber gets.
+/// A notice for a subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// An event.
     Event {
         /// The resource that emitted it.
         from: Address,
-        /// What it carries.
+        /// The payload.
         payload: Payload,
     },
     /// Events may have been missed.
     Gap,
-    /// The subscription is refused, or ended by who it was made with: nothing more comes.
+    /// The subscription was refused or ended; no more notices follow.
     Refused(Failure),
 }
 
-/// The state of the link to the server, as people see it.
+/// The state of the link to the server, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkState {
-    /// The first connection is being made, for the first time.
+    /// The first connection is being made.
     Connecting,
-    /// Messages flow.
+    /// The link carries messages.
     Up,
-    /// The connection could not be made, or broke; it is being made again.
+    /// The connection could not be made, or broke; it is being retried.
     Down,
-    /// The server refused us; nothing is tried any more.
+    /// The server refused this host; it is not dialled again.
     Refused(Goodbye),
 }
 
-/// What the host is to do.
+/// What the host has to do.
 #[derive(Debug)]
 pub enum Effect {
     /// Open the WebSocket of the uplink and report it with `handle_dialled` or `handle_dial_failed`.
@@ -99,19 +99,19 @@ pub enum Effect {
     Hangup {
         /// The socket.
         socket: SocketId,
-        /// The goodbye that was said or heard.
+        /// The goodbye that was sent or received.
         goodbye: Goodbye,
     },
     /// Check a token and answer with `handle_authenticated`.
     Authenticate {
-        /// The socket that it came over.
+        /// The socket of the peer.
         socket: SocketId,
-        /// The token, if the peer showed one.
+        /// The token, if the peer sent one.
         token: Option<String>,
     },
     /// Get a fresh token for the uplink and give it to `handle_renewed`.
     Renew {
-        /// The socket of the link that it is for.
+        /// The socket of the link.
         socket: SocketId,
     },
     /// The uplink's state changed.
@@ -123,20 +123,20 @@ pub enum Effect {
         /// The message.
         message: Message,
     },
-    /// Nobody waits any more for a request that was delivered to a handler.
+    /// The requester gave up a request that was delivered to a handler.
     Abandon(RequestId),
     /// A request of this host ended.
     Settle {
         /// The request.
         request: RequestId,
-        /// How.
+        /// Its outcome.
         outcome: Outcome,
     },
-    /// Something for a subscription of this host.
+    /// A notice for a subscription of this host.
     Notice {
         /// The subscription.
         subscription: SubscriptionId,
-        /// What.
+        /// The notice.
         notice: Notice,
     },
     /// Make an instance and report it with `handle_started`.
@@ -150,35 +150,35 @@ pub enum Effect {
     },
     /// End an instance.
     StopGuest(InstanceId),
-    /// Take an app's actors over in the store of state, and give what it says to `handle_state_taken`.
+    /// Take over an app's actors in the store of state, and give the result to `handle_state_taken`.
     TakeState {
         /// The app.
         app: Address,
-        /// What the answer goes with.
+        /// The number for the result.
         number: u64,
-        /// How long to wait before, in milliseconds.
+        /// How long to wait first, in milliseconds.
         after_ms: u64,
     },
-    /// Load what an actor's guest saved last, and give it to `handle_state_loaded`.
+    /// Load the last saved state of an actor, and give it to `handle_state_loaded`.
     LoadState {
-        /// The instance that begins with it.
+        /// The instance that starts from it.
         instance: InstanceId,
         /// The app.
         app: Address,
         /// The actor.
         actor: Address,
     },
-    /// Save an actor's state and report it with `handle_state_saved`. What is asked for first is saved first.
+    /// Save an actor's state and report it with `handle_state_saved`. Saves must keep their order.
     SaveState {
-        /// What the report goes with.
+        /// The number for the report.
         write: WriteId,
         /// The app.
         app: Address,
-        /// What shows that this node owns the app's actors.
+        /// The proof that this node owns the app's actors.
         epoch: u64,
         /// The state. Wakes are on the clock of `now`.
         state: ActorState,
     },
-    /// Something for the log.
+    /// A line for the log.
     Log(LogLine),
 }

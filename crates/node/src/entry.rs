@@ -1,5 +1,5 @@
-//! What enters this host from another: by whom, and whether it may. Every message is checked here, and again whenever what its
-//! principal may changes.
+//! Messages and subscriptions from other hosts: who sent them, and whether the sender has permission. Every message is checked
+//! here. Subscriptions are checked again when the permissions of their principal change.
 
 use starlane_protocol::{
     Address, Failure, HostName, Message, OWN_SPACE, Topic, Verb, address::MAX_ADDRESS, bounds::MAX_PRINCIPAL_BYTES,
@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl Node {
-    /// What the token of a link turned out to be, at its hello and whenever it was looked at again: the peer's principal, or why
-    /// it is refused. A link whose principal changed ends.
+    /// Takes the result of checking a link's token, at its hello and at each later check: the peer's principal, or the reason of a
+    /// refusal. A link whose principal changed ends.
     pub fn handle_authenticated(&mut self, now: u64, socket: SocketId, result: Authentication) {
         let link_id = LinkId(self.random.bytes());
         let name = self.name;
@@ -48,7 +48,7 @@ impl Node {
         self.follow_up(now, key);
     }
 
-    /// What principals may has changed: the tokens of all links are looked at again.
+    /// Checks the tokens of all links again, because permissions of principals changed.
     pub fn handle_reauthenticate(&mut self) {
         let accepted = self.links.values().filter(|link| link.is_dialled() && link.is_up());
         let again = accepted.filter_map(|link| {
@@ -57,7 +57,7 @@ impl Node {
         self.effects.extend(again);
     }
 
-    /// A token for the uplink's next hello or for the link that is up; with none, what there is is kept.
+    /// Takes a token for the uplink's next hello, or for the link that is up. None keeps the present token.
     pub fn handle_renewed(&mut self, socket: SocketId, token: Option<String>) {
         let Some(key) = self.sockets.get(&socket).copied() else { return };
         if let (Some(link), Some(token)) = (self.links.get_mut(&key), token) {
@@ -66,20 +66,20 @@ impl Node {
         }
     }
 
-    /// Takes a message from outside that did not come over a link: counts it, and checks that its sender may send it. Errors
-    /// with 429 `too-many` and 403 `no-grant`.
+    /// Admits a message from outside that did not come over a link: counts it, and checks its sender's permission. Errors with 429
+    /// `too-many` and 403 `no-grant`.
     pub fn admit(&mut self, now: u64, caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
         self.count_message(now, caller)?;
         self.permits(caller, Verb::Request, to, operation)
     }
 
-    /// Counts a message from outside that somebody else has allowed: the author of a route. Errors with 429 `too-many`.
+    /// Counts a message from outside that was permitted elsewhere, by the author of a route. Errors with 429 `too-many`.
     pub fn count_message(&mut self, now: u64, caller: &Principal) -> Result<(), Failure> {
         self.usage.message(now, caller, &self.config.limits)
     }
 
-    /// Whether somebody may send a message from outside to an address: by a grant, or because the address is on another host of
-    /// the same principal. The space `starlane` is open: its resources look at each caller themselves. Errors with 403 `no-grant`.
+    /// Checks whether a caller may send a message from outside to an address: by a grant, or because the address is on another host
+    /// of the same principal. The space `starlane` is open: its resources check each caller themselves. Errors with 403 `no-grant`.
     fn permits(&self, caller: &Principal, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(self.name) { &to.without_host() } else { to };
         let is_own = |link: &Link| link.is_dialled() && link.session.principal.name() == caller.name();
@@ -96,7 +96,7 @@ impl Node {
         }
     }
 
-    /// Writes over a message from a link who sent it and for whom, as this host knows it, and checks that they may.
+    /// Replaces the sender and the caller of a message from a link by what this host knows of them, and checks their permission.
     pub(crate) fn enter(&self, key: LinkKey, mut message: Message, verb: Verb) -> Result<Message, Failure> {
         let Some((link, peer)) = self.links.get(&key).and_then(|link| Some((link, link.session.peer?))) else {
             return Err(Failure::link_lost("the link broke"));
@@ -107,8 +107,8 @@ impl Node {
             self.permits(&message.caller, verb, &message.to, &message.operation)?;
             return Ok(message);
         }
-        // From the server: what it relays it has checked, and keeps the prefix that it stamped. Its own mechtrons have no
-        // business here unless their app was launched.
+        // The server has checked a message that it relays, and has stamped its prefix, which stays. A mechtron of the server itself
+        // may send to this page only if its app was launched here.
         if message.from.host().is_some_and(|host| host != peer) || self.apps.holds(&message.from) {
             if message.from.host().is_none() {
                 message.from = on_host(&message.from, &peer)?;
@@ -119,19 +119,19 @@ impl Node {
         Err(Failure::no_grant(text).at(&message.to))
     }
 
-    /// Whether somebody outside may have the events of a topic. Errors with 403 `no-grant`, and with 404 `no-resource` or `no-event`
-    /// when there is no such topic.
+    /// Checks whether a caller from outside may subscribe to a topic. Errors with 403 `no-grant`, and with 404 `no-resource` or
+    /// `no-event` when there is no such topic.
     pub fn admit_subscriber(&self, caller: &Principal, topic: &Topic) -> Result<(), Failure> {
         self.permit_topic(caller, topic)?;
         self.check_topic(topic)
     }
 
-    /// A peer subscribes: it is told when it may not.
+    /// Subscribes a peer, or reports the refusal to it.
     pub(crate) fn enter_subscription(&mut self, key: LinkKey, topic: Topic) {
         let Some(link) = self.links.get(&key) else { return };
         let who = Subscriber::Link(key);
         let permitted = self.admit_subscriber(&link.session.principal, &topic);
-        // One that it has already is none more.
+        // A repeated subscription does not count twice.
         let more = !self.is_subscribed(&topic, who);
         let (count, most) = (self.topics.count(who), self.config.link.topics);
         let permitted = permitted.and_then(|()| if more { few(count, most, "topics") } else { Ok(()) });
@@ -141,7 +141,7 @@ impl Node {
         }
     }
 
-    /// Ends the subscriptions of a link that its principal may not have any more.
+    /// Ends the subscriptions of a link that its principal is no longer permitted.
     fn end_what_is_refused(&mut self, key: LinkKey) {
         let who = Subscriber::Link(key);
         for topic in self.topics.of(who) {
@@ -154,7 +154,7 @@ impl Node {
     }
 }
 
-/// The address of a sender with the name of its host. Errors with 413 when it gets too long for an address.
+/// Returns a sender's address with the name of its host. Errors with 413 when that is too long for an address.
 fn on_host(from: &Address, peer: &HostName) -> Result<Address, Failure> {
     from.on_host(peer).ok_or_else(|| {
         Failure::too_large(format!(

@@ -1,4 +1,4 @@
-//! Topics: subscribing, and the way of an event to everyone who wants it.
+//! Topics: subscriptions, and the way of an event to its subscribers.
 
 use starlane_protocol::{Failure, Message, Payload, Topic, Trace};
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Node {
-    /// Whether a topic is one of a resource of this host, or of a host that passes its events on to this one. Errors with 404:
+    /// Checks that a topic belongs to a resource of this host, or to a host that forwards its events to this one. Errors with 404:
     /// `no-resource` or `no-event`.
     pub(crate) fn check_topic(&self, topic: &Topic) -> Result<(), Failure> {
         let (address, event) = (&topic.address, &topic.event);
@@ -44,13 +44,13 @@ impl Node {
         Err(Failure::no_event(format!("no event `{event}` here; {has}")).at(address))
     }
 
-    /// Whether a principal may have the events of a topic of this host, however it is written, or of another that this host knows.
-    /// Errors with 403 `no-grant`.
+    /// Checks whether a principal may subscribe to a topic of this host, in whatever form it is written, or of another host that
+    /// this one knows. Errors with 403 `no-grant`.
     pub fn permit_topic(&self, caller: &Principal, topic: &Topic) -> Result<(), Failure> {
         caller.permit_topic(&self.local_form(topic.clone()))
     }
 
-    /// Adds a subscriber; a topic whose resource is elsewhere is asked for there.
+    /// Adds a subscriber, and subscribes at the other host if the topic is there.
     pub(crate) fn subscribe(&mut self, topic: Topic, who: Subscriber) {
         let topic = self.local_form(topic);
         if !self.topics.has(&topic, who) {
@@ -76,7 +76,7 @@ impl Node {
                 self.log(&address, Level::Error, format!("not subscribed to {topic}: {failure}"));
                 return Ok(());
             }
-            // Its app may be created later.
+            // The app may be created later.
             Err(failure) => self.log(&address, Level::Warn, format!("subscribed to {topic}, though {failure}")),
             Ok(()) => {}
         }
@@ -112,7 +112,7 @@ impl Node {
         }
     }
 
-    /// The names that are kept for a link are counted: `less` bytes of them are gone, and `more` are new.
+    /// Updates the count of names that are kept for a link: `less` bytes were removed and `more` bytes were added.
     pub(crate) fn keeps_names(&mut self, who: Subscriber, less: usize, more: usize) {
         let Subscriber::Link(key) = who else { return };
         if let Some(link) = self.links.get_mut(&key) {
@@ -137,7 +137,7 @@ impl Node {
         self.topics.has(&self.local_form(topic.clone()), who)
     }
 
-    /// A topic of this host carries no prefix, however it was written.
+    /// Removes the prefix of this host from a topic, if it has one.
     fn local_form(&self, topic: Topic) -> Topic {
         match topic.address.host() {
             Some(host) if host == self.name => Topic { address: topic.address.without_host(), ..topic },
@@ -145,8 +145,8 @@ impl Node {
         }
     }
 
-    /// An event of a resource of this host, or one that the uplink brought. Actors and peers get the trace that it belongs to.
-    /// Errors when its payload is not one that may be passed on.
+    /// Delivers an event of a resource of this host, or one from the uplink. Actors and peers also get its trace. Errors when its
+    /// payload cannot be forwarded.
     pub(crate) fn emit(
         &mut self,
         now: u64,
@@ -173,7 +173,7 @@ impl Node {
                 Subscriber::Link(key) => {
                     let event = Parcel::Event { topic: topic.clone(), payload: payload.clone(), trace };
                     if self.send(key, event, None).is_err() {
-                        // Too much waits for this peer: it is told that it missed something.
+                        // The peer's queue is full: a gap tells it that it missed an event.
                         let _ = self.send(key, Parcel::Gap { topic: topic.clone() }, None);
                     }
                 }
@@ -182,13 +182,13 @@ impl Node {
         Ok(())
     }
 
-    /// Subscribers of a topic may have missed events.
+    /// Reports to the subscribers of a topic that they may have missed events.
     pub(crate) fn gap(&mut self, now: u64, topic: &Topic) {
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
                 Subscriber::Host(subscription) => self.notice(subscription, Notice::Gap),
                 Subscriber::Link(key) => drop(self.send(key, Parcel::Gap { topic: topic.clone() }, None)),
-                // The guest interface has no word for a gap: the log has.
+                // The guest interface cannot report a gap, so it goes to the log.
                 Subscriber::Actor(_) => self.dead_letter(
                     now,
                     &topic.address,
@@ -200,7 +200,7 @@ impl Node {
         }
     }
 
-    /// There will be no events of a topic: who waits for them is told why.
+    /// Ends a topic: its subscribers get the failure.
     pub(crate) fn refuse_topic(&mut self, now: u64, topic: &Topic, failure: &Failure) {
         for subscriber in self.topics.subscribers(topic) {
             match subscriber {
@@ -223,7 +223,7 @@ impl Node {
         }
     }
 
-    /// The uplink is up: asks again for every topic that is elsewhere.
+    /// The uplink is up: subscribes again to every topic of another host.
     pub(crate) fn resubscribe(&mut self, now: u64, after_a_break: bool) {
         let elsewhere = self.topics.all().filter(|topic| !self.is_here(&topic.address));
         for topic in elsewhere.cloned().collect::<Vec<_>>() {

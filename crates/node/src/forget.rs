@@ -1,4 +1,4 @@
-//! Room for new actors: those that sleep and whose state is stored, if they have any, are made anew when they are used again.
+//! Room for new actors: the node forgets sleeping actors that need no memory, and makes them again on their next use.
 
 use starlane_protocol::{Address, Failure};
 
@@ -13,12 +13,12 @@ use crate::{
     shares::Account,
 };
 
-/// How many actors are forgotten at a time.
+/// The maximum of actors that are forgotten at a time.
 const MAX_FORGOTTEN: usize = 64;
-/// How many are looked at for that: whoever wants a new actor pays for no more.
+/// The maximum of actors that are looked at for that, so a new actor has a bounded cost.
 const MAX_LOOKED_AT: usize = 256;
 
-/// Some of the actors of a node.
+/// A group of a node's actors.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
     All,
@@ -36,8 +36,7 @@ impl Scope {
     }
 }
 
-/// The place of an actor in the order: when it was used last, as far as was known when the node looked at it, and a number that no
-/// other place has.
+/// The place of an actor in the order: its last use, as known when the node last looked at it, and a unique number.
 pub(crate) type Rank = (u64, u64);
 
 /// The actors of each scope, in the order in which the node looks at them when it needs room for another. The node corrects an
@@ -48,12 +47,12 @@ pub(crate) struct Recency(Map<Scope, Order>);
 #[derive(Debug, Default)]
 struct Order {
     all: Map<(Rank, ActorId), ()>,
-    /// How many looks may find one that can be forgotten: two for each that came, to correct its place and to forget it, and for
-    /// each that fell asleep since. So when all have to stay, nobody looks at them again and again.
+    /// How many looks may still find an actor to forget: two for each new actor, to correct its place and to forget it, and two for
+    /// each that fell asleep since. So the node does not look again and again when all actors have to stay.
     looks: usize,
 }
 
-/// The looks that one more actor, or one that fell asleep, is worth.
+/// The looks that a new actor, or one that fell asleep, adds.
 const LOOKS: usize = 2;
 
 impl Recency {
@@ -79,7 +78,7 @@ impl Recency {
         }
     }
 
-    /// An actor is new, or may be one that can be forgotten now.
+    /// Adds looks for an actor that is new or may have become forgettable.
     fn look_again(&mut self, actor: &Actor) {
         for scope in Scope::all_of(actor) {
             if let Some(order) = self.0.get_mut(&scope) {
@@ -88,7 +87,7 @@ impl Recency {
         }
     }
 
-    /// The first of a scope, if it is worth a look.
+    /// The first actor of a scope, if a look is left.
     fn look(&mut self, scope: &Scope) -> Option<(Rank, ActorId)> {
         let order = self.0.get_mut(scope)?;
         order.looks = order.looks.min(LOOKS * order.all.len()).checked_sub(1)?;
@@ -101,7 +100,7 @@ impl Recency {
 }
 
 impl Node {
-    /// The actor at an address, made on first use, for whom it is used first. Errors with 429 when there are too many.
+    /// The actor at an address. The first use makes it, for `caller`. Errors with 429 when there are too many.
     pub(crate) fn actor_at(&mut self, address: &Address, caller: &Principal) -> Result<Option<ActorId>, Failure> {
         if let Some(actor) = self.by_address.get(address) {
             return Ok(Some(*actor));
@@ -129,7 +128,7 @@ impl Node {
         Ok(Some(self.add_actor(actor)))
     }
 
-    /// An actor is at its address from now on.
+    /// Adds an actor at its address.
     pub(crate) fn add_actor(&mut self, mut actor: Actor) -> ActorId {
         let id = ActorId(self.fresh());
         actor.rank = (actor.last_used, self.fresh());
@@ -141,7 +140,7 @@ impl Node {
         id
     }
 
-    /// An actor is not in memory any more.
+    /// Removes an actor from memory.
     pub(crate) fn remove_actor(&mut self, id: ActorId) -> Option<Box<Actor>> {
         let actor = self.actors.remove(&id)?;
         self.recency.remove(id, &actor);
@@ -149,7 +148,7 @@ impl Node {
         Some(actor)
     }
 
-    /// An actor is of another version of its mechtron from now on.
+    /// Gives an actor the role of another version of its mechtron.
     pub(crate) fn set_role(&mut self, id: ActorId, role: Role) -> Option<&mut Actor> {
         let actor = self.actors.get_mut(&id)?;
         self.by_app.remove(&actor.role.app, &id);
@@ -161,7 +160,7 @@ impl Node {
         Some(actor)
     }
 
-    /// An actor sleeps and has nothing to do: it is looked at in its turn, even if it had to stay when it was looked at before.
+    /// An actor sleeps and is idle: the node looks at it in its turn, even if it had to stay at the last look.
     pub(crate) fn sleeps(&mut self, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         if !actor.is_idle() {
@@ -203,7 +202,7 @@ impl Node {
         Ok(())
     }
 
-    /// Counts an actor for who uses it first.
+    /// Counts an actor for the principal that uses it first.
     fn count_key(&mut self, caller: &Principal) -> Result<(), Failure> {
         let limits = self.config.limits;
         match self.usage.key(caller, &limits) {
@@ -212,8 +211,8 @@ impl Node {
         }
     }
 
-    /// Forgets some of the least recently used actors that sleep and need no memory. Returns whether it found one. An actor that has
-    /// to stay goes to the end of the order, so the next call looks at others.
+    /// Forgets some of the least recently used actors that sleep and need no memory. Returns whether it found one. An actor that
+    /// has to stay goes to the end of the order, so the next call looks at others.
     fn forget(&mut self, scope: &Scope) -> bool {
         let mut forgotten = 0;
         for _ in 0..MAX_LOOKED_AT {
@@ -244,7 +243,7 @@ impl Node {
     fn forget_actor(&mut self, id: ActorId) {
         let Some(actor) = self.remove_actor(id) else { return };
         self.by_address.remove(&actor.address);
-        // What is kept of it still counts for who used it first.
+        // A stored actor still counts for the principal that used it first.
         match actor.keeping.is_stored() {
             true => {
                 let away = Away { made_for: actor.made_for.clone(), is_key: true, saved_at: actor.keeping.saved_at };
@@ -256,12 +255,12 @@ impl Node {
 }
 
 impl Actor {
-    /// Whether it can be made anew when it is used again.
+    /// Whether it can be made again on its next use.
     fn is_idle(&self) -> bool {
         self.role.plan.keyed && self.needs_no_memory()
     }
 
-    /// Asleep, without state that is not stored, mail, crashes or anything open.
+    /// Asleep, without unsaved state, mail, crashes or open requests.
     fn needs_no_memory(&self) -> bool {
         let open = !self.unfinished.is_empty() || !self.open.is_empty() || self.has_work();
         let listens = !self.timers.is_empty() || !self.subscriptions.is_empty();

@@ -1,4 +1,4 @@
-//! What the node and a sandbox say to each other about a guest: calls go in, reports come out.
+//! The messages between a node and a sandbox about a guest: calls go in, reports come out.
 //!
 //! The terms are those of the guest interface (`mechtron.wit`).
 
@@ -9,7 +9,7 @@ use starlane_protocol::{Address, Message, Outcome, Payload};
 
 pub use starlane_protocol::Kind;
 
-/// One life of an actor at this host: a new one for every start.
+/// One life of an actor at this host: each start has a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstanceId(pub u64);
 
@@ -22,37 +22,37 @@ pub struct GuestPlan {
     pub group: String,
     /// The module.
     pub wasm: Digest,
-    /// What bounds it.
+    /// The limits of the instance.
     pub limits: GuestLimits,
-    /// What its messages must fit: JSON `{ requests, responses, events }`, each a JSON Schema in normal form by the name of an
+    /// The schemas of its messages: JSON `{ requests, responses, events }`, each a JSON Schema in normal form by the name of an
     /// operation or event. Empty: there are no schemas.
     pub contract: Rc<str>,
-    /// Run it in the host's own thread, where the host has such a choice.
+    /// Whether to run it in the host's own thread, if the host has a choice.
     pub inline: bool,
 }
 
 impl GuestPlan {
-    /// The group of an app's guests that come from a publisher.
+    /// The group of an app's guests from one publisher.
     pub(crate) fn group_of(app: &Address, publisher: &str) -> String {
         format!("{app} {publisher}")
     }
 
-    /// The address of the app whose guest it is.
+    /// The address of the guest's app.
     pub fn app(&self) -> &str {
         self.group.split(' ').next().unwrap_or_default()
     }
 }
 
-/// What bounds an instance.
+/// The limits of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 pub struct GuestLimits {
-    /// The most memory, in bytes.
+    /// The maximum memory, in bytes.
     #[n(0)]
     pub memory: u64,
-    /// The most compute time of one call, in milliseconds.
+    /// The maximum compute time of one call, in milliseconds.
     #[n(1)]
     pub call_ms: u32,
-    /// How many messages may be unfinished at a time.
+    /// The maximum of unfinished messages.
     #[n(2)]
     pub concurrency: u32,
 }
@@ -62,7 +62,7 @@ pub struct GuestLimits {
 pub enum GuestCall {
     /// `actor.start`.
     Start(Context),
-    /// `actor.receive`. Not run while `concurrency` messages are unfinished: the batch ends before it.
+    /// `actor.receive`. It is not run while `concurrency` messages are unfinished: the batch ends before it.
     Receive {
         /// Never 0, unique in the life of the instance.
         id: u64,
@@ -73,32 +73,32 @@ pub enum GuestCall {
     Settle {
         /// The id that `mesh.request` returned.
         request: u64,
-        /// How the request ended.
+        /// The outcome of the request.
         outcome: Outcome,
     },
     /// `actor.wake`.
     Wake {
-        /// The token that `mesh.wake-after` was given.
+        /// The token that `mesh.wake-after` got.
         token: u64,
     },
     /// `actor.save`.
     Save,
 }
 
-/// What an actor is started with.
+/// The context of an actor's start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     /// The actor's own address.
     pub address: String,
-    /// Which mechtron of the module to be.
+    /// The name of the mechtron in its module.
     pub mechtron: String,
     /// The settings, as JSON.
     pub settings: String,
-    /// What `save` returned before.
+    /// The last result of `save`.
     pub state: Option<Saved>,
 }
 
-/// State handed from one instance to the next.
+/// The state that one instance leaves to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
     /// The guest's own number for the layout of `data`.
@@ -107,12 +107,12 @@ pub struct Saved {
     pub data: bytes::Bytes,
 }
 
-/// What a guest asked of the mesh during a call, in its order. It counts only if the call returned.
+/// An effect that a guest asked for during a call, in order. It counts only if the call returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GuestEffect {
     /// `mesh.request`.
     Request {
-        /// The id that the guest was given.
+        /// The id that the guest got.
         id: u64,
         /// An address, perhaps relative to the app.
         target: String,
@@ -120,7 +120,7 @@ pub enum GuestEffect {
         operation: String,
         /// The payload.
         payload: Payload,
-        /// 0: the default.
+        /// 0 means the default.
         timeout_ms: u32,
     },
     /// `mesh.notify`.
@@ -134,9 +134,9 @@ pub enum GuestEffect {
     },
     /// `mesh.reply`.
     Reply {
-        /// The message that it ends.
+        /// The id of the message that it ends.
         id: u64,
-        /// With what.
+        /// The outcome.
         outcome: Outcome,
     },
     /// `mesh.emit`.
@@ -158,15 +158,15 @@ pub enum GuestEffect {
     },
     /// `mesh.wake-after`.
     WakeAfter {
-        /// How long, in milliseconds.
+        /// The delay, in milliseconds.
         delay_ms: u32,
-        /// What `actor.wake` gets.
+        /// The token for `actor.wake`.
         token: u64,
     },
 }
 
 impl GuestEffect {
-    /// What a message or an event weighs in memory, in bytes.
+    /// The memory that a message or an event needs, in bytes.
     pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Notify { target, operation, payload } => target.len() + operation.len() + payload.weight(),
@@ -176,64 +176,64 @@ impl GuestEffect {
     }
 }
 
-/// How loud a log line is.
+/// The severity of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// For following each step.
+    /// Single steps.
     Trace,
-    /// For finding faults.
+    /// Details for debugging.
     Debug,
-    /// What an operator may want to know.
+    /// Information for operators.
     Info,
-    /// Something is off.
+    /// A possible problem.
     Warn,
     /// Something failed.
     Error,
 }
 
-/// What a call returned.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Returned {
-    /// `start` went well, or `settle` or `wake` returned.
+    /// `start` succeeded, or `settle` or `wake` returned.
     Done,
-    /// `start` refused, with its reason.
+    /// `start` refused, with a reason.
     Refused(String),
-    /// `receive` returned: whether the message is dealt with.
+    /// `receive` returned: whether it is done with the message.
     Received(bool),
-    /// `receive` was not called: the message does not fit the contract, and why.
+    /// `receive` was not called: the message does not match the contract, for this reason.
     Misfit(String),
-    /// `receive` or `settle` was not called: the guest has no memory for what it was to be given, and why.
+    /// `receive` or `settle` was not called: the guest has no memory for its data, for this reason.
     TooLarge(String),
     /// `save` returned the state.
     Saved(Saved),
 }
 
-/// A call that was run to its end.
+/// A completed call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallReport {
-    /// What it returned.
+    /// Its result.
     pub returned: Returned,
-    /// What it asked of the mesh.
+    /// Its effects on the mesh.
     pub effects: Vec<GuestEffect>,
 }
 
-/// How a batch of calls went. The calls behind the ones reported were not run, but for the one that crashed.
+/// The report of a batch of calls. The calls after the reported ones were not run, except the one that crashed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BatchReport {
-    /// The calls that ran to their end, in order.
+    /// The completed calls, in order.
     pub done: Vec<CallReport>,
-    /// Set when the call behind them ended the instance: a trap, a blown limit or a broken value, for people to read.
+    /// Set when the next call ended the instance: a trap, an exceeded limit or an invalid value, for people to read.
     pub crash: Option<String>,
-    /// What the guest logged; it counts even when the call crashed.
+    /// The log lines of the guest; they count even when the call crashed.
     pub logs: Vec<Logged>,
 }
 
 /// A line that a guest logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
-    /// In which call of the batch, from 0.
+    /// The index of the call in the batch, from 0.
     pub call: usize,
-    /// How loud.
+    /// The severity.
     pub level: Level,
     /// The text.
     pub text: String,

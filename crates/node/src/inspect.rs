@@ -1,4 +1,4 @@
-//! What a node shows of itself.
+//! The views of a node for people.
 
 use serde::Serialize;
 use starlane_bundle::Digest;
@@ -6,7 +6,7 @@ use starlane_protocol::Address;
 
 use crate::{actor::Life, guest::InstanceId, leaving::Leave, node::Node, stats::Stats};
 
-/// An actor, as people see it.
+/// An actor, for people.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActorView {
@@ -19,35 +19,35 @@ pub struct ActorView {
     pub instance: Option<InstanceId>,
     /// The module that it runs.
     pub wasm: Digest,
-    /// How many messages wait for it.
+    /// The number of waiting messages.
     pub mailbox: usize,
-    /// How many it has and has not ended.
+    /// The number of messages that it has received and not ended.
     pub unfinished: usize,
-    /// How often it crashed lately.
+    /// The number of recent crashes.
     pub crashes: usize,
     /// Whether some of its state is not saved yet.
     pub unsaved: bool,
-    /// When its state was saved last, on the clock of the node, which may have begun later.
+    /// When its state was last saved, on the clock of the node, which may have started later.
     #[serde(skip)]
     pub saved_at: Option<i64>,
 }
 
-/// A link, as people see it.
+/// A link, for people.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkView {
-    /// The name of the other host, once it said hello.
+    /// The name of the other host, known after its hello.
     pub peer: Option<String>,
     /// The principal of the link.
     pub principal: String,
-    /// Whether messages flow.
+    /// Whether the link carries messages.
     pub up: bool,
     /// The addresses that the peer serves.
     pub serves: Vec<Address>,
 }
 
 impl Node {
-    /// The actors of this node: those in memory by address, then those that are in the store alone.
+    /// The actors of this node: those in memory by address, then those that are only in the store.
     pub fn actors(&self) -> Vec<ActorView> {
         let in_memory = self
             .by_address
@@ -95,16 +95,16 @@ impl Node {
             up: link.is_up(),
             serves: link.session.served.keys().cloned().collect(),
         };
-        // One that is not dialled has no socket and is not shown.
+        // A link without a socket is not shown.
         self.links.values().filter(|link| link.socket().is_some()).map(|link| view(link)).collect()
     }
 
-    /// What happened here, counted.
+    /// The counters of this node.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// How many requests are on their way through this node.
+    /// The number of open requests.
     pub fn open_requests(&self) -> usize {
         self.requests.len()
     }

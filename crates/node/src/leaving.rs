@@ -1,5 +1,5 @@
-//! Actors whose app changes or goes: what they have changed is saved first, and an app's next version goes on from there, with the
-//! messages that wait.
+//! Actors whose app changes or is removed. They first save their changes. The next version of an app continues with their state and
+//! their waiting messages.
 
 use starlane_protocol::{Address, Failure, Topic};
 
@@ -13,22 +13,22 @@ use crate::{
     topics::Subscriber,
 };
 
-/// How long an actor may take to come between two messages before another version goes on without what it has not finished, in
+/// How long an actor may take to come to rest before another version replaces it and drops its unfinished messages, in
 /// milliseconds.
 const PATIENCE_MS: u64 = 5_000;
 
-/// What an actor is to become.
+/// What happens to an actor once it rests.
 #[derive(Debug, Clone)]
 pub(crate) enum Leave {
-    /// The same of another version of its app.
+    /// It becomes an actor of another version of its app.
     Swap(Role),
-    /// Nothing: it is not part of an app that runs here.
+    /// It ends, because no app that runs here has its mechtron.
     End,
 }
 
 impl Node {
-    /// Installs an app, or another version of one. Actors of mechtrons that did not change are not touched; the others save, and go
-    /// on as the new version, with their state, subscriptions, wakes and messages.
+    /// Installs an app, or another version of one. Actors of unchanged mechtrons are not touched. The others save, and continue as
+    /// the new version, with their state, subscriptions, wakes and messages.
     pub fn handle_install(&mut self, now: u64, plan: AppPlan) {
         let app = plan.app.clone();
         let is_new = !self.apps.has(&app);
@@ -58,7 +58,7 @@ impl Node {
         }
     }
 
-    /// Whether an app has actors here, those that are about to end too.
+    /// Whether an app has actors here, including those that are about to end.
     pub fn has_actors(&self, app: &Address) -> bool {
         !self.actors_of(app).is_empty()
     }
@@ -82,7 +82,7 @@ impl Node {
         self.pump(now, id);
     }
 
-    /// Ends actors, in the order of their ids; who waits for them is told.
+    /// Ends actors, in the order of their ids, and fails the requests that wait for them.
     fn end(&mut self, now: u64, ids: &[ActorId], reason: &str) {
         let failure = Failure::not_running(reason.to_owned());
         for id in ids {
@@ -98,7 +98,7 @@ impl Node {
             if keyed {
                 self.usage.release_key(&made_for);
             }
-            // They stay in its state, for when it is back.
+            // The subscriptions stay in the actor's state, in case the app comes back.
             for topic in topics {
                 self.unsubscribe(topic, Subscriber::Actor(*id));
             }
@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    /// Takes an actor that leaves one step further. True while it may still be given outcomes and wakes.
+    /// Takes a leaving actor one step further. Returns true while it may still get outcomes and wakes.
     pub(crate) fn leave_on(&mut self, now: u64, id: ActorId) -> bool {
         let Some(actor) = self.actors.get_mut(&id) else { return false };
         let Some(leave) = &actor.leave else { return true };
@@ -131,7 +131,7 @@ impl Node {
                 false
             }
             Life::Awake(_) if actor.may_be_saved() => {
-                // With `each`, what waits for a save that is with the store leaves with it.
+                // With `each`, pending effects leave when the store confirms the write.
                 if actor.keeping.dirty {
                     self.save(id);
                 } else if !actor.saves_each() || !actor.keeping.is_unsaved() {
@@ -164,7 +164,7 @@ impl Node {
         }
     }
 
-    /// An actor that leaves has had its time.
+    /// Ends the wait for a leaving actor.
     pub(crate) fn leave_now(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.patience = None;
@@ -177,7 +177,7 @@ impl Node {
         self.end_instance(now, id, &Failure::new(503, "swapped", text));
     }
 
-    /// An actor that leaves has no instance any more.
+    /// Finishes a leaving actor that has no instance any more.
     fn has_left(&mut self, now: u64, id: ActorId) {
         self.write_list(now, id);
         let Some(actor) = self.actors.get_mut(&id) else { return };
@@ -190,7 +190,7 @@ impl Node {
                 actor.crashes.clear();
                 self.adopt(now, id, role);
             }
-            // What is not written yet is, first.
+            // Unsaved changes are written first.
             Some(Leave::End) if actor.keeping.is_unsaved() => actor.leave = Some(Leave::End),
             _ => {
                 let timers = std::mem::take(&mut actor.timers);
@@ -204,7 +204,7 @@ impl Node {
         }
     }
 
-    /// An actor is one of another version from now on, and keeps the subscriptions that this allows.
+    /// Gives an actor the role of another version. It keeps the subscriptions that this version allows.
     fn adopt(&mut self, now: u64, id: ActorId, role: Role) {
         let Some(actor) = self.set_role(id, role) else { return };
         let topics = std::mem::take(&mut actor.subscriptions);
@@ -214,7 +214,7 @@ impl Node {
         self.pump(now, id);
     }
 
-    /// Subscribes an actor again to a topic that it had, if it still may.
+    /// Restores a subscription of an actor, if it is still permitted.
     pub(crate) fn listen(&mut self, id: ActorId, topic: Topic) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let address = actor.address.clone();
@@ -231,7 +231,7 @@ impl Node {
         }
     }
 
-    /// Has an actor woken at a time.
+    /// Sets a timer that wakes an actor.
     pub(crate) fn wake_at(&mut self, id: ActorId, due: u64, token: u64) {
         let key = self.after(due, Timer::Wake(id, token));
         if let Some(actor) = self.actors.get_mut(&id) {

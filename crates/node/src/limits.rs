@@ -1,6 +1,6 @@
-//! What actors may use of a host.
+//! The limits of actors at a host.
 
-/// How much actors, apps and spaces may use of a host at a time. A call of a guest has bounds of its own, those of
+/// The limits of actors, apps and spaces at a host. The calls of a guest have limits of their own: those of
 /// `starlane_abi::limits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActorLimits {
@@ -8,32 +8,32 @@ pub struct ActorLimits {
     pub awake_per_app: usize,
     /// Awake actors of all apps of one space.
     pub awake_per_space: usize,
-    /// Actors of this host, those that sleep included.
+    /// Actors of this host, including sleeping ones.
     pub actors: usize,
-    /// Actors of one app, those that sleep included.
+    /// Actors of one app, including sleeping ones.
     pub actors_per_app: usize,
-    /// Actors of all apps of one space, those that sleep included.
+    /// Actors of all apps of one space, including sleeping ones.
     pub actors_per_space: usize,
     /// Timers of one actor.
     pub timers: usize,
-    /// Topics to which one actor is subscribed.
+    /// Subscriptions of one actor.
     pub subscriptions: usize,
-    /// Requests that one actor has sent and that have not ended, or whose outcomes it has not been given.
+    /// Requests that one actor has sent and that have not ended, or whose outcomes it has not received.
     pub open_requests: usize,
-    /// Bytes of messages and outcomes that wait for one actor. One of any allowed size may always wait.
+    /// Bytes of messages and outcomes that wait for one actor. A single one of any allowed size may always wait.
     pub waiting_bytes: usize,
     /// Bytes of messages and outcomes that wait for all actors of one space.
     pub waiting_bytes_per_space: usize,
-    /// A message weighs at most this part of its target's memory: 4 is a quarter.
+    /// A message may weigh at most this fraction of its target's memory: 4 is a quarter.
     pub memory_part: u64,
-    /// The longest time that a request may ask for, in milliseconds.
+    /// The maximum timeout of a request, in milliseconds.
     pub request_ms: u64,
-    /// How long an actor may take over a one-way message or an event, in milliseconds.
+    /// The maximum time of an actor for a one-way message or an event, in milliseconds.
     pub one_way_ms: u64,
-    /// How long an actor may hold a message after its time has passed, or go on with a call for which nobody waits any more, in
-    /// milliseconds. Then it starts again from its last state.
+    /// How long an actor may hold an overdue message, or continue a call whose requester gave up, in milliseconds. Then it restarts
+    /// from its last state.
     pub overdue_ms: u64,
-    /// How long an actor that crashed too often is put aside, in milliseconds.
+    /// How long an actor that crashed too often is quarantined, in milliseconds.
     pub quarantine_ms: u64,
 }
 

@@ -35,36 +35,35 @@ use crate::{
 
 /// The channel in use.
 const CHANNEL: u16 = 0;
-/// What the message that holds a hello has beside it, in bytes, at most.
+/// The maximum of bytes beside the hello frame in its message.
 const BESIDE_HELLO: usize = 16;
 
-/// A link of this node, which gives the number and never gives it again. Sockets come and go.
+/// A link of this node, under a number that the node never uses again. Its sockets may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LinkKey(pub(crate) u64);
 
-/// What a link tells its node.
+/// An event of a link for its node.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
-    /// The peer showed a token, in its hello or to renew: whoever knows tokens must answer with `admit` or `end`.
+    /// The peer sent a token, in its hello or to renew it. The node must answer with `admit` or `end`.
     Hello { token: Option<String> },
-    /// Our own token is good for not much longer.
+    /// Our own token expires soon.
     Expiring,
     /// The link is up.
     Up,
-    /// A message arrived that its frame held whole.
+    /// A complete message arrived in one frame.
     Parcel(Box<Parcel>),
-    /// A message arrived whose body follows: it is dropped unless `keep` says that it is wanted.
+    /// A message arrived whose body follows. The body is dropped unless `keep` is called.
     Announced { of: u64, parcel: Box<Parcel>, length: usize },
-    /// The body of a message that was kept is whole.
+    /// The body of a kept message is complete.
     Complete(Box<Parcel>),
-    /// The body of a message that was kept was not whole in its time.
+    /// The body of a kept message was not complete in time.
     Late(Box<Parcel>),
-    /// The link is over; its last frame is still to be transmitted.
+    /// The link has ended; its last frame is still to be transmitted.
     Over(Goodbye),
 }
 
-/// One link: what is known of the peer, the socket that carries it, if there is one, and what waits for it. Dialling and redialling
-/// are its owner's business.
+/// One link: the state of the peer, the present socket, if any, and the waiting messages. Its owner dials and redials.
 #[derive(Debug)]
 pub(crate) struct Link {
     config: LinkConfig,
@@ -72,12 +71,12 @@ pub(crate) struct Link {
     pub(crate) session: Session,
     carrier: Option<(SocketId, Carrier)>,
     queue: SendQueue,
-    /// Frames that arrived and have not been looked at.
+    /// Frames that arrived and were not handled yet.
     arrived: VecDeque<Frame>,
     events: VecDeque<LinkEvent>,
-    /// Whether it has been up with its present socket.
+    /// Whether it was up on its present socket.
     has_been_up: bool,
-    /// The bytes of what waits for it, its bodies that have not wholly come, and its names, as its principal's share counts them.
+    /// The bytes of waiting messages, of incoming bodies and of names, as last counted for its principal.
     counted: usize,
     /// Whether it is in the node's queue of links that have something to send, or would be if its socket had room.
     pub(crate) is_ready: bool,
@@ -87,7 +86,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link to a server, which has no socket yet.
+    /// A link to a server, without a socket.
     pub(crate) fn dialling(config: LinkConfig) -> Self {
         Self {
             is_dialled: false,
@@ -105,13 +104,13 @@ impl Link {
         }
     }
 
-    /// A link of a peer that has dialled: waits for hello.
+    /// A link of a peer that dialled; it waits for hello.
     pub(crate) fn dialled(config: LinkConfig, now: u64, socket: SocketId) -> Self {
         let carrier = Carrier::new(Phase::AwaitHello, now, &config);
         Self { is_dialled: true, carrier: Some((socket, carrier)), ..Self::dialling(config) }
     }
 
-    /// The socket to the server is open: says hello.
+    /// The socket to the server is open: sends hello.
     pub(crate) fn opened(&mut self, now: u64, socket: SocketId, secret: &HostSecret, token: Option<String>) {
         let mut carrier = Carrier::new(Phase::AwaitWelcome, now, &self.config);
         carrier.control(&Frame::Hello {
@@ -123,8 +122,8 @@ impl Link {
         self.carrier = Some((socket, carrier));
     }
 
-    /// The socket is gone, and with it all that the two sides knew of each other. What waits for a link that was not up yet waits
-    /// for the next socket.
+    /// The socket is closed, and the shared state of both sides is lost. If the link was not up yet, waiting messages wait for the
+    /// next socket.
     pub(crate) fn lose(&mut self) -> Lost {
         let was_up = std::mem::take(&mut self.has_been_up);
         self.carrier = None;
@@ -159,7 +158,7 @@ impl Link {
         self.carrier.as_ref().map_or(Phase::Over, |(_, carrier)| carrier.phase)
     }
 
-    /// A WebSocket message arrived. What follows from it `poll_event` says, frame by frame.
+    /// Takes a WebSocket message. `poll_event` returns the events, frame by frame.
     pub(crate) fn handle_message(&mut self, now: u64, bytes: &[u8]) {
         if self.phase() == Phase::Over {
             return;
@@ -245,7 +244,7 @@ impl Link {
         self.events.push_back(LinkEvent::Up);
     }
 
-    /// The dialled side accepts the peer: at hello, and again when its token was renewed or what it may has changed.
+    /// Accepts the peer, on the dialled side: at hello, and again when its token was renewed or its permissions changed.
     pub(crate) fn admit(&mut self, now: u64, own: HostName, found: Authenticated, link: LinkId) {
         let Some((_, carrier)) = &mut self.carrier else { return };
         self.session.principal = found.principal;
@@ -270,14 +269,14 @@ impl Link {
         }
     }
 
-    /// The dialling side shows a fresh token.
+    /// Sends a fresh token, on the dialling side.
     pub(crate) fn renew(&mut self, token: String) {
         if let Some((_, carrier)) = self.carrier.as_mut().filter(|(_, carrier)| carrier.is_up()) {
             carrier.control(&Frame::Renew { token });
         }
     }
 
-    /// Ends the link: the peer is told why.
+    /// Ends the link and sends the reason to the peer.
     pub(crate) fn end(&mut self, goodbye: Goodbye) {
         let Some((_, carrier)) = self.carrier.as_mut().filter(|(_, carrier)| carrier.phase != Phase::Over) else {
             return;
@@ -287,8 +286,8 @@ impl Link {
         self.events.push_back(LinkEvent::Over(goodbye));
     }
 
-    /// Queues a message. While the link is not up requests and one-way messages wait for it; all else follows from what is true
-    /// when it comes up. Errors when too much waits already, or the payload is too long for the peer.
+    /// Queues a message. While the link is not up, requests and one-way messages wait; everything else is derived from the node's
+    /// state when the link comes up. Errors when too much waits, or when the payload is too long for the peer.
     pub(crate) fn send(&mut self, parcel: Parcel, deadline: Option<u64>) -> Result<(), Failure> {
         let is_up = self.is_up();
         if !is_up && (self.has_been_up || !matches!(parcel, Parcel::Request { .. } | Parcel::Notify { .. })) {
@@ -305,36 +304,36 @@ impl Link {
         }
     }
 
-    /// Nobody waits for a request any more: it is taken back, or the peer that has it is told.
+    /// Cancels a request: removes it from the queue, or sends a cancel to the peer.
     pub(crate) fn cancel(&mut self, id: u64) {
         if !self.queue.cancel(id) {
             let _ = self.send(Parcel::Cancel { id }, None);
         }
     }
 
-    /// The body that a frame announced is wanted.
+    /// Keeps the body that a frame announced.
     pub(crate) fn keep(&mut self, now: u64, of: u64, parcel: Parcel) {
         self.session.assembly.keep(now, of, parcel, &self.config);
     }
 
-    /// The bytes of what is kept for the peer: as counted last and as of now, if these differ.
+    /// The bytes that are kept for the peer: the last count and the present one, if they differ.
     pub(crate) fn count(&mut self) -> Option<(usize, usize)> {
         let (before, now) = (self.counted, self.queue.bytes() + self.session.bytes());
         self.counted = now;
         (self.is_dialled && before != now).then_some((before, now))
     }
 
-    /// Takes out the messages that wait for the link.
+    /// Removes the messages that wait for the link.
     pub(crate) fn take_waiting(&mut self) -> VecDeque<Box<Waiting>> {
         self.queue.take_waiting()
     }
 
-    /// Takes out the one-way messages that have waited too long for the link to come up.
+    /// Removes the one-way messages that waited too long for the link to come up.
     pub(crate) fn expired(&mut self, now: u64) -> VecDeque<Box<Waiting>> {
         if self.has_been_up { VecDeque::new() } else { self.queue.expired(now) }
     }
 
-    /// Time passed.
+    /// Runs everything that is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: u64) {
         self.session.handle_timeout(now);
         while let Some(parcel) = self.session.assembly.late(now) {
@@ -348,7 +347,7 @@ impl Link {
         }
     }
 
-    /// When `handle_timeout` has something to do next; at once if it has ended and its node does not know.
+    /// When `handle_timeout` has something to do next; at once if the link has ended and its node does not know.
     pub(crate) fn next_timeout(&self) -> Option<u64> {
         if self.phase() == Phase::Over && !self.events.is_empty() {
             return Some(0);
@@ -363,7 +362,7 @@ impl Link {
         carrier.has_control() || (carrier.is_up() && (self.session.owes_ack() || self.queue.may_number()))
     }
 
-    /// The next WebSocket message to send, if any: all frames that wait and fit the window, together.
+    /// The next WebSocket message to send, if any: all waiting frames that fit the window, together.
     pub(crate) fn poll_transmit(&mut self, now: u64) -> Option<Vec<u8>> {
         let (_, carrier) = self.carrier.as_mut()?;
         let is_up = carrier.is_up();
@@ -380,7 +379,7 @@ impl Link {
         if frames.is_empty() { None } else { Some(frame::encode_message(CHANNEL, frames.iter().map(|frame| &**frame))) }
     }
 
-    /// The next event. A frame is looked at when what followed from the one before it has been taken.
+    /// The next event. A frame is handled when all events of the frame before it have been taken.
     pub(crate) fn poll_event(&mut self, now: u64) -> Option<LinkEvent> {
         loop {
             if let Some(event) = self.events.pop_front() {

@@ -1,5 +1,4 @@
-//! Links of this node: sockets that open and close, and what is sent over them. Work for a message touches the links that it concerns
-//! and no others.
+//! Links of this node: their sockets, and sending over them. Work for a message touches only the links that it concerns.
 
 use std::collections::VecDeque;
 
@@ -15,7 +14,7 @@ use crate::{
 };
 
 impl Node {
-    /// The host closes: every link says goodbye, nothing is dialled again.
+    /// Closes the host: every link sends a goodbye, and the server is not dialled again.
     pub fn handle_close(&mut self, now: u64) {
         let uplink = self.uplink.stop();
         let waiting = match uplink.and_then(|key| self.links.get_mut(&key)) {
@@ -42,7 +41,7 @@ impl Node {
         self.bury_mail(now, &closed);
     }
 
-    /// A peer has dialled this host.
+    /// Takes a socket of a peer that dialled this host.
     pub fn handle_accepted(&mut self, now: u64, socket: SocketId) {
         let key = LinkKey(self.fresh());
         self.sockets.insert(socket, key);
@@ -50,7 +49,7 @@ impl Node {
         self.touched(key);
     }
 
-    /// A WebSocket message arrived.
+    /// Takes a WebSocket message.
     pub fn handle_message(&mut self, now: u64, socket: SocketId, bytes: &[u8]) {
         let Some(key) = self.sockets.get(&socket).copied() else { return };
         if let Some(link) = self.links.get_mut(&key) {
@@ -59,14 +58,14 @@ impl Node {
         }
     }
 
-    /// A socket is gone.
+    /// Takes the end of a socket.
     pub fn handle_closed(&mut self, now: u64, socket: SocketId) {
         if let Some(key) = self.sockets.remove(&socket) {
             self.link_lost(now, key, &Goodbye::new(CloseCode::Closed, "the connection was closed"));
         }
     }
 
-    /// A socket that had no room has some.
+    /// A socket without room has some again.
     pub fn handle_room(&mut self, socket: SocketId) {
         let Some(key) = self.sockets.get(&socket) else { return };
         if let Some(link) = self.links.get_mut(key)
@@ -76,8 +75,8 @@ impl Node {
         }
     }
 
-    /// The next WebSocket message to send, for a socket that has room. Links take turns. A socket that has none is not asked again
-    /// before `handle_room` names it.
+    /// The next WebSocket message to send, for a socket that has room. Links take turns. A socket without room is not asked again
+    /// before before `handle_room` names it.
     pub fn poll_transmit(
         &mut self,
         now: u64,
@@ -106,7 +105,7 @@ impl Node {
         None
     }
 
-    /// Sends over a link, or has it wait until the link is up. Errors when it may not.
+    /// Sends over a link, or queues the message until the link is up. Errors when the message is refused.
     pub(crate) fn send(&mut self, key: LinkKey, parcel: Parcel, deadline: Option<u64>) -> Result<(), Failure> {
         let Some(link) = self.links.get_mut(&key) else { return Err(Failure::link_lost("the link broke")) };
         if let Parcel::Response { outcome: Ok(payload), .. } = &parcel
@@ -119,7 +118,7 @@ impl Node {
         sent
     }
 
-    /// What waits for a link, and the bodies that come over it, are its principal's.
+    /// Counts waiting messages and incoming bodies of a link for its principal.
     pub(crate) fn count_bytes(&mut self, key: LinkKey) {
         let Some(link) = self.links.get_mut(&key) else { return };
         if let Some((before, now)) = link.count() {
@@ -127,7 +126,7 @@ impl Node {
         }
     }
 
-    /// Something happened to a link: it may have something to send, or something to do earlier than its timer comes.
+    /// Marks a link that changed: it may have something to send, or its next timeout may be earlier than its timer.
     pub(crate) fn touched(&mut self, key: LinkKey) {
         self.count_bytes(key);
         let Some(link) = self.links.get_mut(&key) else { return };
@@ -153,7 +152,7 @@ impl Node {
         }
     }
 
-    /// Does what follows from what happened to a link.
+    /// Handles the consequences of a change at a link.
     pub(crate) fn follow_up(&mut self, now: u64, key: LinkKey) {
         while let Some(event) = self.links.get_mut(&key).and_then(|link| link.poll_event(now)) {
             self.link_event(now, key, event);
@@ -253,7 +252,7 @@ impl Node {
         }
     }
 
-    /// A message that waited for a link does not leave any more. Requests end otherwise.
+    /// Drops a message that waited for a link. Requests end elsewhere.
     pub(crate) fn bury(&mut self, now: u64, waiting: &Waiting, failure: &Failure) {
         if let Parcel::Notify { message } = &waiting.parcel {
             self.dead_letter(now, &message.to, &message.operation, message.trace, failure);

@@ -10,7 +10,7 @@ pub(crate) type Map<K, V> = std::collections::BTreeMap<K, V>;
 #[cfg(target_family = "wasm")]
 pub(crate) type Map<K, V> = litemap::LiteMap<K, V>;
 
-/// Many values of a key, each once and in order.
+/// Several values for each key, each once and in order.
 #[derive(Debug)]
 pub(crate) struct Index<K: Ord, V: Ord>(Map<K, Map<V, ()>>);
 
@@ -21,7 +21,7 @@ impl<K: Ord, V: Ord> Default for Index<K, V> {
 }
 
 impl<K: Ord, V: Ord + Clone> Index<K, V> {
-    /// Adds a value. True if it is the key's first.
+    /// Adds a value. Returns true if it is the key's first.
     pub(crate) fn add(&mut self, key: K, value: V) -> bool {
         if let Some(values) = self.0.get_mut(&key) {
             values.insert(value, ());
@@ -33,7 +33,7 @@ impl<K: Ord, V: Ord + Clone> Index<K, V> {
         true
     }
 
-    /// Removes a value. True if it was the key's last.
+    /// Removes a value. Returns true if it was the key's last.
     pub(crate) fn remove(&mut self, key: &K, value: &V) -> bool {
         let Some(values) = self.0.get_mut(key) else { return false };
         values.remove(value);
@@ -44,7 +44,7 @@ impl<K: Ord, V: Ord + Clone> Index<K, V> {
         false
     }
 
-    /// Removes a key and gives its values.
+    /// Removes a key and returns its values.
     pub(crate) fn take(&mut self, key: &K) -> Vec<V> {
         let values = self.of(key);
         self.0.remove(key);
@@ -66,11 +66,11 @@ impl<K: Ord, V: Ord + Clone> Index<K, V> {
     }
 }
 
-/// Sweeps of a map that remembers what nobody uses now: one whenever the map has doubled since the last, so that all sweeps together
-/// look at no more entries than were added, whatever they keep.
+/// Decides when to sweep a map that keeps unused entries: whenever it has doubled since the last sweep. So all sweeps together look
+/// at no more entries than were added, however many they keep.
 #[derive(Debug)]
 pub(crate) struct Sweep {
-    /// The map is swept when it has more entries.
+    /// The map is swept when it has more entries than this.
     over: usize,
     least: usize,
     /// How many entries were looked at, for tests.
@@ -79,7 +79,7 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    /// For a map that is not swept while it has so few entries.
+    /// For a map that is not swept while it has at most `least` entries.
     pub(crate) fn over(least: usize) -> Self {
         Self {
             over: least,
@@ -89,7 +89,7 @@ impl Sweep {
         }
     }
 
-    /// Keeps only what is in use, if it is time to.
+    /// Keeps only entries in use, if a sweep is due.
     pub(crate) fn sweep<K: Ord, V>(&mut self, map: &mut Map<K, V>, mut in_use: impl FnMut(&V) -> bool) {
         if map.len() <= self.over {
             return;

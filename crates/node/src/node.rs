@@ -1,4 +1,4 @@
-//! The node: its parts, and the ways in and out. Bytes and time go in by `handle_*`, effects come out by `poll_*`.
+//! The node: its parts, its inputs and its outputs. Bytes and time go in by `handle_*`, effects come out by `poll_*`.
 
 use std::{collections::VecDeque, rc::Rc};
 
@@ -31,24 +31,24 @@ use crate::{
     usage::{PrincipalLimits, Usage},
 };
 
-/// How long a request may take that says nothing of it, in milliseconds.
+/// The timeout of a request that does not set one, in milliseconds.
 pub(crate) const DEFAULT_TIMEOUT_MS: u32 = 30_000;
 
-/// The longest line for the log, in bytes; a longer one is cut.
+/// The maximum size of a log line, in bytes; a longer one is cut.
 const LOG_BYTES: usize = 64 * 1024;
 
-/// What a node is told when it is made.
+/// The configuration of a node.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// The secret from which this host's name follows.
+    /// The secret from which this host's name is derived.
     pub secret: HostSecret,
-    /// Bounds and times of links.
+    /// Limits and times of links.
     pub link: LinkConfig,
-    /// How many actors may be awake at a time.
+    /// The maximum number of awake actors.
     pub max_awake: usize,
-    /// How much each principal may use that dials this host.
+    /// The limits of each principal that dials this host.
     pub limits: PrincipalLimits,
-    /// How much actors may use.
+    /// The limits of actors.
     pub actors: ActorLimits,
     /// 256 random bits of cryptographic quality, for link ids and jitter.
     pub seed: [u8; 32],
@@ -57,21 +57,21 @@ pub struct NodeConfig {
 /// The operations that a handler answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operations {
-    /// Whatever comes; it refuses by itself.
+    /// All operations; the handler refuses unknown ones itself.
     Any,
-    /// Just these.
+    /// Only these.
     Named(Vec<String>),
-    /// Those of a bind, whose names these are, with its content types.
+    /// Those of a bind, with its content types; the second field has their names.
     Bound(Rc<Bind>, Vec<String>),
 }
 
 impl Operations {
-    /// Those of a bind.
+    /// The operations of a bind.
     pub fn of_bind(bind: &Rc<Bind>) -> Self {
         Self::Bound(Rc::clone(bind), bind.operations.keys().cloned().collect())
     }
 
-    /// Their names; none for whatever comes.
+    /// Their names; empty for `Any`.
     pub(crate) fn names(&self) -> Vec<String> {
         match self {
             Self::Any => Vec::new(),
@@ -85,11 +85,11 @@ impl Operations {
 pub(crate) struct Registered {
     pub(crate) address: Address,
     pub(crate) operations: Operations,
-    /// The events that it emits; none: whatever it likes.
+    /// The events that it emits; none: any event.
     pub(crate) events: Option<Vec<String>>,
 }
 
-/// What a host decides. See the crate's documentation for how to drive it.
+/// The decisions of a host. The crate's documentation explains how to drive it.
 pub struct Node {
     pub(crate) config: NodeConfig,
     pub(crate) name: HostName,
@@ -101,14 +101,14 @@ pub struct Node {
     pub(crate) by_host: Index<HostName, LinkKey>,
     /// Links that have something to send and may have room, each once.
     pub(crate) ready: VecDeque<LinkKey>,
-    /// How many looks are left for circles of requests that the present batch of calls might close.
+    /// How many open requests the cycle checks of the present batch of calls may still look at.
     pub(crate) looks_for_circles: usize,
-    /// How often links were touched, and actors and open requests looked at, for tests.
+    /// How often the node touched links and looked at actors and open requests, for tests.
     #[cfg(test)]
     pub(crate) touches: usize,
     pub(crate) uplink: Uplink,
     pub(crate) requests: Map<RequestId, Box<Pending>>,
-    /// The requests that each is to answer, by the number of the answerer.
+    /// The requests that each responder has to answer, by the number of the responder.
     pub(crate) asked: Index<u64, RequestId>,
     pub(crate) handlers: Map<HandlerId, Box<Registered>>,
     pub(crate) handler_at: Map<Address, HandlerId>,
@@ -172,13 +172,13 @@ impl Node {
         self.name
     }
 
-    /// A number that this node has not given before.
+    /// Returns a number that this node has not used before.
     pub(crate) fn fresh(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
     }
 
-    /// Sends a request of this host's own; `Settle` brings its outcome. `timeout_ms` 0 is the default, 30 s.
+    /// Sends a request of this host itself; `Settle` brings its outcome. `timeout_ms` 0 means the default, 30 s.
     pub fn handle_request(
         &mut self,
         now: u64,
@@ -192,7 +192,7 @@ impl Node {
         self.ask(now, Asker::Host, message)
     }
 
-    /// Nobody waits any more for a request of this host's own.
+    /// Cancels a request of this host itself.
     pub fn handle_cancel(&mut self, now: u64, request: RequestId) {
         self.drop_request(now, request);
     }
@@ -209,7 +209,7 @@ impl Node {
         self.tell(now, message(origin, to, operation, payload))
     }
 
-    /// Sends a one-way message; `Settle` says whether it was taken, wherever that is.
+    /// Sends a one-way message; `Settle` reports whether its target took it, on whichever host.
     pub fn handle_notify_taken(
         &mut self,
         now: u64,
@@ -222,13 +222,13 @@ impl Node {
         self.ask(now, Asker::Host, message(origin, to, operation, payload))
     }
 
-    /// A handler's reply to a request that was delivered to it.
+    /// Takes a handler's reply to a request that was delivered to it.
     pub fn handle_reply(&mut self, now: u64, request: RequestId, outcome: Outcome) {
         self.finish(now, request, outcome);
     }
 
-    /// Registers a handler at an address of this host. Errors with 409 when the address is taken, and with 413 when its operations
-    /// are too many or their names too long.
+    /// Registers a handler at an address of this host. Errors with 409 when the address is taken, and with 413 when it has too many
+    /// operations or their names are too long.
     pub fn handle_serve(&mut self, address: &Address, operations: Operations) -> Result<HandlerId, Failure> {
         let address = address.without_host();
         let names = operations.names();
@@ -249,14 +249,14 @@ impl Node {
         Ok(id)
     }
 
-    /// A handler emits these events and no others: who subscribes to another is told so.
+    /// Limits a handler to these events; subscriptions to others are refused.
     pub fn handle_events(&mut self, handler: HandlerId, events: Vec<String>) {
         if let Some(registered) = self.handlers.get_mut(&handler) {
             registered.events = Some(events);
         }
     }
 
-    /// The handler answers no more; what it had not answered fails.
+    /// Removes a handler; requests that it has not answered fail.
     pub fn handle_release(&mut self, now: u64, handler: HandlerId) {
         let Some(registered) = self.handlers.remove(&handler) else { return };
         let address = registered.address;
@@ -266,13 +266,14 @@ impl Node {
         self.fail_asked(now, Route::Handler(handler), why);
     }
 
-    /// A handler's resource emits an event to who subscribed.
+    /// Emits an event of a handler's resource to its subscribers.
     pub fn handle_emit(&mut self, now: u64, from: &Address, event: &str, payload: Payload) -> Result<(), Failure> {
         let topic = Topic::new(from.without_host(), event).map_err(AddressError::failure)?;
         self.emit(now, &topic, &payload, None)
     }
 
-    /// Subscribes the host itself to a topic; `Notice` brings what comes, or that a resource of this host has no such event.
+    /// Subscribes the host itself to a topic. `Notice` brings the events, or the failure if a resource of this host has no such
+    /// event.
     pub fn handle_subscribe(&mut self, topic: Topic) -> SubscriptionId {
         let id = SubscriptionId(self.fresh());
         match self.check_topic(&topic) {
@@ -287,7 +288,7 @@ impl Node {
         self.unsubscribe_all(crate::topics::Subscriber::Host(subscription));
     }
 
-    /// Time passed: does what is due.
+    /// Runs everything that is due at `now`.
     pub fn handle_timeout(&mut self, now: u64) {
         while let Some((key, timer)) = self.timers.take_due(now) {
             match timer {
@@ -310,7 +311,7 @@ impl Node {
         self.timers.next().into_iter().chain(self.uplink.next_timeout()).min()
     }
 
-    /// The next thing to be done, in order.
+    /// The next effect, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
@@ -319,7 +320,7 @@ impl Node {
         self.log_traced(address, level, None, text);
     }
 
-    /// A line about a message of a trace.
+    /// Logs a line about a message of a trace.
     pub(crate) fn log_traced(&mut self, about: &Address, level: Level, trace: Option<Trace>, text: impl Into<String>) {
         let (address, text) = (about.clone(), cut(text.into(), LOG_BYTES));
         self.effects.push_back(Effect::Log(LogLine { address, level, trace, text }));
@@ -341,12 +342,12 @@ fn message(origin: &Origin, to: &Address, operation: &str, payload: Payload) -> 
     Message::new(from, caller, to.clone(), operation.to_owned(), payload)
 }
 
-/// The reason that a link ends with when the host itself closes it.
+/// The goodbye of a link that the host itself closes.
 pub(crate) fn closed() -> Goodbye {
     Goodbye::new(CloseCode::Closed, "this host closed the link")
 }
 
-/// Random numbers that follow from the seed alone: digests of the seed and a count.
+/// Random numbers that depend only on the seed: digests of the seed and a counter.
 pub(crate) struct Random {
     seed: [u8; 32],
     count: u64,

@@ -1,5 +1,5 @@
-//! Messages whose time has passed. Each ends, whatever the guest does: one whom nobody waits for any more and who is not ended
-//! either holds up its actor, which then starts again from its last state.
+//! Overdue messages. Each message ends, whatever the guest does. An actor that holds only overdue messages, or runs a call that has
+//! no requester any more, is restarted from its last state.
 
 use starlane_protocol::Failure;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Node {
-    /// Looks at an actor's messages at a time, or sooner.
+    /// Checks an actor's messages at `at`, or earlier.
     pub(crate) fn watch(&mut self, id: ActorId, at: u64) {
         let Some(watch) = self.actors.get(&id).map(|actor| actor.watch) else { return };
         if watch.is_some_and(|(due, _)| due <= at) {
@@ -39,7 +39,7 @@ impl Node {
         for (operation, request, trace) in late {
             let failure = Failure::deadline("the mechtron took it and did not end it in its time");
             match request {
-                // Whoever waited has been told, but for one whose own time is longer.
+                // The requester usually has its failure already; one with a longer deadline has not.
                 Some(request) => {
                     let text = format!("the request `{operation}` was not answered in its time");
                     self.log_traced(&address, Level::Warn, trace, text);
@@ -57,7 +57,7 @@ impl Node {
         self.watch_again(now, id);
     }
 
-    /// Whether an actor runs calls for which nobody waits any more, and has for too long.
+    /// Whether an actor has for too long run calls whose requesters gave up.
     fn runs_for_nobody(&self, now: u64, id: ActorId) -> bool {
         let Some(actor) = self.actors.get(&id) else { return false };
         self.is_abandoned(actor) && actor.in_flight_since.saturating_add(self.config.actors.overdue_ms) <= now

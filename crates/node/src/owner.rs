@@ -1,4 +1,4 @@
-//! Which apps' actors this node owns, and what their store says of them.
+//! Which apps' actors this node owns, and what their store reports of them.
 
 use starlane_protocol::Address;
 
@@ -14,31 +14,31 @@ use crate::{
     timers::Timer,
 };
 
-/// How soon a store that failed is asked again, in milliseconds; each time as much later, up to [`LATEST`] times.
+/// The pause before a store that failed is asked again, in milliseconds. It grows up to [`LATEST`] times.
 const AGAIN_MS: u64 = 500;
 const LATEST: u64 = 20;
-/// Wakes that were due while the host was away are given so far apart, in milliseconds.
+/// The interval of wakes that were due while the host was away, in milliseconds.
 const APART_MS: u64 = 2;
 
-/// How an app's actors are owned.
+/// The ownership of an app's actors.
 #[derive(Debug)]
 pub(crate) enum Owner {
-    /// The store was asked, under this number, for the so-manieth time.
+    /// The store was asked, under this number. `times` counts the tries.
     Asked { number: u64, times: u64 },
-    /// This node owns them. `away`: those that are in the store alone.
+    /// This node owns them. `away`: those that are only in the store.
     Own { epoch: u64, away: Map<Address, Away> },
-    /// Another host does.
+    /// Another host owns them.
     Lost,
 }
 
-/// An actor that is in the store alone.
+/// An actor that is only in the store.
 #[derive(Debug)]
 pub(crate) struct Away {
-    /// Who used it first.
+    /// The principal that used it first.
     pub(crate) made_for: Principal,
-    /// Whether it counts as one of their keys: one of a mechtron without keys does not.
+    /// Whether it counts as one of that principal's keys; an actor of a mechtron without keys does not.
     pub(crate) is_key: bool,
-    /// When it was saved last, on the clock of the node, which may have begun later.
+    /// When it was last saved, on the clock of the node, which may have started later.
     pub(crate) saved_at: Option<i64>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Away {
 pub(crate) struct Owners(Map<Address, Owner>);
 
 impl Owners {
-    /// What writes of an app's actors carry, if this node owns them.
+    /// The epoch for writes of an app's actors, if this node owns them.
     pub(crate) fn epoch(&self, app: &Address) -> Option<u64> {
         match self.0.get(app) {
             Some(Owner::Own { epoch, .. }) => Some(*epoch),
@@ -55,7 +55,7 @@ impl Owners {
         }
     }
 
-    /// Whether an app's actors may start: not while the store has not said yet what it keeps of them.
+    /// Whether an app's actors may start. None: the store has not reported yet what it keeps.
     pub(crate) fn may_start(&self, app: &Address) -> Option<bool> {
         match self.0.get(app)? {
             Owner::Own { .. } => Some(true),
@@ -64,12 +64,12 @@ impl Owners {
         }
     }
 
-    /// Whether an actor is in the store alone.
+    /// Whether an actor is only in the store.
     pub(crate) fn is_away(&self, app: &Address, actor: &Address) -> bool {
         matches!(self.0.get(app), Some(Owner::Own { away, .. }) if away.contains_key(actor))
     }
 
-    /// Takes an actor that is in the store alone.
+    /// Takes an actor that is only in the store.
     pub(crate) fn take_back(&mut self, app: &Address, actor: &Address) -> Option<Away> {
         match self.0.get_mut(app)? {
             Owner::Own { away, .. } => away.remove(actor),
@@ -77,14 +77,14 @@ impl Owners {
         }
     }
 
-    /// An actor is in the store alone from now on.
+    /// Records an actor that is only in the store from now on.
     pub(crate) fn put_away(&mut self, app: &Address, actor: Address, as_it_is: Away) {
         if let Some(Owner::Own { away, .. }) = self.0.get_mut(app) {
             away.insert(actor, as_it_is);
         }
     }
 
-    /// All that are in the store alone.
+    /// All actors that are only in the store.
     pub(crate) fn away(&self) -> impl Iterator<Item = (&Address, &Away)> {
         let away = self.0.values().filter_map(|owner| match owner {
             Owner::Own { away, .. } => Some(away),
@@ -95,7 +95,7 @@ impl Owners {
 }
 
 impl Node {
-    /// An app's actors are owned in another way from now on, or not at all. Gives up those that are in the store alone.
+    /// Changes or removes the ownership of an app's actors. Drops those that are only in the store.
     pub(crate) fn set_owner(&mut self, app: &Address, owner: Option<Owner>) {
         let before = match owner {
             Some(owner) => self.owners.0.insert(app.clone(), owner),
@@ -120,7 +120,7 @@ impl Node {
         self.effects.push_back(Effect::TakeState { app: app.clone(), number, after_ms });
     }
 
-    /// What a store says that `TakeState` asked.
+    /// Handles the store's answer to `TakeState`.
     pub fn handle_state_taken(&mut self, now: u64, app: &Address, number: u64, result: Result<Owned, StateError>) {
         let Some(Owner::Asked { number: asked, times }) = self.owners.0.get(app) else { return };
         let times = *times;
@@ -147,7 +147,7 @@ impl Node {
         }
     }
 
-    /// Another host owns an app's actors: what they do here has no effect any more, so they end.
+    /// Ends an app's actors, because another host owns them: their work here has no effect any more.
     pub(crate) fn lose_app(&mut self, now: u64, app: &Address) {
         self.set_owner(app, Some(Owner::Lost));
         let failure = StateError::Fenced.failure();
@@ -165,8 +165,8 @@ impl Node {
         self.by_app.of(app)
     }
 
-    /// An actor that the store knows is an actor of this node, asleep, if something is to wake it; others are made when they are used.
-    /// What belongs to no mechtron of the app as it is now stays in the store.
+    /// Makes a sleeping actor of one that the store knows, if it has subscriptions or wakes; others are made on their first use.
+    /// Actors without a mechtron in the present app stay in the store.
     fn remember(&mut self, now: u64, known: KnownActor, overdue: &mut u64) {
         let Some(role) = self.apps.role(&known.address) else { return };
         let saved_at = known.saved_ago_ms.map(|ago| signed(now) - signed(ago));
@@ -189,7 +189,7 @@ impl Node {
             }
         };
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        // One that is here already, from before the app was away for a moment, knows better.
+        // This actor stayed while the app was away, and its own data is newer.
         if actor.instance().is_some() || !actor.keeping.is_empty() {
             return;
         }
@@ -208,7 +208,7 @@ impl Node {
         }
     }
 
-    /// The state that `LoadState` asked for.
+    /// Takes the state that `LoadState` asked for.
     pub fn handle_state_loaded(&mut self, now: u64, instance: InstanceId, result: Result<Option<Saved>, StateError>) {
         let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else { return };
         let Some(actor) = self.actors.get_mut(&id) else { return };
@@ -230,7 +230,7 @@ impl Node {
     }
 }
 
-/// A time as a number that may be below zero.
+/// A time as a signed number.
 pub(crate) fn signed(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! What arrives over links: messages, and the announcements of bodies that follow them.
+//! Messages that come over links, and the announcements of bodies that follow them.
 
 use starlane_protocol::{Failure, Verb};
 
@@ -10,11 +10,11 @@ use crate::{
     topics::Subscriber,
 };
 
-/// What a served address takes beside its text, in bytes.
+/// The memory of a served address in addition to its text, in bytes.
 const SERVED_BYTES: usize = 128;
 
 impl Node {
-    /// A message arrived whole.
+    /// Handles a message that has arrived completely.
     pub(crate) fn arrived(&mut self, now: u64, key: LinkKey, parcel: Parcel) {
         match self.count_parcel(now, key, &parcel) {
             Ok(()) => self.parcel(now, key, parcel),
@@ -22,7 +22,7 @@ impl Node {
         }
     }
 
-    /// A message arrived whose body of so many bytes follows. The body is kept if the message may enter and its principal has room
+    /// Handles a message whose body of `length` bytes follows. Keeps the body if the message may enter and its principal has room
     /// for all of it.
     pub(crate) fn announced(&mut self, now: u64, key: LinkKey, of: u64, parcel: Parcel, length: usize) {
         let counted = self.count_parcel(now, key, &parcel);
@@ -42,7 +42,7 @@ impl Node {
         let Some(link) = self.links.get(&key).filter(|link| link.is_dialled()) else { return Ok(()) };
         let (who, limits) = (&link.session.principal, &self.config.limits);
         match parcel {
-            // Whoever asked has paid for it.
+            // The request was counted when it was sent.
             Parcel::Response { .. } => Ok(()),
             Parcel::Request { .. } | Parcel::Notify { .. } | Parcel::Subscribe { .. } => {
                 self.usage.message(now, who, limits)
@@ -51,7 +51,7 @@ impl Node {
         }
     }
 
-    /// Whether a message may come with its body, so many bytes in all. Errors when it may not, or nobody waits for it.
+    /// Checks whether a message may come with its body, `bytes` in total. Errors when it may not, or when nothing waits for it.
     fn may_follow(&self, key: LinkKey, parcel: &Parcel, bytes: usize) -> Result<(), Failure> {
         let Some(link) = self.links.get(&key) else { return Err(Failure::link_lost("the link broke")) };
         match parcel {
@@ -66,7 +66,7 @@ impl Node {
         self.may_keep(key, bytes)
     }
 
-    /// Whether so many bytes more of a peer may be kept. Errors with 429 when its principal has no room for them.
+    /// Checks whether this host may keep `bytes` more for a peer. Errors with 429 when its principal has no room for them.
     pub(crate) fn may_keep(&self, key: LinkKey, bytes: usize) -> Result<(), Failure> {
         match self.links.get(&key) {
             Some(link) if link.is_dialled() => self.usage.may_hold(&link.session.principal, bytes, &self.config.limits),
@@ -74,15 +74,15 @@ impl Node {
         }
     }
 
-    /// Whether this host waits for an answer of a peer, or may have its events.
+    /// Whether this host waits for an answer of a peer, or accepts its events.
     fn is_awaited(&self, key: LinkKey, parcel: &Parcel) -> bool {
         match parcel {
-            // An answer from who was not asked is not one; an answer that comes too late has no request any more.
+            // The answer may come from a host that was not asked, or too late, when the request has ended.
             Parcel::Response { id, .. } => {
                 let pending = self.requests.get(&RequestId(*id));
                 pending.is_some_and(|pending| pending.answerer == Some(Route::Link(key)))
             }
-            // Only the server brings events, and only of resources that are not here.
+            // Only the server sends events, and only those of resources on other hosts.
             Parcel::Event { topic, .. } | Parcel::Gap { topic } | Parcel::Refused { topic, .. } => {
                 self.uplink.key() == Some(key) && !self.is_here(&topic.address)
             }
@@ -90,7 +90,7 @@ impl Node {
         }
     }
 
-    /// A message does not enter: its sender is told. Where there is no way to tell, the link ends.
+    /// Refuses a message and reports that to its sender. If no frame can report it, the link ends.
     pub(crate) fn refuse_parcel(&mut self, now: u64, key: LinkKey, parcel: Parcel, failure: Failure) {
         match parcel {
             Parcel::Request { id, .. } => drop(self.send(key, Parcel::Response { id, outcome: Err(failure) }, None)),
@@ -100,14 +100,14 @@ impl Node {
             Parcel::Response { id, .. } if self.is_awaited(key, &parcel) => {
                 self.finish(now, RequestId(id), Err(failure));
             }
-            // Nobody waits for them.
+            // Nothing waits for a reply to these.
             Parcel::Response { .. } | Parcel::Event { .. } => {}
             Parcel::Subscribe { topic } => drop(self.send(key, Parcel::Refused { topic, failure }, None)),
             _ => self.end_link(now, key, Goodbye::new(&*failure.code, failure.message)),
         }
     }
 
-    /// A message is whole.
+    /// Handles a complete message.
     pub(crate) fn parcel(&mut self, now: u64, key: LinkKey, parcel: Parcel) {
         let is_awaited = self.is_awaited(key, &parcel);
         match parcel {
@@ -148,7 +148,7 @@ impl Node {
             Parcel::Subscribe { topic } => self.enter_subscription(key, topic),
             Parcel::Unsubscribe { topic } => self.unsubscribe(topic, Subscriber::Link(key)),
             Parcel::Serve { address, .. } => {
-                // What is more than a peer may serve is not kept: its own host has refused it.
+                // Addresses above the limit are not kept: the peer's own host has refused them.
                 let (most, bytes) = (self.config.link.served, SERVED_BYTES + address.as_str().len());
                 let has_room = self.may_keep(key, bytes).is_ok();
                 let Some(link) = self.links.get_mut(&key) else { return };
@@ -168,7 +168,7 @@ impl Node {
     }
 }
 
-/// Whether a link may have one more of something. Errors with 429 `too-many`, and the limit's name.
+/// Checks whether a link may have one more of something. Errors with 429 `too-many` and the name of the limit.
 pub(crate) fn few(count: usize, most: usize, limit: &str) -> Result<(), Failure> {
     if count < most {
         return Ok(());

@@ -1,18 +1,18 @@
-//! What a token turned out to be.
+//! The result of checking a token.
 
 use starlane_protocol::Failure;
 
 pub use starlane_protocol::Principal;
 pub(crate) use starlane_protocol::principal::grant_for;
 
-/// What a token turned out to be.
+/// The principal of a valid token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Authenticated {
-    /// Whose it is.
+    /// The owner of the token.
     pub principal: Principal,
-    /// For how many milliseconds it is good; without an end if left out.
+    /// How long the token stays valid, in milliseconds; none: it does not expire.
     pub remaining_ms: Option<u64>,
 }
 
-/// Gives the fresh principal of a token, or why it is refused.
+/// The principal of a token, or the reason of a refusal.
 pub type Authentication = Result<Authenticated, Failure>;

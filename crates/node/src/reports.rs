@@ -1,4 +1,4 @@
-//! What becomes of a batch of calls: what each asked of the mesh, the messages that it ended, and whether the instance lives.
+//! The result of a batch of calls: the effects of each call, the messages that it ended, and whether the instance survives.
 
 use starlane_protocol::{AddressError, Failure, Message, Outcome, Payload, Topic, Trace, Verb};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Node {
-    /// What became of a batch that `RunGuest` asked for.
+    /// Handles the report of a batch that `RunGuest` asked for.
     pub fn handle_ran(&mut self, now: u64, instance: InstanceId, report: BatchReport) {
         let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else { return };
         let Some(actor) = self.actors.get_mut(&id) else { return };
@@ -46,7 +46,7 @@ impl Node {
         }
         let crash = match (broken, report.crash) {
             (Some(crash), _) => Some((None, trace, crash)),
-            // The call behind the ones that ran to their end is the one that crashed.
+            // The call after the completed ones is the one that crashed.
             (None, Some(reason)) => Some((calls.next(), traces.next().flatten(), Crash::new(Cause::Trap, reason))),
             (None, None) => None,
         };
@@ -60,7 +60,7 @@ impl Node {
         self.pump(now, id);
     }
 
-    /// What was not run waits again, but for requests that nobody waits for any more.
+    /// Queues calls again that were not run, except requests whose requesters gave up.
     fn requeue(&mut self, id: ActorId, calls: impl DoubleEndedIterator<Item = InFlight>) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let requests = &self.requests;
@@ -70,7 +70,7 @@ impl Node {
         }));
     }
 
-    /// A call returned. Errors when what it returned, or asked for, ends the instance.
+    /// Handles a call that returned. Errors when its result or its effects end the instance.
     fn call_done(
         &mut self,
         now: u64,
@@ -95,7 +95,7 @@ impl Node {
         }
         match (call, message, returned) {
             (None, Some(message), Returned::Received(true)) => {
-                // Dealt with: what it did not answer by now fails.
+                // The message is done: it fails if it has no answer yet.
                 let outcome = Err(Failure::guest_failed("the mechtron ended the message without an answer"));
                 self.end_message(now, id, message, outcome)
             }
@@ -104,7 +104,8 @@ impl Node {
                 Ok(())
             }
             (None, Some(message), Returned::TooLarge(reason)) => {
-                // What was allocated for it stays allocated: a fresh instance goes on when this one can be saved.
+                // The memory that was allocated for it stays allocated, so a fresh instance continues as soon as this one can be
+                // saved.
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.is_worn = true;
                 }
@@ -135,7 +136,7 @@ impl Node {
             (Some(InFlight::Settle(_)), None, Returned::Done) => Ok(()),
             (Some(InFlight::Settle(held)), None, Returned::TooLarge(reason)) => {
                 let Settled { request, outcome, trace } = held.it;
-                // It is told so in a few words instead, in the batch that comes next.
+                // The guest gets a short failure instead, in the next batch.
                 if outcome.is_err() {
                     return Err(Crash::new(Cause::Memory, reason));
                 }
@@ -158,7 +159,7 @@ impl Node {
         }
     }
 
-    /// Does what a call asked for, or has it wait for the actor's state. Errors when that is more than an actor may have.
+    /// Carries out an effect of a call, or keeps it until the actor's state is saved. Errors when it exceeds the actor's limits.
     fn guest_effect(&mut self, now: u64, id: ActorId, effect: GuestEffect, trace: Option<Trace>) -> Result<(), Crash> {
         match effect {
             GuestEffect::Notify { .. } | GuestEffect::Emit { .. } => {
@@ -171,7 +172,7 @@ impl Node {
         }
     }
 
-    /// Does what a call asked for, as part of the trace of the message that the call went on with.
+    /// Carries out an effect, as part of the trace of the message that the call continued.
     pub(crate) fn let_out(
         &mut self,
         now: u64,
@@ -185,7 +186,7 @@ impl Node {
         match effect {
             GuestEffect::Request { id: guest_id, target, operation, payload, timeout_ms } => {
                 let (open, outcomes, most) = (actor.open.len(), actor.outcomes.len(), limits.open_requests);
-                // Those that are refused are few, too: each is told so.
+                // Each refusal becomes an outcome, so refusals are bounded too.
                 if outcomes > most {
                     let detail =
                         format!("it sends requests and leaves the outcomes of {outcomes} waiting (limit {most})");
@@ -285,8 +286,8 @@ impl Node {
         Ok(())
     }
 
-    /// Ends a message that an actor has: its asker gets the outcome, when the actor's state is saved where that is asked for. An
-    /// id that is unknown or ended already is ignored.
+    /// Ends a message that an actor has. The requester gets the outcome: at once, or after a save if the actor saves each message.
+    /// An unknown or ended id is ignored.
     fn end_message(&mut self, now: u64, id: ActorId, message: u64, outcome: Outcome) -> Result<(), Crash> {
         let Some(given) = self.actors.get_mut(&id).and_then(|actor| actor.unfinished.remove(&message)) else {
             return Ok(());
@@ -297,22 +298,22 @@ impl Node {
         Ok(())
     }
 
-    /// Gives the outcome of a message to whoever asked.
+    /// Sends the outcome of a message to its requester.
     pub(crate) fn answer(&mut self, now: u64, letter: &Message, outcome: Outcome) {
         if let Some(request) = letter.request {
-            // A one-way operation that was sent as a request is answered, empty, when it was taken.
+            // A one-way operation that came as a request gets an empty reply as soon as the actor has taken it.
             let outcome = if letter.kind == Kind::Notify { Ok(Payload::nothing()) } else { outcome };
             self.finish(now, request, outcome);
         }
     }
 
-    /// Ends a message that the actor was not given.
+    /// Ends a message that was not given to the actor.
     fn refuse_message(&mut self, now: u64, id: ActorId, message: u64, failure: Failure) {
         let Some(given) = self.actors.get_mut(&id).and_then(|actor| actor.unfinished.remove(&message)) else { return };
         self.fail_letter(now, id, &given.letter, &failure);
     }
 
-    /// A message of an actor ends with a failure.
+    /// Ends a message of an actor with a failure.
     pub(crate) fn fail_letter(&mut self, now: u64, id: ActorId, letter: &Message, failure: &Failure) {
         let Some(address) = self.actors.get(&id).map(|actor| actor.address.clone()) else { return };
         match letter.request {

@@ -1,4 +1,4 @@
-//! The way of a request through this node: who asks, who answers, and that it ends exactly once.
+//! The way of a request through this node: requester, responder, and exactly one end.
 
 use starlane_protocol::{
     Address, Failure, Message, Outcome, Payload, Trace,
@@ -20,11 +20,11 @@ use crate::{
     timers::Timer,
 };
 
-/// How many open requests are looked at for circles, for all requests of a batch of calls together. What exceeds it is let through:
-/// a circle only wastes the time of those in it, and ends at the first of their deadlines, as one over other hosts does.
+/// How many open requests all cycle checks of one batch of calls may look at together. Further requests pass unchecked: a cycle
+/// only wastes the time of its members. It ends at the first of their deadlines, like a cycle that spans hosts.
 pub(crate) const LOOKED_AT: usize = 8_192;
 
-/// Who asked, and so who gets the outcome.
+/// The requester, which gets the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asker {
     /// This host: a page, an HTTP route, a command.
@@ -35,7 +35,7 @@ pub(crate) enum Asker {
     Link(LinkKey, u64),
 }
 
-/// Where a message goes from here, and so who is to answer a request.
+/// Where a message goes from here: the responder of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     Handler(HandlerId),
@@ -45,7 +45,7 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// Its number, which no other route has, of whatever kind: the node gave it.
+    /// Its number, unique among all kinds of routes: the node assigned it.
     fn number(self) -> u64 {
         let (Self::Handler(HandlerId(number)) | Self::Actor(ActorId(number)) | Self::Link(LinkKey(number))) = self;
         number
@@ -62,12 +62,12 @@ pub(crate) struct Pending {
     pub(crate) deadline: u64,
     pub(crate) timeout_ms: u32,
     trace: Option<Trace>,
-    /// Whose bytes it holds, and how many.
+    /// The principal that pays for its bytes, and how many they are.
     held: (Principal, usize),
 }
 
 impl Node {
-    /// Starts a request, whose sender waits as long as the message says or the default. It ends by `finish`, now or later.
+    /// Starts a request. It waits as long as the message says, or the default. `finish` ends it, now or later.
     pub(crate) fn ask(&mut self, now: u64, asker: Asker, mut message: Message) -> RequestId {
         let request = RequestId(self.fresh());
         let timeout_ms = if message.remaining_ms == 0 { DEFAULT_TIMEOUT_MS } else { message.remaining_ms };
@@ -81,7 +81,7 @@ impl Node {
             link.session.asking.insert(id, request);
         }
         self.timers.insert((deadline, request.0), Timer::Deadline(request));
-        // What guests ask is bounded by what they may have open.
+        // Requests of guests have a limit of their own, `open-requests`.
         let from_outside = !matches!(asker, Asker::Guest(..));
         let (bytes, limits) = (message.payload.weight(), self.config.limits);
         let held = check(&mut message).and_then(|()| match from_outside {
@@ -106,7 +106,7 @@ impl Node {
         self.forward(now, message)
     }
 
-    /// Sends a message on to where its address leads.
+    /// Forwards a message to the target of its address.
     fn forward(&mut self, now: u64, mut message: Message) -> Result<(), Failure> {
         let to = message.to.clone();
         if message.hops >= MAX_HOPS {
@@ -136,7 +136,7 @@ impl Node {
         Ok(())
     }
 
-    /// Where an address leads: with a host prefix to that host; without one first to this host, then to its server.
+    /// The route of an address. With a host prefix it leads to that host; without one, to this host or else to its server.
     fn resolve(&mut self, to: &Address, caller: &Principal) -> Result<Route, Failure> {
         if let Some(host) = to.host()
             && host != self.name
@@ -187,7 +187,7 @@ impl Node {
             }
             Some(Operations::Bound(bind, _)) => {
                 let Payload { content_type, body, .. } = &message.payload;
-                // "Nothing" is JSON's `null` to it.
+                // An empty body without a content type counts as JSON `null`.
                 let given = if body.is_empty() && content_type.is_empty() { JSON } else { content_type };
                 app::check(bind, &message.operation, given, message.request.is_none())?;
             }
@@ -225,7 +225,7 @@ impl Node {
         self.asked.add(route.number(), request);
     }
 
-    /// A request whose answer would wait for itself: the actor asked is, over others, waiting for the one that asks.
+    /// Refuses a request that would make a deadlock: the target is (indirectly) waiting for the sender.
     fn check_cycle(&mut self, request: Option<RequestId>, asked: ActorId) -> Result<(), Failure> {
         let asker = request.and_then(|request| self.requests.get(&request)).map(|pending| &pending.asker);
         let Some(Asker::Guest(asking, _)) = asker else { return Ok(()) };
@@ -263,7 +263,7 @@ impl Node {
         Ok(())
     }
 
-    /// Ends a request: its asker gets the outcome. Later outcomes of it are dropped.
+    /// Ends a request: its requester gets the outcome. Later outcomes are dropped.
     pub(crate) fn finish(&mut self, now: u64, request: RequestId, outcome: Outcome) {
         let Some(pending) = self.take_request(request) else { return };
         let began = pending.deadline.saturating_sub(u64::from(pending.timeout_ms));
@@ -281,7 +281,7 @@ impl Node {
             Asker::Link(key, id) => {
                 self.has_asked(key, id);
                 if let Err(failure) = self.send(key, Parcel::Response { id, outcome }, None) {
-                    // The answer does not fit the link; that it does not, does.
+                    // The answer does not fit the link, but this failure does.
                     let outcome = Err(failure.at(&pending.to));
                     let _ = self.send(key, Parcel::Response { id, outcome }, None);
                 }
@@ -289,7 +289,7 @@ impl Node {
         }
     }
 
-    /// Nobody waits any more: forgets the request and tells who was to answer.
+    /// The requester gave up: forgets the request and cancels it at its responder.
     pub(crate) fn drop_request(&mut self, now: u64, request: RequestId) {
         let Some(pending) = self.take_request(request) else { return };
         if let Asker::Link(key, id) = pending.asker {
@@ -347,7 +347,7 @@ impl Node {
         self.finish(now, request, Err(failure));
     }
 
-    /// Fails all requests that someone was to answer, the oldest first.
+    /// Fails all requests that wait for `answerer`, the oldest first.
     pub(crate) fn fail_asked(&mut self, now: u64, answerer: Route, why: impl Fn() -> Failure) {
         for request in self.asked.take(&answerer.number()) {
             self.finish(now, request, Err(why()));
@@ -355,8 +355,8 @@ impl Node {
     }
 }
 
-/// Checks what a message says beside its body, wherever it came from, so that no link on its way is broken by it, and reads its trace
-/// where only a header says it. Errors with 413 and 400.
+/// Checks the parts of a message beside its body, whatever its source, so that it cannot break a link on its way. Reads its trace
+/// from a header if only that has it. Errors with 413 and 400.
 fn check(message: &mut Message) -> Result<(), Failure> {
     check_operation(&message.operation)?;
     let (caller, most) = (message.caller.name().len(), MAX_PRINCIPAL_BYTES);

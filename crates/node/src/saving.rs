@@ -1,8 +1,8 @@
-//! When an actor's state is saved, what becomes of it, and what waits for that.
+//! When an actor's state is saved, and what happens after a save or a failed one.
 //!
-//! By default a change is saved within a second, and before the actor sleeps or is replaced. With [`Durability::Each`] what a
-//! message did is saved before anything but requests leaves the actor: its answer, its one-way messages and its events wait.
-//! Requests do not, since the message may wait for their outcomes; so such an actor is given one message at a time.
+//! By default a change is saved within a second, and before the actor sleeps or is replaced. With [`Durability::Each`] every
+//! message is saved before its answer, its one-way messages and its events leave the actor. Requests leave at once, since the
+//! message may wait for their outcomes; so such an actor gets one message at a time.
 
 use starlane_bundle::Durability;
 use starlane_protocol::{Failure, Message, Outcome, Trace};
@@ -19,57 +19,57 @@ use crate::{
     timers::{Key, Timer},
 };
 
-/// How long a change waits to be saved with those that follow it, in milliseconds. Guest and store have the rest of the second.
+/// How long a change waits for later ones, to be saved together, in milliseconds. Guest and store have the rest of the second.
 const TOGETHER_MS: u64 = 500;
-/// How soon a save that failed is tried again, in milliseconds; each time twice as late, up to [`LATEST`] times.
+/// The pause before a failed save is tried again, in milliseconds. It doubles up to [`LATEST`] times.
 const AGAIN_MS: u64 = 1_000;
 const LATEST: u32 = 5;
-/// Of an actor whose state is stored, up to so many bytes stay in memory too.
+/// A stored state of at most this size stays in memory too.
 const AT_HAND: usize = 4_096;
 
-/// The state that an actor is started with next.
+/// The state from which the next instance of an actor starts.
 #[derive(Debug, Default)]
 pub(crate) enum Last {
-    /// It has none.
+    /// The actor has no state.
     #[default]
     Nothing,
-    /// It is here.
+    /// The state is in memory.
     Here(Saved),
-    /// The store has it.
+    /// The state is in the store.
     Stored,
 }
 
-/// What waits until the state is saved that it follows from.
+/// An effect that waits until the state behind it is saved.
 #[derive(Debug)]
 pub(crate) enum Late {
-    /// The answer to a message, or that it has none.
+    /// The end of a message, with its outcome.
     End(Message, Outcome),
     /// A one-way message or an event, and its trace.
     Effect(GuestEffect, Option<Trace>),
 }
 
-/// A write that is with the store.
+/// A write that the store has not confirmed.
 #[derive(Debug, Clone, Copy)]
 struct Writing {
     id: WriteId,
     has_state: bool,
 }
 
-/// What is known of an actor's state here.
+/// What this node knows of an actor's state.
 #[derive(Debug, Default)]
 pub(crate) struct Keeping {
     pub(crate) last: Last,
     /// The store has a state of this actor.
     stored: bool,
-    /// Its guest has done something since it saved last.
+    /// Its guest has done something since its last save.
     pub(crate) dirty: bool,
-    /// Its guest is to save as soon as it is between two messages.
+    /// Its guest saves as soon as it is between two messages.
     pub(crate) due: bool,
-    /// The timer that makes that so, or tries again what failed.
+    /// The timer of the next save or of the next try.
     pub(crate) timer: Option<Key>,
-    /// Its subscriptions or wakes are others than those that were written.
+    /// Its subscriptions or wakes differ from the written ones.
     pub(crate) relisted: bool,
-    /// What is here is not what was written.
+    /// The state in memory differs from the written one.
     unsaved: bool,
     writing: Option<Writing>,
     failures: u32,
@@ -79,13 +79,13 @@ pub(crate) struct Keeping {
 }
 
 impl Keeping {
-    /// Of an actor that the store knows.
+    /// For an actor that the store knows.
     pub(crate) fn stored(has_state: bool, saved_at: Option<i64>) -> Self {
         let last = if has_state { Last::Stored } else { Last::Nothing };
         Self { last, stored: has_state, saved_at, ..Self::default() }
     }
 
-    /// The state that an instance begins with, which was loaded if the store has it.
+    /// The state from which an instance starts. A stored state must have been loaded.
     pub(crate) fn at_hand(&self) -> Option<Saved> {
         match &self.last {
             Last::Here(saved) => Some(saved.clone()),
@@ -93,27 +93,27 @@ impl Keeping {
         }
     }
 
-    /// Whether what the guest saved is not written yet.
+    /// Whether the guest's last save is not written yet.
     pub(crate) fn is_with_store(&self) -> bool {
         self.unsaved || self.writing.is_some()
     }
 
-    /// The instance is gone, and what it had not saved.
+    /// The instance is gone, with everything that it had not saved.
     pub(crate) fn lost(&mut self) {
         (self.dirty, self.due) = (false, false);
     }
 
-    /// Whether something is not with the disk yet.
+    /// Whether something is not on disk yet.
     pub(crate) fn is_unsaved(&self) -> bool {
         self.dirty || self.is_with_store()
     }
 
-    /// Whether nothing is kept of it, here or in the store.
+    /// Whether nothing of it is kept, in memory or in the store.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.last, Last::Nothing) && !self.stored && !self.is_unsaved()
     }
 
-    /// Whether memory may do without it: all that is kept is in the store.
+    /// Whether memory does not need it: everything is in the store.
     pub(crate) fn is_with_disk(&self) -> bool {
         let is_stored = self.stored || matches!(self.last, Last::Nothing);
         is_stored && !self.is_unsaved() && !self.relisted && self.late.is_empty()
@@ -124,20 +124,20 @@ impl Keeping {
         self.stored
     }
 
-    /// The store has given what it has.
+    /// Takes the state that the store loaded.
     pub(crate) fn loaded(&mut self, saved: Option<Saved>) {
         self.stored = saved.is_some();
         self.last = saved.map_or(Last::Nothing, Last::Here);
     }
 
-    /// What is in the store is what the next instance begins with.
+    /// Makes the next instance start from the state in the store.
     pub(crate) fn revert(&mut self) {
         self.last = if self.stored { Last::Stored } else { Last::Nothing };
         (self.dirty, self.due, self.unsaved) = (false, false, false);
         self.relisted = true;
     }
 
-    /// State that is stored need not be here, unless it is small.
+    /// Drops a stored state from memory, unless it is small.
     pub(crate) fn shrink(&mut self) {
         if let Last::Here(saved) = &self.last
             && saved.data.len() > AT_HAND
@@ -162,7 +162,7 @@ impl Actor {
         Some((instance, vec![GuestCall::Save]))
     }
 
-    /// What is to be kept of it now.
+    /// The record to write now.
     fn to_keep(&self, now: u64) -> Option<ActorState> {
         let saved = match &self.keeping.last {
             Last::Nothing => None,
@@ -182,7 +182,7 @@ impl Actor {
 }
 
 impl Node {
-    /// A guest did something: its state may be another now.
+    /// Schedules a save, because a guest has run.
     pub(crate) fn state_may_have_changed(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.keeping.dirty = true;
@@ -204,7 +204,7 @@ impl Node {
 
     pub(crate) fn save_is_due(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        // It may come before its time, when all is to be saved.
+        // The save may run before its timer, when everything is saved.
         if let Some(timer) = actor.keeping.timer.take() {
             self.timers.remove(timer);
         }
@@ -214,7 +214,7 @@ impl Node {
         self.pump(now, id);
     }
 
-    /// The host is to end: all state is saved as soon as it can be.
+    /// Saves all state as soon as possible, because the host is about to end.
     pub fn handle_save_all(&mut self, now: u64) {
         let all: Vec<ActorId> = self.actors.keys().copied().collect();
         for id in all {
@@ -227,12 +227,12 @@ impl Node {
         self.actors.values().filter(|actor| actor.keeping.is_unsaved()).count()
     }
 
-    /// A guest has saved.
+    /// Takes the state that a guest saved.
     pub(crate) fn saved(&mut self, now: u64, id: ActorId, saved: Saved) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         let keeping = &mut actor.keeping;
         (keeping.dirty, keeping.due) = (false, false);
-        // A mechtron without state says so by nothing, in format 0.
+        // A mechtron without state returns empty data in format 0.
         let saved = Some(saved).filter(|saved| saved.format != 0 || !saved.data.is_empty());
         let is_same = match (&keeping.last, &saved) {
             (Last::Here(last), Some(saved)) => last == saved,
@@ -247,17 +247,17 @@ impl Node {
         self.release(now, id);
     }
 
-    /// An actor has no instance that could save, and other subscriptions or wakes than those that were written.
+    /// Writes changed subscriptions or wakes of an actor that has no instance to save.
     pub(crate) fn write_list(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        // Without the state, which the store has, this waits for the next instance.
+        // The state is only in the store, so this waits for the next instance.
         if actor.keeping.relisted && !matches!(actor.keeping.last, Last::Stored) {
             actor.keeping.unsaved = true;
             self.write(now, id);
         }
     }
 
-    /// Gives what is not written to the store, if this host owns the app's actors and the store has no write of this one.
+    /// Writes unsaved changes, if this host owns the app's actors and no write of this actor is pending.
     pub(crate) fn write(&mut self, now: u64, id: ActorId) {
         let number = self.fresh();
         let Some(actor) = self.actors.get_mut(&id) else { return };
@@ -274,7 +274,7 @@ impl Node {
         self.effects.push_back(Effect::SaveState { write, app, epoch, state });
     }
 
-    /// What became of a write that `SaveState` asked for.
+    /// Handles the result of a write that `SaveState` asked for.
     pub fn handle_state_saved(&mut self, now: u64, write: WriteId, result: Result<(), StateError>) {
         let id = ActorId(write.actor);
         let Some(actor) = self.actors.get_mut(&id) else { return };
@@ -306,7 +306,7 @@ impl Node {
         }
         if actor.saves_each() || matches!(error, StateError::TooLarge(_)) {
             actor.keeping.revert();
-            // One that ends is not tried again.
+            // An actor that ends does not try again.
             actor.keeping.relisted &= actor.leave.is_none();
             self.log(
                 &address,
@@ -332,24 +332,24 @@ impl Node {
         self.save_later(at, id);
     }
 
-    /// Lets out what waited for the state to be saved, if it is.
+    /// Releases the effects that waited for a save, if the state is saved.
     fn release(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id).filter(|actor| !actor.keeping.is_unsaved()) else { return };
         for late in std::mem::take(&mut actor.keeping.late) {
             match late.it {
                 Late::End(letter, outcome) => self.answer(now, &letter, outcome),
-                // Only what one call queues is bounded by more than its bytes: this can't be refused.
+                // Only effects of a single call have further limits, so this cannot be refused.
                 Late::Effect(effect, trace) => drop(self.let_out(now, id, effect, trace)),
             }
         }
     }
 
-    /// Has something wait until the state is saved, or gives it back where nothing waits. Errors when too much does.
+    /// Keeps an effect until the state is saved, or returns it if nothing has to wait. Errors when too much waits.
     pub(crate) fn hold_back(&mut self, id: ActorId, late: Late) -> Result<Option<Late>, Crash> {
         let limits = self.config.actors;
         let Some(actor) = self.actors.get_mut(&id).filter(|actor| actor.saves_each()) else { return Ok(Some(late)) };
         let hold = match &late {
-            // There is one message at a time, so one answer.
+            // The actor has one message at a time, so there is one answer.
             Late::End(_, outcome) => actor.account.unbounded_hold(&actor.waiting_bytes, outcome_weight(outcome)),
             Late::Effect(effect, _) => {
                 let held = actor.account.hold(&actor.waiting_bytes, effect.weight(), &limits);
@@ -362,13 +362,13 @@ impl Node {
         Ok(None)
     }
 
-    /// What waited follows from state that is not there any more.
+    /// Fails the effects that waited, because the state behind them is lost.
     pub(crate) fn fail_late(&mut self, now: u64, id: ActorId, failure: &Failure) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         for late in std::mem::take(&mut actor.keeping.late) {
             match late.it {
                 Late::End(letter, _) => self.fail_letter(now, id, &letter, failure),
-                // As what a call had queued that crashed: it was never sent.
+                // Like the effects of a call that crashed, it was never sent.
                 Late::Effect(..) => {}
             }
         }

@@ -1,4 +1,4 @@
-//! What apps and spaces use of a host now. What is counted is given back when its receipt is dropped, wherever that happens.
+//! What apps and spaces use of a host now. A count is returned when its receipt is dropped, on whatever path.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,22 +13,22 @@ use crate::{
     maps::{Map, Sweep},
 };
 
-/// Shares that nobody uses are kept while there are no more than this.
+/// Unused shares are kept up to this number.
 const KEPT: usize = 1_024;
 
-/// What one app uses now, or all apps of a space, or all.
+/// The present use of one app, of all apps of a space, or of all apps.
 #[derive(Debug, Default)]
 pub(crate) struct Share {
-    /// No other share has it.
+    /// Unique among shares.
     pub(crate) number: u64,
     pub(crate) actors: Cell<usize>,
     pub(crate) awake: Cell<usize>,
     /// Awake actors that are about to sleep.
     pub(crate) leaving: Cell<usize>,
     pub(crate) bytes: Cell<usize>,
-    /// When it got an instance last, counted in instances.
+    /// When it last got an instance, counted in instances.
     pub(crate) turn: Cell<u64>,
-    /// Instances that came to rest, the least recently used first, as far as that was known then.
+    /// Instances at rest, the least recently used first, by the times known when they came to rest.
     resting: RefCell<Map<(u64, InstanceId), ()>>,
 }
 
@@ -38,18 +38,18 @@ impl Share {
         Rc::new(Self { number: *last, ..Self::default() })
     }
 
-    /// Whether no other of its actors may be awake.
+    /// Whether it has reached its limit of awake actors.
     pub(crate) fn is_full(&self, most: usize) -> bool {
         self.awake.get() >= most
     }
 
-    /// The first of the instances that rest, and since when.
+    /// The instance that has rested longest, and since when.
     pub(crate) fn first_at_rest(&self) -> Option<(u64, InstanceId)> {
         self.resting.borrow().keys().next().copied()
     }
 }
 
-/// The shares from which an actor takes.
+/// The shares that an actor uses.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     pub(crate) app: Rc<Share>,
@@ -75,7 +75,7 @@ impl Default for Shares {
 }
 
 impl Shares {
-    /// The account of an app.
+    /// Returns the account of an app.
     pub(crate) fn of(&mut self, app: &Address) -> Account {
         let [apps, spaces] = &mut self.sweeps;
         apps.sweep(&mut self.apps, |share| Rc::strong_count(share) > 1);
@@ -104,7 +104,7 @@ pub(crate) struct Place(Account);
 pub(crate) struct Slot {
     pub(crate) account: Account,
     leaving: bool,
-    /// Its place among those that rest.
+    /// Its place among the instances at rest.
     resting: Option<(u64, InstanceId)>,
 }
 
@@ -123,7 +123,7 @@ impl Account {
         Place(self.clone())
     }
 
-    /// From the narrowest to the widest.
+    /// From the narrowest share to the widest.
     pub(crate) fn shares(&self) -> [&Rc<Share>; 3] {
         [&self.app, &self.space, &self.host]
     }
@@ -133,8 +133,8 @@ impl Account {
         Slot { account: self.clone(), leaving: false, resting: None }
     }
 
-    /// Counts what waits for an actor; `own` is what waits for it already. Errors with 429 when it is too much, and
-    /// the limit's name.
+    /// Counts bytes that wait for an actor; `own` counts all that wait for it. Errors with 429 and the name of the limit above a
+    /// limit.
     pub(crate) fn hold(
         &self,
         own: &Rc<Cell<usize>>,
@@ -154,7 +154,7 @@ impl Account {
         Ok(self.unbounded_hold(own, bytes))
     }
 
-    /// Counts what waits for an actor and is bounded otherwise.
+    /// Counts bytes that wait for an actor and have another limit.
     pub(crate) fn unbounded_hold(&self, own: &Rc<Cell<usize>>, bytes: usize) -> Hold {
         add(own, bytes);
         add(&self.space.bytes, bytes);
@@ -163,7 +163,7 @@ impl Account {
 }
 
 impl Slot {
-    /// Its actor is about to sleep.
+    /// Marks the actor as about to sleep.
     pub(crate) fn leave(&mut self) {
         self.stir();
         if !std::mem::replace(&mut self.leaving, true) {
@@ -171,7 +171,7 @@ impl Slot {
         }
     }
 
-    /// Its actor, last used at a time, has nothing to do. It keeps its place until it is looked at, whatever it does meanwhile: using
+    /// Marks the actor as idle since `since`. It keeps this place until the node looks at it, even if it runs meanwhile: so using
     /// an actor costs nothing here.
     pub(crate) fn rest(&mut self, since: u64, instance: InstanceId) {
         if self.resting.is_none() && !self.leaving {
@@ -182,7 +182,7 @@ impl Slot {
         }
     }
 
-    /// Its actor does not rest, or not since then.
+    /// Removes the actor from those at rest, or from an outdated place.
     pub(crate) fn stir(&mut self) {
         if let Some(place) = self.resting.take() {
             for share in self.account.shares() {

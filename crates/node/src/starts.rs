@@ -1,5 +1,5 @@
-//! Who gets an instance next. Actors that have something to do wait here for a slot, and get one in turns: a space after the
-//! other, in a space an app after the other.
+//! Instances for waiting actors. Actors that have something to do wait here for a slot, and get one in turns: one space after the
+//! other, and within a space one app after the other.
 
 mod queue;
 
@@ -18,13 +18,13 @@ use crate::{
     timers::Timer,
 };
 
-/// How many actors are put to sleep at a time for one app that waits.
+/// The maximum of actors that are put to sleep at a time for one waiting app.
 const ASLEEP_AT_ONCE: usize = 16;
-/// When a host without room for an instance is asked again, in milliseconds.
+/// The pause before a host without room for an instance is asked again, in milliseconds.
 const AGAIN_MS: u64 = 100;
 
 impl Node {
-    /// An actor that sleeps has something to do: it waits for an instance.
+    /// Queues a sleeping actor that has something to do for an instance.
     pub(crate) fn wait_for_slot(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.life = Life::Waiting;
@@ -32,7 +32,7 @@ impl Node {
         self.fill_slots(now);
     }
 
-    /// Gives free slots to actors that wait, and makes room for the others: of those only who may profit by what has changed.
+    /// Gives free slots to waiting actors, and makes room for the others. Looks only at accounts that changed.
     pub(crate) fn fill_slots(&mut self, now: u64) {
         let limits = self.config.actors;
         let mut changed = Vec::new();
@@ -42,7 +42,7 @@ impl Node {
         }
         while !self.starts.full && !self.starts.closed && self.by_instance.len() < self.config.max_awake {
             let Some((id, account)) = self.starts.next(&limits) else { break };
-            // Its app may be gone, and what it was to do withdrawn.
+            // The app may be gone, or its message withdrawn.
             match self.actors.get_mut(&id) {
                 Some(actor) if actor.life == Life::Waiting && actor.has_work() => self.start(now, id),
                 Some(actor) if actor.life == Life::Waiting => {
@@ -59,7 +59,7 @@ impl Node {
         }
     }
 
-    /// An actor has nothing to do: it may have to make room for others.
+    /// An actor is idle: it may have to make room for others.
     pub(crate) fn rest(&mut self, now: u64, id: ActorId) {
         let Some(actor) = self.actors.get(&id) else { return };
         let Some((instance, since)) = actor.instance().map(|instance| (instance, actor.last_used)) else { return };
@@ -71,7 +71,7 @@ impl Node {
         }
     }
 
-    /// An instance is no more.
+    /// Frees the slot of an instance.
     pub(crate) fn free_slot(&mut self, instance: InstanceId) {
         if let Some((_, slot)) = self.by_instance.remove(&instance) {
             self.starts.changed(&slot.account);
@@ -108,8 +108,8 @@ impl Node {
         self.effects.push_back(Effect::StartGuest(guest));
     }
 
-    /// Puts actors to sleep for those that wait: the least recently used quiescent ones, of the app that waits if it is awake as
-    /// often as it may be, else of its space in that case, else of all.
+    /// Puts actors to sleep for waiting ones: the least recently used quiescent actors, of the waiting app if that is full, else of
+    /// its space if that is full, else of all.
     fn make_room(&mut self, account: &Account) {
         if self.starts.is_empty() || self.starts.closed {
             return;
@@ -126,7 +126,7 @@ impl Node {
         }
     }
 
-    /// Puts the least recently used quiescent actor of a share to sleep. False if it has none.
+    /// Puts the least recently used quiescent actor of a share to sleep. Returns false if it has none.
     fn put_one_to_sleep(&mut self, share: &Rc<Share>) -> bool {
         while let Some((since, instance)) = share.first_at_rest() {
             #[cfg(test)]
@@ -152,7 +152,7 @@ impl Node {
         false
     }
 
-    /// Of what an actor needs to start, its instance and its state, one is there.
+    /// One of the two parts of a start, the instance or the state, is ready.
     pub(crate) fn is_ready(&mut self, now: u64, id: ActorId, instance: InstanceId) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.waited_for = actor.waited_for.saturating_sub(1);
@@ -162,10 +162,10 @@ impl Node {
         }
     }
 
-    /// The instance that `StartGuest` asked for is there, or can't be made.
+    /// The instance that `StartGuest` asked for is ready, or could not be made.
     pub fn handle_started(&mut self, now: u64, instance: InstanceId, result: Result<(), Failure>) {
         let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else {
-            // It was stopped before it was there: nothing has ended it yet.
+            // It was stopped while it was being made, so it still runs.
             if result.is_ok() {
                 self.effects.push_back(Effect::StopGuest(instance));
             }
@@ -174,7 +174,7 @@ impl Node {
         match result {
             Ok(()) => self.is_ready(now, id, instance),
             Err(failure) if failure.code == "busy" => {
-                // The host has no room, though this node counts some: instances that were stopped may not be gone yet.
+                // The host has no room, though this node counts some: stopped instances may still exist.
                 self.free_slot(instance);
                 if let Some(actor) = self.actors.get_mut(&id) {
                     actor.life = Life::Waiting;

@@ -1,28 +1,28 @@
-//! What a host keeps of an actor over sleep, crash and restart: the words between a node and a store.
+//! The state of an actor that a host keeps over sleep, crash and restart: the types between a node and a store.
 
 use starlane_protocol::{Address, Failure, Topic};
 
 use crate::guest::Saved;
 
-/// A wake that an actor asked for: when it is due, in milliseconds, and its token. A node has it on the clock of `now`, a store
+/// A wake that an actor asked for: its time, in milliseconds, and its token. A node counts the time on the clock of `now`, a store
 /// in Unix time.
 pub type Wake = (u64, u64);
 
-/// A token that has this bit belongs to the present instance of a guest, such as a sleep of the SDK: it is not kept.
+/// A token with this bit belongs to the present instance of a guest, such as a sleep of the SDK. It is not kept.
 pub(crate) const OF_THE_INSTANCE: u64 = 1 << 63;
 
-/// What is kept of one actor.
+/// The kept state of one actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActorState {
     /// The actor.
     pub address: Address,
     /// The name of the principal that used it first.
     pub made_for: String,
-    /// What its guest saved last.
+    /// The last state that its guest saved.
     pub saved: Option<Saved>,
     /// The topics that it subscribed to.
     pub subscriptions: Vec<Topic>,
-    /// The wakes that it asked for and has not had.
+    /// The wakes that it asked for and has not received.
     pub wakes: Vec<Wake>,
 }
 
@@ -33,7 +33,7 @@ impl ActorState {
     }
 }
 
-/// What a host knows of an actor that it has not started: all but the state itself.
+/// What a host knows of an actor that it has not started: everything except the state itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownActor {
     /// The actor.
@@ -46,20 +46,20 @@ pub struct KnownActor {
     pub saved_ago_ms: Option<u64>,
     /// The topics that it subscribed to.
     pub subscriptions: Vec<Topic>,
-    /// The wakes that it asked for and has not had.
+    /// The wakes that it asked for and has not received.
     pub wakes: Vec<Wake>,
 }
 
-/// An app's actors, from the moment that a host owns them.
+/// An app's actors, as the store reports them when a host takes them over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owned {
-    /// Higher than that of any owner before. Each write carries it.
+    /// Higher than the epoch of any earlier owner. Each write carries it.
     pub epoch: u64,
-    /// The actors that something is kept of.
+    /// The actors that the store knows.
     pub actors: Vec<KnownActor>,
 }
 
-/// A write of an actor's state that is with the store.
+/// The number of a write in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WriteId {
     pub(crate) actor: u64,
@@ -72,16 +72,16 @@ pub struct WriteId {
 pub enum StateError {
     /// Another host owns the app's actors now.
     Fenced,
-    /// The state itself is over a limit; the text names it.
+    /// The state exceeds a limit; the text names it.
     TooLarge(String),
-    /// There is no room at the moment; the text says what is full.
+    /// The store has no room at the moment; the text says what is full.
     Full(String),
     /// The store failed.
     Failed(String),
 }
 
 impl StateError {
-    /// What a caller gets whose answer depended on it.
+    /// The failure for a caller whose answer depended on the save.
     pub(crate) fn failure(&self) -> Failure {
         let (status, code, text) = match self {
             Self::Fenced => (503, "fenced", "another host owns this app's actors now"),

@@ -1,8 +1,8 @@
-//! What is due at a time, in order.
+//! The timers of a node, in order.
 
 use crate::{actor::ActorId, effect::RequestId, link::LinkKey, maps::Map};
 
-/// When it is due, in milliseconds, and a number that tells it from others of that time.
+/// When it is due, in milliseconds, and a unique number.
 pub(crate) type Key = (u64, u64);
 
 /// Something that is due at a time.
@@ -12,23 +12,23 @@ pub(crate) enum Timer {
     Wake(ActorId, u64),
     /// A crashed actor may start again.
     Restart(ActorId),
-    /// The wakes that wait for an actor may be given to it.
+    /// The waiting wakes of an actor may be delivered.
     Wakes(ActorId),
-    /// The time of a message that an actor has may have passed.
+    /// A message of an actor may be overdue.
     Overdue(ActorId),
     /// The host may have room for instances again.
     Slots,
-    /// An actor's state is to be saved, or what was not saved is tried again.
+    /// An actor's state is to be saved, or a failed save is tried again.
     Save(ActorId),
-    /// An actor that leaves has had its time to come to rest.
+    /// A leaving actor has not come to rest in time.
     Leave(ActorId),
     /// A link has something to do.
     Link(LinkKey),
-    /// The request has had its time.
+    /// A request has reached its deadline.
     Deadline(RequestId),
 }
 
-/// All that is due some time.
+/// All timers.
 #[derive(Debug, Default)]
 pub(crate) struct Timers(Map<Key, Timer>);
 
@@ -41,12 +41,12 @@ impl Timers {
         self.0.remove(&key);
     }
 
-    /// When the next is due.
+    /// When the next timer is due.
     pub(crate) fn next(&self) -> Option<u64> {
         self.0.keys().next().map(|(at, _)| *at)
     }
 
-    /// Takes what is due next, if that is not later than `now`.
+    /// Takes the next timer, if it is due at `now`.
     pub(crate) fn take_due(&mut self, now: u64) -> Option<(Key, Timer)> {
         let key = *self.0.keys().next().filter(|(at, _)| *at <= now)?;
         Some((key, self.0.remove(&key)?))

@@ -1,32 +1,32 @@
-//! Who has subscribed to what.
+//! The subscriptions of a node.
 
 use starlane_protocol::Topic;
 
 use crate::{actor::ActorId, effect::SubscriptionId, link::LinkKey, maps::Index};
 
-/// Someone who wants the events of a topic.
+/// A subscriber of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subscriber {
     /// The host itself.
     Host(SubscriptionId),
     /// An actor, awake or asleep.
     Actor(ActorId),
-    /// A peer, which passes them on to its own.
+    /// A peer, which forwards them to its own subscribers.
     Link(LinkKey),
 }
 
 impl Subscriber {
-    /// Its number, which no other subscriber has, of whatever kind: the node gave it.
+    /// Its number, unique among all kinds of subscribers: the node assigned it.
     fn number(self) -> u64 {
         let (Self::Host(SubscriptionId(number)) | Self::Actor(ActorId(number)) | Self::Link(LinkKey(number))) = self;
         number
     }
 }
 
-/// What a subscription takes beside the text of its topic, which is kept twice, in bytes.
+/// The memory of a subscription in addition to the text of its topic, which is kept twice, in bytes.
 const OVERHEAD: usize = 256;
 
-/// The subscriptions of a node, from both ends.
+/// The subscriptions of a node, by topic and by subscriber.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     by_topic: Index<Topic, Subscriber>,
@@ -35,19 +35,19 @@ pub(crate) struct Topics {
 }
 
 impl Topics {
-    /// Adds a subscriber. True if it is the topic's first.
+    /// Adds a subscriber. Returns true if it is the topic's first.
     pub(crate) fn add(&mut self, topic: Topic, who: Subscriber) -> bool {
         self.by_subscriber.add(who.number(), topic.clone());
         self.by_topic.add(topic, who)
     }
 
-    /// Removes a subscriber from one topic. True if it was the last.
+    /// Removes a subscriber from one topic. Returns true if it was the last.
     pub(crate) fn remove(&mut self, topic: &Topic, who: Subscriber) -> bool {
         self.by_subscriber.remove(&who.number(), topic);
         self.by_topic.remove(topic, &who)
     }
 
-    /// Removes a subscriber from all topics. Gives the topics that nobody wants any more.
+    /// Removes a subscriber from all topics. Returns the topics that have no subscriber any more.
     pub(crate) fn remove_all(&mut self, who: Subscriber) -> Vec<Topic> {
         let mut topics = self.by_subscriber.take(&who.number());
         topics.retain(|topic| self.by_topic.remove(topic, &who));
@@ -58,12 +58,12 @@ impl Topics {
         self.by_topic.of(topic)
     }
 
-    /// The bytes that a subscription takes.
+    /// The memory of a subscription, in bytes.
     pub(crate) fn weight(topic: &Topic) -> usize {
         OVERHEAD + 2 * (topic.address.as_str().len() + topic.event.len())
     }
 
-    /// What someone has subscribed to.
+    /// The topics of a subscriber.
     pub(crate) fn of(&self, who: Subscriber) -> Vec<Topic> {
         self.by_subscriber.of(&who.number())
     }
@@ -72,12 +72,12 @@ impl Topics {
         self.by_topic.get(topic).is_some_and(|all| all.contains_key(&who))
     }
 
-    /// To how many topics someone has subscribed.
+    /// The number of topics of a subscriber.
     pub(crate) fn count(&self, who: Subscriber) -> usize {
         self.by_subscriber.get(&who.number()).map_or(0, |topics| topics.len())
     }
 
-    /// All topics that someone wants.
+    /// All topics that have a subscriber.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Topic> {
         self.by_topic.keys()
     }

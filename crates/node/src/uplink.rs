@@ -1,4 +1,4 @@
-//! The link of a browser host to its server: when to dial. What waits until it is up waits in the link's own queue.
+//! The link of a browser host to its server: when to dial. Messages wait in the link's own queue until the link is up.
 
 use std::collections::VecDeque;
 
@@ -33,12 +33,12 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    /// From now on a server is wanted; its link is this one.
+    /// Wants a server from now on; `key` is its link.
     pub(crate) fn want(&mut self, key: LinkKey) {
         self.link = Some((key, Phase::Dialling));
     }
 
-    /// Whether what is not on this host should go to a server.
+    /// Whether messages for addresses on other hosts go to a server.
     pub(crate) fn is_wanted(&self) -> bool {
         self.link.is_some()
     }
@@ -90,7 +90,7 @@ impl Uplink {
         self.set(Phase::Refused(goodbye));
     }
 
-    /// No server is wanted any more. Gives its link.
+    /// Wants no server any more. Returns its link.
     pub(crate) fn stop(&mut self) -> Option<LinkKey> {
         self.link.take().map(|(key, _)| key)
     }
@@ -103,7 +103,7 @@ impl Uplink {
         }
     }
 
-    /// How messages over a link fail whose server has refused us.
+    /// The failure of messages over a link, if its server has refused this host.
     pub(crate) fn refusal(&self, key: LinkKey) -> Option<Failure> {
         match &self.link {
             Some((own, Phase::Refused(goodbye))) if *own == key => Some(refused(goodbye)),
@@ -112,7 +112,7 @@ impl Uplink {
     }
 }
 
-/// How messages fail whose server refuses us.
+/// The failure of messages when the server refuses this host.
 pub(crate) fn refused(goodbye: &Goodbye) -> Failure {
     match &goodbye.code {
         CloseCode::AuthRefused => Failure::auth_refused(goodbye.reason.clone()),
@@ -121,7 +121,7 @@ pub(crate) fn refused(goodbye: &Goodbye) -> Failure {
 }
 
 impl Node {
-    /// From now on this host has a server, dialled at once and again for ever.
+    /// Connects this host to its server: dials at once, and again after each failure.
     pub fn handle_connect(&mut self) {
         if !self.uplink.is_wanted() {
             let key = LinkKey(self.fresh());
@@ -132,7 +132,7 @@ impl Node {
         }
     }
 
-    /// The socket that `Dial` asked for is open; `token` is what hello shows.
+    /// The socket that `Dial` asked for is open. `token` goes into the hello frame.
     pub fn handle_dialled(&mut self, now: u64, socket: SocketId, token: Option<String>) {
         let Some(key) = self.uplink.dialled() else {
             self.effects.push_back(Effect::Hangup { socket, goodbye: closed() });
@@ -176,7 +176,7 @@ impl Node {
         self.effects.push_back(Effect::LinkState(LinkState::Down));
     }
 
-    /// Sends on the uplink if it is up; what matters beyond that is sent when it comes up.
+    /// Sends on the uplink if it is up. Subscriptions and served addresses are sent again whenever it comes up.
     pub(crate) fn send_up(&mut self, parcel: Parcel) {
         if let Some(key) = self.uplink.key() {
             let _ = self.send(key, parcel, None);
@@ -192,7 +192,7 @@ impl Node {
         self.send_up(Parcel::Release { address: address.clone() });
     }
 
-    /// The link to the server is up: it learns what this host serves and wants before it gets what waited.
+    /// The link to the server is up. The server learns first what this host serves and subscribes to; waiting messages follow.
     pub(crate) fn uplink_up(&mut self, now: u64, key: LinkKey) {
         let Some(link) = self.links.get_mut(&key) else { return };
         self.uplink.server = link.session.peer;
@@ -226,7 +226,7 @@ impl Node {
         }
     }
 
-    /// The socket to the server is gone.
+    /// The socket to the server is closed.
     pub(crate) fn uplink_lost(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
         if !goodbye.code.is_final() {
             return self.redial_later(now);

@@ -1,4 +1,4 @@
-//! What each principal uses of this host, and how much it may.
+//! What each principal uses of this host, and its limits.
 
 use starlane_protocol::Failure;
 
@@ -8,17 +8,17 @@ use crate::{
     principal::Principal,
 };
 
-/// Principals that are remembered although they use nothing now.
+/// How many principals without any use are remembered.
 const REMEMBERED: usize = 1_024;
 
-/// How much one principal may use of a host that is dialled.
+/// The limits of one principal at a host that it dials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrincipalLimits {
-    /// Links that are open at a time.
+    /// Open links.
     pub links: usize,
-    /// Messages a second; a burst may have as many at once. Whatever a peer sends counts, but for its answers.
+    /// Messages per second; a burst may have as many at once. Everything that a peer sends counts, except answers.
     pub messages_per_second: u32,
-    /// Bytes of requests that have not ended, of bodies that have not wholly come, and of what waits for its links.
+    /// Bytes of unanswered requests, of bodies that are being received, and of data that waits for its links.
     pub bytes_in_flight: usize,
     /// Actors of keyed mechtrons that it used first.
     pub keys: usize,
@@ -30,7 +30,7 @@ impl Default for PrincipalLimits {
     }
 }
 
-/// What principals use now.
+/// The present use of each principal.
 #[derive(Debug)]
 pub(crate) struct Usage {
     by_account: Map<String, Used>,
@@ -52,13 +52,13 @@ struct Used {
 }
 
 impl Usage {
-    /// Counts a message. Errors with 429 when it is one too many.
+    /// Counts a message. Errors with 429 above the limit.
     pub(crate) fn message(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
         self.count(now, who, limits, limits.messages_per_second)
     }
 
-    /// Counts a message that nobody can be told of when it is refused, such as a cancel. These may use up a second's worth of
-    /// messages more. Errors with 429 when it is one too many.
+    /// Counts a message whose refusal cannot be reported, such as a cancel. These have a reserve of one more second of messages.
+    /// Errors with 429 above the limit.
     pub(crate) fn order(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
         self.count(now, who, limits, 0)
     }
@@ -74,14 +74,14 @@ impl Usage {
         Err(Failure::too_many(format!("more than {rate} messages a second: send slower")))
     }
 
-    /// Counts the bytes of a request until [`Usage::release`]. Errors with 429 when they are too many.
+    /// Counts the bytes of a request until [`Usage::release`]. Errors with 429 above the limit.
     pub(crate) fn hold(&mut self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
         self.may_hold(who, bytes, limits)?;
         self.of(who).bytes += bytes;
         Ok(())
     }
 
-    /// Whether so many bytes of a request or a body may come. Errors with 429 when they are too many.
+    /// Checks whether `bytes` of a request or a body may come. Errors with 429 above the limit.
     pub(crate) fn may_hold(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
         self.has_room(who, bytes, limits).map_err(|used| {
             let most = limits.bytes_in_flight;
@@ -92,13 +92,13 @@ impl Usage {
         })
     }
 
-    /// Counts the bytes that wait for a link of somebody: they were `before` and are `now`.
+    /// Counts the bytes that wait for a link of a principal: they were `before` and are `now`.
     pub(crate) fn wait(&mut self, who: &Principal, before: usize, now: usize) {
         let used = self.of(who);
         used.bytes = (used.bytes + now).saturating_sub(before);
     }
 
-    /// Whether an answer may wait for a link of somebody. Errors with 429 when too much does.
+    /// Checks whether an answer may wait for a link of a principal. Errors with 429 above the limit.
     pub(crate) fn may_wait(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), Failure> {
         self.has_room(who, bytes, limits).map_err(|used| {
             let most = limits.bytes_in_flight;
@@ -106,13 +106,14 @@ impl Usage {
         })
     }
 
-    /// Whether somebody may have so many bytes more. Errors with those that there are. What is too large alone goes alone.
+    /// Checks whether a principal may use `bytes` more. Errors with the bytes in use. A principal that uses nothing may exceed the
+    /// limit once.
     fn has_room(&self, who: &Principal, bytes: usize, limits: &PrincipalLimits) -> Result<(), usize> {
         let used = self.by_account.get(who.account()).map_or(0, |used| used.bytes);
         if used > 0 && used + bytes > limits.bytes_in_flight { Err(used) } else { Ok(()) }
     }
 
-    /// Counts an actor that somebody uses first. Errors with 429 when it is one too many.
+    /// Counts an actor for the principal that uses it first. Errors with 429 above the limit.
     pub(crate) fn key(&mut self, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
         let most = limits.keys;
         let used = self.of(who);
@@ -123,43 +124,43 @@ impl Usage {
         Ok(())
     }
 
-    /// Counts an actor that is there already, whatever the limit.
+    /// Counts an actor that exists already, whatever the limit.
     pub(crate) fn hold_key(&mut self, who: &Principal) {
         self.of(who).keys += 1;
     }
 
-    /// An actor is gone.
+    /// Uncounts an actor that is gone.
     pub(crate) fn release_key(&mut self, who: &Principal) {
         if let Some(used) = self.by_account.get_mut(who.account()) {
             used.keys = used.keys.saturating_sub(1);
         }
     }
 
-    /// How many links somebody has.
+    /// How many links a principal has.
     pub(crate) fn links(&self, who: &Principal) -> usize {
         self.by_account.get(who.account()).map_or(0, |used| used.links)
     }
 
-    /// Counts a link that is up.
+    /// Counts a link that came up.
     pub(crate) fn hold_link(&mut self, who: &Principal) {
         self.of(who).links += 1;
     }
 
-    /// A link is gone.
+    /// Uncounts a link that is gone.
     pub(crate) fn release_link(&mut self, who: &Principal) {
         if let Some(used) = self.by_account.get_mut(who.account()) {
             used.links = used.links.saturating_sub(1);
         }
     }
 
-    /// A request has ended.
+    /// Releases the bytes of a request that ended.
     pub(crate) fn release(&mut self, who: &Principal, bytes: usize) {
         if let Some(used) = self.by_account.get_mut(who.account()) {
             used.bytes = used.bytes.saturating_sub(bytes);
         }
     }
 
-    /// What somebody uses; who is new may send as much at once as anybody.
+    /// The use of a principal. A new one starts with a full rate limit.
     fn of(&mut self, who: &Principal) -> &mut Used {
         self.by_account.entry(who.account().to_owned()).or_default()
     }

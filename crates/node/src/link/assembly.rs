@@ -1,4 +1,4 @@
-//! Frames become parcels again: bodies that came in chunks are put together.
+//! Makes parcels of frames: joins bodies that come in chunks.
 
 use starlane_protocol::{
     Message, Principal, Trace,
@@ -8,10 +8,10 @@ use starlane_protocol::{
 
 use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, Parcel};
 
-/// The most bodies of one direction that are on their way at a time.
+/// The maximum of bodies that one direction may have in transit.
 const MOST_BODIES: usize = 2;
 
-/// The bodies that are being put together.
+/// The bodies that are being received.
 #[derive(Debug)]
 pub(super) struct Assembly {
     longest: usize,
@@ -23,7 +23,7 @@ struct Open {
     announced_by: u64,
     length: usize,
     received: usize,
-    /// What the body is for. None if it is not wanted: its chunks are dropped.
+    /// The message of the body. None if it is not wanted: its chunks are dropped.
     wanted: Option<Wanted>,
 }
 
@@ -31,9 +31,9 @@ struct Open {
 struct Wanted {
     parcel: Parcel,
     body: Vec<u8>,
-    /// What it takes when it is whole, in bytes.
+    /// The memory of the complete body and its message, in bytes.
     weight: usize,
-    /// When it has to be whole.
+    /// When it has to be complete.
     due: u64,
 }
 
@@ -42,12 +42,12 @@ impl Assembly {
         Self { longest, open: Vec::new() }
     }
 
-    /// The bytes that all bodies that are wanted take when they are whole.
+    /// The memory of all wanted bodies when they are complete, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.open.iter().filter_map(|open| open.wanted.as_ref()).map(|wanted| wanted.weight).sum()
     }
 
-    /// The body that a frame announced is wanted: its chunks are kept from now on.
+    /// Keeps the chunks of an announced body from now on.
     pub(super) fn keep(&mut self, now: u64, of: u64, parcel: Parcel, config: &LinkConfig) {
         if let Some(open) = self.open.iter_mut().find(|open| open.announced_by == of) {
             let slowest_ms = open.length as u64 * 1_000 / config.body_bytes_per_second.max(1);
@@ -56,7 +56,7 @@ impl Assembly {
         }
     }
 
-    /// Nobody waits for a request any more: its body is not wanted.
+    /// Drops the body of a cancelled request.
     fn cancel(&mut self, request: u64) {
         let is_it = |wanted: &Wanted| matches!(wanted.parcel, Parcel::Request { id, .. } if id == request);
         for open in &mut self.open {
@@ -64,18 +64,18 @@ impl Assembly {
         }
     }
 
-    /// A message whose body was not whole in time. What still comes of it is dropped.
+    /// Removes a message whose body was not complete in time. Its later chunks are dropped.
     pub(super) fn late(&mut self, now: u64) -> Option<Parcel> {
         let late = self.open.iter_mut().find_map(|open| open.wanted.take_if(|wanted| wanted.due <= now));
         late.map(|wanted| wanted.parcel)
     }
 
-    /// When the next body has to be whole.
+    /// When the next body has to be complete.
     pub(super) fn next_timeout(&self) -> Option<u64> {
         self.open.iter().filter_map(|open| open.wanted.as_ref()).map(|wanted| wanted.due).min()
     }
 
-    /// Takes the next numbered frame. A body that it announces is not kept before [`Self::keep`] says so.
+    /// Takes the next numbered frame. A body that it announces is kept only after [`Self::keep`].
     pub(super) fn take(&mut self, frame: Frame) -> Result<Option<LinkEvent>, Goodbye> {
         let sequence = frame.sequence().unwrap_or_default();
         let (parcel, announced) = match frame {

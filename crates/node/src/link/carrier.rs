@@ -1,5 +1,5 @@
-//! What belongs to the socket that carries a link, and goes with it: the handshake, pings, silence, the time of the token, and
-//! the frames that are not numbered.
+//! The parts of a link that belong to its present socket: the handshake, pings, silence, the expiry of the token, and control
+//! frames (frames without a sequence number).
 
 use bytes::Bytes;
 use starlane_protocol::frame::{self, Frame};
@@ -7,16 +7,16 @@ use starlane_protocol::frame::{self, Frame};
 use super::{CloseCode, Goodbye, LinkConfig};
 use crate::bucket::Bucket;
 
-/// So many bytes of a message are as much to do as one frame more.
+/// This many bytes of a message count as one more frame in the rate limit.
 const BYTES_A_FRAME: usize = 4 * 1024;
-/// More frames that are not numbered never wait for a peer that takes them.
+/// The maximum of waiting control frames. A peer that reads never has more.
 const MOST_CONTROL: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Dialled side: nothing has arrived yet.
+    /// Dialled side: no frame has arrived yet.
     AwaitHello,
-    /// Dialled side: the token is being looked at.
+    /// Dialled side: the token is being checked.
     Admitting,
     /// Dialling side: hello has been sent.
     AwaitWelcome,
@@ -24,28 +24,28 @@ pub(super) enum Phase {
     Over,
 }
 
-/// What time has brought.
+/// An action that is due.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     End(Goodbye),
-    /// Our token is good for not much longer.
+    /// Our token expires soon.
     Renew,
 }
 
 #[derive(Debug)]
 pub(super) struct Carrier {
     pub(super) phase: Phase,
-    /// When the token ends; on the dialling side, when to have a fresh one.
+    /// When the token expires; on the dialling side, when to renew it.
     pub(super) expires: Option<u64>,
     control: Vec<Bytes>,
-    /// The pong that waits: of many pings only the last is answered.
+    /// The waiting pong: of many pings only the last is answered.
     pong: Option<u64>,
     opened: u64,
     heard: u64,
     received: Bucket,
     ping_due: u64,
     nonce: u64,
-    /// What the peer had acked when the window was found closed, and since when.
+    /// The last acknowledged sequence when the window was found closed, and since when.
     stalled: Option<(u64, u64)>,
 }
 
@@ -73,7 +73,7 @@ impl Carrier {
         self.heard = now;
     }
 
-    /// Counts what a WebSocket message gives to do. Errors when the peer sends too much a second.
+    /// Counts a WebSocket message against the rate limit. Errors when the peer sends too much per second.
     pub(super) fn receive(
         &mut self,
         now: u64,
@@ -95,7 +95,7 @@ impl Carrier {
         self.control.push(frame::encode_frame(frame).into());
     }
 
-    /// The last frame: nothing follows it.
+    /// Queues the last frame; nothing follows it.
     pub(super) fn end(&mut self, goodbye: &Frame) {
         self.phase = Phase::Over;
         self.pong = None;
@@ -106,7 +106,7 @@ impl Carrier {
         self.pong = Some(nonce);
     }
 
-    /// Whether so many frames wait that the peer takes none.
+    /// Whether too many control frames wait, because the peer does not read.
     pub(super) fn is_full(&self) -> bool {
         self.control.len() > MOST_CONTROL
     }
@@ -123,7 +123,7 @@ impl Carrier {
         std::mem::take(&mut self.control)
     }
 
-    /// Time passed. `stalled_at` is what the peer has acked if more than that waits for it.
+    /// The action that is due at `now`. `stalled_at` is the last acknowledged sequence if frames wait for an acknowledgement.
     pub(super) fn handle_timeout(
         &mut self,
         now: u64,
@@ -140,7 +140,7 @@ impl Carrier {
             }
             _ if now >= self.heard + config.silence_ms => silent("nothing was heard for", config.silence_ms),
             Phase::Up if self.expires.is_some_and(|expires| now >= expires) => {
-                // The dialled side ends the link; the other asks for a fresh token, and after a while again, until there is one.
+                // The dialled side ends the link; the other asks for a fresh token, and after a while again, until it gets one.
                 if is_dialled {
                     let reason = "the token is no longer good: dial again with a fresh one";
                     return Some(Due::End(Goodbye::new(CloseCode::Expired, reason)));

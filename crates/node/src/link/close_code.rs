@@ -1,4 +1,4 @@
-//! Why links end, as a word that programs can tell apart.
+//! The reason why a link ended, as a code for programs.
 
 use starlane_protocol::bounds::cut;
 
@@ -37,26 +37,26 @@ macro_rules! codes {
 codes! {
     /// The host itself closed the link, or the connection was closed.
     Closed = "closed",
-    /// A frame is not as it must be, or not in its place.
+    /// A frame is malformed, or not allowed in its place.
     Malformed = "malformed",
     /// A frame or a payload is longer than its maximum.
     TooLarge = "too-large",
-    /// Nothing was heard for too long.
+    /// The peer was silent for too long.
     Silent = "silent",
-    /// The peer takes nothing while too much waits for it.
+    /// The peer does not read while too much waits for it.
     SlowConsumer = "slow-consumer",
-    /// The principal has too many links, or the peer sends too much a second.
+    /// The principal has too many links, or the peer sends too much per second.
     TooMany = "too-many",
     /// The token is not accepted.
     AuthRefused = "auth-refused",
-    /// The token was good and is not any more.
+    /// The token has expired.
     Expired = "expired",
-    /// The two hosts have no version of the protocol in common.
+    /// The two hosts have no protocol version in common.
     Version = "version",
 }
 
 impl CloseCode {
-    /// Whether another dial with the same token ends the same way.
+    /// Whether another dial with the same token would end in the same way.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::AuthRefused | Self::Version)
     }
@@ -77,9 +77,9 @@ impl std::fmt::Display for CloseCode {
 /// Why a link ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goodbye {
-    /// What it is, for programs.
+    /// The code, for programs.
     pub code: CloseCode,
-    /// For people.
+    /// The reason, for people.
     pub reason: String,
 }
 

@@ -1,58 +1,58 @@
-//! All sizes, windows and times of links.
+//! The sizes, windows and times of links.
 
-/// Bounds and times of a link, with the protocol's defaults.
+/// The limits and times of a link, with the protocol's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkConfig {
-    /// The longest payload, in bytes.
+    /// The maximum payload, in bytes.
     pub payload: usize,
-    /// A body that follows its message in chunks is whole within this time, in milliseconds, and what `body_bytes_per_second` adds.
+    /// The time within which the body of a message must arrive in chunks, in milliseconds; `body_bytes_per_second` extends it.
     /// Later chunks are dropped, and the message fails.
     pub body_ms: u64,
-    /// A body has a second more for each so many bytes of its length.
+    /// A body gets one more second for each so many bytes of its length.
     pub body_bytes_per_second: u64,
-    /// How many numbered frames may be unacked.
+    /// The maximum of unacknowledged numbered frames.
     pub window_frames: usize,
-    /// How many bytes of numbered frames may be unacked.
+    /// The maximum of unacknowledged bytes of numbered frames.
     pub window_bytes: usize,
-    /// How many bytes may wait behind the window.
+    /// The maximum of bytes that wait behind the window.
     pub queue_bytes: usize,
-    /// An ack is at most this late, in milliseconds.
+    /// The maximum delay of an acknowledgement, in milliseconds.
     pub ack_after_ms: u64,
-    /// An ack is at most this many frames late.
+    /// The maximum delay of an acknowledgement, in frames.
     pub ack_frames: u32,
-    /// An ack is at most this many bytes late.
+    /// The maximum delay of an acknowledgement, in bytes.
     pub ack_bytes: usize,
-    /// How often the dialled side pings, in milliseconds.
+    /// The interval of the dialled side's pings, in milliseconds.
     pub ping_every_ms: u64,
-    /// A side that heard nothing for this long drops the socket, in milliseconds.
+    /// A side that hears nothing for this long closes the socket, in milliseconds.
     pub silence_ms: u64,
-    /// The first frame comes within this time, in milliseconds.
+    /// The time within which the first frame must come, in milliseconds.
     pub first_frame_ms: u64,
-    /// A socket that has not opened within this time is given up, in milliseconds.
+    /// The time within which a socket must open, in milliseconds.
     pub dial_ms: u64,
     /// The first pause between two dials, in milliseconds; it doubles.
     pub redial_first_ms: u64,
-    /// The longest pause between two dials, in milliseconds.
+    /// The maximum pause between two dials, in milliseconds.
     pub redial_most_ms: u64,
-    /// How soon a token is asked for again when no fresh one came, in milliseconds.
+    /// The pause before a token is requested again when no fresh one came, in milliseconds.
     pub renew_again_ms: u64,
-    /// How many messages may wait for a link to come up.
+    /// The maximum of messages that wait for a link to come up.
     pub waiting_messages: usize,
-    /// How many bytes of such messages.
+    /// The maximum of bytes of such messages.
     pub waiting_bytes: usize,
-    /// How many bytes may wait for a peer in all. An answer that is too much becomes a failure that says so; a peer for whom more
-    /// waits even of those takes nothing, and the link ends.
+    /// The maximum of bytes that wait for a peer in total. An answer above it becomes a short failure. If even those exceed their
+    /// reserve, the peer does not read, and the link ends.
     pub held_bytes: usize,
-    /// A peer that acks nothing for this long while the window is closed takes nothing, in milliseconds.
+    /// The link ends if the peer acknowledges nothing for this long while the window is closed, in milliseconds.
     pub stalled_ms: u64,
-    /// How much a peer may give to do in a second, in frames; each WebSocket message, and 4 KiB of it, count as one more. A burst may
-    /// have as much at once.
+    /// The maximum work that a peer may cause per second, in frames; each WebSocket message, and each 4 KiB of it, count as one
+    /// more. A burst may have as much at once.
     pub frames_per_second: u32,
-    /// How many requests of a peer may be open.
+    /// The maximum of open requests of a peer.
     pub open_requests: usize,
-    /// To how many topics a peer may be subscribed.
+    /// The maximum of topics to which a peer is subscribed.
     pub topics: usize,
-    /// How many addresses a peer is known to serve.
+    /// The maximum of addresses that a peer serves.
     pub served: usize,
 }
 

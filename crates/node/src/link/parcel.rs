@@ -1,4 +1,4 @@
-//! What goes over a link, and the frames that it becomes.
+//! The messages of a link, and their frames.
 
 use bytes::Bytes;
 use starlane_protocol::{
@@ -7,13 +7,13 @@ use starlane_protocol::{
     wire::{WireOutcome, WirePayload},
 };
 
-/// What a message weighs in a queue beside its texts and its body, in bytes.
+/// The weight of a message in a queue in addition to its texts and its body, in bytes.
 const OVERHEAD: usize = 256;
 
-/// What goes over a link in either direction, once it is up: whole, in order, exactly once.
+/// A message over a link that is up, in either direction: complete, in order, exactly once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Parcel {
-    /// How long its sender still waits is filled in when the frame is made, and counts where it arrives.
+    /// The remaining time is written when the frame is made, and counts from its arrival.
     Request {
         id: u64,
         message: Message,
@@ -77,7 +77,7 @@ impl Parcel {
         self.payload().map_or(0, |payload| payload.body.len())
     }
 
-    /// Whether it is a message of somebody who can be told to send slower.
+    /// Whether its sender can be asked to send slower.
     pub(super) fn is_bulky(&self) -> bool {
         matches!(self, Self::Request { .. } | Self::Notify { .. } | Self::Event { .. })
     }
@@ -99,7 +99,7 @@ impl Parcel {
         OVERHEAD + texts + self.payload().map_or(0, headers)
     }
 
-    /// Its frame and, if that does not hold it, its body, which follows in chunks.
+    /// Its frame, and its body if that follows in chunks.
     pub(super) fn frame(self, seq: u64) -> (Frame, Option<Bytes>) {
         match self {
             Self::Request { id, message } => {
@@ -139,7 +139,7 @@ impl Parcel {
     }
 }
 
-/// The form of a payload on the wire: without its body when that follows in chunks.
+/// The wire form of a payload: without its body when that follows in chunks.
 fn announce(mut payload: Payload) -> (WirePayload, Option<Bytes>) {
     if payload.body.len() <= frame::CHUNK {
         return (payload.into(), None);

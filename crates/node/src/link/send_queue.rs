@@ -1,5 +1,5 @@
-//! What waits to be sent on a link, whether it is up or not. Messages wait whole: they become numbered frames when these are
-//! transmitted, as far as the window goes. Frames are kept until they are acked.
+//! Messages that wait to be sent on a link, whether it is up or not. They become numbered frames when they are transmitted, within
+//! the window. Frames are kept until they are acknowledged.
 
 use std::collections::VecDeque;
 
@@ -12,22 +12,22 @@ use starlane_protocol::{
 use super::{CloseCode, Goodbye, LinkConfig, Parcel};
 use crate::actor::remaining;
 
-/// Frames that leave together stay below this many bytes, well within the longest WebSocket message.
+/// The maximum of bytes that leave together, well within the maximum of a WebSocket message.
 const TOGETHER: usize = 256 * 1024;
-/// The part of `held_bytes` that is for what is short and can't be refused, such as refusals.
+/// The fraction of `held_bytes` that is reserved for short messages that cannot be refused, such as refusals.
 const SHORT_PART: usize = 16;
 
-/// A message that waits.
+/// A waiting message.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) parcel: Parcel,
-    /// When nobody waits for it any more.
+    /// When its sender gives up.
     pub(crate) deadline: Option<u64>,
-    /// The highest id of a request up to here: in a queue it never falls.
+    /// The highest request id up to here: it never falls within a queue.
     order: u64,
 }
 
-/// The body of a message whose frame has left and that follows it in chunks.
+/// The body of a message that has left; it follows in chunks.
 #[derive(Debug)]
 struct Rest {
     of: u64,
@@ -39,22 +39,22 @@ struct Rest {
 #[derive(Debug)]
 pub(super) enum Unsent {
     Failed(Failure),
-    /// The peer takes nothing and so much waits for it that no more may.
+    /// The peer does not read, and even the reserve for short messages is full.
     TooSlow(Goodbye),
 }
 
 #[derive(Debug)]
 pub(super) struct SendQueue {
     waiting: VecDeque<Box<Waiting>>,
-    /// The body that is being numbered; its message has been.
+    /// The body whose chunks are being numbered; its message has left.
     rest: Option<Rest>,
-    /// What `waiting` and `rest` weigh.
+    /// The weight of `waiting` and `rest`.
     bytes: usize,
-    /// The frames that were sent and not acked, oldest first.
+    /// The frames that were sent and not acknowledged, oldest first.
     unacked: VecDeque<Bytes>,
     unacked_bytes: usize,
     acked: u64,
-    /// The sequences of one-way messages that the peer is not known to have, oldest first.
+    /// The sequences of one-way messages that the peer has not acknowledged, oldest first.
     one_way: VecDeque<u64>,
     last_sequence: u64,
     last_order: u64,
@@ -81,14 +81,14 @@ impl SendQueue {
         }
     }
 
-    /// What the peer allows.
+    /// Sets the limits of the peer.
     pub(super) fn limit(&mut self, limits: Limits) {
         self.payload = self.payload.min(limits.payload as usize);
         self.window_frames = self.window_frames.min(limits.unacked_frames as usize).max(1);
         self.window_bytes = self.window_bytes.min(limits.unacked_bytes as usize).max(1);
     }
 
-    /// Queues a message of a link that is up, or one that may come up.
+    /// Queues a message of a link that is up, or may come up.
     pub(super) fn send(
         &mut self,
         parcel: Parcel,
@@ -110,7 +110,7 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Whether a message may wait for the link to come up.
+    /// Checks whether a message may wait for the link to come up.
     fn may_wait(&self, weight: usize, config: &LinkConfig) -> Result<(), Unsent> {
         let count = self.waiting.len();
         if count >= config.waiting_messages || (count > 0 && self.bytes + weight > config.waiting_bytes) {
@@ -120,7 +120,7 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Whether a message may wait for those before it to leave.
+    /// Checks whether a message may wait behind those in the queue.
     fn may_leave(&self, parcel: &Parcel, length: usize, weight: usize, config: &LinkConfig) -> Result<(), Unsent> {
         let (waiting, held) = (self.bytes, config.held_bytes);
         if length > self.payload {
@@ -128,7 +128,8 @@ impl SendQueue {
             let message = format!("a payload of {length} bytes; this link carries at most {most}");
             return Err(Unsent::Failed(Failure::too_large(message)));
         }
-        // One message of any allowed length passes an empty queue; cancels, answers and the like pass until all is full.
+        // One message of any allowed length may enter an empty queue. Cancels, answers and the like may enter until everything is
+        // full.
         if parcel.is_bulky() && waiting > 0 && waiting + length > config.queue_bytes {
             let message = format!("{waiting} bytes wait for this link already: send slower");
             return Err(Unsent::Failed(Failure::link_full(message)));
@@ -141,7 +142,7 @@ impl SendQueue {
             let reason = format!("{waiting} bytes wait and are not taken; the limit `held-bytes` is {held}");
             return Err(Unsent::TooSlow(Goodbye::new(CloseCode::SlowConsumer, reason)));
         }
-        // Few messages are so long that it must be measured whether their frame is too long.
+        // Measuring a frame is expensive, and few messages are long enough to need it.
         if weight - length + length.min(frame::CHUNK) > MAX_NUMBERED / 2 {
             let (frame, _) = parcel.clone().frame(0);
             let (name, length) = (frame.name().to_ascii_lowercase(), frame::encode_frame(&frame).len());
@@ -155,9 +156,9 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Takes a request back. False if it is not here: it has left.
+    /// Removes a waiting request. Returns false if it has left already.
     pub(super) fn cancel(&mut self, request: u64) -> bool {
-        // Ids of requests rise, so this need not look at all that waits.
+        // Request ids rise, so a binary search finds it.
         let at = self.waiting.partition_point(|waiting| waiting.order < request);
         let is_it = |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request);
         if !self.waiting.get(at).is_some_and(|waiting| is_it(waiting)) {
@@ -169,14 +170,14 @@ impl SendQueue {
         true
     }
 
-    /// Takes out the one-way messages whose time is over.
+    /// Removes the one-way messages whose deadline has passed.
     pub(super) fn expired(&mut self, now: u64) -> VecDeque<Box<Waiting>> {
         self.take_where(&|waiting| {
             matches!(waiting.parcel, Parcel::Notify { .. }) && waiting.deadline.is_some_and(|at| at <= now)
         })
     }
 
-    /// Takes out all that waits, in order.
+    /// Removes all waiting messages, in order.
     pub(super) fn take_waiting(&mut self) -> VecDeque<Box<Waiting>> {
         self.take_where(&|_| true)
     }
@@ -195,7 +196,7 @@ impl SendQueue {
         taken
     }
 
-    /// Makes frames of what waits, as many as may leave together with those that do already.
+    /// Makes frames of waiting messages and adds them to `leaving`, as many as may leave together.
     pub(super) fn number(&mut self, now: u64, leaving: &mut Vec<Bytes>) {
         let mut together: usize = leaving.iter().map(Bytes::len).sum();
         while together < TOGETHER && self.may_number() {
@@ -235,7 +236,7 @@ impl SendQueue {
         Some(frame)
     }
 
-    /// The peer has everything up to `received`.
+    /// Handles an acknowledgement: the peer has everything up to `received`.
     pub(super) fn acked(&mut self, received: u64) -> Result<(), Goodbye> {
         let sent = self.last_sequence;
         if received > sent {
@@ -250,13 +251,13 @@ impl SendQueue {
         Ok(())
     }
 
-    /// How many one-way messages the peer is not known to have, those that wait included.
+    /// How many one-way messages the peer has not acknowledged, including waiting ones.
     pub(super) fn one_way_unacked(&self) -> usize {
         let waiting = self.waiting.iter().filter(|waiting| matches!(waiting.parcel, Parcel::Notify { .. }));
         self.one_way.len() + waiting.count()
     }
 
-    /// The bytes of what waits.
+    /// The bytes of waiting messages.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -267,7 +268,7 @@ impl SendQueue {
         is_open && (self.rest.is_some() || !self.waiting.is_empty())
     }
 
-    /// What waits for an ack before anything can be sent: the sequence that was acked last. None if nothing does.
+    /// The last acknowledged sequence, if nothing can be sent before the next acknowledgement.
     pub(super) fn stalled_at(&self) -> Option<u64> {
         let waits = self.rest.is_some() || !self.waiting.is_empty();
         (waits && !self.may_number()).then_some(self.acked)

@@ -1,5 +1,5 @@
-//! What two hosts know of each other over a link, whatever socket carries it: who the peer is, what it serves and asks, what was
-//! received of it, and the acks that it is owed.
+//! The shared state of two hosts on a link, whatever socket carries it: who the peer is, its served addresses and open requests,
+//! the received frames, and the acknowledgements that it is owed.
 
 use starlane_protocol::{Address, HostName, frame::Frame, wire::WireOutcome};
 
@@ -12,17 +12,17 @@ pub(crate) struct Session {
     pub(crate) peer: Option<HostName>,
     /// On the dialled side the peer's principal; on the dialling side our own.
     pub(crate) principal: Principal,
-    /// On the dialled side the token that the peer showed last.
+    /// On the dialled side the last token of the peer.
     pub(crate) token: Option<String>,
-    /// The addresses that the peer serves. Their operations are checked by the peer, and are not kept.
+    /// The addresses that the peer serves. The peer checks their operations, so they are not kept.
     pub(crate) served: Map<Address, ()>,
-    /// The bytes of those, and of its subscriptions.
+    /// The bytes of those addresses and of its subscriptions.
     pub(crate) names: usize,
     /// The requests of the peer that have not ended, by its own id.
     pub(crate) asking: Map<u64, RequestId>,
     pub(super) assembly: Assembly,
     received: u64,
-    /// Frames and bytes that were received and not acked.
+    /// Received frames and bytes that were not acknowledged.
     owed: (u32, usize),
     ack_due: Option<u64>,
     ack_now: bool,
@@ -45,7 +45,7 @@ impl Session {
         }
     }
 
-    /// Takes the next numbered frame. Gives what it brought.
+    /// Takes the next numbered frame. Returns its event.
     pub(super) fn take(&mut self, now: u64, frame: Frame, config: &LinkConfig) -> Result<Option<LinkEvent>, Goodbye> {
         let (sequence, expected) = (frame.sequence().unwrap_or_default(), self.received + 1);
         if sequence != expected {
@@ -64,12 +64,12 @@ impl Session {
         self.assembly.take(frame)
     }
 
-    /// The bytes of what the peer has given this host to keep.
+    /// The bytes that this host keeps for the peer.
     pub(super) fn bytes(&self) -> usize {
         self.assembly.bytes() + self.names
     }
 
-    /// When an ack is due, if it is not now, or a body has to be whole.
+    /// When an acknowledgement is due, if not now, or when a body has to be complete.
     pub(super) fn next_timeout(&self) -> Option<u64> {
         let ack = self.ack_due.filter(|_| !self.ack_now);
         ack.into_iter().chain(self.assembly.next_timeout()).min()
@@ -79,12 +79,12 @@ impl Session {
         self.ack_now |= self.ack_due.is_some_and(|due| due <= now);
     }
 
-    /// Whether an ack is to be sent now.
+    /// Whether an acknowledgement is due now.
     pub(super) fn owes_ack(&self) -> bool {
         self.ack_now
     }
 
-    /// The ack to send now. `riding`: other frames leave, so one that is owed leaves with them.
+    /// The acknowledgement to send now. `riding`: other frames leave, so a pending one leaves with them.
     pub(super) fn ack(&mut self, riding: bool) -> Option<Frame> {
         let rides = riding && self.owed.0 > 0;
         if !(self.ack_now || rides) {
@@ -95,7 +95,7 @@ impl Session {
     }
 }
 
-/// What a link had when its socket went.
+/// The contents of a link when its socket closed.
 #[derive(Debug)]
 pub(crate) struct Lost {
     pub(crate) was_up: bool,
@@ -103,13 +103,13 @@ pub(crate) struct Lost {
     pub(crate) principal: Principal,
     /// The requests of the peer.
     pub(crate) asking: Vec<RequestId>,
-    /// How many one-way messages the peer is not known to have.
+    /// The number of one-way messages that the peer has not acknowledged.
     pub(crate) one_way: usize,
-    /// The bytes that were counted as its principal's.
+    /// The bytes that were counted for its principal.
     pub(crate) counted: usize,
 }
 
-/// What a received frame counts for the ack that is owed: its body, and a little for the rest.
+/// The weight of a received frame for the next acknowledgement: its body, and a little for the rest.
 fn weight(frame: &Frame) -> usize {
     64 + match frame {
         Frame::Request { payload, .. } | Frame::Notify { payload, .. } | Frame::Event { payload, .. } => {

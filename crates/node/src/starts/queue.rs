@@ -1,5 +1,5 @@
-//! The actors that wait for an instance, and whose turn it is. Each app is in the order of its space, and each space in the order of
-//! all, only while another of its actors may be awake: so work for a start depends on no number of others that wait.
+//! The actors that wait for an instance, in turns. Each app is in the order of its space, and each space in the order of all, only
+//! while it may have one more awake actor: so the work for a start does not depend on the number of waiting actors.
 
 use std::{collections::VecDeque, rc::Rc};
 
@@ -13,29 +13,29 @@ use crate::{
 /// The actors that wait for an instance.
 #[derive(Debug, Default)]
 pub(crate) struct StartQueue {
-    /// The apps that wait, by the numbers of their shares.
+    /// The waiting apps, by the numbers of their shares.
     lines: Map<u64, Line>,
-    /// The apps of each space that wait and may have one more awake, by the number of the space's share.
+    /// For each space, the waiting apps that may have one more awake actor, by the number of the space's share.
     apps: Map<u64, Turns>,
-    /// The spaces that have such an app and may have one more awake.
+    /// The spaces that have such an app and may have one more awake actor.
     spaces: Turns,
     turn: u64,
-    /// Those who have got or lost something since slots were filled.
+    /// Accounts that changed since slots were last filled.
     changed: Vec<Account>,
-    /// The host had no room for an instance, and is asked again soon.
+    /// The host had no room for an instance. It is asked again soon.
     pub(crate) full: bool,
     /// The host is closing: nothing starts any more.
     pub(crate) closed: bool,
 }
 
-/// Those of one app.
+/// The waiting actors of one app.
 #[derive(Debug)]
 struct Line {
     account: Account,
     waiting: VecDeque<ActorId>,
 }
 
-/// Shares in the order in which they had their turn, by their numbers.
+/// Shares in the order of their last turns, by their numbers.
 #[derive(Debug, Default)]
 struct Turns(Map<(u64, u64), ()>);
 
@@ -55,7 +55,7 @@ impl Turns {
 }
 
 impl StartQueue {
-    /// Adds an actor to those that wait, before the others of its app or behind them.
+    /// Adds a waiting actor, before or after the others of its app.
     pub(crate) fn push(&mut self, account: &Account, id: ActorId, first: bool) {
         let number = account.app.number;
         match self.lines.get_mut(&number) {
@@ -72,19 +72,19 @@ impl StartQueue {
         self.lines.is_empty()
     }
 
-    /// An actor of an account has lost its instance, or come to rest, or waits for one.
+    /// Marks an account: an actor of it has lost its instance, come to rest, or started to wait.
     pub(crate) fn changed(&mut self, account: &Account) {
         if !self.is_empty() {
             self.changed.push(account.clone());
         }
     }
 
-    /// One for whom something has changed since it was asked last.
+    /// The next account that changed.
     pub(crate) fn next_changed(&mut self) -> Option<Account> {
         self.changed.pop()
     }
 
-    /// Puts an app and its space where they belong, by what is awake and what waits.
+    /// Updates the places of an app and its space, by their awake and waiting actors.
     pub(crate) fn order(&mut self, account: &Account, limits: &ActorLimits) {
         let Account { app, space, .. } = account;
         if !self.apps.contains_key(&space.number) {
@@ -99,7 +99,7 @@ impl StartQueue {
         self.spaces.set(space, !none && !space.is_full(limits.awake_per_space));
     }
 
-    /// Takes the next to get an instance, of those whose app and space may have one more.
+    /// Takes the next actor to get an instance, among the apps and spaces that may have one more.
     pub(crate) fn next(&mut self, limits: &ActorLimits) -> Option<(ActorId, Account)> {
         let number = self.next_of(self.spaces.first()?)?;
         let line = self.lines.get_mut(&number)?;
@@ -107,7 +107,7 @@ impl StartQueue {
         if line.waiting.is_empty() {
             self.lines.remove(&number);
         }
-        // They leave their places before these change, and `order` gives them new ones.
+        // They leave their old places before these change; `order` gives them new ones.
         self.turn += 1;
         self.spaces.set(&account.space, false);
         if let Some(apps) = self.apps.get_mut(&account.space.number) {
@@ -119,8 +119,8 @@ impl StartQueue {
         Some((id, account))
     }
 
-    /// How many actors wait for room that one of a share's would make: those of the app if it is full, of the app whose turn it is in
-    /// the space if that is full, and else of the app whose turn it is.
+    /// How many actors wait for room that an actor of `share` would make: those of the app if it is full; else of the app whose
+    /// turn it is in the space, if the space is full; else of the app whose turn it is.
     pub(crate) fn waiting_for(&self, share: &Rc<Share>, account: &Account) -> usize {
         let app = match () {
             () if Rc::ptr_eq(share, &account.app) => Some(share.number),

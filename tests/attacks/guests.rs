@@ -261,7 +261,7 @@ fn a_message_that_is_never_answered_ends_and_the_actor_goes_on() {
     });
     until("an answer", || echo(&server, "count", &json!(null)).status == 200);
     assert_eq!(metric(&server, "starlane_overdue_total"), 1);
-    assert!(server.log().contains("`sleep` was not answered in its time"), "{}", server.log());
+    assert!(server.log().contains("`sleep` was not answered in time"), "{}", server.log());
     attack("B13", 1, 0);
 }
 

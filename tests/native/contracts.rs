@@ -69,7 +69,7 @@ fn what_does_not_fit_a_bind_is_422_with_a_pointer() {
     let told = server.ask(ECHO, "read", &json!("/site/index.html")).fails(422, "schema-mismatch");
     assert!(told.starts_with("the response `read` does not fit its schema: "), "{told}");
     let told = server.ask(ECHO, "about", &Value::Null).fails(422, "schema-mismatch");
-    assert!(told.contains("`about` answers with text/html, and the mechtron gave application/json"), "{told}");
+    assert!(told.contains("`about` answers with text/html, but the mechtron returned application/json"), "{told}");
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ fn every_operation_of_every_built_in_resource_is_held_to_its_bind() {
             let text = [("content-type", "text/plain")];
             let path = format!("/messages/{at}/{name}");
             let told = server.admin("POST", &path, &text, b"{}").fails(422, "schema-mismatch");
-            assert!(told.contains("takes application/json, and was given text/plain"), "{at}: {told}");
+            assert!(told.contains("takes application/json, but got text/plain"), "{at}: {told}");
             server.admin("POST", &path, &[("content-type", "application/json")], b"{").fails(422, "schema-mismatch");
         }
         let told = server.command(&at, "no-such-operation", &json!({})).fails(404, "no-operation");

@@ -23,14 +23,14 @@ use crate::{
 };
 
 /// The maximum number of messages, of outcomes and of wakes in one batch.
-const BATCH: usize = 64;
+const MAX_BATCH_CALLS: usize = 64;
 /// The maximum size of a batch, in bytes; a longer message goes alone.
-const BATCH_BYTES: usize = 16 << 20;
+const MAX_BATCH_BYTES: usize = 16 << 20;
 /// The minimum time between batches with wakes, in milliseconds: an actor that wakes itself at once leaves the host time for
 /// others.
 const WAKES_APART_MS: u64 = 5;
 /// The minimum time that an actor has for a message, even if its sender gives up earlier, in milliseconds.
-const LEAST_MS: u64 = 5_000;
+const MIN_MESSAGE_MS: u64 = 5_000;
 
 /// An actor at this node, awake or asleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -211,7 +211,7 @@ impl Actor {
         match (letter, body) {
             (Some(letter), Some(body)) if !body.accepts(&payload.content_type) => {
                 Err(Failure::schema_mismatch(format!(
-                    "`{}` answers with {}, and the mechtron gave {}",
+                    "`{}` answers with {}, but the mechtron returned {}",
                     letter.operation,
                     body.content_type,
                     if payload.content_type.is_empty() { "nothing" } else { &payload.content_type }
@@ -255,7 +255,7 @@ impl Actor {
     /// The time at which a message is overdue if the guest gets it now.
     fn until(&self, letter: &Message, now: u64, limits: &ActorLimits) -> u64 {
         match letter.deadline {
-            Some(deadline) => deadline.max(now + LEAST_MS) + limits.overdue_ms,
+            Some(deadline) => deadline.max(now + MIN_MESSAGE_MS) + limits.overdue_ms,
             None => now + limits.one_way_ms,
         }
     }
@@ -288,18 +288,18 @@ impl Actor {
         }
         let mut bytes = 0;
         let mut fits = |weight: usize| {
-            let fits = bytes == 0 || bytes + weight <= BATCH_BYTES;
+            let fits = bytes == 0 || bytes + weight <= MAX_BATCH_BYTES;
             bytes += weight;
             fits
         };
-        for _ in 0..BATCH {
+        for _ in 0..MAX_BATCH_CALLS {
             let Some(held) = self.outcomes.pop_front_if(|held| fits(outcome_weight(&held.it.outcome))) else { break };
             calls.push(GuestCall::Settle { request: held.it.request, outcome: held.it.outcome.clone() });
             self.in_flight.push(InFlight::Settle(held));
         }
         if now >= self.wakes_from && !self.wakes.is_empty() {
             self.wakes_from = now + WAKES_APART_MS;
-            for token in self.wakes.drain(..self.wakes.len().min(BATCH)) {
+            for token in self.wakes.drain(..self.wakes.len().min(MAX_BATCH_CALLS)) {
                 calls.push(GuestCall::Wake { token });
                 self.in_flight.push(InFlight::Wake(token));
             }
@@ -310,7 +310,7 @@ impl Actor {
             () if room == 0 || self.leave.is_some() => 0,
             // One message at a time and no other call, so a save covers exactly that message.
             () if each => usize::from(rests && self.in_flight.iter().all(|call| matches!(call, InFlight::Start))),
-            () => BATCH,
+            () => MAX_BATCH_CALLS,
         };
         for _ in 0..most {
             let Some((number, held)) = self.mailbox.iter().next() else { break };

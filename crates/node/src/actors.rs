@@ -31,7 +31,7 @@ impl Node {
         if let Life::Quarantined(until) = actor.life {
             let seconds = until.saturating_sub(now).div_ceil(1_000);
             return Err(Failure::quarantined(format!(
-                "it crashed too often and was put aside for {seconds} s more: see the log and mend it; `starlane app restart` \
+                "it crashed too often and is quarantined for {seconds} s more: see the log and fix it; `starlane app restart` \
                  starts it now"
             )));
         }

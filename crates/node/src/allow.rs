@@ -35,7 +35,11 @@ impl Node {
             refused.extend(lost.map(|topic| (topic, who, actor.address.clone())));
         }
         for (topic, who, address) in refused {
-            self.log(&address, Level::Warn, format!("its subscription to {topic} ended: it may not have it any more"));
+            self.log(
+                &address,
+                Level::Warn,
+                format!("its subscription to {topic} ended: its app does not allow it any more"),
+            );
             self.unsubscribe(topic, who);
         }
     }

@@ -176,7 +176,8 @@ impl Role {
             return Ok(());
         }
         let (verb, grant) = (verb.word(), grant_for(verb, to, operation));
-        let message = format!("{from} may not {verb} `{operation}` there: add \"{grant}\" to its `allow` in app.toml");
+        let message =
+            format!("{from} is not allowed to {verb} `{operation}` there: add \"{grant}\" to its `allow` in app.toml");
         Err(Failure::no_grant(message).at(to))
     }
 
@@ -190,8 +191,9 @@ impl Role {
         if topic.address == *from || self.plan.allow.iter().any(|grant| grant.allows_topic(&topic)) {
             return Ok(());
         }
-        let message =
-            format!("{from} may not subscribe to {topic}: add \"subscribe {topic}\" to its `allow` in app.toml");
+        let message = format!(
+            "{from} is not allowed to subscribe to {topic}: add \"subscribe {topic}\" to its `allow` in app.toml"
+        );
         Err(Failure::no_grant(message).at(&topic.address))
     }
 }
@@ -201,7 +203,7 @@ fn closed(from: &Address, to: &Address) -> Result<(), Failure> {
     if to.space() != OWN_SPACE {
         return Ok(());
     }
-    let message = format!("{from} may not use what is in the space `{OWN_SPACE}`: it is closed to mechtrons");
+    let message = format!("{from} cannot use the space `{OWN_SPACE}`: it is closed to mechtrons");
     Err(Failure::no_grant(message).at(to))
 }
 
@@ -275,12 +277,14 @@ pub(crate) fn check(bind: &Bind, operation: &str, content_type: &str, one_way: b
         )));
     };
     if one_way && !known.is_one_way() {
-        return Err(Failure::schema_mismatch(format!("`{operation}` answers: send it as a request, not one-way")));
+        return Err(Failure::schema_mismatch(format!(
+            "`{operation}` has a response: send it as a request, not one-way"
+        )));
     }
     if !known.request.accepts(content_type) {
         let given = if content_type.is_empty() { "nothing" } else { content_type };
         return Err(Failure::schema_mismatch(format!(
-            "`{operation}` takes {}, and was given {given}",
+            "`{operation}` takes {}, but got {given}",
             known.request.content_type
         )));
     }

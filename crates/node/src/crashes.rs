@@ -107,7 +107,7 @@ impl Node {
         if did_not_start {
             self.fail_mail(now, id, &Failure::not_running(reason));
         } else if let Life::Quarantined(_) = life {
-            self.fail_mail(now, id, &Failure::quarantined(format!("it crashed too often, at last: {reason}")));
+            self.fail_mail(now, id, &Failure::quarantined(format!("it crashed too often; the last crash: {reason}")));
         }
         self.fill_slots(now);
     }

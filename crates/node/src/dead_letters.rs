@@ -6,9 +6,9 @@ use starlane_protocol::{Address, Failure, HostName, Message, Trace};
 use crate::{guest::Level, link::Goodbye, node::Node};
 
 /// The maximum of log lines per second for the dead letters of one space.
-const LINES: u32 = 20;
+const MAX_LINES_PER_SECOND: u32 = 20;
 /// The maximum of spaces that have a log rate of their own.
-const SPACES: usize = 256;
+const MAX_SPACES: usize = 256;
 
 /// The log rates of spaces. They are few, so this is a sorted vector.
 #[derive(Debug, Default)]
@@ -25,16 +25,16 @@ impl DeadLetters {
     /// Whether the log gets a line of a space now, and how many lines it missed before.
     fn line(&mut self, now: u64, space: &str) -> Option<u64> {
         let second = now / 1_000;
-        if self.0.len() >= SPACES {
+        if self.0.len() >= MAX_SPACES {
             self.0.retain(|_, told| told.second == second);
         }
         // All further spaces share a line.
-        let space = if self.0.len() < SPACES || self.0.contains_key(space) { space } else { "" };
+        let space = if self.0.len() < MAX_SPACES || self.0.contains_key(space) { space } else { "" };
         let told = self.0.entry(space.to_owned()).or_default();
         if told.second != second {
             (told.second, told.lines) = (second, 0);
         }
-        if told.lines >= LINES {
+        if told.lines >= MAX_LINES_PER_SECOND {
             told.untold += 1;
             return None;
         }

@@ -28,7 +28,7 @@ impl Node {
         let limit = self.config.limits.links;
         match result {
             Ok(_) if before.is_none() && others >= limit => {
-                let reason = format!("this principal has {limit} links already: close some");
+                let reason = format!("this principal has {limit} links, the maximum: close one first");
                 link.end(Goodbye::new(CloseCode::TooMany, reason));
             }
             Err(failure) => link.end(Goodbye::new(&*failure.code, failure.message)),
@@ -37,7 +37,7 @@ impl Node {
                 link.end(Goodbye::new(CloseCode::AuthRefused, message));
             }
             Ok(found) if before.as_deref().is_some_and(|before| before != found.principal.name()) => {
-                let message = format!("the token is one of `{}`: open a new link for it", found.principal.name());
+                let message = format!("the token belongs to `{}`: open a new link for it", found.principal.name());
                 link.end(Goodbye::new(CloseCode::AuthRefused, message));
             }
             Ok(found) => link.admit(now, name, found, link_id),
@@ -115,7 +115,7 @@ impl Node {
             }
             return Ok(message);
         }
-        let text = format!("{} may not send to this page: it is of no app that was launched here", message.from);
+        let text = format!("{} cannot send to this page: its app was not launched here", message.from);
         Err(Failure::no_grant(text).at(&message.to))
     }
 

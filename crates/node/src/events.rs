@@ -23,7 +23,7 @@ impl Node {
         }
         let bare = address.without_host();
         if address.host().is_some_and(|host| host != self.name) {
-            let message = "events of that host do not come here: subscribe on the host itself";
+            let message = "this host does not get the events of that host: subscribe there";
             return Err(Failure::no_resource(message).at(address));
         }
         let handler = self.handler_at(&bare).and_then(|id| self.handlers.get(&id));
@@ -84,7 +84,8 @@ impl Node {
         let count = actor.subscriptions.len();
         if count >= most {
             self.stats.refuse("subscriptions");
-            let detail = format!("it subscribed to another topic and has {count}; the limit `subscriptions` is {most}");
+            let detail =
+                format!("it has {count} subscriptions and asked for another; the limit `subscriptions` is {most}");
             return Err(Crash::budget(detail));
         }
         actor.subscriptions.push(topic.clone());

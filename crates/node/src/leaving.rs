@@ -171,7 +171,7 @@ impl Node {
         if actor.leave.is_none() || !matches!(actor.life, Life::Awake(_)) {
             return;
         }
-        let text = "another version of the app goes on without what this one had not finished";
+        let text = "another version of the app replaced the actor before its messages ended";
         let address = actor.address.clone();
         self.log(&address, Level::Warn, text);
         self.end_instance(now, id, &Failure::new(503, "swapped", text));
@@ -225,7 +225,7 @@ impl Node {
             }
             Err(failure) => {
                 actor.keeping.relisted = true;
-                self.log(&address, Level::Error, format!("it is not subscribed to {topic} any more: {failure}"));
+                self.log(&address, Level::Error, format!("its subscription to {topic} ended: {failure}"));
                 self.unsubscribe(topic, Subscriber::Actor(id));
             }
         }

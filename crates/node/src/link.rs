@@ -36,7 +36,7 @@ use crate::{
 /// The channel in use.
 const CHANNEL: u16 = 0;
 /// The maximum of bytes beside the hello frame in its message.
-const BESIDE_HELLO: usize = 16;
+const MAX_BESIDE_HELLO_BYTES: usize = 16;
 
 /// A link of this node, under a number that the node never uses again. Its sockets may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,7 +172,7 @@ impl Link {
     }
 
     fn receive(&mut self, now: u64, bytes: &[u8]) -> Result<(), Goodbye> {
-        let (length, longest) = (bytes.len(), frame::MAX_HELLO_BYTES + BESIDE_HELLO);
+        let (length, longest) = (bytes.len(), frame::MAX_HELLO_BYTES + MAX_BESIDE_HELLO_BYTES);
         if self.phase() == Phase::AwaitHello && length > longest {
             let reason = format!("the first message is {length} bytes; the maximum is {longest}");
             return Err(Goodbye::new(CloseCode::TooLarge, reason));
@@ -182,7 +182,7 @@ impl Link {
             carrier.receive(now, frames.len(), bytes.len(), &self.config)?;
         }
         if self.phase() == Phase::AwaitHello && frames.is_empty() {
-            return Err(Goodbye::new(CloseCode::Malformed, "the first message holds no hello"));
+            return Err(Goodbye::new(CloseCode::Malformed, "the first message has no hello frame"));
         }
         for (channel, frame) in frames {
             if channel != CHANNEL {
@@ -225,7 +225,7 @@ impl Link {
             }
             (_, frame) => {
                 let name = frame.name().to_ascii_lowercase();
-                return Err(Goodbye::new(CloseCode::Malformed, format!("a {name} frame is out of place here")));
+                return Err(Goodbye::new(CloseCode::Malformed, format!("unexpected {name} frame")));
             }
         }
         Ok(())
@@ -263,7 +263,7 @@ impl Link {
             carrier.control(&Frame::Expires { remaining_ms: found.remaining_ms });
         }
         if carrier.is_full() {
-            self.end(Goodbye::new(CloseCode::SlowConsumer, "the answers to renewed tokens are not taken"));
+            self.end(Goodbye::new(CloseCode::SlowConsumer, "the peer renews tokens and does not read the answers"));
         } else if is_admitted {
             self.up();
         }

@@ -188,7 +188,7 @@ impl Node {
                 self.parcel(now, key, *parcel);
             }
             LinkEvent::Late(parcel) => {
-                self.refuse_parcel(now, key, *parcel, Failure::deadline("its body came too slowly"))
+                self.refuse_parcel(now, key, *parcel, Failure::deadline("its body did not arrive in time"))
             }
             LinkEvent::Over(goodbye) => {
                 // Its last frame, the goodbye, is transmitted before the socket is closed.

@@ -35,7 +35,7 @@ use crate::{
 pub(crate) const DEFAULT_TIMEOUT_MS: u32 = 30_000;
 
 /// The maximum size of a log line, in bytes; a longer one is cut.
-const LOG_BYTES: usize = 64 * 1024;
+const MAX_LOG_LINE_BYTES: usize = 64 * 1024;
 
 /// The configuration of a node.
 #[derive(Debug, Clone)]
@@ -322,7 +322,7 @@ impl Node {
 
     /// Logs a line about a message of a trace.
     pub(crate) fn log_traced(&mut self, about: &Address, level: Level, trace: Option<Trace>, text: impl Into<String>) {
-        let (address, text) = (about.clone(), cut(text.into(), LOG_BYTES));
+        let (address, text) = (about.clone(), cut(text.into(), MAX_LOG_LINE_BYTES));
         self.effects.push_back(Effect::Log(LogLine { address, level, trace, text }));
     }
 

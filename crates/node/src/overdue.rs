@@ -37,11 +37,11 @@ impl Node {
         }
         let all_late = !actor.unfinished.is_empty() && actor.unfinished.values().all(|given| given.overdue);
         for (operation, request, trace) in late {
-            let failure = Failure::deadline("the mechtron took it and did not end it in its time");
+            let failure = Failure::deadline("the mechtron did not end the message in time");
             match request {
                 // The requester usually has its failure already; one with a longer deadline has not.
                 Some(request) => {
-                    let text = format!("the request `{operation}` was not answered in its time");
+                    let text = format!("the request `{operation}` was not answered in time");
                     self.log_traced(&address, Level::Warn, trace, text);
                     self.finish(now, request, Err(failure));
                 }
@@ -49,7 +49,7 @@ impl Node {
             }
         }
         if all_late || self.runs_for_nobody(now, id) {
-            let reason = "the actor was restarted: it held messages whose time had passed";
+            let reason = "the actor was restarted: it held overdue messages";
             self.log(&address, Level::Error, reason);
             self.stats.overdue += 1;
             self.end_instance(now, id, &Failure::not_running(reason));

@@ -140,7 +140,7 @@ impl Node {
                 }
             }
             Err(error) => {
-                let text = format!("the state of its actors can't be read, and is tried again: {error}");
+                let text = format!("reading the state of its actors failed and is retried: {error}");
                 self.log(app, Level::Error, text);
                 self.ask_for_state(app, times + 1);
             }
@@ -222,7 +222,7 @@ impl Node {
                 let address = actor.address.clone();
                 self.free_slot(instance);
                 self.effects.push_back(Effect::StopGuest(instance));
-                self.log(&address, Level::Error, format!("its state can't be read, and is tried again: {error}"));
+                self.log(&address, Level::Error, format!("reading its state failed and is retried: {error}"));
                 self.after(now + AGAIN_MS, Timer::Restart(id));
                 self.fill_slots(now);
             }

@@ -61,7 +61,7 @@ impl Node {
             }
             Parcel::Notify { message } => drop(self.enter(key, message.clone(), Verb::Notify)?),
             _ if self.is_awaited(key, parcel) => {}
-            _ => return Err(Failure::no_resource("nobody waits for it")),
+            _ => return Err(Failure::no_resource("nothing waits for this message")),
         }
         self.may_keep(key, bytes)
     }
@@ -115,7 +115,8 @@ impl Node {
                 let Some(link) = self.links.get(&key) else { return };
                 let (open, most) = (link.session.asking.len(), self.config.link.open_requests);
                 if link.session.asking.contains_key(&id) {
-                    let goodbye = Goodbye::new(CloseCode::Malformed, format!("request {id} was sent twice"));
+                    let goodbye =
+                        Goodbye::new(CloseCode::Malformed, format!("request {id} is already open: use a new id"));
                     return self.end_link(now, key, goodbye);
                 }
                 let entered = self.enter(key, message, Verb::Request);

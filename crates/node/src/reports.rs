@@ -8,7 +8,7 @@ use crate::{
     effect::RequestId,
     guest::{BatchReport, CallReport, GuestEffect, InstanceId, Kind, Level, Logged, Returned},
     node::Node,
-    requests::{Asker, LOOKED_AT},
+    requests::{Asker, MAX_CYCLE_LOOKS},
     saving::Late,
     state::OF_THE_INSTANCE,
     timers::Timer,
@@ -19,7 +19,7 @@ impl Node {
     pub fn handle_ran(&mut self, now: u64, instance: InstanceId, report: BatchReport) {
         let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else { return };
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        self.looks_for_circles = LOOKED_AT;
+        self.looks_for_circles = MAX_CYCLE_LOOKS;
         let address = actor.address.clone();
         let traces: Vec<_> = actor.in_flight.iter().map(|call| actor.trace_of(call)).collect();
         let mut calls = std::mem::take(&mut actor.in_flight).into_iter();
@@ -188,8 +188,7 @@ impl Node {
                 let (open, outcomes, most) = (actor.open.len(), actor.outcomes.len(), limits.open_requests);
                 // Each refusal becomes an outcome, so refusals are bounded too.
                 if outcomes > most {
-                    let detail =
-                        format!("it sends requests and leaves the outcomes of {outcomes} waiting (limit {most})");
+                    let detail = format!("it sends requests and does not take {outcomes} outcomes (limit {most})");
                     return Err(Crash::budget(detail));
                 }
                 let message = role.message(self.name, &address, Verb::Request, &target, operation, payload);
@@ -206,8 +205,8 @@ impl Node {
                     Ok(_) => {
                         self.stats.refuse("open-requests");
                         Failure::mailbox_full(format!(
-                            "{open} requests of this actor are open and {outcomes} outcomes wait for it; the limit `open-requests` is \
-                             {most}: wait for some"
+                            "this actor has {open} open requests and {outcomes} outcomes to take; the limit `open-requests` is \
+                             {most}: wait for replies before sending more"
                         ))
                     }
                     Err(failure) => failure,
@@ -235,7 +234,7 @@ impl Node {
                         .map_err(AddressError::failure)
                         .and_then(|topic| self.emit(now, &topic, &payload, trace)),
                     Some(body) => {
-                        let text = format!("it carries {}, not {}", body.content_type, payload.content_type);
+                        let text = format!("its payload must be {}, not {}", body.content_type, payload.content_type);
                         Err(Failure::schema_mismatch(text))
                     }
                     None => Err(Failure::not_found("the bind has no such event")),
@@ -266,7 +265,7 @@ impl Node {
                 if waiting >= most {
                     self.stats.refuse("timers");
                     let detail =
-                        format!("it asked for another wake while {waiting} are to come; the limit `timers` is {most}");
+                        format!("it asked for another wake while {waiting} are pending; the limit `timers` is {most}");
                     return Err(Crash::budget(detail));
                 }
                 let key = self.after(now + u64::from(delay_ms), Timer::Wake(id, token));

@@ -22,7 +22,7 @@ use crate::{
 
 /// How many open requests all cycle checks of one batch of calls may look at together. Further requests pass unchecked: a cycle
 /// only wastes the time of its members. It ends at the first of their deadlines, like a cycle that spans hosts.
-pub(crate) const LOOKED_AT: usize = 8_192;
+pub(crate) const MAX_CYCLE_LOOKS: usize = 8_192;
 
 /// The requester, which gets the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,10 @@ impl Node {
     fn forward(&mut self, now: u64, mut message: Message) -> Result<(), Failure> {
         let to = message.to.clone();
         if message.hops >= MAX_HOPS {
-            return Err(Failure::cycle(format!("the message was passed on {MAX_HOPS} times: a loop")).at(&to));
+            return Err(Failure::cycle(format!(
+                "the message was forwarded {MAX_HOPS} times, the maximum: check for a loop"
+            ))
+            .at(&to));
         }
         message.hops += 1;
         let route = self.resolve(&to, &message.caller).map_err(|failure| failure.at(&to))?;
@@ -145,7 +148,7 @@ impl Node {
             if let Some(key) = linked.copied().or(self.uplink.key()) {
                 return Ok(Route::Link(key));
             }
-            return Err(Failure::no_resource(format!("the host {host} is not linked to this one now")));
+            return Err(Failure::no_resource(format!("the host {host} has no link to this host now")));
         }
         let bare = to.without_host();
         if let Some(handler) = self.handler_at(&bare) {
@@ -239,9 +242,7 @@ impl Node {
         seen.insert(asked, ());
         while let Some(id) = next.pop() {
             if id == *asking {
-                return Err(Failure::cycle(
-                    "this actor is, over others, waiting for the one that asks: the answer would wait for itself",
-                ));
+                return Err(Failure::cycle("deadlock: the target is (indirectly) waiting for the sender"));
             }
             let open = self.actors.get(&id).into_iter().flat_map(|actor| actor.open.values());
             for pending in open.map_while(|request| {
@@ -270,7 +271,7 @@ impl Node {
         self.stats.ended(now.saturating_sub(began), outcome.is_err());
         let outcome = outcome.and_then(|payload| match payload.check() {
             Ok(()) => Ok(payload),
-            Err(broken) => Err(Failure::guest_failed(format!("the answer can't be passed on: {}", broken.message))),
+            Err(broken) => Err(Failure::guest_failed(format!("the answer cannot be forwarded: {}", broken.message))),
         });
         let outcome = outcome.map_err(|failure| failure.checked().at(&pending.to));
         match pending.asker {
@@ -371,7 +372,7 @@ fn check(message: &mut Message) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::LOOKED_AT;
+    use super::MAX_CYCLE_LOOKS;
     use crate::{
         ActorLimits,
         drive::{ask, node},
@@ -384,6 +385,6 @@ mod tests {
         assert_eq!(node.requests.len(), 1_001, "it waits for a thousand actors");
         node.touches = 0;
         ask(&mut node, 2, "acme:app:keyed:a", "storm");
-        assert!((1_000..=LOOKED_AT).contains(&node.touches), "{} looks for a thousand requests", node.touches);
+        assert!((1_000..=MAX_CYCLE_LOOKS).contains(&node.touches), "{} looks for a thousand requests", node.touches);
     }
 }

@@ -25,7 +25,7 @@ const TOGETHER_MS: u64 = 500;
 const AGAIN_MS: u64 = 1_000;
 const LATEST: u32 = 5;
 /// A stored state of at most this size stays in memory too.
-const AT_HAND: usize = 4_096;
+const MAX_AT_HAND_BYTES: usize = 4_096;
 
 /// The state from which the next instance of an actor starts.
 #[derive(Debug, Default)]
@@ -140,7 +140,7 @@ impl Keeping {
     /// Drops a stored state from memory, unless it is small.
     pub(crate) fn shrink(&mut self) {
         if let Last::Here(saved) = &self.last
-            && saved.data.len() > AT_HAND
+            && saved.data.len() > MAX_AT_HAND_BYTES
             && self.stored
             && !self.unsaved
             && self.writing.is_none()
@@ -308,11 +308,7 @@ impl Node {
             actor.keeping.revert();
             // An actor that ends does not try again.
             actor.keeping.relisted &= actor.leave.is_none();
-            self.log(
-                &address,
-                Level::Error,
-                format!("its state was not saved, and is again what it was before: {error}"),
-            );
+            self.log(&address, Level::Error, format!("saving its state failed, so the change is undone: {error}"));
             let failure = error.failure();
             match self.actors.get(&id).and_then(|actor| actor.instance()) {
                 Some(instance) if matches!(error, StateError::TooLarge(_)) => {
@@ -328,7 +324,7 @@ impl Node {
         keeping.unsaved = true;
         let at = now + (AGAIN_MS << keeping.failures.min(LATEST));
         keeping.failures += 1;
-        self.log(&address, Level::Error, format!("its state was not saved, and is tried again: {error}"));
+        self.log(&address, Level::Error, format!("saving its state failed and is retried: {error}"));
         self.save_later(at, id);
     }
 
@@ -354,7 +350,7 @@ impl Node {
             Late::Effect(effect, _) => {
                 let held = actor.account.hold(&actor.waiting_bytes, effect.weight(), &limits);
                 held.map_err(|(_, failure)| {
-                    Crash::budget(format!("it sends more than may wait for its state: {}", failure.message))
+                    Crash::budget(format!("too much waits for its state to be saved: {}", failure.message))
                 })?
             }
         };

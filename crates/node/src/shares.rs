@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Unused shares are kept up to this number.
-const KEPT: usize = 1_024;
+const MAX_UNUSED_SHARES: usize = 1_024;
 
 /// The present use of one app, of all apps of a space, or of all apps.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ pub(crate) struct Shares {
 
 impl Default for Shares {
     fn default() -> Self {
-        let sweeps = [(); 2].map(|()| Sweep::over(KEPT));
+        let sweeps = [(); 2].map(|()| Sweep::over(MAX_UNUSED_SHARES));
         Self { apps: Map::new(), spaces: Map::new(), host: Rc::default(), sweeps, last_number: 0 }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The maximum of actors that are put to sleep at a time for one waiting app.
-const ASLEEP_AT_ONCE: usize = 16;
+const MAX_ASLEEP_AT_ONCE: usize = 16;
 /// The pause before a host without room for an instance is asked again, in milliseconds.
 const AGAIN_MS: u64 = 100;
 
@@ -121,7 +121,7 @@ impl Node {
             (&account.space, account.space.is_full(limits.awake_per_space)),
             (&account.host, full),
         ] {
-            let wanted = if is_full { self.starts.waiting_for(share, account).min(ASLEEP_AT_ONCE) } else { 0 };
+            let wanted = if is_full { self.starts.waiting_for(share, account).min(MAX_ASLEEP_AT_ONCE) } else { 0 };
             while share.leaving.get() < wanted && self.put_one_to_sleep(share) {}
         }
     }

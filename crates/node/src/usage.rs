@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How many principals without any use are remembered.
-const REMEMBERED: usize = 1_024;
+const MAX_IDLE_PRINCIPALS: usize = 1_024;
 
 /// The limits of one principal at a host that it dials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct Usage {
 
 impl Default for Usage {
     fn default() -> Self {
-        Self { by_account: Map::new(), sweep: Sweep::over(REMEMBERED) }
+        Self { by_account: Map::new(), sweep: Sweep::over(MAX_IDLE_PRINCIPALS) }
     }
 }
 
@@ -118,7 +118,9 @@ impl Usage {
         let most = limits.keys;
         let used = self.of(who);
         if used.keys >= most {
-            return Err(Failure::too_many(format!("this principal has made {most} actors by new keys: use those")));
+            return Err(Failure::too_many(format!(
+                "this principal has made {most} keyed actors, the maximum: use their keys"
+            )));
         }
         used.keys += 1;
         Ok(())
@@ -210,7 +212,7 @@ mod tests {
         for n in 0..5_000_u64 {
             usage.message(n * 10, &Principal::named(&n.to_string()), &LIMITS).unwrap();
         }
-        assert!(usage.by_account.len() <= REMEMBERED + 1, "{}", usage.by_account.len());
+        assert!(usage.by_account.len() <= MAX_IDLE_PRINCIPALS + 1, "{}", usage.by_account.len());
     }
 
     #[test]

@@ -197,7 +197,7 @@ pub async fn bind_holds(host: &Host, at: &Address, bind: &Bind) {
         assert!(refused.code == "schema-mismatch" && pointed, "{at} {name}: {refused}");
         let refused = ask(host, at, name, Payload::new("text/plain", "{}")).await.unwrap_err();
         assert_eq!(refused.code, "schema-mismatch", "{at} {name}: {refused}");
-        assert!(refused.message.contains("takes application/json, and was given text/plain"), "{at} {name}: {refused}");
+        assert!(refused.message.contains("takes application/json, but got text/plain"), "{at} {name}: {refused}");
         if operation.response.is_some() {
             let origin = Origin { address: address("acme:asker"), caller: Principal::named("ada") };
             let refused = host.notify(&origin, at, name, Payload::json("{}")).unwrap_err();

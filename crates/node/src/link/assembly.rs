@@ -9,7 +9,7 @@ use starlane_protocol::{
 use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, Parcel};
 
 /// The maximum of bodies that one direction may have in transit.
-const MOST_BODIES: usize = 2;
+const MAX_OPEN_BODIES: usize = 2;
 
 /// The bodies that are being received.
 #[derive(Debug)]
@@ -114,18 +114,23 @@ impl Assembly {
             }
             Frame::Serve { address, operations, .. } => (Parcel::Serve { address, operations }, None),
             Frame::Release { address, .. } => (Parcel::Release { address }, None),
-            _ => return Err(Goodbye::new(CloseCode::Malformed, "a control frame among the numbered ones")),
+            _ => {
+                return Err(Goodbye::new(CloseCode::Malformed, "unexpected control frame: a numbered frame must come"));
+            }
         };
         let Some(length) = announced else { return Ok(Some(LinkEvent::Parcel(Box::new(parcel)))) };
         if length > self.longest as u64 {
             let longest = self.longest;
             return Err(Goodbye::new(
                 CloseCode::TooLarge,
-                format!("a payload of {length} bytes, where {longest} are allowed"),
+                format!("the payload is {length} bytes; the maximum is {longest}"),
             ));
         }
-        if self.open.len() >= MOST_BODIES {
-            return Err(Goodbye::new(CloseCode::Malformed, "more than two bodies in chunks at a time"));
+        if self.open.len() >= MAX_OPEN_BODIES {
+            return Err(Goodbye::new(
+                CloseCode::Malformed,
+                format!("more than {MAX_OPEN_BODIES} bodies in chunks at a time"),
+            ));
         }
         let length = length as usize;
         self.open.push(Open { announced_by: sequence, length, received: 0, wanted: None });
@@ -134,13 +139,16 @@ impl Assembly {
 
     fn chunk(&mut self, of: u64, offset: u64, part: &[u8]) -> Result<Option<LinkEvent>, Goodbye> {
         let Some(at) = self.open.iter().position(|open| open.announced_by == of) else {
-            return Err(Goodbye::new(CloseCode::Malformed, format!("a chunk of message {of}, which announced none")));
+            return Err(Goodbye::new(
+                CloseCode::Malformed,
+                format!("a chunk for message {of}, which has no open body"),
+            ));
         };
         let Some(open) = self.open.get_mut(at) else { return Ok(None) };
         if offset != open.received as u64 || part.is_empty() || open.received + part.len() > open.length {
             return Err(Goodbye::new(
                 CloseCode::Malformed,
-                format!("a chunk at {offset} of message {of} does not fit"),
+                format!("a chunk at {offset} does not fit the body of message {of}"),
             ));
         }
         open.received += part.len();

@@ -10,7 +10,7 @@ use crate::bucket::Bucket;
 /// This many bytes of a message count as one more frame in the rate limit.
 const BYTES_A_FRAME: usize = 4 * 1024;
 /// The maximum of waiting control frames. A peer that reads never has more.
-const MOST_CONTROL: usize = 64;
+const MAX_CONTROL_FRAMES: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -86,7 +86,7 @@ impl Carrier {
             return Ok(());
         }
         let reason = format!(
-            "more than {rate} frames a second came, each message and {BYTES_A_FRAME} bytes counted as one: send slower"
+            "more than {rate} frames per second (a message and each {BYTES_A_FRAME} bytes count as one): send slower"
         );
         Err(Goodbye::new(CloseCode::TooMany, reason))
     }
@@ -108,7 +108,7 @@ impl Carrier {
 
     /// Whether too many control frames wait, because the peer does not read.
     pub(super) fn is_full(&self) -> bool {
-        self.control.len() > MOST_CONTROL
+        self.control.len() > MAX_CONTROL_FRAMES
     }
 
     pub(super) fn has_control(&self) -> bool {
@@ -198,7 +198,7 @@ mod tests {
         carrier.pinged(1);
         carrier.end(&Frame::Pong { nonce: 2 });
         assert_eq!(carrier.take_control().len(), 1, "nothing follows the last");
-        (0..=MOST_CONTROL as u64).for_each(|nonce| carrier.control(&Frame::Ping { nonce }));
+        (0..=MAX_CONTROL_FRAMES as u64).for_each(|nonce| carrier.control(&Frame::Ping { nonce }));
         assert!(carrier.is_full());
     }
 

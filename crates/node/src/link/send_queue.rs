@@ -13,7 +13,7 @@ use super::{CloseCode, Goodbye, LinkConfig, Parcel};
 use crate::actor::remaining;
 
 /// The maximum of bytes that leave together, well within the maximum of a WebSocket message.
-const TOGETHER: usize = 256 * 1024;
+const MAX_TOGETHER_BYTES: usize = 256 * 1024;
 /// The fraction of `held_bytes` that is reserved for short messages that cannot be refused, such as refusals.
 const SHORT_PART: usize = 16;
 
@@ -114,7 +114,10 @@ impl SendQueue {
     fn may_wait(&self, weight: usize, config: &LinkConfig) -> Result<(), Unsent> {
         let count = self.waiting.len();
         if count >= config.waiting_messages || (count > 0 && self.bytes + weight > config.waiting_bytes) {
-            let message = format!("{count} messages wait for the link to the server already");
+            let (messages, bytes) = (config.waiting_messages, config.waiting_bytes);
+            let message = format!(
+                "{count} messages wait for the link to the server; the limits are {messages} messages and {bytes} bytes"
+            );
             return Err(Unsent::Failed(Failure::link_full(message)));
         }
         Ok(())
@@ -125,13 +128,14 @@ impl SendQueue {
         let (waiting, held) = (self.bytes, config.held_bytes);
         if length > self.payload {
             let most = self.payload;
-            let message = format!("a payload of {length} bytes; this link carries at most {most}");
+            let message = format!("the payload is {length} bytes; the limit of this link is {most}");
             return Err(Unsent::Failed(Failure::too_large(message)));
         }
         // One message of any allowed length may enter an empty queue. Cancels, answers and the like may enter until everything is
         // full.
         if parcel.is_bulky() && waiting > 0 && waiting + length > config.queue_bytes {
-            let message = format!("{waiting} bytes wait for this link already: send slower");
+            let most = config.queue_bytes;
+            let message = format!("{waiting} bytes wait for this link; the limit is {most}: send slower");
             return Err(Unsent::Failed(Failure::link_full(message)));
         }
         if matches!(parcel, Parcel::Response { outcome: Ok(_), .. }) && waiting > 0 && waiting + weight > held {
@@ -139,7 +143,7 @@ impl SendQueue {
             return Err(Unsent::Failed(Failure::too_many(message)));
         }
         if waiting > held + held / SHORT_PART {
-            let reason = format!("{waiting} bytes wait and are not taken; the limit `held-bytes` is {held}");
+            let reason = format!("{waiting} bytes wait and the peer does not read; the limit `held-bytes` is {held}");
             return Err(Unsent::TooSlow(Goodbye::new(CloseCode::SlowConsumer, reason)));
         }
         // Measuring a frame is expensive, and few messages are long enough to need it.
@@ -199,7 +203,7 @@ impl SendQueue {
     /// Makes frames of waiting messages and adds them to `leaving`, as many as may leave together.
     pub(super) fn number(&mut self, now: u64, leaving: &mut Vec<Bytes>) {
         let mut together: usize = leaving.iter().map(Bytes::len).sum();
-        while together < TOGETHER && self.may_number() {
+        while together < MAX_TOGETHER_BYTES && self.may_number() {
             let Some(frame) = self.next_frame(now) else { break };
             let bytes = Bytes::from(frame::encode_frame(&frame));
             together += bytes.len();
@@ -240,7 +244,7 @@ impl SendQueue {
     pub(super) fn acked(&mut self, received: u64) -> Result<(), Goodbye> {
         let sent = self.last_sequence;
         if received > sent {
-            let reason = format!("an ack of {received}, where {sent} were sent");
+            let reason = format!("frame {received} was acknowledged, but only {sent} were sent");
             return Err(Goodbye::new(CloseCode::Malformed, reason));
         }
         while self.acked < received {

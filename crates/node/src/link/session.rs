@@ -49,7 +49,7 @@ impl Session {
     pub(super) fn take(&mut self, now: u64, frame: Frame, config: &LinkConfig) -> Result<Option<LinkEvent>, Goodbye> {
         let (sequence, expected) = (frame.sequence().unwrap_or_default(), self.received + 1);
         if sequence != expected {
-            let reason = format!("sequence {sequence} where {expected} was expected");
+            let reason = format!("sequence {sequence}, but {expected} was expected");
             return Err(Goodbye::new(CloseCode::Malformed, reason));
         }
         self.received = sequence;

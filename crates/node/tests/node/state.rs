@@ -341,7 +341,7 @@ fn a_subscription_that_is_not_allowed_any_more_is_not_taken_up() {
     install(&mut world, plan);
     world.ask(SERVER, "acme:app:keyed:a", "emit", text("")).unwrap();
     assert_eq!(numbers(&mut world, ONE), "0 0 0");
-    assert!(world.server().logs.iter().any(|line| line.contains("is not subscribed")));
+    assert!(world.server().logs.iter().any(|line| line.contains("its subscription to")));
     world.pass(1_000);
     assert!(!world.server().kept.contains_key(ONE) || world.server().kept[ONE].subscriptions.is_empty());
 }

@@ -1,8 +1,8 @@
-//! Bounds the memory of the module that a page loads: what is checked there is not trusted.
+//! Bounds the memory of the module that a page loads, because it reads untrusted modules.
 
 use std::env;
 
-/// In bytes. A module of the maximum size needs a tenth of it.
+/// The maximum memory, in bytes. Checking a module of the maximum size needs a tenth of it.
 const MAX_MEMORY: usize = 256 << 20;
 
 fn main() {

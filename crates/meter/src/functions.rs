@@ -1,4 +1,4 @@
-//! What the functions of a module may cost a compiler: counted in one pass, before anything else reads them.
+//! The limits of a module's functions, which bound the cost of compiling it. One pass counts everything, before any other check.
 
 use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload, TypeRef};
 
@@ -6,29 +6,29 @@ use starlane_abi::limits;
 
 use super::ModuleFault;
 
-/// So many functions of a module may move as many values as one may, if that is more than a module may at least.
+/// A module may move as many values as this many functions at their limit, or its own fixed maximum if that is higher.
 const MOVING_FUNCTIONS: u64 = 50;
 
-/// A maximum for each function of a module.
+/// A limit of each function of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FunctionLimit {
-    /// Bytes of its body.
+    /// The size of its body, in bytes.
     Bytes,
     /// Parameters and variables.
     Locals,
     /// Blocks and branch targets.
     Branches,
-    /// Loops within each other.
+    /// Nested loops.
     LoopDepth,
-    /// Values that it moves at its calls and branches, and variables times loops.
+    /// Values moved by its calls and branches, plus variables times loops.
     Moves,
 }
 
 impl FunctionLimit {
-    /// All of them.
+    /// All limits.
     pub const ALL: [Self; 5] = [Self::Bytes, Self::Locals, Self::Branches, Self::LoopDepth, Self::Moves];
 
-    /// Its name in messages and in settings of hosts.
+    /// The name in messages and in the settings of hosts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bytes => "function-bytes",
@@ -39,19 +39,19 @@ impl FunctionLimit {
         }
     }
 
-    /// What it counts, for people.
+    /// The counted things, for people.
     fn what(self) -> &'static str {
         match self {
             Self::Bytes => "bytes",
             Self::Locals => "parameters and variables",
             Self::Branches => "blocks and branch targets",
-            Self::LoopDepth => "loops within each other",
+            Self::LoopDepth => "nested loops",
             Self::Moves => "values moved by calls, branches and loops",
         }
     }
 }
 
-/// The maxima for each function. The default is that of hosts that set no others.
+/// The maximum of each limit. Hosts that set no others use the default.
 #[derive(Debug, Clone, Copy)]
 pub struct FunctionLimits {
     /// [`FunctionLimit::Bytes`].
@@ -104,14 +104,14 @@ pub struct FunctionFault {
     pub(super) limit: FunctionLimit,
 }
 
-/// How many values a function takes and gives.
+/// The numbers of parameters and results of a function.
 #[derive(Debug, Clone, Copy, Default)]
 struct Arity {
     params: u64,
     results: u64,
 }
 
-/// What a function costs.
+/// The cost of a function.
 #[derive(Debug, Default)]
 struct Cost {
     /// Blocks and targets of branches.
@@ -119,11 +119,11 @@ struct Cost {
     /// Values moved by calls and branches.
     moves: u64,
     loops: u64,
-    /// The maximum number of loops within each other.
+    /// The maximum depth of nested loops.
     depth: u64,
 }
 
-/// What a module has beside its functions' bodies.
+/// The parts of a module outside its functions' bodies.
 #[derive(Debug, Default)]
 struct Sections {
     types: Vec<Arity>,
@@ -143,7 +143,7 @@ impl Sections {
     }
 }
 
-/// Checks all functions of a module. It need not be valid: what makes no sense costs nothing here, and is refused later.
+/// Checks all functions of a module. An invalid part costs nothing here; the validation refuses it later.
 pub(crate) fn check(wasm: &[u8], function_limits: &FunctionLimits) -> Result<(), ModuleFault> {
     let mut sections = Sections::default();
     let (mut next, mut moves) = (0, 0);
@@ -227,7 +227,7 @@ impl Cost {
         };
         let call = |ty: Arity| ty.params + ty.results;
         let mut cost = Self::default();
-        // How many values a branch to each open block carries, and how many loops it is in.
+        // For each open block: how many values a branch to it carries, and its depth of loops.
         let mut open = vec![(own.results, 0)];
         for operator in body.get_operators_reader()? {
             match operator? {
@@ -251,7 +251,7 @@ impl Cost {
                 Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
                     cost.branch(1, carried(&open, relative_depth));
                 }
-                // All targets of a table carry the same.
+                // All targets of a table carry the same number of values.
                 Operator::BrTable { targets } => {
                     cost.branch(u64::from(targets.len()) + 1, carried(&open, targets.default()));
                 }
@@ -262,7 +262,7 @@ impl Cost {
                 Operator::CallIndirect { type_index, .. } | Operator::ReturnCallIndirect { type_index, .. } => {
                     cost.moves += call(sections.of_type(type_index));
                 }
-                // In a page nothing but its maximum bounds a table.
+                // In a page, only its maximum bounds a table.
                 Operator::TableGrow { table } => {
                     let most = sections.tables.get(table as usize).copied().flatten();
                     if most.is_none_or(|most| most > u64::from(limits::TABLE_ENTRIES)) {
@@ -308,10 +308,10 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_is_the_last_that_is_allowed() {
+    fn each_limit_itself_is_allowed() {
         let many = |what: &str, count: u64| what.repeat(count as usize);
         let locals = |count: u64| format!("(func (param i32 i64) (local{}))", many(" i32", count - 2));
-        // Two bytes are the empty list of variables and the end.
+        // The empty list of variables and the end take two bytes.
         let bytes = |count: u64| format!("(func {})", many("nop ", count - 2));
         let blocks = |count: u64| format!("(func {})", many("(block)", count));
         let table = |count: u64| format!("(func (block (br_table{} (i32.const 0))))", many(" 0", count - 1));
@@ -352,8 +352,8 @@ mod tests {
     }
 
     #[test]
-    fn functions_of_a_module_move_no_more_than_its_limit_together() {
-        // Each moves 10,000 variables around 100 loops, as much as one function may.
+    fn functions_of_a_module_share_a_limit_of_moves() {
+        // Each function moves 10,000 variables around 100 loops: the limit of one function.
         let function = format!("(func (local{}) {})", " i32".repeat(10_000), "(loop)".repeat(100));
         let checked = |limits: &FunctionLimits, count: usize| {
             let wasm = wat::parse_str(format!("(module {})", function.repeat(count))).unwrap();
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_left_to_the_validator() {
+    fn invalid_code_is_left_to_the_validator() {
         for text in ["(func br 7)", "(func return_call 9)", "(func (block (type 9)))", "(func end end end)"] {
             let Ok(wasm) = wat::parse_str(format!("(module {text})")) else { continue };
             let limit = super::check(&wasm, &generous()).err().and_then(|fault| fault.limit());
@@ -376,7 +376,7 @@ mod tests {
         for cut in 0..40 {
             let wasm =
                 wat::parse_str("(module (type (func (result i32))) (func (type 0) (block) i32.const 1))").unwrap();
-            // It need not panic; whether it is refused already is not said.
+            // The check must not panic; it may accept or refuse the module.
             let _ = super::check(&wasm[..wasm.len().saturating_sub(cut)], &generous());
         }
     }

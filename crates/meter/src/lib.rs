@@ -15,62 +15,62 @@ use wasmparser::{
 pub use self::functions::{FunctionFault, FunctionLimit, FunctionLimits};
 
 /// WebAssembly 2.0 without references to host values (they need a garbage collector), extended constants, tail calls.
-/// What is not named here is refused, what future versions of the parser know included.
+/// Features that are not named here are refused, including those of future versions of the parser.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
     .difference(WasmFeatures::GC_TYPES);
 
-/// Why a module cannot be a guest, as a clause for people whose subject is the module.
+/// The reason why a module cannot be a guest, as a clause whose subject is the module.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModuleFault {
-    /// Its bytes.
+    /// Its size, in bytes.
     #[error("it has {0} bytes; the maximum is {most}", most = limits::MODULE_BYTES)]
     TooLong(usize),
-    /// It is malformed, or uses a feature that guests may not use.
-    #[error("it is not valid WebAssembly of the kind that guests may be: {0}")]
+    /// The parser's error: it is malformed, or uses a feature that is refused.
+    #[error("it is not valid WebAssembly for a guest: {0}")]
     Invalid(#[from] BinaryReaderError),
-    /// It would run before its time is counted.
+    /// It has code that would run before its time is counted.
     #[error("it has a start section; export `{init}` instead", init = names::INITIALIZE)]
     StartSection,
-    /// How many functions it defines.
+    /// The number of functions that it defines.
     #[error("it has {0} functions; the maximum is {most}", most = limits::FUNCTIONS)]
     Functions(u32),
-    /// How many tables it has.
+    /// The number of its tables.
     #[error("it has {0} tables; the maximum is {most}", most = limits::TABLES)]
     Tables(u32),
-    /// A table, and how many entries it begins with.
+    /// A table, and its initial number of entries.
     #[error("table {0} has {1} entries; the maximum is {most}", most = limits::TABLE_ENTRIES)]
     Table(u32, u64),
-    /// A table that grows without a maximum that is low enough.
+    /// A table that grows and has no maximum, or one that is too high.
     #[error("table {0} grows; declare it with a maximum of at most {most} entries", most = limits::TABLE_ENTRIES)]
     GrowingTable(u32),
     /// The module and the name of an import that the interface does not have.
-    #[error("the import `{name}` of `{module}` is none that guests may have", name = short(.1), module = short(.0))]
+    #[error("the import `{name}` of `{module}` is not available to guests", name = short(.1), module = short(.0))]
     Import(String, String),
     /// The name of an import.
-    #[error("the import `{0}` has another signature than the interface gives it")]
+    #[error("the import `{0}` has another signature than the interface defines")]
     ImportType(String),
     /// The name of an export.
     #[error("the export `{0}` is missing")]
     Missing(&'static str),
     /// The name of an export.
-    #[error("the export `{0}` has another type than the interface gives it")]
+    #[error("the export `{0}` has another type than the interface defines")]
     ExportType(&'static str),
-    /// The bytes of memory that it begins with, and the limit of its config.
+    /// The bytes of its initial memory, and the limit of its config.
     #[error("it begins with {0} bytes of memory; its limit is {1}")]
     Memory(u64, u64),
-    /// How many values all its functions move, and the maximum.
+    /// The number of values that all its functions move, and the maximum.
     #[error("its functions move {0} values by calls, branches and loops; the maximum is {1}")]
     Moves(u64, u64),
-    /// One of its functions costs a compiler too much.
+    /// A function that exceeds a limit.
     #[error("{0}")]
     Function(#[from] FunctionFault),
 }
 
 impl ModuleFault {
-    /// The limit of functions that it exceeds, if it is one.
+    /// The exceeded limit of functions, if that is the reason.
     pub fn limit(&self) -> Option<FunctionLimit> {
         match self {
             Self::Function(fault) => Some(fault.limit),
@@ -79,18 +79,18 @@ impl ModuleFault {
     }
 }
 
-/// Checks that a module may be compiled and run as a guest within so many bytes of memory.
+/// Checks whether a module may be compiled and run as a guest with `memory` bytes of memory.
 pub fn check_within(wasm: &[u8], function_limits: &FunctionLimits, memory: u64) -> Result<(), ModuleFault> {
     let needed = check(wasm, function_limits)?;
     if needed > memory { Err(ModuleFault::Memory(needed, memory)) } else { Ok(()) }
 }
 
-/// Checks that a module may be compiled and run as a guest. Returns how many bytes of memory it begins with.
+/// Checks whether a module may be compiled and run as a guest. Returns the bytes of its initial memory.
 pub fn check(wasm: &[u8], function_limits: &FunctionLimits) -> Result<u64, ModuleFault> {
     if wasm.len() > limits::MODULE_BYTES {
         return Err(ModuleFault::TooLong(wasm.len()));
     }
-    // Cheap refusals first: validation reads every instruction.
+    // Cheap checks first: validation reads every instruction.
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
             Payload::StartSection { .. } => return Err(ModuleFault::StartSection),
@@ -168,7 +168,7 @@ fn letters(types: &[ValType]) -> impl Iterator<Item = char> {
     })
 }
 
-/// A name out of a module, short enough for a message.
+/// A name from a module, shortened for a message.
 fn short(name: &str) -> String {
     name.chars().take(80).collect()
 }

@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::{FunctionLimits, check_within};
 
-/// The module that is checked.
+/// The module to check.
 static MODULE: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-/// Why it is refused.
+/// The reason of a refusal.
 static REASON: Mutex<String> = Mutex::new(String::new());
 
-/// Makes room for a module of so many bytes, and returns the address where it is to be written.
+/// Makes room for a module of `length` bytes. Returns the address where the module must be written.
 #[unsafe(no_mangle)]
 extern "C" fn allocate(length: usize) -> *mut u8 {
     let mut module = MODULE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -19,8 +19,8 @@ extern "C" fn allocate(length: usize) -> *mut u8 {
     module.as_mut_ptr()
 }
 
-/// Checks the module that was written to the room, as a guest with so many bytes of memory. Returns 0 if it may run, and otherwise the
-/// length of the reason, in bytes.
+/// Checks the module at that address as a guest with `memory` bytes of memory. Returns 0 if it may run, or the length of the
+/// reason, in bytes.
 #[unsafe(no_mangle)]
 extern "C" fn check(memory: f64) -> usize {
     let module = MODULE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The table of modules, as this check judges it.
+//! Runs the table of modules through this check.
 
 use starlane_host::testing::module_table::{MEMORY, module_table};
 use starlane_testkit::figure::figure;
@@ -21,7 +21,7 @@ fn modules_are_judged_as_the_table_says() {
 }
 
 #[test]
-fn reasons_quote_no_more_than_the_beginning_of_a_name() {
+fn reasons_quote_only_the_beginning_of_a_name() {
     let fault = ModuleFault::Import("m".repeat(100_000), "n".repeat(100_000));
     assert!(fault.to_string().len() < 300, "{}", fault.to_string().len());
 }

@@ -1,13 +1,13 @@
-;; Modules that every checker must judge alike. `starlane_host::testing::module_table` reads this file.
+;; Modules for which every checker must give the same result. `starlane_host::testing::module_table` reads this file.
 ;;
-;; A line `;;; NAME` begins a module. It is a whole guest that is right in all its parts, and what follows is added to it.
-;; Lines of the form `;;: KEY VALUE` say more:
+;; A line `;;; NAME` begins a module. The module is a complete, valid guest, and the lines that follow are added to it.
+;; Lines of the form `;;: KEY VALUE` are options:
 ;;   refused WORDS   it must be refused; the reason of `starlane-meter` contains these words, up to the end of the line
 ;;   accepted        it must be accepted
 ;;   memory TYPE     the type of its memory, instead of `1`
 ;;   without NAME    the export that is left out
-;;   first           what follows stands first: imports must
-;;   repeat N TEXT   `{}` in what follows stands for TEXT, N times
+;;   first           the lines that follow come first, which imports require
+;;   repeat N TEXT   `{}` in the lines that follow stands for N times TEXT
 
 ;;; a plain guest
 ;;: accepted

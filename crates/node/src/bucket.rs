@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_a_second_of_the_rate_and_what_is_refused_costs_nothing() {
+    fn burst_is_one_second_of_the_rate_and_refusals_cost_nothing() {
         let mut bucket = Bucket::default();
         assert!(bucket.take(5, 10, 10) && !bucket.take(5, 1, 10));
         assert!(!bucket.take(305, 4, 10) && bucket.take(305, 3, 10));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn reserve_is_for_those_who_may_use_it_and_is_filled_first() {
+    fn reserve_needs_permission_and_fills_first() {
         let mut bucket = Bucket::default();
         assert!(bucket.take_leaving(5, 10, 10, 10, 10) && !bucket.take_leaving(5, 1, 10, 10, 10));
         assert!(bucket.take_leaving(5, 5, 10, 10, 0));

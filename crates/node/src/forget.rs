@@ -276,7 +276,7 @@ mod tests {
     };
 
     #[test]
-    fn refused_keys_look_at_actors_that_have_to_stay_once() {
+    fn refused_keys_look_at_busy_actors_once() {
         let mut node = node(ActorLimits { actors: 300, ..ActorLimits::default() }, 1_000, &["acme:app"]);
         for n in 0..300 {
             ask(&mut node, 1, &format!("acme:app:keyed:k{n}"), "never");
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn actor_that_falls_asleep_makes_room_after_all_others_were_looked_at() {
+    fn actor_that_falls_asleep_makes_room_later() {
         let limits = ActorLimits { actors: 300, awake_per_app: 300, ..ActorLimits::default() };
         let mut node = node(limits, 1_000, &["acme:app", "acme:other"]);
         ask(&mut node, 1, "acme:app:keyed:idle", "echo");

@@ -271,7 +271,7 @@ mod tests {
     use crate::{ActorLimits, LinkConfig, NodeConfig, PrincipalLimits};
 
     #[test]
-    fn what_happens_at_a_link_touches_no_other() {
+    fn change_at_a_link_touches_no_other_link() {
         let mut node = Node::new(NodeConfig {
             secret: HostSecret([1; 32]),
             link: LinkConfig::default(),

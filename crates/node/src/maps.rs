@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sweeps_look_at_no_more_than_was_added() {
+    fn sweeps_look_at_each_added_entry_at_most_once() {
         let (mut map, mut sweep) = (Map::new(), Sweep::over(10));
         let mut most = 0;
         for n in 0..10_000 {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_gives_the_values_of_a_key_alone() {
+    fn index_returns_only_the_values_of_a_key() {
         let mut index = Index::default();
         assert!(index.add("a", 2) && !index.add("a", 1) && !index.add("a", 2) && index.add("b", 7));
         assert_eq!((index.of(&"a"), index.of(&"c")), (vec![1, 2], vec![]));

@@ -379,7 +379,7 @@ mod tests {
     };
 
     #[test]
-    fn requests_of_a_batch_share_the_looks_for_circles() {
+    fn requests_of_a_batch_share_the_cycle_checks() {
         let mut node = node(ActorLimits::default(), 2_000, &["acme:app"]);
         ask(&mut node, 1, "acme:app:keyed:b", "spread");
         assert_eq!(node.requests.len(), 1_001, "it waits for a thousand actors");

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn actor_that_has_to_make_room_is_the_one_used_longest_ago() {
+    fn least_recently_used_actor_makes_room() {
         let mut node = node(ActorLimits::default(), 3, &["acme:app"]);
         let states = |node: &Node| node.actors().into_iter().map(|actor| actor.state == "awake").collect::<Vec<_>>();
         for (now, key) in (1..).zip(["a", "b", "c", "b", "a"]) {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn spaces_take_turns_and_in_a_space_apps_do() {
+    fn spaces_take_turns_and_so_do_apps_within_a_space() {
         let limits = ActorLimits { awake_per_app: 2, awake_per_space: 3, ..ActorLimits::default() };
         let (mut queue, mut shares) = (StartQueue::default(), crate::shares::Shares::default());
         let accounts = ["a:one", "a:two", "b:one"].map(|app| shares.of(&address(app)));

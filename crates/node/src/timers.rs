@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_comes_in_order_and_what_was_removed_does_not() {
+    fn timers_come_in_order_and_removed_ones_do_not_come() {
         let mut timers = Timers::default();
         for (at, id) in [(30, 1), (10, 2), (20, 3), (10, 4), (40, 5)] {
             timers.insert((at, id), Timer::Deadline(RequestId(id)));

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subscriber_that_goes_leaves_the_topics_of_others() {
+    fn removed_subscriber_leaves_topics_of_others() {
         let topic = |n: usize| Topic::parse(&format!("acme:app:one#e{n}")).unwrap();
         let [one, two] = [1, 2].map(|n| Subscriber::Link(LinkKey(n)));
         let mut topics = Topics::default();

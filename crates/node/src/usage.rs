@@ -176,7 +176,7 @@ mod tests {
         PrincipalLimits { links: 1, messages_per_second: 10, bytes_in_flight: 100, keys: 2 };
 
     #[test]
-    fn messages_come_at_the_rate_and_in_bursts_of_a_second() {
+    fn messages_are_limited_to_the_rate_and_bursts_of_one_second() {
         let (mut usage, ada, grace) = (Usage::default(), Principal::named("ada"), Principal::named("grace"));
         let burst = |usage: &mut Usage, now| (0..20).filter(|_| usage.message(now, &ada, &LIMITS).is_ok()).count();
         assert_eq!(burst(&mut usage, 5), 10);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_in_flight_are_bounded_and_come_back() {
+    fn bytes_in_flight_are_bounded_and_released() {
         let (mut usage, ada) = (Usage::default(), Principal::named("ada"));
         usage.hold(&ada, 1_000, &LIMITS).unwrap();
         assert_eq!(usage.hold(&ada, 1, &LIMITS).unwrap_err().code, "too-many", "one that is too large goes alone");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_bounded_and_come_back() {
+    fn keys_are_bounded_and_released() {
         let (mut usage, ada) = (Usage::default(), Principal::named("ada"));
         assert_eq!((0..5).filter(|_| usage.key(&ada, &LIMITS).is_ok()).count(), 2);
         usage.release_key(&ada);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn who_uses_nothing_is_forgotten() {
+    fn unused_principals_are_forgotten() {
         let mut usage = Usage::default();
         for n in 0..5_000_u64 {
             usage.message(n * 10, &Principal::named(&n.to_string()), &LIMITS).unwrap();

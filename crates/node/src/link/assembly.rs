@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_frames_becomes_the_same_again() {
+    fn parcels_survive_encoding_as_frames() {
         let address = Address::parse("acme:app:one").unwrap();
         let topic = Topic::new(address.clone(), "changes").unwrap();
         let (id, failure) = (7, Failure::conflict("as asked"));

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_acks_nothing_while_something_waits_is_too_slow() {
+    fn peer_that_acknowledges_nothing_is_too_slow() {
         let config = LinkConfig::default();
         let mut carrier = up(&config);
         let ends = |carrier: &mut Carrier, acked: fn(u64) -> Option<u64>| {

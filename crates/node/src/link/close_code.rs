@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_codes_are_one_another() {
+    fn words_and_codes_convert_both_ways() {
         for word in ["closed", "malformed", "too-large", "silent", "slow-consumer", "too-many", "expired", "version"] {
             assert_eq!(CloseCode::from(word).as_str(), word);
             assert!(!matches!(CloseCode::from(word), CloseCode::Other(_)), "{word}");

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_body_follows_its_frame_in_chunks_as_the_window_opens() {
+    fn long_body_follows_its_frame_in_chunks_as_the_window_opens() {
         let config = LinkConfig { window_bytes: 100_000, ..LinkConfig::default() };
         let mut queue = SendQueue::new(&config);
         up(&mut queue, request(1, 200_000), &config).unwrap();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_for_links_that_are_up_and_for_those_that_are_not() {
+    fn waiting_bytes_are_bounded_whether_the_link_is_up_or_not() {
         let config =
             LinkConfig { waiting_messages: 2, queue_bytes: 1_000, held_bytes: 64_000, ..LinkConfig::default() };
         let mut queue = SendQueue::new(&config);

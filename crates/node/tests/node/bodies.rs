@@ -25,7 +25,7 @@ fn announced(peers: &mut Peers, peer: u64) -> u16 {
 }
 
 #[test]
-fn announced_bodies_count_for_their_principal_on_all_its_links() {
+fn announced_bodies_count_for_their_principal_on_all_links() {
     let mut peers = peers();
     assert_eq!([1, 2, 3, 4].map(|peer| announced(&mut peers, peer)), [0, 0, 429, 429]);
     peers.chunk(3, 1, 0, 60_000);
@@ -48,7 +48,7 @@ fn announced_bodies_count_for_their_principal_on_all_its_links() {
 }
 
 #[test]
-fn body_that_comes_too_slowly_is_dropped() {
+fn slow_body_is_dropped() {
     let config = LinkConfig { body_ms: 10_000, body_bytes_per_second: 100_000, ..LinkConfig::default() };
     let mut peers = Peers::under(config, 1_000_000);
     peers.admit(1);
@@ -67,7 +67,7 @@ fn body_that_comes_too_slowly_is_dropped() {
 }
 
 #[test]
-fn body_is_refused_before_it_comes_when_its_sender_has_no_grant() {
+fn body_of_a_sender_without_grant_is_refused_before_it_comes() {
     let mut peers = Peers::new(LinkConfig::default());
     peers.grant = "request bob:**";
     peers.admit(1);
@@ -75,7 +75,7 @@ fn body_is_refused_before_it_comes_when_its_sender_has_no_grant() {
 }
 
 #[test]
-fn first_message_of_a_link_is_no_longer_than_a_hello() {
+fn first_message_of_a_link_must_not_exceed_a_hello() {
     let mut peers = Peers::new(LinkConfig::default());
     peers.accept(1);
     let (token, secret) = (Some("x".repeat(16_000)), HostSecret([2; 32]));

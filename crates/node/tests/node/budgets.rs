@@ -32,7 +32,7 @@ fn tell(world: &mut World, to: &str, operation: &str, payload: Payload) -> Resul
 }
 
 #[test]
-fn a_request_that_is_never_answered_does_not_hold_up_the_actor() {
+fn unanswered_request_does_not_block_the_actor() {
     let mut world = world(ActorLimits::default());
     let never = world.request_within(SERVER, "acme:app:one", "never", text(""), 1_000);
     let next = world.request(SERVER, "acme:app:one", "count", text(""));
@@ -52,7 +52,7 @@ fn a_request_that_is_never_answered_does_not_hold_up_the_actor() {
 }
 
 #[test]
-fn a_one_way_message_that_is_never_ended_goes_to_the_dead_letters() {
+fn unended_one_way_message_becomes_a_dead_letter() {
     let mut world = world(ActorLimits::default());
     tell(&mut world, "acme:app:one", "never-told", text("")).unwrap();
     let next = world.request_within(SERVER, "acme:app:one", "count", text(""), 120_000);
@@ -64,7 +64,7 @@ fn a_one_way_message_that_is_never_ended_goes_to_the_dead_letters() {
 }
 
 #[test]
-fn what_is_ended_in_its_time_restarts_nothing() {
+fn message_that_ends_in_time_restarts_nothing() {
     let mut world = world(ActorLimits::default());
     for _ in 0..100 {
         let request = world.request_within(SERVER, "acme:app:one", "sleep", text(""), 100);
@@ -75,7 +75,7 @@ fn what_is_ended_in_its_time_restarts_nothing() {
 }
 
 #[test]
-fn all_keyed_actors_answer_though_few_may_be_awake() {
+fn all_keyed_actors_answer_when_few_may_be_awake() {
     let mut world = world(ActorLimits { awake_per_app: 1, ..ActorLimits::default() });
     world.limits.keys = 5_000;
     world.starts_late = true;
@@ -92,7 +92,7 @@ fn all_keyed_actors_answer_though_few_may_be_awake() {
 }
 
 #[test]
-fn an_app_that_waits_for_slots_does_not_hold_up_another() {
+fn app_that_waits_for_slots_does_not_block_another() {
     let mut world = world(ActorLimits { awake_per_app: 1, ..ActorLimits::default() });
     app_at(&mut world, "bob:app");
     for n in 0..10 {
@@ -105,7 +105,7 @@ fn an_app_that_waits_for_slots_does_not_hold_up_another() {
 }
 
 #[test]
-fn a_call_for_which_nobody_waits_any_more_is_stopped() {
+fn call_without_a_requester_is_stopped() {
     let mut world = world(ActorLimits::default());
     world.ask(SERVER, "acme:app:one", "count", text("")).unwrap();
     world.runs_for_ever = true;
@@ -123,7 +123,7 @@ fn a_call_for_which_nobody_waits_any_more_is_stopped() {
 }
 
 #[test]
-fn a_call_for_which_somebody_waits_is_not_stopped() {
+fn call_with_a_requester_is_not_stopped() {
     let mut world = world(ActorLimits::default());
     world.ask(SERVER, "acme:app:one", "count", text("")).unwrap();
     world.runs_for_ever = true;
@@ -133,7 +133,7 @@ fn a_call_for_which_somebody_waits_is_not_stopped() {
 }
 
 #[test]
-fn messages_that_are_never_ended_do_not_pin_the_pool() {
+fn unended_messages_do_not_block_the_pool() {
     let mut world = world(ActorLimits::default());
     for n in 0..2 {
         tell(&mut world, &format!("acme:app:keyed:k{n}"), "never-told", text("")).unwrap();
@@ -145,7 +145,7 @@ fn messages_that_are_never_ended_do_not_pin_the_pool() {
 }
 
 #[test]
-fn a_host_without_room_is_asked_again() {
+fn host_without_room_is_asked_again() {
     let mut world = world(ActorLimits::default());
     world.starts_late = true;
     let request = world.request(SERVER, "acme:app:one", "count", text(""));
@@ -178,7 +178,7 @@ fn wakes_and_timers_are_bounded_and_end_with_the_app() {
 }
 
 #[test]
-fn an_actor_that_always_wakes_itself_leaves_time_for_others() {
+fn actor_that_always_wakes_itself_leaves_time_for_others() {
     let mut world = world(ActorLimits::default());
     world.request(SERVER, "acme:app:one", "alarm", text(""));
     world.pass(1_000);
@@ -189,7 +189,7 @@ fn an_actor_that_always_wakes_itself_leaves_time_for_others() {
 }
 
 #[test]
-fn an_actor_that_answers_each_outcome_with_requests_is_ended() {
+fn actor_that_answers_each_outcome_with_requests_is_ended() {
     let mut world = world(ActorLimits::default());
     world.request(SERVER, "acme:app:one", "bomb", text(""));
     world.pass(100_000);
@@ -207,7 +207,7 @@ fn subscriptions_of_an_actor_are_bounded() {
 }
 
 #[test]
-fn what_is_too_heavy_for_an_actor_is_answered_and_crashes_nothing() {
+fn message_too_large_for_an_actor_fails_without_a_crash() {
     let mut world = world(ActorLimits::default());
     // Its memory is 1 MiB.
     for size in [(1 << 18) + 1, 1 << 20, 16 << 20] {
@@ -222,7 +222,7 @@ fn what_is_too_heavy_for_an_actor_is_answered_and_crashes_nothing() {
 }
 
 #[test]
-fn bytes_that_wait_are_bounded_and_come_back() {
+fn waiting_bytes_are_bounded_and_released() {
     let mut world =
         world(ActorLimits { waiting_bytes: 1_000, waiting_bytes_per_space: 1_500, ..ActorLimits::default() });
     let sleeping = world.request(SERVER, "acme:app:one", "sleep", text(""));
@@ -243,7 +243,7 @@ fn bytes_that_wait_are_bounded_and_come_back() {
 }
 
 #[test]
-fn a_quarantine_ends_by_itself_or_when_it_is_lifted() {
+fn quarantine_ends_by_itself_or_by_a_restart() {
     let mut world = world(ActorLimits::default());
     let quarantine = |world: &mut World| {
         for _ in 0..4 {
@@ -268,7 +268,7 @@ fn a_quarantine_ends_by_itself_or_when_it_is_lifted() {
 }
 
 #[test]
-fn an_actor_in_the_middle_of_a_message_can_be_restarted() {
+fn actor_with_an_open_message_can_be_restarted() {
     let mut world = world(ActorLimits::default());
     let never = world.request(SERVER, "acme:app:one", "never", text(""));
     let next = world.request(SERVER, "acme:app:one", "count", text(""));
@@ -280,7 +280,7 @@ fn an_actor_in_the_middle_of_a_message_can_be_restarted() {
 }
 
 #[test]
-fn no_one_way_message_is_lost_without_a_word() {
+fn lost_one_way_messages_are_logged() {
     let mut world = world(ActorLimits::default());
     let told = |world: &mut World| {
         for _ in 0..3 {
@@ -308,7 +308,7 @@ fn no_one_way_message_is_lost_without_a_word() {
 }
 
 #[test]
-fn dead_letters_are_counted_and_told_at_a_bounded_rate() {
+fn dead_letters_are_counted_and_logged_at_a_bounded_rate() {
     let mut world = world(ActorLimits::default());
     world.request(SERVER, "acme:app:one", "never", text(""));
     for n in 0..1_000 {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[test]
-fn a_ping_before_hello_ends_the_link() {
+fn ping_before_hello_ends_the_link() {
     let mut peers = Peers::new(LinkConfig::default());
     peers.accept(1);
     peers.say(1, &[Frame::Ping { nonce: 1 }]);
@@ -27,7 +27,7 @@ fn of_many_pings_the_last_is_answered() {
 }
 
 #[test]
-fn a_peer_that_sends_more_than_the_rate_of_frames_or_bytes_is_ended() {
+fn peer_above_the_rate_of_frames_or_bytes_loses_its_link() {
     let config = || LinkConfig { frames_per_second: 1_000, ..LinkConfig::default() };
     let pings = |count: u64| (0..count).map(|nonce| Frame::Ping { nonce }).collect::<Vec<_>>();
     let mut peers = Peers::one(config());
@@ -51,7 +51,7 @@ fn a_peer_that_sends_more_than_the_rate_of_frames_or_bytes_is_ended() {
 }
 
 #[test]
-fn messages_without_frames_count_too() {
+fn messages_without_frames_count_for_the_rate() {
     let mut peers = Peers::one(LinkConfig { frames_per_second: 100, ..LinkConfig::default() });
     peers.pass(1_000, 1);
     let lasted = (0..1_000).find(|_| {
@@ -70,7 +70,7 @@ fn first_message_without_frames_ends_the_link() {
 }
 
 #[test]
-fn whatever_a_peer_sends_counts_as_a_message_of_its_principal() {
+fn every_frame_counts_as_a_message_of_its_principal() {
     let subscribe = |seq| Frame::Subscribe { seq, topic: topic(&format!("{ECHO}#e{}", seq % 8)) };
     let unsubscribe = |seq| Frame::Unsubscribe { seq, topic: topic(&format!("{ECHO}#e")) };
     let serve = |seq| Frame::Serve { seq, address: address("acme:s"), operations: Vec::new() };
@@ -99,7 +99,7 @@ fn whatever_a_peer_sends_counts_as_a_message_of_its_principal() {
 }
 
 #[test]
-fn a_peer_that_renews_its_token_and_does_not_read_is_ended() {
+fn peer_that_renews_tokens_and_does_not_read_loses_its_link() {
     let mut peers = Peers::one(LinkConfig::default());
     for n in 0..1_000 {
         peers.say(1, &[Frame::Renew { token: n.to_string() }]);
@@ -108,7 +108,7 @@ fn a_peer_that_renews_its_token_and_does_not_read_is_ended() {
 }
 
 #[test]
-fn answers_that_are_not_read_become_failures_and_at_last_the_link_ends() {
+fn unread_answers_become_failures_and_then_end_the_link() {
     let mut peers = Peers::one(LinkConfig { held_bytes: 1 << 20, window_bytes: 1_000, ..LinkConfig::default() });
     (0..40).for_each(|id| peers.ask(1, id, 60_000));
     let ended = peers.read_all(1);
@@ -129,7 +129,7 @@ fn answers_that_are_not_read_become_failures_and_at_last_the_link_ends() {
 }
 
 #[test]
-fn what_waits_for_all_links_of_a_principal_is_bounded() {
+fn bytes_that_wait_for_all_links_of_a_principal_are_bounded() {
     let mut peers = Peers::under(LinkConfig { window_bytes: 1_000, ..LinkConfig::default() }, 1 << 20);
     for peer in 1..=4 {
         peers.admit(peer);
@@ -178,7 +178,7 @@ fn topics_and_served_addresses_of_a_link_are_bounded() {
 }
 
 #[test]
-fn names_that_are_kept_for_links_count_for_their_principal() {
+fn kept_names_of_links_count_for_their_principal() {
     let mut peers = Peers::under(LinkConfig::default(), 80_000);
     (1..=3).for_each(|peer| peers.admit(peer));
     let refused = |peers: &mut Peers, peer: u64| {
@@ -211,7 +211,7 @@ fn names_that_are_kept_for_links_count_for_their_principal() {
 }
 
 #[test]
-fn refused_subscriptions_that_are_not_read_end_the_link() {
+fn unread_refusals_of_subscriptions_end_the_link() {
     let mut peers = Peers::one(LinkConfig { held_bytes: 100_000, ..LinkConfig::default() });
     let lasted = (0..10_000).find(|n| {
         peers.subscribe(1, &format!("acme:nothing{n}#e"));
@@ -223,7 +223,7 @@ fn refused_subscriptions_that_are_not_read_end_the_link() {
 }
 
 #[test]
-fn a_peer_that_answers_pings_and_acknowledges_nothing_is_ended() {
+fn peer_that_acknowledges_nothing_loses_its_link() {
     let mut peers = Peers::one(LinkConfig { window_frames: 2, ..LinkConfig::default() });
     (0..3).for_each(|id| peers.ask(1, id, 1));
     assert!(peers.read(1).len() >= 2);
@@ -232,7 +232,7 @@ fn a_peer_that_answers_pings_and_acknowledges_nothing_is_ended() {
 }
 
 #[test]
-fn links_take_turns_and_one_without_room_holds_up_none() {
+fn links_take_turns_and_one_without_room_blocks_no_other() {
     let mut peers = Peers::new(LinkConfig::default());
     for peer in 1..=3 {
         peers.admit(peer);

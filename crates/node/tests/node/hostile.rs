@@ -45,7 +45,7 @@ impl Dice {
 }
 
 #[test]
-fn whatever_is_said_becomes_a_frame_or_a_failure_and_the_link_stays() {
+fn any_message_becomes_a_frame_or_a_failure_and_the_link_stays_up() {
     let mut world = with_app(PAGE, with_app(SERVER, with_service(World::linked())));
     let mut dice = Dice(42);
     let long = vec!["a".repeat(60); 8].join(":");
@@ -87,7 +87,7 @@ fn whatever_is_said_becomes_a_frame_or_a_failure_and_the_link_stays() {
 }
 
 #[test]
-fn failures_and_payloads_of_guests_are_what_http_can_carry() {
+fn failures_and_payloads_of_guests_fit_http() {
     let mut world = with_app(SERVER, World::linked());
     for status in ["0", "101", "200", "204", "304", "399", "600", "65535"] {
         let failure = world.ask(PAGE, "acme:app:one", "fail", text(status)).unwrap_err();
@@ -107,7 +107,7 @@ fn failures_and_payloads_of_guests_are_what_http_can_carry() {
 }
 
 #[test]
-fn one_way_messages_that_a_broken_link_may_have_lost_are_told() {
+fn one_way_messages_lost_with_a_link_are_logged() {
     let mut world = with_service(World::linked());
     let origin = crate::world::origin();
     world.cut = true;
@@ -130,7 +130,7 @@ fn one_way_messages_that_a_broken_link_may_have_lost_are_told() {
 }
 
 #[test]
-fn an_address_that_gets_too_long_on_its_way_is_refused() {
+fn address_that_gets_too_long_in_transit_is_refused() {
     let mut world = with_service(World::linked());
     // 509 bytes: with the name of its host it is longer than an address may be.
     let from = address(&vec!["a".repeat(50); 10].join(":"));
@@ -143,7 +143,7 @@ fn an_address_that_gets_too_long_on_its_way_is_refused() {
 }
 
 #[test]
-fn what_can_not_be_announced_is_not_served() {
+fn address_that_cannot_be_announced_is_not_served() {
     let mut world = World::linked();
     let many = (0..257).map(|n| format!("o{n}")).collect();
     assert_eq!(world.page().node.handle_serve(&address(ECHO), Operations::Named(many)).unwrap_err().status, 413);
@@ -157,7 +157,7 @@ fn what_can_not_be_announced_is_not_served() {
 }
 
 #[test]
-fn a_one_way_message_that_nobody_takes_is_told_to_its_sender() {
+fn sender_learns_that_its_one_way_message_failed() {
     let mut world = with_app(SERVER, with_service(World::linked()));
     let mut taken = |side: usize, to: &str, operation: &str| {
         let (now, origin) = (world.now, crate::world::origin());
@@ -188,7 +188,7 @@ fn a_one_way_message_that_nobody_takes_is_told_to_its_sender() {
 }
 
 #[test]
-fn subscriptions_to_what_is_not_there_are_refused() {
+fn subscriptions_to_missing_resources_or_events_are_refused() {
     let mut world = with_app(SERVER, World::linked());
     let mut refused = |side: usize, text: &str| {
         world.sides[side].notices.clear();

@@ -38,7 +38,7 @@ fn with_app(side: usize, mut world: World) -> World {
 }
 
 #[test]
-fn a_request_crosses_the_link_and_comes_back() {
+fn request_crosses_the_link_and_is_answered() {
     let mut world = with_service(World::linked());
     assert_eq!(world.page().states, [LinkState::Connecting, LinkState::Up]);
     assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap(), text("hi"));
@@ -51,7 +51,7 @@ fn a_request_crosses_the_link_and_comes_back() {
 }
 
 #[test]
-fn bodies_of_any_allowed_size_cross_whole() {
+fn bodies_of_any_allowed_size_arrive_complete() {
     let mut world = with_service(World::linked());
     for size in [0, 1, 65_535, 65_536, 65_537, 1 << 20, 5 << 20, 16 << 20] {
         let body: Vec<u8> = (0..size).map(|i: u32| (i % 251) as u8).collect();
@@ -63,7 +63,7 @@ fn bodies_of_any_allowed_size_cross_whole() {
 }
 
 #[test]
-fn a_request_waits_for_the_link_and_then_ends_unreachable() {
+fn request_waits_for_the_link_and_then_ends_unreachable() {
     let mut world = with_service(World::new());
     world.cut = true;
     world.page().node.handle_connect();
@@ -77,7 +77,7 @@ fn a_request_waits_for_the_link_and_then_ends_unreachable() {
 }
 
 #[test]
-fn a_request_that_waited_is_sent_when_the_link_comes_up() {
+fn waiting_request_is_sent_when_the_link_comes_up() {
     let mut world = with_service(World::new());
     world.cut = true;
     world.page().node.handle_connect();
@@ -93,7 +93,7 @@ fn a_request_that_waited_is_sent_when_the_link_comes_up() {
 }
 
 #[test]
-fn what_waits_outlives_sockets_that_break_before_the_link_is_up() {
+fn waiting_messages_survive_sockets_that_break_before_the_link_is_up() {
     let mut world = with_service(World::new());
     let (now, page) = (world.now, &mut world.sides[PAGE].node);
     page.handle_connect();
@@ -109,7 +109,7 @@ fn what_waits_outlives_sockets_that_break_before_the_link_is_up() {
 }
 
 #[test]
-fn a_one_way_message_that_waited_too_long_for_the_link_is_told() {
+fn one_way_message_that_waits_too_long_for_the_link_is_logged() {
     let mut world = with_service(World::new());
     world.cut = true;
     world.page().node.handle_connect();
@@ -123,7 +123,7 @@ fn a_one_way_message_that_waited_too_long_for_the_link_is_told() {
 }
 
 #[test]
-fn a_lost_link_ends_open_requests_and_is_dialled_again() {
+fn lost_link_ends_open_requests_and_is_dialled_again() {
     let mut world = with_service(World::linked());
     world.server().hold = true;
     let request = world.request(PAGE, ECHO, "echo", text("hi"));
@@ -137,7 +137,7 @@ fn a_lost_link_ends_open_requests_and_is_dialled_again() {
 }
 
 #[test]
-fn dials_slow_down_and_never_end() {
+fn redials_slow_down_and_never_stop() {
     let mut world = World::new();
     world.cut = true;
     world.page().node.handle_connect();
@@ -149,7 +149,7 @@ fn dials_slow_down_and_never_end() {
 }
 
 #[test]
-fn a_dead_socket_is_noticed_by_silence() {
+fn silence_reveals_a_dead_socket() {
     let mut world = World::linked();
     world.cut = true;
     world.pass(46_000);
@@ -165,7 +165,7 @@ fn a_quiet_link_stays_up() {
 }
 
 #[test]
-fn deadlines_end_what_nobody_answers() {
+fn deadlines_end_unanswered_requests() {
     let mut world = with_service(World::linked());
     world.server().hold = true;
     let request = world.request_within(PAGE, ECHO, "echo", text("hi"), 700);
@@ -175,7 +175,7 @@ fn deadlines_end_what_nobody_answers() {
 }
 
 #[test]
-fn a_cancel_reaches_who_was_to_answer() {
+fn cancel_reaches_the_responder() {
     let mut world = with_service(World::linked());
     world.server().hold = true;
     let request = world.request(PAGE, ECHO, "echo", text("hi"));
@@ -186,7 +186,7 @@ fn a_cancel_reaches_who_was_to_answer() {
 }
 
 #[test]
-fn unknown_addresses_and_operations_are_named() {
+fn failures_name_unknown_addresses_and_operations() {
     let mut world = with_app(SERVER, with_service(World::linked()));
     assert_eq!(world.ask(PAGE, "acme:nothing", "echo", text("")).unwrap_err().code, "no-resource");
     let failure = world.ask(PAGE, "acme:app:one", "nope", text("")).unwrap_err();
@@ -198,7 +198,7 @@ fn unknown_addresses_and_operations_are_named() {
 }
 
 #[test]
-fn what_is_here_is_found_here_first() {
+fn local_resource_is_found_first() {
     let mut world = with_app(PAGE, with_app(SERVER, World::linked()));
     world.ask(PAGE, "acme:app:keyed:a", "count", text("")).unwrap();
     assert_eq!(world.page().started.len(), 1);
@@ -218,7 +218,7 @@ fn the_server_asks_a_page_by_its_host_name() {
 }
 
 #[test]
-fn events_reach_a_page_and_a_break_shows_as_a_gap() {
+fn events_reach_a_page_and_a_lost_link_causes_a_gap() {
     let mut world = with_app(SERVER, World::linked());
     let subscription = world.page().node.handle_subscribe(topic("acme:app:one#changes"));
     world.run();
@@ -247,7 +247,7 @@ fn broken_bytes_end_their_link_with_a_reason() {
 }
 
 #[test]
-fn a_socket_that_says_nothing_is_closed() {
+fn silent_socket_is_closed() {
     let mut world = World::new();
     world.sides[SERVER].node.handle_accepted(1, starlane_node::SocketId(7));
     world.pass(5_000);
@@ -267,7 +267,7 @@ fn messages_to_one_actor_are_handled_one_at_a_time_in_order() {
 }
 
 #[test]
-fn a_full_mailbox_says_so() {
+fn full_mailbox_refuses_a_message() {
     let mut world = with_app(SERVER, World::new());
     world.request(SERVER, "acme:app:one", "sleep", text(""));
     for _ in 0..8 {
@@ -277,7 +277,7 @@ fn a_full_mailbox_says_so() {
 }
 
 #[test]
-fn a_crash_ends_one_request_and_the_actor_starts_again() {
+fn crash_ends_one_request_and_the_actor_starts_again() {
     let mut world = with_app(SERVER, World::new());
     let failure = world.ask(SERVER, "acme:app:one", "trap", text("")).unwrap_err();
     assert_eq!((failure.status, failure.code.as_str()), (500, "guest-failed"));
@@ -289,7 +289,7 @@ fn a_crash_ends_one_request_and_the_actor_starts_again() {
 }
 
 #[test]
-fn an_actor_that_crashes_too_often_is_quarantined() {
+fn actor_that_crashes_too_often_is_quarantined() {
     let mut world = with_app(SERVER, World::new());
     for _ in 0..4 {
         let request = world.request(SERVER, "acme:app:one", "trap", text(""));
@@ -301,13 +301,13 @@ fn an_actor_that_crashes_too_often_is_quarantined() {
 }
 
 #[test]
-fn an_actor_that_does_not_answer_fails_its_request() {
+fn request_without_an_answer_fails() {
     let mut world = with_app(SERVER, World::new());
     assert_eq!(world.ask(SERVER, "acme:app:one", "silent", text("")).unwrap_err().code, "guest-failed");
 }
 
 #[test]
-fn the_least_used_actor_sleeps_with_its_state_and_wakes_with_it() {
+fn least_recently_used_actor_sleeps_and_wakes_with_its_state() {
     let mut world = with_app(SERVER, World::new());
     for key in ["a", "b", "c", "d"] {
         world.ask(SERVER, &format!("acme:app:keyed:{key}"), "count", text("")).unwrap();
@@ -319,7 +319,7 @@ fn the_least_used_actor_sleeps_with_its_state_and_wakes_with_it() {
 }
 
 #[test]
-fn a_circle_of_waiting_actors_is_refused() {
+fn deadlock_of_actors_is_refused() {
     let mut world = with_app(SERVER, World::new());
     // a asks b, and b asks a: the answer would wait for itself.
     let failure = world.ask(SERVER, "acme:app:keyed:a", "call-back", text("acme:app:keyed:b")).unwrap_err();
@@ -328,7 +328,7 @@ fn a_circle_of_waiting_actors_is_refused() {
 }
 
 #[test]
-fn an_app_that_goes_away_tells_who_waits() {
+fn removed_app_fails_waiting_requests() {
     let mut world = with_app(SERVER, World::new());
     let request = world.request(SERVER, "acme:app:one", "sleep", text(""));
     world.sides[SERVER].node.handle_uninstall(world.now, &address("acme:app"));
@@ -339,7 +339,7 @@ fn an_app_that_goes_away_tells_who_waits() {
 }
 
 #[test]
-fn an_instance_that_nobody_wants_any_more_when_it_is_there_is_stopped() {
+fn instance_that_starts_after_its_app_was_removed_is_stopped() {
     let mut world = with_app(SERVER, World::new());
     world.starts_late = true;
     world.request(SERVER, "acme:app:one", "count", text(""));
@@ -353,7 +353,7 @@ fn an_instance_that_nobody_wants_any_more_when_it_is_there_is_stopped() {
 }
 
 #[test]
-fn too_much_waiting_is_refused_and_what_waits_is_bounded() {
+fn waiting_messages_are_bounded() {
     let mut world = with_service(World::with(LinkConfig { waiting_messages: 2, ..LinkConfig::default() }));
     world.cut = true;
     world.page().node.handle_connect();
@@ -363,7 +363,7 @@ fn too_much_waiting_is_refused_and_what_waits_is_bounded() {
 }
 
 #[test]
-fn a_mechtron_may_do_what_its_app_allows_and_nothing_else() {
+fn mechtron_does_only_what_its_app_allows() {
     let mut world = World::linked();
     let mut plan = app();
     for mechtron in &mut plan.mechtrons {

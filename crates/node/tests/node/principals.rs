@@ -17,7 +17,7 @@ fn linked_as(grants: &[&str], remaining_ms: Option<u64>) -> World {
 }
 
 #[test]
-fn a_principal_does_what_its_grants_allow_and_nothing_else() {
+fn principal_does_only_what_its_grants_allow() {
     let mut world = linked_as(&["request acme:service echo", "subscribe acme:service#said"], None);
     assert!(world.ask(PAGE, ECHO, "echo", text("hi")).is_ok());
     for (to, operation) in [(ECHO, "fail"), ("acme:other", "echo"), ("other:service", "echo")] {
@@ -32,7 +32,7 @@ fn a_principal_does_what_its_grants_allow_and_nothing_else() {
 }
 
 #[test]
-fn a_subscription_that_is_not_allowed_says_so() {
+fn forbidden_subscription_is_refused() {
     let mut world = linked_as(&["subscribe acme:service#said"], None);
     let allowed = world.page().node.handle_subscribe(topic("acme:service#said"));
     let refused = world.page().node.handle_subscribe(topic("acme:service#secret"));
@@ -49,7 +49,7 @@ fn a_subscription_that_is_not_allowed_says_so() {
 }
 
 #[test]
-fn a_token_is_renewed_before_it_ends() {
+fn token_is_renewed_before_it_expires() {
     let mut world = linked_as(&["request acme:**"], Some(100_000));
     world.tokens.insert("fresh".into(), somebody("ada", &["request acme:**"], None));
     world.fresh = Some("fresh".into());
@@ -61,7 +61,7 @@ fn a_token_is_renewed_before_it_ends() {
 }
 
 #[test]
-fn a_token_that_is_not_renewed_ends_its_link_and_the_next_dial_shows_a_fresh_one() {
+fn expired_token_ends_the_link_and_the_next_dial_sends_a_fresh_one() {
     let mut world = linked_as(&["request acme:**"], Some(100_000));
     world.tokens.insert("fresh".into(), somebody("ada", &["request acme:**"], None));
     world.token = "fresh".into();
@@ -73,7 +73,7 @@ fn a_token_that_is_not_renewed_ends_its_link_and_the_next_dial_shows_a_fresh_one
 }
 
 #[test]
-fn renewing_with_a_bad_token_or_another_principals_ends_the_link_for_good() {
+fn renewing_with_a_bad_or_foreign_token_ends_the_link_for_good() {
     for fresh in ["bad", "grace"] {
         let mut world = linked_as(&["request acme:**"], Some(100_000));
         world.tokens.insert("grace".into(), somebody("grace", &["admin **"], None));
@@ -85,7 +85,7 @@ fn renewing_with_a_bad_token_or_another_principals_ends_the_link_for_good() {
 }
 
 #[test]
-fn what_is_taken_away_is_gone_at_once() {
+fn revoked_permissions_end_at_once() {
     let mut world = linked_as(&["request acme:**", "subscribe acme:**#*"], None);
     let subscription = world.page().node.handle_subscribe(topic("acme:service#said"));
     world.run();
@@ -119,7 +119,7 @@ fn pages_of_one_principal_reach_each_other() {
 }
 
 #[test]
-fn a_principal_uses_no_more_than_its_share() {
+fn principal_must_not_exceed_its_limits() {
     let mut world = linked_as(&["request acme:**"], None);
     let limits = world.limits;
     let mut refused = 0;
@@ -142,7 +142,7 @@ fn a_principal_uses_no_more_than_its_share() {
 }
 
 #[test]
-fn keys_are_bounded_where_there_is_something_to_remember_and_else_are_not() {
+fn only_keys_with_state_are_bounded() {
     let mut world = linked_as(&["request acme:**"], None);
     world.sides[SERVER].node.handle_install(1, crate::guest::app());
     let keys = world.limits.keys;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[test]
-fn a_message_asks_after_no_link_that_is_idle() {
+fn message_touches_no_idle_link() {
     let mut peers = Peers::new(LinkConfig::default());
     (1..=2_000).for_each(|peer| peers.admit(peer));
     assert_eq!(peers.node.links().len(), 2_000);
@@ -28,7 +28,7 @@ fn a_message_asks_after_no_link_that_is_idle() {
 }
 
 #[test]
-fn sockets_without_room_are_asked_once() {
+fn sockets_without_room_are_polled_once() {
     let mut peers = Peers::new(LinkConfig::default());
     (1..=1_000).for_each(|peer| peers.admit(peer));
     (1..=1_000).for_each(|peer| peers.ask(peer, 0, 10));
@@ -48,7 +48,7 @@ fn sockets_without_room_are_asked_once() {
 }
 
 #[test]
-fn link_that_had_no_room_when_its_socket_broke_goes_on_over_the_next() {
+fn link_without_room_continues_on_its_next_socket() {
     let mut world = World::linked();
     let now = world.now;
     let page = &mut world.sides[PAGE].node;
@@ -88,7 +88,7 @@ fn ten_thousand_actors_sleep_while_one_works() {
 }
 
 #[test]
-fn room_for_an_actor_is_found_behind_many_that_have_to_stay() {
+fn room_for_an_actor_is_found_behind_many_busy_ones() {
     let limits = ActorLimits { actors_per_app: 400, awake_per_app: 1, ..ActorLimits::default() };
     let mut world = World::under(LinkConfig::default(), limits);
     keep_awaited(&mut world, 399);
@@ -105,7 +105,7 @@ fn room_for_an_actor_is_found_behind_many_that_have_to_stay() {
 }
 
 #[test]
-fn many_requests_that_wait_for_one_actor_are_taken_back_in_any_order() {
+fn waiting_requests_are_cancelled_in_any_order() {
     const MANY: usize = 50_000;
     let mut world = World::new();
     let mut plan = app();

@@ -48,7 +48,7 @@ fn kept(world: &mut World, actor: &str) -> String {
 }
 
 #[test]
-fn a_change_is_saved_within_a_second_and_once() {
+fn change_is_saved_once_within_a_second() {
     let mut world = with_app();
     count(&mut world, ONE);
     count(&mut world, ONE);
@@ -62,7 +62,7 @@ fn a_change_is_saved_within_a_second_and_once() {
 }
 
 #[test]
-fn an_actor_that_is_never_idle_for_long_is_saved_too() {
+fn busy_actor_is_saved() {
     let mut world = with_app();
     for _ in 0..20 {
         count(&mut world, ONE);
@@ -73,7 +73,7 @@ fn an_actor_that_is_never_idle_for_long_is_saved_too() {
 }
 
 #[test]
-fn a_guest_in_the_middle_of_something_is_not_asked_to_save() {
+fn guest_with_open_work_is_not_asked_to_save() {
     let mut world = with_app();
     count(&mut world, ONE);
     world.ask(SERVER, ONE, "doze", text("")).unwrap();
@@ -102,7 +102,7 @@ fn count_later(world: &mut World, actor: &str) {
 }
 
 #[test]
-fn a_crash_begins_from_what_was_saved_last() {
+fn crashed_actor_starts_from_its_last_save() {
     let mut world = with_app();
     count(&mut world, ONE);
     world.pass(1_000);
@@ -113,7 +113,7 @@ fn a_crash_begins_from_what_was_saved_last() {
 }
 
 #[test]
-fn an_answer_waits_until_what_it_follows_from_is_saved() {
+fn answer_waits_until_its_change_is_saved() {
     let mut world = with_app();
     world.server().node.handle_serve(&address("acme:service"), Operations::Any).unwrap();
     world.server().node.handle_subscribe(topic("acme:app:sure#changes"));
@@ -133,7 +133,7 @@ fn an_answer_waits_until_what_it_follows_from_is_saved() {
 }
 
 #[test]
-fn what_changes_nothing_waits_for_no_save() {
+fn message_without_a_change_waits_for_no_save() {
     let mut world = with_app();
     count(&mut world, SURE);
     world.server().hold_saves = true;
@@ -142,7 +142,7 @@ fn what_changes_nothing_waits_for_no_save() {
 }
 
 #[test]
-fn an_answer_that_can_not_be_saved_fails_and_the_change_is_undone() {
+fn failed_save_fails_the_answer_and_undoes_the_change() {
     let mut world = with_app();
     world.server().node.handle_subscribe(topic("acme:app:sure#changes"));
     count(&mut world, SURE);
@@ -163,7 +163,7 @@ fn an_answer_that_can_not_be_saved_fails_and_the_change_is_undone() {
 }
 
 #[test]
-fn actors_that_save_each_message_may_ask_each_other() {
+fn actors_that_save_each_message_can_ask_each_other() {
     let mut world = with_app();
     // It asks the other, which saves before it answers.
     let answer = world.ask(SERVER, SURE, "call", text("acme:app:sures:a")).unwrap();
@@ -195,7 +195,7 @@ fn actors_that_save_each_message_may_ask_each_other() {
 }
 
 #[test]
-fn a_save_that_failed_is_tried_again() {
+fn failed_save_is_retried() {
     let mut world = with_app();
     world.server().refuses_saves = Some(StateError::Full("no room".to_owned()));
     count(&mut world, ONE);
@@ -208,7 +208,7 @@ fn a_save_that_failed_is_tried_again() {
 }
 
 #[test]
-fn state_that_is_too_large_is_a_crash() {
+fn too_large_state_is_a_crash() {
     let mut world = with_app();
     count(&mut world, ONE);
     world.pass(1_000);
@@ -222,7 +222,7 @@ fn state_that_is_too_large_is_a_crash() {
 }
 
 #[test]
-fn whoever_lost_an_app_runs_its_actors_no_more() {
+fn host_that_lost_an_app_stops_its_actors() {
     let mut world = with_app();
     count(&mut world, ONE);
     count(&mut world, SURE);
@@ -235,7 +235,7 @@ fn whoever_lost_an_app_runs_its_actors_no_more() {
 }
 
 #[test]
-fn the_next_version_goes_on_with_state_and_messages() {
+fn next_version_keeps_state_and_messages() {
     let mut world = with_app();
     count(&mut world, ONE);
     let slow = world.request(SERVER, "acme:app:keyed:a", "sleep", text(""));
@@ -249,7 +249,7 @@ fn the_next_version_goes_on_with_state_and_messages() {
 }
 
 #[test]
-fn a_version_that_does_not_come_to_rest_is_ended() {
+fn old_version_that_does_not_come_to_rest_is_ended() {
     let mut world = with_app();
     world.server().node.handle_serve(&address("acme:service"), Operations::Any).unwrap();
     world.server().hold = true;
@@ -262,7 +262,7 @@ fn a_version_that_does_not_come_to_rest_is_ended() {
 }
 
 #[test]
-fn a_mechtron_that_did_not_change_is_not_touched() {
+fn unchanged_mechtron_is_not_restarted() {
     let mut world = with_app();
     count(&mut world, ONE);
     let mut plan = app();
@@ -274,7 +274,7 @@ fn a_mechtron_that_did_not_change_is_not_touched() {
 }
 
 #[test]
-fn an_app_that_is_gone_is_saved_and_comes_back() {
+fn removed_app_is_saved_and_can_come_back() {
     let mut world = with_app();
     world.ask(SERVER, ONE, "subscribe", text("acme:app:keyed:a#changes")).unwrap();
     world.ask(SERVER, ONE, "wake", text("1000")).unwrap();
@@ -292,7 +292,7 @@ fn an_app_that_is_gone_is_saved_and_comes_back() {
 }
 
 #[test]
-fn wakes_that_were_asked_for_before_a_crash_are_kept() {
+fn wakes_survive_a_crash() {
     let mut world = with_app();
     world.ask(SERVER, ONE, "wake", text("60000")).unwrap();
     world.ask(SERVER, ONE, "trap", text("")).unwrap_err();
@@ -330,7 +330,7 @@ fn subscriptions_and_wakes_survive_a_kill_and_start_their_actor() {
 }
 
 #[test]
-fn a_subscription_that_is_not_allowed_any_more_is_not_taken_up() {
+fn forbidden_subscription_is_not_restored() {
     let mut world = with_app();
     world.ask(SERVER, ONE, "subscribe", text("acme:app:keyed:a#changes")).unwrap();
     world.pass(1_000);
@@ -347,7 +347,7 @@ fn a_subscription_that_is_not_allowed_any_more_is_not_taken_up() {
 }
 
 #[test]
-fn what_an_app_allows_changes_while_its_actors_go_on() {
+fn permissions_of_an_app_change_while_its_actors_run() {
     let mut world = with_app();
     count(&mut world, ONE);
     world.ask(SERVER, ONE, "subscribe", text("acme:app:keyed:a#changes")).unwrap();
@@ -370,7 +370,7 @@ fn what_an_app_allows_changes_while_its_actors_go_on() {
 }
 
 #[test]
-fn the_state_of_who_sleeps_is_with_the_store_alone() {
+fn state_of_sleeping_actors_is_only_in_the_store() {
     let mut world = with_app();
     count(&mut world, ONE);
     world.pass(1_000);
@@ -381,7 +381,7 @@ fn the_state_of_who_sleeps_is_with_the_store_alone() {
 }
 
 #[test]
-fn a_host_that_ends_has_all_saved_first() {
+fn host_saves_everything_before_it_ends() {
     let mut world = with_app();
     count(&mut world, ONE);
     count(&mut world, "acme:app:keyed:a");
@@ -393,7 +393,7 @@ fn a_host_that_ends_has_all_saved_first() {
 }
 
 #[test]
-fn more_actors_with_state_than_memory_has_room_for_all_go_on() {
+fn actors_with_state_can_exceed_the_memory_limit() {
     let limits = ActorLimits { actors_per_app: 3, awake_per_app: 1, ..ActorLimits::default() };
     let mut world = World::under(LinkConfig::default(), limits);
     install(&mut world, app());

@@ -31,7 +31,7 @@ fn told(world: &mut World) -> Vec<Option<Trace>> {
 }
 
 #[test]
-fn a_message_over_a_link_keeps_its_trace() {
+fn message_over_a_link_keeps_its_trace() {
     let mut world = with_app();
     for (given, trace) in [(ONE, Trace::parse(ONE)), ("00-1-2-01", None)] {
         world.ask(PAGE, "acme:service", "echo", traced("hi", given)).unwrap();
@@ -40,7 +40,7 @@ fn a_message_over_a_link_keeps_its_trace() {
 }
 
 #[test]
-fn what_an_actor_sends_is_of_the_message_that_it_goes_on_with() {
+fn messages_of_an_actor_join_the_trace_of_the_handled_message() {
     let mut world = with_app();
     for (operation, body) in [("call-told", "acme:app:keyed:a"), ("sleep-told", "")] {
         // One waits in the mailbox while the other is handled.

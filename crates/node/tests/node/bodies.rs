@@ -1,4 +1,4 @@
-//! Bodies that follow their messages in chunks: they count before they are whole, and for no longer than they may take.
+//! Bodies that follow their messages in chunks: they count before they are complete, and only as long as they may take.
 
 use starlane_node::{LinkConfig, SocketId};
 use starlane_protocol::{
@@ -18,7 +18,7 @@ fn peers() -> Peers {
     peers
 }
 
-/// How a request with a body ends at once: 0 if it does not.
+/// The status of a failure that comes at once for a request with a body; 0 without one.
 fn announced(peers: &mut Peers, peer: u64) -> u16 {
     peers.announce(peer, 1, BODY);
     peers.read_all(peer).first().map_or(0, |(_, status)| *status)

@@ -1,4 +1,4 @@
-//! What one actor, app or space may use, and that messages end.
+//! The limits of an actor, an app and a space, and the end of every message.
 
 use starlane_node::{ActorLimits, LinkConfig, RequestId};
 use starlane_protocol::{Failure, Payload};
@@ -99,7 +99,7 @@ fn app_that_waits_for_slots_does_not_block_another() {
         world.request(SERVER, &format!("acme:app:keyed:k{n}"), "never", text(""));
     }
     assert_eq!(world.ask(SERVER, "bob:app:one", "count", text("")).unwrap(), text("1"));
-    // Those of the greedy app end at their deadlines, each.
+    // Each request of the greedy app ends at its deadline.
     world.pass(500_000);
     assert_eq!(world.server().outcomes.len(), 10);
 }

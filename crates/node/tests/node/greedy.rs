@@ -116,7 +116,7 @@ fn unread_answers_become_failures_and_then_end_the_link() {
     assert_eq!(ended.len(), 40, "each request ends");
     assert!((16..=18).contains(&good) && ended[good..].iter().all(|(_, status)| *status == 429), "{ended:?}");
     assert_eq!((peers.end(), peers.node.open_requests()), (None, 0));
-    // Who has read is answered again.
+    // A peer that has read gets answers again.
     peers.ask(1, 40, 60_000);
     assert_eq!(peers.read_all(1), [(40, 200)]);
     let lasted = (41..10_000).find(|id| {

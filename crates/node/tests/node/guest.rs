@@ -18,21 +18,21 @@ pub(crate) struct Guest {
     count: i64,
     woken: i64,
     heard: i64,
-    /// It waits for a wake of its own, in the middle of something.
+    /// It waits for a wake of its own, so it is not at rest.
     dozes: bool,
     unfinished: Vec<u64>,
-    /// Messages that it tells a service of when they go on.
+    /// Messages that it reports to a service when they continue.
     tells: Vec<u64>,
     waiting: HashMap<u64, u64>,
     next_request: u64,
-    /// Whether each outcome makes it send as many requests as it may.
+    /// Whether it answers each outcome with as many requests as it may send.
     bomb: bool,
 }
 
 /// A wake that does nothing.
 const LATER: u64 = 6_000;
 
-/// So many wakes at once, each of which asks for as many again.
+/// This many wakes at once, each of which asks for as many again.
 fn alarms(count: usize) -> Vec<GuestEffect> {
     vec![GuestEffect::WakeAfter { delay_ms: 0, token: 0 }; count]
 }
@@ -95,7 +95,7 @@ impl Guest {
         report
     }
 
-    /// What a service is told when a message goes on.
+    /// Reports to a service that a message continues.
     fn told(&mut self, message: u64) -> impl Iterator<Item = GuestEffect> + use<> {
         let tells = self.tells.extract_if(.., |id| *id == message).count();
         let payload = text("it goes on");
@@ -112,7 +112,7 @@ impl Guest {
                 self.count += 1;
                 (Returned::Received(true), reply(text(&self.count.to_string())))
             }
-            // Asks the address in the body, and answers with what that answers.
+            // Asks the address in the body, and answers with its reply.
             "call" => {
                 let request = self.next_request;
                 self.next_request += 1;
@@ -139,12 +139,12 @@ impl Guest {
                 }
                 (returned, effects)
             }
-            // The same, and a service is told before the answer.
+            // The same, with a report to a service before the answer.
             "call-told" => {
                 self.tells.push(id);
                 self.receive(id, Message { operation: "call".into(), ..message })
             }
-            // As a sleep of the SDK, and a service is told before the answer.
+            // Like a sleep of the SDK, with a report to a service before the answer.
             "sleep-told" => {
                 self.tells.push(id);
                 self.unfinished.push(id);
@@ -159,7 +159,7 @@ impl Guest {
                 effects.push(GuestEffect::Emit { event: "changes".into(), payload: message.payload });
                 (Returned::Received(true), effects)
             }
-            // It has not ended it, and never will.
+            // The message is not ended now and never will be.
             "never" | "never-told" => {
                 self.unfinished.push(id);
                 (Returned::Received(false), Vec::new())
@@ -218,7 +218,7 @@ impl Guest {
                 effects.push(GuestEffect::WakeAfter { delay_ms: 5_000, token: DOZE });
                 (Returned::Received(true), effects)
             }
-            // One more, told to itself as an event and to a service.
+            // Counts one more, and reports it as an event to itself and as a message to a service.
             "count-aloud" => {
                 self.count += 1;
                 let mut effects = reply(text(&self.count.to_string()));
@@ -246,10 +246,10 @@ impl Guest {
     }
 }
 
-/// The token of a wake that is counted.
+/// The token of a counted wake.
 const WAKE: u64 = 7_000;
 
-/// A token of an instance's own, as the SDK's.
+/// A token of the instance itself, like those of the SDK.
 const DOZE: u64 = 1 << 63;
 
 /// An app at `acme:app` with the mechtrons `one` and `keyed:{key}`.

@@ -1,4 +1,4 @@
-//! Messages that are not as they should be: whatever a guest, a handler or a peer says, the link that carries it stays.
+//! Malformed messages: the link stays up, whatever a guest, a handler or a peer sends.
 
 use starlane_node::{Operations, Origin, Principal};
 use starlane_protocol::{Failure, Payload};
@@ -11,7 +11,7 @@ use crate::{
 
 const ECHO: &str = "acme:service";
 
-/// A small generator of numbers, the same each time.
+/// A small generator of pseudo-random numbers with a fixed sequence.
 struct Dice(u64);
 
 impl Dice {
@@ -22,7 +22,7 @@ impl Dice {
         self.0 % sides
     }
 
-    /// Mostly short and well formed, sometimes neither.
+    /// Mostly short and well-formed texts, sometimes neither.
     fn text(&mut self, good: &str) -> String {
         let length = [0, 1, 100, 256, 600, 9_000, 70_000, 2_000_000][self.roll(8) as usize];
         match self.roll(6) {
@@ -132,7 +132,7 @@ fn one_way_messages_lost_with_a_link_are_logged() {
 #[test]
 fn address_that_gets_too_long_in_transit_is_refused() {
     let mut world = with_service(World::linked());
-    // 509 bytes: with the name of its host it is longer than an address may be.
+    // 509 bytes: with the name of its host it exceeds the maximum of an address.
     let from = address(&vec!["a".repeat(50); 10].join(":"));
     let origin = Origin { address: from, caller: Principal::named("ada") };
     let now = world.now;

@@ -1,4 +1,4 @@
-//! What one or two nodes decide, on virtual time.
+//! The decisions of one or two nodes, on virtual time.
 
 #![allow(
     clippy::expect_used,
@@ -43,7 +43,7 @@ fn request_crosses_the_link_and_is_answered() {
     assert_eq!(world.page().states, [LinkState::Connecting, LinkState::Up]);
     assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap(), text("hi"));
     let seen = world.server().delivered.pop().unwrap();
-    // The page's host is the one with the secret [1; 32]; its principal is what its token says.
+    // The page's host has the secret [1; 32]; its principal comes from its token.
     assert_eq!(Some(seen.from), origin().address.on_host(&HostSecret([1; 32]).name()));
     assert_eq!(seen.caller.name(), "ada");
     assert_eq!(world.ask(PAGE, ECHO, "fail", text("")).unwrap_err().code, "conflict");
@@ -83,7 +83,7 @@ fn waiting_request_is_sent_when_the_link_comes_up() {
     world.page().node.handle_connect();
     let request = world.request(PAGE, ECHO, "echo", text("hi"));
     world.pass(2_000);
-    // Once it could not be made it is down, though it is tried again and again.
+    // The link is down after the first failed dial, even while it is retried.
     assert!(world.dials > 1, "{} dials", world.dials);
     assert_eq!(world.page().states[..2], [LinkState::Connecting, LinkState::Down]);
     assert!(world.page().states[2..].iter().all(|state| *state == LinkState::Down));
@@ -213,7 +213,7 @@ fn the_server_asks_a_page_by_its_host_name() {
     let reply = world.ask(SERVER, "acme:app:one", "call", text(&there)).unwrap();
     assert_eq!(reply, text("from a guest"));
     assert_eq!(world.page().started.len(), 1);
-    // A sender that is not a mechtron of a launched app must not.
+    // Only mechtrons of a launched app may send.
     assert_eq!(world.ask(SERVER, &there, "echo", text("")).unwrap_err().code, "no-grant");
 }
 
@@ -321,7 +321,7 @@ fn least_recently_used_actor_sleeps_and_wakes_with_its_state() {
 #[test]
 fn deadlock_of_actors_is_refused() {
     let mut world = with_app(SERVER, World::new());
-    // a asks b, and b asks a: the answer would wait for itself.
+    // a asks b, and b asks a: a deadlock.
     let failure = world.ask(SERVER, "acme:app:keyed:a", "call-back", text("acme:app:keyed:b")).unwrap_err();
     assert_eq!(failure.code, "cycle");
     assert_eq!(world.ask(SERVER, "acme:app:keyed:a", "call", text("acme:app:keyed:a")).unwrap_err().code, "cycle");
@@ -377,7 +377,7 @@ fn mechtron_does_only_what_its_app_allows() {
     for (target, may) in [
         ("acme:app:keyed:a", true),
         (".:keyed:a", true),
-        // With this host's own name it is the same resource.
+        // The address with this host's own name is the same resource.
         (&*own, true),
         (&format!("{page}::acme:app:keyed:b"), true),
         ("acme:app:keyed:b", true),
@@ -394,9 +394,9 @@ fn mechtron_does_only_what_its_app_allows() {
             }
         }
     }
-    // The grant is for `echo` alone.
+    // The grant covers only `echo`.
     let failure = world.ask(SERVER, "acme:app:one", "call-back", text("acme:app:keyed:a")).unwrap_err();
     assert_eq!((failure.status, &*failure.code), (403, "no-grant"));
-    // Itself it may always ask; that this can't be answered is another matter.
+    // It may always ask itself, but this message is a deadlock.
     assert_eq!(world.ask(SERVER, "acme:app:one", "call", text("acme:app:one")).unwrap_err().code, "cycle");
 }

@@ -9,19 +9,19 @@ use starlane_protocol::{
 
 use crate::world::{address, somebody};
 
-/// An address that echoes.
+/// The address of an echo.
 pub(crate) const ECHO: &str = "acme:service";
 
 pub(crate) struct Peers {
     pub(crate) node: Node,
     pub(crate) now: u64,
     pub(crate) hangups: Vec<(SocketId, Goodbye)>,
-    /// Whether requests wait for the test.
+    /// Whether the test answers requests later.
     pub(crate) hold: bool,
     pub(crate) held: Vec<(RequestId, Payload)>,
-    /// What each peer may.
+    /// The grants of each peer.
     pub(crate) grant: &'static str,
-    /// How many frames that are numbered each peer has sent.
+    /// The number of numbered frames that each peer has sent.
     sent: std::collections::HashMap<u64, u64>,
 }
 
@@ -30,13 +30,13 @@ impl Peers {
         Self::under(link, PrincipalLimits::default().bytes_in_flight)
     }
 
-    /// Peers of one principal, for whom so many bytes may be on their way.
+    /// Peers of one principal with a limit of bytes in flight.
     pub(crate) fn under(link: LinkConfig, bytes_in_flight: usize) -> Self {
         let (messages_per_second, links, keys) = (10_000_000, 10_000, 100);
         Self::limited(link, PrincipalLimits { links, messages_per_second, bytes_in_flight, keys })
     }
 
-    /// Peers of one principal, who may use so much.
+    /// Peers of one principal with these limits.
     pub(crate) fn limited(link: LinkConfig, limits: PrincipalLimits) -> Self {
         let actors = starlane_node::ActorLimits::default();
         let config = NodeConfig { secret: HostSecret([9; 32]), link, max_awake: 2, limits, actors, seed: [9; 32] };
@@ -53,12 +53,12 @@ impl Peers {
         }
     }
 
-    /// A peer whose socket is open.
+    /// Adds a peer whose socket is open.
     pub(crate) fn accept(&mut self, peer: u64) {
         self.node.handle_accepted(self.now, SocketId(peer));
     }
 
-    /// A peer whose link is up.
+    /// Adds a peer whose link is up.
     pub(crate) fn admit(&mut self, peer: u64) {
         self.accept(peer);
         let mut secret = [0; 32];
@@ -68,14 +68,14 @@ impl Peers {
         assert!(matches!(self.read(peer)[..], [Frame::Welcome { .. }]), "{:?}", self.hangups);
     }
 
-    /// A server with one peer whose link is up, the first.
+    /// A server with one peer, whose link is up.
     pub(crate) fn one(link: LinkConfig) -> Self {
         let mut peers = Self::new(link);
         peers.admit(1);
         peers
     }
 
-    /// A peer sends frames, whatever they are.
+    /// Sends frames of a peer without any check.
     pub(crate) fn say(&mut self, peer: u64, frames: &[Frame]) {
         let frames: Vec<Vec<u8>> = frames.iter().map(encode_frame).collect();
         let message = encode_message(0, frames.iter().map(Vec::as_slice));
@@ -83,7 +83,7 @@ impl Peers {
         self.run();
     }
 
-    /// A peer sends a frame that is numbered.
+    /// Sends a numbered frame of a peer.
     pub(crate) fn tell(&mut self, peer: u64, frame: impl FnOnce(u64) -> Frame) {
         let sent = self.sent.entry(peer).or_default();
         *sent += 1;
@@ -95,13 +95,13 @@ impl Peers {
         self.request(peer, id, Payload::new("text/plain", vec![b'x'; body]).into());
     }
 
-    /// A peer sends a request whose body of so many bytes is to follow. Gives the number of its frame.
+    /// Sends a request of a peer whose body of `length` bytes must follow. Returns the number of its frame.
     pub(crate) fn announce(&mut self, peer: u64, id: u64, length: u64) -> u64 {
         self.request(peer, id, WirePayload { payload: Payload::new("text/plain", Vec::new()), length });
         self.sent[&peer]
     }
 
-    /// A peer sends a part of a body.
+    /// Sends a part of a body.
     pub(crate) fn chunk(&mut self, peer: u64, of: u64, offset: u64, bytes: usize) {
         self.tell(peer, |seq| Frame::Chunk { seq, of, offset, part: Part(vec![b'x'; bytes].into()) });
     }
@@ -148,7 +148,7 @@ impl Peers {
         }
     }
 
-    /// What the server has for a peer and sends now.
+    /// Takes the next message of the server for a peer.
     pub(crate) fn read(&mut self, peer: u64) -> Vec<Frame> {
         let mut frames = Vec::new();
         self.node.handle_room(SocketId(peer));
@@ -158,7 +158,7 @@ impl Peers {
         frames
     }
 
-    /// All that the server has for a peer, which acknowledges it. Gives how requests ended, by status.
+    /// Takes and acknowledges everything that the server has for a peer. Returns the statuses of ended requests.
     pub(crate) fn read_all(&mut self, peer: u64) -> Vec<(u64, u16)> {
         let (mut ended, mut received) = (Vec::new(), 0);
         loop {
@@ -182,7 +182,7 @@ impl Peers {
         self.run();
     }
 
-    /// Time passes, in steps of what is due; a peer that lives answers pings.
+    /// Lets time pass, step by step; a live peer answers pings.
     pub(crate) fn pass(&mut self, ms: u64, alive: u64) {
         let end = self.now + ms;
         while let Some(due) = self.node.next_timeout().filter(|due| *due <= end) {
@@ -196,7 +196,7 @@ impl Peers {
         self.now = end;
     }
 
-    /// The code with which a link ended.
+    /// The code of the link's end.
     pub(crate) fn end(&self) -> Option<&str> {
         self.hangups.first().map(|(_, goodbye)| goodbye.code.as_str())
     }

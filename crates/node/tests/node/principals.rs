@@ -1,4 +1,4 @@
-//! Who a link speaks for: what it may, until when, and what happens when that changes.
+//! The principal of a link: its permissions, their expiry, and their changes.
 
 use starlane_node::{LinkState, Notice, Operations};
 
@@ -6,7 +6,7 @@ use crate::world::{PAGE, SERVER, World, address, somebody, text, topic};
 
 const ECHO: &str = "acme:service";
 
-/// A page whose token is somebody's, linked to a server that serves an echo.
+/// A page with a token, linked to a server that serves an echo.
 fn linked_as(grants: &[&str], remaining_ms: Option<u64>) -> World {
     let mut world = World::new();
     world.tokens.insert("ada".into(), somebody("ada", grants, remaining_ms));
@@ -107,7 +107,7 @@ fn pages_of_one_principal_reach_each_other() {
     world.page().node.handle_serve(&address("acme:ui"), Operations::Any).unwrap();
     world.run();
     let (own, server) = (world.page().node.name(), world.server().node.name());
-    // By the server's way to the page itself: what it is asked for is on a host of the same principal.
+    // A host of the same principal needs no grant.
     let ada = somebody("ada", &[], None).principal;
     let grace = somebody("grace", &["request **"], None).principal;
     let permits =

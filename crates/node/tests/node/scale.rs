@@ -1,4 +1,4 @@
-//! Many links and actors that do nothing cost a message nothing.
+//! Idle links and actors must not slow a message down.
 
 use std::cell::Cell;
 
@@ -59,7 +59,7 @@ fn link_without_room_continues_on_its_next_socket() {
     assert!(world.page().node.links()[0].up);
 }
 
-/// Actors that are known from before and are to be woken much later.
+/// Actors that the store knows and that have a wake much later.
 fn keep_awaited(world: &mut World, count: usize) {
     for n in 0..count {
         let actor = address(&format!("acme:app:keyed:a{n}"));
@@ -88,7 +88,7 @@ fn ten_thousand_actors_sleep_while_one_works() {
 }
 
 #[test]
-fn room_for_an_actor_is_found_behind_many_busy_ones() {
+fn room_for_an_actor_is_found_behind_many_that_must_stay() {
     let limits = ActorLimits { actors_per_app: 400, awake_per_app: 1, ..ActorLimits::default() };
     let mut world = World::under(LinkConfig::default(), limits);
     keep_awaited(&mut world, 399);
@@ -98,7 +98,7 @@ fn room_for_an_actor_is_found_behind_many_busy_ones() {
     world.pass(10_000);
     world.ask(SERVER, "acme:app:keyed:a0", "echo", text("")).unwrap();
     let mut ask = |key: &str| world.ask(SERVER, &format!("acme:app:keyed:{key}"), "echo", text("")).is_ok();
-    // Each try looks at a part of them.
+    // Each try looks at some of them.
     let tries = (1..6).find(|_| ask("new"));
     assert!(tries.is_some(), "it is looked for further on each time");
     assert!((0..10).all(|_| !ask("newer")), "all of them have to stay, but for the one that is awake");
@@ -115,7 +115,7 @@ fn waiting_requests_are_cancelled_in_any_order() {
     let asked: Vec<_> = (0..=MANY).map(|_| world.request(SERVER, "acme:app:one", "never", text(""))).collect();
     let waiting = |world: &mut World| world.server().node.actors()[0].mailbox;
     assert_eq!(waiting(&mut world), MANY, "the first is with the guest");
-    // From the middle on, where it is farthest from both ends.
+    // Starts in the middle, which is farthest from both ends.
     for (n, request) in asked[MANY / 2..].iter().enumerate() {
         world.sides[SERVER].node.handle_cancel(1, *request);
         assert!(n % 1_000 > 0 || waiting(&mut world) == MANY - n - 1, "{n} are taken back");

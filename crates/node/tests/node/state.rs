@@ -1,4 +1,4 @@
-//! What is kept of actors over sleep, crashes, upgrades and restarts, and what waits for that.
+//! The kept state of actors over sleep, crashes, upgrades and restarts, and the messages that wait for it.
 
 use starlane_node::{ActorLimits, Allow, AppPlan, LinkConfig, Notice, Operations, state::StateError};
 
@@ -22,7 +22,7 @@ fn install(world: &mut World, plan: AppPlan) {
     world.run();
 }
 
-/// The app as another version has it: every mechtron is another.
+/// Another version of the app, in which every mechtron has changed.
 fn next_version() -> AppPlan {
     let mut plan = app();
     for mechtron in &mut plan.mechtrons {
@@ -88,7 +88,7 @@ fn guest_with_open_work_is_not_asked_to_save() {
     world.pass(1_501);
     world.outcome(SERVER, waiting).unwrap();
     assert_eq!(kept(&mut world, ONE), "2 0 0");
-    // A wake of the instance's own is not kept.
+    // A wake of the instance itself is not kept.
     world.ask(SERVER, ONE, "doze", text("")).unwrap();
     world.ask(SERVER, ONE, "trap", text("")).unwrap_err();
     world.pass(1_000);
@@ -165,10 +165,10 @@ fn failed_save_fails_the_answer_and_undoes_the_change() {
 #[test]
 fn actors_that_save_each_message_can_ask_each_other() {
     let mut world = with_app();
-    // It asks the other, which saves before it answers.
+    // It asks the other actor, which saves before it answers.
     let answer = world.ask(SERVER, SURE, "call", text("acme:app:sures:a")).unwrap();
     assert_eq!(answer, text("from a guest"));
-    // While one waits for the other, others ask both.
+    // While one waits for the other, further requests go to both.
     world.server().hold_saves = true;
     let asked: Vec<_> = [
         (SURE, "count", ""),
@@ -185,7 +185,7 @@ fn actors_that_save_each_message_can_ask_each_other() {
     world.pass(2_000);
     for (n, request) in asked.into_iter().enumerate() {
         let outcome = world.server().outcomes.remove(&request);
-        // Those that wait for each other in a circle are told so.
+        // Requests that would make a deadlock fail.
         let is_fine = outcome.as_ref().is_some_and(|outcome| match outcome {
             Ok(_) => true,
             Err(failure) => failure.code == "cycle",

@@ -1,4 +1,4 @@
-//! The trace of a message goes wherever what it sets off goes.
+//! The trace of a message continues in all messages that it causes.
 
 use starlane_node::Operations;
 use starlane_protocol::{Payload, Trace};
@@ -25,7 +25,7 @@ fn with_app() -> World {
     world
 }
 
-/// The traces of the messages that the service has had since it was looked at last.
+/// The traces of the service's messages since the last call.
 fn told(world: &mut World) -> Vec<Option<Trace>> {
     world.server().delivered.drain(..).map(|message| message.trace).collect()
 }
@@ -43,7 +43,7 @@ fn message_over_a_link_keeps_its_trace() {
 fn messages_of_an_actor_join_the_trace_of_the_handled_message() {
     let mut world = with_app();
     for (operation, body) in [("call-told", "acme:app:keyed:a"), ("sleep-told", "")] {
-        // One waits in the mailbox while the other is handled.
+        // One message waits in the mailbox while the other is handled.
         let asked = [ONE, TWO].map(|trace| world.request(PAGE, "acme:app:one", operation, traced(body, trace)));
         let last = world.request(PAGE, "acme:app:one", operation, text(body));
         world.pass(2_000);

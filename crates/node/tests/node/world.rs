@@ -14,7 +14,7 @@ use crate::guest::Guest;
 
 pub(crate) const PAGE: usize = 0;
 pub(crate) const SERVER: usize = 1;
-/// Small enough to reach.
+/// Limits that are small enough for a test to reach.
 const LIMITS: PrincipalLimits =
     PrincipalLimits { links: 2, messages_per_second: 2_000, bytes_in_flight: 8 << 20, keys: 20 };
 const SOCKET: SocketId = SocketId(1);
@@ -35,7 +35,7 @@ pub(crate) fn text(text: &str) -> Payload {
     Payload::new("text/plain", text.to_owned())
 }
 
-/// One node, and what its effects left behind.
+/// One node, and the results of its effects.
 pub(crate) struct Side {
     pub(crate) node: Node,
     pub(crate) outcomes: HashMap<RequestId, Outcome>,
@@ -50,18 +50,18 @@ pub(crate) struct Side {
     pub(crate) hold: bool,
     pub(crate) started: Vec<InstanceId>,
     pub(crate) stopped: Vec<InstanceId>,
-    /// Batches that guests were given.
+    /// The number of batches that guests got.
     pub(crate) batches: usize,
     pub(crate) guests: HashMap<InstanceId, Guest>,
-    /// What is kept of actors, and by which owner.
+    /// The kept state of actors, and the epochs of their owners.
     pub(crate) kept: BTreeMap<String, ActorState>,
     pub(crate) epoch: u64,
-    /// Whether saves wait until the test lets them through.
+    /// Whether saves wait until the test releases them.
     pub(crate) hold_saves: bool,
     pub(crate) saves: VecDeque<Effect>,
-    /// With what saves fail.
+    /// The error of saves, if they fail.
     pub(crate) refuses_saves: Option<StateError>,
-    /// How many saves and loads there were.
+    /// The numbers of saves and loads.
     pub(crate) written: usize,
     pub(crate) loaded: usize,
 }
@@ -74,22 +74,22 @@ pub(crate) struct World {
     pub(crate) cut: bool,
     connected: bool,
     pub(crate) dials: usize,
-    /// What the server takes for whom.
+    /// The principals that the server knows, by token.
     pub(crate) tokens: HashMap<String, Authenticated>,
-    /// What the page says hello with, and what it shows when asked for a fresh one.
+    /// The token in the page's hello, and the one that it sends when asked for a fresh one.
     pub(crate) token: String,
     pub(crate) fresh: Option<String>,
     pub(crate) renewals: usize,
     pub(crate) limits: PrincipalLimits,
     /// Whether guests save nothing.
     pub(crate) keeps_nothing: bool,
-    /// Whether instances take as long to be made as the test says.
+    /// Whether instances start only when the test says so.
     pub(crate) starts_late: bool,
     /// Whether calls never return.
     pub(crate) runs_for_ever: bool,
 }
 
-/// Somebody who is called `name`, for so long.
+/// A principal with this name, for this time.
 pub(crate) fn somebody(name: &str, grants: &[&str], remaining_ms: Option<u64>) -> Authenticated {
     let grants = grants.iter().map(|text| Grant::parse(text, None).unwrap());
     Authenticated { principal: Principal::new(name, grants), remaining_ms }
@@ -104,7 +104,7 @@ impl World {
         Self::under(link, ActorLimits::default())
     }
 
-    /// Nodes whose actors may use so much.
+    /// Nodes with these limits of actors.
     pub(crate) fn under(link: LinkConfig, actors: ActorLimits) -> Self {
         let side = |n: u8| Side {
             node: Node::new(NodeConfig {
@@ -192,13 +192,13 @@ impl World {
         self.sides[side].outcomes.remove(&request).expect("the request has ended")
     }
 
-    /// Asks and expects an answer at once.
+    /// Sends a request and expects an answer at once.
     pub(crate) fn ask(&mut self, side: usize, to: &str, operation: &str, payload: Payload) -> Outcome {
         let id = self.request(side, to, operation, payload);
         self.outcome(side, id)
     }
 
-    /// The network breaks; both sides notice.
+    /// Breaks the network; both sides notice.
     pub(crate) fn break_link(&mut self) {
         self.connected = false;
         self.wire.clear();
@@ -208,13 +208,13 @@ impl World {
         self.run();
     }
 
-    /// Bytes that the page's side of the socket sends, whatever they are.
+    /// Sends bytes on the page's side of the socket.
     pub(crate) fn raw_to_server(&mut self, bytes: &[u8]) {
         self.sides[SERVER].node.handle_message(self.now, SOCKET, bytes);
         self.run();
     }
 
-    /// Lets the saves through that waited, and those that come.
+    /// Releases the waiting saves, and lets later ones through.
     pub(crate) fn let_save(&mut self, side: usize) {
         self.sides[side].hold_saves = false;
         for save in std::mem::take(&mut self.sides[side].saves) {
@@ -223,7 +223,7 @@ impl World {
         self.run();
     }
 
-    /// The server's process is killed and starts again, on what was saved.
+    /// Kills the server's process and starts it again, with the saved state.
     pub(crate) fn kill_server(&mut self) {
         let old = &mut self.sides[SERVER];
         let fresh = Self::new().sides.into_iter().nth(SERVER).unwrap();
@@ -231,7 +231,7 @@ impl World {
         *old = Side { kept, epoch, ..fresh };
     }
 
-    /// Time passes, in steps of what is due.
+    /// Lets time pass, from timer to timer.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.now + ms;
         self.run();
@@ -246,7 +246,7 @@ impl World {
         self.now = end;
     }
 
-    /// Does everything that can be done without time passing.
+    /// Carries out all effects without letting time pass.
     pub(crate) fn run(&mut self) {
         loop {
             let mut quiet = true;
@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// An instance that was asked for is there.
+    /// Reports that an instance has started.
     pub(crate) fn start(&mut self, at: usize, instance: InstanceId) {
         self.sides[at].guests.insert(instance, Guest::new());
         self.sides[at].node.handle_started(self.now, instance, Ok(()));

@@ -123,7 +123,7 @@ mod tests {
             map.insert(20_000 + n, false);
             sweep.sweep(&mut map, |used| *used);
         });
-        assert!(map.len() < 2_000, "what is not used any more is dropped: {}", map.len());
+        assert!(map.len() < 2_000, "unused entries are dropped: {}", map.len());
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub struct Node {
     /// Links that have something to send and may have room, each once.
     pub(crate) ready: VecDeque<LinkKey>,
     /// How many open requests the cycle checks of the present batch of calls may still look at.
-    pub(crate) looks_for_circles: usize,
+    pub(crate) cycle_looks: usize,
     /// How often the node touched links and looked at actors and open requests, for tests.
     #[cfg(test)]
     pub(crate) touches: usize,
@@ -140,7 +140,7 @@ impl Node {
             sockets: Map::new(),
             by_host: Index::default(),
             ready: VecDeque::new(),
-            looks_for_circles: 0,
+            cycle_looks: 0,
             #[cfg(test)]
             touches: 0,
             uplink: Uplink::default(),

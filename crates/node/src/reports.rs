@@ -19,7 +19,7 @@ impl Node {
     pub fn handle_ran(&mut self, now: u64, instance: InstanceId, report: BatchReport) {
         let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else { return };
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        self.looks_for_circles = MAX_CYCLE_LOOKS;
+        self.cycle_looks = MAX_CYCLE_LOOKS;
         let address = actor.address.clone();
         let traces: Vec<_> = actor.in_flight.iter().map(|call| actor.trace_of(call)).collect();
         let mut calls = std::mem::take(&mut actor.in_flight).into_iter();

@@ -238,7 +238,7 @@ impl Node {
         if !is_full(*asking) {
             return Ok(());
         }
-        let (mut seen, mut next, mut looks) = (Map::new(), vec![asked], self.looks_for_circles);
+        let (mut seen, mut next, mut looks) = (Map::new(), vec![asked], self.cycle_looks);
         seen.insert(asked, ());
         while let Some(id) = next.pop() {
             if id == *asking {
@@ -258,9 +258,9 @@ impl Node {
         }
         #[cfg(test)]
         {
-            self.touches += self.looks_for_circles - looks;
+            self.touches += self.cycle_looks - looks;
         }
-        self.looks_for_circles = looks;
+        self.cycle_looks = looks;
         Ok(())
     }
 

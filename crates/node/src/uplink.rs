@@ -90,7 +90,7 @@ impl Uplink {
         self.set(Phase::Refused(goodbye));
     }
 
-    /// Wants no server any more. Returns its link.
+    /// Stops dialling the server. Returns its link.
     pub(crate) fn stop(&mut self) -> Option<LinkKey> {
         self.link.take().map(|(key, _)| key)
     }

@@ -136,7 +136,7 @@ mod tests {
             Ok(Some(LinkEvent::Parcel(Box::new(Parcel::Cancel { id: 7 }))))
         );
         assert_eq!((session.next_timeout(), session.ack(false)), (Some(10 + config.ack_after_ms), None));
-        assert_eq!(session.ack(true), Some(Frame::Ack { received: 1 }), "it rides on what leaves");
+        assert_eq!(session.ack(true), Some(Frame::Ack { received: 1 }), "it leaves with other frames");
         assert_eq!((session.next_timeout(), session.ack(true)), (None, None));
         session.take(20, cancel(2), &config).unwrap();
         session.handle_timeout(20 + config.ack_after_ms);

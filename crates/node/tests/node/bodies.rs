@@ -30,12 +30,12 @@ fn announced_bodies_count_for_their_principal_on_all_links() {
     assert_eq!([1, 2, 3, 4].map(|peer| announced(&mut peers, peer)), [0, 0, 429, 429]);
     peers.chunk(3, 1, 0, 60_000);
     peers.chunk(3, 1, 60_000, 60_000);
-    assert_eq!(peers.end(), None, "what comes of a refused body is dropped");
+    assert_eq!(peers.end(), None, "chunks of a refused body are dropped");
 
     peers.tell(1, |seq| Frame::Cancel { seq, id: 1 });
-    assert_eq!([5, 6].map(|peer| announced(&mut peers, peer)), [0, 429], "a cancelled one gives its room back");
+    assert_eq!([5, 6].map(|peer| announced(&mut peers, peer)), [0, 429], "a cancelled request releases its bytes");
     peers.node.handle_closed(1, SocketId(2));
-    assert_eq!([7, 8].map(|peer| announced(&mut peers, peer)), [0, 429], "and so does the end of a link");
+    assert_eq!([7, 8].map(|peer| announced(&mut peers, peer)), [0, 429], "the end of a link releases its bytes");
 
     for offset in (0..BODY).step_by(50_000) {
         peers.chunk(5, 1, offset, 50_000);
@@ -44,7 +44,7 @@ fn announced_bodies_count_for_their_principal_on_all_links() {
     peers.reply(Ok(Default::default()));
     assert_eq!(peers.read_all(5), [(1, 200)]);
     peers.announce(9, 2, BODY);
-    assert_eq!(peers.read_all(9), [], "an answered request gives its room back");
+    assert_eq!(peers.read_all(9), [], "an answered request releases its bytes");
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn message_that_ends_in_time_restarts_nothing() {
     for _ in 0..100 {
         let request = world.request_within(SERVER, "acme:app:one", "sleep", text(""), 100);
         world.pass(600);
-        assert_eq!(world.outcome(SERVER, request).unwrap_err().code, "deadline", "the asker is impatient");
+        assert_eq!(world.outcome(SERVER, request).unwrap_err().code, "deadline", "the sender has a short timeout");
     }
     assert_eq!((world.server().node.stats().overdue, world.server().started.len()), (0, 1));
 }

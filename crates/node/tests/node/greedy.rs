@@ -140,9 +140,9 @@ fn bytes_that_wait_for_all_links_of_a_principal_are_bounded() {
     peers.ask(4, 10, 60_000);
     peers.ask(3, 10, 60_000);
     peers.node.handle_closed(1, SocketId(3));
-    assert_eq!(good(&mut peers, 4), 1, "who has read is answered again");
+    assert_eq!(good(&mut peers, 4), 1, "a peer that has read gets answers again");
     (11..27).for_each(|id| peers.ask(4, id, 60_000));
-    assert_eq!(good(&mut peers, 4), 16, "what waited for a link that is gone does not count");
+    assert_eq!(good(&mut peers, 4), 16, "bytes for a closed link do not count");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn kept_names_of_links_count_for_their_principal() {
     peers.node.handle_closed(1, SocketId(1));
     peers.node.handle_closed(1, SocketId(2));
     (0..180).for_each(|n| peers.subscribe(3, &format!("{ECHO}#e{n}")));
-    assert_eq!(refused(&mut peers, 3), 0, "what was kept for links that are gone does not count");
+    assert_eq!(refused(&mut peers, 3), 0, "names of closed links do not count");
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Guest {
                     (Returned::Done, self.told(id).chain([reply]).collect())
                 }
                 GuestCall::Save => {
-                    assert!(self.unfinished.is_empty() && !self.dozes, "it is in the middle of something");
+                    assert!(self.unfinished.is_empty() && !self.dozes, "it is not at rest");
                     let data = format!("{} {} {}", self.count, self.woken, self.heard).into();
                     (Returned::Saved(Saved { format: 1, data }), Vec::new())
                 }

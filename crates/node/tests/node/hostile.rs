@@ -126,7 +126,7 @@ fn one_way_messages_lost_with_a_link_are_logged() {
     world.page().node.handle_notify(now, &origin, &address(ECHO), "echo", text("x")).unwrap();
     world.pass(2_000);
     world.break_link();
-    assert_eq!(world.page().node.stats().dead_letters, 3, "what was acknowledged was not lost");
+    assert_eq!(world.page().node.stats().dead_letters, 3, "acknowledged messages are not lost");
 }
 
 #[test]

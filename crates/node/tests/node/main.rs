@@ -171,7 +171,7 @@ fn deadlines_end_unanswered_requests() {
     let request = world.request_within(PAGE, ECHO, "echo", text("hi"), 700);
     world.pass(700);
     assert_eq!(world.outcome(PAGE, request).unwrap_err().code, "deadline");
-    assert_eq!(world.server().abandoned.len(), 1, "the server was told");
+    assert_eq!(world.server().abandoned.len(), 1, "the server got the cancel");
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn broken_bytes_end_their_link_with_a_reason() {
         let mut world = World::linked();
         world.raw_to_server(&bytes);
         assert_eq!(world.server().hangups[0].code, code);
-        assert_eq!(world.page().hangups[0].code, code, "the peer is told");
+        assert_eq!(world.page().hangups[0].code, code, "the peer gets a goodbye");
     }
 }
 
@@ -297,7 +297,7 @@ fn actor_that_crashes_too_often_is_quarantined() {
         assert_eq!(world.outcome(SERVER, request).unwrap_err().code, "guest-failed");
     }
     assert_eq!(world.ask(SERVER, "acme:app:one", "count", text("")).unwrap_err().code, "quarantined");
-    assert!(world.ask(SERVER, "acme:app:keyed:a", "count", text("")).is_ok(), "others go on");
+    assert!(world.ask(SERVER, "acme:app:keyed:a", "count", text("")).is_ok(), "other actors continue");
 }
 
 #[test]

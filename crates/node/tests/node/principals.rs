@@ -28,7 +28,7 @@ fn principal_does_only_what_its_grants_allow() {
     let name = world.server().node.name();
     assert!(world.ask(PAGE, &format!("{name}::{ECHO}"), "echo", text("hi")).is_ok(), "the same address");
     assert!(world.ask(PAGE, &format!("{name}::{ECHO}"), "fail", text("hi")).is_err());
-    assert_eq!(world.server().delivered.len(), 2, "what is refused reaches nobody");
+    assert_eq!(world.server().delivered.len(), 2, "a refused message is not delivered");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn expired_token_ends_the_link_and_the_next_dial_sends_a_fresh_one() {
     world.tokens.insert("fresh".into(), somebody("ada", &["request acme:**"], None));
     world.token = "fresh".into();
     world.pass(99_000);
-    assert_eq!((world.renewals, world.dials), (2, 1), "it is asked for again");
+    assert_eq!((world.renewals, world.dials), (2, 1), "the token is requested again");
     world.pass(2_000);
     assert_eq!(world.page().hangups.last().unwrap().code, "expired");
     assert_eq!((world.dials, world.page().states.last()), (2, Some(&LinkState::Up)));
@@ -158,5 +158,5 @@ fn only_keys_with_state_are_bounded() {
         answer.is_err_and(|failure| failure.code == "too-many")
     });
     assert!((keys - 2..=keys + 2).contains(&refused.count()));
-    assert!(world.ask(PAGE, "acme:app:keyed:b0", "count", text("")).is_ok(), "what is there goes on");
+    assert!(world.ask(PAGE, "acme:app:keyed:b0", "count", text("")).is_ok(), "an existing actor still answers");
 }

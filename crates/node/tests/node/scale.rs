@@ -100,8 +100,8 @@ fn room_for_an_actor_is_found_behind_many_that_must_stay() {
     let mut ask = |key: &str| world.ask(SERVER, &format!("acme:app:keyed:{key}"), "echo", text("")).is_ok();
     // Each try looks at some of them.
     let tries = (1..6).find(|_| ask("new"));
-    assert!(tries.is_some(), "it is looked for further on each time");
-    assert!((0..10).all(|_| !ask("newer")), "all of them have to stay, but for the one that is awake");
+    assert!(tries.is_some(), "each try continues where the last one ended");
+    assert!((0..10).all(|_| !ask("newer")), "only the actor that is awake can be forgotten");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn waiting_requests_are_cancelled_in_any_order() {
     // Starts in the middle, which is farthest from both ends.
     for (n, request) in asked[MANY / 2..].iter().enumerate() {
         world.sides[SERVER].node.handle_cancel(1, *request);
-        assert!(n % 1_000 > 0 || waiting(&mut world) == MANY - n - 1, "{n} are taken back");
+        assert!(n % 1_000 > 0 || waiting(&mut world) == MANY - n - 1, "{n} were cancelled");
     }
     assert_eq!(waiting(&mut world), MANY / 2 - 1);
     world.pass(30_000);

@@ -158,7 +158,7 @@ fn failed_save_fails_the_answer_and_undoes_the_change() {
     assert_eq!(world.ask(SERVER, SURE, "count-aloud", text("")).unwrap_err().code, "state-too-large");
     world.server().refuses_saves = None;
     world.pass(1_000);
-    assert!(world.server().notices.is_empty(), "what follows from it was not sent either");
+    assert!(world.server().notices.is_empty(), "its messages were not sent either");
     assert_eq!(count(&mut world, SURE), "2");
 }
 
@@ -243,7 +243,7 @@ fn next_version_keeps_state_and_messages() {
     let waiting = world.request(SERVER, "acme:app:keyed:a", "count", text(""));
     assert_eq!(count(&mut world, ONE), "2");
     world.pass(1_000);
-    assert_eq!(world.outcome(SERVER, slow).unwrap(), text("woken"), "what it had begun, it ends");
+    assert_eq!(world.outcome(SERVER, slow).unwrap(), text("woken"), "it ends the open message");
     assert_eq!(world.outcome(SERVER, waiting).unwrap(), text("1"));
     assert_eq!(world.server().started.len(), 4);
 }
@@ -325,7 +325,7 @@ fn subscriptions_and_wakes_survive_a_kill_and_start_their_actor() {
     world.kill_server();
     install(&mut world, app());
     world.pass(60_000);
-    assert_eq!(world.server().started.len(), 0, "what was given is not given again");
+    assert_eq!(world.server().started.len(), 0, "a delivered wake is not delivered again");
     assert_eq!(world.server().kept[ONE].subscriptions, [topic("acme:app:keyed:a#changes")]);
 }
 
@@ -361,7 +361,7 @@ fn permissions_of_an_app_change_while_its_actors_run() {
     };
     allow(&mut world, &["request acme:app:keyed:b echo"]);
     world.ask(SERVER, "acme:app:keyed:a", "emit", text("")).unwrap();
-    assert_eq!(numbers(&mut world, ONE), "1 0 1", "its state is as it was, and it hears no more");
+    assert_eq!(numbers(&mut world, ONE), "1 0 1", "its state is unchanged, and it gets no more events");
     let ask = |world: &mut World, to: &str| world.ask(SERVER, ONE, "call", text(to));
     assert_eq!(ask(&mut world, "acme:app:keyed:a").unwrap_err().code, "no-grant");
     ask(&mut world, "acme:app:keyed:b").unwrap();
@@ -409,7 +409,7 @@ fn actors_with_state_can_exceed_the_memory_limit() {
             world.kill_server();
             install(&mut world, app());
             let shown = world.server().node.actors();
-            assert_eq!(shown.len(), 20, "all are known, though none has anything to wake it");
+            assert_eq!(shown.len(), 20, "all are known, even without a wake");
             assert!(shown.iter().all(|actor| actor.state == "asleep"));
         }
     }

@@ -100,6 +100,7 @@ impl Node {
             Parcel::Response { id, .. } if self.is_awaited(key, &parcel) => {
                 self.finish(now, RequestId(id), Err(failure));
             }
+            Parcel::Event { ref topic, .. } if self.is_awaited(key, &parcel) => self.gap(now, topic),
             // Nobody waits for them.
             Parcel::Response { .. } | Parcel::Event { .. } => {}
             Parcel::Subscribe { topic } => drop(self.send(key, Parcel::Refused { topic, failure }, None)),

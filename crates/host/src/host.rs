@@ -271,10 +271,11 @@ impl Host {
 
     /// Waits until those requests are answered that handlers at addresses within `app` have now.
     pub async fn answered(&self, app: &Address) {
-        let mut handling = self.0.handling.borrow_mut();
-        let within = handling.iter_mut().filter(|(_, handling)| handling.to.is_within(app));
-        let ends: Vec<_> = within.filter_map(|(_, handling)| handling.ended.take()).collect();
-        drop(handling);
+        let ends: Vec<_> = {
+            let mut handling = self.0.handling.borrow_mut();
+            let within = handling.iter_mut().filter(|(_, handling)| handling.to.is_within(app));
+            within.filter_map(|(_, handling)| handling.ended.take()).collect()
+        };
         join_all(ends).await;
     }
 

@@ -79,7 +79,7 @@ impl Node {
             let in_flight = std::mem::take(&mut actor.in_flight);
             actor.requeue(in_flight.into_iter());
             let (unfinished, _) = actor.lose_instance();
-            let waiting = std::mem::take(&mut actor.mailbox).into_iter().map(|(_, held)| held.it);
+            let waiting = std::mem::take(&mut actor.mailbox).into_iter().map(|entry| entry.1.it);
             let one_way = unfinished.into_iter().chain(waiting).filter(|letter| letter.request.is_none());
             ended.extend(one_way.map(|letter| (actor.address.clone(), letter)));
         }

@@ -100,7 +100,8 @@ impl Node {
             Parcel::Response { id, .. } if self.is_awaited(key, &parcel) => {
                 self.finish(now, RequestId(id), Err(failure));
             }
-            // Nothing waits for a reply to these.
+            Parcel::Event { ref topic, .. } if self.is_awaited(key, &parcel) => self.gap(now, topic),
+            // Nothing waits for these.
             Parcel::Response { .. } | Parcel::Event { .. } => {}
             Parcel::Subscribe { topic } => drop(self.send(key, Parcel::Refused { topic, failure }, None)),
             _ => self.end_link(now, key, Goodbye::new(&*failure.code, failure.message)),

@@ -87,10 +87,7 @@ impl StartQueue {
     /// Updates the places of an app and its space, by their awake and waiting actors.
     pub(crate) fn order(&mut self, account: &Account, limits: &ActorLimits) {
         let Account { app, space, .. } = account;
-        if !self.apps.contains_key(&space.number) {
-            self.apps.insert(space.number, Turns::default());
-        }
-        let Some(apps) = self.apps.get_mut(&space.number) else { return };
+        let apps = self.apps.entry(space.number).or_default();
         apps.set(app, self.lines.contains_key(&app.number) && !app.is_full(limits.awake_per_app));
         let none = apps.0.is_empty();
         if none {

@@ -49,8 +49,8 @@ pub(super) fn content_type(given: &str) -> Result<HeaderValue, Failure> {
     value.ok_or_else(|| Failure::guest_failed("the content type of the reply can't stand in a header"))
 }
 
-/// Puts the headers that a resource gave into an answer, and gives the status that it asked for. Errors with 500 when one is
-/// no header, or the status is none of a success or a redirection.
+/// Puts the headers of a reply into an answer, and returns the status that the reply asks for. Errors with 500 when a header is not
+/// valid, or the status is not one of success or redirection.
 pub(super) fn into_answer(given: &[(String, String)], answer: &mut HeaderMap) -> Result<StatusCode, Failure> {
     let mut status = StatusCode::OK;
     let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();

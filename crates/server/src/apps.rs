@@ -113,7 +113,7 @@ fn may_ask(caller: &Principal, operation: &str) -> Result<(), Failure> {
     if caller.grants().iter().any(|grant| grant.verb() == verb || grant.verb() == Verb::Admin) {
         return Ok(());
     }
-    Err(Failure::no_grant(format!("`{operation}` needs a grant such as \"{example}\"")))
+    Err(Failure::no_grant(format!("operation `{operation}` requires a grant such as \"{example}\"")))
 }
 
 /// What a change is about, for the audit log: the app, and the bundle if one is named.
@@ -201,7 +201,7 @@ impl Apps {
         for record in records {
             let app = record.app.clone();
             if let Err(failure) = apps.start(record).await {
-                tracing::error!(%app, %failure, "the app can't be started");
+                tracing::error!(%app, %failure, "cannot start the app");
                 apps.readiness.app_failed(&app);
             }
         }
@@ -287,7 +287,7 @@ impl Apps {
         caller.permit(Verb::Deploy, app.unwrap_or(address), "")?;
         match self.host.restart(address) {
             0 => Err(Failure::not_found(format!(
-                "no actor at {address} has been used since the server started: there is nothing to restart"
+                "nothing to restart: no actor at {address} has been used since the server started"
             ))
             .at(address)),
             restarted => {
@@ -300,8 +300,10 @@ impl Apps {
     async fn record(&self, app: &Address) -> Result<AppRecord, Failure> {
         let kept = self.store.record(app).await.map_err(stored)?;
         kept.ok_or_else(|| {
-            Failure::not_found(format!("there is no app {app}: `starlane app list` shows those that you may use"))
-                .at(app)
+            Failure::not_found(format!(
+                "app {app} does not exist or you cannot use it; `starlane app list` shows your apps"
+            ))
+            .at(app)
         })
     }
 }

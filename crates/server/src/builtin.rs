@@ -47,7 +47,7 @@ fn small(limiter: &Arc<Limiter>) -> Entry {
         if length <= limiter.count(Limit::OwnBody) {
             return Ok(());
         }
-        Err(limiter.refuse(Limit::OwnBody, format!("the body of `{}` has {length} bytes", message.operation)))
+        Err(limiter.refuse(Limit::OwnBody, format!("the body of `{}` is {length} bytes", message.operation)))
     })
 }
 

@@ -133,7 +133,7 @@ async fn mesh(call: Call<'_>) -> Result<Response, Failure> {
     };
     call.client.permit_link(&site)?;
     if upgrade.selected_protocol().is_none() {
-        let message = format!("a link speaks the WebSocket subprotocol {}", frame::SUBPROTOCOL);
+        let message = format!("a link requires the WebSocket subprotocol {}", frame::SUBPROTOCOL);
         return Err(Failure::malformed(message));
     }
     let upgraded = upgrade
@@ -153,7 +153,7 @@ async fn mesh(call: Call<'_>) -> Result<Response, Failure> {
 
 /// That a link is asked for by something that opens no WebSocket (RFC 9110, 15.5.22).
 fn not_upgraded(rejection: &WebSocketUpgradeRejection) -> Response {
-    let message = format!("a link is a WebSocket with the subprotocol {}: {rejection}", frame::SUBPROTOCOL);
+    let message = format!("a link requires a WebSocket with the subprotocol {}: {rejection}", frame::SUBPROTOCOL);
     let mut response = answer::failure(&Failure::new(426, "upgrade-required", message));
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

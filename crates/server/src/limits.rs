@@ -20,7 +20,7 @@ pub use self::table::{Limit, Unit};
 
 /// A value that a limit cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the limit `{name}` is {given}; it must be {range}")]
+#[error("limit `{name}` is {given}; it must be {range}")]
 pub struct LimitError {
     name: &'static str,
     given: String,

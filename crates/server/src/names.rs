@@ -70,7 +70,7 @@ impl FromStr for Origin {
             return Err(fail("expected scheme, host and perhaps a port, such as https://shop.example".into()));
         }
         if text.contains(unprintable) {
-            return Err(fail("it holds spaces or control characters".into()));
+            return Err(fail("it contains spaces or control characters".into()));
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(fail(format!("its scheme is missing; write http://{text} or https://{text}")));

@@ -22,7 +22,7 @@ pub(crate) fn check(manifest: &Manifest, limiter: &Limiter) -> Result<(), Failur
     for (path, config) in &manifest.mechtrons {
         for (name, value, limit) in asked(&config.limits) {
             if value > limiter.get(limit) {
-                return Err(limiter.refuse(limit, format!("`{name}` of the mechtron {path} is {value}")));
+                return Err(limiter.refuse(limit, format!("mechtron {path} requests `{name}` {value}")));
             }
         }
     }

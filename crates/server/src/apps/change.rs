@@ -40,13 +40,14 @@ impl Apps {
     /// which is the record's own for an app that only starts again: its modules are compiled when they are used.
     pub(super) async fn prepare(&self, record: &AppRecord, from: u64) -> Result<Change, Failure> {
         let signed = self.store.manifest(&record.bundle).await.map_err(stored)?;
-        let signed =
-            signed.ok_or_else(|| Failure::not_found("its bundle is not in the repository").at(&record.bundle))?;
+        let signed = signed.ok_or_else(|| {
+            Failure::not_found("the app's bundle is not in the repository; publish it again").at(&record.bundle)
+        })?;
         let now = crate::time::unix_seconds();
         let manifest = Manifest::verify(&signed, &record.bundle, &record.manifest, &[record.publisher], now)
             .map_err(|error| Failure::conflict(error.to_string()).at(&record.bundle))?;
         let Some(config) = manifest.app.clone() else {
-            let message = "the bundle makes no app: it has no app.toml";
+            let message = "the bundle has no app.toml, so it cannot be created as an app";
             return Err(Failure::conflict(message).at(&record.bundle));
         };
         self.routes.check(&record.app, &config, &manifest, record.publisher)?;
@@ -79,7 +80,7 @@ impl Apps {
         let Change { record, manifest, config, resources, modules: _modules } = change;
         let app = record.app.clone();
         let told = |failure: Failure| {
-            tracing::error!(%app, %failure, "the app's record was written, but it does not run");
+            tracing::error!(%app, %failure, "the app's record was written, but the app did not start");
             failure
         };
         self.routes.install(&app, &config, &manifest, record.publisher).map_err(told)?;

@@ -32,7 +32,10 @@ impl Apps {
         let before = self.store.record(&app).await.map_err(stored)?;
         let signed = self.store.manifest(&bundle).await.map_err(stored)?;
         let signed = signed.ok_or_else(|| {
-            Failure::not_found(format!("the bundle {bundle} is not published here: use `starlane publish`")).at(&bundle)
+            Failure::not_found(format!(
+                "bundle {bundle} is not published on this server; publish it with `starlane publish`"
+            ))
+            .at(&bundle)
         })?;
         let manifest = signed.open().map_err(|error| Failure::conflict(error.to_string()).at(&bundle))?;
         // Else whoever may launch the new app could read it.
@@ -88,7 +91,7 @@ impl Apps {
         match written == *record {
             true => Ok(()),
             false => {
-                let message = format!("revision {} of it exists already", written.revision);
+                let message = format!("revision {} of the app already exists", written.revision);
                 Err(Failure::conflict(message).at(&record.app))
             }
         }
@@ -116,8 +119,9 @@ impl Apps {
     /// The resources that a record's app has on this server.
     async fn resources_of(&self, record: &AppRecord) -> Result<Vec<Rc<dyn Resource>>, Failure> {
         let signed = self.store.manifest(&record.bundle).await.map_err(stored)?;
-        let signed =
-            signed.ok_or_else(|| Failure::not_found("its bundle is not in the repository").at(&record.bundle))?;
+        let signed = signed.ok_or_else(|| {
+            Failure::not_found("the app's bundle is not in the repository; publish it again").at(&record.bundle)
+        })?;
         let manifest = signed.open().map_err(|error| Failure::conflict(error.to_string()).at(&record.bundle))?;
         self.host.resources_of(&self.verified(&manifest, &record.app)?)
     }
@@ -127,14 +131,19 @@ impl Apps {
 fn check_address(app: &Address) -> Result<(), Failure> {
     let is_plain = app.version().is_none() && app.path().is_none() && app.host().is_none();
     if !is_plain || app.segments().count() < 2 {
-        return Err(Failure::malformed(format!("{app} is not an address for an app: such as acme:profiles")));
+        return Err(Failure::malformed(format!(
+            "{app} is not an app address; expected an address such as acme:profiles"
+        )));
     }
     if RESERVED_SPACES.contains(&app.space()) {
-        return Err(Failure::malformed(format!("the space `{}` is the server's own: take another", app.space())));
+        return Err(Failure::malformed(format!(
+            "space `{}` is reserved for the server; choose another space",
+            app.space()
+        )));
     }
     let length = app.as_str().len();
     if length > MAX_APP {
-        return Err(Failure::malformed(format!("the address of an app is {length} bytes; the maximum is {MAX_APP}")));
+        return Err(Failure::malformed(format!("the app address is {length} bytes; the maximum is {MAX_APP} bytes")));
     }
     Ok(())
 }

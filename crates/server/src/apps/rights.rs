@@ -90,8 +90,8 @@ impl Rights {
         missing.truncate(NAMED);
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
         let message = format!(
-            "{app} would be allowed what `{name}` is not: {lines}{more}; remove these lines of `allow`, or get the grants \
-             (`starlane grant {name} \"…\"`), or let an admin make this revision",
+            "{app} would have permissions that `{name}` does not have: {lines}{more}; remove these lines from `allow`, or get \
+             the grants (`starlane grant {name} \"…\"`), or let an admin make this revision",
             name = caller.name(),
             lines = missing.join(", ")
         );
@@ -106,7 +106,7 @@ impl Rights {
         else {
             return Ok(());
         };
-        let message = format!("{app} and the app {other} would lie one within the other: take another address");
+        let message = format!("{app} and app {other}: the address of one is inside the other; choose another address");
         Err(Failure::conflict(message).at(app))
     }
 
@@ -120,7 +120,7 @@ impl Rights {
             .filter(|(line, in_force)| {
                 if !**in_force {
                     let Line { mechtron, text, .. } = line;
-                    tracing::warn!(app = %record.app, mechtron, line = text, "not allowed: its maker may not, or is not known");
+                    tracing::warn!(app = %record.app, mechtron, line = text, "line of `allow` is not in force: the app's maker does not have this permission, or is not known");
                 }
                 **in_force
             })
@@ -212,13 +212,13 @@ impl Rights {
             }
             let (changed, revoked) = self.look_again();
             for (app, allow) in changed {
-                tracing::info!(%app, "what its mechtrons may do has changed with what its maker may");
+                tracing::info!(%app, "the permissions of the app's mechtrons changed because those of its maker changed");
                 host.allow(&app, &allow);
             }
             for record in revoked {
                 // A later revision that is there meanwhile stays.
                 if let Err(error) = store.put_record(record).await {
-                    tracing::error!(%error, "an app's record can't be written: its rights end with this server");
+                    tracing::error!(%error, "cannot write the app's record: the change of its permissions is lost at the next restart");
                 }
             }
         }

@@ -135,15 +135,19 @@ fn form(asked: &HeaderMap) -> Form {
 fn of_framework(status: StatusCode, text: &[u8]) -> Failure {
     let (code, otherwise) = match status.as_u16() {
         400 => ("malformed", "the request is malformed"),
-        404 => ("not-found", "there is nothing here"),
-        405 => {
-            ("method-not-allowed", "this path does not take this method: the header `allow` lists those that it takes")
-        }
-        406 => ("not-acceptable", "the header `accept-encoding` refuses every coding, `identity` too: leave it out"),
+        404 => ("not-found", "nothing exists at this path"),
+        405 => (
+            "method-not-allowed",
+            "this path does not accept this method; the header `allow` lists the accepted methods",
+        ),
+        406 => (
+            "not-acceptable",
+            "the header `accept-encoding` refuses every encoding, including `identity`; remove the header",
+        ),
         408 => ("too-slow", "the request took too long"),
         413 => ("too-large", "the body is too large"),
-        415 => ("unsupported-media-type", "the body has a content type that is not taken here"),
-        417 => ("malformed", "the header `expect` asks for something that is not known here"),
+        415 => ("unsupported-media-type", "this path does not accept the content type of the body"),
+        417 => ("malformed", "the header `expect` has a value that this server does not support"),
         500.. => ("internal", "the server failed"),
         _ => ("malformed", "the request is refused"),
     };

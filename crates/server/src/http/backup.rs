@@ -28,7 +28,7 @@ pub(super) async fn send(call: Call<'_>) -> Result<Response, Failure> {
     let principal = call.principal()?;
     let name = principal.name().to_owned();
     if !auth::may_everything(&principal) {
-        let denied = Err(Failure::no_grant("a backup holds all secrets: it needs \"admin ~*::**\""));
+        let denied = Err(Failure::no_grant("a backup contains all secrets; it requires the grant \"admin ~*::**\""));
         site.audit.note(&name, "backup", "", &denied);
         return denied;
     }
@@ -68,6 +68,10 @@ impl Write for Parts {
     fn flush(&mut self) -> io::Result<()> {
         let part = std::mem::take(&mut self.gathered);
         let sent = part.is_empty() || self.parts.blocking_send(Ok(part.into())).is_ok();
-        if sent { Ok(()) } else { Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads it any more")) }
+        if sent {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client no longer reads the backup"))
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Bodies {
         }
         let limiter = &self.0.limiter;
         let most = limiter.get(limit);
-        let too_long = |length: u64| limiter.refuse(limit, format!("the body has {length} bytes"));
+        let too_long = |length: u64| limiter.refuse(limit, format!("the body is {length} bytes"));
         let announced = body.size_hint();
         if announced.lower() > most {
             return Err(too_long(announced.lower()));
@@ -68,8 +68,8 @@ impl Bodies {
             let frame = match timeout(patience, body.frame()).await {
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Err(Failure::malformed(format!("the body broke off: {error}"))),
-                Err(_) => return Err(limiter.refuse(Limit::BodyTime, "nothing more of the body came")),
+                Ok(Some(Err(error))) => return Err(Failure::malformed(format!("the body is incomplete: {error}"))),
+                Err(_) => return Err(limiter.refuse(Limit::BodyTime, "no more bytes of the body arrived")),
             };
             let Ok(part) = frame.into_data() else { continue };
             let length = bytes.len() as u64 + part.len() as u64;
@@ -86,8 +86,10 @@ impl Bodies {
             append(&mut bytes, &part, announced.exact());
             let took = begin.elapsed();
             if took > patience && length < rate(limiter, took) {
-                return Err(limiter
-                    .refuse(Limit::MinimumRate, format!("{length} bytes of the body came in {} s", took.as_secs())));
+                return Err(limiter.refuse(
+                    Limit::MinimumRate,
+                    format!("only {length} bytes of the body arrived in {} s", took.as_secs()),
+                ));
             }
         }
         Ok(Held { bytes: bytes.into(), _share: Some(share) })

@@ -45,7 +45,7 @@ impl<'a> Call<'a> {
     /// What the route's path captured: as many texts as it has names.
     pub(super) fn captured<const N: usize>(&mut self) -> Result<[String; N], Failure> {
         let captured = std::mem::take(&mut self.captured);
-        captured.try_into().map_err(|_| Failure::internal("the route captures another number of segments"))
+        captured.try_into().map_err(|_| Failure::internal("the route captures a different number of segments"))
     }
 
     /// Reads its body, for somebody who may send it. Errors as [`Bodies::read`](super::Bodies::read).

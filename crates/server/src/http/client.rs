@@ -80,8 +80,8 @@ impl Client {
 
 fn through_proxy() -> Failure {
     Failure::auth_refused(
-        "this request came through a proxy, or under a name that is not this machine's own, and so from elsewhere: that \
-         needs a token (`starlane token create`). Start a server that has a proxy in front with `--behind-proxy`",
+        "this request came through a proxy, or used a host name that is not local; that requires a token \
+         (`starlane token create`). Start a server that is behind a proxy with `--behind-proxy`",
     )
 }
 

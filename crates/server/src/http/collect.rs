@@ -36,10 +36,10 @@ pub(crate) async fn run(repository: Repository, storage: Storage, limiter: Arc<L
         match done {
             Ok(Ok(Collected { files: 0, .. })) => {}
             Ok(Ok(Collected { files, bytes })) => {
-                tracing::info!(files, bytes, "files that no bundle names were removed")
+                tracing::info!(files, bytes, "removed files that no bundle names")
             }
-            Ok(Err(error)) => tracing::warn!(%error, "files that no bundle names can't be collected"),
-            Err(error) => tracing::error!(%error, "collecting files ended early"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot remove files that no bundle names"),
+            Err(error) => tracing::error!(%error, "the removal of unused files ended early"),
         }
         tokio::time::sleep(grace.min(LONGEST_PAUSE)).await;
     }
@@ -48,7 +48,7 @@ pub(crate) async fn run(repository: Repository, storage: Storage, limiter: Arc<L
 /// Removes the files that no bundle names and nobody asked for within `grace`. Errors when it is not known which are named.
 pub(crate) fn collect(repository: &Repository, storage: &Storage, grace: Duration) -> Result<Collected, StoreError> {
     if let Some(bundle) = repository.visibility.unreadable() {
-        let reason = "its manifest can't be read, so it is not known which files it names".to_owned();
+        let reason = "cannot read its manifest, so the files that it names are not known".to_owned();
         return Err(StoreError::Damaged { name: bundle.to_string(), reason });
     }
     let mut collected = Collected::default();

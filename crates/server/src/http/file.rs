@@ -109,7 +109,7 @@ pub(super) async fn send_blob(
     let Asked { method, headers, digest, length, content_type } = asked;
     let etag = format!("\"{digest}\"");
     if headers.contains_key(header::IF_MATCH) && !lists(headers, header::IF_MATCH, |tag| tag == etag) {
-        let message = format!("the header `if-match` does not list {etag}, which this has now");
+        let message = format!("the header `if-match` does not list the current tag {etag}");
         return Err(Failure::new(412, "precondition-failed", message));
     }
     let known = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == etag;
@@ -133,7 +133,7 @@ pub(super) async fn send_blob(
                 response
             }
             Err(()) => {
-                let message = format!("the header `range` asks for bytes beyond the {length} that there are");
+                let message = format!("the header `range` asks for bytes beyond the end; the length is {length} bytes");
                 let mut response = answer::failure(&Failure::new(416, "range-not-satisfiable", message));
                 set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
                 set(&mut response, header::ACCEPT_RANGES, "bytes");
@@ -165,7 +165,7 @@ pub(super) async fn send(site: &Site, file: &FileEntry, asked: &Parts, caching: 
     let blob = async {
         let blob = site.repository.file(digest).await?;
         let whole = blob.filter(|blob| blob.length() == file.size);
-        whole.ok_or_else(|| Failure::internal(format!("the blob {digest} is missing: publish the bundle again")))
+        whole.ok_or_else(|| Failure::internal(format!("blob {digest} is missing; publish the bundle again")))
     };
     let mut response = send_blob(asked, blob).await?;
     if response.status().is_client_error() {

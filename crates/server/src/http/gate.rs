@@ -44,7 +44,7 @@ impl Gate {
         };
         if all < limit {
             tracing::warn!(
-                "the system allows too few open files for {limit} connections: {all} are taken at a time; raise \
+                "the system allows too few open files for {limit} connections; the maximum is now {all}: raise \
                  `ulimit -n` (systemd: LimitNOFILE) to {}",
                 limit + RESERVED
             );

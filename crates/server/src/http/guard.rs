@@ -97,7 +97,7 @@ impl Allowed {
         let host = uri_host.or(named).unwrap_or_default();
         if !self.hosts.contains(self.names.bare(host)) {
             let message = format!(
-                "this server does not answer for the host `{host}`: start it with `--allow-host {host}` if it should"
+                "this server does not answer for the host `{host}`; to allow it, start the server with `--allow-host {host}`"
             );
             return Err(Failure::new(403, "host-refused", message));
         }
@@ -105,7 +105,7 @@ impl Allowed {
             Some(origin) if !self.allows(origin) => {
                 self.log(origin);
                 let message = format!(
-                    "pages of the origin `{origin}` may not use this server: start it with `--allow-origin {origin}` if they should"
+                    "pages of the origin `{origin}` cannot use this server; to allow them, start it with `--allow-origin {origin}`"
                 );
                 Err(Failure::new(403, "origin-refused", message))
             }
@@ -149,7 +149,7 @@ impl Allowed {
             return;
         }
         if logged.len() > MAX_LOGGED {
-            tracing::warn!("more than {MAX_LOGGED} origins were refused: others are not logged");
+            tracing::warn!("more than {MAX_LOGGED} origins were refused: further ones are not logged");
         } else {
             tracing::warn!("a page of the origin {shown:?} was refused: `--allow-origin {shown}` would allow it");
         }
@@ -163,7 +163,7 @@ fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Failure> {
     match (all.next(), all.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => Ok(Some(value.to_str().unwrap_or(""))),
-        _ => Err(Failure::new(403, "host-refused", format!("several `{name}` headers"))),
+        _ => Err(Failure::new(403, "host-refused", format!("the request has several `{name}` headers; send one"))),
     }
 }
 

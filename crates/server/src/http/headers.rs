@@ -46,7 +46,7 @@ fn text(value: &HeaderValue) -> String {
 pub(super) fn content_type(given: &str) -> Result<HeaderValue, Failure> {
     let given = if given.is_empty() { "application/octet-stream" } else { given };
     let value = HeaderValue::from_str(given).ok().filter(|_| given.is_ascii() && given.len() <= 1_024);
-    value.ok_or_else(|| Failure::guest_failed("the content type of the reply can't stand in a header"))
+    value.ok_or_else(|| Failure::guest_failed("the content type of the reply is not a valid header value"))
 }
 
 /// Puts the headers that a resource gave into an answer, and gives the status that it asked for. Errors with 500 when one is
@@ -66,11 +66,12 @@ pub(super) fn into_answer(given: &[(String, String)], answer: &mut HeaderMap) ->
         if name == STATUS {
             let known = value.parse().ok().and_then(|number: u16| StatusCode::from_u16(number).ok());
             let known = known.filter(|status| status.is_success() || status.is_redirection());
-            status = known.ok_or_else(|| broken("no status from 200 to 399: other ends are failures"))?;
+            status =
+                known.ok_or_else(|| broken("not a status from 200 to 399; return a failure for other statuses"))?;
             continue;
         }
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| broken("not one that HTTP knows"))?;
-        let value = HeaderValue::from_str(value).map_err(|_| broken("no text that HTTP can carry"))?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| broken("not a valid HTTP header name"))?;
+        let value = HeaderValue::from_str(value).map_err(|_| broken("not a valid HTTP header value"))?;
         // Who may read an answer across origins is for the operator to say.
         if is_end_to_end(&name) && !name.as_str().starts_with("access-control-") && !is_for_proxies(&name) {
             answer.append(name, value);

@@ -81,7 +81,7 @@ impl Server {
             let (stream, peer) = match accepted {
                 Ok((stream, address)) => (stream, address.ip()),
                 Err(error) => {
-                    tracing::warn!("a connection could not be taken: {error}");
+                    tracing::warn!("cannot accept a connection: {error}");
                     sleep(PAUSE).await;
                     continue;
                 }

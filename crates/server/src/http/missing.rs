@@ -79,7 +79,7 @@ pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failur
         let Wanted { sha256 } = serde_json::from_slice(&body.bytes)
             .map_err(|error| Failure::malformed(format!("expected digests: {error}")))?;
         if sha256.len() > site.limiter.count(Limit::MissingFiles) {
-            return Err(site.limiter.refuse(Limit::MissingFiles, format!("{} files were named", sha256.len())));
+            return Err(site.limiter.refuse(Limit::MissingFiles, format!("the request names {} files", sha256.len())));
         }
         // Named twice, a file is looked at once.
         let wanted: HashSet<Digest> = sha256.into_iter().collect();
@@ -102,7 +102,7 @@ pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failur
                     missing.push(digest);
                 }
                 if unwanted.is_so() {
-                    return Err(Failure::internal("nobody waits for the answer any more"));
+                    return Err(Failure::internal("the request was cancelled"));
                 }
             }
             missing.sort();

@@ -151,11 +151,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Paced<S> {
             }
             Phase::Head(until) => {
                 ready!(this.timer.poll(context, until));
-                let failure = this.pace.limiter.refuse(Limit::HeadTime, "the head of the request is not complete");
+                let failure = this.pace.limiter.refuse(Limit::HeadTime, "the request's header lines are not complete");
                 let answer = answer::raw(&failure);
                 // A socket that takes no small answer at once gets none.
                 let _ = Pin::new(&mut this.stream).poll_write(context, &answer);
-                Poll::Ready(Err(timed_out("the head of a request was too slow")))
+                Poll::Ready(Err(timed_out("the header lines of a request came too slowly")))
             }
             Phase::Answering | Phase::Ended | Phase::Upgraded => Poll::Pending,
         }
@@ -184,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
             }
             Poll::Pending if !self.pace.is_upgraded() => {
                 ready!(self.writing.waits(context, &self.pace.limiter));
-                Poll::Ready(Err(timed_out("the answer was taken too slowly")))
+                Poll::Ready(Err(timed_out("the client read the answer too slowly")))
             }
             other => other,
         }
@@ -326,9 +326,9 @@ fn of_library(bytes: &[u8]) -> Option<Failure> {
     }
     let status = head.get(9..12)?.parse().ok()?;
     Some(match status {
-        431 => Failure::new(431, "too-large", "the head of the request has too many bytes or too many header lines"),
+        431 => Failure::new(431, "too-large", "the request has too many header lines, or too many bytes in them"),
         414 => Failure::new(414, "too-large", "the request's path and query are too long"),
-        _ => Failure::malformed("this is not a request of HTTP/1.1: its first line or a header line is malformed"),
+        _ => Failure::malformed("this is not an HTTP/1.1 request: its first line or a header line is malformed"),
     })
 }
 

@@ -306,13 +306,13 @@ fn changed() -> io::Error {
 }
 
 fn failed(digest: &Digest, error: &io::Error) -> Failure {
-    tracing::error!(%digest, %error, "a blob can't be read");
+    tracing::error!(%digest, %error, "cannot read the blob");
     match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            let message = format!("the blob {digest} is damaged on this server: {error}; publish its bundle again");
+            let message = format!("blob {digest} is damaged on this server: {error}; publish its bundle again");
             Failure::new(500, "damaged", message)
         }
-        _ => Failure::internal(format!("the blob {digest} cannot be read: {error}")),
+        _ => Failure::internal(format!("cannot read blob {digest}: {error}")),
     }
 }
 

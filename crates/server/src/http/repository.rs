@@ -120,7 +120,7 @@ pub(super) async fn manifest(mut call: Call<'_>) -> Result<Response, Failure> {
     let address = bundle_address(&address)?;
     let readers = check_bundle(site, &address, call.client, headers)?;
     let signed = site.repository.with(move |store| store.manifest(&address).map_err(stored)).await?;
-    let signed = signed.ok_or_else(|| Failure::not_found("no such bundle was published here"))?;
+    let signed = signed.ok_or_else(|| Failure::not_found("this bundle is not published on this server"))?;
     let (digest, content_type) = (signed.digest(), "application/json");
     let length = signed.bytes.len() as u64;
     let asked = file::Asked { method, headers, digest: &digest, length, content_type };
@@ -148,7 +148,7 @@ pub(super) async fn blob(mut call: Call<'_>) -> Result<Response, Failure> {
     let Parts { method, headers, .. } = &*call.parts;
     let digest = parse_digest(&digest)?;
     let readers = check_blob(site, &digest, call.client, headers)?;
-    let absent = || Failure::not_found("no such blob is here");
+    let absent = || Failure::not_found("this blob is not on this server");
     let length = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
     let content_type = "application/octet-stream";
     let asked = file::Asked { method, headers, digest: &digest, length, content_type };
@@ -171,7 +171,7 @@ pub(super) async fn put_blob(mut call: Call<'_>) -> Result<Response, Failure> {
         let keep = move |store: &SharedStore| {
             let found = Digest::of(&body.bytes);
             if found != digest {
-                return Err(Failure::conflict(format!("the body has the digest {found}, not {digest}")));
+                return Err(Failure::conflict(format!("the body has the digest {found}; expected {digest}")));
             }
             storage.admit_upload(&account, &digest, body.bytes.len() as u64)?;
             repository.keep(&digest, &body.bytes).map_err(|error| {
@@ -266,7 +266,7 @@ fn unverified(error: &VerifyError) -> Failure {
 fn owner(store: &SharedStore, address: &Address) -> Result<Option<PublicKey>, Failure> {
     let owner = store.owner(address).map_err(stored)?;
     if owner.is_none() && store.has_versions(address).map_err(stored)? {
-        let message = "the key that this name belongs to is missing: its file publisher.key is gone; an admin may restore it \
+        let message = "the publisher's key of this name is missing: the file publisher.key does not exist; an admin can restore it \
                        from a backup, or publish with `starlane publish --take-over`";
         return Err(Failure::conflict(message).at(address));
     }
@@ -285,24 +285,28 @@ fn is_new(
 ) -> Result<bool, Failure> {
     let refuse = |message: String| Err(Failure::conflict(message).at(address));
     if manifest.address != *address {
-        return refuse(format!("the manifest is of {}", manifest.address));
+        return refuse(format!("the manifest has the address {}", manifest.address));
     }
     if let Some(owner) = owner.filter(|owner| *owner != manifest.publisher) {
         return refuse(format!(
-            "this name belongs to {owner}, which published it first; an admin may publish with another key: \
+            "this name belongs to the key {owner}, which published it first; an admin can publish with another key: \
              `starlane publish --take-over`"
         ));
     }
     match store.manifest(address).map_err(stored)? {
         Some(known) if known.bytes == signed.bytes => return Ok(false),
-        Some(_) => return refuse("this version was published with other content: use a new version".into()),
+        Some(_) => {
+            return refuse("this version was already published with different content; use a new version".into());
+        }
         None => {}
     }
     for (bundle, used) in &manifest.uses {
         let known = store.manifest(&bundle_address(bundle)?).map_err(stored)?;
         let theirs = known.filter(|signed| signed.digest() == used.manifest).and_then(|signed| signed.open().ok());
         if !theirs.is_some_and(|theirs| theirs.publisher == used.publisher && theirs.files == used.files) {
-            return refuse(format!("it uses {bundle}, which is not published here as the manifest has it"));
+            return refuse(format!(
+                "it uses {bundle}, but that bundle is not published here with the digest in the manifest"
+            ));
         }
     }
     let is_missing = |file: &FileEntry| hidden.contains(&file.sha256) || !has_blob(store, file);
@@ -339,7 +343,7 @@ impl Deployed {
         match bundle {
             Some(bundle) => principal.permit(Verb::Deploy, bundle, "")?,
             None if publishes(&principal) => {}
-            None => return Err(Failure::no_grant("who publishes needs a grant such as \"deploy acme:repo:**\"")),
+            None => return Err(Failure::no_grant("publishing requires a grant such as \"deploy acme:repo:**\"")),
         }
         Ok(Self { principal, body: call.read(limit).await? })
     }
@@ -349,7 +353,7 @@ fn bundle_address(text: &str) -> Result<Address, Failure> {
     let address = Address::parse(text).map_err(|error| Failure::malformed(error.to_string()))?;
     if !address.is_bundle() {
         let message = format!(
-            "{address} is not the address of a bundle, which ends with a version, such as acme:repo:profiles:1.0.0"
+            "{address} is not a bundle address; expected an address with a version, such as acme:repo:profiles:1.0.0"
         );
         return Err(Failure::malformed(message));
     }

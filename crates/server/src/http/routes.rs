@@ -189,8 +189,8 @@ impl Table {
                 let taken = theirs.routes.iter().find(|(m, at, _)| m == method && overlap::overlaps(path, at));
                 if let Some((_, at, _)) = taken {
                     return Err(format!(
-                        "the app {other} of another space answers `{method} {at}`, and `{method} {path}` takes some of its \
-                         requests: take another path, or have the operator give the space a host name of its own (--space)"
+                        "app {other} of another space has the route `{method} {at}`, and `{method} {path}` would take \
+                         some of its requests: use another path, or ask the operator for a host name for this space (--space)"
                     ));
                 }
             }
@@ -212,10 +212,10 @@ impl Table {
                         let other = self.who_has(address, method, &with);
                         let other = other.map_or("this app".to_owned(), |app| format!("the app {app}"));
                         format!(
-                            "{other} answers `{method} {with}` already, and `{method} {path}` takes the same requests"
+                            "{other} already has the route `{method} {with}`, and `{method} {path}` takes the same requests"
                         )
                     }
-                    error => format!("the route `{method} {path}` can't be added: {error}"),
+                    error => format!("cannot add the route `{method} {path}`: {error}"),
                 })?;
             }
         }

@@ -37,7 +37,7 @@ pub(super) async fn serve(call: Call<'_>) -> Result<Response, Failure> {
     let Some(found) = found else { return Err(nothing_here(site, asked)) };
     // A page's worker takes all requests of its origin, those to other apps too.
     if asked.headers.contains_key(SERVICE_WORKER) && site.routes.is_shared(host) {
-        let message = "apps of several spaces answer under this host name, so none may have a service worker here: have the \
+        let message = "apps of several spaces use this host name, so a service worker is not allowed here: have the \
                        operator give the space a host name of its own (--space)";
         return Err(Failure::new(403, "shared-origin", message));
     }
@@ -47,7 +47,7 @@ pub(super) async fn serve(call: Call<'_>) -> Result<Response, Failure> {
             // The folder's own capture is the last, whatever stands before it.
             let below = found.captures.last().map_or(Ok(String::new()), |(_, value)| decoded(value))?;
             let file = files.get(&format!("{folder}{below}"));
-            let file = file.ok_or_else(|| Failure::not_found(format!("there is no file {path}")))?;
+            let file = file.ok_or_else(|| Failure::not_found(format!("file {path} does not exist")))?;
             file::send(site, file, asked, file::caching(&below)).await
         }
         Target::Resource { .. } => ask(call, &found).await,
@@ -58,11 +58,15 @@ fn nothing_here(site: &Site, asked: &Parts) -> Failure {
     let (method, path) = (&asked.method, asked.uri.path());
     let others = methods(site, asked).join(", ");
     if !others.is_empty() {
-        return Failure::new(405, "method-not-allowed", format!("{path} does not take {method}: it takes {others}"));
+        return Failure::new(
+            405,
+            "method-not-allowed",
+            format!("{path} does not accept {method}; it accepts {others}"),
+        );
     }
     if site.routes.is_empty() {
         return Failure::not_found(
-            "Starlane runs, and nothing is routed yet. Publish a bundle and create an app: \
+            "Starlane is running, but no app has a route yet. Publish a bundle and create an app: \
              `starlane publish DIR ADDRESS`, then `starlane app create APP --bundle ADDRESS`.",
         );
     }
@@ -72,7 +76,7 @@ fn nothing_here(site: &Site, asked: &Parts) -> Failure {
 /// Sends the request that a route makes, and turns its reply into the answer.
 async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
     let Target::Resource { app, to, operation, access } = &*found.target else {
-        return Err(Failure::internal("the route has no resource"));
+        return Err(Failure::internal("the route does not name a resource"));
     };
     let safe = [Method::GET, Method::HEAD].contains(&call.parts.method);
     // Each client has its own share, so that one client that asks too much does not make others wait.
@@ -84,7 +88,9 @@ async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
         Some(Access::Public) => everybody(),
         None if safe => everybody(),
         _ => match call.principal()? {
-            nobody if nobody.name().is_empty() => return Err(Failure::auth_refused("this route needs a bearer token")),
+            nobody if nobody.name().is_empty() => {
+                return Err(Failure::auth_refused("this route requires a bearer token"));
+            }
             caller => caller,
         },
     };
@@ -150,7 +156,8 @@ fn page(reply: Payload) -> Result<Response, Failure> {
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     let status = into_answer(&reply.headers, response.headers_mut())?;
     if has_body && matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
-        let message = format!("the reply has the status {} and a body, which HTTP would lose", status.as_u16());
+        let message =
+            format!("the reply has the status {} and a body; HTTP allows no body with this status", status.as_u16());
         return Err(Failure::guest_failed(message));
     }
     *response.status_mut() = status;

@@ -148,7 +148,7 @@ pub(super) fn check_bundle(
         Some(true) => return Ok(Readers::Anybody),
         Some(false) => {}
         // Nothing is read of what is not known.
-        None => return Err(Failure::not_found("no such bundle was published here")),
+        None => return Err(Failure::not_found("this bundle is not published on this server")),
     }
     let principal = client.principal(site, headers)?;
     if may_read(&site.routes, &principal, bundle) { Ok(Readers::Bearer) } else { Err(hidden().at(bundle)) }
@@ -166,7 +166,7 @@ pub(super) fn check_blob(site: &Site, blob: &Digest, client: &Client, headers: &
     match may_publish(site, &principal, blob) {
         true => Ok(Readers::Bearer),
         // Of no bundle yet: nobody's but those who publish.
-        false if bundles.is_empty() => Err(Failure::not_found("no such blob is here")),
+        false if bundles.is_empty() => Err(Failure::not_found("this blob is not on this server")),
         false => Err(hidden()),
     }
 }
@@ -177,7 +177,7 @@ pub(super) fn check_use(site: &Site, principal: &Principal, bundle: &Address) ->
         Some(true) => Ok(()),
         Some(false) if may_read(&site.routes, principal, bundle) => Ok(()),
         Some(false) => Err(hidden().at(bundle)),
-        None => Err(Failure::conflict(format!("it uses {bundle}, which is not published here"))),
+        None => Err(Failure::conflict(format!("it uses {bundle}, but that bundle is not published here"))),
     }
 }
 
@@ -227,5 +227,7 @@ pub(crate) fn may_read(routes: &Routes, principal: &Principal, bundle: &Address)
 
 /// That somebody may not read it: 403 `no-grant`.
 pub(crate) fn hidden() -> Failure {
-    Failure::no_grant("this is of no public bundle: it needs the grant to `launch` an app that is made of it")
+    Failure::no_grant(
+        "this does not belong to a public bundle; it requires a grant to `launch` an app made of that bundle",
+    )
 }

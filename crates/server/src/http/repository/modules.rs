@@ -65,7 +65,7 @@ fn not_compiled(path: &str, error: &CompileError) -> Failure {
         CompileError::Absent => Failure::conflict(format!("{path}: {error}; upload it again")),
         CompileError::Failed(reason) => {
             tracing::error!("{path}: {error}");
-            Failure::new(503, "busy", format!("{path} could not be compiled: {reason}; try again"))
+            Failure::new(503, "busy", format!("cannot compile {path}: {reason}; try again later"))
         }
     }
 }

@@ -106,7 +106,7 @@ impl Audit {
             inner.append(&bytes, failure.is_none())
         });
         if let Err(error) = written {
-            tracing::error!(principal, action, target, %error, "the audit log can't be written");
+            tracing::error!(principal, action, target, %error, "cannot write the audit log");
         }
     }
 

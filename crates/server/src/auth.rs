@@ -137,7 +137,8 @@ impl Auth {
             {
                 return Ok(forever(anybody));
             }
-            let message = "this server wants a token: `starlane token create --subject NAME --grant \"…\"` makes one";
+            let message =
+                "this server requires a token: create one with `starlane token create --subject NAME --grant \"…\"`";
             return Err(Failure::auth_refused(message));
         };
         if token.as_bytes().ct_eq(self.0.admin.as_bytes()).into() {
@@ -170,7 +171,7 @@ impl Auth {
     fn create(&self, subject: &str, grants: &[String], ttl: u64) -> Result<IssuedToken, Failure> {
         check_name(subject)?;
         if ttl == 0 || ttl > LONGEST {
-            return Err(Failure::malformed(format!("a token is good for 1 to {LONGEST} seconds, not {ttl}")));
+            return Err(Failure::malformed(format!("a token can be valid for 1 to {LONGEST} seconds, not {ttl}")));
         }
         for line in grants {
             registry::parse(line, subject)?;
@@ -186,7 +187,7 @@ impl Auth {
         })?;
         drop(registry);
         if first {
-            tracing::info!("the first token was made: from now on nobody is let in without one");
+            tracing::info!("the first token was created: from now on every client needs a token");
             self.0.changed.send_replace(());
         }
         Ok(IssuedToken { id, subject: subject.to_owned(), token, expires })
@@ -288,7 +289,8 @@ fn check_name(name: &str) -> Result<(), Failure> {
         || name.contains(|c: char| c == ':' || c.is_control())
     {
         return Err(Failure::malformed(format!(
-            "`{name}` is not a name for a principal: 1 to {LONGEST_NAME} bytes, without `:` and control characters, and not `{ADMIN}`"
+            "`{name}` is not a valid principal name: expected 1 to {LONGEST_NAME} bytes without `:` or control \
+             characters, and not `{ADMIN}`"
         )));
     }
     Ok(())
@@ -296,7 +298,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
 
 fn check_id(id: &str) -> Result<(), Failure> {
     if id.is_empty() || id.len() > LONGEST_NAME || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        let message = "a token's id has letters and digits, as `starlane token create` shows it";
+        let message = "a token's id consists of letters and digits, as `starlane token create` shows it";
         return Err(Failure::malformed(message));
     }
     Ok(())
@@ -308,7 +310,10 @@ fn secret_file(file: &Path, make: impl Fn() -> String, good: impl Fn(&str) -> bo
     match fs::read_to_string(file) {
         Ok(text) if good(text.trim()) => Ok(text.trim().to_owned()),
         Ok(_) => {
-            let text = format!("{} holds no secret: delete it, and the next start makes a new one", file.display());
+            let text = format!(
+                "{} does not contain a valid secret: delete it, and the next start creates a new one",
+                file.display()
+            );
             Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -40,10 +40,10 @@ struct About {
 #[non_exhaustive]
 pub enum RestoreError {
     /// There is something already.
-    #[error("{0} is there already and not empty: a backup is restored into a new folder")]
+    #[error("{0} already exists and is not empty: restore the backup into a new folder")]
     NotEmpty(PathBuf),
     /// It is not a backup, or not a whole one.
-    #[error("{0} is not a whole backup: {1}")]
+    #[error("{0} is not a complete backup: {1}")]
     Broken(PathBuf, String),
     /// The system refused.
     #[error("{0}: {1}")]
@@ -266,7 +266,7 @@ mod tests {
             (cut, ""),
             (b"no tar at all".to_vec(), ""),
             (Vec::new(), "does not begin"),
-            (hostile.into_inner().unwrap(), "which no backup does"),
+            (hostile.into_inner().unwrap(), "does not belong in a backup"),
         ] {
             let file = new.path().join("backup.tar");
             fs::write(&file, bytes).unwrap();

@@ -180,8 +180,8 @@ impl Check<'_> {
             let Ok(about) = about else { return };
             let mode = about.permissions().mode() & 0o777;
             if !about.is_symlink() && mode & 0o077 != 0 {
-                let mend = "start the server once: it takes its files from other users; or run `chmod -R go= DATA`";
-                self.problem(path, format!("other users may use it: its mode is {mode:03o}"), mend);
+                let mend = "start the server once to fix the mode, or run `chmod -R go= DATA`";
+                self.problem(path, format!("other users can access it: its mode is {mode:03o}"), mend);
             }
             if about.is_dir() {
                 for entry in self.list(path) {
@@ -197,7 +197,7 @@ impl Check<'_> {
     }
 
     fn keys(&mut self) {
-        let new = "delete it, and the next start makes a new one";
+        let new = "delete it, and the next start creates a new one";
         for (name, mend) in [
             ("admin.token", new.to_owned()),
             ("token.key", format!("{new}; tokens made before are refused then")),
@@ -205,7 +205,7 @@ impl Check<'_> {
         ] {
             let file = self.data.join(name);
             match self.read(&file) {
-                Some(bytes) if !auth::is_secret(name, &bytes) => self.problem(&file, "it does not hold a key", mend),
+                Some(bytes) if !auth::is_secret(name, &bytes) => self.problem(&file, "it does not contain a key", mend),
                 Some(_) => {}
                 // A restore leaves keys out.
                 None if name == "host.secret" && !file.exists() => self.problem(&file, "it is missing", mend),

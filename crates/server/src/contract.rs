@@ -179,7 +179,7 @@ impl Checker {
             contract.check(part, &name, &body)
         });
         let checked = checked.await;
-        checked.unwrap_or_else(|error| Err(format!("the body could not be checked: {error}")))
+        checked.unwrap_or_else(|error| Err(format!("cannot check the body: {error}")))
     }
 }
 

@@ -87,7 +87,7 @@ impl DataFolder {
         if let Some(name) = foreign(data).map_err(|error| failed(error.to_string()))? {
             let shown: String = name.to_string_lossy().chars().filter(|c| !c.is_control()).collect();
             return Err(failed(format!(
-                "it is not empty and not a data folder of a server (it has `{shown}` and no host.secret): choose a new or \
+                "it is not empty and is not a data folder of a server (it contains `{shown}` and no host.secret): choose a new or \
                  empty folder with `--data`"
             )));
         }
@@ -187,8 +187,8 @@ pub(crate) fn check_format(bytes: &[u8]) -> Result<u32, String> {
         1..=FORMAT => Ok(number.format),
         0 => Err(format!("{FORMAT_FILE} is damaged (format 0 does not exist): restore the folder from a backup")),
         newer => Err(format!(
-            "it has format {newer}, written by Starlane {}, and this version ({}) reads formats up to {FORMAT}: run the newer \
-             version, or restore a backup that this version made",
+            "it has format {newer}, written by Starlane {}; this version ({}) reads formats up to {FORMAT}: run the newer \
+             version, or restore a backup of this version",
             number.version.chars().filter(|c| !c.is_control()).take(40).collect::<String>(),
             env!("CARGO_PKG_VERSION"),
         )),
@@ -219,7 +219,7 @@ fn write_format(data: &Path, format: u32) -> Result<(), String> {
 fn tighten(data: &Path) -> io::Result<()> {
     if let Err(error) = disk::set_mode(data, &fs::metadata(data)?) {
         // A volume that is mounted there may belong to another user; its files are private by their own modes.
-        tracing::warn!(data = %data.display(), %error, "other users may list the data folder: its mode can't be set");
+        tracing::warn!(data = %data.display(), %error, "cannot set the mode of the data folder: other users can list it");
     }
     for entry in fs::read_dir(data)? {
         let entry = entry?;

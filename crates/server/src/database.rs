@@ -82,7 +82,7 @@ impl Drop for Generation {
         if self.replaced.load(Relaxed)
             && let Err(error) = generations::remove(&self.file)
         {
-            tracing::warn!(file = %self.file.display(), %error, "the file of an earlier schema cannot be removed");
+            tracing::warn!(file = %self.file.display(), %error, "cannot remove the file of an earlier schema");
         }
     }
 }
@@ -123,8 +123,10 @@ impl Database {
         }
         // Without a token, nobody writes, whatever else anybody may do on a server of one machine.
         if incoming.caller.name().is_empty() {
-            let message =
-                format!("`{}` writes to a database: that needs a token (`starlane token create`)", incoming.operation);
+            let message = format!(
+                "`{}` writes to a database, which requires a token (`starlane token create`)",
+                incoming.operation
+            );
             return Err(Failure::no_grant(message));
         }
         let writer = Arc::clone(&self.0.writer).lock_owned().await;
@@ -182,7 +184,9 @@ impl Database {
         let limiter = &self.0.limiter;
         if self.0.waiting.fetch_add(1, Relaxed) >= limiter.get(Limit::SqlWaiting) {
             self.0.waiting.fetch_sub(1, Relaxed);
-            return Err(limiter.refuse(Limit::SqlWaiting, "too many messages to this database wait; try again later"));
+            return Err(
+                limiter.refuse(Limit::SqlWaiting, "too many messages are waiting for this database; try again later")
+            );
         }
         Ok(Waiting(Arc::clone(&self.0)))
     }
@@ -204,7 +208,7 @@ impl Drop for Waiting {
 }
 
 fn gone() -> Failure {
-    Failure::not_running("the app that has this database does not run")
+    Failure::not_running("the app of this database is not running")
 }
 
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {

@@ -156,7 +156,7 @@ fn report(writer: &Weak<Writer>) {
         let dropped = writer.dropped.dropped_lines();
         if dropped > told {
             let fields = vec![("dropped", (dropped - told).to_string())];
-            writer.write(&Line::own("log lines were dropped: standard error is read too slowly", fields));
+            writer.write(&Line::own("log lines were dropped: the reader of standard error is too slow", fields));
             // This line may have been dropped too.
             told = dropped;
         }

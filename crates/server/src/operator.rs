@@ -103,7 +103,7 @@ pub(crate) fn serve(
         loop {
             let line = match fresh.recv().await {
                 Ok(line) => line.to_string(),
-                Err(RecvError::Lagged(missed)) => format!("{missed} lines came too fast to be told"),
+                Err(RecvError::Lagged(missed)) => format!("{missed} log lines were not sent: they came too fast"),
                 Err(RecvError::Closed) => return,
             };
             let Some(served) = emitter.upgrade() else { return };
@@ -146,7 +146,7 @@ impl Checks {
             Ok(Ok(report)) => Ok(json_payload(&json!({ "report": *report }))),
             Ok(Err(_)) => {
                 *self.running.borrow_mut() = None;
-                Err(Failure::internal("the check ended early; the log says why"))
+                Err(Failure::internal("the check ended early; see the log"))
             }
             Err(_) => Ok(json_payload(&json!({ "running": true, "files": seen.load(Relaxed) }))),
         }
@@ -165,7 +165,7 @@ impl Checks {
 async fn audited(audit: Audit, last: usize) -> Outcome {
     let lines = tokio::task::spawn_blocking(move || audit.last(last)).await;
     let lines = lines.map_err(io::Error::other).flatten();
-    let lines = lines.map_err(|error| Failure::internal(format!("the audit log can't be read: {error}")))?;
+    let lines = lines.map_err(|error| Failure::internal(format!("cannot read the audit log: {error}")))?;
     Ok(json_payload(&json!({ "lines": lines })))
 }
 

@@ -48,10 +48,10 @@ impl Readiness {
         let failed = self.failed().len();
         let mut missing = Vec::new();
         if let Err(reason) = self.storage().await {
-            missing.push(format!("the data folder can't be written to: {reason}"));
+            missing.push(format!("cannot write to the data folder: {reason}"));
         }
         if failed > 0 {
-            missing.push(format!("{failed} of the apps could not be started: the log says why"));
+            missing.push(format!("{failed} of the apps did not start: see the log"));
         }
         if missing.is_empty() { Ok(()) } else { Err(Failure::new(503, "not-ready", missing.join("; "))) }
     }

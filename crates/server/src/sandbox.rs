@@ -101,10 +101,10 @@ impl Drop for Running {
 #[non_exhaustive]
 pub(crate) enum OpenSandboxError {
     /// The system gives no thread.
-    #[error("no thread for guests could be started: {0}")]
+    #[error("cannot start a thread for guests: {0}")]
     Thread(#[from] io::Error),
     /// The engine does not run on this machine.
-    #[error("the WebAssembly engine can't be used here: {0}")]
+    #[error("the WebAssembly engine cannot run on this machine: {0}")]
     Engine(#[from] wasmtime::Error),
 }
 
@@ -146,7 +146,7 @@ impl WasmtimeSandbox {
             reason: "it has not been compiled here; compile it before an instance is made".to_owned(),
         })?;
         if self.instances.borrow().len() >= INSTANCES as usize {
-            return Err(SandboxError::Full(format!("{INSTANCES} instances run; the maximum is {INSTANCES}")));
+            return Err(SandboxError::Full(format!("{INSTANCES} instances are running; the maximum is {INSTANCES}")));
         }
         let checker = self.contracts.checker(&plan.contract, ASIDE).map_err(SandboxError::Instance)?;
         let owner = Owner::of_app(plan.app());

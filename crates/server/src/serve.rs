@@ -106,30 +106,30 @@ pub enum ServeError {
     Busy(SocketAddr),
     /// It would be reachable from elsewhere without protection.
     #[error(
-        "{0} can be reached from elsewhere: give a certificate with `--cert FILE --key FILE`, or say that a proxy in front \
-         speaks TLS with `--behind-proxy`; without, the server listens on 127.0.0.1 or [::1] only"
+        "{0} can be reached from other machines: give a certificate with `--cert FILE --key FILE`, or set `--behind-proxy` if a \
+         proxy in front speaks TLS; without TLS the server listens on 127.0.0.1 or [::1] only"
     )]
     NotLoopback(SocketAddr),
     /// The certificate or key can't be used.
     #[error("{0}")]
     Tls(String),
     /// One host name is of two spaces.
-    #[error("the host {0} is of two spaces, {1} and {2}; give it to one of them")]
+    #[error("the host {0} belongs to two spaces, {1} and {2}; assign it to one of them")]
     TwoSpaces(Authority, SpaceName, SpaceName),
     /// The address can't be listened on.
-    #[error("can't listen on {0}: {1}")]
+    #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
     /// The data folder can't be used.
-    #[error("the data folder {0} can't be used: {1}")]
+    #[error("cannot use the data folder {0}: {1}")]
     Data(PathBuf, String),
     /// Another server has it.
     #[error("another server is using the data folder {0}: stop it, or choose another folder with `--data FOLDER`")]
     InUse(PathBuf),
     /// The engine does not start.
-    #[error("the sandbox can't start: {0}")]
+    #[error("cannot start the sandbox: {0}")]
     Sandbox(String),
     /// Something of the host itself failed.
-    #[error("the server can't start: {0}")]
+    #[error("cannot start the server: {0}")]
     Host(#[from] Failure),
 }
 
@@ -328,7 +328,7 @@ async fn run(
     tokio::select! {
         served = serving => {
             if let Err(error) = served {
-                tracing::error!(%error, "the task that takes connections failed");
+                tracing::error!(%error, "the task that accepts connections failed");
             }
         }
         () = stopping => {}
@@ -336,7 +336,7 @@ async fn run(
     answered(&host).await;
     let unsaved = host.save_all(GRACE.as_millis() as u64).await;
     if unsaved > 0 {
-        tracing::error!(unsaved, "the state of actors that did not come to rest is not saved");
+        tracing::error!(unsaved, "the state of actors that did not finish in time is not saved");
     }
     drop((apps, own));
     host.close();

@@ -90,7 +90,7 @@ impl SqliteStateStore {
     /// Queues a command at once, so that commands keep their order; waits for its end later.
     fn ask<T: 'static>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Done<T> {
         let (reply, done) = oneshot::channel();
-        let stopped = || StateError::Failed("the store of state has stopped: see the log".to_owned());
+        let stopped = || StateError::Failed("the state store has stopped: see the log".to_owned());
         let sent = self.commands.send(command(reply)).map_err(|_| stopped());
         Box::pin(async move {
             sent?;
@@ -188,7 +188,7 @@ fn tell(answer: Answer, committed: Result<(), StateError>, counts: &StateCounts)
 /// An error of SQLite, as stores have it.
 fn told(error: rusqlite::Error) -> StateError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StateError::Full(format!("no room is left for state.sqlite: {error}")),
+        Some(ErrorCode::DiskFull) => StateError::Full(format!("the disk has no room for state.sqlite: {error}")),
         _ => StateError::Failed(format!("state.sqlite: {error}")),
     }
 }

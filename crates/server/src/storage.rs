@@ -70,7 +70,9 @@ impl Storage {
         self.admit_on_disk(bytes)?;
         let used = self.used_by(space);
         if used.saturating_add(bytes) > self.0.limiter.get(Limit::SpaceStorage) {
-            let what = format!("the space `{space}` has {used} bytes on disk, and {bytes} bytes more do not fit");
+            let what = format!(
+                "space `{space}` has {used} bytes on disk and no room for {bytes} more: delete data of the space"
+            );
             return Err(self.0.limiter.refuse(Limit::SpaceStorage, what));
         }
         Ok(())
@@ -81,7 +83,7 @@ impl Storage {
         // Where the system does not say what is free, its own error comes when nothing is.
         let Some(free) = self.free() else { return Ok(()) };
         if free.saturating_sub(bytes) < self.0.limiter.get(Limit::DiskReserve) {
-            let what = format!("the disk of the data folder has {free} bytes free, and {bytes} bytes more do not fit");
+            let what = format!("the disk of the data folder has {free} bytes free and no room for {bytes} more");
             return Err(self.0.limiter.refuse(Limit::DiskReserve, what));
         }
         Ok(())
@@ -100,7 +102,7 @@ impl Storage {
         let pending = kept.pending_bytes.get(principal).copied().unwrap_or_default();
         if pending.saturating_add(counted) > self.0.limiter.get(Limit::PendingUploads) {
             let what = format!(
-                "`{principal}` has uploaded {pending} bytes that no bundle names, and {bytes} bytes more do not fit: publish \
+                "`{principal}` has uploaded {pending} bytes that no bundle names, and has no room for {bytes} more: publish \
                  their bundle first"
             );
             return Err(self.0.limiter.refuse(Limit::PendingUploads, what));

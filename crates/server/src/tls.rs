@@ -100,7 +100,7 @@ impl Tls {
                         state.acceptor = acceptor;
                     }
                     Err(reason) => {
-                        tracing::error!("{reason}: the certificate and key that were read before stay in use");
+                        tracing::error!("{reason}: the earlier certificate and key stay in use");
                     }
                 }
             }

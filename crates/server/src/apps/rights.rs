@@ -120,7 +120,10 @@ impl Rights {
             .filter(|(line, in_force)| {
                 if !**in_force {
                     let Line { mechtron, text, .. } = line;
-                    tracing::warn!(app = %record.app, mechtron, line = text, "line of `allow` is not in force: the app's maker does not have this permission, or is not known");
+                    tracing::warn!(
+                        app = %record.app, mechtron, line = text,
+                        "line of `allow` is not in force: the app's maker does not have this permission, or is not known"
+                    );
                 }
                 **in_force
             })
@@ -218,7 +221,10 @@ impl Rights {
             for record in revoked {
                 // A later revision that is there meanwhile stays.
                 if let Err(error) = store.put_record(record).await {
-                    tracing::error!(%error, "cannot write the app's record: the change of its permissions is lost at the next restart");
+                    tracing::error!(
+                        %error,
+                        "cannot write the app's record: the change of its permissions is lost at the next restart"
+                    );
                 }
             }
         }

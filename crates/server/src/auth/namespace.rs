@@ -39,7 +39,7 @@ pub(super) fn check(caller: &Principal, subject: &str) -> Result<(), Failure> {
     }
     let example = own.first().filter(|own| !own.is_empty()).map_or("SPACE", String::as_str);
     Err(Failure::no_grant(format!(
-        "`{subject}` is not of your namespace: name a subject that begins with `{example}/`, or ask an admin of the whole server"
+        "`{subject}` is not in your namespace: use a subject that begins with `{example}/`, or ask an admin of the whole server"
     )))
 }
 

@@ -147,7 +147,9 @@ impl Kept {
     pub(super) fn add(&mut self, principal: &str, grants: &[String]) -> Result<(), Failure> {
         let full = |what: String| Failure::new(409, "conflict", what);
         if !self.grants.contains_key(principal) && self.grants.len() >= MOST_PRINCIPALS {
-            return Err(full(format!("{MOST_PRINCIPALS} principals have grants already")));
+            return Err(full(format!(
+                "the maximum of {MOST_PRINCIPALS} principals with grants is reached; remove grants"
+            )));
         }
         if let Some(space) = space_of(principal) {
             let of_space = self.grants.iter().filter(|(name, _)| space_of(name) == Some(space));
@@ -158,8 +160,8 @@ impl Kept {
             }
             if count >= MOST_OF_SPACE || bytes > BYTES_OF_SPACE {
                 return Err(full(format!(
-                    "the namespace `{space}/` has {count} other principals with grants, of {bytes} bytes in all; the maximum is \
-                     {MOST_OF_SPACE} and {BYTES_OF_SPACE}: use patterns, or take grants back"
+                    "the namespace `{space}/` has {count} other principals with grants ({bytes} bytes in total); the maximum is \
+                     {MOST_OF_SPACE} and {BYTES_OF_SPACE}: use patterns, or remove grants"
                 )));
             }
         }
@@ -170,7 +172,7 @@ impl Kept {
             }
         }
         if known.len() > MOST_GRANTS {
-            return Err(full(format!("a principal has at most {MOST_GRANTS} grants: use patterns")));
+            return Err(full(format!("a principal can have at most {MOST_GRANTS} grants: use patterns")));
         }
         Ok(())
     }
@@ -267,7 +269,7 @@ impl Kept {
             self.forgotten.clear();
             self.generation += 1;
             self.first_generation = self.generation;
-            tracing::warn!(maximum = most, "too many revocations: all tokens that were made so far are refused");
+            tracing::warn!(maximum = most, "too many revocations: all tokens created so far are refused");
         }
     }
 }

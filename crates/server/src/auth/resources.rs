@@ -205,10 +205,10 @@ fn may_revoke(incoming: &Message, subject: Option<&str>) -> Result<(), Failure> 
     if namespace::administered(&incoming.caller).is_empty() {
         return incoming.caller.permit(Verb::Admin, &incoming.to, "");
     }
-    let message = "no token with this id is known here; a token that an earlier version made is revoked by its subject \
+    let message = "no token with this id is known here; revoke a token of an earlier version by its subject \
                    (`starlane token revoke --subject NAME`)";
     let subject = subject.ok_or_else(|| Failure::not_found(message))?;
-    let message = "the token with this id is not of your namespace; ask an admin of the whole server";
+    let message = "the token with this id is not in your namespace; ask an admin of the whole server";
     namespace::check(&incoming.caller, subject).map_err(|_| Failure::no_grant(message))
 }
 
@@ -217,7 +217,7 @@ fn administers(caller: &Principal) -> Result<(), Failure> {
     if caller.grants().iter().any(|held| held.verb() == Verb::Admin) {
         return Ok(());
     }
-    let message = "grants and tokens are an admin's business: it needs a grant such as \"admin acme:**\"";
+    let message = "only an admin can use grants and tokens: this requires a grant such as \"admin acme:**\"";
     Err(Failure::no_grant(message))
 }
 
@@ -231,7 +231,7 @@ fn may_hand_out(caller: &Principal, principal: &str, lines: &[String]) -> Result
         let grant = registry::parse(line, principal)?;
         if !held.iter().any(|held| held.includes(&grant)) {
             let needed = grant.pattern();
-            let message = format!("who hands out \"{line}\" needs the grant \"admin {needed}\", or a wider one");
+            let message = format!("to grant or remove \"{line}\" you need the grant \"admin {needed}\" or a wider one");
             return Err(Failure::no_grant(message));
         }
     }

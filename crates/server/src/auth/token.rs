@@ -86,7 +86,7 @@ impl Tokens {
     /// Reads a token, and checks its signature, whom it is for, and that it has a beginning and an end that `now` is between.
     /// Errors with 401, and why.
     pub(super) fn read(&self, text: &str, now: u64) -> Result<Verified, Failure> {
-        let token = UntrustedToken::new(text).map_err(|_| refused("it is none of this server's"))?;
+        let token = UntrustedToken::new(text).map_err(|_| refused("it is not a token of this server"))?;
         let token: Token<Claims> = Ed25519
             .validator(&self.key.pk)
             .validate(&token)
@@ -94,17 +94,17 @@ impl Tokens {
         let claims = token.claims();
         let seconds = |time: Option<DateTime<_>>| time.and_then(|time| u64::try_from(time.timestamp()).ok());
         let (Some(issued), Some(expires)) = (seconds(claims.issued_at), seconds(claims.expiration)) else {
-            return Err(refused("it does not say when it was made and when it ends"));
+            return Err(refused("it does not contain the times of its creation and expiry"));
         };
         let said = claims.custom.clone();
         if said.aud != self.audience {
             return Err(refused("it is for another host"));
         }
         if expires <= now {
-            return Err(refused("it is no longer good: get a fresh one"));
+            return Err(refused("it has expired: get a new one"));
         }
         if seconds(claims.not_before).is_some_and(|from| from > now) {
-            return Err(refused("it is not good yet"));
+            return Err(refused("it is not valid yet: check the clocks"));
         }
         Ok(Verified { claims: said, issued, expires })
     }
@@ -138,7 +138,7 @@ mod tests {
         let read = host.read(&token, NOW).unwrap();
         assert_eq!((read.claims.sub.as_str(), read.issued, read.expires), ("ada", NOW, NOW + 60));
         assert!(host.read(&token, NOW + 59).is_ok());
-        assert!(host.read(&token, NOW + 60).unwrap_err().message.contains("no longer good"));
+        assert!(host.read(&token, NOW + 60).unwrap_err().message.contains("expired"));
     }
 
     #[test]

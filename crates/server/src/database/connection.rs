@@ -122,7 +122,7 @@ impl Guarded {
             Some(ErrorCode::ConstraintViolation) => Failure::conflict(message),
             Some(ErrorCode::OperationInterrupted) => self.limiter.refuse(
                 if self.watch.role() == Role::Migrate { Limit::MigrationTime } else { Limit::SqlTime },
-                "the SQL takes too long; add an index, or ask for less",
+                "the SQL took too long; add an index, or select less",
             ),
             Some(ErrorCode::AuthorizationForStatementDenied) => Failure::no_grant(message),
             Some(ErrorCode::TooBig) => {
@@ -130,10 +130,10 @@ impl Guarded {
             }
             Some(ErrorCode::OutOfMemory) => self.limiter.refuse(
                 Limit::SqlMemory,
-                "the statement needs too much memory, or is too large; ask for less, or in parts",
+                "the statement needs too much memory, or is too large; select less, or read it in parts",
             ),
             Some(ErrorCode::DiskFull) => {
-                self.limiter.refuse(Limit::DatabaseSize, "the database, or the disk that it is on, is full")
+                self.limiter.refuse(Limit::DatabaseSize, "the database or its disk is full; delete data")
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::conflict(message),
             Some(ErrorCode::ReadOnly) => {

@@ -161,7 +161,7 @@ async fn migrations(version: &Version) -> Result<Vec<Migration>, Failure> {
     let mut migrations = Vec::new();
     for (path, bytes) in version.files.below(folder).await?.iter().filter(|(path, _)| path.ends_with(".sql")) {
         let sql =
-            std::str::from_utf8(bytes).map_err(|_| Failure::conflict(format!("the migration {path} is not UTF-8")))?;
+            std::str::from_utf8(bytes).map_err(|_| Failure::conflict(format!("migration {path} is not UTF-8")))?;
         migrations.push(Migration::new(path, sql));
     }
     Ok(migrations)

@@ -216,7 +216,7 @@ impl Shared {
         }
         let waiting = state.queue.waiting(space);
         if waiting >= self.config.limiter.count(Limit::CompilesWaiting) {
-            let what = format!("{waiting} modules of the space `{space}` wait to be compiled: try again later");
+            let what = format!("{waiting} modules of space `{space}` are waiting for compilation: try again later");
             return Err(CompileError::Waiting(self.config.limiter.refuse(Limit::CompilesWaiting, what)));
         }
         state.queue.push(&Owner { space: space.into(), app: "".into() }, job);
@@ -281,7 +281,7 @@ impl Shared {
             }
             Err(CacheMiss::Absent) => None,
             Err(error) => {
-                tracing::warn!("a compiled module is compiled again: {error}");
+                tracing::warn!("compiling a module again: {error}");
                 None
             }
         }
@@ -305,7 +305,7 @@ impl Shared {
                 let checked = child::run(program, bounds, wasm, || self.is_over.load(Relaxed) || is_unwanted());
                 let checked = checked.map_err(|fault| self.not_made(fault))?;
                 let memory = String::from_utf8_lossy(&checked).trim().parse();
-                memory.map_err(|_| CompileError::Failed("it did not say how much memory the module has".to_owned()))?
+                memory.map_err(|_| CompileError::Failed("it did not report the memory of the module".to_owned()))?
             }
             None => starlane_meter::check(wasm, &functions).map_err(|fault| self.not_made(ChildFault::of(&fault)))?,
         };
@@ -333,7 +333,7 @@ impl Shared {
         if let Some(kept) = &self.kept
             && let Err(error) = kept.save(digest, &Compiled(&compiled))
         {
-            tracing::warn!("the compiled module {digest} can't be kept: {error}");
+            tracing::warn!("cannot save the compiled module {digest}: {error}");
         }
         Ok(module)
     }
@@ -350,8 +350,8 @@ impl Shared {
         match fault {
             ChildFault::Module(reason) => CompileError::Module(reason),
             ChildFault::Function(limit, reason) => over(limit.into(), &reason),
-            ChildFault::Memory => over(Limit::CompileMemory, "compiling it takes too much memory"),
-            ChildFault::Time => over(Limit::CompileTime, "compiling it takes too much processor time"),
+            ChildFault::Memory => over(Limit::CompileMemory, "compiling the module takes too much memory"),
+            ChildFault::Time => over(Limit::CompileTime, "compiling the module takes too much processor time"),
             ChildFault::Process(reason) => CompileError::Failed(reason),
             ChildFault::Stopped => stopping(),
         }

@@ -38,13 +38,13 @@ pub(super) struct CompiledCache {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CacheMiss {
     /// It is not there.
-    #[error("it is not there")]
+    #[error("the file does not exist")]
     Absent,
     /// This server has not written it, or not like this.
-    #[error("{0} was not written by this server, or was changed since")]
+    #[error("{0} was not written by this server, or was changed later")]
     Forged(PathBuf),
     /// The engine does not take it.
-    #[error("{0} can't be used: {1}")]
+    #[error("cannot use {0}: {1}")]
     Unusable(PathBuf, String),
     /// The disk failed.
     #[error("{0}: {1}")]

@@ -228,7 +228,7 @@ impl Apps {
             Operation::Create(Create { app, bundle }) => {
                 caller.permit(Verb::Deploy, &app, "")?;
                 // A space that is full makes no app; what it has goes on, and can be deleted.
-                self.storage.admit(app.space(), storage::LEAST)?;
+                self.storage.admit(app.space(), storage::MIN_FILE_BYTES)?;
                 let apps = self.own()?;
                 let record = to_its_end(async move {
                     let _alone = apps.alone(&app).await;

@@ -28,8 +28,8 @@ pub(crate) const FOLDER: &str = "audit";
 const CURRENT: &str = "current.jsonl";
 /// How many files are kept; each has its share of the bytes.
 const FILES: u64 = 4;
-/// The longest text of a field, in bytes.
-const LONGEST: usize = 400;
+/// The maximum length of a field's text, in bytes.
+const MAX_FIELD_BYTES: usize = 400;
 /// How many refusals of one principal are noted in [`WINDOW`].
 const REFUSALS: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(60);
@@ -192,7 +192,7 @@ fn file_of(folder: &Path, number: u64) -> PathBuf {
 
 /// A text as it stands in a line: what is cut off is counted there.
 fn short(text: &str) -> String {
-    cut(text.to_owned(), LONGEST)
+    cut(text.to_owned(), MAX_FIELD_BYTES)
 }
 
 #[cfg(test)]
@@ -233,7 +233,7 @@ mod tests {
         let lines = audit.last(1_000).unwrap();
         assert_eq!(lines.len(), 1 + REFUSALS as usize);
         let target = lines[1]["target"].as_str().unwrap();
-        assert!(target.len() <= LONGEST && target.ends_with("bytes cut)"), "{target}");
+        assert!(target.len() <= MAX_FIELD_BYTES && target.ends_with("bytes cut)"), "{target}");
         for n in 0..2_000 {
             audit.note("ada", "app.create", &n.to_string(), &done());
         }

@@ -37,12 +37,12 @@ const EVERYTHING: &str = "admin ~*::**";
 /// What anybody may on a server that is reached from its own machine only, as long as no token was ever made; databases refuse to
 /// write for anybody without a token all the same.
 const ANYBODY: [&str; 4] = ["request ~*::**", "subscribe ~*::**#*", "serve **", "launch **"];
-/// The shortest admin token that is taken, in characters; the ones made here have 52.
-const SHORTEST: usize = 32;
-/// The longest that a token is good, in seconds.
-const LONGEST: u64 = 366 * 24 * 3_600;
-/// How many revocations are remembered; with more, all tokens that were made so far are refused.
-const MOST_REVOCATIONS: usize = 100_000;
+/// The minimum length of an admin token, in characters. The server creates tokens of 52 characters.
+const MIN_ADMIN_TOKEN_CHARS: usize = 32;
+/// The maximum validity of a token, in seconds.
+const MAX_TTL_SECONDS: u64 = 366 * 24 * 3_600;
+/// The maximum number of remembered revocations. Above it, all tokens created so far are refused.
+const MAX_REVOCATIONS: usize = 100_000;
 /// The random part of a token's identity, in characters of five bits.
 const ID: usize = 20;
 /// The part of a token's identity before it, which says when the token ends: 40 bits.
@@ -50,14 +50,14 @@ const ID_END: usize = 8;
 /// What people type is written in small letters and digits: with base64's `-` at its beginning a shell's command would take it
 /// for a flag.
 const TYPED: Encoding = BASE32_DNSSEC;
-/// The longest name of a principal, in bytes.
-const LONGEST_NAME: usize = 200;
+/// The maximum length of a principal's name, in bytes.
+const MAX_NAME_BYTES: usize = 200;
 
 /// Whether a file of a data folder holds a secret of its kind.
 pub(crate) fn is_secret(name: &str, bytes: &[u8]) -> bool {
     let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
     match name {
-        "admin.token" => text.len() >= SHORTEST,
+        "admin.token" => text.len() >= MIN_ADMIN_TOKEN_CHARS,
         "token.key" => BASE64URL_NOPAD.decode(text.as_bytes()).is_ok_and(|seed| seed.len() == 32),
         _ => bytes.len() == 32,
     }
@@ -113,7 +113,8 @@ impl Auth {
     /// Reads the keys and the registry of a data folder; makes the keys on a first start. `open` lets anybody in as long as no
     /// token was made.
     pub(crate) fn open(data: &Path, host: HostName, open: bool) -> io::Result<Self> {
-        let admin = secret_file(&token_file(data), || TYPED.encode(&random()), |text| text.len() >= SHORTEST)?;
+        let admin =
+            secret_file(&token_file(data), || TYPED.encode(&random()), |text| text.len() >= MIN_ADMIN_TOKEN_CHARS)?;
         let decoded = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok().and_then(|seed| seed.try_into().ok());
         let key_file = data.join("token.key");
         let seed = secret_file(&key_file, || BASE64URL_NOPAD.encode(&random()), |text| decoded(text).is_some())?;
@@ -170,8 +171,10 @@ impl Auth {
     /// Makes a token that is good for `ttl` seconds. From the first one on, nobody is let in without.
     fn create(&self, subject: &str, grants: &[String], ttl: u64) -> Result<IssuedToken, Failure> {
         check_name(subject)?;
-        if ttl == 0 || ttl > LONGEST {
-            return Err(Failure::malformed(format!("a token can be valid for 1 to {LONGEST} seconds, not {ttl}")));
+        if ttl == 0 || ttl > MAX_TTL_SECONDS {
+            return Err(Failure::malformed(format!(
+                "a token can be valid for 1 to {MAX_TTL_SECONDS} seconds, not {ttl}"
+            )));
         }
         for line in grants {
             registry::parse(line, subject)?;
@@ -211,7 +214,7 @@ impl Auth {
                     kept.issued.values().filter(|token| token.subject == *subject).count()
                 }
             };
-            kept.prune(now, MOST_REVOCATIONS);
+            kept.prune(now, MAX_REVOCATIONS);
             Ok(known)
         })?;
         self.0.changed.send_replace(());
@@ -263,7 +266,7 @@ fn token_id(ends: u64) -> String {
 fn end_of(id: &str, now: u64) -> u64 {
     let end = id.get(..ID_END).filter(|_| id.len() == ID_END + ID).and_then(|end| TYPED.decode(end.as_bytes()).ok());
     let end: Option<[u8; 5]> = end.and_then(|end| end.try_into().ok());
-    end.map_or(now + LONGEST, |[a, b, c, d, e]| u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
+    end.map_or(now + MAX_TTL_SECONDS, |[a, b, c, d, e]| u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
 }
 
 /// Whether a principal may do everything, everywhere.
@@ -284,12 +287,12 @@ fn forever(principal: &Principal) -> Authenticated {
 /// A colon belongs to addresses and routes, which are callers too.
 fn check_name(name: &str) -> Result<(), Failure> {
     if name.is_empty()
-        || name.len() > LONGEST_NAME
+        || name.len() > MAX_NAME_BYTES
         || name == ADMIN
         || name.contains(|c: char| c == ':' || c.is_control())
     {
         return Err(Failure::malformed(format!(
-            "`{name}` is not a valid principal name: expected 1 to {LONGEST_NAME} bytes without `:` or control \
+            "`{name}` is not a valid principal name: expected 1 to {MAX_NAME_BYTES} bytes without `:` or control \
              characters, and not `{ADMIN}`"
         )));
     }
@@ -297,7 +300,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
 }
 
 fn check_id(id: &str) -> Result<(), Failure> {
-    if id.is_empty() || id.len() > LONGEST_NAME || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    if id.is_empty() || id.len() > MAX_NAME_BYTES || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         let message = "a token's id consists of letters and digits, as `starlane token create` shows it";
         return Err(Failure::malformed(message));
     }

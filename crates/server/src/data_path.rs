@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The longest name of a file or folder, in bytes: what common file systems take.
+/// The maximum length of a file or folder name, in bytes: the limit of common file systems.
 const MAX_NAME: usize = 255;
 
 /// A path below a folder. Errors with `InvalidInput` when a part is not the name of one file or folder.

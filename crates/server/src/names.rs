@@ -253,8 +253,8 @@ fn unprintable(c: char) -> bool {
 
 /// A wrong text, short enough and safe to show.
 fn shown(text: &str) -> String {
-    const LONGEST: usize = 100;
-    text.chars().take(LONGEST).map(|c| if unprintable(c) && c != ' ' { '\u{fffd}' } else { c }).collect()
+    const MAX_SHOWN_CHARS: usize = 100;
+    text.chars().take(MAX_SHOWN_CHARS).map(|c| if unprintable(c) && c != ' ' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use starlane_protocol::{Address, Failure};
 
 use crate::limits::{Limit, Limiter};
 
-/// What a file counts at least: it takes a block of the disk, and a place in the index.
-pub(crate) const LEAST: u64 = 4_096;
+/// The minimum size that a file counts, in bytes: it uses a disk block and an index entry.
+pub(crate) const MIN_FILE_BYTES: u64 = 4_096;
 /// For how long the bytes of a space's apps are not counted again.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -53,7 +53,7 @@ struct Space {
 
 /// What a file of so many bytes counts.
 fn counted(bytes: u64) -> u64 {
-    bytes.max(LEAST)
+    bytes.max(MIN_FILE_BYTES)
 }
 
 impl Storage {

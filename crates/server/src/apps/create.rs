@@ -20,7 +20,7 @@ use crate::{
 
 /// The spaces that no app may be in: callers are named `http:APP` and `override:ADDRESS`.
 const RESERVED_SPACES: [&str; 3] = [OWN_SPACE, "http", "override"];
-/// The longest address of an app, in bytes: it names a file, and its resources have longer ones.
+/// The maximum length of an app's address, in bytes. It becomes a file name, and the app's resources have longer addresses.
 const MAX_APP: usize = 200;
 /// How long an app that is deleted may take over the requests that its resources have begun.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);

@@ -12,19 +12,19 @@ use starlane_protocol::{Failure, Grant, key::key};
 use super::namespace;
 use crate::disk::{read, write};
 
-/// The most principals that can have grants here.
-const MOST_PRINCIPALS: usize = 10_000;
-/// The most grants of one principal.
-const MOST_GRANTS: usize = 256;
-/// The most principals of one space's namespace that can have grants here, and the most bytes of all of their grants.
-const MOST_OF_SPACE: usize = 1_000;
-const BYTES_OF_SPACE: usize = 1 << 20;
-/// The most revocations that the namespace of one space keeps: with more, all of its tokens that were made so far end.
-const REVOCATIONS_OF_SPACE: usize = 1_000;
-/// How many tokens that were made are remembered; of more, those that end first are forgotten.
-const MOST_ISSUED: usize = 10_000;
-/// The same for those of the subjects of one space.
-const ISSUED_OF_SPACE: usize = 2_000;
+/// The maximum number of principals with grants.
+const MAX_PRINCIPALS: usize = 10_000;
+/// The maximum number of grants of one principal.
+const MAX_GRANTS_PER_PRINCIPAL: usize = 256;
+/// The maximum number of principals with grants in the namespace of one space, and the maximum size of all their grants.
+const MAX_PRINCIPALS_PER_SPACE: usize = 1_000;
+const MAX_GRANT_BYTES_PER_SPACE: usize = 1 << 20;
+/// The maximum number of revocations for the namespace of one space. Above it, all tokens of the space created so far end.
+const MAX_REVOCATIONS_PER_SPACE: usize = 1_000;
+/// The maximum number of remembered tokens. Above it, the tokens that expire first are forgotten.
+const MAX_ISSUED: usize = 10_000;
+/// The same limit for the tokens of one space's subjects.
+const MAX_ISSUED_PER_SPACE: usize = 2_000;
 
 /// The registry and its file.
 pub(super) struct Registry {
@@ -146,9 +146,9 @@ impl Kept {
     /// Adds grants to a principal's.
     pub(super) fn add(&mut self, principal: &str, grants: &[String]) -> Result<(), Failure> {
         let full = |what: String| Failure::new(409, "conflict", what);
-        if !self.grants.contains_key(principal) && self.grants.len() >= MOST_PRINCIPALS {
+        if !self.grants.contains_key(principal) && self.grants.len() >= MAX_PRINCIPALS {
             return Err(full(format!(
-                "the maximum of {MOST_PRINCIPALS} principals with grants is reached; remove grants"
+                "the maximum of {MAX_PRINCIPALS} principals with grants is reached; remove grants"
             )));
         }
         if let Some(space) = space_of(principal) {
@@ -158,10 +158,10 @@ impl Kept {
                 count += usize::from(name != principal);
                 bytes += lines.iter().map(String::len).sum::<usize>();
             }
-            if count >= MOST_OF_SPACE || bytes > BYTES_OF_SPACE {
+            if count >= MAX_PRINCIPALS_PER_SPACE || bytes > MAX_GRANT_BYTES_PER_SPACE {
                 return Err(full(format!(
                     "the namespace `{space}/` has {count} other principals with grants ({bytes} bytes in total); the maximum is \
-                     {MOST_OF_SPACE} and {BYTES_OF_SPACE}: use patterns, or remove grants"
+                     {MAX_PRINCIPALS_PER_SPACE} and {MAX_GRANT_BYTES_PER_SPACE}: use patterns, or remove grants"
                 )));
             }
         }
@@ -171,8 +171,8 @@ impl Kept {
                 known.push(grant.clone());
             }
         }
-        if known.len() > MOST_GRANTS {
-            return Err(full(format!("a principal can have at most {MOST_GRANTS} grants: use patterns")));
+        if known.len() > MAX_GRANTS_PER_PRINCIPAL {
+            return Err(full(format!("a principal can have at most {MAX_GRANTS_PER_PRINCIPAL} grants: use patterns")));
         }
         Ok(())
     }
@@ -229,10 +229,11 @@ impl Kept {
         // An id begins with the end of its token, so the first ends first. A space pushes out none of another's.
         if let Some(space) = space_of(subject) {
             let own = self.issued.iter().filter(|(_, token)| space_of(&token.subject) == Some(space));
-            let first = (own.clone().count() > ISSUED_OF_SPACE).then(|| own.map(|(id, _)| id.clone()).next()).flatten();
+            let first =
+                (own.clone().count() > MAX_ISSUED_PER_SPACE).then(|| own.map(|(id, _)| id.clone()).next()).flatten();
             first.map(|first| self.issued.remove(&first));
         }
-        while self.issued.len() > MOST_ISSUED {
+        while self.issued.len() > MAX_ISSUED {
             self.issued.pop_first();
         }
     }
@@ -283,7 +284,7 @@ impl Kept {
         for space in of_tokens.chain(of_subjects) {
             *counts.entry(space.to_owned()).or_default() += 1;
         }
-        for (space, count) in counts.into_iter().filter(|(_, count)| *count > REVOCATIONS_OF_SPACE) {
+        for (space, count) in counts.into_iter().filter(|(_, count)| *count > MAX_REVOCATIONS_PER_SPACE) {
             let mut revoked = std::mem::take(&mut self.revoked_tokens);
             revoked.retain(|key, _| self.space_of_revoked(key) != Some(&space));
             self.revoked_tokens = revoked;
@@ -414,7 +415,7 @@ mod tests {
         let mut kept = Kept::default();
         let line = ["request acme:x".to_owned()];
         let given = (0..2_000).take_while(|n| kept.add(&format!("acme/p{n}"), &line).is_ok()).count();
-        assert_eq!(given, MOST_OF_SPACE);
+        assert_eq!(given, MAX_PRINCIPALS_PER_SPACE);
         kept.add("acme/p0", &["request acme:y".to_owned()]).unwrap();
         kept.add("bob/p", &line).unwrap();
     }
@@ -434,10 +435,10 @@ mod tests {
         kept.note_issued("a", "ada", 100, 0);
         kept.note_issued("b", "bob", 200, 100);
         assert_eq!(kept.issued.keys().collect::<Vec<_>>(), ["b"]);
-        for n in 0..MOST_ISSUED {
+        for n in 0..MAX_ISSUED {
             kept.note_issued(&format!("c{n}"), "eve", 300, 150);
         }
-        assert!(kept.issued.len() == MOST_ISSUED && !kept.issued.contains_key("b"));
+        assert!(kept.issued.len() == MAX_ISSUED && !kept.issued.contains_key("b"));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use starlane_protocol::Failure;
 
 /// The header with the code of a failure.
 pub(super) const CODE: HeaderName = HeaderName::from_static("starlane-code");
-/// The longest code in that header, in bytes.
-const LONGEST_CODE: usize = 64;
+/// The maximum length of the code in that header, in bytes.
+const MAX_CODE_BYTES: usize = 64;
 /// How much of a text of the web framework is shown, in bytes.
 const TEXT: usize = 1_024;
 
@@ -83,7 +83,7 @@ fn header_code(text: &str) -> HeaderValue {
 /// A code as it can stand in a header, whatever a guest gave.
 fn code(text: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-    let code: String = text.chars().take(LONGEST_CODE).map(allowed).collect();
+    let code: String = text.chars().take(MAX_CODE_BYTES).map(allowed).collect();
     if code.is_empty() { "guest-failed".to_owned() } else { code }
 }
 
@@ -193,7 +193,7 @@ mod tests {
             assert!(raw(&Failure::new(given, "x", "y")).starts_with(format!("HTTP/1.1 {shown} ").as_bytes()));
         }
         assert_eq!(code(""), "guest-failed");
-        assert_eq!(code(&"ä".repeat(1_000)).len(), LONGEST_CODE);
+        assert_eq!(code(&"ä".repeat(1_000)).len(), MAX_CODE_BYTES);
     }
 
     #[test]

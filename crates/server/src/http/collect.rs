@@ -17,8 +17,8 @@ use crate::{
     storage::Storage,
 };
 
-/// How often files are collected at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+/// The maximum time between two collections.
+const MAX_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// What a collection did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +41,7 @@ pub(crate) async fn run(repository: Repository, storage: Storage, limiter: Arc<L
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove files that no bundle names"),
             Err(error) => tracing::error!(%error, "the removal of unused files ended early"),
         }
-        tokio::time::sleep(grace.min(LONGEST_PAUSE)).await;
+        tokio::time::sleep(grace.min(MAX_PAUSE)).await;
     }
 }
 

@@ -28,8 +28,8 @@ pub(super) enum Caching {
     Ever,
 }
 
-/// The shortest hash in a name, in characters.
-const SHORTEST: usize = 8;
+/// The minimum length of a hash in a file name, in characters.
+const MIN_HASH_CHARS: usize = 8;
 
 /// Files whose names change with their content may be kept for ever: build tools put a hash into them, `app-0a1b2c3d.js` or
 /// `main.0a1b2c3d.css`.
@@ -39,7 +39,7 @@ pub(super) fn caching(path: &str) -> Caching {
     let stem = pieces.next().unwrap_or_default();
     // The first piece may have a hash behind a `-`, the others between dots; the last is the extension.
     // A hash of 8 characters may hold a `-` itself.
-    let fits = |(at, text): (usize, &str)| !text.contains('-') || stem.len() - at == 1 + SHORTEST;
+    let fits = |(at, text): (usize, &str)| !text.contains('-') || stem.len() - at == 1 + MIN_HASH_CHARS;
     let behind_dash = stem.match_indices('-').filter_map(|(at, _)| Some((at, stem.get(at + 1..)?)));
     let behind_dash = behind_dash.filter(|found| fits(*found)).map(|(_, text)| text);
     let between: Vec<&str> = pieces.collect();
@@ -54,7 +54,7 @@ fn is_hash(text: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(&kind);
     let all = |kind: fn(&u8) -> bool| text.as_bytes().iter().all(&kind);
     let digit = |byte: &u8| byte.is_ascii_digit();
-    if text.len() < SHORTEST || !has(digit) {
+    if text.len() < MIN_HASH_CHARS || !has(digit) {
         return false;
     }
     if all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {

@@ -24,7 +24,7 @@ const OWN: [HeaderName; 11] = [
 const OWN_IN: [HeaderName; 6] =
     [header::HOST, header::AUTHORIZATION, header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE, header::EXPECT];
 
-/// The most headers of a reply, and the most bytes of their names and values: clients and proxies refuse more.
+/// The maximum number of headers of a reply, and the maximum size of their names and values: clients and proxies refuse more.
 const MAX_HEADERS: usize = 128;
 const MAX_BYTES: usize = 64 * 1024;
 /// What tells a proxy in front to send something else than the answer.

@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How many connections that are one too many are told so at a time, and for how long each may take to read it.
 const TOLD: usize = 64;
 const TELLING: Duration = Duration::from_secs(1);
-/// The fewest bytes that the HTTP library takes as the maximum of a head.
+/// The smallest maximum head size that the HTTP library accepts, in bytes.
 const SMALLEST_HEAD: u64 = 8 * 1024;
 
 /// Says when connections are to end.

@@ -13,8 +13,8 @@ use starlane_protocol::{Address, Failure, Verb};
 use super::{Site, client::Client, routes::Routes};
 use crate::{storage::Storage, store::SharedStore};
 
-/// The most uploads that are remembered. Beyond, all are forgotten: whoever publishes then what is another's too uploads it once
-/// more.
+/// The maximum number of remembered uploads. Above it, all are forgotten, and a publisher uploads a file again that another
+/// publisher also has.
 const MAX_UPLOADS: usize = 100_000;
 
 /// The bundles of the repository, and which of them a blob is in. Clones share it.

@@ -8,7 +8,7 @@ use starlane_abi::limits::TABLES;
 
 /// How long a guest runs before others of its thread get their turn.
 pub(super) const TICK: Duration = Duration::from_millis(5);
-/// The most instances at a time.
+/// The maximum number of instances at a time.
 pub(super) const INSTANCES: u32 = 1_000;
 /// How many more may be in the pool: those that were stopped and are not gone yet.
 const GOING: u32 = 64;
@@ -17,7 +17,7 @@ const GOING: u32 = 64;
 const GUEST_STACK: usize = 512 * 1024;
 /// The fiber's stack: the guest's, and room for the host's side of an import.
 const FIBER_STACK: usize = 1024 * 1024;
-/// The most memory that an instance can have at all; its own limit is below.
+/// The maximum memory of any instance; the instance's own limit is lower.
 const MEMORY: usize = 4 << 30;
 /// How far a memory can grow before it moves, where address space is scarce.
 const GROWTH: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! The bundle repository over HTTP: manifests and blobs, out for hosts and in for publishers.
+//! The bundle repository over HTTP: hosts read manifests and blobs, publishers write them.
 
 mod modules;
 
@@ -32,23 +32,23 @@ use super::{
 };
 use crate::{apps::ceilings, limits::Limit, storage::Storage, store::SharedStore};
 
-/// The repository, for tasks that may move between threads.
+/// The repository, for tasks that can move between threads.
 #[derive(Clone)]
 pub(crate) struct Repository {
     pub(super) store: SharedStore,
-    /// One publishes at a time: who looks whether a version is there must find it so when writing.
+    /// One publisher at a time, so that the check whether a version exists is still valid at the write.
     pub(super) publishing: Arc<Mutex<()>>,
     pub(super) visibility: Visibility,
-    /// Files that need not be read to know that they are whole.
+    /// Files that are known to be whole.
     pub(super) verified: Verified,
     /// Held by the request that reads and hashes files.
     pub(super) hashing: Arc<tokio::sync::Mutex<()>>,
-    /// Files that are sent without being read as a whole again.
+    /// Files that can be sent without a second verification.
     sent: pieces::Verified,
 }
 
 impl Repository {
-    /// Opens the repository of a data folder. Errors when it is not known which bundles are private.
+    /// Opens the repository of a data folder. Errors when it cannot find out which bundles are private.
     pub(crate) fn open(data: &FilePath, storage: &Storage) -> Result<Self, StoreError> {
         let store = SharedStore::new(data);
         let visibility = Visibility::of(&store, storage)?;
@@ -61,7 +61,7 @@ impl Repository {
         &self.visibility
     }
 
-    /// A blob as a file of an app, verified. A short one that was sent lately is not looked for on the disk.
+    /// A verified blob for a file of an app. A short blob in memory is not read from the disk.
     pub(super) async fn file(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
         match self.sent.in_memory(&digest) {
             Some(blob) => Ok(Some(blob)),
@@ -69,12 +69,12 @@ impl Repository {
         }
     }
 
-    /// A blob that is on the disk, verified.
+    /// A verified blob on the disk.
     async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
         self.sent.open(&self.store, &digest).await
     }
 
-    /// Keeps a blob on the disk, for as long as a fresh one if it was there already.
+    /// Keeps a blob on the disk. An existing blob gets a new grace time.
     fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         self.store.put_blob(digest, bytes)?;
         if self.visibility.is_named(digest) {
@@ -103,7 +103,7 @@ impl Repository {
     }
 }
 
-/// `GET /bundles`: what is published that the bearer may deploy, with whose it is.
+/// `GET /bundles`: the published bundles that the bearer can deploy, with their publishers.
 pub(super) async fn list(call: Call<'_>) -> Result<Response, Failure> {
     let principal = call.principal()?;
     let mut bundles = call.site.repository.visibility.bundles();
@@ -134,7 +134,7 @@ pub(super) async fn manifest(mut call: Call<'_>) -> Result<Response, Failure> {
     Ok(response)
 }
 
-/// What was published never changes; caches on the way keep only what anybody may read (RFC 9111, 3.5).
+/// A published version never changes. Shared caches keep only public bundles (RFC 9111, 3.5).
 fn cached(readers: Readers) -> &'static str {
     match readers {
         Readers::Anybody => file::FOR_EVER,
@@ -142,7 +142,7 @@ fn cached(readers: Readers) -> &'static str {
     }
 }
 
-/// `GET /blobs/sha256/HEX`: the bytes, or a range of them. `HEAD`: whether they are here, and how many.
+/// `GET /blobs/sha256/HEX`: the bytes, or a range of them. `HEAD`: whether the blob exists, and its length.
 pub(super) async fn blob(mut call: Call<'_>) -> Result<Response, Failure> {
     let ([digest], site) = (call.captured()?, call.site);
     let Parts { method, headers, .. } = &*call.parts;
@@ -160,7 +160,7 @@ pub(super) async fn blob(mut call: Call<'_>) -> Result<Response, Failure> {
     Ok(response)
 }
 
-/// `PUT /blobs/sha256/HEX`: keeps bytes that have this digest.
+/// `PUT /blobs/sha256/HEX`: stores bytes with this digest.
 pub(super) async fn put_blob(mut call: Call<'_>) -> Result<Response, Failure> {
     let ([target], site, who) = (call.captured()?, call.site, Deployed::name(&call));
     let kept = async {
@@ -197,8 +197,8 @@ pub(super) struct Publishing {
     take_over: bool,
 }
 
-/// `PUT /bundles/ADDRESS`: publishes a manifest whose blobs are all here. With `?take-over=true` an admin publishes under a name
-/// that belonged to another key.
+/// `PUT /bundles/ADDRESS`: publishes a manifest after all of its blobs are uploaded. With `?take-over=true` an admin can publish
+/// under a name that belongs to another key.
 pub(super) async fn put_manifest(mut call: Call<'_>) -> Result<Response, Failure> {
     let ([target], site, who) = (call.captured()?, call.site, Deployed::name(&call));
     let asked = Query::try_from_uri(&call.parts.uri);
@@ -262,7 +262,7 @@ fn unverified(error: &VerifyError) -> Failure {
     Failure::new(status, error.code(), error.to_string())
 }
 
-/// The key that a bundle's name belongs to, none for a name that is free. Errors when it is not known whose the name is.
+/// The key that owns a bundle's name, none for a free name. Errors when the owner is not known.
 fn owner(store: &SharedStore, address: &Address) -> Result<Option<PublicKey>, Failure> {
     let owner = store.owner(address).map_err(stored)?;
     if owner.is_none() && store.has_versions(address).map_err(stored)? {
@@ -273,8 +273,8 @@ fn owner(store: &SharedStore, address: &Address) -> Result<Option<PublicKey>, Fa
     Ok(owner)
 }
 
-/// Whether a manifest is not published yet. Errors if it may not be. `owner` is the key that its name belongs to; of the blobs
-/// `hidden` the publisher has not shown that they have them.
+/// Whether a manifest is not published yet. Errors if it cannot be published. `owner` is the key that owns the name; `hidden`
+/// are the blobs that the publisher has not proved to possess.
 fn is_new(
     store: &SharedStore,
     address: &Address,
@@ -318,26 +318,26 @@ fn is_new(
     Ok(true)
 }
 
-/// Notes an upload that somebody has no right to. One that went well is noted with the bundle that names it.
+/// Writes a refused upload to the audit log. The log names accepted uploads with the bundle that contains them.
 pub(super) fn note_refused<T>(site: &Site, who: &str, target: &str, result: &Result<T, Failure>) {
     if result.as_ref().is_err_and(|failure| failure.status == 403) {
         site.audit.note(who, "bundle.upload", target, result);
     }
 }
 
-/// A request by somebody who publishes.
+/// A publisher's request.
 pub(super) struct Deployed {
     pub(super) principal: Principal,
     pub(super) body: Held,
 }
 
 impl Deployed {
-    /// The name of whoever asks, for the audit log; empty if that is nobody.
+    /// The caller's name for the audit log; empty without a token.
     pub(super) fn name(call: &Call<'_>) -> String {
         call.principal().map(|principal| principal.name().to_owned()).unwrap_or_default()
     }
 
-    /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read.
+    /// Reads a request, if the caller can deploy `bundle` (for a blob: any bundle). Otherwise the body is not read.
     pub(super) async fn read(call: &mut Call<'_>, bundle: Option<&Address>, limit: Limit) -> Result<Self, Failure> {
         let principal = call.principal()?;
         match bundle {

@@ -1,8 +1,8 @@
-//! Collects files that no bundle names: uploads that were never published.
+//! Removes files that no bundle names, such as uploads that were never published.
 //!
-//! A file stays for the grace time after it was uploaded or asked for at `/blobs/missing`. Whether it is named is looked at, and
-//! the file removed, while nobody publishes: who finds their files there names them before any of them goes. Killed at any moment
-//! it leaves files whole, named ones all.
+//! A file stays for the grace time after its upload or after a request to `/blobs/missing` that named it. The check and the
+//! removal run while no publish runs, so a publisher that finds its files on the server can still name them. If the server is
+//! killed at any moment, the remaining files are whole and no named file is lost.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -20,14 +20,14 @@ use crate::{
 /// The maximum time between two collections.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// What a collection did.
+/// The result of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Collected {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
 }
 
-/// Collects now and again, until the server stops.
+/// Collects periodically until the server stops.
 pub(crate) async fn run(repository: Repository, storage: Storage, limiter: Arc<Limiter>) {
     let grace = Duration::from_millis(limiter.get(Limit::UploadGrace));
     loop {
@@ -45,7 +45,7 @@ pub(crate) async fn run(repository: Repository, storage: Storage, limiter: Arc<L
     }
 }
 
-/// Removes the files that no bundle names and nobody asked for within `grace`. Errors when it is not known which are named.
+/// Removes the files that no bundle names and that no request named within `grace`. Errors when the named files are not known.
 pub(crate) fn collect(repository: &Repository, storage: &Storage, grace: Duration) -> Result<Collected, StoreError> {
     if let Some(bundle) = repository.visibility.unreadable() {
         let reason = "cannot read its manifest, so the files that it names are not known".to_owned();

@@ -14,34 +14,34 @@ pub(super) struct Tokens {
     audience: String,
 }
 
-/// What a token says of whoever shows it.
+/// The claims of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
     /// The host that it is for.
     aud: String,
-    /// Whose it is.
+    /// Its subject.
     pub(super) sub: String,
     /// Its identity, to revoke it by.
     pub(super) jti: String,
-    /// What it allows, as grants are written.
+    /// Its grants, as written.
     pub(super) grants: Vec<String>,
-    /// The generation that it was made in; tokens of format 1 name none.
+    /// The generation of its creation; tokens of format 1 have none.
     #[serde(default, rename = "gen")]
     pub(super) generation: u64,
 }
 
-/// A token that was read and verified.
+/// A verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verified {
     pub(super) claims: Claims,
-    /// When it was made, in seconds since 1970.
+    /// The time of its creation, in seconds since 1970.
     pub(super) issued: u64,
-    /// When it ends.
+    /// Its expiry, in seconds since 1970.
     pub(super) expires: u64,
 }
 
 impl Verified {
-    /// What a revocation is compared with.
+    /// The properties of a token that revocations are compared with.
     pub(super) fn facts(&self) -> TokenFacts<'_> {
         TokenFacts {
             id: &self.claims.jti,
@@ -83,8 +83,8 @@ impl Tokens {
         token.map_err(|error| Failure::internal(error.to_string()))
     }
 
-    /// Reads a token, and checks its signature, whom it is for, and that it has a beginning and an end that `now` is between.
-    /// Errors with 401, and why.
+    /// Reads a token. Checks its signature, its host, and that `now` is between its creation and its expiry. Errors with 401 and
+    /// the reason.
     pub(super) fn read(&self, text: &str, now: u64) -> Result<Verified, Failure> {
         let token = UntrustedToken::new(text).map_err(|_| refused("it is not a token of this server"))?;
         let token: Token<Claims> = Ed25519
@@ -110,7 +110,7 @@ impl Tokens {
     }
 }
 
-/// 401, and why.
+/// A 401 with the reason.
 pub(super) fn refused(why: &str) -> Failure {
     Failure::auth_refused(format!("the token is refused: {why}"))
 }

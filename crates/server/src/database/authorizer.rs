@@ -1,4 +1,4 @@
-//! What SQL may do: SQLite asks here while it prepares a statement, so no way of writing it goes around.
+//! The allowed SQL. SQLite calls the authorizer while it prepares a statement, so no spelling can avoid it.
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
@@ -9,12 +9,12 @@ use super::{
 
 /// The table in which applied migrations are recorded.
 pub(super) const MIGRATIONS: &str = "starlane_migrations";
-/// Tables that show more than the database's own rows, or that take long without a look at the clock.
+/// Tables that show more than the database's own rows, or that can run long without a check of the deadline.
 const HIDDEN: [&str; 6] = ["dbstat", "sqlite_dbpage", "sqlite_stmt", "fts3tokenize", "bytecode", "tables_used"];
-/// The modules whose virtual tables a migration may make: they keep everything in the database.
+/// The modules of virtual tables that a migration can create: they store everything in the database.
 const MODULES: [&str; 3] = ["fts5", "fts5vocab", "rtree"];
 
-/// Decides, and keeps the reason of a refusal.
+/// Decides, and stores the reason for a refusal.
 pub(super) fn authorize(watch: &Watch, context: &AuthContext<'_>) -> Authorization {
     match refusal(watch.role(), context) {
         None => Authorization::Allow,
@@ -49,7 +49,7 @@ fn refusal(role: Role, context: &AuthContext<'_>) -> Option<String> {
                 false => refuse("virtual tables are not available, except fts5 and rtree in migrations"),
             }
         }
-        // ALTER TABLE itself reads it, to see whether the rows fit a new column.
+        // ALTER TABLE itself reads it, to check whether the rows match a new column.
         AuthAction::Read { table_name: "pragma_quick_check", .. } if role != Role::Read => None,
         AuthAction::Read { table_name, .. }
             if HIDDEN.iter().any(|hidden| table_name.eq_ignore_ascii_case(hidden))
@@ -97,7 +97,7 @@ fn pragma(role: Role, name: &str, value: Option<&str>) -> Option<String> {
     }
 }
 
-/// What an action writes to.
+/// The table that an action writes to.
 struct Written<'a> {
     table: Option<&'a str>,
     temporary: bool,

@@ -1,5 +1,5 @@
-//! Checks a data folder: every digest, every reference, every database and every file that can be read. It changes nothing, but
-//! that SQLite finishes what a killed server left in the log beside a database, and says of each problem how to mend it.
+//! Checks a data folder: every digest, every reference, every database and every readable file. Each problem comes with a remedy.
+//! The check changes nothing, except that SQLite applies a write-ahead log that a killed server left.
 
 mod databases;
 mod repository;
@@ -22,18 +22,18 @@ use crate::{
     serve::ServeError,
 };
 
-/// How many problems are listed; more are counted.
+/// The maximum number of listed problems. Further ones are only counted.
 const LISTED: usize = 1_000;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckReport {
     /// The format of the data folder.
     pub format: u32,
-    /// How many files were looked at.
+    /// The number of checked files.
     pub files: u64,
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub bytes: u64,
     /// Bundles whose manifest was looked at.
     pub bundles: u64,
@@ -49,7 +49,7 @@ pub struct CheckReport {
     pub unlisted: u64,
 }
 
-/// Something that is wrong, and how to mend it.
+/// A problem and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
@@ -62,7 +62,7 @@ pub struct Problem {
 }
 
 impl CheckReport {
-    /// Whether nothing is wrong.
+    /// Whether there is no problem.
     pub fn is_good(&self) -> bool {
         self.problems.is_empty()
     }

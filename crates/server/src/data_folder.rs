@@ -1,7 +1,7 @@
-//! The data folder: what lies in it, who may have it, and the version of its format.
+//! The data folder: its content, its lock, and the version of its format.
 //!
-//! Each format has a number. A folder of an older format is brought to the present one by named steps, each kept with the types
-//! that it reads; a folder of a newer format is refused. After a step its number is written: a step that was killed runs again.
+//! Each format has a number. Named steps migrate a folder of an older format; each step keeps the types that it reads. A folder
+//! of a newer format is refused. The number is written after a step, so an interrupted step runs again.
 
 mod v1_to_v2;
 
@@ -74,7 +74,7 @@ struct Format {
     version: String,
 }
 
-/// A data folder that nobody else has, for as long as this lives.
+/// A locked data folder. The lock ends when this is dropped.
 pub(crate) struct DataFolder {
     lock: File,
 }

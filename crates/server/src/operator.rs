@@ -1,4 +1,4 @@
-//! The resource `starlane:server`: what an operator asks of a running server.
+//! The resource `starlane:server`: the requests of operators to a running server.
 
 use std::{
     cell::RefCell,
@@ -25,10 +25,10 @@ use crate::{
     log::LogLines,
 };
 
-/// How long a request for a check waits for its end.
+/// The maximum time that a request waits for the end of a check.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many lines of the log are given that are not asked for by number.
+/// The default number of log lines in an answer.
 const LINES: usize = 100;
 
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ fn default_lines() -> usize {
     LINES
 }
 
-/// What is asked of `starlane:server`.
+/// A request to `starlane:server`.
 enum Operation {
     Status,
     Logs(Lines),

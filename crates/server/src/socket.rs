@@ -1,4 +1,4 @@
-//! A WebSocket that somebody opened to `/mesh`, as the host's port.
+//! A WebSocket to `/mesh`, as the host's port.
 
 use std::{
     future::poll_fn,
@@ -229,7 +229,7 @@ impl SocketSink for Sink {
     }
 }
 
-/// A server is dialled and dials nobody.
+/// A server accepts links and opens none.
 pub(crate) struct NoDialer;
 
 impl Dialer for NoDialer {

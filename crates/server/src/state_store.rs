@@ -1,7 +1,7 @@
-//! The state of actors on disk: `DATA/state.sqlite`, one row an actor.
+//! The state of actors on disk: `DATA/state.sqlite`, one row per actor.
 //!
-//! One thread of its own has the database. What waits for it together is one transaction, so that many actors share one sync of
-//! the disk; each save is answered when that transaction is on disk (`synchronous=FULL`).
+//! One thread owns the database. It writes all waiting commands in one transaction, so that many actors share one sync of the
+//! disk. Each save is answered when its transaction is on disk (`synchronous=FULL`).
 
 mod metrics;
 mod table;
@@ -52,12 +52,12 @@ pub(crate) struct SqliteStateStore {
     counts: Arc<StateCounts>,
 }
 
-/// What a store of state has done.
+/// The counts of a state store.
 #[derive(Debug, Default)]
 pub(crate) struct StateCounts {
     /// Rows that were written.
     pub(crate) written: AtomicU64,
-    /// Saves of what was kept already.
+    /// Saves of unchanged state.
     pub(crate) unchanged: AtomicU64,
     /// Saves that were refused or failed.
     pub(crate) failed: AtomicU64,

@@ -14,14 +14,14 @@ use crate::{
     disk,
 };
 
-/// What is done with the keys of a backup.
+/// The treatment of the keys in a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Keys {
-    /// They are left out, and the next start makes new ones: tokens that were made before are refused, those among them that
-    /// were revoked after the backup too. The host keeps its name.
+    /// They are not restored, and the next start creates new ones. All earlier tokens are refused, including those that were
+    /// revoked after the backup. The host keeps its name.
     #[default]
     New,
-    /// They are restored: tokens that were made before are good until they end, even if they were revoked after the backup.
+    /// They are restored. Earlier tokens are valid until they expire, even if they were revoked after the backup.
     Keep,
 }
 

@@ -1,4 +1,4 @@
-//! The process that compiles one module: started with nothing but the module, bounded, and ended with the server.
+//! The process that compiles one module. It gets only the module, has limits, and ends with the server.
 
 use std::{
     io::{self, Read, Write},
@@ -22,17 +22,17 @@ pub const COMMAND: &str = "compile-module";
 /// What the allocator of `starlane`, mimalloc, reserves of its address space at a time: a setting of mimalloc's, in KiB. By itself it
 /// reserves as much as the process may have.
 const ARENA: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "65536");
-/// How much of what it says on standard error is read, in bytes.
+/// The maximum number of bytes read from its standard error.
 const MAX_REASON: u64 = 4_096;
-/// How soon it is looked whether the server ends.
+/// The interval between two checks whether the server is stopping.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How long a process that has answered may take to end.
+/// The time for a process to exit after its answer.
 const LAST_STEPS: Duration = Duration::from_secs(10);
 /// A process that gets no processor is ended after this many times its processor time, and never before the minimum.
 const WALL_FACTOR: u32 = 10;
 const MIN_WALL: Duration = Duration::from_secs(60);
 
-/// What bounds the compilation of one module.
+/// The limits for the compilation of one module.
 #[derive(Debug, Clone, Copy)]
 pub struct CompileBounds {
     /// The maximum address space of the process, in bytes.
@@ -56,7 +56,7 @@ pub(super) const FUNCTION_LIMITS: [FunctionLimit; 5] = [
 /// What a process says first that refuses a module for one of these limits, before the limit's place.
 const OVER: &str = "over-limit-";
 
-/// Why a process compiled nothing.
+/// The reason why a process compiled nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ChildFault {
     /// The module can't be compiled, and why.

@@ -232,7 +232,7 @@ fn an_upgrade_that_fails_leaves_the_old_version_as_it_was() {
         ),
         ("a module is none", wrong_module(), &[0, 409]),
         (
-            "the bundle makes no app",
+            "the bundle has no app.toml",
             folder(&[("bundle.toml", "[bundle]\nname = \"p\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = []\n")]),
             &[409],
         ),

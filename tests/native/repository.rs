@@ -27,7 +27,10 @@ fn signed(folder: &tempfile::TempDir, bundle: &str, seed: u8) -> SignedManifest 
 #[test]
 fn what_was_published_is_served_byte_for_byte_with_its_signature() {
     let server = Server::start();
-    assert_eq!(server.get(&format!("/bundles/{BUNDLE}")).fails(404, "not-found"), "no such bundle was published here");
+    assert_eq!(
+        server.get(&format!("/bundles/{BUNDLE}")).fails(404, "not-found"),
+        "this bundle is not published on this server"
+    );
     let published = server.publish(texts("one").path(), BUNDLE);
     let answer = server.get(&format!("/bundles/{BUNDLE}"));
     assert_eq!((answer.status, &answer.body), (200, &published.bytes));

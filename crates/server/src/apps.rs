@@ -1,4 +1,4 @@
-//! Apps of this server: the resource `starlane:apps`, and what an app brings with it: resources, routes, mechtrons.
+//! The apps of this server: the resource `starlane:apps`, and the resources, routes and mechtrons of each app.
 
 pub(crate) mod ceilings;
 mod change;
@@ -45,9 +45,9 @@ pub(crate) struct Apps {
     readiness: Readiness,
     bound: Bound,
     served: RefCell<Option<Rc<Served>>>,
-    /// One change of an app at a time: a revision is never given twice. A change that takes long keeps no other app waiting.
+    /// One change of an app at a time, so that a revision number is never used twice. A slow change does not delay other apps.
     changing: RefCell<BTreeMap<Address, Arc<Mutex<()>>>>,
-    /// One app at a time takes effect: what is checked against other apps stays so until then.
+    /// One app at a time takes effect, so that its checks against other apps remain valid until then.
     committing: Mutex<()>,
     own: Weak<Self>,
 }
@@ -69,7 +69,7 @@ struct Create {
 #[serde(deny_unknown_fields)]
 struct Delete {
     app: Address,
-    /// Whether what its resources and actors keep goes too.
+    /// Whether to delete the data of its resources and actors too.
     #[serde(default)]
     data: bool,
 }
@@ -81,7 +81,7 @@ struct Restart {
     address: Address,
 }
 
-/// What is asked of `starlane:apps`.
+/// A request to `starlane:apps`.
 enum Operation {
     Get(Named),
     List,
@@ -103,7 +103,7 @@ impl Operation {
     }
 }
 
-/// Whether somebody may ask an operation about any app at all: this shows before a body is looked at.
+/// Checks, before reading the body, whether the caller can use an operation on at least one app.
 fn may_ask(caller: &Principal, operation: &str) -> Result<(), Failure> {
     let (verb, example) = match operation {
         "get" => (Verb::Launch, "launch acme:shop"),
@@ -113,10 +113,10 @@ fn may_ask(caller: &Principal, operation: &str) -> Result<(), Failure> {
     if caller.grants().iter().any(|grant| grant.verb() == verb || grant.verb() == Verb::Admin) {
         return Ok(());
     }
-    Err(Failure::no_grant(format!("`{operation}` needs a grant such as \"{example}\"")))
+    Err(Failure::no_grant(format!("operation `{operation}` requires a grant such as \"{example}\"")))
 }
 
-/// What a change is about, for the audit log: the app, and the bundle if one is named.
+/// The target of a change, for the audit log: the app, and the bundle if the request names one.
 fn target(body: &[u8]) -> String {
     let about: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let named = ["app", "bundle", "address"].iter().filter_map(|field| about.get(field)?.as_str());
@@ -124,7 +124,7 @@ fn target(body: &[u8]) -> String {
 }
 
 impl Apps {
-    /// Serves `starlane:apps` and starts the apps that were created before.
+    /// Serves `starlane:apps` and starts the existing apps.
     pub(crate) async fn open(
         host: &Host,
         store: DiskStore,
@@ -201,7 +201,7 @@ impl Apps {
         for record in records {
             let app = record.app.clone();
             if let Err(failure) = apps.start(record).await {
-                tracing::error!(%app, %failure, "the app can't be started");
+                tracing::error!(%app, %failure, "cannot start the app");
                 apps.readiness.app_failed(&app);
             }
         }
@@ -227,8 +227,8 @@ impl Apps {
             }
             Operation::Create(Create { app, bundle }) => {
                 caller.permit(Verb::Deploy, &app, "")?;
-                // A space that is full makes no app; what it has goes on, and can be deleted.
-                self.storage.admit(app.space(), storage::LEAST)?;
+                // A full space cannot create an app; its existing apps continue, and can be deleted.
+                self.storage.admit(app.space(), storage::MIN_FILE_BYTES)?;
                 let apps = self.own()?;
                 let record = to_its_end(async move {
                     let _alone = apps.alone(&app).await;
@@ -253,12 +253,12 @@ impl Apps {
         }
     }
 
-    /// The record of an app that is there already, so that creating it is an upgrade.
+    /// The record of an existing app; creating that app again is an upgrade.
     async fn known(&self, app: &Address) -> Option<AppRecord> {
         self.store.record(app).await.ok().flatten()
     }
 
-    /// Whether an app is what it was, but for the number of its revision.
+    /// Whether two records differ only in their revision.
     async fn is_still(&self, before: &AppRecord) -> bool {
         let now = self.known(&before.app).await;
         now.is_some_and(|now| AppRecord { revision: before.revision, ..now } == *before)
@@ -268,7 +268,7 @@ impl Apps {
         self.own.upgrade().ok_or_else(|| Failure::not_running("the server is stopping"))
     }
 
-    /// Waits until no other change of an app is made; none begins while the guard is held.
+    /// Waits for a running change of an app to end. No change begins while the guard is held.
     async fn alone(&self, app: &Address) -> OwnedMutexGuard<()> {
         let lock = {
             let mut changing = self.changing.borrow_mut();
@@ -278,8 +278,8 @@ impl Apps {
         lock.lock_owned().await
     }
 
-    /// Starts the actors of an app, or one of them, again from their last states; a quarantine is lifted. Gives how many they are.
-    /// Needs `deploy` on the app.
+    /// Restarts the actors of an app, or one of them, from their last states, and ends their quarantine. Returns the number of
+    /// actors. Requires `deploy` on the app.
     async fn restart(&self, address: &Address, caller: &Principal) -> Result<usize, Failure> {
         let records = self.store.records().await.map_err(stored)?;
         let of_apps = records.iter().map(|record| &record.app).filter(|app| address.is_within(app));
@@ -287,7 +287,7 @@ impl Apps {
         caller.permit(Verb::Deploy, app.unwrap_or(address), "")?;
         match self.host.restart(address) {
             0 => Err(Failure::not_found(format!(
-                "no actor at {address} has been used since the server started: there is nothing to restart"
+                "nothing to restart: no actor at {address} has been used since the server started"
             ))
             .at(address)),
             restarted => {
@@ -300,19 +300,21 @@ impl Apps {
     async fn record(&self, app: &Address) -> Result<AppRecord, Failure> {
         let kept = self.store.record(app).await.map_err(stored)?;
         kept.ok_or_else(|| {
-            Failure::not_found(format!("there is no app {app}: `starlane app list` shows those that you may use"))
-                .at(app)
+            Failure::not_found(format!(
+                "app {app} does not exist or you cannot use it; `starlane app list` shows your apps"
+            ))
+            .at(app)
         })
     }
 }
 
-/// Does something to its end even if whoever asked for it goes away: a change is never left half made.
+/// Completes a change even if the caller disconnects, so that it is never half made.
 async fn to_its_end<T: 'static>(work: impl Future<Output = Result<T, Failure>> + 'static) -> Result<T, Failure> {
     let done = tokio::task::spawn_local(work).await;
     done.unwrap_or_else(|error| Err(Failure::internal(error.to_string())))
 }
 
-/// What the store says, as a failure.
+/// A store's error, as a failure.
 fn stored(error: StoreError) -> Failure {
     match error {
         StoreError::Full(reason) => Failure::storage_full(reason),

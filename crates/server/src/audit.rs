@@ -1,12 +1,12 @@
-//! The audit log: who changed what, when, and how it ended. One JSON object a line, in files that are only appended to:
+//! The audit log: the principal, action, target, time and outcome of each change. One JSON object per line, in append-only files:
 //!
 //! ```text
 //! DATA/audit/current.jsonl    {"time":"2026-05-01T12:00:00Z","principal":"ada","action":"app.create","target":"acme:shop","outcome":"done"}
 //! DATA/audit/1.jsonl          the one before it, up to 3.jsonl
 //! ```
 //!
-//! A change that was made is on disk before it is answered. What was refused is noted too, up to a rate for each principal, so
-//! that nobody can push the changes out of the files.
+//! A change is logged on disk before it is answered. Refusals are logged too, up to a rate for each principal, so that no
+//! principal can displace the changes from the files.
 
 use std::{
     collections::HashMap,
@@ -26,17 +26,17 @@ use crate::{disk, time::unix_seconds};
 /// The folder in the data folder.
 pub(crate) const FOLDER: &str = "audit";
 const CURRENT: &str = "current.jsonl";
-/// How many files are kept; each has its share of the bytes.
+/// The number of files. Each has an equal share of the bytes.
 const FILES: u64 = 4;
-/// The longest text of a field, in bytes.
-const LONGEST: usize = 400;
-/// How many refusals of one principal are noted in [`WINDOW`].
+/// The maximum length of a field's text, in bytes.
+const MAX_FIELD_BYTES: usize = 400;
+/// The maximum number of refusals of one principal that are logged in [`WINDOW`].
 const REFUSALS: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(60);
-/// How many principals are counted at a time; with more, counting begins again.
+/// The maximum number of counted principals. Above it, counting starts again.
 const COUNTED: usize = 1_000;
 
-/// Writes the audit log. Clones write the same one.
+/// Writes the audit log. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Audit(Arc<Mutex<Inner>>);
 
@@ -86,7 +86,7 @@ impl Audit {
         Ok(Self(Arc::new(Mutex::new(Inner { folder, file, length, most, refusals: HashMap::new() }))))
     }
 
-    /// Notes a change, or that it was refused. `target` is what it was about, never a secret.
+    /// Logs a change or its refusal. `target` must not contain a secret.
     pub(crate) fn note<T>(&self, principal: &str, action: &str, target: &str, result: &Result<T, Failure>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let failure = result.as_ref().err();
@@ -106,7 +106,7 @@ impl Audit {
             inner.append(&bytes, failure.is_none())
         });
         if let Err(error) = written {
-            tracing::error!(principal, action, target, %error, "the audit log can't be written");
+            tracing::error!(principal, action, target, %error, "cannot write the audit log");
         }
     }
 
@@ -142,7 +142,7 @@ impl Inner {
         if durable { self.file.sync_data() } else { Ok(()) }
     }
 
-    /// How many refusals of a principal were not noted before this one; none if this one is not to be noted either.
+    /// The number of refusals of a principal that were not logged before this one; none if this one is not logged either.
     fn count_refusal(&mut self, principal: &str) -> Option<u64> {
         if self.refusals.len() >= COUNTED && !self.refusals.contains_key(principal) {
             self.refusals.clear();
@@ -190,9 +190,9 @@ fn file_of(folder: &Path, number: u64) -> PathBuf {
     if number == 0 { folder.join(CURRENT) } else { folder.join(format!("{number}.jsonl")) }
 }
 
-/// A text as it stands in a line: what is cut off is counted there.
+/// A text for a line, cut if it is too long. The line gives the number of cut bytes.
 fn short(text: &str) -> String {
-    cut(text.to_owned(), LONGEST)
+    cut(text.to_owned(), MAX_FIELD_BYTES)
 }
 
 #[cfg(test)]
@@ -233,7 +233,7 @@ mod tests {
         let lines = audit.last(1_000).unwrap();
         assert_eq!(lines.len(), 1 + REFUSALS as usize);
         let target = lines[1]["target"].as_str().unwrap();
-        assert!(target.len() <= LONGEST && target.ends_with("bytes cut)"), "{target}");
+        assert!(target.len() <= MAX_FIELD_BYTES && target.ends_with("bytes cut)"), "{target}");
         for n in 0..2_000 {
             audit.note("ada", "app.create", &n.to_string(), &done());
         }

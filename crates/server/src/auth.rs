@@ -1,4 +1,4 @@
-//! Who asks: principals, their tokens and grants. The admin token lies in the data folder, for whoever may read that.
+//! Principals, their tokens and grants. The admin token is a file in the data folder.
 
 mod namespace;
 mod registry;
@@ -30,40 +30,40 @@ use crate::{
     time::{random, unix_seconds},
 };
 
-/// The principal that may do everything.
+/// The principal with every permission.
 pub(crate) const ADMIN: &str = "admin";
-/// What it may.
+/// Its grant.
 const EVERYTHING: &str = "admin ~*::**";
-/// What anybody may on a server that is reached from its own machine only, as long as no token was ever made; databases refuse to
-/// write for anybody without a token all the same.
+/// The grants of the anonymous principal on a server that only its own machine can reach, until the first token is created.
+/// Databases still refuse writes without a token.
 const ANYBODY: [&str; 4] = ["request ~*::**", "subscribe ~*::**#*", "serve **", "launch **"];
-/// The shortest admin token that is taken, in characters; the ones made here have 52.
-const SHORTEST: usize = 32;
-/// The longest that a token is good, in seconds.
-const LONGEST: u64 = 366 * 24 * 3_600;
-/// How many revocations are remembered; with more, all tokens that were made so far are refused.
-const MOST_REVOCATIONS: usize = 100_000;
-/// The random part of a token's identity, in characters of five bits.
+/// The minimum length of an admin token, in characters. The server creates tokens of 52 characters.
+const MIN_ADMIN_TOKEN_CHARS: usize = 32;
+/// The maximum validity of a token, in seconds.
+const MAX_TTL_SECONDS: u64 = 366 * 24 * 3_600;
+/// The maximum number of remembered revocations. Above it, all tokens created so far are refused.
+const MAX_REVOCATIONS: usize = 100_000;
+/// The random part of a token's id, in characters of five bits.
 const ID: usize = 20;
-/// The part of a token's identity before it, which says when the token ends: 40 bits.
+/// The first part of a token's id, which contains the expiry time: 40 bits.
 const ID_END: usize = 8;
-/// What people type is written in small letters and digits: with base64's `-` at its beginning a shell's command would take it
-/// for a flag.
+/// The encoding of texts that people type: lower-case letters and digits. A text of base64 can begin with `-`, and a shell
+/// command would take it for a flag.
 const TYPED: Encoding = BASE32_DNSSEC;
-/// The longest name of a principal, in bytes.
-const LONGEST_NAME: usize = 200;
+/// The maximum length of a principal's name, in bytes.
+const MAX_NAME_BYTES: usize = 200;
 
-/// Whether a file of a data folder holds a secret of its kind.
+/// Whether a file of a data folder contains a valid secret of its kind.
 pub(crate) fn is_secret(name: &str, bytes: &[u8]) -> bool {
     let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
     match name {
-        "admin.token" => text.len() >= SHORTEST,
+        "admin.token" => text.len() >= MIN_ADMIN_TOKEN_CHARS,
         "token.key" => BASE64URL_NOPAD.decode(text.as_bytes()).is_ok_and(|seed| seed.len() == 32),
         _ => bytes.len() == 32,
     }
 }
 
-/// What is wrong with the registry in a file's bytes, one text each.
+/// The problems of a registry file, one text each.
 pub(crate) fn faults_of_registry(bytes: &[u8]) -> Vec<String> {
     match serde_json::from_slice::<registry::Kept>(bytes) {
         Err(error) => vec![format!("it can't be read: {error}")],
@@ -71,12 +71,12 @@ pub(crate) fn faults_of_registry(bytes: &[u8]) -> Vec<String> {
     }
 }
 
-/// The admin token's file in a data folder.
+/// The file of the admin token in a data folder.
 pub(crate) fn token_file(data: &Path) -> PathBuf {
     data.join("admin.token")
 }
 
-/// Knows principals. Clones are the same.
+/// The principals of a server. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Auth(Arc<Inner>);
 
@@ -84,14 +84,14 @@ struct Inner {
     admin: String,
     tokens: Tokens,
     registry: Mutex<Registry>,
-    /// Anybody, who may come in while no token was made; none if that is not so.
+    /// The anonymous principal, allowed until the first token is created; none if it is never allowed.
     anybody: Option<Principal>,
-    /// Whoever has the admin token.
+    /// The principal of the admin token.
     everything: Principal,
     changed: watch::Sender<()>,
 }
 
-/// A token that was made.
+/// An issued token.
 #[derive(Debug, Serialize)]
 pub(crate) struct IssuedToken {
     id: String,
@@ -101,7 +101,7 @@ pub(crate) struct IssuedToken {
     expires: u64,
 }
 
-/// What is to be revoked: one token, or all of a principal that were made so far.
+/// The target of a revocation: one token, or all tokens of a principal created so far.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "lowercase")]
 pub(crate) enum Revoke {
@@ -110,10 +110,11 @@ pub(crate) enum Revoke {
 }
 
 impl Auth {
-    /// Reads the keys and the registry of a data folder; makes the keys on a first start. `open` lets anybody in as long as no
-    /// token was made.
+    /// Reads the keys and the registry of a data folder; creates the keys on the first start. `open` allows anonymous access
+    /// until the first token is created.
     pub(crate) fn open(data: &Path, host: HostName, open: bool) -> io::Result<Self> {
-        let admin = secret_file(&token_file(data), || TYPED.encode(&random()), |text| text.len() >= SHORTEST)?;
+        let admin =
+            secret_file(&token_file(data), || TYPED.encode(&random()), |text| text.len() >= MIN_ADMIN_TOKEN_CHARS)?;
         let decoded = |text: &str| BASE64URL_NOPAD.decode(text.as_bytes()).ok().and_then(|seed| seed.try_into().ok());
         let key_file = data.join("token.key");
         let seed = secret_file(&key_file, || BASE64URL_NOPAD.encode(&random()), |text| decoded(text).is_some())?;
@@ -129,7 +130,7 @@ impl Auth {
         })))
     }
 
-    /// Whose a token is, and what that principal may. Without a token, anybody, if that is so; 401 for any other.
+    /// The principal of a token, with its grants. Without a token, the anonymous principal if it is allowed. Otherwise 401.
     pub(crate) fn authenticate(&self, token: Option<&str>) -> Authentication {
         let Some(token) = token else {
             if let Some(anybody) = &self.0.anybody
@@ -137,7 +138,8 @@ impl Auth {
             {
                 return Ok(forever(anybody));
             }
-            let message = "this server wants a token: `starlane token create --subject NAME --grant \"…\"` makes one";
+            let message =
+                "this server requires a token: create one with `starlane token create --subject NAME --grant \"…\"`";
             return Err(Failure::auth_refused(message));
         };
         if token.as_bytes().ct_eq(self.0.admin.as_bytes()).into() {
@@ -156,21 +158,23 @@ impl Auth {
         Ok(Authenticated { principal, remaining_ms: Some(read.expires.saturating_sub(now) * 1_000) })
     }
 
-    /// The principal of a token, for a request that is over soon.
+    /// The principal of a token, for a short request.
     pub(crate) fn principal(&self, token: Option<&str>) -> Result<Principal, Failure> {
         self.authenticate(token).map(|found| found.principal)
     }
 
-    /// Resolves whenever what principals may has changed.
+    /// Resolves after each change of permissions.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()
     }
 
-    /// Makes a token that is good for `ttl` seconds. From the first one on, nobody is let in without.
+    /// Creates a token that is valid for `ttl` seconds. The first token turns anonymous access off.
     fn create(&self, subject: &str, grants: &[String], ttl: u64) -> Result<IssuedToken, Failure> {
         check_name(subject)?;
-        if ttl == 0 || ttl > LONGEST {
-            return Err(Failure::malformed(format!("a token is good for 1 to {LONGEST} seconds, not {ttl}")));
+        if ttl == 0 || ttl > MAX_TTL_SECONDS {
+            return Err(Failure::malformed(format!(
+                "a token can be valid for 1 to {MAX_TTL_SECONDS} seconds, not {ttl}"
+            )));
         }
         for line in grants {
             registry::parse(line, subject)?;
@@ -186,15 +190,15 @@ impl Auth {
         })?;
         drop(registry);
         if first {
-            tracing::info!("the first token was made: from now on nobody is let in without one");
+            tracing::info!("the first token was created: from now on every client needs a token");
             self.0.changed.send_replace(());
         }
         Ok(IssuedToken { id, subject: subject.to_owned(), token, expires })
     }
 
-    /// Revokes tokens; links that were opened with them end at once. Returns how many of them are known here: tokens of earlier
-    /// versions, and those that were made after the backup of a restored folder, are not, and are refused all the same. Says also whether that
-    /// changed anything.
+    /// Revokes tokens; their links end at once. Returns the number of known tokens among them, and whether anything changed.
+    /// Tokens of earlier versions are not known, nor are those created after the backup of a restored folder: these are
+    /// refused all the same.
     fn revoke(&self, what: &Revoke) -> Result<(usize, bool), Failure> {
         let now = unix_seconds();
         let known = self.registry().change(|kept| {
@@ -210,20 +214,20 @@ impl Auth {
                     kept.issued.values().filter(|token| token.subject == *subject).count()
                 }
             };
-            kept.prune(now, MOST_REVOCATIONS);
+            kept.prune(now, MAX_REVOCATIONS);
             Ok(known)
         })?;
         self.0.changed.send_replace(());
         Ok(known)
     }
 
-    /// Whose the token of an id is, if that is known here.
+    /// The subject of the token with an id, if it is known.
     fn subject_of(&self, id: &str) -> Result<Option<String>, Failure> {
         check_id(id)?;
         Ok(self.registry().kept.issued.get(id).map(|token| token.subject.clone()))
     }
 
-    /// Gives grants. Says whether that changed anything.
+    /// Adds grants. Returns whether anything changed.
     fn grant(&self, principal: &str, grants: &[String]) -> Result<bool, Failure> {
         check_name(principal)?;
         let ((), is_new) = self.registry().change(|kept| kept.add(principal, grants))?;
@@ -250,22 +254,22 @@ impl Auth {
     }
 }
 
-/// The identity of a token that ends at a time, in seconds since 1970. It holds the end, so that a revocation need not be
-/// remembered for longer.
+/// The id of a token that expires at a time, in seconds since 1970. The id contains the expiry, so that a revocation can be
+/// forgotten after it.
 fn token_id(ends: u64) -> String {
     let [_, _, _, end @ ..] = ends.to_be_bytes();
     let random: String = TYPED.encode(&random()).chars().take(ID).collect();
     format!("{}{random}", TYPED.encode(&end))
 }
 
-/// When a token of this identity ends at the latest. One that was made by an earlier version does not say it.
+/// The latest expiry of a token with this id. The id of a token of an earlier version does not contain it.
 fn end_of(id: &str, now: u64) -> u64 {
     let end = id.get(..ID_END).filter(|_| id.len() == ID_END + ID).and_then(|end| TYPED.decode(end.as_bytes()).ok());
     let end: Option<[u8; 5]> = end.and_then(|end| end.try_into().ok());
-    end.map_or(now + LONGEST, |[a, b, c, d, e]| u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
+    end.map_or(now + MAX_TTL_SECONDS, |[a, b, c, d, e]| u64::from_be_bytes([0, 0, 0, a, b, c, d, e]))
 }
 
-/// Whether a principal may do everything, everywhere.
+/// Whether a principal has every permission.
 pub(crate) fn may_everything(principal: &Principal) -> bool {
     let everything = Grant::parse(EVERYTHING, None);
     let mut held = principal.grants().iter().filter(|held| held.verb() == Verb::Admin);
@@ -280,35 +284,39 @@ fn forever(principal: &Principal) -> Authenticated {
     Authenticated { principal: principal.clone(), remaining_ms: None }
 }
 
-/// A colon belongs to addresses and routes, which are callers too.
+/// A name must not contain a colon: addresses and routes, which are callers too, contain one.
 fn check_name(name: &str) -> Result<(), Failure> {
     if name.is_empty()
-        || name.len() > LONGEST_NAME
+        || name.len() > MAX_NAME_BYTES
         || name == ADMIN
         || name.contains(|c: char| c == ':' || c.is_control())
     {
         return Err(Failure::malformed(format!(
-            "`{name}` is not a name for a principal: 1 to {LONGEST_NAME} bytes, without `:` and control characters, and not `{ADMIN}`"
+            "`{name}` is not a valid principal name: expected 1 to {MAX_NAME_BYTES} bytes without `:` or control \
+             characters, and not `{ADMIN}`"
         )));
     }
     Ok(())
 }
 
 fn check_id(id: &str) -> Result<(), Failure> {
-    if id.is_empty() || id.len() > LONGEST_NAME || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        let message = "a token's id has letters and digits, as `starlane token create` shows it";
+    if id.is_empty() || id.len() > MAX_NAME_BYTES || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let message = "a token's id consists of letters and digits, as `starlane token create` shows it";
         return Err(Failure::malformed(message));
     }
     Ok(())
 }
 
-/// The text of a file that only its owner may read, made on a first start. Errors when it is not `good`: what a crash left
-/// half-written must not become a secret that is easy to guess.
+/// The text of a file that only its owner can read, created on the first start. Errors when the text is not `good`: a file that
+/// a crash left half-written must not become a weak secret.
 fn secret_file(file: &Path, make: impl Fn() -> String, good: impl Fn(&str) -> bool) -> io::Result<String> {
     match fs::read_to_string(file) {
         Ok(text) if good(text.trim()) => Ok(text.trim().to_owned()),
         Ok(_) => {
-            let text = format!("{} holds no secret: delete it, and the next start makes a new one", file.display());
+            let text = format!(
+                "{} does not contain a valid secret: delete it, and the next start creates a new one",
+                file.display()
+            );
             Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -1,4 +1,4 @@
-//! A backup: all of a data folder in one tar file, made beside traffic; and a data folder made of it again.
+//! A backup: a whole data folder in one tar file, made while the server runs; and its restore.
 
 mod restore;
 
@@ -35,23 +35,23 @@ struct About {
     created: u64,
 }
 
-/// Why a backup can't be restored.
+/// The reason why a backup cannot be restored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// There is something already.
-    #[error("{0} is there already and not empty: a backup is restored into a new folder")]
+    /// The folder is not empty.
+    #[error("{0} already exists and is not empty: restore the backup into a new folder")]
     NotEmpty(PathBuf),
-    /// It is not a backup, or not a whole one.
-    #[error("{0} is not a whole backup: {1}")]
+    /// It is not a backup, or not a complete one.
+    #[error("{0} is not a complete backup: {1}")]
     Broken(PathBuf, String),
     /// The system refused.
     #[error("{0}: {1}")]
     Io(PathBuf, io::Error),
 }
 
-/// Writes a data folder as a tar file. What changes meanwhile is in it as it was at some moment, each database whole.
-/// `kept` is what the drivers of resources keep in it.
+/// Writes a data folder as a tar file. A file that changes meanwhile is included in one of its states, and each database is
+/// consistent. `kept` is the data of the drivers of resources.
 pub(crate) fn write(data: &Path, kept: &[Kept], out: impl Write, now: u64) -> io::Result<()> {
     let mut tar = Builder::new(out);
     let about = About { format: FORMAT, version: env!("CARGO_PKG_VERSION").to_owned(), created: now };
@@ -266,7 +266,7 @@ mod tests {
             (cut, ""),
             (b"no tar at all".to_vec(), ""),
             (Vec::new(), "does not begin"),
-            (hostile.into_inner().unwrap(), "which no backup does"),
+            (hostile.into_inner().unwrap(), "does not belong in a backup"),
         ] {
             let file = new.path().join("backup.tar");
             fs::write(&file, bytes).unwrap();

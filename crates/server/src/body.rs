@@ -1,16 +1,16 @@
-//! Bodies of the messages that the server's own resources take and give: JSON.
+//! JSON bodies of the messages of the server's own resources.
 
 use serde::{Deserialize, Serialize};
 use starlane_protocol::{Failure, Message, Payload};
 
-/// What a message carries; "nothing" is `null`. Its bind was enforced before: what is an error here is more than a schema can say. Errors
-/// with 400, naming the operation and what is wrong.
+/// Reads the body of a message; an empty body is `null`. The bind is already enforced, so errors here are those that a schema
+/// cannot express: 400, with the operation and the reason.
 pub(crate) fn read<'a, T: Deserialize<'a>>(incoming: &'a Message) -> Result<T, Failure> {
     let body: &[u8] = if incoming.payload.body.is_empty() { b"null" } else { &incoming.payload.body };
     serde_json::from_slice(body).map_err(|error| Failure::malformed(format!("`{}`: {error}", incoming.operation)))
 }
 
-/// An operation that a bind has and nobody handles: 404. A test asks for each of them.
+/// 404 for an operation that a bind has but no code handles. A test requests each operation.
 pub(crate) fn unknown<T>(incoming: &Message) -> Result<T, Failure> {
     Err(Failure::no_operation(format!("no operation `{}` here", incoming.operation)))
 }

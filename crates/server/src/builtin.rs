@@ -1,4 +1,4 @@
-//! The binds of the server's own resources, and those of the kinds that it has drivers for: data in `builtin`, read at each start.
+//! The binds of the server's own resources and of its kinds of resources. They are files in `builtin`, read at each start.
 
 use std::{path::Path, rc::Rc, sync::Arc};
 
@@ -22,7 +22,7 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/builtin");
 /// The resources of a server that every server has: `starlane:NAME`.
 pub const OWN: [&str; 4] = ["apps", "grants", "server", "tokens"];
 
-/// The bind of `starlane:NAME`. Errors when there is none.
+/// The bind of `starlane:NAME`. Errors when it does not exist.
 pub fn own_bind(name: &str) -> Result<Contract, AuthoringError> {
     built_in(&format!("binds/{name}.toml"), |path| FILES.get_file(path)?.contents_utf8())
 }
@@ -39,7 +39,7 @@ pub(crate) fn of_bundles(contracts: &Contracts, limiter: &Arc<Limiter>) -> Resul
     Ok(of_kind(contracts, "bundle")?.entered_by(small(limiter)))
 }
 
-/// Refuses bodies that are longer than any that these resources need: to check them takes the time of all.
+/// Refuses bodies that are too long for these resources: their check would delay all other requests.
 fn small(limiter: &Arc<Limiter>) -> Entry {
     let limiter = Arc::clone(limiter);
     Rc::new(move |message| {
@@ -47,7 +47,7 @@ fn small(limiter: &Arc<Limiter>) -> Entry {
         if length <= limiter.count(Limit::OwnBody) {
             return Ok(());
         }
-        Err(limiter.refuse(Limit::OwnBody, format!("the body of `{}` has {length} bytes", message.operation)))
+        Err(limiter.refuse(Limit::OwnBody, format!("the body of `{}` is {length} bytes", message.operation)))
     })
 }
 

@@ -1,5 +1,5 @@
-//! Checks a data folder: every digest, every reference, every database and every file that can be read. It changes nothing, but
-//! that SQLite finishes what a killed server left in the log beside a database, and says of each problem how to mend it.
+//! Checks a data folder: every digest, every reference, every database and every readable file. Each problem comes with a remedy.
+//! The check changes nothing, except that SQLite applies a write-ahead log that a killed server left.
 
 mod databases;
 mod repository;
@@ -22,18 +22,18 @@ use crate::{
     serve::ServeError,
 };
 
-/// How many problems are listed; more are counted.
+/// The maximum number of listed problems. Further ones are only counted.
 const LISTED: usize = 1_000;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckReport {
     /// The format of the data folder.
     pub format: u32,
-    /// How many files were looked at.
+    /// The number of checked files.
     pub files: u64,
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub bytes: u64,
     /// Bundles whose manifest was looked at.
     pub bundles: u64,
@@ -49,7 +49,7 @@ pub struct CheckReport {
     pub unlisted: u64,
 }
 
-/// Something that is wrong, and how to mend it.
+/// A problem and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
@@ -62,7 +62,7 @@ pub struct Problem {
 }
 
 impl CheckReport {
-    /// Whether nothing is wrong.
+    /// Whether there is no problem.
     pub fn is_good(&self) -> bool {
         self.problems.is_empty()
     }
@@ -180,8 +180,8 @@ impl Check<'_> {
             let Ok(about) = about else { return };
             let mode = about.permissions().mode() & 0o777;
             if !about.is_symlink() && mode & 0o077 != 0 {
-                let mend = "start the server once: it takes its files from other users; or run `chmod -R go= DATA`";
-                self.problem(path, format!("other users may use it: its mode is {mode:03o}"), mend);
+                let mend = "start the server once to fix the mode, or run `chmod -R go= DATA`";
+                self.problem(path, format!("other users can access it: its mode is {mode:03o}"), mend);
             }
             if about.is_dir() {
                 for entry in self.list(path) {
@@ -197,7 +197,7 @@ impl Check<'_> {
     }
 
     fn keys(&mut self) {
-        let new = "delete it, and the next start makes a new one";
+        let new = "delete it, and the next start creates a new one";
         for (name, mend) in [
             ("admin.token", new.to_owned()),
             ("token.key", format!("{new}; tokens made before are refused then")),
@@ -205,7 +205,7 @@ impl Check<'_> {
         ] {
             let file = self.data.join(name);
             match self.read(&file) {
-                Some(bytes) if !auth::is_secret(name, &bytes) => self.problem(&file, "it does not hold a key", mend),
+                Some(bytes) if !auth::is_secret(name, &bytes) => self.problem(&file, "it does not contain a key", mend),
                 Some(_) => {}
                 // A restore leaves keys out.
                 None if name == "host.secret" && !file.exists() => self.problem(&file, "it is missing", mend),

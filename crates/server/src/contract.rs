@@ -1,4 +1,4 @@
-//! What messages must fit: the schemas of a bind, compiled once and checked for mechtrons and for all other resources alike.
+//! The schemas of a bind that messages must match, compiled once for mechtrons and all other resources.
 
 mod room;
 
@@ -35,7 +35,7 @@ const SMALL_AT_ONCE: usize = 4 * 1024 * 1024;
 const LARGE_AT_ONCE: usize = 12 * 1024 * 1024;
 /// How many small bodies of one space are checked at a time; of its large ones, one is.
 const SMALL_OF_ONE: usize = 4;
-/// How much checking one body may do: the same as in pages.
+/// The maximum work for the check of one body, the same as in pages.
 const BOUNDS: Bounds =
     Bounds { steps: STEPS, steps_per_byte: STEPS_PER_BYTE, max_steps: MAX_STEPS, quoted: QUOTED_CHARS };
 
@@ -73,7 +73,7 @@ impl Contract {
         table.get(name)
     }
 
-    /// Checks a body. The error says what does not fit, and where, as a JSON pointer.
+    /// Checks a body. The error gives the mismatch and its place, as a JSON pointer.
     pub(crate) fn check(&self, part: Part, name: &str, body: &[u8]) -> Result<(), String> {
         let Some(schema) = self.schema(part, name) else { return Ok(()) };
         let value = Validator::read(body).map_err(|what| misfit(part, name, what))?;
@@ -91,7 +91,7 @@ fn misfit(part: Part, name: &str, what: impl std::fmt::Display) -> String {
     format!("the {of} `{name}` does not fit its schema: {what}")
 }
 
-/// The contracts that are in use, each compiled once.
+/// The contracts in use, each compiled once.
 #[derive(Debug)]
 pub(crate) struct Contracts {
     known: RefCell<HashMap<String, Weak<Contract>>>,
@@ -179,7 +179,7 @@ impl Checker {
             contract.check(part, &name, &body)
         });
         let checked = checked.await;
-        checked.unwrap_or_else(|error| Err(format!("the body could not be checked: {error}")))
+        checked.unwrap_or_else(|error| Err(format!("cannot check the body: {error}")))
     }
 }
 

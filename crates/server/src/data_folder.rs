@@ -1,7 +1,7 @@
-//! The data folder: what lies in it, who may have it, and the version of its format.
+//! The data folder: its content, its lock, and the version of its format.
 //!
-//! Each format has a number. A folder of an older format is brought to the present one by named steps, each kept with the types
-//! that it reads; a folder of a newer format is refused. After a step its number is written: a step that was killed runs again.
+//! Each format has a number. Named steps migrate a folder of an older format; each step keeps the types that it reads. A folder
+//! of a newer format is refused. The number is written after a step, so an interrupted step runs again.
 
 mod v1_to_v2;
 
@@ -74,7 +74,7 @@ struct Format {
     version: String,
 }
 
-/// A data folder that nobody else has, for as long as this lives.
+/// A locked data folder. The lock ends when this is dropped.
 pub(crate) struct DataFolder {
     lock: File,
 }
@@ -87,7 +87,7 @@ impl DataFolder {
         if let Some(name) = foreign(data).map_err(|error| failed(error.to_string()))? {
             let shown: String = name.to_string_lossy().chars().filter(|c| !c.is_control()).collect();
             return Err(failed(format!(
-                "it is not empty and not a data folder of a server (it has `{shown}` and no host.secret): choose a new or \
+                "it is not empty and is not a data folder of a server (it contains `{shown}` and no host.secret): choose a new or \
                  empty folder with `--data`"
             )));
         }
@@ -187,8 +187,8 @@ pub(crate) fn check_format(bytes: &[u8]) -> Result<u32, String> {
         1..=FORMAT => Ok(number.format),
         0 => Err(format!("{FORMAT_FILE} is damaged (format 0 does not exist): restore the folder from a backup")),
         newer => Err(format!(
-            "it has format {newer}, written by Starlane {}, and this version ({}) reads formats up to {FORMAT}: run the newer \
-             version, or restore a backup that this version made",
+            "it has format {newer}, written by Starlane {}; this version ({}) reads formats up to {FORMAT}: run the newer \
+             version, or restore a backup of this version",
             number.version.chars().filter(|c| !c.is_control()).take(40).collect::<String>(),
             env!("CARGO_PKG_VERSION"),
         )),
@@ -219,7 +219,7 @@ fn write_format(data: &Path, format: u32) -> Result<(), String> {
 fn tighten(data: &Path) -> io::Result<()> {
     if let Err(error) = disk::set_mode(data, &fs::metadata(data)?) {
         // A volume that is mounted there may belong to another user; its files are private by their own modes.
-        tracing::warn!(data = %data.display(), %error, "other users may list the data folder: its mode can't be set");
+        tracing::warn!(data = %data.display(), %error, "cannot set the mode of the data folder: other users can list it");
     }
     for entry in fs::read_dir(data)? {
         let entry = entry?;

@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The longest name of a file or folder, in bytes: what common file systems take.
+/// The maximum length of a file or folder name, in bytes: the limit of common file systems.
 const MAX_NAME: usize = 255;
 
 /// A path below a folder. Errors with `InvalidInput` when a part is not the name of one file or folder.
@@ -19,7 +19,7 @@ pub(crate) fn below<P: AsRef<str>>(base: &Path, parts: impl IntoIterator<Item = 
         let one =
             matches!((components.next(), components.next()), (Some(Component::Normal(name)), None) if name == part);
         if !one || part.len() > MAX_NAME || part.contains(['/', '\\']) || part.chars().any(char::is_control) {
-            let text = format!("{part:?} is not a name of 1 to {MAX_NAME} bytes for a file below {}", base.display());
+            let text = format!("{part:?} is not a file name of 1 to {MAX_NAME} bytes below {}", base.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         path.push(part);

@@ -43,12 +43,12 @@ pub(crate) use self::{
 };
 use crate::limits::{Limit, Limiter};
 
-/// How many connections of a database read beside the one that writes.
+/// The maximum number of read connections of a database, besides its write connection.
 const READERS: usize = 4;
-/// How many of them stay open when there is nothing to read.
+/// The number of idle read connections that stay open.
 const IDLE: usize = 2;
 
-/// A database resource. It stays over changes of its app: what is replaced is its file.
+/// A database resource. It remains when its app changes; only its file is replaced.
 #[derive(Clone)]
 pub(crate) struct Database(Arc<Inner>);
 
@@ -56,12 +56,12 @@ struct Inner {
     folder: PathBuf,
     name: String,
     limiter: Arc<Limiter>,
-    /// None until a version of the app that has the database is in effect. The lock is fair, so writes keep their order.
+    /// None until the first version of the app with this database is in effect. The lock is fair, so writes keep their order.
     writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
     readers: Mutex<Option<Arc<Readers>>>,
-    /// Messages that wait or are answered.
+    /// Messages that wait or are being answered.
     waiting: AtomicU64,
-    /// Statements of all databases of the space that may run at a time.
+    /// Permits for the statements of all databases of the space.
     at_once: Arc<Semaphore>,
 }
 
@@ -70,10 +70,10 @@ struct Writer {
     file: Arc<Generation>,
 }
 
-/// A file that is a database, or was one.
+/// The file of a current or an earlier database.
 struct Generation {
     file: PathBuf,
-    /// Whether another file has taken its place: then it goes with the last connection to it.
+    /// Whether another file has replaced it: then it is removed with its last connection.
     replaced: AtomicBool,
 }
 
@@ -82,12 +82,12 @@ impl Drop for Generation {
         if self.replaced.load(Relaxed)
             && let Err(error) = generations::remove(&self.file)
         {
-            tracing::warn!(file = %self.file.display(), %error, "the file of an earlier schema cannot be removed");
+            tracing::warn!(file = %self.file.display(), %error, "cannot remove the file of an earlier schema");
         }
     }
 }
 
-/// Connections that read.
+/// The read connections.
 struct Readers {
     idle: Mutex<Vec<Guarded>>,
     permits: Arc<Semaphore>,
@@ -102,7 +102,7 @@ impl Readers {
 }
 
 impl Database {
-    /// The database of this name in a folder. It is nowhere until something that it was held for is in effect.
+    /// The database of this name in a folder. It has no file until a change of the app takes effect.
     pub(crate) fn new(folder: &Path, name: &str, limiter: &Arc<Limiter>, at_once: &Arc<Semaphore>) -> Self {
         Self(Arc::new(Inner {
             folder: folder.to_owned(),
@@ -121,10 +121,12 @@ impl Database {
         if operation == Operation::Query {
             return self.read(incoming).await;
         }
-        // Without a token, nobody writes, whatever else anybody may do on a server of one machine.
+        // A write requires a token, even on a server with anonymous access.
         if incoming.caller.name().is_empty() {
-            let message =
-                format!("`{}` writes to a database: that needs a token (`starlane token create`)", incoming.operation);
+            let message = format!(
+                "`{}` writes to a database, which requires a token (`starlane token create`)",
+                incoming.operation
+            );
             return Err(Failure::no_grant(message));
         }
         let writer = Arc::clone(&self.0.writer).lock_owned().await;
@@ -182,19 +184,21 @@ impl Database {
         let limiter = &self.0.limiter;
         if self.0.waiting.fetch_add(1, Relaxed) >= limiter.get(Limit::SqlWaiting) {
             self.0.waiting.fetch_sub(1, Relaxed);
-            return Err(limiter.refuse(Limit::SqlWaiting, "too many messages to this database wait; try again later"));
+            return Err(
+                limiter.refuse(Limit::SqlWaiting, "too many messages are waiting for this database; try again later")
+            );
         }
         Ok(Waiting(Arc::clone(&self.0)))
     }
 
-    /// Keeps writes waiting while a change of the app is made. Reads go on.
+    /// Lets writes wait during a change of the app. Reads continue.
     pub(crate) async fn hold(&self) -> Held {
         let writer: OwnedMutexGuard<Option<Writer>> = Arc::clone(&self.0.writer).lock_owned().await;
         Held::new(self.clone(), writer)
     }
 }
 
-/// A message that is counted as waiting.
+/// A message that counts as waiting.
 struct Waiting(Arc<Inner>);
 
 impl Drop for Waiting {
@@ -204,7 +208,7 @@ impl Drop for Waiting {
 }
 
 fn gone() -> Failure {
-    Failure::not_running("the app that has this database does not run")
+    Failure::not_running("the app of this database is not running")
 }
 
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {

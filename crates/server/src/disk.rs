@@ -1,5 +1,5 @@
-//! Files that are there whole or not at all, and stay when the power goes: written beside their place, synced, put into it.
-//! Only their owner can read them: folders are made with mode 0700 and files with 0600, whatever the umask is.
+//! Atomic and durable files: each is written beside its place, synced, and then moved into place.
+//! Only their owner can read them: folders have mode 0700 and files 0600, whatever the umask is.
 
 use std::{
     ffi::OsStr,
@@ -11,7 +11,7 @@ use std::{
 
 use starlane_host::ports::StoreError;
 
-/// The bytes of a file, if it is there.
+/// The bytes of a file, if it exists.
 pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     match fs::read(file) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -20,12 +20,12 @@ pub(crate) fn read(file: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     }
 }
 
-/// Puts a file in the place of another.
+/// Replaces a file.
 pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     put(file, bytes, |beside| fs::rename(beside, file)).map_err(failed)
 }
 
-/// Writes a file where there is none. Errors with `AlreadyExists` where there is one.
+/// Writes a new file. Errors with `AlreadyExists` if it exists.
 pub(crate) fn write_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
     put(file, bytes, |beside| match fs::hard_link(beside, file) {
         // Some file systems have no links; there, what is written now is there in parts for a moment.
@@ -37,7 +37,7 @@ pub(crate) fn write_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 pub(crate) fn remove(file: &Path) -> Result<(), StoreError> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),

@@ -1,4 +1,4 @@
-//! A queue that is fair between spaces, and between the apps of a space: the one that has used the least is next.
+//! A queue that is fair between spaces, and between the apps of a space: the owner with the least use is next.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -10,7 +10,7 @@ use starlane_host::Principal;
 /// Entries of idle spaces and apps are swept when there are more than this many.
 const SWEEP_ABOVE: usize = 64;
 
-/// Whose work it is.
+/// The owner of work.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Owner {
     /// The space.
@@ -99,7 +99,7 @@ impl<T> FairQueue<T> {
         Self { spaces, ready, level: 0, active: 0, max_running: max_running.max(1), advance, sweep_above }
     }
 
-    /// How much work of a space waits.
+    /// The number of waiting entries of a space.
     pub(crate) fn waiting(&self, space: &str) -> usize {
         self.spaces.get(space).map_or(0, |space| space.waiting)
     }

@@ -1,4 +1,4 @@
-//! The way from HTTP, whose tasks may move between threads, to the host, which never does.
+//! The connection from HTTP, whose tasks can move between threads, to the host, which stays on one thread.
 
 use futures_util::StreamExt;
 use starlane_host::{Host, Inspection, Item, Origin, Principal, Stats};
@@ -46,7 +46,7 @@ pub(crate) struct Ask {
     pub(crate) by_route: bool,
 }
 
-/// Reaches the host from any task.
+/// Access to the host from any task.
 #[derive(Clone)]
 pub(crate) struct Handle(mpsc::Sender<Command>);
 
@@ -72,14 +72,14 @@ impl Handle {
         look.await.map_err(|_| stopping())
     }
 
-    /// Sends a request, if its sender may; dropping the future cancels it.
+    /// Sends a request, if its sender is permitted. Dropping the future cancels it.
     pub(crate) async fn request(&self, ask: Ask) -> Outcome {
         let (reply, outcome) = oneshot::channel();
         self.send(Command::Request { ask, reply }).await?;
         outcome.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Hands over a socket that was opened to this server.
+    /// Gives the host a socket that a client opened.
     pub(crate) async fn accept(&self, ends: Ends) {
         let _ = self.send(Command::Accept(ends)).await;
     }

@@ -55,36 +55,36 @@ use crate::{
     storage::Storage,
 };
 
-/// What a socket reads at a time, in bytes. Each link keeps a buffer of this size, also while it is idle.
+/// The size of a socket's read buffer, in bytes. Each link keeps one, also while it is idle.
 const READ_BUFFER: usize = 4 * 1024;
-/// What a socket collects before it writes, in bytes. A flush writes less.
+/// The number of bytes that a socket collects before it writes. A flush writes less.
 const WRITE_TOGETHER: usize = 16 * 1024;
-/// What may wait to be written to a socket, in bytes: more than the link ever lets wait.
+/// The maximum size of a socket's write buffer, in bytes. It is above the maximum of a link.
 const WRITE_BUFFER: usize = 4 * 1024 * 1024;
 
-/// What every route needs.
+/// The state that all routes share.
 pub(crate) struct Site {
     pub(crate) handle: Handle,
     pub(crate) auth: Auth,
     pub(crate) allowed: Allowed,
     pub(crate) routes: Routes,
     pub(crate) repository: repository::Repository,
-    /// Whether only its own machine reaches this server.
+    /// Whether only programs of this machine can reach the server.
     pub(crate) local: bool,
     pub(crate) data: PathBuf,
-    /// What resources of apps keep in it.
+    /// The drivers' data in the data folder.
     pub(crate) kept: Arc<[Kept]>,
-    /// What guests use.
+    /// The metrics of guests.
     pub(crate) usage: Arc<GuestUsage>,
     pub(crate) compiler: Compiler,
-    /// What the store of actors' state has done.
+    /// The metrics of the state store.
     pub(crate) state_counts: Arc<StateCounts>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) audit: Audit,
     pub(crate) storage: Storage,
     pub(crate) bodies: Bodies,
     pub(crate) readiness: Readiness,
-    /// Whether a proxy in front is believed about whom it had a request from.
+    /// Whether the server trusts a proxy's headers about the client.
     pub(crate) behind_proxy: bool,
 }
 
@@ -92,10 +92,10 @@ pub(crate) use bodies::Bodies;
 pub(crate) use repository::Repository;
 pub(crate) use visibility::Visibility;
 
-/// Makes the table of routes, and that of their handlers, from one list.
+/// Makes the table of routes and the table of their handlers from one list.
 macro_rules! routes {
     ($($method:ident $path:literal => $handler:path;)+) => {
-        /// The routes that every server has: method and path, with `{name}` for one segment. What takes GET takes HEAD too.
+        /// The routes of every server: method and path, with `{name}` for one segment. A GET route also accepts HEAD.
         pub const BUILT_IN: &[(&str, &str)] = &[$((stringify!($method), $path),)+];
 
         /// The handlers of these routes, in the same order.
@@ -133,11 +133,11 @@ async fn mesh(call: Call<'_>) -> Result<Response, Failure> {
     };
     call.client.permit_link(&site)?;
     if upgrade.selected_protocol().is_none() {
-        let message = format!("a link speaks the WebSocket subprotocol {}", frame::SUBPROTOCOL);
+        let message = format!("a link requires the WebSocket subprotocol {}", frame::SUBPROTOCOL);
         return Err(Failure::malformed(message));
     }
     let upgraded = upgrade
-        // The node says goodbye for one byte too many; what is far too long is not even read.
+        // The node ends a link whose message is slightly too long; a much longer message is not read at all.
         .max_message_size(2 * frame::MAX_MESSAGE)
         .max_frame_size(2 * frame::MAX_MESSAGE)
         .read_buffer_size(READ_BUFFER)
@@ -151,9 +151,9 @@ async fn mesh(call: Call<'_>) -> Result<Response, Failure> {
     Ok(upgraded)
 }
 
-/// That a link is asked for by something that opens no WebSocket (RFC 9110, 15.5.22).
+/// The answer to a request for a link that does not open a WebSocket (RFC 9110, 15.5.22).
 fn not_upgraded(rejection: &WebSocketUpgradeRejection) -> Response {
-    let message = format!("a link is a WebSocket with the subprotocol {}: {rejection}", frame::SUBPROTOCOL);
+    let message = format!("a link requires a WebSocket with the subprotocol {}: {rejection}", frame::SUBPROTOCOL);
     let mut response = answer::failure(&Failure::new(426, "upgrade-required", message));
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -161,7 +161,7 @@ fn not_upgraded(rejection: &WebSocketUpgradeRejection) -> Response {
     response
 }
 
-/// What a page needs to know before it has a link.
+/// The information that a page needs before it opens a link.
 async fn well_known(call: Call<'_>) -> Result<Response, Failure> {
     let publishers = call.site.routes.publishers();
     let about = json!({ "mesh": "/mesh", "publishers": publishers, "version": env!("CARGO_PKG_VERSION") });

@@ -1,4 +1,4 @@
-//! Work that several ask for at the same time: done once for all who wait, and ended when nobody waits any more.
+//! Shared work: done once for all waiting callers, and ended when all of them are cancelled.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! The limits of a server: their values, what each refuses, and how often. The table of them is `limits/table.rs`.
+//! The limits of a server: their values and the number of refusals. `limits/table.rs` has the table.
 
 mod table;
 
@@ -18,9 +18,9 @@ use starlane_protocol::Failure;
 use self::table::{COUNT, KIB, MIB, Refusal, TABLE};
 pub use self::table::{Limit, Unit};
 
-/// A value that a limit cannot have.
+/// A value outside the range of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the limit `{name}` is {given}; it must be {range}")]
+#[error("limit `{name}` is {given}; it must be {range}")]
 pub struct LimitError {
     name: &'static str,
     given: String,
@@ -55,7 +55,7 @@ impl Limits {
         self.0.get(limit as usize).copied().unwrap_or_default()
     }
 
-    /// Sets a limit, in its unit. Errors when the value is out of the range that makes sense.
+    /// Sets a limit, in its unit. Errors when the value is outside the limit's range.
     pub fn set(&mut self, limit: Limit, value: u64) -> Result<(), LimitError> {
         let row = limit.row();
         if !row.allowed.contains(&value) {
@@ -78,7 +78,7 @@ impl Limits {
         usize::try_from(self.get(limit)).unwrap_or(usize::MAX)
     }
 
-    /// What functions of a module may cost a compiler.
+    /// The limits on the functions of a module.
     pub(crate) fn of_functions(&self) -> FunctionLimits {
         FunctionLimits {
             bytes: self.get(Limit::FunctionBytes),
@@ -89,12 +89,12 @@ impl Limits {
         }
     }
 
-    /// What the store of actors' state enforces.
+    /// The limits that the state store enforces.
     pub(crate) fn state(&self) -> StateLimits {
         StateLimits { actor_bytes: self.get(Limit::StateBytes), app_bytes: self.get(Limit::StateBytesPerApp) }
     }
 
-    /// What the node enforces for each principal.
+    /// The limits that the node enforces for each principal.
     pub(crate) fn principal(&self) -> PrincipalLimits {
         PrincipalLimits {
             links: self.count(Limit::Links),
@@ -104,7 +104,7 @@ impl Limits {
         }
     }
 
-    /// What the node enforces for actors.
+    /// The limits that the node enforces for actors.
     pub(crate) fn actors(&self) -> ActorLimits {
         ActorLimits {
             awake_per_app: self.count(Limit::AwakePerApp),
@@ -127,7 +127,7 @@ impl Limits {
 }
 
 impl Limit {
-    /// The values that it can have, for people: `from 64 KiB to 1 TiB`.
+    /// The range of values, for people: `from 64 KiB to 1 TiB`.
     pub fn range(self) -> String {
         let row = self.row();
         format!("from {} to {}", Amount(*row.allowed.start(), row.unit), Amount(*row.allowed.end(), row.unit))
@@ -139,7 +139,7 @@ const SIZES: [(u64, &str); 5] = [(1 << 50, "PiB"), (1 << 40, "TiB"), (1 << 30, "
 /// Larger units of milliseconds, largest first.
 const TIMES: [(u64, &str); 4] = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
 
-/// A number with its unit, for people: in the largest unit in which it is whole.
+/// A number with its unit, for people. The unit is the largest one that gives a whole number.
 struct Amount(u64, Unit);
 
 impl fmt::Display for Amount {
@@ -159,7 +159,7 @@ impl fmt::Display for Amount {
     }
 }
 
-/// The limits of a running server, and how often each refused something. Shared by all of its parts.
+/// The limits of a running server, and the number of refusals of each. All parts of the server share it.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     limits: Limits,
@@ -191,7 +191,7 @@ impl Limiter {
         Duration::from_millis(self.get(limit))
     }
 
-    /// Counts a refusal and words it. `what` says what exceeds the limit, as a clause: `the body is 17 MiB`.
+    /// Counts a refusal and returns its failure. `what` is a clause that names the excess: `the body is 17 MiB`.
     pub(crate) fn refuse(&self, limit: Limit, what: impl fmt::Display) -> Failure {
         self.note(limit);
         let (status, code) = match limit.row().refusal {
@@ -205,14 +205,14 @@ impl Limiter {
         Failure::new(status, code, format!("{what}; the limit `{name}` is {value}"))
     }
 
-    /// Counts a refusal that is worded elsewhere.
+    /// Counts a refusal whose text is written elsewhere.
     pub(crate) fn note(&self, limit: Limit) {
         if let Some(count) = self.refused.get(limit as usize) {
             count.fetch_add(1, Relaxed);
         }
     }
 
-    /// Every limit with its value and how often it refused something.
+    /// Every limit with its value and its number of refusals.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Limit, u64, u64)> + '_ {
         let refused = self.refused.iter().map(|count| count.load(Relaxed));
         Limit::ALL.iter().zip(refused).map(|(limit, refused)| (*limit, self.get(*limit), refused))

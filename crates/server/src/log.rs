@@ -1,5 +1,5 @@
-//! The log: lines of bounded length and rate, written without waiting for whoever reads them; and the last ones, for whoever asks
-//! from elsewhere, with the next ones as they come.
+//! The log. Its lines have a maximum length and rate, and writing never waits for a reader. The last lines are kept for requests,
+//! which can also follow new ones.
 
 mod line;
 mod rate;
@@ -21,14 +21,14 @@ use tracing_subscriber::layer::{Context, Layer};
 use self::{line::Line, rate::Rates};
 use crate::limits::{Limit, Limiter, Limits};
 
-/// How many lines are kept.
+/// The number of kept lines.
 const KEPT: usize = 10_000;
-/// How many new lines may wait for a slow reader; then it misses the oldest.
+/// The maximum number of new lines that wait for a slow reader. Above it, the reader misses the oldest.
 const WAITING: usize = 1_024;
 
-/// How many lines may wait for a slow standard error; then new ones are dropped and counted.
+/// The maximum number of lines that wait for a slow standard error. Above it, new lines are dropped and counted.
 const UNWRITTEN: usize = 4_096;
-/// How often it is told what was suppressed or dropped.
+/// The interval between two reports of suppressed and dropped lines.
 const REPORT: Duration = Duration::from_secs(1);
 
 /// The log's lines. Clones share them.
@@ -141,7 +141,7 @@ impl Writer {
     }
 }
 
-/// Tells what was suppressed and dropped, for as long as the log is written.
+/// Reports suppressed and dropped lines, as long as the log is written.
 fn report(writer: &Weak<Writer>) {
     let mut told = 0;
     loop {
@@ -156,7 +156,7 @@ fn report(writer: &Weak<Writer>) {
         let dropped = writer.dropped.dropped_lines();
         if dropped > told {
             let fields = vec![("dropped", (dropped - told).to_string())];
-            writer.write(&Line::own("log lines were dropped: standard error is read too slowly", fields));
+            writer.write(&Line::own("log lines were dropped: the reader of standard error is too slow", fields));
             // This line may have been dropped too.
             told = dropped;
         }

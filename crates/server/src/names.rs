@@ -1,5 +1,5 @@
-//! Names that a server answers for and lets in, as an operator writes them: parsed once, where they are read. From there on they
-//! have the one form in which a browser sends them.
+//! The hosts that a server answers for and the origins that it allows, as an operator writes them. They are parsed once, into
+//! the form in which a browser sends them.
 
 use std::{fmt, str::FromStr};
 
@@ -17,7 +17,7 @@ const NEVER_SENT: [(&str, &str); 6] = [
     ("javascript", "https"),
 ];
 
-/// Why a text is not a name of this kind: what is wrong, and the form that is expected.
+/// The reason why a text is not a name of this kind, with the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {kind}: {reason}")]
 pub struct NameError {
@@ -70,7 +70,7 @@ impl FromStr for Origin {
             return Err(fail("expected scheme, host and perhaps a port, such as https://shop.example".into()));
         }
         if text.contains(unprintable) {
-            return Err(fail("it holds spaces or control characters".into()));
+            return Err(fail("it contains spaces or control characters".into()));
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(fail(format!("its scheme is missing; write http://{text} or https://{text}")));
@@ -82,7 +82,7 @@ impl FromStr for Origin {
         if bare.contains(['/', '\\', '?', '#', '@']) {
             return Err(fail("expected scheme, host and perhaps a port, without a path, a query or a user".into()));
         }
-        // What has no default port of its own is parsed like `http` otherwise: `tauri://localhost` is an origin too.
+        // A scheme without a default port is parsed like `http`: `tauri://localhost` is an origin too.
         let url = Url::parse(&format!("{scheme}://{bare}")).map_err(|error| fail(error.to_string()))?;
         let host = match url.host() {
             Some(host) if !host.to_string().is_empty() => parse_host(&host.to_string()).map_err(fail)?,
@@ -243,7 +243,7 @@ fn parse_host(text: &str) -> Result<String, String> {
         return Err(format!("`{c}` is not part of a host name"));
     }
     let host = host.to_string();
-    // A name in no URL is longer (RFC 1035, 2.3.4).
+    // The limit of DNS (RFC 1035, 2.3.4).
     if host.len() > 253 { Err("a host name has at most 253 bytes".into()) } else { Ok(host) }
 }
 
@@ -251,10 +251,10 @@ fn unprintable(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
 
-/// A wrong text, short enough and safe to show.
+/// A wrong text, shortened and made safe to show.
 fn shown(text: &str) -> String {
-    const LONGEST: usize = 100;
-    text.chars().take(LONGEST).map(|c| if unprintable(c) && c != ' ' { '\u{fffd}' } else { c }).collect()
+    const MAX_SHOWN_CHARS: usize = 100;
+    text.chars().take(MAX_SHOWN_CHARS).map(|c| if unprintable(c) && c != ' ' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The resource `starlane:server`: what an operator asks of a running server.
+//! The resource `starlane:server`: the requests of operators to a running server.
 
 use std::{
     cell::RefCell,
@@ -25,10 +25,10 @@ use crate::{
     log::LogLines,
 };
 
-/// How long a request for a check waits for its end.
+/// The maximum time that a request waits for the end of a check.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many lines of the log are given that are not asked for by number.
+/// The default number of log lines in an answer.
 const LINES: usize = 100;
 
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ fn default_lines() -> usize {
     LINES
 }
 
-/// What is asked of `starlane:server`.
+/// A request to `starlane:server`.
 enum Operation {
     Status,
     Logs(Lines),
@@ -103,7 +103,7 @@ pub(crate) fn serve(
         loop {
             let line = match fresh.recv().await {
                 Ok(line) => line.to_string(),
-                Err(RecvError::Lagged(missed)) => format!("{missed} lines came too fast to be told"),
+                Err(RecvError::Lagged(missed)) => format!("{missed} log lines were not sent: they came too fast"),
                 Err(RecvError::Closed) => return,
             };
             let Some(served) = emitter.upgrade() else { return };
@@ -146,7 +146,7 @@ impl Checks {
             Ok(Ok(report)) => Ok(json_payload(&json!({ "report": *report }))),
             Ok(Err(_)) => {
                 *self.running.borrow_mut() = None;
-                Err(Failure::internal("the check ended early; the log says why"))
+                Err(Failure::internal("the check ended early; see the log"))
             }
             Err(_) => Ok(json_payload(&json!({ "running": true, "files": seen.load(Relaxed) }))),
         }
@@ -165,7 +165,7 @@ impl Checks {
 async fn audited(audit: Audit, last: usize) -> Outcome {
     let lines = tokio::task::spawn_blocking(move || audit.last(last)).await;
     let lines = lines.map_err(io::Error::other).flatten();
-    let lines = lines.map_err(|error| Failure::internal(format!("the audit log can't be read: {error}")))?;
+    let lines = lines.map_err(|error| Failure::internal(format!("cannot read the audit log: {error}")))?;
     Ok(json_payload(&json!({ "lines": lines })))
 }
 

@@ -1,4 +1,4 @@
-//! Whether a server can do its work.
+//! The readiness of a server.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use std::{
 use starlane_protocol::{Address, Failure};
 use tokio::time::Instant;
 
-/// How long the disk is not asked again: whoever asks often learns what was found last.
+/// The time for which the result of a disk check is reused.
 const AGAIN: Duration = Duration::from_secs(1);
 /// What is written to see whether that can be done, in bytes.
 const PROBE: usize = 4 * 1024;
@@ -43,15 +43,15 @@ impl Readiness {
         self.failed().insert(app.clone());
     }
 
-    /// Errors with 503 `not-ready`, and says what is missing. Names of apps are not told: anybody may ask.
+    /// Errors with 503 `not-ready` and the reasons. It does not name apps, because everybody can call it.
     pub(crate) async fn look(&self) -> Result<(), Failure> {
         let failed = self.failed().len();
         let mut missing = Vec::new();
         if let Err(reason) = self.storage().await {
-            missing.push(format!("the data folder can't be written to: {reason}"));
+            missing.push(format!("cannot write to the data folder: {reason}"));
         }
         if failed > 0 {
-            missing.push(format!("{failed} of the apps could not be started: the log says why"));
+            missing.push(format!("{failed} of the apps did not start: see the log"));
         }
         if missing.is_empty() { Ok(()) } else { Err(Failure::new(503, "not-ready", missing.join("; "))) }
     }

@@ -55,7 +55,7 @@ use self::{
     state::GuestState,
 };
 
-/// Runs guests with wasmtime, on threads of its own. Dropping it ends them all.
+/// Runs guests with wasmtime on its own threads. Dropping it ends them all.
 pub(crate) struct WasmtimeSandbox {
     compiler: Compiler,
     linker: Rc<Linker<GuestState>>,
@@ -66,21 +66,21 @@ pub(crate) struct WasmtimeSandbox {
     usage: Arc<GuestUsage>,
 }
 
-/// What guests use, for whoever shows it.
+/// The resource use of guests, for the metrics.
 #[derive(Debug, Default)]
 pub(crate) struct GuestUsage {
     /// The processor time of each app.
     pub(crate) accounts: Accounts,
-    /// How many modules are in memory.
+    /// The number of modules in memory.
     pub(crate) modules: AtomicUsize,
 }
 
-/// How guests run.
+/// The settings of a sandbox.
 #[derive(Debug, Clone)]
 pub(crate) struct SandboxConfig {
-    /// How many threads run guests.
+    /// The number of threads that run guests.
     pub(crate) threads: NonZero<usize>,
-    /// How modules are compiled.
+    /// The settings of the compiler.
     pub(crate) compile: CompileConfig,
 }
 
@@ -96,15 +96,15 @@ impl Drop for Running {
     }
 }
 
-/// Why no sandbox can be opened.
+/// The reason why a sandbox cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum OpenSandboxError {
-    /// The system gives no thread.
-    #[error("no thread for guests could be started: {0}")]
+    /// The system refused a thread.
+    #[error("cannot start a thread for guests: {0}")]
     Thread(#[from] io::Error),
     /// The engine does not run on this machine.
-    #[error("the WebAssembly engine can't be used here: {0}")]
+    #[error("the WebAssembly engine cannot run on this machine: {0}")]
     Engine(#[from] wasmtime::Error),
 }
 
@@ -124,17 +124,17 @@ impl WasmtimeSandbox {
         })
     }
 
-    /// What guests use; it goes on counting.
+    /// The live resource use of guests.
     pub(crate) fn usage(&self) -> Arc<GuestUsage> {
         Arc::clone(&self.usage)
     }
 
-    /// What compiles modules, for tasks of other threads.
+    /// The compiler, for tasks of other threads.
     pub(crate) fn compiler(&self) -> Compiler {
         self.compiler.clone()
     }
 
-    /// The contracts that are in use, for resources that are not mechtrons.
+    /// The contracts in use, for resources that are not mechtrons.
     pub(crate) fn contracts(&self) -> Rc<Contracts> {
         Rc::clone(&self.contracts)
     }
@@ -146,7 +146,7 @@ impl WasmtimeSandbox {
             reason: "it has not been compiled here; compile it before an instance is made".to_owned(),
         })?;
         if self.instances.borrow().len() >= INSTANCES as usize {
-            return Err(SandboxError::Full(format!("{INSTANCES} instances run; the maximum is {INSTANCES}")));
+            return Err(SandboxError::Full(format!("{INSTANCES} instances are running; the maximum is {INSTANCES}")));
         }
         let checker = self.contracts.checker(&plan.contract, ASIDE).map_err(SandboxError::Instance)?;
         let owner = Owner::of_app(plan.app());
@@ -161,7 +161,7 @@ impl WasmtimeSandbox {
     }
 }
 
-/// How many bytes of memory an instance begins with.
+/// The initial memory of an instance, in bytes.
 fn initial_memory(module: &InstancePre<GuestState>) -> u64 {
     let memory = module.module().get_export(names::MEMORY);
     let memory = memory.as_ref().and_then(ExternType::memory);

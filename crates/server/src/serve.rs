@@ -1,4 +1,4 @@
-//! A server from its start to its end.
+//! The run of a server, from start to end.
 
 use std::{
     collections::BTreeMap, future::Future, io, net::SocketAddr, num::NonZero, path::PathBuf, rc::Rc, sync::Arc,
@@ -49,87 +49,87 @@ use crate::{
     tls::{Tls, TlsFiles},
 };
 
-/// How many actors may be awake at a time.
+/// The maximum number of awake actors.
 const MAX_AWAKE: usize = 1_000;
-/// How many connections may wait to be taken: all pages of a server dial again when it is back.
+/// The listen backlog: all pages reconnect after a restart of the server.
 const BACKLOG: u32 = 4_096;
-/// How long requests that are being answered may take when the server is asked to stop.
+/// The time for open requests to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
-/// How soon it is looked again whether all requests are answered.
+/// The interval between two checks whether all requests are answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// How long the last frames of links may take.
+/// The time for the last frames of links.
 const PARTING: Duration = Duration::from_millis(100);
 
-/// What a server is told.
+/// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct ServeConfig {
-    /// Where everything is kept.
+    /// The data folder.
     pub data: PathBuf,
-    /// Where it listens. Port 0 takes any that is free. What is not loopback needs `tls` or `behind_proxy`.
+    /// The listening address. Port 0 chooses a free port. An address that is not loopback requires `tls` or `behind_proxy`.
     pub listen: SocketAddr,
     /// The certificate and key, to speak TLS.
     pub tls: Option<TlsFiles>,
-    /// Whether a proxy in front of it speaks TLS for it. It must hand on `Host` as it came.
+    /// Whether a proxy in front speaks TLS. The proxy must pass `Host` on unchanged.
     pub behind_proxy: bool,
-    /// More `Host` headers to answer for.
+    /// Additional allowed `Host` headers.
     pub allow_hosts: Vec<Authority>,
-    /// More origins whose pages may use it.
+    /// Additional origins whose pages can use it.
     pub allow_origins: Vec<Origin>,
-    /// Spaces whose apps answer for just these `Host` headers; other spaces answer for all others.
+    /// Spaces whose apps answer only for these `Host` headers. Other spaces answer for all other headers.
     pub spaces: BTreeMap<SpaceName, Vec<Authority>>,
-    /// The limits of everything that peers, guests and visitors can use up.
+    /// The limits on the resources that peers, guests and visitors use.
     pub limits: Limits,
     /// The program with the command `compile-module`, that of [`crate::compile_module`]: modules are compiled in processes of it,
     /// which are limited. Without one, this process compiles them without limits of memory and time.
     pub compiler: Option<PathBuf>,
-    /// Where the log's lines are, for whoever asks for them by message.
+    /// The log lines, for requests by message.
     pub logs: LogLines,
 }
 
-/// A server that answers.
+/// A running server.
 #[derive(Debug, Clone)]
 pub struct Ready {
     /// Its URL.
     pub url: String,
-    /// Where it keeps everything.
+    /// The data folder.
     pub data: PathBuf,
     /// The admin token's file.
     pub admin_token: PathBuf,
 }
 
-/// Why a server can't start.
+/// The reason why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
     /// The port is taken.
     #[error("{0} is in use by another program: choose another with `--listen ADDRESS:PORT`")]
     Busy(SocketAddr),
-    /// It would be reachable from elsewhere without protection.
+    /// It would be reachable from other machines without TLS.
     #[error(
-        "{0} can be reached from elsewhere: give a certificate with `--cert FILE --key FILE`, or say that a proxy in front \
-         speaks TLS with `--behind-proxy`; without, the server listens on 127.0.0.1 or [::1] only"
+        "{0} can be reached from other machines: give a certificate with `--cert FILE --key FILE`, or set `--behind-proxy` if a \
+         proxy in front speaks TLS; without TLS the server listens on 127.0.0.1 or [::1] only"
     )]
     NotLoopback(SocketAddr),
     /// The certificate or key can't be used.
     #[error("{0}")]
     Tls(String),
-    /// One host name is of two spaces.
-    #[error("the host {0} is of two spaces, {1} and {2}; give it to one of them")]
+    /// Two spaces have the same host name.
+    #[error("the host {0} belongs to two spaces, {1} and {2}; assign it to one of them")]
     TwoSpaces(Authority, SpaceName, SpaceName),
     /// The address can't be listened on.
-    #[error("can't listen on {0}: {1}")]
+    #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
     /// The data folder can't be used.
-    #[error("the data folder {0} can't be used: {1}")]
+    #[error("cannot use the data folder {0}: {1}")]
     Data(PathBuf, String),
-    /// Another server has it.
+    /// Another server uses it.
     #[error("another server is using the data folder {0}: stop it, or choose another folder with `--data FOLDER`")]
     InUse(PathBuf),
     /// The engine does not start.
-    #[error("the sandbox can't start: {0}")]
+    #[error("cannot start the sandbox: {0}")]
     Sandbox(String),
     /// Something of the host itself failed.
-    #[error("the server can't start: {0}")]
+    #[error("cannot start the server: {0}")]
     Host(#[from] Failure),
 }
 
@@ -328,7 +328,7 @@ async fn run(
     tokio::select! {
         served = serving => {
             if let Err(error) = served {
-                tracing::error!(%error, "the task that takes connections failed");
+                tracing::error!(%error, "the task that accepts connections failed");
             }
         }
         () = stopping => {}
@@ -336,7 +336,7 @@ async fn run(
     answered(&host).await;
     let unsaved = host.save_all(GRACE.as_millis() as u64).await;
     if unsaved > 0 {
-        tracing::error!(unsaved, "the state of actors that did not come to rest is not saved");
+        tracing::error!(unsaved, "the state of actors that did not finish in time is not saved");
     }
     drop((apps, own));
     host.close();

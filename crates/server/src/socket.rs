@@ -1,4 +1,4 @@
-//! A WebSocket that somebody opened to `/mesh`, as the host's port.
+//! A WebSocket to `/mesh`, as the host's port.
 
 use std::{
     future::poll_fn,
@@ -141,11 +141,11 @@ async fn read(stream: &mut SplitStream<WebSocket>, to_host: mpsc::Sender<Read>) 
                 }
             }
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
-            Ok(Message::Text(_)) => return End::Close(1003, "a link speaks binary messages".to_owned()),
+            Ok(Message::Text(_)) => return End::Close(1003, "a link requires binary messages".to_owned()),
             Ok(Message::Close(_)) => return End::Gone,
             // axum hides the type of this error; a test holds its words.
             Err(error) if error.to_string().starts_with("Space limit exceeded") => {
-                return End::Broken(1009, format!("a message has at most {} bytes", frame::MAX_MESSAGE));
+                return End::Broken(1009, format!("a message exceeds the maximum of {} bytes", frame::MAX_MESSAGE));
             }
             Err(error) => return End::Broken(1002, error.to_string().chars().take(40).collect()),
         }
@@ -229,12 +229,12 @@ impl SocketSink for Sink {
     }
 }
 
-/// A server is dialled and dials nobody.
+/// A server accepts links and opens none.
 pub(crate) struct NoDialer;
 
 impl Dialer for NoDialer {
     fn dial(&self, url: &str) -> LocalBoxFuture<'static, Result<Socket, String>> {
-        let error = format!("this server links to no other host, so not to {url}");
+        let error = format!("this server does not open links to other hosts such as {url}");
         std::future::ready(Err(error)).boxed_local()
     }
 }

@@ -1,7 +1,7 @@
-//! The state of actors on disk: `DATA/state.sqlite`, one row an actor.
+//! The state of actors on disk: `DATA/state.sqlite`, one row per actor.
 //!
-//! One thread of its own has the database. What waits for it together is one transaction, so that many actors share one sync of
-//! the disk; each save is answered when that transaction is on disk (`synchronous=FULL`).
+//! One thread owns the database. It writes all waiting commands in one transaction, so that many actors share one sync of the
+//! disk. Each save is answered when its transaction is on disk (`synchronous=FULL`).
 
 mod metrics;
 mod table;
@@ -52,12 +52,12 @@ pub(crate) struct SqliteStateStore {
     counts: Arc<StateCounts>,
 }
 
-/// What a store of state has done.
+/// The counts of a state store.
 #[derive(Debug, Default)]
 pub(crate) struct StateCounts {
     /// Rows that were written.
     pub(crate) written: AtomicU64,
-    /// Saves of what was kept already.
+    /// Saves of unchanged state.
     pub(crate) unchanged: AtomicU64,
     /// Saves that were refused or failed.
     pub(crate) failed: AtomicU64,
@@ -90,7 +90,7 @@ impl SqliteStateStore {
     /// Queues a command at once, so that commands keep their order; waits for its end later.
     fn ask<T: 'static>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Done<T> {
         let (reply, done) = oneshot::channel();
-        let stopped = || StateError::Failed("the store of state has stopped: see the log".to_owned());
+        let stopped = || StateError::Failed("the state store has stopped: see the log".to_owned());
         let sent = self.commands.send(command(reply)).map_err(|_| stopped());
         Box::pin(async move {
             sent?;
@@ -188,7 +188,7 @@ fn tell(answer: Answer, committed: Result<(), StateError>, counts: &StateCounts)
 /// An error of SQLite, as stores have it.
 fn told(error: rusqlite::Error) -> StateError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StateError::Full(format!("no room is left for state.sqlite: {error}")),
+        Some(ErrorCode::DiskFull) => StateError::Full(format!("the disk has no room for state.sqlite: {error}")),
         _ => StateError::Failed(format!("state.sqlite: {error}")),
     }
 }

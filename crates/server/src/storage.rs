@@ -1,4 +1,4 @@
-//! How much of the disk each space may use: what is on disk counts once, and the disk is never filled to its end.
+//! The storage quota of each space. Each file counts once, and a reserve of the disk stays free.
 
 use std::{
     collections::HashMap,
@@ -13,12 +13,12 @@ use starlane_protocol::{Address, Failure};
 
 use crate::limits::{Limit, Limiter};
 
-/// What a file counts at least: it takes a block of the disk, and a place in the index.
-pub(crate) const LEAST: u64 = 4_096;
-/// For how long the bytes of a space's apps are not counted again.
+/// The minimum size that a file counts, in bytes: it uses a disk block and an index entry.
+pub(crate) const MIN_FILE_BYTES: u64 = 4_096;
+/// The time for which the counted bytes of a space's apps are reused.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Counts what is kept, and refuses what is too much. Clones share it.
+/// Counts stored bytes, and refuses writes above a quota. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Storage(Arc<Inner>);
 
@@ -32,7 +32,7 @@ struct Inner {
 struct Kept {
     /// By space: the files that its bundles name, with their sizes.
     named: HashMap<String, Space>,
-    /// Files that no bundle names yet: whose they are, and their sizes.
+    /// Files that no bundle names yet, with their owners and sizes.
     pending: HashMap<Digest, (String, u64)>,
     /// By principal.
     pending_bytes: HashMap<String, u64>,
@@ -51,9 +51,9 @@ struct Space {
     bytes: u64,
 }
 
-/// What a file of so many bytes counts.
+/// The counted size of a file of this many bytes.
 fn counted(bytes: u64) -> u64 {
-    bytes.max(LEAST)
+    bytes.max(MIN_FILE_BYTES)
 }
 
 impl Storage {
@@ -65,12 +65,14 @@ impl Storage {
         &self.0.limiter
     }
 
-    /// Errors with 507 when a space has no room for `bytes` more, or the disk has not.
+    /// Errors with 507 when the space or the disk has no room for `bytes` more.
     pub(crate) fn admit(&self, space: &str, bytes: u64) -> Result<(), Failure> {
         self.admit_on_disk(bytes)?;
         let used = self.used_by(space);
         if used.saturating_add(bytes) > self.0.limiter.get(Limit::SpaceStorage) {
-            let what = format!("the space `{space}` has {used} bytes on disk, and {bytes} bytes more do not fit");
+            let what = format!(
+                "space `{space}` has {used} bytes on disk and no room for {bytes} more: delete data of the space"
+            );
             return Err(self.0.limiter.refuse(Limit::SpaceStorage, what));
         }
         Ok(())
@@ -78,16 +80,16 @@ impl Storage {
 
     /// Errors with 507 when the disk has no room for `bytes` more.
     pub(crate) fn admit_on_disk(&self, bytes: u64) -> Result<(), Failure> {
-        // Where the system does not say what is free, its own error comes when nothing is.
+        // Where the system does not report free space, a write on a full disk fails with the system's error.
         let Some(free) = self.free() else { return Ok(()) };
         if free.saturating_sub(bytes) < self.0.limiter.get(Limit::DiskReserve) {
-            let what = format!("the disk of the data folder has {free} bytes free, and {bytes} bytes more do not fit");
+            let what = format!("the disk of the data folder has {free} bytes free and no room for {bytes} more");
             return Err(self.0.limiter.refuse(Limit::DiskReserve, what));
         }
         Ok(())
     }
 
-    /// A principal uploads a file. Errors with 507 when too much of theirs waits for a bundle that names it, or the disk is full.
+    /// Counts an upload. Errors with 507 when too many of the principal's bytes are not named by a bundle, or the disk is full.
     pub(crate) fn admit_upload(&self, principal: &str, digest: &Digest, bytes: u64) -> Result<(), Failure> {
         self.admit_on_disk(bytes)?;
         let mut kept = self.kept();
@@ -100,7 +102,7 @@ impl Storage {
         let pending = kept.pending_bytes.get(principal).copied().unwrap_or_default();
         if pending.saturating_add(counted) > self.0.limiter.get(Limit::PendingUploads) {
             let what = format!(
-                "`{principal}` has uploaded {pending} bytes that no bundle names, and {bytes} bytes more do not fit: publish \
+                "`{principal}` has uploaded {pending} bytes that no bundle names, and has no room for {bytes} more: publish \
                  their bundle first"
             );
             return Err(self.0.limiter.refuse(Limit::PendingUploads, what));
@@ -110,7 +112,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Errors with 507 when a space has no room for a bundle. Files that the space has already count nothing.
+    /// Errors with 507 when a space has no room for a bundle. Files that the space already has do not count.
     pub(crate) fn admit_bundle(&self, space: &str, manifest: &Manifest, length: u64) -> Result<(), Failure> {
         let kept = self.kept();
         let mut new: HashMap<Digest, u64> = HashMap::new();
@@ -125,7 +127,7 @@ impl Storage {
         self.admit(space, bytes)
     }
 
-    /// A bundle is kept: what it names is its space's, and no longer waits.
+    /// Counts a published bundle: its files now belong to its space and are no longer pending.
     pub(crate) fn add(&self, space: &str, manifest: &Manifest, length: u64) {
         let mut kept = self.kept();
         let of_space = kept.named.entry(space.to_owned()).or_default();
@@ -141,7 +143,7 @@ impl Storage {
         }
     }
 
-    /// A file that waited was removed.
+    /// Forgets a pending file that was removed.
     pub(crate) fn collected(&self, digest: &Digest) {
         self.kept().settle(digest);
     }
@@ -158,7 +160,7 @@ impl Storage {
         *sum = sum.saturating_sub(before).saturating_add(bytes);
     }
 
-    /// What a space has on disk, in bytes.
+    /// The bytes of a space on disk.
     pub(crate) fn used_by(&self, space: &str) -> u64 {
         let mut kept = self.kept();
         let state = kept.state.get(space).copied().unwrap_or_default();
@@ -173,7 +175,7 @@ impl Storage {
         files.saturating_add(apps)
     }
 
-    /// What is free on the disk for this user, in bytes; none where the system does not say it.
+    /// The free bytes on the disk for this user; none where the system does not report them.
     pub(crate) fn free(&self) -> Option<u64> {
         free(&self.0.data)
     }

@@ -215,7 +215,7 @@ impl SharedStore {
                 match read_record(&entry) {
                     Ok(record) => records.extend(record),
                     // The other blobs are readable. A request for this one returns an error.
-                    Err(error) => tracing::error!(%error, "an app's record can't be read"),
+                    Err(error) => tracing::error!(%error, "cannot read the app's record"),
                 }
             }
         }
@@ -226,7 +226,8 @@ impl SharedStore {
     fn secret(&self, fresh: HostSecret) -> Result<HostSecret, StoreError> {
         let file = self.root.join("host.secret");
         if let Some(bytes) = read(&file)? {
-            let damaged = || StoreError::Damaged { name: "host.secret".into(), reason: "it has not 32 bytes".into() };
+            let damaged =
+                || StoreError::Damaged { name: "host.secret".into(), reason: "it does not have 32 bytes".into() };
             return bytes.try_into().map(HostSecret).map_err(|_| damaged());
         }
         write_new(&file, &fresh.0).map_err(failed)?;
@@ -356,7 +357,7 @@ fn holds(file: &Path, mut bytes: &[u8]) -> bool {
 
 /// What lies in a folder; nothing if it is not there. Errors name the folder.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let told = |error: io::Error| StoreError::Failed(format!("{} can't be listed: {error}", folder.display()));
+    let told = |error: io::Error| StoreError::Failed(format!("cannot list {}: {error}", folder.display()));
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(told)?,

@@ -26,7 +26,7 @@ pub(crate) fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
     if let Err(error) = getrandom::fill(&mut bytes) {
         // Without randomness no host is safe; there is nothing to go on with.
-        tracing::error!(%error, "the operating system gives no randomness");
+        tracing::error!(%error, "the operating system returns no random bytes");
         std::process::abort();
     }
     bytes

@@ -1,4 +1,4 @@
-//! TLS: the certificate and key that the operator names, and those that they are renewed with.
+//! TLS: the operator's certificate and key, and their renewal.
 
 use std::{
     fs, io,
@@ -17,7 +17,7 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-/// Where certificate and key are: PEM files.
+/// The PEM files of the certificate and the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate, with those between it and the authority behind it.
@@ -27,7 +27,7 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Reads both. Errors when one can't be read or they don't belong together, naming the file.
+    /// Reads both. Errors when one cannot be read or they do not belong together; the error names the file.
     pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, String> {
         let Self { cert, key } = self;
         let in_cert = |error: &dyn std::fmt::Display| format!("the certificate {}: {error}", cert.display());
@@ -46,7 +46,7 @@ impl TlsFiles {
     }
 }
 
-/// How long the files are not looked at again.
+/// The minimum time between two checks of the files.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// The certificate in use. When its files change, the next handshake has the new one. Clones share it.
@@ -85,8 +85,8 @@ impl Tls {
         self.current().accept(stream).await
     }
 
-    /// The certificate as it is now. One that can't be used leaves the one before in use; both files are small and seldom change, so
-    /// they are read here.
+    /// The current certificate. If a new one cannot be used, the earlier one stays in use. Both files are small and seldom
+    /// change, so they are read here.
     fn current(&self) -> TlsAcceptor {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.elapsed() >= AGAIN {
@@ -100,7 +100,7 @@ impl Tls {
                         state.acceptor = acceptor;
                     }
                     Err(reason) => {
-                        tracing::error!("{reason}: the certificate and key that were read before stay in use");
+                        tracing::error!("{reason}: the earlier certificate and key stay in use");
                     }
                 }
             }

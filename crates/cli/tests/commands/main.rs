@@ -58,7 +58,7 @@ fn from_a_folder_to_an_answer() {
 fn tokens_and_grants_control_access() {
     let world = World::start();
     assert_eq!(world.run(&["send", "starlane:apps", "list", "--token-file", "/dev/null"]).status.code(), Some(1));
-    assert!(world.fails(1, &["token", "create", "--subject", "acme:x"]).contains("not a name for a principal"));
+    assert!(world.fails(1, &["token", "create", "--subject", "acme:x"]).contains("not a valid principal name"));
     assert!(world.fails(1, &["token", "create", "--subject", "ada", "--grant", "do x"]).contains("one of request"));
     world.fails(2, &["token", "revoke"]);
     let made = world.json(&["token", "create", "--subject", "ada", "--ttl", "10m"]);

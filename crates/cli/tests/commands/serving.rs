@@ -99,7 +99,7 @@ fn a_backup_during_traffic_is_complete() {
     }
     assert!(world.fails(1, &["restore", "one.tar", "--data", "one"]).contains("new folder"));
     world.write("four.tar", "no tar");
-    assert!(world.fails(1, &["restore", "four.tar", "--data", "four"]).contains("not a whole backup"));
+    assert!(world.fails(1, &["restore", "four.tar", "--data", "four"]).contains("not a complete backup"));
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! What a mechtron may ask for at most on this server, whatever its config says.
+//! The maximum limits that a mechtron's config can request on this server.
 
 use starlane_bundle::{self as bundle, Manifest};
 use starlane_protocol::Failure;
 
 use crate::limits::{Limit, Limiter};
 
-/// The numbers of a mechtron's limits, and what bounds each here.
+/// The limits of a mechtron's config, each with the server's limit for it.
 fn asked(limits: &bundle::Limits) -> [(&'static str, u64, Limit); 6] {
     [
         ("memory", limits.memory, Limit::MechtronMemory),
@@ -17,19 +17,19 @@ fn asked(limits: &bundle::Limits) -> [(&'static str, u64, Limit); 6] {
     ]
 }
 
-/// Refuses a bundle whose mechtrons ask for more than this server gives: 413 `too-large`.
+/// Refuses a bundle whose mechtrons request more than this server allows: 413 `too-large`.
 pub(crate) fn check(manifest: &Manifest, limiter: &Limiter) -> Result<(), Failure> {
     for (path, config) in &manifest.mechtrons {
         for (name, value, limit) in asked(&config.limits) {
             if value > limiter.get(limit) {
-                return Err(limiter.refuse(limit, format!("`{name}` of the mechtron {path} is {value}")));
+                return Err(limiter.refuse(limit, format!("mechtron {path} requests `{name}` {value}")));
             }
         }
     }
     Ok(())
 }
 
-/// The manifest as it runs here: of a bundle that was published before a limit was lowered, the limit counts.
+/// The manifest with its limits lowered to those of this server: an operator can lower a limit after a bundle is published.
 pub(crate) fn hold(manifest: Manifest, limiter: &Limiter) -> Manifest {
     let most = |limit| limiter.get(limit);
     let short = |limit| u32::try_from(limiter.get(limit)).unwrap_or(u32::MAX);

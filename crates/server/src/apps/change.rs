@@ -1,4 +1,4 @@
-//! A change of what an app is: everything is checked and prepared while the version before it runs, then takes effect in one turn.
+//! A change of an app: it is checked and prepared while the current version runs, then takes effect in one turn.
 
 use starlane_bundle::{AppConfig, AppRecord, Manifest, settings};
 use starlane_host::{LoadedModules, Side, VerifiedApp, ports::BundleStore, resource::Prepared};
@@ -12,12 +12,12 @@ pub(super) struct Change {
     manifest: Manifest,
     config: AppConfig,
     resources: Option<Box<dyn Prepared>>,
-    /// Those of its mechtrons, if they were compiled already.
+    /// The contracts of its mechtrons, if they are already compiled.
     modules: Option<LoadedModules>,
 }
 
 impl Change {
-    /// Takes back what was prepared; the app goes on as it was.
+    /// Discards the prepared change; the app continues unchanged.
     pub(super) async fn abandon(self) {
         if let Some(resources) = self.resources {
             resources.abandon().await;
@@ -26,7 +26,7 @@ impl Change {
 }
 
 impl Apps {
-    /// Runs an app that was created before, as its record says.
+    /// Runs an existing app, as its record says.
     pub(super) async fn start(&self, record: AppRecord) -> Result<(), Failure> {
         let change = self.prepare(&record, record.revision).await?;
         if let Err(failure) = self.check(&change) {
@@ -36,17 +36,18 @@ impl Apps {
         self.switch(change)
     }
 
-    /// Everything that can fail, and nothing that anybody notices. Resources begin as they are at the revision `from`,
+    /// Does every step that can fail, without a visible effect. Resources start from their state at the revision `from`,
     /// which is the record's own for an app that only starts again: its modules are compiled when they are used.
     pub(super) async fn prepare(&self, record: &AppRecord, from: u64) -> Result<Change, Failure> {
         let signed = self.store.manifest(&record.bundle).await.map_err(stored)?;
-        let signed =
-            signed.ok_or_else(|| Failure::not_found("its bundle is not in the repository").at(&record.bundle))?;
+        let signed = signed.ok_or_else(|| {
+            Failure::not_found("the app's bundle is not in the repository; publish it again").at(&record.bundle)
+        })?;
         let now = crate::time::unix_seconds();
         let manifest = Manifest::verify(&signed, &record.bundle, &record.manifest, &[record.publisher], now)
             .map_err(|error| Failure::conflict(error.to_string()).at(&record.bundle))?;
         let Some(config) = manifest.app.clone() else {
-            let message = "the bundle makes no app: it has no app.toml";
+            let message = "the bundle has no app.toml, so it cannot be created as an app";
             return Err(Failure::conflict(message).at(&record.bundle));
         };
         self.routes.check(&record.app, &config, &manifest, record.publisher)?;
@@ -61,25 +62,25 @@ impl Apps {
         Ok(Change { record: record.clone(), manifest, config, resources, modules })
     }
 
-    /// Whether a change can take effect beside the apps that run now.
+    /// Checks that a change does not conflict with the running apps.
     pub(super) fn check(&self, change: &Change) -> Result<(), Failure> {
         let Change { record, manifest, config, .. } = change;
         self.routes.check(&record.app, config, manifest, record.publisher)?;
         self.host.check_install(&self.verified(manifest, &record.app)?)
     }
 
-    /// What this server runs of a manifest. Errors with 501 when it has no driver for a resource that is placed here.
+    /// The part of a manifest that this server runs. Errors with 501 when it has no driver for a resource that is placed here.
     pub(super) fn verified(&self, manifest: &Manifest, app: &Address) -> Result<VerifiedApp, Failure> {
         VerifiedApp::of(manifest, app, Side::Server, self.host.kinds())
     }
 
-    /// Puts a change in effect, in one turn: no message sees half of it.
+    /// Puts a change into effect in one turn, so that no message sees a part of it.
     pub(super) fn switch(&self, change: Change) -> Result<(), Failure> {
-        // Its modules are kept until the app is installed, which uses them from then on.
+        // Its modules stay in memory until the installed app holds them.
         let Change { record, manifest, config, resources, modules: _modules } = change;
         let app = record.app.clone();
         let told = |failure: Failure| {
-            tracing::error!(%app, %failure, "the app's record was written, but it does not run");
+            tracing::error!(%app, %failure, "the app's record was written, but the app did not start");
             failure
         };
         self.routes.install(&app, &config, &manifest, record.publisher).map_err(told)?;

@@ -18,11 +18,11 @@ use crate::{
     http::visibility::{hidden, may_read},
 };
 
-/// The spaces that no app may be in: callers are named `http:APP` and `override:ADDRESS`.
+/// The spaces that apps cannot use: callers are named `http:APP` and `override:ADDRESS`.
 const RESERVED_SPACES: [&str; 3] = [OWN_SPACE, "http", "override"];
-/// The longest address of an app, in bytes: it names a file, and its resources have longer ones.
+/// The maximum length of an app's address, in bytes. It becomes a file name, and the app's resources have longer addresses.
 const MAX_APP: usize = 200;
-/// How long an app that is deleted may take over the requests that its resources have begun.
+/// The time for the resources of a deleted app to finish their current requests.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 impl Apps {
@@ -32,10 +32,13 @@ impl Apps {
         let before = self.store.record(&app).await.map_err(stored)?;
         let signed = self.store.manifest(&bundle).await.map_err(stored)?;
         let signed = signed.ok_or_else(|| {
-            Failure::not_found(format!("the bundle {bundle} is not published here: use `starlane publish`")).at(&bundle)
+            Failure::not_found(format!(
+                "bundle {bundle} is not published on this server; publish it with `starlane publish`"
+            ))
+            .at(&bundle)
         })?;
         let manifest = signed.open().map_err(|error| Failure::conflict(error.to_string()).at(&bundle))?;
-        // Else whoever may launch the new app could read it.
+        // Otherwise every principal that can launch the new app could read the bundle.
         if !manifest.public && !may_read(&self.routes, caller, &bundle) {
             return Err(hidden().at(&bundle));
         }
@@ -72,14 +75,14 @@ impl Apps {
         Ok(record)
     }
 
-    /// Writes the record: from here on, and after every restart, the app is what it says. What can refuse it comes before.
+    /// Writes the record, which defines the app from now on, also after a restart. All checks come earlier.
     async fn commit(&self, change: &Change) -> Result<(), Failure> {
         self.check(change)?;
         self.rights.check_place(&change.record.app)?;
         let record = &change.record;
         let written = match self.store.put_record(record.clone()).await {
             Ok(kept) => kept,
-            // It may be there all the same: a disk that fails says so after a file is in its place, too.
+            // The record can exist all the same: a disk can report an error after it has written the file.
             Err(error) => match self.store.record(&record.app).await {
                 Ok(Some(kept)) if kept == *record => kept,
                 _ => return Err(stored(error)),
@@ -88,18 +91,18 @@ impl Apps {
         match written == *record {
             true => Ok(()),
             false => {
-                let message = format!("revision {} of it exists already", written.revision);
+                let message = format!("revision {} of the app already exists", written.revision);
                 Err(Failure::conflict(message).at(&record.app))
             }
         }
     }
 
-    /// Ends an app. What its resources and actors keep stays unless `data` is to go too; the number of its last revision stays.
+    /// Ends an app. With `data` it also deletes the data of its resources and actors. The number of the last revision stays.
     pub(super) async fn delete(&self, app: &Address, data: bool) -> Result<(), Failure> {
         let record = self.record(app).await?;
-        // What cannot be removed is told before anything is.
+        // Report data that cannot be removed before removing anything.
         let resources = if data { self.resources_of(&record).await? } else { Vec::new() };
-        // What has begun is answered as it ends; what goes on for longer has an unknown outcome.
+        // Requests that end in time are answered; the outcome of longer ones is unknown.
         let _ = timeout(LAST_ANSWERS, self.host.answered(app)).await;
         let _one = self.committing.lock().await;
         self.store.drop_record(app).await.map_err(stored)?;
@@ -113,28 +116,34 @@ impl Apps {
         Ok(())
     }
 
-    /// The resources that a record's app has on this server.
+    /// The resources of a record's app on this server.
     async fn resources_of(&self, record: &AppRecord) -> Result<Vec<Rc<dyn Resource>>, Failure> {
         let signed = self.store.manifest(&record.bundle).await.map_err(stored)?;
-        let signed =
-            signed.ok_or_else(|| Failure::not_found("its bundle is not in the repository").at(&record.bundle))?;
+        let signed = signed.ok_or_else(|| {
+            Failure::not_found("the app's bundle is not in the repository; publish it again").at(&record.bundle)
+        })?;
         let manifest = signed.open().map_err(|error| Failure::conflict(error.to_string()).at(&record.bundle))?;
         self.host.resources_of(&self.verified(&manifest, &record.app)?)
     }
 }
 
-/// Whether an app may have this address. Errors with 400 `malformed`.
+/// Checks the address of an app. Errors with 400 `malformed`.
 fn check_address(app: &Address) -> Result<(), Failure> {
     let is_plain = app.version().is_none() && app.path().is_none() && app.host().is_none();
     if !is_plain || app.segments().count() < 2 {
-        return Err(Failure::malformed(format!("{app} is not an address for an app: such as acme:profiles")));
+        return Err(Failure::malformed(format!(
+            "{app} is not an app address; expected an address such as acme:profiles"
+        )));
     }
     if RESERVED_SPACES.contains(&app.space()) {
-        return Err(Failure::malformed(format!("the space `{}` is the server's own: take another", app.space())));
+        return Err(Failure::malformed(format!(
+            "space `{}` is reserved for the server; choose another space",
+            app.space()
+        )));
     }
     let length = app.as_str().len();
     if length > MAX_APP {
-        return Err(Failure::malformed(format!("the address of an app is {length} bytes; the maximum is {MAX_APP}")));
+        return Err(Failure::malformed(format!("the app address is {length} bytes; the maximum is {MAX_APP} bytes")));
     }
     Ok(())
 }

@@ -1,13 +1,12 @@
-//! What an app may do beyond itself: never more than whoever made it.
+//! The permissions of an app beyond itself: never more than the permissions of its maker, the principal that creates or
+//! upgrades the app.
 //!
-//! - A line of `allow` that reaches beyond its app must be covered by a grant of the principal that creates or upgrades the app.
-//!   Of what is not covered, the whole change is refused.
-//! - It holds for as long as that grant does: a grant of the registry until it is removed, a grant of a token until the token
-//!   ends. What is covered by an `admin` grant, the admin has confirmed: it stays in the app's record, and holds until the next
+//! - A line of `allow` that reaches beyond its app must be covered by a grant of the maker. Otherwise the whole change is refused.
+//! - The line is in force as long as that grant: a grant of the registry until it is removed, a grant of a token until the token
+//!   expires. A line covered by an `admin` grant is confirmed by the admin: it stays in the app's record until the next
 //!   revision.
-//! - When the token is revoked that the maker showed, nothing beyond the app is allowed any more, until somebody makes the next
-//!   revision.
-//! - A record without a maker, as older servers wrote it, allows nothing beyond the app.
+//! - When the maker's token is revoked, the app loses all permissions beyond itself until the next revision.
+//! - A record of an older server has no maker and allows nothing beyond the app.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -27,22 +26,22 @@ use crate::{
     time::unix_seconds,
 };
 
-/// How long it is waited at most until rights are looked at again.
+/// The maximum time between two checks of the permissions.
 const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
-/// How many lines a refusal names.
+/// The maximum number of lines that a refusal names.
 const NAMED: usize = 5;
 
-/// What the apps that run may do beyond themselves.
+/// The permissions of running apps beyond themselves.
 pub(crate) struct Rights {
     auth: Auth,
     visibility: Visibility,
     routes: Routes,
     running: RefCell<BTreeMap<Address, Running>>,
-    /// Told when an app was made whose rights may end by themselves.
+    /// Notified when an app is created whose permissions can expire.
     changed: Notify,
 }
 
-/// An app that runs.
+/// A running app.
 struct Running {
     record: AppRecord,
     lines: Vec<Line>,
@@ -69,8 +68,8 @@ impl Rights {
         })
     }
 
-    /// What the record of a new revision says of its maker. Errors with 403 `no-grant` when the app would be allowed what its
-    /// maker is not.
+    /// The maker, as the record of a new revision names it. Errors with 403 `no-grant` when the app would have permissions that
+    /// its maker does not have.
     pub(super) fn maker(&self, manifest: &Manifest, app: &Address, caller: &Principal) -> Result<Maker, Failure> {
         let mut confirmed = Vec::new();
         let mut missing = Vec::new();
@@ -90,27 +89,27 @@ impl Rights {
         missing.truncate(NAMED);
         let more = if others > 0 { format!(" and {others} more") } else { String::new() };
         let message = format!(
-            "{app} would be allowed what `{name}` is not: {lines}{more}; remove these lines of `allow`, or get the grants \
-             (`starlane grant {name} \"…\"`), or let an admin make this revision",
+            "{app} would have permissions that `{name}` does not have: {lines}{more}; remove these lines from `allow`, or get \
+             the grants (`starlane grant {name} \"…\"`), or let an admin make this revision",
             name = caller.name(),
             lines = missing.join(", ")
         );
         Err(Failure::no_grant(message).at(app))
     }
 
-    /// Whether the app that is to be made lies within another, or another within it: whose an address is would depend on which
-    /// of the two runs. Errors with 409.
+    /// Errors with 409 when the address of a new app is inside that of another app, or the other way round: the owner of an
+    /// address would depend on which of the two runs.
     pub(super) fn check_place(&self, app: &Address) -> Result<(), Failure> {
         let running = self.running.borrow();
         let Some(other) = running.keys().find(|other| *other != app && (app.is_within(other) || other.is_within(app)))
         else {
             return Ok(());
         };
-        let message = format!("{app} and the app {other} would lie one within the other: take another address");
+        let message = format!("{app} and app {other}: the address of one is inside the other; choose another address");
         Err(Failure::conflict(message).at(app))
     }
 
-    /// Takes up the rights of an app that is about to run, and gives its manifest as it may run now.
+    /// Adds the permissions of an app that is about to run. Returns its manifest with the lines that are in force.
     pub(super) fn take_up(&self, manifest: Manifest, record: &AppRecord) -> Manifest {
         let lines = lines(&manifest, &record.app);
         let in_force = self.in_force(record, &lines);
@@ -120,7 +119,10 @@ impl Rights {
             .filter(|(line, in_force)| {
                 if !**in_force {
                     let Line { mechtron, text, .. } = line;
-                    tracing::warn!(app = %record.app, mechtron, line = text, "not allowed: its maker may not, or is not known");
+                    tracing::warn!(
+                        app = %record.app, mechtron, line = text,
+                        "line of `allow` is not in force: the app's maker does not have this permission, or is not known"
+                    );
                 }
                 **in_force
             })
@@ -132,13 +134,13 @@ impl Rights {
         manifest.narrowed(|mechtron, line| held.iter().any(|(name, text)| name == mechtron && text == line))
     }
 
-    /// An app runs no more.
+    /// Removes an app that no longer runs.
     pub(super) fn forget(&self, app: &Address) {
         self.running.borrow_mut().remove(app);
     }
 
-    /// Whether somebody may read a bundle by message: the same question as over HTTP. A mechtron reads the bundles of its app,
-    /// and others if the app's maker may.
+    /// Whether a caller can read a bundle by message: the same rule as over HTTP. A mechtron can read the bundles of its app, and
+    /// other bundles if the app's maker can.
     pub(super) fn may_read(&self, caller: &Principal, bundle: &Address) -> Result<(), Failure> {
         if self.visibility.is_public(bundle) == Some(true) {
             return Ok(());
@@ -161,7 +163,7 @@ impl Rights {
             || makers().is_some_and(|maker| may_read(&self.routes, &maker, bundle))
     }
 
-    /// Which lines of an app are in force.
+    /// The lines of an app that are in force.
     fn in_force(&self, record: &AppRecord, lines: &[Line]) -> Vec<bool> {
         let maker = record.maker.as_ref().filter(|maker| !maker.revoked);
         let standing = maker.and_then(|maker| Some((maker, self.auth.standing(maker)?)));
@@ -172,8 +174,8 @@ impl Rights {
         lines.iter().map(|line| line.grant.is_within(&record.app) || beyond(line)).collect()
     }
 
-    /// Looks at the rights of all apps again. Gives those of which something changed, and the records of which the maker's
-    /// token was revoked.
+    /// Checks the permissions of all apps again. Returns the apps whose permissions changed, and the records whose maker's token
+    /// was revoked.
     fn look_again(&self) -> (Vec<(Address, Vec<Allow>)>, Vec<AppRecord>) {
         let (mut changed, mut revoked) = (Vec::new(), Vec::new());
         for (app, running) in self.running.borrow_mut().iter_mut() {
@@ -192,7 +194,7 @@ impl Rights {
         (changed, revoked)
     }
 
-    /// How long until a token ends on which something rests.
+    /// The time until the first token expires that a permission depends on.
     fn next_end(&self) -> Duration {
         let now = unix_seconds();
         let running = self.running.borrow();
@@ -201,7 +203,7 @@ impl Rights {
         ends.min().map_or(LOOK_AGAIN, |end| Duration::from_secs(end - now).min(LOOK_AGAIN))
     }
 
-    /// Keeps the rights of apps what their makers' are, for as long as the server runs.
+    /// Keeps the permissions of apps up to date with those of their makers, as long as the server runs.
     pub(super) async fn watch(self: Rc<Self>, host: Host, store: DiskStore) {
         let mut changes = self.auth.changes();
         loop {
@@ -212,13 +214,16 @@ impl Rights {
             }
             let (changed, revoked) = self.look_again();
             for (app, allow) in changed {
-                tracing::info!(%app, "what its mechtrons may do has changed with what its maker may");
+                tracing::info!(%app, "the permissions of the app's mechtrons changed because those of its maker changed");
                 host.allow(&app, &allow);
             }
             for record in revoked {
-                // A later revision that is there meanwhile stays.
+                // A later revision can exist by now; it stays.
                 if let Err(error) = store.put_record(record).await {
-                    tracing::error!(%error, "an app's record can't be written: its rights end with this server");
+                    tracing::error!(
+                        %error,
+                        "cannot write the app's record: the change of its permissions is lost at the next restart"
+                    );
                 }
             }
         }
@@ -241,7 +246,7 @@ impl Running {
     }
 }
 
-/// All lines of `allow` of an app's mechtrons, wherever they run: in a page, too, they speak for who made the app.
+/// All lines of `allow` of an app's mechtrons, also of those that run in a page: they also act for the app's maker.
 fn lines(manifest: &Manifest, app: &Address) -> Vec<Line> {
     let mechtrons = manifest.app.iter().flat_map(|config| &config.mechtrons);
     let lines = mechtrons.flat_map(|(name, mechtron)| mechtron.allow.iter().map(move |line| (name, line)));

@@ -1,16 +1,16 @@
-//! Whom a limited admin may name: subjects of its own namespace.
+//! The subjects that a limited admin can use: those of its own namespace.
 //!
-//! A subject that begins with `SPACE/` is of that space: `acme/ada`. Who has `admin acme:**` hands out tokens and grants to such
-//! subjects alone, and revokes only theirs. Who has `admin acme:shop:**` is held to subjects that begin with `acme/shop/`. Only
-//! who may do everything (`admin ~*::**`) names subjects without a space: they belong to the whole server.
+//! A subject that begins with `SPACE/` belongs to that space: `acme/ada`. A principal with `admin acme:**` can create and revoke
+//! tokens and grants only for such subjects. A principal with `admin acme:shop:**` is limited to subjects that begin with
+//! `acme/shop/`. Subjects without a space belong to the whole server and require every permission (`admin ~*::**`).
 
 use starlane_host::Principal;
 use starlane_protocol::{Address, Failure, Verb};
 
 use super::may_everything;
 
-/// The namespaces that a subject is of, outermost first: that of all spaces, `""`, then `acme` and `acme/shop` for
-/// `acme/shop/ada`. None for a subject without a space.
+/// The namespaces of a subject, outermost first: that of all spaces, `""`, then `acme` and `acme/shop` for `acme/shop/ada`. Empty
+/// for a subject without a space.
 pub(super) fn namespaces_of(subject: &str) -> impl Iterator<Item = &str> {
     let of_space = subject.split_once('/').is_some_and(|(space, rest)| {
         !rest.is_empty() && Address::parse(space).is_ok_and(|address| address.as_str() == address.space())
@@ -19,7 +19,7 @@ pub(super) fn namespaces_of(subject: &str) -> impl Iterator<Item = &str> {
     ends.filter_map(move |end| subject.get(..end)).filter(move |_| of_space)
 }
 
-/// The namespaces that somebody administers, as [`namespaces_of`] writes them.
+/// The namespaces that a principal administers, in the form of [`namespaces_of`].
 pub(super) fn administered(caller: &Principal) -> Vec<String> {
     let admin = caller.grants().iter().filter(|held| held.verb() == Verb::Admin);
     let above = admin.filter_map(|held| {
@@ -31,7 +31,7 @@ pub(super) fn administered(caller: &Principal) -> Vec<String> {
     above.collect()
 }
 
-/// Errors with 403 unless somebody may name a subject, and says which subjects they may name.
+/// Errors with 403 if the caller cannot use a subject; the message names the allowed subjects.
 pub(super) fn check(caller: &Principal, subject: &str) -> Result<(), Failure> {
     let own = administered(caller);
     if may_everything(caller) || namespaces_of(subject).any(|namespace| own.iter().any(|own| own == namespace)) {
@@ -39,7 +39,7 @@ pub(super) fn check(caller: &Principal, subject: &str) -> Result<(), Failure> {
     }
     let example = own.first().filter(|own| !own.is_empty()).map_or("SPACE", String::as_str);
     Err(Failure::no_grant(format!(
-        "`{subject}` is not of your namespace: name a subject that begins with `{example}/`, or ask an admin of the whole server"
+        "`{subject}` is not in your namespace: use a subject that begins with `{example}/`, or ask an admin of the whole server"
     )))
 }
 

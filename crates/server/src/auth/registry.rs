@@ -1,5 +1,5 @@
-//! What the server itself remembers of principals: their grants, what was revoked, and whether tokens are in use at all. It is
-//! one small file, written whole.
+//! The server's registry of principals: their grants, the revocations, and whether tokens are in use. It is one small file that
+//! is always written as a whole.
 
 use std::{
     collections::BTreeMap,
@@ -12,19 +12,19 @@ use starlane_protocol::{Failure, Grant, key::key};
 use super::namespace;
 use crate::disk::{read, write};
 
-/// The most principals that can have grants here.
-const MOST_PRINCIPALS: usize = 10_000;
-/// The most grants of one principal.
-const MOST_GRANTS: usize = 256;
-/// The most principals of one space's namespace that can have grants here, and the most bytes of all of their grants.
-const MOST_OF_SPACE: usize = 1_000;
-const BYTES_OF_SPACE: usize = 1 << 20;
-/// The most revocations that the namespace of one space keeps: with more, all of its tokens that were made so far end.
-const REVOCATIONS_OF_SPACE: usize = 1_000;
-/// How many tokens that were made are remembered; of more, those that end first are forgotten.
-const MOST_ISSUED: usize = 10_000;
-/// The same for those of the subjects of one space.
-const ISSUED_OF_SPACE: usize = 2_000;
+/// The maximum number of principals with grants.
+const MAX_PRINCIPALS: usize = 10_000;
+/// The maximum number of grants of one principal.
+const MAX_GRANTS_PER_PRINCIPAL: usize = 256;
+/// The maximum number of principals with grants in the namespace of one space, and the maximum size of all their grants.
+const MAX_PRINCIPALS_PER_SPACE: usize = 1_000;
+const MAX_GRANT_BYTES_PER_SPACE: usize = 1 << 20;
+/// The maximum number of revocations for the namespace of one space. Above it, all tokens of the space created so far end.
+const MAX_REVOCATIONS_PER_SPACE: usize = 1_000;
+/// The maximum number of remembered tokens. Above it, the tokens that expire first are forgotten.
+const MAX_ISSUED: usize = 10_000;
+/// The same limit for the tokens of one space's subjects.
+const MAX_ISSUED_PER_SPACE: usize = 2_000;
 
 /// The registry and its file.
 pub(super) struct Registry {
@@ -32,39 +32,39 @@ pub(super) struct Registry {
     pub(super) kept: Kept,
 }
 
-/// What is in the file.
+/// The content of the file.
 ///
-/// Nothing here that decides whether a token is good depends on the clock having been right: each token carries the generation in
-/// which it was made, and a revocation names generations.
+/// The validity of a token does not depend on a correct clock: each token contains the generation of its creation, and a
+/// revocation names generations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Kept {
-    /// Whether a token was ever made: then nobody is let in without one.
+    /// Whether a token was ever created: then every client needs one.
     pub(super) tokens_in_use: bool,
     /// By principal.
     pub(super) grants: BTreeMap<String, Vec<String>>,
-    /// The generation of tokens that are made now. Tokens of format 1 are of generation 0.
+    /// The generation of new tokens. Tokens of format 1 have generation 0.
     pub(super) generation: u64,
-    /// By a token's id: whose it is. Tokens of earlier versions are not in it.
+    /// By a token's id: its subject. Tokens of earlier versions are not in it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) issued: BTreeMap<String, Issued>,
-    /// By a token's id: when the token ends, in seconds since 1970. Earlier versions also wrote `ID@NAMESPACE`: it counts for
-    /// subjects of that namespace only.
+    /// By a token's id: its expiry, in seconds since 1970. Earlier versions also wrote `ID@NAMESPACE`, which applies only to
+    /// subjects of that namespace.
     pub(super) revoked_tokens: BTreeMap<String, u64>,
-    /// By principal: its tokens up to this generation are no longer good.
+    /// By principal: its tokens up to this generation are revoked.
     pub(super) revoked_generations: BTreeMap<String, u64>,
-    /// By principal: its tokens of generation 0 that were made until then are no longer good.
+    /// By principal: its tokens of generation 0 that were created until this time are revoked.
     pub(super) revoked_before: BTreeMap<String, u64>,
-    /// By space: the tokens of its namespace up to this generation are no longer good.
+    /// By space: the tokens of its namespace up to this generation are revoked.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) revoked_spaces: BTreeMap<String, u64>,
-    /// Revocations that were forgotten because their tokens had ended.
+    /// Revocations that were forgotten because their tokens had expired.
     pub(super) forgotten: Vec<Forgotten>,
-    /// Tokens below this generation are no longer good, whoever has them.
+    /// All tokens below this generation are revoked.
     pub(super) first_generation: u64,
 }
 
-/// A token that was made.
+/// An issued token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Issued {
@@ -72,8 +72,8 @@ pub(super) struct Issued {
     ends: u64,
 }
 
-/// Of tokens up to a generation that end until then it is not known any more whether they were revoked: none of them is good,
-/// should the clock go back.
+/// A forgotten set of revocations: for tokens up to this generation and this expiry, the server no longer knows whether they were
+/// revoked. They are refused, in case the clock goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Forgotten {
@@ -81,7 +81,7 @@ pub(super) struct Forgotten {
     ends: u64,
 }
 
-/// What a revocation is compared with.
+/// The properties of a token that revocations are compared with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TokenFacts<'a> {
     pub(super) id: &'a str,
@@ -109,7 +109,7 @@ impl Default for Kept {
 }
 
 impl Registry {
-    /// Reads the registry of a data folder. Errors when its file is damaged, naming it.
+    /// Reads the registry of a data folder. Errors when its file is damaged; the error names the file.
     pub(super) fn open(data: &Path) -> Result<Self, String> {
         let file = data.join("principals.json");
         let kept = match read(&file).map_err(|error| error.to_string())? {
@@ -119,7 +119,7 @@ impl Registry {
         Ok(Self { file, kept })
     }
 
-    /// Changes the registry; what could not be written has not happened. Says also whether anything is another now.
+    /// Changes the registry. A change that cannot be written is undone. Also returns whether anything changed.
     pub(super) fn change<T>(
         &mut self,
         change: impl FnOnce(&mut Kept) -> Result<T, Failure>,
@@ -135,7 +135,7 @@ impl Registry {
         Ok((result, is_other))
     }
 
-    /// The grants of a principal, `{sub}` put in; a line that has become unreadable allows nothing.
+    /// The grants of a principal, with `{sub}` replaced. An unreadable line allows nothing.
     pub(super) fn grants(&self, principal: &str) -> impl Iterator<Item = Grant> {
         let lines = self.kept.grants.get(principal).into_iter().flatten();
         lines.filter_map(move |line| parse(line, principal).ok())
@@ -146,8 +146,10 @@ impl Kept {
     /// Adds grants to a principal's.
     pub(super) fn add(&mut self, principal: &str, grants: &[String]) -> Result<(), Failure> {
         let full = |what: String| Failure::new(409, "conflict", what);
-        if !self.grants.contains_key(principal) && self.grants.len() >= MOST_PRINCIPALS {
-            return Err(full(format!("{MOST_PRINCIPALS} principals have grants already")));
+        if !self.grants.contains_key(principal) && self.grants.len() >= MAX_PRINCIPALS {
+            return Err(full(format!(
+                "the maximum of {MAX_PRINCIPALS} principals with grants is reached; remove grants"
+            )));
         }
         if let Some(space) = space_of(principal) {
             let of_space = self.grants.iter().filter(|(name, _)| space_of(name) == Some(space));
@@ -156,10 +158,10 @@ impl Kept {
                 count += usize::from(name != principal);
                 bytes += lines.iter().map(String::len).sum::<usize>();
             }
-            if count >= MOST_OF_SPACE || bytes > BYTES_OF_SPACE {
+            if count >= MAX_PRINCIPALS_PER_SPACE || bytes > MAX_GRANT_BYTES_PER_SPACE {
                 return Err(full(format!(
-                    "the namespace `{space}/` has {count} other principals with grants, of {bytes} bytes in all; the maximum is \
-                     {MOST_OF_SPACE} and {BYTES_OF_SPACE}: use patterns, or take grants back"
+                    "the namespace `{space}/` has {count} other principals with grants ({bytes} bytes in total); the maximum is \
+                     {MAX_PRINCIPALS_PER_SPACE} and {MAX_GRANT_BYTES_PER_SPACE}: use patterns, or remove grants"
                 )));
             }
         }
@@ -169,13 +171,13 @@ impl Kept {
                 known.push(grant.clone());
             }
         }
-        if known.len() > MOST_GRANTS {
-            return Err(full(format!("a principal has at most {MOST_GRANTS} grants: use patterns")));
+        if known.len() > MAX_GRANTS_PER_PRINCIPAL {
+            return Err(full(format!("a principal can have at most {MAX_GRANTS_PER_PRINCIPAL} grants: use patterns")));
         }
         Ok(())
     }
 
-    /// Takes grants from a principal; with none named, all. Errors with 404 when it has not got one.
+    /// Removes grants from a principal, all if none is named. Errors with 404 when it does not have one of them.
     pub(super) fn remove(&mut self, principal: &str, grants: &[String]) -> Result<(), Failure> {
         let missing = |what: &str| Failure::not_found(format!("`{principal}` has no grant {what}"));
         let known = self.grants.get_mut(principal).ok_or_else(|| missing("here"))?;
@@ -189,7 +191,7 @@ impl Kept {
         Ok(())
     }
 
-    /// The grants that can't be read, and so allow nothing.
+    /// The unreadable grants, which allow nothing.
     pub(super) fn faults(&self) -> Vec<String> {
         let lines = self.grants.iter().flat_map(|(name, lines)| lines.iter().map(move |line| (name, line)));
         let broken =
@@ -197,14 +199,14 @@ impl Kept {
         broken.collect()
     }
 
-    /// Whether a token was revoked, or may have been.
+    /// Whether a token was revoked, or was possibly revoked.
     pub(super) fn is_revoked(&self, token: TokenFacts<'_>) -> bool {
         let TokenFacts { generation, ends, .. } = token;
         self.is_known_revoked(token)
             || self.forgotten.iter().any(|gone| generation <= gone.generation && ends <= gone.ends)
     }
 
-    /// The same, but not for what is only forgotten: of a token that has ended meanwhile, that says nothing.
+    /// The same without the forgotten revocations, which say nothing about a token that has expired meanwhile.
     pub(super) fn is_known_revoked(&self, token: TokenFacts<'_>) -> bool {
         let TokenFacts { id, subject, generation, issued, .. } = token;
         let mut scoped = namespace::namespaces_of(subject).map(|namespace| format!("{id}@{namespace}"));
@@ -213,41 +215,42 @@ impl Kept {
             || scoped.any(|key| self.revoked_tokens.contains_key(&key))
             || self.revoked_generations.get(subject).is_some_and(|revoked| generation <= *revoked)
             || space_of(subject).is_some_and(|space| {
-                // What an admin of all spaces has revoked counts for each.
+                // A revocation by an admin of all spaces applies to each space.
                 let revoked = [space, ""].into_iter().filter_map(|space| self.revoked_spaces.get(space)).max();
                 revoked.is_some_and(|revoked| generation <= *revoked)
             })
             || (generation == 0 && self.revoked_before.get(subject).is_some_and(|until| issued <= *until))
     }
 
-    /// Remembers whose a token is, until it ends.
+    /// Remembers the subject of a token until it expires.
     pub(super) fn note_issued(&mut self, id: &str, subject: &str, ends: u64, now: u64) {
         self.issued.retain(|_, token| token.ends > now);
         self.issued.insert(id.to_owned(), Issued { subject: subject.to_owned(), ends });
-        // An id begins with the end of its token, so the first ends first. A space pushes out none of another's.
+        // An id begins with the expiry, so the first id expires first. A space cannot displace tokens of another space.
         if let Some(space) = space_of(subject) {
             let own = self.issued.iter().filter(|(_, token)| space_of(&token.subject) == Some(space));
-            let first = (own.clone().count() > ISSUED_OF_SPACE).then(|| own.map(|(id, _)| id.clone()).next()).flatten();
+            let first =
+                (own.clone().count() > MAX_ISSUED_PER_SPACE).then(|| own.map(|(id, _)| id.clone()).next()).flatten();
             first.map(|first| self.issued.remove(&first));
         }
-        while self.issued.len() > MOST_ISSUED {
+        while self.issued.len() > MAX_ISSUED {
             self.issued.pop_first();
         }
     }
 
-    /// Revokes one token, which ends at `ends`.
+    /// Revokes one token, which expires at `ends`.
     pub(super) fn revoke_token(&mut self, id: &str, ends: u64) {
         self.revoked_tokens.insert(id.to_owned(), ends);
     }
 
-    /// Revokes all tokens of a principal that were made so far.
+    /// Revokes all tokens of a principal created so far.
     pub(super) fn revoke_subject(&mut self, subject: &str) {
         self.revoked_generations.insert(subject.to_owned(), self.generation);
         self.revoked_before.remove(subject);
         self.generation += 1;
     }
 
-    /// Forgets revocations of tokens that have ended. With more than `most` left, all tokens that were made so far end instead.
+    /// Forgets revocations of expired tokens. If more than `most` remain, all tokens created so far are revoked instead.
     pub(super) fn prune(&mut self, now: u64, most: usize) {
         self.issued.retain(|_, token| token.ends > now);
         let latest = self.revoked_tokens.values().filter(|ends| **ends <= now).max().copied();
@@ -267,13 +270,13 @@ impl Kept {
             self.forgotten.clear();
             self.generation += 1;
             self.first_generation = self.generation;
-            tracing::warn!(maximum = most, "too many revocations: all tokens that were made so far are refused");
+            tracing::warn!(maximum = most, "too many revocations: all tokens created so far are refused");
         }
     }
 }
 
 impl Kept {
-    /// Of a space that has revoked more than it may keep, all tokens that were made so far end: it takes no other space's along.
+    /// Revokes all tokens created so far of a space with too many revocations. Other spaces are not affected.
     fn prune_spaces(&mut self) {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         let of_tokens = self.revoked_tokens.keys().filter_map(|key| self.space_of_revoked(key));
@@ -281,7 +284,7 @@ impl Kept {
         for space in of_tokens.chain(of_subjects) {
             *counts.entry(space.to_owned()).or_default() += 1;
         }
-        for (space, count) in counts.into_iter().filter(|(_, count)| *count > REVOCATIONS_OF_SPACE) {
+        for (space, count) in counts.into_iter().filter(|(_, count)| *count > MAX_REVOCATIONS_PER_SPACE) {
             let mut revoked = std::mem::take(&mut self.revoked_tokens);
             revoked.retain(|key, _| self.space_of_revoked(key) != Some(&space));
             self.revoked_tokens = revoked;
@@ -292,7 +295,7 @@ impl Kept {
         }
     }
 
-    /// The space of a revoked token, as far as that is known.
+    /// The space of a revoked token, if it is known.
     fn space_of_revoked<'a>(&'a self, key: &'a str) -> Option<&'a str> {
         match key.split_once('@') {
             Some((_, namespace)) => namespace.split('/').next(),
@@ -301,12 +304,12 @@ impl Kept {
     }
 }
 
-/// The space in whose namespace a principal is: `acme` of `acme/ada`.
+/// The space of a principal's namespace: `acme` for `acme/ada`.
 fn space_of(principal: &str) -> Option<&str> {
     principal.split_once('/').map(|(space, _)| space)
 }
 
-/// A grant of a principal, as it is written: `{sub}` stands for the principal's key.
+/// Parses a grant of a principal. `{sub}` stands for the principal's key.
 pub(super) fn parse(line: &str, principal: &str) -> Result<Grant, Failure> {
     let whole = match line.contains("{sub}") {
         true => line.replace("{sub}", &key(principal).map_err(|error| Failure::malformed(error.to_string()))?),
@@ -412,7 +415,7 @@ mod tests {
         let mut kept = Kept::default();
         let line = ["request acme:x".to_owned()];
         let given = (0..2_000).take_while(|n| kept.add(&format!("acme/p{n}"), &line).is_ok()).count();
-        assert_eq!(given, MOST_OF_SPACE);
+        assert_eq!(given, MAX_PRINCIPALS_PER_SPACE);
         kept.add("acme/p0", &["request acme:y".to_owned()]).unwrap();
         kept.add("bob/p", &line).unwrap();
     }
@@ -432,10 +435,10 @@ mod tests {
         kept.note_issued("a", "ada", 100, 0);
         kept.note_issued("b", "bob", 200, 100);
         assert_eq!(kept.issued.keys().collect::<Vec<_>>(), ["b"]);
-        for n in 0..MOST_ISSUED {
+        for n in 0..MAX_ISSUED {
             kept.note_issued(&format!("c{n}"), "eve", 300, 150);
         }
-        assert!(kept.issued.len() == MOST_ISSUED && !kept.issued.contains_key("b"));
+        assert!(kept.issued.len() == MAX_ISSUED && !kept.issued.contains_key("b"));
     }
 
     #[test]

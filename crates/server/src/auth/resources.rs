@@ -1,4 +1,4 @@
-//! The resources `starlane:grants` and `starlane:tokens`: what an admin does with principals, by message.
+//! The resources `starlane:grants` and `starlane:tokens`, with which an admin manages principals.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -13,7 +13,7 @@ use crate::{
     body::{json as json_payload, read, unknown},
 };
 
-/// How long a token is good that says nothing of it, in seconds.
+/// The default validity of a token, in seconds.
 const HOUR: u64 = 3_600;
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ struct Create {
     ttl_seconds: Option<u64>,
 }
 
-/// What is asked of `starlane:grants`.
+/// A request to `starlane:grants`.
 enum OfGrants {
     List,
     Add(OfPrincipal),
@@ -52,7 +52,7 @@ impl OfGrants {
     }
 }
 
-/// What is asked of `starlane:tokens`.
+/// A request to `starlane:tokens`.
 enum OfTokens {
     Create(Create),
     Revoke(Revoke),
@@ -68,7 +68,7 @@ impl OfTokens {
     }
 }
 
-/// Serves both under their binds, for as long as what is given lives.
+/// Serves both under their binds as long as the returned value lives.
 pub(crate) fn serve(
     host: &Host,
     auth: &Auth,
@@ -97,14 +97,14 @@ pub(crate) fn serve(
     Ok(vec![at("grant", grants_bound, grants)?, at("token", tokens_bound, tokens)?])
 }
 
-/// An answer, and whether anything is another now.
+/// An answer, and whether anything changed.
 struct Answered {
     payload: Payload,
     is_change: bool,
 }
 
-/// Notes a change in the audit log: whom it is about, and the grants or the token's id, never the token. What changes nothing is not
-/// noted, unless it was refused.
+/// Writes a change to the audit log, with the subject and the grants or the token's id, never the token. A request that changes
+/// nothing is written only if it was refused.
 fn noted(audit: &Audit, kind: &str, incoming: &Message, answered: Result<Answered, Failure>) -> Outcome {
     let is_change = answered.as_ref().map_or(true, |answered| answered.is_change);
     let outcome = answered.map(|answered| answered.payload);
@@ -117,7 +117,7 @@ fn noted(audit: &Audit, kind: &str, incoming: &Message, answered: Result<Answere
     outcome
 }
 
-/// What a change was about, from what was asked and what was answered.
+/// The target of a change, from the request and the answer.
 fn target(operation: &str, asked: &Value, answer: &Value) -> String {
     let text = |of: &Value, field: &str| of.get(field).and_then(Value::as_str).map(str::to_owned);
     let labelled = |label: &str, text: Option<String>| text.map(|text| format!("{label} {text}"));
@@ -157,7 +157,7 @@ fn about_grants(auth: &Auth, incoming: &Message) -> Result<Answered, Failure> {
     Ok(Answered { payload: json_payload(&answer), is_change })
 }
 
-/// The grants that somebody may see: all, or those that they may hand out.
+/// The grants that a caller can see: all, or those that it can hand out.
 fn listed(auth: &Auth, incoming: &Message) -> Result<BTreeMap<String, Vec<String>>, Failure> {
     let caller = &incoming.caller;
     let mut all = auth.registered();
@@ -200,29 +200,29 @@ fn revoked(auth: &Auth, incoming: &Message, revoke: &Revoke) -> Result<Answered,
     Ok(Answered { payload: json_payload(&json!({ "known": known, "subject": subject })), is_change })
 }
 
-/// Whether somebody who administers a namespace may revoke a token by its id.
+/// Checks that an admin of a namespace can revoke a token by its id.
 fn may_revoke(incoming: &Message, subject: Option<&str>) -> Result<(), Failure> {
     if namespace::administered(&incoming.caller).is_empty() {
         return incoming.caller.permit(Verb::Admin, &incoming.to, "");
     }
-    let message = "no token with this id is known here; a token that an earlier version made is revoked by its subject \
+    let message = "no token with this id is known here; revoke a token of an earlier version by its subject \
                    (`starlane token revoke --subject NAME`)";
     let subject = subject.ok_or_else(|| Failure::not_found(message))?;
-    let message = "the token with this id is not of your namespace; ask an admin of the whole server";
+    let message = "the token with this id is not in your namespace; ask an admin of the whole server";
     namespace::check(&incoming.caller, subject).map_err(|_| Failure::no_grant(message))
 }
 
-/// Whether somebody is an admin of anything: nobody else has business here, whatever they ask.
+/// Checks that the caller has at least one `admin` grant: every operation requires one.
 fn administers(caller: &Principal) -> Result<(), Failure> {
     if caller.grants().iter().any(|held| held.verb() == Verb::Admin) {
         return Ok(());
     }
-    let message = "grants and tokens are an admin's business: it needs a grant such as \"admin acme:**\"";
+    let message = "only an admin can use grants and tokens: this requires a grant such as \"admin acme:**\"";
     Err(Failure::no_grant(message))
 }
 
-/// Whether somebody may give these grants to a principal, or take them: who has `admin` on all that they are about, and whose
-/// namespace the principal is of.
+/// Checks that the caller can add or remove these grants of a principal: it must have `admin` on all targets of the grants, and
+/// the principal must be in its namespace.
 fn may_hand_out(caller: &Principal, principal: &str, lines: &[String]) -> Result<(), Failure> {
     administers(caller)?;
     let held: Vec<&Grant> = caller.grants().iter().filter(|held| held.verb() == Verb::Admin).collect();
@@ -231,7 +231,7 @@ fn may_hand_out(caller: &Principal, principal: &str, lines: &[String]) -> Result
         let grant = registry::parse(line, principal)?;
         if !held.iter().any(|held| held.includes(&grant)) {
             let needed = grant.pattern();
-            let message = format!("who hands out \"{line}\" needs the grant \"admin {needed}\", or a wider one");
+            let message = format!("to grant or remove \"{line}\" you need the grant \"admin {needed}\" or a wider one");
             return Err(Failure::no_grant(message));
         }
     }

@@ -1,4 +1,4 @@
-//! What somebody may do now who made something earlier: whether the token that was shown then is still good.
+//! The current permissions of a principal that created an app earlier: they depend on the token that it used then.
 
 use serde::{Deserialize, Serialize};
 use starlane_bundle::Maker;
@@ -11,20 +11,20 @@ use super::{
 };
 use crate::time::unix_seconds;
 
-/// The token that a principal showed, as its proof says it.
+/// The token that a principal used, from its proof.
 #[derive(Serialize, Deserialize)]
 struct Shown {
     id: String,
-    /// The generation of revocations in which it was made.
+    /// The generation of its creation.
     #[serde(default)]
     generation: u64,
     issued: u64,
     expires: u64,
-    /// The grants that it carries, as they are written.
+    /// Its grants, as written.
     grants: Vec<String>,
 }
 
-/// The proof of a principal that showed a token.
+/// The proof of a principal that used a token.
 pub(super) fn proof(token: &Verified) -> String {
     let shown = Shown {
         id: token.claims.jti.clone(),
@@ -37,8 +37,8 @@ pub(super) fn proof(token: &Verified) -> String {
 }
 
 impl Auth {
-    /// The grants that the maker of an app has now: of the registry, and of the token that it showed if that has not ended.
-    /// None if that token was revoked, or is not known.
+    /// The current grants of an app's maker: those of the registry, and those of the token that it used, unless it has expired.
+    /// None if that token was revoked or is not known.
     pub(crate) fn standing(&self, maker: &Maker) -> Option<Vec<Grant>> {
         if maker.principal == ADMIN && maker.proof.is_empty() {
             return Some(Grant::parse(EVERYTHING, None).into_iter().collect());
@@ -61,7 +61,7 @@ impl Auth {
         Some(of_token.chain(registry.grants(&maker.principal)).collect())
     }
 
-    /// When the token ends that the maker of an app showed, in seconds since 1970; none for the admin token.
+    /// The expiry of the token that an app's maker used, in seconds since 1970; none for the admin token.
     pub(crate) fn end_of(&self, maker: &Maker) -> Option<u64> {
         serde_json::from_str(&maker.proof).ok().map(|shown: Shown| shown.expires)
     }

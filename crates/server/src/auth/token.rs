@@ -14,34 +14,34 @@ pub(super) struct Tokens {
     audience: String,
 }
 
-/// What a token says of whoever shows it.
+/// The claims of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
     /// The host that it is for.
     aud: String,
-    /// Whose it is.
+    /// Its subject.
     pub(super) sub: String,
     /// Its identity, to revoke it by.
     pub(super) jti: String,
-    /// What it allows, as grants are written.
+    /// Its grants, as written.
     pub(super) grants: Vec<String>,
-    /// The generation that it was made in; tokens of format 1 name none.
+    /// The generation of its creation; tokens of format 1 have none.
     #[serde(default, rename = "gen")]
     pub(super) generation: u64,
 }
 
-/// A token that was read and verified.
+/// A verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verified {
     pub(super) claims: Claims,
-    /// When it was made, in seconds since 1970.
+    /// The time of its creation, in seconds since 1970.
     pub(super) issued: u64,
-    /// When it ends.
+    /// Its expiry, in seconds since 1970.
     pub(super) expires: u64,
 }
 
 impl Verified {
-    /// What a revocation is compared with.
+    /// The properties of a token that revocations are compared with.
     pub(super) fn facts(&self) -> TokenFacts<'_> {
         TokenFacts {
             id: &self.claims.jti,
@@ -83,10 +83,10 @@ impl Tokens {
         token.map_err(|error| Failure::internal(error.to_string()))
     }
 
-    /// Reads a token, and checks its signature, whom it is for, and that it has a beginning and an end that `now` is between.
-    /// Errors with 401, and why.
+    /// Reads a token. Checks its signature, its host, and that `now` is between its creation and its expiry. Errors with 401 and
+    /// the reason.
     pub(super) fn read(&self, text: &str, now: u64) -> Result<Verified, Failure> {
-        let token = UntrustedToken::new(text).map_err(|_| refused("it is none of this server's"))?;
+        let token = UntrustedToken::new(text).map_err(|_| refused("it is not a token of this server"))?;
         let token: Token<Claims> = Ed25519
             .validator(&self.key.pk)
             .validate(&token)
@@ -94,23 +94,23 @@ impl Tokens {
         let claims = token.claims();
         let seconds = |time: Option<DateTime<_>>| time.and_then(|time| u64::try_from(time.timestamp()).ok());
         let (Some(issued), Some(expires)) = (seconds(claims.issued_at), seconds(claims.expiration)) else {
-            return Err(refused("it does not say when it was made and when it ends"));
+            return Err(refused("it does not contain the times of its creation and expiry"));
         };
         let said = claims.custom.clone();
         if said.aud != self.audience {
             return Err(refused("it is for another host"));
         }
         if expires <= now {
-            return Err(refused("it is no longer good: get a fresh one"));
+            return Err(refused("it has expired: get a new one"));
         }
         if seconds(claims.not_before).is_some_and(|from| from > now) {
-            return Err(refused("it is not good yet"));
+            return Err(refused("it is not valid yet: check the clocks"));
         }
         Ok(Verified { claims: said, issued, expires })
     }
 }
 
-/// 401, and why.
+/// A 401 with the reason.
 pub(super) fn refused(why: &str) -> Failure {
     Failure::auth_refused(format!("the token is refused: {why}"))
 }
@@ -138,7 +138,7 @@ mod tests {
         let read = host.read(&token, NOW).unwrap();
         assert_eq!((read.claims.sub.as_str(), read.issued, read.expires), ("ada", NOW, NOW + 60));
         assert!(host.read(&token, NOW + 59).is_ok());
-        assert!(host.read(&token, NOW + 60).unwrap_err().message.contains("no longer good"));
+        assert!(host.read(&token, NOW + 60).unwrap_err().message.contains("expired"));
     }
 
     #[test]

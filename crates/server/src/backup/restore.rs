@@ -14,14 +14,14 @@ use crate::{
     disk,
 };
 
-/// What is done with the keys of a backup.
+/// The treatment of the keys in a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Keys {
-    /// They are left out, and the next start makes new ones: tokens that were made before are refused, those among them that
-    /// were revoked after the backup too. The host keeps its name.
+    /// They are not restored, and the next start creates new ones. All earlier tokens are refused, including those that were
+    /// revoked after the backup. The host keeps its name.
     #[default]
     New,
-    /// They are restored: tokens that were made before are good until they end, even if they were revoked after the backup.
+    /// They are restored. Earlier tokens are valid until they expire, even if they were revoked after the backup.
     Keep,
 }
 
@@ -117,7 +117,7 @@ fn unpack(backup: impl Read, folder: &Path, keys: Keys) -> Result<String, String
             Some(ABOUT) => {
                 let read: About = serde_json::from_reader(&mut entry).map_err(|error| error.to_string())?;
                 if read.format != FORMAT {
-                    return Err(format!("it is of format {}, and this version reads {FORMAT}", read.format));
+                    return Err(format!("it has format {}; this version reads format {FORMAT}", read.format));
                 }
                 about = Some(read.version);
             }
@@ -126,12 +126,17 @@ fn unpack(backup: impl Read, folder: &Path, keys: Keys) -> Result<String, String
             _ if lies_in.is_none()
                 || !matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Directory) =>
             {
-                return Err(format!("it holds {}, which no backup does", path.display()));
+                return Err(format!("it contains {}, which does not belong in a backup", path.display()));
             }
             _ if lies_in.is_some_and(|entry| entry.kind == Kind::Key) && keys == Keys::New => {}
             _ => match entry.unpack_in(folder).map_err(|error| error.to_string())? {
                 true => {}
-                false => return Err(format!("it holds {}, which leads elsewhere", path.display())),
+                false => {
+                    return Err(format!(
+                        "it contains {}, which is a link to a place outside the backup",
+                        path.display()
+                    ));
+                }
             },
         }
     }

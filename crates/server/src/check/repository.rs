@@ -38,11 +38,15 @@ fn blobs(check: &mut Check<'_>, found: &mut Found) {
         for file in check.list(&folder) {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let Ok(digest) = Digest::parse(&name) else {
-                check.problem(&file, "its name is not a digest", "delete it: nothing reads it");
+                check.problem(&file, "its name is not a digest", "delete it: the server does not read it");
                 continue;
             };
             if folder.file_name().is_none_or(|folder| name.get(..2).is_none_or(|first| folder != first)) {
-                check.problem(&file, "it lies in the folder of other digests", "delete it: nothing reads it there");
+                check.problem(
+                    &file,
+                    "it is in the folder of other digests",
+                    "delete it: the server does not read it there",
+                );
                 continue;
             }
             match digest_of(&file) {
@@ -85,7 +89,7 @@ fn bundles(check: &mut Check<'_>, found: &mut Found, folder: &Path) {
         let mend = "publish under this name again as an admin: `starlane publish --take-over`";
         check.problem(
             &owner,
-            "it is missing: whose the name is, is not known, and nothing can be published under it",
+            "it is missing: the owner of the name is not known, so no bundle can be published under it",
             mend,
         );
     }
@@ -101,10 +105,10 @@ fn bundles(check: &mut Check<'_>, found: &mut Found, folder: &Path) {
                 let key = check.read(&entry);
                 if key.is_some_and(|key| PublicKey::parse(String::from_utf8_lossy(&key).trim()).is_err()) {
                     let mend = "publish under this name again as an admin: `starlane publish --take-over`";
-                    check.problem(&entry, "it does not hold a public key", mend);
+                    check.problem(&entry, "it does not contain a public key", mend);
                 }
             }
-            _ => check.problem(&entry, "no server puts such a file here", "delete it: nothing reads it"),
+            _ => check.problem(&entry, "this file does not belong here", "delete it: the server does not read it"),
         }
     }
 }
@@ -144,19 +148,19 @@ fn references(check: &mut Check<'_>, found: &Found) {
             named.insert(entry.sha256);
             let problem = match found.blobs.get(&entry.sha256) {
                 Some(size) if *size == entry.size => continue,
-                Some(size) => format!("{path} has {} bytes, and its blob has {size}", entry.size),
+                Some(size) => format!("{path} has {} bytes in the manifest, but its blob has {size}", entry.size),
                 None => format!("the blob {} of {path} is missing or damaged", entry.sha256),
             };
             check.problem(
                 &file,
                 problem,
-                format!("publish {address} again: the same content is taken, and what is missing is uploaded"),
+                format!("publish {address} again with the same content: this uploads the missing files"),
             );
         }
         for (used, of_use) in manifest.uses.iter() {
             let there = Address::parse(used).ok().and_then(|used| found.bundles.get(&used));
             if there.is_none_or(|(digest, _)| *digest != of_use.manifest) {
-                let problem = format!("it uses {used}, which is not here as the manifest has it");
+                let problem = format!("it uses {used}, which is not here with the digest in the manifest");
                 check.problem(&file, problem, format!("publish {used} again, as it was"));
             }
         }
@@ -180,7 +184,7 @@ fn apps(check: &mut Check<'_>, found: &Found) {
                     check.problem(&file, "it is not a number", mend);
                 }
             }
-            _ => check.problem(&file, "no server puts such a file here", "delete it: nothing reads it"),
+            _ => check.problem(&file, "this file does not belong here", "delete it: the server does not read it"),
         }
     }
 }
@@ -205,9 +209,11 @@ fn app(check: &mut Check<'_>, found: &Found, file: &Path, stem: &str, bytes: &[u
         let bundle = bundle.without_path();
         match found.bundles.get(&bundle) {
             Some((known, _)) if known == digest => {}
-            Some(_) => {
-                check.problem(file, format!("it names another manifest of {bundle} than is here"), again.clone())
-            }
+            Some(_) => check.problem(
+                file,
+                format!("it names a manifest of {bundle} that differs from the one here"),
+                again.clone(),
+            ),
             None => check.problem(
                 file,
                 format!("it names {bundle}, which is not here or is damaged"),

@@ -1,4 +1,4 @@
-//! Room for bodies that are checked aside: so many bytes at a time, shared fairly by those who cause the checks.
+//! The limit on bytes that are checked on other threads at the same time, shared fairly by spaces.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,4 +1,4 @@
-//! What SQL may do: SQLite asks here while it prepares a statement, so no way of writing it goes around.
+//! The allowed SQL. SQLite calls the authorizer while it prepares a statement, so no spelling can avoid it.
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
@@ -9,12 +9,12 @@ use super::{
 
 /// The table in which applied migrations are recorded.
 pub(super) const MIGRATIONS: &str = "starlane_migrations";
-/// Tables that show more than the database's own rows, or that take long without a look at the clock.
+/// Tables that show more than the database's own rows, or that can run long without a check of the deadline.
 const HIDDEN: [&str; 6] = ["dbstat", "sqlite_dbpage", "sqlite_stmt", "fts3tokenize", "bytecode", "tables_used"];
-/// The modules whose virtual tables a migration may make: they keep everything in the database.
+/// The modules of virtual tables that a migration can create: they store everything in the database.
 const MODULES: [&str; 3] = ["fts5", "fts5vocab", "rtree"];
 
-/// Decides, and keeps the reason of a refusal.
+/// Decides, and stores the reason for a refusal.
 pub(super) fn authorize(watch: &Watch, context: &AuthContext<'_>) -> Authorization {
     match refusal(watch.role(), context) {
         None => Authorization::Allow,
@@ -34,7 +34,8 @@ fn refusal(role: Role, context: &AuthContext<'_>) -> Option<String> {
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => refuse("ATTACH, DETACH and VACUUM are not available"),
         AuthAction::Pragma { pragma_name, pragma_value } => pragma(role, pragma_name, pragma_value),
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } if role == Role::Migrate => refuse(
-            "BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not available: all new migrations are one transaction; leave them out",
+            "BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not available: all new migrations run in one transaction; \
+             remove these statements",
         ),
         AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => refuse(
             "BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not available: send the statements with the operation `transaction`",
@@ -45,10 +46,10 @@ fn refusal(role: Role, context: &AuthContext<'_>) -> Option<String> {
         AuthAction::CreateVtable { module_name, .. } | AuthAction::DropVtable { module_name, .. } => {
             match role == Role::Migrate && MODULES.iter().any(|known| module_name.eq_ignore_ascii_case(known)) {
                 true => None,
-                false => refuse("virtual tables are not available, but for fts5 and rtree in migrations"),
+                false => refuse("virtual tables are not available, except fts5 and rtree in migrations"),
             }
         }
-        // ALTER TABLE itself reads it, to see whether the rows fit a new column.
+        // ALTER TABLE itself reads it, to check whether the rows match a new column.
         AuthAction::Read { table_name: "pragma_quick_check", .. } if role != Role::Read => None,
         AuthAction::Read { table_name, .. }
             if HIDDEN.iter().any(|hidden| table_name.eq_ignore_ascii_case(hidden))
@@ -62,7 +63,7 @@ fn refusal(role: Role, context: &AuthContext<'_>) -> Option<String> {
             match role {
                 Role::Read => refuse("`query` only reads: send a statement that writes with the operation `execute`"),
                 _ if table.is_some_and(|table| table.eq_ignore_ascii_case(MIGRATIONS)) => {
-                    Some(format!("the table {MIGRATIONS} is the server's own"))
+                    Some(format!("the table {MIGRATIONS} is reserved for the server"))
                 }
                 Role::Write if temporary => {
                     refuse("temporary tables, views and triggers are not available: all messages share one connection")
@@ -79,23 +80,24 @@ fn pragma(role: Role, name: &str, value: Option<&str>) -> Option<String> {
     let name = name.to_ascii_lowercase();
     match (role, name.as_str(), value) {
         (Role::Migrate | Role::Write, "quick_check", _)
-        | (_, "data_version" | "page_size", None) | (Role::Migrate, "foreign_keys" | "foreign_key_check", _) => None,
+        | (_, "data_version" | "page_size", None)
+        | (Role::Migrate, "foreign_keys" | "foreign_key_check", _) => None,
         (Role::Migrate, "journal_mode" | "synchronous" | "auto_vacuum" | "page_size" | "encoding", _) => {
-            Some(format!("the server sets `{name}` itself; leave `PRAGMA {name}` out"))
+            Some(format!("the server sets `{name}` itself; remove `PRAGMA {name}`"))
         }
         (Role::Migrate, "defer_foreign_keys", _) => Some(
-            "foreign keys are off while migrations run and are checked at their end; leave `PRAGMA defer_foreign_keys` out"
+            "foreign keys are off during migrations and checked at the end; remove `PRAGMA defer_foreign_keys`"
                 .to_owned(),
         ),
         (Role::Migrate, ..) => Some(format!(
-            "`PRAGMA {name}` has no effect that would last beyond the migration; leave it out (available: `foreign_keys`, \
+            "`PRAGMA {name}` would have no effect after the migration; remove it (available: `foreign_keys`, \
              `foreign_key_check`)"
         )),
         _ => Some(format!("`PRAGMA {name}` is not available")),
     }
 }
 
-/// What an action writes to.
+/// The table that an action writes to.
 struct Written<'a> {
     table: Option<&'a str>,
     temporary: bool,

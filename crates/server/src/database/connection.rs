@@ -1,4 +1,4 @@
-//! Connections to a database's file: their settings, their bounds, and what errors of SQLite mean.
+//! Connections to a database file: their settings, their limits, and the meaning of SQLite's errors.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ use super::{
 };
 use crate::limits::{Limit, Limiter};
 
-/// How often the time is looked at, in instructions of SQLite's machine.
+/// The interval between two checks of the deadline, in instructions of SQLite's virtual machine.
 const LOOK: i32 = 500;
-/// How long a statement waits for a lock, such as a backup's.
+/// The maximum time that a statement waits for a lock, such as that of a backup.
 const BUSY: Duration = Duration::from_secs(5);
-/// The pages that a connection that reads keeps in memory, in KiB.
+/// The page cache of a read connection, in KiB.
 const READER_CACHE: i64 = 512;
-/// What a write-ahead log is cut down to after it was copied into the database, in bytes.
+/// The size of a write-ahead log after a checkpoint, in bytes.
 const LOG: i64 = 64 << 20;
 
-/// A connection whose callbacks know what it is doing.
+/// A connection with callbacks that know its role and deadline.
 pub(super) struct Guarded {
     pub(super) connection: Connection,
     pub(super) watch: Arc<Watch>,
@@ -29,7 +29,7 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    /// The one connection that writes. `file` is made if it is not there.
+    /// The write connection. Creates `file` if it does not exist.
     pub(super) fn writer(file: &Path, limiter: &Arc<Limiter>) -> rusqlite::Result<Self> {
         let guarded = Self::open(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, limiter)?;
         guarded.connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -40,7 +40,7 @@ impl Guarded {
         Ok(guarded)
     }
 
-    /// One of the connections that read beside it.
+    /// A read connection.
     pub(super) fn reader(file: &Path, limiter: &Arc<Limiter>) -> rusqlite::Result<Self> {
         let guarded = Self::open(file, OpenFlags::SQLITE_OPEN_READ_ONLY, limiter)?;
         guarded.connection.pragma_update(None, "query_only", "ON")?;
@@ -48,7 +48,7 @@ impl Guarded {
         Ok(guarded)
     }
 
-    /// A connection to a file that nobody else has: a migration is applied to it.
+    /// A connection to a file that is not shared, for a migration.
     pub(super) fn alone(file: &Path, limiter: &Arc<Limiter>) -> rusqlite::Result<Self> {
         Self::open(file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, limiter)
     }
@@ -81,7 +81,7 @@ impl Guarded {
         Ok(Self { connection, watch, limiter: Arc::clone(limiter) })
     }
 
-    /// Bounds how large a schema's file becomes.
+    /// Limits the size of the database file.
     pub(super) fn bound_size(&self, schema: &str) -> rusqlite::Result<()> {
         let number = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         let page = number(&format!("PRAGMA {schema}.page_size"))?.max(1).unsigned_abs();
@@ -89,7 +89,7 @@ impl Guarded {
         number(&format!("PRAGMA {schema}.max_page_count = {pages}")).map(drop)
     }
 
-    /// Does something in a role, within a time and its share of memory.
+    /// Runs work in a role, with a deadline and a memory limit.
     pub(super) fn within<T>(&self, role: Role, time: Duration, work: impl FnOnce(&Self) -> T) -> T {
         self.watch.take_refusal();
         self.watch.end_after(Some(time));
@@ -101,7 +101,7 @@ impl Guarded {
         done
     }
 
-    /// Does something of the server's own between what was asked for.
+    /// Runs the server's own work between the statements of a message.
     pub(super) fn own<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
         let role = self.watch.role();
         self.watch.act_as(Role::Own);
@@ -110,11 +110,11 @@ impl Guarded {
         done
     }
 
-    /// An error of SQLite as a failure, in SQLite's words where they say enough.
+    /// An error of SQLite as a failure, with SQLite's own text where that is clear.
     pub(super) fn told(&self, error: &rusqlite::Error) -> Failure {
         let message = error.to_string();
         if let Some(reason) = self.watch.take_refusal() {
-            // A statement of another operation is the caller's mistake, not a right that it lacks.
+            // A write in `query` is a mistake of the caller, not a missing permission.
             let wrong = self.watch.role() == Role::Read && reason.contains("`execute`");
             return if wrong { Failure::malformed(reason) } else { Failure::no_grant(reason) };
         }
@@ -122,7 +122,7 @@ impl Guarded {
             Some(ErrorCode::ConstraintViolation) => Failure::conflict(message),
             Some(ErrorCode::OperationInterrupted) => self.limiter.refuse(
                 if self.watch.role() == Role::Migrate { Limit::MigrationTime } else { Limit::SqlTime },
-                "the SQL takes too long; add an index, or ask for less",
+                "the SQL took too long; add an index, or select less",
             ),
             Some(ErrorCode::AuthorizationForStatementDenied) => Failure::no_grant(message),
             Some(ErrorCode::TooBig) => {
@@ -130,10 +130,10 @@ impl Guarded {
             }
             Some(ErrorCode::OutOfMemory) => self.limiter.refuse(
                 Limit::SqlMemory,
-                "the statement needs too much memory, or is too large; ask for less, or in parts",
+                "the statement needs too much memory, or is too large; select less, or read it in parts",
             ),
             Some(ErrorCode::DiskFull) => {
-                self.limiter.refuse(Limit::DatabaseSize, "the database, or the disk that it is on, is full")
+                self.limiter.refuse(Limit::DatabaseSize, "the database or its disk is full; delete data")
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::conflict(message),
             Some(ErrorCode::ReadOnly) => {

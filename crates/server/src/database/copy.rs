@@ -1,4 +1,4 @@
-//! Copies of SQLite files, made by SQLite itself: each is whole, whatever is written meanwhile.
+//! Copies of SQLite files, made by SQLite itself, so that each copy is consistent despite concurrent writes.
 
 use std::{
     collections::BTreeSet,
@@ -14,10 +14,10 @@ use starlane_host::resource::Archive;
 use super::open_file;
 use crate::disk;
 
-/// Pages of a database that are copied at a time; between them others get at the disk.
+/// The number of pages copied at a time. Other work can use the disk between two copies.
 const PAGES: i32 = 256;
 
-/// Adds an SQLite file of the data folder to an archive, or all such files of a folder in it; nothing if it is not there.
+/// Adds an SQLite file of the data folder to an archive, or all such files of a folder. Does nothing if it does not exist.
 pub(crate) fn all(data: &Path, name: &str, archive: &mut dyn Archive) -> io::Result<()> {
     let path = data.join(name);
     if !path.exists() {
@@ -32,7 +32,7 @@ fn below(data: &Path, path: &Path, aside: &Path, archive: &mut dyn Archive) -> i
         return one(data, path, aside, archive);
     }
     let mut known = BTreeSet::new();
-    // What came meanwhile too: an upgrade makes a new file, and then takes the old one away.
+    // Include files that appear meanwhile: an upgrade creates a new file before it removes the old one.
     loop {
         let found = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path()));
         let found: Vec<PathBuf> = found.collect::<io::Result<_>>()?;
@@ -48,7 +48,7 @@ fn below(data: &Path, path: &Path, aside: &Path, archive: &mut dyn Archive) -> i
     }
 }
 
-/// Adds one file; `aside` is an empty folder for its copy. One that is taken away meanwhile is left out.
+/// Adds one file. `aside` is an empty folder for its copy. Skips a file that is removed meanwhile.
 fn one(data: &Path, file: &Path, aside: &Path, archive: &mut dyn Archive) -> io::Result<()> {
     let copy = aside.join("copy.sqlite");
     disk::make_private(&copy)?;
@@ -67,7 +67,7 @@ fn one(data: &Path, file: &Path, aside: &Path, archive: &mut dyn Archive) -> io:
 
 fn copy_file(from: &Path, to: &Path) -> rusqlite::Result<()> {
     let from = open_file(from, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // One moment of it for the whole copy: else each write meanwhile would begin the copy again, and it might never end.
+    // A read transaction for the whole copy: otherwise each write would restart the copy, and it might never end.
     from.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")?;
     let mut to = open_file(to, OpenFlags::default())?;
     Backup::new(&from, &mut to)?.run_to_completion(PAGES, Duration::from_millis(1), None)

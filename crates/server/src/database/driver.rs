@@ -1,4 +1,4 @@
-//! The driver of databases: where their files are, when they are writable, and what becomes of them when an app changes or goes.
+//! The driver of databases: the location of their files, their write access, and their changes when an app changes or ends.
 
 use std::{
     cell::RefCell,
@@ -34,12 +34,12 @@ pub(crate) struct DatabaseDriver {
     bound: Bound,
     limiter: Arc<Limiter>,
     storage: Storage,
-    /// The statements of databases that run at a time, by space.
+    /// The permits for concurrent statements, by space.
     at_once: RefCell<BTreeMap<String, Arc<Semaphore>>>,
 }
 
 impl DatabaseDriver {
-    /// A driver for the databases of a data folder, which answer by this bind.
+    /// A driver for the databases of a data folder, with this bind.
     pub(crate) fn new(data: &Path, bound: Bound, limiter: &Arc<Limiter>, storage: &Storage) -> Self {
         let (data, limiter, storage) = (data.to_owned(), Arc::clone(limiter), storage.clone());
         Self { data, bound, limiter, storage, at_once: RefCell::default() }
@@ -88,7 +88,7 @@ impl Driver for DatabaseDriver {
     }
 }
 
-/// A database of an app. It refuses what writes while its space is full, or the disk; what reads goes on.
+/// A database of an app. It refuses writes while its space or the disk is full. Reads continue.
 struct Served {
     database: Database,
     storage: Storage,
@@ -153,7 +153,7 @@ impl Change for Held {
     }
 }
 
-/// The migrations in the bundle of a version.
+/// The migrations in a version's bundle.
 async fn migrations(version: &Version) -> Result<Vec<Migration>, Failure> {
     let Some(folder) = version.settings.get("migrations").and_then(|folder| folder.as_str()) else {
         return Ok(Vec::new());
@@ -161,13 +161,13 @@ async fn migrations(version: &Version) -> Result<Vec<Migration>, Failure> {
     let mut migrations = Vec::new();
     for (path, bytes) in version.files.below(folder).await?.iter().filter(|(path, _)| path.ends_with(".sql")) {
         let sql =
-            std::str::from_utf8(bytes).map_err(|_| Failure::conflict(format!("the migration {path} is not UTF-8")))?;
+            std::str::from_utf8(bytes).map_err(|_| Failure::conflict(format!("migration {path} is not UTF-8")))?;
         migrations.push(Migration::new(path, sql));
     }
     Ok(migrations)
 }
 
-/// Whether an app's folder has the file of a database for a revision of the app: each has one from its first revision on.
+/// Whether an app's folder contains the file of a database for a revision. Each database has a file from its first revision.
 pub(crate) fn exists(data: &Path, app: &Address, name: &str, revision: u64) -> io::Result<bool> {
     let folder = below(data, [FOLDER, app.as_str()])?;
     generations::current(&folder, name, revision).map(|file| file.is_some())

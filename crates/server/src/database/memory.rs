@@ -69,7 +69,7 @@ fn install() {
         // SAFETY: SQLite copies the methods before this returns, and the functions live as long as the process.
         let result = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) };
         if result != ffi::SQLITE_OK {
-            tracing::warn!(result, "SQLite was used before: the memory of a statement is not bounded");
+            tracing::warn!(result, "SQLite was already in use: the memory of statements is not limited");
         }
     });
 }

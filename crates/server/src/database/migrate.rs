@@ -49,8 +49,10 @@ pub(super) fn pending(connection: &Connection, migrations: &[Migration]) -> Resu
         match applied.get(&migration.path) {
             Some(recorded) if migration.is(recorded) => {}
             Some(_) => {
-                let message =
-                    format!("the migration {} was changed after it was applied: add a new one", migration.path);
+                let message = format!(
+                    "migration {} was changed after it was applied; restore it and add a new migration",
+                    migration.path
+                );
                 return Err(Failure::conflict(message));
             }
             None => pending.push(migration.clone()),
@@ -69,8 +71,8 @@ pub(super) fn has_all(connection: &Connection, migrations: &[Migration]) -> Resu
     }
     let (count, shown) = (unknown.len(), unknown.iter().take(5).copied().collect::<Vec<_>>().join(", "));
     Err(Failure::conflict(format!(
-        "this version lacks {count} of the migrations that were applied to the database: {shown}; a migration cannot be undone: \
-         publish a version that has them, and add a new migration for what is to change"
+        "this version does not contain {count} of the migrations applied to the database: {shown}; a migration cannot be undone: \
+         publish a version that contains them, and add a new migration for each change"
     )))
 }
 
@@ -118,7 +120,7 @@ pub(super) fn apply(guarded: &Guarded, migrations: &[Migration], time: Duration)
 /// A failure of a migration, with its file's name. What SQLite refuses is a conflict of the bundle with this server; limits and the
 /// disk keep their own status.
 fn name(failure: &Failure, path: &str) -> Failure {
-    let message = format!("the migration {path} failed: {}", failure.message);
+    let message = format!("migration {path} failed: {}", failure.message);
     match failure.status {
         408 | 413 | 500 | 507 => Failure::new(failure.status, &failure.code, message),
         _ => Failure::conflict(message),
@@ -130,16 +132,16 @@ fn run(guarded: &Guarded, sql: &str) -> Result<(), Failure> {
     let mut statements = rusqlite::Batch::new(&guarded.connection, sql);
     while let Some(mut statement) = statements.next().map_err(told)? {
         if statement.parameter_count() > 0 {
-            return Err(Failure::conflict("a migration has no parameters, so their values would be NULL"));
+            return Err(Failure::conflict("a migration cannot use parameters: they would have no values"));
         }
         let mut rows = statement.raw_query();
         while rows.next().map_err(told)?.is_some() {}
         drop(rows);
         if guarded.connection.is_autocommit() {
-            return Err(Failure::conflict("a statement ended the transaction of all migrations"));
+            return Err(Failure::conflict("a statement ended the transaction of the migrations; remove it"));
         }
         if guarded.watch.is_over() {
-            return Err(guarded.limiter.refuse(Limit::MigrationTime, "the migrations take too long"));
+            return Err(guarded.limiter.refuse(Limit::MigrationTime, "the migrations took too long"));
         }
     }
     Ok(())
@@ -179,7 +181,7 @@ fn verify(connection: &Connection) -> Result<(), Failure> {
         && number("SELECT count(*) FROM main.sqlite_schema")? > 0;
     match sound {
         true => Ok(()),
-        false => Err(Failure::conflict("the migrations changed a setting of the connection; nothing was applied")),
+        false => Err(Failure::conflict("the migrations changed a setting of the connection; no migration was applied")),
     }
 }
 

@@ -96,7 +96,7 @@ impl Held {
         made.map(|writer| Some(Staged { writer, made: true })).inspect_err(|_| {
             for left in [&part, &file] {
                 if let Err(error) = generations::remove(left) {
-                    tracing::warn!(file = %left.display(), %error, "what a failed migration left cannot be removed");
+                    tracing::warn!(file = %left.display(), %error, "cannot remove a file that a failed migration left");
                 }
             }
         })
@@ -116,7 +116,7 @@ impl Held {
             match copying.step(PAGES).map_err(told)? {
                 StepResult::Done => return Ok(()),
                 _ if Instant::now() > end => {
-                    return Err(limiter.refuse(Limit::MigrationTime, "copying the database takes too long"));
+                    return Err(limiter.refuse(Limit::MigrationTime, "copying the database took too long"));
                 }
                 _ => {}
             }

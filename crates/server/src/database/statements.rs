@@ -170,7 +170,7 @@ impl Answer<'_> {
             if self.rows > most {
                 return Err(guarded
                     .limiter
-                    .refuse(Limit::SqlRows, "the answer has more rows; use LIMIT, and ask in parts"));
+                    .refuse(Limit::SqlRows, "the result has too many rows; use LIMIT and read it in parts"));
             }
             self.push(if first { "{" } else { ",{" })?;
             first = false;
@@ -198,9 +198,10 @@ impl Answer<'_> {
     /// Looked at before a value is copied: one row may be far larger than an answer.
     fn has_room(&self, bytes: usize) -> Result<(), Failure> {
         match self.text.len() + bytes > self.guarded.limiter.count(Limit::SqlResult) {
-            true => {
-                Err(self.guarded.limiter.refuse(Limit::SqlResult, "the answer is larger; ask for less, or in parts"))
-            }
+            true => Err(self
+                .guarded
+                .limiter
+                .refuse(Limit::SqlResult, "the result is too large; select less, or read it in parts")),
             false => Ok(()),
         }
     }
@@ -212,7 +213,7 @@ fn prepare<'c>(guarded: &'c Guarded, statement: &Statement) -> Result<rusqlite::
     let mut prepared = first.ok_or_else(|| Failure::malformed("the SQL is empty"))?;
     if !matches!(batch.next(), Ok(None)) {
         guarded.watch.take_refusal();
-        return Err(Failure::malformed("one statement at a time: `transaction` takes several"));
+        return Err(Failure::malformed("expected one statement; send several with the operation `transaction`"));
     }
     values::bind(&mut prepared, &statement.params)?;
     Ok(prepared)

@@ -126,7 +126,7 @@ pub(super) fn bind(statement: &mut Statement<'_>, params: &Params) -> Result<(),
 fn set(statement: &mut Statement<'_>, at: usize, value: &RawValue) -> Result<(), Failure> {
     let value = to_sql(value)?;
     statement.raw_bind_parameter(at, value).map_err(|error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::TooBig) => Failure::too_large("a parameter is longer than a value may be"),
+        Some(rusqlite::ErrorCode::TooBig) => Failure::too_large("a parameter exceeds the maximum length of a value"),
         _ => Failure::malformed(error.to_string()),
     })
 }
@@ -202,9 +202,9 @@ fn number(text: &str) -> Result<Parameter, Failure> {
         let real: f64 = text.parse().map_err(|_| refuse("is not a number"))?;
         return match real.is_finite() {
             true => Ok(Parameter::Real(real)),
-            false => Err(refuse("is beyond the largest real; send {\"$real\": \"Infinity\"} if that is meant")),
+            false => Err(refuse("exceeds the largest real; for infinity send {\"$real\": \"Infinity\"}")),
         };
     }
-    let beyond = "is beyond 64 bits and would be rounded; send it as a text, or as a real with a point";
+    let beyond = "exceeds 64 bits and would be rounded; send a text, or a real with a decimal point";
     text.parse().map(Parameter::Integer).map_err(|_| refuse(beyond))
 }

@@ -1,4 +1,4 @@
-//! Failures as HTTP answers: JSON, a problem of RFC 9457, or a page, as the client asks; the code always in a header too.
+//! Failures as HTTP answers: JSON, an RFC 9457 problem, or a page, as the client asks. A header always has the code too.
 
 use axum::{
     body::{Body, to_bytes},
@@ -10,9 +10,9 @@ use starlane_protocol::Failure;
 
 /// The header with the code of a failure.
 pub(super) const CODE: HeaderName = HeaderName::from_static("starlane-code");
-/// The longest code in that header, in bytes.
-const LONGEST_CODE: usize = 64;
-/// How much of a text of the web framework is shown, in bytes.
+/// The maximum length of the code in that header, in bytes.
+const MAX_CODE_BYTES: usize = 64;
+/// The maximum length of a text of the web framework in an answer, in bytes.
 const TEXT: usize = 1_024;
 
 /// How a failure is written.
@@ -31,7 +31,7 @@ pub(super) fn failure(failure: &Failure) -> Response {
     response
 }
 
-/// Gives every failure its form, also those that the web framework found; `asked` are the headers of the request.
+/// Gives every failure its form, also those of the web framework. `asked` are the headers of the request.
 pub(super) async fn finish(asked: &HeaderMap, response: Response) -> Response {
     if response.status().as_u16() < 400 {
         return response;
@@ -47,14 +47,14 @@ pub(super) async fn finish(asked: &HeaderMap, response: Response) -> Response {
     }
     parts.headers.insert(CODE, header_code(&failure.code));
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // Another client may get it in another form, and it may be mended at any moment.
+    // Another client can need another form, and the cause can be repaired at any time.
     parts.headers.append(header::VARY, HeaderValue::from_static("accept"));
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     Response::from_parts(parts, Body::from(text))
 }
 
-/// A failure as the bytes of a whole answer, after which the connection is closed.
+/// A failure as the bytes of a complete answer that closes the connection.
 pub(super) fn raw(failure: &Failure) -> Vec<u8> {
     let (content_type, text) = written(failure, Form::Json);
     let status = status(failure);
@@ -80,10 +80,10 @@ fn header_code(text: &str) -> HeaderValue {
     HeaderValue::from_str(&code(text)).unwrap_or(HeaderValue::from_static("internal"))
 }
 
-/// A code as it can stand in a header, whatever a guest gave.
+/// A guest's code, made safe for a header.
 fn code(text: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-    let code: String = text.chars().take(LONGEST_CODE).map(allowed).collect();
+    let code: String = text.chars().take(MAX_CODE_BYTES).map(allowed).collect();
     if code.is_empty() { "guest-failed".to_owned() } else { code }
 }
 
@@ -109,7 +109,7 @@ fn written(failure: &Failure, form: Form) -> (&'static str, String) {
     }
 }
 
-/// What a client asks for by its header `accept` (RFC 9110, 12.5.1): what it likes best of the three; JSON if it does not say.
+/// The client's preferred form, by its header `accept` (RFC 9110, 12.5.1). The default is JSON.
 fn form(asked: &HeaderMap) -> Form {
     let mut best = (Form::Json, 0.0);
     for value in asked.get_all(header::ACCEPT) {
@@ -131,19 +131,23 @@ fn form(asked: &HeaderMap) -> Form {
     best.0
 }
 
-/// What the web framework found, as one of our failures.
+/// An error of the web framework, as a failure.
 fn of_framework(status: StatusCode, text: &[u8]) -> Failure {
     let (code, otherwise) = match status.as_u16() {
         400 => ("malformed", "the request is malformed"),
-        404 => ("not-found", "there is nothing here"),
-        405 => {
-            ("method-not-allowed", "this path does not take this method: the header `allow` lists those that it takes")
-        }
-        406 => ("not-acceptable", "the header `accept-encoding` refuses every coding, `identity` too: leave it out"),
+        404 => ("not-found", "nothing exists at this path"),
+        405 => (
+            "method-not-allowed",
+            "this path does not accept this method; the header `allow` lists the accepted methods",
+        ),
+        406 => (
+            "not-acceptable",
+            "the header `accept-encoding` refuses every encoding, including `identity`; remove the header",
+        ),
         408 => ("too-slow", "the request took too long"),
         413 => ("too-large", "the body is too large"),
-        415 => ("unsupported-media-type", "the body has a content type that is not taken here"),
-        417 => ("malformed", "the header `expect` asks for something that is not known here"),
+        415 => ("unsupported-media-type", "this path does not accept the content type of the body"),
+        417 => ("malformed", "the header `expect` has a value that this server does not support"),
         500.. => ("internal", "the server failed"),
         _ => ("malformed", "the request is refused"),
     };
@@ -189,7 +193,7 @@ mod tests {
             assert!(raw(&Failure::new(given, "x", "y")).starts_with(format!("HTTP/1.1 {shown} ").as_bytes()));
         }
         assert_eq!(code(""), "guest-failed");
-        assert_eq!(code(&"ä".repeat(1_000)).len(), LONGEST_CODE);
+        assert_eq!(code(&"ä".repeat(1_000)).len(), MAX_CODE_BYTES);
     }
 
     #[test]

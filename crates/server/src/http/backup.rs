@@ -1,4 +1,4 @@
-//! `GET /backup`: all that the server keeps, as a tar file that is made while it is sent.
+//! `GET /backup`: all data of the server as a tar file, written while it is sent.
 
 use std::{
     io::{self, Write},
@@ -17,18 +17,18 @@ use tokio::sync::mpsc;
 use super::Call;
 use crate::{auth, backup::write, time::unix_seconds};
 
-/// How many bytes are gathered before they are sent.
+/// The size of a sent part, in bytes.
 const PART: usize = 256 * 1024;
-/// How many such parts may wait for a slow reader.
+/// The maximum number of parts that wait for a slow client.
 const AHEAD: usize = 4;
 
-/// Sends a backup to whoever may do everything: it holds the server's secrets.
+/// Sends a backup. Requires the permission for everything, because a backup contains the server's secrets.
 pub(super) async fn send(call: Call<'_>) -> Result<Response, Failure> {
     let site = call.site;
     let principal = call.principal()?;
     let name = principal.name().to_owned();
     if !auth::may_everything(&principal) {
-        let denied = Err(Failure::no_grant("a backup holds all secrets: it needs \"admin ~*::**\""));
+        let denied = Err(Failure::no_grant("a backup contains all secrets; it requires the grant \"admin ~*::**\""));
         site.audit.note(&name, "backup", "", &denied);
         return denied;
     }
@@ -42,7 +42,7 @@ pub(super) async fn send(call: Call<'_>) -> Result<Response, Failure> {
         audit.note(&name, "backup", "", &outcome);
         if let Err(error) = written {
             tracing::error!(%error, "a backup failed");
-            // The connection breaks off: what came so far is not taken for a whole backup.
+            // The connection breaks, so that the client does not take the part for a complete backup.
             let _ = parts.blocking_send(Err(error));
         }
     });
@@ -68,6 +68,10 @@ impl Write for Parts {
     fn flush(&mut self) -> io::Result<()> {
         let part = std::mem::take(&mut self.gathered);
         let sent = part.is_empty() || self.parts.blocking_send(Ok(part.into())).is_ok();
-        if sent { Ok(()) } else { Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads it any more")) }
+        if sent {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client no longer reads the backup"))
+        }
     }
 }

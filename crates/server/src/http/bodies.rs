@@ -1,4 +1,4 @@
-//! Bodies of requests: read after it is known who asks, in time, and counted for as long as they are in memory.
+//! Request bodies: read after the caller is known, with timeouts, and counted while they are in memory.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::client::Account;
 use crate::limits::{Limit, Limiter};
 
-/// Bodies that are in memory, and the limits of them.
+/// The bodies in memory, and their limits.
 #[derive(Clone)]
 pub(crate) struct Bodies(Arc<Inner>);
 
@@ -29,14 +29,14 @@ struct Usage {
     by_client: HashMap<Account, u64>,
 }
 
-/// A body; it counts until this is dropped.
+/// A body, counted until this is dropped.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
     /// None: it is empty.
     _share: Option<Share>,
 }
 
-/// What one body has of the memory for bodies.
+/// The share of one body in the memory for bodies.
 struct Share {
     bodies: Bodies,
     client: Account,
@@ -48,15 +48,15 @@ impl Bodies {
         Self(Arc::new(Inner { limiter: Arc::clone(limiter), held: Mutex::default() }))
     }
 
-    /// Reads a body of at most `limit` bytes for somebody who may send it. Errors with 413 if it is longer, 408 if it comes too
-    /// slowly, 429 and 503 if too much is in memory already, and 400 if it breaks off.
+    /// Reads a body of at most `limit` bytes for a permitted caller. Errors with 413 if it is longer, 408 if it arrives too
+    /// slowly, 429 and 503 if the memory for bodies is full, and 400 if it is incomplete.
     pub(super) async fn read(&self, client: Account, limit: Limit, mut body: Body) -> Result<Held, Failure> {
         if body.is_end_stream() {
             return Ok(Held { bytes: Bytes::new(), _share: None });
         }
         let limiter = &self.0.limiter;
         let most = limiter.get(limit);
-        let too_long = |length: u64| limiter.refuse(limit, format!("the body has {length} bytes"));
+        let too_long = |length: u64| limiter.refuse(limit, format!("the body is {length} bytes"));
         let announced = body.size_hint();
         if announced.lower() > most {
             return Err(too_long(announced.lower()));
@@ -68,8 +68,8 @@ impl Bodies {
             let frame = match timeout(patience, body.frame()).await {
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Err(Failure::malformed(format!("the body broke off: {error}"))),
-                Err(_) => return Err(limiter.refuse(Limit::BodyTime, "nothing more of the body came")),
+                Ok(Some(Err(error))) => return Err(Failure::malformed(format!("the body is incomplete: {error}"))),
+                Err(_) => return Err(limiter.refuse(Limit::BodyTime, "no more bytes of the body arrived")),
             };
             let Ok(part) = frame.into_data() else { continue };
             let length = bytes.len() as u64 + part.len() as u64;
@@ -86,8 +86,10 @@ impl Bodies {
             append(&mut bytes, &part, announced.exact());
             let took = begin.elapsed();
             if took > patience && length < rate(limiter, took) {
-                return Err(limiter
-                    .refuse(Limit::MinimumRate, format!("{length} bytes of the body came in {} s", took.as_secs())));
+                return Err(limiter.refuse(
+                    Limit::MinimumRate,
+                    format!("only {length} bytes of the body arrived in {} s", took.as_secs()),
+                ));
             }
         }
         Ok(Held { bytes: bytes.into(), _share: Some(share) })
@@ -98,8 +100,8 @@ impl Bodies {
     }
 }
 
-/// Puts a piece behind those before it. Room is made for twice of what has come, and never for more than was announced: that much
-/// may never come.
+/// Appends a piece. The buffer grows to twice the received bytes, but not above the announced length, because the rest might
+/// never arrive.
 fn append(bytes: &mut Vec<u8>, part: &[u8], announced: Option<u64>) {
     let length = bytes.len() + part.len();
     if length > bytes.capacity() {
@@ -110,7 +112,7 @@ fn append(bytes: &mut Vec<u8>, part: &[u8], announced: Option<u64>) {
     bytes.extend_from_slice(part);
 }
 
-/// The fewest bytes that have to come in a time.
+/// The minimum number of bytes that must arrive in a time.
 fn rate(limiter: &Limiter, took: Duration) -> u64 {
     limiter.get(Limit::MinimumRate).saturating_mul(took.as_secs())
 }

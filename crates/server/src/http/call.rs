@@ -1,4 +1,4 @@
-//! A request on its way to the handler of its route: one of the server's own, or else one of an app.
+//! A request and the handler of its route: one of the server's own, or one of an app.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,16 +19,16 @@ use starlane_protocol::Failure;
 use super::{BUILT_IN, HANDLERS, Site, bodies::Held, client::Client, serve_route};
 use crate::limits::Limit;
 
-/// What answers the requests of a route.
+/// The handler of a route.
 pub(super) type Handler = for<'a> fn(Call<'a>) -> BoxFuture<'a, Result<Response, Failure>>;
 
-/// A request that the guard has let in.
+/// A request that the guard has admitted.
 pub(super) struct Call<'a> {
     pub(super) site: &'a Arc<Site>,
     pub(super) client: &'a Client,
     pub(super) parts: &'a mut Parts,
     pub(super) body: Body,
-    /// What the route's path captured, decoded, in its order.
+    /// The decoded captures of the route's path, in their order.
     captured: Vec<String>,
 }
 
@@ -37,24 +37,24 @@ impl<'a> Call<'a> {
         Self { site, client, parts, body, captured: Vec::new() }
     }
 
-    /// Who sent it. Errors with 401.
+    /// The sender. Errors with 401.
     pub(super) fn principal(&self) -> Result<Principal, Failure> {
         self.client.principal(self.site, &self.parts.headers)
     }
 
-    /// What the route's path captured: as many texts as it has names.
+    /// The captures of the route's path, one text for each name.
     pub(super) fn captured<const N: usize>(&mut self) -> Result<[String; N], Failure> {
         let captured = std::mem::take(&mut self.captured);
-        captured.try_into().map_err(|_| Failure::internal("the route captures another number of segments"))
+        captured.try_into().map_err(|_| Failure::internal("the route captures a different number of segments"))
     }
 
-    /// Reads its body, for somebody who may send it. Errors as [`Bodies::read`](super::Bodies::read).
+    /// Reads the body for a permitted caller. Errors as [`Bodies::read`](super::Bodies::read).
     pub(super) async fn read(&mut self, limit: Limit) -> Result<Held, Failure> {
         let body = std::mem::replace(&mut self.body, Body::empty());
         self.site.bodies.read(self.client.account(), limit, body).await
     }
 
-    /// Has it answered by its route.
+    /// Answers it with its route.
     pub(super) async fn answer(mut self) -> Result<Response, Failure> {
         match self.handler()? {
             Some(handler) => handler(self).await,
@@ -62,7 +62,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The handler of the server's own route that takes it, if one does. Errors with 400 if its path is not UTF-8.
+    /// The handler of the server's own route for it, if there is one. Errors with 400 if its path is not UTF-8.
     fn handler(&mut self) -> Result<Option<Handler>, Failure> {
         let Ok(found) = OWN.at(self.parts.uri.path()) else { return Ok(None) };
         let Some(handler) = found.value.get(method_of(&self.parts.method)) else { return Ok(None) };
@@ -71,7 +71,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The server's own routes: by path, and then by method.
+/// The server's own routes, by path and then by method.
 static OWN: LazyLock<matchit::Router<BTreeMap<&'static str, Handler>>> = LazyLock::new(|| {
     let mut paths: BTreeMap<&str, BTreeMap<&str, Handler>> = BTreeMap::new();
     for ((method, path), handler) in BUILT_IN.iter().zip(HANDLERS) {
@@ -85,12 +85,12 @@ static OWN: LazyLock<matchit::Router<BTreeMap<&'static str, Handler>>> = LazyLoc
     router
 });
 
-/// The method whose route takes a request: that of GET takes HEAD, too (RFC 9110, 9.3.2). The HTTP library sends no body then.
+/// The method whose route takes a request: GET routes also take HEAD (RFC 9110, 9.3.2). The HTTP library then sends no body.
 pub(super) fn method_of(method: &Method) -> &str {
     if *method == Method::HEAD { "GET" } else { method.as_str() }
 }
 
-/// The methods that the path of a request takes, in the order of the alphabet; none if nothing is routed there.
+/// The methods that the path of a request accepts, in alphabetical order; empty if no route matches.
 pub(super) fn methods(site: &Site, asked: &Parts) -> Vec<String> {
     let path = asked.uri.path();
     let mut methods: BTreeSet<String> = match OWN.at(path) {

@@ -1,4 +1,4 @@
-//! Who asks over HTTP: the address of a client, its token, and whether it is on this machine.
+//! The client of an HTTP request: its address, its token, and whether it is on this machine.
 
 use std::{fmt, net::IpAddr};
 
@@ -12,7 +12,7 @@ use super::{Site, gate::network};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
 
-/// What proxies add to a request that they hand on.
+/// The headers that proxies add to a request.
 const OF_PROXIES: [HeaderName; 8] = [
     header::FORWARDED,
     header::VIA,
@@ -24,15 +24,15 @@ const OF_PROXIES: [HeaderName; 8] = [
     HeaderName::from_static("fastly-client-ip"),
 ];
 
-/// Who sent a request.
+/// The sender of a request.
 #[derive(Debug)]
 pub(super) struct Client {
     account: Account,
-    /// Whether it came straight from a program of this machine, as far as that shows.
+    /// Whether it came directly from a program of this machine, as far as the server can see.
     direct: bool,
 }
 
-/// Under what the requests of a client are counted: the address that it has, or its network of IPv6.
+/// The account of a client's requests: its IPv4 address, or its IPv6 network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Account(IpAddr);
 
@@ -45,34 +45,34 @@ impl fmt::Display for Account {
 impl Client {
     /// The client of a request that the guard has let in.
     pub(super) fn of(site: &Site, Peer(peer): Peer, parts: &Parts) -> Self {
-        // A proxy of ours is believed, and appends whom it had the request from.
+        // The operator's proxy is trusted. It appends the client's address.
         let forwarded = site.behind_proxy.then(|| forwarded(&parts.headers)).flatten();
         let direct = !by_proxy(&parts.headers, parts.version) && is_of_loopback(named(parts));
         Self { account: Account(network(forwarded.unwrap_or(peer))), direct }
     }
 
-    /// Under what it is counted.
+    /// The account of its requests.
     pub(super) fn account(&self) -> Account {
         self.account
     }
 
-    /// Whether it came straight from a program of this machine to a server that only this machine reaches.
+    /// Whether it came directly from a program of this machine to a server that only this machine can reach.
     pub(super) fn is_local(&self, site: &Site) -> bool {
         site.local && self.direct
     }
 
-    /// The principal of a request: its bearer's, or anybody's for a program of this machine. Errors with 401.
+    /// The principal of a request: the bearer, or the anonymous one for a program of this machine. Errors with 401.
     pub(super) fn principal(&self, site: &Site, headers: &HeaderMap) -> Result<Principal, Failure> {
         let token = bearer(headers)?;
         if token.is_none() && !self.direct {
-            // Whoever is let in without a token is on this machine.
+            // Only a program of this machine needs no token.
             site.auth.principal(None)?;
             return Err(through_proxy());
         }
         site.auth.principal(token)
     }
 
-    /// Whether a link may be opened: it shows its token later, and without one it would be anybody's. Errors with 401.
+    /// Checks that the client can open a link. The token follows later; without one the link would be anonymous. Errors with 401.
     pub(super) fn permit_link(&self, site: &Site) -> Result<(), Failure> {
         if self.direct || site.auth.principal(None).is_err() { Ok(()) } else { Err(through_proxy()) }
     }
@@ -80,8 +80,8 @@ impl Client {
 
 fn through_proxy() -> Failure {
     Failure::auth_refused(
-        "this request came through a proxy, or under a name that is not this machine's own, and so from elsewhere: that \
-         needs a token (`starlane token create`). Start a server that has a proxy in front with `--behind-proxy`",
+        "this request came through a proxy, or used a host name that is not local; that requires a token \
+         (`starlane token create`). Start a server that is behind a proxy with `--behind-proxy`",
     )
 }
 
@@ -96,7 +96,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
     if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim_start_matches(' '))) } else { Err(refused()) }
 }
 
-/// Whether a proxy has handed a request on. Those that add nothing to it at least speak HTTP/1.0, nginx among them.
+/// Whether a request came through a proxy. Proxies that add no header, such as nginx, use HTTP/1.0.
 fn by_proxy(headers: &HeaderMap, version: Version) -> bool {
     let names = |name: &HeaderName| {
         OF_PROXIES.contains(name)
@@ -106,7 +106,7 @@ fn by_proxy(headers: &HeaderMap, version: Version) -> bool {
     version < Version::HTTP_11 || headers.keys().any(names)
 }
 
-/// The address that the proxy in front had a request from: the last one, since whoever asks may have written others before.
+/// The client's address as the proxy reports it: the last one, because the client can forge the earlier ones.
 fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let last = |name: &str| headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next().map(str::trim);
     let of_standard = || {
@@ -116,7 +116,7 @@ fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     last("x-forwarded-for").or_else(of_standard).or_else(|| last("x-real-ip")).and_then(address)
 }
 
-/// An address as proxies write it: in quotes or brackets, with a port or without.
+/// An address as proxies write it: in quotes or brackets, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim_matches('"');
     let bare = match text.strip_prefix('[') {
@@ -126,14 +126,14 @@ fn address(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| bare.rsplit_once(':').and_then(|(host, _)| host.parse().ok()))
 }
 
-/// The name that a request is for, as it is written there.
+/// The host name in a request, unchanged.
 pub(super) fn named(asked: &Parts) -> &str {
     // A target that names an authority counts more than the header (RFC 9112, 3.2.2).
     let header = || asked.headers.get(header::HOST).and_then(|value| value.to_str().ok());
     asked.uri.authority().map(Authority::as_str).or_else(header).unwrap_or_default()
 }
 
-/// Whether a name means this machine, whoever asks.
+/// Whether a name always means this machine.
 fn is_of_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

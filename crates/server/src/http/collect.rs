@@ -1,8 +1,8 @@
-//! Collects files that no bundle names: uploads that were never published.
+//! Removes files that no bundle names, such as uploads that were never published.
 //!
-//! A file stays for the grace time after it was uploaded or asked for at `/blobs/missing`. Whether it is named is looked at, and
-//! the file removed, while nobody publishes: who finds their files there names them before any of them goes. Killed at any moment
-//! it leaves files whole, named ones all.
+//! A file stays for the grace time after its upload or after a request to `/blobs/missing` that named it. The check and the
+//! removal run while no publish runs, so a publisher that finds its files on the server can still name them. If the server is
+//! killed at any moment, the remaining files are whole and no named file is lost.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -17,17 +17,17 @@ use crate::{
     storage::Storage,
 };
 
-/// How often files are collected at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+/// The maximum time between two collections.
+const MAX_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// What a collection did.
+/// The result of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Collected {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
 }
 
-/// Collects now and again, until the server stops.
+/// Collects periodically until the server stops.
 pub(crate) async fn run(repository: Repository, storage: Storage, limiter: Arc<Limiter>) {
     let grace = Duration::from_millis(limiter.get(Limit::UploadGrace));
     loop {
@@ -36,19 +36,19 @@ pub(crate) async fn run(repository: Repository, storage: Storage, limiter: Arc<L
         match done {
             Ok(Ok(Collected { files: 0, .. })) => {}
             Ok(Ok(Collected { files, bytes })) => {
-                tracing::info!(files, bytes, "files that no bundle names were removed")
+                tracing::info!(files, bytes, "removed files that no bundle names")
             }
-            Ok(Err(error)) => tracing::warn!(%error, "files that no bundle names can't be collected"),
-            Err(error) => tracing::error!(%error, "collecting files ended early"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot remove files that no bundle names"),
+            Err(error) => tracing::error!(%error, "the removal of unused files ended early"),
         }
-        tokio::time::sleep(grace.min(LONGEST_PAUSE)).await;
+        tokio::time::sleep(grace.min(MAX_PAUSE)).await;
     }
 }
 
-/// Removes the files that no bundle names and nobody asked for within `grace`. Errors when it is not known which are named.
+/// Removes the files that no bundle names and that no request named within `grace`. Errors when the named files are not known.
 pub(crate) fn collect(repository: &Repository, storage: &Storage, grace: Duration) -> Result<Collected, StoreError> {
     if let Some(bundle) = repository.visibility.unreadable() {
-        let reason = "its manifest can't be read, so it is not known which files it names".to_owned();
+        let reason = "cannot read its manifest, so the files that it names are not known".to_owned();
         return Err(StoreError::Damaged { name: bundle.to_string(), reason });
     }
     let mut collected = Collected::default();

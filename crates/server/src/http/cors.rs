@@ -1,5 +1,5 @@
-//! What browsers are told about requests across origins (the Fetch standard's CORS protocol): pages of allowed origins may send what
-//! is routed and read the answers; pages of others may read why they are refused, and nothing else.
+//! The headers for requests across origins (the CORS protocol of the Fetch standard). Pages of allowed origins can use all
+//! routes and read the answers. Pages of other origins can read only the reason of the refusal.
 
 use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
@@ -9,14 +9,14 @@ use starlane_bundle::SIGNATURE_HEADER;
 
 use super::{Site, answer::CODE, call::methods};
 
-/// What a page may read of an answer beside what every page may; `*` is all else, unless a request carries cookies.
+/// The additional headers that a page can read. `*` means all others, except for requests with cookies.
 const EXPOSED: &str = "starlane-code, accept-ranges, content-range, etag, *";
-/// How long a browser may keep the answer to a preflight, in seconds.
+/// The cache lifetime of a preflight answer, in seconds.
 const KEPT: &str = "600";
 const PRIVATE_ASKED: &str = "access-control-request-private-network";
 const PRIVATE: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
-/// The answer to a preflight; none for any other request.
+/// The answer to a preflight, none for any other request.
 pub(super) fn preflight(site: &Site, request: &Parts) -> Option<Response> {
     let headers = &request.headers;
     if request.method != Method::OPTIONS || !headers.contains_key(header::ORIGIN) {
@@ -42,7 +42,7 @@ pub(super) fn preflight(site: &Site, request: &Parts) -> Option<Response> {
     Some(response)
 }
 
-/// Says of an answer which page may read it.
+/// Sets the headers that decide which page can read an answer.
 pub(super) fn finish(site: &Site, origin: Option<&HeaderValue>, response: &mut Response) {
     let allowed = origin.is_some_and(|origin| origin.to_str().is_ok_and(|origin| site.allowed.allows(origin)));
     let refused = response.headers().get(CODE).is_some_and(|code| code == "origin-refused");
@@ -59,7 +59,7 @@ pub(super) fn finish(site: &Site, origin: Option<&HeaderValue>, response: &mut R
     }
 }
 
-/// Notes that an answer depends on a header of the request.
+/// Adds a request header to the answer's `vary`.
 pub(super) fn vary(headers: &mut HeaderMap, name: HeaderName) {
     let named = |value: &HeaderValue| {
         value.to_str().is_ok_and(|text| text.split(',').any(|part| part.trim().eq_ignore_ascii_case(name.as_str())))

@@ -1,4 +1,4 @@
-//! The coding of an answer's content: compressed for whoever takes that, and tagged as what it is then.
+//! The content coding of an answer: compressed if the client accepts that, with a matching tag.
 
 use std::{
     convert::Infallible,
@@ -22,12 +22,12 @@ use super::{
     file::{set, tags},
 };
 
-/// Marks an answer whose author has encoded it, and so has tagged the encoded bytes.
+/// Marks an answer that its author has encoded, so that its tag is that of the encoded bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EncodedByAuthor;
 
-/// Compresses an answer if it is worth that and the client takes it. What was encoded on its way gets a weak tag (RFC 9110,
-/// 8.8.3.3), and all that has a tag says that its coding depends on the request.
+/// Compresses an answer if that is useful and the client accepts it. A compressed answer gets a weak tag (RFC 9110, 8.8.3.3),
+/// and every answer with a tag says that its coding depends on the request.
 pub(super) async fn encode(asked: &HeaderMap, response: Response) -> Response {
     let mut response = compress(asked, response).await;
     let Some(tag) = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned) else {
@@ -68,7 +68,7 @@ async fn compress(asked: &HeaderMap, mut response: Response) -> Response {
     response.map(Body::new)
 }
 
-/// A service that has its answer already.
+/// A service that already has its answer.
 struct Answered(Response);
 
 impl Service<Request<()>> for Answered {
@@ -85,7 +85,7 @@ impl Service<Request<()>> for Answered {
     }
 }
 
-/// Whether a request takes the coding that answers are compressed with.
+/// Whether a request accepts the coding of compressed answers.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|coding| {

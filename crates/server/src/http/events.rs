@@ -19,20 +19,20 @@ use tokio::{
 use super::{Call, client::bearer};
 use crate::{auth::Auth, handle::Handle, time::random};
 
-/// The length of the part of an event's id that names the stream, in characters of six random bits.
+/// The length of the stream part of an event's id, in characters of six random bits.
 const ID: usize = 12;
 
 /// Streams events on behalf of the bearer. An event is `data` with a JSON object `{ from, contentType, body }`: JSON as it is,
-/// other text as a string, anything else as `{ "$bytes": … }` in base64. `event: gap` says that some may have been missed, and
-/// `event: lagged` how many this reader was too slow for.
+/// other text as a string, anything else as `{ "$bytes": … }` in base64. `event: gap` reports that events can be missing, and
+/// `event: lagged` reports how many events a slow reader missed.
 ///
-/// Events have ids, but are not kept: whoever comes back with `last-event-id` gets `event: gap` first.
+/// Events have ids, but are not stored: a reader that reconnects with `last-event-id` gets `event: gap` first.
 pub(super) async fn stream(mut call: Call<'_>) -> Result<Response, Failure> {
     let ([topic], site, headers) = (call.captured()?, call.site, &call.parts.headers);
     call.principal()?;
     let token = bearer(headers)?.map(str::to_owned);
     let topic = Topic::parse(&topic).map_err(|error| Failure::malformed(error.to_string()))?;
-    // From here on no change of what anybody may is missed.
+    // From here on no change of permissions is missed.
     let (auth, changes) = (site.auth.clone(), site.auth.changes());
     let found = auth.authenticate(token.as_deref())?;
     let items = site.handle.subscribe(found.principal, topic.clone()).await?;
@@ -40,11 +40,11 @@ pub(super) async fn stream(mut call: Call<'_>) -> Result<Response, Failure> {
     let refused = guard.refused(found.remaining_ms.map(Duration::from_millis));
     let returns = headers.get("last-event-id").is_some_and(|id| !id.is_empty());
     let events = Sse::new(events(items, Box::pin(refused), returns)).keep_alive(KeepAlive::default());
-    // nginx would keep events back until its buffer is full.
+    // Otherwise nginx holds events until its buffer is full.
     Ok(([("x-accel-buffering", "no"), ("cache-control", "no-store")], events).into_response())
 }
 
-/// Who listens, and whether it still may.
+/// The listener of a stream, and its permission.
 struct Guard {
     auth: Auth,
     handle: Handle,
@@ -54,14 +54,14 @@ struct Guard {
 }
 
 impl Guard {
-    /// For how long the subscription is allowed, as things are; for ever if nothing is said.
+    /// The time until the permission expires; none if it does not expire.
     async fn look(&self) -> Result<Option<Duration>, Failure> {
         let found = self.auth.authenticate(self.token.as_deref())?;
         self.handle.permit_topic(found.principal, self.topic.clone()).await?;
         Ok(found.remaining_ms.map(Duration::from_millis))
     }
 
-    /// Waits until it is no longer allowed, and says why.
+    /// Waits until the permission ends, and returns the reason.
     async fn refused(mut self, mut ends: Option<Duration>) -> Failure {
         loop {
             let ended = async {
@@ -82,13 +82,13 @@ impl Guard {
     }
 }
 
-/// The events until the subscription ends, or is refused. `returns` says that this reader had events before.
+/// The events until the subscription ends or is refused. `returns`: this reader had events earlier.
 fn events(
     items: mpsc::Receiver<Item>,
     refused: BoxFuture<'static, Failure>,
     returns: bool,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    // No other stream has the same ids, not those of an earlier life of this server either.
+    // No other stream has the same ids, also not one from before a restart of this server.
     let name: String = BASE64URL_NOPAD.encode(&random()).chars().take(ID).collect();
     // An id alone is not an event. A reader that reconnects names it, even if it never saw an event.
     let first = if returns { event(Item::Gap) } else { Event::default() };

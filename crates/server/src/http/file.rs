@@ -1,4 +1,4 @@
-//! A file of a bundle as an answer: type, tag, ranges, how long it may be kept.
+//! A file of a bundle as an answer: content type, tag, ranges, cache lifetime.
 
 use axum::{
     body::{Body, Bytes},
@@ -12,34 +12,34 @@ use starlane_protocol::Failure;
 
 use super::{Site, answer, pieces::Blob};
 
-/// What a page of an app may do: its own scripts, workers and Wasm; no plugins, no other base. Not every browser takes
-/// `'self'` to mean WebSockets too, so `connect-src` comes with the host's name.
+/// The policy of an app's pages: own scripts, workers and Wasm; no plugins, no other base. Not every browser applies
+/// `'self'` to WebSockets, so `connect-src` also contains the host's name.
 const PAGE_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; \
      img-src 'self' data: https:; style-src 'self' 'unsafe-inline'; frame-src 'self'; \
      object-src 'none'; base-uri 'none'; frame-ancestors 'self'; connect-src 'self'";
-/// What never changes under its name may be kept by anybody, also on the way.
+/// The cache header of files that never change under their name: every cache can keep them.
 pub(super) const FOR_EVER: &str = "public, max-age=31536000, immutable";
-/// How long a browser may keep a file.
+/// The time for which a browser can keep a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caching {
-    /// It asks each time whether its copy is still the one.
+    /// It checks each time whether its copy is current.
     Ask,
-    /// For ever: another content has another name.
+    /// For ever: a different content has a different name.
     Ever,
 }
 
-/// The shortest hash in a name, in characters.
-const SHORTEST: usize = 8;
+/// The minimum length of a hash in a file name, in characters.
+const MIN_HASH_CHARS: usize = 8;
 
-/// Files whose names change with their content may be kept for ever: build tools put a hash into them, `app-0a1b2c3d.js` or
-/// `main.0a1b2c3d.css`.
+/// Whether a file can be cached for ever because its name changes with its content: build tools put a hash into the name, such
+/// as `app-0a1b2c3d.js` or `main.0a1b2c3d.css`.
 pub(super) fn caching(path: &str) -> Caching {
     let name = path.rsplit('/').next().unwrap_or_default();
     let mut pieces = name.split('.');
     let stem = pieces.next().unwrap_or_default();
-    // The first piece may have a hash behind a `-`, the others between dots; the last is the extension.
-    // A hash of 8 characters may hold a `-` itself.
-    let fits = |(at, text): (usize, &str)| !text.contains('-') || stem.len() - at == 1 + SHORTEST;
+    // The first part can have a hash after a `-`, the others between dots; the last is the extension.
+    // A hash of 8 characters can contain a `-` itself.
+    let fits = |(at, text): (usize, &str)| !text.contains('-') || stem.len() - at == 1 + MIN_HASH_CHARS;
     let behind_dash = stem.match_indices('-').filter_map(|(at, _)| Some((at, stem.get(at + 1..)?)));
     let behind_dash = behind_dash.filter(|found| fits(*found)).map(|(_, text)| text);
     let between: Vec<&str> = pieces.collect();
@@ -48,13 +48,13 @@ pub(super) fn caching(path: &str) -> Caching {
     if hashed { Caching::Ever } else { Caching::Ask }
 }
 
-/// Whether a part of a name is a hash and no word, date or version: hexadecimal with letters and digits, or base64url with letters of
-/// both cases and digits that is not made of words with a number behind.
+/// Whether a part of a name is a hash and not a word, date or version: hexadecimal with letters and digits, or base64url with
+/// letters of both cases and digits that does not consist of words followed by a number.
 fn is_hash(text: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(&kind);
     let all = |kind: fn(&u8) -> bool| text.as_bytes().iter().all(&kind);
     let digit = |byte: &u8| byte.is_ascii_digit();
-    if text.len() < SHORTEST || !has(digit) {
+    if text.len() < MIN_HASH_CHARS || !has(digit) {
         return false;
     }
     if all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
@@ -68,7 +68,7 @@ fn is_hash(text: &str) -> bool {
     (base32 || base64) && !is_of_words(text)
 }
 
-/// Whether all is words, `UserGuide`, `v2`, `VERSION`, with numbers before, between or behind them.
+/// Whether the text consists of words (`UserGuide`, `v2`, `VERSION`) with numbers before, between or after them.
 fn is_of_words(text: &str) -> bool {
     let kind = |byte: u8| match byte {
         b'0'..=b'9' => '0',
@@ -90,7 +90,7 @@ fn is_of_words(text: &str) -> bool {
     digits <= 1 && short == 0 && runs.iter().all(|(kind, length)| *kind != 'A' || *length == 1 || *length >= 3)
 }
 
-/// Which bytes of what, and for which request.
+/// A request for bytes.
 pub(super) struct Asked<'a> {
     pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
@@ -100,8 +100,8 @@ pub(super) struct Asked<'a> {
     pub(super) content_type: &'a str,
 }
 
-/// Answers with bytes of a digest, as conditional and range requests (RFC 9110, 13 and 14) ask for them. They have no date: conditions
-/// on one are ignored, as the RFC wants.
+/// Answers with bytes of a digest, and supports conditional and range requests (RFC 9110, 13 and 14). The bytes have no date,
+/// so conditions on dates are ignored, as the RFC requires.
 pub(super) async fn send_blob(
     asked: Asked<'_>,
     blob: impl Future<Output = Result<Blob, Failure>>,
@@ -109,7 +109,7 @@ pub(super) async fn send_blob(
     let Asked { method, headers, digest, length, content_type } = asked;
     let etag = format!("\"{digest}\"");
     if headers.contains_key(header::IF_MATCH) && !lists(headers, header::IF_MATCH, |tag| tag == etag) {
-        let message = format!("the header `if-match` does not list {etag}, which this has now");
+        let message = format!("the header `if-match` does not list the current tag {etag}");
         return Err(Failure::new(412, "precondition-failed", message));
     }
     let known = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag) == etag;
@@ -133,7 +133,7 @@ pub(super) async fn send_blob(
                 response
             }
             Err(()) => {
-                let message = format!("the header `range` asks for bytes beyond the {length} that there are");
+                let message = format!("the header `range` asks for bytes beyond the end; the length is {length} bytes");
                 let mut response = answer::failure(&Failure::new(416, "range-not-satisfiable", message));
                 set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
                 set(&mut response, header::ACCEPT_RANGES, "bytes");
@@ -165,7 +165,7 @@ pub(super) async fn send(site: &Site, file: &FileEntry, asked: &Parts, caching: 
     let blob = async {
         let blob = site.repository.file(digest).await?;
         let whole = blob.filter(|blob| blob.length() == file.size);
-        whole.ok_or_else(|| Failure::internal(format!("the blob {digest} is missing: publish the bundle again")))
+        whole.ok_or_else(|| Failure::internal(format!("blob {digest} is missing; publish the bundle again")))
     };
     let mut response = send_blob(asked, blob).await?;
     if response.status().is_client_error() {
@@ -183,14 +183,14 @@ pub(super) async fn send(site: &Site, file: &FileEntry, asked: &Parts, caching: 
     Ok(response)
 }
 
-/// Whether a condition holds: its header, on however many lines, is `*` or lists a fitting tag.
+/// Whether a condition holds: its header, on one or more lines, is `*` or lists a matching tag.
 fn lists(headers: &HeaderMap, name: HeaderName, fits: impl Fn(&str) -> bool) -> bool {
     let mut lines = headers.get_all(&name).iter();
     let any = matches!((lines.next(), lines.next()), (Some(only), None) if only.as_bytes().trim_ascii() == b"*");
     any || tags(headers.get_all(&name).iter()).any(fits)
 }
 
-/// The tags in a list (RFC 9110, 8.8.3). The first text that is not a tag ends the list.
+/// The tags in a list (RFC 9110, 8.8.3). The list ends at the first text that is not a tag.
 pub(super) fn tags<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a str> {
     lines.flat_map(|line| {
         let mut rest = line.to_str().unwrap_or_default();
@@ -205,8 +205,8 @@ pub(super) fn tags<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Ite
     })
 }
 
-/// The one range that is asked for: its first and last byte. None for the whole, with which several ranges are answered, as RFC 9110
-/// (14.2) allows; so is a range of other content, or one that is not of bytes. Errors if there are no such bytes.
+/// The first and last byte of a requested range. None means the whole content: for several ranges (allowed by RFC 9110, 14.2),
+/// for a range of other content, and for a range that is not in bytes. Errors if the range is outside the content.
 fn range(headers: &HeaderMap, etag: &str, length: u64) -> Result<Option<(u64, u64)>, ()> {
     let line = |name: HeaderName| {
         let mut lines = headers.get_all(name).iter();
@@ -231,13 +231,13 @@ fn range(headers: &HeaderMap, etag: &str, length: u64) -> Result<Option<(u64, u6
     if first < length { Ok(Some((first, last.min(length - 1)))) } else { Err(()) }
 }
 
-/// A media type, with the encoding that text in a bundle has.
+/// A media type, with the character encoding for text.
 pub(super) fn with_charset(media_type: &str) -> String {
     let text = media_type.starts_with("text/") && !media_type.contains("charset");
     if text { format!("{media_type}; charset=utf-8") } else { media_type.to_owned() }
 }
 
-/// Sets a header, if the value can stand in one.
+/// Sets a header, if the value is valid in a header.
 pub(super) fn set(response: &mut Response, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);

@@ -1,4 +1,4 @@
-//! How many connections there may be: all together, and from one address.
+//! The limits on connections: in total, and from one address.
 
 use std::{
     collections::HashMap,
@@ -10,15 +10,15 @@ use starlane_protocol::Failure;
 
 use crate::limits::{Limit, Limiter};
 
-/// Descriptors that connections leave to the disk, the log and the system.
+/// Descriptors reserved for the disk, the log and the system.
 const RESERVED: u64 = 256;
 
 /// Counts connections.
 pub(super) struct Gate {
     limiter: Arc<Limiter>,
-    /// The maximum of all connections: the limit, or fewer where the system allows fewer descriptors.
+    /// The maximum number of connections: the limit, or fewer where the system allows fewer descriptors.
     all: usize,
-    /// Whether addresses say who a peer is: behind a proxy all connections come from that.
+    /// Whether the address identifies a peer: behind a proxy, all connections have the proxy's address.
     by_address: bool,
     open: Mutex<Open>,
 }
@@ -29,7 +29,7 @@ struct Open {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A connection that is counted until this is dropped.
+/// A connection, counted until this is dropped.
 pub(super) struct Ticket {
     gate: Arc<Gate>,
     address: IpAddr,
@@ -44,7 +44,7 @@ impl Gate {
         };
         if all < limit {
             tracing::warn!(
-                "the system allows too few open files for {limit} connections: {all} are taken at a time; raise \
+                "the system allows too few open files for {limit} connections; the maximum is now {all}: raise \
                  `ulimit -n` (systemd: LimitNOFILE) to {}",
                 limit + RESERVED
             );
@@ -89,7 +89,7 @@ impl Drop for Ticket {
     }
 }
 
-/// Whom an address stands for: one that uses IPv6 has a whole network of 2^64 addresses.
+/// The network of an address: an IPv6 client usually has a whole network of 2^64 addresses.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
@@ -97,7 +97,7 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Asks the system for as many descriptors as it would give; says how many that are.
+/// Raises the number of descriptors to the system's maximum, and returns it.
 #[cfg(unix)]
 fn descriptors() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

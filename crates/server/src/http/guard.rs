@@ -1,5 +1,5 @@
-//! Who may speak to this server at all: Host and Origin checks, before anything else, and what a browser says of where a request
-//! comes from. Other pages and DNS rebinding must not reach a server on loopback.
+//! The first checks of each request: Host, Origin, and the browser's headers about its source. Pages of other sites and DNS
+//! rebinding must not reach a server on loopback.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -22,16 +22,16 @@ use super::{
 };
 use crate::serve::ServeConfig;
 
-/// How many origins that were refused are remembered, so that each is logged once.
+/// The maximum number of remembered refused origins. Each is logged once.
 const MAX_LOGGED: usize = 256;
-/// How much of a refused origin is logged, in characters.
+/// The maximum length of a refused origin in the log, in characters.
 const LOGGED: usize = 200;
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const FETCH_SITE: &str = "sec-fetch-site";
 const FETCH_MODE: &str = "sec-fetch-mode";
 const FETCH_DEST: &str = "sec-fetch-dest";
 
-/// How names of hosts are compared: without the port that the scheme by which this server is reached has anyway.
+/// The comparison of host names: without the default port of the scheme that clients use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Names {
     /// `:80` or `:443`.
@@ -44,13 +44,13 @@ impl Names {
         Self { default_port: default_port_of(config.outside()) }
     }
 
-    /// A name, as it is compared.
+    /// A name in its comparable form.
     pub(crate) fn bare<'a>(&self, name: &'a str) -> &'a str {
         name.strip_suffix(self.default_port).unwrap_or(name)
     }
 }
 
-/// The Host and Origin headers that are let in, compared byte by byte, without the port that a scheme has anyway.
+/// The allowed Host and Origin headers, compared byte by byte without a scheme's default port.
 pub(crate) struct Allowed {
     hosts: BTreeSet<String>,
     origins: BTreeSet<String>,
@@ -59,7 +59,7 @@ pub(crate) struct Allowed {
 }
 
 impl Allowed {
-    /// The names of the address that is listened on, and what the operator adds.
+    /// The names of the listening address, and those that the operator adds.
     pub(crate) fn new(listen: SocketAddr, config: &ServeConfig) -> Self {
         let port = listen.port();
         let mut names = vec![listen.to_string(), format!("localhost:{port}")];
@@ -80,24 +80,24 @@ impl Allowed {
         Self { hosts, origins, names: compared, logged: Mutex::default() }
     }
 
-    /// The name that a request is for, as names are compared: whatever depends on it asks here.
+    /// The requested host name in its comparable form. All code that depends on it must use this function.
     pub(super) fn host<'a>(&self, asked: &'a Parts) -> &'a str {
         self.names.bare(client::named(asked))
     }
 
-    /// Whether pages of an origin may use this server.
+    /// Whether pages of an origin can use this server.
     pub(super) fn allows(&self, origin: &str) -> bool {
         self.origins.contains(without_default_port(origin))
     }
 
-    /// Whether a request may come in. Errors with 403 `host-refused` and `origin-refused`.
+    /// Checks a request's Host and Origin. Errors with 403 `host-refused` and `origin-refused`.
     fn check(&self, method: &Method, headers: &HeaderMap, uri_host: Option<&str>) -> Result<(), Failure> {
         let named = one(headers, header::HOST)?;
         // A target that names an authority counts more than the header (RFC 9112, 3.2.2).
         let host = uri_host.or(named).unwrap_or_default();
         if !self.hosts.contains(self.names.bare(host)) {
             let message = format!(
-                "this server does not answer for the host `{host}`: start it with `--allow-host {host}` if it should"
+                "this server does not answer for the host `{host}`; to allow it, start the server with `--allow-host {host}`"
             );
             return Err(Failure::new(403, "host-refused", message));
         }
@@ -105,7 +105,7 @@ impl Allowed {
             Some(origin) if !self.allows(origin) => {
                 self.log(origin);
                 let message = format!(
-                    "pages of the origin `{origin}` may not use this server: start it with `--allow-origin {origin}` if they should"
+                    "pages of the origin `{origin}` cannot use this server; to allow them, start it with `--allow-origin {origin}`"
                 );
                 Err(Failure::new(403, "origin-refused", message))
             }
@@ -114,8 +114,8 @@ impl Allowed {
         }
     }
 
-    /// What a browser says of a request that has no origin: scripts, images and frames of other sites are refused, since the
-    /// request alone may do something; a person who follows a link is let in.
+    /// Checks the browser's headers of a request without an origin. Scripts, images and frames of other sites are refused,
+    /// because the request alone can have an effect. Following a link is allowed.
     fn check_site(&self, method: &Method, headers: &HeaderMap) -> Result<(), Failure> {
         let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let elsewhere = headers.get_all(FETCH_SITE).iter().any(|site| site != "same-origin" && site != "none");
@@ -130,7 +130,7 @@ impl Allowed {
         Err(Failure::new(403, "origin-refused", message))
     }
 
-    /// The allowed origin whose page loads something without saying so in `origin`. No page can write another's address there.
+    /// The allowed origin of a page that loads a resource without the header `origin`. No page can forge its `referer`.
     fn referred(&self, headers: &HeaderMap) -> Option<String> {
         let referer = one(headers, header::REFERER).ok()??;
         let end = referer.find("://").map(|at| at + 3)?;
@@ -149,30 +149,30 @@ impl Allowed {
             return;
         }
         if logged.len() > MAX_LOGGED {
-            tracing::warn!("more than {MAX_LOGGED} origins were refused: others are not logged");
+            tracing::warn!("more than {MAX_LOGGED} origins were refused: further ones are not logged");
         } else {
             tracing::warn!("a page of the origin {shown:?} was refused: `--allow-origin {shown}` would allow it");
         }
     }
 }
 
-/// The value of a header that comes once. Errors with 403 if it comes more often; a value that is not ASCII is as good as none
-/// that is allowed.
+/// The value of a header that must occur once. Errors with 403 if it occurs more often. A value that is not ASCII is returned as
+/// one that is never allowed.
 fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Failure> {
     let mut all = headers.get_all(&name).iter();
     match (all.next(), all.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => Ok(Some(value.to_str().unwrap_or(""))),
-        _ => Err(Failure::new(403, "host-refused", format!("several `{name}` headers"))),
+        _ => Err(Failure::new(403, "host-refused", format!("the request has several `{name}` headers; send one"))),
     }
 }
 
-/// The port that a scheme has without saying so.
+/// The default port of a scheme.
 fn default_port_of(scheme: &str) -> &'static str {
     if scheme == "https" { ":443" } else { ":80" }
 }
 
-/// An origin as browsers write it: without the port that its scheme has anyway.
+/// An origin as browsers write it: without its scheme's default port.
 fn without_default_port(origin: &str) -> &str {
     let scheme = origin.split("://").next().unwrap_or_default();
     match scheme {
@@ -181,8 +181,7 @@ fn without_default_port(origin: &str) -> &str {
     }
 }
 
-/// Answers a request: refuses what may not come in, answers preflights, has the rest answered by its route, and finishes every
-/// answer.
+/// Answers a request: refuses it if a check fails, answers a preflight, or calls its route. Then it adds the common headers.
 pub(super) async fn answer(site: &Arc<Site>, peer: Peer, mut parts: Parts, body: Body) -> Response {
     let uri_host = parts.uri.authority().map(|authority| authority.as_str());
     let checked = site.allowed.check(&parts.method, &parts.headers, uri_host);
@@ -194,13 +193,13 @@ pub(super) async fn answer(site: &Arc<Site>, peer: Peer, mut parts: Parts, body:
             let answered = answered.unwrap_or_else(|failure| answer::failure(&failure));
             say_methods(site, &parts, encoding::encode(&parts.headers, answered).await)
         }
-        // The page may learn why: else its author sees nothing but that the network failed.
+        // The page can read the reason: otherwise its author sees only a network error.
         (Err(failure), Some(preflight)) if failure.code == "origin-refused" => preflight,
         (Err(failure), _) => answer::failure(&failure),
     };
     let Parts { method, uri, headers, .. } = &parts;
     if answered.status().is_server_error() {
-        // The path says where; a query may hold what is nobody's business.
+        // The query is not logged, because it can contain secrets.
         tracing::warn!(
             trace = trace_id(headers), %method, path = uri.path(), status = answered.status().as_u16(), "a request failed"
         );
@@ -211,7 +210,7 @@ pub(super) async fn answer(site: &Arc<Site>, peer: Peer, mut parts: Parts, body:
     answered
 }
 
-/// Says what a path takes, of one that does not take a method (RFC 9110, 15.5.6), and whenever that is asked (9.3.7).
+/// Sets `allow` on a refused method (RFC 9110, 15.5.6) and on an answer to OPTIONS (9.3.7).
 fn say_methods(site: &Site, asked: &Parts, mut answer: Response) -> Response {
     if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
         return answer;
@@ -226,7 +225,7 @@ fn say_methods(site: &Site, asked: &Parts, mut answer: Response) -> Response {
     answer
 }
 
-/// What holds for every answer: no page of another origin embeds it, and nobody guesses at its type.
+/// The headers of every answer: pages of other origins cannot embed it, and browsers do not guess its type.
 fn protect(site: &Site, asked: &HeaderMap, answer: &mut Response) {
     let embeds = if site.allowed.referred(asked).is_some() { "cross-origin" } else { "same-origin" };
     let headers = answer.headers_mut();
@@ -234,7 +233,7 @@ fn protect(site: &Site, asked: &HeaderMap, answer: &mut Response) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// The trace that a request belongs to, by its header `traceparent` (W3C Trace Context); empty without.
+/// The trace id of a request, from its header `traceparent` (W3C Trace Context); empty without one.
 fn trace_id(headers: &HeaderMap) -> String {
     let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
     parent.and_then(Trace::parse).map_or(String::new(), |trace| trace.id().to_owned())

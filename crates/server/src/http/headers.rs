@@ -1,12 +1,12 @@
-//! Headers between HTTP and payloads, both ways: what is end to end is passed on, what a connection or this server itself is
-//! about is not.
+//! Headers between HTTP and payloads, in both directions. End-to-end headers are passed on; headers about the connection or
+//! this server are not.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use starlane_protocol::Failure;
 
-/// The payload header by which a mechtron gives the status of a page.
+/// The payload header with which a mechtron sets the HTTP status.
 const STATUS: &str = "starlane-status";
-/// What belongs to a connection (RFC 9110, section 7.6.1) or is the server's own business, both ways.
+/// Headers that are not passed on in either direction: those of a connection (RFC 9110, 7.6.1) or of the server itself.
 const OWN: [HeaderName; 11] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -20,37 +20,38 @@ const OWN: [HeaderName; 11] = [
     header::CONTENT_TYPE,
     header::X_CONTENT_TYPE_OPTIONS,
 ];
-/// What more is not passed on of a request: secrets, and what the server answers itself.
+/// Further request headers that are not passed on: secrets, and headers that the server handles itself.
 const OWN_IN: [HeaderName; 6] =
     [header::HOST, header::AUTHORIZATION, header::ACCEPT_ENCODING, header::RANGE, header::IF_RANGE, header::EXPECT];
 
-/// The most headers of a reply, and the most bytes of their names and values: clients and proxies refuse more.
+/// The maximum number of headers of a reply, and the maximum size of their names and values: clients and proxies refuse more.
 const MAX_HEADERS: usize = 128;
 const MAX_BYTES: usize = 64 * 1024;
-/// What tells a proxy in front to send something else than the answer.
+/// Headers that make a proxy in front send something other than the answer.
 const FOR_PROXIES: [&str; 4] = ["x-accel-", "x-sendfile", "x-lighttpd-send-file", "x-reproxy-url"];
 
-/// The headers of a request that a resource gets.
+/// The request headers that a resource receives.
 pub(super) fn from_request(headers: &HeaderMap) -> Vec<(String, String)> {
     let passed = headers.iter().filter(|(name, _)| is_end_to_end(name) && !OWN_IN.contains(name));
     passed.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
-/// The text of a header: UTF-8, or else ISO 8859-1, as older clients write it.
+/// The text of a header as UTF-8, or else as ISO 8859-1, which older clients use.
 fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
     std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().copied().map(char::from).collect(), str::to_owned)
 }
 
-/// The content type of a reply as a header; bytes of no type in particular if there is none. Errors with 500 if it can't be one.
+/// The content type of a reply as a header, by default `application/octet-stream`. Errors with 500 if it is not a
+/// valid header value.
 pub(super) fn content_type(given: &str) -> Result<HeaderValue, Failure> {
     let given = if given.is_empty() { "application/octet-stream" } else { given };
     let value = HeaderValue::from_str(given).ok().filter(|_| given.is_ascii() && given.len() <= 1_024);
-    value.ok_or_else(|| Failure::guest_failed("the content type of the reply can't stand in a header"))
+    value.ok_or_else(|| Failure::guest_failed("the content type of the reply is not a valid header value"))
 }
 
-/// Puts the headers of a reply into an answer, and returns the status that the reply asks for. Errors with 500 when a header is not
-/// valid, or the status is not one of success or redirection.
+/// Puts a resource's headers into an answer, and returns the status that the resource set. Errors with 500 when a header is not
+/// valid, or when the status is not that of a success or a redirection.
 pub(super) fn into_answer(given: &[(String, String)], answer: &mut HeaderMap) -> Result<StatusCode, Failure> {
     let mut status = StatusCode::OK;
     let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -66,12 +67,13 @@ pub(super) fn into_answer(given: &[(String, String)], answer: &mut HeaderMap) ->
         if name == STATUS {
             let known = value.parse().ok().and_then(|number: u16| StatusCode::from_u16(number).ok());
             let known = known.filter(|status| status.is_success() || status.is_redirection());
-            status = known.ok_or_else(|| broken("no status from 200 to 399: other ends are failures"))?;
+            status =
+                known.ok_or_else(|| broken("not a status from 200 to 399; return a failure for other statuses"))?;
             continue;
         }
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| broken("not one that HTTP knows"))?;
-        let value = HeaderValue::from_str(value).map_err(|_| broken("no text that HTTP can carry"))?;
-        // Who may read an answer across origins is for the operator to say.
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| broken("not a valid HTTP header name"))?;
+        let value = HeaderValue::from_str(value).map_err(|_| broken("not a valid HTTP header value"))?;
+        // Only the operator decides which origins can read an answer.
         if is_end_to_end(&name) && !name.as_str().starts_with("access-control-") && !is_for_proxies(&name) {
             answer.append(name, value);
         }

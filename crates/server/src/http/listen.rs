@@ -1,4 +1,4 @@
-//! Connections: each speaks HTTP/1.1, over TLS if that is wanted, is counted, and has to keep the pace.
+//! Connections. Each speaks HTTP/1.1, over TLS if configured, is counted, and has timeouts.
 
 use std::{
     convert::Infallible,
@@ -39,25 +39,25 @@ use crate::{
     tls::Tls,
 };
 
-/// How long to wait when the system has no room for another connection.
+/// The pause after the system refused another connection.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many connections that are one too many are told so at a time, and for how long each may take to read it.
+/// The maximum number of excess connections that get an answer at the same time, and the time for each to read it.
 const TOLD: usize = 64;
 const TELLING: Duration = Duration::from_secs(1);
-/// The fewest bytes that the HTTP library takes as the maximum of a head.
+/// The smallest maximum head size that the HTTP library accepts, in bytes.
 const SMALLEST_HEAD: u64 = 8 * 1024;
 
-/// Says when connections are to end.
+/// Signals the end of all connections.
 type Ending = watch::Receiver<bool>;
 
-/// What speaks HTTP on connections.
+/// The HTTP service of all connections.
 pub(crate) struct Server {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<Tls>,
     pub(crate) site: Arc<Site>,
 }
 
-/// What speaks HTTP on a connection.
+/// The HTTP service of one connection.
 #[derive(Clone)]
 struct Speaker {
     http: http1::Builder,
@@ -65,7 +65,7 @@ struct Speaker {
 }
 
 impl Server {
-    /// Serves connections until `stop` is ready. From then on no new ones are taken, and those that wait for an answer get it.
+    /// Serves connections until `stop` is ready. Then it accepts no new ones, and open requests are answered.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
         let Self { listener, tls, site } = self;
         let gate = Gate::new(&site.limiter, !site.behind_proxy);
@@ -81,12 +81,12 @@ impl Server {
             let (stream, peer) = match accepted {
                 Ok((stream, address)) => (stream, address.ip()),
                 Err(error) => {
-                    tracing::warn!("a connection could not be taken: {error}");
+                    tracing::warn!("cannot accept a connection: {error}");
                     sleep(PAUSE).await;
                     continue;
                 }
             };
-            // An answer is written at once; without the option it may wait for the peer's acknowledgement.
+            // Without this option an answer can wait for the peer's acknowledgement.
             let _ = stream.set_nodelay(true);
             match gate.enter(peer) {
                 Ok(ticket) => {
@@ -106,7 +106,7 @@ impl Server {
     }
 }
 
-/// HTTP/1.1 alone: what bounds a connection counts requests one after the other.
+/// HTTP/1.1 only: the timeouts of a connection require one request at a time.
 fn http(limiter: &Limiter) -> http1::Builder {
     let mut http = http1::Builder::new();
     let head = limiter.get(Limit::HeadBytes).max(SMALLEST_HEAD);
@@ -114,7 +114,7 @@ fn http(limiter: &Limiter) -> http1::Builder {
     http
 }
 
-/// Tells a peer that its connection is one too many, if that can be done at once.
+/// Answers an excess connection with its refusal, if that needs no waiting.
 fn refuse(mut stream: TcpStream, failure: &Failure, told: &Arc<Semaphore>) {
     let Ok(permit) = Arc::clone(told).try_acquire_owned() else { return };
     let answer = answer::raw(failure);
@@ -122,7 +122,7 @@ fn refuse(mut stream: TcpStream, failure: &Failure, told: &Arc<Semaphore>) {
         let telling = async {
             stream.write_all(&answer).await?;
             stream.shutdown().await?;
-            // What is left unread would reset the connection, and the peer would not see why.
+            // Unread bytes would reset the connection, and the peer would not see the reason.
             let mut rest = [0; 1024];
             while stream.read(&mut rest).await? > 0 {}
             Ok::<_, std::io::Error>(())
@@ -200,7 +200,7 @@ impl Service<Request<Incoming>> for Requests {
     }
 }
 
-/// The body of a request; it says when it was read to its end.
+/// The body of a request. It reports when it is read completely.
 struct Upload {
     body: Incoming,
     pace: Arc<Pace>,
@@ -230,7 +230,7 @@ impl HttpBody for Upload {
     }
 }
 
-/// The body of an answer; it says when it has ended.
+/// The body of an answer. It reports when it has ended.
 struct Download {
     body: Body,
     pace: Arc<Pace>,

@@ -1,4 +1,4 @@
-//! `GET /metrics`: what happens here, as Prometheus reads it (OpenMetrics text format).
+//! `GET /metrics`: the metrics of this server in the OpenMetrics text format.
 
 use std::{fmt, sync::Arc};
 
@@ -18,7 +18,7 @@ use starlane_protocol::{Failure, Verb};
 use super::Call;
 use crate::{limits::Limiter, operator, sandbox::metrics::GuestMetrics, state_store::StateMetrics};
 
-/// What is shown at one moment.
+/// A snapshot of all metrics.
 #[derive(Debug)]
 struct Snapshot {
     inspection: Inspection,
@@ -26,7 +26,7 @@ struct Snapshot {
     limiter: Arc<Limiter>,
 }
 
-/// Shows the metrics: to anybody on a server of this machine alone, else to an admin of the server.
+/// Returns the metrics: to everybody on a server that only this machine can reach, otherwise to an admin of the server.
 pub(super) async fn show(call: Call<'_>) -> Result<Response, Failure> {
     let site = call.site;
     if !call.client.is_local(site) {

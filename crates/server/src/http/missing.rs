@@ -1,4 +1,4 @@
-//! `POST /blobs/missing`: which files a publisher has to upload.
+//! `POST /blobs/missing`: lists the files that a publisher must upload.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,16 +26,16 @@ use crate::{
     store::SharedStore,
 };
 
-/// How many files are remembered as whole; with more, remembering begins again.
+/// The maximum number of files remembered as whole. Above it, all are forgotten.
 const REMEMBERED: usize = 1_000_000;
 
-/// Files that were found to be what their names say, with what the disk said of them then: while that is the same, they are not
-/// read again. Clones share it.
+/// Files that match their digests, with their length and times on the disk. They are not read again while these are the same.
+/// Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Verified(Arc<Mutex<HashMap<Digest, (u64, SystemTime)>>>);
 
 impl Verified {
-    /// Whether a file is here and whole. Reads it at most once, until it changes; ends early, with false, when it is unwanted.
+    /// Whether a file exists and is whole. Reads it only once until it changes. Ends early, with false, when it is cancelled.
     fn is_whole(&self, store: &SharedStore, digest: &Digest, unwanted: &Unwanted) -> bool {
         let Some(found) = store.blob_state(digest) else { return false };
         if self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest) == Some(&found) {
@@ -48,7 +48,7 @@ impl Verified {
         whole
     }
 
-    /// A file was written whole.
+    /// Remembers a file that was just written whole.
     pub(super) fn add(&self, store: &SharedStore, digest: &Digest) {
         if let Some(found) = store.blob_state(digest) {
             self.remember(digest, found);
@@ -70,8 +70,8 @@ struct Wanted {
     sha256: Vec<Digest>,
 }
 
-/// Answers `{ "sha256": ["…"] }` with `{ "missing": ["…"] }`: those that have to be uploaded, since they are not here, or not whole,
-/// or not the publisher's to use.
+/// Answers `{ "sha256": ["…"] }` with `{ "missing": ["…"] }`: the files to upload, because they do not exist, are damaged, or
+/// cannot be used by the publisher.
 pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failure> {
     let (site, who) = (call.site, Deployed::name(&call));
     let missing = async {
@@ -79,9 +79,9 @@ pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failur
         let Wanted { sha256 } = serde_json::from_slice(&body.bytes)
             .map_err(|error| Failure::malformed(format!("expected digests: {error}")))?;
         if sha256.len() > site.limiter.count(Limit::MissingFiles) {
-            return Err(site.limiter.refuse(Limit::MissingFiles, format!("{} files were named", sha256.len())));
+            return Err(site.limiter.refuse(Limit::MissingFiles, format!("the request names {} files", sha256.len())));
         }
-        // Named twice, a file is looked at once.
+        // A file that is named twice is checked once.
         let wanted: HashSet<Digest> = sha256.into_iter().collect();
         let usable = |digest: &Digest| may_publish(site, &principal, digest);
         let (usable, mut missing): (Vec<Digest>, Vec<Digest>) = wanted.into_iter().partition(usable);
@@ -91,10 +91,10 @@ pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failur
         let visibility = site.repository.visibility.clone();
         let looked = move |store: &SharedStore| {
             for digest in usable {
-                // What is damaged is uploaded again, and takes its place.
+                // The upload replaces a damaged file.
                 if verified.is_whole(store, &digest, &unwanted) {
                     if !visibility.is_named(&digest) {
-                        // It is about to be named: it stays for as long as a fresh one.
+                        // A bundle is about to name it, so it gets a new grace time.
                         store.renew_blob(&digest);
                         verified.add(store, &digest);
                     }
@@ -102,13 +102,13 @@ pub(super) async fn missing_blobs(mut call: Call<'_>) -> Result<Response, Failur
                     missing.push(digest);
                 }
                 if unwanted.is_so() {
-                    return Err(Failure::internal("nobody waits for the answer any more"));
+                    return Err(Failure::internal("the request was cancelled"));
                 }
             }
             missing.sort();
             Ok(missing)
         };
-        // One at a time reads and hashes; others wait for their turn, and leave the queue with their request.
+        // One request at a time reads and hashes. The others wait, and leave the queue when they are cancelled.
         let _turn = site.repository.hashing.lock().await;
         site.repository.with(looked).await
     };

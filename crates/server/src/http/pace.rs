@@ -1,5 +1,5 @@
-//! The pace of a connection: how long a peer may take for the head of a request, how long a connection may rest between two
-//! requests, and how slowly an answer may be taken. What the HTTP library answers by itself becomes an answer of ours here.
+//! The timeouts of a connection: for the header lines of a request, for the idle time between two requests, and for reading an
+//! answer. Answers that the HTTP library makes itself are replaced here with failures of this server.
 
 use std::{
     io,
@@ -21,33 +21,33 @@ use tokio::{
 use super::answer;
 use crate::limits::{Limit, Limiter};
 
-/// How long a connection whose request was not read to its end is drained: closed at once, the peer would lose the answer.
+/// The time for reading the rest of an unread request: if the server closed at once, the peer would lose the answer.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// What a connection is doing, shared by its stream and its requests.
+/// The state of a connection, shared by its stream and its requests.
 pub(super) struct Pace {
     phase: Mutex<Phase>,
-    /// Whether bytes of a request's body were not read.
+    /// Whether a request's body has unread bytes.
     unread: AtomicBool,
     limiter: Arc<Limiter>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// No byte of the next head has come.
+    /// No byte of the next request has arrived.
     Resting(Instant),
-    /// A head has begun.
+    /// A part of the header lines has arrived.
     Head(Instant),
-    /// A request is being answered: its body and its answer have times of their own.
+    /// A request is being answered. Its body and its answer have their own timeouts.
     Answering,
-    /// Its answer has ended, and is not written to its end.
+    /// The answer has ended, but is not written completely.
     Ended,
     /// It is a WebSocket now.
     Upgraded,
 }
 
 impl Pace {
-    /// A connection that was just taken: its first byte is due as soon as a head.
+    /// A new connection: its first byte has the same timeout as the header lines.
     pub(super) fn new(limiter: &Arc<Limiter>) -> Arc<Self> {
         let until = Instant::now() + limiter.time(Limit::HeadTime);
         Arc::new(Self {
@@ -57,7 +57,7 @@ impl Pace {
         })
     }
 
-    /// A request has come; `has_body` says whether more follows its head.
+    /// A request has arrived. `has_body`: a body follows its header lines.
     pub(super) fn begin(&self, has_body: bool) {
         self.unread.store(has_body, Relaxed);
         *self.phase() = Phase::Answering;
@@ -76,7 +76,7 @@ impl Pace {
         }
     }
 
-    /// All that the HTTP library had to write is written.
+    /// The HTTP library has written all of its bytes.
     fn written(&self) {
         let mut phase = self.phase();
         if let Phase::Ended = *phase {
@@ -84,12 +84,12 @@ impl Pace {
         }
     }
 
-    /// Whether what is written now is an answer of the HTTP library itself: no answer of ours is under way.
+    /// Whether the bytes that are written now are an answer of the HTTP library itself.
     fn is_between(&self) -> bool {
         matches!(*self.phase(), Phase::Resting(_) | Phase::Head(_))
     }
 
-    /// It is a WebSocket from now on: links have times of their own.
+    /// It is a WebSocket from now on: links have their own timeouts.
     pub(super) fn upgrade(&self) {
         *self.phase() = Phase::Upgraded;
     }
@@ -98,7 +98,7 @@ impl Pace {
         matches!(*self.phase(), Phase::Upgraded)
     }
 
-    /// Bytes have come.
+    /// Bytes have arrived.
     fn received(&self) {
         let mut phase = self.phase();
         if let Phase::Resting(_) = *phase {
@@ -111,15 +111,15 @@ impl Pace {
     }
 }
 
-/// A stream whose peer has to keep the pace.
+/// A stream with timeouts for its peer.
 pub(super) struct Paced<S> {
     stream: S,
     pace: Arc<Pace>,
     timer: Timer,
     writing: Writing,
-    /// What is written in place of what the HTTP library answered, and how much of it is written.
+    /// The answer that replaces that of the HTTP library, and the number of its written bytes.
     own: Option<(Vec<u8>, usize)>,
-    /// Until when the rest of a request is read and dropped.
+    /// The end of the time for reading and dropping the rest of a request.
     lingers: Option<Instant>,
 }
 
@@ -151,11 +151,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Paced<S> {
             }
             Phase::Head(until) => {
                 ready!(this.timer.poll(context, until));
-                let failure = this.pace.limiter.refuse(Limit::HeadTime, "the head of the request is not complete");
+                let failure = this.pace.limiter.refuse(Limit::HeadTime, "the request's header lines are not complete");
                 let answer = answer::raw(&failure);
-                // A socket that takes no small answer at once gets none.
+                // A socket that cannot take a small answer at once gets none.
                 let _ = Pin::new(&mut this.stream).poll_write(context, &answer);
-                Poll::Ready(Err(timed_out("the head of a request was too slow")))
+                Poll::Ready(Err(timed_out("the header lines of a request came too slowly")))
             }
             Phase::Answering | Phase::Ended | Phase::Upgraded => Poll::Pending,
         }
@@ -163,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Paced<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
-    /// Writes an answer of ours in place of the HTTP library's; ready when all of it is written.
+    /// Writes the replacement of the HTTP library's answer. Ready when all of it is written.
     fn write_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some((answer, written)) = &mut self.own {
             let rest = answer.get(*written..).unwrap_or_default();
@@ -184,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
             }
             Poll::Pending if !self.pace.is_upgraded() => {
                 ready!(self.writing.waits(context, &self.pace.limiter));
-                Poll::Ready(Err(timed_out("the answer was taken too slowly")))
+                Poll::Ready(Err(timed_out("the client read the answer too slowly")))
             }
             other => other,
         }
@@ -259,10 +259,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 }
 
-/// How an answer is taken: the time that was spent waiting for the peer, and what the peer took in that time.
+/// The rate at which a peer reads an answer: the time spent waiting for the peer, and the bytes read in that time.
 #[derive(Default)]
 struct Writing {
-    /// Since when the peer takes nothing.
+    /// The start of the current wait for the peer.
     since: Option<Instant>,
     waited: Duration,
     taken: u64,
@@ -279,7 +279,7 @@ impl Writing {
         }
     }
 
-    /// The peer takes nothing now; ready when it is too slow.
+    /// The peer does not read now. Ready when it is too slow.
     fn waits(&mut self, context: &mut Context<'_>, limiter: &Limiter) -> Poll<()> {
         let limit = limiter.time(Limit::WriteTime);
         let since = *self.since.get_or_insert_with(Instant::now);
@@ -297,7 +297,7 @@ impl Writing {
     }
 }
 
-/// A timer whose moment may change at each look: it is set anew only if it would be too late.
+/// A timer whose deadline can change at each poll. It is reset only if it would fire too late.
 #[derive(Default)]
 struct Timer(Option<Pin<Box<Sleep>>>);
 
@@ -317,18 +317,18 @@ impl Timer {
     }
 }
 
-/// What is wrong with a request that the HTTP library refused by itself. None: the bytes are an answer of ours.
+/// The failure for a request that the HTTP library refused. None if the bytes are an answer of this server.
 fn of_library(bytes: &[u8]) -> Option<Failure> {
     let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
-    // All failures of ours name their code.
+    // All failures of this server contain their code.
     if head.contains("\r\nstarlane-code: ") || !head.contains("content-length: 0") {
         return None;
     }
     let status = head.get(9..12)?.parse().ok()?;
     Some(match status {
-        431 => Failure::new(431, "too-large", "the head of the request has too many bytes or too many header lines"),
+        431 => Failure::new(431, "too-large", "the request has too many header lines, or too many bytes in them"),
         414 => Failure::new(414, "too-large", "the request's path and query are too long"),
-        _ => Failure::malformed("this is not a request of HTTP/1.1: its first line or a header line is malformed"),
+        _ => Failure::malformed("this is not an HTTP/1.1 request: its first line or a header line is malformed"),
     })
 }
 

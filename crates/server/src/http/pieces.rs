@@ -1,5 +1,5 @@
-//! Blobs as bodies of answers: read from the disk a piece at a time, as fast as they are taken, and never a byte that was not
-//! verified. Short blobs that are asked for often stay in memory: verified bytes cannot go bad there.
+//! Blobs as bodies of answers. They are read from the disk one piece at a time, as fast as the client reads, and only verified
+//! bytes are sent. Short blobs that are requested often stay in memory: verified bytes do not change there.
 
 use std::{
     collections::HashMap,
@@ -21,32 +21,32 @@ use crate::{
     store::SharedStore,
 };
 
-/// How many bytes are read and sent at a time. What is not longer is read at once.
+/// The number of bytes that are read and sent at a time. A file that is not longer is read at once.
 const PIECE: u64 = 64 * 1024;
-/// How many long files are remembered as verified; then all are looked at again.
+/// The maximum number of long files remembered as verified. Above it, all are verified again.
 const MAX_VERIFIED: usize = 65_536;
 
-/// How often a file may be replaced while one piece of it is read.
+/// The maximum number of times that a file can be replaced while one piece of it is read.
 const MAX_CHANGES: usize = 8;
 
-/// How long after a change of a file the next one has another time, with all file systems: FAT has steps of 2 s.
+/// The time after which a second change of a file has a different timestamp on every file system: FAT has steps of 2 s.
 const TICK: Duration = Duration::from_secs(3);
 
-/// What an entry in memory takes beside its bytes, in bytes, rounded up.
+/// The overhead of an entry in memory, in bytes, rounded up.
 const ENTRY: u64 = 256;
 
-/// Files that were verified. Clones share it.
+/// Verified files. Clones share it.
 #[derive(Clone)]
 pub(super) struct Verified(Arc<Inner>);
 
 struct Inner {
-    /// Long files that need not be read as a whole again while they have these stamps.
+    /// Long files that need no second verification while they have these stamps.
     stamps: Mutex<HashMap<Digest, Stamp>>,
     /// The bytes of short files.
     short: Cache<Digest, Bytes, Weight>,
-    /// Long files that are hashed now, each once for all who wait for it.
+    /// Long files that are being hashed, each once for all waiting requests.
     hashing: Joint<Digest, Result<Option<Stamp>, Failure>>,
-    /// How many bytes of long files were hashed.
+    /// The number of hashed bytes of long files.
     #[cfg(test)]
     hashed: std::sync::atomic::AtomicU64,
 }
@@ -60,17 +60,17 @@ impl Weighter<Digest, Bytes> for Weight {
     }
 }
 
-/// What a file was when it was looked at: written to, it has another.
+/// The state of a file when it was examined. A write changes the stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     length: u64,
     modified: Option<SystemTime>,
-    /// When its content or its place changed last, and which file it is: nobody can set these.
+    /// The change time and the identity of the file: no program can set these.
     #[cfg(unix)]
     changed: (i64, i64, u64),
 }
 
-/// A blob that is here and is what its digest says.
+/// A blob on this server, verified against its digest.
 pub(super) enum Blob {
     /// All of it.
     Short(Bytes),
@@ -78,7 +78,7 @@ pub(super) enum Blob {
     Long(Long),
 }
 
-/// A long blob on the disk, verified when its file had this stamp.
+/// A long blob on the disk that was verified when its file had this stamp.
 pub(super) struct Long {
     verified: Verified,
     store: SharedStore,
@@ -100,18 +100,18 @@ impl Verified {
         }))
     }
 
-    /// A short blob that is in memory.
+    /// A short blob in memory.
     pub(super) fn in_memory(&self, digest: &Digest) -> Option<Blob> {
         self.0.short.get(digest).map(Blob::Short)
     }
 
-    /// A blob was removed from the store.
+    /// Forgets a blob that was removed from the store.
     pub(super) fn forget(&self, digest: &Digest) {
         self.0.short.remove(digest);
         self.known().remove(digest);
     }
 
-    /// Looks for a blob on the disk, and verifies it unless the same file was verified before. None if it is not here.
+    /// Looks for a blob on the disk, and verifies it unless the same file was verified earlier. None if it does not exist.
     pub(super) async fn open(&self, store: &SharedStore, digest: &Digest) -> Result<Option<Blob>, Failure> {
         let (verified, reading, digest) = (self.clone(), store.clone(), *digest);
         let found = aside(move || {
@@ -132,7 +132,7 @@ impl Verified {
         }
     }
 
-    /// The bytes of a short file, from now on in memory.
+    /// Reads a short file and keeps it in memory.
     fn read_short(&self, digest: &Digest, file: &File, length: u64) -> io::Result<Bytes> {
         let bytes = read(file, 0..length)?;
         is(digest, Digest::of(&bytes))?;
@@ -140,7 +140,7 @@ impl Verified {
         Ok(bytes)
     }
 
-    /// Reads a long file as a whole, once for all who wait for it, and until nobody waits any more. Gives the stamp that it had.
+    /// Hashes a long file once for all waiting requests, until all of them are cancelled. Returns the stamp of the file.
     async fn verify_long(&self, store: &SharedStore, digest: Digest) -> Result<Option<Stamp>, Failure> {
         let (verified, store) = (Arc::downgrade(&self.0), store.clone());
         let begin = |unwanted: Unwanted| async move {
@@ -169,7 +169,7 @@ impl Verified {
             self.0.hashed.fetch_add(PIECE, std::sync::atomic::Ordering::Relaxed);
         };
         is(digest, found)?;
-        // It may have been written to meanwhile.
+        // A program can have written to it meanwhile.
         if Stamp::of(file)? != stamp {
             return Err(changed());
         }
@@ -204,7 +204,7 @@ impl Stamp {
 }
 
 impl Stamp {
-    /// Whether another change would show: the clock of a file system ticks slowly.
+    /// Whether a further change would change the stamp: file systems have coarse clocks.
     fn is_settled(&self) -> bool {
         self.modified.is_some_and(|modified| modified.elapsed().is_ok_and(|age| age > TICK))
     }
@@ -219,7 +219,7 @@ impl Blob {
         }
     }
 
-    /// A part of it as a body. One that is damaged while it is sent breaks off, before its last piece at the latest.
+    /// A part of it as a body. If the file is damaged while it is sent, the body ends early, at the latest before its last piece.
     pub(super) fn body(self, part: Range<u64>) -> Body {
         match self {
             Self::Short(bytes) => {
@@ -239,11 +239,11 @@ impl Blob {
 }
 
 impl Long {
-    /// Reads a piece. Its digest names its bytes: another file in its place is verified, and takes over.
+    /// Reads a piece. If another file has replaced this one, that file is verified first and then used.
     async fn read(&mut self, piece: Range<u64>) -> io::Result<Bytes> {
         for _ in 0..MAX_CHANGES {
             let (store, digest, piece) = (self.store.clone(), self.digest, piece.clone());
-            // The file is open only while it is read: a slow reader has no descriptor.
+            // The file is open only during the read, so that a slow client does not hold a descriptor.
             let looked = aside(move || {
                 let file = open(&store, &digest)?.ok_or_else(|| failed(&digest, &io::ErrorKind::NotFound.into()))?;
                 let read = read(&file, piece).and_then(|bytes| Ok((bytes, Stamp::of(&file)?)));
@@ -260,7 +260,7 @@ impl Long {
     }
 }
 
-/// The file of a blob, if it is here.
+/// The file of a blob, if it exists.
 fn open(store: &SharedStore, digest: &Digest) -> Result<Option<File>, Failure> {
     let file = store.blob_file(digest).map_err(|error| Failure::internal(error.to_string()))?;
     match File::open(&file) {
@@ -293,7 +293,7 @@ fn read(mut file: &File, part: Range<u64>) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// Errors if content with the digest `found` is not what was asked for.
+/// Errors if the digest `found` differs from the requested one.
 fn is(digest: &Digest, found: Digest) -> io::Result<()> {
     if found == *digest {
         return Ok(());
@@ -306,13 +306,13 @@ fn changed() -> io::Error {
 }
 
 fn failed(digest: &Digest, error: &io::Error) -> Failure {
-    tracing::error!(%digest, %error, "a blob can't be read");
+    tracing::error!(%digest, %error, "cannot read the blob");
     match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            let message = format!("the blob {digest} is damaged on this server: {error}; publish its bundle again");
+            let message = format!("blob {digest} is damaged on this server: {error}; publish its bundle again");
             Failure::new(500, "damaged", message)
         }
-        _ => Failure::internal(format!("the blob {digest} cannot be read: {error}")),
+        _ => Failure::internal(format!("cannot read blob {digest}: {error}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `GET /readyz`: whether this server can do its work: it can write to its data folder, and all apps were started.
+//! `GET /readyz`: whether this server is ready, that is, it can write to its data folder and all apps were started.
 
 use axum::{
     Json,
@@ -9,7 +9,7 @@ use starlane_protocol::Failure;
 
 use super::Call;
 
-/// 200 with `{ "ready": true }`, or 503 `not-ready` with what is missing.
+/// 200 with `{ "ready": true }`, or 503 `not-ready` with the reasons.
 pub(super) async fn show(call: Call<'_>) -> Result<Response, Failure> {
     call.site.readiness.look().await?;
     Ok(Json(json!({ "ready": true })).into_response())

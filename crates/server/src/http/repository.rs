@@ -1,4 +1,4 @@
-//! The bundle repository over HTTP: manifests and blobs, out for hosts and in for publishers.
+//! The bundle repository over HTTP: hosts read manifests and blobs, publishers write them.
 
 mod modules;
 
@@ -32,23 +32,23 @@ use super::{
 };
 use crate::{apps::ceilings, limits::Limit, storage::Storage, store::SharedStore};
 
-/// The repository, for tasks that may move between threads.
+/// The repository, for tasks that can move between threads.
 #[derive(Clone)]
 pub(crate) struct Repository {
     pub(super) store: SharedStore,
-    /// One publishes at a time: who looks whether a version is there must find it so when writing.
+    /// One publisher at a time, so that the check whether a version exists is still valid at the write.
     pub(super) publishing: Arc<Mutex<()>>,
     pub(super) visibility: Visibility,
-    /// Files that need not be read to know that they are whole.
+    /// Files that are known to be whole.
     pub(super) verified: Verified,
     /// Held by the request that reads and hashes files.
     pub(super) hashing: Arc<tokio::sync::Mutex<()>>,
-    /// Files that are sent without being read as a whole again.
+    /// Files that can be sent without a second verification.
     sent: pieces::Verified,
 }
 
 impl Repository {
-    /// Opens the repository of a data folder. Errors when it is not known which bundles are private.
+    /// Opens the repository of a data folder. Errors when it cannot find out which bundles are private.
     pub(crate) fn open(data: &FilePath, storage: &Storage) -> Result<Self, StoreError> {
         let store = SharedStore::new(data);
         let visibility = Visibility::of(&store, storage)?;
@@ -61,7 +61,7 @@ impl Repository {
         &self.visibility
     }
 
-    /// A blob as a file of an app, verified. A short one that was sent lately is not looked for on the disk.
+    /// A verified blob for a file of an app. A short blob in memory is not read from the disk.
     pub(super) async fn file(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
         match self.sent.in_memory(&digest) {
             Some(blob) => Ok(Some(blob)),
@@ -69,12 +69,12 @@ impl Repository {
         }
     }
 
-    /// A blob that is on the disk, verified.
+    /// A verified blob on the disk.
     async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Failure> {
         self.sent.open(&self.store, &digest).await
     }
 
-    /// Keeps a blob on the disk, for as long as a fresh one if it was there already.
+    /// Keeps a blob on the disk. An existing blob gets a new grace time.
     fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         self.store.put_blob(digest, bytes)?;
         if self.visibility.is_named(digest) {
@@ -103,7 +103,7 @@ impl Repository {
     }
 }
 
-/// `GET /bundles`: what is published that the bearer may deploy, with whose it is.
+/// `GET /bundles`: the published bundles that the bearer can deploy, with their publishers.
 pub(super) async fn list(call: Call<'_>) -> Result<Response, Failure> {
     let principal = call.principal()?;
     let mut bundles = call.site.repository.visibility.bundles();
@@ -120,7 +120,7 @@ pub(super) async fn manifest(mut call: Call<'_>) -> Result<Response, Failure> {
     let address = bundle_address(&address)?;
     let readers = check_bundle(site, &address, call.client, headers)?;
     let signed = site.repository.with(move |store| store.manifest(&address).map_err(stored)).await?;
-    let signed = signed.ok_or_else(|| Failure::not_found("no such bundle was published here"))?;
+    let signed = signed.ok_or_else(|| Failure::not_found("this bundle is not published on this server"))?;
     let (digest, content_type) = (signed.digest(), "application/json");
     let length = signed.bytes.len() as u64;
     let asked = file::Asked { method, headers, digest: &digest, length, content_type };
@@ -134,7 +134,7 @@ pub(super) async fn manifest(mut call: Call<'_>) -> Result<Response, Failure> {
     Ok(response)
 }
 
-/// What was published never changes; caches on the way keep only what anybody may read (RFC 9111, 3.5).
+/// A published version never changes. Shared caches keep only public bundles (RFC 9111, 3.5).
 fn cached(readers: Readers) -> &'static str {
     match readers {
         Readers::Anybody => file::FOR_EVER,
@@ -142,13 +142,13 @@ fn cached(readers: Readers) -> &'static str {
     }
 }
 
-/// `GET /blobs/sha256/HEX`: the bytes, or a range of them. `HEAD`: whether they are here, and how many.
+/// `GET /blobs/sha256/HEX`: the bytes, or a range of them. `HEAD`: whether the blob exists, and its length.
 pub(super) async fn blob(mut call: Call<'_>) -> Result<Response, Failure> {
     let ([digest], site) = (call.captured()?, call.site);
     let Parts { method, headers, .. } = &*call.parts;
     let digest = parse_digest(&digest)?;
     let readers = check_blob(site, &digest, call.client, headers)?;
-    let absent = || Failure::not_found("no such blob is here");
+    let absent = || Failure::not_found("this blob is not on this server");
     let length = site.repository.with(move |store| Ok(store.blob_size(&digest))).await?.ok_or_else(absent)?;
     let content_type = "application/octet-stream";
     let asked = file::Asked { method, headers, digest: &digest, length, content_type };
@@ -160,7 +160,7 @@ pub(super) async fn blob(mut call: Call<'_>) -> Result<Response, Failure> {
     Ok(response)
 }
 
-/// `PUT /blobs/sha256/HEX`: keeps bytes that have this digest.
+/// `PUT /blobs/sha256/HEX`: stores bytes with this digest.
 pub(super) async fn put_blob(mut call: Call<'_>) -> Result<Response, Failure> {
     let ([target], site, who) = (call.captured()?, call.site, Deployed::name(&call));
     let kept = async {
@@ -171,7 +171,7 @@ pub(super) async fn put_blob(mut call: Call<'_>) -> Result<Response, Failure> {
         let keep = move |store: &SharedStore| {
             let found = Digest::of(&body.bytes);
             if found != digest {
-                return Err(Failure::conflict(format!("the body has the digest {found}, not {digest}")));
+                return Err(Failure::conflict(format!("the body has the digest {found}; expected {digest}")));
             }
             storage.admit_upload(&account, &digest, body.bytes.len() as u64)?;
             repository.keep(&digest, &body.bytes).map_err(|error| {
@@ -197,8 +197,8 @@ pub(super) struct Publishing {
     take_over: bool,
 }
 
-/// `PUT /bundles/ADDRESS`: publishes a manifest whose blobs are all here. With `?take-over=true` an admin publishes under a name
-/// that belonged to another key.
+/// `PUT /bundles/ADDRESS`: publishes a manifest after all of its blobs are uploaded. With `?take-over=true` an admin can publish
+/// under a name that belongs to another key.
 pub(super) async fn put_manifest(mut call: Call<'_>) -> Result<Response, Failure> {
     let ([target], site, who) = (call.captured()?, call.site, Deployed::name(&call));
     let asked = Query::try_from_uri(&call.parts.uri);
@@ -262,19 +262,19 @@ fn unverified(error: &VerifyError) -> Failure {
     Failure::new(status, error.code(), error.to_string())
 }
 
-/// The key that a bundle's name belongs to, none for a name that is free. Errors when it is not known whose the name is.
+/// The key that owns a bundle's name, none for a free name. Errors when the owner is not known.
 fn owner(store: &SharedStore, address: &Address) -> Result<Option<PublicKey>, Failure> {
     let owner = store.owner(address).map_err(stored)?;
     if owner.is_none() && store.has_versions(address).map_err(stored)? {
-        let message = "the key that this name belongs to is missing: its file publisher.key is gone; an admin may restore it \
+        let message = "the publisher's key of this name is missing: the file publisher.key does not exist; an admin can restore it \
                        from a backup, or publish with `starlane publish --take-over`";
         return Err(Failure::conflict(message).at(address));
     }
     Ok(owner)
 }
 
-/// Whether a manifest is not published yet. Errors if it may not be. `owner` is the key that its name belongs to; of the blobs
-/// `hidden` the publisher has not shown that they have them.
+/// Whether a manifest is not published yet. Errors if it cannot be published. `owner` is the key that owns the name; `hidden`
+/// are the blobs that the publisher has not proved to possess.
 fn is_new(
     store: &SharedStore,
     address: &Address,
@@ -285,24 +285,28 @@ fn is_new(
 ) -> Result<bool, Failure> {
     let refuse = |message: String| Err(Failure::conflict(message).at(address));
     if manifest.address != *address {
-        return refuse(format!("the manifest is of {}", manifest.address));
+        return refuse(format!("the manifest has the address {}", manifest.address));
     }
     if let Some(owner) = owner.filter(|owner| *owner != manifest.publisher) {
         return refuse(format!(
-            "this name belongs to {owner}, which published it first; an admin may publish with another key: \
+            "this name belongs to the key {owner}, which published it first; an admin can publish with another key: \
              `starlane publish --take-over`"
         ));
     }
     match store.manifest(address).map_err(stored)? {
         Some(known) if known.bytes == signed.bytes => return Ok(false),
-        Some(_) => return refuse("this version was published with other content: use a new version".into()),
+        Some(_) => {
+            return refuse("this version was already published with different content; use a new version".into());
+        }
         None => {}
     }
     for (bundle, used) in &manifest.uses {
         let known = store.manifest(&bundle_address(bundle)?).map_err(stored)?;
         let theirs = known.filter(|signed| signed.digest() == used.manifest).and_then(|signed| signed.open().ok());
         if !theirs.is_some_and(|theirs| theirs.publisher == used.publisher && theirs.files == used.files) {
-            return refuse(format!("it uses {bundle}, which is not published here as the manifest has it"));
+            return refuse(format!(
+                "it uses {bundle}, but that bundle is not published here with the digest in the manifest"
+            ));
         }
     }
     let is_missing = |file: &FileEntry| hidden.contains(&file.sha256) || !has_blob(store, file);
@@ -314,32 +318,32 @@ fn is_new(
     Ok(true)
 }
 
-/// Notes an upload that somebody has no right to. One that went well is noted with the bundle that names it.
+/// Writes a refused upload to the audit log. The log names accepted uploads with the bundle that contains them.
 pub(super) fn note_refused<T>(site: &Site, who: &str, target: &str, result: &Result<T, Failure>) {
     if result.as_ref().is_err_and(|failure| failure.status == 403) {
         site.audit.note(who, "bundle.upload", target, result);
     }
 }
 
-/// A request by somebody who publishes.
+/// A publisher's request.
 pub(super) struct Deployed {
     pub(super) principal: Principal,
     pub(super) body: Held,
 }
 
 impl Deployed {
-    /// The name of whoever asks, for the audit log; empty if that is nobody.
+    /// The caller's name for the audit log; empty without a token.
     pub(super) fn name(call: &Call<'_>) -> String {
         call.principal().map(|principal| principal.name().to_owned()).unwrap_or_default()
     }
 
-    /// Reads a request of whoever may deploy `bundle`, or for a blob anything; of anyone else the body is not even read.
+    /// Reads a request, if the caller can deploy `bundle` (for a blob: any bundle). Otherwise the body is not read.
     pub(super) async fn read(call: &mut Call<'_>, bundle: Option<&Address>, limit: Limit) -> Result<Self, Failure> {
         let principal = call.principal()?;
         match bundle {
             Some(bundle) => principal.permit(Verb::Deploy, bundle, "")?,
             None if publishes(&principal) => {}
-            None => return Err(Failure::no_grant("who publishes needs a grant such as \"deploy acme:repo:**\"")),
+            None => return Err(Failure::no_grant("publishing requires a grant such as \"deploy acme:repo:**\"")),
         }
         Ok(Self { principal, body: call.read(limit).await? })
     }
@@ -349,7 +353,7 @@ fn bundle_address(text: &str) -> Result<Address, Failure> {
     let address = Address::parse(text).map_err(|error| Failure::malformed(error.to_string()))?;
     if !address.is_bundle() {
         let message = format!(
-            "{address} is not the address of a bundle, which ends with a version, such as acme:repo:profiles:1.0.0"
+            "{address} is not a bundle address; expected an address with a version, such as acme:repo:profiles:1.0.0"
         );
         return Err(Failure::malformed(message));
     }

@@ -1,4 +1,4 @@
-//! The routes of all apps, and which one a request takes.
+//! The routes of all apps, and the choice of one for a request.
 
 mod overlap;
 
@@ -21,7 +21,7 @@ pub(crate) struct Routes(Arc<RwLock<Table>>);
 #[derive(Default)]
 struct Table {
     apps: BTreeMap<Address, AppRoutes>,
-    /// The space that a host name is for, as names are compared; names that are not here are for all spaces that have none of their own.
+    /// The space of each host name, in comparable form. Other names are shared by all spaces without a host name of their own.
     spaces: BTreeMap<String, String>,
     routers: Routers,
 }
@@ -31,29 +31,29 @@ type Routers = BTreeMap<Option<String>, BTreeMap<String, matchit::Router<Arc<Tar
 
 struct AppRoutes {
     publisher: PublicKey,
-    /// The one that it is made of, and those that it uses.
+    /// The app's own bundle, and those that it uses.
     bundles: Vec<Address>,
     routes: Vec<(String, String, Arc<Target>)>,
 }
 
-/// What answers a request.
+/// The target of a route.
 pub(crate) enum Target {
     /// One file of a bundle.
     File(FileEntry),
-    /// A folder of a bundle; the capture is the path below it.
+    /// A folder of a bundle; the capture is the path below the folder.
     Files { folder: String, files: Arc<LiteMap<String, FileEntry>> },
     /// A resource.
     Resource { app: Address, to: String, operation: String, access: Option<Access> },
 }
 
-/// A route that fits, and what its pattern captured, percent-encoded as it came.
+/// A matching route and its captures, still percent-encoded.
 pub(crate) struct Found {
     pub(crate) target: Arc<Target>,
     pub(crate) captures: Vec<(String, String)>,
 }
 
 impl Routes {
-    /// No routes yet, for spaces with these host names of their own, which are compared as `names` says.
+    /// An empty table for spaces with these host names. `names` compares them.
     pub(crate) fn new(spaces: &BTreeMap<SpaceName, Vec<Authority>>, names: Names) -> Self {
         let of_space = |(space, hosts): (&SpaceName, &Vec<Authority>)| -> Vec<(String, String)> {
             hosts.iter().map(|host| (names.bare(&host.to_string()).to_owned(), space.to_string())).collect()
@@ -62,7 +62,7 @@ impl Routes {
         Self(Arc::new(RwLock::new(table)))
     }
 
-    /// Puts an app's routes in place of the ones it had. Errors with 409 when another app has the same route.
+    /// Replaces an app's routes. Errors with 409 when another app has the same route.
     pub(crate) fn install(
         &self,
         app: &Address,
@@ -73,7 +73,7 @@ impl Routes {
         self.exchange(app, AppRoutes::of(app, config, manifest, publisher)?, true)
     }
 
-    /// Whether `install` would do it now.
+    /// Checks that `install` would succeed now.
     pub(crate) fn check(
         &self,
         app: &Address,
@@ -102,11 +102,11 @@ impl Routes {
     pub(crate) fn remove(&self, app: &Address) {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
         table.apps.remove(app);
-        // What was without a conflict stays so with less.
+        // Removing routes cannot create a conflict.
         table.routers = table.routers(None).unwrap_or_default();
     }
 
-    /// The methods that are routed at a path.
+    /// The methods with a route at a path.
     pub(crate) fn methods(&self, host: &str, path: &str) -> BTreeSet<String> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let space = table.spaces.get(host);
@@ -115,7 +115,7 @@ impl Routes {
         taken.map(|(method, _)| method.clone()).collect()
     }
 
-    /// The route of a method for a request; `host` is the name that it is for, as names are compared.
+    /// The route of a method for a request. `host` is the requested host name, in comparable form.
     pub(crate) fn find(&self, host: &str, method: &str, path: &str) -> Option<Found> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let router = table.routers.get(&table.spaces.get(host).cloned())?.get(method)?;
@@ -124,7 +124,7 @@ impl Routes {
         Some(Found { target: Arc::clone(found.value), captures })
     }
 
-    /// Whether apps of several spaces answer under a host name.
+    /// Whether apps of several spaces use a host name.
     pub(crate) fn is_shared(&self, host: &str) -> bool {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if table.spaces.contains_key(host) {
@@ -140,7 +140,7 @@ impl Routes {
         self.0.read().unwrap_or_else(PoisonError::into_inner).routers.is_empty()
     }
 
-    /// The apps that are made of a bundle, or use it.
+    /// The apps that are made of a bundle or use it.
     pub(crate) fn apps_of(&self, bundle: &Address) -> Vec<Address> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         table.apps.iter().filter(|(_, app)| app.bundles.contains(bundle)).map(|(address, _)| address.clone()).collect()
@@ -174,12 +174,12 @@ impl AppRoutes {
 }
 
 impl Table {
-    /// The space whose own host names an app's routes are for, if it has any.
+    /// The space of an app's routes, if that space has host names of its own.
     fn space_of(&self, app: &Address) -> Option<&str> {
         self.spaces.values().map(String::as_str).find(|space| *space == app.space())
     }
 
-    /// Errors when an app answers what an app of another space answers under the same host names.
+    /// Errors when apps of two spaces would answer the same requests under the same host names.
     fn check_spaces(&self, app: &Address) -> Result<(), String> {
         let Some(routes) = self.apps.get(app).filter(|_| self.space_of(app).is_none()) else { return Ok(()) };
         let of_others = self.apps.iter().filter(|(other, _)| other.space() != app.space());
@@ -189,8 +189,8 @@ impl Table {
                 let taken = theirs.routes.iter().find(|(m, at, _)| m == method && overlap::overlaps(path, at));
                 if let Some((_, at, _)) = taken {
                     return Err(format!(
-                        "the app {other} of another space answers `{method} {at}`, and `{method} {path}` takes some of its \
-                         requests: take another path, or have the operator give the space a host name of its own (--space)"
+                        "app {other} of another space has the route `{method} {at}`, and `{method} {path}` would take \
+                         some of its requests: use another path, or ask the operator for a host name for this space (--space)"
                     ));
                 }
             }
@@ -198,7 +198,7 @@ impl Table {
         Ok(())
     }
 
-    /// All routes. `changed` comes last, so that a conflict is one of its own routes with that of another app.
+    /// All routes. `changed` comes last, so that a conflict names its own route and that of another app.
     fn routers(&self, changed: Option<&Address>) -> Result<Routers, String> {
         let mut routers = Routers::new();
         let (last, first): (Vec<_>, Vec<_>) = self.apps.iter().partition(|(app, _)| Some(*app) == changed);
@@ -212,17 +212,17 @@ impl Table {
                         let other = self.who_has(address, method, &with);
                         let other = other.map_or("this app".to_owned(), |app| format!("the app {app}"));
                         format!(
-                            "{other} answers `{method} {with}` already, and `{method} {path}` takes the same requests"
+                            "{other} already has the route `{method} {with}`, and `{method} {path}` takes the same requests"
                         )
                     }
-                    error => format!("the route `{method} {path}` can't be added: {error}"),
+                    error => format!("cannot add the route `{method} {path}`: {error}"),
                 })?;
             }
         }
         Ok(routers)
     }
 
-    /// The app other than `app` that has a route for the same host names.
+    /// Another app than `app` that has this route for the same host names.
     fn who_has(&self, app: &Address, method: &str, path: &str) -> Option<&Address> {
         let has = |theirs: &AppRoutes| theirs.routes.iter().any(|(own, at, _)| own == method && at == path);
         let mut others = self.apps.iter().filter(|(other, _)| *other != app);

@@ -22,22 +22,23 @@ use super::{
 };
 use crate::{handle::Ask, limits::Limit};
 
-/// What a mechtron returns is hostile data: it is shown, and runs nothing, unless the mechtron gives a policy of its own.
+/// The policy for replies of mechtrons, which are untrusted data: a page is shown but runs no code, unless the
+/// mechtron sends its own policy.
 pub(super) const MECHTRON_POLICY: &str = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
-/// What browsers send when they ask for the script of a service worker (Service Workers, W3C, 4.4).
+/// The header with which browsers request the script of a service worker (Service Workers, W3C, 4.4).
 const SERVICE_WORKER: &str = "service-worker";
 
-/// Whatever no route of the server's own answers.
+/// Answers a request that none of the server's own routes takes.
 pub(super) async fn serve(call: Call<'_>) -> Result<Response, Failure> {
     let (site, asked) = (call.site, &*call.parts);
     let (path, host) = (asked.uri.path(), site.allowed.host(asked));
-    // Below the server's own paths no app answers, though a route such as `/{*path}` fits.
+    // Apps do not answer below the server's own paths, even if a route such as `/{*path}` matches.
     let found = site.routes.find(host, method_of(&asked.method), path).filter(|_| route::server_path(path).is_none());
     let Some(found) = found else { return Err(nothing_here(site, asked)) };
-    // A page's worker takes all requests of its origin, those to other apps too.
+    // A service worker receives all requests of its origin, including those to other apps.
     if asked.headers.contains_key(SERVICE_WORKER) && site.routes.is_shared(host) {
-        let message = "apps of several spaces answer under this host name, so none may have a service worker here: have the \
+        let message = "apps of several spaces use this host name, so a service worker is not allowed here: have the \
                        operator give the space a host name of its own (--space)";
         return Err(Failure::new(403, "shared-origin", message));
     }
@@ -47,7 +48,7 @@ pub(super) async fn serve(call: Call<'_>) -> Result<Response, Failure> {
             // The folder's own capture is the last, whatever stands before it.
             let below = found.captures.last().map_or(Ok(String::new()), |(_, value)| decoded(value))?;
             let file = files.get(&format!("{folder}{below}"));
-            let file = file.ok_or_else(|| Failure::not_found(format!("there is no file {path}")))?;
+            let file = file.ok_or_else(|| Failure::not_found(format!("file {path} does not exist")))?;
             file::send(site, file, asked, file::caching(&below)).await
         }
         Target::Resource { .. } => ask(call, &found).await,
@@ -58,24 +59,28 @@ fn nothing_here(site: &Site, asked: &Parts) -> Failure {
     let (method, path) = (&asked.method, asked.uri.path());
     let others = methods(site, asked).join(", ");
     if !others.is_empty() {
-        return Failure::new(405, "method-not-allowed", format!("{path} does not take {method}: it takes {others}"));
+        return Failure::new(
+            405,
+            "method-not-allowed",
+            format!("{path} does not accept {method}; it accepts {others}"),
+        );
     }
     if site.routes.is_empty() {
         return Failure::not_found(
-            "Starlane runs, and nothing is routed yet. Publish a bundle and create an app: \
+            "Starlane is running, but no app has a route yet. Publish a bundle and create an app: \
              `starlane publish DIR ADDRESS`, then `starlane app create APP --bundle ADDRESS`.",
         );
     }
     Failure::not_found(format!("no app has a route for {} {path}", method_of(method)))
 }
 
-/// Sends the request that a route makes, and turns its reply into the answer.
+/// Sends a route's request, and turns the reply into an HTTP answer.
 async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
     let Target::Resource { app, to, operation, access } = &*found.target else {
-        return Err(Failure::internal("the route has no resource"));
+        return Err(Failure::internal("the route does not name a resource"));
     };
     let safe = [Method::GET, Method::HEAD].contains(&call.parts.method);
-    // Each client has its own share, so that one client that asks too much does not make others wait.
+    // Each client has its own quota, so that one busy client does not delay others.
     let everybody = || {
         let name = format!("http:{app}");
         Principal::on_account(&name, &format!("{name} {}", call.client.account()))
@@ -84,7 +89,9 @@ async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
         Some(Access::Public) => everybody(),
         None if safe => everybody(),
         _ => match call.principal()? {
-            nobody if nobody.name().is_empty() => return Err(Failure::auth_refused("this route needs a bearer token")),
+            nobody if nobody.name().is_empty() => {
+                return Err(Failure::auth_refused("this route requires a bearer token"));
+            }
             caller => caller,
         },
     };
@@ -98,7 +105,7 @@ async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
     let to = Address::resolve(&address, app).map_err(|error| Failure::malformed(error.to_string()))?;
     let query = call.parts.uri.query().unwrap_or_default();
     let given = fields(query.as_bytes(), "query")?.into_iter().chain(captures).collect();
-    // Counted until the answer: the node has the same bytes.
+    // Counted until the answer, because the node holds the same bytes.
     let body = call.read(Limit::MessageBody).await?;
     let payload = parameters(payload(&call.parts.headers, body.bytes.clone())?, given)?;
     let from = app.child("http").map_err(|error| Failure::internal(error.to_string()))?;
@@ -107,7 +114,8 @@ async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
     page(call.site.handle.request(ask).await?)
 }
 
-/// A JSON request from body fields, then query, then path; any other body as it is, with the parameters as headers.
+/// Merges body fields, query and path into a JSON request, in this order. Any other body stays as it is, and the
+/// parameters become headers.
 fn parameters(mut payload: Payload, given: Vec<(String, String)>) -> Result<Payload, Failure> {
     let is_form = payload.media_type() == "application/x-www-form-urlencoded";
     if !payload.body.is_empty() && !is_form && payload.media_type() != "application/json" {
@@ -141,7 +149,7 @@ fn parameters(mut payload: Payload, given: Vec<(String, String)>) -> Result<Payl
     Ok(payload)
 }
 
-/// What a resource returned, as an answer.
+/// A resource's reply as an HTTP answer.
 fn page(reply: Payload) -> Result<Response, Failure> {
     let content_type = content_type(&with_charset(&reply.content_type))?;
     let has_body = !reply.body.is_empty();
@@ -150,20 +158,21 @@ fn page(reply: Payload) -> Result<Response, Failure> {
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     let status = into_answer(&reply.headers, response.headers_mut())?;
     if has_body && matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) {
-        let message = format!("the reply has the status {} and a body, which HTTP would lose", status.as_u16());
+        let message =
+            format!("the reply has the status {} and a body; HTTP allows no body with this status", status.as_u16());
         return Err(Failure::guest_failed(message));
     }
     *response.status_mut() = status;
     if response.headers().contains_key(header::CONTENT_ENCODING) {
         response.extensions_mut().insert(EncodedByAuthor);
     }
-    // Whatever its type: SVG and XML run scripts too.
+    // For every content type: SVG and XML can run scripts too.
     let policy = response.headers_mut().entry(header::CONTENT_SECURITY_POLICY);
     policy.or_insert(HeaderValue::from_static(MECHTRON_POLICY));
     Ok(response)
 }
 
-/// The fields of a query or a form. Errors with 400 if they are not UTF-8.
+/// The fields of a query or form. Errors with 400 if they are not UTF-8.
 fn fields(text: &[u8], what: &str) -> Result<Vec<(String, String)>, Failure> {
     if percent_decode(text).decode_utf8().is_err() {
         return Err(Failure::malformed(format!("the {what} is not UTF-8 when its percent encoding is decoded")));

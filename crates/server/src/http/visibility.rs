@@ -1,4 +1,5 @@
-//! Who may read which bundle: anybody a public one, else whoever may launch an app that is made of it, or deploy it.
+//! Read access to bundles. Everybody can read a public bundle. A private bundle requires the permission to deploy it, or to
+//! launch an app made of it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,11 +14,11 @@ use starlane_protocol::{Address, Failure, Verb};
 use super::{Site, client::Client, routes::Routes};
 use crate::{storage::Storage, store::SharedStore};
 
-/// The most uploads that are remembered. Beyond, all are forgotten: whoever publishes then what is another's too uploads it once
-/// more.
+/// The maximum number of remembered uploads. Above it, all are forgotten, and a publisher uploads a file again that another
+/// publisher also has.
 const MAX_UPLOADS: usize = 100_000;
 
-/// The bundles of the repository, and which of them a blob is in. Clones share it.
+/// The bundles of the repository, and the bundles that contain each blob. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Visibility(Arc<RwLock<Index>>);
 
@@ -25,11 +26,11 @@ pub(crate) struct Visibility(Arc<RwLock<Index>>);
 struct Index {
     bundles: HashMap<Address, Known>,
     by_blob: HashMap<Digest, Vec<Address>>,
-    /// Who uploaded which blobs: they have the bytes, and may publish them, whatever others do with the same.
+    /// The uploaders of blobs: they possess the bytes, so they can publish them.
     uploads: HashSet<(String, Digest)>,
 }
 
-/// What is known of a bundle.
+/// A known bundle.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     public: bool,
@@ -37,17 +38,17 @@ struct Known {
     publisher: Option<PublicKey>,
 }
 
-/// For whom an answer is.
+/// The audience of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// Anybody: caches on the way may keep it, too.
+    /// Everybody; shared caches can keep it.
     Anybody,
-    /// Who asked, by what they may.
+    /// Only the caller, because of its permissions.
     Bearer,
 }
 
 impl Visibility {
-    /// Reads all manifests of a repository. One that can't be read is private. Errors when a folder can't be listed.
+    /// Reads all manifests of a repository. One with an unreadable manifest is private. Errors when a folder cannot be listed.
     pub(super) fn of(store: &SharedStore, storage: &Storage) -> Result<Self, StoreError> {
         let visibility = Self::default();
         for bundle in store.bundles()? {
@@ -63,18 +64,18 @@ impl Visibility {
                     visibility.add(&bundle, &manifest);
                     storage.add(bundle.space(), &manifest, length);
                 }
-                Err(error) => tracing::error!(%bundle, error, "the manifest can't be read; the bundle is private"),
+                Err(error) => tracing::error!(%bundle, error, "cannot read the manifest; the bundle is private"),
             }
         }
         Ok(visibility)
     }
 
-    /// A bundle is about to be published: until it is known whether it is public, it is not.
+    /// Adds a bundle that is about to be published: it is private until its visibility is known.
     pub(super) fn hide(&self, bundle: &Address) {
         self.write().bundles.entry(bundle.clone()).or_insert(Known { public: false, publisher: None });
     }
 
-    /// A bundle was published.
+    /// Adds a published bundle.
     pub(super) fn add(&self, bundle: &Address, manifest: &Manifest) {
         let mut index = self.write();
         index.bundles.insert(bundle.clone(), Known { public: manifest.public, publisher: Some(manifest.publisher) });
@@ -86,7 +87,7 @@ impl Visibility {
         }
     }
 
-    /// All bundles that can be read, with their publishers, by address.
+    /// All readable bundles with their publishers, by address.
     pub(super) fn bundles(&self) -> Vec<(Address, PublicKey)> {
         let index = self.read();
         let known = index.bundles.iter().filter_map(|(bundle, known)| Some((bundle.clone(), known.publisher?)));
@@ -95,7 +96,7 @@ impl Visibility {
         bundles
     }
 
-    /// Notes that somebody had the bytes of a blob.
+    /// Remembers that a principal possesses the bytes of a blob.
     fn uploaded(&self, name: &str, blob: &Digest) {
         let mut index = self.write();
         if index.uploads.len() >= MAX_UPLOADS {
@@ -108,7 +109,7 @@ impl Visibility {
         self.read().uploads.contains(&(name.to_owned(), *blob))
     }
 
-    /// Whether a bundle is public, if it is here.
+    /// Whether a bundle is public, if it exists.
     pub(crate) fn is_public(&self, bundle: &Address) -> Option<bool> {
         self.read().bundles.get(bundle).map(|known| known.public)
     }
@@ -118,7 +119,7 @@ impl Visibility {
         self.read().by_blob.contains_key(blob)
     }
 
-    /// A bundle whose manifest can't be read, if there is one.
+    /// A bundle with an unreadable manifest, if there is one.
     pub(super) fn unreadable(&self) -> Option<Address> {
         let index = self.read();
         index.bundles.iter().find(|(_, known)| known.publisher.is_none()).map(|(bundle, _)| bundle.clone())
@@ -137,7 +138,7 @@ impl Visibility {
     }
 }
 
-/// Whether the bearer may read a bundle's manifest, and who else. Errors with 401 or 403.
+/// Checks that the bearer can read a bundle's manifest; returns the audience. Errors with 401 or 403.
 pub(super) fn check_bundle(
     site: &Site,
     bundle: &Address,
@@ -148,14 +149,14 @@ pub(super) fn check_bundle(
         Some(true) => return Ok(Readers::Anybody),
         Some(false) => {}
         // Nothing is read of what is not known.
-        None => return Err(Failure::not_found("no such bundle was published here")),
+        None => return Err(Failure::not_found("this bundle is not published on this server")),
     }
     let principal = client.principal(site, headers)?;
     if may_read(&site.routes, &principal, bundle) { Ok(Readers::Bearer) } else { Err(hidden().at(bundle)) }
 }
 
-/// Whether the bearer may read a blob, and who else: as one of a bundle that they may read, or to publish it. Errors with 401,
-/// 403 or 404.
+/// Checks that the bearer can read a blob, because it is in a readable bundle or because the bearer can publish it; returns the
+/// audience. Errors with 401, 403 or 404.
 pub(super) fn check_blob(site: &Site, blob: &Digest, client: &Client, headers: &HeaderMap) -> Result<Readers, Failure> {
     let visibility = site.repository.visibility();
     let bundles = visibility.bundles_of(blob);
@@ -165,24 +166,24 @@ pub(super) fn check_blob(site: &Site, blob: &Digest, client: &Client, headers: &
     let principal = client.principal(site, headers)?;
     match may_publish(site, &principal, blob) {
         true => Ok(Readers::Bearer),
-        // Of no bundle yet: nobody's but those who publish.
-        false if bundles.is_empty() => Err(Failure::not_found("no such blob is here")),
+        // A blob that no bundle names yet is visible to publishers only.
+        false if bundles.is_empty() => Err(Failure::not_found("this blob is not on this server")),
         false => Err(hidden()),
     }
 }
 
-/// Whether somebody may use what is in a bundle for one of their own. Errors with 403.
+/// Checks that a principal can use a bundle in a bundle of its own. Errors with 403.
 pub(super) fn check_use(site: &Site, principal: &Principal, bundle: &Address) -> Result<(), Failure> {
     match site.repository.visibility().is_public(bundle) {
         Some(true) => Ok(()),
         Some(false) if may_read(&site.routes, principal, bundle) => Ok(()),
         Some(false) => Err(hidden().at(bundle)),
-        None => Err(Failure::conflict(format!("it uses {bundle}, which is not published here"))),
+        None => Err(Failure::conflict(format!("it uses {bundle}, but that bundle is not published here"))),
     }
 }
 
-/// Whether somebody may read a blob that is here, and so publish it in a bundle of their own: to know its digest is not to know
-/// its bytes. Who is refused uploads them, which shows that they have them.
+/// Whether a principal can read an existing blob, and so publish it in its own bundle. Knowing a blob's digest does not prove
+/// possession of its bytes; an upload does.
 pub(super) fn may_publish(site: &Site, principal: &Principal, blob: &Digest) -> bool {
     let visibility = site.repository.visibility();
     let bundles = visibility.bundles_of(blob);
@@ -192,13 +193,13 @@ pub(super) fn may_publish(site: &Site, principal: &Principal, blob: &Digest) -> 
         || visibility.has_uploaded(principal.name(), blob)
 }
 
-/// Somebody has uploaded a blob: whoever else publishes it, they may, too.
+/// Remembers the uploader of a blob, who can publish it whatever other publishers do with the same blob.
 pub(super) fn uploaded(site: &Site, principal: &Principal, blob: &Digest) {
     site.repository.visibility().uploaded(principal.name(), blob);
 }
 
-/// Whose account it goes to what somebody uploads: that of the one space that they may deploy, else their own. So it does not
-/// grow with the names that an admin of a space hands out.
+/// The account that pays for a principal's uploads: its space if it can deploy in exactly one, else its own. So an admin of a
+/// space gets no more storage by creating more principals.
 pub(super) fn account(principal: &Principal) -> String {
     let deploys = principal.grants().iter().filter(|grant| matches!(grant.verb(), Verb::Deploy | Verb::Admin));
     let spaces: HashSet<String> = deploys
@@ -214,18 +215,20 @@ pub(super) fn account(principal: &Principal) -> String {
     }
 }
 
-/// Whether somebody may publish anything.
+/// Whether a principal can publish at least one bundle.
 pub(super) fn publishes(principal: &Principal) -> bool {
     principal.grants().iter().any(|grant| matches!(grant.verb(), Verb::Deploy | Verb::Admin))
 }
 
-/// Whether somebody may read a bundle that is not public.
+/// Whether a principal can read a private bundle.
 pub(crate) fn may_read(routes: &Routes, principal: &Principal, bundle: &Address) -> bool {
     let launches = || routes.apps_of(bundle).iter().any(|app| principal.may(Verb::Launch, app, ""));
     principal.may(Verb::Deploy, bundle, "") || launches()
 }
 
-/// That somebody may not read it: 403 `no-grant`.
+/// The refusal to read it: 403 `no-grant`.
 pub(crate) fn hidden() -> Failure {
-    Failure::no_grant("this is of no public bundle: it needs the grant to `launch` an app that is made of it")
+    Failure::no_grant(
+        "this does not belong to a public bundle; it requires a grant to `launch` an app made of that bundle",
+    )
 }

@@ -11,7 +11,7 @@ use tracing::{
     field::{Field, Visit},
 };
 
-/// The longest value of one field, in bytes, before the line as a whole is cut.
+/// The maximum length of one field's value, in bytes. The whole line is cut after that.
 const FIELD: usize = 512;
 /// What stands where a text was cut.
 const CUT: &str = "…";

@@ -1,5 +1,5 @@
-//! Checking and compiling modules: each in a process of its own, in a queue that is fair between spaces, and once: what was compiled
-//! is kept on disk.
+//! Checks and compiles modules. Each runs in its own process, in a queue that is fair between spaces. Compiled modules are cached
+//! on disk.
 
 mod cache;
 pub(crate) mod child;
@@ -41,37 +41,37 @@ use super::{engine::Allocation, fault::describe};
 
 /// The folder of compiled modules in a data folder.
 pub(crate) const FOLDER: &str = "compiled";
-/// How long a module that could not be compiled is refused without another try.
+/// The time for which a module whose compilation failed is refused without a new attempt.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// How many such modules are remembered.
+/// The maximum number of such modules.
 const MAX_REMEMBERED: usize = 1_024;
-/// How many modules that passed their check are remembered; then all are forgotten.
+/// The maximum number of remembered modules that passed their check. Above it, all are forgotten.
 const MAX_CHECKED: usize = 65_536;
 
-/// How modules are compiled.
+/// The settings of the compiler.
 #[derive(Debug, Clone)]
 pub(crate) struct CompileConfig {
-    /// The program whose command `compile-module` compiles, in a process with limits; without it, this process does.
+    /// The program with the command `compile-module`, run in a limited process. None: this process compiles.
     pub(crate) program: Option<PathBuf>,
-    /// Where compiled modules are kept, and the secret that authenticates them.
+    /// The folder of compiled modules, and the secret that authenticates them.
     pub(crate) kept: Option<(PathBuf, HostSecret)>,
-    /// The limits of it all.
+    /// The server's limits.
     pub(crate) limiter: Arc<Limiter>,
 }
 
-/// Why a module was not compiled.
+/// The reason why a module was not compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CompileError {
-    /// It can't be a guest.
+    /// The module is not a valid guest.
     #[error("{0}")]
     Module(String),
     /// It exceeds a limit.
     #[error("{}", .0.message)]
     Limit(Failure),
-    /// Too many others of its space wait.
+    /// Too many modules of its space are waiting.
     #[error("{}", .0.message)]
     Waiting(Failure),
-    /// There are no such bytes.
+    /// The module's bytes do not exist.
     #[error("its file is missing or damaged")]
     Absent,
     /// The compiler failed, not the module.
@@ -79,20 +79,20 @@ pub(crate) enum CompileError {
     Failed(String),
 }
 
-/// What the compiler did.
+/// The counts of the compiler.
 #[derive(Debug, Default)]
 pub(crate) struct CompileCounts {
-    /// Checks of modules that began.
+    /// Started checks of modules.
     pub(crate) checked: AtomicU64,
     /// Modules that were compiled.
     pub(crate) compiled: AtomicU64,
     /// Modules that were read from disk.
     pub(crate) loaded: AtomicU64,
-    /// Modules that were refused, or could not be compiled.
+    /// Modules that were refused or whose compilation failed.
     pub(crate) failed: AtomicU64,
 }
 
-/// Compiles modules on threads of its own. Clones are the same compiler; it ends with the last.
+/// Compiles modules on its own threads. Clones share the compiler; it ends with the last clone.
 #[derive(Clone)]
 pub(crate) struct Compiler(Arc<Ending>);
 
@@ -103,7 +103,7 @@ struct Shared {
     allocation: Allocation,
     config: CompileConfig,
     kept: Option<CompiledCache>,
-    /// Checks that somebody of a space waits for.
+    /// Checks that requests of a space wait for.
     checking: Joint<(String, Digest), Result<u64, CompileError>>,
     state: Mutex<State>,
     work: Condvar,
@@ -114,7 +114,7 @@ struct Shared {
 struct State {
     queue: FairQueue<Job>,
     refused: HashMap<Digest, (Instant, CompileError)>,
-    /// Modules that passed their check, with how many bytes of memory they begin with.
+    /// Modules that passed their check, with their initial memory in bytes.
     checked: HashMap<Digest, u64>,
 }
 
@@ -130,7 +130,7 @@ impl Compiler {
         let (kept, max_bytes) = (config.kept.as_ref(), config.limiter.get(Limit::CompiledBytes));
         let kept = kept.map(|(folder, secret)| CompiledCache::open(folder, secret, &engine, max_bytes));
         let kept = kept.transpose()?;
-        // One of a space at a time: whoever has many modules keeps no other space from compiling one.
+        // One module per space at a time, so that a space with many modules does not block others.
         let queue = FairQueue::new(1, 1_000_000_000);
         let state = Mutex::new(State { queue, refused: HashMap::new(), checked: HashMap::new() });
         let (work, is_over, counts) = (Condvar::new(), AtomicBool::new(false), CompileCounts::default());
@@ -144,7 +144,7 @@ impl Compiler {
         Ok(Self(Arc::new(Ending(shared))))
     }
 
-    /// A compiled module: read from disk, or compiled at the expense of a space. Whoever drops the future gives up its place.
+    /// A compiled module, read from disk or compiled on a space's account. Dropping the future leaves the queue.
     pub(crate) async fn compile(
         &self,
         space: &str,
@@ -162,8 +162,8 @@ impl Compiler {
         compiled.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Checks what a module may be, at the expense of a space: once for all of the space who wait for it, and until nobody waits. Gives
-    /// how many bytes of memory the module begins with.
+    /// Checks a module on a space's account: once for all waiting requests of the space, until all of them are cancelled. Returns
+    /// the module's initial memory in bytes.
     pub(crate) async fn check(
         &self,
         space: &str,
@@ -216,7 +216,7 @@ impl Shared {
         }
         let waiting = state.queue.waiting(space);
         if waiting >= self.config.limiter.count(Limit::CompilesWaiting) {
-            let what = format!("{waiting} modules of the space `{space}` wait to be compiled: try again later");
+            let what = format!("{waiting} modules of space `{space}` are waiting for compilation: try again later");
             return Err(CompileError::Waiting(self.config.limiter.refuse(Limit::CompilesWaiting, what)));
         }
         state.queue.push(&Owner { space: space.into(), app: "".into() }, job);
@@ -272,7 +272,7 @@ impl Shared {
         }
     }
 
-    /// Reads a module that was compiled before.
+    /// Reads a compiled module from disk.
     fn load(&self, digest: &Digest) -> Option<Module> {
         match self.kept.as_ref()?.load(&self.engine, digest) {
             Ok(module) => {
@@ -281,18 +281,18 @@ impl Shared {
             }
             Err(CacheMiss::Absent) => None,
             Err(error) => {
-                tracing::warn!("a compiled module is compiled again: {error}");
+                tracing::warn!("compiling a module again: {error}");
                 None
             }
         }
     }
 
-    /// How many bytes of memory a module begins with that passed its check.
+    /// The initial memory, in bytes, of a module that passed its check.
     fn checked(&self, digest: &Digest) -> Option<u64> {
         self.lock().checked.get(digest).copied()
     }
 
-    /// Checks a module that was not checked before. Ends early when it is unwanted.
+    /// Checks a module that was not checked earlier. Ends early when it is cancelled.
     fn check(&self, digest: &Digest, wasm: &[u8], is_unwanted: &dyn Fn() -> bool) -> Result<u64, CompileError> {
         if let Some(memory) = self.checked(digest) {
             return Ok(memory);
@@ -305,7 +305,7 @@ impl Shared {
                 let checked = child::run(program, bounds, wasm, || self.is_over.load(Relaxed) || is_unwanted());
                 let checked = checked.map_err(|fault| self.not_made(fault))?;
                 let memory = String::from_utf8_lossy(&checked).trim().parse();
-                memory.map_err(|_| CompileError::Failed("it did not say how much memory the module has".to_owned()))?
+                memory.map_err(|_| CompileError::Failed("it did not report the memory of the module".to_owned()))?
             }
             None => starlane_meter::check(wasm, &functions).map_err(|fault| self.not_made(ChildFault::of(&fault)))?,
         };
@@ -333,12 +333,12 @@ impl Shared {
         if let Some(kept) = &self.kept
             && let Err(error) = kept.save(digest, &Compiled(&compiled))
         {
-            tracing::warn!("the compiled module {digest} can't be kept: {error}");
+            tracing::warn!("cannot save the compiled module {digest}: {error}");
         }
         Ok(module)
     }
 
-    /// What bounds a process.
+    /// The limits of a compiler process.
     fn bounds(&self) -> CompileBounds {
         let (limiter, sparing) = (&self.config.limiter, self.allocation == Allocation::Sparing);
         let seconds = limiter.get(Limit::CompileTime).div_ceil(1_000);
@@ -350,14 +350,14 @@ impl Shared {
         match fault {
             ChildFault::Module(reason) => CompileError::Module(reason),
             ChildFault::Function(limit, reason) => over(limit.into(), &reason),
-            ChildFault::Memory => over(Limit::CompileMemory, "compiling it takes too much memory"),
-            ChildFault::Time => over(Limit::CompileTime, "compiling it takes too much processor time"),
+            ChildFault::Memory => over(Limit::CompileMemory, "compiling the module takes too much memory"),
+            ChildFault::Time => over(Limit::CompileTime, "compiling the module takes too much processor time"),
             ChildFault::Process(reason) => CompileError::Failed(reason),
             ChildFault::Stopped => stopping(),
         }
     }
 
-    /// Remembers a module that can't be compiled, so that its messages do not have it tried again and again.
+    /// Remembers a failed module, so that its messages do not start the compilation again and again.
     fn refuse(&self, digest: Digest, error: &CompileError) {
         self.counts.failed.fetch_add(1, Relaxed);
         if matches!(error, CompileError::Failed(_) | CompileError::Waiting(_) | CompileError::Absent) {

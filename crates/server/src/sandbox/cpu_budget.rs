@@ -1,4 +1,4 @@
-//! How much compute time a call may take, and how an instance is ended in the middle of one.
+//! The compute time of a call, and the end of an instance during a call.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -6,8 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::fault::Fault;
 
-/// Counts the compute time of the call that runs. Waiting for other guests, or for the system to give the thread a
-/// processor, is not counted.
+/// Counts the compute time of the running call. Waiting for other guests, or for a free processor, does not count.
 pub(super) struct CpuBudget {
     budget_ms: u32,
     /// Nanoseconds of this call, without the present slice.
@@ -28,12 +27,12 @@ impl CpuBudget {
         self.resume();
     }
 
-    /// The call goes on after it let others run, perhaps on another thread.
+    /// The call continues after others ran, possibly on another thread.
     pub(super) fn resume(&self) {
         self.since.store(thread_time(), Relaxed);
     }
 
-    /// A tick fell into the call: whether it may go on.
+    /// A tick occurred during the call. Returns whether the call can continue.
     pub(super) fn tick(&self) -> Result<(), Fault> {
         if self.is_stopped() {
             return Err(Fault::Stopped);
@@ -54,7 +53,7 @@ impl CpuBudget {
     }
 }
 
-/// Nanoseconds for which this thread has had a processor.
+/// The processor time of this thread, in nanoseconds.
 pub(super) fn thread_time() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     // The clock starts at 0 with the thread: neither part is ever negative.

@@ -1,4 +1,4 @@
-//! The engine that all guests of a server share: what it may compile, where instances lie, and the ticks.
+//! The engine that all guests of a server share: its compilation settings, the memory of its instances, and its ticks.
 
 use std::{thread, time::Duration};
 
@@ -6,34 +6,34 @@ use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAl
 
 use starlane_abi::limits::TABLES;
 
-/// How long a guest runs before others of its thread get their turn.
+/// The time slice of a guest before other guests of its thread run.
 pub(super) const TICK: Duration = Duration::from_millis(5);
-/// The most instances at a time.
+/// The maximum number of instances at a time.
 pub(super) const INSTANCES: u32 = 1_000;
-/// How many more may be in the pool: those that were stopped and are not gone yet.
+/// Additional places in the pool for stopped instances that are not removed yet.
 const GOING: u32 = 64;
 
-/// A guest's own stack: as much as a browser gives.
+/// A guest's own stack: the same size as in a browser.
 const GUEST_STACK: usize = 512 * 1024;
-/// The fiber's stack: the guest's, and room for the host's side of an import.
+/// The fiber's stack: the guest's stack, and space for the host's side of an import.
 const FIBER_STACK: usize = 1024 * 1024;
-/// The most memory that an instance can have at all; its own limit is below.
+/// The maximum memory of any instance; the instance's own limit is lower.
 const MEMORY: usize = 4 << 30;
 /// How far a memory can grow before it moves, where address space is scarce.
 const GROWTH: u64 = 1 << 20;
-/// What the engine itself may need for an instance: 50,000 functions fit.
+/// The maximum size of the engine's own data for an instance: enough for 50,000 functions.
 const INSTANCE_SIZE: usize = 4 << 20;
 
-/// Where instances lie.
+/// The allocation of instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Allocation {
     /// In a pool that reserves address space for all of them at once, 4 TiB of it.
     Pooled,
-    /// Each takes what it needs as it needs it, which is slower and not less safe: for systems that limit address space.
+    /// Each instance allocates on demand. This is slower, but as safe, and works where address space is limited.
     Sparing,
 }
 
-/// An engine, its ticks running until nothing uses it any more.
+/// An engine. Its ticks run until it is dropped.
 pub(super) fn engine() -> Result<(Engine, Allocation)> {
     let mut pooled = config(Allocation::Pooled);
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));

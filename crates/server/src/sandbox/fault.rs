@@ -1,8 +1,8 @@
-//! Why a call ended an instance.
+//! The reasons why a call ended an instance.
 
 use wasmtime::Trap;
 
-/// What a guest did wrong, or what was done to it. Ends the call as a trap does.
+/// A fault of a guest, or an order to stop it. Ends the call like a trap.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("call budget of {0} ms used up")]
@@ -27,7 +27,7 @@ impl Fault {
     }
 }
 
-/// One line for people, of whatever ended a call.
+/// One line for people about the end of a call.
 pub(super) fn describe(error: &wasmtime::Error) -> String {
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return fault.to_string();

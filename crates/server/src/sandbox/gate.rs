@@ -1,4 +1,4 @@
-//! Checks what goes into one instance and what comes out, by the bind of its mechtron.
+//! Checks the messages into and out of one instance, by the bind of its mechtron.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use starlane_protocol::{Failure, Message};
 
 use crate::{contract::Checker, fair::Owner};
 
-/// Checks what goes into one instance and what comes out.
+/// Checks the messages into and out of one instance.
 pub(super) struct Gate {
     checker: Checker,
     /// The guest's app.
@@ -22,7 +22,7 @@ impl Gate {
         Self { checker, owner, answering: HashMap::new() }
     }
 
-    /// Checks a message for the guest. The error says why it is not to have it.
+    /// Checks a message for the guest. The error gives the reason for a refusal.
     pub(super) async fn message(&mut self, id: u64, message: &Message) -> Result<(), String> {
         if message.kind != Kind::Event {
             let payer = || Owner::of_principal(&message.caller);
@@ -34,8 +34,8 @@ impl Gate {
         Ok(())
     }
 
-    /// Checks what a call asked for: a response that does not fit becomes a failure, an event that does not fit is dropped,
-    /// and the log is to say so. `message` is the one that the call was given.
+    /// Checks the effects of a call. A response that does not match its schema becomes a failure. An event that does not match
+    /// is dropped and logged. `message` is the message of the call.
     pub(super) async fn report(&mut self, message: Option<u64>, report: &mut CallReport) -> Vec<String> {
         let (mut dropped, mut logs) = (Vec::new(), Vec::new());
         for (index, effect) in report.effects.iter_mut().enumerate() {

@@ -21,7 +21,7 @@ use super::{
     state::GuestState,
 };
 
-/// The reason why an instance could not be made that can be made later.
+/// The reason for a failed creation that can succeed later.
 pub(super) const NO_ROOM: &str = "the pool of instances is full";
 
 type Pair = (u32, u32);
@@ -128,7 +128,7 @@ impl GuestInstance {
         Ok(Self { store, cpu_budget, memory, exports, concurrency, gate, unfinished, started: false })
     }
 
-    /// Runs calls until one ends the instance, start is refused, or a message must wait.
+    /// Runs calls until one ends the instance, `start` is refused, or a message must wait.
     pub(super) async fn run(&mut self, calls: Vec<GuestCall>) -> BatchReport {
         let mut report = BatchReport::default();
         let (mut queued, mut sent) = (0, 0);
@@ -314,7 +314,7 @@ impl GuestInstance {
     }
 }
 
-/// What a guest has no memory for is not its crash: it is not given it.
+/// A message that a guest has no memory for is not delivered; it does not crash the guest.
 fn too_large(result: Result<Returned>) -> Result<Returned> {
     result.or_else(|error| match error.downcast_ref::<Fault>() {
         Some(Fault::NoMemory(reason)) => Ok(Returned::TooLarge(reason.clone())),

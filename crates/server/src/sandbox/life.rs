@@ -21,13 +21,13 @@ pub(super) struct Birth {
     pub(super) bounds: GuestLimits,
     pub(super) gate: Gate,
     pub(super) cpu_budget: Arc<CpuBudget>,
-    /// Told when the instance is made, or why none can be.
+    /// Receives the result of the creation.
     pub(super) made: oneshot::Sender<Result<(), String>>,
     /// The end of the stream is the end of the instance.
     pub(super) batches: mpsc::UnboundedReceiver<Batch>,
 }
 
-/// Makes an instance, and runs what comes until it crashes or is let go.
+/// Makes an instance, and runs batches until it crashes or is stopped.
 pub(super) async fn live(birth: Birth) {
     let Birth { module, bounds, gate, cpu_budget, made, mut batches } = birth;
     let mut instance = match GuestInstance::new(&module, &bounds, gate, cpu_budget).await {
@@ -42,7 +42,7 @@ pub(super) async fn live(birth: Birth) {
     while let Some(Batch { calls, report }) = batches.next().await {
         let done = instance.run(calls).await;
         if done.crash.is_some() {
-            // Its place is free before anybody hears that it is gone.
+            // Free its place before reporting its end.
             drop(instance);
             let _ = report.send(done);
             return;

@@ -1,5 +1,5 @@
-//! The threads on which guests run. A guest whose call is interrupted, or that got a batch of calls, waits in a queue that is fair
-//! between spaces and apps; whichever thread is free takes the next.
+//! The threads on which guests run. An interrupted guest, or one with a new batch of calls, waits in a queue that is fair between
+//! spaces and apps. A free thread takes the next one.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use crate::{
     fair::{FairQueue, Owner},
 };
 
-/// Accounts of apps that have no instance are kept up to this many.
+/// The maximum number of accounts kept for apps without an instance.
 const MAX_ACCOUNTS: usize = 4_096;
 
 /// Runs tasks of guests until it is dropped.
@@ -41,14 +41,14 @@ struct State {
     ended: bool,
 }
 
-/// A task that can go on, and who pays for it.
+/// A runnable task, and the account that pays for it.
 struct Turn {
     account: Arc<Account>,
     task: Runnable,
 }
 
 impl Scheduler {
-    /// Starts so many threads. At most `share` of them, in percent and rounded up, run guests of the same space.
+    /// Starts threads. At most `share` of them, in percent and rounded up, run guests of the same space.
     pub(super) fn start(threads: NonZero<usize>, share: u64) -> io::Result<Self> {
         let max_running = (threads.get() as u64 * share.min(100)).div_ceil(100) as usize;
         let queue = FairQueue::new(max_running, TICK.as_nanos() as u64);
@@ -64,7 +64,7 @@ impl Scheduler {
         Ok(scheduler)
     }
 
-    /// Runs a task at the expense of an account.
+    /// Runs a task on an account.
     pub(super) fn spawn(&self, account: &Arc<Account>, task: impl Future<Output = ()> + Send + 'static) {
         let (shared, account) = (Arc::clone(&self.shared), Arc::clone(account));
         let wait = move |task| shared.push(Turn { account: Arc::clone(&account), task });
@@ -150,23 +150,23 @@ impl Shared {
     }
 }
 
-/// What an app's guests have used.
+/// The resource use of an app's guests.
 #[derive(Debug)]
 pub(super) struct Account {
     owner: Owner,
     nanos: AtomicU64,
 }
 
-/// What the guests of each app have used, in nanoseconds of processor time; it goes on counting.
+/// The live processor time of each app's guests, in nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     apps: Mutex<HashMap<Owner, Arc<Account>>>,
-    /// What apps used whose accounts were closed.
+    /// The processor time of closed accounts.
     closed: AtomicU64,
 }
 
 impl Accounts {
-    /// The account of an app, opened when it is needed.
+    /// The account of an app, opened on demand.
     pub(super) fn open(&self, owner: Owner) -> Arc<Account> {
         let mut apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         if apps.len() >= MAX_ACCOUNTS && !apps.contains_key(&owner) {
@@ -182,7 +182,7 @@ impl Accounts {
         Arc::clone(account.or_insert_with(|| Arc::new(Account { owner, nanos: AtomicU64::new(0) })))
     }
 
-    /// What each app has used, in nanoseconds.
+    /// The processor time of each app, in nanoseconds.
     pub(crate) fn apps(&self) -> Vec<(Owner, u64)> {
         let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         let mut used: Vec<_> = apps.values().map(|a| (a.owner.clone(), a.nanos.load(Relaxed))).collect();
@@ -190,7 +190,7 @@ impl Accounts {
         used
     }
 
-    /// What all apps have used, in nanoseconds, those that are gone included.
+    /// The processor time of all apps, including removed ones, in nanoseconds.
     pub(crate) fn total(&self) -> u64 {
         let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
         let open: u64 = apps.values().map(|account| account.nanos.load(Relaxed)).sum();

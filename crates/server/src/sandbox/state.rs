@@ -1,4 +1,4 @@
-//! What the host keeps in an instance's store: what the present call queued and logged, and the bounds of both.
+//! The host's data in an instance's store: the messages and log lines of the current call, and their limits.
 
 use starlane_abi::limits;
 use starlane_node::guest::{GuestEffect, GuestLimits, Level, Logged};

@@ -1,4 +1,4 @@
-//! What the store of actors' state has done, for `GET /metrics`.
+//! The counts of the state store, for `GET /metrics`.
 
 use std::{
     fmt,

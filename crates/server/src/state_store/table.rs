@@ -67,7 +67,7 @@ impl Table {
             VERSION => {}
             other => {
                 return Err(format!(
-                    "{} has version {other}, and this server knows version {VERSION}: run the newer server that made it",
+                    "{} has version {other}; this server reads version {VERSION}: run the newer server that wrote it",
                     file.display()
                 ));
             }
@@ -106,7 +106,10 @@ impl Table {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         if let Err(error) = self.count_all() {
-            tracing::error!(%error, "state.sqlite can't be counted: the quotas of spaces may be off until a restart");
+            tracing::error!(
+                %error,
+                "cannot count the bytes in state.sqlite: the storage quotas of spaces may be wrong until a restart"
+            );
         }
     }
 

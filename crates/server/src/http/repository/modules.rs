@@ -1,4 +1,4 @@
-//! The modules of a bundle that is published: checked, and compiled once.
+//! Checks and compiles the modules of a bundle when it is published.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use starlane_protocol::{Address, Failure};
 use super::Site;
 use crate::sandbox::compile::{CompileError, Source};
 
-/// Checks all modules of a manifest, and compiles those that the bundle's own app has run here, and all of a bundle without an app.
-/// What no host would run is told to its author.
+/// Checks all modules of a manifest. Compiles those that the bundle's app runs on the server, or all for a bundle without an
+/// app. The author gets an error for a module that no host would run.
 pub(super) async fn compile(site: &Site, bundle: &Address, manifest: &Manifest) -> Result<(), Failure> {
     // Each module once, within the least memory that any config gives it.
     let mut modules = BTreeMap::new();
@@ -42,7 +42,7 @@ pub(super) async fn compile(site: &Site, bundle: &Address, manifest: &Manifest) 
     Ok(())
 }
 
-/// The bytes of a blob. What was checked and compiled is remembered under its digest.
+/// The bytes of a blob. Results of checks and compilations are remembered by digest.
 fn source(site: &Site, digest: Digest) -> Source {
     let store = site.repository.store.clone();
     Source::new(move || store.blob(&digest).ok().flatten().filter(|wasm| Digest::of(wasm) == digest))
@@ -65,7 +65,7 @@ fn not_compiled(path: &str, error: &CompileError) -> Failure {
         CompileError::Absent => Failure::conflict(format!("{path}: {error}; upload it again")),
         CompileError::Failed(reason) => {
             tracing::error!("{path}: {error}");
-            Failure::new(503, "busy", format!("{path} could not be compiled: {reason}; try again"))
+            Failure::new(503, "busy", format!("cannot compile {path}: {reason}; try again later"))
         }
     }
 }

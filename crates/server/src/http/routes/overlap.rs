@@ -1,7 +1,7 @@
-//! Whether two routes take a same request. Of the routes of one space the more literal one wins; of two spaces neither may take what
-//! the other answers.
+//! Whether two routes match the same request. In one space, the more literal route wins. Routes of two spaces must not match
+//! the same request.
 
-/// Whether some path fits both patterns, whose captures are `{name}` in a part and `{*rest}` at the end.
+/// Whether a path exists that matches both patterns. A pattern has captures `{name}` in a part and `{*rest}` at the end.
 pub(super) fn overlaps(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (parts(one), parts(other));
     loop {
@@ -17,7 +17,7 @@ pub(super) fn overlaps(one: &str, other: &str) -> bool {
 
 enum Part<'a> {
     Literal(&'a str),
-    /// What stands before and behind a capture, which is not empty.
+    /// The texts before and after a capture, which is not empty.
     Capture(&'a str, &'a str),
     Rest,
 }
@@ -33,7 +33,7 @@ fn parts(pattern: &str) -> impl Iterator<Item = Part<'_>> {
 }
 
 impl Part<'_> {
-    /// Whether it takes at least one character: `{*rest}` does.
+    /// Whether it matches at least one character, as `{*rest}` does.
     fn is_filled(&self) -> bool {
         !matches!(self, Self::Literal(""))
     }

@@ -1,4 +1,4 @@
-//! Compiled modules on disk: native code, so what is read is used only if this server wrote it.
+//! Compiled modules on disk. They are native code, so a file is used only if this server wrote it.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -34,17 +34,17 @@ pub(super) struct CompiledCache {
     max_bytes: u64,
 }
 
-/// Why nothing was taken from the cache.
+/// The reason why a module was not read from the cache.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CacheMiss {
     /// It is not there.
-    #[error("it is not there")]
+    #[error("the file does not exist")]
     Absent,
-    /// This server has not written it, or not like this.
-    #[error("{0} was not written by this server, or was changed since")]
+    /// This server did not write it, or it was changed.
+    #[error("{0} was not written by this server, or was changed later")]
     Forged(PathBuf),
-    /// The engine does not take it.
-    #[error("{0} can't be used: {1}")]
+    /// The engine refused it.
+    #[error("cannot use {0}: {1}")]
     Unusable(PathBuf, String),
     /// The disk failed.
     #[error("{0}: {1}")]
@@ -52,7 +52,7 @@ pub(super) enum CacheMiss {
 }
 
 impl CompiledCache {
-    /// Opens the cache in a folder, which is made if need be, with access for its owner only.
+    /// Opens the cache in a folder. Creates the folder if needed, with access for its owner only.
     pub(super) fn open(folder: &Path, secret: &HostSecret, engine: &Engine, max_bytes: u64) -> io::Result<Self> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
@@ -94,7 +94,7 @@ impl CompiledCache {
         Ok(module)
     }
 
-    /// Writes a compiled module, and removes the least recently used ones that there is no room for.
+    /// Writes a compiled module, and removes the least recently used ones above the limit.
     pub(super) fn save(&self, wasm: &Digest, compiled: &Compiled<'_>) -> io::Result<()> {
         if (compiled.0.len() + CODE_BYTES) as u64 > self.max_bytes {
             return Ok(());

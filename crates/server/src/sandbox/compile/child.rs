@@ -1,4 +1,4 @@
-//! The process that compiles one module: started with nothing but the module, bounded, and ended with the server.
+//! The process that compiles one module. It gets only the module, has limits, and ends with the server.
 
 use std::{
     io::{self, Read, Write},
@@ -22,17 +22,17 @@ pub const COMMAND: &str = "compile-module";
 /// What the allocator of `starlane`, mimalloc, reserves of its address space at a time: a setting of mimalloc's, in KiB. By itself it
 /// reserves as much as the process may have.
 const ARENA: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "65536");
-/// How much of what it says on standard error is read, in bytes.
+/// The maximum number of bytes read from its standard error.
 const MAX_REASON: u64 = 4_096;
-/// How soon it is looked whether the server ends.
+/// The interval between two checks whether the server is stopping.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How long a process that has answered may take to end.
+/// The time for a process to exit after its answer.
 const LAST_STEPS: Duration = Duration::from_secs(10);
 /// A process that gets no processor is ended after this many times its processor time, and never before the minimum.
 const WALL_FACTOR: u32 = 10;
 const MIN_WALL: Duration = Duration::from_secs(60);
 
-/// What bounds the compilation of one module.
+/// The limits for the compilation of one module.
 #[derive(Debug, Clone, Copy)]
 pub struct CompileBounds {
     /// The maximum address space of the process, in bytes.
@@ -56,7 +56,7 @@ pub(super) const FUNCTION_LIMITS: [FunctionLimit; 5] = [
 /// What a process says first that refuses a module for one of these limits, before the limit's place.
 const OVER: &str = "over-limit-";
 
-/// Why a process compiled nothing.
+/// The reason why a process compiled nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ChildFault {
     /// The module can't be compiled, and why.
@@ -111,7 +111,7 @@ impl ChildFault {
 ///
 /// The process limits itself before it reads anything. It holds no file of the server's, and no secret.
 pub fn compile_module(bounds: CompileBounds, input: impl Read, mut output: impl Write) -> Result<(), String> {
-    limit(bounds).map_err(|error| format!("the process can't be limited: {error}"))?;
+    limit(bounds).map_err(|error| format!("cannot limit the process: {error}"))?;
     let mut wasm = Vec::new();
     input.take(MODULE_BYTES as u64 + 1).read_to_end(&mut wasm).map_err(|error| error.to_string())?;
     if let Some(functions) = &bounds.check {
@@ -146,7 +146,7 @@ fn limit(bounds: CompileBounds) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn limit(_: CompileBounds) -> io::Result<()> {
-    Err(io::Error::other("this system has no limits for processes"))
+    Err(io::Error::other("this system does not support process limits"))
 }
 
 /// Runs the program on a module. `is_over` says whether the server ends, and with it the process.
@@ -156,9 +156,8 @@ pub(super) fn run(
     wasm: &[u8],
     is_over: impl Fn() -> bool,
 ) -> Result<Vec<u8>, ChildFault> {
-    let mut child = start(program, bounds).map_err(|error| {
-        ChildFault::Process(format!("the compiler {} can't be started: {error}", program.display()))
-    })?;
+    let mut child = start(program, bounds)
+        .map_err(|error| ChildFault::Process(format!("cannot start the compiler {}: {error}", program.display())))?;
     let answer = thread::scope(|scope| {
         let (told, done) = mpsc::channel();
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -171,7 +170,7 @@ pub(super) fn run(
         let wall = MIN_WALL.max(Duration::from_secs(bounds.seconds) * WALL_FACTOR);
         let answer = match talk {
             Ok(_) => wait(&done, Instant::now() + wall, is_over),
-            Err(error) => Err(ChildFault::Process(format!("no thread for the compiler's output: {error}"))),
+            Err(error) => Err(ChildFault::Process(format!("cannot start a thread for the compiler's output: {error}"))),
         };
         if answer.is_err() {
             // The other thread ends too: its pipes break.
@@ -181,7 +180,7 @@ pub(super) fn run(
     });
     let status = end(&mut child);
     let (compiled, reason) = answer?;
-    let status = status.map_err(|error| ChildFault::Process(format!("the compiler's end is not known: {error}")))?;
+    let status = status.map_err(|error| ChildFault::Process(format!("cannot wait for the compiler: {error}")))?;
     judge(status, compiled, &String::from_utf8_lossy(&reason))
 }
 
@@ -220,7 +219,7 @@ fn wait<T>(done: &mpsc::Receiver<T>, end: Instant, is_over: impl Fn() -> bool) -
             Err(RecvTimeoutError::Timeout) if is_over() => return Err(ChildFault::Stopped),
             Err(RecvTimeoutError::Timeout) if Instant::now() < end => {}
             Err(RecvTimeoutError::Timeout) => return Err(ChildFault::Time),
-            Err(RecvTimeoutError::Disconnected) => return Err(ChildFault::Process("its output can't be read".into())),
+            Err(RecvTimeoutError::Disconnected) => return Err(ChildFault::Process("cannot read its output".into())),
         }
     }
 }

@@ -257,7 +257,7 @@ fn a_route_conflict_names_the_other_app() {
     // Apps that sort before and after bob:other, new and upgraded.
     for app in ["acme:profiles", "acme:p4", "carol:p4"] {
         let told = server.create(app, "acme:repo:echoes:1.0.1").fails(409, "conflict");
-        assert!(told.contains("the app bob:other of another space answers `GET /other`"), "{app}: {told}");
+        assert!(told.contains("app bob:other of another space has the route `GET /other`"), "{app}: {told}");
     }
     assert_eq!(server.get("/other").status, 200);
 }

@@ -73,7 +73,7 @@ impl CheckReport {
 pub fn check(data: &Path) -> Result<CheckReport, ServeError> {
     let failed = |error: String| ServeError::Data(data.to_owned(), error);
     if !data.is_dir() {
-        return Err(failed("there is no such folder".into()));
+        return Err(failed("the folder does not exist".into()));
     }
     if !data_folder::is_data_folder(data) {
         return Err(failed("it is not a data folder of a server: it has no host.secret".into()));

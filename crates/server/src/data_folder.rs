@@ -58,7 +58,7 @@ pub(crate) struct Entry {
 pub(crate) enum Kind {
     /// As it is.
     Plain,
-    /// As it is; a restore leaves it out unless it is told to keep keys.
+    /// Unchanged; a restore leaves it out unless it keeps keys.
     Key,
     /// An SQLite file, copied by SQLite.
     Sqlite,

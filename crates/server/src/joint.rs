@@ -40,7 +40,7 @@ impl<K, T: Clone> Default for Joint<K, T> {
 }
 
 impl<K: Eq + Hash, T: Clone> Joint<K, T> {
-    /// Waits for the work on `key` that is being done, or begins it. Work on other threads ends when it is told that it is unwanted.
+    /// Waits for the running work on `key`, or starts it. Work on other threads must check whether it is cancelled.
     pub(crate) fn join<F>(&self, key: K, begin: impl FnOnce(Unwanted) -> F) -> Shared<BoxFuture<'static, T>>
     where
         F: Future<Output = T> + Send + 'static,

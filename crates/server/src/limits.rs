@@ -20,7 +20,7 @@ pub use self::table::{Limit, Unit};
 
 /// A value outside the range of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("limit `{name}` is {given}; it must be {range}")]
+#[error("the limit `{name}` is {given}; it must be {range}")]
 pub struct LimitError {
     name: &'static str,
     given: String,

@@ -135,7 +135,7 @@ impl Writer {
             LogShape::Json => line.json(self.longest),
         };
         written.push('\n');
-        // It never fails: what there is no room for is counted.
+        // It never fails: lines without room are counted.
         let _ = self.out.clone().write_all(written.as_bytes());
         self.lines.push(&text);
     }

@@ -117,7 +117,7 @@ impl StateStore for SqliteStateStore {
     }
 }
 
-/// What a command ended with; it is told when the transaction is on disk.
+/// The result of a command, sent when the transaction is on disk.
 enum Answer {
     Taken(Reply<Owned>, Result<Owned, StateError>),
     Loaded(Reply<Option<Saved>>, Result<Option<Saved>, StateError>),

@@ -128,7 +128,7 @@ impl SharedStore {
         key.map(Some).map_err(|error| damaged(error.to_string()))
     }
 
-    /// All bundles of which there is a manifest, in no order. Errors when a folder can't be listed: what is in it is not known.
+    /// All bundles with a manifest, in no order. Errors when a folder cannot be listed, because its content is not known.
     pub(crate) fn bundles(&self) -> Result<Vec<Address>, StoreError> {
         let root = self.root.join("bundles");
         let mut folders = vec![root.clone()];
@@ -355,7 +355,7 @@ fn holds(file: &Path, mut bytes: &[u8]) -> bool {
     }
 }
 
-/// What lies in a folder; nothing if it is not there. Errors name the folder.
+/// The entries of a folder, empty if it does not exist. Errors name the folder.
 fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let told = |error: io::Error| StoreError::Failed(format!("cannot list {}: {error}", folder.display()));
     let entries = match fs::read_dir(folder) {

@@ -19,7 +19,7 @@ pub(super) struct Room(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     queue: FairQueue<Waiting>,
-    /// The next, for whom there is no room yet.
+    /// The next check, which does not have enough room yet.
     next: Option<(Owner, Waiting)>,
     /// Bytes that are free.
     free: usize,
@@ -47,7 +47,7 @@ impl Room {
         Self(Arc::new(Mutex::new(State { queue, next: None, free: bytes })))
     }
 
-    /// Waits for room; `bytes` is at most all that there is. Whoever drops the future gives up its place.
+    /// Waits for room. `bytes` is at most the total room. Dropping the future leaves the queue.
     pub(super) async fn take(&self, owner: Owner, bytes: usize) -> Option<Share> {
         let (told, share) = oneshot::channel();
         self.lock().queue.push(&owner, Waiting { bytes, told });

@@ -88,8 +88,8 @@ fn applied(connection: &Connection) -> Result<BTreeMap<String, String>, Failure>
     rows.collect::<Result<_, _>>().map_err(failed)
 }
 
-/// Applies migrations to a file that nobody else has, within `time`. Foreign keys are off meanwhile, as the rebuild of a table needs
-/// it, and are checked at the end. When this fails the file is of no use.
+/// Applies migrations to a file that is not shared, within `time`. Foreign keys are off meanwhile, because rebuilding a table
+/// requires it, and are checked at the end. After a failure the file cannot be used.
 pub(super) fn apply(guarded: &Guarded, migrations: &[Migration], time: Duration) -> Result<(), Failure> {
     let connection = &guarded.connection;
     let failed = |error: rusqlite::Error| guarded.told(&error);

@@ -59,7 +59,7 @@ pub(crate) fn collect(repository: &Repository, storage: &Storage, grace: Duratio
             continue;
         }
         let _alone = repository.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        // Looked at again: it may have been uploaded or named since.
+        // Check again: it can have been uploaded or named since.
         if let Some((bytes, changed)) = repository.store.blob_state(&digest)
             && unnamed()
             && is_old(changed)

@@ -212,7 +212,7 @@ fn range(headers: &HeaderMap, etag: &str, length: u64) -> Result<Option<(u64, u6
         let mut lines = headers.get_all(name).iter();
         (lines.next().map(|value| value.to_str().unwrap_or_default()), lines.next().is_some())
     };
-    // A weak tag never fits, and there is no date that could.
+    // A weak tag never matches, and there is no date to compare.
     let same = matches!(line(header::IF_RANGE), (None, _)) || line(header::IF_RANGE) == (Some(etag), false);
     let (Some(asked), false) = line(header::RANGE) else { return Ok(None) };
     let Some(ranges) = parse_range_header(asked).ok().filter(|_| same) else { return Ok(None) };

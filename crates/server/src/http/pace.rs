@@ -245,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         }
         let until = *this.lingers.get_or_insert_with(|| Instant::now() + LINGER);
         let mut dropped = [0; 8 * 1024];
-        // Not for ever in one turn: others wait for this thread.
+        // Yield now and then: other tasks wait for this thread.
         for _ in 0..32 {
             let mut buffer = ReadBuf::new(&mut dropped);
             match Pin::new(&mut this.stream).poll_read(context, &mut buffer) {

@@ -236,7 +236,7 @@ pub(super) async fn put_manifest(mut call: Call<'_>) -> Result<Response, Failure
             let new = is_new(store, &address, &signed, &manifest, owner, &hidden)?;
             if new {
                 storage.admit_bundle(address.space(), &manifest, signed.bytes.len() as u64)?;
-                // Whoever sees it at once sees it as what it is.
+                // Set the visibility before any request can read the bundle.
                 visibility.hide(&address);
                 store.put_manifest(&address, &signed, &manifest.publisher).map_err(stored)?;
                 tracing::info!(bundle = %address, publisher = %manifest.publisher, "published");

@@ -132,7 +132,7 @@ fn parameters(mut payload: Payload, given: Vec<(String, String)>) -> Result<Payl
         false if is_form => {
             fields(&payload.body, "form")?.into_iter().map(|(name, value)| (name, Value::String(value))).collect()
         }
-        // As strictly as where it is checked: an object that has a name twice would pass with one of them.
+        // As strict as the later check: an object with a duplicate name would pass with only one of the values.
         false => match json::value(&payload.body) {
             Ok(Value::Object(fields)) => fields,
             Ok(_) => {

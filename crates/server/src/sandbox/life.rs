@@ -37,7 +37,7 @@ pub(super) async fn live(birth: Birth) {
             return;
         }
     };
-    // Whoever asked may have gone; then there are no batches either.
+    // The caller can be gone; then there are no batches either.
     let _ = made.send(Ok(()));
     while let Some(Batch { calls, report }) = batches.next().await {
         let done = instance.run(calls).await;

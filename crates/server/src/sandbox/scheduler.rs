@@ -116,7 +116,7 @@ impl Shared {
             let mut clock = thread_time();
             let mut done = None;
             while let Some(Turn { account, task }) = self.next(done.take()) {
-                // A task that panics has ended, and whoever waits for it is told so.
+                // A task that panics has ended; its waiting caller gets an error.
                 let _ = catch_unwind(AssertUnwindSafe(|| task.run()));
                 let now = thread_time();
                 let used = now.saturating_sub(clock);

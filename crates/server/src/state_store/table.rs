@@ -256,7 +256,7 @@ fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-/// What tells a row from another; each part stands behind its length.
+/// The key of a row; each part follows its length.
 fn digest(state: &ActorState, subscriptions: &str, wakes: &str) -> String {
     let mut hash = Hasher::new();
     let format = state.saved.as_ref().map(|saved| saved.format.to_le_bytes());

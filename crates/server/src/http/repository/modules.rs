@@ -23,7 +23,7 @@ pub(super) async fn compile(site: &Site, bundle: &Address, manifest: &Manifest) 
     for (digest, (path, memory)) in modules {
         let checked = site.compiler.check(bundle.space(), digest, source(site, digest)).await;
         let needed = match checked {
-            // What is not here yet is told with all that is missing.
+            // A missing blob is reported later, together with all others.
             Err(CompileError::Absent) => continue,
             checked => checked.map_err(|error| not_compiled(path, &error))?,
         };

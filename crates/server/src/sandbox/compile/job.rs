@@ -14,7 +14,7 @@ pub(super) struct Job {
     pub(super) told: Told,
 }
 
-/// Whoever waits for a job.
+/// The callers that wait for a job.
 pub(super) enum Told {
     Checked(oneshot::Sender<Result<u64, CompileError>>),
     Compiled(oneshot::Sender<Result<Module, CompileError>>),

@@ -189,7 +189,7 @@ fn an_admin_can_take_over_a_name_for_another_key() {
     world.write("notes/site/index.html", "<p>more notes</p>");
     let other = ["publish", "notes", "acme:repo:notes:1.1.0", "--key", "other-key"];
     let told = world.fails(1, &other);
-    assert!(told.contains("belongs to ed25519:") && told.contains("--take-over"), "{told}");
+    assert!(told.contains("belongs to the key ed25519:") && told.contains("--take-over"), "{told}");
     let token = text(&world.run(&["token", "create", "--subject", "ada", "--grant", "deploy acme:**"]).stdout);
     let taking = [&other[..], &["--take-over"]].concat();
     let told = world.fails(1, &[&taking[..], &["--token", token.trim()]].concat());

@@ -29,7 +29,7 @@ async fn stranger(demo: &Demo) -> Result<String> {
         const types = ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data'];
         let sent = 0;
         for (const target of targets) for (const type of types) {
-            await fetch(argument + target, { method: 'POST', mode: 'no-cors', body, headers: { 'content-type': type } });
+            await fetch(argument + target, { method: 'POST', mode: 'no-cors', body, headers: { 'content-type': type } }).catch(() => {});
             sent += 1;
             if (navigator.sendBeacon(argument + target, new Blob([body], { type }))) sent += 1;
         }

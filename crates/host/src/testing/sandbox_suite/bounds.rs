@@ -1,6 +1,6 @@
 //! Compute time and memory: what a guest takes is bounded, and never another guest's.
 
-use std::{pin::pin, rc::Rc};
+use std::{cell::Cell, pin::pin, rc::Rc};
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -14,25 +14,26 @@ use super::{
 };
 use crate::ports::{Sandbox, SandboxError};
 
-/// A pure loop ends at its budget; until then a second instance answers, wherever the two run.
+/// A pure loop ends at its budget; until then another instance answers, wherever the two run. The budget is short: WebKit optimises a
+/// loop that runs for seconds, and cannot end it any more.
 pub async fn a_runaway_call_is_stopped_while_others_answer(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
-    let limits = GuestLimits { call_ms: 2_000, ..LIMITS };
+    let limits = GuestLimits { call_ms: 300, ..LIMITS };
     let runaways = [Guest::start(&sandbox, &echo, limits).await, Guest::start(&sandbox, &echo, limits).await];
     let guest = Guest::start(&sandbox, &echo, LIMITS).await;
-    let [first, second] = runaways.each_ref().map(|guest| guest.crash(guest.message("spin", Payload::nothing())));
-    let spinning = pin!(futures_util::future::join(first, second));
-    let answering = pin!(async {
+    let answered = Cell::new(0);
+    let spinning = async {
+        let [first, second] = runaways.each_ref().map(|guest| guest.crash(guest.message("spin", Payload::nothing())));
+        (futures_util::future::join(first, second).await, answered.get())
+    };
+    let answering = async {
         for count in 1..=5 {
             assert_eq!(body(guest.ask("count", Payload::nothing()).await), json!(count));
+            answered.set(count);
         }
-    });
-    match select(answering, spinning).await {
-        Either::Left(((), spinning)) => {
-            let (first, second) = spinning.await;
-            assert!(first.contains("2000 ms") && second.contains("2000 ms"), "{first} {second}");
-        }
-        Either::Right((reasons, _)) => panic!("five answers took longer than two budgets: {reasons:?}"),
-    }
+    };
+    let (((first, second), meanwhile), ()) = futures_util::future::join(spinning, answering).await;
+    assert!(first.contains("300 ms") && second.contains("300 ms"), "{first} {second}");
+    assert!(meanwhile > 0, "no answer came while both computed");
     assert_eq!(body(guest.ask("count", Payload::nothing()).await), json!(6), "what answered lives on");
 }
 

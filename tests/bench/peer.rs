@@ -61,12 +61,7 @@ impl Peer {
         for (to, byte) in secret.iter_mut().zip(host.to_le_bytes()) {
             *to = byte;
         }
-        let hello = Frame::Hello {
-            versions: vec![frame::VERSION],
-            token: None,
-            secret: HostSecret(secret),
-            capabilities: Vec::new(),
-        };
+        let hello = Frame::hello(HostSecret(secret), None, 1);
         peer.send(&[frame::encode_frame(&hello)]).await?;
         for frame in peer.next().await? {
             if let Frame::Welcome { limits, .. } = frame {
@@ -143,7 +138,7 @@ impl Peer {
                 }
                 Frame::Ack { received } => self.acked(received),
                 Frame::Ping { nonce } => self.send(&[frame::encode_frame(&Frame::Pong { nonce })]).await?,
-                Frame::Goodbye { code, reason } => bail!("the server says goodbye: {code}: {reason}"),
+                Frame::Goodbye { code, reason, .. } => bail!("the server says goodbye: {code}: {reason}"),
                 _ => {}
             }
         }

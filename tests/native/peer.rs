@@ -1,6 +1,10 @@
 //! The other end of a link, frame by frame.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -15,6 +19,9 @@ use tokio_tungstenite::{
 };
 
 use crate::world::{LONG, Server};
+
+/// The next dial number. Each hello of a host needs a higher one.
+static DIALS: AtomicU64 = AtomicU64::new(1);
 
 /// A socket to `/mesh`.
 pub(crate) struct Peer {
@@ -53,8 +60,8 @@ impl Peer {
 
     pub(crate) async fn hello(&mut self, secret: u8, token: Option<&str>) {
         let token = token.map(str::to_owned);
-        let (versions, secret) = (vec![frame::VERSION], HostSecret([secret; 32]));
-        self.send(&Frame::Hello { versions, token, secret, capabilities: vec![] }).await;
+        let dial = DIALS.fetch_add(1, Ordering::Relaxed);
+        self.send(&Frame::hello(HostSecret([secret; 32]), token, dial)).await;
     }
 
     pub(crate) async fn send(&mut self, frame: &Frame) {

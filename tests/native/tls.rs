@@ -56,8 +56,8 @@ async fn a_link_is_opened_over_tls_from_an_origin_with_tls() {
         let opened = client_async(request, stream).await;
         assert_eq!(opened.is_ok(), taken, "{origin}");
         let Ok((mut socket, _)) = opened else { continue };
-        let (versions, secret) = (vec![frame::VERSION], HostSecret([1; 32]));
-        let hello = frame::encode_frame(&Frame::Hello { versions, token: None, secret, capabilities: vec![] });
+        let secret = HostSecret([u8::from(taken); 32]);
+        let hello = frame::encode_frame(&Frame::hello(secret, None, 1));
         let hello = frame::encode_message(0, [hello.as_slice()].into_iter());
         socket.send(Message::Binary(hello.into())).await.unwrap();
         let Some(Ok(Message::Binary(bytes))) = socket.next().await else { panic!("no answer") };

@@ -293,7 +293,18 @@ impl Host {
     /// each dial, and before a token expires.
     pub fn connect(&self, url: &str, token: TokenProvider) {
         *self.0.server.borrow_mut() = Some((url.to_owned(), token));
-        self.turn(|node, _| node.handle_connect());
+        self.turn(|node, now| node.handle_connect(now));
+    }
+
+    /// Reports that the network may have changed, or that the page is seen again: a link that is up is probed, and a
+    /// pause before a dial is shortened.
+    pub fn wake(&self) {
+        self.turn(|node, now| node.handle_wake(now));
+    }
+
+    /// Dials the server again soon, also after it refused this host.
+    pub fn reconnect(&self) {
+        self.turn(|node, now| node.handle_reconnect(now));
     }
 
     /// The state of the link to the server.

@@ -65,10 +65,10 @@ impl Host {
                     outlet.sink.close(close_code(&goodbye), &short(&goodbye.reason));
                 }
             }
-            Effect::Authenticate { socket, token } => {
+            Effect::Authenticate { peer, token } => {
                 let result = (self.0.config.authenticate)(token.as_deref());
                 let now = ports.time.now_ms();
-                self.0.node.borrow_mut().handle_authenticated(now, socket, result);
+                self.0.node.borrow_mut().handle_authenticated(now, peer, result);
             }
             Effect::Renew { socket } => self.renew(socket),
             Effect::LinkState(state) => self.link_is(state),
@@ -120,14 +120,15 @@ impl Host {
         let Some((url, token)) = self.0.server.borrow().clone() else { return };
         let host = self.clone();
         self.0.ports.time.spawn(Box::pin(async move {
-            let dialled = match token().await {
+            let dialled = match host.in_time(token(), || "no answer".to_owned()).await {
                 Ok(token) => host.open_socket(&url).await.map(|socket| (socket, token)),
                 Err(reason) => Err(format!("no token for {url}: {reason}")),
             };
             match dialled {
                 Ok((socket, token)) => {
                     let id = host.adopt(socket);
-                    host.turn(|node, now| node.handle_dialled(now, id, token));
+                    let unix_ms = host.0.ports.time.unix_ms();
+                    host.turn(|node, now| node.handle_dialled(now, id, token, unix_ms));
                 }
                 Err(reason) => {
                     host.log(&host.own_address(), Level::Info, &reason);
@@ -141,7 +142,7 @@ impl Host {
         let Some((url, token)) = self.0.server.borrow().clone() else { return };
         let host = self.clone();
         self.0.ports.time.spawn(Box::pin(async move {
-            match token().await {
+            match host.in_time(token(), || "no answer".to_owned()).await {
                 Ok(token) => host.turn(|node, _| node.handle_renewed(socket, token)),
                 Err(reason) => {
                     host.log(&host.own_address(), Level::Warn, &format!("no fresh token for {url}: {reason}"))
@@ -150,12 +151,21 @@ impl Host {
         }));
     }
 
-    /// Opens a socket with a timeout, because some networks and browsers do not report a failure.
+    /// Opens a socket. Some networks and browsers do not report a failure.
     async fn open_socket(&self, url: &str) -> Result<Socket, String> {
+        self.in_time(self.0.ports.dialer.dial(url), || format!("no WebSocket to {url}")).await
+    }
+
+    /// Waits for a foreign answer, but no longer than a dial may last.
+    async fn in_time<T>(
+        &self,
+        answer: LocalBoxFuture<'static, Result<T, String>>,
+        without: impl FnOnce() -> String,
+    ) -> Result<T, String> {
         let most = self.0.config.link.dial_ms;
-        match select(self.0.ports.dialer.dial(url), self.0.ports.time.sleep(most)).await {
-            Either::Left((opened, _)) => opened,
-            Either::Right(_) => Err(format!("no WebSocket to {url} within {most} ms")),
+        match select(answer, self.0.ports.time.sleep(most)).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => Err(format!("{} within {most} ms", without())),
         }
     }
 

@@ -1,9 +1,9 @@
 //! One-way messages, events and wakes that were not delivered: counted, and logged at a bounded rate.
 
 use litemap::LiteMap;
-use starlane_protocol::{Address, Failure, HostName, Message, Trace};
+use starlane_protocol::{Address, Failure, Message, Trace};
 
-use crate::{guest::Level, link::Goodbye, node::Node};
+use crate::{guest::Level, node::Node};
 
 /// The maximum of log lines per second for the dead letters of one space.
 const MAX_LINES_PER_SECOND: u32 = 20;
@@ -60,16 +60,6 @@ impl Node {
             text += &format!("; {untold} lines like this suppressed");
         }
         self.log_traced(to, Level::Warn, trace, text);
-    }
-
-    /// Reports one-way messages that a peer had not acknowledged when its link broke.
-    pub(crate) fn lost_with_link(&mut self, peer: Option<HostName>, count: usize, goodbye: &Goodbye) {
-        self.stats.dead_letters += count as u64;
-        let (Some(peer), reason) = (peer, &goodbye.reason) else { return };
-        let text = format!("{count} one-way messages to the host {peer} may be lost: the link broke ({reason})");
-        if let Ok(about) = Address::parse("starlane:links") {
-            self.log(&about, Level::Warn, text);
-        }
     }
 
     /// Ends the one-way messages that actors hold or wait for, because the host closes.

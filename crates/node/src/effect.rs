@@ -24,6 +24,10 @@ identity! {
     SocketId
 }
 identity! {
+    /// A peer whose token is checked.
+    PeerId
+}
+identity! {
     /// A handler of this host: a driver, or a page's function.
     HandlerId
 }
@@ -104,8 +108,8 @@ pub enum Effect {
     },
     /// Check a token and answer with `handle_authenticated`.
     Authenticate {
-        /// The socket of the peer.
-        socket: SocketId,
+        /// The peer.
+        peer: PeerId,
         /// The token, if the peer sent one.
         token: Option<String>,
     },

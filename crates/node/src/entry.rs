@@ -1,71 +1,17 @@
 //! Messages and subscriptions from other hosts: who sent them, and whether the sender has permission. Every message is checked
 //! here. Subscriptions are checked again when the permissions of their principal change.
 
-use starlane_protocol::{
-    Address, Failure, HostName, Message, OWN_SPACE, Topic, Verb, address::MAX_ADDRESS, bounds::MAX_PRINCIPAL_BYTES,
-    frame::LinkId,
-};
+use starlane_protocol::{Address, Failure, HostName, Message, OWN_SPACE, Topic, Verb, address::MAX_ADDRESS};
 
 use crate::{
-    effect::{Effect, SocketId},
-    link::{CloseCode, Goodbye, Link, LinkKey, Parcel},
+    link::{Link, LinkKey, Parcel},
     node::Node,
     parcels::few,
-    principal::{Authentication, Principal},
+    principal::Principal,
     topics::{Subscriber, Topics},
 };
 
 impl Node {
-    /// Takes the result of checking a link's token, at its hello and at each later check: the peer's principal, or the reason of a
-    /// refusal. A link whose principal changed ends.
-    pub fn handle_authenticated(&mut self, now: u64, socket: SocketId, result: Authentication) {
-        let link_id = LinkId(self.random.bytes());
-        let name = self.name;
-        let Some(key) = self.sockets.get(&socket).copied() else { return };
-        let others = result.as_ref().map_or(0, |found| self.usage.links(&found.principal));
-        let Some(link) = self.links.get_mut(&key) else { return };
-        let before = link.is_up().then(|| link.session.principal.name().to_owned());
-        let limit = self.config.limits.links;
-        match result {
-            Ok(_) if before.is_none() && others >= limit => {
-                let reason = format!("this principal has {limit} links, the maximum: close one first");
-                link.end(Goodbye::new(CloseCode::TooMany, reason));
-            }
-            Err(failure) => link.end(Goodbye::new(&*failure.code, failure.message)),
-            Ok(found) if found.principal.name().len() > MAX_PRINCIPAL_BYTES => {
-                let message = format!("the principal's name is longer than {MAX_PRINCIPAL_BYTES} bytes");
-                link.end(Goodbye::new(CloseCode::AuthRefused, message));
-            }
-            Ok(found) if before.as_deref().is_some_and(|before| before != found.principal.name()) => {
-                let message = format!("the token belongs to `{}`: open a new link for it", found.principal.name());
-                link.end(Goodbye::new(CloseCode::AuthRefused, message));
-            }
-            Ok(found) => link.admit(now, name, found, link_id),
-        }
-        if before.is_some() {
-            self.end_what_is_refused(key);
-        }
-        self.follow_up(now, key);
-    }
-
-    /// Checks the tokens of all links again, because permissions of principals changed.
-    pub fn handle_reauthenticate(&mut self) {
-        let accepted = self.links.values().filter(|link| link.is_dialled() && link.is_up());
-        let again = accepted.filter_map(|link| {
-            Some(Effect::Authenticate { socket: link.socket()?, token: link.session.token.clone() })
-        });
-        self.effects.extend(again);
-    }
-
-    /// Takes a token for the uplink's next hello, or for the link that is up. None keeps the present token.
-    pub fn handle_renewed(&mut self, socket: SocketId, token: Option<String>) {
-        let Some(key) = self.sockets.get(&socket).copied() else { return };
-        if let (Some(link), Some(token)) = (self.links.get_mut(&key), token) {
-            link.renew(token);
-            self.touched(key);
-        }
-    }
-
     /// Admits a message from outside that did not come over a link: counts it, and checks its sender's permission. Errors with 429
     /// `too-many` and 403 `no-grant`.
     pub fn admit(&mut self, now: u64, caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure> {
@@ -83,11 +29,8 @@ impl Node {
     fn permits(&self, caller: &Principal, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(self.name) { &to.without_host() } else { to };
         let is_own = |link: &Link| link.is_dialled() && link.session.principal.name() == caller.name();
-        let linked = |host| {
-            self.by_host
-                .get(&host)
-                .is_some_and(|keys| keys.keys().any(|key| self.links.get(key).is_some_and(|link| is_own(link))))
-        };
+        let linked =
+            |host| self.by_host.get(&host).and_then(|key| self.links.get(key)).is_some_and(|link| is_own(link));
         let own_host = to.host().is_some_and(linked);
         if own_host || (to.host().is_none() && to.space() == OWN_SPACE) {
             Ok(())
@@ -142,7 +85,7 @@ impl Node {
     }
 
     /// Ends the subscriptions of a link that its principal is no longer permitted.
-    fn end_what_is_refused(&mut self, key: LinkKey) {
+    pub(crate) fn end_what_is_refused(&mut self, key: LinkKey) {
         let who = Subscriber::Link(key);
         for topic in self.topics.of(who) {
             let Some(link) = self.links.get(&key) else { return };

@@ -173,10 +173,7 @@ impl Node {
                 }
                 Subscriber::Link(key) => {
                     let event = Parcel::Event { topic: topic.clone(), payload: payload.clone(), trace };
-                    if self.send(key, event, None).is_err() {
-                        // The peer's queue is full: a gap tells it that it missed an event.
-                        let _ = self.send(key, Parcel::Gap { topic: topic.clone() }, None);
-                    }
+                    let _ = self.send(key, event, None);
                 }
             }
         }

@@ -95,8 +95,9 @@ impl Node {
             up: link.is_up(),
             serves: link.session.served.keys().cloned().collect(),
         };
-        // A link without a socket is not shown.
-        self.links.values().filter(|link| link.socket().is_some()).map(|link| view(link)).collect()
+        // A link that was never up and has no socket is not shown.
+        let shown = self.links.values().filter(|link| link.socket().is_some() || link.is_detached());
+        shown.map(|link| view(link)).collect()
     }
 
     /// The counters of this node.

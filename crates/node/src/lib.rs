@@ -2,11 +2,13 @@
 
 mod actor;
 mod actors;
+mod admission;
 mod allow;
 mod app;
 mod bucket;
 mod crashes;
 mod dead_letters;
+mod detached;
 #[cfg(test)]
 mod drive;
 mod effect;
@@ -39,7 +41,7 @@ mod uplink;
 mod usage;
 
 pub use app::{Allow, AppPlan, MechtronPlan};
-pub use effect::{Effect, HandlerId, LinkState, LogLine, Notice, Origin, RequestId, SocketId, SubscriptionId};
+pub use effect::{Effect, HandlerId, LinkState, LogLine, Notice, Origin, PeerId, RequestId, SocketId, SubscriptionId};
 pub use inspect::{ActorView, LinkView};
 pub use limits::ActorLimits;
 pub use link::{CloseCode, Goodbye, LinkConfig};

@@ -6,30 +6,35 @@ mod assembly;
 mod carrier;
 mod close_code;
 mod config;
+mod handshake;
 mod parcel;
 mod send_queue;
 mod session;
+mod window;
 
 use std::collections::VecDeque;
 
 use starlane_protocol::{
-    Failure, HostName, HostSecret,
-    frame::{self, Frame, Limits, LinkId},
+    Failure,
+    frame::{self, Frame},
 };
 
 use self::{
     carrier::{Carrier, Due, Phase},
-    send_queue::{SendQueue, Unsent},
-    session::Lost,
+    send_queue::{Room, SendQueue, Unsent},
 };
 pub use self::{
     close_code::{CloseCode, Goodbye},
     config::LinkConfig,
 };
-pub(crate) use self::{parcel::Parcel, send_queue::Waiting, session::Session};
+pub(crate) use self::{
+    handshake::Hello,
+    parcel::Parcel,
+    send_queue::Waiting,
+    session::{Identity, Lost, Session},
+};
 use crate::{
-    effect::SocketId,
-    principal::{Authenticated, Principal},
+    effect::{RequestId, SocketId},
     timers::Key,
 };
 
@@ -45,12 +50,18 @@ pub(crate) struct LinkKey(pub(crate) u64);
 /// An event of a link for its node.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
-    /// The peer sent a token, in its hello or to renew it. The node must answer with `admit` or `end`.
+    /// The peer sent a token, in its hello or to renew it. The node must answer with `admit`, `attach` or `end`.
     Hello { token: Option<String> },
     /// Our own token expires soon.
     Expiring,
-    /// The link is up.
+    /// A new link is up.
     Up,
+    /// The link has a socket again.
+    Resumed,
+    /// The peer no longer knows the earlier link. `Up` of a new one follows.
+    Gap(Box<Lost>, Goodbye),
+    /// The server knows this host as another principal than before.
+    OtherPrincipal(String),
     /// A complete message arrived in one frame.
     Parcel(Box<Parcel>),
     /// A message arrived whose body follows. The body is dropped unless `keep` is called.
@@ -59,11 +70,13 @@ pub(crate) enum LinkEvent {
     Complete(Box<Parcel>),
     /// The body of a kept message was not complete in time.
     Late(Box<Parcel>),
+    /// The socket has ended and the link stays; the last frame is still to be transmitted.
+    Dropped(Goodbye),
     /// The link has ended; its last frame is still to be transmitted.
     Over(Goodbye),
 }
 
-/// One link: the state of the peer, the present socket, if any, and the waiting messages. Its owner dials and redials.
+/// One link: the state that both hosts share, the present socket, if any, and the waiting messages. Its owner dials and redials.
 #[derive(Debug)]
 pub(crate) struct Link {
     config: LinkConfig,
@@ -71,11 +84,17 @@ pub(crate) struct Link {
     pub(crate) session: Session,
     carrier: Option<(SocketId, Carrier)>,
     queue: SendQueue,
+    /// When a link without a socket ends. None for a link with a socket, and for one that was never up.
+    until: Option<u64>,
+    /// When the last socket of a link that waits for another one was lost.
+    lost_at: Option<u64>,
+    /// On the dialled side the last hello.
+    hello: Option<Hello>,
+    /// On the dialling side the principal of the last welcome.
+    principal_before: Option<String>,
     /// Frames that arrived and were not handled yet.
     arrived: VecDeque<Frame>,
     events: VecDeque<LinkEvent>,
-    /// Whether it was up on its present socket.
-    has_been_up: bool,
     /// The bytes of waiting messages, of incoming bodies and of names, as last counted for its principal.
     counted: usize,
     /// Whether it is in the node's queue of links that have something to send, or would be if its socket had room.
@@ -93,9 +112,12 @@ impl Link {
             session: Session::new(&config),
             carrier: None,
             queue: SendQueue::new(&config),
+            until: None,
+            lost_at: None,
+            hello: None,
+            principal_before: None,
             arrived: VecDeque::new(),
             events: VecDeque::new(),
-            has_been_up: false,
             counted: 0,
             is_ready: false,
             has_no_room: false,
@@ -110,36 +132,6 @@ impl Link {
         Self { is_dialled: true, carrier: Some((socket, carrier)), ..Self::dialling(config) }
     }
 
-    /// The socket to the server is open: sends hello.
-    pub(crate) fn opened(&mut self, now: u64, socket: SocketId, secret: &HostSecret, token: Option<String>) {
-        let mut carrier = Carrier::new(Phase::AwaitWelcome, now, &self.config);
-        carrier.control(&Frame::Hello {
-            versions: vec![frame::VERSION],
-            token,
-            secret: secret.clone(),
-            capabilities: Vec::new(),
-        });
-        self.carrier = Some((socket, carrier));
-    }
-
-    /// The socket is closed, and the shared state of both sides is lost. If the link was not up yet, waiting messages wait for the
-    /// next socket.
-    pub(crate) fn lose(&mut self) -> Lost {
-        let was_up = std::mem::take(&mut self.has_been_up);
-        self.carrier = None;
-        self.arrived.clear();
-        self.events.clear();
-        self.is_ready &= !std::mem::take(&mut self.has_no_room);
-        let session = std::mem::replace(&mut self.session, Session::new(&self.config));
-        let one_way = if was_up { self.queue.one_way_unacked() } else { 0 };
-        if was_up {
-            self.queue = SendQueue::new(&self.config);
-        }
-        let asking = session.asking.values().copied().collect();
-        let counted = std::mem::take(&mut self.counted);
-        Lost { was_up, peer: session.peer, principal: session.principal, asking, one_way, counted }
-    }
-
     /// The socket that carries it.
     pub(crate) fn socket(&self) -> Option<SocketId> {
         self.carrier.as_ref().map(|(socket, _)| *socket)
@@ -152,6 +144,16 @@ impl Link {
 
     pub(crate) fn is_up(&self) -> bool {
         self.phase() == Phase::Up
+    }
+
+    /// Whether it has no socket and waits for another one.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// When a link without a socket lost it.
+    pub(crate) fn detached_since(&self) -> u64 {
+        self.lost_at.unwrap_or_default()
     }
 
     fn phase(&self) -> Phase {
@@ -196,25 +198,14 @@ impl Link {
     fn handle_frame(&mut self, now: u64, frame: Frame) -> Result<(), Goodbye> {
         let Some((_, carrier)) = &mut self.carrier else { return Ok(()) };
         match (carrier.phase, frame) {
-            (_, Frame::Goodbye { code, reason }) => return Err(Goodbye::new(&*code, reason)),
-            (Phase::Up, Frame::Ping { nonce }) => carrier.pinged(nonce),
-            (Phase::AwaitHello, Frame::Hello { versions, token, secret, .. }) => {
-                if !versions.contains(&frame::VERSION) {
-                    let reason = format!("this host speaks version {}, not {versions:?}", frame::VERSION);
-                    return Err(Goodbye::new(CloseCode::Version, reason));
-                }
-                carrier.phase = Phase::Admitting;
-                self.session.peer = Some(secret.name());
-                self.shown(token);
+            (_, Frame::Goodbye { code, reason, keep, retry_ms, dial }) => {
+                return Err(Goodbye { keep, retry_ms, dial, ..Goodbye::new(&*code, reason) });
             }
-            (Phase::AwaitWelcome, Frame::Welcome { host, principal, limits, .. }) => {
-                self.session.peer = Some(host);
-                self.session.principal = Principal::named(&principal);
-                self.queue.limit(limits);
-                self.up();
-            }
-            (Phase::Up, Frame::Ack { received }) => return self.queue.acked(received),
-            (Phase::Up, Frame::Pong { .. }) => {}
+            (Phase::AwaitHello, frame @ Frame::Hello { .. }) => return self.greeted(frame),
+            (Phase::AwaitWelcome, frame @ Frame::Welcome { .. }) => return self.welcomed(now, frame),
+            (Phase::Up, Frame::Ping { nonce }) => carrier.asked(nonce),
+            (Phase::Up, Frame::Ack { received }) => return self.queue.window.acknowledge(received),
+            (Phase::Up, Frame::Pong { nonce }) => carrier.ponged(now, nonce),
             (Phase::Up, Frame::Renew { token }) if self.is_dialled => self.shown(Some(token)),
             (Phase::Up, Frame::Expires { remaining_ms }) if !self.is_dialled => {
                 carrier.expires = remaining_ms.map(|remaining| now.saturating_add(remaining / 5 * 4));
@@ -231,42 +222,16 @@ impl Link {
         Ok(())
     }
 
-    fn shown(&mut self, token: Option<String>) {
-        self.session.token.clone_from(&token);
-        self.events.push_back(LinkEvent::Hello { token });
-    }
-
-    fn up(&mut self) {
-        if let Some((_, carrier)) = &mut self.carrier {
-            carrier.phase = Phase::Up;
+    /// Ends the socket, and unless the reason keeps it, the link. The peer gets the reason.
+    pub(crate) fn end(&mut self, mut goodbye: Goodbye) {
+        goodbye.keep &= self.may_resume();
+        match &mut self.carrier {
+            Some((_, carrier)) if carrier.phase != Phase::Over => carrier.end(&goodbye),
+            None if !goodbye.keep && self.until.take().is_some() => {}
+            _ => return,
         }
-        self.has_been_up = true;
-        self.events.push_back(LinkEvent::Up);
-    }
-
-    /// Accepts the peer, on the dialled side: at hello, and again when its token was renewed or its permissions changed.
-    pub(crate) fn admit(&mut self, now: u64, own: HostName, found: Authenticated, link: LinkId) {
-        let Some((_, carrier)) = &mut self.carrier else { return };
-        self.session.principal = found.principal;
-        carrier.expires = found.remaining_ms.map(|remaining| now.saturating_add(remaining));
-        let is_admitted = carrier.phase == Phase::Admitting;
-        if is_admitted {
-            let limits = Limits {
-                payload: self.config.payload as u32,
-                unacked_frames: self.config.window_frames as u32,
-                unacked_bytes: self.config.window_bytes as u32,
-            };
-            let principal = self.session.principal.name().to_owned();
-            carrier.control(&Frame::Welcome { version: frame::VERSION, link, host: own, principal, limits });
-        }
-        if carrier.is_up() || found.remaining_ms.is_some() {
-            carrier.control(&Frame::Expires { remaining_ms: found.remaining_ms });
-        }
-        if carrier.is_full() {
-            self.end(Goodbye::new(CloseCode::SlowConsumer, "the peer renews tokens and does not read the answers"));
-        } else if is_admitted {
-            self.up();
-        }
+        let is_over = !goodbye.keep;
+        self.events.push_back(if is_over { LinkEvent::Over(goodbye) } else { LinkEvent::Dropped(goodbye) });
     }
 
     /// Sends a fresh token, on the dialling side.
@@ -276,39 +241,58 @@ impl Link {
         }
     }
 
-    /// Ends the link and sends the reason to the peer.
-    pub(crate) fn end(&mut self, goodbye: Goodbye) {
-        let Some((_, carrier)) = self.carrier.as_mut().filter(|(_, carrier)| carrier.phase != Phase::Over) else {
-            return;
-        };
-        let code = goodbye.code.as_str().to_owned();
-        carrier.end(&Frame::Goodbye { code, reason: goodbye.reason.clone() });
-        self.events.push_back(LinkEvent::Over(goodbye));
+    /// Asks the peer for a sign of life, because the network may have changed.
+    pub(crate) fn probe(&mut self, now: u64) {
+        if let Some((_, carrier)) = self.carrier.as_mut().filter(|(_, carrier)| carrier.is_up()) {
+            carrier.probe(now, &self.config);
+        }
     }
 
-    /// Queues a message. While the link is not up, requests and one-way messages wait; everything else is derived from the node's
-    /// state when the link comes up. Errors when too much waits, or when the payload is too long for the peer.
+    /// Queues a message. Before a link is up, only requests and one-way messages of its dialling side wait; everything else is
+    /// derived from the node's state when the link comes up. Errors when too much waits, or when the payload is too long for the
+    /// peer: then the peer did not get it.
     pub(crate) fn send(&mut self, parcel: Parcel, deadline: Option<u64>) -> Result<(), Failure> {
-        let is_up = self.is_up();
-        if !is_up && (self.has_been_up || !matches!(parcel, Parcel::Request { .. } | Parcel::Notify { .. })) {
-            return Err(Failure::link_lost("the link broke"));
-        }
-        match self.queue.send(parcel, deadline, is_up, &self.config) {
+        let is_message = matches!(parcel, Parcel::Request { .. } | Parcel::Notify { .. });
+        let room = match (self.session.identity.is_some(), self.is_up()) {
+            (true, true) => Room::Known(self.config.queue_bytes),
+            (true, false) if self.is_dialled => Room::Known(self.config.detached_queue_bytes),
+            (true, false) => Room::Known(self.config.waiting_bytes),
+            (false, _) if is_message && !self.is_dialled => Room::New,
+            (false, _) => return Err(Failure::link_lost("the link broke").sent(false)),
+        };
+        match self.queue.send(parcel, deadline, room, &self.config) {
             Ok(()) => Ok(()),
-            Err(Unsent::Failed(failure)) => Err(failure),
+            Err(Unsent::Failed(failure)) => Err(failure.sent(false)),
             Err(Unsent::TooSlow(goodbye)) => {
                 let failure = Failure::link_lost(goodbye.reason.clone());
                 self.end(goodbye);
-                Err(failure)
+                Err(failure.sent(false))
             }
         }
     }
 
-    /// Cancels a request: removes it from the queue, or sends a cancel to the peer.
-    pub(crate) fn cancel(&mut self, id: u64) {
-        if !self.queue.cancel(id) {
+    /// Cancels a request: removes it from the queue, or sends a cancel to the peer. Returns whether the peer may have got it.
+    pub(crate) fn cancel(&mut self, id: u64) -> bool {
+        let is_sent = !self.queue.cancel(id);
+        if is_sent {
             let _ = self.send(Parcel::Cancel { id }, None);
         }
+        is_sent
+    }
+
+    /// Whether a request waits: the peer did not get it.
+    pub(crate) fn has_waiting(&self, request: RequestId) -> bool {
+        self.queue.has(request.0)
+    }
+
+    /// Whether the peer can go on after this frame. Errors if it cannot have received it.
+    pub(crate) fn can_resume(&self, received: u64) -> Result<bool, Goodbye> {
+        let last = self.queue.window.last();
+        if received > last {
+            let reason = format!("frame {received} cannot have been received: only {last} were sent");
+            return Err(Goodbye::new(CloseCode::Malformed, reason));
+        }
+        Ok(self.queue.window.can_resume(received))
     }
 
     /// Keeps the body that a frame announced.
@@ -323,6 +307,11 @@ impl Link {
         (self.is_dialled && before != now).then_some((before, now))
     }
 
+    /// The bytes that were last counted for its principal.
+    pub(crate) fn counted(&self) -> usize {
+        self.counted
+    }
+
     /// Removes the messages that wait for the link.
     pub(crate) fn take_waiting(&mut self) -> VecDeque<Box<Waiting>> {
         self.queue.take_waiting()
@@ -330,20 +319,28 @@ impl Link {
 
     /// Removes the one-way messages that waited too long for the link to come up.
     pub(crate) fn expired(&mut self, now: u64) -> VecDeque<Box<Waiting>> {
-        if self.has_been_up { VecDeque::new() } else { self.queue.expired(now) }
+        if self.is_up() { VecDeque::new() } else { self.queue.expired(now) }
+    }
+
+    /// Whether the peer acknowledged a frame that was numbered on the present socket.
+    pub(crate) fn makes_progress(&self) -> bool {
+        self.queue.window.makes_progress()
     }
 
     /// Runs everything that is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: u64) {
-        self.session.handle_timeout(now);
-        while let Some(parcel) = self.session.assembly.late(now) {
-            self.events.push_back(LinkEvent::Late(Box::new(parcel)));
+        if self.until.is_some_and(|until| until <= now) {
+            return self.end(Goodbye::new(CloseCode::NotResumed, "the link was not resumed in time"));
         }
         let Some((_, carrier)) = &mut self.carrier else { return };
         match carrier.handle_timeout(now, self.is_dialled, self.queue.stalled_at(), &self.config) {
-            Some(Due::End(goodbye)) => self.end(goodbye),
+            Some(Due::End(goodbye)) => return self.end(goodbye),
             Some(Due::Renew) => self.events.push_back(LinkEvent::Expiring),
             None => {}
+        }
+        self.session.handle_timeout(now);
+        while let Some(parcel) = self.session.assembly.late(now) {
+            self.events.push_back(LinkEvent::Late(Box::new(parcel)));
         }
     }
 
@@ -352,14 +349,15 @@ impl Link {
         if self.phase() == Phase::Over && !self.events.is_empty() {
             return Some(0);
         }
-        let due = self.carrier.as_ref()?.1.next_timeout(&self.config)?;
+        let Some((_, carrier)) = &self.carrier else { return self.until };
+        let due = carrier.next_timeout(&self.config)?;
         Some(self.session.next_timeout().filter(|_| self.is_up()).map_or(due, |ack| ack.min(due)))
     }
 
     /// Whether `poll_transmit` has something to send.
     pub(crate) fn has_output(&self) -> bool {
         let Some((_, carrier)) = &self.carrier else { return false };
-        carrier.has_control() || (carrier.is_up() && (self.session.owes_ack() || self.queue.may_number()))
+        carrier.has_control() || (carrier.is_up() && (self.session.owes_ack() || self.queue.has_output()))
     }
 
     /// The next WebSocket message to send, if any: all waiting frames that fit the window, together.
@@ -367,7 +365,7 @@ impl Link {
         let (_, carrier) = self.carrier.as_mut()?;
         let is_up = carrier.is_up();
         if is_up {
-            let ack = self.session.ack(self.queue.may_number());
+            let ack = self.session.ack(carrier.answers() || self.queue.has_output());
             if let Some(ack) = ack {
                 carrier.control(&ack);
             }
@@ -375,6 +373,9 @@ impl Link {
         let mut frames = carrier.take_control();
         if is_up {
             self.queue.number(now, &mut frames);
+            if self.queue.window.is_exhausted() {
+                self.end(Goodbye::new(CloseCode::Exhausted, "the link has used all sequence numbers"));
+            }
         }
         if frames.is_empty() { None } else { Some(frame::encode_message(CHANNEL, frames.iter().map(|frame| &**frame))) }
     }

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use starlane_protocol::Failure;
+use starlane_protocol::{Failure, Trace, frame::Frame};
 
 use crate::{
-    effect::{Effect, SocketId},
-    link::{CloseCode, Goodbye, Link, LinkEvent, LinkKey, Parcel, Waiting},
+    effect::{Effect, PeerId, SocketId},
+    link::{CloseCode, Goodbye, Link, LinkEvent, LinkKey, Lost, Parcel, Waiting},
     node::{Node, closed},
     requests::Route,
     timers::Timer,
@@ -17,10 +17,8 @@ impl Node {
     /// Closes the host: every link sends a goodbye, and the server is not dialled again.
     pub fn handle_close(&mut self, now: u64) {
         let uplink = self.uplink.stop();
-        let waiting = match uplink.and_then(|key| self.links.get_mut(&key)) {
-            Some(link) if !link.is_up() => link.take_waiting(),
-            _ => VecDeque::new(),
-        };
+        let waiting =
+            uplink.and_then(|key| self.links.get_mut(&key)).map_or_else(VecDeque::new, |link| link.take_waiting());
         let all: Vec<LinkKey> = self.links.keys().copied().collect();
         for key in all {
             self.end_link(now, key, closed());
@@ -58,10 +56,10 @@ impl Node {
         }
     }
 
-    /// Takes the end of a socket.
+    /// Takes the end of a socket. The link waits for another one.
     pub fn handle_closed(&mut self, now: u64, socket: SocketId) {
         if let Some(key) = self.sockets.remove(&socket) {
-            self.link_lost(now, key, &Goodbye::new(CloseCode::Closed, "the connection was closed"));
+            self.socket_lost(now, key, &Goodbye::new(CloseCode::Closed, "the connection was closed"));
         }
     }
 
@@ -76,7 +74,7 @@ impl Node {
     }
 
     /// The next WebSocket message to send, for a socket that has room. Links take turns. A socket without room is not asked again
-    /// before before `handle_room` names it.
+    /// before `handle_room` names it.
     pub fn poll_transmit(
         &mut self,
         now: u64,
@@ -123,6 +121,10 @@ impl Node {
         let Some(link) = self.links.get_mut(&key) else { return };
         if let Some((before, now)) = link.count() {
             self.usage.wait(&link.session.principal, before, now);
+            if link.is_detached() {
+                let account = link.session.principal.account().to_owned();
+                self.count_detached(&account, before, now);
+            }
         }
     }
 
@@ -176,11 +178,17 @@ impl Node {
     }
 
     fn link_event(&mut self, now: u64, key: LinkKey, event: LinkEvent) {
-        let Some(socket) = self.links.get(&key).and_then(|link| link.socket()) else { return };
         match event {
-            LinkEvent::Hello { token } => self.effects.push_back(Effect::Authenticate { socket, token }),
-            LinkEvent::Expiring => self.effects.push_back(Effect::Renew { socket }),
+            LinkEvent::Hello { token } => self.effects.push_back(Effect::Authenticate { peer: PeerId(key.0), token }),
+            LinkEvent::Expiring => {
+                let socket = self.links.get(&key).and_then(|link| link.socket());
+                self.effects.extend(socket.map(|socket| Effect::Renew { socket }));
+            }
             LinkEvent::Up => self.link_up(now, key),
+            LinkEvent::Resumed if self.uplink.key() == Some(key) => self.uplink_resumed(now),
+            LinkEvent::Resumed => {}
+            LinkEvent::Gap(lost, goodbye) => self.link_ended(now, key, *lost, &goodbye, &[]),
+            LinkEvent::OtherPrincipal(principal) => self.principal_changed(now, key, Some(principal)),
             LinkEvent::Parcel(parcel) => self.arrived(now, key, *parcel),
             LinkEvent::Announced { of, parcel, length } => self.announced(now, key, of, *parcel, length),
             LinkEvent::Complete(parcel) => {
@@ -190,22 +198,32 @@ impl Node {
             LinkEvent::Late(parcel) => {
                 self.refuse_parcel(now, key, *parcel, Failure::deadline("its body did not arrive in time"))
             }
+            LinkEvent::Dropped(goodbye) => {
+                self.hang_up(now, key, &goodbye);
+                self.socket_lost(now, key, &goodbye);
+            }
             LinkEvent::Over(goodbye) => {
-                // Its last frame, the goodbye, is transmitted before the socket is closed.
-                if let Some(message) = self.links.get_mut(&key).and_then(|link| link.poll_transmit(now)) {
-                    self.effects.push_back(Effect::Transmit { socket, message });
-                }
-                self.sockets.remove(&socket);
-                self.effects.push_back(Effect::Hangup { socket, goodbye: goodbye.clone() });
-                self.link_lost(now, key, &goodbye);
+                self.hang_up(now, key, &goodbye);
+                self.link_over(now, key, &goodbye);
             }
         }
+    }
+
+    /// Closes the socket of a link, after its last frame, the goodbye.
+    fn hang_up(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
+        let Some(link) = self.links.get_mut(&key) else { return };
+        let Some(socket) = link.socket() else { return };
+        if let Some(message) = link.poll_transmit(now) {
+            self.effects.push_back(Effect::Transmit { socket, message });
+        }
+        self.sockets.remove(&socket);
+        self.effects.push_back(Effect::Hangup { socket, goodbye: goodbye.clone() });
     }
 
     fn link_up(&mut self, now: u64, key: LinkKey) {
         let Some(link) = self.links.get(&key) else { return };
         if let Some(peer) = link.session.peer {
-            self.by_host.add(peer, key);
+            self.by_host.insert(peer, key);
         }
         if link.is_dialled() {
             self.usage.hold_link(&link.session.principal);
@@ -214,36 +232,81 @@ impl Node {
         }
     }
 
-    fn link_lost(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
+    /// The socket of a link is gone. The link waits for another one, if it was up and carried anything.
+    fn socket_lost(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
         let Some(link) = self.links.get_mut(&key) else { return };
-        let (lost, is_dialled) = (link.lose(), link.is_dialled());
+        if !link.may_resume() {
+            return self.link_over(now, key, goodbye);
+        }
+        link.detach(now);
+        self.keep_detached(key);
+        if self.uplink.key() == Some(key) {
+            self.uplink_detached(now, key, goodbye);
+        }
+        self.touched(key);
+    }
+
+    /// A link has ended.
+    fn link_over(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
+        self.attached(key);
         let is_uplink = self.uplink.key() == Some(key);
+        let Some(link) = self.links.get_mut(&key) else { return };
+        link.close();
+        // What waits for a server waits for the next link to it. A peer that is gone gets nothing more.
+        let waiting: Vec<_> = if is_uplink { Vec::new() } else { link.take_waiting().into() };
+        let makes_progress = link.makes_progress();
+        let lost = link.lose();
         if !is_uplink {
             self.forget_link(key);
         }
+        self.link_ended(now, key, lost, goodbye, &waiting);
+        if is_uplink {
+            self.uplink_over(now, key, goodbye, makes_progress);
+        }
+    }
+
+    /// Handles what a link had when it ended: everything that may have been lost is reported. `waiting` did not leave and never will.
+    fn link_ended(&mut self, now: u64, key: LinkKey, lost: Lost, goodbye: &Goodbye, waiting: &[Box<Waiting>]) {
+        let is_dialled = self.uplink.key() != Some(key);
         if lost.counted > 0 && is_dialled {
             self.usage.wait(&lost.principal, lost.counted, 0);
         }
-        if lost.one_way > 0 {
-            self.lost_with_link(lost.peer, lost.one_way, goodbye);
-        }
         if lost.was_up {
-            if let Some(peer) = lost.peer {
-                self.by_host.remove(&peer, &key);
+            if let Some(peer) = lost.peer
+                && self.by_host.get(&peer) == Some(&key)
+            {
+                self.by_host.remove(&peer);
             }
             if is_dialled {
                 self.usage.release_link(&lost.principal);
             }
-            let why = || Failure::link_lost(format!("the link broke before the answer came ({})", goodbye.reason));
-            self.fail_asked(now, Route::Link(key), why);
+        }
+        let reason = &goodbye.reason;
+        for frame in lost.unacked {
+            let Frame::Notify { to, operation, trace, .. } = frame else { continue };
+            let failure = Failure::link_lost(format!("it may have arrived: the link broke ({reason})")).sent(true);
+            self.dead_letter(now, &to, &operation, trace.as_deref().and_then(Trace::parse), &failure);
+        }
+        let unsent = Failure::link_lost(format!("the link broke before the message left ({reason})")).sent(false);
+        waiting.iter().for_each(|waiting| self.bury(now, waiting, &unsent));
+        for request in self.asked_of(Route::Link(key)) {
+            // A request that did not leave goes over the next link to the server.
+            if self.links.get(&key).is_some_and(|link| link.has_waiting(request)) {
+                continue;
+            }
+            let is_waiting =
+                |waiting: &Box<Waiting>| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request.0);
+            let failure = if waiting.iter().any(is_waiting) {
+                unsent.clone()
+            } else {
+                Failure::link_lost(format!("the link broke before the reply came ({reason})")).sent(true)
+            };
+            self.finish(now, request, Err(failure));
         }
         for request in lost.asking {
             self.drop_request(now, request);
         }
         self.unsubscribe_all(Subscriber::Link(key));
-        if is_uplink {
-            self.uplink_lost(now, key, goodbye);
-        }
     }
 
     fn forget_link(&mut self, key: LinkKey) {
@@ -264,7 +327,7 @@ impl Node {
 mod tests {
     use starlane_protocol::{
         HostSecret,
-        frame::{Frame, VERSION, encode_frame, encode_message},
+        frame::{encode_frame, encode_message},
     };
 
     use super::*;
@@ -286,8 +349,7 @@ mod tests {
             what(&mut node);
             node.touches
         };
-        let (versions, token, secret, capabilities) = (vec![VERSION], None, HostSecret([2; 32]), Vec::new());
-        let hello = encode_frame(&Frame::Hello { versions, token, secret, capabilities });
+        let hello = encode_frame(&Frame::hello(HostSecret([2; 32]), None, 1));
         let message = encode_message(0, [&*hello].into_iter());
         assert_eq!(touched(&mut |node| node.handle_message(2, SocketId(77), &message)), 1);
         assert_eq!(touched(&mut |node| node.handle_closed(2, SocketId(78))), 0);

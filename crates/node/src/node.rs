@@ -14,6 +14,7 @@ use crate::{
     actor::{Actor, ActorId},
     app::Apps,
     dead_letters::DeadLetters,
+    detached::Detached,
     effect::{Effect, HandlerId, LogLine, Notice, Origin, RequestId, SocketId, SubscriptionId},
     forget::Recency,
     guest::{InstanceId, Level},
@@ -97,8 +98,9 @@ pub struct Node {
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) links: Map<LinkKey, Box<Link>>,
     pub(crate) sockets: Map<SocketId, LinkKey>,
-    /// The links that are up, by the host at their other end.
-    pub(crate) by_host: Index<HostName, LinkKey>,
+    /// The links that have been up, by the host at their other end. A host has one link.
+    pub(crate) by_host: Map<HostName, LinkKey>,
+    pub(crate) detached: Detached,
     /// Links that have something to send and may have room, each once.
     pub(crate) ready: VecDeque<LinkKey>,
     /// How many open requests the cycle checks of the present batch of calls may still look at.
@@ -138,7 +140,8 @@ impl Node {
             effects: VecDeque::new(),
             links: Map::new(),
             sockets: Map::new(),
-            by_host: Index::default(),
+            by_host: Map::new(),
+            detached: Detached::default(),
             ready: VecDeque::new(),
             cycle_looks: 0,
             #[cfg(test)]
@@ -300,6 +303,7 @@ impl Node {
                 Timer::Save(actor) => self.save_is_due(now, actor),
                 Timer::Leave(actor) => self.leave_now(now, actor),
                 Timer::Link(key) => self.link_timeout(now, key),
+                Timer::Detached => self.end_surplus(now),
                 Timer::Deadline(request) => self.deadline_passed(now, request),
             }
         }
@@ -358,18 +362,20 @@ impl Random {
         Self { seed, count: 0 }
     }
 
-    pub(crate) fn bytes(&mut self) -> [u8; 16] {
+    pub(crate) fn bytes(&mut self) -> [u8; 32] {
         self.count += 1;
-        let digest: [u8; 32] =
-            Sha256::new().chain_update(self.seed).chain_update(self.count.to_le_bytes()).finalize().into();
+        Sha256::new().chain_update(self.seed).chain_update(self.count.to_le_bytes()).finalize().into()
+    }
+
+    pub(crate) fn bytes16(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        bytes.iter_mut().zip(self.bytes()).for_each(|(to, from)| *to = from);
         bytes
     }
 
-    /// Between 50 and 150 percent of `value`.
-    pub(crate) fn jitter(&mut self, value: u64) -> u64 {
-        let [byte, ..] = self.bytes();
-        value / 2 + value * u64::from(byte) / 255
+    /// Between `least` and `most`.
+    pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
+        let [one, two, ..] = self.bytes();
+        least + most.saturating_sub(least) * u64::from(u16::from_le_bytes([one, two])) / u64::from(u16::MAX)
     }
 }

@@ -144,8 +144,7 @@ impl Node {
         if let Some(host) = to.host()
             && host != self.name
         {
-            let linked = self.by_host.get(&host).and_then(|keys| keys.keys().next());
-            if let Some(key) = linked.copied().or(self.uplink.key()) {
+            if let Some(key) = self.by_host.get(&host).copied().or(self.uplink.key()) {
                 return Ok(Route::Link(key));
             }
             return Err(Failure::no_resource(format!("the host {host} has no link to this host now")));
@@ -318,17 +317,18 @@ impl Node {
         Some(pending)
     }
 
-    fn abandon(&mut self, now: u64, request: RequestId, answerer: Route) {
+    /// Cancels a request at its responder. Returns whether a peer may have got it, if that is where it went.
+    fn abandon(&mut self, now: u64, request: RequestId, answerer: Route) -> Option<bool> {
         match answerer {
             Route::Handler(_) => self.effects.push_back(Effect::Abandon(request)),
             Route::Actor(actor) => self.withdraw_letter(now, actor, request),
             Route::Link(key) => {
-                if let Some(link) = self.links.get_mut(&key) {
-                    link.cancel(request.0);
-                    self.touched(key);
-                }
+                let is_sent = self.links.get_mut(&key)?.cancel(request.0);
+                self.touched(key);
+                return Some(is_sent);
             }
         }
+        None
     }
 
     pub(crate) fn deadline_passed(&mut self, now: u64, request: RequestId) {
@@ -342,17 +342,20 @@ impl Node {
             }
             _ => Failure::deadline(format!("no answer within {timeout} ms")),
         };
-        if let Some(answerer) = answerer {
-            self.abandon(now, request, answerer);
-        }
-        self.finish(now, request, Err(failure));
+        let sent = answerer.and_then(|answerer| self.abandon(now, request, answerer));
+        self.finish(now, request, Err(Failure { sent, ..failure }));
     }
 
     /// Fails all requests that wait for `answerer`, the oldest first.
     pub(crate) fn fail_asked(&mut self, now: u64, answerer: Route, why: impl Fn() -> Failure) {
-        for request in self.asked.take(&answerer.number()) {
+        for request in self.asked_of(answerer) {
             self.finish(now, request, Err(why()));
         }
+    }
+
+    /// The requests that wait for `answerer`, the oldest first.
+    pub(crate) fn asked_of(&self, answerer: Route) -> Vec<RequestId> {
+        self.asked.of(&answerer.number())
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Timer {
     Leave(ActorId),
     /// A link has something to do.
     Link(LinkKey),
+    /// Too much is kept for links without a socket.
+    Detached,
     /// A request has reached its deadline.
     Deadline(RequestId),
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use starlane_protocol::{Address, Failure, HostName};
+use starlane_protocol::{Address, Failure, HostName, HostSecret};
 
 use crate::{
     effect::{Effect, LinkState, RequestId, SocketId},
@@ -22,12 +22,33 @@ enum Phase {
     Refused(Goodbye),
 }
 
+/// The maximum of dials within a second, whatever asks for them.
+const MAX_DIALS_PER_SECOND: usize = 3;
+/// So many links in a row that end because a rule of the protocol was broken prove that the two hosts do not understand each other.
+const MAX_BROKEN_LINKS: u32 = 2;
+
+/// The maximum pause that a server can ask for, in milliseconds, before the random part.
+const MAX_RETRY_MS: u64 = 5 * 60_000;
+/// The highest dial number that is believed: a larger one would leave no room for later dials.
+const MAX_DIAL: u64 = 1 << 52;
+
 /// The dialling side of the link to the server.
 #[derive(Debug, Default)]
 pub(crate) struct Uplink {
     /// None if no server is wanted.
     link: Option<(LinkKey, Phase)>,
+    /// How many dials in a row led to nothing: the next pause grows with them.
     attempts: u32,
+    /// The number in the last hello.
+    dial: u64,
+    /// When the last dials began.
+    dials: VecDeque<u64>,
+    /// When the present socket brought the link up.
+    up_since: Option<u64>,
+    /// When a wake-up last shortened a pause.
+    woken: Option<u64>,
+    /// How many links in a row broke a rule of the protocol.
+    broken: u32,
     pub(crate) server: Option<HostName>,
     pub(crate) was_up: bool,
 }
@@ -49,7 +70,7 @@ impl Uplink {
     }
 
     /// The link whose socket is being opened.
-    pub(crate) fn dialled(&self) -> Option<LinkKey> {
+    fn dialled(&self) -> Option<LinkKey> {
         self.link.as_ref().filter(|(_, phase)| *phase == Phase::Dialling).map(|(key, _)| *key)
     }
 
@@ -59,35 +80,48 @@ impl Uplink {
         }
     }
 
-    pub(crate) fn dialling(&mut self) {
-        self.set(Phase::Dialling);
+    /// The number for the next hello: it rises with each, and with the time.
+    fn next_dial(&mut self, unix_ms: u64) -> u64 {
+        self.dial = unix_ms.max(self.dial + 1);
+        self.dial
     }
 
-    pub(crate) fn opened(&mut self) {
-        self.set(Phase::Open);
-    }
-
-    pub(crate) fn up(&mut self) {
-        self.attempts = 0;
+    fn up(&mut self, now: u64) {
+        self.up_since = Some(now);
         self.was_up = true;
     }
 
-    /// The pause before the next dial, in milliseconds, before jitter: at once, then doubling.
-    pub(crate) fn next_pause(&mut self, config: &LinkConfig) -> u64 {
-        let attempt = self.attempts;
-        self.attempts += 1;
-        match attempt {
-            0 if self.was_up => 0,
-            _ => (config.redial_first_ms << attempt.min(20)).min(config.redial_most_ms),
+    /// The socket is gone. `makes_progress`: the server acknowledged a frame that was numbered on it.
+    fn down(&mut self, now: u64, makes_progress: bool, config: &LinkConfig) {
+        let up_for = self.up_since.take().map_or(0, |since| now.saturating_sub(since));
+        if up_for >= config.stable_ms {
+            (self.attempts, self.broken) = (0, 0);
+        } else if makes_progress {
+            (self.attempts, self.broken) = (self.attempts.min(1), 0);
         }
     }
 
-    pub(crate) fn pause_until(&mut self, at: u64) {
-        self.set(Phase::Pause(at));
+    /// The bounds of the pause before the next dial, in milliseconds: up to the first pause, then doubling.
+    fn next_pause(&mut self, config: &LinkConfig) -> (u64, u64) {
+        let attempt = self.attempts;
+        self.attempts = attempt.saturating_add(1);
+        let Some(doublings) = attempt.checked_sub(1) else { return (0, config.redial_first_ms) };
+        let most = (config.redial_first_ms << doublings.min(20)).min(config.redial_most_ms);
+        (most / 2, most)
     }
 
-    pub(crate) fn refuse(&mut self, goodbye: Goodbye) {
-        self.set(Phase::Refused(goodbye));
+    /// The time at which a dial may begin that is wanted at `at`.
+    fn not_too_often(&self, at: u64) -> u64 {
+        let first = self.dials.front().filter(|_| self.dials.len() >= MAX_DIALS_PER_SECOND);
+        first.map_or(at, |first| at.max(first + 1_000))
+    }
+
+    fn begins(&mut self, now: u64) {
+        self.dials.push_back(now);
+        if self.dials.len() > MAX_DIALS_PER_SECOND {
+            self.dials.pop_front();
+        }
+        self.set(Phase::Dialling);
     }
 
     /// Stops dialling the server. Returns its link.
@@ -122,26 +156,62 @@ pub(crate) fn refused(goodbye: &Goodbye) -> Failure {
 
 impl Node {
     /// Connects this host to its server: dials at once, and again after each failure.
-    pub fn handle_connect(&mut self) {
+    pub fn handle_connect(&mut self, now: u64) {
         if !self.uplink.is_wanted() {
             let key = LinkKey(self.fresh());
             self.links.insert(key, Box::new(Link::dialling(self.config.link.clone())));
             self.uplink.want(key);
             self.effects.push_back(Effect::LinkState(LinkState::Connecting));
-            self.dial();
+            self.dial(now);
         }
     }
 
-    /// The socket that `Dial` asked for is open. `token` goes into the hello frame.
-    pub fn handle_dialled(&mut self, now: u64, socket: SocketId, token: Option<String>) {
+    /// The network may have changed, or the page is seen again: a link that is up is probed, and a pause before a dial is
+    /// shortened.
+    pub fn handle_wake(&mut self, now: u64) {
+        let Some((key, phase)) = self.uplink.link.clone() else { return };
+        let config = &self.config.link;
+        match phase {
+            Phase::Open => {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.probe(now);
+                    self.touched(key);
+                }
+            }
+            Phase::Pause(at) if self.uplink.woken.is_none_or(|last| now >= last + config.wake_every_ms) => {
+                self.uplink.woken = Some(now);
+                let soon = now + self.random.between(0, config.redial_first_ms);
+                let soon = self.uplink.not_too_often(soon.min(at));
+                self.uplink.set(Phase::Pause(soon));
+            }
+            _ => {}
+        }
+    }
+
+    /// Dials again, also after the server refused this host.
+    pub fn handle_reconnect(&mut self, now: u64) {
+        if let Some((_, Phase::Refused(_))) = self.uplink.link {
+            self.uplink.broken = 0;
+            let at = self.uplink.not_too_often(now);
+            self.uplink.set(Phase::Pause(at));
+            self.effects.push_back(Effect::LinkState(LinkState::Down));
+        } else {
+            self.handle_wake(now);
+        }
+    }
+
+    /// The socket that `Dial` asked for is open. `token` goes into the hello frame. `unix_ms` is the time of the hello, in
+    /// milliseconds since 1970.
+    pub fn handle_dialled(&mut self, now: u64, socket: SocketId, token: Option<String>, unix_ms: u64) {
         let Some(key) = self.uplink.dialled() else {
             self.effects.push_back(Effect::Hangup { socket, goodbye: closed() });
             return;
         };
-        self.uplink.opened();
+        self.uplink.set(Phase::Open);
         self.sockets.insert(socket, key);
+        let dial = self.uplink.next_dial(unix_ms);
         if let Some(link) = self.links.get_mut(&key) {
-            link.opened(now, socket, &self.config.secret, token);
+            link.opened(now, socket, &self.config.secret, token, dial);
         }
         self.touched(key);
     }
@@ -149,34 +219,39 @@ impl Node {
     /// The socket that `Dial` asked for could not be opened.
     pub fn handle_dial_failed(&mut self, now: u64) {
         if self.uplink.dialled().is_some() {
-            self.redial_later(now);
+            self.redial_later(now, None);
         }
     }
 
     pub(crate) fn uplink_timeout(&mut self, now: u64) {
         let link = self.uplink.key().and_then(|key| self.links.get_mut(&key));
         for waiting in link.map_or_else(VecDeque::new, |link| link.expired(now)) {
-            let failure = Failure::unreachable("the link to the server did not come up in time");
+            let failure = Failure::unreachable("the link to the server did not come up in time").sent(false);
             self.bury(now, &waiting, &failure);
         }
         if self.uplink.next_timeout().is_some_and(|at| at <= now) {
-            self.dial();
+            self.dial(now);
         }
     }
 
-    fn dial(&mut self) {
-        self.uplink.dialling();
+    fn dial(&mut self, now: u64) {
+        self.uplink.begins(now);
         self.effects.push_back(Effect::Dial);
     }
 
-    fn redial_later(&mut self, now: u64) {
-        let pause = self.uplink.next_pause(&self.config.link);
-        let pause = self.random.jitter(pause);
-        self.uplink.pause_until(now + pause);
+    fn redial_later(&mut self, now: u64, goodbye: Option<&Goodbye>) {
+        let (least, most) = self.uplink.next_pause(&self.config.link);
+        let mut at = now + self.random.between(least, most);
+        if let Some(retry) = goodbye.and_then(|goodbye| goodbye.retry_ms) {
+            let retry = u64::from(retry).min(MAX_RETRY_MS);
+            at = at.max(now + self.random.between(retry, 2 * retry));
+        }
+        let at = self.uplink.not_too_often(at);
+        self.uplink.set(Phase::Pause(at));
         self.effects.push_back(Effect::LinkState(LinkState::Down));
     }
 
-    /// Sends on the uplink if it is up. Subscriptions and served addresses are sent again whenever it comes up.
+    /// Sends on the uplink if it is up. Subscriptions and served addresses are sent again whenever it comes up anew.
     pub(crate) fn send_up(&mut self, parcel: Parcel) {
         if let Some(key) = self.uplink.key() {
             let _ = self.send(key, parcel, None);
@@ -192,13 +267,13 @@ impl Node {
         self.send_up(Parcel::Release { address: address.clone() });
     }
 
-    /// The link to the server is up. The server learns first what this host serves and subscribes to; waiting messages follow.
+    /// A new link to the server is up. The server learns first what this host serves and subscribes to; waiting messages follow.
     pub(crate) fn uplink_up(&mut self, now: u64, key: LinkKey) {
         let Some(link) = self.links.get_mut(&key) else { return };
         self.uplink.server = link.session.peer;
         let waiting = link.take_waiting();
         let after_a_break = self.uplink.was_up;
-        self.uplink.up();
+        self.uplink.up(now);
         self.effects.push_back(Effect::LinkState(LinkState::Up));
         let served: Vec<_> = self
             .handlers
@@ -226,19 +301,75 @@ impl Node {
         }
     }
 
-    /// The socket to the server is closed.
-    pub(crate) fn uplink_lost(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
-        if !goodbye.code.is_final() {
-            return self.redial_later(now);
+    /// The link to the server has a socket again, and goes on where it was.
+    pub(crate) fn uplink_resumed(&mut self, now: u64) {
+        self.uplink.up(now);
+        self.effects.push_back(Effect::LinkState(LinkState::Up));
+    }
+
+    /// The link to the server lost its socket.
+    pub(crate) fn uplink_detached(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
+        let makes_progress = self.links.get(&key).is_some_and(|link| link.makes_progress());
+        self.uplink.down(now, makes_progress, &self.config.link);
+        self.redial_later(now, Some(goodbye));
+    }
+
+    /// The link to the server has ended, or its time to be resumed is over.
+    pub(crate) fn uplink_over(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye, makes_progress: bool) {
+        if goodbye.code == CloseCode::NotResumed {
+            // It is being dialled already.
+            return;
         }
-        self.uplink.refuse(goodbye.clone());
+        self.uplink.down(now, makes_progress, &self.config.link);
+        self.uplink.broken += u32::from(matches!(goodbye.code, CloseCode::Malformed | CloseCode::TooLarge));
+        if let Some(highest) = goodbye.dial {
+            self.uplink.dial = self.uplink.dial.max(highest.min(MAX_DIAL));
+        }
+        if goodbye.code == CloseCode::PrincipalChanged {
+            return self.principal_changed(now, key, None);
+        }
+        if goodbye.code.is_final() || self.uplink.broken >= MAX_BROKEN_LINKS {
+            return self.refuse_uplink(now, key, goodbye);
+        }
+        self.redial_later(now, Some(goodbye));
+    }
+
+    /// The server knows this host as another principal now. What waits was sent as the old one, so it fails. A name belongs to one
+    /// principal, so this host takes another.
+    pub(crate) fn principal_changed(&mut self, now: u64, key: LinkKey, principal: Option<String>) {
+        let failure = Failure::link_lost("this host is linked as another principal now").sent(false);
+        self.fail_waiting(now, key, &failure);
+        self.config.secret = HostSecret(self.random.bytes());
+        self.name = self.config.secret.name();
+        let Some(link) = self.links.get_mut(&key) else { return };
+        link.belongs_to(principal);
+        match link.socket() {
+            Some(_) => {
+                self.end_link(now, key, Goodbye::new(CloseCode::Closed, "this host takes a name for its new principal"))
+            }
+            None => self.redial_later(now, None),
+        }
+    }
+
+    fn refuse_uplink(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
+        self.uplink.set(Phase::Refused(goodbye.clone()));
+        if goodbye.code == CloseCode::Fenced {
+            // Another process has the same secret.
+            self.config.secret = HostSecret(self.random.bytes());
+            self.name = self.config.secret.name();
+        }
+        self.fail_waiting(now, key, &refused(goodbye).sent(false));
+        self.effects.push_back(Effect::LinkState(LinkState::Refused(goodbye.clone())));
+    }
+
+    /// Fails everything that waits for the link to the server.
+    fn fail_waiting(&mut self, now: u64, key: LinkKey, failure: &Failure) {
         let waiting = self.links.get_mut(&key).map_or_else(VecDeque::new, |link| link.take_waiting());
         for waiting in waiting {
             match waiting.parcel {
-                Parcel::Request { id, .. } => self.finish(now, RequestId(id), Err(refused(goodbye))),
-                _ => self.bury(now, &waiting, &refused(goodbye)),
+                Parcel::Request { id, .. } => self.finish(now, RequestId(id), Err(failure.clone())),
+                _ => self.bury(now, &waiting, failure),
             }
         }
-        self.effects.push_back(Effect::LinkState(LinkState::Refused(goodbye.clone())));
     }
 }

@@ -1,13 +1,18 @@
 //! The frames of a link, each with its number, and the WebSocket message, which is a list of frames.
 
+mod values;
+
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
+pub use self::values::{Limits, LinkId, LinkOutcome, LinkSecret, Part, Resume};
 use crate::{
     Address, Failure, HostName, HostSecret, Topic,
     bounds::MAX_OPERATIONS,
     wire::{WireOutcome, WirePayload, fields, reason, skip_rest, wrong},
 };
 
+/// The numbers of frames that a later version may add and that a host may ignore. They are numbered and acknowledged like others.
+pub const IGNORED: std::ops::RangeInclusive<u8> = 96..=127;
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u16 = 1;
 /// The subprotocol of the WebSocket handshake.
@@ -23,20 +28,6 @@ pub const MAX_NUMBERED: usize = 256 * 1024;
 pub const MAX_HELLO_BYTES: usize = 16 * 1024;
 /// The maximum length of any other frame without a number, in bytes.
 pub const MAX_CONTROL_BYTES: usize = 4 * 1024;
-
-/// The limits of a link, which the dialled side sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Limits {
-    /// The maximum length of a payload, in bytes.
-    #[n(0)]
-    pub payload: u32,
-    /// The maximum number of unacknowledged frames.
-    #[n(1)]
-    pub unacked_frames: u32,
-    /// The maximum number of unacknowledged bytes.
-    #[n(2)]
-    pub unacked_bytes: u32,
-}
 
 /// Writes a field, unless an earlier field failed. This and the next functions are not inlined, because many frames
 /// have fields of the same types.
@@ -125,6 +116,13 @@ macro_rules! frames {
                 $(#[allow(missing_docs, reason = "named in the README's table")] $field: $type,)*
                 $($(#[allow(missing_docs, reason = "named in the README's table")] $later: $later_type,)*)?
             },)*
+            /// A numbered frame of a later version, which this version may ignore.
+            Ignored {
+                /// Its number, one of [`IGNORED`].
+                number: u8,
+                /// Its sequence.
+                seq: u64,
+            },
         }
 
         impl Frame {
@@ -132,6 +130,7 @@ macro_rules! frames {
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$name { .. } => stringify!($name),)*
+                    Self::Ignored { .. } => "Ignored",
                 }
             }
         }
@@ -152,6 +151,9 @@ macro_rules! frames {
                         $(put($field, e, ctx, &mut failed);)*
                         $($(put_later($later, e, ctx, &mut left, &mut failed);)*)?
                     })*
+                    Self::Ignored { number, seq } => {
+                        failed = e.array(2).and_then(|e| e.u8(*number)?.u64(*seq)).err();
+                    }
                 }
                 failed.map_or(Ok(()), Err)
             }
@@ -175,6 +177,11 @@ macro_rules! frames {
                             return Ok(Self::$name { $($field,)* $($($later),*)? });
                         }
                     })*
+                    number if IGNORED.contains(&number) && count > 1 => {
+                        let seq = d.u64()?;
+                        skip_rest(d, count, 2)?;
+                        return Ok(Self::Ignored { number, seq });
+                    }
                     other => failed = Some(decode::Error::unknown_variant(i64::from(other)).at(at)),
                 }
                 Err(failed.unwrap_or_else(|| too_short(at)))
@@ -185,9 +192,15 @@ macro_rules! frames {
 
 frames! {
     /// The first frame of the side that dialled.
-    0 Hello { versions: Vec<u16>, token: Option<String>, secret: HostSecret, capabilities: Vec<String> }
+    0 Hello {
+        versions: Vec<u16>, token: Option<String>, secret: HostSecret, capabilities: Vec<String>, dial: u64,
+        resume: Option<Resume>, limits: Limits,
+    }
     /// The first frame of the side that was dialled.
-    1 Welcome { version: u16, link: LinkId, host: HostName, principal: String, limits: Limits }
+    1 Welcome {
+        version: u16, link: LinkId, host: HostName, principal: String, limits: Limits, key: LinkSecret,
+        outcome: LinkOutcome, window_ms: u32; route: Option<String>,
+    }
     /// Acknowledges all numbered frames up to this sequence.
     2 Ack { received: u64 }
     /// A new token for an existing link.
@@ -196,8 +209,9 @@ frames! {
     4 Ping { nonce: u64 }
     /// Answers a ping.
     5 Pong { nonce: u64 }
-    /// The last frame, with the reason.
-    6 Goodbye { code: String, reason: String }
+    /// The last frame of a socket, with the reason. `keep`: the link can be resumed. `retry_ms`: how long not to dial. `dial`: the
+    /// highest dial number that was accepted.
+    6 Goodbye { code: String, reason: String; keep: bool, retry_ms: Option<u32>, dial: Option<u64> }
     /// How long the token of this link is valid; `None` for unlimited. The link then ends, unless it was renewed.
     7 Expires { remaining_ms: Option<u64> }
     /// A request. It gets exactly one response, unless it is cancelled.
@@ -232,39 +246,13 @@ frames! {
     27 Refused { seq: u64, topic: Topic, failure: Failure }
 }
 
-/// The identity of a link: 128 random bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LinkId(pub [u8; 16]);
-
-/// A part of a body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part(pub bytes::Bytes);
-
-impl<C> Encode<C> for LinkId {
-    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
-        e.bytes(&self.0)?.ok()
-    }
-}
-
-impl<'b, C> Decode<'b, C> for LinkId {
-    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
-        d.bytes()?.try_into().map(Self).map_err(|_| wrong("a link id has 16 bytes"))
-    }
-}
-
-impl<C> Encode<C> for Part {
-    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
-        e.bytes(&self.0)?.ok()
-    }
-}
-
-impl<'b, C> Decode<'b, C> for Part {
-    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
-        Ok(Self(bytes::Bytes::copy_from_slice(d.bytes()?)))
-    }
-}
-
 impl Frame {
+    /// The hello of a host that asks for a new link, with the default limits. Each hello of a host needs a higher dial number.
+    pub fn hello(secret: HostSecret, token: Option<String>, dial: u64) -> Self {
+        let (versions, capabilities, limits) = (vec![VERSION], Vec::new(), Limits::default());
+        Self::Hello { versions, token, secret, capabilities, dial, resume: None, limits }
+    }
+
     /// The sequence of a numbered frame.
     pub fn sequence(&self) -> Option<u64> {
         match self {
@@ -287,7 +275,8 @@ impl Frame {
             | Self::Release { seq, .. }
             | Self::Chunk { seq, .. }
             | Self::Gap { seq, .. }
-            | Self::Refused { seq, .. } => Some(*seq),
+            | Self::Refused { seq, .. }
+            | Self::Ignored { seq, .. } => Some(*seq),
         }
     }
 
@@ -339,6 +328,11 @@ pub fn encode_frame(frame: &Frame) -> Vec<u8> {
     // Writing to a Vec can't fail.
     let _ = minicbor::encode(frame, &mut bytes);
     bytes
+}
+
+/// Decodes one frame that [`encode_frame`] made.
+pub fn decode_frame(bytes: &[u8]) -> Option<Frame> {
+    minicbor::decode(bytes).ok()
 }
 
 /// Joins encoded frames into one WebSocket message on one channel.

@@ -79,6 +79,8 @@ pub struct Failure {
     pub message: String,
     /// The address to which it applies.
     pub address: Option<Address>,
+    /// Whether the target may have got the message: false if it certainly did not, `None` if that is not known.
+    pub sent: Option<bool>,
 }
 
 /// The failures of hosts, with a constructor for each code.
@@ -121,12 +123,18 @@ failures! {
 impl Failure {
     /// Makes a failure with a status, a stable code and a message for people.
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), address: None }
+        Self { status, code: code.to_owned(), message: message.into(), address: None, sent: None }
     }
 
     /// Adds an address. An existing address stays, because it is nearer to the cause.
     pub fn at(mut self, address: &Address) -> Self {
         self.address.get_or_insert_with(|| address.clone());
+        self
+    }
+
+    /// Says whether the target may have got the message.
+    pub fn sent(mut self, sent: bool) -> Self {
+        self.sent = Some(sent);
         self
     }
 }

@@ -89,8 +89,10 @@ impl<'b, C> Decode<'b, C> for WireOutcome {
 
 impl<C> Encode<C> for Failure {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
-        e.array(4)?.u16(self.status)?.str(&self.code)?.str(&self.message)?;
-        self.address.encode(e, ctx)
+        let count = if self.sent.is_some() { 5 } else { 4 };
+        e.array(count)?.u16(self.status)?.str(&self.code)?.str(&self.message)?;
+        self.address.encode(e, ctx)?;
+        self.sent.map_or(Ok(()), |sent| e.bool(sent)?.ok())
     }
 }
 
@@ -99,8 +101,9 @@ impl<'b, C> Decode<'b, C> for Failure {
         let count = fields(d, 4)?;
         let (status, code, message) = (d.u16()?, d.str()?.to_owned(), d.str()?.to_owned());
         let address = Option::<Address>::decode(d, ctx)?;
-        skip_rest(d, count, 4)?;
-        Ok(Self { status, code, message, address })
+        let sent = if count > 4 { Option::<bool>::decode(d, ctx)? } else { None };
+        skip_rest(d, count, 5)?;
+        Ok(Self { status, code, message, address, sent })
     }
 }
 

@@ -70,6 +70,13 @@ impl Assembly {
         late.map(|wanted| wanted.parcel)
     }
 
+    /// Gives all bodies more time, because the link had no socket for so long.
+    pub(super) fn postpone(&mut self, ms: u64) {
+        for wanted in self.open.iter_mut().filter_map(|open| open.wanted.as_mut()) {
+            wanted.due += ms;
+        }
+    }
+
     /// When the next body has to be complete.
     pub(super) fn next_timeout(&self) -> Option<u64> {
         self.open.iter().filter_map(|open| open.wanted.as_ref()).map(|wanted| wanted.due).min()
@@ -114,6 +121,7 @@ impl Assembly {
             }
             Frame::Serve { address, operations, .. } => (Parcel::Serve { address, operations }, None),
             Frame::Release { address, .. } => (Parcel::Release { address }, None),
+            Frame::Ignored { .. } => return Ok(None),
             _ => {
                 return Err(Goodbye::new(CloseCode::Malformed, "unexpected control frame: a numbered frame must come"));
             }

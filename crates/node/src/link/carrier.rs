@@ -44,7 +44,12 @@ pub(super) struct Carrier {
     heard: u64,
     received: Bucket,
     ping_due: u64,
+    /// The last ping and when it left, until it is answered.
+    pinged: Option<(u64, u64)>,
     nonce: u64,
+    round_trip_ms: u64,
+    /// When the socket counts as dead unless something is heard: the peer was asked for a sign of life.
+    probe: Option<u64>,
     /// The last acknowledged sequence when the window was found closed, and since when.
     stalled: Option<(u64, u64)>,
 }
@@ -60,7 +65,10 @@ impl Carrier {
             heard: now,
             received: Bucket::default(),
             ping_due: now + config.ping_every_ms,
+            pinged: None,
             nonce: 0,
+            round_trip_ms: 0,
+            probe: None,
             stalled: None,
         }
     }
@@ -70,7 +78,33 @@ impl Carrier {
     }
 
     pub(super) fn heard(&mut self, now: u64) {
-        self.heard = now;
+        (self.heard, self.probe) = (now, None);
+    }
+
+    /// Asks the peer for a sign of life. Without one in time, the socket is dead.
+    pub(super) fn probe(&mut self, now: u64, config: &LinkConfig) {
+        match self.phase {
+            Phase::Up => {
+                self.ping(now);
+                self.probe = Some(now + config.probe_ms.max(3 * self.round_trip_ms));
+            }
+            // The handshake gets its time again.
+            _ => self.opened = now,
+        }
+        (self.heard, self.ping_due) = (now, now + config.ping_every_ms);
+    }
+
+    fn ping(&mut self, now: u64) {
+        self.nonce += 1;
+        self.pinged = Some((self.nonce, now));
+        self.control(&Frame::Ping { nonce: self.nonce });
+    }
+
+    /// The peer answered a ping.
+    pub(super) fn ponged(&mut self, now: u64, nonce: u64) {
+        if let Some((_, left)) = self.pinged.take_if(|(asked, _)| *asked == nonce) {
+            self.round_trip_ms = now - left;
+        }
     }
 
     /// Counts a WebSocket message against the rate limit. Errors when the peer sends too much per second.
@@ -96,14 +130,19 @@ impl Carrier {
     }
 
     /// Queues the last frame; nothing follows it.
-    pub(super) fn end(&mut self, goodbye: &Frame) {
+    pub(super) fn end(&mut self, goodbye: &Goodbye) {
         self.phase = Phase::Over;
         self.pong = None;
-        self.control(goodbye);
+        self.control(&goodbye.frame());
     }
 
-    pub(super) fn pinged(&mut self, nonce: u64) {
+    pub(super) fn asked(&mut self, nonce: u64) {
         self.pong = Some(nonce);
+    }
+
+    /// Whether a pong leaves next. An acknowledgement leaves beside it, because timers of hidden pages run once a minute.
+    pub(super) fn answers(&self) -> bool {
+        self.pong.is_some()
     }
 
     /// Whether too many control frames wait, because the peer does not read.
@@ -133,8 +172,16 @@ impl Carrier {
     ) -> Option<Due> {
         let silent =
             |text: &str, waited: u64| Some(Due::End(Goodbye::new(CloseCode::Silent, format!("{text} {waited} ms"))));
+        if self.next_timeout(config).is_some_and(|due| now > due + config.frozen_ms) {
+            // The clock stood still, so nothing that the timers say is true.
+            self.probe(now, config);
+            return None;
+        }
         match self.phase {
             Phase::Over => None,
+            _ if self.probe.is_some_and(|until| now >= until) => {
+                silent("nothing was heard after a ping, for", config.probe_ms.max(3 * self.round_trip_ms))
+            }
             Phase::AwaitHello | Phase::AwaitWelcome if now >= self.opened + config.first_frame_ms => {
                 silent("no first frame within", config.first_frame_ms)
             }
@@ -151,8 +198,7 @@ impl Carrier {
             Phase::Up if now >= self.ping_due => {
                 self.ping_due = now + config.ping_every_ms;
                 if is_dialled {
-                    self.nonce += 1;
-                    self.control(&Frame::Ping { nonce: self.nonce });
+                    self.ping(now);
                 }
                 self.stalled = stalled_at.map(|acked| match self.stalled {
                     Some((before, since)) if before == acked => (acked, since),
@@ -168,15 +214,16 @@ impl Carrier {
 
     /// When `handle_timeout` has something to do next.
     pub(super) fn next_timeout(&self, config: &LinkConfig) -> Option<u64> {
-        match self.phase {
+        let due = match self.phase {
             Phase::AwaitHello | Phase::AwaitWelcome => Some(self.opened + config.first_frame_ms),
             Phase::Admitting => Some(self.heard + config.silence_ms),
             Phase::Up => {
                 let due = (self.heard + config.silence_ms).min(self.ping_due);
                 Some(self.expires.map_or(due, |expires| expires.min(due)))
             }
-            Phase::Over => None,
-        }
+            Phase::Over => return None,
+        };
+        due.into_iter().chain(self.probe).min()
     }
 }
 
@@ -192,11 +239,11 @@ mod tests {
     fn of_many_pings_the_last_is_answered() {
         let config = LinkConfig::default();
         let mut carrier = up(&config);
-        (0..100_000).for_each(|nonce| carrier.pinged(nonce));
+        (0..100_000).for_each(|nonce| carrier.asked(nonce));
         assert!(carrier.has_control() && !carrier.is_full());
         assert_eq!(carrier.take_control(), [frame::encode_frame(&Frame::Pong { nonce: 99_999 })]);
-        carrier.pinged(1);
-        carrier.end(&Frame::Pong { nonce: 2 });
+        carrier.asked(1);
+        carrier.end(&Goodbye::new(CloseCode::Closed, ""));
         assert_eq!(carrier.take_control().len(), 1, "nothing follows the last");
         (0..=MAX_CONTROL_FRAMES as u64).for_each(|nonce| carrier.control(&Frame::Ping { nonce }));
         assert!(carrier.is_full());
@@ -217,6 +264,26 @@ mod tests {
         let (now, due) = ends(&mut up(&config), |_| Some(7)).unwrap();
         assert!(matches!(due, Due::End(goodbye) if goodbye.code == CloseCode::SlowConsumer));
         assert_eq!(now, config.ping_every_ms + config.stalled_ms);
+    }
+
+    #[test]
+    fn clock_that_stood_still_proves_nothing_about_the_peer() {
+        let config = LinkConfig::default();
+        let (mut carrier, late) = (up(&config), 10 * config.silence_ms);
+        assert_eq!(carrier.handle_timeout(late, true, None, &config), None, "it asks first");
+        assert!(carrier.has_control());
+        assert_eq!(carrier.next_timeout(&config), Some(late + config.probe_ms));
+        let mut answered = up(&config);
+        answered.handle_timeout(late, true, None, &config);
+        answered.heard(late + 1);
+        answered.ponged(late + 1, 1);
+        assert_eq!((answered.round_trip_ms, answered.probe), (1, None));
+        assert_eq!(answered.handle_timeout(late + config.probe_ms, true, None, &config), None);
+        let due = carrier.handle_timeout(late + config.probe_ms, true, None, &config);
+        assert!(matches!(due, Some(Due::End(goodbye)) if goodbye.code == CloseCode::Silent && goodbye.keep));
+        let mut waiting = Carrier::new(Phase::AwaitWelcome, 0, &config);
+        assert_eq!(waiting.handle_timeout(late, false, None, &config), None);
+        assert_eq!(waiting.next_timeout(&config), Some(late + config.first_frame_ms), "its time begins again");
     }
 
     #[test]

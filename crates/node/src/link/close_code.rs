@@ -1,6 +1,6 @@
 //! The reason why a link ended, as a code for programs.
 
-use starlane_protocol::bounds::cut;
+use starlane_protocol::{bounds::cut, frame::Frame};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
@@ -53,12 +53,29 @@ codes! {
     Expired = "expired",
     /// The two hosts have no protocol version in common.
     Version = "version",
+    /// Another socket of the same host and principal took the place of this one.
+    Fenced = "fenced",
+    /// A hello came later than a newer one of the same host.
+    StaleDial = "stale-dial",
+    /// The host is known under another principal.
+    PrincipalChanged = "principal-changed",
+    /// The link was not resumed in time.
+    NotResumed = "not-resumed",
+    /// There was no memory to keep the link until it is resumed.
+    Memory = "memory",
+    /// The link has used all sequence numbers.
+    Exhausted = "exhausted",
 }
 
 impl CloseCode {
     /// Whether another dial with the same token would end in the same way.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::AuthRefused | Self::Version)
+        matches!(self, Self::AuthRefused | Self::Version | Self::Fenced)
+    }
+
+    /// Whether only the socket ends, and the link can be resumed.
+    fn keeps_link(&self) -> bool {
+        matches!(self, Self::Silent | Self::Expired)
     }
 }
 
@@ -74,18 +91,31 @@ impl std::fmt::Display for CloseCode {
     }
 }
 
-/// Why a link ended.
+/// Why a link or its socket ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goodbye {
     /// The code, for programs.
     pub code: CloseCode,
     /// The reason, for people.
     pub reason: String,
+    /// Whether only the socket ended, and the link can be resumed.
+    pub keep: bool,
+    /// How long the peer should not dial, in milliseconds.
+    pub retry_ms: Option<u32>,
+    /// The highest dial number of the peer that was accepted, if its hello was too late.
+    pub dial: Option<u64>,
 }
 
 impl Goodbye {
     pub(crate) fn new(code: impl Into<CloseCode>, reason: impl Into<String>) -> Self {
-        Self { code: code.into(), reason: cut(reason.into(), 1024) }
+        let code = code.into();
+        Self { keep: code.keeps_link(), code, reason: cut(reason.into(), 1024), retry_ms: None, dial: None }
+    }
+
+    /// The last frame of a socket.
+    pub(crate) fn frame(&self) -> Frame {
+        let Self { code, reason, keep, retry_ms, dial } = self.clone();
+        Frame::Goodbye { code: code.as_str().to_owned(), reason, keep, retry_ms, dial }
     }
 }
 
@@ -102,5 +132,6 @@ mod tests {
         assert_eq!(CloseCode::from("of-a-later-version"), CloseCode::Other("of-a-later-version".to_owned()));
         assert!(CloseCode::from(&*"x".repeat(100)).as_str().len() <= 64);
         assert!(CloseCode::AuthRefused.is_final() && !CloseCode::Closed.is_final());
+        assert!(Goodbye::new(CloseCode::Silent, "").keep && !Goodbye::new(CloseCode::Malformed, "").keep);
     }
 }

@@ -30,16 +30,35 @@ pub struct LinkConfig {
     pub first_frame_ms: u64,
     /// The time within which a socket must open, in milliseconds.
     pub dial_ms: u64,
-    /// The first pause between two dials, in milliseconds; it doubles.
+    /// How long a link without a socket is kept, in milliseconds. The dialled side sets it.
+    pub resume_ms: u64,
+    /// A timer that fires so much too late proves that the clock stood still, in milliseconds. Then the peer is asked for a sign of
+    /// life before anything else is concluded.
+    pub frozen_ms: u64,
+    /// The least time for such a sign of life, in milliseconds.
+    pub probe_ms: u64,
+    /// The maximum pause before the first dial after a link broke, in milliseconds.
     pub redial_first_ms: u64,
     /// The maximum pause between two dials, in milliseconds.
     pub redial_most_ms: u64,
+    /// A link that was up for so long counts as stable: the next pause is the first one again. In milliseconds.
+    pub stable_ms: u64,
+    /// The least time between two wake-ups that shorten a pause, in milliseconds.
+    pub wake_every_ms: u64,
     /// The pause before a token is requested again when no fresh one came, in milliseconds.
     pub renew_again_ms: u64,
     /// The maximum of messages that wait for a link to come up.
     pub waiting_messages: usize,
     /// The maximum of bytes of such messages.
     pub waiting_bytes: usize,
+    /// The maximum of bytes that wait for a peer whose link has no socket, on the dialled side.
+    pub detached_queue_bytes: usize,
+    /// The maximum of links without a socket that a principal may have.
+    pub detached_links: usize,
+    /// The maximum of bytes that are kept for all links without a socket of a principal.
+    pub detached_principal_bytes: usize,
+    /// The maximum of bytes that are kept for all links without a socket.
+    pub detached_bytes: usize,
     /// The maximum of bytes that wait for a peer in total. An answer above it becomes a short failure. If even those exceed their
     /// reserve, the peer does not read, and the link ends.
     pub held_bytes: usize,
@@ -72,11 +91,20 @@ impl Default for LinkConfig {
             silence_ms: 45_000,
             first_frame_ms: 5_000,
             dial_ms: 10_000,
-            redial_first_ms: 100,
+            resume_ms: 120_000,
+            frozen_ms: 5_000,
+            probe_ms: 2_000,
+            redial_first_ms: 500,
             redial_most_ms: 10_000,
+            stable_ms: 10_000,
+            wake_every_ms: 5_000,
             renew_again_ms: 10_000,
             waiting_messages: 1024,
             waiting_bytes: 4 * 1024 * 1024,
+            detached_queue_bytes: 256 * 1024,
+            detached_links: 64,
+            detached_principal_bytes: 16 * 1024 * 1024,
+            detached_bytes: 256 * 1024 * 1024,
             held_bytes: 64 * 1024 * 1024,
             stalled_ms: 60_000,
             frames_per_second: 250_000,

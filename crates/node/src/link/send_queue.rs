@@ -1,16 +1,16 @@
 //! Messages that wait to be sent on a link, whether it is up or not. They become numbered frames when they are transmitted, within
-//! the window. Frames are kept until they are acknowledged.
+//! the window.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use starlane_protocol::{
-    Failure,
+    Failure, Topic,
     frame::{self, Frame, Limits, MAX_NUMBERED, Part},
 };
 
-use super::{CloseCode, Goodbye, LinkConfig, Parcel};
-use crate::actor::remaining;
+use super::{CloseCode, Goodbye, LinkConfig, Parcel, window::Window};
+use crate::{actor::remaining, maps::Map};
 
 /// The maximum of bytes that leave together, well within the maximum of a WebSocket message.
 const MAX_TOGETHER_BYTES: usize = 256 * 1024;
@@ -43,6 +43,15 @@ pub(super) enum Unsent {
     TooSlow(Goodbye),
 }
 
+/// How much may wait for a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// The link was never up: the limits of the peer are not known.
+    New,
+    /// The link can carry messages now, or will when its socket is back. The number is the maximum of waiting bytes.
+    Known(usize),
+}
+
 #[derive(Debug)]
 pub(super) struct SendQueue {
     waiting: VecDeque<Box<Waiting>>,
@@ -50,16 +59,10 @@ pub(super) struct SendQueue {
     rest: Option<Rest>,
     /// The weight of `waiting` and `rest`.
     bytes: usize,
-    /// The frames that were sent and not acknowledged, oldest first.
-    unacked: VecDeque<Bytes>,
-    unacked_bytes: usize,
-    acked: u64,
-    /// The sequences of one-way messages that the peer has not acknowledged, oldest first.
-    one_way: VecDeque<u64>,
-    last_sequence: u64,
+    /// The topics with a waiting gap. Their events are dropped until it has left.
+    gaps: Map<Topic, ()>,
+    pub(super) window: Window,
     last_order: u64,
-    window_frames: usize,
-    window_bytes: usize,
     payload: usize,
 }
 
@@ -69,40 +72,53 @@ impl SendQueue {
             waiting: VecDeque::new(),
             rest: None,
             bytes: 0,
-            unacked: VecDeque::new(),
-            unacked_bytes: 0,
-            acked: 0,
-            one_way: VecDeque::new(),
-            last_sequence: 0,
+            gaps: Map::new(),
+            window: Window::new(config),
             last_order: 0,
-            window_frames: config.window_frames,
-            window_bytes: config.window_bytes,
             payload: config.payload,
         }
     }
 
-    /// Sets the limits of the peer.
-    pub(super) fn limit(&mut self, limits: Limits) {
-        self.payload = self.payload.min(limits.payload as usize);
-        self.window_frames = self.window_frames.min(limits.unacked_frames as usize).max(1);
-        self.window_bytes = self.window_bytes.min(limits.unacked_bytes as usize).max(1);
+    /// Begins anew for another link: only requests and one-way messages that were not numbered still wait.
+    pub(super) fn restart(&mut self, config: &LinkConfig) {
+        let mut fresh = Self::new(config);
+        fresh.last_order = self.last_order;
+        for waiting in self.take_waiting() {
+            if matches!(waiting.parcel, Parcel::Request { .. } | Parcel::Notify { .. }) {
+                fresh.bytes += waiting.parcel.weight();
+                fresh.waiting.push_back(waiting);
+            }
+        }
+        *self = fresh;
     }
 
-    /// Queues a message of a link that is up, or may come up.
+    /// Sets the limits of the peer.
+    pub(super) fn limit(&mut self, limits: &Limits) {
+        self.payload = self.payload.min(limits.payload as usize);
+        self.window.limit(limits);
+    }
+
+    /// Queues a message. An event without room becomes a gap.
     pub(super) fn send(
         &mut self,
         parcel: Parcel,
         deadline: Option<u64>,
-        is_up: bool,
+        room: Room,
         config: &LinkConfig,
     ) -> Result<(), Unsent> {
-        let (length, weight) = (parcel.length(), parcel.weight());
-        if !is_up {
-            self.may_wait(weight, config)?;
-        } else {
-            self.may_leave(&parcel, length, weight, config)?;
-        }
-        self.bytes += weight;
+        let checked = match (&parcel, room) {
+            (Parcel::Event { topic, .. }, _) if self.gaps.contains_key(topic) => return Ok(()),
+            (_, Room::New) => self.may_wait(parcel.weight(), config),
+            (_, Room::Known(most)) => self.may_leave(&parcel, most, config),
+        };
+        let parcel = match (checked, parcel) {
+            (Err(Unsent::Failed(_)), Parcel::Event { topic, .. }) => {
+                self.gaps.insert(topic.clone(), ());
+                Parcel::Gap { topic }
+            }
+            (checked, parcel) => checked.map(|()| parcel)?,
+        };
+        self.bytes += parcel.weight();
         if let Parcel::Request { id, .. } = parcel {
             self.last_order = self.last_order.max(id);
         }
@@ -124,7 +140,8 @@ impl SendQueue {
     }
 
     /// Checks whether a message may wait behind those in the queue.
-    fn may_leave(&self, parcel: &Parcel, length: usize, weight: usize, config: &LinkConfig) -> Result<(), Unsent> {
+    fn may_leave(&self, parcel: &Parcel, most: usize, config: &LinkConfig) -> Result<(), Unsent> {
+        let (length, weight) = (parcel.length(), parcel.weight());
         let (waiting, held) = (self.bytes, config.held_bytes);
         if length > self.payload {
             let most = self.payload;
@@ -133,8 +150,7 @@ impl SendQueue {
         }
         // One message of any allowed length may enter an empty queue. Cancels, answers and the like may enter until everything is
         // full.
-        if parcel.is_bulky() && waiting > 0 && waiting + length > config.queue_bytes {
-            let most = config.queue_bytes;
+        if parcel.is_bulky() && waiting > 0 && waiting + length > most {
             let message = format!("{waiting} bytes wait for this link; the limit is {most}: send slower");
             return Err(Unsent::Failed(Failure::link_full(message)));
         }
@@ -160,17 +176,23 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Removes a waiting request. Returns false if it has left already.
-    pub(super) fn cancel(&mut self, request: u64) -> bool {
+    /// The place of a waiting request.
+    fn find(&self, request: u64) -> Option<usize> {
         // Request ids rise, so a binary search finds it.
         let at = self.waiting.partition_point(|waiting| waiting.order < request);
         let is_it = |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request);
-        if !self.waiting.get(at).is_some_and(|waiting| is_it(waiting)) {
-            return false;
-        }
-        if let Some(waiting) = self.waiting.remove(at) {
-            self.bytes -= waiting.parcel.weight();
-        }
+        self.waiting.get(at).is_some_and(|waiting| is_it(waiting)).then_some(at)
+    }
+
+    /// Whether a request waits: it was not numbered.
+    pub(super) fn has(&self, request: u64) -> bool {
+        self.find(request).is_some()
+    }
+
+    /// Removes a waiting request. Returns false if it has left already.
+    pub(super) fn cancel(&mut self, request: u64) -> bool {
+        let Some(waiting) = self.find(request).and_then(|at| self.waiting.remove(at)) else { return false };
+        self.bytes -= waiting.parcel.weight();
         true
     }
 
@@ -200,22 +222,27 @@ impl SendQueue {
         taken
     }
 
-    /// Makes frames of waiting messages and adds them to `leaving`, as many as may leave together.
+    /// Adds frames to `leaving`, as many as may leave together: first those that the peer did not get by an earlier socket, then
+    /// those of waiting messages.
     pub(super) fn number(&mut self, now: u64, leaving: &mut Vec<Bytes>) {
         let mut together: usize = leaving.iter().map(Bytes::len).sum();
-        while together < MAX_TOGETHER_BYTES && self.may_number() {
-            let Some(frame) = self.next_frame(now) else { break };
-            let bytes = Bytes::from(frame::encode_frame(&frame));
-            together += bytes.len();
-            self.unacked_bytes += bytes.len();
-            self.unacked.push_back(bytes.clone());
-            self.last_sequence += 1;
-            leaving.push(bytes);
+        while together < MAX_TOGETHER_BYTES && self.has_output() {
+            let frame = match self.window.replay() {
+                Some(old) => old,
+                None => {
+                    let Some(frame) = self.next_frame(now) else { break };
+                    let bytes = Bytes::from(frame::encode_frame(&frame));
+                    self.window.add(bytes.clone());
+                    bytes
+                }
+            };
+            together += frame.len();
+            leaving.push(frame);
         }
     }
 
     fn next_frame(&mut self, now: u64) -> Option<Frame> {
-        let seq = self.last_sequence + 1;
+        let seq = self.window.next();
         if let Some(rest) = &mut self.rest {
             let end = rest.body.len().min(rest.sent + frame::CHUNK);
             let (offset, part) = (rest.sent as u64, rest.body.slice(rest.sent..end));
@@ -231,7 +258,7 @@ impl SendQueue {
         self.bytes -= parcel.weight();
         match &mut parcel {
             Parcel::Request { message, .. } => message.remaining_ms = remaining(deadline, now),
-            Parcel::Notify { .. } => self.one_way.push_back(seq),
+            Parcel::Gap { topic } => drop(self.gaps.remove(topic)),
             _ => {}
         }
         let (frame, body) = parcel.frame(seq);
@@ -240,42 +267,28 @@ impl SendQueue {
         Some(frame)
     }
 
-    /// Handles an acknowledgement: the peer has everything up to `received`.
-    pub(super) fn acked(&mut self, received: u64) -> Result<(), Goodbye> {
-        let sent = self.last_sequence;
-        if received > sent {
-            let reason = format!("frame {received} was acknowledged, but only {sent} were sent");
-            return Err(Goodbye::new(CloseCode::Malformed, reason));
-        }
-        while self.acked < received {
-            self.acked += 1;
-            self.unacked_bytes -= self.unacked.pop_front().map_or(0, |frame| frame.len());
-        }
-        while self.one_way.pop_front_if(|sequence| *sequence <= received).is_some() {}
-        Ok(())
-    }
-
-    /// How many one-way messages the peer has not acknowledged, including waiting ones.
-    pub(super) fn one_way_unacked(&self) -> usize {
-        let waiting = self.waiting.iter().filter(|waiting| matches!(waiting.parcel, Parcel::Notify { .. }));
-        self.one_way.len() + waiting.count()
-    }
-
-    /// The bytes of waiting messages.
+    /// The bytes of waiting messages and of kept frames.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.window.bytes()
+    }
+
+    /// Whether nothing waits and nothing was ever sent.
+    pub(super) fn is_unused(&self) -> bool {
+        self.window.last() == 0 && self.waiting.is_empty()
+    }
+
+    fn has_messages(&self) -> bool {
+        self.rest.is_some() || !self.waiting.is_empty()
     }
 
     /// Whether a numbered frame can leave now.
-    pub(super) fn may_number(&self) -> bool {
-        let is_open = self.unacked.len() < self.window_frames && self.unacked_bytes < self.window_bytes;
-        is_open && (self.rest.is_some() || !self.waiting.is_empty())
+    pub(super) fn has_output(&self) -> bool {
+        self.window.has_replay() || (self.window.is_open() && self.has_messages())
     }
 
     /// The last acknowledged sequence, if nothing can be sent before the next acknowledgement.
     pub(super) fn stalled_at(&self) -> Option<u64> {
-        let waits = self.rest.is_some() || !self.waiting.is_empty();
-        (waits && !self.may_number()).then_some(self.acked)
+        (self.has_messages() && !self.has_output()).then_some(self.window.acked())
     }
 }
 
@@ -296,7 +309,7 @@ mod tests {
     }
 
     fn up(queue: &mut SendQueue, parcel: Parcel, config: &LinkConfig) -> Result<(), String> {
-        queue.send(parcel, Some(700), true, config).map_err(|unsent| match unsent {
+        queue.send(parcel, Some(700), Room::Known(config.queue_bytes), config).map_err(|unsent| match unsent {
             Unsent::Failed(failure) => failure.code,
             Unsent::TooSlow(goodbye) => goodbye.code.as_str().to_owned(),
         })
@@ -318,7 +331,7 @@ mod tests {
         assert!(queue.cancel(2), "it had not left");
         let mut frames = Vec::new();
         queue.number(200, &mut frames);
-        assert_eq!((frames.len(), queue.last_sequence), (3, 3));
+        assert_eq!((frames.len(), queue.window.last()), (3, 3));
         let message = frame::encode_message(0, frames.iter().map(|frame| &**frame));
         let frames = frame::decode_message(&message).unwrap();
         let ids: Vec<_> = frames
@@ -331,9 +344,8 @@ mod tests {
         assert_eq!(ids, [(1, 1), (2, 3), (3, 4)]);
         assert!(!queue.cancel(3), "it has left");
         assert_eq!((numbered(&mut queue, 200), queue.stalled_at()), (0, Some(0)));
-        queue.acked(2).unwrap();
-        assert_eq!((queue.unacked.len(), numbered(&mut queue, 200), queue.bytes), (1, 1, 0));
-        assert!(queue.acked(5).is_err(), "the fifth was not sent");
+        queue.window.acknowledge(2).unwrap();
+        assert_eq!((numbered(&mut queue, 200), queue.bytes), (1, 0));
     }
 
     #[test]
@@ -343,7 +355,7 @@ mod tests {
         up(&mut queue, request(1, 200_000), &config).unwrap();
         assert_eq!(numbered(&mut queue, 0), 3, "the frame, and chunks until the window is full");
         assert_eq!(queue.bytes, 200_000 - 2 * frame::CHUNK);
-        queue.acked(3).unwrap();
+        queue.window.acknowledge(3).unwrap();
         assert_eq!((numbered(&mut queue, 0), queue.bytes, queue.rest.is_none()), (2, 0, true));
     }
 
@@ -352,7 +364,7 @@ mod tests {
         let config =
             LinkConfig { waiting_messages: 2, queue_bytes: 1_000, held_bytes: 64_000, ..LinkConfig::default() };
         let mut queue = SendQueue::new(&config);
-        let down = [1, 2, 3].map(|id| queue.send(request(id, 1), Some(9), false, &config).is_ok());
+        let down = [1, 2, 3].map(|id| queue.send(request(id, 1), Some(9), Room::New, &config).is_ok());
         assert_eq!(down, [true, true, false]);
         assert_eq!(queue.take_waiting().len(), 2);
         up(&mut queue, request(1, 2_000), &config).unwrap();
@@ -366,16 +378,41 @@ mod tests {
     }
 
     #[test]
-    fn one_way_messages_expire_and_are_counted_when_they_are_lost() {
+    fn one_way_messages_expire_and_others_wait_for_the_next_link() {
         let config = LinkConfig::default();
         let mut queue = SendQueue::new(&config);
         for deadline in [10, 20] {
-            queue.send(Parcel::Notify { message: message(1) }, Some(deadline), false, &config).unwrap();
-            queue.send(request(deadline, 1), Some(deadline), false, &config).unwrap();
+            queue.send(Parcel::Notify { message: message(1) }, Some(deadline), Room::New, &config).unwrap();
+            queue.send(request(deadline, 1), Some(deadline), Room::New, &config).unwrap();
         }
         assert_eq!((queue.expired(9).len(), queue.expired(10).len(), queue.waiting.len()), (0, 1, 3));
-        assert_eq!((numbered(&mut queue, 11), queue.one_way_unacked()), (3, 1));
-        queue.acked(2).unwrap();
-        assert_eq!(queue.one_way_unacked(), 0);
+        up(&mut queue, Parcel::Cancel { id: 3 }, &config).unwrap();
+        assert_eq!((queue.has(10), queue.has(11), queue.has(20)), (true, false, true));
+        queue.restart(&config);
+        assert_eq!((queue.waiting.len(), queue.has(20)), (3, true), "the cancel concerned the old link");
+        assert_eq!((numbered(&mut queue, 11), queue.has(20), queue.bytes), (3, false, 0));
+        let notifies = queue.window.unacked().filter(|frame| matches!(frame, Frame::Notify { .. })).count();
+        assert_eq!(notifies, 1);
+    }
+
+    #[test]
+    fn events_without_room_become_one_gap_for_each_topic_in_its_place() {
+        let config = LinkConfig { queue_bytes: 100, ..LinkConfig::default() };
+        let mut queue = SendQueue::new(&config);
+        let topic = |name| Topic::new(Address::parse("acme:app:one").unwrap(), name).unwrap();
+        let event = |name, body: usize| {
+            let payload = Payload::new("text/plain", vec![b'x'; body]);
+            Parcel::Event { topic: topic(name), payload, trace: None }
+        };
+        for name in ["a", "a", "b", "a", "b"] {
+            up(&mut queue, event(name, 60), &config).unwrap();
+        }
+        let mut frames = Vec::new();
+        queue.number(0, &mut frames);
+        let frames: Vec<_> = frames.iter().filter_map(|bytes| frame::decode_frame(bytes)).collect();
+        assert!(matches!(&frames[..], [Frame::Event { .. }, Frame::Gap { topic: a, .. }, Frame::Gap { topic: b, .. }]
+            if *a == topic("a") && *b == topic("b")));
+        up(&mut queue, event("a", 1), &config).unwrap();
+        assert_eq!(numbered(&mut queue, 0), 1, "the gap has left, so events follow again");
     }
 }

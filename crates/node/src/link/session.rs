@@ -1,13 +1,30 @@
 //! The shared state of two hosts on a link, whatever socket carries it: who the peer is, its served addresses and open requests,
 //! the received frames, and the acknowledgements that it is owed.
 
-use starlane_protocol::{Address, HostName, frame::Frame, wire::WireOutcome};
+use starlane_protocol::{
+    Address, HostName,
+    frame::{Frame, LinkId, LinkSecret, Resume},
+    wire::WireOutcome,
+};
 
 use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, assembly::Assembly};
 use crate::{effect::RequestId, maps::Map, principal::Principal};
 
+/// What both hosts know of a link from its welcome on, so that another socket can carry it.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) id: LinkId,
+    pub(crate) key: LinkSecret,
+    /// How long the link is kept without a socket, in milliseconds.
+    pub(crate) window_ms: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// None before welcome.
+    pub(crate) identity: Option<Identity>,
+    /// On the dialled side the dial number of the last accepted hello.
+    pub(crate) dial: u64,
     /// The other host, once known.
     pub(crate) peer: Option<HostName>,
     /// On the dialled side the peer's principal; on the dialling side our own.
@@ -31,6 +48,8 @@ pub(crate) struct Session {
 impl Session {
     pub(super) fn new(config: &LinkConfig) -> Self {
         Self {
+            identity: None,
+            dial: 0,
             peer: None,
             principal: Principal::default(),
             token: None,
@@ -45,9 +64,24 @@ impl Session {
         }
     }
 
-    /// Takes the next numbered frame. Returns its event.
+    /// What the next hello shows to get this link again.
+    pub(super) fn resume(&self) -> Option<Resume> {
+        let Identity { id, key, .. } = self.identity.clone()?;
+        Some(Resume { link: id, key, received: self.received })
+    }
+
+    /// The last sequence that was received in order.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Takes the next numbered frame. Returns its event. A frame that was taken before is only acknowledged again.
     pub(super) fn take(&mut self, now: u64, frame: Frame, config: &LinkConfig) -> Result<Option<LinkEvent>, Goodbye> {
         let (sequence, expected) = (frame.sequence().unwrap_or_default(), self.received + 1);
+        if sequence < expected {
+            self.ack_now = true;
+            return Ok(None);
+        }
         if sequence != expected {
             let reason = format!("sequence {sequence}, but {expected} was expected");
             return Err(Goodbye::new(CloseCode::Malformed, reason));
@@ -95,16 +129,17 @@ impl Session {
     }
 }
 
-/// The contents of a link when its socket closed.
-#[derive(Debug)]
+/// What a link had when it ended.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Lost {
+    /// Whether welcome was sent or received.
     pub(crate) was_up: bool,
     pub(crate) peer: Option<HostName>,
     pub(crate) principal: Principal,
     /// The requests of the peer.
     pub(crate) asking: Vec<RequestId>,
-    /// The number of one-way messages that the peer has not acknowledged.
-    pub(crate) one_way: usize,
+    /// The frames that the peer may not have received.
+    pub(crate) unacked: Vec<Frame>,
     /// The bytes that were counted for its principal.
     pub(crate) counted: usize,
 }
@@ -147,6 +182,9 @@ mod tests {
             session.take(30, cancel(seq), &config).unwrap();
         }
         assert!(session.owes_ack(), "three frames are owed at once");
+        assert_eq!(session.ack(false), Some(Frame::Ack { received: 5 }));
+        assert_eq!((session.take(30, cancel(4), &config), session.owes_ack()), (Ok(None), true), "it was taken before");
+        assert_eq!(session.ack(false), Some(Frame::Ack { received: 5 }));
         assert_eq!(session.take(30, cancel(7), &config).unwrap_err().code, CloseCode::Malformed);
     }
 }

@@ -3,7 +3,7 @@
 use starlane_node::{LinkConfig, SocketId};
 use starlane_protocol::{
     HostSecret,
-    frame::{Frame, VERSION, encode_frame, encode_message},
+    frame::{Frame, encode_frame, encode_message},
 };
 
 use crate::peers::Peers;
@@ -34,7 +34,7 @@ fn announced_bodies_count_for_their_principal_on_all_links() {
 
     peers.tell(1, |seq| Frame::Cancel { seq, id: 1 });
     assert_eq!([5, 6].map(|peer| announced(&mut peers, peer)), [0, 429], "a cancelled request releases its bytes");
-    peers.node.handle_closed(1, SocketId(2));
+    peers.leave(2);
     assert_eq!([7, 8].map(|peer| announced(&mut peers, peer)), [0, 429], "the end of a link releases its bytes");
 
     for offset in (0..BODY).step_by(50_000) {
@@ -79,8 +79,10 @@ fn first_message_of_a_link_must_not_exceed_a_hello() {
     let mut peers = Peers::new(LinkConfig::default());
     peers.accept(1);
     let (token, secret) = (Some("x".repeat(16_000)), HostSecret([2; 32]));
-    let hello = encode_frame(&Frame::Hello { versions: vec![VERSION], token, secret, capabilities: Vec::new() });
-    let goodbyes = vec![encode_frame(&Frame::Goodbye { code: "x".into(), reason: "y".repeat(1_000) }); 100];
+    let hello = encode_frame(&Frame::hello(secret, token, 1));
+    let (code, reason) = ("x".to_owned(), "y".repeat(1_000));
+    let goodbye = encode_frame(&Frame::Goodbye { code, reason, keep: false, retry_ms: None, dial: None });
+    let goodbyes = vec![goodbye; 100];
     let frames = std::iter::once(hello).chain(goodbyes).collect::<Vec<_>>();
     let message = encode_message(0, frames.iter().map(Vec::as_slice));
     peers.node.handle_message(1, SocketId(1), &message);

@@ -183,7 +183,10 @@ fn kept_names_of_links_count_for_their_principal() {
     (1..=3).for_each(|peer| peers.admit(peer));
     let refused = |peers: &mut Peers, peer: u64| {
         let refused = |frame: &Frame| matches!(frame, Frame::Refused { failure, .. } if failure.code == "too-many");
-        peers.read(peer).iter().filter(|frame| refused(frame)).count()
+        let frames = peers.read(peer);
+        let received = frames.iter().filter_map(|frame| frame.sequence()).max();
+        peers.say(peer, &[Frame::Ack { received: received.unwrap_or_default() }]);
+        frames.iter().filter(|frame| refused(frame)).count()
     };
     for peer in 1..=2 {
         (0..200).for_each(|n| peers.subscribe(peer, &format!("{ECHO}#e{n}")));
@@ -204,8 +207,8 @@ fn kept_names_of_links_count_for_their_principal() {
         peers.tell(1, |seq| Frame::Unsubscribe { seq, topic });
     }
     assert!(fits(&mut peers));
-    peers.node.handle_closed(1, SocketId(1));
-    peers.node.handle_closed(1, SocketId(2));
+    peers.leave(1);
+    peers.leave(2);
     (0..180).for_each(|n| peers.subscribe(3, &format!("{ECHO}#e{n}")));
     assert_eq!(refused(&mut peers, 3), 0, "names of closed links do not count");
 }

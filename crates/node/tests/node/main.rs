@@ -66,7 +66,7 @@ fn bodies_of_any_allowed_size_arrive_complete() {
 fn request_waits_for_the_link_and_then_ends_unreachable() {
     let mut world = with_service(World::new());
     world.cut = true;
-    world.page().node.handle_connect();
+    world.connect();
     let request = world.request_within(PAGE, ECHO, "echo", text("hi"), 1_000);
     world.pass(999);
     assert!(world.page().outcomes.is_empty());
@@ -80,7 +80,7 @@ fn request_waits_for_the_link_and_then_ends_unreachable() {
 fn waiting_request_is_sent_when_the_link_comes_up() {
     let mut world = with_service(World::new());
     world.cut = true;
-    world.page().node.handle_connect();
+    world.connect();
     let request = world.request(PAGE, ECHO, "echo", text("hi"));
     world.pass(2_000);
     // The link is down after the first failed dial, even while it is retried.
@@ -96,9 +96,9 @@ fn waiting_request_is_sent_when_the_link_comes_up() {
 fn waiting_messages_survive_sockets_that_break_before_the_link_is_up() {
     let mut world = with_service(World::new());
     let (now, page) = (world.now, &mut world.sides[PAGE].node);
-    page.handle_connect();
+    page.handle_connect(now);
     while page.poll_effect().is_some() {}
-    page.handle_dialled(now, SocketId(9), None);
+    page.handle_dialled(now, SocketId(9), None, 1);
     let request = page.handle_request(now, &origin(), &address(ECHO), "echo", text("1"), 0);
     page.handle_notify(now, &origin(), &address(ECHO), "echo", text("2")).unwrap();
     page.handle_closed(now, SocketId(9));
@@ -112,7 +112,7 @@ fn waiting_messages_survive_sockets_that_break_before_the_link_is_up() {
 fn one_way_message_that_waits_too_long_for_the_link_is_logged() {
     let mut world = with_service(World::new());
     world.cut = true;
-    world.page().node.handle_connect();
+    world.connect();
     let now = world.now;
     world.page().node.handle_notify(now, &origin(), &address(ECHO), "echo", text("1")).unwrap();
     world.pass(29_000);
@@ -123,15 +123,50 @@ fn one_way_message_that_waits_too_long_for_the_link_is_logged() {
 }
 
 #[test]
-fn lost_link_ends_open_requests_and_is_dialled_again() {
+fn open_requests_survive_a_cut_and_end_with_the_link() {
     let mut world = with_service(World::linked());
     world.server().hold = true;
-    let request = world.request(PAGE, ECHO, "echo", text("hi"));
+    let first = world.request(PAGE, ECHO, "echo", text("1"));
     world.break_link();
-    assert_eq!(world.outcome(PAGE, request).unwrap_err().code, "link-lost");
-    assert_eq!(world.server().abandoned.len(), 1);
-    world.pass(200);
+    assert!(world.page().outcomes.is_empty());
+    let second = world.request(PAGE, ECHO, "echo", text("2"));
+    world.pass(1_000);
     assert_eq!(world.page().states.last(), Some(&LinkState::Up));
+    assert_eq!((world.server().held.len(), world.server().abandoned.len()), (2, 0));
+    for request in std::mem::take(&mut world.server().held) {
+        let now = world.now;
+        world.server().node.handle_reply(now, request, Ok(text("late")));
+    }
+    world.run();
+    assert_eq!([first, second].map(|request| world.outcome(PAGE, request)), [Ok(text("late")), Ok(text("late"))]);
+
+    let third = world.request(PAGE, ECHO, "echo", text("3"));
+    world.cut = true;
+    world.break_link();
+    let fourth = world.request(PAGE, ECHO, "echo", text("4"));
+    world.kill_server();
+    world.cut = false;
+    let mut world = with_service(world);
+    world.pass(20_000);
+    let failure = world.outcome(PAGE, third).unwrap_err();
+    assert_eq!((&*failure.code, failure.sent), ("link-lost", Some(true)));
+    assert_eq!(world.outcome(PAGE, fourth), Ok(text("4")), "it had not left");
+}
+
+#[test]
+fn link_without_a_socket_ends_when_its_time_is_over() {
+    let mut world = with_service(World::linked());
+    world.server().hold = true;
+    let request = world.request_within(PAGE, ECHO, "echo", text("1"), 200_000);
+    world.cut = true;
+    world.break_link();
+    world.pass(119_000);
+    assert_eq!((world.server().node.links().len(), world.server().abandoned.len()), (1, 0));
+    world.pass(1_000);
+    assert_eq!((world.server().node.links().len(), world.server().abandoned.len()), (0, 1));
+    assert_eq!(world.outcome(PAGE, request).unwrap_err().code, "link-lost");
+    world.cut = false;
+    world.pass(11_000);
     world.server().hold = false;
     assert!(world.ask(PAGE, ECHO, "echo", text("again")).is_ok());
 }
@@ -140,7 +175,7 @@ fn lost_link_ends_open_requests_and_is_dialled_again() {
 fn redials_slow_down_and_never_stop() {
     let mut world = World::new();
     world.cut = true;
-    world.page().node.handle_connect();
+    world.connect();
     world.pass(60_000);
     let minute = world.dials;
     assert!((8..=30).contains(&minute), "{minute} dials in the first minute");
@@ -226,10 +261,17 @@ fn events_reach_a_page_and_a_lost_link_causes_a_gap() {
     let from = address("acme:app:one");
     assert_eq!(world.page().notices, [(subscription, Notice::Event { from: from.clone(), payload: text("1") })]);
     world.break_link();
-    world.pass(1_000);
     world.ask(SERVER, "acme:app:one", "emit", text("2")).unwrap();
+    world.pass(1_000);
     let notices: Vec<_> = world.page().notices.drain(..).skip(1).map(|(_, notice)| notice).collect();
-    assert_eq!(notices, [Notice::Gap, Notice::Event { from, payload: text("2") }]);
+    assert_eq!(notices, [Notice::Event { from: from.clone(), payload: text("2") }], "a cut loses nothing");
+    world.kill_server();
+    world.break_link();
+    let mut world = with_app(SERVER, world);
+    world.pass(1_000);
+    world.ask(SERVER, "acme:app:one", "emit", text("3")).unwrap();
+    let notices: Vec<_> = world.page().notices.drain(..).map(|(_, notice)| notice).collect();
+    assert_eq!(notices, [Notice::Gap, Notice::Event { from, payload: text("3") }]);
     world.page().node.handle_unsubscribe(subscription);
     world.run();
     world.ask(SERVER, "acme:app:one", "emit", text("3")).unwrap();
@@ -356,7 +398,7 @@ fn instance_that_starts_after_its_app_was_removed_is_stopped() {
 fn waiting_messages_are_bounded() {
     let mut world = with_service(World::with(LinkConfig { waiting_messages: 2, ..LinkConfig::default() }));
     world.cut = true;
-    world.page().node.handle_connect();
+    world.connect();
     world.request(PAGE, ECHO, "echo", text("1"));
     world.request(PAGE, ECHO, "echo", text("2"));
     assert_eq!(world.ask(PAGE, ECHO, "echo", text("3")).unwrap_err().code, "link-full");

@@ -3,7 +3,7 @@
 use starlane_node::{Effect, Goodbye, LinkConfig, Node, NodeConfig, Operations, PrincipalLimits, RequestId, SocketId};
 use starlane_protocol::{
     HostSecret, Message, Outcome, Payload, Topic,
-    frame::{Frame, Part, VERSION, decode_message, encode_frame, encode_message},
+    frame::{Frame, Part, decode_message, encode_frame, encode_message},
     wire::{WireOutcome, WirePayload},
 };
 
@@ -63,9 +63,14 @@ impl Peers {
         self.accept(peer);
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&peer.to_le_bytes());
-        let (token, capabilities) = (None, Vec::new());
-        self.say(peer, &[Frame::Hello { versions: vec![VERSION], token, secret: HostSecret(secret), capabilities }]);
+        self.say(peer, &[Frame::hello(HostSecret(secret), None, 1)]);
         assert!(matches!(self.read(peer)[..], [Frame::Welcome { .. }]), "{:?}", self.hangups);
+    }
+
+    /// Ends the link of a peer.
+    pub(crate) fn leave(&mut self, peer: u64) {
+        let (code, reason) = ("closed".to_owned(), String::new());
+        self.say(peer, &[Frame::Goodbye { code, reason, keep: false, retry_ms: None, dial: None }]);
     }
 
     /// A server with one peer, whose link is up.
@@ -132,9 +137,9 @@ impl Peers {
     fn run(&mut self) {
         while let Some(effect) = self.node.poll_effect() {
             match effect {
-                Effect::Authenticate { socket, .. } => {
+                Effect::Authenticate { peer, .. } => {
                     let admin = somebody("", &[self.grant], None);
-                    self.node.handle_authenticated(self.now, socket, Ok(admin));
+                    self.node.handle_authenticated(self.now, peer, Ok(admin));
                 }
                 Effect::Deliver { message: Message { request: Some(request), payload, .. }, .. } if self.hold => {
                     self.held.push((request, payload));

@@ -11,7 +11,7 @@ fn linked_as(grants: &[&str], remaining_ms: Option<u64>) -> World {
     let mut world = World::new();
     world.tokens.insert("ada".into(), somebody("ada", grants, remaining_ms));
     world.server().node.handle_serve(&address(ECHO), Operations::Any).unwrap();
-    world.page().node.handle_connect();
+    world.connect();
     world.run();
     world
 }

@@ -157,9 +157,14 @@ impl World {
     /// A page whose link to the server is up.
     pub(crate) fn linked() -> Self {
         let mut world = Self::new();
-        world.sides[PAGE].node.handle_connect();
+        world.connect();
         world.run();
         world
+    }
+
+    /// Begins to link the page to the server.
+    pub(crate) fn connect(&mut self) {
+        self.sides[PAGE].node.handle_connect(self.now);
     }
 
     pub(crate) fn page(&mut self) -> &mut Side {
@@ -289,15 +294,15 @@ impl World {
                     self.connected = true;
                     self.sides[SERVER].node.handle_closed(now, SOCKET);
                     self.sides[SERVER].node.handle_accepted(now, SOCKET);
-                    self.sides[PAGE].node.handle_dialled(now, SOCKET, Some(self.token.clone()));
+                    self.sides[PAGE].node.handle_dialled(now, SOCKET, Some(self.token.clone()), now);
                 }
             }
             Effect::Transmit { message, .. } => self.wire.push_back((1 - at, message)),
             Effect::Hangup { goodbye, .. } => self.sides[at].hangups.push(goodbye),
-            Effect::Authenticate { socket, token } => {
+            Effect::Authenticate { peer, token } => {
                 let known = self.tokens.get(token.unwrap_or_default().as_str()).cloned();
                 let result = known.ok_or_else(|| Failure::auth_refused("a bad token"));
-                self.sides[at].node.handle_authenticated(now, socket, result);
+                self.sides[at].node.handle_authenticated(now, peer, result);
             }
             Effect::Renew { socket } => {
                 self.renewals += 1;

@@ -3,6 +3,8 @@ use proptest::{prelude::*, sample::Index};
 use super::*;
 use crate::{Failure, Payload};
 
+const LIMITS: Limits = Limits { payload: 1, unacked_frames: 2, unacked_bytes: 3 };
+
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
@@ -21,19 +23,38 @@ fn samples() -> Vec<Frame> {
     let secret = HostSecret([7; 32]);
     let topic = Topic::parse("acme:x#changes").unwrap();
     vec![
-        Frame::Hello { versions: vec![1], token: None, secret: secret.clone(), capabilities: vec![] },
+        Frame::Hello {
+            versions: vec![1],
+            token: None,
+            secret: secret.clone(),
+            capabilities: vec![],
+            dial: 1_700_000_000_000,
+            resume: Some(Resume { link: LinkId([9; 16]), key: LinkSecret([8; 32]), received: 7 }),
+            limits: LIMITS,
+        },
         Frame::Welcome {
             version: 1,
             link: LinkId([9; 16]),
             host: secret.name(),
             principal: "ada".into(),
-            limits: Limits { payload: 1, unacked_frames: 2, unacked_bytes: 3 },
+            limits: LIMITS,
+            key: LinkSecret([8; 32]),
+            outcome: LinkOutcome::Resumed { received: 9 },
+            window_ms: 120_000,
+            route: None,
         },
         Frame::Ack { received: 300 },
         Frame::Renew { token: "t".into() },
         Frame::Ping { nonce: 1 },
         Frame::Pong { nonce: 1 },
-        Frame::Goodbye { code: "malformed".into(), reason: "why".into() },
+        Frame::Goodbye { code: "malformed".into(), reason: "why".into(), keep: false, retry_ms: None, dial: None },
+        Frame::Goodbye {
+            code: "stale-dial".into(),
+            reason: "why".into(),
+            keep: true,
+            retry_ms: Some(500),
+            dial: Some(9),
+        },
         Frame::Expires { remaining_ms: Some(60_000) },
         Frame::Request {
             seq: 1,
@@ -76,6 +97,7 @@ fn samples() -> Vec<Frame> {
             topic: Topic::parse("acme:x#changes").unwrap(),
             failure: Failure::no_grant("not yours").at(&address("acme:x")),
         },
+        Frame::Ignored { number: 96, seq: 14 },
     ]
 }
 
@@ -138,8 +160,12 @@ fn frames_over_a_limit_are_refused() {
         token: Some("x".repeat(MAX_HELLO_BYTES)),
         secret: HostSecret([0; 32]),
         capabilities: vec![],
+        dial: 0,
+        resume: None,
+        limits: LIMITS,
     };
-    let goodbye = Frame::Goodbye { code: "x".into(), reason: "x".repeat(MAX_CONTROL_BYTES) };
+    let reason = "x".repeat(MAX_CONTROL_BYTES);
+    let goodbye = Frame::Goodbye { code: "x".into(), reason, keep: false, retry_ms: None, dial: None };
     for frame in [hello, goodbye] {
         let message = encode_message(0, [encode_frame(&frame).as_slice()].into_iter());
         assert_eq!(decode_message(&message).unwrap_err().code(), "too-large");
@@ -149,6 +175,29 @@ fn frames_over_a_limit_are_refused() {
         ["", "00", "81", "8100", "820081", "8200811863", "82008102", "82008202f6", "8200820218", "9f00820201ff", "80ff"]
     {
         assert_eq!(decode_message(&hex::decode(bytes).unwrap()).unwrap_err().code(), "malformed", "{bytes}");
+    }
+}
+
+#[test]
+fn outcomes_of_a_welcome_and_ignored_frames_survive_encoding() {
+    for outcome in
+        [LinkOutcome::Fresh, LinkOutcome::Resumed { received: 1 << 40 }, LinkOutcome::Gap { reason: "why".into() }]
+    {
+        let bytes = minicbor::to_vec(&outcome).unwrap();
+        assert_eq!(minicbor::decode::<LinkOutcome>(&bytes).unwrap(), outcome);
+    }
+    // [0, [number, 7, "a later field"]]
+    let frame = |number: u8| {
+        let mut bytes = Vec::new();
+        let mut e = Encoder::new(&mut bytes);
+        e.array(2).unwrap().u16(0).unwrap().array(3).unwrap().u8(number).unwrap().u64(7).unwrap().str("x").unwrap();
+        decode_message(&bytes)
+    };
+    for number in IGNORED {
+        assert_eq!(frame(number), Ok(vec![(0, Frame::Ignored { number, seq: 7 })]));
+    }
+    for number in [95, 128] {
+        assert_eq!(frame(number).unwrap_err().code(), "malformed");
     }
 }
 

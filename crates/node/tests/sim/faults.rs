@@ -38,7 +38,7 @@ impl Sim {
                 let ms = self.rng.u64(100..9_000);
                 self.freeze(SERVER, ms);
             }
-            85..92 if self.sides[page].frozen <= self.now => self.sides[page].node.handle_wake(self.now),
+            85..92 if self.sides[page].frozen <= self.now => self.sides[page].node.handle_reconnect(self.now),
             92..94 => self.restart(SERVER),
             94..96 => self.restart(page),
             96..98 => {

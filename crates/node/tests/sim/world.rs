@@ -286,7 +286,7 @@ impl Sim {
 
     fn open(&mut self, page: usize) {
         let (now, pipe) = (self.now, self.pipes.len());
-        let latency = if self.slow { self.rng.u64(100..4_000) } else { self.rng.u64(1..80) };
+        let latency = if self.slow { self.rng.u64(100..9_000) } else { self.rng.u64(1..80) };
         let (cut_at, last) = (BTreeMap::new(), BTreeMap::new());
         self.pipes.push(Pipe { page, latency, cut_at, last, closed: Vec::new(), full: Vec::new() });
         let (socket, token) = (SocketId(pipe as u64), self.sides[page].token.clone());

@@ -52,7 +52,7 @@ pub struct GuestLimits {
     /// The maximum compute time of one call, in milliseconds.
     #[n(1)]
     pub call_ms: u32,
-    /// The maximum of unfinished messages.
+    /// The maximum number of unfinished messages.
     #[n(2)]
     pub concurrency: u32,
 }

@@ -178,7 +178,7 @@ fn class(ranges: &[(char, char)], out: &mut String) -> Shape {
     Shape::character(Some(ranges.to_vec()))
 }
 
-/// Writes what stands in a class; gives the characters, if they are known.
+/// Writes the content of a class, and returns its characters, if they are known.
 fn class_item(item: &ClassSetItem, out: &mut String) -> Result<Option<Ranges>, String> {
     let ranges = match item {
         ClassSetItem::Empty(_) => Vec::new(),

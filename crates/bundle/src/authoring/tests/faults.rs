@@ -10,8 +10,8 @@
 //! Hint: use one of these values
 //! ```
 //!
-//! After a change of words, `BLESS=1 cargo test -p starlane-bundle faults` writes the errors to the files. Read the
-//! `git diff`.
+//! After a change of error texts, `BLESS=1 cargo test -p starlane-bundle faults` writes the errors to the files. Read
+//! the `git diff`.
 
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ fn others() -> Others {
     others
 }
 
-/// The bytes of characters up to U+00FF: a file need not be text.
+/// The bytes of characters up to U+00FF, because a file can contain any bytes.
 fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
 }
@@ -201,7 +201,7 @@ fn faults_are_told_with_file_line_column_expectation_and_hint() {
                 blessed.push(block.to_owned());
                 continue;
             }
-            // A heading without a block does not count.
+            // A heading without a block is ignored.
             kinds.extend(kind.take());
             let lines: Vec<&str> = block.lines().collect();
             let (done, expected) = lines.split_at(lines.len() - 2);

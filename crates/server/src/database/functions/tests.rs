@@ -16,7 +16,7 @@ fn bounded() -> (Connection, Arc<Watch>) {
     (connection, watch)
 }
 
-/// Short texts of few characters, so that they match now and then; some are not UTF-8.
+/// Short texts from a small alphabet, so that some of them match. Some are not UTF-8.
 fn value() -> impl Strategy<Value = Value> {
     let bytes = prop::collection::vec(prop::sample::select(b"aAbB%_*?[]^-\\ \xc3\xa4\x80\xff\0".to_vec()), 0..8);
     prop_oneof![
@@ -72,7 +72,7 @@ fn every_function_of_sqlite_is_decided_on() {
     assert!(names.len() > 100 && ["load_extension", "fts3_tokenizer"].iter().all(|name| !allowed(name)));
 }
 
-/// Each would take minutes or hours, and SQLite looks at no clock meanwhile.
+/// Without a deadline each would take minutes or hours, and SQLite would not interrupt it.
 #[test]
 fn no_function_outlasts_its_deadline() {
     let (connection, watch) = bounded();

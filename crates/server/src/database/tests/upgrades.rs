@@ -1,4 +1,5 @@
-//! Migrations: all or none, guarded as messages are, and nothing that runs notices a failure.
+//! Migrations: all are applied or none, they have the restrictions of messages, and a failure does not affect the
+//! running app.
 
 use super::*;
 
@@ -127,7 +128,7 @@ async fn a_killed_change_is_found_as_the_record_says() {
     let folder = tempfile::tempdir().unwrap();
     let limiter = limiter(|_| ());
     drop(at_first(&folder).await);
-    // Made for revision 2, whose record was not written.
+    // This file is for revision 2, whose record was not written.
     std::fs::copy(folder.path().join("db.1.sqlite"), folder.path().join("db.2.sqlite")).unwrap();
     std::fs::write(folder.path().join(".db.sqlite.part"), "half").unwrap();
     generations::clear(folder.path(), 1).unwrap();
@@ -136,7 +137,7 @@ async fn a_killed_change_is_found_as_the_record_says() {
     let migrations = || vec![Migration::new("/m/1.sql", FIRST)];
     database.hold().await.stage(1, 1, migrations()).await.unwrap().switch();
     is_as_before(&folder, &database, "restarted").await;
-    // An older server's file, and a migration that it has not applied: restored from a backup, for instance.
+    // A file of an older server, for example from a backup, with a migration that it has not applied.
     let old = tempfile::tempdir().unwrap();
     crate::database::open_file(&old.path().join("db.sqlite"), rusqlite::OpenFlags::default())
         .unwrap()
@@ -160,7 +161,7 @@ async fn migrations_run_once_and_may_not_change() {
     assert!(failure.message.contains("/m/2.sql"), "{failure}");
 }
 
-/// Whatever an ordinary schema and its change may say is taken if SQLite itself takes it, in a migration and, of changes, as a message.
+/// Migrations accept each ordinary schema and schema change that SQLite accepts. Messages accept the changes.
 #[tokio::test]
 async fn ordinary_changes_of_a_schema_are_taken_as_sqlite_takes_them() {
     let tables = [
@@ -231,7 +232,7 @@ async fn version_with_fewer_migrations_is_refused_and_starts_where_it_was_accept
         assert!(failure.message.contains("/m/2.sql"), "{failure}");
         assert_eq!(query(&database, "SELECT m FROM p").await.unwrap()["rows"], json!([{ "m": null }]));
     }
-    // The server starts again what an earlier server accepted.
+    // The server restarts an app that an earlier server accepted.
     let first = vec![Migration::new("/m/1.sql", FIRST)];
     database.hold().await.stage(2, 2, first).await.unwrap().switch();
     upgrade(&database, 2, &[FIRST, second, "CREATE TABLE q (x)"]).await.unwrap();

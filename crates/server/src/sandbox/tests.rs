@@ -1,4 +1,4 @@
-//! The sandbox's contract, and what only this engine shows.
+//! Runs the contract suite of sandboxes, and tests of this engine only.
 
 use std::{fs, num::NonZero, rc::Rc, time::Duration};
 

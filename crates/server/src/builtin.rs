@@ -51,7 +51,7 @@ fn small(limiter: &Arc<Limiter>) -> Entry {
     })
 }
 
-/// The drivers of a server whose data lie in a folder.
+/// The drivers of a server with a data folder.
 pub(crate) fn drivers(
     contracts: &Contracts,
     data: &Path,

@@ -17,7 +17,7 @@ use futures_util::{
 /// Entries of ended work are swept when there are more than this many.
 const SWEEP_ABOVE: usize = 64;
 
-/// Work that is done now, by what it is about.
+/// The running work, by its key.
 pub(crate) struct Joint<K, T: Clone>(Mutex<Running<K, T>>);
 
 struct Running<K, T: Clone> {
@@ -25,11 +25,11 @@ struct Running<K, T: Clone> {
     sweep_above: usize,
 }
 
-/// Whether nobody waits for some work any more.
+/// Whether all callers of some work are cancelled.
 #[derive(Clone, Default)]
 pub(crate) struct Unwanted(Arc<AtomicBool>);
 
-/// Makes work unwanted when it is dropped.
+/// Marks work as unwanted when it is dropped.
 #[derive(Default)]
 pub(crate) struct Wanting(Unwanted);
 

@@ -97,7 +97,7 @@ impl FromStr for Origin {
 }
 
 impl Origin {
-    /// As it stands in an `Origin` header.
+    /// The form of an `Origin` header.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -146,7 +146,7 @@ impl Authority {
         &self.host
     }
 
-    /// The port, where one is named.
+    /// The port, if there is one.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
@@ -251,7 +251,7 @@ fn unprintable(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
 
-/// A wrong text, shortened and made safe to show.
+/// An invalid text, shortened and escaped for display.
 fn shown(text: &str) -> String {
     const MAX_SHOWN_CHARS: usize = 100;
     text.chars().take(MAX_SHOWN_CHARS).map(|c| if unprintable(c) && c != ' ' { '\u{fffd}' } else { c }).collect()

@@ -148,12 +148,12 @@ impl Storage {
         self.kept().settle(digest);
     }
 
-    /// The bytes of actors' state are these, by space.
+    /// Sets the bytes of actors' state, by space.
     pub(crate) fn count_state(&self, of_spaces: HashMap<String, u64>) {
         self.kept().state = of_spaces;
     }
 
-    /// An actor of a space has so many bytes of state instead of those before.
+    /// Updates the bytes of one actor's state in a space.
     pub(crate) fn change_state(&self, space: &str, before: u64, bytes: u64) {
         let mut kept = self.kept();
         let sum = kept.state.entry(space.to_owned()).or_default();
@@ -198,8 +198,8 @@ impl Kept {
     }
 }
 
-/// What a space's apps count: the files in their folders `databases/SPACE:APP`, their records `apps/SPACE:APP.json`, and what is kept
-/// of those that were deleted.
+/// The counted bytes of a space's apps: the files in their folders `databases/SPACE:APP`, their records
+/// `apps/SPACE:APP.json`, and the remaining files of deleted apps.
 fn apps_of(data: &Path, space: &str) -> u64 {
     let prefix = format!("{space}:");
     let below = |folder: &str| {

@@ -1,4 +1,5 @@
-//! Failures as HTTP answers: JSON, an RFC 9457 problem, or a page, as the client asks. A header always has the code too.
+//! Failures as HTTP answers: JSON, an RFC 9457 problem, or a page, as the client asks. A header always contains the
+//! code too.
 
 use axum::{
     body::{Body, to_bytes},

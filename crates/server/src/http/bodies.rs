@@ -78,7 +78,7 @@ impl Bodies {
             }
             share.grow(part.len() as u64)?;
             if bytes.is_empty() {
-                // One piece is taken as it is; more than one are put together where all have room.
+                // A single piece is used unchanged; several are joined in one buffer.
                 if announced.exact() == Some(length) {
                     return Ok(Held { bytes: part, _share: Some(share) });
                 }

@@ -116,7 +116,7 @@ pub(super) async fn send_blob(
     let mut response = if lists(headers, header::IF_NONE_MATCH, known) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if *method == Method::HEAD {
-        // Without a length of its own: the header's is the one of GET.
+        // The body sets no length, because the header already has that of GET.
         let nothing = stream::empty::<Result<Bytes, std::io::Error>>();
         sized(Body::from_stream(nothing).into_response(), length)
     } else {
@@ -219,7 +219,7 @@ fn range(headers: &HeaderMap, etag: &str, length: u64) -> Result<Option<(u64, u6
     let [range] = ranges.ranges.as_slice() else { return Ok(None) };
     let first = match range.start {
         StartPosition::Index(first) => first,
-        // More than there is is all that there is.
+        // If the content is shorter than the requested end, this is the whole content.
         StartPosition::FromLast(count) => length.saturating_sub(count),
     };
     let last = match range.end {

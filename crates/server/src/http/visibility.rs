@@ -148,7 +148,7 @@ pub(super) fn check_bundle(
     match site.repository.visibility().is_public(bundle) {
         Some(true) => return Ok(Readers::Anybody),
         Some(false) => {}
-        // Nothing is read of what is not known.
+        // An unknown bundle is not read.
         None => return Err(Failure::not_found("this bundle is not published on this server")),
     }
     let principal = client.principal(site, headers)?;

@@ -54,7 +54,7 @@ async fn state_is_there_when_the_file_is_opened_again() {
     let store = open(folder.path()).unwrap();
     let first = store.take(&app).await.unwrap().epoch;
     store.save(&app, first, state("acme:app:one", b"1")).await.unwrap();
-    // The first is not closed: its process may have been killed.
+    // The first store is not closed, as if its process had been killed.
     let other = open(folder.path()).unwrap();
     let owned = other.take(&app).await.unwrap();
     assert!(owned.epoch > first);

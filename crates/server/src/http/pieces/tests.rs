@@ -46,7 +46,7 @@ async fn what_is_damaged_is_not_sent_as_if_it_were_whole() {
         let blob = verified.open(&store, &digest).await.unwrap().unwrap();
         fs::write(store.blob_file(&digest).unwrap(), vec![8; length + 1]).unwrap();
         assert!(verified.open(&store, &digest).await.is_err(), "it is looked at again");
-        // What began before has its bytes or breaks off.
+        // An answer that began earlier gets its bytes or ends early.
         let body = axum::body::to_bytes(blob.body(0..length as u64), usize::MAX).await;
         assert!(body.map_or(true, |bytes| bytes.iter().all(|byte| *byte == 7)));
     }
@@ -129,7 +129,7 @@ fn long_blob_is_not_hashed_for_nobody() {
     let (_folder, store, digest) = kept(&vec![7; length as usize]);
     let verified = Verified::new(MEMORY);
     runtime.block_on(async {
-        // All that waits for the disk waits behind this.
+        // This blocks all work that waits for the disk.
         let (go_on, held) = mpsc::channel::<()>();
         let holding = tokio::task::spawn_blocking(move || held.recv());
         let mut gone = Box::pin(verified.verify_long(&store, digest));

@@ -1,4 +1,4 @@
-//! What a guest or a visitor makes of an answer of the server.
+//! Attacks of guests and visitors on the answers of the server.
 
 use serde_json::json;
 use starlane_testkit::attack;
@@ -65,7 +65,7 @@ fn a_guests_failure_is_never_a_success_and_always_ours() {
     check("500 headers".to_owned(), server.send("POST", "/page", &json, body.as_bytes()));
     attack("B12", tried, through.len());
     assert!(through.is_empty(), "{through:#?}");
-    // What tells a proxy to send another file is not passed on.
+    // A header that makes a proxy send another file is not passed on.
     let body = json!({ "headers": [["x-accel-redirect", "/etc/passwd"], ["x-own", "1"]], "body": "text" }).to_string();
     let answer = server.send("POST", "/page", &json, body.as_bytes());
     assert_eq!((answer.status, answer.header("x-own"), answer.header("x-accel-redirect")), (200, "1", ""));

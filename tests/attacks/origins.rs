@@ -1,4 +1,4 @@
-//! Requests that other pages and proxies make a browser or a server send.
+//! Requests that other pages and proxies cause a browser or a server to send.
 
 use std::{
     io::{Read, Write},
@@ -57,7 +57,7 @@ fn other_sites_run_no_route_and_read_nothing() {
             }
         }
     }
-    // A person who follows a link arrives, and no answer may be embedded elsewhere.
+    // Following a link works, and no other site can embed an answer.
     let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
     assert_eq!(server.send("GET", "/", &link, b"").status, 200);
     for path in ["/", "/healthz", "/nothing", "/bundles/acme:repo:echoes:1.0.0"] {
@@ -100,7 +100,7 @@ fn what_came_through_a_proxy_is_never_anonymous() {
         "X-Original-URL: /\r\n",
     ];
     let mut answers: Vec<String> = proxied.iter().map(|more| post("1.1", more)).collect();
-    // nginx, unless it is told otherwise: the host that it was given, HTTP/1.0, and no header of its own.
+    // nginx with its default settings: the configured host, HTTP/1.0, and no additional header.
     answers.push(post("1.0", ""));
     answers
         .push(server.raw(
@@ -156,7 +156,7 @@ fn a_page_of_another_origin_reads_why_it_is_refused_and_nothing_else() {
         ("access-control-request-method", "POST"),
         ("access-control-request-headers", "content-type"),
     ];
-    // The browser asks first, else the page would only see that the network failed.
+    // The browser sends a preflight first; without an answer to it, the page would only see a network error.
     let preflight = server.send("OPTIONS", "/say", &asked, b"");
     if preflight.status >= 300 || preflight.header("access-control-allow-origin") != origin {
         failing.push(format!("preflight: {}", preflight.status));

@@ -1,4 +1,4 @@
-//! Settings are checked where they are read: what could never work is refused at the start, and by `config check`.
+//! Settings are checked when they are read: invalid ones are refused at the start, and by `config check`.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::world::{Server, starlane};
 #[test]
 fn a_setting_that_could_never_work_is_refused_with_the_expected_form() {
     let folder = tempfile::tempdir().unwrap();
-    // The flag, its value, and what the message says.
+    // The flag, its value, and the expected message.
     let flags = [
         ("--allow-origin", "*", "name each origin"),
         ("--allow-origin", "localhost:5173", "http://localhost:5173"),

@@ -1,4 +1,4 @@
-//! Attacks by SQL: of a migration's author, of whoever may query, and of visitors of a route.
+//! Attacks with SQL by authors of migrations, by principals that can query, and by visitors of a route.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -188,7 +188,7 @@ fn no_sql_takes_the_servers_memory_or_time() {
         let begun = Instant::now();
         let answer = q(&server, "/q", sql);
         let bounded = begun.elapsed().as_secs() < 40 && answer.body.len() <= 9 << 20;
-        // What is quick now may succeed; all else names a limit.
+        // A fast statement can succeed; every other answer names a limit.
         let named =
             answer.status == 200 || (matches!(answer.status, 400 | 408 | 413) && answer.text().contains("code"));
         if !(bounded && named) {
@@ -198,9 +198,9 @@ fn no_sql_takes_the_servers_memory_or_time() {
         }
         assert_eq!(q(&server, "/q", "SELECT 1 AS one").status, 200, "others are answered");
     }
-    // The memory of a statement is bounded while SQLite still works on it, not only in its answer.
+    // The memory of a statement is limited during its execution, not only in its answer.
     assert!(q(&server, "/q", &wide("randomblob(1000000)")).fails(413, "too-large").contains("sql-memory"));
-    // All at once, on all connections that read.
+    // All at once, on all read connections.
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {

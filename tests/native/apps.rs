@@ -44,7 +44,7 @@ fn who_asks_is_who_shows_the_token() {
     assert!(!about["headers"].to_string().contains("starlane-"), "{about}");
     let path = format!("/messages/{ECHO}/about");
     server.send("POST", &path, &[("authorization", "Bearer guessed")], b"null").fails(401, "auth-refused");
-    // What a form of any page could send is not taken from nobody.
+    // Without a token, a content type that a form can send is refused.
     server.send("POST", &path, &[("content-type", "text/plain")], b"{}").fails(415, "unsupported-media-type");
 }
 
@@ -122,7 +122,7 @@ fn apps_come_back_after_a_restart_and_deleted_ones_do_not() {
     let apps = server.ask("starlane:apps", "list", &Value::Null).json();
     assert_eq!(apps["apps"].as_array().unwrap().len(), 1, "{apps}");
     server.ask("acme:others:echo", "echo", &Value::Null).fails(404, "no-resource");
-    // Hosts that saw revision 1 would refuse another revision 1.
+    // Hosts that have seen revision 1 would refuse another revision 1.
     let again = server.create("acme:others", "acme:repo:echoes:1.1.0").json();
     assert_eq!(again["revision"], 2, "{again}");
 }

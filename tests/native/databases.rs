@@ -1,4 +1,4 @@
-//! Databases: migrations from the bundle, rows that stay, and what messages may not do.
+//! Databases: migrations from the bundle, durable rows, and the restrictions of messages.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Who may speak to the server at all.
+//! Tests which clients can use the server.
 
 use std::{
     io::{Read, Write},
@@ -20,7 +20,7 @@ const UPGRADE: &str = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-W
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: starlane.v1\r\n";
 const CLOSE: &str = "Connection: close\r\n";
 
-/// Every route of the server, and some that nothing answers, as the lines of a request.
+/// Every route of the server, and some paths without a route, as request lines.
 fn routes() -> Vec<(String, &'static str)> {
     let filled = |path: &str| {
         let path = path.replace("{address}/{operation}", "starlane:apps/list").replace("{digest}", &"0".repeat(64));
@@ -96,7 +96,7 @@ fn a_foreign_host_or_origin_gets_403_on_every_route() {
         tried += hosts.len() + origins.len();
         for host in &hosts {
             let answer = raw(&server, &format!("{line} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"));
-            // The HTTP library may refuse a text that is not a host.
+            // The HTTP library can refuse a text that is not a host.
             let refused = answer.starts_with("HTTP/1.1 403") || answer.starts_with("HTTP/1.1 400");
             if !refused {
                 accepted.push(format!("{line} with Host {host}: {answer}"));
@@ -163,7 +163,8 @@ fn a_connection_rests_longer_than_a_head_may_take() {
     stream.set_read_timeout(Some(LONG)).unwrap();
     let mut failing = 0;
     for round in 0..3 {
-        // The second time it has rested for longer than a head has; the third time its head comes in two parts.
+        // Before the second request, the connection is idle for longer than the timeout of a head. The third head
+        // arrives in two parts.
         if round == 1 {
             std::thread::sleep(Duration::from_millis(5_600));
         }
@@ -174,7 +175,7 @@ fn a_connection_rests_longer_than_a_head_may_take() {
         let length = stream.read(&mut answer).unwrap_or_default();
         failing += usize::from(!answer[..length].starts_with(b"HTTP/1.1 200"));
     }
-    // The time of a head counts from its first byte.
+    // The timeout of a head starts at its first byte.
     stream.write_all(b"GET ").unwrap();
     let begin = Instant::now();
     let mut rest = String::new();
@@ -186,7 +187,8 @@ fn a_connection_rests_longer_than_a_head_may_take() {
 
 #[test]
 fn a_server_on_the_default_port_knows_its_name_without_it() {
-    // An address that no other test has; where ports below 1024 are not free to use, the guard's own test has to do.
+    // An address that no other test uses. Where ports below 1024 require privileges, only the guard's unit test covers
+    // this.
     let listen = "127.0.0.80:80";
     if std::net::TcpListener::bind(listen).is_err() {
         return;
@@ -232,7 +234,7 @@ fn a_server_is_ready_when_its_storage_is() {
     assert_eq!((server.get("/readyz").status, server.get("/healthz").status), (200, 200));
     let (data, moved) = (server.config.data.clone(), server.config.data.with_extension("moved"));
     std::fs::rename(&data, &moved).unwrap();
-    // What was found is good for a second.
+    // The result is reused for a second.
     let begin = Instant::now();
     while server.get("/readyz").status == 200 {
         assert!(begin.elapsed() < LONG);
@@ -244,7 +246,7 @@ fn a_server_is_ready_when_its_storage_is() {
     std::fs::rename(&moved, &data).unwrap();
 }
 
-/// Sockets that say nothing: plain connections, half a request, and links that never say hello.
+/// Silent sockets: plain connections, half a request, and links without a hello.
 #[test]
 fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_stop_others() {
     let server = Server::start();
@@ -263,7 +265,7 @@ fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_stop_others() {
             stream
         })
         .collect();
-    // Others are asked for all that time, one after the other.
+    // Meanwhile, other requests are sent one after the other.
     let healthz = format!("GET /healthz HTTP/1.1\r\nHost: {own}\r\n{CLOSE}\r\n");
     let over = AtomicBool::new(false);
     let (answered, unanswered) = std::thread::scope(|scope| {
@@ -314,14 +316,14 @@ async fn a_principal_has_no_more_links_and_messages_than_its_limit() {
     third.hello(3, None).await;
     assert_eq!(third.closed(LONG).await.goodbye.as_deref(), Some("too-many"));
     links.pop();
-    // Without waiting in between: how soon they are answered says nothing about how fast they come.
+    // They are sent without waiting for answers, so that their rate does not depend on the latency.
     let link = &mut links[0];
     for _ in 0..400 {
         link.ask("starlane:apps", "list", &serde_json::Value::Null).await;
     }
     let (mut answered, mut codes) = (0, Vec::new());
     while answered < 400 {
-        // What is refused is answered sooner.
+        // Refused messages are answered sooner.
         if let Frame::Response { outcome, .. } = link.next().await.unwrap() {
             answered += 1;
             codes.extend(outcome.0.err().map(|failure| failure.code));

@@ -1,4 +1,4 @@
-//! Links: the handshake, and what breaks a rule closes that link alone.
+//! Links: the handshake, and the rule that a violation closes only its own link.
 
 use std::time::{Duration, Instant};
 

@@ -113,7 +113,7 @@ fn a_resources_request_is_made_of_body_query_and_path() {
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let answer = server.send("POST", "/say?page=2", &form, b"page=1&text=a+b%21");
     assert_eq!(answer.json(), serde_json::json!({ "page": "2", "text": "a b!" }));
-    // Without parameters it is passed as it stands, and what has no room for them is refused with them.
+    // Without parameters the body is passed unchanged. With parameters, a body that cannot contain them is refused.
     assert_eq!(server.send("POST", "/say", &json, b"[1]").text(), "[1]");
     for (body, told) in
         [(&b"[1]"[..], "not a JSON object"), (br#"{"text": 1, "text": 2}"#, "twice"), (b"{", "not a JSON object")]
@@ -197,7 +197,7 @@ fn a_space_answers_for_names_of_its_own() {
     ]);
     server.run_app(other.path(), "other:repo:x:1.0.0", "other:x");
     let at = |host: &str| server.send("GET", "/", &[("host", host)], b"");
-    // A port that is the scheme's own means the same, whether it is written or not, in the settings and in the request.
+    // A default port means the same whether it is written or not, both in settings and in requests.
     for host in ["acme.test", "acme.test:80", "www.acme.test:8080", "shop.test", "shop.test:80"] {
         assert!(at(host).text().contains("Echoes"), "{host}: {}", at(host).text());
     }
@@ -254,7 +254,7 @@ fn a_route_conflict_names_the_other_app() {
     server.run_app(with_route.path(), "bob:repo:other:1.0.0", "bob:other");
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:profiles");
     server.publish(with_route.path(), "acme:repo:echoes:1.0.1");
-    // Apps that sort before and after bob:other, new and upgraded.
+    // New and upgraded apps that sort before and after bob:other.
     for app in ["acme:profiles", "acme:p4", "carol:p4"] {
         let told = server.create(app, "acme:repo:echoes:1.0.1").fails(409, "conflict");
         assert!(told.contains("app bob:other of another space has the route `GET /other`"), "{app}: {told}");

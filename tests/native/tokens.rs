@@ -1,4 +1,4 @@
-//! Who is let in, and until when: tokens over links and over HTTP, grants of the registry, revocation.
+//! Access with tokens: over links and over HTTP, with grants of the registry, until expiry or revocation.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ fn ask(server: &Server, token: &str, to: &str, operation: &str) -> u16 {
     server.send("POST", &format!("/messages/{to}/{operation}"), &headers, b"{}").status
 }
 
-/// Tokens that are none of this server's, or no longer good, by what is wrong with them.
+/// Invalid tokens, each with the name of its fault.
 fn bad_tokens(server: &Server) -> Vec<(&'static str, String)> {
     let good = token(server, "ada", &["admin **"]);
     let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
@@ -282,7 +282,7 @@ fn an_admin_of_a_space_revokes_its_own_tokens_by_id_and_no_other() {
     let revoked = json!({ "known": 1, "subject": "acme/ada" });
     assert_eq!(revoke(&json!({ "id": ada["id"] })).json(), revoked);
     assert!(works(&bo) && !works(&ada));
-    // An admin of everything may revoke an unknown token: an earlier version may have made it.
+    // An admin of the whole server can revoke an unknown token, because an earlier version can have created it.
     let by_admin = |what: &Value| server.command("starlane:tokens", "revoke", what).json()["known"].clone();
     assert_eq!(by_admin(&json!({ "id": "abc" })), 0);
     assert_eq!(by_admin(&json!({ "subject": "nobody" })), 0);
@@ -319,7 +319,7 @@ fn a_bundle_that_is_not_public_is_for_who_may_launch_its_app() {
     for path in ["/bundles/acme:repo:open:1.0.0".to_owned(), blob("open")] {
         assert_eq!(get(None, &path), 200, "{path}");
     }
-    // What is not for everybody no cache on the way may keep for others.
+    // Shared caches must not store private content.
     let kept = |path: &str, token: &str| {
         let bearer = format!("Bearer {token}");
         server.send("GET", path, &[("authorization", &bearer)], b"").header("cache-control").to_owned()
@@ -357,12 +357,12 @@ fn who_knows_a_digest_neither_reads_nor_publishes_what_it_stands_for() {
     let publish = || bob("PUT", &format!("/bundles/{name}"), &[("starlane-signature", &signature)], &signed.bytes);
     assert!(publish().fails(409, "conflict").contains("/x.txt"));
     assert_eq!(server.get(&blob).status, 401);
-    // Nor does an app of one's own open what one may not read.
+    // A principal cannot read a private bundle by creating an app from it, either.
     let create = serde_json::json!({ "app": "bob:hidden", "bundle": "acme:repo:hidden:1.0.0" }).to_string();
     let json = [("content-type", "application/json")];
     let told = bob("POST", "/messages/starlane:apps/create", &json, create.as_bytes()).fails(403, "no-grant");
     assert!(told.contains("public bundle"), "{told}");
-    // Who has the bytes may do with them as they like.
+    // A publisher that has the bytes can publish them.
     assert_eq!(bob("PUT", &blob, &[], b"hidden").status, 204);
     assert_eq!(publish().status, 204);
     assert_eq!(server.get(&blob).text(), "hidden");

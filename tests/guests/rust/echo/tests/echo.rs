@@ -1,4 +1,4 @@
-//! The echo guest does natively what the hosts' tests then rely on.
+//! Tests natively the behaviour of the echo guest that the hosts' tests rely on.
 
 use std::time::Duration;
 

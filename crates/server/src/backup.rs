@@ -176,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn resources_without_a_driver_stop_a_backup() {
+    fn a_backup_with_resources_without_a_driver_fails() {
         let error = super::write(data().path(), &[], Vec::new(), 7).unwrap_err();
         assert!(error.to_string().starts_with("no driver backs up ") && error.to_string().ends_with(FOLDER), "{error}");
     }
 
     #[test]
-    fn a_data_folder_comes_back_as_it_was() {
+    fn a_restored_data_folder_equals_the_original() {
         let (folder, new) = (data(), tempfile::tempdir().unwrap());
         let file = new.path().join("backup.tar");
         write(folder.path(), File::create(&file).unwrap(), 7).unwrap();
@@ -208,7 +208,7 @@ mod tests {
 
     /// Creates and removes files, as publishing bundles and deleting apps do, and writes to a database.
     #[test]
-    fn a_backup_beside_traffic_is_whole() {
+    fn a_backup_during_traffic_is_complete() {
         const ROWS: i64 = 4_000;
         let (folder, new) = (data(), tempfile::tempdir().unwrap());
         let database = folder.path().join("databases/acme:profiles/db.sqlite");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_backup_leaves_nothing_behind() {
+    fn restoring_an_incomplete_backup_leaves_nothing_behind() {
         let (folder, new) = (data(), tempfile::tempdir().unwrap());
         let mut whole = Vec::new();
         write(folder.path(), &mut whole, 7).unwrap();

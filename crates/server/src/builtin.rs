@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn every_schema_of_the_server_is_named_by_a_bind_and_every_body_has_one() {
+    fn every_schema_is_used_by_a_bind_and_every_body_has_a_schema() {
         let all = OWN.map(|name| own_bind(name).unwrap());
         for file in FILES.get_dir("schemas").unwrap().files() {
             let path = format!("/{}", file.path().display());

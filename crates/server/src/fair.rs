@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn many_of_one_space_delay_another_by_one_turn() {
+    fn a_busy_space_delays_another_by_one_turn() {
         let mut queue = FairQueue::new(2, 5);
         for _ in 0..64 {
             queue.push(&owner("acme:spin"), "spin");
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn spaces_share_by_what_they_use_and_so_do_the_apps_of_a_space() {
+    fn spaces_and_the_apps_of_a_space_share_by_use() {
         let mut queue = FairQueue::new(1, 5);
         for app in ["acme:long", "bob:short", "carl:one", "carl:two"] {
             for _ in 0..8 {
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_space_has_no_more_running_than_its_share() {
+    fn a_space_runs_at_most_its_share() {
         let mut queue = FairQueue::new(2, 5);
         for _ in 0..5 {
             queue.push(&owner("acme:spin"), "spin");
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_before_all_else_was_taken_out_can_still_be_done() {
+    fn work_taken_before_clearing_can_still_be_completed() {
         let mut queue = FairQueue::new(2, 5);
         for app in ["acme:one", "acme:one", "acme:two", "bob:echo"] {
             queue.push(&owner(app), "work");

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_is_done_once_for_all_who_wait_and_again_for_who_comes_later() {
+    async fn work_is_done_once_for_all_waiting_callers_and_again_for_a_later_one() {
         let (joint, begun) = (Joint::<u8, usize>::default(), Arc::new(AtomicUsize::new(0)));
         let begin = |_: Unwanted| {
             let number = begun.fetch_add(1, Relaxed);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_is_unwanted_when_the_last_who_waits_is_gone() {
+    async fn work_is_unwanted_when_the_last_caller_is_cancelled() {
         let joint = Joint::<u8, ()>::default();
         let (told, unwanted) = oneshot::channel();
         let first = joint.join(1, |unwanted| {

@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_has_the_form_that_browsers_send() {
+    fn an_origin_is_stored_as_browsers_send_it() {
         for (text, expected) in [
             ("http://localhost:5173", "http://localhost:5173"),
             ("http://localhost:5173/", "http://localhost:5173"),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_sends_as_an_origin_is_refused_with_the_expected_form() {
+    fn an_invalid_origin_is_refused_with_the_expected_form() {
         for (text, says) in [
             ("*", "name each origin"),
             ("https://*.example", "name each origin"),
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_has_the_form_that_browsers_send() {
+    fn a_host_is_stored_as_browsers_send_it() {
         for (text, expected) in [
             ("mesh.example", "mesh.example"),
             ("Mesh.Example:8443", "mesh.example:8443"),
@@ -350,7 +350,7 @@ mod tests {
         }
     }
     #[test]
-    fn a_space_is_one_segment() {
+    fn a_space_must_be_one_segment() {
         assert_eq!("acme".parse::<SpaceName>().unwrap().as_str(), "acme");
         for text in ["", "Acme", "acme:shop", "acme.example", "*", "acme:1.0.0", "~host::acme", "acme/x"] {
             text.parse::<SpaceName>().expect_err(text);

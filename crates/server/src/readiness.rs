@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_ready_when_the_disk_takes_a_file_and_all_apps_run() {
+    async fn a_server_is_ready_when_its_disk_is_writable_and_all_apps_run() {
         let folder = tempfile::tempdir().unwrap();
         let readiness = Readiness::new(folder.path());
         let app = Address::parse("acme:profiles").unwrap();

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_space_is_full_by_its_databases_too_and_the_disk_keeps_a_reserve() {
+    fn databases_count_for_the_quota_and_the_disk_keeps_a_reserve() {
         let folder = tempfile::tempdir().unwrap();
         let own = storage(folder.path(), &[(Limit::SpaceStorage, 2 << 20)]);
         fs::create_dir_all(folder.path().join("databases/acme:shop")).unwrap();

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_this_host_is_read_until_it_ends() {
+    fn a_token_of_this_host_is_valid_until_it_expires() {
         let host = host();
         let token = good(&host);
         let read = host.read(&token, NOW).unwrap();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_byte_is_one_too_many() {
+    fn a_token_with_one_changed_byte_is_refused() {
         let (host, token) = (host(), good(&host()));
         for at in 0..token.len() {
             let mut bytes = token.clone().into_bytes();

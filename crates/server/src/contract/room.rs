@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_asks_for_much_delays_another_by_one_check() {
+    fn a_space_with_many_checks_delays_another_by_one_check() {
         let room = Room::new(100, 1);
         let mut eve: Vec<Taking> = (0..64).map(|_| take(&room, "eve", 100)).collect();
         let mut ada = take(&room, "ada", 100);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_never_given_twice_and_comes_back() {
+    fn room_is_never_given_twice_and_is_returned() {
         let room = Room::new(100, 8);
         let mut shares: Vec<Share> =
             (0..10).filter_map(|n| take(&room, &format!("p{n}"), 25).now_or_never().flatten()).collect();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_space_has_only_its_number_of_checks_at_a_time() {
+    fn a_space_runs_at_most_its_maximum_of_checks() {
         let room = Room::new(100, 2);
         let taken = ["acme/a", "acme/b", "acme/c", "bob"].map(|name| take(&room, name, 1).now_or_never().flatten());
         assert_eq!(taken.each_ref().map(Option::is_some), [true, true, false, true]);

@@ -237,7 +237,7 @@ fn page(lines: &str) -> Vec<Vec<bool>> {
 
 /// The engine accepts the largest patterns that `normal_form` accepts, so that every published bundle can be launched.
 #[test]
-fn the_largest_patterns_are_taken_by_the_engine() {
+fn the_engine_accepts_the_largest_patterns() {
     let wide: String = (1..90u32)
         .filter_map(|at| char::from_u32(at * 0x20b))
         .map(|from| format!("\\u{{{:x}}}-\\u{{{:x}}}", from as u32, from as u32 + 0x150))

@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_for_a_body_grows_with_what_has_come() {
+    fn memory_for_a_body_grows_with_the_received_bytes() {
         const ANNOUNCED: usize = 64 << 20;
         let (mut bytes, mut moved) = (Vec::new(), 0);
         for part in [1, 1, 1_000].into_iter().chain(std::iter::repeat_n(16_384, 4_095)) {

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_shown_as_what_they_are() {
+    fn bodies_are_shown_by_their_content_type() {
         for (content_type, bytes, shown) in [
             ("application/json", &b"{\"a\":1}"[..], json!({ "a": 1 })),
             ("application/json", b"{", json!("{")),

@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_name_with_a_hash_is_kept_for_ever() {
+    fn only_names_with_a_hash_are_cached_for_ever() {
         let hashed = [
             "app-0a1b2c3d.js",
             "assets/index-BfX3k9Qa.js",
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_read_from_all_lines_and_a_comma_may_be_in_one() {
+    fn tags_are_read_from_all_lines_and_can_contain_a_comma() {
         let lines = [r#"W/"a" , "b,c""#, r#""d""e", x, "f""#, r#""open"#].map(HeaderValue::from_static);
         assert_eq!(tags(lines.iter()).collect::<Vec<_>>(), [r#"W/"a""#, r#""b,c""#, r#""d""#, r#""e""#]);
     }

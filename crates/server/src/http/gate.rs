@@ -119,7 +119,7 @@ mod tests {
     use crate::limits::Limits;
 
     #[test]
-    fn one_address_and_all_together_are_bounded_and_come_back() {
+    fn connections_per_address_and_in_total_have_limits_and_are_released() {
         let limiter = Limiter::new(Limits::default());
         let gate = Gate { limiter, all: 2_000, by_address: true, open: Mutex::default() };
         let gate = Arc::new(gate);

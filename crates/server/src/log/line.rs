@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_obeyed_stands_in_a_line() {
+    fn a_line_contains_no_control_characters() {
         let line = hostile();
         for text in [line.text(1_024), line.json(1_024)] {
             assert!(!text.contains(is_obeyed), "{text:?}");
@@ -202,13 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_not_taken_for_a_field() {
+    fn a_message_that_looks_like_a_field_is_quoted() {
         let line = Line::own("done principal=admin", vec![("app", "acme:x".into())]);
         assert!(line.text(1_024).ends_with("\"done principal=admin\" app=acme:x"), "{}", line.text(1_024));
     }
 
     #[test]
-    fn a_line_has_its_length_whatever_is_in_it() {
+    fn every_line_keeps_its_maximum_length() {
         for unit in ["x", "\"", "\\", "é", "\u{1b}", "🦀", "\u{202e}"] {
             let mut short = Short(String::new());
             let _ = short.write_str(&unit.repeat(10_000));

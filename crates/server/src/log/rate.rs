@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_its_own_rate_and_what_is_over_is_counted() {
+    fn each_subject_has_its_own_rate_and_suppressed_lines_are_counted() {
         let (mut rates, start) = (Rates::new(10), Instant::now());
         let admitted = (0..100).filter(|_| rates.admits("loud", start)).count();
         assert_eq!(admitted, 20);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_names_stay_bounded() {
+    fn the_number_of_counted_names_has_a_limit() {
         let (mut rates, start) = (Rates::new(1), Instant::now());
         for n in 0..20_000 {
             rates.admits(&n.to_string(), start);

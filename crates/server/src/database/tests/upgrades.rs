@@ -34,7 +34,7 @@ async fn is_as_before(folder: &tempfile::TempDir, database: &Database, why: &str
 }
 
 #[tokio::test]
-async fn a_migration_does_no_more_than_a_message() {
+async fn a_migration_has_the_restrictions_of_a_message() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     let other = folder.path().join("other.sqlite");
@@ -76,7 +76,7 @@ async fn a_migration_does_no_more_than_a_message() {
 }
 
 #[tokio::test]
-async fn a_table_is_rebuilt_and_the_rows_that_refer_to_it_stay() {
+async fn rebuilding_a_table_keeps_the_rows_that_refer_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     let rebuild = "PRAGMA foreign_keys=OFF; CREATE TABLE p2 (id INTEGER PRIMARY KEY, n TEXT NOT NULL);
@@ -92,7 +92,7 @@ async fn a_table_is_rebuilt_and_the_rows_that_refer_to_it_stay() {
 }
 
 #[tokio::test]
-async fn full_text_and_temporary_tables_serve_a_migration() {
+async fn a_migration_can_use_full_text_and_temporary_tables() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     let sql = "CREATE TEMP TABLE kept AS SELECT * FROM p; CREATE VIRTUAL TABLE words USING fts5(n);
@@ -104,7 +104,7 @@ async fn full_text_and_temporary_tables_serve_a_migration() {
 }
 
 #[tokio::test]
-async fn a_failed_change_leaves_writes_that_came_meanwhile() {
+async fn a_failed_change_keeps_concurrent_writes() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     let held = database.hold().await;
@@ -124,7 +124,7 @@ async fn a_failed_change_leaves_writes_that_came_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_killed_change_is_found_as_the_record_says() {
+async fn after_a_killed_change_the_record_decides() {
     let folder = tempfile::tempdir().unwrap();
     let limiter = limiter(|_| ());
     drop(at_first(&folder).await);
@@ -150,7 +150,7 @@ async fn a_killed_change_is_found_as_the_record_says() {
 }
 
 #[tokio::test]
-async fn migrations_run_once_and_may_not_change() {
+async fn migrations_run_once_and_must_not_change() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     upgrade(&database, 1, &[&FIRST.replace('\n', "\r\n")]).await.unwrap();
@@ -163,7 +163,7 @@ async fn migrations_run_once_and_may_not_change() {
 
 /// Migrations accept each ordinary schema and schema change that SQLite accepts. Messages accept the changes.
 #[tokio::test]
-async fn ordinary_changes_of_a_schema_are_taken_as_sqlite_takes_them() {
+async fn ordinary_schema_changes_are_accepted_as_in_sqlite() {
     let tables = [
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER)",
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER) STRICT",

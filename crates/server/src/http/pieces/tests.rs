@@ -19,7 +19,7 @@ fn kept(bytes: &[u8]) -> (tempfile::TempDir, SharedStore, Digest) {
 }
 
 #[tokio::test]
-async fn every_part_of_a_blob_is_the_same_as_in_memory() {
+async fn every_range_of_a_blob_is_the_same_as_in_memory() {
     let all: Vec<u8> = (0..3 * PIECE + 17).map(|n| (n % 251) as u8).collect();
     for length in [0, 1, PIECE as usize, PIECE as usize + 1, all.len()] {
         let whole = &all[..length];
@@ -38,7 +38,7 @@ async fn every_part_of_a_blob_is_the_same_as_in_memory() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_is_not_sent_as_if_it_were_whole() {
+async fn a_damaged_blob_is_not_sent_as_complete() {
     for length in [100, 3 * PIECE as usize] {
         let (_folder, store, digest) = kept(&vec![7; length]);
         let verified = Verified::new(MEMORY);
@@ -53,7 +53,7 @@ async fn what_is_damaged_is_not_sent_as_if_it_were_whole() {
 }
 
 #[tokio::test]
-async fn short_blobs_stay_in_memory_until_they_are_removed_or_others_need_the_room() {
+async fn short_blobs_stay_in_memory_until_they_are_removed_or_evicted() {
     let folder = tempfile::tempdir().unwrap();
     let store = SharedStore::new(folder.path());
     let put = |bytes: &[u8]| {
@@ -86,7 +86,7 @@ async fn short_blobs_stay_in_memory_until_they_are_removed_or_others_need_the_ro
 }
 
 #[tokio::test]
-async fn body_goes_on_when_its_file_is_replaced_by_the_same_bytes() {
+async fn body_continues_when_its_file_is_replaced_by_the_same_bytes() {
     let whole: Vec<u8> = (0..5 * PIECE).map(|n| (n % 251) as u8).collect();
     let (_folder, store, digest) = kept(&whole);
     let file = store.blob_file(&digest).unwrap();
@@ -112,7 +112,7 @@ async fn body_goes_on_when_its_file_is_replaced_by_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn long_blob_is_hashed_once_for_all_who_wait() {
+async fn long_blob_is_hashed_once_for_all_waiting_requests() {
     let length = 16 * PIECE;
     let (_folder, store, digest) = kept(&vec![7; length as usize]);
     let verified = Verified::new(MEMORY);
@@ -123,7 +123,7 @@ async fn long_blob_is_hashed_once_for_all_who_wait() {
 }
 
 #[test]
-fn long_blob_is_not_hashed_for_nobody() {
+fn hashing_of_a_long_blob_stops_without_waiting_requests() {
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
     let length = 16 * PIECE;
     let (_folder, store, digest) = kept(&vec![7; length as usize]);

@@ -127,7 +127,7 @@ async fn the_least_recently_used_file_is_removed_when_there_is_no_room() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_compiled_is_tried_once_in_a_while() {
+async fn a_failed_compilation_is_retried_only_after_a_pause() {
     let data = tempfile::tempdir().unwrap();
     let compiler = compiler(data.path(), SECRET, Limits::default());
     let wasm = Bytes::from_static(b"no module");
@@ -138,7 +138,7 @@ async fn what_can_not_be_compiled_is_tried_once_in_a_while() {
 }
 
 #[tokio::test]
-async fn module_is_checked_once_for_all_who_wait_and_not_for_nobody() {
+async fn module_is_checked_once_and_only_for_waiting_requests() {
     let data = tempfile::tempdir().unwrap();
     let compiler = compiler(data.path(), SECRET, Limits::default());
     let checks = || compiler.counts().checked.load(Relaxed);
@@ -164,7 +164,7 @@ async fn module_is_checked_once_for_all_who_wait_and_not_for_nobody() {
 
 /// A program without output that never ends stands in for a long check.
 #[tokio::test]
-async fn check_ends_when_nobody_waits() {
+async fn check_ends_when_all_requests_are_cancelled() {
     let data = tempfile::tempdir().unwrap();
     let (program, started) = (data.path().join("program"), data.path().join("started"));
     let script = format!("#!/bin/sh\necho $$ > {}.new\n/bin/mv {0}.new {0}\nexec /bin/sleep 600\n", started.display());
@@ -191,7 +191,7 @@ async fn check_ends_when_nobody_waits() {
 }
 
 #[test]
-fn refusals_keep_their_limit_on_the_way_out_of_the_process() {
+fn refusals_of_the_process_name_their_limit() {
     for limit in child::FUNCTION_LIMITS {
         let fault = ChildFault::Function(limit, "it has 7 of them".to_owned());
         assert_eq!(ChildFault::heard(&fault.told()), fault);
@@ -202,7 +202,7 @@ fn refusals_keep_their_limit_on_the_way_out_of_the_process() {
 
 /// The process must compile for the same engine as the server's.
 #[test]
-fn the_engine_that_compiles_agrees_with_the_one_that_runs() {
+fn the_compiling_engine_matches_the_running_one() {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let hash = |engine: &Engine| {
         let mut hasher = DefaultHasher::new();

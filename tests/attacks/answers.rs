@@ -22,7 +22,7 @@ fn site(limits: &str) -> Server {
 }
 
 #[test]
-fn a_guests_failure_is_never_a_success_and_always_ours() {
+fn a_guests_failure_is_always_a_failure_from_the_server() {
     let server = site("");
     let json = [("content-type", "application/json")];
     let (mut tried, mut through) = (0, Vec::new());
@@ -72,7 +72,7 @@ fn a_guests_failure_is_never_a_success_and_always_ours() {
 }
 
 #[test]
-fn one_visitor_of_a_public_route_takes_nothing_from_the_others() {
+fn one_visitor_of_a_public_route_does_not_delay_others() {
     let server = site("[limits]\nmessages-per-second = 20\n");
     let own = server.address().to_owned();
     let get = |from: &str| {

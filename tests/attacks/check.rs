@@ -133,7 +133,7 @@ fn a_newer_format_is_refused_and_an_older_one_is_migrated() {
 }
 
 #[test]
-fn what_cannot_be_listed_stops_the_start_and_what_cannot_be_read_is_private() {
+fn unlistable_folders_stop_the_start_and_unreadable_bundles_are_private() {
     let mut server = Server::start();
     filled(&server);
     let mut through = 0;

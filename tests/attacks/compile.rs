@@ -113,12 +113,12 @@ fn functions_that_cost_too_much_are_refused_when_published() {
 }
 
 #[test]
-fn the_costliest_modules_within_the_bounds_hold_up_no_other_space() {
+fn the_costliest_allowed_modules_do_not_delay_other_spaces() {
     neighbours_go_on("", 1_024, within_bounds());
 }
 
 #[test]
-fn without_bounds_the_process_is_limited_and_holds_up_no_other_space() {
+fn without_function_limits_the_process_limits_protect_other_spaces() {
     let hostile = out_of_bounds().into_iter().map(|(name, _, wasm)| (name, wasm)).collect();
     neighbours_go_on(NO_BOUNDS, CHILD_MIB, hostile);
 }
@@ -202,7 +202,7 @@ fn a_module_is_compiled_once_and_leaves_memory_with_its_last_app() {
 }
 
 #[test]
-fn the_process_knows_nothing_of_the_server_and_ends_with_it() {
+fn the_process_has_no_data_of_the_server_and_ends_with_it() {
     let mut server = Server::start_with(NO_BOUNDS);
     let token = server.token.clone();
     let (_, _, slow) = out_of_bounds().into_iter().find(|(name, ..)| *name == "loops").unwrap();
@@ -265,7 +265,7 @@ fn the_process_knows_nothing_of_the_server_and_ends_with_it() {
 
 /// Many manifests that name the same module cause one check of it.
 #[test]
-fn module_is_checked_once_however_many_publish_it() {
+fn module_is_checked_once_for_many_publishers() {
     let server = Server::start();
     let mallory = server.token_for("mallory", &["deploy mallory:**"]);
     let (_, wasm) = within_bounds().swap_remove(0);

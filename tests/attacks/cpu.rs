@@ -22,7 +22,7 @@ fn used(server: &Server, app: &str) -> f64 {
 
 /// The neighbour is an app of another space, or of the same.
 #[test]
-fn spinning_actors_of_one_app_hold_up_no_other_app() {
+fn spinning_actors_of_one_app_do_not_delay_other_apps() {
     for neighbour in ["bob:echoes", "mallory:echoes"] {
         let server = Server::start();
         let token = server.token.clone();

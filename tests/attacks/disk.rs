@@ -59,7 +59,7 @@ pub(crate) fn filled(server: &Server) {
 }
 
 #[test]
-fn nobody_but_its_owner_reads_a_data_folder_or_a_backup() {
+fn only_the_owner_can_read_a_data_folder_or_a_backup() {
     let (mut seen, mut open) = (BTreeSet::new(), BTreeSet::new());
     let mut server = Server::start_by("umask 000; exec \"$@\"", "");
     let backups = server.folder().join("backups");
@@ -110,7 +110,7 @@ fn nobody_but_its_owner_reads_a_data_folder_or_a_backup() {
 }
 
 #[test]
-fn a_backup_replaces_no_file_and_follows_no_link() {
+fn a_backup_does_not_replace_files_or_follow_links() {
     let server = Server::start();
     let at = |name: &str| server.folder().join(name);
     fs::write(at("there.tar"), "kept").unwrap();
@@ -178,7 +178,7 @@ fn a_restore_fills_the_empty_folder_behind_a_link_or_mount() {
 }
 
 #[test]
-fn a_restore_that_was_interrupted_starts_no_server() {
+fn a_server_does_not_start_after_an_interrupted_restore() {
     let server = Server::start();
     fs::create_dir_all(server.folder().join("half/.restoring")).unwrap();
     let output = server.starlane(&["serve", "--listen", "127.0.0.1:0", "--data", "half"]);
@@ -188,7 +188,7 @@ fn a_restore_that_was_interrupted_starts_no_server() {
 }
 
 #[test]
-fn a_restored_backup_makes_no_token_good_again_unless_keys_are_kept() {
+fn a_restored_backup_refuses_earlier_tokens_unless_keys_are_kept() {
     let mut server = Server::start();
     filled(&server);
     let (kept, revoked) = (server.token_for("grace", &["request **"]), server.token_for("eve", &["request **"]));
@@ -215,7 +215,7 @@ fn a_restored_backup_makes_no_token_good_again_unless_keys_are_kept() {
 
 /// Every principal that can deploy can upload an existing blob again. Clients that are reading it are not affected.
 #[test]
-fn download_goes_on_while_others_upload_the_same_file_again() {
+fn download_continues_while_others_upload_the_same_file_again() {
     const LENGTH: usize = 32 << 20;
     let server = Server::start();
     let bundle = folder(&[(

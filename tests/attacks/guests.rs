@@ -130,7 +130,7 @@ fn messages_too_heavy_for_an_actor_do_not_crash_it() {
 }
 
 #[test]
-fn a_guest_without_memory_for_a_message_lives_on() {
+fn a_guest_without_memory_for_a_message_continues() {
     let server = Server::start();
     // Its allocator returns addresses outside of its memory, and runs `unreachable` for large sizes.
     let bundle = hand_written("(i32.const 1)", "", "");
@@ -181,7 +181,7 @@ fn grows_beside_a_neighbour(bundle: &TempDir) -> u64 {
 }
 
 #[test]
-fn wake_and_settle_bombs_take_no_memory() {
+fn wake_and_settle_bombs_do_not_use_up_memory() {
     let wakes = repeat(1_000, "(call $wake_after (i32.const 0) (i64.const 0))");
     let asks = repeat(
         1_000,
@@ -226,7 +226,7 @@ fn two_thousand_keyed_actors_are_all_answered() {
 }
 
 #[test]
-fn actors_that_never_end_their_messages_give_their_slots_back() {
+fn actors_that_never_end_their_messages_free_their_slots() {
     let keyed = "[mechtrons.\"keyed:{key}\"]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"server\"\n";
     let mut server = with_echo("", keyed);
     server.start_again_with("[limits]\nawake-per-app = 4\nrequest-time = \"1 s\"\noverdue-time = \"100 ms\"\n");
@@ -245,7 +245,7 @@ fn actors_that_never_end_their_messages_give_their_slots_back() {
 }
 
 #[test]
-fn a_message_that_is_never_answered_ends_and_the_actor_goes_on() {
+fn an_unanswered_message_ends_and_the_actor_continues() {
     let mut server = with_echo("", "");
     server.start_again_with("[limits]\nrequest-time = \"10 s\"\noverdue-time = \"100 ms\"\n");
     let server = server;
@@ -266,7 +266,7 @@ fn a_message_that_is_never_answered_ends_and_the_actor_goes_on() {
 }
 
 #[test]
-fn one_way_messages_of_an_app_that_is_deleted_are_dead_letters() {
+fn one_way_messages_of_a_deleted_app_become_dead_letters() {
     let server = Server::start();
     // On a request, it sends itself 50 messages, and never ends the first.
     let tells =
@@ -284,7 +284,7 @@ fn one_way_messages_of_an_app_that_is_deleted_are_dead_letters() {
 }
 
 #[test]
-fn failures_of_guests_are_failures() {
+fn failures_of_guests_have_failure_statuses() {
     let server = with_echo("", "");
     let (mut tried, mut through, mut long_ones, mut long_through) = (0, 0, 0, 0);
     let long = "x".repeat(1_000_000);

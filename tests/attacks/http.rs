@@ -124,7 +124,7 @@ fn site() -> (Server, u64, usize) {
 }
 
 #[test]
-fn bodies_that_do_not_end_hold_no_memory_and_no_descriptor() {
+fn endless_bodies_do_not_hold_memory_or_descriptors() {
     const BODY: usize = 16 << 20;
     let (server, before, descriptors) = site();
     let neighbour = Neighbour::of(&server);
@@ -166,7 +166,7 @@ fn bodies_that_do_not_end_hold_no_memory_and_no_descriptor() {
 }
 
 #[test]
-fn who_is_nobody_is_refused_before_a_body_is_read() {
+fn anonymous_callers_are_refused_before_their_body_is_read() {
     let server = Server::start();
     server.token_for("ada", &[]);
     let own = server.address();
@@ -194,7 +194,7 @@ fn who_is_nobody_is_refused_before_a_body_is_read() {
 }
 
 #[test]
-fn answers_that_are_not_taken_hold_no_memory_and_end() {
+fn unread_answers_do_not_hold_memory_and_end() {
     let (server, before, descriptors) = site();
     let neighbour = Neighbour::of(&server);
     let own = server.address();
@@ -231,7 +231,7 @@ fn answers_that_are_not_taken_hold_no_memory_and_end() {
 }
 
 #[test]
-fn a_reader_that_takes_a_few_bytes_at_a_time_is_too_slow() {
+fn a_reader_of_a_few_bytes_at_a_time_is_disconnected() {
     let (server, _, descriptors) = site();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -252,7 +252,7 @@ fn a_reader_that_takes_a_few_bytes_at_a_time_is_too_slow() {
 }
 
 #[test]
-fn heads_that_are_slow_long_or_malformed_are_refused_by_us() {
+fn slow_long_and_malformed_heads_are_refused_with_a_code() {
     let (server, before, descriptors) = site();
     let neighbour = Neighbour::of(&server);
     let own = server.address();
@@ -346,7 +346,7 @@ fn chunks_with_endless_extensions_and_trailers_are_refused() {
 }
 
 #[test]
-fn requests_in_a_row_are_answered_in_a_row() {
+fn pipelined_requests_are_answered_in_order() {
     let (server, ..) = site();
     let own = server.address();
     let mut stream = server.connect();

@@ -51,7 +51,7 @@ fn a_flood_of_lines_is_bounded_and_counted() {
 }
 
 #[test]
-fn a_line_can_not_be_forged() {
+fn a_log_line_cannot_be_forged() {
     for format in ["text", "json"] {
         let server = Server::start_with(&format!("log-format = \"{format}\"\n"));
         with_echoes(&server);
@@ -94,7 +94,7 @@ fn a_line_can_not_be_forged() {
 
 /// Nobody reads standard error, and the pipe is full. The server and its neighbours continue.
 #[test]
-fn a_full_pipe_hangs_nothing() {
+fn a_full_pipe_blocks_nothing() {
     // Both ends of the pipe are open, and nothing reads from it.
     let script = "mkfifo pipe; exec \"$@\" 2<> pipe";
     let server = Server::start_by(script, "[limits]\nlog-lines-per-second = 1000000\n");

@@ -66,7 +66,7 @@ fn everything() -> tempfile::TempDir {
 }
 
 #[test]
-fn whatever_authors_are_refused_publishing_refuses_and_nothing_is_made_outside() {
+fn publishing_refuses_everything_that_authors_are_refused() {
     let server = Server::start();
     let tenant = server.token_for("mallory", OWN);
     let bundle = everything();
@@ -126,7 +126,7 @@ fn whatever_authors_are_refused_publishing_refuses_and_nothing_is_made_outside()
 }
 
 #[test]
-fn manifests_signed_by_hand_reach_nothing_of_others() {
+fn manifests_signed_by_hand_do_not_reach_other_tenants() {
     let server = with_bobs();
     let tenant = server.token_for("mallory", OWN);
     let bundle = everything();
@@ -179,7 +179,7 @@ fn manifests_signed_by_hand_reach_nothing_of_others() {
 }
 
 #[test]
-fn limits_of_mechtrons_have_ceilings_that_are_settings() {
+fn limits_of_mechtrons_have_configurable_maximums() {
     let server = Server::start_with("[limits]\nmechtron-memory = \"32 MiB\"\nmechtron-call = \"1 s\"\n");
     let tenant = server.token_for("mallory", OWN);
     let bundle = everything();

@@ -23,7 +23,7 @@ fn site(routes: &[&str]) -> TempDir {
 }
 
 #[test]
-fn no_app_answers_what_one_of_another_space_answers() {
+fn apps_do_not_answer_requests_of_other_spaces() {
     let server = Server::start();
     let (acme, bob) =
         (server.token_for("acme/ci", &["deploy acme:**"]), server.token_for("bob/ci", &["deploy bob:**"]));
@@ -73,7 +73,7 @@ fn no_app_answers_what_one_of_another_space_answers() {
 }
 
 #[test]
-fn connections_speak_http_1_alone_whatever_they_begin_with() {
+fn connections_accept_only_http_1() {
     let server = Server::start();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let answer = server.raw(preface);
@@ -92,7 +92,7 @@ fn connections_speak_http_1_alone_whatever_they_begin_with() {
 }
 
 #[test]
-fn nothing_answers_below_the_servers_own_paths() {
+fn apps_do_not_answer_below_the_servers_own_paths() {
     let server = Server::start();
     server.publish(&server.token, 1, site(&["/{*all}"]).path(), "acme:repo:site:1.0.0");
     assert_eq!(server.create(&server.token, "acme:site", "acme:repo:site:1.0.0").status, 200);
@@ -108,7 +108,7 @@ fn nothing_answers_below_the_servers_own_paths() {
 
 /// The second piece of a file begins like the HTTP library's own answer to a malformed request.
 #[test]
-fn a_file_is_sent_as_it_is_whatever_it_looks_like() {
+fn a_file_is_sent_unchanged_even_if_it_looks_like_a_failure() {
     let server = Server::start();
     let like_an_answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
     let mut different = 0;

@@ -6,7 +6,7 @@ use starlane_testkit::{attack, field_fault};
 use crate::world::{Server, folder, starlane, through_shell};
 
 #[test]
-fn an_admin_of_a_space_names_nobody_outside_of_it() {
+fn an_admin_of_a_space_cannot_use_subjects_outside_of_it() {
     let server = Server::start();
     let lead = server.token_for("lead", &["admin acme:**"]);
     server.command("starlane:grants", "add", &json!({ "principal": "ada", "grants": ["request acme:**"] }));
@@ -67,7 +67,7 @@ fn an_admin_of_a_space_names_nobody_outside_of_it() {
 }
 
 #[test]
-fn revocations_outlive_kills_and_are_of_what_was_made_before() {
+fn revocations_survive_kills_and_apply_only_to_earlier_tokens() {
     let mut server = Server::start();
     let mut revoked = Vec::new();
     for n in 0..20 {
@@ -89,7 +89,7 @@ fn revocations_outlive_kills_and_are_of_what_was_made_before() {
 }
 
 #[test]
-fn every_change_is_noted_with_its_principal_and_outcome() {
+fn every_change_is_logged_with_its_principal_and_outcome() {
     let mut server = Server::start();
     let ci = server.token_for("ci", &["deploy acme:**"]);
     let bundle = folder(&[

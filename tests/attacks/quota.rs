@@ -10,7 +10,7 @@ use starlane_testkit::attack;
 use crate::world::{Server, folder};
 
 #[test]
-fn uploads_and_spaces_have_quotas_and_what_nothing_names_is_collected() {
+fn uploads_and_spaces_have_quotas_and_unnamed_files_are_collected() {
     let limits =
         "[limits]\npending-uploads = \"1 MiB\"\nspace-storage = \"2 MiB\"\nmissing-files = 100\ndisk-reserve = 0\n";
     let server = Server::start_with(limits);
@@ -88,7 +88,7 @@ fn uploads_and_spaces_have_quotas_and_what_nothing_names_is_collected() {
 
 /// Files are collected continuously while bundles are published: no bundle is published without its files.
 #[test]
-fn collecting_takes_no_file_from_a_publish_and_survives_being_killed() {
+fn collecting_keeps_the_files_of_a_publish_and_survives_kills() {
     let limits = "[limits]\nupload-grace = \"10 s\"\ndisk-reserve = 0\n";
     let mut server = Server::start_with(limits);
     let mut published = 0;
@@ -118,7 +118,7 @@ fn collecting_takes_no_file_from_a_publish_and_survives_being_killed() {
 }
 
 #[test]
-fn the_disk_is_never_filled_to_its_end() {
+fn the_disk_always_keeps_a_reserve() {
     let server = Server::start_with("[limits]\ndisk-reserve = 1125899906842624\n");
     let put = server.with_token(&server.token, "PUT", &format!("/blobs/sha256/{}", Digest::of(b"x")), b"x");
     assert!(put.fails(507, "storage-full").contains("disk-reserve"));
@@ -130,7 +130,7 @@ fn the_disk_is_never_filled_to_its_end() {
 
 /// A quota counts the use of the disk, so many small files count as much as a large one.
 #[test]
-fn many_small_things_fill_a_space_as_a_large_one_does() {
+fn many_small_files_fill_a_space_like_a_large_one() {
     let limits = "[limits]\nspace-storage = \"2 MiB\"\ndisk-reserve = 0\n";
     let publish = |server: &Server, version: u32, files: &[(&str, &str)]| {
         let made = folder(files);

@@ -54,7 +54,7 @@ fn comes_to(holds: impl Fn() -> bool) -> bool {
 }
 
 #[test]
-fn an_app_may_no_more_than_its_maker() {
+fn an_app_has_no_more_rights_than_its_maker() {
     let server = with_bobs();
     let tenant = server.token_for("mallory", OWN);
     let beyond = [
@@ -111,7 +111,7 @@ fn an_app_may_no_more_than_its_maker() {
 }
 
 #[test]
-fn rights_of_an_app_end_with_its_makers() {
+fn the_rights_of_an_app_end_with_those_of_its_maker() {
     let mut server = with_bobs();
     let line = "request bob:n:db query";
     let mut tried = 0;
@@ -191,7 +191,7 @@ fn rights_of_an_app_end_with_its_makers() {
 }
 
 #[test]
-fn the_servers_own_space_is_closed_to_mechtrons_whatever_covers_it() {
+fn the_servers_own_space_is_closed_to_mechtrons() {
     let server = with_bobs();
     let admin = server.token.clone();
     let allow = ["request **", "request ~*::**", "notify **", "subscribe **#*", "subscribe ~*::**#*"];
@@ -230,7 +230,7 @@ fn the_servers_own_space_is_closed_to_mechtrons_whatever_covers_it() {
 }
 
 #[test]
-fn a_private_bundle_is_read_by_message_by_whom_it_is_read_over_http() {
+fn reading_a_private_bundle_needs_the_same_rights_by_message_and_over_http() {
     let server = with_bobs();
     let read = json!({ "path": "/secret.txt" });
     let mut through = Vec::new();
@@ -270,7 +270,7 @@ fn a_private_bundle_is_read_by_message_by_whom_it_is_read_over_http() {
 
 /// A forbidden request causes no check of its body. Bodies to the server itself have a small maximum size.
 #[test]
-fn bodies_to_the_server_itself_are_short_and_looked_at_last() {
+fn bodies_to_the_server_itself_are_short_and_checked_last() {
     let server = Server::start();
     let eve = server.token_for("eve", &[]);
     let body = |bytes: usize| format!("[{}]", vec!["[]"; bytes / 3].join(",")).into_bytes();

@@ -7,7 +7,7 @@ use starlane_testkit::field_fault;
 use crate::world::{Server, starlane};
 
 #[test]
-fn a_setting_that_could_never_work_is_refused_with_the_expected_form() {
+fn an_invalid_setting_is_refused_with_the_expected_form() {
     let folder = tempfile::tempdir().unwrap();
     // The flag, its value, and the expected message.
     let flags = [
@@ -88,7 +88,7 @@ fn a_setting_that_could_never_work_is_refused_with_the_expected_form() {
 }
 
 #[test]
-fn a_setting_is_written_in_any_form_that_means_the_same() {
+fn equivalent_forms_of_a_setting_are_accepted() {
     let mut failing = Vec::new();
     for (written, sent) in [
         ("http://localhost:5173/", "http://localhost:5173"),

@@ -172,7 +172,7 @@ fn move_in(server: &Server, token: &str) {
 }
 
 #[test]
-fn a_neighbour_is_answered_while_all_attacks_go_on_at_once() {
+fn a_neighbour_is_answered_during_all_attacks_at_once() {
     let server = Server::start_by(&format!("ulimit -n {DESCRIPTORS}; exec \"$@\""), "");
     let cage = Cage::around(server.pid(), MEMORY);
     let mallory = server.token_for("mallory", &["deploy mallory:**", "request ~*::**", "notify ~*::**"]);

@@ -41,7 +41,7 @@ fn run(server: &Server, token: &str, folder: &Path, bundle: &str, app: &str) {
 }
 
 #[test]
-fn a_migration_reaches_nothing_beyond_its_own_database() {
+fn a_migration_reaches_only_its_own_database() {
     let server = Server::start_with("[limits]\nmigration-time = \"2 s\"\n");
     let admin = server.token.clone();
     run(&server, &admin, bundle("/bob", &[FIRST]).path(), "bob:repo:n:1.0.0", "bob:n");
@@ -91,7 +91,7 @@ fn a_migration_reaches_nothing_beyond_its_own_database() {
 }
 
 #[test]
-fn an_endless_migration_keeps_nobody_else_waiting() {
+fn an_endless_migration_does_not_delay_others() {
     let server = Server::start_with("[limits]\nmigration-time = \"15 s\"\n");
     let admin = server.token.clone();
     let endless = format!("CREATE TABLE t AS {ENDLESS} SELECT count(*) AS n FROM c");
@@ -151,7 +151,7 @@ fn a_query_does_not_write() {
 }
 
 #[test]
-fn no_sql_takes_the_servers_memory_or_time() {
+fn no_sql_uses_up_the_servers_memory_or_time() {
     let server = Server::start();
     let admin = server.token.clone();
     run(&server, &admin, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0", "acme:t");
@@ -237,7 +237,7 @@ fn a_database_has_a_maximum_size() {
 }
 
 #[test]
-fn values_travel_exactly_and_none_is_lost() {
+fn values_are_stored_and_returned_exactly() {
     let server = Server::start();
     let admin = server.token.clone();
     run(&server, &admin, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0", "acme:t");
@@ -258,7 +258,7 @@ fn values_travel_exactly_and_none_is_lost() {
 }
 
 #[test]
-fn a_migration_keeps_referring_rows_and_its_line_ends_do_not_matter() {
+fn a_migration_keeps_referring_rows_and_ignores_line_ends() {
     let server = Server::start();
     let admin = server.token.clone();
     run(&server, &admin, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0", "acme:t");
@@ -276,7 +276,7 @@ fn a_migration_keeps_referring_rows_and_its_line_ends_do_not_matter() {
 }
 
 #[test]
-fn full_text_search_has_no_function_that_can_not_be_interrupted() {
+fn full_text_search_has_only_interruptible_functions() {
     let server = Server::start();
     let admin = server.token.clone();
     let index = "CREATE VIRTUAL TABLE ft USING fts5(x)";

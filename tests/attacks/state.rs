@@ -223,7 +223,7 @@ fn state_survives_a_crash_and_an_upgrade() {
 /// An answer waits until its state is saved, but saving never waits for an answer. This covers an actor that awaits,
 /// and two actors that send requests to each other.
 #[test]
-fn actors_that_save_each_message_await_and_are_awaited() {
+fn actors_that_save_each_message_can_await_each_other() {
     let server = start();
     let asker = "acme:counters:asker";
     let call = |to: &str| json!({ "target": to, "operation": "count", "timeout": 20_000 });
@@ -293,7 +293,7 @@ fn an_event_starts_a_subscriber_after_a_restart() {
 }
 
 #[test]
-fn state_that_is_too_large_is_refused_by_name_and_undone() {
+fn too_large_state_is_refused_with_its_limit_and_undone() {
     let server = Server::start_with("[limits]\nstate-bytes = \"1 KiB\"\n");
     publish(&server, counters().path(), "1.0.0");
     let sure = format!("{SURE}:a");

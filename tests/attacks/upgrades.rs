@@ -77,7 +77,7 @@ impl Random {
 }
 
 #[test]
-fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
+fn a_killed_upgrade_leaves_the_old_or_the_new_version() {
     let kills: usize = if size() == "full" { 200 } else { 20 };
     let mut server = Server::start();
     let admin = server.token.clone();
@@ -182,7 +182,7 @@ fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
 }
 
 #[test]
-fn an_upgrade_that_fails_leaves_the_old_version_as_it_was() {
+fn a_failed_upgrade_leaves_the_old_version_unchanged() {
     let server = Server::start_with("[limits]\ndatabase-size = \"2 MiB\"\nmigration-time = \"3 s\"\n");
     let admin = server.token.clone();
     server.publish(&admin, 1, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0");
@@ -333,7 +333,7 @@ fn messages_during_upgrades_are_all_answered() {
 }
 
 #[test]
-fn write_that_has_begun_is_answered_as_it_ended_while_its_app_is_deleted() {
+fn running_write_gets_its_outcome_while_its_app_is_deleted() {
     let server = Server::start();
     server.publish(&server.token, 1, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0");
     assert_eq!(server.create(&server.token, APP, "acme:repo:t:1.0.0").status, 200);

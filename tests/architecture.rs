@@ -70,7 +70,7 @@ fn folders_and_packages_have_the_same_names() {
 }
 
 #[test]
-fn the_arrows_between_crates_are_the_maps() {
+fn the_dependencies_between_crates_match_the_map() {
     let packages = packages();
     for row in table("Crates") {
         let allowed = names(&row[2]);
@@ -117,7 +117,7 @@ fn places(text: &str, crates: &BTreeSet<String>) -> (Vec<PathBuf>, Vec<String>) 
 }
 
 #[test]
-fn what_the_map_names_is_there() {
+fn every_path_on_the_map_exists() {
     let crates: BTreeSet<String> = packages().into_values().map(|package| package.folder).collect();
     let rows = table("Where does this line live?").into_iter().map(|row| row[1].clone());
     let folders = table("Outside `crates`").into_iter().map(|row| row[0].clone());
@@ -162,7 +162,7 @@ fn the_architecture_page_names_files_and_functions_that_exist() {
 }
 
 #[test]
-fn libraries_stay_where_the_map_puts_them() {
+fn libraries_are_used_only_where_the_map_allows() {
     let packages = packages();
     for row in table("Never here") {
         let libraries: Vec<&str> = row[0].split(", ").collect();
@@ -173,7 +173,7 @@ fn libraries_stay_where_the_map_puts_them() {
 }
 
 #[test]
-fn what_decides_knows_no_clock_and_no_waiting() {
+fn deciding_crates_have_no_clock_and_no_async() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for name in ["protocol", "bundle", "abi", "meter", "node"] {
         let mut folders = vec![crates.join(name).join("src")];

@@ -94,7 +94,7 @@ impl Random {
 }
 
 #[test]
-fn no_decoder_panics_and_each_takes_what_it_writes() {
+fn decoders_do_not_panic_and_accept_their_own_encoding() {
     let (all, mut tried) = (targets(), 0);
     for target in &all {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);

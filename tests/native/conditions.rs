@@ -29,7 +29,7 @@ fn site() -> (Server, Vec<String>) {
 }
 
 #[test]
-fn conditions_hold_as_the_rfc_says_on_every_route_with_a_tag() {
+fn every_route_with_a_tag_follows_the_rfc_for_conditions() {
     let (server, routes) = site();
     let (mut tried, mut failing) = (0, Vec::new());
     for path in &routes {
@@ -103,7 +103,7 @@ fn shared(answer: &Answer) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn encoded_bytes_have_a_tag_of_their_own_and_a_304_the_headers_of_its_200() {
+fn encoded_bytes_have_their_own_tag_and_a_304_has_the_headers_of_its_200() {
     let (server, routes) = site();
     let (mut tried, mut failing) = (0, Vec::new());
     for path in &routes {

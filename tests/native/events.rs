@@ -69,7 +69,7 @@ fn events_are_streamed_over_plain_http() {
 }
 
 #[test]
-fn what_is_no_topic_and_who_is_nobody_known_is_refused() {
+fn invalid_topics_and_unknown_callers_are_refused() {
     let server = Server::start();
     let told = server.get("/events/acme:echoes:echo").fails(400, "malformed");
     assert!(told.contains('#'), "{told}");
@@ -78,7 +78,7 @@ fn what_is_no_topic_and_who_is_nobody_known_is_refused() {
 }
 
 #[test]
-fn who_comes_back_learns_that_events_may_be_missing() {
+fn a_reconnecting_reader_gets_a_gap() {
     let server = Server::start();
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let topic = "acme:echoes:echo%23said";

@@ -130,7 +130,7 @@ fn a_refusal_names_the_flag_that_would_allow_it() {
 }
 
 #[test]
-fn what_the_operator_allows_is_let_in_and_told_to_browsers() {
+fn allowed_origins_are_admitted_and_reported_to_browsers() {
     let server = Server::start_with(|config| {
         config.allow_hosts.push("mesh.test".parse().unwrap());
         config.allow_origins.push("http://localhost:5173".parse().unwrap());
@@ -156,7 +156,7 @@ fn what_the_operator_allows_is_let_in_and_told_to_browsers() {
 }
 
 #[test]
-fn a_connection_rests_longer_than_a_head_may_take() {
+fn an_idle_connection_outlasts_the_timeout_of_a_head() {
     let server = Server::start();
     let own = server.address();
     let mut stream = TcpStream::connect(own).unwrap();
@@ -186,7 +186,7 @@ fn a_connection_rests_longer_than_a_head_may_take() {
 }
 
 #[test]
-fn a_server_on_the_default_port_knows_its_name_without_it() {
+fn a_server_on_the_default_port_accepts_its_name_without_the_port() {
     // An address that no other test uses. Where ports below 1024 require privileges, only the guard's unit test covers
     // this.
     let listen = "127.0.0.80:80";
@@ -218,7 +218,7 @@ fn a_server_on_the_default_port_knows_its_name_without_it() {
 }
 
 #[test]
-fn the_name_of_a_bearer_token_is_written_as_people_like() {
+fn the_scheme_bearer_is_accepted_in_any_case_with_extra_spaces() {
     let server = Server::start();
     let tried = ["Bearer", "bearer", "BEARER", "BeArEr"]
         .map(|scheme| [" ", "  ", "     "].map(|gap| format!("{scheme}{gap}{}", server.token)));
@@ -229,7 +229,7 @@ fn the_name_of_a_bearer_token_is_written_as_people_like() {
 }
 
 #[test]
-fn a_server_is_ready_when_its_storage_is() {
+fn a_server_is_ready_when_its_storage_is_ready() {
     let server = Server::start();
     assert_eq!((server.get("/readyz").status, server.get("/healthz").status), (200, 200));
     let (data, moved) = (server.config.data.clone(), server.config.data.with_extension("moved"));
@@ -248,7 +248,7 @@ fn a_server_is_ready_when_its_storage_is() {
 
 /// Silent sockets: plain connections, half a request, and links without a hello.
 #[test]
-fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_stop_others() {
+fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_delay_others() {
     let server = Server::start();
     let own = server.address();
     let begin = Instant::now();
@@ -293,7 +293,7 @@ fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_stop_others() {
 }
 
 #[test]
-fn behind_a_proxy_pages_come_by_https_and_nobody_without_a_token() {
+fn behind_a_proxy_pages_use_https_and_every_caller_needs_a_token() {
     let server = Server::start_with(|config| {
         config.behind_proxy = true;
         config.allow_hosts = vec!["mesh.test".parse().unwrap()];
@@ -306,7 +306,7 @@ fn behind_a_proxy_pages_come_by_https_and_nobody_without_a_token() {
 }
 
 #[tokio::test]
-async fn a_principal_has_no_more_links_and_messages_than_its_limit() {
+async fn the_links_and_messages_of_a_principal_are_limited() {
     let server = Server::start_with(|config| {
         config.limits.set(Limit::Links, 2).unwrap();
         config.limits.set(Limit::MessagesPerSecond, 50).unwrap();

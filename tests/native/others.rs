@@ -67,7 +67,7 @@ fn an_app_uses_a_mechtron_of_another_author_with_another_key() {
 }
 
 #[test]
-fn what_an_app_uses_must_be_published_as_its_manifest_has_it() {
+fn used_bundles_must_be_published_as_the_manifest_names_them() {
     let server = Server::start();
     let bobs = publish(&server, echo_bundle("").path(), WIDGETS, 2, &Others::default());
     let others = known(&bobs);
@@ -107,7 +107,7 @@ fn what_an_app_uses_must_be_published_as_its_manifest_has_it() {
 }
 
 #[test]
-fn two_publishers_two_spaces_and_one_bundle_as_two_apps() {
+fn two_publishers_can_create_two_apps_from_one_bundle() {
     let server = Server::start();
     publish(&server, echo_bundle("").path(), "acme:repo:echoes:1.0.0", 1, &Others::default());
     publish(&server, echo_bundle("").path(), "bob:repo:echoes:1.0.0", 2, &Others::default());

@@ -43,7 +43,7 @@ fn built_in() -> Vec<(String, Bind)> {
 }
 
 #[test]
-fn every_operation_of_every_built_in_resource_is_held_to_its_bind() {
+fn every_operation_of_built_in_resources_is_checked_against_its_bind() {
     let server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     let mut tried = 0;
@@ -73,7 +73,7 @@ fn every_operation_of_every_built_in_resource_is_held_to_its_bind() {
 }
 
 #[test]
-fn a_fault_deep_in_a_body_is_told_with_its_pointer() {
+fn a_fault_deep_in_a_body_is_reported_with_its_pointer() {
     let server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     for (at, operation, body, place) in [
@@ -101,7 +101,7 @@ fn a_fault_deep_in_a_body_is_told_with_its_pointer() {
 }
 
 #[test]
-fn nothing_and_null_are_the_same_to_a_built_in_resource() {
+fn an_empty_body_and_null_are_the_same_for_a_built_in_resource() {
     let server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     for (at, operation) in [("starlane:apps", "list"), ("starlane:server", "status"), (BUNDLE, "list")] {
@@ -138,7 +138,7 @@ fn publish(server: &Server, bundle: &str, resources: &Value) -> Answer {
 }
 
 #[test]
-fn wrong_resources_are_refused_at_publish_whatever_tool_made_the_manifest() {
+fn invalid_resources_are_refused_at_publish() {
     let server = Server::start();
     server.upload(&Draft::read(notes().path()).unwrap());
     for (resource, told) in [
@@ -187,7 +187,7 @@ fn publish_unchecked(server: &mut Server, bundle: &str, resources: &Value) {
 }
 
 #[test]
-fn kinds_that_a_server_has_no_driver_for_are_refused_at_create_and_upgrade() {
+fn kinds_without_a_driver_are_refused_at_create_and_upgrade() {
     let mut server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     note(&server, "first");
@@ -217,7 +217,7 @@ fn kinds_that_a_server_has_no_driver_for_are_refused_at_create_and_upgrade() {
 
 /// A server does not refuse the kinds of resources in pages, but it refuses invalid settings of all resources.
 #[test]
-fn settings_that_do_not_fit_are_refused_at_create_too() {
+fn invalid_settings_are_refused_at_create_too() {
     let mut server = Server::start();
     publish_unchecked(
         &mut server,
@@ -235,7 +235,7 @@ fn settings_that_do_not_fit_are_refused_at_create_too() {
 }
 
 #[test]
-fn deleting_an_app_keeps_its_data_unless_it_is_to_go() {
+fn deleting_an_app_keeps_its_data_unless_requested_otherwise() {
     let mut server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     note(&server, "kept");

@@ -66,7 +66,7 @@ async fn a_link_is_opened_over_tls_from_an_origin_with_tls() {
 }
 
 #[test]
-fn what_speaks_no_tls_or_nothing_is_closed() {
+fn connections_without_tls_and_silent_ones_are_closed() {
     let (server, _) = server();
     let address = server.url.trim_start_matches("https://");
     for said in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), b""] {
@@ -137,7 +137,7 @@ impl ServerCertVerifier for Anyone {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_without_a_restart() {
+async fn a_renewed_certificate_is_used_without_a_restart() {
     let (server, _) = server();
     let files = server.config.tls.clone().unwrap();
     let before = shown(&server).await.unwrap();

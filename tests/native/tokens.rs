@@ -65,7 +65,7 @@ fn bad_tokens(server: &Server) -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_refused_at_every_door() {
+async fn an_invalid_token_is_refused_at_every_entry() {
     let server = Server::start();
     let (mut tried, mut accepted) = (0, Vec::new());
     for (what, bad) in bad_tokens(&server) {
@@ -138,7 +138,7 @@ async fn a_revoked_token_closes_its_links_and_streams_within_a_second() {
 }
 
 #[tokio::test]
-async fn with_the_first_token_anybody_is_nobody() {
+async fn creating_the_first_token_ends_anonymous_access() {
     let server = Server::start();
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let mut anonymous = Peer::link(&server, 1, None).await;
@@ -155,7 +155,7 @@ async fn with_the_first_token_anybody_is_nobody() {
 }
 
 #[tokio::test]
-async fn what_the_server_tells_of_itself_is_for_its_admins() {
+async fn only_admins_can_inspect_the_server() {
     let server = Server::start();
     let mut peer = Peer::dial(&server).await;
     peer.hello(1, None).await;
@@ -175,7 +175,7 @@ async fn what_the_server_tells_of_itself_is_for_its_admins() {
 }
 
 #[tokio::test]
-async fn grants_of_token_and_registry_count_together_and_at_once() {
+async fn grants_of_token_and_registry_add_up_and_apply_at_once() {
     let server = Server::start();
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let text = token(&server, "ada@mesh.test", &["request acme:echoes:echo about"]);
@@ -214,7 +214,7 @@ async fn a_live_link_is_renewed_by_a_fresh_token_of_the_same_principal() {
 }
 
 #[test]
-fn who_deploys_a_space_deploys_nothing_else() {
+fn a_grant_to_deploy_a_space_covers_only_that_space() {
     let server = Server::start();
     let text = token(&server, "ci", &["deploy acme:**"]);
     let put = |path: &str| {
@@ -234,7 +234,7 @@ fn who_deploys_a_space_deploys_nothing_else() {
 }
 
 #[test]
-fn an_admin_of_a_space_hands_out_what_is_in_it() {
+fn an_admin_of_a_space_gives_only_grants_within_it() {
     let server = Server::start();
     let text = token(&server, "lead", &["admin acme:**"]);
     let headers = [("authorization", &*format!("Bearer {text}")), ("content-type", "application/json")];
@@ -265,7 +265,7 @@ fn an_admin_of_a_space_hands_out_what_is_in_it() {
 }
 
 #[test]
-fn an_admin_of_a_space_revokes_its_own_tokens_by_id_and_no_other() {
+fn an_admin_of_a_space_revokes_only_tokens_of_its_namespace() {
     let mut server = Server::start();
     let lead = token(&server, "lead", &["admin acme:**"]);
     let (bo, ada) = (create(&server, "bob/bo", &[], 600), create(&server, "acme/ada", &[], 600));
@@ -291,7 +291,7 @@ fn an_admin_of_a_space_revokes_its_own_tokens_by_id_and_no_other() {
 }
 
 #[test]
-fn a_bundle_that_is_not_public_is_for_who_may_launch_its_app() {
+fn a_private_bundle_is_readable_for_principals_that_can_launch_its_app() {
     let server = Server::start();
     let bundle = |public: bool, text: &str| {
         let about = format!(
@@ -335,7 +335,7 @@ fn a_bundle_that_is_not_public_is_for_who_may_launch_its_app() {
 }
 
 #[test]
-fn who_knows_a_digest_neither_reads_nor_publishes_what_it_stands_for() {
+fn knowing_a_digest_allows_neither_reading_nor_publishing_the_blob() {
     let server = Server::start();
     let bundle = |public: bool| {
         let about = format!("[bundle]\nname = \"x\"\npublic = {public}\ninclude = [\"*.txt\"]\n");

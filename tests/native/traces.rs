@@ -76,7 +76,7 @@ fn ask_to_log(server: &Server, text: &str, traceparent: &str) {
 }
 
 #[tokio::test]
-async fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
+async fn a_trace_reaches_the_log_of_the_second_actor() {
     let log = log();
     let server = Server::start();
     server.run_app(echo_bundle("").path(), BUNDLE, "acme:echoes");

@@ -115,7 +115,7 @@ fn paths(route: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_answer_to_hostile_input_is_ours() {
+fn every_answer_to_hostile_input_is_well_formed() {
     let server = Server::start();
     server.run_app(echo_bundle(ROUTES).path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let begin = Instant::now();
@@ -210,7 +210,7 @@ fn every_answer_to_hostile_input_is_ours() {
 }
 
 #[test]
-fn an_error_has_the_form_that_is_asked_for() {
+fn an_error_has_the_requested_form() {
     let server = Server::start();
     let huge = vec![b' '; 17 << 20];
     let json = ("content-type", "application/json");

@@ -292,7 +292,7 @@ mod tests {
         for (text, left) in [("fou", 4), ("", 4), ("fours", 4), ("x", 0)] {
             assert_eq!(read(text.as_bytes(), left).unwrap_err(), CHANGED, "{text}");
         }
-        // As a request reads it: no more than it told the server.
+        // Reads it as a request does, up to the announced length.
         let mut grown = Exactly { reader: &b"fours"[..], left: 4 };
         assert!(grown.read(&mut [0; 4]).is_err(), "the last of what was told is not handed out");
     }

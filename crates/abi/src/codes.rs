@@ -9,7 +9,7 @@ pub mod shared {
 
     /// The message cannot be read.
     pub const MALFORMED: Code = (400, "malformed");
-    /// The resource has no such thing.
+    /// The requested thing does not exist.
     pub const NOT_FOUND: Code = (404, "not-found");
     /// The resource has no such operation.
     pub const NO_OPERATION: Code = (404, "no-operation");

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_a_reader_leave_together() {
+    fn answers_of_a_reader_are_sent_together() {
         let time = VirtualTime::default();
         let clock = time.clone();
         let counts = time.run(async move {

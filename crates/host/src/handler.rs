@@ -99,7 +99,7 @@ mod tests {
     };
 
     #[test]
-    fn what_a_released_handler_had_begun_has_an_unknown_outcome() {
+    fn open_requests_of_a_released_handler_have_an_unknown_outcome() {
         let time = VirtualTime::default();
         let clock = time.clone();
         let done = time.run(async move {

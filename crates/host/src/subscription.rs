@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_loses_the_oldest_and_is_told_how_many() {
+    fn a_slow_reader_loses_the_oldest_and_gets_their_number() {
         let (sink, mut subscription) = channel(2, Rc::default());
         for text in ["1", "2", "3", "4"] {
             sink.push(event(text));

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_languages_take_differently_is_written_out() {
+    fn syntax_that_the_languages_read_differently_is_written_out() {
         for (pattern, normal) in [
             (r"^[a-z]+$", r"^[a-z]+$"),
             (r"^\d{4}-\d\d$", r"^[0-9]{4}-[0-9][0-9]$"),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_patterns_are_taken() {
+    fn usual_patterns_are_accepted() {
         for pattern in [
             "^[^@]+@[^@]+\\.[a-z]+$",
             "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",

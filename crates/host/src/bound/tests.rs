@@ -103,7 +103,7 @@ fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(VirtualTime) -> F) {
 }
 
 #[test]
-fn resources_in_memory_keep_the_contract() {
+fn resources_in_memory_pass_the_contract_suite() {
     run(|time| async move {
         let fresh = || async {
             Subject {
@@ -123,7 +123,7 @@ fn origin() -> Origin {
 }
 
 #[test]
-fn files_of_a_bundle_are_held_to_their_bind() {
+fn files_of_a_bundle_are_checked_against_their_bind() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let bound = bound(built_in_bind("bundle").unwrap(), &time);
@@ -143,7 +143,7 @@ fn files_of_a_bundle_are_held_to_their_bind() {
 }
 
 #[test]
-fn an_answer_that_does_not_fit_is_not_passed_on() {
+fn an_answer_that_does_not_match_is_not_passed_on() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let (bound, at) = (texts(&time), address("acme:texts"));
@@ -172,7 +172,7 @@ fn an_answer_that_does_not_fit_is_not_passed_on() {
 }
 
 #[test]
-fn an_event_that_does_not_fit_is_not_emitted() {
+fn an_event_that_does_not_match_is_not_emitted() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let (bound, at) = (texts(&time), address("acme:texts"));
@@ -190,7 +190,7 @@ fn an_event_that_does_not_fit_is_not_emitted() {
 
 /// A long check delays the messages of its sender only.
 #[test]
-fn messages_of_a_sender_keep_their_order_whatever_their_checks_take() {
+fn messages_of_a_sender_keep_their_order_during_checks() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let at = address("acme:texts");
@@ -240,7 +240,7 @@ fn messages_of_a_sender_keep_their_order_whatever_their_checks_take() {
 }
 
 #[test]
-fn body_of_a_message_that_may_not_enter_is_not_checked() {
+fn body_of_a_refused_message_is_not_checked() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let (at, checked) = (address("acme:texts"), Rc::<Cell<usize>>::default());
@@ -270,7 +270,7 @@ fn body_of_a_message_that_may_not_enter_is_not_checked() {
 }
 
 #[test]
-fn turns_of_many_senders_are_looked_at_once_on_average() {
+fn turns_of_many_senders_are_swept_once_on_average() {
     let mut turns = Turns::default();
     let message = |number: usize| {
         let from = address(&format!("acme:asker:{number}"));

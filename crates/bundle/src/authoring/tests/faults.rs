@@ -189,7 +189,7 @@ fn of_bounds(add: fn(&mut Draft, &(FileEntry, PathBuf))) -> String {
 }
 
 #[test]
-fn faults_are_told_with_file_line_column_expectation_and_hint() {
+fn faults_are_reported_with_file_line_column_expectation_and_hint() {
     let (mut kinds, mut wrong, mut all) = (BTreeSet::new(), Vec::new(), String::new());
     for name in SNAPSHOTS {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/authoring/tests/faults/{name}.txt"));

@@ -207,7 +207,7 @@ fn differences(folder: &tempfile::TempDir, step: usize) -> (usize, usize, Vec<St
 }
 
 #[test]
-fn whatever_authors_are_refused_hosts_refuse_too() {
+fn hosts_refuse_everything_that_authors_are_refused() {
     let (mut tried, mut written, mut differ) = (0, 0, Vec::new());
     let step = if starlane_testkit::figure::size() == "full" { 1 } else { 5 };
     for (folder, step) in [(bundle("", "", ""), step), (everything(), step.min(2)), (demo(), step)] {

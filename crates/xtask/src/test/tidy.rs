@@ -127,7 +127,7 @@ struct Phrase {
     instead: &'static str,
     /// Words before the phrase that make it right.
     after: &'static [&'static str],
-    /// Words behind the phrase that make it right.
+    /// Words after the phrase that make it right.
     before: &'static [&'static str],
 }
 

@@ -34,7 +34,7 @@ const LARGE: usize = 1024 * 1024;
 /// The maximum number of bytes of small bodies that other threads check at a time. A parsed body uses up to 30 times
 /// its size.
 const SMALL_AT_ONCE: usize = 4 * 1024 * 1024;
-/// The same of large ones.
+/// The same for large bodies.
 const LARGE_AT_ONCE: usize = 12 * 1024 * 1024;
 /// The maximum number of small bodies of one space that are checked at a time. For large bodies the maximum is one.
 const SMALL_OF_ONE: usize = 4;

@@ -1,5 +1,5 @@
 //! Atomic and durable files: each is written beside its place, synced, and then moved into place.
-//! Only their owner can read them: folders have mode 0700 and files 0600, whatever the umask is.
+//! Only their owner can read them: folders have mode 0700 and files 0600, with any umask.
 
 use std::{
     ffi::OsStr,

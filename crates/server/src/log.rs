@@ -78,7 +78,7 @@ struct Writer {
 }
 
 impl LogLayer {
-    /// A layer that writes into `out` on a thread of its own and keeps the last lines in `lines`.
+    /// A layer that writes into `out` on its own thread and keeps the last lines in `lines`.
     pub fn new(
         shape: LogShape,
         limits: &Limits,

@@ -121,7 +121,7 @@ impl FromStr for Authority {
             return Err(fail(EXPECTED.into()));
         }
         let (host, port) = match text.rsplit_once(':') {
-            // The colons of an IPv6 address lie in brackets.
+            // The colons of an IPv6 address are in brackets.
             Some((_, after)) if after.ends_with(']') => (text, None),
             Some((host, _)) if host.contains(':') && !host.ends_with(']') => {
                 return Err(fail(format!("an IPv6 address stands in brackets; write [{text}]")));

@@ -186,7 +186,7 @@ impl ServeConfig {
 }
 
 /// Runs a server until `shutdown` is ready. Requests that arrived until then are answered first. The host runs on this
-/// thread; connections run on threads of their own, one for each core but the host's. `ready` is called when the server
+/// thread; connections run on other threads, one for each core except the host's. `ready` is called when the server
 /// answers. Errors when it cannot start; the text says what to change.
 pub fn serve(
     config: &ServeConfig,

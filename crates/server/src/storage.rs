@@ -216,7 +216,7 @@ fn size_of(folder: &Path) -> u64 {
     let sizes = entries.map(|entry| match entry.metadata() {
         Ok(about) if about.is_dir() => size_of(&entry.path()),
         Ok(about) => about.len(),
-        // It went meanwhile.
+        // The file was removed meanwhile.
         Err(_) => 0,
     });
     sizes.sum()

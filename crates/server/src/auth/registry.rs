@@ -206,7 +206,7 @@ impl Kept {
             || self.forgotten.iter().any(|gone| generation <= gone.generation && ends <= gone.ends)
     }
 
-    /// The same without the forgotten revocations, which say nothing about a token that has expired meanwhile.
+    /// The same without the forgotten revocations, because these only concern tokens that have expired.
     pub(super) fn is_known_revoked(&self, token: TokenFacts<'_>) -> bool {
         let TokenFacts { id, subject, generation, issued, .. } = token;
         let mut scoped = namespace::namespaces_of(subject).map(|namespace| format!("{id}@{namespace}"));

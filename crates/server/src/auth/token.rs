@@ -175,7 +175,7 @@ mod tests {
             let mut bytes = token.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(bytes).unwrap();
-            // The last character holds bits that no byte of the signature has: what is left of them must be zero.
+            // The last character has more bits than the signature needs; the unused bits must be zero.
             assert!(host.read(&changed, NOW).is_err(), "byte {at}");
         }
     }

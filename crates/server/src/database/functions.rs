@@ -351,7 +351,7 @@ fn instr(context: &Context<'_>) -> Result<Option<i64>> {
     let before = whole.get(..at).unwrap_or_default();
     let characters = match bytes {
         true => before.len(),
-        // The first byte counts as a beginning, whatever it is.
+        // The first byte always counts as a beginning.
         false => {
             before.iter().skip(1).filter(|byte| !is_continuation(**byte)).count() + usize::from(!before.is_empty())
         }

@@ -111,7 +111,7 @@ async fn a_failed_change_keeps_concurrent_writes() {
     let other = database.clone();
     let write =
         tokio::spawn(async move { ask(&other, "execute", json!({ "sql": "INSERT INTO p VALUES (2, 'b')" })).await });
-    // A read goes on beside.
+    // A concurrent read continues.
     assert_eq!(query(&database, "SELECT count(*) AS n FROM p").await.unwrap()["rows"][0]["n"], 1);
     let migrations = [FIRST, "CREATE TABLE ok (x)"].iter().enumerate();
     let migrations = migrations.map(|(at, sql)| Migration::new(&format!("/m/{}.sql", at + 1), sql)).collect();

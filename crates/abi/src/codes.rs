@@ -29,7 +29,7 @@ pub mod host {
     pub const NO_GRANT: Code = (403, "no-grant");
     /// The body does not match the bind's schema.
     pub const SCHEMA_MISMATCH: Code = (422, "schema-mismatch");
-    /// The host itself could not do its part.
+    /// The host itself failed.
     pub const INTERNAL: Code = (500, "internal");
 }
 

@@ -73,7 +73,7 @@ pub(crate) struct Sweep {
     /// The map is swept when it has more entries than this.
     over: usize,
     least: usize,
-    /// How many entries were looked at, for tests.
+    /// The number of examined entries, for tests.
     #[cfg(test)]
     pub(crate) looked_at: usize,
 }

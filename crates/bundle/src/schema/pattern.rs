@@ -28,7 +28,7 @@ const MAX_WAYS: u64 = 7_000;
 /// The maximum size of a pattern with its repetitions expanded ([`Shape::size`]). A unit takes up to 100 bytes in the
 /// server's engine, whose limit is 10 MiB.
 const MAX_PATTERN_UNITS: u64 = 100_000;
-/// The maximum length of a pattern, in bytes, as it is given and in normal form.
+/// The maximum length of a pattern, in bytes, both before and in normal form.
 const MAX_PATTERN_BYTES: usize = 2_048;
 /// The maximum depth of groups and classes.
 const MAX_NESTING: u32 = 32;

@@ -34,7 +34,7 @@ fn all_notes(server: &Server) -> Value {
     server.ask(DB, "query", &json!({ "sql": "SELECT text FROM notes" })).json()["rows"].clone()
 }
 
-/// Every resource that a server has by itself, with its bind.
+/// Every built-in resource of a server, with its bind.
 fn built_in() -> Vec<(String, Bind)> {
     let own = OWN.map(|name| (format!("starlane:{name}"), own_bind(name).unwrap().bind));
     let database = (DB.to_owned(), built_in_bind("database").unwrap().bind);

@@ -1,4 +1,4 @@
-//! A server that speaks TLS itself: only HTTP and links over TLS work.
+//! Tests of a server that speaks TLS itself. It accepts only HTTP and links over TLS.
 
 use std::{fs, io::Write, net::TcpStream, sync::Arc, time::Instant};
 

@@ -19,7 +19,7 @@ export function renewView(guest: Guest): Uint8Array<ArrayBuffer> {
   return view;
 }
 
-/** Checks that `length` bytes at `at` lie in memory. */
+/** Checks that `length` bytes at `at` are in memory. */
 export function within(guest: Guest, what: string, at: number, length: number): Uint8Array<ArrayBuffer> {
   const bytes = memoryOf(guest);
   if (at + length > bytes.length) {

@@ -18,14 +18,14 @@ use crate::{
 /// The minimum number of turns for a sweep of ended ones.
 const MIN_SWEPT: usize = 64;
 
-/// What a schema is of.
+/// The kind of body that a schema describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The kind of body that is checked.
+    /// The body of a request.
     Request,
-    /// What it answers.
+    /// The body of its response.
     Response,
-    /// What an event carries.
+    /// The body of an event.
     Event,
 }
 

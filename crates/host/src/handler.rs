@@ -116,7 +116,7 @@ mod tests {
             })
             .await;
             assert_eq!(outcome.unwrap_err().code, "outcome-unknown");
-            assert_ne!(put().await.unwrap_err().code, "outcome-unknown", "it was never begun");
+            assert_ne!(put().await.unwrap_err().code, "outcome-unknown", "it was never started");
 
             // Waiting for all answers does not consume the answer of a requester.
             let slow = clock.clone();

@@ -205,7 +205,7 @@ mod tests {
         let Some(Item::Event { payload, .. }) = read() else { panic!("an event") };
         assert_eq!(&payload.body[..], b"3");
         sink.close();
-        assert!(matches!(read(), Some(Item::Event { .. })), "what is buffered is still read");
+        assert!(matches!(read(), Some(Item::Event { .. })), "buffered items can still be read");
         assert_eq!(read(), None);
     }
 }

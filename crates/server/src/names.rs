@@ -278,7 +278,7 @@ mod tests {
         ] {
             let origin: Origin = text.parse().unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(origin.as_str(), expected);
-            assert_eq!(expected.parse(), Ok(origin), "its form is its own form");
+            assert_eq!(expected.parse(), Ok(origin), "the stored form is stable");
         }
     }
 

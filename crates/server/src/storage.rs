@@ -254,7 +254,7 @@ mod tests {
         let digest = |n: u32| Digest::of(&n.to_be_bytes());
         let admitted = (0..1_000).filter(|n| storage.admit_upload("ada", &digest(*n), 1).is_ok()).count();
         assert_eq!(admitted, 256, "small ones count a block each");
-        assert_eq!(storage.admit_upload("ada", &digest(0), 1), Ok(()), "it is here already");
+        assert_eq!(storage.admit_upload("ada", &digest(0), 1), Ok(()), "it exists already");
         let failure = storage.admit_upload("ada", &digest(5_000), 1).unwrap_err();
         assert_eq!((failure.status, failure.code.as_str()), (507, "storage-full"));
         assert!(failure.message.contains("pending-uploads"), "{}", failure.message);

@@ -10,7 +10,7 @@ use crate::figure::print;
 ///
 /// # Panics
 ///
-/// If one succeeded.
+/// Panics if one succeeded.
 #[track_caller]
 pub fn attack(row: &str, tried: usize, through: usize) {
     record("attacks", "through", row, tried, through);

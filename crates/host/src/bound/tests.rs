@@ -284,7 +284,7 @@ fn turns_of_many_senders_are_swept_once_on_average() {
     }
     assert!(turns.swept <= 100_000 && turns.last.len() <= 40_000, "{}, {}", turns.swept, turns.last.len());
     let (before, _turn) = turns.take(&message(39_999));
-    assert!(before.is_none_or(|mut before| before.try_recv().is_err()), "an ended turn holds up nobody");
+    assert!(before.is_none_or(|mut before| before.try_recv().is_err()), "an ended turn blocks no other");
 }
 
 /// A page with a driver serves the resources that are placed in browsers, from the launch of the app until its end.
@@ -311,10 +311,10 @@ fn a_page_with_a_driver_serves_the_resources_that_are_placed_in_it() {
         page.0.request(&origin(), &at, "put", put, 0).await.unwrap();
         publish(2, "both");
         page.launch("acme:app").await.unwrap();
-        assert_eq!(all().await.unwrap().body, r#"{"a":"b"}"#, "it stays over versions");
+        assert_eq!(all().await.unwrap().body, r#"{"a":"b"}"#, "it survives a new version");
         publish(3, "server");
         page.launch("acme:app").await.unwrap();
-        assert!(all().await.is_err(), "the server has it now");
+        assert!(all().await.is_err(), "the server serves it now");
         publish(4, "browser");
         page.launch("acme:app").await.unwrap();
         assert!(all().await.is_ok());

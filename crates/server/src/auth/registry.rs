@@ -357,8 +357,8 @@ mod tests {
         // Forward, where it has ended and is forgotten, and back.
         kept.prune(10_000, 10);
         assert!(kept.revoked_tokens.is_empty() && kept.is_revoked(one));
-        assert!(!kept.is_revoked(token("two", kept.generation, 400)), "what is made afterwards is good");
-        assert!(!kept.is_revoked(token("three", 1, 501)), "and what ends later was not forgotten");
+        assert!(!kept.is_revoked(token("two", kept.generation, 400)), "a later token is valid");
+        assert!(!kept.is_revoked(token("three", 1, 501)), "a revocation that expires later was not forgotten");
         // Made while the clock was far ahead; revoked when it was right again.
         let ahead = TokenFacts { issued: 9_000_000, ends: 9_100_000, ..token("ahead", kept.generation, 0) };
         assert!(!kept.is_revoked(ahead));
@@ -394,7 +394,7 @@ mod tests {
         assert!(kept.revoked_tokens.is_empty());
         let token = |subject, generation| TokenFacts { id: "other", subject, generation, issued: 0, ends: 1_000 };
         assert!(kept.is_revoked(token("acme/ada", made)) && kept.is_revoked(token("acme/7/x", made)));
-        assert!(!kept.is_revoked(token("acme/ada", kept.generation)), "what is made afterwards is good");
+        assert!(!kept.is_revoked(token("acme/ada", kept.generation)), "a later token is valid");
         assert!(!kept.is_revoked(token("bob/x", made)) && !kept.is_revoked(token("acme", made)));
         // Of an earlier version, by an admin of all spaces.
         kept.revoked_tokens.extend((0..1_001).map(|n| (format!("id{n}@"), 1_000)));

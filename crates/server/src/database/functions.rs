@@ -277,7 +277,7 @@ fn length(value: ValueRef<'_>) -> usize {
 }
 
 thread_local! {
-    /// A connection with SQLite's own functions. Nothing is kept in it.
+    /// A connection with SQLite's own functions. Its database stays empty.
     static ORIGINAL: RefCell<Option<Connection>> = const { RefCell::new(None) };
 }
 

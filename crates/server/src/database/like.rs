@@ -58,7 +58,7 @@ pub(super) fn only_character(text: &[u8]) -> Option<u32> {
     (character != 0 && text.peek() == 0).then_some(character)
 }
 
-/// What is left of a text.
+/// The rest of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Bytes<'a>(&'a [u8]);
 

@@ -145,7 +145,7 @@ async fn what_reaches_beyond_the_database_is_refused() {
         assert_eq!(failure.code, "no-grant", "{sql}: {}", failure.message);
     }
     assert_eq!(ask(&database, "query", json!({ "sequel": "x" })).await.unwrap_err().code, "malformed");
-    assert!(query(&database, "SELECT 1 AS one").await.is_ok(), "and it goes on");
+    assert!(query(&database, "SELECT 1 AS one").await.is_ok(), "the database still answers");
 }
 
 #[tokio::test]

@@ -376,7 +376,7 @@ mod tests {
             assert!(!verdict(Method::POST, &site(elsewhere, "navigate", "document")));
             let mut referred = site(elsewhere, "no-cors", "image").to_vec();
             referred.push(("referer", "http://localhost:5173/page?x"));
-            assert!(verdict(Method::GET, &referred), "an allowed origin's page may embed");
+            assert!(verdict(Method::GET, &referred), "a page of an allowed origin can embed");
             referred.pop();
             referred.push(("referer", "http://localhost:5173.evil.example/"));
             assert!(!verdict(Method::GET, &referred));
@@ -385,7 +385,7 @@ mod tests {
         assert!(verdict(Method::GET, &site("none", "navigate", "document")));
         let twice = [("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")];
         assert!(!verdict(Method::GET, &twice));
-        assert!(verdict(Method::GET, &[]), "what is not a browser says nothing");
+        assert!(verdict(Method::GET, &[]), "a client without these headers is allowed");
     }
 
     #[test]

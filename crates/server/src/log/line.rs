@@ -16,7 +16,7 @@ const FIELD: usize = 512;
 /// Marks the place where a text was cut.
 const CUT: &str = "…";
 
-/// What an event says.
+/// The contents of a log event.
 pub(super) struct Line {
     level: Level,
     message: String,

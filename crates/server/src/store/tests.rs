@@ -25,7 +25,7 @@ async fn the_error_names_a_damaged_file() {
     fs::write(folder.path().join("apps/acme:profiles.json"), "{").unwrap();
     let error = store.record(&Address::parse("acme:profiles").unwrap()).await.unwrap_err();
     assert!(matches!(&error, StoreError::Damaged { name, .. } if name.contains("acme:profiles.json")), "{error}");
-    assert_eq!(store.records().await, Ok(Vec::new()), "it is nothing to the other apps");
+    assert_eq!(store.records().await, Ok(Vec::new()), "other apps are not affected");
     fs::write(folder.path().join("apps/acme:gone.revision"), "many").unwrap();
     let error = store.last_revision(&Address::parse("acme:gone").unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("acme:gone.revision"), "{error}");

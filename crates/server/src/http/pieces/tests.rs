@@ -45,7 +45,7 @@ async fn a_damaged_blob_is_not_sent_as_complete() {
         assert!(verified.open(&store, &digest).await.is_ok());
         let blob = verified.open(&store, &digest).await.unwrap().unwrap();
         fs::write(store.blob_file(&digest).unwrap(), vec![8; length + 1]).unwrap();
-        assert!(verified.open(&store, &digest).await.is_err(), "it is looked at again");
+        assert!(verified.open(&store, &digest).await.is_err(), "it is verified again");
         // An answer that began earlier gets its bytes or ends early.
         let body = axum::body::to_bytes(blob.body(0..length as u64), usize::MAX).await;
         assert!(body.map_or(true, |bytes| bytes.iter().all(|byte| *byte == 7)));
@@ -63,7 +63,7 @@ async fn short_blobs_stay_in_memory_until_they_are_removed_or_evicted() {
     };
     let verified = Verified::new(MEMORY);
     let (short, long) = (put(b"short"), put(&vec![1; PIECE as usize + 1]));
-    assert!(verified.in_memory(&short).is_none(), "nobody has asked for it");
+    assert!(verified.in_memory(&short).is_none(), "it was not requested yet");
     for digest in [short, long] {
         verified.open(&store, &digest).await.unwrap().unwrap();
     }

@@ -37,7 +37,7 @@ pub(super) struct CompiledCache {
 /// The reason why a module was not read from the cache.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CacheMiss {
-    /// It is not there.
+    /// It does not exist.
     #[error("the file does not exist")]
     Absent,
     /// This server did not write it, or it was changed.

@@ -123,7 +123,7 @@ async fn the_least_recently_used_file_is_removed_when_there_is_no_room() {
         bounded.compile("acme", Digest::of(&module(0)), module(0)).await.unwrap();
     }
     assert_eq!(files(data.path()).len(), 3);
-    assert_eq!(counts(&bounded), [9, 9, 0], "what was used lately stayed");
+    assert_eq!(counts(&bounded), [9, 9, 0], "recently used files stayed");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ fn the_dependencies_between_crates_match_the_map() {
             let package = &packages[&format!("starlane-{folder}")];
             let ours = package.dependencies.iter().filter_map(|name| name.strip_prefix("starlane-"));
             let used: BTreeSet<String> = ours.map(str::to_owned).collect();
-            assert_eq!(used, allowed, "what `{folder}` uses, and what the map says that it does");
+            assert_eq!(used, allowed, "the dependencies of `{folder}`, and those on the map");
         }
     }
 }
@@ -122,7 +122,7 @@ fn every_path_on_the_map_exists() {
     let rows = table("Where does this line live?").into_iter().map(|row| row[1].clone());
     let folders = table("Outside `crates`").into_iter().map(|row| row[0].clone());
     let missing: Vec<String> = rows.chain(folders).flat_map(|cell| places(&cell, &crates).1).collect();
-    assert!(missing.is_empty(), "the map names what is not there:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "the map names missing paths:\n{}", missing.join("\n"));
 }
 
 /// The steps of a request are a list. Each item names files, and functions in these files.
@@ -157,7 +157,7 @@ fn the_architecture_page_names_files_and_functions_that_exist() {
             functions += usize::from(is_name);
         }
     }
-    assert!(missing.is_empty(), "the page names what is not there:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "the page names missing files or functions:\n{}", missing.join("\n"));
     assert!(functions > 20, "{functions} functions were found on the page");
 }
 
@@ -168,7 +168,7 @@ fn libraries_are_used_only_where_the_map_allows() {
         let libraries: Vec<&str> = row[0].split(", ").collect();
         let uses = |package: &&Package| libraries.iter().any(|library| package.dependencies.contains(*library));
         let used: BTreeSet<String> = packages.values().filter(uses).map(|package| package.folder.clone()).collect();
-        assert_eq!(used, names(&row[1]), "which crates depend on {}, and what the map says", row[0]);
+        assert_eq!(used, names(&row[1]), "the crates that depend on {}, and those on the map", row[0]);
     }
 }
 

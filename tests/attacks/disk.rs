@@ -64,7 +64,7 @@ fn only_the_owner_can_read_a_data_folder_or_a_backup() {
     let mut server = Server::start_by("umask 000; exec \"$@\"", "");
     let backups = server.folder().join("backups");
     fs::create_dir(&backups).unwrap();
-    fs::write(backups.join("b.part"), "of somebody else").unwrap();
+    fs::write(backups.join("b.part"), "a file of another program").unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         // Checks continuously, because an attacker could read a file that is readable only for a moment.
@@ -95,7 +95,7 @@ fn only_the_owner_can_read_a_data_folder_or_a_backup() {
     for name in [".sqlite-wal", "audit/current.jsonl", "principals.json", "lock"] {
         assert!(seen.iter().any(|path| path.to_string_lossy().ends_with(name)), "{name} was looked at");
     }
-    assert_eq!(fs::read_to_string(backups.join("b.part")).unwrap(), "of somebody else");
+    assert_eq!(fs::read_to_string(backups.join("b.part")).unwrap(), "a file of another program");
     // The modes of an earlier version, or changed modes, are corrected at the next start.
     server.kill();
     assert!(Command::new("chmod").arg("-R").arg("a+rX").arg(&server.data).status().unwrap().success());
@@ -103,7 +103,7 @@ fn only_the_owner_can_read_a_data_folder_or_a_backup() {
     fs::set_permissions(server.data.join("notes.txt"), fs::Permissions::from_mode(0o644)).unwrap();
     server.start_again();
     open_to_others(&server.data, &mut seen, &mut open);
-    assert!(open.remove(&server.data.join("notes.txt")), "what is not ours is left as it is");
+    assert!(open.remove(&server.data.join("notes.txt")), "foreign files are not changed");
     assert!(open.is_empty(), "{open:?}");
     attack("A5", seen.len(), open.len());
     field_fault("F19", seen.len(), open.len());

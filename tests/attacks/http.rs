@@ -391,5 +391,5 @@ fn ten_thousand_connections_from_one_address_leave_room_for_others() {
     let through = most.saturating_sub(before + 300 + 200);
     attack("B2", TRIED, through);
     assert_eq!(through, 0, "{most} descriptors");
-    assert!(told > 0, "some learned why");
+    assert!(told > 0, "some got the reason");
 }

@@ -119,7 +119,7 @@ fn publishing_refuses_everything_that_authors_are_refused() {
     let after = files(server.folder());
     let outside: Vec<_> = after.difference(&before).filter(|path| !own(path)).collect();
     println!("{tried} tried, {taken} published, {made} apps made, {wrong:#?}, outside: {outside:?}");
-    assert!(taken > 20 && made > 5, "what may be said is taken");
+    assert!(taken > 20 && made > 5, "allowed manifests are accepted");
     figure("manifest.mutations", f64::from(tried), "manifests");
     figure("manifest.differences", wrong.len() as f64, "manifests");
     attack("A1", tried as usize, wrong.len() + outside.len());

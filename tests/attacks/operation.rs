@@ -84,7 +84,7 @@ fn revocations_survive_kills_and_apply_only_to_earlier_tokens() {
     server.start_again();
     let list = |token: &str| server.ask(token, "starlane:apps", "list", &json!({})).status;
     let through = revoked.iter().filter(|token| list(token) == 200).count();
-    assert_eq!(list(&good), 200, "what was made in the same second, but later, is good");
+    assert_eq!(list(&good), 200, "a later token of the same second is valid");
     attack("A8", revoked.len(), through);
 }
 

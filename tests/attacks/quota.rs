@@ -81,7 +81,7 @@ fn uploads_and_spaces_have_quotas_and_unnamed_files_are_collected() {
         std::thread::sleep(std::time::Duration::from_millis(100));
         !there(&orphan)
     });
-    assert!(gone && there(&named), "an orphan goes, what is named stays");
+    assert!(gone && there(&named), "an unnamed file is removed, and a named file stays");
     assert!(server.starlane(&["check"]).status.success());
     attack("B11", tried, through);
 }

@@ -132,7 +132,7 @@ fn the_rights_of_an_app_end_with_those_of_its_maker() {
     server.start_again();
     assert_eq!(steal(&server, "acme:a").status, 403);
     server.command("starlane:grants", "add", &json!({ "principal": "mallory", "grants": [line] }));
-    assert!(comes_to(|| steal(&server, "acme:a").status == 200), "and comes with it again");
+    assert!(comes_to(|| steal(&server, "acme:a").status == 200), "the right returns with the grant");
     tried += 2;
 
     // A revoked token, with the grant in the token or in the registry.
@@ -164,7 +164,7 @@ fn the_rights_of_an_app_end_with_those_of_its_maker() {
     assert!(stops(&server, "acme:d"));
     say("after");
     assert_eq!(server.command("acme:d:echo", "echo", &json!(1)).json(), json!(1));
-    assert!(heard().contains("before"), "the actor has its state, and no event more: {}", heard());
+    assert!(heard().contains("before"), "the actor has its state, and gets no more events: {}", heard());
     tried += 1;
 
     // A line that an admin confirmed stays until another principal makes the next revision.
@@ -173,9 +173,9 @@ fn the_rights_of_an_app_end_with_those_of_its_maker() {
     assert_eq!(app_with(&server, &maker, &admin, &[line], "acme:c").status, 200);
     assert_eq!(steal(&server, "acme:c").status, 200);
     server.create(&maker, "acme:c", "acme:repo:acme-c:1.0.0").fails(403, "no-grant");
-    assert_eq!(steal(&server, "acme:c").status, 200, "what was refused has changed nothing");
+    assert_eq!(steal(&server, "acme:c").status, 200, "refused changes had no effect");
     let told = server.command("starlane:apps", "get", &json!({ "app": "acme:c" })).json();
-    assert!(told.get("maker").is_none(), "hosts are not told: {told}");
+    assert!(told.get("maker").is_none(), "other hosts do not see it: {told}");
 
     // A record of an older server has no maker, so it allows nothing beyond the app.
     let file = server.data.join("apps/acme:c.json");
@@ -303,6 +303,6 @@ fn bodies_to_the_server_itself_are_short_and_checked_last() {
          content-type: application/json\r\ncontent-length: 16000000\r\nconnection: close\r\n\r\n",
         server.address()
     );
-    assert!(server.raw(raw.as_bytes()).starts_with("HTTP/1.1 413 "), "a long one is not even read");
+    assert!(server.raw(raw.as_bytes()).starts_with("HTTP/1.1 413 "), "a long one is not read");
     assert_eq!(server.command("starlane:apps", "list", &serde_json::Value::Null).status, 200);
 }

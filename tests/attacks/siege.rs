@@ -217,7 +217,7 @@ fn a_neighbour_is_answered_during_all_attacks_at_once() {
     figure("neighbour.asked", f64::from(asked), "requests");
     figure("neighbour.unanswered", f64::from(unanswered), "requests");
     assert!(tried > ATTACKS.len() && asked > 10, "{tried} connections, {asked} requests");
-    assert_eq!(cage.ended_for_memory().unwrap(), 0, "the memory was not enough");
+    assert_eq!(cage.ended_for_memory().unwrap(), 0, "the memory limit was exceeded");
     assert!(most < MEMORY, "{most} bytes");
     assert_eq!(unanswered, 0, "of {asked}");
     // The server still accepts other clients, and has counted its refusals.

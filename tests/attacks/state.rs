@@ -202,7 +202,7 @@ fn state_survives_a_crash_and_an_upgrade() {
     assert_eq!((count(&server, &quick), count(&server, &quick)), (1, 2));
     until_saved(&server, &quick);
     server.command(&quick, "trap", &Value::Null).fails(500, "guest-failed");
-    assert_eq!(count(&server, &quick), 3, "a crash begins from the last saved state");
+    assert_eq!(count(&server, &quick), 3, "after a crash, the actor starts from the last saved state");
     // The state is not saved yet, but the next version continues from it.
     publish(&server, counters().path(), "1.1.0");
     assert_eq!(count(&server, &quick), 4, "an upgrade loses nothing");
@@ -310,7 +310,7 @@ fn too_large_state_is_refused_with_its_limit_and_undone() {
     }
     let message = refused.expect("the state has a limit").fails(507, "state-too-large");
     assert!(message.contains("state-bytes") && message.contains("1024"), "{message}");
-    assert_eq!(server.command("acme:counters:speaker", "count", &Value::Null).json(), 2, "others go on");
+    assert_eq!(server.command("acme:counters:speaker", "count", &Value::Null).json(), 2, "other actors continue");
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("starlane_limit_refused_total{name=\"state-bytes\"} 1\n"), "{metrics}");
 }

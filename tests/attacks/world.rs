@@ -175,7 +175,7 @@ impl Server {
         self.try_send("POST", &format!("/messages/{to}/{operation}"), &headers, body.to_string().as_bytes())
     }
 
-    /// The same as the admin.
+    /// The same with the admin token.
     pub(crate) fn command(&self, to: &str, operation: &str, body: &Value) -> Answer {
         self.ask(&self.token, to, operation, body)
     }

@@ -81,7 +81,7 @@ async fn an_event_that_does_not_match_is_dropped() {
     peer.subscribe("acme:echoes:echo#said").await;
     for body in [json!({ "name": 7 }), json!({ "name": "Ada" })] {
         let emit = json!({ "event": "said", "body": body });
-        assert!(server.ask(ECHO, "emit", &emit).status < 300, "the operation itself went well");
+        assert!(server.ask(ECHO, "emit", &emit).status < 300, "the operation itself succeeded");
     }
     assert_eq!(peer.event().await, json!({ "name": "Ada" }));
 }

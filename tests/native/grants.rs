@@ -113,5 +113,5 @@ fn grants_and_a_plain_model_give_the_same_verdicts() {
     figure::figure("grants.cases", CASES as f64, "cases");
     figure::figure("grants.differences", f64::from(differences), "cases");
     assert_eq!(differences, 0);
-    assert!(allowed > CASES / 50, "only {allowed} of {CASES} are allowed: the cases say little");
+    assert!(allowed > CASES / 50, "only {allowed} of {CASES} are allowed: the cases cover too little");
 }

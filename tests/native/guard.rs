@@ -143,7 +143,7 @@ fn allowed_origins_are_admitted_and_reported_to_browsers() {
         let answer = raw(&server, &request);
         assert!(answer.starts_with("HTTP/1.1 200"), "{origin}: {answer}");
         assert!(answer.contains(&format!("access-control-allow-origin: {origin}\r\n")), "{answer}");
-        assert!(answer.contains("starlane-signature"), "a page may read the signature: {answer}");
+        assert!(answer.contains("starlane-signature"), "a page can read the signature: {answer}");
     }
     let preflight = format!(
         "OPTIONS /messages/starlane:apps/list HTTP/1.1\r\nHost: {own}\r\nOrigin: http://localhost:5173\r\n\
@@ -242,7 +242,7 @@ fn a_server_is_ready_when_its_storage_is_ready() {
     }
     let told = server.get("/readyz").fails(503, "not-ready");
     assert!(told.contains("data folder"), "{told}");
-    assert_eq!(server.get("/healthz").status, 200, "it lives");
+    assert_eq!(server.get("/healthz").status, 200, "the server is alive");
     std::fs::rename(&moved, &data).unwrap();
 }
 
@@ -288,7 +288,7 @@ fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_delay_others() {
     });
     let took = begin.elapsed();
     figure::figure("silent.closed", took.as_millis() as f64, "ms");
-    assert!(took > Duration::from_secs(4), "they were given time: {took:?}");
+    assert!(took > Duration::from_secs(4), "they had enough time: {took:?}");
     assert!(answered > 0 && unanswered == 0, "{unanswered} of {} others were not answered", answered + unanswered);
 }
 

@@ -68,7 +68,7 @@ impl Peer {
 
     pub(crate) async fn send_message(&mut self, message: Message) {
         // The other side can close the socket before this is sent; only its reason matters.
-        let _ = timeout(LONG, self.socket.send(message)).await.expect("it takes what is sent");
+        let _ = timeout(LONG, self.socket.send(message)).await.expect("the socket accepts the message");
     }
 
     pub(crate) fn sequence(&mut self) -> u64 {

@@ -203,7 +203,9 @@ async fn a_live_link_is_renewed_by_a_fresh_token_of_the_same_principal() {
     let server = Server::start();
     let short = create(&server, "ada", &["request **"], 5);
     let mut ada = Peer::link(&server, 1, short["token"].as_str()).await;
-    let Ok(Frame::Expires { remaining_ms: Some(remaining) }) = ada.next().await else { panic!("no end was told") };
+    let Ok(Frame::Expires { remaining_ms: Some(remaining) }) = ada.next().await else {
+        panic!("no expiry was reported")
+    };
     assert!((500..=5_000).contains(&remaining), "{remaining}");
     let fresh = token(&server, "ada", &["request **"]);
     ada.send(&Frame::Renew { token: fresh }).await;
@@ -253,7 +255,7 @@ fn an_admin_of_a_space_gives_only_grants_within_it() {
     server.command("starlane:grants", "add", &of_boss);
     server.command("starlane:grants", "add", &json!({ "principal": "bob/bo", "grants": ["launch acme:x"] }));
     let listed = server.send("POST", "/messages/starlane:grants/list", &headers, b"{}").json();
-    assert_eq!(listed["principals"], json!({ "acme/boss": ["launch acme:x"] }), "what it may hand out");
+    assert_eq!(listed["principals"], json!({ "acme/boss": ["launch acme:x"] }), "the grants that it can give");
     let about = |path: &str, body: &[u8]| server.send("POST", path, &headers, body);
     about("/messages/starlane:tokens/create", br#"{"subject": "acme/boss"}"#).fails(403, "no-grant");
     about("/messages/starlane:grants/remove", br#"{"principal": "acme/boss"}"#).fails(403, "no-grant");
@@ -304,7 +306,11 @@ fn a_private_bundle_is_readable_for_principals_that_can_launch_its_app() {
     server.publish(bundle(true, "open").path(), "acme:repo:open:1.0.0");
     let blob = |text: &str| format!("/blobs/sha256/{}", Digest::of(text.as_bytes()));
     let (hidden, unused) = ("/bundles/acme:repo:hidden:1.0.0", "/bundles/acme:repo:unused:1.0.0");
-    assert_eq!((server.get(hidden).status, server.get(unused).status), (200, 403), "anybody may launch, and no more");
+    assert_eq!(
+        (server.get(hidden).status, server.get(unused).status),
+        (200, 403),
+        "anonymous callers can launch, but nothing else"
+    );
     let grace = token(&server, "grace", &["request acme:**"]);
     let ada = token(&server, "ada", &["launch acme:hidden"]);
     let get = |token: Option<&str>, path: &str| {
@@ -350,7 +356,7 @@ fn knowing_a_digest_allows_neither_reading_nor_publishing_the_blob() {
     };
     bob("GET", &blob, &[], b"").fails(403, "no-grant");
     let asked = bob("POST", "/blobs/missing", &[], serde_json::json!({ "sha256": [digest] }).to_string().as_bytes());
-    assert_eq!(asked.json()["missing"][0].as_str(), Some(digest.as_str()), "as if it were not here");
+    assert_eq!(asked.json()["missing"][0].as_str(), Some(digest.as_str()), "like a missing file");
     let name = "bob:repo:open:1.0.0";
     let signed = Draft::read(bundle(true).path()).unwrap().sign(&Address::parse(name).unwrap(), &key(2), 1_700_000_000);
     let signature = signed.signature.to_string();

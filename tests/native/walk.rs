@@ -201,7 +201,7 @@ fn every_answer_to_hostile_input_is_well_formed() {
             }
         }
     }
-    assert_eq!(server.get("/healthz").status, 200, "it goes on");
+    assert_eq!(server.get("/healthz").status, 200, "the server continues");
     figure("routes.walked", walked as f64, "requests");
     figure("routes.untyped", untyped.len() as f64, "answers");
     field_fault("F13", walked, untyped.len());

@@ -126,7 +126,7 @@ impl Server {
         self.send("POST", &format!("/messages/{to}/{operation}"), &json, body.to_string().as_bytes())
     }
 
-    /// The same as the admin.
+    /// The same with the admin token.
     pub(crate) fn command(&self, to: &str, operation: &str, body: &Value) -> Answer {
         let json = [("content-type", "application/json")];
         self.admin("POST", &format!("/messages/{to}/{operation}"), &json, body.to_string().as_bytes())

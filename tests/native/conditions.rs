@@ -103,7 +103,7 @@ fn shared(answer: &Answer) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn encoded_bytes_have_their_own_tag_and_a_304_has_the_headers_of_its_200() {
+fn encoded_bytes_have_their_own_tag_and_a_304_repeats_the_headers_of_its_200() {
     let (server, routes) = site();
     let (mut tried, mut failing) = (0, Vec::new());
     for path in &routes {

@@ -1,9 +1,12 @@
 //! The repository on disk: manifests, blobs, app records, the host's secret.
 //!
 //! ```text
-//! DATA/bundles/acme/repo/profiles/1.0.0/manifest.json manifest.signature DATA/bundles/acme/repo/profiles/publisher.key
-//! the owner of the name DATA/blobs/ab/abcdef… named by their SHA-256 DATA/apps/acme:profiles.json the app's record
-//! DATA/apps/acme:profiles.revision the last one it had, of an app that was deleted DATA/host.secret
+//! DATA/bundles/acme/repo/profiles/1.0.0/manifest.json  manifest.signature
+//! DATA/bundles/acme/repo/profiles/publisher.key        the owner of the name
+//! DATA/blobs/ab/abcdef…                                named by their SHA-256
+//! DATA/apps/acme:profiles.json                         the app's record
+//! DATA/apps/acme:profiles.revision                     the last revision of a deleted app
+//! DATA/host.secret
 //! ```
 //!
 //! A reader sees a complete file or none (`disk.rs`).

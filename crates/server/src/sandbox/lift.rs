@@ -30,14 +30,14 @@ impl<'a> Lift<'a> {
         let (start, end) = (pointer as usize, pointer as usize + length as usize);
         self.memory.get(start..end).ok_or_else(|| {
             let size = self.memory.len();
-            Fault::Broken(format!("{what} lies outside of memory: {length} bytes at {pointer}, and it has {size}"))
+            Fault::Broken(format!("{what} is outside of memory: {length} bytes at {pointer}; the memory has {size}"))
         })
     }
 
     fn taken(&mut self, what: &str, span: Span) -> Result<&'a [u8], Fault> {
         let slice = self.slice(what, span)?;
         self.room = self.room.checked_sub(slice.len()).ok_or_else(|| {
-            Fault::Broken(format!("{what} is too much: one call may queue {} bytes", limits::CALL_BYTES))
+            Fault::Broken(format!("{what} exceeds the maximum of {} queued bytes for one call", limits::CALL_BYTES))
         })?;
         Ok(slice)
     }

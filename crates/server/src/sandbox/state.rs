@@ -69,7 +69,7 @@ impl GuestState {
             return Err(Fault::Broken(when.to_owned()));
         }
         if self.effects.len() >= limits::CALL_MESSAGES {
-            return Err(Fault::Broken(format!("one call may queue {} messages", limits::CALL_MESSAGES)));
+            return Err(Fault::Broken(format!("one call can queue at most {} messages", limits::CALL_MESSAGES)));
         }
         let mut lift = Lift::new(memory, self.room);
         let effect = read(&mut lift)?;

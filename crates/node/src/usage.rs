@@ -1,4 +1,4 @@
-//! What each principal uses of this host, and its limits.
+//! The use of this host by each principal, and its limits.
 
 use starlane_protocol::Failure;
 

@@ -231,7 +231,7 @@ impl Rights {
 }
 
 impl Running {
-    /// What is in force, by mechtron.
+    /// The lines that are in force, by mechtron.
     fn allow(&self) -> Vec<Allow> {
         let mut by_mechtron: BTreeMap<&str, Vec<Grant>> = BTreeMap::new();
         for (line, in_force) in self.lines.iter().zip(&self.in_force) {

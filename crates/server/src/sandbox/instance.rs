@@ -189,7 +189,7 @@ impl GuestInstance {
             return Err(Fault::Stopped.into());
         }
         if matches!(call, GuestCall::Start(_)) == self.started {
-            return Err(Fault::Broken("`start` must be called once, before all other calls".to_owned()).into());
+            return Err(Fault::Broken("`start` must be called once, before other calls".to_owned()).into());
         }
         match call {
             GuestCall::Start(context) => {

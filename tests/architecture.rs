@@ -1,4 +1,4 @@
-//! Holds the workspace to the map: the tables of `crates/README.md` against `cargo metadata`.
+//! Compares the workspace with the map: the tables of `crates/README.md` with `cargo metadata`.
 
 #![allow(
     clippy::expect_used,
@@ -18,14 +18,14 @@ use serde_json::Value;
 
 const MAP: &str = include_str!("../crates/README.md");
 
-/// The rows of the table under a heading: the cells of each.
+/// The rows of the table under a heading, each as its cells.
 fn table(heading: &str) -> Vec<Vec<String>> {
     let section = MAP.split("\n## ").find(|section| section.starts_with(heading)).expect("the map has this heading");
     let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
     rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
-/// The words in backquotes of a cell.
+/// The words in backticks of a cell.
 fn names(cell: &str) -> BTreeSet<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -35,7 +35,7 @@ struct Package {
     dependencies: BTreeSet<String>,
 }
 
-/// The packages of the workspace by name. Dev-dependencies don't count: tests may use what they like.
+/// The packages of the workspace by name. Dev-dependencies don't count: tests can use any crate.
 fn packages() -> BTreeMap<String, Package> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let output = Command::new(env!("CARGO"))
@@ -70,7 +70,7 @@ fn folders_and_packages_have_the_same_names() {
 }
 
 #[test]
-fn the_arrows_between_crates_are_the_maps() {
+fn the_dependencies_between_crates_match_the_map() {
     let packages = packages();
     for row in table("Crates") {
         let allowed = names(&row[2]);
@@ -78,12 +78,12 @@ fn the_arrows_between_crates_are_the_maps() {
             let package = &packages[&format!("starlane-{folder}")];
             let ours = package.dependencies.iter().filter_map(|name| name.strip_prefix("starlane-"));
             let used: BTreeSet<String> = ours.map(str::to_owned).collect();
-            assert_eq!(used, allowed, "what `{folder}` uses, and what the map says that it does");
+            assert_eq!(used, allowed, "the dependencies of `{folder}`, and those on the map");
         }
     }
 }
 
-/// Whether a word of the map is a path: crates are, and what has a folder or an ending.
+/// Whether a word of the map is a path: a crate, or a name with a folder or an extension.
 fn is_path(word: &str, crates: &BTreeSet<String>) -> bool {
     let has_ending =
         [".rs", ".ts", ".js", ".json", ".wat", ".toml", ".md", ".wit"].iter().any(|ending| word.ends_with(ending));
@@ -95,8 +95,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The places that the paths of a text name; the words that name none. A path stands from `crates` or from the root, or beside
-/// the one before it, or in the folder of the module before it.
+/// The existing files and folders that a text names, and the words that name none. A path is relative to `crates`, to
+/// the root, to the folder of the previous path, or to the folder of the previous module.
 fn places(text: &str, crates: &BTreeSet<String>) -> (Vec<PathBuf>, Vec<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let (mut found, mut missing) = (Vec::new(), Vec::new());
@@ -117,15 +117,15 @@ fn places(text: &str, crates: &BTreeSet<String>) -> (Vec<PathBuf>, Vec<String>) 
 }
 
 #[test]
-fn what_the_map_names_is_there() {
+fn every_path_on_the_map_exists() {
     let crates: BTreeSet<String> = packages().into_values().map(|package| package.folder).collect();
     let rows = table("Where does this line live?").into_iter().map(|row| row[1].clone());
     let folders = table("Outside `crates`").into_iter().map(|row| row[0].clone());
     let missing: Vec<String> = rows.chain(folders).flat_map(|cell| places(&cell, &crates).1).collect();
-    assert!(missing.is_empty(), "the map names what is not there:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "the map names missing paths:\n{}", missing.join("\n"));
 }
 
-/// The way of a request is a list: each item names files, and functions that are in them.
+/// The steps of a request are a list. Each item names files, and functions in these files.
 #[test]
 fn the_architecture_page_names_files_and_functions_that_exist() {
     let crates: BTreeSet<String> = packages().into_values().map(|package| package.folder).collect();
@@ -157,23 +157,23 @@ fn the_architecture_page_names_files_and_functions_that_exist() {
             functions += usize::from(is_name);
         }
     }
-    assert!(missing.is_empty(), "the page names what is not there:\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "the page names missing files or functions:\n{}", missing.join("\n"));
     assert!(functions > 20, "{functions} functions were found on the page");
 }
 
 #[test]
-fn libraries_stay_where_the_map_puts_them() {
+fn libraries_are_used_only_where_the_map_allows() {
     let packages = packages();
     for row in table("Never here") {
         let libraries: Vec<&str> = row[0].split(", ").collect();
         let uses = |package: &&Package| libraries.iter().any(|library| package.dependencies.contains(*library));
         let used: BTreeSet<String> = packages.values().filter(uses).map(|package| package.folder.clone()).collect();
-        assert_eq!(used, names(&row[1]), "which crates depend on {}, and what the map says", row[0]);
+        assert_eq!(used, names(&row[1]), "the crates that depend on {}, and those on the map", row[0]);
     }
 }
 
 #[test]
-fn what_decides_knows_no_clock_and_no_waiting() {
+fn deciding_crates_have_no_clock_and_no_async() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for name in ["protocol", "bundle", "abi", "meter", "node"] {
         let mut folders = vec![crates.join(name).join("src")];

@@ -1,4 +1,4 @@
-//! What a guest or a visitor makes of an answer of the server.
+//! Attacks of guests and visitors on the answers of the server.
 
 use serde_json::json;
 use starlane_testkit::attack;
@@ -22,7 +22,7 @@ fn site(limits: &str) -> Server {
 }
 
 #[test]
-fn a_guests_failure_is_never_a_success_and_always_ours() {
+fn a_guests_failure_is_always_a_failure_from_the_server() {
     let server = site("");
     let json = [("content-type", "application/json")];
     let (mut tried, mut through) = (0, Vec::new());
@@ -65,14 +65,14 @@ fn a_guests_failure_is_never_a_success_and_always_ours() {
     check("500 headers".to_owned(), server.send("POST", "/page", &json, body.as_bytes()));
     attack("B12", tried, through.len());
     assert!(through.is_empty(), "{through:#?}");
-    // What tells a proxy to send another file is not passed on.
+    // A header that makes a proxy send another file is not passed on.
     let body = json!({ "headers": [["x-accel-redirect", "/etc/passwd"], ["x-own", "1"]], "body": "text" }).to_string();
     let answer = server.send("POST", "/page", &json, body.as_bytes());
     assert_eq!((answer.status, answer.header("x-own"), answer.header("x-accel-redirect")), (200, "1", ""));
 }
 
 #[test]
-fn one_visitor_of_a_public_route_takes_nothing_from_the_others() {
+fn one_visitor_of_a_public_route_does_not_delay_others() {
     let server = site("[limits]\nmessages-per-second = 20\n");
     let own = server.address().to_owned();
     let get = |from: &str| {

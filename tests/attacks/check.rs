@@ -1,4 +1,4 @@
-//! Whether damage is found, and what a server does with a folder that it can't read.
+//! Tests that damage is found, and what a server does with a folder that it cannot read.
 
 use std::{fs, process::Command};
 
@@ -11,7 +11,7 @@ use crate::{
     world::Server,
 };
 
-/// Each kind of damage is found, with how to mend it, by a check of the folder and by one of the running server.
+/// A check of the folder and a check of the running server find each kind of damage, and name the remedy.
 #[test]
 fn a_check_finds_every_kind_of_damage() {
     let mut server = Server::start();
@@ -23,7 +23,7 @@ fn a_check_finds_every_kind_of_damage() {
     assert_eq!(counted[..2], [1, 1]);
     assert!(counted[2] >= 1);
     server.kill();
-    // It also lets SQLite finish what the killed server left in a log beside the database.
+    // It also lets SQLite apply the write-ahead log that the killed server left.
     assert!(server.starlane(&["check", "--data", server.data.to_str().unwrap()]).status.success());
     let blob = Digest::of(b"<p>hello</p>").to_string();
     let (blob, manifest) = (format!("blobs/{}/{blob}", &blob[..2]), "bundles/acme/repo/n/1.0.0/manifest.json");
@@ -86,7 +86,7 @@ fn a_check_finds_every_kind_of_damage() {
         assert!(Command::new("cp").arg("-a").arg(&kept).arg(&server.data).status().unwrap().success());
     }
     assert!(missed.is_empty(), "{missed:#?}");
-    // The same beside a running server, which has the folder.
+    // The same while a running server uses the folder.
     change(&blob, flip);
     server.start_again();
     for words in [vec!["check"], vec!["check", "--data", server.data.to_str().unwrap()]] {
@@ -121,7 +121,7 @@ fn a_newer_format_is_refused_and_an_older_one_is_migrated() {
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(told.contains(says) && told.contains("restore"), "{told}");
     }
-    // Format 1: no file, and revocations by time.
+    // Format 1 has no `format.json`, and revocations by time.
     fs::remove_file(&format).unwrap();
     let v1 = r#"{"tokensInUse":true,"grants":{"ada":["launch acme:n"]},"revokedTokens":{},"revokedUntil":{"ada":1}}"#;
     fs::write(server.data.join("principals.json"), v1).unwrap();
@@ -133,7 +133,7 @@ fn a_newer_format_is_refused_and_an_older_one_is_migrated() {
 }
 
 #[test]
-fn what_cannot_be_listed_stops_the_start_and_what_cannot_be_read_is_private() {
+fn unlistable_folders_stop_the_start_and_unreadable_bundles_are_private() {
     let mut server = Server::start();
     filled(&server);
     let mut through = 0;

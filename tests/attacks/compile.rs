@@ -1,4 +1,4 @@
-//! Modules that are made to keep a compiler busy: what they may cost, and whom.
+//! Modules that are made to keep a compiler busy, their cost, and who bears it.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{
     world::{Answer, LONG, Server, echo_bundle, folder},
 };
 
-/// The limits of functions lifted, so that the process alone bounds what compiling costs.
+/// Without limits of functions, so that only the limits of the process bound the cost of compilation.
 const NO_BOUNDS: &str = "[limits]\nfunction-bytes = 8388608\nfunction-locals = 50000\nfunction-branches = 10000000\n\
                          function-moves = 1000000000\nfunction-loop-depth = 50000\ncompile-memory = 268435456\ncompile-time = 4000\n";
 const CHILD_MIB: u64 = 256;
@@ -37,7 +37,7 @@ fn bundle_of(wasm: &[u8]) -> TempDir {
     folder
 }
 
-/// Publishes as somebody who does not use our command line.
+/// Publishes without our command line, which would refuse the module.
 fn publish(server: &Server, token: &str, folder: &Path, bundle: &str) -> Answer {
     let draft = Draft::read(folder).unwrap();
     server.upload(token, &draft);
@@ -60,9 +60,9 @@ fn children(server: &Server) -> Vec<u32> {
     pids.filter(|pid| parent(*pid) == Some(server.pid())).collect()
 }
 
-/// The process that compiles a module. What it is made for is checked by another before.
+/// The process that compiles a module. Another process checks the module before.
 fn compiling(server: &Server) -> Option<u32> {
-    // Before its program is started it is a copy of the server's process.
+    // Before it starts its program, it is a copy of the server's process.
     children(server).into_iter().find(|pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.starts_with(b"starlane\0compile-module") && !line.windows(7).any(|part| part == b"--check")
@@ -75,14 +75,14 @@ fn status(pid: u32, field: &str) -> Option<u64> {
     status.lines().find(|line| line.starts_with(field))?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// What the descriptors of a process are.
+/// The targets of a process's descriptors.
 fn open_files(pid: &str) -> Vec<String> {
     let files: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().collect();
     let targets = files.iter().filter_map(|file| fs::read_link(file.path()).ok());
     targets.map(|target| target.display().to_string()).collect()
 }
 
-/// Waits until something is so.
+/// Waits until a condition is true.
 fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + LONG;
     loop {
@@ -113,17 +113,17 @@ fn functions_that_cost_too_much_are_refused_when_published() {
 }
 
 #[test]
-fn the_costliest_modules_within_the_bounds_hold_up_no_other_space() {
+fn the_costliest_allowed_modules_do_not_delay_other_spaces() {
     neighbours_go_on("", 1_024, within_bounds());
 }
 
 #[test]
-fn without_bounds_the_process_is_limited_and_holds_up_no_other_space() {
+fn without_function_limits_the_process_limits_protect_other_spaces() {
     let hostile = out_of_bounds().into_iter().map(|(name, _, wasm)| (name, wasm)).collect();
     neighbours_go_on(NO_BOUNDS, CHILD_MIB, hostile);
 }
 
-/// One space publishes hostile modules one after the other, while another publishes and sends messages.
+/// One space publishes hostile modules one after the other. Meanwhile another space publishes and sends messages.
 fn neighbours_go_on(configuration: &str, child_mib: u64, hostile: Vec<(&'static str, Vec<u8>)>) {
     let server = Server::start_with(configuration);
     let mallory = server.token_for("mallory", &["deploy mallory:**", "deploy mallory"]);
@@ -202,23 +202,23 @@ fn a_module_is_compiled_once_and_leaves_memory_with_its_last_app() {
 }
 
 #[test]
-fn the_process_knows_nothing_of_the_server_and_ends_with_it() {
+fn the_process_has_no_data_of_the_server_and_ends_with_it() {
     let mut server = Server::start_with(NO_BOUNDS);
     let token = server.token.clone();
     let (_, _, slow) = out_of_bounds().into_iter().find(|(name, ..)| *name == "loops").unwrap();
     let bundle = bundle_of(&slow);
     let mut through = 0;
-    // Killed: the publisher is told, and the server goes on.
+    // After a kill, the publisher gets an error and the server continues.
     thread::scope(|scope| {
         let publishing = scope.spawn(|| publish(&server, &token, bundle.path(), "acme:repo:slow:1.0.0"));
         let child = until("a process that compiles", || compiling(&server));
         until("its module is read", || status(child, "VmRSS:").filter(|kib| *kib > 40 * 1_024));
         let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
-        // What the server got from whoever started these tests is not the server's.
+        // The server inherits some descriptors from the process that started these tests.
         let inherited = open_files("self");
         let mut opened = open_files(&child.to_string());
         opened.retain(|target| !inherited.contains(target));
-        // A setting of its allocator, and nothing else.
+        // Its environment contains only a setting of its allocator.
         through += usize::from(environment != b"MIMALLOC_ARENA_RESERVE=65536\0");
         through += opened.iter().filter(|target| !target.starts_with("pipe:")).count();
         through += usize::from(fs::read_link(format!("/proc/{child}/cwd")).unwrap() != Path::new("/"));
@@ -232,7 +232,7 @@ fn the_process_knows_nothing_of_the_server_and_ends_with_it() {
         assert_eq!(answer.status, 503, "{}", answer.text());
     });
     assert_eq!(server.get("/healthz").status, 200);
-    // The server is killed: its process ends with it.
+    // When the server is killed, the process ends with it.
     let child = thread::scope(|scope| {
         let asked = scope.spawn(|| {
             let signed = Draft::read(bundle.path()).unwrap().sign(
@@ -263,9 +263,9 @@ fn the_process_knows_nothing_of_the_server_and_ends_with_it() {
     attack("B7", 3, through);
 }
 
-/// Many manifests that name one module cost one check of it.
+/// Many manifests that name the same module cause one check of it.
 #[test]
-fn module_is_checked_once_however_many_publish_it() {
+fn module_is_checked_once_for_many_publishers() {
     let server = Server::start();
     let mallory = server.token_for("mallory", &["deploy mallory:**"]);
     let (_, wasm) = within_bounds().swap_remove(0);

@@ -13,7 +13,7 @@ use crate::world::{LONG, Server, echo_bundle};
 const SPINNERS: usize = 64;
 const MESSAGES: usize = 100;
 
-/// What the guests of an app have used, in seconds.
+/// The processor time of an app's guests, in seconds.
 fn used(server: &Server, app: &str) -> f64 {
     let text = server.with_token(&server.token, "GET", "/metrics", b"").text();
     let line = text.lines().find(|line| line.starts_with("starlane_app_guest_seconds_total{") && line.contains(app));
@@ -22,7 +22,7 @@ fn used(server: &Server, app: &str) -> f64 {
 
 /// The neighbour is an app of another space, or of the same.
 #[test]
-fn spinning_actors_of_one_app_hold_up_no_other_app() {
+fn spinning_actors_of_one_app_do_not_delay_other_apps() {
     for neighbour in ["bob:echoes", "mallory:echoes"] {
         let server = Server::start();
         let token = server.token.clone();
@@ -66,7 +66,7 @@ fn spinning_actors_of_one_app_hold_up_no_other_app() {
         println!("{spun:.1} s of spinning during {MESSAGES} messages to {neighbour}");
         assert!(spun > 0.0, "they spin all the time");
         assert!(used(&server, neighbour) > 0.0);
-        // One turn of each of the others, before each message, would be more than twice as much.
+        // If each other actor had a turn before each message, it would take more than twice as long.
         let held_up = spun > SPINNERS as f64 * 0.005 * MESSAGES as f64 / 2.0;
         attack("B8", MESSAGES, unanswered + usize::from(held_up));
         assert_eq!((unanswered, held_up), (0, false), "{spun} s");

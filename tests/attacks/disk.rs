@@ -1,4 +1,4 @@
-//! The data folder and its backups: who may read them, and where a backup is restored into.
+//! The data folder and its backups: who can read them, and into which folders a backup can be restored.
 
 use std::{
     collections::BTreeSet,
@@ -16,9 +16,9 @@ use starlane_testkit::{attack, field_fault};
 
 use crate::world::{Server, folder, starlane, through_shell};
 
-/// Files and folders that others than their owner may use, below a path.
+/// The files and folders below a path that others than the owner can access.
 fn open_to_others(path: &Path, seen: &mut BTreeSet<PathBuf>, open: &mut BTreeSet<PathBuf>) {
-    // What went meanwhile has no mode.
+    // The file can have been removed meanwhile.
     let Ok(about) = fs::symlink_metadata(path) else { return };
     seen.insert(path.to_owned());
     if !about.is_symlink() && about.permissions().mode() & 0o077 != 0 {
@@ -40,7 +40,7 @@ fn database_bundle() -> tempfile::TempDir {
     ])
 }
 
-/// The file of the database of `acme:n`, from its data folder.
+/// The database file of `acme:n`, relative to the data folder.
 pub(crate) fn database(data: &Path) -> Option<PathBuf> {
     let files = fs::read_dir(data.join("databases/acme:n")).into_iter().flatten().flatten();
     let mut databases =
@@ -48,7 +48,7 @@ pub(crate) fn database(data: &Path) -> Option<PathBuf> {
     Some(databases.next()?.strip_prefix(data).unwrap().to_owned())
 }
 
-/// A server with a private bundle, an app with a database that was written to, a token and a grant.
+/// A server with a private bundle, an app with a written database, a token and a grant.
 pub(crate) fn filled(server: &Server) {
     server.publish(&server.token, 1, database_bundle().path(), "acme:repo:n:1.0.0");
     assert_eq!(server.create(&server.token, "acme:n", "acme:repo:n:1.0.0").status, 200);
@@ -59,15 +59,15 @@ pub(crate) fn filled(server: &Server) {
 }
 
 #[test]
-fn nobody_but_its_owner_reads_a_data_folder_or_a_backup() {
+fn only_the_owner_can_read_a_data_folder_or_a_backup() {
     let (mut seen, mut open) = (BTreeSet::new(), BTreeSet::new());
     let mut server = Server::start_by("umask 000; exec \"$@\"", "");
     let backups = server.folder().join("backups");
     fs::create_dir(&backups).unwrap();
-    fs::write(backups.join("b.part"), "of somebody else").unwrap();
+    fs::write(backups.join("b.part"), "a file of another program").unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Looks all the time: a file that is open for a moment is read in that moment.
+        // Checks continuously, because an attacker could read a file that is readable only for a moment.
         let watching = scope.spawn(|| {
             let (mut seen, mut open) = (BTreeSet::new(), BTreeSet::new());
             while !done.load(Relaxed) {
@@ -95,22 +95,22 @@ fn nobody_but_its_owner_reads_a_data_folder_or_a_backup() {
     for name in [".sqlite-wal", "audit/current.jsonl", "principals.json", "lock"] {
         assert!(seen.iter().any(|path| path.to_string_lossy().ends_with(name)), "{name} was looked at");
     }
-    assert_eq!(fs::read_to_string(backups.join("b.part")).unwrap(), "of somebody else");
-    // Made by an earlier version, or changed by somebody: tight again after a start.
+    assert_eq!(fs::read_to_string(backups.join("b.part")).unwrap(), "a file of another program");
+    // The modes of an earlier version, or changed modes, are corrected at the next start.
     server.kill();
     assert!(Command::new("chmod").arg("-R").arg("a+rX").arg(&server.data).status().unwrap().success());
     fs::write(server.data.join("notes.txt"), "not ours").unwrap();
     fs::set_permissions(server.data.join("notes.txt"), fs::Permissions::from_mode(0o644)).unwrap();
     server.start_again();
     open_to_others(&server.data, &mut seen, &mut open);
-    assert!(open.remove(&server.data.join("notes.txt")), "what is not ours is left as it is");
+    assert!(open.remove(&server.data.join("notes.txt")), "foreign files are not changed");
     assert!(open.is_empty(), "{open:?}");
     attack("A5", seen.len(), open.len());
     field_fault("F19", seen.len(), open.len());
 }
 
 #[test]
-fn a_backup_replaces_no_file_and_follows_no_link() {
+fn a_backup_does_not_replace_files_or_follow_links() {
     let server = Server::start();
     let at = |name: &str| server.folder().join(name);
     fs::write(at("there.tar"), "kept").unwrap();
@@ -133,10 +133,10 @@ fn a_restore_fills_the_empty_folder_behind_a_link_or_mount() {
     filled(&server);
     assert!(server.starlane(&["backup", "b.tar"]).status.success());
     let at = |name: &str| server.folder().join(name);
-    // As systemd makes it with `StateDirectory=` and `DynamicUser=`.
+    // As systemd creates it with `StateDirectory=` and `DynamicUser=`.
     fs::create_dir_all(at("var/private/starlane")).unwrap();
     symlink("private/starlane", at("var/starlane")).unwrap();
-    // As the top of a file system.
+    // Like the root of a file system.
     fs::create_dir_all(at("mount/lost+found")).unwrap();
     fs::create_dir(at("empty")).unwrap();
     let mut failing = Vec::new();
@@ -153,7 +153,7 @@ fn a_restore_fills_the_empty_folder_behind_a_link_or_mount() {
     assert!(at("var/starlane").is_symlink(), "the link stays");
     let checked = server.starlane(&["check", "--data", "var/starlane"]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
-    // What fails leaves everything as it was.
+    // A failed restore changes nothing.
     let whole = fs::read(at("b.tar")).unwrap();
     fs::write(at("cut.tar"), &whole[..whole.len() / 2]).unwrap();
     fs::create_dir(at("behind")).unwrap();
@@ -178,7 +178,7 @@ fn a_restore_fills_the_empty_folder_behind_a_link_or_mount() {
 }
 
 #[test]
-fn a_restore_that_was_interrupted_starts_no_server() {
+fn a_server_does_not_start_after_an_interrupted_restore() {
     let server = Server::start();
     fs::create_dir_all(server.folder().join("half/.restoring")).unwrap();
     let output = server.starlane(&["serve", "--listen", "127.0.0.1:0", "--data", "half"]);
@@ -188,7 +188,7 @@ fn a_restore_that_was_interrupted_starts_no_server() {
 }
 
 #[test]
-fn a_restored_backup_makes_no_token_good_again_unless_keys_are_kept() {
+fn a_restored_backup_refuses_earlier_tokens_unless_keys_are_kept() {
     let mut server = Server::start();
     filled(&server);
     let (kept, revoked) = (server.token_for("grace", &["request **"]), server.token_for("eve", &["request **"]));
@@ -213,9 +213,9 @@ fn a_restored_backup_makes_no_token_good_again_unless_keys_are_kept() {
     attack("A8", 2, through);
 }
 
-/// Whoever may deploy anything can upload what is here already; others who read it lose nothing by that.
+/// Every principal that can deploy can upload an existing blob again. Clients that are reading it are not affected.
 #[test]
-fn download_goes_on_while_others_upload_the_same_file_again() {
+fn download_continues_while_others_upload_the_same_file_again() {
     const LENGTH: usize = 32 << 20;
     let server = Server::start();
     let bundle = folder(&[(
@@ -245,7 +245,7 @@ fn download_goes_on_while_others_upload_the_same_file_again() {
         assert_eq!(server.with_token(&evil, "PUT", &format!("/blobs/sha256/{digest}"), &bytes).status, 204);
     }
     assert_eq!(state(), before, "nothing was written");
-    // Dates change by a backup, too; the digest still names the bytes.
+    // A backup also changes the dates of files, but the digest still identifies the bytes.
     fs::File::options().append(true).open(&file).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
     stream.read_to_end(&mut got).unwrap();
     let body = got.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;

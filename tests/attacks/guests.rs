@@ -1,4 +1,4 @@
-//! Guests, and messages to guests, that take what they can: instances, time, memory, wakes, outcomes.
+//! Guests, and messages to guests, that use as much as possible: instances, time, memory, wakes, outcomes.
 
 use std::{
     fs,
@@ -44,7 +44,7 @@ fn metric(server: &Server, name: &str) -> u64 {
     line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64
 }
 
-/// Waits for what comes some time.
+/// Waits until a value exists.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
@@ -53,8 +53,8 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A bundle with a guest written by hand: its `receive`, `settle` and `wake`. At 64 stands `acme:echoes:wat`, at 96 `act`, at 104
-/// `acme:nowhere`. Its parameters are by number, those of `receive`: 0 the id, 1 the kind.
+/// A bundle with a guest written by hand: its `receive`, `settle` and `wake`. Its memory contains `acme:echoes:wat` at
+/// 64, `act` at 96, and `acme:nowhere` at 104. It uses the parameters of `receive` by number: 0 is the id, 1 the kind.
 pub(crate) fn hand_written(receive: &str, settle: &str, wake: &str) -> TempDir {
     let text = format!(
         r#"(module
@@ -95,7 +95,7 @@ fn write_module(bundle: &Path, text: &str) {
     fs::write(bundle.join("wasm/wat.wasm"), wat::parse_str(text).unwrap()).unwrap();
 }
 
-/// Does something so many times.
+/// Repeats code this many times.
 fn repeat(times: u32, what: &str) -> String {
     format!(
         "(loop $again {what} (local.set $i (i32.add (local.get $i) (i32.const 1))) \
@@ -118,8 +118,8 @@ fn messages_too_heavy_for_an_actor_do_not_crash_it() {
     }
     let crashes = || usize::try_from(metric(&server, "starlane_crashes_total")).unwrap();
     attack("B3", tried, crashes());
-    // Many headers of a page's answer, asked for by whoever knows the operation. A guest may give at most 128: what it gave is its
-    // own fault, and ends the instance that did.
+    // An answer with many headers, which any caller that knows the operation can request. A guest can return at most
+    // 128 headers. More are its own fault, and end the instance.
     for count in [129, 1_000] {
         let many: Vec<[String; 2]> = (0..count).map(|n| [format!("x-{n}"), "v".to_owned()]).collect();
         let answer = echo(&server, "page", &json!({ "headers": many, "body": "x" }));
@@ -130,9 +130,9 @@ fn messages_too_heavy_for_an_actor_do_not_crash_it() {
 }
 
 #[test]
-fn a_guest_without_memory_for_a_message_lives_on() {
+fn a_guest_without_memory_for_a_message_continues() {
     let server = Server::start();
-    // Its allocator gives what lies outside of its memory, and says `unreachable` to large ones.
+    // Its allocator returns addresses outside of its memory, and runs `unreachable` for large sizes.
     let bundle = hand_written("(i32.const 1)", "", "");
     let realloc = r#"(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
         (if (i32.gt_u (local.get 3) (i32.const 5000)) (then unreachable))
@@ -148,7 +148,7 @@ fn a_guest_without_memory_for_a_message_lives_on() {
     attack("B3", 6, usize::try_from(metric(&server, "starlane_crashes_total")).unwrap());
 }
 
-/// A module whose allocator is another.
+/// A module with another allocator.
 fn with_allocator(realloc: &str) -> String {
     format!(
         r#"(module (memory (export "memory") 2) {realloc}
@@ -162,7 +162,7 @@ fn with_allocator(realloc: &str) -> String {
     )
 }
 
-/// Runs a guest that grows without end while a neighbour is asked, and gives how much memory the server took, in MiB.
+/// Runs a guest that grows endlessly while a neighbour gets requests. Returns the memory that the server used, in MiB.
 fn grows_beside_a_neighbour(bundle: &TempDir) -> u64 {
     let server = Server::start();
     publish(&server, "bob", &echo_bundle(""));
@@ -181,7 +181,7 @@ fn grows_beside_a_neighbour(bundle: &TempDir) -> u64 {
 }
 
 #[test]
-fn wake_and_settle_bombs_take_no_memory() {
+fn wake_and_settle_bombs_do_not_use_up_memory() {
     let wakes = repeat(1_000, "(call $wake_after (i32.const 0) (i64.const 0))");
     let asks = repeat(
         1_000,
@@ -226,7 +226,7 @@ fn two_thousand_keyed_actors_are_all_answered() {
 }
 
 #[test]
-fn actors_that_never_end_their_messages_give_their_slots_back() {
+fn actors_that_never_end_their_messages_free_their_slots() {
     let keyed = "[mechtrons.\"keyed:{key}\"]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"server\"\n";
     let mut server = with_echo("", keyed);
     server.start_again_with("[limits]\nawake-per-app = 4\nrequest-time = \"1 s\"\noverdue-time = \"100 ms\"\n");
@@ -245,7 +245,7 @@ fn actors_that_never_end_their_messages_give_their_slots_back() {
 }
 
 #[test]
-fn a_message_that_is_never_answered_ends_and_the_actor_goes_on() {
+fn an_unanswered_message_ends_and_the_actor_continues() {
     let mut server = with_echo("", "");
     server.start_again_with("[limits]\nrequest-time = \"10 s\"\noverdue-time = \"100 ms\"\n");
     let server = server;
@@ -266,9 +266,9 @@ fn a_message_that_is_never_answered_ends_and_the_actor_goes_on() {
 }
 
 #[test]
-fn one_way_messages_of_an_app_that_is_deleted_are_dead_letters() {
+fn one_way_messages_of_a_deleted_app_become_dead_letters() {
     let server = Server::start();
-    // Asked, it tells itself 50 things; the first of them it never ends.
+    // On a request, it sends itself 50 messages, and never ends the first.
     let tells =
         repeat(50, &format!("(call $notify (i32.const 64) (i32.const 15) (i32.const 96) (i32.const 3) {NOTHING})"));
     let receive =
@@ -284,7 +284,7 @@ fn one_way_messages_of_an_app_that_is_deleted_are_dead_letters() {
 }
 
 #[test]
-fn failures_of_guests_are_failures() {
+fn failures_of_guests_have_failure_statuses() {
     let server = with_echo("", "");
     let (mut tried, mut through, mut long_ones, mut long_through) = (0, 0, 0, 0);
     let long = "x".repeat(1_000_000);

@@ -34,7 +34,7 @@ pub(crate) fn out_of_bounds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// The costliest modules that are within the built-in limits.
+/// The costliest modules within the built-in limits.
 pub(crate) fn within_bounds() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("straight", module(&straight(70_000))),
@@ -59,7 +59,7 @@ fn straight(operations: usize) -> String {
     text + ")"
 }
 
-/// Many variables, used in many loops within each other.
+/// Many variables, used in many nested loops.
 fn loops(variables: usize, count: usize) -> String {
     let mut text = format!("(func (param i32) {} ", locals(variables));
     for number in 0..count {
@@ -75,7 +75,7 @@ fn loops(variables: usize, count: usize) -> String {
     text + ")"
 }
 
-/// Many variables, used in many loops behind each other.
+/// Many variables, used in many consecutive loops.
 fn rows(variables: usize, count: usize) -> String {
     let mut text = format!("(func (param i32) {} ", locals(variables));
     for number in 0..count {
@@ -94,7 +94,7 @@ fn table(targets: usize) -> String {
     format!("(func (param i32) {} (br_table{depths} (local.get 0)) {})", "block ".repeat(50), "end ".repeat(50))
 }
 
-/// Calls that take and give many values.
+/// Calls with many parameters and results.
 fn calls(values: usize, count: usize) -> String {
     let many = " i32".repeat(values);
     let all: String = (0..values).map(|value| format!("local.get {value} ")).collect();

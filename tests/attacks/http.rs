@@ -1,5 +1,5 @@
-//! What anybody on the network can do over HTTP: hold memory, descriptors and time. Each attack runs beside a neighbour, who comes from
-//! another address and is answered throughout.
+//! Attacks of any client over HTTP: holding memory, descriptors and time. Each attack runs beside a neighbour with
+//! another address, whose requests are answered throughout.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -16,15 +16,15 @@ use starlane_testkit::attack;
 
 use crate::world::{LONG, Server, folder};
 
-/// Times that are short, so that what is too slow shows within a test.
+/// Short timeouts, so that a test reaches them.
 const SHORT: &str = "[limits]\nbody-time = 2000\nhead-time = 1000\nwrite-time = 3000\n";
-/// How much more memory than before an attack may cost, in MiB.
+/// The maximum growth of memory during an attack, in MiB.
 const MEMORY: u64 = 200;
 const BUNDLE: &str =
     "[bundle]\nname = \"x\"\ndescription = \"x\"\nlicence = \"MIT\"\npublic = true\ninclude = [\"site/**\"]\n";
 const SITE: &str = "[app]\nname = \"x\"\n[http]\n\"GET /\" = { file = \"site/index.html\" }\n\"GET /big\" = { file = \"site/big.bin\" }\n";
 
-/// Asks for a page again and again, from an address of its own.
+/// Requests a page repeatedly, from its own address.
 struct Neighbour {
     stop: Arc<AtomicBool>,
     unanswered: Arc<AtomicUsize>,
@@ -50,7 +50,7 @@ impl Neighbour {
         Self { stop, unanswered, thread: Some(thread) }
     }
 
-    /// That each of its requests was answered.
+    /// Checks that each of its requests was answered.
     fn was_answered(mut self) {
         self.stop.store(true, Relaxed);
         let asked = self.thread.take().unwrap().join().unwrap();
@@ -59,7 +59,7 @@ impl Neighbour {
     }
 }
 
-/// A connection from an address of this machine.
+/// A connection from the given loopback address.
 fn connect_from(from: &str, to: &str) -> std::io::Result<TcpStream> {
     let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
@@ -81,12 +81,12 @@ pub(crate) fn ask_from(from: &str, to: &str, request: &str) -> String {
     answered().map_or_else(|error| error.to_string(), |answer| String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Writes as much as the server takes.
+/// Writes as much as the server reads.
 fn pour(stream: &mut TcpStream, bytes: &[u8]) {
     let _ = stream.write_all(bytes);
 }
 
-/// All that comes until the connection ends; none if it does not end.
+/// The bytes that arrive until the connection ends; none if it does not end.
 fn rest(stream: &mut TcpStream) -> Option<String> {
     let mut answer = Vec::new();
     match stream.read_to_end(&mut answer) {
@@ -95,12 +95,12 @@ fn rest(stream: &mut TcpStream) -> Option<String> {
     }
 }
 
-/// Whether an answer is a failure of ours.
+/// Whether an answer is a failure from this server's own code.
 fn is_ours(answer: &str) -> bool {
     answer.starts_with("HTTP/1.1 4") && answer.contains("starlane-code: ") && answer.contains("\"code\":")
 }
 
-/// Waits until the server has no more descriptors than that.
+/// Waits until the server has at most this many descriptors.
 fn settles(server: &Server, descriptors: usize) {
     let begin = Instant::now();
     while server.descriptors() > descriptors {
@@ -109,7 +109,7 @@ fn settles(server: &Server, descriptors: usize) {
     }
 }
 
-/// A server with a large file, and what it uses when it does nothing.
+/// A server with a large file, and its resource use while it is idle.
 fn site() -> (Server, u64, usize) {
     let server = Server::start_with(SHORT);
     let files = folder(&[("bundle.toml", BUNDLE), ("app.toml", SITE), ("site/index.html", "<p>x</p>")]);
@@ -118,13 +118,13 @@ fn site() -> (Server, u64, usize) {
     server.publish(&server.token, 1, files.path(), "acme:repo:x:1.0.0");
     assert_eq!(server.create(&server.token, "acme:x", "acme:repo:x:1.0.0").status, 200);
     assert_eq!(server.get("/").status, 200);
-    // Keep-alive connections of the set-up have a descriptor each.
+    // Each keep-alive connection of the set-up has a descriptor.
     let (memory, descriptors) = (server.rss_mib(), server.descriptors() + 8);
     (server, memory, descriptors)
 }
 
 #[test]
-fn bodies_that_do_not_end_hold_no_memory_and_no_descriptor() {
+fn endless_bodies_do_not_hold_memory_or_descriptors() {
     const BODY: usize = 16 << 20;
     let (server, before, descriptors) = site();
     let neighbour = Neighbour::of(&server);
@@ -166,7 +166,7 @@ fn bodies_that_do_not_end_hold_no_memory_and_no_descriptor() {
 }
 
 #[test]
-fn who_is_nobody_is_refused_before_a_body_is_read() {
+fn anonymous_callers_are_refused_before_their_body_is_read() {
     let server = Server::start();
     server.token_for("ada", &[]);
     let own = server.address();
@@ -184,7 +184,7 @@ fn who_is_nobody_is_refused_before_a_body_is_read() {
                 &mut stream,
                 format!("{line} HTTP/1.1\r\nHost: {own}\r\n{more}Content-Length: 10000000\r\n\r\n").as_bytes(),
             );
-            // Not a byte of the body is sent, and the answer does not wait for one.
+            // The client sends no byte of the body, and the answer does not wait for one.
             let answer = rest(&mut stream).unwrap_or_default();
             through += usize::from(!(answer.starts_with("HTTP/1.1 401") && is_ours(&answer)));
         }
@@ -194,12 +194,12 @@ fn who_is_nobody_is_refused_before_a_body_is_read() {
 }
 
 #[test]
-fn answers_that_are_not_taken_hold_no_memory_and_end() {
+fn unread_answers_do_not_hold_memory_and_end() {
     let (server, before, descriptors) = site();
     let neighbour = Neighbour::of(&server);
     let own = server.address();
     let get = format!("GET /big HTTP/1.1\r\nHost: {own}\r\n\r\n");
-    // Some ask for more on the same connection, without reading the first.
+    // Some send more requests on the same connection, without reading the first answer.
     let readers: Vec<TcpStream> = (0..60)
         .map(|number| {
             let mut stream = server.connect();
@@ -231,7 +231,7 @@ fn answers_that_are_not_taken_hold_no_memory_and_end() {
 }
 
 #[test]
-fn a_reader_that_takes_a_few_bytes_at_a_time_is_too_slow() {
+fn a_reader_of_a_few_bytes_at_a_time_is_disconnected() {
     let (server, _, descriptors) = site();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -252,7 +252,7 @@ fn a_reader_that_takes_a_few_bytes_at_a_time_is_too_slow() {
 }
 
 #[test]
-fn heads_that_are_slow_long_or_malformed_are_refused_by_us() {
+fn slow_long_and_malformed_heads_are_refused_with_a_code() {
     let (server, before, descriptors) = site();
     let neighbour = Neighbour::of(&server);
     let own = server.address();
@@ -279,7 +279,7 @@ fn heads_that_are_slow_long_or_malformed_are_refused_by_us() {
         pour(&mut stream, text.as_bytes());
         let answer = rest(&mut stream);
         let told = answer.as_deref().unwrap_or_default();
-        // A peer that still writes may find the connection reset.
+        // A peer that is still writing can get a connection reset.
         let reset = told.is_empty() && text.len() > 64 * 1024 && answer.is_some();
         if !(reset || is_ours(told) && told.starts_with(&format!("HTTP/1.1 {status}"))) {
             through.push(format!("{}: {answer:?}", &text[..text.len().min(60)]));
@@ -346,7 +346,7 @@ fn chunks_with_endless_extensions_and_trailers_are_refused() {
 }
 
 #[test]
-fn requests_in_a_row_are_answered_in_a_row() {
+fn pipelined_requests_are_answered_in_order() {
     let (server, ..) = site();
     let own = server.address();
     let mut stream = server.connect();
@@ -368,7 +368,7 @@ fn ten_thousand_connections_from_one_address_leave_room_for_others() {
     let (mut open, mut told, mut most) = (Vec::new(), 0, 0);
     for number in 0..TRIED {
         let mut stream = server.connect();
-        // Those that are one too many are told so, or closed.
+        // Excess connections get a refusal, or are closed.
         if number >= 300 {
             stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
             let mut answer = [0; 512];
@@ -382,7 +382,7 @@ fn ten_thousand_connections_from_one_address_leave_room_for_others() {
             most = most.max(server.descriptors());
         }
         if open.len() > 600 {
-            // Accepted by the system, and not yet refused by the server.
+            // The system has accepted it, and the server has not refused it yet.
             open.truncate(300);
         }
     }
@@ -391,5 +391,5 @@ fn ten_thousand_connections_from_one_address_leave_room_for_others() {
     let through = most.saturating_sub(before + 300 + 200);
     attack("B2", TRIED, through);
     assert_eq!(through, 0, "{most} descriptors");
-    assert!(told > 0, "some learned why");
+    assert!(told > 0, "some got the reason");
 }

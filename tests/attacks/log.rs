@@ -7,7 +7,7 @@ use starlane_testkit::attack;
 
 use crate::world::{Server, echo_bundle};
 
-/// A server with the app `acme:echoes`, whose mechtron logs what it is told.
+/// A server with the app `acme:echoes`, whose mechtron logs the texts that it gets.
 fn with_echoes(server: &Server) {
     let bundle = echo_bundle("[http]\n\"GET /\" = { file = \"site/index.html\" }\n");
     let bind = bundle.path().join("binds/echo.toml");
@@ -41,7 +41,8 @@ fn a_flood_of_lines_is_bounded_and_counted() {
     let text = server.log();
     assert!(told, "{text}");
     let through = text.lines().filter(|line| line.len() > 1_024).count();
-    // 120 MB were logged; 20 lines a second and a burst of 40 are at most 1 MiB in the minute that this may take.
+    // 120 MB were logged. With 20 lines per second and a burst of 40, at most 1 MiB is written in the minute that this
+    // can take.
     assert!(text.len() < 4 << 20, "{} bytes", text.len());
     let metrics = server.get("/metrics").text();
     let counted = metrics.lines().find(|line| line.contains("refused_total{name=\"log-lines-per-second\"}")).unwrap();
@@ -50,7 +51,7 @@ fn a_flood_of_lines_is_bounded_and_counted() {
 }
 
 #[test]
-fn a_line_can_not_be_forged() {
+fn a_log_line_cannot_be_forged() {
     for format in ["text", "json"] {
         let server = Server::start_with(&format!("log-format = \"{format}\"\n"));
         with_echoes(&server);
@@ -66,12 +67,12 @@ fn a_line_can_not_be_forged() {
             "\\\"}}\n{\"level\":\"ERROR\"}".to_owned(),
         ];
         texts.iter().for_each(|text| assert!(log(&server, text)));
-        // A path and a token are texts of a stranger's too.
+        // A stranger also chooses paths and tokens.
         server.raw(b"GET /a%0Ab%1B[31m HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        assert!(log(&server, "that was all"));
+        assert!(log(&server, "the last line of this test"));
         let written = (0..600).any(|_| {
             std::thread::sleep(Duration::from_millis(50));
-            server.log().contains("that was all")
+            server.log().contains("the last line of this test")
         });
         let text = server.log();
         assert!(written, "{text}");
@@ -91,9 +92,9 @@ fn a_line_can_not_be_forged() {
     }
 }
 
-/// Nobody reads standard error, and the pipe is full: the server goes on, and so do its neighbours.
+/// Nobody reads standard error, and the pipe is full. The server and its neighbours continue.
 #[test]
-fn a_full_pipe_hangs_nothing() {
+fn a_full_pipe_blocks_nothing() {
     // Both ends of the pipe are open, and nothing reads from it.
     let script = "mkfifo pipe; exec \"$@\" 2<> pipe";
     let server = Server::start_by(script, "[limits]\nlog-lines-per-second = 1000000\n");

@@ -1,4 +1,5 @@
-//! Attacks on the built binary: as a visitor, a peer, a tenant and a guest, with its memory and time measured from outside.
+//! Attacks on the built binary by a visitor, a peer, a tenant and a guest. Its memory and time are measured from
+//! outside.
 
 #![allow(
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! A tenant that may deploy in its own space, and signs manifests by hand: nothing but what authors may write is taken.
+//! Attacks of a tenant that can deploy in its own space and signs manifests by hand. A server accepts only manifests
+//! that authors can write.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +28,7 @@ fn signed(manifest: &Value) -> SignedManifest {
     SignedManifest { signature: key().sign(&bytes), bytes }
 }
 
-/// What a folder's manifest says at an address.
+/// The contents of a folder's manifest for an address.
 fn contents(folder: &Path, bundle: &str) -> Value {
     let draft = Draft::read(folder).unwrap();
     serde_json::to_value(draft.contents(&Address::parse(bundle).unwrap(), key().public(), 1_700_000_000)).unwrap()
@@ -48,7 +49,7 @@ fn files(root: &Path) -> BTreeSet<PathBuf> {
     files
 }
 
-/// The bundle of the attacks, with everything in it that a tenant may say.
+/// The bundle of the attacks, with everything that a tenant can write.
 fn everything() -> tempfile::TempDir {
     let bundle = echo_bundle(
         "allow = [\"request .:db query\", \"subscribe .:echo#said\"]\nsettings = { a = 1 }\n\
@@ -65,7 +66,7 @@ fn everything() -> tempfile::TempDir {
 }
 
 #[test]
-fn whatever_authors_are_refused_publishing_refuses_and_nothing_is_made_outside() {
+fn publishing_refuses_everything_that_authors_are_refused() {
     let server = Server::start();
     let tenant = server.token_for("mallory", OWN);
     let bundle = everything();
@@ -77,7 +78,7 @@ fn whatever_authors_are_refused_publishing_refuses_and_nothing_is_made_outside()
     let (mut tried, mut taken, mut made, mut wrong) = (0, 0, 0, Vec::new());
     let step = if starlane_testkit::figure::size() == "full" { 1 } else { 3 };
     for (at, mutation) in mutations(&manifest).into_iter().enumerate().step_by(step) {
-        // Each version has its own address: what is refused is refused for what it says.
+        // Each version has its own address, so that a refusal is always about its contents.
         let version = format!("1.0.{at}");
         let place = format!("acme:repo:m:{version}");
         let bytes = mutation.text.replace("acme:repo:m:1.0.0", &place).into_bytes();
@@ -101,7 +102,7 @@ fn whatever_authors_are_refused_publishing_refuses_and_nothing_is_made_outside()
             continue;
         }
         taken += 1;
-        // Of what is taken, apps are made: of all that names files, and of a share of the rest.
+        // Apps are created from accepted bundles: from all that name files, and from a part of the others.
         if mutation.pointer.starts_with("/app/resources") || mutation.pointer == "/app" || taken % 8 == 0 {
             let app = format!("acme:m{at}");
             made += usize::from(server.create(&tenant, &app, &place).status == 200);
@@ -118,14 +119,14 @@ fn whatever_authors_are_refused_publishing_refuses_and_nothing_is_made_outside()
     let after = files(server.folder());
     let outside: Vec<_> = after.difference(&before).filter(|path| !own(path)).collect();
     println!("{tried} tried, {taken} published, {made} apps made, {wrong:#?}, outside: {outside:?}");
-    assert!(taken > 20 && made > 5, "what may be said is taken");
+    assert!(taken > 20 && made > 5, "allowed manifests are accepted");
     figure("manifest.mutations", f64::from(tried), "manifests");
     figure("manifest.differences", wrong.len() as f64, "manifests");
     attack("A1", tried as usize, wrong.len() + outside.len());
 }
 
 #[test]
-fn manifests_signed_by_hand_reach_nothing_of_others() {
+fn manifests_signed_by_hand_do_not_reach_other_tenants() {
     let server = with_bobs();
     let tenant = server.token_for("mallory", OWN);
     let bundle = everything();
@@ -178,7 +179,7 @@ fn manifests_signed_by_hand_reach_nothing_of_others() {
 }
 
 #[test]
-fn limits_of_mechtrons_have_ceilings_that_are_settings() {
+fn limits_of_mechtrons_have_configurable_maximums() {
     let server = Server::start_with("[limits]\nmechtron-memory = \"32 MiB\"\nmechtron-call = \"1 s\"\n");
     let tenant = server.token_for("mallory", OWN);
     let bundle = everything();
@@ -242,7 +243,7 @@ fn routes_that_no_request_reaches_are_refused_with_the_reason() {
             failing.push(format!("{route} {target}: {text}"));
         }
     }
-    // What is taken is reached, each method.
+    // Each accepted method reaches its route.
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
     let routes: String = methods
         .iter()

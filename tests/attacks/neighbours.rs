@@ -1,4 +1,5 @@
-//! Apps of several spaces under one host name: none answers what another's does, and none has a worker that takes all requests.
+//! Apps of several spaces under one host name. No app can answer the requests of another space's app, or install a
+//! service worker for all requests.
 
 use starlane_testkit::attack;
 use tempfile::TempDir;
@@ -22,7 +23,7 @@ fn site(routes: &[&str]) -> TempDir {
 }
 
 #[test]
-fn no_app_answers_what_one_of_another_space_answers() {
+fn apps_do_not_answer_requests_of_other_spaces() {
     let server = Server::start();
     let (acme, bob) =
         (server.token_for("acme/ci", &["deploy acme:**"]), server.token_for("bob/ci", &["deploy bob:**"]));
@@ -56,13 +57,13 @@ fn no_app_answers_what_one_of_another_space_answers() {
         }
     }
     attack("A1", taken.len(), through.len());
-    // What is free is free, and one space's own apps share as before.
+    // Free routes stay available, and the apps of one space still share routes.
     assert_eq!(create(&bob, "bob", "own", &["/bob/{page}", "/people", "/people/a/b"]).status, 200);
     assert_eq!(create(&acme, "acme", "more", &["/people/ada"]).status, 200);
-    // An upgrade is held to the same, and the version before goes on.
+    // An upgrade has the same check, and the earlier version continues.
     assert_eq!(create(&bob, "bob", "own", &["/bob/{page}", "/about"]).status, 409);
     assert_eq!((server.get("/bob/x").status, server.get("/people/ada").status), (200, 200));
-    // A script that a browser asks for as a service worker would take all of the origin's requests.
+    // A script that a browser requests as a service worker would receive all requests of the origin.
     let worker = server.send("GET", "/bob/sw.js", &[("service-worker", "script")], b"");
     worker.fails(403, "shared-origin");
     let alone = Server::start();
@@ -72,11 +73,11 @@ fn no_app_answers_what_one_of_another_space_answers() {
 }
 
 #[test]
-fn connections_speak_http_1_alone_whatever_they_begin_with() {
+fn connections_accept_only_http_1() {
     let server = Server::start();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let answer = server.raw(preface);
-    // A frame of HTTP/2 begins with its length, an answer of HTTP/1.1 with its name.
+    // An HTTP/2 frame begins with its length, an HTTP/1.1 answer with the protocol's name.
     let is_http_1 = answer.is_empty() || answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.1 5");
     let raw = |target: &str| {
         let head = format!("GET {target} HTTP/1.1\r\nHost: {}\r\nconnection: close\r\n\r\n", server.address());
@@ -91,7 +92,7 @@ fn connections_speak_http_1_alone_whatever_they_begin_with() {
 }
 
 #[test]
-fn nothing_answers_below_the_servers_own_paths() {
+fn apps_do_not_answer_below_the_servers_own_paths() {
     let server = Server::start();
     server.publish(&server.token, 1, site(&["/{*all}"]).path(), "acme:repo:site:1.0.0");
     assert_eq!(server.create(&server.token, "acme:site", "acme:repo:site:1.0.0").status, 200);
@@ -105,9 +106,9 @@ fn nothing_answers_below_the_servers_own_paths() {
     }
 }
 
-/// What follows the first piece of a file begins like an answer that the HTTP library gives to a request it can't read.
+/// The second piece of a file begins like the HTTP library's own answer to a malformed request.
 #[test]
-fn a_file_is_sent_as_it_is_whatever_it_looks_like() {
+fn a_file_is_sent_unchanged_even_if_it_looks_like_a_failure() {
     let server = Server::start();
     let like_an_answer = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
     let mut different = 0;
@@ -128,7 +129,7 @@ fn a_file_is_sent_as_it_is_whatever_it_looks_like() {
         different += usize::from(server.get("/p.png").body != text.as_bytes());
     }
     attack("B2", lengths.len(), different);
-    // What the library refuses itself is still a failure with its code.
+    // A request that the library itself refuses still gets a failure with a code.
     let refused = server.raw(b"NONSENSE\r\n\r\n");
     assert!(refused.contains("starlane-code: malformed"), "{refused}");
 }

@@ -1,4 +1,4 @@
-//! What an admin of one space may hand out, what a revocation is worth, and what is noted of changes.
+//! The grants that an admin of one space can give, the effect of revocations, and the audit log.
 
 use serde_json::{Value, json};
 use starlane_testkit::{attack, field_fault};
@@ -6,7 +6,7 @@ use starlane_testkit::{attack, field_fault};
 use crate::world::{Server, folder, starlane, through_shell};
 
 #[test]
-fn an_admin_of_a_space_names_nobody_outside_of_it() {
+fn an_admin_of_a_space_cannot_use_subjects_outside_of_it() {
     let server = Server::start();
     let lead = server.token_for("lead", &["admin acme:**"]);
     server.command("starlane:grants", "add", &json!({ "principal": "ada", "grants": ["request acme:**"] }));
@@ -49,11 +49,11 @@ fn an_admin_of_a_space_names_nobody_outside_of_it() {
         try_it("starlane:grants", "add", json!({ "principal": "acme/ada", "grants": [grant] }));
     }
     assert!(through.is_empty(), "{through:?}");
-    // By its id, a token of somebody else is not revoked, and no id that is not known.
+    // It can revoke neither another subject's token by its id, nor an unknown id.
     server.ask(&lead, "starlane:tokens", "revoke", &json!({ "id": id })).fails(403, "no-grant");
     server.ask(&lead, "starlane:tokens", "revoke", &json!({ "id": "unknown0" })).fails(404, "not-found");
     assert_eq!(server.ask(token, "starlane:apps", "list", &json!({})).status, 200);
-    // Within its namespace all of that is its own business.
+    // Within its namespace it can do all of this.
     let own = json!({ "subject": "acme/ada", "grants": ["request acme:**"] });
     let made = server.ask(&lead, "starlane:tokens", "create", &own).json();
     let of_own = made["token"].as_str().unwrap();
@@ -67,7 +67,7 @@ fn an_admin_of_a_space_names_nobody_outside_of_it() {
 }
 
 #[test]
-fn revocations_outlive_kills_and_are_of_what_was_made_before() {
+fn revocations_survive_kills_and_apply_only_to_earlier_tokens() {
     let mut server = Server::start();
     let mut revoked = Vec::new();
     for n in 0..20 {
@@ -84,12 +84,12 @@ fn revocations_outlive_kills_and_are_of_what_was_made_before() {
     server.start_again();
     let list = |token: &str| server.ask(token, "starlane:apps", "list", &json!({})).status;
     let through = revoked.iter().filter(|token| list(token) == 200).count();
-    assert_eq!(list(&good), 200, "what was made in the same second, but later, is good");
+    assert_eq!(list(&good), 200, "a later token of the same second is valid");
     attack("A8", revoked.len(), through);
 }
 
 #[test]
-fn every_change_is_noted_with_its_principal_and_outcome() {
+fn every_change_is_logged_with_its_principal_and_outcome() {
     let mut server = Server::start();
     let ci = server.token_for("ci", &["deploy acme:**"]);
     let bundle = folder(&[
@@ -103,7 +103,7 @@ fn every_change_is_noted_with_its_principal_and_outcome() {
     server.ask(&ci, "starlane:tokens", "create", &json!({ "subject": "eve" })).fails(403, "no-grant");
     server.with_token(&ci, "GET", "/backup", b"").fails(403, "no-grant");
     server.command("starlane:grants", "add", &json!({ "principal": "ada", "grants": ["launch acme:n"] }));
-    // Nothing is another by this: neither by a grant that there is, nor by the version that the app has.
+    // These requests change nothing: the grant exists, and the app has the version already.
     server.command("starlane:grants", "add", &json!({ "principal": "ada", "grants": ["launch acme:n"] }));
     server.command("starlane:grants", "remove", &json!({ "principal": "ada" }));
     assert_eq!(server.create(&ci, "acme:n", "acme:repo:n:1.0.0").status, 200);
@@ -157,7 +157,7 @@ fn every_change_is_noted_with_its_principal_and_outcome() {
     assert_eq!(target("token.revoke"), "subject ci");
     let text = lines.to_string();
     assert!(!text.contains(&ci) && !text.contains(&server.token), "no token is in it");
-    // Whoever is refused a thousand times pushes nothing out.
+    // A thousand refusals displace no earlier line.
     let eve = server.token_for("eve", &[]);
     for _ in 0..100 {
         server.ask(&eve, "starlane:tokens", "create", &json!({ "subject": "eve" })).fails(403, "no-grant");
@@ -169,7 +169,7 @@ fn every_change_is_noted_with_its_principal_and_outcome() {
     attack("A8", 100, 0);
 }
 
-/// Every command ends without a word when its reader is gone.
+/// Every command ends silently when its reader has closed the pipe.
 #[test]
 fn a_broken_pipe_ends_every_command_silently() {
     let server = Server::start();
@@ -219,11 +219,11 @@ fn a_broken_pipe_ends_every_command_silently() {
     let publish = format!("publish {path} acme:repo:n:1.0.0");
     let mut failing = Vec::new();
     for words in [publish.as_str()].iter().chain(&commands) {
-        // Both outputs lead into pipes whose readers are gone before the command begins to write.
+        // Both outputs are pipes whose readers have ended before the command writes.
         for (silent, redirect) in [(false, ">&3 2>err"), (true, ">&3 2>&3")] {
             let mut command = starlane(server.folder());
             command.args(words.split(' '));
-            // Descriptor 3 is the writing end of a pipe that nobody reads any more.
+            // Descriptor 3 is the writing end of a pipe whose reader has ended.
             let script =
                 format!("mkfifo p 2>/dev/null; exec 4<>p 3>p 4<&-; timeout 60 \"$@\" {redirect}; echo \"code $?\"");
             let mut shell = through_shell(&command, server.folder(), &script);

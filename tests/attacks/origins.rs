@@ -1,4 +1,4 @@
-//! Requests that other pages and proxies make a browser or a server send.
+//! Requests that other pages and proxies cause a browser or a server to send.
 
 use std::{
     io::{Read, Write},
@@ -31,7 +31,7 @@ fn site() -> Server {
 }
 
 #[test]
-fn other_sites_run_no_route_and_read_nothing() {
+fn other_sites_cannot_run_routes_or_read_answers() {
     let server = site();
     let paths = [
         "/",
@@ -57,7 +57,7 @@ fn other_sites_run_no_route_and_read_nothing() {
             }
         }
     }
-    // A person who follows a link arrives, and no answer may be embedded elsewhere.
+    // Following a link works, and no other site can embed an answer.
     let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
     assert_eq!(server.send("GET", "/", &link, b"").status, 200);
     for path in ["/", "/healthz", "/nothing", "/bundles/acme:repo:echoes:1.0.0"] {
@@ -73,7 +73,7 @@ fn other_sites_run_no_route_and_read_nothing() {
 }
 
 #[test]
-fn what_came_through_a_proxy_is_never_anonymous() {
+fn forwarded_requests_are_never_anonymous() {
     let server = site();
     let own = server.address().to_owned();
     let body = "{}";
@@ -100,7 +100,7 @@ fn what_came_through_a_proxy_is_never_anonymous() {
         "X-Original-URL: /\r\n",
     ];
     let mut answers: Vec<String> = proxied.iter().map(|more| post("1.1", more)).collect();
-    // nginx, unless it is told otherwise: the host that it was given, HTTP/1.0, and no header of its own.
+    // nginx with its default settings: the configured host, HTTP/1.0, and no additional header.
     answers.push(post("1.0", ""));
     answers
         .push(server.raw(
@@ -119,7 +119,7 @@ fn what_came_through_a_proxy_is_never_anonymous() {
 }
 
 #[test]
-fn nobody_writes_to_a_database_without_a_token() {
+fn writing_to_a_database_requires_a_token() {
     let server = site();
     let create = json!({ "sql": "CREATE TABLE t (n)" });
     assert_eq!(server.command("acme:echoes:db", "execute", &create).status, 200);
@@ -136,7 +136,7 @@ fn nobody_writes_to_a_database_without_a_token() {
 }
 
 #[test]
-fn a_page_of_another_origin_reads_why_it_is_refused_and_nothing_else() {
+fn a_page_of_another_origin_reads_only_the_reason_of_its_refusal() {
     let server = site();
     let origin = "http://page.test:9999";
     let get = |path: &str| server.send("GET", path, &[("origin", origin)], b"");
@@ -156,7 +156,7 @@ fn a_page_of_another_origin_reads_why_it_is_refused_and_nothing_else() {
         ("access-control-request-method", "POST"),
         ("access-control-request-headers", "content-type"),
     ];
-    // The browser asks first, else the page would only see that the network failed.
+    // The browser sends a preflight first; without an answer to it, the page would only see a network error.
     let preflight = server.send("OPTIONS", "/say", &asked, b"");
     if preflight.status >= 300 || preflight.header("access-control-allow-origin") != origin {
         failing.push(format!("preflight: {}", preflight.status));
@@ -173,7 +173,7 @@ fn a_page_of_another_origin_reads_why_it_is_refused_and_nothing_else() {
 }
 
 #[test]
-fn a_preflight_says_what_is_routed_and_takes_the_headers_that_are_asked_for() {
+fn a_preflight_lists_the_methods_and_allows_the_requested_headers() {
     let server = site();
     let origin = server.url.clone();
     let ask = |path: &str, method: &str, headers: &str| {
@@ -217,7 +217,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn pages_of_development_servers_may_use_starlane_dev() {
+fn pages_of_development_servers_can_use_starlane_dev() {
     let bundle = folder(&[
         ("t/bundle.toml", "[bundle]\nname = \"t\"\ndescription = \"t\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n"),
         ("t/app.toml", "[app]\nname = \"t\"\n[http]\n\"GET /\" = { file = \"site/index.html\" }\n"),

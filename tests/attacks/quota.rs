@@ -1,4 +1,4 @@
-//! How full the disk gets: quotas of spaces and uploads, and what is collected.
+//! The use of the disk: quotas of spaces and uploads, and the removal of unnamed files.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use starlane_testkit::attack;
 use crate::world::{Server, folder};
 
 #[test]
-fn uploads_and_spaces_have_quotas_and_what_nothing_names_is_collected() {
+fn uploads_and_spaces_have_quotas_and_unnamed_files_are_collected() {
     let limits =
         "[limits]\npending-uploads = \"1 MiB\"\nspace-storage = \"2 MiB\"\nmissing-files = 100\ndisk-reserve = 0\n";
     let server = Server::start_with(limits);
@@ -35,7 +35,7 @@ fn uploads_and_spaces_have_quotas_and_what_nothing_names_is_collected() {
     let second = server.token_for("acme/second", &["deploy acme:**"]);
     assert_eq!(put(&second, &[200; 100_000]).status, 507);
     assert_eq!(put(&other, &[200; 100_000]).status, 204);
-    // One digest, many times, and too many.
+    // One digest many times, and more digests than the limit.
     let digest = Digest::of(&kept[0]).to_string();
     let missing = |count: usize| {
         let body = json!({ "sha256": vec![digest.clone(); count] }).to_string();
@@ -44,7 +44,7 @@ fn uploads_and_spaces_have_quotas_and_what_nothing_names_is_collected() {
     assert_eq!(missing(100).json()["missing"], json!([]));
     missing(101).fails(413, "too-large");
     tried += 1;
-    // A space that is full publishes nothing more; the same files again cost nothing.
+    // A full space cannot publish more, but publishing the same files again costs nothing.
     let bundle = |n: u8| {
         let made = folder(&[(
             "bundle.toml",
@@ -71,7 +71,7 @@ fn uploads_and_spaces_have_quotas_and_what_nothing_names_is_collected() {
     tried += 1;
     through += usize::from(refused.status == 204);
     assert!(refused.fails(507, "storage-full").contains("space-storage"));
-    // What was uploaded for it is collected; what is named stays.
+    // The uploads for it are collected; named files stay.
     let (orphan, named) = (vec![3; 900_000], vec![1; 900_000]);
     let there = |bytes: &[u8]| {
         let name = Digest::of(bytes).to_string();
@@ -81,14 +81,14 @@ fn uploads_and_spaces_have_quotas_and_what_nothing_names_is_collected() {
         std::thread::sleep(std::time::Duration::from_millis(100));
         !there(&orphan)
     });
-    assert!(gone && there(&named), "an orphan goes, what is named stays");
+    assert!(gone && there(&named), "an unnamed file is removed, and a named file stays");
     assert!(server.starlane(&["check"]).status.success());
     attack("B11", tried, through);
 }
 
-/// Publishing goes on while files are collected as often as they can be: no bundle is published without its files.
+/// Files are collected continuously while bundles are published: no bundle is published without its files.
 #[test]
-fn collecting_takes_no_file_from_a_publish_and_survives_being_killed() {
+fn collecting_keeps_the_files_of_a_publish_and_survives_kills() {
     let limits = "[limits]\nupload-grace = \"10 s\"\ndisk-reserve = 0\n";
     let mut server = Server::start_with(limits);
     let mut published = 0;
@@ -118,19 +118,19 @@ fn collecting_takes_no_file_from_a_publish_and_survives_being_killed() {
 }
 
 #[test]
-fn the_disk_is_never_filled_to_its_end() {
+fn the_disk_always_keeps_a_reserve() {
     let server = Server::start_with("[limits]\ndisk-reserve = 1125899906842624\n");
     let put = server.with_token(&server.token, "PUT", &format!("/blobs/sha256/{}", Digest::of(b"x")), b"x");
     assert!(put.fails(507, "storage-full").contains("disk-reserve"));
     server.create(&server.token, "acme:x", "acme:repo:x:1.0.0").fails(507, "storage-full");
-    // What the server itself has to keep goes on, within the reserve.
+    // The server's own writes continue within the reserve.
     server.token_for("ada", &[]);
     attack("B11", 2, 0);
 }
 
-/// A quota is of what lies on the disk: many small things count as much as one large one.
+/// A quota counts the use of the disk, so many small files count as much as a large one.
 #[test]
-fn many_small_things_fill_a_space_as_a_large_one_does() {
+fn many_small_files_fill_a_space_like_a_large_one() {
     let limits = "[limits]\nspace-storage = \"2 MiB\"\ndisk-reserve = 0\n";
     let publish = |server: &Server, version: u32, files: &[(&str, &str)]| {
         let made = folder(files);
@@ -157,7 +157,7 @@ fn many_small_things_fill_a_space_as_a_large_one_does() {
             })
             .count()
     };
-    // Manifests alone, of which 300 would hold 2.4 MB; and files of a byte, a thousand of which take 4 MB of blocks.
+    // Manifests alone: 300 of them contain 2.4 MB. Files of one byte: a thousand of them use 4 MB of blocks.
     let manifests = fits(&Server::start_with(limits), 300, &|version| {
         vec![("bundle.toml".to_owned(), bundle(&format!("{version:08000}")))]
     });
@@ -165,7 +165,7 @@ fn many_small_things_fill_a_space_as_a_large_one_does() {
         let files = (0..50).map(|n| (format!("site/{n}.txt"), format!("{version}.{n}")));
         std::iter::once(("bundle.toml".to_owned(), bundle(""))).chain(files).collect()
     });
-    // Apps that are made and deleted leave their revision behind.
+    // Deleted apps leave the number of their last revision.
     let server = Server::start_with(limits);
     let app = [("bundle.toml", bundle("")), ("app.toml", "[app]\nname = \"n\"\n".to_owned())];
     let files: Vec<(&str, &str)> = app.iter().map(|(name, text)| (*name, text.as_str())).collect();

@@ -1,4 +1,5 @@
-//! A tenant that may deploy in its own space: no app may do more than whoever made it, and for no longer.
+//! Attacks of a tenant that can deploy in its own space. An app never has more rights than its maker, and does not keep
+//! them longer.
 
 use std::fs;
 
@@ -8,11 +9,11 @@ use starlane_testkit::attack;
 use crate::world::{Answer, LONG, Server, echo_bundle, folder};
 
 const OWN: &[&str] = &["deploy acme:**"];
-/// The app of somebody else, with a database, made of a bundle that is not public.
+/// Another owner's app with a database, from a private bundle.
 const BOBS: &str = "bob:n";
 const PRIVATE: &str = "bob:repo:n:1.0.0";
 
-/// A server with an app of bob's, whose table has one row.
+/// A server with bob's app, whose table has one row.
 pub(crate) fn with_bobs() -> Server {
     let server = Server::start();
     let bobs = folder(&[
@@ -26,7 +27,7 @@ pub(crate) fn with_bobs() -> Server {
     server
 }
 
-/// Publishes the echo guest with lines of `allow`, as mallory, and makes an app of it with a token.
+/// Publishes the echo guest with lines of `allow`, as mallory, and creates an app from it with a token.
 fn app_with(server: &Server, publisher: &str, maker: &str, allow: &[&str], app: &str) -> Answer {
     let bundle = echo_bundle(&format!("allow = {}\n", json!(allow)));
     let place = format!("acme:repo:{}:1.0.0", app.replace(':', "-"));
@@ -40,7 +41,7 @@ fn steal(server: &Server, app: &str) -> Answer {
     server.command(&format!("{app}:echo"), "call", &body)
 }
 
-/// Whether something holds within the time that anything may take: what revocations do they do at once, and aside.
+/// Whether a condition becomes true in time: revocations take effect at once, but on another thread.
 fn comes_to(holds: impl Fn() -> bool) -> bool {
     let start = std::time::Instant::now();
     while start.elapsed() < LONG {
@@ -53,7 +54,7 @@ fn comes_to(holds: impl Fn() -> bool) -> bool {
 }
 
 #[test]
-fn an_app_may_no_more_than_its_maker() {
+fn an_app_has_no_more_rights_than_its_maker() {
     let server = with_bobs();
     let tenant = server.token_for("mallory", OWN);
     let beyond = [
@@ -79,24 +80,24 @@ fn an_app_may_no_more_than_its_maker() {
             through.push(format!("{line}: {} {}", answer.status, answer.text()));
         }
     }
-    // What stays within the app needs no grant.
+    // A line within the app needs no grant.
     assert_eq!(
         app_with(&server, &tenant, &tenant, &["request .:** echo", "subscribe .:echo#said"], "acme:own").status,
         200
     );
-    // No app lies within another, where its addresses would be the other's own, nor in a space that callers are named by.
+    // No app can be inside another, whose addresses it would use, or in a space that is used for the names of callers.
     for app in ["acme:own:echo", "acme:own:x:y", "starlane:x", "http:acme:own", "override:acme:own"] {
         let answer = server.create(&server.token, app, "acme:repo:acme-own:1.0.0");
         if ![409, 400].contains(&answer.status) {
             through.push(format!("{app}: {}", answer.text()));
         }
     }
-    // An upgrade is asked the same.
+    // An upgrade has the same check.
     let answer = server.create(&tenant, "acme:own", "acme:repo:acme-x0:1.0.0");
     if answer.status != 403 {
         through.push(format!("upgrade: {}", answer.text()));
     }
-    // With less, a grant does not cover.
+    // A narrower grant does not cover the line.
     let more = server.token_for("eve", &["deploy acme:**", "request bob:n:db query", "subscribe bob:n:db#changes"]);
     assert_eq!(app_with(&server, &more, &more, &["request bob:n:db query"], "acme:eve").status, 200);
     for (at, line) in ["request bob:n:db", "request bob:n:db query execute", "subscribe bob:n:db#*"].iter().enumerate()
@@ -110,13 +111,13 @@ fn an_app_may_no_more_than_its_maker() {
 }
 
 #[test]
-fn rights_of_an_app_end_with_its_makers() {
+fn the_rights_of_an_app_end_with_those_of_its_maker() {
     let mut server = with_bobs();
     let line = "request bob:n:db query";
     let mut tried = 0;
     let stops = |server: &Server, app: &str| comes_to(|| steal(server, app).status == 403);
 
-    // A grant of the registry, until it is taken.
+    // A grant of the registry, until it is removed.
     let tenant = server.token_for("mallory", OWN);
     assert_eq!(
         server.command("starlane:grants", "add", &json!({ "principal": "mallory", "grants": [line] })).status,
@@ -131,10 +132,10 @@ fn rights_of_an_app_end_with_its_makers() {
     server.start_again();
     assert_eq!(steal(&server, "acme:a").status, 403);
     server.command("starlane:grants", "add", &json!({ "principal": "mallory", "grants": [line] }));
-    assert!(comes_to(|| steal(&server, "acme:a").status == 200), "and comes with it again");
+    assert!(comes_to(|| steal(&server, "acme:a").status == 200), "the right returns with the grant");
     tried += 2;
 
-    // A token that is revoked, with its own grant or beside one of the registry.
+    // A revoked token, with the grant in the token or in the registry.
     let eve = server.token_for("eve", &["deploy acme:**", line]);
     assert_eq!(app_with(&server, &eve, &eve, &[line], "acme:b").status, 200);
     assert_eq!(steal(&server, "acme:b").status, 200);
@@ -146,7 +147,7 @@ fn rights_of_an_app_end_with_its_makers() {
         tried += 2;
     }
 
-    // A subscription ends with the grant that it rests on, while its actor goes on.
+    // A subscription ends with the grant that it needs, but its actor continues.
     let bobs = echo_bundle("");
     server.publish(&server.token, 1, bobs.path(), "bob:repo:e:1.0.0");
     assert_eq!(server.create(&server.token, "bob:e", "bob:repo:e:1.0.0").status, 200);
@@ -163,20 +164,20 @@ fn rights_of_an_app_end_with_its_makers() {
     assert!(stops(&server, "acme:d"));
     say("after");
     assert_eq!(server.command("acme:d:echo", "echo", &json!(1)).json(), json!(1));
-    assert!(heard().contains("before"), "the actor has its state, and no event more: {}", heard());
+    assert!(heard().contains("before"), "the actor has its state, and gets no more events: {}", heard());
     tried += 1;
 
-    // What an admin confirmed stays, until somebody else makes the next revision.
+    // A line that an admin confirmed stays until another principal makes the next revision.
     let maker = server.token_for("carol", OWN);
     let admin = server.token.clone();
     assert_eq!(app_with(&server, &maker, &admin, &[line], "acme:c").status, 200);
     assert_eq!(steal(&server, "acme:c").status, 200);
     server.create(&maker, "acme:c", "acme:repo:acme-c:1.0.0").fails(403, "no-grant");
-    assert_eq!(steal(&server, "acme:c").status, 200, "what was refused has changed nothing");
+    assert_eq!(steal(&server, "acme:c").status, 200, "refused changes had no effect");
     let told = server.command("starlane:apps", "get", &json!({ "app": "acme:c" })).json();
-    assert!(told.get("maker").is_none(), "hosts are not told: {told}");
+    assert!(told.get("maker").is_none(), "other hosts do not see it: {told}");
 
-    // A record of an older server names no maker: what reaches beyond the app is not allowed.
+    // A record of an older server has no maker, so it allows nothing beyond the app.
     let file = server.data.join("apps/acme:c.json");
     server.kill();
     let mut record: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
@@ -190,7 +191,7 @@ fn rights_of_an_app_end_with_its_makers() {
 }
 
 #[test]
-fn the_servers_own_space_is_closed_to_mechtrons_whatever_covers_it() {
+fn the_servers_own_space_is_closed_to_mechtrons() {
     let server = with_bobs();
     let admin = server.token.clone();
     let allow = ["request **", "request ~*::**", "notify **", "subscribe **#*", "subscribe ~*::**#*"];
@@ -214,7 +215,7 @@ fn the_servers_own_space_is_closed_to_mechtrons_whatever_covers_it() {
     let topics = ["starlane:server#logs", "starlane:apps#changed"];
     for topic in topics {
         server.command("acme:all:echo", "subscribe", &json!(topic));
-        // What changes an app and is logged.
+        // The operations that change an app and are logged.
         assert_eq!(
             app_with(&server, &admin, &admin, &[], &format!("acme:{}", topic.replace([':', '#'], "-"))).status,
             200
@@ -229,7 +230,7 @@ fn the_servers_own_space_is_closed_to_mechtrons_whatever_covers_it() {
 }
 
 #[test]
-fn a_private_bundle_is_read_by_message_by_whom_it_is_read_over_http() {
+fn reading_a_private_bundle_needs_the_same_rights_by_message_and_over_http() {
     let server = with_bobs();
     let read = json!({ "path": "/secret.txt" });
     let mut through = Vec::new();
@@ -250,7 +251,7 @@ fn a_private_bundle_is_read_by_message_by_whom_it_is_read_over_http() {
             through.push(format!("{grants:?}: {by_message} {listed} {by_http}"));
         }
     }
-    // A mechtron reads what its app's maker may read.
+    // A mechtron can read the bundles that its app's maker can read.
     let line = "request bob:repo:n";
     let through_mechtron = |app: &str| {
         let body = json!({ "target": PRIVATE, "operation": "read", "body": read });
@@ -267,9 +268,9 @@ fn a_private_bundle_is_read_by_message_by_whom_it_is_read_over_http() {
     attack("A2", readers.len() + 2, through.len());
 }
 
-/// What somebody may not do at all costs no check of a body, and nobody's body to the server itself is longer than any needs.
+/// A forbidden request causes no check of its body. Bodies to the server itself have a small maximum size.
 #[test]
-fn bodies_to_the_server_itself_are_short_and_looked_at_last() {
+fn bodies_to_the_server_itself_are_short_and_checked_last() {
     let server = Server::start();
     let eve = server.token_for("eve", &[]);
     let body = |bytes: usize| format!("[{}]", vec!["[]"; bytes / 3].join(",")).into_bytes();
@@ -302,6 +303,6 @@ fn bodies_to_the_server_itself_are_short_and_looked_at_last() {
          content-type: application/json\r\ncontent-length: 16000000\r\nconnection: close\r\n\r\n",
         server.address()
     );
-    assert!(server.raw(raw.as_bytes()).starts_with("HTTP/1.1 413 "), "a long one is not even read");
+    assert!(server.raw(raw.as_bytes()).starts_with("HTTP/1.1 413 "), "a long one is not read");
     assert_eq!(server.command("starlane:apps", "list", &serde_json::Value::Null).status, 200);
 }

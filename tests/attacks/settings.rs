@@ -1,4 +1,4 @@
-//! Settings are checked where they are read: what could never work is refused at the start, and by `config check`.
+//! Settings are checked when they are read: invalid ones are refused at the start, and by `config check`.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use starlane_testkit::field_fault;
 use crate::world::{Server, starlane};
 
 #[test]
-fn a_setting_that_could_never_work_is_refused_with_the_expected_form() {
+fn an_invalid_setting_is_refused_with_the_expected_form() {
     let folder = tempfile::tempdir().unwrap();
-    // The flag, its value, and what the message says.
+    // The flag, its value, and the expected message.
     let flags = [
         ("--allow-origin", "*", "name each origin"),
         ("--allow-origin", "localhost:5173", "http://localhost:5173"),
@@ -88,7 +88,7 @@ fn a_setting_that_could_never_work_is_refused_with_the_expected_form() {
 }
 
 #[test]
-fn a_setting_is_written_in_any_form_that_means_the_same() {
+fn equivalent_forms_of_a_setting_are_accepted() {
     let mut failing = Vec::new();
     for (written, sent) in [
         ("http://localhost:5173/", "http://localhost:5173"),

@@ -1,4 +1,4 @@
-//! All attacks at once, on a server with limits around it, beside a neighbour who uses it as it is meant.
+//! All attacks at once, on a server with limits, beside a neighbour that uses it normally.
 
 use std::{
     fs,
@@ -20,18 +20,18 @@ use crate::{
     world::{Server, echo_bundle},
 };
 
-/// The memory of the server and all that it starts, in bytes.
+/// The memory of the server and its child processes, in bytes.
 const MEMORY: u64 = 2 << 30;
 /// The descriptors of the server.
 const DESCRIPTORS: u64 = 1_024;
-/// How long all attacks go on.
+/// The duration of all attacks.
 const LAST: Duration = Duration::from_secs(20);
-/// The size of the file that is asked for and not read, in bytes.
+/// The size of the file that is requested but not read, in bytes.
 const FILE: usize = 8 << 20;
-/// Between two requests of the neighbour.
+/// The pause between two requests of the neighbour.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Until when the attacks go on, and what they did.
+/// The end of the attacks, and their counts.
 struct Siege {
     over: AtomicBool,
     tried: AtomicUsize,
@@ -40,7 +40,7 @@ struct Siege {
 }
 
 impl Siege {
-    /// A connection from an address of the loopback network of its own, so that limits of one address are not limits of all.
+    /// A connection from its own loopback address, so that the limits of one address do not limit all.
     fn connect(&self, from: u8) -> std::io::Result<TcpStream> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 1, from), 0)).into())?;
@@ -52,14 +52,15 @@ impl Siege {
         Ok(stream)
     }
 
-    /// Sends bytes on a connection of its own, and gives that back; what goes wrong is the server's right.
+    /// Sends bytes on its own connection, and returns the connection. Errors are ignored, because the server can refuse
+    /// it.
     fn begin(&self, from: u8, bytes: &[u8]) -> Option<TcpStream> {
         let mut stream = self.connect(from).ok()?;
         let _ = stream.write_all(bytes);
         Some(stream)
     }
 
-    /// The head of a request of the attacker, without the line of its length and the end.
+    /// The head of an attacker's request, without `content-length` and the empty line.
     fn head(&self, line: &str) -> String {
         format!("{line} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n", self.server, self.token)
     }
@@ -76,7 +77,7 @@ impl Siege {
         }
     }
 
-    /// Holds many connections on which the same was sent, for a while.
+    /// Sends the same bytes on many connections, and holds them for a while.
     fn hold(&self, from: u8, count: usize, bytes: &[u8]) {
         let held: Vec<_> = (0..count).map_while(|_| self.begin(from, bytes)).collect();
         thread::sleep(Duration::from_secs(1));
@@ -84,7 +85,7 @@ impl Siege {
     }
 }
 
-/// An attack, from an address of its own; it is made again and again.
+/// An attack from its own address, which is repeated.
 type Attack = fn(&Siege, u8);
 
 const ATTACKS: [Attack; 10] = [
@@ -97,9 +98,9 @@ const ATTACKS: [Attack; 10] = [
         let request = [format!("{head}content-length: {length}\r\n\r\n").as_bytes(), &vec![b'x'; length - 1]].concat();
         siege.hold(from, 20, &request);
     },
-    // Answers that nobody reads, on connections that go on asking.
+    // Answers that nobody reads, on connections that send more requests.
     |siege, from| siege.hold(from, 40, format!("{}\r\n", siege.head("GET /big")).repeat(20).as_bytes()),
-    // More header lines than anybody needs.
+    // Too many header lines.
     |siege, from| {
         let request = format!("{}{}\r\n", siege.head("GET /"), "a: b\r\n".repeat(150_000));
         drop(siege.begin(from, request.as_bytes()));
@@ -117,29 +118,29 @@ const ATTACKS: [Attack; 10] = [
             siege.post(from, "/messages/mallory:n:db/query", &json!({ "sql": statement }));
         }
     },
-    // Actors that compute for ever, many of them.
+    // Many actors that compute forever.
     |siege, from| {
         let key = siege.tried.load(Relaxed) % 200;
         siege.post(from, &format!("/messages/mallory:n:many:key{key}/spin"), &Value::Null);
     },
-    // Actors that ask to be woken and send to themselves without end.
+    // Actors that set wakes and send messages to themselves endlessly.
     |siege, from| {
         siege.post(from, "/messages/mallory:wakes:wat/act", &Value::Null);
         siege.post(from, "/messages/mallory:notes:wat/act", &Value::Null);
     },
-    // Refusals and texts that would fill the log, or forge its lines.
+    // Refusals and texts that try to fill the log or to forge its lines.
     |siege, from| {
         let forged = format!("x\n{}ERROR forged\u{1b}[2J\u{202e}", "y".repeat(8_000));
         let failure = json!({ "status": 500, "code": "x", "message": forged });
         siege.post(from, "/messages/mallory:n:echo/fail", &failure);
         siege.post(from, "/messages/bob:n:echo/no-such-operation", &json!({ "text": forged }));
     },
-    // Long lists of blobs that are not there.
+    // Long lists of blobs that do not exist.
     |siege, from| {
         let digests: Vec<String> = (0..20_000).map(|n| format!("{n:064x}")).collect();
         siege.post(from, "/blobs/missing", &json!(digests));
     },
-    // Apps that are made again and again, of a bundle that costs much to compile.
+    // Apps that are created repeatedly from a bundle with a costly module.
     |siege, from| {
         let app = siege.tried.load(Relaxed) % 50;
         let about = json!({ "app": format!("mallory:costly{app}"), "bundle": "mallory:repo:costly:1.0.0" });
@@ -171,7 +172,7 @@ fn move_in(server: &Server, token: &str) {
 }
 
 #[test]
-fn a_neighbour_is_answered_while_all_attacks_go_on_at_once() {
+fn a_neighbour_is_answered_during_all_attacks_at_once() {
     let server = Server::start_by(&format!("ulimit -n {DESCRIPTORS}; exec \"$@\""), "");
     let cage = Cage::around(server.pid(), MEMORY);
     let mallory = server.token_for("mallory", &["deploy mallory:**", "request ~*::**", "notify ~*::**"]);
@@ -216,9 +217,9 @@ fn a_neighbour_is_answered_while_all_attacks_go_on_at_once() {
     figure("neighbour.asked", f64::from(asked), "requests");
     figure("neighbour.unanswered", f64::from(unanswered), "requests");
     assert!(tried > ATTACKS.len() && asked > 10, "{tried} connections, {asked} requests");
-    assert_eq!(cage.ended_for_memory().unwrap(), 0, "the memory was not enough");
+    assert_eq!(cage.ended_for_memory().unwrap(), 0, "the memory limit was exceeded");
     assert!(most < MEMORY, "{most} bytes");
     assert_eq!(unanswered, 0, "of {asked}");
-    // It still takes others, and knows what it refused.
+    // The server still accepts other clients, and has counted its refusals.
     assert_eq!(server.get("/healthz").status, 200);
 }

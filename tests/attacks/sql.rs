@@ -1,4 +1,4 @@
-//! Attacks by SQL: of a migration's author, of whoever may query, and of visitors of a route.
+//! Attacks with SQL by authors of migrations, by principals that can query, and by visitors of a route.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -41,7 +41,7 @@ fn run(server: &Server, token: &str, folder: &Path, bundle: &str, app: &str) {
 }
 
 #[test]
-fn a_migration_reaches_nothing_beyond_its_own_database() {
+fn a_migration_reaches_only_its_own_database() {
     let server = Server::start_with("[limits]\nmigration-time = \"2 s\"\n");
     let admin = server.token.clone();
     run(&server, &admin, bundle("/bob", &[FIRST]).path(), "bob:repo:n:1.0.0", "bob:n");
@@ -91,7 +91,7 @@ fn a_migration_reaches_nothing_beyond_its_own_database() {
 }
 
 #[test]
-fn an_endless_migration_keeps_nobody_else_waiting() {
+fn an_endless_migration_does_not_delay_others() {
     let server = Server::start_with("[limits]\nmigration-time = \"15 s\"\n");
     let admin = server.token.clone();
     let endless = format!("CREATE TABLE t AS {ENDLESS} SELECT count(*) AS n FROM c");
@@ -151,7 +151,7 @@ fn a_query_does_not_write() {
 }
 
 #[test]
-fn no_sql_takes_the_servers_memory_or_time() {
+fn no_sql_uses_up_the_servers_memory_or_time() {
     let server = Server::start();
     let admin = server.token.clone();
     run(&server, &admin, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0", "acme:t");
@@ -188,7 +188,7 @@ fn no_sql_takes_the_servers_memory_or_time() {
         let begun = Instant::now();
         let answer = q(&server, "/q", sql);
         let bounded = begun.elapsed().as_secs() < 40 && answer.body.len() <= 9 << 20;
-        // What is quick now may succeed; all else names a limit.
+        // A fast statement can succeed; every other answer names a limit.
         let named =
             answer.status == 200 || (matches!(answer.status, 400 | 408 | 413) && answer.text().contains("code"));
         if !(bounded && named) {
@@ -198,9 +198,9 @@ fn no_sql_takes_the_servers_memory_or_time() {
         }
         assert_eq!(q(&server, "/q", "SELECT 1 AS one").status, 200, "others are answered");
     }
-    // The memory of a statement is bounded while SQLite still works on it, not only in its answer.
+    // The memory of a statement is limited during its execution, not only in its answer.
     assert!(q(&server, "/q", &wide("randomblob(1000000)")).fails(413, "too-large").contains("sql-memory"));
-    // All at once, on all connections that read.
+    // All at once, on all read connections.
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -237,7 +237,7 @@ fn a_database_has_a_maximum_size() {
 }
 
 #[test]
-fn values_travel_exactly_and_none_is_lost() {
+fn values_are_stored_and_returned_exactly() {
     let server = Server::start();
     let admin = server.token.clone();
     run(&server, &admin, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0", "acme:t");
@@ -258,7 +258,7 @@ fn values_travel_exactly_and_none_is_lost() {
 }
 
 #[test]
-fn a_migration_keeps_referring_rows_and_its_line_ends_do_not_matter() {
+fn a_migration_keeps_referring_rows_and_ignores_line_ends() {
     let server = Server::start();
     let admin = server.token.clone();
     run(&server, &admin, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0", "acme:t");
@@ -276,7 +276,7 @@ fn a_migration_keeps_referring_rows_and_its_line_ends_do_not_matter() {
 }
 
 #[test]
-fn full_text_search_has_no_function_that_can_not_be_interrupted() {
+fn full_text_search_has_only_interruptible_functions() {
     let server = Server::start();
     let admin = server.token.clone();
     let index = "CREATE VIRTUAL TABLE ft USING fts5(x)";

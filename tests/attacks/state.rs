@@ -1,4 +1,4 @@
-//! What is lost of the state of actors when the server is killed, at any moment, under load: nothing that was promised.
+//! Kills the server at random moments under load. No acknowledged state of actors is lost.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ const SURE: &str = "acme:counters:sure";
 const QUICK: &str = "acme:counters:quick";
 const LISTENER: &str = "acme:counters:listener";
 
-/// The same guest under both rules, keyed and not.
+/// The same guest with both values of `state`, with and without keys.
 fn counters() -> TempDir {
     let names =
         "echo page fail trap spin call count emit subscribe unsubscribe last-event sleep about wake-me woken tell grow";
@@ -81,7 +81,7 @@ fn count(server: &Server, actor: &str) -> u64 {
     answer.json().as_u64().unwrap()
 }
 
-/// What the server says of an actor.
+/// The server's inspection of an actor.
 fn actor(server: &Server, address: &str) -> Value {
     let status = server.command("starlane:server", "status", &Value::Null).json();
     let actors = status["inspection"]["actors"].as_array().unwrap().clone();
@@ -105,14 +105,14 @@ fn signal(server: &Server, name: &str) {
     assert!(sent.success());
 }
 
-/// Asks it to stop, and waits until it has.
+/// Asks the server to stop, and waits until it has ended.
 fn stop(server: &Server) {
     signal(server, "TERM");
     let status = format!("/proc/{}/status", server.pid());
     until("the server stops", || fs::read_to_string(&status).unwrap().contains("State:\tZ"));
 }
 
-/// Numbers for moments, the same in each run.
+/// Pseudo-random numbers for the moments of kills, the same in each run.
 fn moment(round: u64) -> Duration {
     Duration::from_millis(round.wrapping_mul(6_364_136_223_846_793_005).rotate_left(17) % 400)
 }
@@ -175,7 +175,7 @@ fn saved_state_survives_kills_and_stops() {
             let actor = format!("{QUICK}:{n}");
             let before = count(&server, &actor);
             until_saved(&server, &actor);
-            // What comes now may be lost.
+            // Later increments can be lost.
             count(&server, &actor);
             if round % 2 == 0 {
                 server.start_again();
@@ -202,8 +202,8 @@ fn state_survives_a_crash_and_an_upgrade() {
     assert_eq!((count(&server, &quick), count(&server, &quick)), (1, 2));
     until_saved(&server, &quick);
     server.command(&quick, "trap", &Value::Null).fails(500, "guest-failed");
-    assert_eq!(count(&server, &quick), 3, "a crash begins from the last saved state");
-    // Not saved yet, but the next version goes on from here all the same.
+    assert_eq!(count(&server, &quick), 3, "after a crash, the actor starts from the last saved state");
+    // The state is not saved yet, but the next version continues from it.
     publish(&server, counters().path(), "1.1.0");
     assert_eq!(count(&server, &quick), 4, "an upgrade loses nothing");
     let sure = format!("{SURE}:a");
@@ -220,9 +220,10 @@ fn state_survives_a_crash_and_an_upgrade() {
     attack("C1", 4, 0);
 }
 
-/// Answers wait for their state, and that state for no answer: an actor that awaits, and one that is asked by whom it asks.
+/// An answer waits until its state is saved, but saving never waits for an answer. This covers an actor that awaits,
+/// and two actors that send requests to each other.
 #[test]
-fn actors_that_save_each_message_await_and_are_awaited() {
+fn actors_that_save_each_message_can_await_each_other() {
     let server = start();
     let asker = "acme:counters:asker";
     let call = |to: &str| json!({ "target": to, "operation": "count", "timeout": 20_000 });
@@ -252,7 +253,7 @@ fn subscriptions_and_wakes_survive_kills() {
     let (mut tried, mut lost) = (0, 0);
     server.command(LISTENER, "subscribe", &json!(".:speaker#said"));
     for round in 0..5 {
-        // One is due while the server is away, one soon after.
+        // One wake is due while the server is down, and one soon afterwards.
         for ms in [1, 2_000 + round] {
             let asked = server.command(LISTENER, "wake-me", &json!({ "ms": ms }));
             assert!(asked.status < 400, "{}", asked.text());
@@ -260,7 +261,7 @@ fn subscriptions_and_wakes_survive_kills() {
         }
         until_saved(&server, LISTENER);
         server.start_again();
-        // Nobody asks it: what is due starts it.
+        // Without a request, the due wake starts it.
         until("a wake starts the actor", || actor(&server, LISTENER)["state"] == "awake");
         server.command(speaker, "emit", &json!({ "event": "said", "body": round }));
         let heard = || server.command(LISTENER, "last-event", &Value::Null).json()["body"] == json!(round);
@@ -277,7 +278,7 @@ fn subscriptions_and_wakes_survive_kills() {
     assert_eq!(lost, 0);
 }
 
-/// An event starts an actor that has not run since the server began.
+/// An event starts an actor that has not run since the start of the server.
 #[test]
 fn an_event_starts_a_subscriber_after_a_restart() {
     let mut server = start();
@@ -292,13 +293,13 @@ fn an_event_starts_a_subscriber_after_a_restart() {
 }
 
 #[test]
-fn state_that_is_too_large_is_refused_by_name_and_undone() {
+fn too_large_state_is_refused_with_its_limit_and_undone() {
     let server = Server::start_with("[limits]\nstate-bytes = \"1 KiB\"\n");
     publish(&server, counters().path(), "1.0.0");
     let sure = format!("{SURE}:a");
     assert_eq!(count(&server, &sure), 1);
     server.command("acme:counters:speaker", "count", &Value::Null);
-    // Each wake is a number more in its state.
+    // Each wake adds a number to its state.
     let mut refused = None;
     for _ in 0..500 {
         let answer = server.command(&sure, "wake-me", &json!({ "ms": 3_600_000_u32 }));
@@ -309,7 +310,7 @@ fn state_that_is_too_large_is_refused_by_name_and_undone() {
     }
     let message = refused.expect("the state has a limit").fails(507, "state-too-large");
     assert!(message.contains("state-bytes") && message.contains("1024"), "{message}");
-    assert_eq!(server.command("acme:counters:speaker", "count", &Value::Null).json(), 2, "others go on");
+    assert_eq!(server.command("acme:counters:speaker", "count", &Value::Null).json(), 2, "other actors continue");
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("starlane_limit_refused_total{name=\"state-bytes\"} 1\n"), "{metrics}");
 }

@@ -1,4 +1,4 @@
-//! Upgrades that fail or are killed: the app is of the old version or of the new one, never of both.
+//! Failed and killed upgrades: the app has the old version or the new one, never a mixture.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ const APP: &str = "acme:t";
 const FIRST: &str =
     "CREATE TABLE written (n INTEGER PRIMARY KEY); CREATE TABLE versions (v INTEGER); INSERT INTO versions VALUES (1)";
 
-/// The migration of a version: it takes a while, so that kills meet it, and shows in schema and rows alike.
+/// The migration of a version. It is slow enough for a kill to hit it, and changes both schema and rows.
 fn migration(version: usize) -> String {
     format!(
         "CREATE TABLE v{version} (x); INSERT INTO v{version} WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c \
@@ -39,7 +39,7 @@ fn query(server: &Server, database: &str, sql: &str) -> Value {
     answer.json()["rows"].clone()
 }
 
-/// The version that the schema and the rows of a database are of, if both say the same.
+/// The version of a database, if its schema and its rows agree.
 fn version_of(server: &Server, database: &str) -> Result<u64, String> {
     let rows = query(server, database, "SELECT max(v) AS v, count(*) AS n FROM versions");
     let tables =
@@ -53,7 +53,7 @@ fn version_of(server: &Server, database: &str) -> Result<u64, String> {
     }
 }
 
-/// A bundle with two databases, each with the migrations up to a version.
+/// A bundle with two databases, each with all migrations up to a version.
 fn two_databases(version: usize) -> tempfile::TempDir {
     let later: Vec<String> = (2..=version).map(migration).collect();
     let migrations: Vec<&str> = [FIRST].into_iter().chain(later.iter().map(String::as_str)).collect();
@@ -77,14 +77,14 @@ impl Random {
 }
 
 #[test]
-fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
+fn a_killed_upgrade_leaves_the_old_or_the_new_version() {
     let kills: usize = if size() == "full" { 200 } else { 20 };
     let mut server = Server::start();
     let admin = server.token.clone();
     server.publish(&admin, 1, two_databases(1).path(), "acme:repo:t:1.0.0");
     assert_eq!(server.create(&admin, APP, "acme:repo:t:1.0.0").status, 200);
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    // How long an upgrade takes here, so that kills are spread over all of it.
+    // Measures the duration of an upgrade, so that kills are spread over all of it.
     server.publish(&admin, 1, two_databases(2).path(), "acme:repo:t:2.0.0");
     let begun = Instant::now();
     assert_eq!(server.create(&admin, APP, "acme:repo:t:2.0.0").json()["revision"], 2);
@@ -113,7 +113,7 @@ fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
                 let answer = server.try_send("POST", "/messages/starlane:apps/create", &headers, body.as_bytes());
                 answer.ok().filter(|answer| answer.status == 200).map(|answer| (answer.json(), begun.elapsed()))
             });
-            // Somebody writes meanwhile; what was answered must be there afterwards.
+            // A client writes meanwhile. Every answered write must exist afterwards.
             scope.spawn(|| {
                 while !over.load(SeqCst) {
                     let n = next.fetch_add(1, SeqCst);
@@ -141,7 +141,7 @@ fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
                 torn.push(format!("{round}: answered {answer}, and found {record}"));
             }
         } else if delay >= whole {
-            // Upgrades take longer than the one that was measured: somebody writes, and the machine may be busy.
+            // Upgrades can take longer than the measured one, because of the writes and other load.
             whole = whole * 3 / 2;
         }
         match revisions.insert(revision, of.clone()) {
@@ -170,7 +170,7 @@ fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
     figure("upgrade.torn", torn.len() as f64, "upgrades");
     attack("C2", kills, torn.len());
     assert_eq!(torn.len(), 0);
-    // After all that, an upgrade that nobody kills comes through.
+    // Finally, an upgrade without a kill succeeds.
     let name = format!("acme:repo:t:{}.0.0", version + 1);
     if published == version {
         server.publish(&admin, 1, two_databases(version + 1).path(), &name);
@@ -182,7 +182,7 @@ fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
 }
 
 #[test]
-fn an_upgrade_that_fails_leaves_the_old_version_as_it_was() {
+fn a_failed_upgrade_leaves_the_old_version_unchanged() {
     let server = Server::start_with("[limits]\ndatabase-size = \"2 MiB\"\nmigration-time = \"3 s\"\n");
     let admin = server.token.clone();
     server.publish(&admin, 1, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0");
@@ -268,7 +268,7 @@ fn an_upgrade_that_fails_leaves_the_old_version_as_it_was() {
             through += 1;
         }
     }
-    // And then it goes on, as revision 2.
+    // Then it continues as revision 2.
     server.publish(&admin, 1, bundle("/q", &[FIRST, second]).path(), "acme:repo:t:3.0.0");
     let record = server.create(&admin, APP, "acme:repo:t:3.0.0").json();
     assert_eq!(record["revision"], 2, "{record}");
@@ -279,7 +279,7 @@ fn an_upgrade_that_fails_leaves_the_old_version_as_it_was() {
     assert_eq!(through, 0);
 }
 
-/// Publishes, or says nothing when the server refuses to.
+/// Publishes, and ignores a refusal.
 fn publish(server: &Server, folder: &std::path::Path, bundle: &str) -> Option<()> {
     use starlane_bundle::{SecretKey, authoring::Draft};
     let draft = Draft::read(folder).ok()?;
@@ -333,7 +333,7 @@ fn messages_during_upgrades_are_all_answered() {
 }
 
 #[test]
-fn write_that_has_begun_is_answered_as_it_ended_while_its_app_is_deleted() {
+fn running_write_gets_its_outcome_while_its_app_is_deleted() {
     let server = Server::start();
     server.publish(&server.token, 1, bundle("/q", &[FIRST]).path(), "acme:repo:t:1.0.0");
     assert_eq!(server.create(&server.token, APP, "acme:repo:t:1.0.0").status, 200);

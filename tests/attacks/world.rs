@@ -1,4 +1,4 @@
-//! The built server as a process of its own, and what an attacker needs.
+//! Runs the built server as a process, and has helpers for attackers.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use starlane_protocol::Address;
 use tempfile::TempDir;
 use ureq::http::HeaderMap;
 
-/// Longer than anything here may take.
+/// A timeout for every operation of these tests.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// A running `starlane serve`. Dropped, it is killed, and its data go.
+/// A running `starlane serve`. Dropping it kills the server and removes its data.
 pub(crate) struct Server {
     /// `http://127.0.0.1:PORT`
     pub(crate) url: String,
@@ -44,7 +44,7 @@ impl Server {
         Self { url, token, data, process, configuration: configuration.to_owned(), folder }
     }
 
-    /// A server that a shell starts: `script` ends with `exec "$@"`, and what the server writes goes where it says.
+    /// A server that a shell starts: `script` ends with `exec "$@"`, and can redirect the server's output.
     pub(crate) fn start_by(script: &str, configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
@@ -59,7 +59,7 @@ impl Server {
         self.process.wait().unwrap();
     }
 
-    /// Starts it again on its data, after it was killed; its port is another then.
+    /// Restarts a killed server on its data, with another port.
     pub(crate) fn start_again(&mut self) {
         self.kill();
         (self.process, self.url) = spawn(self.folder.path(), &self.data, &self.configuration);
@@ -81,22 +81,22 @@ impl Server {
         self.url.trim_start_matches("http://")
     }
 
-    /// What the server has logged.
+    /// The log of the server.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
     }
 
-    /// The identity of its process.
+    /// The id of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// The memory that it has now, in MiB.
+    /// Its current memory, in MiB.
     pub(crate) fn rss_mib(&self) -> u64 {
         self.status("VmRSS:") / 1_024
     }
 
-    /// The most memory that it had so far, in MiB.
+    /// Its peak memory, in MiB.
     pub(crate) fn peak_rss_mib(&self) -> u64 {
         self.status("VmHWM:") / 1_024
     }
@@ -112,7 +112,7 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// A command of the command line that talks to it, with the admin token of its data folder.
+    /// Runs a command against it, with the admin token of its data folder.
     pub(crate) fn starlane(&self, words: &[&str]) -> Output {
         let mut command = starlane(self.folder.path());
         command.env("STARLANE_SERVER", &self.url).env("STARLANE_DATA", &self.data);
@@ -128,7 +128,7 @@ impl Server {
         self.try_send(method, path, headers, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    /// The same, or why there is no answer.
+    /// The same, or the reason why there is no answer.
     pub(crate) fn try_send(
         &self,
         method: &str,
@@ -164,23 +164,23 @@ impl Server {
         self.send(method, path, &[("authorization", &bearer), ("content-type", "application/json")], body)
     }
 
-    /// A message with JSON, with a token.
+    /// Sends a message with a JSON body and a token.
     pub(crate) fn ask(&self, token: &str, to: &str, operation: &str, body: &Value) -> Answer {
         self.with_token(token, "POST", &format!("/messages/{to}/{operation}"), body.to_string().as_bytes())
     }
 
-    /// The same, or why there is no answer.
+    /// The same, or the reason why there is no answer.
     pub(crate) fn try_ask(&self, token: &str, to: &str, operation: &str, body: &Value) -> Result<Answer, String> {
         let headers = [("authorization", &*format!("Bearer {token}")), ("content-type", "application/json")];
         self.try_send("POST", &format!("/messages/{to}/{operation}"), &headers, body.to_string().as_bytes())
     }
 
-    /// The same as the admin.
+    /// The same with the admin token.
     pub(crate) fn command(&self, to: &str, operation: &str, body: &Value) -> Answer {
         self.ask(&self.token, to, operation, body)
     }
 
-    /// A token that an admin makes.
+    /// Creates a token as the admin.
     pub(crate) fn token_for(&self, subject: &str, grants: &[&str]) -> String {
         let about = serde_json::json!({ "subject": subject, "grants": grants, "ttlSeconds": 3_600 });
         let answer = self.command("starlane:tokens", "create", &about);
@@ -197,7 +197,7 @@ impl Server {
         }
     }
 
-    /// Publishes what lies in a folder, with a token, signed by a key of its own.
+    /// Publishes a folder with a token, signed with its own key.
     pub(crate) fn publish(&self, token: &str, seed: u8, folder: &Path, bundle: &str) -> SignedManifest {
         let draft = Draft::read(folder).unwrap();
         self.upload(token, &draft);
@@ -207,26 +207,26 @@ impl Server {
         signed
     }
 
-    /// Publishes a manifest as it is.
+    /// Publishes a manifest unchanged.
     pub(crate) fn publish_manifest(&self, token: &str, bundle: &str, signed: &SignedManifest) -> Answer {
         let (bearer, signature) = (format!("Bearer {token}"), signed.signature.to_string());
         let headers = [("authorization", bearer.as_str()), ("starlane-signature", &signature)];
         self.send("PUT", &format!("/bundles/{bundle}"), &headers, &signed.bytes)
     }
 
-    /// Makes an app, with a token.
+    /// Creates an app, with a token.
     pub(crate) fn create(&self, token: &str, app: &str, bundle: &str) -> Answer {
         self.ask(token, "starlane:apps", "create", &serde_json::json!({ "app": app, "bundle": bundle }))
     }
 
-    /// A connection on which an attacker writes what it likes.
+    /// A connection for arbitrary bytes of an attacker.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
         stream
     }
 
-    /// Writes bytes as they are, and gives all that comes back.
+    /// Writes raw bytes, and returns everything that the server sends.
     pub(crate) fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect();
         let _ = stream.write_all(bytes);
@@ -267,7 +267,7 @@ fn spawn_by(script: Option<&str>, folder: &Path, data: &Path, configuration: &st
     (process, ready["url"].as_str().unwrap().to_owned())
 }
 
-/// A command that a shell starts, with the arguments that it gets.
+/// A command that a shell starts with the given arguments.
 pub(crate) fn through_shell(command: &Command, folder: &Path, script: &str) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
@@ -281,7 +281,7 @@ pub(crate) fn through_shell(command: &Command, folder: &Path, script: &str) -> C
     shell
 }
 
-/// The binary in a folder of its own, with nothing of the person who runs the tests.
+/// The binary in its own folder, without the settings of the user who runs the tests.
 pub(crate) fn starlane(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_starlane"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STARLANE_")) {
@@ -312,7 +312,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// That it is a failure with this status and code; gives its message.
+    /// Checks that an answer is a failure with this status and code, and returns its message.
     #[track_caller]
     pub(crate) fn fails(&self, status: u16, code: &str) -> String {
         assert_eq!((self.status, self.json()["code"].as_str()), (status, Some(code)), "{}", self.text());

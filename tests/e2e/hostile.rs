@@ -1,4 +1,4 @@
-//! Hostile values, arguments and texts: each is taken exactly, or refused by name, in every engine.
+//! Hostile values, arguments and texts: each is passed on unchanged or refused by name, in every engine.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What reads bytes of others: each function here reads some, and panics only where a decoder is wrong: what a decoder takes,
-//! it must take again in the form in which it writes it. Each gives whether the bytes were taken.
+//! The decoders of untrusted bytes. Each function decodes bytes, and panics only if a decoder has a bug: a decoder must
+//! accept its own encoding of an accepted value. Each returns whether the bytes were accepted.
 
 use starlane_bundle::{AppRecord, Contents, Digest, Manifest, PublicKey, Signature, authoring, json, schema};
 use starlane_meter::{FunctionLimits, check};
@@ -37,7 +37,7 @@ pub(crate) fn addresses(bytes: &[u8]) -> bool {
     taken
 }
 
-/// Grants, and traces of HTTP's header `traceparent`.
+/// Grants, and traces of the HTTP header `traceparent`.
 pub(crate) fn grants(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let (grant, trace) = (Grant::parse(text, None), Trace::parse(text));
@@ -52,14 +52,14 @@ pub(crate) fn grants(bytes: &[u8]) -> bool {
     taken
 }
 
-/// JSON as bodies and manifests are read.
+/// JSON, as bodies and manifests are read.
 pub(crate) fn json_values(bytes: &[u8]) -> bool {
     let Ok(value) = json::value(bytes) else { return false };
     assert_eq!(json::value(value.to_string().as_bytes()), Ok(value));
     true
 }
 
-/// Manifests of bundles, records of apps, and what stands in them.
+/// Manifests of bundles, records of apps, and their contents.
 pub(crate) fn manifests(bytes: &[u8]) -> bool {
     let mut taken = false;
     if let Ok(contents) = json::from_slice::<Contents>(bytes)
@@ -93,7 +93,7 @@ pub(crate) fn modules(bytes: &[u8]) -> bool {
     check(bytes, &FunctionLimits::default()).is_ok()
 }
 
-/// The TOML of binds, read from a file as an author's machine does.
+/// The TOML of binds, read from a file as on an author's machine.
 pub(crate) fn binds(bytes: &[u8]) -> bool {
     let Ok(folder) = tempfile::tempdir() else { return false };
     let file = folder.path().join("binds/b.toml");

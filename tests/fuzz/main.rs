@@ -1,4 +1,4 @@
-//! Every decoder, with bytes that nobody planned: valid inputs that were changed a little, again and again. The same functions are
+//! Tests every decoder with valid inputs that are changed a little, again and again. The same functions are
 //! targets of `cargo fuzz`, which searches further: `cargo +nightly fuzz run --fuzz-dir tests/fuzz frames`.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -10,7 +10,7 @@ use starlane_host::testing::module_table::module_table;
 use starlane_protocol::HostSecret;
 use starlane_testkit::figure::{figure, size};
 
-/// A decoder by the name of its target, the inputs to begin with, and how many changed ones are tried for each of them.
+/// A decoder by the name of its target, its initial inputs, and the number of changes of each.
 struct Target {
     name: &'static str,
     decode: fn(&[u8]) -> bool,
@@ -65,7 +65,7 @@ impl Random {
         (self.0 % bound.max(1) as u64) as usize
     }
 
-    /// Bytes, changed in some places: flipped, replaced, inserted, removed, repeated or cut off.
+    /// Changes bytes in some places: flips, replaces, inserts, removes, repeats or cuts them off.
     fn changed(&mut self, seed: &[u8]) -> Vec<u8> {
         let mut bytes = seed.to_vec();
         for _ in 0..=self.below(4) {
@@ -94,7 +94,7 @@ impl Random {
 }
 
 #[test]
-fn no_decoder_panics_and_each_takes_what_it_writes() {
+fn decoders_do_not_panic_and_accept_their_own_encoding() {
     let (all, mut tried) = (targets(), 0);
     for target in &all {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);

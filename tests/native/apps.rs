@@ -35,7 +35,7 @@ fn a_mechtron_answers_over_plain_http() {
 }
 
 #[test]
-fn who_asks_is_who_shows_the_token() {
+fn the_caller_is_the_principal_of_the_token() {
     let server = echoes();
     assert_eq!(server.ask(ECHO, "about", &Value::Null).json()["caller"], "");
     let hostile = [("starlane-caller", "admin"), ("starlane-id", "1"), ("starlane-from", "starlane:server")];
@@ -44,7 +44,7 @@ fn who_asks_is_who_shows_the_token() {
     assert!(!about["headers"].to_string().contains("starlane-"), "{about}");
     let path = format!("/messages/{ECHO}/about");
     server.send("POST", &path, &[("authorization", "Bearer guessed")], b"null").fails(401, "auth-refused");
-    // What a form of any page could send is not taken from nobody.
+    // Without a token, a content type that a form can send is refused.
     server.send("POST", &path, &[("content-type", "text/plain")], b"{}").fails(415, "unsupported-media-type");
 }
 
@@ -63,7 +63,7 @@ fn failures_have_their_status_code_and_address() {
 }
 
 #[test]
-fn a_mechtron_that_never_returns_is_stopped_and_others_go_on() {
+fn a_mechtron_that_never_returns_is_stopped_and_others_continue() {
     let server = echoes();
     std::thread::scope(|scope| {
         let spin = scope.spawn(|| server.ask(ECHO, "spin", &Value::Null));
@@ -76,7 +76,7 @@ fn a_mechtron_that_never_returns_is_stopped_and_others_go_on() {
 }
 
 #[test]
-fn only_the_admin_makes_apps_and_only_of_what_is_there() {
+fn only_the_admin_creates_apps_and_only_from_published_bundles() {
     let server = Server::start();
     let wish = json!({ "app": APP, "bundle": BUNDLE });
     server.ask("starlane:apps", "create", &wish).fails(403, "no-grant");
@@ -97,7 +97,7 @@ fn only_the_admin_makes_apps_and_only_of_what_is_there() {
 }
 
 #[tokio::test]
-async fn another_version_is_another_revision_and_is_told() {
+async fn a_new_version_has_a_new_revision_and_is_announced() {
     let server = echoes();
     let first = server.ask("starlane:apps", "get", &json!({ "app": APP })).json();
     assert_eq!((first["revision"].as_u64(), first["bundle"].as_str()), (Some(1), Some(BUNDLE)));
@@ -111,7 +111,7 @@ async fn another_version_is_another_revision_and_is_told() {
 }
 
 #[test]
-fn apps_come_back_after_a_restart_and_deleted_ones_do_not() {
+fn apps_survive_a_restart_and_deleted_ones_do_not() {
     let mut server = echoes();
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.1.0", "acme:others");
     assert_eq!(server.command("starlane:apps", "delete", &json!({ "app": "acme:others" })).status, 204);
@@ -122,7 +122,7 @@ fn apps_come_back_after_a_restart_and_deleted_ones_do_not() {
     let apps = server.ask("starlane:apps", "list", &Value::Null).json();
     assert_eq!(apps["apps"].as_array().unwrap().len(), 1, "{apps}");
     server.ask("acme:others:echo", "echo", &Value::Null).fails(404, "no-resource");
-    // Hosts that saw revision 1 would refuse another revision 1.
+    // Hosts that have seen revision 1 would refuse another revision 1.
     let again = server.create("acme:others", "acme:repo:echoes:1.1.0").json();
     assert_eq!(again["revision"], 2, "{again}");
 }

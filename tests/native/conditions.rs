@@ -1,4 +1,4 @@
-//! Conditional and range requests (RFC 9110, 13 and 14), codings, and what caches are told, on every route that has a tag.
+//! Conditional and range requests (RFC 9110, 13 and 14), content codings and cache headers, on every route with a tag.
 
 use starlane_testkit::field_fault;
 
@@ -9,7 +9,7 @@ const BUNDLE: &str =
 const APP: &str = "[app]\nname = \"x\"\n[http]\n\"GET /page\" = { file = \"site/index.html\" }\n\"GET /s/{*path}\" = { files = \"site/\" }\n";
 const NAME: &str = "acme:repo:x:1.0.0";
 
-/// A server, and all its routes that have a tag.
+/// A server, and all its routes with a tag.
 fn site() -> (Server, Vec<String>) {
     let page = format!("<!doctype html><title>t</title><p>{}</p>\n", "0".repeat(400));
     let files = folder(&[
@@ -29,7 +29,7 @@ fn site() -> (Server, Vec<String>) {
 }
 
 #[test]
-fn conditions_hold_as_the_rfc_says_on_every_route_with_a_tag() {
+fn every_route_with_a_tag_follows_the_rfc_for_conditions() {
     let (server, routes) = site();
     let (mut tried, mut failing) = (0, Vec::new());
     for path in &routes {
@@ -58,7 +58,7 @@ fn conditions_hold_as_the_rfc_says_on_every_route_with_a_tag() {
             ("GET", vec![("if-match", &other)], 412),
             ("GET", vec![("if-match", &other), ("if-none-match", &tag)], 412),
             ("GET", vec![("if-match", &tag), ("if-none-match", &tag)], 304),
-            // Nothing here has a date: conditions on one are ignored.
+            // The content has no dates, so conditions on dates are ignored.
             ("GET", vec![("if-modified-since", "Fri, 31 Dec 2100 00:00:00 GMT")], 200),
             ("GET", vec![("if-unmodified-since", "Sat, 01 Jan 2000 00:00:00 GMT")], 200),
             ("GET", vec![("range", "bytes=0-1")], 206),
@@ -89,7 +89,7 @@ fn conditions_hold_as_the_rfc_says_on_every_route_with_a_tag() {
     field_fault("F9", tried, failing.len());
 }
 
-/// The headers that a 200 and its 304 have alike (RFC 9110, 15.4.5).
+/// The headers that a 200 and its 304 have in common (RFC 9110, 15.4.5).
 fn shared(answer: &Answer) -> Vec<(&'static str, String)> {
     let all = |name| {
         let lines = answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_lowercase());
@@ -103,7 +103,7 @@ fn shared(answer: &Answer) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn encoded_bytes_have_a_tag_of_their_own_and_a_304_the_headers_of_its_200() {
+fn encoded_bytes_have_their_own_tag_and_a_304_repeats_the_headers_of_its_200() {
     let (server, routes) = site();
     let (mut tried, mut failing) = (0, Vec::new());
     for path in &routes {
@@ -133,7 +133,7 @@ fn encoded_bytes_have_a_tag_of_their_own_and_a_304_the_headers_of_its_200() {
     field_fault("F10", tried, failing.len());
 }
 
-/// The headers of an answer, but for what depends on the moment and on the connection.
+/// The headers of an answer, except those that depend on the time or the connection.
 fn lasting(answer: &Answer) -> Vec<(String, String)> {
     let passing = ["date", "connection", "transfer-encoding"];
     let all = answer.headers.iter().filter(|(name, _)| !passing.contains(&name.as_str()));

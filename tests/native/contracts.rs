@@ -1,4 +1,5 @@
-//! Binds are kept: what does not fit is told where, on the way in, on the way out, and when a bundle is published.
+//! Binds are enforced: a mismatch is reported with its place, in requests, in responses, and when a bundle is
+//! published.
 
 use serde_json::{Value, json};
 use starlane_bundle::SignedManifest;
@@ -44,11 +45,11 @@ payload = { content-type = "application/json", schema = "schemas/person.json" }
 "#;
 
 #[test]
-fn what_does_not_fit_a_bind_is_422_with_a_pointer() {
+fn a_body_that_does_not_match_its_bind_is_422_with_a_pointer() {
     let server = Server::start();
     server.run_app(bound(BIND, &person()).path(), BUNDLE, "acme:echoes");
     assert_eq!(server.ask(ECHO, "echo", &json!({ "name": "Ada" })).status, 200);
-    // `format` is said, and not checked.
+    // The keyword `format` is accepted, but not checked.
     assert_eq!(server.ask(ECHO, "echo", &json!({ "name": "Ada", "email": "no" })).status, 200);
     for (body, pointer) in [
         (json!({ "name": "Ada L" }), "at /name: "),
@@ -65,7 +66,7 @@ fn what_does_not_fit_a_bind_is_422_with_a_pointer() {
     let other = [("content-type", "text/html")];
     let answer = server.admin("POST", &format!("/messages/{ECHO}/echo"), &other, b"<p>");
     assert!(answer.fails(422, "schema-mismatch").contains("takes application/json"));
-    // What it answers is checked too.
+    // Its responses are checked too.
     let told = server.ask(ECHO, "read", &json!("/site/index.html")).fails(422, "schema-mismatch");
     assert!(told.starts_with("the response `read` does not fit its schema: "), "{told}");
     let told = server.ask(ECHO, "about", &Value::Null).fails(422, "schema-mismatch");
@@ -73,19 +74,19 @@ fn what_does_not_fit_a_bind_is_422_with_a_pointer() {
 }
 
 #[tokio::test]
-async fn an_event_that_does_not_fit_reaches_nobody() {
+async fn an_event_that_does_not_match_is_dropped() {
     let server = Server::start();
     server.run_app(bound(BIND, &person()).path(), BUNDLE, "acme:echoes");
     let mut peer = Peer::link(&server, 1, None).await;
     peer.subscribe("acme:echoes:echo#said").await;
     for body in [json!({ "name": 7 }), json!({ "name": "Ada" })] {
         let emit = json!({ "event": "said", "body": body });
-        assert!(server.ask(ECHO, "emit", &emit).status < 300, "the operation itself went well");
+        assert!(server.ask(ECHO, "emit", &emit).status < 300, "the operation itself succeeded");
     }
     assert_eq!(peer.event().await, json!({ "name": "Ada" }));
 }
 
-/// The signed manifest of a folder with one schema replaced by what another tool may have put there.
+/// The signed manifest of a folder, with one schema replaced as another tool could do it.
 fn with_schema(schema: &Value) -> SignedManifest {
     let folder = bound(BIND, &person());
     let draft = starlane_bundle::authoring::Draft::read(folder.path()).unwrap();
@@ -96,7 +97,7 @@ fn with_schema(schema: &Value) -> SignedManifest {
 }
 
 #[test]
-fn hostile_schemas_are_refused_at_publish_whatever_tool_made_the_manifest() {
+fn hostile_schemas_are_refused_at_publish() {
     let server = Server::start();
     let doubling = json!({ "anyOf": [{ "items": { "$ref": "#" } }, { "items": { "$ref": "#" } }] });
     for (schema, told) in [
@@ -106,7 +107,7 @@ fn hostile_schemas_are_refused_at_publish_whatever_tool_made_the_manifest() {
         (json!({ "$ref": "#" }), "never end"),
         (doubling, "double the work"),
         (json!({ "unevaluatedProperties": false }), "unevaluatedProperties"),
-        // Right, and not in normal form: a pattern that is tried before its bound holds.
+        // Valid, but not in normal form: the pattern is tried before its length limit is checked.
         (json!({ "maxLength": 20, "pattern": "^a$" }), "not in normal form"),
         (json!({ "title": "said, not checked" }), "not in normal form"),
     ] {

@@ -1,4 +1,4 @@
-//! Databases: migrations from the bundle, rows that stay, and what messages may not do.
+//! Databases: migrations from the bundle, durable rows, and the restrictions of messages.
 
 use std::{fs, path::Path};
 
@@ -26,7 +26,7 @@ const FIRST: (&str, &str) = ("0001.sql", "CREATE TABLE notes (id INTEGER PRIMARY
 const SECOND: (&str, &str) = ("0002.sql", "ALTER TABLE notes ADD COLUMN stars INTEGER NOT NULL DEFAULT 3;");
 
 #[test]
-fn rows_stay_over_restarts_and_new_migrations() {
+fn rows_survive_restarts_and_new_migrations() {
     let mut server = Server::start();
     server.run_app(notes(&[FIRST]).path(), "acme:repo:notes:1.0.0", APP);
     let insert = json!({ "sql": "INSERT INTO notes (text) VALUES (:text)", "params": { "text": "ada" } });
@@ -45,7 +45,7 @@ fn rows_stay_over_restarts_and_new_migrations() {
 }
 
 #[test]
-fn a_migration_that_changed_or_fails_stops_the_new_version_and_the_old_one_stays() {
+fn a_changed_or_failing_migration_keeps_the_old_version() {
     let server = Server::start();
     server.run_app(notes(&[FIRST]).path(), "acme:repo:notes:1.0.0", APP);
     let changed = (FIRST.0, "CREATE TABLE notes (id INTEGER PRIMARY KEY);");
@@ -86,7 +86,7 @@ fn what_reaches_beyond_the_database_is_refused() {
 }
 
 #[test]
-fn writes_of_many_at_once_all_count() {
+fn all_concurrent_writes_succeed() {
     let server = Server::start();
     server.run_app(notes(&[FIRST]).path(), "acme:repo:notes:1.0.0", APP);
     let tried = 40;

@@ -37,7 +37,7 @@ fn demo() -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn a_profile_is_saved_told_and_served_as_a_page() {
+async fn a_profile_is_saved_announced_and_served_as_a_page() {
     let mut server = Server::start();
     server.run_app(demo().path(), BUNDLE, APP);
     let mut page = Peer::link(&server, 1, None).await;

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::world::{LONG, Server, echo_bundle};
 
-/// The lines of an event stream, its head read and checked.
+/// The lines of an event stream, after its head was checked.
 fn listen(server: &Server, topic: &str) -> BufReader<TcpStream> {
     listen_after(server, topic, "")
 }
 
-/// The same for a reader that comes back; `more` are lines of the head.
+/// The same for a reader that reconnects; `more` are additional header lines.
 fn listen_after(server: &Server, topic: &str, more: &str) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
@@ -40,7 +40,7 @@ fn next_data(stream: &mut BufReader<TcpStream>) -> Value {
     }
 }
 
-/// What makes the guest say a number.
+/// Makes the guest emit a number.
 fn said(number: u32) -> Value {
     json!({ "event": "said", "body": { "number": number } })
 }
@@ -61,7 +61,7 @@ fn events_are_streamed_over_plain_http() {
             assert_eq!(event["body"], json!({ "number": number }));
         }
     }
-    // A reader that goes away leaves the others what they have.
+    // When a reader leaves, the others still get their events.
     let [gone, mut stays] = streams;
     drop(gone);
     assert!(server.ask("acme:echoes:echo", "emit", &said(3)).status < 300);
@@ -69,7 +69,7 @@ fn events_are_streamed_over_plain_http() {
 }
 
 #[test]
-fn what_is_no_topic_and_who_is_nobody_known_is_refused() {
+fn invalid_topics_and_unknown_callers_are_refused() {
     let server = Server::start();
     let told = server.get("/events/acme:echoes:echo").fails(400, "malformed");
     assert!(told.contains('#'), "{told}");
@@ -78,7 +78,7 @@ fn what_is_no_topic_and_who_is_nobody_known_is_refused() {
 }
 
 #[test]
-fn who_comes_back_learns_that_events_may_be_missing() {
+fn a_reconnecting_reader_gets_a_gap() {
     let server = Server::start();
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let topic = "acme:echoes:echo%23said";

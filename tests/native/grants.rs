@@ -1,4 +1,4 @@
-//! Grants against a model that is too plain to be wrong: both give the same verdicts.
+//! Compares grants with a very simple model: both give the same verdicts.
 
 use starlane_protocol::{Address, Grant, Topic, Verb};
 use starlane_testkit::figure;
@@ -18,7 +18,7 @@ const VERBS: [Verb; 8] = [
 ];
 const HOST: &str = "~aaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// A generator of cases: few words, so that grants and messages often meet (SplitMix64).
+/// A generator of cases with few words, so that grants often match messages (SplitMix64).
 struct Dice(u64);
 
 impl Dice {
@@ -41,7 +41,7 @@ impl Dice {
     }
 }
 
-/// Expands a pattern into all addresses of up to three segments that it means, and looks the address up among them.
+/// Expands a pattern into all matching addresses of up to three segments, and searches for the address among them.
 fn model_covers(pattern: &str, address: &str) -> bool {
     let (any_host, pattern) = pattern.strip_prefix("~*::").map_or((false, pattern), |bare| (true, bare));
     let address = match address.split_once("::") {
@@ -113,5 +113,5 @@ fn grants_and_a_plain_model_give_the_same_verdicts() {
     figure::figure("grants.cases", CASES as f64, "cases");
     figure::figure("grants.differences", f64::from(differences), "cases");
     assert_eq!(differences, 0);
-    assert!(allowed > CASES / 50, "only {allowed} of {CASES} are allowed: the cases say little");
+    assert!(allowed > CASES / 50, "only {allowed} of {CASES} are allowed: the cases cover too little");
 }

@@ -1,4 +1,4 @@
-//! Who may speak to the server at all.
+//! Tests which clients can use the server.
 
 use std::{
     io::{Read, Write},
@@ -20,7 +20,7 @@ const UPGRADE: &str = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-W
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: starlane.v1\r\n";
 const CLOSE: &str = "Connection: close\r\n";
 
-/// Every route of the server, and some that nothing answers, as the lines of a request.
+/// Every route of the server, and some paths without a route, as request lines.
 fn routes() -> Vec<(String, &'static str)> {
     let filled = |path: &str| {
         let path = path.replace("{address}/{operation}", "starlane:apps/list").replace("{digest}", &"0".repeat(64));
@@ -96,7 +96,7 @@ fn a_foreign_host_or_origin_gets_403_on_every_route() {
         tried += hosts.len() + origins.len();
         for host in &hosts {
             let answer = raw(&server, &format!("{line} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"));
-            // The HTTP library may refuse a text that is not a host.
+            // The HTTP library can refuse a text that is not a host.
             let refused = answer.starts_with("HTTP/1.1 403") || answer.starts_with("HTTP/1.1 400");
             if !refused {
                 accepted.push(format!("{line} with Host {host}: {answer}"));
@@ -130,7 +130,7 @@ fn a_refusal_names_the_flag_that_would_allow_it() {
 }
 
 #[test]
-fn what_the_operator_allows_is_let_in_and_told_to_browsers() {
+fn allowed_origins_are_admitted_and_reported_to_browsers() {
     let server = Server::start_with(|config| {
         config.allow_hosts.push("mesh.test".parse().unwrap());
         config.allow_origins.push("http://localhost:5173".parse().unwrap());
@@ -143,7 +143,7 @@ fn what_the_operator_allows_is_let_in_and_told_to_browsers() {
         let answer = raw(&server, &request);
         assert!(answer.starts_with("HTTP/1.1 200"), "{origin}: {answer}");
         assert!(answer.contains(&format!("access-control-allow-origin: {origin}\r\n")), "{answer}");
-        assert!(answer.contains("starlane-signature"), "a page may read the signature: {answer}");
+        assert!(answer.contains("starlane-signature"), "a page can read the signature: {answer}");
     }
     let preflight = format!(
         "OPTIONS /messages/starlane:apps/list HTTP/1.1\r\nHost: {own}\r\nOrigin: http://localhost:5173\r\n\
@@ -156,14 +156,15 @@ fn what_the_operator_allows_is_let_in_and_told_to_browsers() {
 }
 
 #[test]
-fn a_connection_rests_longer_than_a_head_may_take() {
+fn an_idle_connection_outlasts_the_timeout_of_a_head() {
     let server = Server::start();
     let own = server.address();
     let mut stream = TcpStream::connect(own).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
     let mut failing = 0;
     for round in 0..3 {
-        // The second time it has rested for longer than a head has; the third time its head comes in two parts.
+        // Before the second request, the connection is idle for longer than the timeout of a head. The third head
+        // arrives in two parts.
         if round == 1 {
             std::thread::sleep(Duration::from_millis(5_600));
         }
@@ -174,7 +175,7 @@ fn a_connection_rests_longer_than_a_head_may_take() {
         let length = stream.read(&mut answer).unwrap_or_default();
         failing += usize::from(!answer[..length].starts_with(b"HTTP/1.1 200"));
     }
-    // The time of a head counts from its first byte.
+    // The timeout of a head starts at its first byte.
     stream.write_all(b"GET ").unwrap();
     let begin = Instant::now();
     let mut rest = String::new();
@@ -185,8 +186,9 @@ fn a_connection_rests_longer_than_a_head_may_take() {
 }
 
 #[test]
-fn a_server_on_the_default_port_knows_its_name_without_it() {
-    // An address that no other test has; where ports below 1024 are not free to use, the guard's own test has to do.
+fn a_server_on_the_default_port_accepts_its_name_without_the_port() {
+    // An address that no other test uses. Where ports below 1024 require privileges, only the guard's unit test covers
+    // this.
     let listen = "127.0.0.80:80";
     if std::net::TcpListener::bind(listen).is_err() {
         return;
@@ -216,7 +218,7 @@ fn a_server_on_the_default_port_knows_its_name_without_it() {
 }
 
 #[test]
-fn the_name_of_a_bearer_token_is_written_as_people_like() {
+fn the_scheme_bearer_is_accepted_in_any_case_with_extra_spaces() {
     let server = Server::start();
     let tried = ["Bearer", "bearer", "BEARER", "BeArEr"]
         .map(|scheme| [" ", "  ", "     "].map(|gap| format!("{scheme}{gap}{}", server.token)));
@@ -227,12 +229,12 @@ fn the_name_of_a_bearer_token_is_written_as_people_like() {
 }
 
 #[test]
-fn a_server_is_ready_when_its_storage_is() {
+fn a_server_is_ready_when_its_storage_is_ready() {
     let server = Server::start();
     assert_eq!((server.get("/readyz").status, server.get("/healthz").status), (200, 200));
     let (data, moved) = (server.config.data.clone(), server.config.data.with_extension("moved"));
     std::fs::rename(&data, &moved).unwrap();
-    // What was found is good for a second.
+    // The result is reused for a second.
     let begin = Instant::now();
     while server.get("/readyz").status == 200 {
         assert!(begin.elapsed() < LONG);
@@ -240,13 +242,13 @@ fn a_server_is_ready_when_its_storage_is() {
     }
     let told = server.get("/readyz").fails(503, "not-ready");
     assert!(told.contains("data folder"), "{told}");
-    assert_eq!(server.get("/healthz").status, 200, "it lives");
+    assert_eq!(server.get("/healthz").status, 200, "the server is alive");
     std::fs::rename(&moved, &data).unwrap();
 }
 
-/// Sockets that say nothing: plain connections, half a request, and links that never say hello.
+/// Silent sockets: plain connections, half a request, and links without a hello.
 #[test]
-fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_stop_others() {
+fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_delay_others() {
     let server = Server::start();
     let own = server.address();
     let begin = Instant::now();
@@ -263,7 +265,7 @@ fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_stop_others() {
             stream
         })
         .collect();
-    // Others are asked for all that time, one after the other.
+    // Meanwhile, other requests are sent one after the other.
     let healthz = format!("GET /healthz HTTP/1.1\r\nHost: {own}\r\n{CLOSE}\r\n");
     let over = AtomicBool::new(false);
     let (answered, unanswered) = std::thread::scope(|scope| {
@@ -286,12 +288,12 @@ fn silent_sockets_are_closed_in_5_s_and_500_of_them_do_not_stop_others() {
     });
     let took = begin.elapsed();
     figure::figure("silent.closed", took.as_millis() as f64, "ms");
-    assert!(took > Duration::from_secs(4), "they were given time: {took:?}");
+    assert!(took > Duration::from_secs(4), "they had enough time: {took:?}");
     assert!(answered > 0 && unanswered == 0, "{unanswered} of {} others were not answered", answered + unanswered);
 }
 
 #[test]
-fn behind_a_proxy_pages_come_by_https_and_nobody_without_a_token() {
+fn behind_a_proxy_pages_use_https_and_every_caller_needs_a_token() {
     let server = Server::start_with(|config| {
         config.behind_proxy = true;
         config.allow_hosts = vec!["mesh.test".parse().unwrap()];
@@ -304,7 +306,7 @@ fn behind_a_proxy_pages_come_by_https_and_nobody_without_a_token() {
 }
 
 #[tokio::test]
-async fn a_principal_has_no_more_links_and_messages_than_its_limit() {
+async fn the_links_and_messages_of_a_principal_are_limited() {
     let server = Server::start_with(|config| {
         config.limits.set(Limit::Links, 2).unwrap();
         config.limits.set(Limit::MessagesPerSecond, 50).unwrap();
@@ -314,14 +316,14 @@ async fn a_principal_has_no_more_links_and_messages_than_its_limit() {
     third.hello(3, None).await;
     assert_eq!(third.closed(LONG).await.goodbye.as_deref(), Some("too-many"));
     links.pop();
-    // Without waiting in between: how soon they are answered says nothing about how fast they come.
+    // They are sent without waiting for answers, so that their rate does not depend on the latency.
     let link = &mut links[0];
     for _ in 0..400 {
         link.ask("starlane:apps", "list", &serde_json::Value::Null).await;
     }
     let (mut answered, mut codes) = (0, Vec::new());
     while answered < 400 {
-        // What is refused is answered sooner.
+        // Refused messages are answered sooner.
         if let Frame::Response { outcome, .. } = link.next().await.unwrap() {
             answered += 1;
             codes.extend(outcome.0.err().map(|failure| failure.code));

@@ -1,4 +1,4 @@
-//! Links: the handshake, and what breaks a rule closes that link alone.
+//! Links: the handshake, and the rule that a violation closes only its own link.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn closed(goodbye: &str, code: u16) -> Closed {
 }
 
 #[tokio::test]
-async fn hello_is_answered_with_welcome_and_the_hosts_name_stays() {
+async fn hello_is_answered_with_welcome_and_the_hosts_name_is_stable() {
     let mut server = Server::start();
     let mut names = Vec::new();
     for restarted in [false, true] {
@@ -55,7 +55,7 @@ async fn a_wrong_token_or_version_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_request_is_answered_and_its_sender_is_who_the_link_says() {
+async fn a_request_is_answered_and_has_the_sender_of_its_link() {
     let server = Server::start();
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let mut peer = Peer::link(&server, 1, None).await;
@@ -89,7 +89,7 @@ async fn a_mechtron_on_the_server_calls_a_page_and_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn a_malformed_frame_closes_its_link_and_no_other() {
+async fn a_malformed_frame_closes_only_its_own_link() {
     let server = Server::start();
     let mut other = Peer::link(&server, 1, None).await;
     for bytes in [vec![0xff; 20], vec![], b"GET / HTTP/1.1".to_vec(), vec![0x82, 0x00, 0x81, 0x18, 0x63]] {
@@ -105,7 +105,7 @@ async fn a_malformed_frame_closes_its_link_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_long_closes_its_link_and_no_other() {
+async fn a_too_long_message_closes_only_its_own_link() {
     let server = Server::start();
     let mut other = Peer::link(&server, 1, None).await;
     let mut peer = Peer::link(&server, 2, None).await;
@@ -119,7 +119,7 @@ async fn a_message_that_is_too_long_closes_its_link_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_socket_that_says_nothing_is_closed_in_five_seconds() {
+async fn a_silent_socket_is_closed_in_five_seconds() {
     let server = Server::start();
     let mut other = Peer::link(&server, 1, None).await;
     let before = Instant::now();
@@ -132,7 +132,7 @@ async fn a_socket_that_says_nothing_is_closed_in_five_seconds() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_answers_what_it_has_accepted() {
+async fn a_stopping_server_answers_accepted_requests() {
     let mut server = Server::start();
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let mut peer = Peer::link(&server, 1, None).await;
@@ -162,7 +162,7 @@ async fn a_server_that_stops_answers_what_it_has_accepted() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_says_goodbye() {
+async fn a_stopping_server_sends_goodbye() {
     let mut server = Server::start();
     let mut peer = Peer::link(&server, 1, None).await;
     let stopping = std::thread::spawn(move || server.stop());

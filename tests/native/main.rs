@@ -1,4 +1,4 @@
-//! The real server, over real sockets: in this process, on a port of its own, with data of its own.
+//! Tests the real server over real sockets, in this process, with its own port and data.
 
 #![allow(
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! Bundles of several publishers: spaces and keys of their own, one bundle as two apps, an app that uses another's mechtron.
+//! Bundles of several publishers: separate spaces and keys, one bundle as two apps, and an app that uses another
+//! publisher's mechtron.
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
-/// Publishes a folder by a key of its own.
+/// Publishes a folder with its own key.
 fn publish(server: &Server, folder: &Path, bundle: &str, seed: u8, others: &Others) -> SignedManifest {
     server.publish_by(seed, &Draft::read_with(folder, others, &|_, _| Ok(())).unwrap(), bundle)
 }
@@ -29,7 +30,7 @@ fn known(signed: &SignedManifest) -> Others {
     others
 }
 
-/// An app of acme's that runs bob's mechtron under a name of its own.
+/// An app of acme that runs bob's mechtron under another name.
 fn shop() -> tempfile::TempDir {
     folder(&[
         ("bundle.toml", "[bundle]\nname = \"shop\"\npublic = true\ninclude = [\"*.txt\"]\n"),
@@ -57,16 +58,16 @@ fn an_app_uses_a_mechtron_of_another_author_with_another_key() {
     let answer = server.create("acme:shop", SHOP);
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(server.ask("acme:shop:card", "echo", &json!("hello")).json(), json!("hello"));
-    // Its own bundle, which it may always read, is bob's.
+    // Its own bundle, which it can always read, is bob's.
     assert!(server.ask("acme:shop:card", "read", &json!("/site/index.html")).text().contains("Echoes"));
     server.ask("acme:shop:card", "read", &json!("/own.txt")).fails(404, "not-found");
-    // The same after a restart, from what was kept.
+    // The same after a restart, from the stored data.
     server.restart();
     assert_eq!(server.ask("acme:shop:card", "echo", &json!("again")).json(), json!("again"));
 }
 
 #[test]
-fn what_an_app_uses_must_be_published_as_its_manifest_has_it() {
+fn used_bundles_must_be_published_as_the_manifest_names_them() {
     let server = Server::start();
     let bobs = publish(&server, echo_bundle("").path(), WIDGETS, 2, &Others::default());
     let others = known(&bobs);
@@ -81,7 +82,7 @@ fn what_an_app_uses_must_be_published_as_its_manifest_has_it() {
     };
     let of = |manifest: &mut Contents| manifest.uses.remove(WIDGETS).unwrap();
     for change in [
-        // Another key, other bytes, another manifest, a bundle that is not here.
+        // Another key, other bytes, another manifest, and a missing bundle.
         &|manifest: &mut Contents| manifest.uses.get_mut(WIDGETS).unwrap().publisher = key(3).public(),
         &|manifest: &mut Contents| {
             manifest.uses.get_mut(WIDGETS).unwrap().manifest = manifest.files.values().next().unwrap().sha256
@@ -99,14 +100,14 @@ fn what_an_app_uses_must_be_published_as_its_manifest_has_it() {
     {
         assert!(altered(change).fails(409, "conflict").contains("bob:repo:widgets:"));
     }
-    // What is named and not there is told before anything else.
+    // Missing references are reported before any other fault.
     let dangling = altered(&|manifest| drop(of(manifest)));
     assert!(dangling.fails(422, "malformed").contains("which the manifest does not contain"));
     assert_eq!(altered(&|_| {}).status, 204);
 }
 
 #[test]
-fn two_publishers_two_spaces_and_one_bundle_as_two_apps() {
+fn two_publishers_can_create_two_apps_from_one_bundle() {
     let server = Server::start();
     publish(&server, echo_bundle("").path(), "acme:repo:echoes:1.0.0", 1, &Others::default());
     publish(&server, echo_bundle("").path(), "bob:repo:echoes:1.0.0", 2, &Others::default());
@@ -118,7 +119,7 @@ fn two_publishers_two_spaces_and_one_bundle_as_two_apps() {
         let answer = server.create(app, bundle);
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
-    // Actors of their own: what one counts another does not.
+    // The apps have separate actors with separate counters.
     let count = |app: &str| server.ask(&format!("{app}:echo"), "count", &json!(null)).json();
     assert_eq!(
         [count("acme:one"), count("acme:one"), count("acme:two"), count("bob:one")],

@@ -41,7 +41,7 @@ pub(crate) struct Closed {
 }
 
 impl Peer {
-    /// Dials; says nothing yet.
+    /// Dials, but sends nothing yet.
     pub(crate) async fn dial(server: &Server) -> Self {
         let mut request = format!("ws://{}/mesh", server.address()).into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", frame::SUBPROTOCOL.parse().unwrap());
@@ -50,7 +50,7 @@ impl Peer {
         Self { socket, waiting: VecDeque::new(), sequence: 0, requests: 0 }
     }
 
-    /// A link that is up, as the host of this secret.
+    /// A link that is up, as the host with this secret.
     pub(crate) async fn link(server: &Server, secret: u8, token: Option<&str>) -> Self {
         let mut peer = Self::dial(server).await;
         peer.hello(secret, token).await;
@@ -74,8 +74,8 @@ impl Peer {
     }
 
     pub(crate) async fn send_message(&mut self, message: Message) {
-        // The other side may hang up while this is on its way; what it says then is what counts.
-        let _ = timeout(LONG, self.socket.send(message)).await.expect("it takes what is sent");
+        // The other side can close the socket before this is sent; only its reason matters.
+        let _ = timeout(LONG, self.socket.send(message)).await.expect("the socket accepts the message");
     }
 
     pub(crate) fn sequence(&mut self) -> u64 {
@@ -83,7 +83,7 @@ impl Peer {
         self.sequence
     }
 
-    /// The next frame that is neither ack nor ping, or how the socket was closed.
+    /// The next frame that is neither an ack nor a ping, or how the socket was closed.
     pub(crate) async fn next(&mut self) -> Result<Frame, Closed> {
         loop {
             match self.any().await? {
@@ -123,7 +123,7 @@ impl Peer {
         self.waiting.extend(frames.into_iter().map(|(_, frame)| frame));
     }
 
-    /// Sends a request and waits for its outcome; other frames are passed over.
+    /// Sends a request and waits for its outcome; other frames are skipped.
     pub(crate) async fn request(&mut self, to: &str, operation: &str, body: &Value) -> Outcome {
         let id = self.ask(to, operation, body).await;
         loop {
@@ -135,7 +135,7 @@ impl Peer {
         }
     }
 
-    /// Sends a request; gives its id.
+    /// Sends a request, and returns its id.
     pub(crate) async fn ask(&mut self, to: &str, operation: &str, body: &Value) -> u64 {
         self.requests += 1;
         let (seq, id) = (self.sequence(), self.requests);
@@ -155,7 +155,7 @@ impl Peer {
         id
     }
 
-    /// That requests are answered on this link.
+    /// Checks that requests are answered on this link.
     pub(crate) async fn works(&mut self) {
         let outcome = self.request("starlane:apps", "list", &Value::Null).await;
         assert!(outcome.is_ok(), "{outcome:?}");
@@ -164,7 +164,7 @@ impl Peer {
     pub(crate) async fn subscribe(&mut self, topic: &str) {
         let seq = self.sequence();
         self.send(&Frame::Subscribe { seq, topic: Topic::parse(topic).unwrap() }).await;
-        // The order of a link is kept: when this is answered, the subscription is there.
+        // A link keeps its order: when this is answered, the subscription exists.
         self.works().await;
     }
 
@@ -177,7 +177,7 @@ impl Peer {
         }
     }
 
-    /// How the socket is closed from the other side, within `limit`.
+    /// Returns how the other side closes the socket, within `limit`.
     pub(crate) async fn closed(&mut self, limit: Duration) -> Closed {
         let closed = async {
             loop {

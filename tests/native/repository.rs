@@ -25,7 +25,7 @@ fn signed(folder: &tempfile::TempDir, bundle: &str, seed: u8) -> SignedManifest 
 }
 
 #[test]
-fn what_was_published_is_served_byte_for_byte_with_its_signature() {
+fn a_published_manifest_is_served_unchanged_with_its_signature() {
     let server = Server::start();
     assert_eq!(
         server.get(&format!("/bundles/{BUNDLE}")).fails(404, "not-found"),
@@ -67,7 +67,7 @@ fn only_the_admin_publishes() {
 }
 
 #[test]
-fn a_blob_is_what_its_name_says() {
+fn a_blob_must_match_its_digest() {
     let server = Server::start();
     let path = format!("/blobs/sha256/{}", Digest::of(b"right"));
     server.admin("PUT", &path, &[], b"wrong").fails(409, "conflict");
@@ -80,7 +80,7 @@ fn a_blob_is_what_its_name_says() {
 }
 
 #[test]
-fn a_manifest_needs_its_files_its_address_and_its_signature() {
+fn a_manifest_needs_its_files_its_own_address_and_a_valid_signature() {
     let server = Server::start();
     let texts = texts("one");
     let manifest = signed(&texts, BUNDLE, 1);
@@ -96,7 +96,7 @@ fn a_manifest_needs_its_files_its_address_and_its_signature() {
 }
 
 #[test]
-fn who_publishes_asks_once_for_all_that_is_missing() {
+fn one_request_lists_all_missing_files() {
     let server = Server::start();
     server.publish(texts("one").path(), BUNDLE);
     let digests = [b"one", b"two"].map(|text| Digest::of(text).to_string());
@@ -108,7 +108,7 @@ fn who_publishes_asks_once_for_all_that_is_missing() {
 }
 
 #[test]
-fn a_manifest_that_is_damaged_on_disk_is_nobodys_to_read() {
+fn a_bundle_with_a_damaged_manifest_stays_private() {
     let mut server = Server::start();
     let hidden = folder(&[("bundle.toml", "[bundle]\nname = \"texts\"\ninclude = [\"*.txt\"]\n"), ("a.txt", "hidden")]);
     server.publish(hidden.path(), BUNDLE);
@@ -122,7 +122,7 @@ fn a_manifest_that_is_damaged_on_disk_is_nobodys_to_read() {
 }
 
 #[test]
-fn a_published_version_never_changes_and_a_name_keeps_its_key() {
+fn a_published_version_never_changes_and_a_name_keeps_its_owner() {
     let server = Server::start();
     let (one, two) = (texts("one"), texts("two"));
     let first = server.publish(one.path(), BUNDLE);
@@ -153,7 +153,7 @@ fn the_well_known_page_names_the_publishers_of_apps() {
 }
 
 #[test]
-fn a_file_that_is_damaged_on_disk_is_not_served_as_if_it_were_whole() {
+fn a_damaged_file_is_not_served_as_complete() {
     let mut server = Server::start();
     let site = folder(&[
         (
@@ -176,7 +176,7 @@ fn a_file_that_is_damaged_on_disk_is_not_served_as_if_it_were_whole() {
 }
 
 #[test]
-fn a_name_whose_key_is_missing_is_nobodys_until_an_admin_takes_it_over() {
+fn a_name_without_a_key_needs_a_take_over_by_an_admin() {
     let server = Server::start();
     let folder = texts("hello");
     let draft = Draft::read(folder.path()).unwrap();

@@ -1,4 +1,4 @@
-//! The server's own resources, and those of apps: their binds are kept, and what no driver serves is an error when it is asked for.
+//! The server's own resources and those of apps: binds are enforced, and a resource without a driver is an error.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ fn all_notes(server: &Server) -> Value {
     server.ask(DB, "query", &json!({ "sql": "SELECT text FROM notes" })).json()["rows"].clone()
 }
 
-/// Every resource that a server has by itself, with its bind.
+/// Every built-in resource of a server, with its bind.
 fn built_in() -> Vec<(String, Bind)> {
     let own = OWN.map(|name| (format!("starlane:{name}"), own_bind(name).unwrap().bind));
     let database = (DB.to_owned(), built_in_bind("database").unwrap().bind);
@@ -43,7 +43,7 @@ fn built_in() -> Vec<(String, Bind)> {
 }
 
 #[test]
-fn every_operation_of_every_built_in_resource_is_held_to_its_bind() {
+fn every_operation_of_built_in_resources_is_checked_against_its_bind() {
     let server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     let mut tried = 0;
@@ -73,7 +73,7 @@ fn every_operation_of_every_built_in_resource_is_held_to_its_bind() {
 }
 
 #[test]
-fn a_fault_deep_in_a_body_is_told_with_its_pointer() {
+fn a_fault_deep_in_a_body_is_reported_with_its_pointer() {
     let server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     for (at, operation, body, place) in [
@@ -101,7 +101,7 @@ fn a_fault_deep_in_a_body_is_told_with_its_pointer() {
 }
 
 #[test]
-fn nothing_and_null_are_the_same_to_a_built_in_resource() {
+fn an_empty_body_and_null_are_the_same_for_a_built_in_resource() {
     let server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     for (at, operation) in [("starlane:apps", "list"), ("starlane:server", "status"), (BUNDLE, "list")] {
@@ -111,13 +111,13 @@ fn nothing_and_null_are_the_same_to_a_built_in_resource() {
             assert_eq!(answer.status, 200, "{at}: {}", answer.text());
         }
     }
-    // A file may be named by the address alone.
+    // The address alone can name a file.
     let file = format!("/messages/{BUNDLE}:/site/assets/plain.txt/read");
     let file = file.replace(":/site/assets/plain.txt/", ":%2Fsite%2Fassets%2Fplain.txt/");
     assert_eq!(server.admin("POST", &file, &[], b"").text(), "plain\n");
 }
 
-/// The signed manifest of the notes with another table of resources.
+/// The signed manifest of the bundle `notes`, with another table of resources.
 fn with_resources(bundle: &str, resources: &Value) -> SignedManifest {
     let draft = Draft::read(notes().path()).unwrap();
     let contents = draft.contents(&Address::parse(bundle).unwrap(), key(1).public(), 1_700_000_000);
@@ -125,7 +125,7 @@ fn with_resources(bundle: &str, resources: &Value) -> SignedManifest {
     value["app"]["resources"] = resources.clone();
     match serde_json::from_value::<Contents>(value.clone()) {
         Ok(contents) => contents.sign(&key(1)),
-        // What no host reads, as another tool may have signed it.
+        // Manifests that no host accepts, as another tool could sign them.
         Err(_) => {
             let bytes = value.to_string().into_bytes();
             SignedManifest { signature: key(1).sign(&bytes), bytes }
@@ -138,7 +138,7 @@ fn publish(server: &Server, bundle: &str, resources: &Value) -> Answer {
 }
 
 #[test]
-fn wrong_resources_are_refused_at_publish_whatever_tool_made_the_manifest() {
+fn invalid_resources_are_refused_at_publish() {
     let server = Server::start();
     server.upload(&Draft::read(notes().path()).unwrap());
     for (resource, told) in [
@@ -170,7 +170,7 @@ fn wrong_resources_are_refused_at_publish_whatever_tool_made_the_manifest() {
     assert_eq!(publish(&server, BUNDLE, &json!({})).status, 204);
 }
 
-/// A bundle as an earlier version took it: its manifest is put into the repository of a server that does not run.
+/// A bundle that an earlier version accepted: its manifest is written into the repository of a stopped server.
 fn publish_unchecked(server: &mut Server, bundle: &str, resources: &Value) {
     server.run_app(echo_bundle("").path(), bundle, "acme:other");
     server.command("starlane:apps", "delete", &json!({ "app": "acme:other" }));
@@ -187,7 +187,7 @@ fn publish_unchecked(server: &mut Server, bundle: &str, resources: &Value) {
 }
 
 #[test]
-fn kinds_that_a_server_has_no_driver_for_are_refused_at_create_and_upgrade() {
+fn kinds_without_a_driver_are_refused_at_create_and_upgrade() {
     let mut server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     note(&server, "first");
@@ -215,9 +215,9 @@ fn kinds_that_a_server_has_no_driver_for_are_refused_at_create_and_upgrade() {
     assert_eq!(all_notes(&server), json!([{ "text": "first" }]));
 }
 
-/// What pages have to serve is theirs to refuse; settings that do not fit are everybody's.
+/// A server does not refuse the kinds of resources in pages, but it refuses invalid settings of all resources.
 #[test]
-fn settings_that_do_not_fit_are_refused_at_create_too() {
+fn invalid_settings_are_refused_at_create_too() {
     let mut server = Server::start();
     publish_unchecked(
         &mut server,
@@ -235,7 +235,7 @@ fn settings_that_do_not_fit_are_refused_at_create_too() {
 }
 
 #[test]
-fn deleting_an_app_keeps_its_data_unless_it_is_to_go() {
+fn deleting_an_app_keeps_its_data_unless_requested_otherwise() {
     let mut server = Server::start();
     server.run_app(notes().path(), BUNDLE, APP);
     note(&server, "kept");
@@ -248,7 +248,7 @@ fn deleting_an_app_keeps_its_data_unless_it_is_to_go() {
     assert!(!folder.exists(), "its databases are gone");
     assert_eq!(server.create(APP, BUNDLE).status, 200);
     assert_eq!(all_notes(&server), json!([]));
-    // Revisions go on: hosts that saw an earlier one refuse it.
+    // The revision number continues, because hosts refuse a number that they have already seen.
     assert_eq!(server.ask("starlane:apps", "get", &json!({ "app": APP })).json()["revision"], 3);
     note(&server, "new");
     server.restart();

@@ -22,7 +22,7 @@ fn site() -> Server {
 }
 
 #[test]
-fn a_file_has_its_type_and_a_tag_by_which_it_is_not_sent_twice() {
+fn a_file_has_a_type_and_a_tag_and_is_sent_only_if_changed() {
     let server = site();
     let page = server.get("/");
     assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
@@ -43,7 +43,7 @@ fn a_file_has_its_type_and_a_tag_by_which_it_is_not_sent_twice() {
 }
 
 #[test]
-fn a_range_of_a_file_is_sent_and_what_is_no_range_is_not() {
+fn a_valid_range_of_a_file_is_sent() {
     let server = site();
     let whole = "console.log(1);\n";
     let path = "/assets/app-0a1b2c3d.js";
@@ -75,7 +75,7 @@ fn a_range_of_a_file_is_sent_and_what_is_no_range_is_not() {
 }
 
 #[test]
-fn a_folder_serves_what_is_in_it_and_nothing_else() {
+fn a_folder_serves_only_its_own_files() {
     let server = site();
     let script = server.get("/assets/app-0a1b2c3d.js");
     assert_eq!((script.status, script.text().as_str()), (200, "console.log(1);\n"));
@@ -96,14 +96,14 @@ fn a_folder_serves_what_is_in_it_and_nothing_else() {
 }
 
 #[test]
-fn the_most_literal_route_is_taken() {
+fn the_most_literal_route_answers() {
     let server = site();
     assert_eq!(server.get("/echo/ada").text(), "plain\n");
     assert_eq!(server.get("/echo/grace").json(), serde_json::json!({ "name": "grace" }));
 }
 
 #[test]
-fn a_resources_request_is_made_of_body_query_and_path() {
+fn a_resources_request_combines_body_query_and_path() {
     let server = site();
     let answer = server.get("/echo/gr%C3%A4ce?page=2&name=query&q=a+b");
     assert_eq!(answer.json(), serde_json::json!({ "name": "gräce", "page": "2", "q": "a b" }));
@@ -113,7 +113,7 @@ fn a_resources_request_is_made_of_body_query_and_path() {
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let answer = server.send("POST", "/say?page=2", &form, b"page=1&text=a+b%21");
     assert_eq!(answer.json(), serde_json::json!({ "page": "2", "text": "a b!" }));
-    // Without parameters it is passed as it stands, and what has no room for them is refused with them.
+    // Without parameters the body is passed unchanged. With parameters, a body that cannot contain them is refused.
     assert_eq!(server.send("POST", "/say", &json, b"[1]").text(), "[1]");
     for (body, told) in
         [(&b"[1]"[..], "not a JSON object"), (br#"{"text": 1, "text": 2}"#, "twice"), (b"{", "not a JSON object")]
@@ -129,7 +129,7 @@ fn a_resources_request_is_made_of_body_query_and_path() {
 }
 
 #[test]
-fn what_a_mechtron_returns_can_do_nothing_in_a_browser() {
+fn replies_of_mechtrons_run_no_code_in_a_browser() {
     let server = site();
     for content_type in ["text/html", "image/svg+xml", "text/xml"] {
         let page = server.send("POST", "/say", &[("content-type", content_type)], b"<script>alert(1)</script>");
@@ -141,7 +141,7 @@ fn what_a_mechtron_returns_can_do_nothing_in_a_browser() {
 }
 
 #[test]
-fn headers_cookies_and_status_go_both_ways() {
+fn headers_cookies_and_status_are_passed_both_ways() {
     let server = site();
     let asked = [("cookie", "a=1; b=2"), ("x-own", "yes"), ("authorization", "Bearer x"), ("starlane-status", "201")];
     let about = server.send("GET", "/about", &asked, b"").json()["headers"].to_string();
@@ -166,7 +166,7 @@ fn headers_cookies_and_status_go_both_ways() {
 }
 
 #[test]
-fn what_is_long_is_compressed_for_who_takes_that() {
+fn long_answers_are_compressed_for_clients_that_accept_it() {
     let server = site();
     let text = format!(r#"{{"headers": [], "body": "{}"}}"#, "profile ".repeat(1_000));
     let post = |encoding: &str| {
@@ -183,7 +183,7 @@ fn what_is_long_is_compressed_for_who_takes_that() {
 }
 
 #[test]
-fn a_space_answers_for_names_of_its_own() {
+fn a_space_answers_for_its_own_host_names() {
     let server = Server::start_with(|config| {
         config.spaces = [("acme", vec!["acme.test", "www.acme.test:8080", "shop.test:80"])]
             .map(|(space, names)| (space.parse().unwrap(), names.iter().map(|name| name.parse().unwrap()).collect()))
@@ -197,7 +197,7 @@ fn a_space_answers_for_names_of_its_own() {
     ]);
     server.run_app(other.path(), "other:repo:x:1.0.0", "other:x");
     let at = |host: &str| server.send("GET", "/", &[("host", host)], b"");
-    // A port that is the scheme's own means the same, whether it is written or not, in the settings and in the request.
+    // A default port means the same whether it is written or not, both in settings and in requests.
     for host in ["acme.test", "acme.test:80", "www.acme.test:8080", "shop.test", "shop.test:80"] {
         assert!(at(host).text().contains("Echoes"), "{host}: {}", at(host).text());
     }
@@ -206,7 +206,7 @@ fn a_space_answers_for_names_of_its_own() {
 }
 
 #[test]
-fn a_route_that_is_no_get_needs_a_token_unless_it_is_public() {
+fn routes_other_than_get_need_a_token_unless_they_are_public() {
     let server = site();
     server.send("POST", "/secret", &[], b"").fails(401, "auth-refused");
     assert_eq!(server.admin("POST", "/secret", &[], b"").json()["caller"], "admin");
@@ -214,7 +214,7 @@ fn a_route_that_is_no_get_needs_a_token_unless_it_is_public() {
 }
 
 #[test]
-fn a_failure_is_a_page_for_people_and_json_for_programs() {
+fn failures_are_pages_for_browsers_and_json_for_programs() {
     let server = site();
     server.get("/fail").fails(418, "asked-for");
     let page = server.send("GET", "/fail", &[("accept", "text/html,*/*;q=0.8")], b"");
@@ -226,7 +226,7 @@ fn a_failure_is_a_page_for_people_and_json_for_programs() {
 }
 
 #[test]
-fn a_server_with_nothing_on_it_says_what_to_do() {
+fn an_empty_server_explains_the_first_step() {
     let server = Server::start();
     let page = server.send("GET", "/", &[("accept", "text/html")], b"");
     assert_eq!(page.status, 404);
@@ -235,7 +235,7 @@ fn a_server_with_nothing_on_it_says_what_to_do() {
 }
 
 #[test]
-fn two_apps_can_not_have_the_same_route() {
+fn two_apps_cannot_have_the_same_route() {
     let server = site();
     let other = folder(&[
         ("bundle.toml", "[bundle]\nname = \"x\"\ndescription = \"\"\nlicence = \"MIT\"\ninclude = [\"site/**\"]\n"),
@@ -254,7 +254,7 @@ fn a_route_conflict_names_the_other_app() {
     server.run_app(with_route.path(), "bob:repo:other:1.0.0", "bob:other");
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:profiles");
     server.publish(with_route.path(), "acme:repo:echoes:1.0.1");
-    // Apps that sort before and after bob:other, new and upgraded.
+    // New and upgraded apps that sort before and after bob:other.
     for app in ["acme:profiles", "acme:p4", "carol:p4"] {
         let told = server.create(app, "acme:repo:echoes:1.0.1").fails(409, "conflict");
         assert!(told.contains("app bob:other of another space has the route `GET /other`"), "{app}: {told}");

@@ -1,4 +1,4 @@
-//! A server that speaks TLS itself: HTTP and links over it, and nothing else.
+//! Tests of a server that speaks TLS itself. It accepts only HTTP and links over TLS.
 
 use std::{fs, io::Write, net::TcpStream, sync::Arc, time::Instant};
 
@@ -28,7 +28,7 @@ fn server() -> (Server, ClientConfig) {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()).unwrap();
     let server = Server::start_with(|config| {
-        // Beside the data folder, which holds nothing that is not the server's.
+        // Beside the data folder, which must not contain other files.
         let folder = config.data.parent().unwrap();
         let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
         fs::write(&cert, made.cert.pem()).unwrap();
@@ -66,7 +66,7 @@ async fn a_link_is_opened_over_tls_from_an_origin_with_tls() {
 }
 
 #[test]
-fn what_speaks_no_tls_or_nothing_is_closed() {
+fn connections_without_tls_and_silent_ones_are_closed() {
     let (server, _) = server();
     let address = server.url.trim_start_matches("https://");
     for said in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), b""] {
@@ -81,7 +81,7 @@ fn what_speaks_no_tls_or_nothing_is_closed() {
     }
 }
 
-/// The certificate that a server shows.
+/// The certificate that a server presents.
 async fn shown(server: &Server) -> Option<Vec<u8>> {
     let address = server.url.trim_start_matches("https://");
     let stream = tokio::net::TcpStream::connect(address).await.ok()?;
@@ -97,7 +97,7 @@ async fn shown(server: &Server) -> Option<Vec<u8>> {
     Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())
 }
 
-/// Takes any certificate: this test compares them itself.
+/// Accepts any certificate, because this test compares them itself.
 #[derive(Debug)]
 struct Anyone;
 
@@ -137,7 +137,7 @@ impl ServerCertVerifier for Anyone {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_without_a_restart() {
+async fn a_renewed_certificate_is_used_without_a_restart() {
     let (server, _) = server();
     let files = server.config.tls.clone().unwrap();
     let before = shown(&server).await.unwrap();
@@ -150,13 +150,13 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
         }
     };
     let made = renew();
-    // The key is not there yet: the certificate alone can't be used, and the one before stays.
+    // The new key is still missing, so the new certificate cannot be used and the earlier one stays in use.
     fs::write(&files.cert, made.cert.pem()).unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     assert_eq!(shown(&server).await.unwrap(), before);
     fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
     becomes(made.cert.der()).await;
-    // As other tools do it: new files are put in the place of the old ones.
+    // As other tools do it: new files replace the old ones.
     let again = renew();
     let (cert, key) = (files.cert.with_extension("new"), files.key.with_extension("new"));
     fs::write(&cert, again.cert.pem()).unwrap();
@@ -164,7 +164,7 @@ async fn a_renewed_certificate_is_shown_without_a_restart() {
     fs::rename(&key, &files.key).unwrap();
     fs::rename(&cert, &files.cert).unwrap();
     becomes(again.cert.der()).await;
-    // What is damaged leaves it in use.
+    // Damaged files leave the earlier certificate in use.
     fs::write(&files.cert, "nothing").unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     becomes(again.cert.der()).await;

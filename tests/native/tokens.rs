@@ -1,4 +1,4 @@
-//! Who is let in, and until when: tokens over links and over HTTP, grants of the registry, revocation.
+//! Access with tokens: over links and over HTTP, with grants of the registry, until expiry or revocation.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ fn ask(server: &Server, token: &str, to: &str, operation: &str) -> u16 {
     server.send("POST", &format!("/messages/{to}/{operation}"), &headers, b"{}").status
 }
 
-/// Tokens that are none of this server's, or no longer good, by what is wrong with them.
+/// Invalid tokens, each with the name of its fault.
 fn bad_tokens(server: &Server) -> Vec<(&'static str, String)> {
     let good = token(server, "ada", &["admin **"]);
     let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
@@ -65,7 +65,7 @@ fn bad_tokens(server: &Server) -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_refused_at_every_door() {
+async fn an_invalid_token_is_refused_at_every_entry() {
     let server = Server::start();
     let (mut tried, mut accepted) = (0, Vec::new());
     for (what, bad) in bad_tokens(&server) {
@@ -138,7 +138,7 @@ async fn a_revoked_token_closes_its_links_and_streams_within_a_second() {
 }
 
 #[tokio::test]
-async fn with_the_first_token_anybody_is_nobody() {
+async fn creating_the_first_token_ends_anonymous_access() {
     let server = Server::start();
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let mut anonymous = Peer::link(&server, 1, None).await;
@@ -155,7 +155,7 @@ async fn with_the_first_token_anybody_is_nobody() {
 }
 
 #[tokio::test]
-async fn what_the_server_tells_of_itself_is_for_its_admins() {
+async fn only_admins_can_inspect_the_server() {
     let server = Server::start();
     let mut peer = Peer::dial(&server).await;
     peer.hello(1, None).await;
@@ -175,7 +175,7 @@ async fn what_the_server_tells_of_itself_is_for_its_admins() {
 }
 
 #[tokio::test]
-async fn grants_of_token_and_registry_count_together_and_at_once() {
+async fn grants_of_token_and_registry_add_up_and_apply_at_once() {
     let server = Server::start();
     server.run_app(echo_bundle("").path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let text = token(&server, "ada@mesh.test", &["request acme:echoes:echo about"]);
@@ -203,7 +203,9 @@ async fn a_live_link_is_renewed_by_a_fresh_token_of_the_same_principal() {
     let server = Server::start();
     let short = create(&server, "ada", &["request **"], 5);
     let mut ada = Peer::link(&server, 1, short["token"].as_str()).await;
-    let Ok(Frame::Expires { remaining_ms: Some(remaining) }) = ada.next().await else { panic!("no end was told") };
+    let Ok(Frame::Expires { remaining_ms: Some(remaining) }) = ada.next().await else {
+        panic!("no expiry was reported")
+    };
     assert!((500..=5_000).contains(&remaining), "{remaining}");
     let fresh = token(&server, "ada", &["request **"]);
     ada.send(&Frame::Renew { token: fresh }).await;
@@ -214,7 +216,7 @@ async fn a_live_link_is_renewed_by_a_fresh_token_of_the_same_principal() {
 }
 
 #[test]
-fn who_deploys_a_space_deploys_nothing_else() {
+fn a_grant_to_deploy_a_space_covers_only_that_space() {
     let server = Server::start();
     let text = token(&server, "ci", &["deploy acme:**"]);
     let put = |path: &str| {
@@ -234,7 +236,7 @@ fn who_deploys_a_space_deploys_nothing_else() {
 }
 
 #[test]
-fn an_admin_of_a_space_hands_out_what_is_in_it() {
+fn an_admin_of_a_space_gives_only_grants_within_it() {
     let server = Server::start();
     let text = token(&server, "lead", &["admin acme:**"]);
     let headers = [("authorization", &*format!("Bearer {text}")), ("content-type", "application/json")];
@@ -253,7 +255,7 @@ fn an_admin_of_a_space_hands_out_what_is_in_it() {
     server.command("starlane:grants", "add", &of_boss);
     server.command("starlane:grants", "add", &json!({ "principal": "bob/bo", "grants": ["launch acme:x"] }));
     let listed = server.send("POST", "/messages/starlane:grants/list", &headers, b"{}").json();
-    assert_eq!(listed["principals"], json!({ "acme/boss": ["launch acme:x"] }), "what it may hand out");
+    assert_eq!(listed["principals"], json!({ "acme/boss": ["launch acme:x"] }), "the grants that it can give");
     let about = |path: &str, body: &[u8]| server.send("POST", path, &headers, body);
     about("/messages/starlane:tokens/create", br#"{"subject": "acme/boss"}"#).fails(403, "no-grant");
     about("/messages/starlane:grants/remove", br#"{"principal": "acme/boss"}"#).fails(403, "no-grant");
@@ -265,7 +267,7 @@ fn an_admin_of_a_space_hands_out_what_is_in_it() {
 }
 
 #[test]
-fn an_admin_of_a_space_revokes_its_own_tokens_by_id_and_no_other() {
+fn an_admin_of_a_space_revokes_only_tokens_of_its_namespace() {
     let mut server = Server::start();
     let lead = token(&server, "lead", &["admin acme:**"]);
     let (bo, ada) = (create(&server, "bob/bo", &[], 600), create(&server, "acme/ada", &[], 600));
@@ -282,7 +284,7 @@ fn an_admin_of_a_space_revokes_its_own_tokens_by_id_and_no_other() {
     let revoked = json!({ "known": 1, "subject": "acme/ada" });
     assert_eq!(revoke(&json!({ "id": ada["id"] })).json(), revoked);
     assert!(works(&bo) && !works(&ada));
-    // An admin of everything may revoke an unknown token: an earlier version may have made it.
+    // An admin of the whole server can revoke an unknown token, because an earlier version can have created it.
     let by_admin = |what: &Value| server.command("starlane:tokens", "revoke", what).json()["known"].clone();
     assert_eq!(by_admin(&json!({ "id": "abc" })), 0);
     assert_eq!(by_admin(&json!({ "subject": "nobody" })), 0);
@@ -291,7 +293,7 @@ fn an_admin_of_a_space_revokes_its_own_tokens_by_id_and_no_other() {
 }
 
 #[test]
-fn a_bundle_that_is_not_public_is_for_who_may_launch_its_app() {
+fn a_private_bundle_is_readable_for_principals_that_can_launch_its_app() {
     let server = Server::start();
     let bundle = |public: bool, text: &str| {
         let about = format!(
@@ -304,7 +306,11 @@ fn a_bundle_that_is_not_public_is_for_who_may_launch_its_app() {
     server.publish(bundle(true, "open").path(), "acme:repo:open:1.0.0");
     let blob = |text: &str| format!("/blobs/sha256/{}", Digest::of(text.as_bytes()));
     let (hidden, unused) = ("/bundles/acme:repo:hidden:1.0.0", "/bundles/acme:repo:unused:1.0.0");
-    assert_eq!((server.get(hidden).status, server.get(unused).status), (200, 403), "anybody may launch, and no more");
+    assert_eq!(
+        (server.get(hidden).status, server.get(unused).status),
+        (200, 403),
+        "anonymous callers can launch, but nothing else"
+    );
     let grace = token(&server, "grace", &["request acme:**"]);
     let ada = token(&server, "ada", &["launch acme:hidden"]);
     let get = |token: Option<&str>, path: &str| {
@@ -319,7 +325,7 @@ fn a_bundle_that_is_not_public_is_for_who_may_launch_its_app() {
     for path in ["/bundles/acme:repo:open:1.0.0".to_owned(), blob("open")] {
         assert_eq!(get(None, &path), 200, "{path}");
     }
-    // What is not for everybody no cache on the way may keep for others.
+    // Shared caches must not store private content.
     let kept = |path: &str, token: &str| {
         let bearer = format!("Bearer {token}");
         server.send("GET", path, &[("authorization", &bearer)], b"").header("cache-control").to_owned()
@@ -335,7 +341,7 @@ fn a_bundle_that_is_not_public_is_for_who_may_launch_its_app() {
 }
 
 #[test]
-fn who_knows_a_digest_neither_reads_nor_publishes_what_it_stands_for() {
+fn knowing_a_digest_allows_neither_reading_nor_publishing_the_blob() {
     let server = Server::start();
     let bundle = |public: bool| {
         let about = format!("[bundle]\nname = \"x\"\npublic = {public}\ninclude = [\"*.txt\"]\n");
@@ -350,19 +356,19 @@ fn who_knows_a_digest_neither_reads_nor_publishes_what_it_stands_for() {
     };
     bob("GET", &blob, &[], b"").fails(403, "no-grant");
     let asked = bob("POST", "/blobs/missing", &[], serde_json::json!({ "sha256": [digest] }).to_string().as_bytes());
-    assert_eq!(asked.json()["missing"][0].as_str(), Some(digest.as_str()), "as if it were not here");
+    assert_eq!(asked.json()["missing"][0].as_str(), Some(digest.as_str()), "like a missing file");
     let name = "bob:repo:open:1.0.0";
     let signed = Draft::read(bundle(true).path()).unwrap().sign(&Address::parse(name).unwrap(), &key(2), 1_700_000_000);
     let signature = signed.signature.to_string();
     let publish = || bob("PUT", &format!("/bundles/{name}"), &[("starlane-signature", &signature)], &signed.bytes);
     assert!(publish().fails(409, "conflict").contains("/x.txt"));
     assert_eq!(server.get(&blob).status, 401);
-    // Nor does an app of one's own open what one may not read.
+    // A principal cannot read a private bundle by creating an app from it, either.
     let create = serde_json::json!({ "app": "bob:hidden", "bundle": "acme:repo:hidden:1.0.0" }).to_string();
     let json = [("content-type", "application/json")];
     let told = bob("POST", "/messages/starlane:apps/create", &json, create.as_bytes()).fails(403, "no-grant");
     assert!(told.contains("public bundle"), "{told}");
-    // Who has the bytes may do with them as they like.
+    // A publisher that has the bytes can publish them.
     assert_eq!(bob("PUT", &blob, &[], b"hidden").status, 204);
     assert_eq!(publish().status, 204);
     assert_eq!(server.get(&blob).text(), "hidden");

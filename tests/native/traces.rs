@@ -1,4 +1,4 @@
-//! Traces: the `traceparent` of an HTTP request, as far as what it sets off goes.
+//! Traces: the `traceparent` of an HTTP request continues in all messages that it causes.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,7 @@ const BUNDLE: &str = "acme:repo:echoes:1.0.0";
 const ECHO: &str = "acme:echoes:echo";
 const OTHER: &str = "acme:others:echo";
 
-/// What the log of this process has written.
+/// The log lines of this process.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -37,13 +37,13 @@ impl Write for Written {
     }
 }
 
-/// The log of all servers of this process from now on.
+/// Collects the log of all servers of this process from now on.
 fn log() -> &'static Written {
     static LOG: OnceLock<(Written, LogGuard)> = OnceLock::new();
     let (written, _) = LOG.get_or_init(|| {
         let written = Written::default();
         let (layer, guard) = LogLayer::new(LogShape::Json, &Limits::default(), LogLines::default(), written.clone());
-        // What is finer than that would take longer to log than to do.
+        // Finer levels would make the tests too slow.
         tracing_subscriber::registry().with(layer.with_filter(LevelFilter::INFO)).init();
         (written, guard)
     });
@@ -67,7 +67,7 @@ fn traceparent(id: &str) -> String {
     format!("00-{id}-00f067aa0ba902b7-01")
 }
 
-/// A request that has the first actor ask the second to log a text.
+/// A request to the first actor, which asks the second one to log a text.
 fn ask_to_log(server: &Server, text: &str, traceparent: &str) {
     let forward = json!({ "target": OTHER, "operation": "log", "body": { "text": text } });
     let headers = [("content-type", "application/json"), ("traceparent", traceparent)];
@@ -76,7 +76,7 @@ fn ask_to_log(server: &Server, text: &str, traceparent: &str) {
 }
 
 #[tokio::test]
-async fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
+async fn a_trace_reaches_the_log_of_the_second_actor() {
     let log = log();
     let server = Server::start();
     server.run_app(echo_bundle("").path(), BUNDLE, "acme:echoes");
@@ -87,7 +87,7 @@ async fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
     let fields = line(log, "said behind two actors");
     assert_eq!((&fields["address"], &fields["trace"]), (&json!(OTHER), &json!(id)));
 
-    // The event that a message sets off takes its trace to the hosts that are linked.
+    // An event takes the trace of the message that caused it to the linked hosts.
     let mut peer = Peer::link(&server, 1, None).await;
     peer.subscribe(&format!("{ECHO}#said")).await;
     let emit = json!({ "event": "said", "body": { "number": 1 } });
@@ -101,7 +101,7 @@ async fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
     let told = told.as_deref().and_then(|trace| trace.split('-').nth(1)).unwrap_or_default();
     let seen = BTreeSet::from([id, fields["trace"].as_str().unwrap(), told]);
 
-    // Each request has its own, in whatever order they come.
+    // Each request has its own trace, in any order of arrival.
     std::thread::scope(|scope| {
         for n in 1..=8 {
             let server = &server;
@@ -112,7 +112,7 @@ async fn a_trace_reaches_the_log_of_the_actor_behind_the_one_that_was_asked() {
         assert_eq!(line(log, &format!("said by {n} of 8"))["trace"], json!(format!("{n:032x}")));
     }
 
-    // A message that is refused where nobody waits for an answer says whose it was.
+    // The log line of a refused one-way message contains its trace.
     let trap = [("content-type", "application/json"), ("traceparent", &*traceparent(id))];
     server.send("POST", &format!("/messages/{ECHO}/trap"), &trap, b"null").fails(500, "guest-failed");
     assert_eq!(line(log, "the mechtron crashed")["trace"], json!(id));

@@ -1,5 +1,5 @@
-//! A walk over all routes with hostile input: whatever comes, the answer is ours, typed, and bounded. The routes are the server's own
-//! table and those of an app, so that a new one is walked too.
+//! Sends hostile input to all routes. Every answer comes from this server's own code, has a type, and is bounded. The
+//! routes are those of the server's own table and of an app, so that new routes are included.
 
 use std::{
     io::{Read, Write},
@@ -20,7 +20,7 @@ const ROUTES: &str = r#"
 "POST /post/{name}" = { to = ".:echo", operation = "echo", access = "public" }
 "PUT /put" = { to = ".:echo", operation = "about" }
 "#;
-/// What may follow the head of any answer.
+/// The expected properties of every answer.
 const LONGEST: usize = 128 * 1024;
 
 /// An answer as it came.
@@ -30,7 +30,7 @@ struct Seen {
     body: String,
 }
 
-/// Sends bytes, and reads until the connection ends; none if nothing came.
+/// Sends bytes, and reads until the connection ends; none if nothing arrived.
 fn send(server: &Server, bytes: &[u8], cut: bool) -> Option<Seen> {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
@@ -46,7 +46,7 @@ fn send(server: &Server, bytes: &[u8], cut: bool) -> Option<Seen> {
             Ok(length) => all.extend_from_slice(&piece[..length]),
         }
         let text = String::from_utf8_lossy(&all);
-        // Streams and links go on: their head is all that there is to see.
+        // Streams and links do not end, so only their heads are checked.
         if all.len() > LONGEST
             || (text.contains("\r\n\r\n") && (text.contains("event-stream") || text.contains(" 101 ")))
         {
@@ -59,7 +59,7 @@ fn send(server: &Server, bytes: &[u8], cut: bool) -> Option<Seen> {
     Some(Seen { status, head: head.to_lowercase(), body: body.to_owned() })
 }
 
-/// What is wrong with an answer.
+/// The fault of an answer, if there is one.
 fn fault(seen: &Seen) -> Option<&'static str> {
     let typed = || {
         let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap_or_default();
@@ -78,7 +78,7 @@ fn fault(seen: &Seen) -> Option<&'static str> {
     }
 }
 
-/// Paths of a route, with parameters that are right, wrong, and hostile.
+/// Paths of a route, with valid, invalid and hostile parameters.
 fn paths(route: &str) -> Vec<String> {
     let fills = [
         "acme:echoes:echo",
@@ -115,7 +115,7 @@ fn paths(route: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_answer_to_hostile_input_is_ours() {
+fn every_answer_to_hostile_input_is_well_formed() {
     let server = Server::start();
     server.run_app(echo_bundle(ROUTES).path(), "acme:repo:echoes:1.0.0", "acme:echoes");
     let begin = Instant::now();
@@ -187,21 +187,21 @@ fn every_answer_to_hostile_input_is_ours() {
         }
         for (length, body) in bodies {
             for method in ["GET", "POST", "PUT"] {
-                // A body that does not come is waited for: the client's part of the connection ends instead.
+                // The server would wait for a missing body, so the client closes its half of the connection instead.
                 if length.contains("99999999999") && method == "GET" {
                     continue;
                 }
                 let admin = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
                 let bytes = request(method, &all[0], &admin, length, body);
                 look(format!("{method} {route} with {length:.40} {body:?}"), &bytes);
-                // Cut at every eighth of it, it leaves nothing behind.
+                // A request that is cut off at each eighth of its length leaves nothing behind.
                 for eighth in 1..8 {
                     send(&server, &bytes[..bytes.len() * eighth / 8], true);
                 }
             }
         }
     }
-    assert_eq!(server.get("/healthz").status, 200, "it goes on");
+    assert_eq!(server.get("/healthz").status, 200, "the server continues");
     figure("routes.walked", walked as f64, "requests");
     figure("routes.untyped", untyped.len() as f64, "answers");
     field_fault("F13", walked, untyped.len());
@@ -210,7 +210,7 @@ fn every_answer_to_hostile_input_is_ours() {
 }
 
 #[test]
-fn an_error_has_the_form_that_is_asked_for() {
+fn an_error_has_the_requested_form() {
     let server = Server::start();
     let huge = vec![b' '; 17 << 20];
     let json = ("content-type", "application/json");

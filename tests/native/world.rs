@@ -1,4 +1,4 @@
-//! A server to test against, and bundles to publish on it.
+//! Runs a server for tests, with bundles to publish on it.
 
 use std::{
     fs,
@@ -19,10 +19,10 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use ureq::http::HeaderMap;
 
-/// Longer than anything here may take.
+/// A timeout for every operation of these tests.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// A running server. Dropped, it stops, and its data go.
+/// A running server. Dropping it stops the server and removes its data.
 pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) token: String,
@@ -51,7 +51,7 @@ impl Server {
         server
     }
 
-    /// Stops it in good order, and starts another with its data.
+    /// Stops it gracefully, and starts another one on its data.
     pub(crate) fn restart(&mut self) {
         self.stop();
         self.start_again();
@@ -120,24 +120,24 @@ impl Server {
         self.send(method, path, &headers, body)
     }
 
-    /// Sends JSON to a resource, as nobody in particular.
+    /// Sends JSON to a resource without a token.
     pub(crate) fn ask(&self, to: &str, operation: &str, body: &Value) -> Answer {
         let json = [("content-type", "application/json")];
         self.send("POST", &format!("/messages/{to}/{operation}"), &json, body.to_string().as_bytes())
     }
 
-    /// The same as the admin.
+    /// The same with the admin token.
     pub(crate) fn command(&self, to: &str, operation: &str, body: &Value) -> Answer {
         let json = [("content-type", "application/json")];
         self.admin("POST", &format!("/messages/{to}/{operation}"), &json, body.to_string().as_bytes())
     }
 
-    /// Publishes what lies in a folder, signed by [`key`].
+    /// Publishes a folder, signed with [`key`].
     pub(crate) fn publish(&self, folder: &Path, bundle: &str) -> SignedManifest {
         self.publish_by(1, &Draft::read(folder).unwrap(), bundle)
     }
 
-    /// Publishes what was read, signed by another key.
+    /// Publishes a draft, signed with another key.
     pub(crate) fn publish_by(&self, seed: u8, draft: &Draft, bundle: &str) -> SignedManifest {
         self.upload(draft);
         let signed = draft.sign(&Address::parse(bundle).unwrap(), &key(seed), 1_700_000_000);
@@ -163,7 +163,7 @@ impl Server {
         self.command("starlane:apps", "create", &serde_json::json!({ "app": app, "bundle": bundle }))
     }
 
-    /// Publishes a folder and makes an app of it.
+    /// Publishes a folder, and creates an app from it.
     pub(crate) fn run_app(&self, folder: &Path, bundle: &str, app: &str) {
         self.publish(folder, bundle);
         let answer = self.create(app, bundle);
@@ -201,7 +201,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// That it is a failure with this status and code.
+    /// Checks that an answer is a failure with this status and code.
     #[track_caller]
     pub(crate) fn fails(&self, status: u16, code: &str) -> String {
         assert_eq!((self.status, self.json()["code"].as_str()), (status, Some(code)), "{}", self.text());
@@ -209,7 +209,7 @@ impl Answer {
     }
 }
 
-/// A request as it is written here; gives the whole answer's text.
+/// Sends the text of a request, and returns the text of the whole answer.
 pub(crate) fn raw(server: &Server, request: &str) -> String {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();

@@ -5,7 +5,7 @@ use starlane_abi::codes::{Code, guest, host, shared};
 type Cases<F, const N: usize> = [(fn(&str) -> F, Code); N];
 
 #[test]
-fn hosts_give_the_codes_of_the_table() {
+fn hosts_use_the_codes_of_the_table() {
     use starlane_protocol::Failure;
     let cases: Cases<Failure, 9> = [
         (|text| Failure::malformed(text), shared::MALFORMED),
@@ -25,7 +25,7 @@ fn hosts_give_the_codes_of_the_table() {
 }
 
 #[test]
-fn guests_give_the_codes_of_the_table() {
+fn guests_use_the_codes_of_the_table() {
     use mechtron::Failure;
     let cases: Cases<Failure, 8> = [
         (|text| Failure::malformed(text), shared::MALFORMED),

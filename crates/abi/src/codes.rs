@@ -9,7 +9,7 @@ pub mod shared {
 
     /// The message cannot be read.
     pub const MALFORMED: Code = (400, "malformed");
-    /// The resource has no such thing.
+    /// The requested thing does not exist.
     pub const NOT_FOUND: Code = (404, "not-found");
     /// The resource has no such operation.
     pub const NO_OPERATION: Code = (404, "no-operation");
@@ -29,7 +29,7 @@ pub mod host {
     pub const NO_GRANT: Code = (403, "no-grant");
     /// The body does not match the bind's schema.
     pub const SCHEMA_MISMATCH: Code = (422, "schema-mismatch");
-    /// The host itself could not do its part.
+    /// The host itself failed.
     pub const INTERNAL: Code = (500, "internal");
 }
 

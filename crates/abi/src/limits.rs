@@ -30,5 +30,6 @@ pub const FUNCTION_BRANCHES: u64 = 16_384;
 pub const FUNCTION_LOOP_DEPTH: u64 = 64;
 /// The maximum number of values that a function moves at its calls and branches, and variables times loops.
 pub const FUNCTION_MOVES: u64 = 1_000_000;
-/// The maximum number of such values of all functions of a module, unless a host allows more than a 50th of that to each function.
+/// The maximum number of such values of all functions of a module. A host that allows one function more than a 50th of
+/// this raises this limit too.
 pub const MODULE_MOVES: u64 = 50_000_000;

@@ -42,7 +42,7 @@ const MAX_INLINE_BODY_BYTES: f64 = 262_144.0;
 
 /// The place of an instance.
 enum Place {
-    /// In this thread. None while it is being made.
+    /// In this thread. `None` while it is being made.
     Inline(Option<Guest>),
     Worker(Rc<GuestWorker>),
 }

@@ -66,8 +66,8 @@ class Gate {
   }
 
   /**
-   * Checks the message that begins at `cursor` in `calls`. If it does not fit, writes the reason to `output` and returns where the
-   * next call begins.
+   * Checks the message that begins at `cursor` in `calls`. If it does not match, writes the reason to `output` and
+   * returns where the next call begins.
    */
   refuses(calls: Uint8Array, cursor: number, output: Output): number | undefined {
     const reader = new Reader(calls, cursor);
@@ -97,8 +97,8 @@ class Gate {
   }
 
   /**
-   * Checks the records of a call, from `mark` on in `output`. Replaces a response that does not fit by a failure, drops an event
-   * that does not fit, and logs both to `logs`.
+   * Checks the records of a call, from `mark` on in `output`. Replaces a response that does not match by a failure,
+   * drops an event that does not match, and logs both to `logs`.
    */
   check(output: Output, mark: number, logs: Output): void {
     if (!this.contract.looksAtOutput) return;

@@ -100,7 +100,7 @@ function queue(guest: Guest, name: Import, tag: number): void {
   if (!guest.open) {
     throw new Fault("called before `start` or in the allocator: then only `log`, `now-ms` and `random` may be");
   }
-  if (++guest.messages > CALL_MESSAGES) throw new Fault(`one call may queue ${CALL_MESSAGES} messages`);
+  if (++guest.messages > CALL_MESSAGES) throw new Fault(`one call can queue at most ${CALL_MESSAGES} messages`);
   guest.buffers.output.u8(tag);
 }
 

@@ -52,9 +52,9 @@ export function checkText(what: string, bytes: Uint8Array, from: number, to: num
   }
 }
 
-/** Copies bytes that were checked to lie in memory. */
+/** Copies bytes that were checked to be in memory. */
 function copy(guest: Guest, what: string, at: number, length: number): void {
-  if (length > guest.room) throw new Fault(`${what} is too much: one call may queue ${CALL_BYTES} bytes`);
+  if (length > guest.room) throw new Fault(`${what} exceeds the maximum of ${CALL_BYTES} queued bytes for one call`);
   guest.room -= length;
   guest.buffers.output.slice(guest.view, at, at + length);
 }

@@ -19,11 +19,11 @@ export function renewView(guest: Guest): Uint8Array<ArrayBuffer> {
   return view;
 }
 
-/** Checks that `length` bytes at `at` lie in memory. */
+/** Checks that `length` bytes at `at` are in memory. */
 export function within(guest: Guest, what: string, at: number, length: number): Uint8Array<ArrayBuffer> {
   const bytes = memoryOf(guest);
   if (at + length > bytes.length) {
-    throw new Fault(`${what} lies outside of memory: ${length} bytes at ${at}, and it has ${bytes.length}`);
+    throw new Fault(`${what} is outside of memory: ${length} bytes at ${at}; the memory has ${bytes.length}`);
   }
   return bytes;
 }

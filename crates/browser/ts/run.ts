@@ -44,7 +44,7 @@ function runAll(guest: Guest): void {
     guest.logRoom = CALL_LOG;
     let goesOn = false;
     try {
-      if ((tag === Batch.START) === guest.started) throw new Fault("`start` comes once, and before all other calls");
+      if ((tag === Batch.START) === guest.started) throw new Fault("`start` must be called once, before other calls");
       goesOn = RUN[tag]!(guest) !== false;
       // Checks the limit of memory in the call that grew it.
       memoryOf(guest);

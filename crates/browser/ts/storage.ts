@@ -87,12 +87,12 @@ export class Storage {
     for (let tries = 1; ; tries++) {
       const inMemory = this.inMemory;
       try {
-        // The host's secret (`keep`) is tried in any case: a host needs one.
+        // The host's secret (`keep`) is always tried, because a host needs one.
         if (full && !(await this.#makeRoom(sizeOf(value), full === OVER)) && step !== "keep") tries = MAX_TRIES;
         else return await this.#run(store, step, key, value);
       } catch (error) {
         failure = error;
-        // In memory only a full budget is expected.
+        // In memory, the only expected error is a full budget.
         if (inMemory && nameOf(error) !== FULL) throw error;
         // The first lack of room does not count as a try.
         if (nameOf(error) === FULL && !full) tries--;
@@ -208,7 +208,8 @@ export class Storage {
       uses.sort(([a], [b]) => (a < b ? -1 : 1));
       for (const [used, ...parts] of uses) for (const part of parts) latest.set(part, used);
       const rows = keys.map((key, at) => ({ key, size: Number(weights[at]) || 0, used: latest.get(key) ?? 0 }));
-      // Forgets bundles whose blobs are gone. Not the latest: its blobs may be arriving in a tab whose lock is not visible yet.
+      // Forgets bundles whose blobs are gone. Keep the latest: its blobs may be arriving in a tab whose lock is not
+      // visible yet.
       const counted = new Set(rows.map(({ used }) => used));
       for (const [used, name] of uses.filter(([used]) => used < Infinity).slice(0, -1)) {
         if (!counted.has(used)) objects("bundles").delete(name!);

@@ -54,7 +54,7 @@ const MAX_TEXT_CHARS: u64 = 256;
 const MAX_ITEMS: u64 = 1_024;
 /// JSON parsers read integers of more than 53 bits differently.
 const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
-/// All JSON parsers read numbers alike that have at most so many digits, times at most this power of ten.
+/// All JSON parsers agree on numbers with at most this many digits, times at most this power of ten.
 const MAX_DIGITS: usize = 15;
 const MAX_POWER: i32 = 22;
 /// The maximum depth of a schema, in tokens of a JSON pointer.

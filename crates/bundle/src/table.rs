@@ -47,7 +47,7 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for Table<V> {
     }
 }
 
-/// Tables as CBOR, between the parts of one program: a map with names in ascending order.
+/// Tables as CBOR, which only parts of one program exchange: a map with names in ascending order.
 pub mod cbor {
     use litemap::LiteMap;
     use minicbor::{

@@ -22,7 +22,7 @@ struct Arguments {
     /// For an engine that reserves no address space
     #[arg(long)]
     sparing: bool,
-    /// Check the module alone, with at most so many bytes, locals, branches, loops within each other and moves in a function
+    /// Only check the module, with these maximums for a function: bytes, locals, branches, nested loops, moves
     #[arg(long, value_delimiter = ',')]
     check: Vec<u64>,
 }

@@ -230,7 +230,7 @@ impl<R: Read> Read for Exactly<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
         let left = self.left.checked_sub(read as u64);
-        // The HTTP client does not read beyond the announced length, so check here whether the file goes on.
+        // The HTTP client does not read beyond the announced length, so check here whether the file is longer.
         let goes_on = left == Some(0) && self.reader.read(&mut [0])? > 0;
         match left {
             Some(left) if !goes_on && (read > 0 || left == 0 || buffer.is_empty()) => {
@@ -292,7 +292,7 @@ mod tests {
         for (text, left) in [("fou", 4), ("", 4), ("fours", 4), ("x", 0)] {
             assert_eq!(read(text.as_bytes(), left).unwrap_err(), CHANGED, "{text}");
         }
-        // As a request reads it: no more than it told the server.
+        // Reads it as a request does, up to the announced length.
         let mut grown = Exactly { reader: &b"fours"[..], left: 4 };
         assert!(grown.read(&mut [0; 4]).is_err(), "the last of what was told is not handed out");
     }

@@ -1,6 +1,6 @@
-//! Handlers under a bind: what a message carries is checked before a handler has it, and what a handler answers before anybody else has
-//! it. The node checks operations and content types of messages; this checks the rest. A page has none of it: functions of a page
-//! say the names of their operations alone.
+//! Handlers under a bind: each message is checked before a handler gets it, and each reply before its requester gets
+//! it. The node checks operations and content types of messages; this checks the rest. Pages do not use this: functions
+//! of a page declare only the names of their operations.
 
 use std::{cell::RefCell, collections::BTreeMap, future::ready, rc::Rc};
 
@@ -15,24 +15,24 @@ use crate::{
     host::Host,
 };
 
-/// Turns that have ended are not swept while there are fewer.
+/// The minimum number of turns for a sweep of ended ones.
 const MIN_SWEPT: usize = 64;
 
-/// What a schema is of.
+/// The kind of body that a schema describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// What an operation takes.
+    /// The body of a request.
     Request,
-    /// What it answers.
+    /// The body of its response.
     Response,
-    /// What an event carries.
+    /// The body of an event.
     Event,
 }
 
 /// The schemas of a bind, ready to check bodies.
 pub trait Schemas {
-    /// Checks what an operation or event of this name carries; what has no schema fits. The error says what does not fit, and where,
-    /// as a JSON pointer. Checking is done at the expense of `payer`.
+    /// Checks the body of an operation or event. A body without a schema always matches. The error gives the mismatch
+    /// and its place, as a JSON pointer. The work is charged to `payer`.
     fn check(
         &self,
         part: Part,
@@ -42,10 +42,10 @@ pub trait Schemas {
     ) -> LocalBoxFuture<'static, Result<(), String>>;
 }
 
-/// Decides whether a message may enter, before its body is looked at.
+/// Decides whether a message is admitted, before its body is checked.
 pub type Entry = Rc<dyn Fn(&Message) -> Result<(), Failure>>;
 
-/// A bind that is enforced. Clones are the same.
+/// A bind that is checked for each message. Clones are the same.
 #[derive(Clone)]
 pub struct Bound {
     bind: Rc<Bind>,
@@ -59,8 +59,8 @@ impl Bound {
         Self { bind: Rc::new(bind), schemas, entries: Vec::new() }
     }
 
-    /// Lets `entry` decide, after those before it, which messages enter. It costs little: a message that it refuses has cost nothing
-    /// more.
+    /// Adds `entry`, which decides after the earlier ones which messages are admitted. It must be cheap, because it
+    /// runs before every other check.
     pub fn entered_by(mut self, entry: Entry) -> Self {
         self.entries.push(entry);
         self
@@ -71,20 +71,21 @@ impl Bound {
         &self.bind
     }
 
-    /// Serves an address with a handler that gets only what fits, and whose answers fit. Errors as [`Host::serve`] does.
+    /// Serves an address with a handler. Its requests and replies are checked. Errors as [`Host::serve`] does.
     pub fn serve(&self, host: &Host, address: &Address, handler: Rc<dyn Handler>) -> Result<Served, Failure> {
         let (operations, handler) = self.hold(handler);
         let events: Vec<&str> = self.bind.events.keys().map(String::as_str).collect();
         Ok(host.serve(address, operations, handler)?.with_events(&events))
     }
 
-    /// What a handler is registered with, and what stands before it.
+    /// A registered handler with its checks.
     pub(crate) fn hold(&self, handler: Rc<dyn Handler>) -> (Operations, Rc<dyn Handler>) {
         let checked = Checked { bound: self.clone(), handler, turns: RefCell::default() };
         (Operations::of_bind(&self.bind), Rc::new(checked))
     }
 
-    /// Emits an event that fits. Errors with 422 `schema-mismatch` when it does not, and with 404 when the bind has no such event.
+    /// Emits an event after checking it. Errors with 422 `schema-mismatch` when it does not match, and with 404 when
+    /// the bind has no such event.
     pub async fn emit(&self, served: &Served, event: &str, payload: Payload) -> Result<(), Failure> {
         let Some(body) = self.bind.events.get(event) else {
             return Err(Failure::no_event(format!("the bind `{}` has no event `{event}`", self.bind.name)));
@@ -103,7 +104,7 @@ impl Bound {
         self.schemas.check(part, name, read, payer).await.map_err(Failure::schema_mismatch)
     }
 
-    /// Checks an answer, its content type too.
+    /// Checks a reply, including its content type.
     async fn answers(&self, operation: &str, payload: &Payload, payer: &Principal) -> Result<(), Failure> {
         let response = self.bind.operations.get(operation).and_then(|operation| operation.response.as_ref());
         let Some(body) = response else { return Ok(()) };
@@ -116,7 +117,7 @@ impl Bound {
     }
 }
 
-/// "Nothing" is read as `null`: whoever has nothing to say need not say it in JSON.
+/// An empty body is read as `null`, so that a caller without parameters need not send JSON.
 fn is_nothing(payload: &Payload) -> bool {
     payload.content_type.is_empty() && payload.body.is_empty()
 }
@@ -141,7 +142,7 @@ impl Handler for Checked {
             }
             let (to, operation, caller) = (message.to.clone(), message.operation.clone(), message.caller.clone());
             let fits = bound.fits(Part::Request, &operation, &message.payload, &caller).await;
-            // The next of its sender is looked at now, and comes to the handler after this one.
+            // The check of the sender's next message starts now; the handler gets it after this one.
             drop(turn);
             fits.map_err(|failure| failure.at(&to))?;
             let answer = handler.handle(message).await?;
@@ -151,21 +152,21 @@ impl Handler for Checked {
     }
 }
 
-/// Messages of one sender keep their order, though a large one takes longer to check than a small one after it.
+/// Keeps the order of one sender's messages, even if a large one takes longer to check than a later small one.
 #[derive(Default)]
 struct Turns {
     last: BTreeMap<(Address, String), oneshot::Receiver<()>>,
-    /// Turns that have ended are swept when there are as many.
+    /// Ended turns are swept when there are this many.
     sweep_at: usize,
-    /// How many turns were looked at by sweeping.
+    /// The number of turns that sweeps have checked, for tests.
     #[cfg(test)]
     swept: usize,
 }
 
 impl Turns {
-    /// What the check of a message waits for, and what ends its turn when it is dropped.
+    /// The turn of a message: it waits for the earlier one, and ends when it is dropped.
     fn take(&mut self, message: &Message) -> (Option<oneshot::Receiver<()>>, oneshot::Sender<()>) {
-        // A peer chooses `from`, so there may be many: each is looked at once on average.
+        // A peer chooses `from`, so there can be many entries. On average, sweeps check each entry once.
         if self.last.len() >= self.sweep_at.max(MIN_SWEPT) {
             #[cfg(test)]
             {

@@ -199,7 +199,8 @@ mod tests {
         assert!(ran.is_some());
     }
 
-    /// In how many WebSocket messages twenty answers leave, when the reader of twenty events takes a few turns for each.
+    /// Returns the number of WebSocket messages for twenty answers, when the reader of twenty events takes a few turns
+    /// for each.
     async fn messages_for_answers(clock: VirtualTime, together: bool) -> usize {
         let world = World::new(Rc::new(clock.clone()), Rc::new(MemoryStore::new()));
         let page = world.page();
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_a_reader_leave_together() {
+    fn answers_of_a_reader_are_sent_together() {
         let time = VirtualTime::default();
         let clock = time.clone();
         let counts = time.run(async move {
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(counts, Some((1, 20)));
     }
 
-    /// After how many turns a message has left, beside a subscription in which an event waits that nobody reads.
+    /// Returns the number of turns after which a message is sent, while an unread event waits in a subscription.
     async fn turns_for_message(clock: VirtualTime, together: bool) -> usize {
         let world = World::new(Rc::new(clock), Rc::new(MemoryStore::new()));
         let page = world.page();

@@ -16,16 +16,16 @@ pub trait Handler {
     fn handle(&self, message: Message) -> LocalBoxFuture<'static, Outcome>;
 }
 
-/// A request that a handler has.
+/// A request that a handler is answering.
 pub(crate) struct Handling {
     pub(crate) abort: AbortHandle,
     pub(crate) handler: HandlerId,
     pub(crate) to: Address,
-    /// Ends when it is answered, unless somebody waits for that already.
+    /// Completes when the request is answered. Only one caller can wait for it.
     pub(crate) ended: Option<oneshot::Receiver<()>>,
 }
 
-/// What is answered for a handler that is gone before it has answered. What it did may be done.
+/// The failure for a handler that was released before it answered. Its effects can have happened.
 pub(crate) fn unknown_outcome(to: &Address) -> Failure {
     let message = "the resource was released while it handled the request: what was asked may have been done or not; look \
                    before you ask again";
@@ -99,7 +99,7 @@ mod tests {
     };
 
     #[test]
-    fn what_a_released_handler_had_begun_has_an_unknown_outcome() {
+    fn open_requests_of_a_released_handler_have_an_unknown_outcome() {
         let time = VirtualTime::default();
         let clock = time.clone();
         let done = time.run(async move {
@@ -116,9 +116,9 @@ mod tests {
             })
             .await;
             assert_eq!(outcome.unwrap_err().code, "outcome-unknown");
-            assert_ne!(put().await.unwrap_err().code, "outcome-unknown", "it was never begun");
+            assert_ne!(put().await.unwrap_err().code, "outcome-unknown", "it was never started");
 
-            // Who waits until all is answered takes nobody's answer.
+            // Waiting for all answers does not consume the answer of a requester.
             let slow = clock.clone();
             let answer = handler(move |_| {
                 let slow = slow.clone();

@@ -114,7 +114,7 @@ pub enum LaunchError {
     Unverified {
         /// The bundle.
         bundle: Address,
-        /// Why, with status 403.
+        /// The reason, with the status 403.
         failure: Failure,
     },
     /// Its manifest or a blob can't be loaded.

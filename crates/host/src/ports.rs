@@ -291,17 +291,17 @@ pub enum SourceError {
     /// The source can't be reached.
     #[error("{what} can't be fetched: no connection to {url}")]
     Offline {
-        /// What was asked for.
+        /// The requested manifest or blob.
         what: String,
-        /// Where.
+        /// The URL of the request.
         url: String,
     },
     /// The source refused.
     #[error("{what} can't be fetched: {url} answered {status}")]
     Refused {
-        /// What was asked for.
+        /// The requested manifest or blob.
         what: String,
-        /// Where.
+        /// The URL of the request.
         url: String,
         /// The HTTP status.
         status: u16,
@@ -309,7 +309,7 @@ pub enum SourceError {
     /// The response can't be used.
     #[error("{what} can't be fetched: {reason}")]
     Unusable {
-        /// What was asked for.
+        /// The requested manifest or blob.
         what: String,
         /// The error of the response.
         reason: String,

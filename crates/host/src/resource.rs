@@ -78,7 +78,7 @@ impl Place {
 /// A resource in a version of an app.
 #[derive(Clone)]
 pub struct Version {
-    /// The revision of the app that is in effect. It is equal to `to` for an app that only starts again.
+    /// The revision of the app that is in effect. It is equal to `to` for an app that only restarts.
     pub from: u64,
     /// The revision of this version.
     pub to: u64,

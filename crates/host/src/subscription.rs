@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_loses_the_oldest_and_is_told_how_many() {
+    fn a_slow_reader_loses_the_oldest_and_gets_their_number() {
         let (sink, mut subscription) = channel(2, Rc::default());
         for text in ["1", "2", "3", "4"] {
             sink.push(event(text));
@@ -205,7 +205,7 @@ mod tests {
         let Some(Item::Event { payload, .. }) = read() else { panic!("an event") };
         assert_eq!(&payload.body[..], b"3");
         sink.close();
-        assert!(matches!(read(), Some(Item::Event { .. })), "what is buffered is still read");
+        assert!(matches!(read(), Some(Item::Event { .. })), "buffered items can still be read");
         assert_eq!(read(), None);
     }
 }

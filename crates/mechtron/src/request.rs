@@ -91,7 +91,7 @@ impl Drop for Request {
     }
 }
 
-/// A wait for some time. [`Context::sleep`](crate::Context::sleep) makes it.
+/// A wait for a given time. [`Context::sleep`](crate::Context::sleep) makes it.
 #[must_use = "a sleep begins when it is awaited"]
 pub struct Sleep {
     wiring: Rc<Wiring>,

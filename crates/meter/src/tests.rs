@@ -6,7 +6,7 @@ use starlane_testkit::figure::figure;
 use super::*;
 
 #[test]
-fn modules_are_judged_as_the_table_says() {
+fn modules_are_checked_as_in_the_table() {
     let (mut refused, mut accepted, mut differences) = (0, 0, Vec::new());
     for case in module_table() {
         match (check_within(&case.wasm, &FunctionLimits::default(), MEMORY), case.refused) {

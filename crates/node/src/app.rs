@@ -165,9 +165,9 @@ impl Role {
         Ok(Message::new(from.clone(), caller, to, operation, payload))
     }
 
-    /// Checks an app's `allow` before the mechtron at `from` sends a message. Messages to itself and to its own bundle are always
-    /// permitted; messages to a host's own resources never are, whatever a pattern covers. `here` is this host. Errors with 403 and
-    /// the line to add.
+    /// Checks an app's `allow` before the mechtron at `from` sends a message. Messages to itself and to its own bundle
+    /// are always permitted; messages to a host's own resources never are, even if a pattern covers them. `here` is
+    /// this host. Errors with 403 and the line to add.
     fn permit(&self, here: HostName, from: &Address, verb: Verb, to: &Address, operation: &str) -> Result<(), Failure> {
         let to = if to.host() == Some(here) { &to.without_host() } else { to };
         closed(from, to)?;

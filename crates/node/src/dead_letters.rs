@@ -5,9 +5,9 @@ use starlane_protocol::{Address, Failure, Message, Trace};
 
 use crate::{guest::Level, node::Node};
 
-/// The maximum of log lines per second for the dead letters of one space.
+/// The maximum number of log lines per second for the dead letters of one space.
 const MAX_LINES_PER_SECOND: u32 = 20;
-/// The maximum of spaces that have a log rate of their own.
+/// The maximum number of spaces with a separate log rate.
 const MAX_SPACES: usize = 256;
 
 /// The log rates of spaces. They are few, so this is a sorted vector.

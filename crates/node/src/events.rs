@@ -44,8 +44,8 @@ impl Node {
         Err(Failure::no_event(format!("no event `{event}` here; {has}")).at(address))
     }
 
-    /// Checks whether a principal may subscribe to a topic of this host, in whatever form it is written, or of another host that
-    /// this one knows. Errors with 403 `no-grant`.
+    /// Checks whether a principal may subscribe to a topic of this host, in any form, or to a topic of another host
+    /// that this one knows. Errors with 403 `no-grant`.
     pub fn permit_topic(&self, caller: &Principal, topic: &Topic) -> Result<(), Failure> {
         caller.permit_topic(&self.local_form(topic.clone()))
     }

@@ -13,9 +13,9 @@ use crate::{
     shares::Account,
 };
 
-/// The maximum of actors that are forgotten at a time.
+/// The maximum number of actors that are forgotten at a time.
 const MAX_FORGOTTEN: usize = 64;
-/// The maximum of actors that are looked at for that, so a new actor has a bounded cost.
+/// The maximum number of actors that are examined for that, so that a new actor has a bounded cost.
 const MAX_LOOKED_AT: usize = 256;
 
 /// A group of a node's actors.
@@ -47,8 +47,9 @@ pub(crate) struct Recency(Map<Scope, Order>);
 #[derive(Debug, Default)]
 struct Order {
     all: Map<(Rank, ActorId), ()>,
-    /// How many looks may still find an actor to forget: two for each new actor, to correct its place and to forget it, and two for
-    /// each that fell asleep since. So the node does not look again and again when all actors have to stay.
+    /// The number of looks that can still find an actor to forget. Each new actor adds two, to correct its place and to
+    /// forget it, and so does each actor that fell asleep. So the node does not look again and again when all actors
+    /// have to stay.
     looks: usize,
 }
 

@@ -24,8 +24,8 @@ pub struct GuestPlan {
     pub wasm: Digest,
     /// The limits of the instance.
     pub limits: GuestLimits,
-    /// The schemas of its messages: JSON `{ requests, responses, events }`, each a JSON Schema in normal form by the name of an
-    /// operation or event. Empty: there are no schemas.
+    /// The schemas of its messages: JSON `{ requests, responses, events }`. Each maps names of operations or events to
+    /// JSON Schemas in normal form. Empty: there are no schemas.
     pub contract: Rc<str>,
     /// Whether to run it in the host's own thread, if the host has a choice.
     pub inline: bool,
@@ -52,7 +52,7 @@ pub struct GuestLimits {
     /// The maximum compute time of one call, in milliseconds.
     #[n(1)]
     pub call_ms: u32,
-    /// The maximum of unfinished messages.
+    /// The maximum number of unfinished messages.
     #[n(2)]
     pub concurrency: u32,
 }

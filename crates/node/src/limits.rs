@@ -20,7 +20,8 @@ pub struct ActorLimits {
     pub subscriptions: usize,
     /// Requests that one actor has sent and that have not ended, or whose outcomes it has not received.
     pub open_requests: usize,
-    /// Bytes of messages and outcomes that wait for one actor. A single one of any allowed size may always wait.
+    /// Bytes of messages and outcomes that wait for one actor. One message or outcome of any allowed size can always
+    /// wait.
     pub waiting_bytes: usize,
     /// Bytes of messages and outcomes that wait for all actors of one space.
     pub waiting_bytes_per_space: usize,

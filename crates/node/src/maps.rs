@@ -1,4 +1,4 @@
-//! The maps of a node that grow with what a host has: actors, requests, links, subscriptions, timers.
+//! The maps of a node that grow with the contents of a host: actors, requests, links, subscriptions, timers.
 //!
 //! On a server they grow to many thousands, and addresses and topics come in any order: both insertion and removal must be cheap,
 //! so they are B-trees. In a page there are one link and some hundred actors, and B-trees would add 27 KB (gzip, measured) to the
@@ -73,7 +73,7 @@ pub(crate) struct Sweep {
     /// The map is swept when it has more entries than this.
     over: usize,
     least: usize,
-    /// How many entries were looked at, for tests.
+    /// The number of examined entries, for tests.
     #[cfg(test)]
     pub(crate) looked_at: usize,
 }

@@ -103,9 +103,9 @@ pub struct Node {
     pub(crate) detached: Detached,
     /// Links that have something to send and may have room, each once.
     pub(crate) ready: VecDeque<LinkKey>,
-    /// How many open requests the cycle checks of the present batch of calls may still look at.
+    /// The number of open requests that the cycle checks of the present batch of calls can still examine.
     pub(crate) cycle_looks: usize,
-    /// How often the node touched links and looked at actors and open requests, for tests.
+    /// The number of times that the node touched links and examined actors and open requests, for tests.
     #[cfg(test)]
     pub(crate) touches: usize,
     pub(crate) uplink: Uplink,

@@ -170,7 +170,7 @@ impl Node {
     }
 }
 
-/// Checks whether a link may have one more of something. Errors with 429 `too-many` and the name of the limit.
+/// Checks a link's limit before it gets one more of something. Errors with 429 `too-many` and the name of the limit.
 pub(crate) fn few(count: usize, most: usize, limit: &str) -> Result<(), Failure> {
     if count < most {
         return Ok(());

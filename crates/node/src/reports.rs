@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Node {
-    /// Handles the report of a batch that `RunGuest` asked for.
+    /// Handles the report of a batch that was requested by `RunGuest`.
     pub fn handle_ran(&mut self, now: u64, instance: InstanceId, report: BatchReport) {
         let Some(id) = self.by_instance.get(&instance).map(|(id, _)| *id) else { return };
         let Some(actor) = self.actors.get_mut(&id) else { return };

@@ -359,8 +359,8 @@ impl Node {
     }
 }
 
-/// Checks the parts of a message beside its body, whatever its source, so that it cannot break a link on its way. Reads its trace
-/// from a header if only that has it. Errors with 413 and 400.
+/// Checks the parts of a message beside its body, from any source, so that it cannot break a link on its way. Reads its
+/// trace from a header if only that has it. Errors with 413 and 400.
 fn check(message: &mut Message) -> Result<(), Failure> {
     check_operation(&message.operation)?;
     let (caller, most) = (message.caller.name().len(), MAX_PRINCIPAL_BYTES);

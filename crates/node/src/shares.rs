@@ -1,4 +1,4 @@
-//! What apps and spaces use of a host now. A count is returned when its receipt is dropped, on whatever path.
+//! What apps and spaces use of a host now. A count is returned when its receipt is dropped, on every path.
 
 use std::{
     cell::{Cell, RefCell},

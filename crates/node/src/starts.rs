@@ -18,7 +18,7 @@ use crate::{
     timers::Timer,
 };
 
-/// The maximum of actors that are put to sleep at a time for one waiting app.
+/// The maximum number of actors that are put to sleep at a time for one waiting app.
 const MAX_ASLEEP_AT_ONCE: usize = 16;
 /// The pause before a host without room for an instance is asked again, in milliseconds.
 const AGAIN_MS: u64 = 100;

@@ -8,7 +8,7 @@ use crate::guest::Saved;
 /// in Unix time.
 pub type Wake = (u64, u64);
 
-/// A token with this bit belongs to the present instance of a guest, such as a sleep of the SDK. It is not kept.
+/// A token with this bit belongs to the present instance of a guest, such as a sleep of the SDK. It is not saved.
 pub(crate) const OF_THE_INSTANCE: u64 = 1 << 63;
 
 /// The kept state of one actor.

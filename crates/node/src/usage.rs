@@ -1,4 +1,4 @@
-//! What each principal uses of this host, and its limits.
+//! The use of this host by each principal, and its limits.
 
 use starlane_protocol::Failure;
 
@@ -57,8 +57,8 @@ impl Usage {
         self.count(now, who, limits, limits.messages_per_second)
     }
 
-    /// Counts a message whose refusal cannot be reported, such as a cancel. These have a reserve of one more second of messages.
-    /// Errors with 429 above the limit.
+    /// Counts a message whose refusal cannot be reported, such as a cancel. The rate has a reserve of one second of
+    /// messages for these. Errors with 429 above the limit.
     pub(crate) fn order(&mut self, now: u64, who: &Principal, limits: &PrincipalLimits) -> Result<(), Failure> {
         self.count(now, who, limits, 0)
     }

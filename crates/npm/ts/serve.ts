@@ -1,4 +1,4 @@
-// The result of `host.serve`, and the way of messages to the handlers of a page.
+// The result of `host.serve`, and the delivery of messages to the handlers of a page.
 
 import type { RawIncoming, RawPayload, RawServed } from "./wasm/starlane_npm.js";
 import { must, operation as operationName, reading, text, why } from "./check.js";

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_and_refusals_are_kept_over_a_restart() {
+    fn changes_and_refusals_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let audit = Audit::open(folder.path(), 1 << 20).unwrap();
         audit.note("ada", "app.create", "acme:shop", &done());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_within_its_bytes_and_refusals_push_nothing_out() {
+    fn the_log_keeps_its_size_and_refusals_displace_no_changes() {
         let folder = tempfile::tempdir().unwrap();
         let audit = Audit::open(folder.path(), 40_000).unwrap();
         audit.note("ada", "app.create", "acme:first", &done());

@@ -1,4 +1,4 @@
-//! A backup: a whole data folder in one tar file, made while the server runs; and its restore.
+//! Backup and restore. A backup is one tar file with the whole data folder, made while the server runs.
 
 mod restore;
 
@@ -21,9 +21,9 @@ use crate::{
     disk,
 };
 
-/// The first entry: what this is.
+/// The first entry, which identifies the file as a backup.
 const ABOUT: &str = "starlane-backup.json";
-/// The last entry: that nothing is missing.
+/// The last entry, which shows that the backup is complete.
 const END: &str = "starlane-backup.end";
 /// The version of the format.
 const FORMAT: u32 = 1;
@@ -86,13 +86,13 @@ fn header(size: u64, now: u64) -> Header {
     header
 }
 
-/// Appends a file, or a folder and all in it. A file is only ever put into its place whole, or grows; what is still written beside
-/// its place is left out, and so is what is removed meanwhile.
+/// Appends a file, or a folder and all in it. A file is moved into place when it is complete, or it only grows.
+/// Unfinished files and files that are removed meanwhile are left out.
 fn append(tar: &mut Builder<impl Write>, path: &Path, name: &Path) -> io::Result<()> {
     if path.is_dir() {
         tar.append_dir(name, path)?;
         let mut known = BTreeSet::new();
-        // What came meanwhile too: an app that is deleted leaves its revision behind before its record goes.
+        // List the folder again: deleting an app writes its last revision before it removes the record.
         loop {
             let found = fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name()));
             let found: Vec<OsString> = found.collect::<io::Result<_>>()?;
@@ -112,7 +112,7 @@ fn append(tar: &mut Builder<impl Write>, path: &Path, name: &Path) -> io::Result
             let about = file.metadata()?;
             let mut header = Header::new_gnu();
             header.set_metadata(&about);
-            // The audit log grows meanwhile: it is copied as long as it was.
+            // The audit log can grow meanwhile, so only its initial length is copied.
             tar.append_data(&mut header, name, file.take(about.len()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -120,7 +120,7 @@ fn append(tar: &mut Builder<impl Write>, path: &Path, name: &Path) -> io::Result
     }
 }
 
-/// A tar file as the place where a backup goes.
+/// The tar file that a backup is written to.
 struct Tar<'t, W: Write> {
     tar: &'t mut Builder<W>,
     now: u64,
@@ -176,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn resources_without_a_driver_stop_a_backup() {
+    fn a_backup_with_resources_without_a_driver_fails() {
         let error = super::write(data().path(), &[], Vec::new(), 7).unwrap_err();
         assert!(error.to_string().starts_with("no driver backs up ") && error.to_string().ends_with(FOLDER), "{error}");
     }
 
     #[test]
-    fn a_data_folder_comes_back_as_it_was() {
+    fn a_restored_data_folder_equals_the_original() {
         let (folder, new) = (data(), tempfile::tempdir().unwrap());
         let file = new.path().join("backup.tar");
         write(folder.path(), File::create(&file).unwrap(), 7).unwrap();
@@ -197,7 +197,7 @@ mod tests {
         assert!(matches!(restore(&file, &to, Keys::Keep), Err(RestoreError::NotEmpty(_))));
     }
 
-    /// Ends what goes on beside a test, however that ends.
+    /// Stops the background work of a test, also when the test panics.
     struct Ending<'a>(&'a AtomicBool);
 
     impl Drop for Ending<'_> {
@@ -206,9 +206,9 @@ mod tests {
         }
     }
 
-    /// Files come and go, as they do while bundles are published and apps deleted, and a database is written to.
+    /// Creates and removes files, as publishing bundles and deleting apps do, and writes to a database.
     #[test]
-    fn a_backup_beside_traffic_is_whole() {
+    fn a_backup_during_traffic_is_complete() {
         const ROWS: i64 = 4_000;
         let (folder, new) = (data(), tempfile::tempdir().unwrap());
         let database = folder.path().join("databases/acme:profiles/db.sqlite");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_backup_leaves_nothing_behind() {
+    fn restoring_an_incomplete_backup_leaves_nothing_behind() {
         let (folder, new) = (data(), tempfile::tempdir().unwrap());
         let mut whole = Vec::new();
         write(folder.path(), &mut whole, 7).unwrap();

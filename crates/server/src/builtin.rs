@@ -51,7 +51,7 @@ fn small(limiter: &Arc<Limiter>) -> Entry {
     })
 }
 
-/// The drivers of a server whose data lie in a folder.
+/// The drivers of a server with a data folder.
 pub(crate) fn drivers(
     contracts: &Contracts,
     data: &Path,
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn every_schema_of_the_server_is_named_by_a_bind_and_every_body_has_one() {
+    fn every_schema_is_used_by_a_bind_and_every_body_has_a_schema() {
         let all = OWN.map(|name| own_bind(name).unwrap());
         for file in FILES.get_dir("schemas").unwrap().files() {
             let path = format!("/{}", file.path().display());

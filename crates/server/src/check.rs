@@ -1,5 +1,5 @@
-//! Checks a data folder: every digest, every reference, every database and every readable file. Each problem comes with a remedy.
-//! The check changes nothing, except that SQLite applies a write-ahead log that a killed server left.
+//! Checks a data folder: every digest, every reference, every database and every readable file. Each problem comes with
+//! a remedy. The check changes nothing, except that SQLite applies a write-ahead log that a killed server left.
 
 mod databases;
 mod repository;
@@ -35,15 +35,15 @@ pub struct CheckReport {
     pub files: u64,
     /// The number of bytes read.
     pub bytes: u64,
-    /// Bundles whose manifest was looked at.
+    /// The number of checked bundles.
     pub bundles: u64,
-    /// Apps whose record was looked at.
+    /// The number of checked apps.
     pub apps: u64,
-    /// Databases whose pages were looked at.
+    /// The number of checked databases.
     pub databases: u64,
-    /// Uploaded files that no bundle names, which the server removes in time.
+    /// The number of uploaded files that no bundle names. The server removes them after the grace time.
     pub unnamed: u64,
-    /// What is wrong.
+    /// The problems that were found.
     pub problems: Vec<Problem>,
     /// Problems that are not listed, because there are too many.
     pub unlisted: u64,
@@ -68,8 +68,8 @@ impl CheckReport {
     }
 }
 
-/// Checks a data folder that no server uses, and keeps servers out meanwhile. Errors when there is none, and with
-/// [`ServeError::InUse`] when a server uses it: that one can be asked to check.
+/// Checks a data folder that no server uses, and keeps servers out meanwhile. Errors when the folder does not exist,
+/// and with [`ServeError::InUse`] when a server uses it: then ask that server to check.
 pub fn check(data: &Path) -> Result<CheckReport, ServeError> {
     let failed = |error: String| ServeError::Data(data.to_owned(), error);
     if !data.is_dir() {
@@ -82,7 +82,7 @@ pub fn check(data: &Path) -> Result<CheckReport, ServeError> {
     Ok(run(data, &Arc::default()))
 }
 
-/// Checks a data folder, perhaps beside a running server. `seen` counts the files as they are looked at.
+/// Checks a data folder, which a running server can be using. `seen` counts the checked files.
 pub(crate) fn run(data: &Path, seen: &Arc<AtomicU64>) -> CheckReport {
     let mut check =
         Check { data, report: CheckReport::default(), seen: Arc::clone(seen), apps: false, principals: false };
@@ -90,7 +90,7 @@ pub(crate) fn run(data: &Path, seen: &Arc<AtomicU64>) -> CheckReport {
         Ok(format) => check.report.format = format,
         Err(error) => {
             check.problem(&data.join(data_folder::FORMAT_FILE), error, "run the version that wrote the folder");
-            // What a newer version keeps is not known here.
+            // The content of a newer format is not known to this version.
             return check.report;
         }
     }
@@ -116,7 +116,7 @@ struct Check<'a> {
     data: &'a Path,
     report: CheckReport,
     seen: Arc<AtomicU64>,
-    /// Whether there are records of apps: a server has run here then.
+    /// Whether there are records of apps, which only a running server creates.
     apps: bool,
     /// Whether the audit log or an app's record shows that principals had tokens or grants.
     principals: bool,
@@ -128,7 +128,7 @@ impl Check<'_> {
         self.report.problems.push(Problem { path, problem: problem.into(), mend: mend.into() });
     }
 
-    /// The bytes of a file; none, and a problem, if it can't be read. A file that is not there is none of either.
+    /// Returns the bytes of a file. Returns none if it does not exist, and none with a problem if it cannot be read.
     fn read(&mut self, file: &Path) -> Option<Vec<u8>> {
         match disk::read(file) {
             Ok(bytes) => {
@@ -149,7 +149,7 @@ impl Check<'_> {
         self.problem(path, format!("it can't be read: {error}"), mend);
     }
 
-    /// What lies in a folder, by name; nothing where there is none.
+    /// The entries of a folder, sorted by name; empty if the folder does not exist.
     fn list(&mut self, folder: &Path) -> Vec<PathBuf> {
         let listed = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
@@ -157,7 +157,7 @@ impl Check<'_> {
         };
         match listed {
             Ok(mut entries) => {
-                // What is written at this moment is not in its place yet.
+                // Unfinished files are not in place yet.
                 entries.retain(|entry| !entry.file_name().is_some_and(disk::is_unfinished));
                 entries.sort();
                 entries
@@ -169,14 +169,14 @@ impl Check<'_> {
         }
     }
 
-    /// That only the owner may read what lies here.
+    /// Checks that only the owner can read the files below a path.
     fn modes(&mut self, path: &Path) {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             let is_top = path == self.data;
             let about = if is_top { fs::metadata(path) } else { fs::symlink_metadata(path) };
-            // What went meanwhile has no mode.
+            // The file can have been removed meanwhile.
             let Ok(about) = about else { return };
             let mode = about.permissions().mode() & 0o777;
             if !about.is_symlink() && mode & 0o077 != 0 {
@@ -207,7 +207,7 @@ impl Check<'_> {
             match self.read(&file) {
                 Some(bytes) if !auth::is_secret(name, &bytes) => self.problem(&file, "it does not contain a key", mend),
                 Some(_) => {}
-                // A restore leaves keys out.
+                // A restored folder has no keys yet.
                 None if name == "host.secret" && !file.exists() => self.problem(&file, "it is missing", mend),
                 None => {}
             }
@@ -240,14 +240,15 @@ impl Check<'_> {
         }
     }
 
-    /// The files that are there from the first start on.
+    /// Checks that the files exist that every server creates at its first start.
     fn always_there(&mut self) {
-        // A backup that another version made, or a first start that was cut off, may lack them as long as there is no app.
+        // Without an app they can be missing: after the restore of another version's backup, or after an interrupted
+        // first start.
         if !self.apps || self.report.format != data_folder::FORMAT {
             return;
         }
         let mend = "restore it from a backup; the next start makes an empty one";
-        // When the log grows, its newest file is another for a moment.
+        // When the log starts a new file, only `audit/1.jsonl` exists for a moment.
         for (name, or) in [("audit/current.jsonl", "audit/1.jsonl"), ("state.sqlite", "state.sqlite")] {
             if ![name, or].iter().any(|name| self.data.join(name).exists()) {
                 self.problem(&self.data.join(name), "it is missing", mend);
@@ -266,7 +267,7 @@ impl Check<'_> {
                     Err(_) => broken += 1,
                 }
             }
-            // The last line may be written at this moment.
+            // The server can be writing the last line at this moment.
             let broken = usize::saturating_sub(broken, usize::from(!bytes.ends_with(b"\n")));
             if broken > 0 {
                 let mend = "the log was damaged or changed: compare it with a backup, and move the file away";
@@ -276,7 +277,7 @@ impl Check<'_> {
     }
 }
 
-/// Whether a line of the audit log says that a token or a grant was given or taken.
+/// Whether a line of the audit log reports a change of a token or a grant.
 fn changed_principals(line: &serde_json::Value) -> bool {
     let field = |name: &str| line.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
     field("outcome") == "done" && ["token.", "grant."].iter().any(|kind| field("action").starts_with(kind))

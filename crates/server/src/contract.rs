@@ -18,22 +18,25 @@ use starlane_protocol::{Failure, Payload};
 use self::room::Room;
 use crate::fair::Owner;
 
-/// The stack of a thread that checks bodies by any schema, in bytes: for each level of a body the schemas that may be tried within
-/// each other. Those of the server's own binds need less.
+/// The stack of a thread that checks bodies, in bytes. Each level of a body can require several nested schemas. The
+/// schemas of the server's own binds need less.
 pub(crate) const STACK: usize = 8 * 1024 * 1024;
-/// A longer body for a guest is checked aside, so that other guests of the thread go on, in bytes.
+/// The length of a guest's body, in bytes, above which another thread checks it. Other guests of the thread continue
+/// meanwhile.
 pub(crate) const ASIDE: usize = 64 * 1024;
-/// The same for the resources that share the node's thread: every message of the server goes through that.
+/// The same limit for resources that share the node's thread, which handles every message of the server.
 const ASIDE_OF_NODE: usize = 4 * 1024;
-/// What may take more steps than this is checked aside as well.
+/// The number of steps above which another thread checks a body.
 const ASIDE_STEPS: u64 = 100_000;
-/// A longer body is a large one, in bytes: those share another room, so that no small one waits for them.
+/// The length of a body, in bytes, above which it is large. Large bodies have their own limit, so that small ones do
+/// not wait for them.
 const LARGE: usize = 1024 * 1024;
-/// How many bytes of small bodies are checked aside at a time, for all resources: read, a body takes up to thirty times its size.
+/// The maximum number of bytes of small bodies that other threads check at a time. A parsed body uses up to 30 times
+/// its size.
 const SMALL_AT_ONCE: usize = 4 * 1024 * 1024;
-/// The same of large ones.
+/// The same for large bodies.
 const LARGE_AT_ONCE: usize = 12 * 1024 * 1024;
-/// How many small bodies of one space are checked at a time; of its large ones, one is.
+/// The maximum number of small bodies of one space that are checked at a time. For large bodies the maximum is one.
 const SMALL_OF_ONE: usize = 4;
 /// The maximum work for the check of one body, the same as in pages.
 const BOUNDS: Bounds =
@@ -81,7 +84,7 @@ impl Contract {
     }
 }
 
-/// What does not fit, for people.
+/// The text about a mismatch, for people.
 fn misfit(part: Part, name: &str, what: impl std::fmt::Display) -> String {
     let of = match part {
         Part::Request => "request",
@@ -98,7 +101,7 @@ pub(crate) struct Contracts {
     rooms: Rooms,
 }
 
-/// Room for bodies that are checked aside.
+/// The limits on bodies that other threads check.
 #[derive(Debug, Clone)]
 struct Rooms {
     small: Room,
@@ -113,13 +116,14 @@ impl Default for Contracts {
 }
 
 impl Contracts {
-    /// What checks bodies by a contract; longer ones than `aside` bytes on another thread. The error says what is wrong with the
-    /// contract.
+    /// Returns the checker of a contract. Bodies longer than `aside` bytes are checked on another thread. The error
+    /// says what is wrong with the contract.
     pub(crate) fn checker(&self, text: &str, aside: usize) -> Result<Checker, String> {
         Ok(Checker { contract: self.get(text)?, rooms: self.rooms.clone(), aside })
     }
 
-    /// A contract for resources that are not mechtrons. Errors with 500: it was compiled before.
+    /// A contract for resources that are not mechtrons. Errors with 500 if it cannot be compiled, although it was
+    /// compiled earlier.
     pub(crate) fn bound(&self, contract: starlane_bundle::Contract) -> Result<Bound, Failure> {
         let text = contract.bind.contract(&contract.schemas);
         let checker = self.checker(&text, ASIDE_OF_NODE).map_err(Failure::internal)?;
@@ -143,7 +147,7 @@ impl Contracts {
 pub(crate) struct Checker {
     contract: Arc<Contract>,
     rooms: Rooms,
-    /// A longer body is checked aside, in bytes.
+    /// The length of a body, in bytes, above which another thread checks it.
     aside: usize,
 }
 
@@ -153,7 +157,7 @@ impl Checker {
         self.contract.schema(part, name).is_some()
     }
 
-    /// Checks a body. The error says what does not fit. What takes long waits for its turn, which is that of `payer`.
+    /// Checks a body. The error names the mismatch. A long check waits in the queue on the account of `payer`.
     pub(crate) async fn check(
         &self,
         part: Part,
@@ -174,7 +178,7 @@ impl Checker {
         let share = room.take(payer(), body.len().min(LARGE_AT_ONCE)).await;
         let (contract, name) = (Arc::clone(&self.contract), name.to_owned());
         let checked = tokio::task::spawn_blocking(move || {
-            // A check goes on when nobody waits for it any more: its room is taken until then.
+            // A check continues after its caller is cancelled, and its bytes stay counted until it ends.
             let _share = share;
             contract.check(part, &name, &body)
         });

@@ -27,11 +27,11 @@ type Step = fn(&Path) -> Result<(), String>;
 const STEPS: [(&str, Step); 1] = [("v1_to_v2", v1_to_v2::run)];
 /// Held while a server runs or the folder is checked.
 const LOCK: &str = "lock";
-/// A folder in it that is there while a backup is restored: what is beside it is not whole.
+/// The entry that exists while a backup is restored. While it exists, the data folder is incomplete.
 pub(crate) const RESTORING: &str = ".restoring";
 
-/// What lies in a data folder, in the order in which a backup reads it: what refers to something before what it refers to. Apps
-/// name bundles, bundles name blobs, and what is named is never taken away.
+/// The entries of a data folder, in the order in which a backup reads them: a reference is read before its target. Apps
+/// name bundles, and bundles name blobs. A named file is never removed.
 pub(crate) const ENTRIES: [Entry; 11] = [
     Entry { name: FORMAT_FILE, kind: Kind::Plain },
     Entry { name: "admin.token", kind: Kind::Key },
@@ -62,7 +62,7 @@ pub(crate) enum Kind {
     Key,
     /// An SQLite file, copied by SQLite.
     Sqlite,
-    /// What the resources of a kind keep, copied by their driver.
+    /// The data of the resources of a kind, copied by their driver.
     Resources,
 }
 
@@ -80,8 +80,8 @@ pub(crate) struct DataFolder {
 }
 
 impl DataFolder {
-    /// Takes a data folder for a server: makes it where there is none, takes it from other users, brings it to the present
-    /// format and removes unfinished files.
+    /// Opens a data folder for a server: creates it if it does not exist, removes the access of other users, migrates
+    /// it to the current format and removes unfinished files.
     pub(crate) fn open(data: &Path) -> Result<Self, ServeError> {
         let failed = |error: String| ServeError::Data(data.to_owned(), error);
         if let Some(name) = foreign(data).map_err(|error| failed(error.to_string()))? {
@@ -118,7 +118,7 @@ impl DataFolder {
         Ok(id)
     }
 
-    /// Keeps other servers out of a folder that is there. Errors with `InUse` when one has it.
+    /// Locks an existing folder against other servers. Errors with `InUse` when a server uses it.
     pub(crate) fn lock(data: &Path) -> Result<Self, ServeError> {
         let failed = |error: io::Error| ServeError::Data(data.to_owned(), error.to_string());
         let mut options = File::options();
@@ -142,8 +142,8 @@ pub(crate) fn is_data_folder(data: &Path) -> bool {
     data.join("host.secret").exists() || data.join(FORMAT_FILE).exists()
 }
 
-/// Something in a folder that no server puts there before the folder is its data folder: none in an empty one, or in one where
-/// the first start was cut off. Keys may be put there by an operator.
+/// Returns an entry that shows that the folder already has other content. Returns none for an empty folder, and after
+/// an interrupted first start. An operator can provide the keys.
 fn foreign(data: &Path) -> io::Result<Option<OsString>> {
     if is_data_folder(data) || data.join(RESTORING).exists() {
         return Ok(None);
@@ -155,7 +155,7 @@ fn foreign(data: &Path) -> io::Result<Option<OsString>> {
     for entry in entries {
         let name = entry?.file_name();
         let is_key = ENTRIES.iter().any(|entry| entry.kind == Kind::Key && name == entry.name);
-        // The top of a file system has a folder of its own in it.
+        // The root of a file system contains `lost+found`.
         if !is_key && name != LOCK && name != "lost+found" && !disk::is_unfinished(&name) {
             return Ok(Some(name));
         }
@@ -163,8 +163,8 @@ fn foreign(data: &Path) -> io::Result<Option<OsString>> {
     Ok(None)
 }
 
-/// The format of a data folder: 1 without the file, which later formats have. Errors say what to do when the file is damaged or
-/// the format is newer.
+/// The format of a data folder. A folder without the file has format 1. Errors say what to do when the file is damaged
+/// or the format is newer.
 pub(crate) fn read_format(data: &Path) -> Result<u32, String> {
     let Some(bytes) = disk::read(&data.join(FORMAT_FILE)).map_err(|error| format!("{FORMAT_FILE}: {error}"))? else {
         return Ok(1);
@@ -215,7 +215,7 @@ fn write_format(data: &Path, format: u32) -> Result<(), String> {
     disk::write(&data.join(FORMAT_FILE), &bytes).map_err(|error| format!("{FORMAT_FILE}: {error}"))
 }
 
-/// Takes what is ours from other users. A folder that holds other files too keeps them as they are.
+/// Removes the access of other users to the server's files. Other files in the folder are not changed.
 fn tighten(data: &Path) -> io::Result<()> {
     if let Err(error) = disk::set_mode(data, &fs::metadata(data)?) {
         // A volume that is mounted there may belong to another user; its files are private by their own modes.
@@ -230,14 +230,15 @@ fn tighten(data: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a name at the top of a data folder is of a file of ours, or of one that belongs to it: `state.sqlite-wal`.
+/// Whether a name at the top of a data folder belongs to the server, or to a file beside one of the server's:
+/// `state.sqlite-wal`.
 pub(crate) fn is_ours(name: &OsStr) -> bool {
     let text = name.to_string_lossy();
     let of = |entry: &str| text.strip_prefix(entry).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']));
     disk::is_unfinished(name) || of(LOCK) || ENTRIES.iter().any(|entry| of(entry.name))
 }
 
-/// The entry that a path in a data folder, or in a backup of one, lies in.
+/// The entry that contains a path of a data folder or of a backup.
 pub(crate) fn entry_of(path: &Path) -> Option<Entry> {
     let first = path.iter().next()?;
     ENTRIES.into_iter().find(|entry| first == entry.name)

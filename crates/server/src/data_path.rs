@@ -1,5 +1,4 @@
-//! Paths below the data folder. Whatever becomes part of one goes through here: each part is one name, and the whole lies below
-//! its folder.
+//! Paths below the data folder. Every path is built here: each part is one name, and the path is below its folder.
 
 use std::{
     io,
@@ -15,7 +14,7 @@ pub(crate) fn below<P: AsRef<str>>(base: &Path, parts: impl IntoIterator<Item = 
     for part in parts {
         let part = part.as_ref();
         let mut components = Path::new(part).components();
-        // The text itself, not what it is resolved to: `a/` and `a/.` are `a` as components.
+        // Compare the text itself, not the resolved path: `a/` and `a/.` are `a` as components.
         let one =
             matches!((components.next(), components.next()), (Some(Component::Normal(name)), None) if name == part);
         if !one || part.len() > MAX_NAME || part.contains(['/', '\\']) || part.chars().any(char::is_control) {

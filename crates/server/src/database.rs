@@ -73,7 +73,7 @@ struct Writer {
 /// The file of a current or an earlier database.
 struct Generation {
     file: PathBuf,
-    /// Whether another file has replaced it: then it is removed with its last connection.
+    /// Whether another file has replaced it. Then it is removed when its last connection closes.
     replaced: AtomicBool,
 }
 
@@ -131,8 +131,8 @@ impl Database {
         }
         let writer = Arc::clone(&self.0.writer).lock_owned().await;
         let turn = self.turn().await?;
-        // SQLite waits for the disk: aside, not on the node's thread. The lock goes with the work, and stays there even if nobody
-        // waits for the answer any more.
+        // SQLite waits for the disk, so it runs on another thread than the node. The work holds the lock to its end,
+        // even if its caller is cancelled.
         aside(move || {
             let (_turn, writer) = (turn, writer);
             let guarded = &writer.as_ref().ok_or_else(gone)?.guarded;
@@ -144,7 +144,7 @@ impl Database {
     async fn read(&self, incoming: Message) -> Outcome {
         let readers = match self.readers() {
             Some(readers) => readers,
-            // The first version of the app is just being made.
+            // The first version of the app is not in effect yet.
             None => {
                 drop(self.0.writer.lock().await);
                 self.readers().ok_or_else(gone)?
@@ -163,7 +163,7 @@ impl Database {
             };
             let answer = statements::answer(&reader, Operation::Query, &incoming.payload.body, incoming.remaining_ms);
             let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            // Each keeps pages in memory.
+            // Each connection keeps pages in memory.
             if idle.len() < IDLE {
                 idle.push(reader);
             }
@@ -191,7 +191,7 @@ impl Database {
         Ok(Waiting(Arc::clone(&self.0)))
     }
 
-    /// Lets writes wait during a change of the app. Reads continue.
+    /// Suspends writes during a change of the app. Reads continue.
     pub(crate) async fn hold(&self) -> Held {
         let writer: OwnedMutexGuard<Option<Writer>> = Arc::clone(&self.0.writer).lock_owned().await;
         Held::new(self.clone(), writer)

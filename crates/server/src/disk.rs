@@ -1,5 +1,5 @@
 //! Atomic and durable files: each is written beside its place, synced, and then moved into place.
-//! Only their owner can read them: folders have mode 0700 and files 0600, whatever the umask is.
+//! Only their owner can read them: folders have mode 0700 and files 0600, with any umask.
 
 use std::{
     ffi::OsStr,
@@ -28,7 +28,7 @@ pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// Writes a new file. Errors with `AlreadyExists` if it exists.
 pub(crate) fn write_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
     put(file, bytes, |beside| match fs::hard_link(beside, file) {
-        // Some file systems have no links; there, what is written now is there in parts for a moment.
+        // Some file systems have no hard links. There, an incomplete file is visible for a moment.
         Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
             fs::remove_file(beside)?;
             fill(file, bytes)
@@ -45,12 +45,12 @@ pub(crate) fn remove(file: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes what a server that was killed has not put into its place, in a folder that no other server has.
+/// Removes the unfinished files of a killed server, in a folder that no other server uses.
 pub(crate) fn clear(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, unfinished) = (entry.path(), is_unfinished(&entry.file_name()));
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        // What can't be removed is in nobody's way.
+        // A file that cannot be removed does no harm.
         match (is_folder, unfinished) {
             (true, true) => drop(fs::remove_dir_all(path)),
             (true, false) => clear(&path),
@@ -60,13 +60,13 @@ pub(crate) fn clear(folder: &Path) {
     }
 }
 
-/// Whether a file of this name is still written, or was when its server was killed: it has not been put into its place.
+/// Whether this is the name of an unfinished file, which is not in its place yet.
 pub(crate) fn is_unfinished(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') && name.ends_with(".part")
 }
 
-/// An error of the disk, as stores have it.
+/// Converts an error of the disk into a store's error.
 pub(crate) fn failed(error: io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(error.to_string()),
@@ -80,7 +80,7 @@ fn put(file: &Path, bytes: &[u8], into_place: impl FnOnce(&Path) -> io::Result<(
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folder(folder)?;
     let beside = folder.join(format!(".{}.{}.part", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-    // What a killed process left there may be readable by others.
+    // A file that a killed process left can be readable by others.
     let _ = fs::remove_file(&beside);
     let written = fill(&beside, bytes).and_then(|()| into_place(&beside)).and_then(|()| sync(folder));
     written.inspect_err(|_| drop(fs::remove_file(&beside)))
@@ -92,20 +92,20 @@ fn fill(file: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Options with which a file that is made can be read by its owner alone.
+/// Options that create a file for its owner only.
 pub(crate) fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
 }
 
-/// Makes an empty file where there is none, for programs that would make it with a mode of their own: SQLite gives the files
-/// beside a database the database's mode.
+/// Creates an empty file if it does not exist, for programs that would create it with another mode: SQLite gives the
+/// files beside a database the database's mode.
 pub(crate) fn make_private(file: &Path) -> io::Result<()> {
     private(fs::OpenOptions::new().write(true).create(true).truncate(false)).open(file).map(drop)
 }
 
-/// Makes a folder and those that it lies in, each synced into the one above it. Does nothing where it is.
+/// Creates a folder and its parents, and syncs each into its parent. Does nothing if it exists.
 pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -121,8 +121,7 @@ pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// A folder that is removed when this is dropped, for work in a data folder. What a killed server leaves of it goes at the next
-/// start.
+/// A folder that is removed when this is dropped, for work in a data folder. After a kill, the next start removes it.
 pub(crate) fn temporary_folder(data: &Path) -> io::Result<tempfile::TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".work.").suffix(".part");
@@ -131,7 +130,8 @@ pub(crate) fn temporary_folder(data: &Path) -> io::Result<tempfile::TempDir> {
     builder.tempdir_in(data)
 }
 
-/// Takes a file, or a folder and all in it, from everybody but its owner. Symbolic links are not followed. Errors name the file.
+/// Removes the access of all others than the owner to a file, or to a folder with everything in it. Symbolic links are
+/// not followed. Errors name the file.
 #[cfg(unix)]
 pub(crate) fn tighten(path: &Path) -> io::Result<()> {
     let told = |error: io::Error| io::Error::new(error.kind(), format!("the mode of {}: {error}", path.display()));
@@ -151,13 +151,13 @@ pub(crate) fn tighten(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Elsewhere files have no modes.
+/// Other systems have no file modes.
 #[cfg(not(unix))]
 pub(crate) fn tighten(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the mode of one file or folder, if it is another.
+/// Sets the mode of one file or folder, unless it has that mode.
 #[cfg(unix)]
 pub(crate) fn set_mode(path: &Path, about: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -168,19 +168,19 @@ pub(crate) fn set_mode(path: &Path, about: &fs::Metadata) -> io::Result<()> {
     }
 }
 
-/// Elsewhere files have no modes.
+/// Other systems have no file modes.
 #[cfg(not(unix))]
 pub(crate) fn set_mode(_: &Path, _: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the names in a folder last.
+/// Syncs the entries of a folder.
 #[cfg(unix)]
 pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-/// Elsewhere a folder can't be synced.
+/// Other systems cannot sync a folder.
 #[cfg(not(unix))]
 pub(crate) fn sync(_: &Path) -> io::Result<()> {
     Ok(())

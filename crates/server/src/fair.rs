@@ -20,7 +20,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// The owner of what a principal asks for. Principals such as `acme/ada` share what their space has.
+    /// The owner of a principal's requests. Principals such as `acme/ada` share the account of their space.
     pub(crate) fn of_principal(principal: &Principal) -> Self {
         let space = principal.account().split('/').next().unwrap_or_default();
         Self { space: space.into(), app: principal.account().into() }
@@ -33,20 +33,20 @@ impl Owner {
     }
 }
 
-/// Work of many owners. What somebody uses is charged in two steps, an advance when work is taken and the rest when it is done,
-/// so that threads which take at the same time already share.
+/// Work of many owners. Use is charged in two steps: an advance when work is taken, and the rest when it is done. So
+/// threads that take work at the same time already share fairly.
 ///
-/// An owner that was idle begins level with those that wait: idle time is not saved up.
+/// An owner that was idle begins with the same use as the waiting owners, so idle time is not saved up.
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     spaces: HashMap<Arc<str>, Space<T>>,
-    /// The spaces from which work can be taken, by what they have used.
+    /// The spaces from which work can be taken, ordered by their use.
     ready: BTreeSet<(u64, Arc<str>)>,
-    /// What a space is taken to have used that comes now.
+    /// The initial use of a space that becomes active now.
     level: u64,
-    /// How many spaces have work, waiting or taken.
+    /// The number of spaces with waiting or taken work.
     active: u64,
-    /// How much of one space's work may be taken and not done.
+    /// The maximum number of unfinished entries of one space.
     max_running: usize,
     advance: u64,
     sweep_above: usize,
@@ -93,7 +93,8 @@ impl<T> Default for App<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// An empty queue. At most `max_running` of a space's work is taken at a time; `advance` is what work usually uses.
+    /// An empty queue. At most `max_running` of a space's work is taken at a time; `advance` is the usual use of an
+    /// entry.
     pub(crate) fn new(max_running: usize, advance: u64) -> Self {
         let (spaces, ready, sweep_above) = (HashMap::new(), BTreeSet::new(), SWEEP_ABOVE);
         Self { spaces, ready, level: 0, active: 0, max_running: max_running.max(1), advance, sweep_above }
@@ -143,11 +144,11 @@ impl<T> FairQueue<T> {
         Some((Owner { space: name, app }, work))
     }
 
-    /// Work of an owner is done, or waits again, and has used so much.
+    /// Reports that an owner's work is done or waits again, and how much it has used.
     pub(crate) fn done(&mut self, owner: &Owner, used: u64) {
         let advance = self.advance;
         let settle = |charged: &mut u64| *charged = charged.saturating_sub(advance).saturating_add(used);
-        // What each of those with work has got on average: whoever comes later begins there.
+        // The average use of the active spaces, with which a later one begins.
         self.level += used / self.active.max(1);
         self.change(&owner.space, |space| {
             space.running -= 1;
@@ -166,7 +167,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Takes all work out that waits. What was taken before is still to be done.
+    /// Removes all waiting work. Work that was taken earlier must still be reported as done.
     pub(crate) fn drain(&mut self) -> Vec<T> {
         self.ready.clear();
         let mut waiting = Vec::new();
@@ -242,7 +243,7 @@ mod tests {
         Owner::of_app(app)
     }
 
-    /// Takes work and puts it back, as a guest that never ends does; gives whose turn it was.
+    /// Takes work and puts it back, as for a guest that never ends. Returns its owner.
     fn turn(queue: &mut FairQueue<&'static str>, used: u64) -> String {
         let (owner, work) = queue.pop().unwrap();
         queue.push(&owner, work);
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn many_of_one_space_delay_another_by_one_turn() {
+    fn a_busy_space_delays_another_by_one_turn() {
         let mut queue = FairQueue::new(2, 5);
         for _ in 0..64 {
             queue.push(&owner("acme:spin"), "spin");
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn spaces_share_by_what_they_use_and_so_do_the_apps_of_a_space() {
+    fn spaces_and_the_apps_of_a_space_share_by_use() {
         let mut queue = FairQueue::new(1, 5);
         for app in ["acme:long", "bob:short", "carl:one", "carl:two"] {
             for _ in 0..8 {
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_space_has_no_more_running_than_its_share() {
+    fn a_space_runs_at_most_its_share() {
         let mut queue = FairQueue::new(2, 5);
         for _ in 0..5 {
             queue.push(&owner("acme:spin"), "spin");
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_before_all_else_was_taken_out_can_still_be_done() {
+    fn work_taken_before_clearing_can_still_be_completed() {
         let mut queue = FairQueue::new(2, 5);
         for app in ["acme:one", "acme:one", "acme:two", "bob:echo"] {
             queue.push(&owner(app), "work");

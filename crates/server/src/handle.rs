@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::socket::Ends;
 
-/// Commands that wait for the host.
+/// The maximum number of commands that wait for the host.
 const QUEUE: usize = 4_096;
-/// Commands that the host takes at once.
+/// The maximum number of commands that the host takes at once.
 const TAKEN_TOGETHER: usize = 256;
-/// Events that wait for a slow reader over HTTP.
+/// The maximum number of events that wait for a slow reader over HTTP.
 const EVENTS: usize = 1_024;
 
 enum Command {
@@ -42,7 +42,7 @@ pub(crate) struct Ask {
     pub(crate) to: Address,
     pub(crate) operation: String,
     pub(crate) payload: Payload,
-    /// Whether a route of an app leads there: then its author has allowed it, and no grant is needed.
+    /// Whether it comes from a route of an app. The app's author has allowed it, so it needs no grant.
     pub(crate) by_route: bool,
 }
 
@@ -65,7 +65,7 @@ impl Handle {
         (Self(sender), serve)
     }
 
-    /// What the host shows of itself.
+    /// The host's state, for inspection.
     pub(crate) async fn look(&self) -> Result<(Inspection, Stats), Failure> {
         let (reply, look) = oneshot::channel();
         self.send(Command::Look { reply }).await?;
@@ -84,8 +84,8 @@ impl Handle {
         let _ = self.send(Command::Accept(ends)).await;
     }
 
-    /// The events of a topic; dropping the receiver ends the subscription. Errors with 403 when the caller may not have them, and
-    /// with 404 when there is no such resource or event.
+    /// The events of a topic; dropping the receiver ends the subscription. Errors with 403 when the caller is not
+    /// permitted to listen, and with 404 when the resource or event does not exist.
     pub(crate) async fn subscribe(&self, caller: Principal, topic: Topic) -> Result<mpsc::Receiver<Item>, Failure> {
         let (items, received) = mpsc::channel(1);
         let (reply, subscribed) = oneshot::channel();
@@ -94,7 +94,7 @@ impl Handle {
         Ok(received)
     }
 
-    /// Whether somebody may still have the events of a topic. Errors with 403 when not.
+    /// Checks whether a caller is still permitted to listen to a topic. Errors with 403 when not.
     pub(crate) async fn permit_topic(&self, caller: Principal, topic: Topic) -> Result<(), Failure> {
         let (reply, admitted) = oneshot::channel();
         self.send(Command::Permit { caller, topic, reply }).await?;

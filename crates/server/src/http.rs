@@ -175,7 +175,7 @@ mod tests {
     use starlane_bundle::route::{SERVER_PATHS, server_path};
 
     #[test]
-    fn apps_may_have_all_routes_but_the_servers() {
+    fn apps_can_have_all_routes_except_the_servers() {
         let taken = super::BUILT_IN.iter().map(|(_, path)| {
             server_path(path).unwrap_or_else(|| panic!("{path} is not in `SERVER_PATHS`: an app could take it"))
         });

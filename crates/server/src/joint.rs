@@ -17,7 +17,7 @@ use futures_util::{
 /// Entries of ended work are swept when there are more than this many.
 const SWEEP_ABOVE: usize = 64;
 
-/// Work that is done now, by what it is about.
+/// The running work, by its key.
 pub(crate) struct Joint<K, T: Clone>(Mutex<Running<K, T>>);
 
 struct Running<K, T: Clone> {
@@ -25,11 +25,11 @@ struct Running<K, T: Clone> {
     sweep_above: usize,
 }
 
-/// Whether nobody waits for some work any more.
+/// Whether all callers of some work are cancelled.
 #[derive(Clone, Default)]
 pub(crate) struct Unwanted(Arc<AtomicBool>);
 
-/// Makes work unwanted when it is dropped.
+/// Marks work as unwanted when it is dropped.
 #[derive(Default)]
 pub(crate) struct Wanting(Unwanted);
 
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_is_done_once_for_all_who_wait_and_again_for_who_comes_later() {
+    async fn work_is_done_once_for_all_waiting_callers_and_again_for_a_later_one() {
         let (joint, begun) = (Joint::<u8, usize>::default(), Arc::new(AtomicUsize::new(0)));
         let begin = |_: Unwanted| {
             let number = begun.fetch_add(1, Relaxed);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_is_unwanted_when_the_last_who_waits_is_gone() {
+    async fn work_is_unwanted_when_the_last_caller_is_cancelled() {
         let joint = Joint::<u8, ()>::default();
         let (told, unwanted) = oneshot::channel();
         let first = joint.join(1, |unwanted| {

@@ -238,7 +238,7 @@ mod tests {
 
     /// The command line names them to an author as the server does.
     #[test]
-    fn limits_of_functions_have_the_names_that_the_check_gives_them() {
+    fn limits_of_functions_have_the_names_of_the_check() {
         for limit in FunctionLimit::ALL {
             assert_eq!(Limit::from(limit).name(), limit.name());
         }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_shown_in_the_largest_unit_in_which_it_is_whole() {
+    fn a_value_is_shown_in_the_largest_unit_that_gives_a_whole_number() {
         let shown = |value, unit| Amount(value, unit).to_string();
         for (value, expected) in
             [(0, "0 bytes"), (1_025, "1025 bytes"), (10 << 30, "10 GiB"), (1_025 << 10, "1025 KiB")]

@@ -36,7 +36,7 @@ const REPORT: Duration = Duration::from_secs(1);
 pub struct LogLines {
     kept: Arc<Mutex<VecDeque<Arc<str>>>>,
     fresh: broadcast::Sender<Arc<str>>,
-    /// Counts what is suppressed, once the server has its limits.
+    /// Counts suppressed lines, after the server has its limits.
     limiter: Arc<OnceLock<Arc<Limiter>>>,
 }
 
@@ -60,12 +60,12 @@ pub enum LogShape {
 
 /// A layer of `tracing` that writes the log.
 ///
-/// A line is at most `log-line` bytes long and holds nothing that a terminal obeys. Of a principal, of an app, and of a place in
-/// the code for other lines, `log-lines-per-second` are written; a line says how many were suppressed. Writing never waits: what
-/// `out` takes too slowly is dropped, and a line says how many were.
+/// A line is at most `log-line` bytes long and contains no control characters. At most `log-lines-per-second` lines are
+/// written for each principal, each app, and each place in the code for other lines. A line reports how many were
+/// suppressed. Writing never waits: if `out` is too slow, lines are dropped, and a line reports how many.
 pub struct LogLayer(Arc<Writer>);
 
-/// Writes what is left when it is dropped, for as long as that is reasonable.
+/// When it is dropped, it writes the remaining lines, with a timeout.
 pub struct LogGuard(#[allow(dead_code, reason = "it acts when it is dropped")] WorkerGuard);
 
 struct Writer {
@@ -78,7 +78,7 @@ struct Writer {
 }
 
 impl LogLayer {
-    /// A layer that writes into `out` on a thread of its own and keeps the last lines in `lines`.
+    /// A layer that writes into `out` on its own thread and keeps the last lines in `lines`.
     pub fn new(
         shape: LogShape,
         limits: &Limits,
@@ -94,7 +94,7 @@ impl LogLayer {
         let dropped = out.error_counter();
         let writer = Arc::new(Writer { shape, longest: limits.count(Limit::LogLine), rates, lines, out, dropped });
         let reported = Arc::downgrade(&writer);
-        // Without it lines are suppressed and dropped all the same, only not counted in the log.
+        // Without it, lines are suppressed and dropped too, but the log does not report their number.
         let _ = thread::Builder::new().name("starlane-log-report".into()).spawn(move || report(&reported));
         (Self(writer), LogGuard(guard))
     }
@@ -117,7 +117,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     }
 }
 
-/// Whom a line is about: its principal, else its app.
+/// The subject of a line: its principal, or else its app.
 fn about(line: &Line) -> Option<String> {
     let principal = line.field("principal").or_else(|| line.field("caller")).map(|name| format!("principal {name}"));
     principal.or_else(|| {
@@ -157,16 +157,16 @@ fn report(writer: &Weak<Writer>) {
         if dropped > told {
             let fields = vec![("dropped", (dropped - told).to_string())];
             writer.write(&Line::own("log lines were dropped: the reader of standard error is too slow", fields));
-            // This line may have been dropped too.
+            // This line can have been dropped too.
             told = dropped;
         }
     }
 }
 
 impl LogLines {
-    /// From now on what is suppressed is counted in the server's metrics.
+    /// From now on, the server's metrics count suppressed lines.
     pub(crate) fn count_with(&self, limiter: &Arc<Limiter>) {
-        // A second server of the same process counts with the first.
+        // A second server in the same process shares the counter of the first.
         let _ = self.limiter.set(Arc::clone(limiter));
     }
 
@@ -185,7 +185,7 @@ impl LogLines {
         }
         kept.push_back(Arc::clone(&line));
         drop(kept);
-        // Without a reader there is nobody to tell.
+        // An error means that there is no reader.
         let _ = self.fresh.send(line);
     }
 

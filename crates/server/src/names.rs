@@ -97,7 +97,7 @@ impl FromStr for Origin {
 }
 
 impl Origin {
-    /// As it stands in an `Origin` header.
+    /// The form of an `Origin` header.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -121,7 +121,7 @@ impl FromStr for Authority {
             return Err(fail(EXPECTED.into()));
         }
         let (host, port) = match text.rsplit_once(':') {
-            // The colons of an IPv6 address lie in brackets.
+            // The colons of an IPv6 address are in brackets.
             Some((_, after)) if after.ends_with(']') => (text, None),
             Some((host, _)) if host.contains(':') && !host.ends_with(']') => {
                 return Err(fail(format!("an IPv6 address stands in brackets; write [{text}]")));
@@ -146,7 +146,7 @@ impl Authority {
         &self.host
     }
 
-    /// The port, where one is named.
+    /// The port, if there is one.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
@@ -251,7 +251,7 @@ fn unprintable(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
 
-/// A wrong text, shortened and made safe to show.
+/// An invalid text, shortened and escaped for display.
 fn shown(text: &str) -> String {
     const MAX_SHOWN_CHARS: usize = 100;
     text.chars().take(MAX_SHOWN_CHARS).map(|c| if unprintable(c) && c != ' ' { '\u{fffd}' } else { c }).collect()
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_has_the_form_that_browsers_send() {
+    fn an_origin_is_stored_as_browsers_send_it() {
         for (text, expected) in [
             ("http://localhost:5173", "http://localhost:5173"),
             ("http://localhost:5173/", "http://localhost:5173"),
@@ -278,12 +278,12 @@ mod tests {
         ] {
             let origin: Origin = text.parse().unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(origin.as_str(), expected);
-            assert_eq!(expected.parse(), Ok(origin), "its form is its own form");
+            assert_eq!(expected.parse(), Ok(origin), "the stored form is stable");
         }
     }
 
     #[test]
-    fn what_no_browser_sends_as_an_origin_is_refused_with_the_expected_form() {
+    fn an_invalid_origin_is_refused_with_the_expected_form() {
         for (text, says) in [
             ("*", "name each origin"),
             ("https://*.example", "name each origin"),
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_has_the_form_that_browsers_send() {
+    fn a_host_is_stored_as_browsers_send_it() {
         for (text, expected) in [
             ("mesh.example", "mesh.example"),
             ("Mesh.Example:8443", "mesh.example:8443"),
@@ -350,7 +350,7 @@ mod tests {
         }
     }
     #[test]
-    fn a_space_is_one_segment() {
+    fn a_space_must_be_one_segment() {
         assert_eq!("acme".parse::<SpaceName>().unwrap().as_str(), "acme");
         for text in ["", "Acme", "acme:shop", "acme.example", "*", "acme:1.0.0", "~host::acme", "acme/x"] {
             text.parse::<SpaceName>().expect_err(text);

@@ -62,12 +62,12 @@ impl Operation {
     }
 }
 
-/// Its address. Errors never: it is well-formed.
+/// Its address. The text is a valid address, so this never fails.
 pub(crate) fn address() -> Result<Address, Failure> {
     Address::parse("starlane:server").map_err(|error| Failure::internal(error.to_string()))
 }
 
-/// Serves it, for as long as what is given lives. New lines of the log are its event `logs`.
+/// Serves it as long as the returned value lives. New lines of the log are its event `logs`.
 pub(crate) fn serve(
     host: &Host,
     logs: &LogLines,
@@ -107,14 +107,14 @@ pub(crate) fn serve(
                 Err(RecvError::Closed) => return,
             };
             let Some(served) = emitter.upgrade() else { return };
-            // Any text fits the event.
+            // The event accepts any text.
             let _ = bound.emit(&served, "logs", Payload::new("text/plain", line)).await;
         }
     });
     Ok(served)
 }
 
-/// The check of the data folder that runs, if one does.
+/// The running check of the data folder, if any.
 struct Checks {
     data: PathBuf,
     running: RefCell<Option<Running>>,
@@ -122,7 +122,7 @@ struct Checks {
 
 #[derive(Clone)]
 struct Running {
-    /// The files that were looked at.
+    /// The number of checked files.
     seen: Arc<AtomicU64>,
     report: watch::Receiver<Option<CheckReport>>,
 }
@@ -130,14 +130,14 @@ struct Running {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Join {
-    /// Whether a check that was asked for before is meant, and no new one begins.
+    /// Whether to wait for an earlier check instead of starting a new one.
     #[serde(default)]
     join: bool,
 }
 
 impl Checks {
-    /// Begins a check, unless one runs, and answers with its report; with `running` and how many files were looked at, if it
-    /// takes longer than a request should.
+    /// Starts a check unless one is running, and answers with its report. If the check takes too long for one request,
+    /// it answers with `running` and the number of checked files.
     async fn answer(&self, join: bool) -> Outcome {
         let known = self.running.borrow().clone().filter(|known| join || known.report.borrow().is_none());
         let Running { seen, mut report } = known.unwrap_or_else(|| self.begin());

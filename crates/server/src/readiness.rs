@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 /// The time for which the result of a disk check is reused.
 const AGAIN: Duration = Duration::from_secs(1);
-/// What is written to see whether that can be done, in bytes.
+/// The size of the test file, in bytes.
 const PROBE: usize = 4 * 1024;
 
-/// What this server needs to do its work, and whether it has it. Clones share it.
+/// Checks whether this server can do its work. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Readiness(Arc<Inner>);
 
@@ -24,7 +24,7 @@ struct Inner {
     data: PathBuf,
     /// Apps that could not be started.
     failed: Mutex<BTreeSet<Address>>,
-    /// When the disk was asked, and what it said.
+    /// The time and the result of the last disk check.
     probed: tokio::sync::Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
@@ -33,12 +33,12 @@ impl Readiness {
         Self(Arc::new(Inner { data: data.to_owned(), failed: Mutex::default(), probed: tokio::sync::Mutex::default() }))
     }
 
-    /// An app runs, or is not to run any more.
+    /// Reports that an app runs, or was removed.
     pub(crate) fn app_settled(&self, app: &Address) {
         self.failed().remove(app);
     }
 
-    /// An app could not be started.
+    /// Reports that an app could not be started.
     pub(crate) fn app_failed(&self, app: &Address) {
         self.failed().insert(app.clone());
     }
@@ -76,7 +76,7 @@ impl Readiness {
 }
 
 fn probe(data: &Path) -> io::Result<()> {
-    // Of the names that the next start removes, should this one end here.
+    // The next start removes a file with this name, if this process is killed now.
     let file = data.join(format!(".{}.ready.part", std::process::id()));
     let written = fs::write(&file, [0; PROBE]);
     let _ = fs::remove_file(&file);
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_ready_when_the_disk_takes_a_file_and_all_apps_run() {
+    async fn a_server_is_ready_when_its_disk_is_writable_and_all_apps_run() {
         let folder = tempfile::tempdir().unwrap();
         let readiness = Readiness::new(folder.path());
         let app = Address::parse("acme:profiles").unwrap();

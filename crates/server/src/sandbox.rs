@@ -204,7 +204,7 @@ impl Sandbox for WasmtimeSandbox {
     }
 
     fn forget(&self, digest: &Digest) {
-        // Instances that run hold what they need of it.
+        // Running instances keep the parts that they need.
         let forgotten = self.modules.borrow_mut().remove(digest);
         self.usage.modules.store(self.modules.borrow().len(), Relaxed);
         drop(forgotten);
@@ -220,7 +220,7 @@ impl Sandbox for WasmtimeSandbox {
             };
             made.map_err(|reason| {
                 instances.borrow_mut().remove(&id);
-                // Instances that were stopped may still be in the pool for a moment.
+                // Stopped instances can remain in the pool for a moment.
                 if reason == NO_ROOM { SandboxError::Full(reason) } else { SandboxError::Instance(reason) }
             })
         })
@@ -229,7 +229,7 @@ impl Sandbox for WasmtimeSandbox {
     fn run(&self, instance: InstanceId, calls: Vec<GuestCall>) -> LocalBoxFuture<'static, BatchReport> {
         let (report, done) = oneshot::channel();
         if let Some(running) = self.instances.borrow().get(&instance) {
-            // If its task is gone the batch is dropped, and with it the sender of the report.
+            // If the task has ended, the batch and the sender of its report are dropped.
             let _ = running.batches.unbounded_send(Batch { calls, report });
         }
         let instances = self.instances.clone();

@@ -128,7 +128,7 @@ pub enum ServeError {
     /// The engine does not start.
     #[error("cannot start the sandbox: {0}")]
     Sandbox(String),
-    /// Something of the host itself failed.
+    /// An error of the host itself.
     #[error("cannot start the server: {0}")]
     Host(#[from] Failure),
 }
@@ -152,9 +152,10 @@ impl Default for ServeConfig {
 }
 
 impl ServeConfig {
-    /// Whether a server could be started like this, as far as that shows beforehand. Errors with `NotLoopback` when others
-    /// could reach it without TLS, with `Tls` when certificate and key can't be used, with `TwoSpaces` when two spaces have one
-    /// host name, and with `Data` when the data folder is a file or of a newer format.
+    /// Checks whether a server can be started with this configuration, as far as that can be known beforehand. Errors
+    /// with `NotLoopback` when others could reach it without TLS, with `Tls` when the certificate or key cannot be
+    /// used, with `TwoSpaces` when two spaces have one host name, and with `Data` when the data folder is a file or of
+    /// a newer format.
     pub fn check(&self) -> Result<(), ServeError> {
         if !self.listen.ip().is_loopback() && self.tls.is_none() && !self.behind_proxy {
             return Err(ServeError::NotLoopback(self.listen));
@@ -173,7 +174,7 @@ impl ServeConfig {
         self.tls.as_ref().map(TlsFiles::acceptor).transpose().map(drop).map_err(ServeError::Tls)
     }
 
-    /// `http` or `https`: how it speaks itself.
+    /// The scheme that it speaks itself: `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
@@ -184,9 +185,9 @@ impl ServeConfig {
     }
 }
 
-/// Runs a server until `shutdown` is ready; what was asked until then is answered first. The host runs on this thread; connections
-/// run on threads of their own, one for each core but the host's. `ready` is called when the server answers. Errors when it can't start, and says
-/// what to change.
+/// Runs a server until `shutdown` is ready. Requests that arrived until then are answered first. The host runs on this
+/// thread; connections run on other threads, one for each core except the host's. `ready` is called when the server
+/// answers. Errors when it cannot start; the text says what to change.
 pub fn serve(
     config: &ServeConfig,
     ready: impl FnOnce(Ready),
@@ -197,13 +198,13 @@ pub fn serve(
     let data_error = |error: String| ServeError::Data(config.data.clone(), error);
     let runtime_error = |error: io::Error| data_error(error.to_string());
     let runtime = Builder::new_current_thread().enable_all().build().map_err(runtime_error)?;
-    // The host's own thread has a core.
+    // The host's own thread uses one core.
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
     let network = Builder::new_multi_thread().worker_threads(cores).thread_name("starlane-http").enable_all().build();
     let network = network.map_err(runtime_error)?;
     let local = LocalSet::new();
     let served = local.block_on(&runtime, run(config, network.handle(), ready, shutdown));
-    // What is left are tasks of links that are closed and of requests that nobody waits for.
+    // The remaining tasks belong to closed links and to cancelled requests.
     drop(local);
     network.shutdown_timeout(PARTING);
     runtime.shutdown_background();
@@ -211,17 +212,19 @@ pub fn serve(
     served.map(drop)
 }
 
-/// A socket that connections come to.
+/// The listening socket.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // What an earlier server's connections have left keeps no new one out. On Windows it would let two listen.
+    // Connections of an earlier server must not prevent a new one from listening. On Windows, this option would let two
+    // servers listen.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Runs a server whose connections are tasks of `network`. Gives the data folder, which is to be held until they have ended.
+/// Runs a server whose connections are tasks of `network`. Returns the data folder, which must stay locked until they
+/// have ended.
 async fn run(
     config: &ServeConfig,
     network: &Handle,
@@ -302,7 +305,7 @@ async fn run(
         limiter: Arc::clone(&limiter),
         state_counts,
     };
-    // Who reads that the server is ready may ask it to stop: from here on it listens for that.
+    // A caller of `ready` can ask the server to stop, so it listens for that from now on.
     let mut shutdown = Box::pin(shutdown);
     let asked = shutdown.as_mut().now_or_never();
     ready(Ready {
@@ -322,7 +325,7 @@ async fn run(
         }
         let _ = closing.send(true);
         tracing::info!("stopping");
-        // What was asked over HTTP gets its answer, for as long as that is reasonable; then links end.
+        // Open HTTP requests are answered, with a timeout; then links end.
         sleep(GRACE).await;
     };
     tokio::select! {
@@ -340,12 +343,12 @@ async fn run(
     }
     drop((apps, own));
     host.close();
-    // Goodbyes are written by tasks of their own.
+    // Separate tasks write the goodbyes.
     sleep(PARTING).await;
     Ok(folder)
 }
 
-/// Waits until what was asked over links is answered too, for as long as that is reasonable.
+/// Waits, with a timeout, until requests over links are answered too.
 async fn answered(host: &Host) {
     let end = tokio::time::Instant::now() + GRACE;
     while host.inspect().open_requests > 0 && tokio::time::Instant::now() < end {
@@ -353,7 +356,7 @@ async fn answered(host: &Host) {
     }
 }
 
-/// Looks at all links again whenever what principals may has changed.
+/// Checks all links again whenever the permissions of principals change.
 async fn reauthenticate(host: Host, auth: Auth) {
     let mut changes = auth.changes();
     while changes.changed().await.is_ok() {

@@ -1,4 +1,4 @@
-//! A WebSocket to `/mesh`, as the host's port.
+//! A WebSocket to `/mesh`, as the socket port of the host.
 
 use std::{
     future::poll_fn,
@@ -25,18 +25,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// Bytes of messages that were read and not yet handed to the node. One message may always wait.
+/// The maximum number of bytes of messages that are read but not yet given to the node. One message can always wait.
 const READ_AHEAD: usize = 256 * 1024;
-/// How many such messages.
+/// The maximum number of such messages.
 const MESSAGES_AHEAD: usize = 16;
-/// Messages that are taken from the host at once.
+/// The maximum number of messages that are taken from the host at once.
 const TAKEN_TOGETHER: usize = 32;
-/// Bytes that are handed to the network before the host may count them as written.
+/// The number of bytes after which the socket is flushed and the bytes count as written.
 const WRITTEN_TOGETHER: usize = 64 * 1024;
-/// How long the parting of a socket may take: to write what is left, and to hear the peer's own close.
+/// The maximum time for closing a socket: for writing the remaining bytes and for the peer's own close.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Both ends of a socket, ready to cross to the host's thread.
+/// Both ends of a socket, which can be sent to the host's thread.
 pub(crate) struct Ends {
     incoming: mpsc::Receiver<Read>,
     outgoing: mpsc::UnboundedSender<Outgoing>,
@@ -44,10 +44,10 @@ pub(crate) struct Ends {
     held: oneshot::Sender<()>,
 }
 
-/// A message, and its part of what may be read ahead.
+/// A message, and its permit for reading ahead.
 type Read = (Bytes, OwnedSemaphorePermit);
 
-/// What the host has sent and the network has not taken.
+/// The bytes that the host has sent and the network has not taken.
 #[derive(Default)]
 struct Backlog {
     bytes: AtomicUsize,
@@ -65,7 +65,7 @@ impl Backlog {
     }
 
     fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
-        // Registered first: what is written from here on wakes the task.
+        // Register first, so that a later write wakes the task.
         self.waiting.register(context.waker());
         if self.bytes.load(Ordering::Acquire) <= SOCKET_ROOM { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -76,7 +76,7 @@ enum Outgoing {
     Close(u16, String),
 }
 
-/// The ends for the host, and the task that carries bytes between them and the network.
+/// Returns the ends for the host, and the task that copies bytes between them and the network.
 pub(crate) fn pump(socket: WebSocket) -> (Ends, impl Future<Output = ()> + Send) {
     let (to_host, incoming) = mpsc::channel(MESSAGES_AHEAD);
     let (outgoing, mut from_host) = mpsc::unbounded_channel();
@@ -88,7 +88,7 @@ pub(crate) fn pump(socket: WebSocket) -> (Ends, impl Future<Output = ()> + Send)
         let end = {
             let reading = read(&mut stream, to_host);
             let writing = write(&mut sink, &mut from_host, &unwritten);
-            // A peer that reads nothing must not keep a socket that the host has left.
+            // A peer that does not read must not keep a socket open that the host has dropped.
             let left = async {
                 let _ = let_go.await;
                 sleep(LINGER).await;
@@ -107,7 +107,7 @@ pub(crate) fn pump(socket: WebSocket) -> (Ends, impl Future<Output = ()> + Send)
         let parting = async {
             let sent = sink.send(Message::Close(Some(close))).await;
             while sent.is_ok() && (broken || matches!(stream.next().await, Some(Ok(_)))) {
-                // What is left unread would reset the connection, and the peer would never see why it was closed.
+                // Unread bytes would reset the connection, and the peer would not see the reason.
                 if broken {
                     sleep(LINGER).await;
                 }
@@ -122,7 +122,7 @@ pub(crate) fn pump(socket: WebSocket) -> (Ends, impl Future<Output = ()> + Send)
 enum End {
     /// The peer closed it, or it broke.
     Gone,
-    /// It is to be closed, with a code and a reason.
+    /// The host closes it, with a code and a reason.
     Close(u16, String),
     /// The same, and nothing more can be read from it.
     Broken(u16, String),
@@ -134,7 +134,7 @@ async fn read(stream: &mut SplitStream<WebSocket>, to_host: mpsc::Sender<Read>) 
         match message {
             Ok(Message::Binary(bytes)) => {
                 let share = Arc::clone(&ahead).acquire_many_owned(bytes.len().min(READ_AHEAD) as u32).await;
-                // Nobody closes the semaphore.
+                // The semaphore is never closed.
                 let Ok(share) = share else { return End::Gone };
                 if to_host.send((bytes, share)).await.is_err() {
                     return std::future::pending().await;
@@ -143,7 +143,7 @@ async fn read(stream: &mut SplitStream<WebSocket>, to_host: mpsc::Sender<Read>) 
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
             Ok(Message::Text(_)) => return End::Close(1003, "a link requires binary messages".to_owned()),
             Ok(Message::Close(_)) => return End::Gone,
-            // axum hides the type of this error; a test holds its words.
+            // axum hides the type of this error, so its text is compared; a test checks that text.
             Err(error) if error.to_string().starts_with("Space limit exceeded") => {
                 return End::Broken(1009, format!("a message exceeds the maximum of {} bytes", frame::MAX_MESSAGE));
             }
@@ -153,7 +153,7 @@ async fn read(stream: &mut SplitStream<WebSocket>, to_host: mpsc::Sender<Read>) 
     End::Gone
 }
 
-/// Writes what the host sends. All that waits leaves together.
+/// Writes the host's messages. All waiting messages are sent together.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     from_host: &mut mpsc::UnboundedReceiver<Outgoing>,
@@ -165,7 +165,7 @@ async fn write(
         for outgoing in taken.drain(..) {
             let bytes = match outgoing {
                 Outgoing::Message(bytes) => bytes,
-                // Closing writes what was fed.
+                // Closing also writes the messages that were fed.
                 Outgoing::Close(code, reason) => return End::Close(code, reason),
             };
             fed += bytes.len();
@@ -204,14 +204,14 @@ impl Ends {
 struct Sink {
     outgoing: mpsc::UnboundedSender<Outgoing>,
     backlog: Arc<Backlog>,
-    /// Dropped with the sink: then the host has left.
+    /// It is dropped with the sink, when the host drops the socket.
     _held: oneshot::Sender<()>,
 }
 
 impl SocketSink for Sink {
     fn send(&self, message: Vec<u8>) {
         self.backlog.bytes.fetch_add(message.len(), Ordering::AcqRel);
-        // A socket that is gone is noticed by its reading end.
+        // The reading end reports a closed socket.
         let _ = self.outgoing.send(Outgoing::Message(message));
     }
 
@@ -229,7 +229,7 @@ impl SocketSink for Sink {
     }
 }
 
-/// A server accepts links and opens none.
+/// A dialler that always fails: a server accepts links, but does not open any.
 pub(crate) struct NoDialer;
 
 impl Dialer for NoDialer {

@@ -45,7 +45,7 @@ enum Command {
     Forget { app: Address, reply: Reply<()> },
 }
 
-/// The state of actors on disk. Clones share the thread, which ends with the last of them when all is written.
+/// The state of actors on disk. Clones share the thread. It ends after the last clone, when everything is written.
 #[derive(Clone)]
 pub(crate) struct SqliteStateStore {
     commands: mpsc::Sender<Command>,
@@ -66,7 +66,8 @@ pub(crate) struct StateCounts {
 }
 
 impl SqliteStateStore {
-    /// Opens the database of a data folder, and makes it if there is none. The error says what is wrong with it.
+    /// Opens the database of a data folder, and creates it if it does not exist. The error names the file and the
+    /// reason.
     pub(crate) fn open(
         data: &Path,
         limits: StateLimits,
@@ -82,12 +83,12 @@ impl SqliteStateStore {
         Ok(Self { commands, counts })
     }
 
-    /// What it has done since it was opened.
+    /// The counts since it was opened.
     pub(crate) fn counts(&self) -> Arc<StateCounts> {
         Arc::clone(&self.counts)
     }
 
-    /// Queues a command at once, so that commands keep their order; waits for its end later.
+    /// Queues a command immediately, so that commands keep their order. The result is a future.
     fn ask<T: 'static>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Done<T> {
         let (reply, done) = oneshot::channel();
         let stopped = || StateError::Failed("the state store has stopped: see the log".to_owned());
@@ -136,7 +137,8 @@ fn serve(mut table: Table, received: &mpsc::Receiver<Command>, counts: &StateCou
     }
 }
 
-/// Does commands in one transaction. Gives their answers, which hold if the transaction does, and whether it does.
+/// Runs commands in one transaction. Returns their answers, which are valid only if the transaction succeeds, and
+/// whether it succeeds.
 fn transaction(table: &mut Table, commands: impl Iterator<Item = Command>) -> (Vec<Answer>, Result<(), StateError>) {
     let mut going = table.begin().map_err(told);
     let answers = commands.map(|command| answer(table, command, &mut going)).collect();
@@ -147,7 +149,7 @@ fn transaction(table: &mut Table, commands: impl Iterator<Item = Command>) -> (V
     (answers, committed)
 }
 
-/// Does one command, if all has gone well: SQLite itself may have ended a transaction in which something failed.
+/// Runs one command, unless the transaction has ended: SQLite itself can end a transaction after an error.
 fn answer(table: &mut Table, command: Command, going: &mut Result<(), StateError>) -> Answer {
     fn step<T>(
         going: &mut Result<(), StateError>,
@@ -185,7 +187,7 @@ fn tell(answer: Answer, committed: Result<(), StateError>, counts: &StateCounts)
     }
 }
 
-/// An error of SQLite, as stores have it.
+/// Converts an error of SQLite into a store's error.
 fn told(error: rusqlite::Error) -> StateError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StateError::Full(format!("the disk has no room for state.sqlite: {error}")),

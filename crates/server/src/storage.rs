@@ -148,12 +148,12 @@ impl Storage {
         self.kept().settle(digest);
     }
 
-    /// The bytes of actors' state are these, by space.
+    /// Sets the bytes of actors' state, by space.
     pub(crate) fn count_state(&self, of_spaces: HashMap<String, u64>) {
         self.kept().state = of_spaces;
     }
 
-    /// An actor of a space has so many bytes of state instead of those before.
+    /// Updates the bytes of one actor's state in a space.
     pub(crate) fn change_state(&self, space: &str, before: u64, bytes: u64) {
         let mut kept = self.kept();
         let sum = kept.state.entry(space.to_owned()).or_default();
@@ -198,8 +198,8 @@ impl Kept {
     }
 }
 
-/// What a space's apps count: the files in their folders `databases/SPACE:APP`, their records `apps/SPACE:APP.json`, and what is kept
-/// of those that were deleted.
+/// The counted bytes of a space's apps: the files in their folders `databases/SPACE:APP`, their records
+/// `apps/SPACE:APP.json`, and the remaining files of deleted apps.
 fn apps_of(data: &Path, space: &str) -> u64 {
     let prefix = format!("{space}:");
     let below = |folder: &str| {
@@ -216,7 +216,7 @@ fn size_of(folder: &Path) -> u64 {
     let sizes = entries.map(|entry| match entry.metadata() {
         Ok(about) if about.is_dir() => size_of(&entry.path()),
         Ok(about) => about.len(),
-        // It went meanwhile.
+        // The file was removed meanwhile.
         Err(_) => 0,
     });
     sizes.sum()
@@ -254,7 +254,7 @@ mod tests {
         let digest = |n: u32| Digest::of(&n.to_be_bytes());
         let admitted = (0..1_000).filter(|n| storage.admit_upload("ada", &digest(*n), 1).is_ok()).count();
         assert_eq!(admitted, 256, "small ones count a block each");
-        assert_eq!(storage.admit_upload("ada", &digest(0), 1), Ok(()), "it is here already");
+        assert_eq!(storage.admit_upload("ada", &digest(0), 1), Ok(()), "it exists already");
         let failure = storage.admit_upload("ada", &digest(5_000), 1).unwrap_err();
         assert_eq!((failure.status, failure.code.as_str()), (507, "storage-full"));
         assert!(failure.message.contains("pending-uploads"), "{}", failure.message);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_space_is_full_by_its_databases_too_and_the_disk_keeps_a_reserve() {
+    fn databases_count_for_the_quota_and_the_disk_keeps_a_reserve() {
         let folder = tempfile::tempdir().unwrap();
         let own = storage(folder.path(), &[(Limit::SpaceStorage, 2 << 20)]);
         fs::create_dir_all(folder.path().join("databases/acme:shop")).unwrap();

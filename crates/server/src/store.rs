@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! DATA/bundles/acme/repo/profiles/1.0.0/manifest.json  manifest.signature
-//! DATA/bundles/acme/repo/profiles/publisher.key        whose the name is
+//! DATA/bundles/acme/repo/profiles/publisher.key        the owner of the name
 //! DATA/blobs/ab/abcdef…                                named by their SHA-256
 //! DATA/apps/acme:profiles.json                         the app's record
-//! DATA/apps/acme:profiles.revision                     the last one it had, of an app that was deleted
+//! DATA/apps/acme:profiles.revision                     the last revision of a deleted app
 //! DATA/host.secret
 //! ```
 //!
-//! A reader sees all of a file or nothing (`disk.rs`).
+//! A reader sees a complete file or none (`disk.rs`).
 
 use std::{
     fs,
@@ -35,13 +35,13 @@ const OWNER: &str = "publisher.key";
 const MANIFEST: &str = "manifest.json";
 const SIGNATURE: &str = "manifest.signature";
 
-/// The repository in a data folder, for work that may wait for the disk.
+/// The repository in a data folder, for threads that can wait for the disk.
 #[derive(Clone)]
 pub(crate) struct SharedStore {
     root: Arc<PathBuf>,
 }
 
-/// The repository as the host's port: the same, aside of the host's thread.
+/// The repository as the host's port, which does the same work on other threads.
 #[derive(Clone)]
 pub(crate) struct DiskStore(SharedStore);
 
@@ -89,7 +89,7 @@ impl SharedStore {
         Ok(Some(SignedManifest { bytes, signature }))
     }
 
-    /// Keeps a manifest, and whose its name is from then on.
+    /// Stores a manifest and the owner of its name.
     pub(crate) fn put_manifest(
         &self,
         bundle: &Address,
@@ -100,7 +100,7 @@ impl SharedStore {
         self.write_manifest(bundle, manifest)
     }
 
-    /// Makes a bundle's name a publisher's, whosever it was, and even if that can't be read.
+    /// Makes a publisher the owner of a bundle's name, even if the earlier owner is another one or cannot be read.
     pub(crate) fn claim(&self, bundle: &Address, publisher: &PublicKey) -> Result<(), StoreError> {
         match self.owner(bundle) {
             Ok(Some(owner)) if owner == *publisher => Ok(()),
@@ -115,7 +115,7 @@ impl SharedStore {
     }
 
     fn write_manifest(&self, bundle: &Address, manifest: &SignedManifest) -> Result<(), StoreError> {
-        // The manifest last: while it is missing, the bundle is not there.
+        // Write the manifest last: without it, the bundle does not exist.
         write(&self.bundle_file(bundle, SIGNATURE)?, manifest.signature.to_string().as_bytes())?;
         write(&self.bundle_file(bundle, MANIFEST)?, &manifest.bytes)
     }
@@ -128,7 +128,8 @@ impl SharedStore {
         key.map(Some).map_err(|error| damaged(error.to_string()))
     }
 
-    /// All bundles with a manifest, in no order. Errors when a folder cannot be listed, because its content is not known.
+    /// All bundles with a manifest, in no particular order. Errors when a folder cannot be listed, because its content
+    /// is not known.
     pub(crate) fn bundles(&self) -> Result<Vec<Address>, StoreError> {
         let root = self.root.join("bundles");
         let mut folders = vec![root.clone()];
@@ -152,7 +153,7 @@ impl SharedStore {
         Ok(read(&self.blob_file(digest)?)?.map(Bytes::from))
     }
 
-    /// Whether a blob is here, and is what its name says. Gives up, with false, as soon as `ended` says so.
+    /// Whether a blob exists and matches its digest. Ends early, with false, when `ended` returns true.
     pub(crate) fn is_whole(&self, digest: &Digest, ended: &dyn Fn() -> bool) -> bool {
         let mut hasher = Hasher::new();
         let Ok(Ok(mut file)) = self.blob_file(digest).map(fs::File::open) else { return false };
@@ -167,16 +168,17 @@ impl SharedStore {
         false
     }
 
-    /// The length of a blob that is here, and when it was written or last asked for.
+    /// The length of a blob, and the time of its upload or of the last request that named it; none if it does not
+    /// exist.
     pub(crate) fn blob_state(&self, digest: &Digest) -> Option<(u64, SystemTime)> {
         let about = fs::metadata(self.blob_file(digest).ok()?).ok()?;
         Some((about.len(), about.modified().ok()?))
     }
 
-    /// Lets a blob count as just written, if it is here.
+    /// Gives an existing blob a new grace time.
     pub(crate) fn renew_blob(&self, digest: &Digest) {
         if let Ok(Ok(file)) = self.blob_file(digest).map(|file| fs::File::options().append(true).open(file)) {
-            // Without it the blob may be collected sooner, and is uploaded again then.
+            // If this fails, the blob can be collected sooner, and is uploaded again.
             let _ = file.set_modified(SystemTime::now());
         }
     }
@@ -185,11 +187,11 @@ impl SharedStore {
         remove(&self.blob_file(digest)?)
     }
 
-    /// All blobs that are here, in no order.
+    /// All blobs, in no particular order.
     pub(crate) fn blobs(&self) -> Result<Vec<Digest>, StoreError> {
         let mut found = Vec::new();
         for folder in list(&self.root.join("blobs"))? {
-            // The repository has folders only.
+            // The repository contains only folders.
             let files = if folder.is_dir() { list(&folder)? } else { Vec::new() };
             let names = files.iter().filter_map(|file| file.file_name()?.to_str());
             found.extend(names.filter_map(|name| Digest::parse(name).ok()));
@@ -197,12 +199,12 @@ impl SharedStore {
         Ok(found)
     }
 
-    /// The length of a blob that is here, without reading it.
+    /// The length of a blob, without reading it; none if it does not exist.
     pub(crate) fn blob_size(&self, digest: &Digest) -> Option<u64> {
         fs::metadata(self.blob_file(digest).ok()?).ok().map(|metadata| metadata.len())
     }
 
-    /// Keeps a blob. The file of one that is here whole stays as it is, for those who read it; a damaged one is replaced.
+    /// Keeps a blob. An intact file stays, because others can be reading it; a damaged file is replaced.
     pub(crate) fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         let file = self.blob_file(digest)?;
         if holds(&file, bytes) { Ok(()) } else { write(&file, bytes) }
@@ -242,7 +244,7 @@ impl DiskStore {
         Self(SharedStore::new(root))
     }
 
-    /// Disk work happens aside: the node's thread never waits for a disk.
+    /// Another thread does the disk work, so that the node's thread never waits for a disk.
     fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce(SharedStore) -> Result<T, StoreError> + Send + 'static,
@@ -254,7 +256,8 @@ impl DiskStore {
 }
 
 impl DiskStore {
-    /// The revision that an app had when it was deleted, 0 if it never was. Hosts refuse a lower one than they saw.
+    /// The last revision of a deleted app, 0 if the app was never deleted. Hosts refuse a revision lower than one that
+    /// they have seen.
     pub(crate) fn last_revision(&self, app: &Address) -> Done<u64> {
         let app = app.clone();
         self.aside(move |store| {
@@ -336,7 +339,7 @@ impl IdentityStore for DiskStore {
     }
 }
 
-/// Whether a file has just these bytes.
+/// Whether a file contains exactly these bytes.
 fn holds(file: &Path, mut bytes: &[u8]) -> bool {
     let Ok(mut file) = fs::File::open(file) else { return false };
     if !file.metadata().is_ok_and(|about| about.len() == bytes.len() as u64) {

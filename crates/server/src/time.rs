@@ -25,7 +25,7 @@ pub(crate) fn unix_seconds() -> u64 {
 pub(crate) fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
     if let Err(error) = getrandom::fill(&mut bytes) {
-        // Without randomness no host is safe; there is nothing to go on with.
+        // A host without randomness is not safe, so it must not continue.
         tracing::error!(%error, "the operating system returns no random bytes");
         std::process::abort();
     }

@@ -20,7 +20,7 @@ use tokio_rustls::{
 /// The PEM files of the certificate and the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate, with those between it and the authority behind it.
+    /// The certificate chain: the server's certificate and the intermediate ones.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
@@ -49,7 +49,7 @@ impl TlsFiles {
 /// The minimum time between two checks of the files.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// The certificate in use. When its files change, the next handshake has the new one. Clones share it.
+/// The certificate in use. When the files change, the next handshake uses the new certificate. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Tls {
     files: Arc<TlsFiles>,
@@ -58,12 +58,12 @@ pub(crate) struct Tls {
 
 struct State {
     acceptor: TlsAcceptor,
-    /// What the files were when they were read.
+    /// The stamps of the files when they were read.
     stamps: [Option<Stamp>; 2],
     looked: Instant,
 }
 
-/// What a file is, as far as that shows without reading it.
+/// The stamp of a file, without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
@@ -85,8 +85,8 @@ impl Tls {
         self.current().accept(stream).await
     }
 
-    /// The current certificate. If a new one cannot be used, the earlier one stays in use. Both files are small and seldom
-    /// change, so they are read here.
+    /// The current certificate. If a new one cannot be used, the earlier one stays in use. Both files are small and
+    /// seldom change, so reading them here is acceptable.
     fn current(&self) -> TlsAcceptor {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.elapsed() >= AGAIN {
@@ -116,7 +116,7 @@ impl TlsFiles {
 }
 
 impl Stamp {
-    /// None: there is no such file now.
+    /// None: the file does not exist now.
     fn of(file: &Path) -> Option<Self> {
         let about = fs::metadata(file).ok()?;
         Some(Self {

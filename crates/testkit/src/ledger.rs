@@ -10,7 +10,7 @@ use crate::figure::print;
 ///
 /// # Panics
 ///
-/// If one succeeded.
+/// Panics if one succeeded.
 #[track_caller]
 pub fn attack(row: &str, tried: usize, through: usize) {
     record("attacks", "through", row, tried, through);
@@ -20,7 +20,7 @@ pub fn attack(row: &str, tried: usize, through: usize) {
 ///
 /// # Panics
 ///
-/// If one gave a wrong result.
+/// Panics if one gave a wrong result.
 #[track_caller]
 pub fn field_fault(row: &str, tried: usize, failing: usize) {
     record("field-faults", "failing", row, tried, failing);

@@ -59,7 +59,7 @@ impl Stamp {
         Ok(Self { path, fingerprint: fingerprint(inputs, more)? })
     }
 
-    /// Whether the inputs are those of the last [`set`](Self::set).
+    /// Whether the inputs are the same as at the last [`set`](Self::set).
     pub(crate) fn holds(&self) -> bool {
         fs::read_to_string(&self.path).is_ok_and(|last| last == self.fingerprint)
     }

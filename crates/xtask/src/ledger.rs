@@ -1,4 +1,5 @@
-//! The lists of attacks and field faults. A run of all tests must try each row, and records their sums as figures.
+//! The lists of attacks and field faults. A run of all tests must try each row. It records the sums of each list as
+//! figures.
 
 use serde_json::{Value, json};
 

@@ -130,7 +130,8 @@ pub(crate) fn demo_environment(workshop: &Workshop) -> Vec<(&'static str, std::p
     ]
 }
 
-/// Records the time until the demo was served. The figure is another one if something was installed, or built for the first time.
+/// Records the time until the demo was served. If something was installed, or built for the first time, the figure has
+/// another name.
 fn record(workshop: &Workshop, start: Instant, first: bool, command: &str) -> Result<()> {
     let name = if first || workshop.installed.get() { "run.cold" } else { "run.warm" };
     let took = start.elapsed();

@@ -20,7 +20,7 @@ pub(crate) struct Workshop {
     pub(crate) tools: PathBuf,
     /// Whether to use sudo without asking.
     pub(crate) yes: bool,
-    /// The toolchain that builds everything, after it was looked for.
+    /// The toolchain that builds everything, once it was found.
     pub(crate) toolchain: RefCell<Option<Toolchain>>,
     /// Whether this command has installed anything.
     pub(crate) installed: Cell<bool>,

@@ -54,7 +54,7 @@ struct State {
     pending: LiteMap<InstanceId, Pending>,
     /// When it last answered while more answers were due, or got work while idle.
     progress: f64,
-    /// When the watch checks next. None: there is no watch.
+    /// When the watch checks next. `None` if there is no watch.
     alarm: Option<f64>,
     /// Why it ended.
     gone: Option<String>,

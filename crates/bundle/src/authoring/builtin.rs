@@ -36,7 +36,7 @@ pub fn built_in(path: &str, text: impl Fn(&str) -> Option<&'static str>) -> Resu
     Ok(Contract { bind: file.resolved(), schemas: schemas.into_iter().collect() })
 }
 
-/// Returns the built-in bind of a kind of resource, by its name, or of the files of a bundle (`bundle`).
+/// Returns a built-in bind by name: that of a kind of resource, or `bundle`, the bind of bundle files.
 pub fn built_in_bind(name: &str) -> Result<Contract, AuthoringError> {
     built_in(&format!("binds/{name}.toml"), |path| FILES.get_file(path)?.contents_utf8())
 }

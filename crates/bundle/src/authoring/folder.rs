@@ -140,7 +140,7 @@ impl Folder {
 }
 
 impl Fault {
-    /// Adds the place that names the path.
+    /// Adds the place at which a file names the path.
     pub(super) fn at(self, source: &Source, span: Range<usize>, what: &str, written: &str) -> AuthoringError {
         let (wrong, hint) = match self {
             Self::Missing => ("is missing", "paths are relative to the folder of bundle.toml"),

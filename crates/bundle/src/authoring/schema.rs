@@ -65,8 +65,8 @@ impl FileKind {
     }
 }
 
-/// Removes details that mean nothing to an author: `null`, which TOML does not have, and the names of Rust's integer
-/// types. Joins the lines of descriptions, because editors show line breaks.
+/// Removes details that mean nothing to an author, namely `null`, which TOML does not have, and the names of Rust's
+/// integer types. Joins the lines of descriptions, because editors show line breaks.
 #[derive(Clone)]
 struct Plain;
 

@@ -66,8 +66,8 @@ impl Source {
     }
 }
 
-/// Translates an error of serde or of the TOML parser into the words of these files, and adds a hint. `of_file`: the
-/// error has no place in the file.
+/// Translates an error of serde or of the TOML parser into the words of these files, and adds a hint. `of_file` is true
+/// if the error has no place in the file.
 fn told(message: &str, of_file: bool) -> (String, String) {
     let message = message.trim_end().replace('\n', ", ");
     let (wrong, expected) = match message.split_once(", expected ") {

@@ -3,7 +3,7 @@ use std::fs;
 use super::*;
 use crate::Digest;
 
-/// The smallest bundle with everything in it.
+/// The smallest bundle with every kind of file.
 const FILES: &[(&str, &str)] = &[
     ("bundle.toml", "[bundle]\nname = \"demo\"\npublic = true\ninclude = [\"site/**\", \"migrations/*.sql\"]\n"),
     (
@@ -143,7 +143,7 @@ fn include_takes_files_folders_and_globs_and_hidden_files_only_by_name() {
 fn the_build_command_is_read_before_anything_is_built() {
     let built = "public = true\nbuild = 1";
     assert!(Build::read(bundle("bundle.toml", "public = true", built).path()).is_err());
-    // A file of the bundle is never one elsewhere on the machine.
+    // A file of the bundle must not be a link to a file elsewhere on the machine.
     for name in ["wasm/page.wasm", "./wasm/page.wasm", "/wasm/page.wasm", ".//wasm/page.wasm"] {
         let output = format!("output = {{ \"{name}\" = \"target/page.wasm\" }}");
         let folder = bundle("bundle.toml", "[bundle]", &format!("[build]\ncommand = \"make\"\n{output}\n[bundle]"));

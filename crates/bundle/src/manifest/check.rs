@@ -123,7 +123,7 @@ fn check_files(files: &LiteMap<String, FileEntry>) -> Checked {
     if bytes > MAX_BUNDLE_BYTES {
         return Err(VerifyError::TooLarge(format!("the files have {bytes} bytes; the maximum is {MAX_BUNDLE_BYTES}")));
     }
-    // The sort of a heap is much less code in the page's Wasm than the sort of slices.
+    // Sorting with a heap adds much less code to the page's Wasm than sorting a slice.
     let folded: BinaryHeap<String> = files.keys().map(|name| name.to_ascii_lowercase()).collect();
     let folded = folded.into_sorted_vec();
     let mut before = "";

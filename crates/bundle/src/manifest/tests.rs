@@ -80,7 +80,7 @@ fn every_flipped_bit_of_the_signed_bytes_is_refused() {
     let mut refused = 0;
     for at in 0..signed.bytes.len() {
         for bit in 0..8 {
-            // All eight where it is cheap to tell; one in eight else, so that each byte is tried.
+            // All eight bits where the check is cheap, otherwise one bit of each byte.
             if bit != at % 8 && at % 16 != 0 {
                 continue;
             }

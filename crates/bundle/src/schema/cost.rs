@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use self::walk::{Step, Walk, walks};
 
-/// Reading so many bytes of a string takes about as long as trying one schema on one value.
+/// Reading this many bytes of a string takes about as long as trying one schema on one value.
 const BYTES_OF_STEP: u64 = 64;
 
 /// The maximum cost of checking a body, in steps. A step is one schema that is tried on one value, or one value that it

@@ -28,7 +28,7 @@ const MAX_WAYS: u64 = 7_000;
 /// The maximum size of a pattern with its repetitions expanded ([`Shape::size`]). A unit takes up to 100 bytes in the
 /// server's engine, whose limit is 10 MiB.
 const MAX_PATTERN_UNITS: u64 = 100_000;
-/// The maximum length of a pattern, in bytes, as it is given and in normal form.
+/// The maximum length of a pattern, in bytes, both before and in normal form.
 const MAX_PATTERN_BYTES: usize = 2_048;
 /// The maximum depth of groups and classes.
 const MAX_NESTING: u32 = 32;
@@ -178,7 +178,7 @@ fn class(ranges: &[(char, char)], out: &mut String) -> Shape {
     Shape::character(Some(ranges.to_vec()))
 }
 
-/// Writes what stands in a class; gives the characters, if they are known.
+/// Writes the content of a class, and returns its characters, if they are known.
 fn class_item(item: &ClassSetItem, out: &mut String) -> Result<Option<Ranges>, String> {
     let ranges = match item {
         ClassSetItem::Empty(_) => Vec::new(),
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_languages_take_differently_is_written_out() {
+    fn syntax_that_the_languages_read_differently_is_written_out() {
         for (pattern, normal) in [
             (r"^[a-z]+$", r"^[a-z]+$"),
             (r"^\d{4}-\d\d$", r"^[0-9]{4}-[0-9][0-9]$"),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_patterns_are_taken() {
+    fn usual_patterns_are_accepted() {
         for pattern in [
             "^[^@]+@[^@]+\\.[a-z]+$",
             "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",

@@ -120,7 +120,7 @@ fn definitions_that_multiply_are_refused() {
 fn cost_of_a_body_counts_values_and_the_schemas_tried_on_them() {
     let cost = |schema: Value, body: Value| Cost::of(&normal_form(&schema).unwrap()).unwrap().steps(&body);
     let tags = json!({ "properties": { "tags": { "items": { "enum": ["a", "b", "c"] } } } });
-    // The whole lists one property, and each tag is compared with a list of three.
+    // The object lists one property, and each tag is compared with a list of three.
     assert_eq!(cost(tags.clone(), json!({ "tags": ["a", "b"] })), 2 + 1 + 2 * 5);
     assert_eq!(cost(tags.clone(), json!({ "other": vec!["a"; 100] })), 2 + 100 * 5, "any item counts as one of tags");
     assert_eq!(cost(tags, json!(1)), 2);
@@ -134,10 +134,10 @@ fn cost_of_a_body_counts_values_and_the_schemas_tried_on_them() {
     );
     let dependent = json!({ "dependentRequired": { "a": ["b", "c"] }, "dependentSchemas": { "a": true } });
     assert_eq!(cost(dependent, json!({})), 1 + 3 + 1 + 1);
-    // Items that must differ are compared whole: the condition, what stands behind it, and all that is there.
+    // `uniqueItems` compares whole items: the steps of the condition, of the keyword behind it, and of all values.
     let unique = json!({ "maxItems": 9, "uniqueItems": true });
     assert_eq!(cost(unique.clone(), json!([[1, 2], [3]])) - cost(unique, json!([])), 5);
-    // Each level is as the first.
+    // Each level costs the same as the first.
     let tree = json!({ "anyOf": [{ "type": "null" }, { "type": "array" }], "items": { "$ref": "#" } });
     let levels = |depth: usize| (1..depth).fold(json!([]), |body, _| json!([body]));
     let of = |depth| cost(tree.clone(), levels(depth));
@@ -158,7 +158,7 @@ fn schema_that_would_overflow_the_stack_is_refused() {
     assert!(refused(&json!({ "$ref": "#/$defs/d0", "$defs": defs })).contains("deep"));
 }
 
-/// A tree of many kinds of nodes, each of which may contain each, as in a grammar.
+/// A tree with many kinds of nodes, which can all contain each other, as in a grammar.
 #[test]
 fn definitions_with_too_many_references_are_refused_quickly() {
     let tree = |kinds: usize| {

@@ -198,7 +198,7 @@ fn an_admin_can_take_over_a_name_for_another_key() {
     let listed = world.json(&["bundle", "list"]);
     assert_eq!(listed["bundles"][1]["publisher"], taken["publisher"]);
     assert_ne!(listed["bundles"][0]["publisher"], taken["publisher"], "what was published stays as it is");
-    // The name is the other's now.
+    // Now the other key owns the name.
     let told = world.fails(1, &["publish", "notes", "acme:repo:notes:1.2.0"]);
     assert!(told.contains(taken["publisher"].as_str().unwrap()), "{told}");
 }

@@ -30,7 +30,7 @@ fn status_logs_and_files_of_a_server_are_shown() {
     let (told, lines) = mpsc::channel();
     let printed = BufReader::new(following.stdout.take().unwrap());
     std::thread::spawn(move || printed.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
-    // Nobody is told when it listens: what is logged again and again reaches it.
+    // The command does not report when it listens, so the test logs repeatedly.
     let seen = (0..100).any(|_| {
         world.json(&["app", "create", "acme:notes", "--bundle", "acme:repo:notes:1.0.0"]);
         lines.recv_timeout(Duration::from_millis(200)).is_ok_and(|line| line.contains("app upgraded"))
@@ -121,7 +121,7 @@ fn settings_come_from_flags_environment_and_file() {
     assert_eq!(of("log"), ("trace".into(), "environment".into()));
     assert_eq!(of("limits.links"), (7.into(), "file".into()));
     assert_eq!(of("behind-proxy").1, "built in");
-    // What is shown is a file that is taken.
+    // The output is a file that `--config` accepts.
     world.write(
         "whole.toml",
         "allow-host = [\"a.test\"]\nlog-format = \"json\"\n[spaces]\nacme = [\"acme.test\"]\n[limits]\nlinks = 7\n\
@@ -207,7 +207,7 @@ fn a_folder_with_other_files_does_not_become_a_data_folder() {
     let told = world.fails(1, &["serve", "--data", "demo", "--listen", "127.0.0.1:0"]);
     assert!(told.contains("not a data folder") && told.contains("bundle.toml") && told.contains("--data"), "{told}");
     assert_eq!(fs::read_dir(world.folder.path().join("demo")).unwrap().count(), 1, "nothing was put there");
-    // What a first start leaves that was cut off, and a key that was put there before the first start.
+    // The files of an interrupted first start, and a key that an operator provided before the first start.
     let token = "a".repeat(40);
     for (name, text) in [("cut/lock", ""), ("cut/.17.0.part", "half"), ("cut/admin.token", token.as_str())] {
         world.write(name, text);

@@ -1,4 +1,4 @@
-//! A server on a folder of its own, and the commands that talk to it.
+//! Runs a server on its own folder, and commands against it.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A folder with a running server, and the commands that talk to it.
+/// A folder with a running server, and commands against it.
 pub(crate) struct World {
     pub(crate) folder: TempDir,
     pub(crate) server: Child,
@@ -23,7 +23,7 @@ impl World {
         Self::start_with(tempfile::tempdir().unwrap(), &[])
     }
 
-    /// A server on the data that are in a folder.
+    /// A server on the data in a folder.
     pub(crate) fn start_in(data: &Path) -> Self {
         Self::start_with(tempfile::tempdir().unwrap(), &["--data", data.to_str().unwrap()])
     }
@@ -34,7 +34,7 @@ impl World {
         Self::of(folder, command.stderr(Stdio::null()))
     }
 
-    /// A server that a command starts, which says as JSON that it is ready.
+    /// A server that a command starts; its JSON output reports that it is ready.
     pub(crate) fn of(folder: TempDir, command: &mut Command) -> Self {
         let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -48,7 +48,7 @@ impl World {
         self.command(words).output().unwrap()
     }
 
-    /// A command that has not begun.
+    /// A command that is not started yet.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = starlane(self.folder.path());
         command.env("STARLANE_SERVER", &self.url);
@@ -59,14 +59,14 @@ impl World {
         command
     }
 
-    /// The JSON that a command prints, which must go well.
+    /// Runs a command that must succeed, and returns its JSON output.
     pub(crate) fn json(&self, words: &[&str]) -> Value {
         let output = self.run(&[words, &["--output", "json"]].concat());
         assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// What a command says that must fail with an exit code.
+    /// Runs a command that must fail with this exit code, and returns its output.
     pub(crate) fn fails(&self, code: i32, words: &[&str]) -> String {
         let output = self.run(words);
         assert_eq!(output.status.code(), Some(code), "{words:?}: {}", text(&output.stderr));
@@ -95,7 +95,7 @@ impl Drop for World {
     }
 }
 
-/// The binary in a folder of its own, with nothing of the person who runs the tests.
+/// The binary in its own folder, without the settings of the user who runs the tests.
 pub(crate) fn starlane(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_starlane"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STARLANE_")) {

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Checks on the spot; a body takes as many milliseconds of the clock as its text `wait` says.
+/// Checks immediately; the text `wait` of a body gives the duration of its check in milliseconds.
 struct Local {
     validators: BTreeMap<String, Validator>,
     time: VirtualTime,
@@ -59,7 +59,7 @@ fn bound(contract: Contract, time: &VirtualTime) -> Bound {
     counted(contract, time, &Rc::default())
 }
 
-/// The same, and how many bodies it checks.
+/// The same, and counts the checked bodies.
 fn counted(contract: Contract, time: &VirtualTime, checked: &Rc<Cell<usize>>) -> Bound {
     let bounds = Bounds { steps: 100_000, steps_per_byte: 4, max_steps: 1_000_000, quoted: 120 };
     let text = contract.bind.contract(&contract.schemas);
@@ -103,7 +103,7 @@ fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(VirtualTime) -> F) {
 }
 
 #[test]
-fn resources_in_memory_keep_the_contract() {
+fn resources_in_memory_pass_the_contract_suite() {
     run(|time| async move {
         let fresh = || async {
             Subject {
@@ -123,7 +123,7 @@ fn origin() -> Origin {
 }
 
 #[test]
-fn files_of_a_bundle_are_held_to_their_bind() {
+fn files_of_a_bundle_are_checked_against_their_bind() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let bound = bound(built_in_bind("bundle").unwrap(), &time);
@@ -131,7 +131,7 @@ fn files_of_a_bundle_are_held_to_their_bind() {
         let at = address("acme:repo:app:1.0.0");
         let served = bound.serve(&host, &at, handler).unwrap();
         resource_suite::bind_holds(&host, &at, bound.bind()).await;
-        // Nothing is `null`, and both are all that `list` takes.
+        // An empty body is `null`, and `list` accepts only these two.
         for payload in [Payload::nothing(), Payload::json("null"), Payload::json("{}")] {
             let listed = host.request(&origin(), &at, "list", payload, 0).await.unwrap();
             assert_eq!(listed.body, r#"{"files":[]}"#);
@@ -143,7 +143,7 @@ fn files_of_a_bundle_are_held_to_their_bind() {
 }
 
 #[test]
-fn an_answer_that_does_not_fit_is_not_passed_on() {
+fn an_answer_that_does_not_match_is_not_passed_on() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let (bound, at) = (texts(&time), address("acme:texts"));
@@ -172,7 +172,7 @@ fn an_answer_that_does_not_fit_is_not_passed_on() {
 }
 
 #[test]
-fn an_event_that_does_not_fit_is_not_emitted() {
+fn an_event_that_does_not_match_is_not_emitted() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let (bound, at) = (texts(&time), address("acme:texts"));
@@ -188,9 +188,9 @@ fn an_event_that_does_not_fit_is_not_emitted() {
     });
 }
 
-/// What takes long to check holds up the messages of its sender, and no others.
+/// A long check delays the messages of its sender only.
 #[test]
-fn messages_of_a_sender_keep_their_order_whatever_their_checks_take() {
+fn messages_of_a_sender_keep_their_order_during_checks() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let at = address("acme:texts");
@@ -222,7 +222,7 @@ fn messages_of_a_sender_keep_their_order_whatever_their_checks_take() {
         let outcomes = join_all(asked).await;
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
         assert_eq!(*seen.borrow(), ["other", "first", "second", "third", "fourth"]);
-        // Who goes away while its message is checked stops nobody.
+        // A sender that is cancelled during the check of its message does not block others.
         drop(host.request(&origin(), &at, "put", Payload::json(r#"{ "key": "gone", "text": "", "wait": 1000 }"#), 0));
         let slow = put("gone", own, Some(10_000));
         let next = put("next", own, None);
@@ -240,7 +240,7 @@ fn messages_of_a_sender_keep_their_order_whatever_their_checks_take() {
 }
 
 #[test]
-fn body_of_a_message_that_may_not_enter_is_not_checked() {
+fn body_of_a_refused_message_is_not_checked() {
     run(|time| async move {
         let host = resource_suite::bare_host(&(Rc::new(time.clone()) as Rc<dyn Time>));
         let (at, checked) = (address("acme:texts"), Rc::<Cell<usize>>::default());
@@ -270,7 +270,7 @@ fn body_of_a_message_that_may_not_enter_is_not_checked() {
 }
 
 #[test]
-fn turns_of_many_senders_are_looked_at_once_on_average() {
+fn turns_of_many_senders_are_swept_once_on_average() {
     let mut turns = Turns::default();
     let message = |number: usize| {
         let from = address(&format!("acme:asker:{number}"));
@@ -284,10 +284,10 @@ fn turns_of_many_senders_are_looked_at_once_on_average() {
     }
     assert!(turns.swept <= 100_000 && turns.last.len() <= 40_000, "{}, {}", turns.swept, turns.last.len());
     let (before, _turn) = turns.take(&message(39_999));
-    assert!(before.is_none_or(|mut before| before.try_recv().is_err()), "an ended turn holds up nobody");
+    assert!(before.is_none_or(|mut before| before.try_recv().is_err()), "an ended turn blocks no other");
 }
 
-/// A page with a driver serves what is placed in browsers, from its launch until its end.
+/// A page with a driver serves the resources that are placed in browsers, from the launch of the app until its end.
 #[test]
 fn a_page_with_a_driver_serves_the_resources_that_are_placed_in_it() {
     run(|time| async move {
@@ -311,10 +311,10 @@ fn a_page_with_a_driver_serves_the_resources_that_are_placed_in_it() {
         page.0.request(&origin(), &at, "put", put, 0).await.unwrap();
         publish(2, "both");
         page.launch("acme:app").await.unwrap();
-        assert_eq!(all().await.unwrap().body, r#"{"a":"b"}"#, "it stays over versions");
+        assert_eq!(all().await.unwrap().body, r#"{"a":"b"}"#, "it survives a new version");
         publish(3, "server");
         page.launch("acme:app").await.unwrap();
-        assert!(all().await.is_err(), "the server has it now");
+        assert!(all().await.is_err(), "the server serves it now");
         publish(4, "browser");
         page.launch("acme:app").await.unwrap();
         assert!(all().await.is_ok());

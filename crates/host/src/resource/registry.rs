@@ -50,7 +50,7 @@ impl Registry {
         Self(Rc::new(Inner { drivers, open: RefCell::default() }))
     }
 
-    /// What the resources of all kinds keep on this host.
+    /// The stored data of the resources of all kinds on this host.
     pub fn kept(&self) -> Vec<Kept> {
         self.0.drivers.iter().filter_map(|driver| driver.kept()).collect()
     }
@@ -173,7 +173,7 @@ impl Resources for Registry {
     }
 }
 
-/// What is ready to take effect.
+/// The prepared resources.
 #[derive(Default)]
 struct Ready {
     open: Vec<Rc<Open>>,

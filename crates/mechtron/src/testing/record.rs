@@ -16,11 +16,11 @@ use crate::{
 pub struct Sent {
     /// The id for the answer.
     pub id: u64,
-    /// As the actor wrote it.
+    /// The target, as the actor wrote it.
     pub target: String,
     /// The operation.
     pub operation: String,
-    /// What it carries.
+    /// The payload.
     pub payload: Payload,
     /// The timeout; 0 is the host's default.
     pub timeout_ms: u32,
@@ -29,11 +29,11 @@ pub struct Sent {
 /// A one-way message, or an event (`target` and `operation` are both its name).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notified {
-    /// As the actor wrote it.
+    /// The target, as the actor wrote it.
     pub target: String,
     /// The operation.
     pub operation: String,
-    /// What it carries.
+    /// The payload.
     pub payload: Payload,
 }
 

@@ -1,5 +1,6 @@
-//! The actors that wait for an instance, in turns. Each app is in the order of its space, and each space in the order of all, only
-//! while it may have one more awake actor: so the work for a start does not depend on the number of waiting actors.
+//! The actors that wait for an instance, in turns. An app is in the queue of its space, and a space in the queue of all
+//! spaces, only while it can have one more awake actor. So the work for a start does not depend on the number of
+//! waiting actors.
 
 use std::{collections::VecDeque, rc::Rc};
 

@@ -36,8 +36,9 @@ impl Apps {
         self.switch(change)
     }
 
-    /// Does every step that can fail, without a visible effect. Resources start from their state at the revision `from`,
-    /// which is the record's own for an app that only starts again: its modules are compiled when they are used.
+    /// Does every step that can fail, without a visible effect. Resources start from their state at the revision
+    /// `from`. For an app that only restarts, that is the record's own revision, and its modules are compiled on first
+    /// use.
     pub(super) async fn prepare(&self, record: &AppRecord, from: u64) -> Result<Change, Failure> {
         let signed = self.store.manifest(&record.bundle).await.map_err(stored)?;
         let signed = signed.ok_or_else(|| {

@@ -2,8 +2,8 @@
 //! upgrades the app.
 //!
 //! - A line of `allow` that reaches beyond its app must be covered by a grant of the maker. Otherwise the whole change is refused.
-//! - The line is in force as long as that grant: a grant of the registry until it is removed, a grant of a token until the token
-//!   expires. A line covered by an `admin` grant is confirmed by the admin: it stays in the app's record until the next
+//! - The line is in force as long as that grant: a grant of the registry until it is removed, a grant of a token until
+//!   the token expires. When an `admin` grant covers a line, the app's record keeps that confirmation until the next
 //!   revision.
 //! - When the maker's token is revoked, the app loses all permissions beyond itself until the next revision.
 //! - A record of an older server has no maker and allows nothing beyond the app.
@@ -231,7 +231,7 @@ impl Rights {
 }
 
 impl Running {
-    /// What is in force, by mechtron.
+    /// The lines that are in force, by mechtron.
     fn allow(&self) -> Vec<Allow> {
         let mut by_mechtron: BTreeMap<&str, Vec<Grant>> = BTreeMap::new();
         for (line, in_force) in self.lines.iter().zip(&self.in_force) {

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limited_admin_names_subjects_of_its_namespace() {
+    fn a_limited_admin_can_use_only_subjects_of_its_namespace() {
         let may =
             |grant: &str, subject: &str| check(&Principal::new("lead", Grant::parse(grant, None)), subject).is_ok();
         for (grant, subject, expected) in [

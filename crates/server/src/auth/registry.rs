@@ -206,7 +206,7 @@ impl Kept {
             || self.forgotten.iter().any(|gone| generation <= gone.generation && ends <= gone.ends)
     }
 
-    /// The same without the forgotten revocations, which say nothing about a token that has expired meanwhile.
+    /// The same without the forgotten revocations, because these only concern tokens that have expired.
     pub(super) fn is_known_revoked(&self, token: TokenFacts<'_>) -> bool {
         let TokenFacts { id, subject, generation, issued, .. } = token;
         let mut scoped = namespace::namespaces_of(subject).map(|namespace| format!("{id}@{namespace}"));
@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_granted_is_there_after_a_restart() {
+    fn grants_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let mut registry = Registry::open(folder.path()).unwrap();
         let lines = ["request acme:profiles:profile:{sub}".to_owned(), "subscribe acme:**#*".to_owned()];
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_away_must_be_there() {
+    fn removing_a_missing_grant_fails() {
         let folder = tempfile::tempdir().unwrap();
         let mut registry = Registry::open(folder.path()).unwrap();
         let line = ["admin **".to_owned()];
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_forgets_no_revocation() {
+    fn revocations_survive_clock_jumps() {
         let token = |id, generation, ends| TokenFacts { id, subject: "ada", generation, issued: 100, ends };
         let mut kept = Kept::default();
         kept.revoke_token("one", 500);
@@ -357,8 +357,8 @@ mod tests {
         // Forward, where it has ended and is forgotten, and back.
         kept.prune(10_000, 10);
         assert!(kept.revoked_tokens.is_empty() && kept.is_revoked(one));
-        assert!(!kept.is_revoked(token("two", kept.generation, 400)), "what is made afterwards is good");
-        assert!(!kept.is_revoked(token("three", 1, 501)), "and what ends later was not forgotten");
+        assert!(!kept.is_revoked(token("two", kept.generation, 400)), "a later token is valid");
+        assert!(!kept.is_revoked(token("three", 1, 501)), "a revocation that expires later was not forgotten");
         // Made while the clock was far ahead; revoked when it was right again.
         let ahead = TokenFacts { issued: 9_000_000, ends: 9_100_000, ..token("ahead", kept.generation, 0) };
         assert!(!kept.is_revoked(ahead));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_revocations_end_all_tokens_and_stay_bounded() {
+    fn too_many_revocations_revoke_all_tokens() {
         let mut kept = Kept::default();
         let made = kept.generation;
         for n in 0..11 {
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_revocations_of_a_space_end_its_own_tokens_alone() {
+    fn too_many_revocations_of_a_space_revoke_only_its_own_tokens() {
         let mut kept = Kept::default();
         let made = kept.generation;
         for n in 0..1_001 {
@@ -394,7 +394,7 @@ mod tests {
         assert!(kept.revoked_tokens.is_empty());
         let token = |subject, generation| TokenFacts { id: "other", subject, generation, issued: 0, ends: 1_000 };
         assert!(kept.is_revoked(token("acme/ada", made)) && kept.is_revoked(token("acme/7/x", made)));
-        assert!(!kept.is_revoked(token("acme/ada", kept.generation)), "what is made afterwards is good");
+        assert!(!kept.is_revoked(token("acme/ada", kept.generation)), "a later token is valid");
         assert!(!kept.is_revoked(token("bob/x", made)) && !kept.is_revoked(token("acme", made)));
         // Of an earlier version, by an admin of all spaces.
         kept.revoked_tokens.extend((0..1_001).map(|n| (format!("id{n}@"), 1_000)));
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grants_of_a_space_are_bounded_and_leave_room_for_others() {
+    fn the_grants_of_a_space_have_a_limit_and_leave_room_for_others() {
         let mut kept = Kept::default();
         let long: Vec<String> = (0..200).map(|n| format!("request acme:{}:{n}", "x".repeat(500))).collect();
         let given = (0..100).take_while(|n| kept.add(&format!("acme/p{n}"), &long).is_ok()).count();
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scoped_revocation_of_an_earlier_version_counts_in_its_namespace() {
+    fn a_scoped_revocation_of_an_earlier_version_applies_only_to_its_namespace() {
         let mut kept = Kept::default();
         kept.revoked_tokens.insert("id@acme".into(), 1_000);
         let token = |subject| TokenFacts { id: "id", subject, generation: 1, issued: 0, ends: 1_000 };
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn issued_tokens_are_forgotten_at_their_end_and_stay_bounded() {
+    fn issued_tokens_are_forgotten_after_expiry_and_have_a_limit() {
         let mut kept = Kept::default();
         kept.note_issued("a", "ada", 100, 0);
         kept.note_issued("b", "bob", 200, 100);
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_named() {
+    fn the_error_names_a_damaged_file() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("principals.json"), "{\"grants\": 1}").unwrap();
         assert!(Registry::open(folder.path()).err().unwrap().contains("principals.json"));

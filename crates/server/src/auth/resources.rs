@@ -127,7 +127,7 @@ fn target(operation: &str, asked: &Value, answer: &Value) -> String {
             None => vec![labelled("subject", text(asked, "subject"))],
         }
     } else {
-        // Without grants, all are taken.
+        // Without grants, all are removed.
         let grants = answer.get("removed").or(asked.get("grants"));
         vec![
             text(asked, "principal").or_else(|| text(asked, "subject")),

@@ -7,7 +7,7 @@ fn open(folder: &Path) -> Auth {
 }
 
 #[test]
-fn the_admin_token_is_made_once_and_kept_from_others() {
+fn the_admin_token_is_created_once_and_only_its_owner_can_read_it() {
     let folder = tempfile::tempdir().unwrap();
     let first = open(folder.path());
     let again = open(folder.path());
@@ -25,7 +25,7 @@ fn the_admin_token_is_made_once_and_kept_from_others() {
 }
 
 #[test]
-fn an_empty_secret_is_an_error_and_no_secret() {
+fn an_empty_secret_is_refused() {
     for file in ["admin.token", "token.key"] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(file), "\n").unwrap();
@@ -35,7 +35,7 @@ fn an_empty_secret_is_an_error_and_no_secret() {
 }
 
 #[test]
-fn anybody_may_use_a_fresh_server_and_nobody_without_a_token_after_the_first() {
+fn the_first_token_turns_anonymous_access_off() {
     let folder = tempfile::tempdir().unwrap();
     let auth = open(folder.path());
     let (app, anybody) = (Address::parse("acme:app").unwrap(), auth.principal(None).unwrap());
@@ -58,7 +58,7 @@ fn anybody_may_use_a_fresh_server_and_nobody_without_a_token_after_the_first() {
 }
 
 #[test]
-fn what_people_type_is_no_flag() {
+fn tokens_and_ids_do_not_look_like_flags() {
     let folder = tempfile::tempdir().unwrap();
     let auth = open(folder.path());
     let made = (0..64).map(|_| auth.create("ada", &[], 60).unwrap().id);
@@ -68,7 +68,7 @@ fn what_people_type_is_no_flag() {
 }
 
 #[test]
-fn a_token_and_the_registry_grant_together() {
+fn grants_of_a_token_and_of_the_registry_add_up() {
     let folder = tempfile::tempdir().unwrap();
     let auth = open(folder.path());
     let made = auth.create("ada", &["request acme:profile:{sub}".into()], 60).unwrap();
@@ -84,7 +84,7 @@ fn a_token_and_the_registry_grant_together() {
 }
 
 #[test]
-fn what_is_revoked_stays_so_and_a_later_token_is_good() {
+fn revocations_are_permanent_and_do_not_affect_later_tokens() {
     let folder = tempfile::tempdir().unwrap();
     let auth = open(folder.path());
     let make = |auth: &Auth| auth.create("ada", &[], 60).unwrap();
@@ -103,7 +103,7 @@ fn what_is_revoked_stays_so_and_a_later_token_is_good() {
 }
 
 #[test]
-fn a_principals_name_is_nothing_that_could_be_an_address() {
+fn a_principals_name_must_not_look_like_an_address() {
     for name in ["", "acme:profiles", "http:acme:x", "admin", "a\nb", &"a".repeat(201)] {
         assert_eq!(check_name(name).unwrap_err().code, "malformed", "{name}");
     }

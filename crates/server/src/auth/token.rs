@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_this_host_is_read_until_it_ends() {
+    fn a_token_of_this_host_is_valid_until_it_expires() {
         let host = host();
         let token = good(&host);
         let read = host.read(&token, NOW).unwrap();
@@ -169,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_byte_is_one_too_many() {
+    fn a_token_with_one_changed_byte_is_refused() {
         let (host, token) = (host(), good(&host()));
         for at in 0..token.len() {
             let mut bytes = token.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(bytes).unwrap();
-            // The last character holds bits that no byte of the signature has: what is left of them must be zero.
+            // The last character has more bits than the signature needs; the unused bits must be zero.
             assert!(host.read(&changed, NOW).is_err(), "byte {at}");
         }
     }

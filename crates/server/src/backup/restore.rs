@@ -1,4 +1,4 @@
-//! A data folder made of a backup.
+//! Restores a data folder from a backup.
 
 use std::{
     fs::{self, File},
@@ -25,9 +25,10 @@ pub enum Keys {
     Keep,
 }
 
-/// Makes a data folder of a backup; returns the version that made it. The folder may be there, if it is empty, and may be a
-/// symbolic link to one or a mount point. Errors when the folder is not empty, when the file is not a whole backup or of a
-/// newer format, and when the system refuses; then everything is as it was before.
+/// Restores a data folder from a backup. Returns the version of Starlane that made the backup. The folder can exist if
+/// it is empty. It can be a mount point, or a symbolic link to an empty folder. Errors when the folder is not empty,
+/// when the file is not a complete backup or has a newer format, and on errors of the system. After an error nothing
+/// has changed.
 pub fn restore(backup: &Path, data: &Path, keys: Keys) -> Result<String, RestoreError> {
     let in_data = |error| RestoreError::Io(data.to_owned(), error);
     let file = File::open(backup).map_err(|error| RestoreError::Io(backup.to_owned(), error))?;
@@ -35,10 +36,10 @@ pub fn restore(backup: &Path, data: &Path, keys: Keys) -> Result<String, Restore
         return Err(RestoreError::NotEmpty(data.to_owned()));
     }
     let mut undo = Undo { made: missing(data), moved: Vec::new() };
-    // The parents are the operator's: only the folder itself is made for its owner alone.
+    // The parent folders belong to the operator: only the folder itself gets a mode for its owner alone.
     let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).and_then(|()| disk::create_folder(data)).map_err(in_data)?;
-    // Inside of it, and so on the same file system, whatever the folder is.
+    // It is inside the folder, and so on the same file system, even if the folder is a link or a mount point.
     let aside = data.join(RESTORING);
     undo.moved.push(aside.clone());
     disk::create_folder(&aside).map_err(in_data)?;
@@ -49,19 +50,19 @@ pub fn restore(backup: &Path, data: &Path, keys: Keys) -> Result<String, Restore
         undo.moved.push(data.join(&name));
         fs::rename(aside.join(&name), data.join(&name)).map_err(in_data)?;
     }
-    // While it is there, no server starts on what is beside it.
+    // While this folder exists, no server starts on the data folder.
     fs::remove_dir(&aside).map_err(in_data)?;
     undo.keep();
-    // A mounted file system may belong to another user; what is in it is private all the same.
+    // A mounted file system can belong to another user. The files in it are private all the same.
     let _ = fs::metadata(data).and_then(|about| disk::set_mode(data, &about));
     Ok(version)
 }
 
-/// Whether a folder is missing or empty. The top of a file system has a folder of its own in it.
+/// Whether a folder is missing or empty. The root of a file system contains `lost+found`.
 fn is_empty(folder: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // A symbolic link to nothing is not missing: nothing can be made in its place.
+            // A symbolic link without a target is not missing, because no folder can be created in its place.
             return if folder.is_symlink() { Err(error) } else { Ok(true) };
         }
         entries => entries?,
@@ -80,7 +81,7 @@ fn missing(folder: &Path) -> Vec<PathBuf> {
     above.take_while(|above| !above.exists()).map(Path::to_owned).collect()
 }
 
-/// Removes what a restore made, unless it is kept.
+/// Removes the restored files, unless the restore succeeds.
 struct Undo {
     made: Vec<PathBuf>,
     moved: Vec<PathBuf>,
@@ -95,7 +96,7 @@ impl Undo {
 
 impl Drop for Undo {
     fn drop(&mut self) {
-        // What marks the folder as not whole is the first, and goes last.
+        // `RESTORING` was created first and is removed last, so that an incomplete folder stays marked.
         for path in self.moved.iter().rev() {
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
@@ -146,7 +147,7 @@ fn unpack(backup: impl Read, folder: &Path, keys: Keys) -> Result<String, String
     }
     match disk::read(&folder.join(FORMAT_FILE)).map_err(|error| error.to_string())? {
         Some(bytes) => check_format(&bytes).map(|_| version),
-        // Of the first format, which the next start migrates.
+        // A backup of format 1, which the next start migrates.
         None => Ok(version),
     }
 }

@@ -1,4 +1,4 @@
-//! Databases: SQLite looks at every page itself.
+//! Checks databases with SQLite's own integrity check, which reads every page.
 
 use std::{fs, path::Path, sync::atomic::Ordering::Relaxed};
 
@@ -7,7 +7,7 @@ use rusqlite::OpenFlags;
 use super::Check;
 use crate::data_folder;
 
-/// How many of SQLite's remarks on one database are listed.
+/// The maximum number of SQLite's messages about one database.
 const REMARKS: usize = 20;
 
 pub(super) fn check(check: &mut Check<'_>) {
@@ -40,14 +40,14 @@ fn database(check: &mut Check<'_>, file: &Path) {
                 check.problem(file, shown.join("; "), mend);
             }
         }
-        // An upgrade took it away meanwhile.
+        // An upgrade removed it meanwhile.
         Err(_) if !file.exists() => {}
         Err(error) => check.problem(file, error.to_string(), mend),
     }
 }
 
 fn remarks(file: &Path) -> rusqlite::Result<Vec<String>> {
-    // For a database with a write-ahead log, reading is writing: into the file that coordinates it.
+    // Reading a database with a write-ahead log requires write access to its shared-memory file.
     let connection = crate::database::open_file(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let mut statement = connection.prepare(&format!("PRAGMA integrity_check({REMARKS})"))?;
     let remarks = statement.query_map([], |row| row.get(0))?;

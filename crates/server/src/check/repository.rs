@@ -1,4 +1,4 @@
-//! Bundles, blobs and apps: each file is what its name says, and what is named is there.
+//! Checks bundles, blobs and apps: each file has the content that its name promises, and every reference has a target.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use starlane_protocol::Address;
 use super::Check;
 use crate::{data_path::below, database};
 
-/// What is known of the bundles and blobs that are whole.
+/// The bundles and blobs without a problem.
 #[derive(Default)]
 struct Found {
     /// By address: the digest of the manifest.
@@ -59,7 +59,7 @@ fn blobs(check: &mut Check<'_>, found: &mut Found) {
                         check.problem(&file, format!("its content has the digest {real}: it is damaged"), mend);
                     }
                 }
-                // Collected while this runs.
+                // The running server collected it meanwhile.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => check.unreadable(&file, &error),
             }
@@ -99,7 +99,7 @@ fn bundles(check: &mut Check<'_>, found: &mut Found, folder: &Path) {
             _ if entry.is_dir() => bundles(check, found, &entry),
             "manifest.json" => bundle(check, found, folder, &entry),
             "manifest.signature" => {
-                // Written before its manifest: a publish that was killed leaves it alone.
+                // A killed publish can leave the signature without a manifest, because the signature is written first.
             }
             "publisher.key" => {
                 let key = check.read(&entry);
@@ -137,7 +137,7 @@ fn bundle(check: &mut Check<'_>, found: &mut Found, folder: &Path, file: &Path) 
     }
 }
 
-/// What manifests name is there, as they name it.
+/// Checks that every blob exists that a manifest names, with the length in the manifest.
 fn references(check: &mut Check<'_>, found: &Found) {
     let mut named = BTreeSet::new();
     for (address, (_, manifest)) in &found.bundles {
@@ -223,7 +223,7 @@ fn app(check: &mut Check<'_>, found: &Found, file: &Path, stem: &str, bytes: &[u
     }
 }
 
-/// That each database of an app is there.
+/// Checks that each database of an app exists.
 fn databases(check: &mut Check<'_>, found: &Found, file: &Path, record: &AppRecord) {
     let Some((_, manifest)) = found.bundles.get(&record.bundle) else { return };
     let Ok(folder) = below(check.data, [database::FOLDER, record.app.as_str()]) else { return };
@@ -232,7 +232,7 @@ fn databases(check: &mut Check<'_>, found: &Found, file: &Path, record: &AppReco
     for (name, _) in of_server.filter(|(_, resource)| resource.kind == ResourceKind::Database) {
         match database::exists(check.data, &record.app, name, record.revision) {
             Ok(true) => {}
-            // An upgrade took it away meanwhile.
+            // An upgrade removed it meanwhile.
             Ok(false) if is_newer(file, record) => {}
             Ok(false) => {
                 let path = folder.join(format!("{name}.sqlite"));
@@ -246,7 +246,7 @@ fn databases(check: &mut Check<'_>, found: &Found, file: &Path, record: &AppReco
     }
 }
 
-/// Whether an app has another revision now than a record that was read before.
+/// Whether the revision of an app has changed since `record` was read.
 fn is_newer(file: &Path, record: &AppRecord) -> bool {
     let now = fs::read(file).ok().and_then(|bytes| serde_json::from_slice::<AppRecord>(&bytes).ok());
     now.is_none_or(|now| now.revision != record.revision)

@@ -9,10 +9,10 @@ use futures_channel::oneshot;
 
 use crate::fair::{FairQueue, Owner};
 
-/// What a check usually takes, in nanoseconds.
+/// The usual duration of a check, in nanoseconds.
 const USUAL: u64 = 1_000_000;
 
-/// Room of one kind. Clones share it.
+/// A limit on the bytes in checks. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Room(Arc<Mutex<State>>);
 
@@ -31,7 +31,7 @@ struct Waiting {
     told: oneshot::Sender<Share>,
 }
 
-/// What one check has of the room, until it is dropped.
+/// The bytes of one check, counted until this is dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     room: Room,
@@ -41,13 +41,13 @@ pub(super) struct Share {
 }
 
 impl Room {
-    /// Room for `bytes`, of which one space has at most `checks` at a time.
+    /// A limit of `bytes` in total, and of `checks` for one space at a time.
     pub(super) fn new(bytes: usize, checks: usize) -> Self {
         let queue = FairQueue::new(checks, USUAL);
         Self(Arc::new(Mutex::new(State { queue, next: None, free: bytes })))
     }
 
-    /// Waits for room. `bytes` is at most the total room. Dropping the future leaves the queue.
+    /// Waits until `bytes` are free. `bytes` must not exceed the total. Dropping the future leaves the queue.
     pub(super) async fn take(&self, owner: Owner, bytes: usize) -> Option<Share> {
         let (told, share) = oneshot::channel();
         self.lock().queue.push(&owner, Waiting { bytes, told });
@@ -55,10 +55,10 @@ impl Room {
         share.await.ok()
     }
 
-    /// Gives room to those whose turn it is.
+    /// Starts the next checks, as far as there is room.
     fn go_on(&self) {
         while let Some((told, share)) = self.next() {
-            // Not under the lock: who has gone gives the share back at once.
+            // Send outside the lock: if the receiver is gone, the share is dropped at once, which takes the lock.
             let _ = told.send(share);
         }
     }
@@ -113,7 +113,7 @@ mod tests {
     fn take(room: &Room, name: &str, bytes: usize) -> Taking {
         let (room, owner) = (room.clone(), owner(name));
         let mut taking: Taking = Box::pin(async move { room.take(owner, bytes).await });
-        // It waits from now on, or has it already.
+        // Polling once puts it into the queue, or gives it the room.
         if let Some(share) = taking.as_mut().now_or_never() {
             return Box::pin(std::future::ready(share));
         }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_asks_for_much_delays_another_by_one_check() {
+    fn a_space_with_many_checks_delays_another_by_one_check() {
         let room = Room::new(100, 1);
         let mut eve: Vec<Taking> = (0..64).map(|_| take(&room, "eve", 100)).collect();
         let mut ada = take(&room, "ada", 100);
@@ -132,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn room_is_never_given_twice_and_comes_back() {
+    fn room_is_never_given_twice_and_is_returned() {
         let room = Room::new(100, 8);
         let mut shares: Vec<Share> =
             (0..10).filter_map(|n| take(&room, &format!("p{n}"), 25).now_or_never().flatten()).collect();
         assert_eq!(shares.len(), 4);
         shares.clear();
         assert_eq!(room.lock().free, 100);
-        // Those who were gone when their turn came have nothing.
+        // Cancelled checks get no room.
         let gone: Vec<Taking> = (0..1_000).map(|n| take(&room, &format!("p{n}"), 100)).collect();
         drop(gone);
         assert!(take(&room, "ada", 100).now_or_never().flatten().is_some());
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_space_has_only_its_number_of_checks_at_a_time() {
+    fn a_space_runs_at_most_its_maximum_of_checks() {
         let room = Room::new(100, 2);
         let taken = ["acme/a", "acme/b", "acme/c", "bob"].map(|name| take(&room, name, 1).now_or_never().flatten());
         assert_eq!(taken.each_ref().map(Option::is_some), [true, true, false, true]);

@@ -1,4 +1,4 @@
-//! The validators of both hosts on random schemas and bodies: this one, and that of pages, run by Node.
+//! Runs the validators of both hosts on random schemas and bodies: the server's, and that of pages in Node.
 
 use std::{
     io::Write,
@@ -18,7 +18,7 @@ use starlane_testkit::{figure::figure, workspace};
 
 use super::{BOUNDS, Contract, Part, Validator};
 
-/// Judges lines of `{ "contract": …, "bodies": […] }` as pages do: a line of verdicts for each.
+/// Validates lines of `{ "contract": …, "bodies": […] }` as pages do, and returns a line of verdicts for each.
 const PAGE: &str = "import { pathToFileURL } from 'node:url'; import { readFileSync } from 'node:fs'; \
     const { gate } = await import(pathToFileURL(process.argv[1])); const utf8 = new TextEncoder(); \
     for (const line of readFileSync(0, 'utf8').trim().split('\\n')) { const { contract, bodies } = JSON.parse(line); \
@@ -28,7 +28,7 @@ const PAGE: &str = "import { pathToFileURL } from 'node:url'; import { readFileS
 const SCHEMAS: usize = 4_000;
 const BODIES: usize = 25;
 
-/// Texts of numbers, since not all that JSON can say is a number of Rust's or JavaScript's.
+/// Numbers as texts, because JSON has numbers that neither Rust nor JavaScript can represent.
 const NUMBERS: [&str; 22] = [
     "0",
     "-0",
@@ -73,7 +73,7 @@ fn body() -> BoxedStrategy<String> {
     nested.boxed()
 }
 
-/// A value that a schema may name.
+/// A value for `const` and `enum` in a schema.
 fn constant() -> impl Strategy<Value = Value> {
     body().prop_filter_map("no value of a schema", |text| serde_json::from_str(&text).ok())
 }
@@ -158,7 +158,7 @@ fn schema() -> BoxedStrategy<Value> {
             keyword("not", inner.clone()),
             (inner.clone(), inner.clone(), inner.clone())
                 .prop_map(|(a, b, c)| json!({ "if": a, "then": b, "else": c })),
-            // Two that stand beside each other.
+            // Two adjacent schemas.
             (inner.clone(), inner.clone()).prop_map(|(one, other)| match (one, other) {
                 (Value::Object(mut one), Value::Object(other)) => {
                     one.extend(other);
@@ -181,7 +181,7 @@ fn both_hosts_judge_random_bodies_alike() {
             let referred = schema().new_tree(&mut runner).unwrap().current();
             root.insert("$defs".to_owned(), json!({ "r": referred }));
         }
-        // Recursion without end is none of the subset.
+        // The subset excludes endless recursion.
         let Ok(normal) = schema::normal_form(&given) else { continue };
         let contract = json!({ "requests": { "x": normal }, "responses": {}, "events": {} }).to_string();
         let bodies: Vec<String> = (0..BODIES).map(|_| body().new_tree(&mut runner).unwrap().current()).collect();
@@ -235,9 +235,9 @@ fn page(lines: &str) -> Vec<Vec<bool>> {
     String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Where `normal_form` draws the line, the engine still has room: a bundle that was published can be launched.
+/// The engine accepts the largest patterns that `normal_form` accepts, so that every published bundle can be launched.
 #[test]
-fn the_largest_patterns_are_taken_by_the_engine() {
+fn the_engine_accepts_the_largest_patterns() {
     let wide: String = (1..90u32)
         .filter_map(|at| char::from_u32(at * 0x20b))
         .map(|from| format!("\\u{{{:x}}}-\\u{{{:x}}}", from as u32, from as u32 + 0x150))

@@ -1,7 +1,7 @@
 //! Format 1 to 2: revocations no longer depend on the clock.
 //!
-//! In format 1 `principals.json` kept, by principal, the time until which its tokens were revoked. In format 2 tokens carry a
-//! generation, and a revocation names one; the times are kept for tokens that were made before.
+//! In format 1, `principals.json` contained for each principal the time until which its tokens were revoked. In format
+//! 2, tokens contain a generation, and a revocation names one. The times still apply to tokens of format 1.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -33,7 +33,7 @@ pub(super) fn run(data: &Path) -> Result<(), String> {
     let file = data.join("principals.json");
     let told = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let Some(bytes) = disk::read(&file).map_err(|error| told(&error))? else { return Ok(()) };
-    // Written by this step before it was killed.
+    // This step wrote it before it was killed.
     let is_v2 = serde_json::from_slice::<serde_json::Value>(&bytes).is_ok_and(|json| json.get("generation").is_some());
     if is_v2 {
         return Ok(());

@@ -74,8 +74,8 @@ fn refusal(role: Role, context: &AuthContext<'_>) -> Option<String> {
     }
 }
 
-/// `foreign_keys` has been set as a migration that rebuilds tables wants it. FTS5 itself asks for `data_version` and `page_size`, and
-/// ALTER TABLE for `quick_check`, which shows nothing but this database and is interrupted at the deadline.
+/// `foreign_keys` is already off, as a migration that rebuilds tables requires. FTS5 itself asks for `data_version` and
+/// `page_size`, and ALTER TABLE for `quick_check`, which reads only this database and is interrupted at the deadline.
 fn pragma(role: Role, name: &str, value: Option<&str>) -> Option<String> {
     let name = name.to_ascii_lowercase();
     match (role, name.as_str(), value) {

@@ -1,7 +1,8 @@
-//! The SQL functions that statements may call.
+//! The SQL functions that statements can call.
 //!
-//! SQLite looks at a deadline between instructions of its machine, and never inside a function. So whatever takes more time than
-//! its input is long is replaced here by a function that gives the same result, and looks at the deadline itself.
+//! SQLite checks the deadline between instructions of its virtual machine, but never inside a function. So each
+//! function that takes more than linear time is replaced here by one that returns the same result and checks the
+//! deadline itself.
 
 use std::{borrow::Cow, cell::RefCell, sync::Arc};
 
@@ -20,13 +21,14 @@ use super::{
 
 /// The maximum length of a pattern of LIKE or GLOB, in bytes.
 const PATTERN: usize = 1_000;
-/// How much a function that takes the product of its arguments' lengths may take: about 0.3 s.
+/// The maximum product of the arguments' lengths in bytes, for functions whose time grows with the product: about 0.3
+/// s.
 const PRODUCT: usize = 1 << 26;
-/// The same for `json_patch`, whose unit is a key, not a byte.
+/// The same for `json_patch`, with the numbers of keys instead of bytes.
 const PATCH: usize = 1 << 31;
 
-/// Functions that statements may not call: they reach beyond the database, only tell of the server, or, as FTS5's `snippet`, take the
-/// square of their input's length and can be neither interrupted nor replaced.
+/// Functions that statements must not call. They reach beyond the database or only report on the server. Some, such as
+/// FTS5's `snippet`, take quadratic time and can be neither interrupted nor replaced.
 const REFUSED: [&str; 13] = [
     "fts3_tokenizer",
     "fts5_source_id",
@@ -43,7 +45,7 @@ const REFUSED: [&str; 13] = [
     "sqlite_offset",
 ];
 
-/// Functions that statements may call. The names that begin with `sqlite_` are those that SQLite calls itself for `ALTER TABLE`.
+/// Functions that statements can call. SQLite itself calls those whose names begin with `sqlite_`, for `ALTER TABLE`.
 const ALLOWED: &[&str] = &[
     "->",
     "->>",
@@ -199,16 +201,16 @@ const ALLOWED: &[&str] = &[
     "zeroblob",
 ];
 
-/// Whether a statement may call a function.
+/// Whether a statement can call a function.
 pub(super) fn allowed(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    // SQLite calls these itself, and refuses them to statements.
+    // Only SQLite itself can call these.
     let internal = ["sqlite_rename_", "sqlite_drop_", "sqlite_add_", "sqlite_fail", "sqlite_find_"];
     ALLOWED.contains(&name.as_str())
         || (internal.iter().any(|start| name.starts_with(start)) && !REFUSED.contains(&name.as_str()))
 }
 
-/// Puts the bounded functions in the place of SQLite's own.
+/// Replaces SQLite's own functions with the bounded ones.
 pub(super) fn install(connection: &Connection, watch: &Arc<Watch>) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     for (name, arguments, case) in [("like", 2, false), ("like", 3, false), ("glob", 2, true)] {
@@ -235,7 +237,7 @@ pub(super) fn install(connection: &Connection, watch: &Arc<Watch>) -> Result<()>
         ("ltrim", PRODUCT, flags, None),
         ("rtrim", PRODUCT, flags, None),
         ("unhex", PRODUCT, flags, None),
-        // Of this kind are texts that SQLite takes for JSON, not for a JSON string.
+        // Texts of this subtype are JSON for SQLite, not a JSON string.
         ("json_patch", PATCH, json, Some(u32::from(b'J'))),
         ("jsonb_patch", PATCH, flags, None),
     ] {
@@ -275,11 +277,11 @@ fn length(value: ValueRef<'_>) -> usize {
 }
 
 thread_local! {
-    /// Has SQLite's own functions. Nothing is kept in it.
+    /// A connection with SQLite's own functions. Its database stays empty.
     static ORIGINAL: RefCell<Option<Connection>> = const { RefCell::new(None) };
 }
 
-/// A value as SQLite's own function gives it.
+/// The value that SQLite's own function returns.
 fn original(sql: &str, arguments: &[ValueRef<'_>]) -> Result<Parameter> {
     ORIGINAL.with_borrow_mut(|kept| {
         let connection = match kept {
@@ -302,7 +304,7 @@ fn original(sql: &str, arguments: &[ValueRef<'_>]) -> Result<Parameter> {
     })
 }
 
-/// A value as text, as SQLite would make it of it; none for NULL.
+/// A value converted to text as SQLite does it; none for NULL.
 fn text(value: ValueRef<'_>) -> Result<Option<Cow<'_, [u8]>>> {
     Ok(match value {
         ValueRef::Null => None,
@@ -334,13 +336,14 @@ fn matches(context: &Context<'_>, wildcards: &like::Wildcards, watch: &Watch) ->
     }
 }
 
-/// `instr(TEXT, PART)`: in characters from 1, for two byte strings in bytes; 0 if it is not there.
+/// `instr(TEXT, PART)` counts from 1, in characters, or in bytes for two byte strings. It is 0 if `PART` does not
+/// occur.
 fn instr(context: &Context<'_>) -> Result<Option<i64>> {
     let (whole, part) = (context.get_raw(0), context.get_raw(1));
     let bytes = matches!((whole, part), (ValueRef::Blob(_), ValueRef::Blob(_)));
     let (Some(whole), Some(part)) = (text(whole)?, text(part)?) else { return Ok(None) };
     let found = match part.first() {
-        // Texts are looked at from the beginning of each character only.
+        // In texts, a match begins only at the beginning of a character.
         Some(first) if !bytes && is_continuation(*first) => whole.starts_with(&part).then_some(0),
         _ => memmem::find(&whole, &part),
     };
@@ -348,7 +351,7 @@ fn instr(context: &Context<'_>) -> Result<Option<i64>> {
     let before = whole.get(..at).unwrap_or_default();
     let characters = match bytes {
         true => before.len(),
-        // The first byte counts, whatever it is.
+        // The first byte always counts as a beginning.
         false => {
             before.iter().skip(1).filter(|byte| !is_continuation(**byte)).count() + usize::from(!before.is_empty())
         }

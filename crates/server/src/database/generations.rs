@@ -1,12 +1,13 @@
-//! Which file is a database. A migration makes a new file beside the old one, named by the revision of the app that it is for:
+//! Chooses the current file of a database. A migration creates a new file beside the old one. Its name contains the
+//! app's new revision:
 //!
 //! ```text
 //! databases/acme:profiles/db.sqlite      written by versions without such names
 //! databases/acme:profiles/db.12.sqlite   made for revision 12
 //! ```
 //!
-//! The current one is the newest that is not newer than the app's record. So writing the record switches the schema, and a server
-//! that is killed at any moment finds the old version or the new one.
+//! The current file is the newest one that is not newer than the app's record. So writing the record switches the
+//! schema. After a kill at any moment, the server finds the old version or the new one.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The file of a database for a revision, 0 for the oldest name.
+/// The file of a database for a revision; revision 0 is the name without a number.
 pub(super) fn file(folder: &Path, name: &str, revision: u64) -> PathBuf {
     match revision {
         0 => folder.join(format!("{name}.sqlite")),
@@ -22,7 +23,7 @@ pub(super) fn file(folder: &Path, name: &str, revision: u64) -> PathBuf {
     }
 }
 
-/// The file in which a migration is worked out; one that is there was left by a server that was killed.
+/// The temporary file of a migration. An existing one was left by a killed server.
 pub(super) fn unfinished(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!(".{name}.sqlite.part"))
 }
@@ -34,11 +35,11 @@ pub(super) fn current(folder: &Path, name: &str, revision: u64) -> io::Result<Op
     Ok(newest.map(|at| file(folder, name, at)))
 }
 
-/// Removes what is not current in an app's folder at a revision of it: files of earlier schemas, and what changes have left that
-/// never took effect. A later revision must not find those.
+/// Removes the files in an app's folder that are not current at a revision: those of earlier schemas, and those of
+/// changes that never took effect. A later revision must not find the latter.
 pub(super) fn clear(folder: &Path, revision: u64) -> io::Result<()> {
     for entry in entries(folder)? {
-        // With its journal, which only makes sense beside it.
+        // Its journal is useless without it.
         if entry.to_str().is_some_and(|name| name.starts_with('.') && name.contains(".part")) {
             remove_one(&folder.join(entry))?;
         }
@@ -53,7 +54,7 @@ pub(super) fn clear(folder: &Path, revision: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes all files of a database, and its folder with the last database in it.
+/// Removes all files of a database, and the folder if no other database is in it.
 pub(super) fn remove_all(folder: &Path, name: &str) -> io::Result<()> {
     for (_, revision) in files(folder)?.iter().filter(|(of, _)| of == name) {
         remove(&file(folder, name, *revision))?;
@@ -64,7 +65,7 @@ pub(super) fn remove_all(folder: &Path, name: &str) -> io::Result<()> {
     }
 }
 
-/// Removes a database's file, and what SQLite keeps beside it.
+/// Removes a database's file, and SQLite's files beside it.
 pub(super) fn remove(file: &Path) -> io::Result<()> {
     for beside in ["", "-journal", "-wal", "-shm"] {
         let mut path = file.as_os_str().to_owned();
@@ -81,7 +82,7 @@ fn remove_one(file: &Path) -> io::Result<()> {
     }
 }
 
-/// The names and revisions of the databases in a folder. What else is there is nobody's.
+/// The names and revisions of the databases in a folder. Other files are ignored.
 fn files(folder: &Path) -> io::Result<Vec<(String, u64)>> {
     Ok(entries(folder)?.iter().filter_map(|name| parse(name)).collect())
 }
@@ -93,7 +94,7 @@ fn entries(folder: &Path) -> io::Result<Vec<OsString>> {
     }
 }
 
-/// `db.12.sqlite` is of revision 12 of `db`. A name of a resource has no dot, so none is another's.
+/// `db.12.sqlite` is the file of `db` at revision 12. Names of resources have no dot, so the name is unambiguous.
 fn parse(file: &OsStr) -> Option<(String, u64)> {
     let stem = file.to_str()?.strip_suffix(".sqlite")?;
     match stem.split_once('.') {

@@ -1,11 +1,11 @@
-//! LIKE and GLOB as SQLite has them (`patternCompare` of its `func.c`), with a deadline.
+//! LIKE and GLOB with a deadline. They follow `patternCompare` in SQLite's `func.c`.
 
-/// What means what in a pattern; 0 for nothing.
+/// The special characters of a pattern; 0 where there is none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wildcards {
     all: u32,
     one: u32,
-    /// `[` begins a set in GLOB; the escape character in LIKE.
+    /// In GLOB this is `[`, which begins a set; in LIKE it is the escape character.
     other: u32,
     sets: bool,
     any_case: bool,
@@ -32,12 +32,12 @@ impl Wildcards {
 pub(super) enum Outcome {
     Match,
     NoMatch,
-    /// There is no match, wherever an earlier wildcard ends: without this, the time would be exponential.
+    /// There is no match, wherever an earlier wildcard ends. This result avoids exponential time.
     NoMatchAtAll,
     Interrupted,
 }
 
-/// How many characters are looked at between two looks at the clock.
+/// The number of compared characters between two checks of the deadline.
 const LOOK: u32 = 1 << 16;
 
 struct Comparison<'a> {
@@ -46,19 +46,19 @@ struct Comparison<'a> {
     steps: u32,
 }
 
-/// Whether a text fits a pattern. Both end at their first zero byte. `over` says whether the time is over.
+/// Compares a text with a pattern. Both end at their first zero byte. `over` returns whether the deadline has passed.
 pub(super) fn compare(pattern: &[u8], text: &[u8], wildcards: &Wildcards, over: &mut dyn FnMut() -> bool) -> Outcome {
     Comparison { wildcards, over, steps: 0 }.compare(Bytes(pattern), Bytes(text))
 }
 
-/// The character that a text is made of, if it is one.
+/// The character of a text with exactly one character, otherwise none.
 pub(super) fn only_character(text: &[u8]) -> Option<u32> {
     let mut text = Bytes(text);
     let character = text.next();
     (character != 0 && text.peek() == 0).then_some(character)
 }
 
-/// What is left of a text.
+/// The rest of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Bytes<'a>(&'a [u8]);
 
@@ -77,7 +77,7 @@ impl Bytes<'_> {
         }
     }
 
-    /// The next character, 0 at the end. Of bytes that are not UTF-8 the same is made as in SQLite.
+    /// The next character, 0 at the end. Bytes that are not UTF-8 are decoded as SQLite decodes them.
     fn next(&mut self) -> u32 {
         let first = u32::from(self.byte());
         if first < 0xc0 {
@@ -194,7 +194,7 @@ impl Comparison<'_> {
             if self.is_over() {
                 return Outcome::Interrupted;
             }
-            // A character of one byte is looked for in bytes, as SQLite does.
+            // SQLite searches for a one-byte character by bytes.
             let found = if wanted < 0x80 { u32::from(text.byte()) } else { text.next() };
             if found == 0 {
                 return Outcome::NoMatchAtAll;
@@ -209,7 +209,7 @@ impl Comparison<'_> {
     }
 }
 
-/// Whether a character is in the set that begins here, behind `[`.
+/// Whether a character is in the set that follows a `[`.
 fn in_set(pattern: &mut Bytes<'_>, character: u32) -> bool {
     if character == 0 {
         return false;

@@ -1,7 +1,8 @@
-//! How much memory one statement may take.
+//! Limits the memory of one statement.
 //!
-//! SQLite's own bound holds for a whole process: one large statement would fail those of its neighbours. A statement runs on one
-//! thread, so what that thread allocates is counted here, and an allocation over its budget fails for that statement alone.
+//! SQLite's own limit applies to the whole process, so one large statement would make others fail. A statement runs on
+//! one thread. The allocations of that thread are counted here, and an allocation above the budget fails for that
+//! statement alone.
 
 #![allow(unsafe_code, reason = "SQLite takes its allocator as C functions")]
 
@@ -16,15 +17,16 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, ffi};
 
-/// Before each allocation stands its length. 16 keeps what follows aligned for everything.
+/// The size of the header that holds an allocation's length. With 16 bytes, the allocation is aligned for every type.
 const HEAD: usize = 16;
 
 thread_local! {
-    /// Bytes that this thread may still allocate for SQLite; none without a budget. Freed bytes come back.
+    /// The remaining bytes that this thread can allocate for SQLite; none without a budget. Freed bytes are added
+    /// again.
     static LEFT: Cell<Option<i64>> = const { Cell::new(None) };
 }
 
-/// While it lives, SQLite's allocations of this thread are bounded. What was there before does not count.
+/// Limits SQLite's allocations on this thread until it is dropped. Earlier allocations do not count.
 pub(super) struct Budget(Option<i64>);
 
 impl Budget {
@@ -39,8 +41,8 @@ impl Drop for Budget {
     }
 }
 
-/// Opens a database in a file. Every connection of a server comes from here or from [`open_in_memory`]: SQLite takes its allocator
-/// only before its first use in a process.
+/// Opens a database in a file. Every connection of a server is opened here or in [`open_in_memory`], because SQLite's
+/// allocator can be set only before its first use in a process.
 pub(crate) fn open_file(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     install();
     Connection::open_with_flags(file, flags)
@@ -52,7 +54,7 @@ pub(crate) fn open_in_memory() -> rusqlite::Result<Connection> {
     Connection::open_in_memory()
 }
 
-/// Gives SQLite the allocator that counts; later calls do nothing.
+/// Sets SQLite's allocator to the counting one. Later calls do nothing.
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -74,7 +76,7 @@ fn install() {
     });
 }
 
-/// Takes bytes from the budget, or gives them back. False when there are not that many left.
+/// Takes bytes from the budget; a negative number returns them. Returns false if fewer bytes remain.
 fn take(bytes: i64) -> bool {
     let Some(left) = LEFT.get() else { return true };
     if bytes > left {
@@ -98,7 +100,7 @@ unsafe extern "C" fn allocate(bytes: c_int) -> *mut c_void {
     if !take(signed(bytes)) {
         return ptr::null_mut();
     }
-    // SAFETY: the layout is not empty; the head has room for the length and is aligned for it.
+    // SAFETY: the layout is not empty, and the header is large enough and aligned for the length.
     unsafe {
         let block = alloc(layout);
         if block.is_null() {
@@ -114,7 +116,7 @@ unsafe extern "C" fn free(pointer: *mut c_void) {
     if pointer.is_null() {
         return;
     }
-    // SAFETY: SQLite frees only what `allocate` or `reallocate` gave, so its head stands before it.
+    // SAFETY: SQLite frees only pointers from `allocate` and `reallocate`, which have a header in front.
     unsafe {
         let block = pointer.cast::<u8>().sub(HEAD);
         let bytes = block.cast::<usize>().read();
@@ -126,7 +128,7 @@ unsafe extern "C" fn free(pointer: *mut c_void) {
 }
 
 unsafe extern "C" fn reallocate(pointer: *mut c_void, bytes: c_int) -> *mut c_void {
-    // SAFETY: as in `free`; the block stays as it is when there is no room for a larger one.
+    // SAFETY: as in `free`; a failed `realloc` leaves the block unchanged.
     unsafe {
         let block = pointer.cast::<u8>().sub(HEAD);
         let (before, bytes) = (block.cast::<usize>().read(), usize::try_from(bytes).unwrap_or_default());

@@ -14,22 +14,23 @@ use crate::limits::Limit;
 pub(crate) struct Migration {
     /// Its file's path in the bundle.
     pub(crate) path: String,
-    /// Its SQL, with the line ends that its author's machine makes.
+    /// Its SQL, with the line ends of its author's machine.
     sql: String,
 }
 
 impl Migration {
-    /// A migration as it is in the bundle.
+    /// A migration with the bytes in the bundle.
     pub(crate) fn new(path: &str, sql: &str) -> Self {
         Self { path: path.to_owned(), sql: sql.strip_prefix('\u{feff}').unwrap_or(sql).to_owned() }
     }
 
-    /// What is recorded: version control may change line ends, and the migration is the same.
+    /// The recorded digest. It ignores line ends, because version control can change them.
     fn digest(&self) -> String {
         Digest::of(self.lines("\n").as_bytes()).to_string()
     }
 
-    /// Whether a recorded digest is of this migration. Earlier versions recorded that of the bytes as they were.
+    /// Whether a recorded digest belongs to this migration. Earlier versions recorded the digest of the unchanged
+    /// bytes.
     fn is(&self, recorded: &str) -> bool {
         let marked = |text: &str| format!("\u{feff}{text}");
         let forms = ["\n", "\r\n", "\r"].map(|end| self.lines(end)).into_iter().chain([self.sql.clone()]);
@@ -41,7 +42,7 @@ impl Migration {
     }
 }
 
-/// Those that were not applied yet. Errors with 409 when one was changed after it was applied.
+/// The migrations that are not applied yet. Errors with 409 when one was changed after it was applied.
 pub(super) fn pending(connection: &Connection, migrations: &[Migration]) -> Result<Vec<Migration>, Failure> {
     let applied = applied(connection)?;
     let mut pending = Vec::new();
@@ -61,7 +62,8 @@ pub(super) fn pending(connection: &Connection, migrations: &[Migration]) -> Resu
     Ok(pending)
 }
 
-/// Errors with 409 when a migration was applied that a new version does not have: its schema is not the database's.
+/// Errors with 409 when a new version does not contain an applied migration, because its schema would differ from the
+/// database's.
 pub(super) fn has_all(connection: &Connection, migrations: &[Migration]) -> Result<(), Failure> {
     let applied = applied(connection)?;
     let is_known = |path: &String| migrations.iter().any(|migration| migration.path == *path);
@@ -93,7 +95,7 @@ fn applied(connection: &Connection) -> Result<BTreeMap<String, String>, Failure>
 pub(super) fn apply(guarded: &Guarded, migrations: &[Migration], time: Duration) -> Result<(), Failure> {
     let connection = &guarded.connection;
     let failed = |error: rusqlite::Error| guarded.told(&error);
-    // One file of migrations is one text for SQLite, and a table's first rows one statement.
+    // A whole migration file is one text for SQLite, and the initial rows of a table can be one statement.
     for (bound, most) in [(Bound::SQLITE_LIMIT_SQL_LENGTH, 16 << 20), (Bound::SQLITE_LIMIT_VDBE_OP, 1_000_000)] {
         connection.set_limit(bound, most).map_err(failed)?;
     }
@@ -117,8 +119,8 @@ pub(super) fn apply(guarded: &Guarded, migrations: &[Migration], time: Duration)
     verify(connection)
 }
 
-/// A failure of a migration, with its file's name. What SQLite refuses is a conflict of the bundle with this server; limits and the
-/// disk keep their own status.
+/// A failure of a migration, with its file's name. A refusal of SQLite becomes a conflict (409); limits and errors of
+/// the disk keep their own status.
 fn name(failure: &Failure, path: &str) -> Failure {
     let message = format!("migration {path} failed: {}", failure.message);
     match failure.status {
@@ -147,7 +149,7 @@ fn run(guarded: &Guarded, sql: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// That every row refers to one that is there.
+/// Checks that every foreign key refers to an existing row.
 fn check_keys(guarded: &Guarded) -> Result<(), Failure> {
     let told = |error: rusqlite::Error| match guarded.told(&error) {
         failure if failure.status == 408 => failure,
@@ -168,7 +170,7 @@ fn check_keys(guarded: &Guarded) -> Result<(), Failure> {
     })
 }
 
-/// That the migrations left the connection as it was given to them.
+/// Checks that the migrations did not change the settings of the connection.
 fn verify(connection: &Connection) -> Result<(), Failure> {
     let failed = |error: rusqlite::Error| Failure::internal(error.to_string());
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(failed);
@@ -197,7 +199,7 @@ mod tests {
         {
             let other = Migration::new("/m/1.sql", text);
             assert_eq!(other.digest(), lf.digest(), "{text:?}");
-            // What earlier versions recorded stays good in both directions.
+            // The records of earlier versions stay valid in both directions.
             assert!(lf.is(&Digest::of(text.as_bytes()).to_string()), "{text:?}");
             assert!(other.is(&lf.digest()));
         }

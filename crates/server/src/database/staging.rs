@@ -1,4 +1,5 @@
-//! A change of a database's schema: worked out in a copy while writes wait, in effect at once or not at all.
+//! Changes a database's schema. The change is made in a copy while writes wait, and takes effect completely or not at
+//! all.
 
 use std::{
     fs::{self, File},
@@ -15,20 +16,20 @@ use tokio::sync::OwnedMutexGuard;
 use super::{Database, Generation, Migration, Readers, Writer, aside, connection::Guarded, generations, migrate};
 use crate::{disk, limits::Limit};
 
-/// Pages that are copied between two looks at the clock.
+/// The number of pages copied between two checks of the deadline.
 const PAGES: i32 = 1_024;
 
-/// A database whose writes wait. Dropped, they go on where they were.
+/// A database whose writes wait. When this is dropped, they continue on the old file.
 pub(crate) struct Held {
     database: Database,
     writer: OwnedMutexGuard<Option<Writer>>,
     staged: Option<Staged>,
 }
 
-/// What takes effect with `switch`.
+/// The change that takes effect with `switch`.
 struct Staged {
     writer: Writer,
-    /// Whether its file was made for this change, so that it goes when the change fails.
+    /// Whether its file was created for this change, and so is removed if the change fails.
     made: bool,
 }
 
@@ -37,8 +38,8 @@ impl Held {
         Self { database, writer, staged: None }
     }
 
-    /// Brings the schema of the revision `from` to what these migrations say, in a file for the revision `to`. Nothing that runs
-    /// notices, and nothing is left behind when this fails. Errors name the migration.
+    /// Applies these migrations to the schema of the revision `from`, in a file for the revision `to`. The running app
+    /// does not notice this, and a failure leaves no files. Errors name the migration.
     pub(crate) async fn stage(mut self, from: u64, to: u64, migrations: Vec<Migration>) -> Result<Self, Failure> {
         aside(move || {
             self.staged = self.prepare(from, to, &migrations)?;
@@ -59,7 +60,7 @@ impl Held {
             },
         };
         let now = self.writer.as_ref().or(opened.as_ref());
-        // An app that only starts again has been accepted before.
+        // An app that only restarts was accepted earlier.
         if let (Some(writer), true) = (now, from != to) {
             migrate::has_all(&writer.guarded.connection, migrations)?;
         }
@@ -86,7 +87,7 @@ impl Held {
             copy.bound_size("main").map_err(failed)?;
             migrate::apply(&copy, &pending, time.saturating_sub(begun.elapsed()))?;
             copy.connection.close().map_err(|(_, error)| failed(error))?;
-            // Whole and on disk before its name says that it can be used.
+            // The file must be complete and on disk before it gets its final name.
             File::open(&part).and_then(|part| part.sync_all()).map_err(disk)?;
             generations::remove(&file).map_err(disk)?;
             fs::rename(&part, &file).map_err(disk)?;
@@ -123,7 +124,7 @@ impl Held {
         }
     }
 
-    /// Puts in effect what was staged; then writes go on.
+    /// Puts the staged change into effect; then writes continue.
     pub(crate) fn switch(mut self) {
         let Some(Staged { writer, .. }) = self.staged.take() else { return };
         let readers = Readers::of(&writer.file);
@@ -132,13 +133,13 @@ impl Held {
         if let Some(before) = &before {
             before.file.replaced.store(true, Relaxed);
         }
-        // Closing waits for the disk.
+        // Closing a connection waits for the disk.
         drop(tokio::task::spawn_blocking(move || drop((before, idle))));
     }
 
-    /// Takes back what was staged; then writes go on as before.
+    /// Discards the staged change; then writes continue on the old file.
     pub(crate) async fn abandon(self) {
-        // What is left in spite of an error here is removed before the next change.
+        // If this fails, the next change removes the files.
         let _ = aside(move || {
             drop(self);
             Ok(())

@@ -30,7 +30,7 @@ struct Transaction {
     statements: Vec<Statement>,
 }
 
-/// What is asked of a database.
+/// A request to a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Query,
@@ -49,7 +49,7 @@ impl Operation {
     }
 }
 
-/// Answers a message; `remaining_ms` is how long somebody waits for that, 0 for no deadline.
+/// Answers a message; `remaining_ms` is the time until the caller's deadline, or 0 without a deadline.
 pub(super) fn answer(guarded: &Guarded, operation: Operation, body: &[u8], remaining_ms: u32) -> Outcome {
     let most = Duration::from_millis(guarded.limiter.get(Limit::SqlTime));
     let time = match remaining_ms {
@@ -78,7 +78,7 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
     })
 }
 
-/// An answer that is written.
+/// The answer that is being written.
 struct Answer<'a> {
     text: String,
     rows: usize,
@@ -88,7 +88,7 @@ struct Answer<'a> {
 impl Answer<'_> {
     fn query(&mut self, statement: &Statement) -> Result<(), Failure> {
         let mut prepared = prepare(self.guarded, statement)?;
-        // The authorizer has refused what it knows to write.
+        // The authorizer has already refused the statements that it recognises as writes.
         if !prepared.readonly() {
             return Err(Failure::malformed(
                 "`query` only reads: send a statement that writes with the operation `execute`",
@@ -99,7 +99,7 @@ impl Answer<'_> {
         self.push("}")
     }
 
-    /// What was changed, and the rows of a statement that gives some (`RETURNING`).
+    /// The number of changes, and the rows of a statement with `RETURNING`.
     fn execute(&mut self, statement: &Statement) -> Result<(), Failure> {
         let mut prepared = prepare(self.guarded, statement)?;
         let connection = &self.guarded.connection;
@@ -125,7 +125,7 @@ impl Answer<'_> {
         let told = |error: rusqlite::Error| guarded.told(&error);
         guarded.own(|connection| connection.execute_batch("BEGIN IMMEDIATE")).map_err(told)?;
         let done = self.all(&transaction.statements);
-        // A conflict may have rolled it back already (`INSERT OR ROLLBACK`), and then there is nothing to end.
+        // A conflict can have ended the transaction already (`INSERT OR ROLLBACK`).
         let open = !guarded.connection.is_autocommit();
         let ended = match &done {
             Ok(()) if open => guarded.own(|connection| connection.execute_batch("COMMIT")).map_err(told),
@@ -153,7 +153,7 @@ impl Answer<'_> {
         self.push("]}")
     }
 
-    /// `"columns":[…],"rows":[…]`. The names of a row are distinct, so that none of its values takes another's place.
+    /// `"columns":[…],"rows":[…]`. The column names of a row are distinct, so that no value replaces another.
     fn columns_and_rows(&mut self, prepared: &mut rusqlite::Statement<'_>) -> Result<(), Failure> {
         let guarded = self.guarded;
         let told = |error: rusqlite::Error| guarded.told(&error);
@@ -195,7 +195,7 @@ impl Answer<'_> {
         Ok(())
     }
 
-    /// Looked at before a value is copied: one row may be far larger than an answer.
+    /// Check the size before copying a value: one row can be much larger than the maximum answer.
     fn has_room(&self, bytes: usize) -> Result<(), Failure> {
         match self.text.len() + bytes > self.guarded.limiter.count(Limit::SqlResult) {
             true => Err(self

@@ -86,7 +86,7 @@ async fn a_transaction_is_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn names_of_a_row_are_distinct_and_rows_of_returning_are_answered() {
+async fn column_names_are_distinct_and_returning_answers_rows() {
     let folder = tempfile::tempdir().unwrap();
     let database = open(&folder).await;
     let found = query(&database, "SELECT 1 AS id, 2 AS id, 3 AS \"id:1\", 4 AS id").await.unwrap();
@@ -145,7 +145,7 @@ async fn what_reaches_beyond_the_database_is_refused() {
         assert_eq!(failure.code, "no-grant", "{sql}: {}", failure.message);
     }
     assert_eq!(ask(&database, "query", json!({ "sequel": "x" })).await.unwrap_err().code, "malformed");
-    assert!(query(&database, "SELECT 1 AS one").await.is_ok(), "and it goes on");
+    assert!(query(&database, "SELECT 1 AS one").await.is_ok(), "the database still answers");
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn a_query_writes_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_is_bounded_in_rows_bytes_memory_and_time() {
+async fn an_answer_has_limits_of_rows_bytes_memory_and_time() {
     let folder = tempfile::tempdir().unwrap();
     let limiter = limiter(|limits| limits.set(Limit::SqlTime, 1_000).unwrap());
     let database = open_with(folder.path(), &["CREATE TABLE t (x)"], &limiter).await.unwrap();
@@ -237,7 +237,7 @@ async fn a_database_grows_only_to_its_limit() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_would_be_changed_is_refused() {
+async fn a_parameter_that_would_be_rounded_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let database = open(&folder).await;
     for (param, says) in [

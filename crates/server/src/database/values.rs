@@ -41,7 +41,7 @@ pub(super) fn integer(number: i64) -> Value {
     }
 }
 
-/// At least how many bytes a value is in an answer.
+/// The minimum number of bytes of a value in an answer.
 pub(super) fn weight(value: ValueRef<'_>) -> usize {
     match value {
         ValueRef::Text(text) => text.len(),
@@ -50,8 +50,8 @@ pub(super) fn weight(value: ValueRef<'_>) -> usize {
     }
 }
 
-/// The parameters of a statement, each as the text that it was sent as: a number is read from that, not from what a JSON
-/// library has rounded it to.
+/// The parameters of a statement as they were sent. Numbers are read from the original text, because a JSON library can
+/// round them.
 #[derive(Debug, Default)]
 pub(super) enum Params {
     #[default]
@@ -138,7 +138,7 @@ fn expect(wanted: usize, given: usize) -> Result<(), Failure> {
     }
 }
 
-/// A parameter as SQLite takes it.
+/// A parameter converted for SQLite.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Parameter {
     Null,
@@ -195,7 +195,7 @@ pub(super) fn to_sql(raw: &RawValue) -> Result<Parameter, Failure> {
     }
 }
 
-/// A number as it is written: without point and exponent it is an integer.
+/// A number: without point and exponent it is an integer.
 fn number(text: &str) -> Result<Parameter, Failure> {
     let refuse = |why: &str| Failure::malformed(format!("the parameter {text} {why}"));
     if text.contains(['.', 'e', 'E']) {

@@ -1,4 +1,4 @@
-//! What one connection is doing, seen by the callbacks that SQLite makes: its role, its deadline, and why it was refused.
+//! The state of a connection for SQLite's callbacks: its role, its deadline, and the reason of a refusal.
 
 use std::{
     sync::{
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the statements of a connection may do.
+/// The permissions of a connection's statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Statements of the server's own: everything.
@@ -56,7 +56,7 @@ impl Watch {
         self.role.store(number, Ordering::Relaxed);
     }
 
-    /// Interrupts what runs after `time`; none takes the deadline away.
+    /// Sets the deadline to `time` from now; none removes it.
     pub(super) fn end_after(&self, time: Option<Duration>) {
         let deadline = time.map_or(u64::MAX, |time| now().saturating_add(nanos(time)));
         self.deadline.store(deadline, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl Watch {
         deadline != u64::MAX && now() > deadline
     }
 
-    /// Keeps why a statement is refused: SQLite itself says only "not authorized".
+    /// Stores the reason why a statement is refused: SQLite itself says only "not authorized".
     pub(super) fn refuse(&self, reason: String) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
     }

@@ -1,4 +1,5 @@
-//! Failures as HTTP answers: JSON, an RFC 9457 problem, or a page, as the client asks. A header always has the code too.
+//! Failures as HTTP answers: JSON, an RFC 9457 problem, or a page, as the client asks. A header always contains the
+//! code too.
 
 use axum::{
     body::{Body, to_bytes},
@@ -180,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_failures_status_is_500_and_a_code_fits_into_a_header() {
+    fn invalid_statuses_become_500_and_codes_fit_into_a_header() {
         for (given, shown) in
             [(101, 500), (200, 500), (204, 500), (304, 500), (0, 500), (999, 500), (600, 500), (599, 599), (418, 418)]
         {
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_what_the_client_likes_best() {
+    fn the_answer_has_the_form_that_the_client_prefers() {
         for (accept, wanted) in [
             ("", Form::Json),
             ("*/*", Form::Json),

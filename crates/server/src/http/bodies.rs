@@ -78,7 +78,7 @@ impl Bodies {
             }
             share.grow(part.len() as u64)?;
             if bytes.is_empty() {
-                // One piece is taken as it is; more than one are put together where all have room.
+                // A single piece is used unchanged; several are joined in one buffer.
                 if announced.exact() == Some(length) {
                     return Ok(Held { bytes: part, _share: Some(share) });
                 }
@@ -112,7 +112,7 @@ fn append(bytes: &mut Vec<u8>, part: &[u8], announced: Option<u64>) {
     bytes.extend_from_slice(part);
 }
 
-/// The minimum number of bytes that must arrive in a time.
+/// The minimum number of bytes that must arrive within a given time.
 fn rate(limiter: &Limiter, took: Duration) -> u64 {
     limiter.get(Limit::MinimumRate).saturating_mul(took.as_secs())
 }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_for_a_body_grows_with_what_has_come() {
+    fn memory_for_a_body_grows_with_the_received_bytes() {
         const ANNOUNCED: usize = 64 << 20;
         let (mut bytes, mut moved) = (Vec::new(), 0);
         for part in [1, 1, 1_000].into_iter().chain(std::iter::repeat_n(16_384, 4_095)) {

@@ -79,7 +79,7 @@ static OWN: LazyLock<matchit::Router<BTreeMap<&'static str, Handler>>> = LazyLoc
     }
     let mut router = matchit::Router::new();
     for (path, handlers) in paths {
-        // A test holds that none is refused.
+        // A test checks that none is refused.
         let _ = router.insert(path, handlers);
     }
     router
@@ -95,7 +95,7 @@ pub(super) fn methods(site: &Site, asked: &Parts) -> Vec<String> {
     let path = asked.uri.path();
     let mut methods: BTreeSet<String> = match OWN.at(path) {
         Ok(found) => found.value.keys().map(|method| (*method).to_owned()).collect(),
-        // Below the server's own paths no app answers.
+        // Apps do not answer below the server's own paths.
         Err(_) if server_path(path).is_some() => BTreeSet::new(),
         Err(_) => site.routes.methods(site.allowed.host(asked), path),
     };

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_of_a_token_is_read_in_any_case_and_with_any_spaces() {
+    fn the_scheme_of_a_token_ignores_case_and_extra_spaces() {
         let tried = ["Bearer x", "bearer x", "BEARER x", "bEaReR   x", "Bearer x "];
         let failing = tried.iter().filter(|text| bearer(&map(&[("authorization", text)])) != Ok(Some("x"))).count();
         assert_eq!(failing, 0);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_handed_on_shows() {
+    fn forwarded_requests_are_recognised() {
         for name in ["forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"] {
             assert!(by_proxy(&map(&[(name, "x")]), Version::HTTP_11), "{name}");
         }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_address_that_a_proxy_wrote_is_the_clients() {
+    fn the_last_forwarded_address_is_the_clients() {
         let v4: IpAddr = "192.0.2.7".parse().unwrap();
         let v6: IpAddr = "2001:db8::7".parse().unwrap();
         for (headers, address) in [

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_names_goes_after_its_time_and_nothing_else() {
+    fn only_unnamed_files_are_collected_after_the_grace_time() {
         let folder = tempfile::tempdir().unwrap();
         let (store, _) = store(folder.path(), &[b"named", b"old", b"asked for"]);
         store.put_blob(&Digest::of(b"fresh"), b"fresh").unwrap();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_goes_while_a_manifest_cannot_be_read() {
+    fn nothing_is_collected_while_a_manifest_is_unreadable() {
         let folder = tempfile::tempdir().unwrap();
         let (store, _) = store(folder.path(), &[b"named", b"old"]);
         std::fs::write(folder.path().join("bundles/acme/repo/n/1.0.0/manifest.json"), "{").unwrap();

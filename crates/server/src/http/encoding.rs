@@ -34,7 +34,7 @@ pub(super) async fn encode(asked: &HeaderMap, response: Response) -> Response {
         return response;
     };
     let encoded = match response.status() {
-        // Whoever has the encoded bytes is told of those.
+        // A client that has the encoded bytes gets their tag.
         StatusCode::NOT_MODIFIED => {
             let names = |tag: &str| tags(asked.get_all(header::IF_NONE_MATCH).iter()).any(|known| known == tag);
             takes_gzip(asked) && !names(&tag) && names(&format!("W/{tag}"))

@@ -32,7 +32,7 @@ pub(super) async fn stream(mut call: Call<'_>) -> Result<Response, Failure> {
     call.principal()?;
     let token = bearer(headers)?.map(str::to_owned);
     let topic = Topic::parse(&topic).map_err(|error| Failure::malformed(error.to_string()))?;
-    // From here on no change of permissions is missed.
+    // The watch starts before the check, so that no change of permissions is missed.
     let (auth, changes) = (site.auth.clone(), site.auth.changes());
     let found = auth.authenticate(token.as_deref())?;
     let items = site.handle.subscribe(found.principal, topic.clone()).await?;
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_shown_as_what_they_are() {
+    fn bodies_are_shown_by_their_content_type() {
         for (content_type, bytes, shown) in [
             ("application/json", &b"{\"a\":1}"[..], json!({ "a": 1 })),
             ("application/json", b"{", json!("{")),

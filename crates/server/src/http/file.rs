@@ -116,7 +116,7 @@ pub(super) async fn send_blob(
     let mut response = if lists(headers, header::IF_NONE_MATCH, known) {
         StatusCode::NOT_MODIFIED.into_response()
     } else if *method == Method::HEAD {
-        // Without a length of its own: the header's is the one of GET.
+        // The body sets no length, because the header already has that of GET.
         let nothing = stream::empty::<Result<Bytes, std::io::Error>>();
         sized(Body::from_stream(nothing).into_response(), length)
     } else {
@@ -219,7 +219,7 @@ fn range(headers: &HeaderMap, etag: &str, length: u64) -> Result<Option<(u64, u6
     let [range] = ranges.ranges.as_slice() else { return Ok(None) };
     let first = match range.start {
         StartPosition::Index(first) => first,
-        // More than there is is all that there is.
+        // If the content is shorter than the requested end, this is the whole content.
         StartPosition::FromLast(count) => length.saturating_sub(count),
     };
     let last = match range.end {
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_name_with_a_hash_is_kept_for_ever() {
+    fn only_names_with_a_hash_are_cached_for_ever() {
         let hashed = [
             "app-0a1b2c3d.js",
             "assets/index-BfX3k9Qa.js",
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_read_from_all_lines_and_a_comma_may_be_in_one() {
+    fn tags_are_read_from_all_lines_and_can_contain_a_comma() {
         let lines = [r#"W/"a" , "b,c""#, r#""d""e", x, "f""#, r#""open"#].map(HeaderValue::from_static);
         assert_eq!(tags(lines.iter()).collect::<Vec<_>>(), [r#"W/"a""#, r#""b,c""#, r#""d""#, r#""e""#]);
     }

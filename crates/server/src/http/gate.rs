@@ -103,7 +103,7 @@ fn descriptors() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // Where it is refused, what there is has to do.
+    // If the system refuses, the current maximum applies.
     let _ = setrlimit(Resource::Nofile, raised);
     getrlimit(Resource::Nofile).current
 }
@@ -119,7 +119,7 @@ mod tests {
     use crate::limits::Limits;
 
     #[test]
-    fn one_address_and_all_together_are_bounded_and_come_back() {
+    fn connections_per_address_and_in_total_have_limits_and_are_released() {
         let limiter = Limiter::new(Limits::default());
         let gate = Gate { limiter, all: 2_000, by_address: true, open: Mutex::default() };
         let gate = Arc::new(gate);

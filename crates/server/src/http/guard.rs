@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_known_by_its_header() {
+    fn a_trace_is_read_from_its_header() {
         let mut headers = HeaderMap::new();
         assert_eq!(trace_id(&headers), "");
         for (parent, id) in [
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_known_hosts_and_origins_are_let_in() {
+    fn only_the_known_hosts_and_origins_are_admitted() {
         assert!(verdict("127.0.0.1:7711", None));
         assert!(verdict("localhost:7711", Some("http://localhost:7711")));
         assert!(verdict("127.0.0.1:7711", Some("http://localhost:5173")));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_port_is_left_out_or_not() {
+    fn the_default_port_is_optional() {
         let at = |listen: &str, scheme: &str, host: &str, origin: &str| {
             let tls =
                 (scheme == "https").then(|| crate::TlsFiles { cert: "c".parse().unwrap(), key: "k".parse().unwrap() });
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_site_embeds_is_refused_and_a_link_is_followed() {
+    fn embedding_by_another_site_is_refused_and_following_a_link_works() {
         let config =
             ServeConfig { allow_origins: vec!["http://localhost:5173".parse().unwrap()], ..ServeConfig::default() };
         let allowed = Allowed::new("127.0.0.1:7711".parse().unwrap(), &config);
@@ -376,7 +376,7 @@ mod tests {
             assert!(!verdict(Method::POST, &site(elsewhere, "navigate", "document")));
             let mut referred = site(elsewhere, "no-cors", "image").to_vec();
             referred.push(("referer", "http://localhost:5173/page?x"));
-            assert!(verdict(Method::GET, &referred), "an allowed origin's page may embed");
+            assert!(verdict(Method::GET, &referred), "a page of an allowed origin can embed");
             referred.pop();
             referred.push(("referer", "http://localhost:5173.evil.example/"));
             assert!(!verdict(Method::GET, &referred));
@@ -385,11 +385,11 @@ mod tests {
         assert!(verdict(Method::GET, &site("none", "navigate", "document")));
         let twice = [("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")];
         assert!(!verdict(Method::GET, &twice));
-        assert!(verdict(Method::GET, &[]), "what is not a browser says nothing");
+        assert!(verdict(Method::GET, &[]), "a client without these headers is allowed");
     }
 
     #[test]
-    fn a_refused_origin_is_logged_once_and_no_more_than_so_many() {
+    fn a_refused_origin_is_logged_once_up_to_a_maximum_of_origins() {
         let allowed = Allowed::new("127.0.0.1:7711".parse().unwrap(), &ServeConfig::default());
         for number in 0..10_000 {
             allowed.log(&format!("http://{number}.test{}", "x".repeat(1_000)));

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_end_to_end_is_passed_on() {
+    fn end_to_end_headers_are_passed_on() {
         let request = map(&[
             ("host", "x"),
             ("authorization", "Bearer secret"),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_gives_its_status_and_headers() {
+    fn a_reply_sets_its_status_and_headers() {
         let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_of_a_header_is_lost() {
+    fn every_value_of_a_header_is_passed_on() {
         let mut request = HeaderMap::new();
         request.append("x-utf8", HeaderValue::from_bytes("gräce".as_bytes()).unwrap());
         request.append("x-latin", HeaderValue::from_bytes(b"gr\xe4ce").unwrap());
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_guest_gives_that_is_no_header_is_its_failure() {
+    fn an_invalid_header_of_a_guest_is_its_failure() {
         for given in ["text/plain\r\nx: y", "text/plain\n", "a\0b", "text/ä", &"x".repeat(2_000)] {
             assert_eq!(content_type(given).unwrap_err().code, "guest-failed", "{given:?}");
         }

@@ -80,7 +80,7 @@ impl Repository {
         if self.visibility.is_named(digest) {
             return Ok(());
         }
-        // Alone: it may have been collected since.
+        // Hold the lock: the blob can have been collected meanwhile.
         let _alone = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         self.store.renew_blob(digest);
         if self.store.blob_size(digest).is_some() { Ok(()) } else { self.store.put_blob(digest, bytes) }
@@ -192,7 +192,7 @@ pub(super) async fn put_blob(mut call: Call<'_>) -> Result<Response, Failure> {
 
 #[derive(Deserialize)]
 pub(super) struct Publishing {
-    /// Whether the name is from now on its publisher's, whose it was before.
+    /// Whether the publisher takes over the name from its earlier owner.
     #[serde(default, rename = "take-over")]
     take_over: bool,
 }
@@ -250,7 +250,7 @@ pub(super) async fn put_manifest(mut call: Call<'_>) -> Result<Response, Failure
         site.repository.with(publish).await
     };
     let kept = kept.await;
-    // What was published already changes nothing.
+    // Publishing the same bundle again changes nothing.
     if !matches!(kept, Ok(false)) {
         site.audit.note(&who, action, &target, &kept);
     }

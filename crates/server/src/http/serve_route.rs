@@ -45,7 +45,7 @@ pub(super) async fn serve(call: Call<'_>) -> Result<Response, Failure> {
     match &*found.target {
         Target::File(file) => file::send(site, file, asked, Caching::Ask).await,
         Target::Files { folder, files } => {
-            // The folder's own capture is the last, whatever stands before it.
+            // The folder's own capture is always the last.
             let below = found.captures.last().map_or(Ok(String::new()), |(_, value)| decoded(value))?;
             let file = files.get(&format!("{folder}{below}"));
             let file = file.ok_or_else(|| Failure::not_found(format!("file {path} does not exist")))?;

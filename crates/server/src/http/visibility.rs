@@ -148,7 +148,7 @@ pub(super) fn check_bundle(
     match site.repository.visibility().is_public(bundle) {
         Some(true) => return Ok(Readers::Anybody),
         Some(false) => {}
-        // Nothing is read of what is not known.
+        // An unknown bundle is not read.
         None => return Err(Failure::not_found("this bundle is not published on this server")),
     }
     let principal = client.principal(site, headers)?;
@@ -193,7 +193,7 @@ pub(super) fn may_publish(site: &Site, principal: &Principal, blob: &Digest) -> 
         || visibility.has_uploaded(principal.name(), blob)
 }
 
-/// Remembers the uploader of a blob, who can publish it whatever other publishers do with the same blob.
+/// Remembers the uploader of a blob, who can publish it, regardless of other publishers of the same blob.
 pub(super) fn uploaded(site: &Site, principal: &Principal, blob: &Digest) {
     site.repository.visibility().uploaded(principal.name(), blob);
 }

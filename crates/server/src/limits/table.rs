@@ -12,13 +12,13 @@ const GIB: u64 = 1 << 30;
 /// The unit of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Things.
+    /// A number.
     Count,
     /// Bytes.
     Bytes,
     /// Milliseconds.
     Milliseconds,
-    /// Things per second.
+    /// A number per second.
     PerSecond,
 }
 

@@ -1,4 +1,4 @@
-//! One line of the log: an event's fields, each short and without anything that a terminal or a reader of lines would obey.
+//! One line of the log: the fields of an event, each short and without control characters.
 
 use std::{
     fmt::{self, Write as _},
@@ -11,12 +11,12 @@ use tracing::{
     field::{Field, Visit},
 };
 
-/// The maximum length of one field's value, in bytes. The whole line is cut after that.
+/// The maximum length of one field's value, in bytes. The line as a whole has another limit.
 const FIELD: usize = 512;
-/// What stands where a text was cut.
+/// Marks the place where a text was cut.
 const CUT: &str = "…";
 
-/// What an event says.
+/// The contents of a log event.
 pub(super) struct Line {
     level: Level,
     message: String,
@@ -31,7 +31,7 @@ impl Line {
         line
     }
 
-    /// A line of the log's own.
+    /// A line that the log itself writes.
     pub(super) fn own(message: &str, fields: Vec<(&'static str, String)>) -> Self {
         Self { level: Level::WARN, message: message.to_owned(), fields }
     }
@@ -40,7 +40,7 @@ impl Line {
         self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// For people: time, level, message, then the fields. What could be taken for a field is in quotes.
+    /// For people: time, level, message, then the fields. A text that looks like a field is quoted.
     pub(super) fn text(&self, most: usize) -> String {
         let quoted = |text: &str, also: &[char]| match text.is_empty() || text.contains(also) {
             true => format!("\"{}\"", text.replace('"', "\\\"")),
@@ -66,7 +66,7 @@ impl Line {
             _ => "\u{1b}[34m",
         };
         let text = self.text(most);
-        // The time and the level have no space in them.
+        // The time and the level contain no space.
         let mut words = text.splitn(2, ' ');
         let (time, rest) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let level = format!("{:>5}", self.level);
@@ -92,7 +92,7 @@ impl Line {
 
     fn record(&mut self, field: &Field, value: impl fmt::Display) {
         let mut short = Short(String::new());
-        // It ends with an error where it is cut.
+        // Writing ends with an error when the text is cut.
         let _ = write!(short, "{value}");
         match field.name() {
             "message" => self.message = short.0,
@@ -135,8 +135,8 @@ impl fmt::Write for Short {
     }
 }
 
-/// Whether a terminal or an editor obeys a character instead of showing it: controls (C0, DEL, C1), separators of lines, marks and
-/// overrides of direction, and what has no width.
+/// Whether a terminal or an editor acts on a character instead of showing it: control characters (C0, DEL, C1), line
+/// separators, direction marks and overrides, and characters without width.
 fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -155,7 +155,7 @@ fn cut(text: &mut String, most: usize) {
     }
 }
 
-/// Appends a JSON string, cut so that the whole has at most `most` bytes. Controls were escaped before.
+/// Appends a JSON string, cut so that `text` has at most `most` bytes. Control characters are already escaped.
 fn push_json(text: &mut String, value: &str, most: usize) {
     let room = most.saturating_sub(text.len() + 2 + CUT.len());
     let mut used = 0;
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_obeyed_stands_in_a_line() {
+    fn a_line_contains_no_control_characters() {
         let line = hostile();
         for text in [line.text(1_024), line.json(1_024)] {
             assert!(!text.contains(is_obeyed), "{text:?}");
@@ -202,13 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_not_taken_for_a_field() {
+    fn a_message_that_looks_like_a_field_is_quoted() {
         let line = Line::own("done principal=admin", vec![("app", "acme:x".into())]);
         assert!(line.text(1_024).ends_with("\"done principal=admin\" app=acme:x"), "{}", line.text(1_024));
     }
 
     #[test]
-    fn a_line_has_its_length_whatever_is_in_it() {
+    fn every_line_keeps_its_maximum_length() {
         for unit in ["x", "\"", "\\", "é", "\u{1b}", "🦀", "\u{202e}"] {
             let mut short = Short(String::new());
             let _ = short.write_str(&unit.repeat(10_000));

@@ -1,23 +1,23 @@
-//! How many lines a principal, an app or a place in the code may log a second, and how many were suppressed.
+//! Limits the log lines per second of each principal, app and place in the code, and counts suppressed lines.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-/// How many are counted at a time; with more, those that are quiet are forgotten.
+/// The maximum number of counted subjects. Above it, quiet ones are forgotten.
 const COUNTED: usize = 4_096;
-/// How many seconds of lines may come at once.
+/// The maximum burst, in seconds of the rate.
 const BURST: f64 = 2.0;
 
-/// Counts lines by whom they are about.
+/// Counts lines by their subject.
 pub(super) struct Rates {
     per_second: f64,
     known: HashMap<String, Rate>,
 }
 
 struct Rate {
-    /// Lines that may still be logged, as of `at`.
+    /// The number of lines that could still be logged at the time `at`.
     left: f64,
     at: Instant,
     suppressed: u64,
@@ -28,7 +28,7 @@ impl Rates {
         Self { per_second: per_second as f64, known: HashMap::new() }
     }
 
-    /// Whether one more line may be logged now.
+    /// Whether one more line can be logged now.
     pub(super) fn admits(&mut self, of: &str, now: Instant) -> bool {
         let most = self.per_second * BURST;
         if !self.known.contains_key(of) {
@@ -47,7 +47,7 @@ impl Rates {
         admitted
     }
 
-    /// Whose lines were suppressed since this was last asked, and how many.
+    /// The subjects whose lines were suppressed since the last call, with the number of lines.
     pub(super) fn suppressed(&mut self) -> Vec<(String, u64)> {
         let counted = self.known.iter_mut().filter(|(_, rate)| rate.suppressed > 0);
         counted.map(|(of, rate)| (of.clone(), std::mem::take(&mut rate.suppressed))).collect()
@@ -59,7 +59,7 @@ impl Rates {
             self.known.retain(|_, rate| rate.suppressed > 0 || now.duration_since(rate.at) < QUIET);
         }
         if self.known.len() >= COUNTED {
-            // Somebody makes up names: all of them begin again, but what was suppressed is still told.
+            // A client is inventing names. Forget all subjects, but still report the suppressed lines.
             self.known.retain(|_, rate| rate.suppressed > 0);
             self.known.values_mut().for_each(|rate| rate.left = 0.0);
         }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_its_own_rate_and_what_is_over_is_counted() {
+    fn each_subject_has_its_own_rate_and_suppressed_lines_are_counted() {
         let (mut rates, start) = (Rates::new(10), Instant::now());
         let admitted = (0..100).filter(|_| rates.admits("loud", start)).count();
         assert_eq!(admitted, 20);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_names_stay_bounded() {
+    fn the_number_of_counted_names_has_a_limit() {
         let (mut rates, start) = (Rates::new(1), Instant::now());
         for n in 0..20_000 {
             rates.admits(&n.to_string(), start);

@@ -230,7 +230,7 @@ impl Shared {
             let begun = Instant::now();
             self.do_job(job);
             self.lock().queue.done(&owner, begun.elapsed().as_nanos() as u64);
-            // The next of this space may be taken now.
+            // The next module of this space can be taken now.
             self.work.notify_one();
         }
     }
@@ -246,7 +246,7 @@ impl Shared {
                 let _ = told.send(checked);
             }
             Told::Compiled(told) if !told.is_canceled() => {
-                // Another space may just have had it compiled.
+                // Another space can have had it compiled meanwhile.
                 let compile = || self.compile(&digest, &source.read()?);
                 let compiled = self.load(&digest).map_or_else(compile, Ok);
                 if let Err(error) = &compiled {

@@ -9,9 +9,9 @@ use super::fault::Fault;
 /// Counts the compute time of the running call. Waiting for other guests, or for a free processor, does not count.
 pub(super) struct CpuBudget {
     budget_ms: u32,
-    /// Nanoseconds of this call, without the present slice.
+    /// Nanoseconds of this call before the current slice.
     used: AtomicU64,
-    /// When the present slice began, on the thread's own clock.
+    /// The beginning of the current slice, on the thread's own clock.
     since: AtomicU64,
     stopped: AtomicBool,
 }

@@ -27,7 +27,7 @@ const INSTANCE_SIZE: usize = 4 << 20;
 /// The allocation of instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Allocation {
-    /// In a pool that reserves address space for all of them at once, 4 TiB of it.
+    /// A pool that reserves the address space for all instances at once: 4 TiB.
     Pooled,
     /// Each instance allocates on demand. This is slower, but as safe, and works where address space is limited.
     Sparing,
@@ -46,14 +46,14 @@ pub(super) fn engine() -> Result<(Engine, Allocation)> {
     Ok((engine, allocation))
 }
 
-/// An engine that compiles for one of such an allocation, and itself reserves next to no address space.
+/// An engine that compiles for an engine with this allocation, but itself reserves almost no address space.
 pub(super) fn compiling_engine(allocation: Allocation) -> Result<Engine> {
     Engine::new(config(allocation).allocation_strategy(InstanceAllocationStrategy::OnDemand))
 }
 
 fn config(allocation: Allocation) -> Config {
     let mut config = Config::new();
-    // `check` refuses such modules first; the engine needs no way to run them.
+    // `check` refuses modules that use these features, so the engine need not support them.
     config.wasm_relaxed_simd(false).wasm_multi_memory(false).wasm_memory64(false).wasm_custom_page_sizes(false);
     config.epoch_interruption(true).wasm_backtrace_max_frames(None);
     config.max_wasm_stack(GUEST_STACK).async_stack_size(FIBER_STACK);

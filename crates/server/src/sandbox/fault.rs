@@ -9,10 +9,10 @@ pub(super) enum Fault {
     Budget(u32),
     #[error("the instance was stopped")]
     Stopped,
-    /// There is no memory for what it was to be given; the text says which.
+    /// The guest has no memory for the data that it must get; the text names the data.
     #[error("{0}")]
     NoMemory(String),
-    /// A value or a call that breaks the interface; the text says which.
+    /// A value or a call breaks the interface; the text names it.
     #[error("{0}")]
     Broken(String),
 }

@@ -40,7 +40,7 @@ pub(super) struct GuestInstance {
     exports: Exports,
     concurrency: usize,
     gate: Gate,
-    /// Messages that `receive` left to be ended by a `reply`.
+    /// Messages that a later `reply` ends.
     unfinished: HashSet<u64>,
     started: bool,
 }
@@ -80,7 +80,7 @@ fn optional<P: WasmParams, R: WasmResults>(
 }
 
 impl GuestInstance {
-    /// Makes an instance and initialises it. The reason why none could be made is for people.
+    /// Makes an instance and initialises it. The error text is for people.
     pub(super) async fn new(
         module: &InstancePre<GuestState>,
         bounds: &GuestLimits,
@@ -132,12 +132,12 @@ impl GuestInstance {
     pub(super) async fn run(&mut self, calls: Vec<GuestCall>) -> BatchReport {
         let mut report = BatchReport::default();
         let (mut queued, mut sent) = (0, 0);
-        // The deadline is that of the whole batch: many short calls let others run as well as a long one does.
+        // The tick deadline applies to the whole batch, so that many short calls yield as one long call does.
         self.store.set_epoch_deadline(1);
         for call in calls {
             let is_message = matches!(call, GuestCall::Receive { .. });
             let may_wait = !matches!(call, GuestCall::Start(_) | GuestCall::Save);
-            // All calls of a batch together queue little more than one call may.
+            // All calls of a batch together queue little more than the maximum of one call.
             if may_wait && (queued >= limits::CALL_BYTES || sent >= limits::CALL_MESSAGES) {
                 break;
             }
@@ -189,7 +189,7 @@ impl GuestInstance {
             return Err(Fault::Stopped.into());
         }
         if matches!(call, GuestCall::Start(_)) == self.started {
-            return Err(Fault::Broken("`start` comes once, and before all other calls".to_owned()).into());
+            return Err(Fault::Broken("`start` must be called once, before other calls".to_owned()).into());
         }
         match call {
             GuestCall::Start(context) => {
@@ -269,7 +269,7 @@ impl GuestInstance {
     }
 
     fn save_result(&self, pointer: u32) -> Result<Saved, Fault> {
-        // State may be as large as the guest's memory is.
+        // The state can be as large as the guest's memory.
         let mut lift = Lift::new(self.memory.data(&self.store), usize::MAX);
         let at = lift.record("the result", pointer, layout::SAVED_SIZE)?;
         let span: Span = lift.span_at("the state", at + layout::SAVED_DATA)?;
@@ -280,7 +280,7 @@ impl GuestInstance {
         Lower { store: &mut self.store, memory: self.memory, realloc: &self.exports.realloc }
     }
 
-    /// Calls a function in which the guest may use the mesh.
+    /// Calls a function that can use the mesh.
     async fn enter<P: WasmParams + Sync, R: WasmResults + Sync>(
         &mut self,
         function: &TypedFunc<P, R>,
@@ -289,7 +289,7 @@ impl GuestInstance {
         self.store.data_mut().may_use_mesh = true;
         let result = function.call_async(&mut self.store, params).await;
         self.store.data_mut().may_use_mesh = false;
-        // A message is finished by its reply, whichever call it came in.
+        // A reply in any call finishes its message.
         let replied: Vec<u64> = self.replied().collect();
         for id in replied {
             self.unfinished.remove(&id);
@@ -305,7 +305,7 @@ impl GuestInstance {
         }
     }
 
-    /// The messages that the present call replied to.
+    /// The messages that the current call replied to.
     fn replied(&self) -> impl Iterator<Item = u64> {
         self.store.data().effects.iter().filter_map(|effect| match effect {
             GuestEffect::Reply { id, .. } => Some(*id),

@@ -1,4 +1,4 @@
-//! The life of an instance: made, given batches of calls, ended.
+//! The life of an instance: its creation, its batches of calls, and its end.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use wasmtime::InstancePre;
 
 use super::{cpu_budget::CpuBudget, gate::Gate, instance::GuestInstance, state::GuestState};
 
-/// A batch of calls, and where its report goes.
+/// A batch of calls, and the sender of its report.
 pub(super) struct Batch {
     pub(super) calls: Vec<GuestCall>,
     pub(super) report: oneshot::Sender<BatchReport>,
 }
 
-/// An instance to make, and the channels of its life.
+/// The plan of an instance, and its channels.
 pub(super) struct Birth {
     pub(super) module: InstancePre<GuestState>,
     pub(super) bounds: GuestLimits,
@@ -37,7 +37,7 @@ pub(super) async fn live(birth: Birth) {
             return;
         }
     };
-    // The caller can be gone; then there are no batches either.
+    // The caller can be cancelled; then there are no batches either.
     let _ = made.send(Ok(()));
     while let Some(Batch { calls, report }) = batches.next().await {
         let done = instance.run(calls).await;

@@ -1,4 +1,4 @@
-//! Values out of a guest's memory, each checked: bounds, alignment, UTF-8, cases.
+//! Reads values from a guest's memory, and checks each: bounds, alignment, UTF-8, cases.
 
 use bytes::Bytes;
 use starlane_abi::{
@@ -9,13 +9,13 @@ use starlane_protocol::{Failure, Outcome, Payload};
 
 use super::fault::Fault;
 
-/// A pointer and a length, as the guest gives them.
+/// A pointer and a length from the guest, unchecked.
 pub(super) type Span = (u32, u32);
 
-/// Reads values, at most so many bytes in all.
+/// Reads values, up to a total number of bytes.
 pub(super) struct Lift<'a> {
     memory: &'a [u8],
-    /// How many bytes may still be copied.
+    /// The remaining number of bytes that can be copied.
     pub(super) room: usize,
 }
 
@@ -24,20 +24,20 @@ impl<'a> Lift<'a> {
         Self { memory, room }
     }
 
-    /// A part of the memory, not copied.
+    /// A slice of the memory, not copied.
     pub(super) fn slice(&self, what: &str, (pointer, length): Span) -> Result<&'a [u8], Fault> {
         // Neither sum can overflow: both are below 2^32 and this code runs on 64 bits.
         let (start, end) = (pointer as usize, pointer as usize + length as usize);
         self.memory.get(start..end).ok_or_else(|| {
             let size = self.memory.len();
-            Fault::Broken(format!("{what} lies outside of memory: {length} bytes at {pointer}, and it has {size}"))
+            Fault::Broken(format!("{what} is outside of memory: {length} bytes at {pointer}; the memory has {size}"))
         })
     }
 
     fn taken(&mut self, what: &str, span: Span) -> Result<&'a [u8], Fault> {
         let slice = self.slice(what, span)?;
         self.room = self.room.checked_sub(slice.len()).ok_or_else(|| {
-            Fault::Broken(format!("{what} is too much: one call may queue {} bytes", limits::CALL_BYTES))
+            Fault::Broken(format!("{what} exceeds the maximum of {} queued bytes for one call", limits::CALL_BYTES))
         })?;
         Ok(slice)
     }
@@ -53,13 +53,13 @@ impl<'a> Lift<'a> {
             .map_err(|error| Fault::Broken(format!("{what} is not UTF-8 from its byte {} on", error.valid_up_to())))
     }
 
-    /// A text of which only so many bytes count. What is behind them is neither read nor checked.
+    /// A text, cut at a maximum number of bytes. The bytes after it are neither read nor checked.
     pub(super) fn text_cut(&self, what: &str, span: Span, most: usize) -> Result<String, Fault> {
         let slice = self.slice(what, span)?;
         let head = slice.get(..most).unwrap_or(slice);
         match std::str::from_utf8(head) {
             Ok(text) => Ok(text.to_owned()),
-            // The cut went through a character.
+            // The cut is inside a character.
             Err(error) if error.error_len().is_none() && head.len() < slice.len() => {
                 let whole = head.get(..error.valid_up_to()).unwrap_or_default();
                 Ok(String::from_utf8_lossy(whole).into_owned())
@@ -68,18 +68,18 @@ impl<'a> Lift<'a> {
         }
     }
 
-    /// A number at a place that was checked to lie in memory.
+    /// A number at an offset that was checked to be in memory.
     pub(super) fn u32_at(&self, what: &str, pointer: u32) -> Result<u32, Fault> {
         let slice = self.slice(what, (pointer, 4))?;
         Ok(slice.try_into().map(u32::from_le_bytes).unwrap_or_default())
     }
 
-    /// A pointer and a length at a place in memory.
+    /// A pointer and a length at an offset in memory.
     pub(super) fn span_at(&self, what: &str, pointer: u32) -> Result<Span, Fault> {
         Ok((self.u32_at(what, pointer)?, self.u32_at(what, pointer.wrapping_add(4))?))
     }
 
-    /// A place where a record begins.
+    /// Checks the offset of a record.
     pub(super) fn record(&self, what: &str, pointer: u32, size: u32) -> Result<u32, Fault> {
         aligned(what, pointer)?;
         self.slice(what, (pointer, size)).map(|_| pointer)
@@ -111,7 +111,7 @@ impl<'a> Lift<'a> {
         })
     }
 
-    /// The case, and a payload or a failure, flattened.
+    /// An outcome: its case, and a flattened payload or failure.
     pub(super) fn outcome(&mut self, case: i32, flat: [u32; 6]) -> Result<Outcome, Fault> {
         match case {
             outcome::SUCCESS => self.payload(flat).map(Ok),
@@ -119,7 +119,7 @@ impl<'a> Lift<'a> {
                 let [status, code_at, code_length, message_at, message_length, _] = flat;
                 let code = self.text("the code of a failure", (code_at, code_length))?;
                 let message = self.text("the message of a failure", (message_at, message_length))?;
-                // As the canonical ABI says, the upper bits of a narrow number don't count.
+                // The canonical ABI ignores the upper bits of a narrow number.
                 Ok(Err(Failure::new(status as u16, &code, message)))
             }
             other => Err(Fault::Broken(format!("an outcome has no case {other}"))),
@@ -127,7 +127,7 @@ impl<'a> Lift<'a> {
     }
 }
 
-/// All records of the interface have words in them, and so its alignment.
+/// All records of the interface contain words, and so have the same alignment.
 fn aligned(what: &str, pointer: u32) -> Result<(), Fault> {
     if pointer.is_multiple_of(HEADER_ALIGN) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Values into a guest's memory: each string and list is allocated by the guest, and then belongs to it.
+//! Writes values into a guest's memory. The guest allocates and owns each string and list.
 
 use starlane_abi::layout::{BYTES_ALIGN, HEADER_ALIGN, HEADER_SIZE, outcome};
 use starlane_protocol::{Outcome, Payload};
@@ -17,12 +17,13 @@ pub(super) struct Lower<'a> {
 }
 
 impl Lower<'_> {
-    /// Memory of the guest's, checked to be what was asked for.
+    /// Allocates memory in the guest, and checks the bounds and the alignment of the result.
     async fn allocate(&mut self, align: u32, size: usize) -> Result<u32> {
-        let size = u32::try_from(size).map_err(|_| Fault::Broken("a value of 4 GiB fits no guest".to_owned()))?;
+        let size = u32::try_from(size)
+            .map_err(|_| Fault::Broken("a value is 4 GiB or longer, which no guest can hold".to_owned()))?;
         let allocated = self.realloc.call_async(&mut *self.store, (0, 0, align, size)).await;
         let pointer = allocated.map_err(|error| match error.downcast_ref::<Trap>() {
-            // Allocators that find no memory end so.
+            // Allocators without memory end with this trap.
             Some(Trap::UnreachableCodeReached) => {
                 let what = format!("it has no memory for {size} bytes more: `cabi_realloc`: {}", describe(&error));
                 Fault::NoMemory(what).into()
@@ -42,7 +43,7 @@ impl Lower<'_> {
         Ok(pointer)
     }
 
-    /// A string or a list of bytes.
+    /// Writes a string or a list of bytes.
     pub(super) async fn bytes(&mut self, bytes: &[u8]) -> Result<(u32, u32)> {
         if bytes.is_empty() {
             return Ok((BYTES_ALIGN, 0));
@@ -68,7 +69,8 @@ impl Lower<'_> {
         Ok((pointer, headers.len() as u32))
     }
 
-    /// Content type, headers and body, flattened. The longest first: if there is no memory for it, nothing has been allocated.
+    /// Writes content type, headers and body, flattened. The body is usually longest and comes first: if there is no
+    /// memory for it, nothing was allocated before.
     pub(super) async fn payload(&mut self, payload: &Payload) -> Result<[u32; 6]> {
         let (body_at, body_length) = self.bytes(&payload.body).await?;
         let (headers_at, headers_count) = self.headers(&payload.headers).await?;
@@ -76,7 +78,7 @@ impl Lower<'_> {
         Ok([type_at, type_length, headers_at, headers_count, body_at, body_length])
     }
 
-    /// The case, and a payload or a failure, flattened.
+    /// Writes an outcome: its case, and a flattened payload or failure.
     pub(super) async fn outcome(&mut self, outcome: &Outcome) -> Result<(i32, [u32; 6])> {
         match outcome {
             Ok(payload) => Ok((outcome::SUCCESS, self.payload(payload).await?)),

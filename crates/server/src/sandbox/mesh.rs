@@ -1,4 +1,5 @@
-//! The imports: what a guest asks of the mesh is read, checked and queued. None of them waits or enters the guest.
+//! The imports of guests. They read, check and queue the guest's calls into the mesh. No import waits, or calls the
+//! guest.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,7 @@ use super::{fault::Fault, lift::Lift, state::GuestState};
 
 type Guest<'a> = Caller<'a, GuestState>;
 
-/// A linker with all functions of the mesh, and nothing else.
+/// A linker with only the functions of the mesh.
 pub(super) fn linker(engine: &Engine) -> Result<Linker<GuestState>> {
     let mut linker = Linker::new(engine);
     linker.func_wrap(
@@ -86,7 +87,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<GuestState>> {
         with_memory(&mut guest, "log", |state, memory| state.log(memory, level, (t, tn)))
     })?;
     linker.func_wrap(MESH, "now-ms", || -> u64 {
-        // A clock before 1970 is the machine's fault, not the guest's.
+        // A clock before 1970 is an error of the machine, not of the guest.
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
     })?;
     linker.func_wrap(MESH, "random", || {
@@ -118,7 +119,7 @@ fn with_memory(
             let (bytes, state) = memory.data_and_store_mut(guest);
             work(state, bytes)
         }
-        // Only a start section could run now, and no module with one gets here.
+        // Only a start section could call this now, and modules with a start section are refused.
         None => Err(Fault::Broken("called while the instance was being made".to_owned())),
     };
     done.map_err(|fault| Error::new(fault.of_import(import)))

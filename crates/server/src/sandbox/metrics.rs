@@ -1,4 +1,4 @@
-//! What `/metrics` shows of guests and of the compiler.
+//! The metrics of guests and of the compiler.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use prometheus_client::{
 
 use super::{GuestUsage, compile::Compiler};
 
-/// Guests and the compiler, at one moment.
+/// A snapshot of guests and of the compiler.
 #[derive(Debug)]
 pub(crate) struct GuestMetrics {
     pub(crate) usage: Arc<GuestUsage>,

@@ -55,7 +55,7 @@ impl Scheduler {
         let state = Mutex::new(State { queue, idle: 0, ended: false });
         let scheduler = Self { shared: Arc::new(Shared { state, work: Condvar::new() }) };
         for number in 0..threads.get() {
-            // It drives nothing: tasks check large bodies on the other threads that it has.
+            // The runtime drives no tasks: tasks use its blocking threads to check large bodies.
             let runtime = Builder::new_current_thread().thread_stack_size(contract::STACK).build()?;
             let shared = Arc::clone(&scheduler.shared);
             let thread = thread::Builder::new().name(format!("starlane-guests-{number}"));
@@ -82,7 +82,7 @@ impl Drop for Scheduler {
             state.queue.drain()
         };
         self.shared.work.notify_all();
-        // Dropped outside the lock: a task that ends may wake others.
+        // Drop it outside the lock, because a task that ends can wake others.
         drop(waiting);
     }
 }
@@ -128,7 +128,7 @@ impl Shared {
         runtime.shutdown_background();
     }
 
-    /// Waits for the next turn, after one that is done; `None` at the end.
+    /// Ends the previous turn, and waits for the next one; `None` at the end.
     fn next(&self, done: Option<(Arc<Account>, u64)>) -> Option<Turn> {
         let mut state = self.lock();
         if let Some((account, used)) = done

@@ -10,13 +10,13 @@ use super::{fault::Fault, lift::Lift};
 pub(super) struct GuestState {
     /// None until the instance is made.
     pub(super) memory: Option<Memory>,
-    /// Whether the guest may use the mesh now: not before `start`, and not in its allocator.
+    /// Whether the guest can use the mesh now: not before `start`, and not in its allocator.
     pub(super) may_use_mesh: bool,
-    /// What the present call queued.
+    /// The queued effects of the current call.
     pub(super) effects: Vec<GuestEffect>,
-    /// What the present batch logged.
+    /// The log lines of the current batch.
     pub(super) logs: Vec<Logged>,
-    /// Which call of the batch the present one is.
+    /// The index of the current call in the batch.
     pub(super) call: usize,
     most_memory: u64,
     last_request: u64,
@@ -39,7 +39,7 @@ impl GuestState {
         }
     }
 
-    /// The bounds are those of each call. It has a number in its batch.
+    /// Resets the limits, which apply to each call. `call` is the index in the batch.
     pub(super) fn begin_call(&mut self, call: usize) {
         self.call = call;
         self.effects.clear();
@@ -47,7 +47,7 @@ impl GuestState {
         self.log_room = limits::CALL_LOG;
     }
 
-    /// How many bytes the present call has queued.
+    /// The number of bytes that the current call has queued.
     pub(super) fn queued(&self) -> usize {
         limits::CALL_BYTES - self.room
     }
@@ -58,7 +58,7 @@ impl GuestState {
         self.last_request
     }
 
-    /// Queues what an import asks for, if the bounds allow it. It is read from the guest's memory.
+    /// Reads an effect from the guest's memory and queues it, within the limits of a call.
     pub(super) fn queue(
         &mut self,
         memory: &[u8],
@@ -69,7 +69,7 @@ impl GuestState {
             return Err(Fault::Broken(when.to_owned()));
         }
         if self.effects.len() >= limits::CALL_MESSAGES {
-            return Err(Fault::Broken(format!("one call may queue {} messages", limits::CALL_MESSAGES)));
+            return Err(Fault::Broken(format!("one call can queue at most {} messages", limits::CALL_MESSAGES)));
         }
         let mut lift = Lift::new(memory, self.room);
         let effect = read(&mut lift)?;
@@ -78,7 +78,7 @@ impl GuestState {
         Ok(())
     }
 
-    /// Logs as much of a text as the call may still log.
+    /// Logs a text, cut at the remaining limit of the call.
     pub(super) fn log(&mut self, memory: &[u8], level: i32, text: (u32, u32)) -> Result<(), Fault> {
         let level = match level {
             0 => Level::Trace,
@@ -90,7 +90,7 @@ impl GuestState {
         };
         let text = Lift::new(memory, 0).text_cut("the text", text, self.log_room)?;
         if self.log_room > 0 {
-            // An empty line counts too: else a loop could fill the host's memory with them.
+            // An empty line counts too. Otherwise a loop could fill the host's memory with empty lines.
             self.log_room = self.log_room.saturating_sub(text.len() + 1);
             self.logs.push(Logged { call: self.call, level, text });
         }

@@ -1,4 +1,4 @@
-//! The sandbox's contract, and what only this engine shows.
+//! Runs the contract suite of sandboxes, and tests of this engine only.
 
 use std::{fs, num::NonZero, rc::Rc, time::Duration};
 
@@ -43,12 +43,12 @@ fn a_runaway_call_is_stopped_while_others_answer_on_the_same_thread() {
 }
 
 #[test]
-fn stop_ends_a_call_in_its_middle_on_the_same_thread() {
+fn stop_ends_a_running_call_on_the_same_thread() {
     block_on(sandbox_suite::stop_ends_a_call_in_its_middle(sandbox(1), echo()));
 }
 
 #[test]
-fn modules_are_judged_as_the_table_says() {
+fn modules_are_checked_as_in_the_table() {
     let judged = block_on(async { judge_modules(&sandbox(1)).await });
     figure("modules.refused", judged.refused as f64, "modules");
     figure("modules.accepted", judged.accepted as f64, "modules");
@@ -56,7 +56,7 @@ fn modules_are_judged_as_the_table_says() {
 }
 
 #[test]
-fn the_official_schema_suite_is_judged_as_it_says() {
+fn the_official_schema_suite_passes() {
     let path = workspace().join("target/schema-suite.json");
     let suite = fs::read_to_string(&path);
     let suite = suite.unwrap_or_else(|error| panic!("{}: {error}; `cargo xtask setup` fetches it", path.display()));

@@ -1,4 +1,4 @@
-//! The tables of `state.sqlite`, and what one transaction does with them.
+//! The tables of `state.sqlite`, and their operations within one transaction.
 
 use std::{
     collections::HashMap,
@@ -22,9 +22,9 @@ use crate::{
     storage::Storage,
 };
 
-/// The version of the tables, kept in the file.
+/// The version of the tables, stored in the file.
 const VERSION: i64 = 1;
-/// `data` stands last: what else is asked for is read without it.
+/// `data` is the last column, so that the other columns can be read without it.
 const TABLES: &str = "
     CREATE TABLE owners (app TEXT PRIMARY KEY, epoch INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE actors (
@@ -41,7 +41,7 @@ pub(super) struct Table {
     limits: StateLimits,
     limiter: Arc<Limiter>,
     storage: Storage,
-    /// Bytes of the apps that were written to; forgotten when a transaction comes to nothing.
+    /// The bytes of the apps with writes. They are forgotten when a transaction is rolled back.
     sums: HashMap<Address, u64>,
 }
 
@@ -78,7 +78,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Counts what each space has.
+    /// Counts the bytes of each space.
     fn count_all(&self) -> rusqlite::Result<()> {
         let sql = "SELECT app, sum(bytes) FROM actors GROUP BY app";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -101,7 +101,7 @@ impl Table {
 
     pub(super) fn roll_back(&mut self) {
         self.sums.clear();
-        // SQLite may have done so by itself.
+        // SQLite itself can have ended the transaction.
         if !self.connection.is_autocommit() {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
@@ -132,7 +132,7 @@ impl Table {
         statement.query_row([actor.as_str(), app.as_str()], saved).optional()
     }
 
-    /// Keeps a state. True if it was another than the one that was kept.
+    /// Stores a state. Returns whether it differs from the stored one.
     pub(super) fn save(
         &mut self,
         app: &Address,
@@ -195,7 +195,8 @@ impl Table {
         Ok(Ok(true))
     }
 
-    /// One actor of an app has so many bytes instead of those before, beside its others.
+    /// Updates the counts: one actor of an app now has `bytes` instead of `before`, and the app's other actors have
+    /// `others`.
     fn counted(&mut self, app: &Address, others: u64, before: u64, bytes: u64) {
         self.sums.insert(app.clone(), others + bytes);
         self.storage.change_state(app.space(), before, bytes);
@@ -256,7 +257,7 @@ fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-/// The key of a row; each part follows its length.
+/// The digest of a state. Each part is preceded by its length, so that the encoding is unambiguous.
 fn digest(state: &ActorState, subscriptions: &str, wakes: &str) -> String {
     let mut hash = Hasher::new();
     let format = state.saved.as_ref().map(|saved| saved.format.to_le_bytes());
@@ -274,7 +275,7 @@ fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A number as SQLite has it. Epochs, sizes and times never come near the end of that.
+/// Converts a number to SQLite's type. Epochs, sizes and times are always far below the maximum.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -34,7 +34,7 @@ fn state(actor: &str, data: &[u8]) -> ActorState {
 }
 
 #[tokio::test]
-async fn the_contract_is_kept() {
+async fn the_store_passes_the_contract_suite() {
     let folder = tempfile::tempdir().unwrap();
     let next = std::cell::Cell::new(0);
     state_suite::all(|limits| {
@@ -48,13 +48,13 @@ async fn the_contract_is_kept() {
 }
 
 #[tokio::test]
-async fn state_is_there_when_the_file_is_opened_again() {
+async fn state_survives_reopening_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let app = address("acme:app");
     let store = open(folder.path()).unwrap();
     let first = store.take(&app).await.unwrap().epoch;
     store.save(&app, first, state("acme:app:one", b"1")).await.unwrap();
-    // The first is not closed: its process may have been killed.
+    // The first store is not closed, as if its process had been killed.
     let other = open(folder.path()).unwrap();
     let owned = other.take(&app).await.unwrap();
     assert!(owned.epoch > first);
@@ -104,7 +104,7 @@ async fn state_counts_for_the_quota_of_its_space() {
 }
 
 #[tokio::test]
-async fn saves_that_wait_together_share_transactions() {
+async fn waiting_saves_share_transactions() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).unwrap();
     let app = address("acme:app");
@@ -119,7 +119,7 @@ async fn saves_that_wait_together_share_transactions() {
 }
 
 #[test]
-fn a_newer_file_is_refused_with_its_version() {
+fn the_error_names_the_version_of_a_newer_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("state.sqlite");
     crate::database::open_file(&file, rusqlite::OpenFlags::default())
@@ -134,7 +134,7 @@ fn a_newer_file_is_refused_with_its_version() {
 
 #[cfg(unix)]
 #[test]
-fn only_the_owner_reads_the_files() {
+fn only_the_owner_can_read_the_files() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let _store = open(folder.path()).unwrap();

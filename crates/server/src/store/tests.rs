@@ -6,7 +6,7 @@ use starlane_host::testing::store_suite::{self, Stores};
 use super::*;
 
 #[tokio::test]
-async fn it_does_what_every_store_must() {
+async fn the_store_passes_the_suite_of_stores() {
     let folders = RefCell::new(Vec::new());
     store_suite::all(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -18,14 +18,14 @@ async fn it_does_what_every_store_must() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_named() {
+async fn the_error_names_a_damaged_file() {
     let folder = tempfile::tempdir().unwrap();
     let store = DiskStore::new(folder.path());
     fs::create_dir_all(folder.path().join("apps")).unwrap();
     fs::write(folder.path().join("apps/acme:profiles.json"), "{").unwrap();
     let error = store.record(&Address::parse("acme:profiles").unwrap()).await.unwrap_err();
     assert!(matches!(&error, StoreError::Damaged { name, .. } if name.contains("acme:profiles.json")), "{error}");
-    assert_eq!(store.records().await, Ok(Vec::new()), "it is nothing to the other apps");
+    assert_eq!(store.records().await, Ok(Vec::new()), "other apps are not affected");
     fs::write(folder.path().join("apps/acme:gone.revision"), "many").unwrap();
     let error = store.last_revision(&Address::parse("acme:gone").unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("acme:gone.revision"), "{error}");
@@ -35,7 +35,7 @@ async fn a_damaged_file_is_named() {
 }
 
 #[test]
-fn a_name_belongs_to_who_published_first_whatever_it_is_called() {
+fn a_bundle_can_have_the_name_of_the_publishers_file() {
     let folder = tempfile::tempdir().unwrap();
     let store = SharedStore::new(folder.path());
     let key = SecretKey::from_seed([1; 32]);
@@ -50,7 +50,7 @@ fn a_name_belongs_to_who_published_first_whatever_it_is_called() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_hosts_secret_is_kept_from_others() {
+async fn only_the_owner_can_read_the_hosts_secret() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     DiskStore::new(folder.path()).secret(HostSecret([1; 32])).await.unwrap();
@@ -60,7 +60,7 @@ async fn the_hosts_secret_is_kept_from_others() {
 
 #[cfg(unix)]
 #[test]
-fn blob_that_is_here_is_not_written_again_unless_it_is_damaged() {
+fn existing_blob_is_rewritten_only_if_it_is_damaged() {
     use std::os::unix::fs::MetadataExt;
     let folder = tempfile::tempdir().unwrap();
     let store = SharedStore::new(folder.path());

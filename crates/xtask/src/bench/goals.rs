@@ -5,15 +5,15 @@ use super::table::grouped;
 /// The goal of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Goal {
-    /// Ours takes at most this many times as much as the other.
+    /// Our value is at most this multiple of the other.
     AtMostTimes(&'static str, f64),
-    /// Ours does at least this many times as much as the other.
+    /// Our value is at least this multiple of the other.
     AtLeastTimes(&'static str, f64),
-    /// The other takes at least this many times as much as ours.
+    /// The other value is at least this multiple of ours.
     Faster(&'static str, f64),
-    /// Ours takes at most this much more than the other.
+    /// Our value exceeds the other by at most this much.
     AtMostMore(&'static str, f64),
-    /// Ours takes at most this much.
+    /// Our value is at most this.
     AtMost(f64),
 }
 

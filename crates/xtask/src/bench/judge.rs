@@ -157,7 +157,7 @@ impl Row {
     }
 }
 
-/// A value rounded to four digits, but not to less than whole numbers.
+/// A value rounded to four digits; digits before the decimal point are never rounded.
 pub(super) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_of_one_round_and_not_of_medians() {
+    fn a_ratio_compares_values_of_the_same_round() {
         // The machine is twice as slow in each second round; the ratio does not notice.
         let drifting = [[1.0, 1.0, 9.0], [4.0, 2.0, 9.0], [1.5, 1.0, 9.0], [4.0, 2.0, 9.0], [2.0, 1.0, 9.0]];
         let row = &judged("P1/64B", rounds(&drifting))[0];

@@ -16,7 +16,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const SHORT_LIMIT: Duration = Duration::from_secs(20);
 /// The time limit of rustup if there is no alternative.
 const LONG_LIMIT: Duration = Duration::from_secs(600);
-/// Debian's toolchain for its web browsers, which is recent in every release. Package and file of each part.
+/// Debian's toolchain for its web browsers, which is recent in every release: packages, each with one of its files.
 const PACKAGES: [(&str, &str); 5] = [
     ("rustc-web", "/usr/bin/rustc"),
     ("cargo-web", "/usr/bin/cargo"),

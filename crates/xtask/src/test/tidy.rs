@@ -127,7 +127,7 @@ struct Phrase {
     instead: &'static str,
     /// Words before the phrase that make it right.
     after: &'static [&'static str],
-    /// Words behind the phrase that make it right.
+    /// Words after the phrase that make it right.
     before: &'static [&'static str],
 }
 
@@ -162,7 +162,8 @@ fn prose_below(place: &Path) -> Result<Vec<PathBuf>> {
     Ok(files::below(place)?.into_iter().filter(|path| is_prose(path) && !is_built(path)).collect())
 }
 
-/// The banned phrases in a text, with their lines. Also finds those that go on in the next line of a comment or document.
+/// The banned phrases in a text, with their lines. Also finds phrases that continue in the next line of a comment or
+/// document.
 fn banned_in(text: &str) -> Vec<(usize, &'static Phrase)> {
     let is_between = |c: char| c.is_whitespace() || ['"', '`', '\'', '(', '['].contains(&c);
     let mut words: Vec<(usize, String)> = Vec::new();
@@ -171,7 +172,7 @@ fn banned_in(text: &str) -> Vec<(usize, &'static Phrase)> {
         let own = text.split(is_between).filter(|word| !word.is_empty());
         words.extend(own.map(|word| (line, word.to_lowercase())));
         if text.trim().is_empty() {
-            // No phrase goes on over an empty line.
+            // A phrase does not continue after an empty line.
             words.push((line, String::new()));
         }
     }

@@ -10,8 +10,8 @@
 //! Hint: use one of these values
 //! ```
 //!
-//! After a change of words, `BLESS=1 cargo test -p starlane-bundle faults` writes the errors to the files. Read the
-//! `git diff`.
+//! After a change of error texts, `BLESS=1 cargo test -p starlane-bundle faults` writes the errors to the files. Read
+//! the `git diff`.
 
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ fn others() -> Others {
     others
 }
 
-/// The bytes of characters up to U+00FF: a file need not be text.
+/// The bytes of characters up to U+00FF, because a file can contain any bytes.
 fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
 }
@@ -189,7 +189,7 @@ fn of_bounds(add: fn(&mut Draft, &(FileEntry, PathBuf))) -> String {
 }
 
 #[test]
-fn faults_are_told_with_file_line_column_expectation_and_hint() {
+fn faults_are_reported_with_file_line_column_expectation_and_hint() {
     let (mut kinds, mut wrong, mut all) = (BTreeSet::new(), Vec::new(), String::new());
     for name in SNAPSHOTS {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/authoring/tests/faults/{name}.txt"));
@@ -201,7 +201,7 @@ fn faults_are_told_with_file_line_column_expectation_and_hint() {
                 blessed.push(block.to_owned());
                 continue;
             }
-            // A heading without a block does not count.
+            // A heading without a block is ignored.
             kinds.extend(kind.take());
             let lines: Vec<&str> = block.lines().collect();
             let (done, expected) = lines.split_at(lines.len() - 2);

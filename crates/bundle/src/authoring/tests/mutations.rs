@@ -1,5 +1,5 @@
-//! Every host refuses everything that authors are refused. The test changes each string, number and key of manifests,
-//! and makes the same change in the folder if TOML can express it.
+//! Every host refuses everything that is refused when it is written in TOML. The test changes each string, number and
+//! key of manifests, and makes the same change in the folder if TOML can express it.
 
 use serde_json::{Map, Value};
 use starlane_testkit::{figure::figure, mutate::mutations};
@@ -88,7 +88,7 @@ fn toml_of(manifest: &Value, include: &Value) -> Option<Written> {
         for name in ["name", "description"] {
             about.extend(written.remove_entry(name));
         }
-        // Whatever else stands there stays, to be refused.
+        // Other values stay, so that they are refused.
         written.insert("bind".to_owned(), about.into());
         if let Some(Value::Object(events)) = written.get_mut("events") {
             events.values_mut().for_each(|event| *event = serde_json::json!({ "payload": event.take() }));
@@ -120,7 +120,7 @@ fn toml_of(manifest: &Value, include: &Value) -> Option<Written> {
             let mut route = route.as_object()?.clone();
             let (method, path) = (route.remove("method")?, route.remove("path")?);
             let key = format!("{} {}", method.as_str()?, path.as_str()?);
-            // TOML has each key once; in a list there may be two.
+            // TOML allows each key once; a list can have two equal names.
             http.insert(key, route.into()).map_or(Some(()), |_| None)?;
         }
         written.insert("http".to_owned(), http.into());
@@ -152,10 +152,10 @@ fn relative(table: &mut Map<String, Value>, names: &[&str]) {
     }
 }
 
-/// Returns the number of changes, the number of changes that were also made in a folder, and the changes that only
-/// authors are refused.
+/// Returns the number of changes, the number of changes that were also made in a folder, and the changes that are
+/// refused only in a folder.
 fn differences(folder: &tempfile::TempDir, step: usize) -> (usize, usize, Vec<String>) {
-    // The files that are written anew are none of the bundle's own.
+    // The generated files do not belong to the bundle.
     let about = fs::read_to_string(folder.path().join("bundle.toml")).unwrap();
     let about =
         about.replace("\"app.toml\",", "").replace("\"binds/*.toml\",", "").replace("\"mechtrons/*.toml\",", "");
@@ -163,7 +163,7 @@ fn differences(folder: &tempfile::TempDir, step: usize) -> (usize, usize, Vec<St
     let key = SecretKey::from_seed([1; 32]);
     let draft = Draft::read(folder.path()).unwrap();
     let mut manifest = serde_json::to_value(draft.contents(&address(), key.public(), 1_700_000_000)).unwrap();
-    // As a table of TOML has them.
+    // Converts them into a TOML table.
     let key_of = |route: &Value| format!("{} {}", route["method"].as_str().unwrap(), route["path"].as_str().unwrap());
     manifest["app"]["http"].as_array_mut().unwrap().sort_by_key(key_of);
     let include: Value = draft.files().map(|(name, ..)| &name[1..]).collect::<Vec<_>>().into();
@@ -178,9 +178,9 @@ fn differences(folder: &tempfile::TempDir, step: usize) -> (usize, usize, Vec<St
         tried += 1;
         let bytes = mutation.text.into_bytes();
         let opened = SignedManifest { signature: key.sign(&bytes), bytes }.open();
-        // A repository takes it only with settings that fit.
+        // A repository accepts it only with valid settings.
         let opened = opened.and_then(|manifest| crate::settings::check_all(&manifest));
-        // What the TOML says is as it was where the manifest speaks of files.
+        // The TOML is unchanged if the manifest's change is about files.
         let Some(files) = toml_of(&mutation.document, &include).filter(|files| *files != before) else { continue };
         written += 1;
         for file in before.keys().filter(|file| !files.contains_key(*file)) {
@@ -197,7 +197,7 @@ fn differences(folder: &tempfile::TempDir, step: usize) -> (usize, usize, Vec<St
         for (file, text) in &before {
             fs::write(folder.path().join(file), text).unwrap();
         }
-        // Whether a file is a module a host says when it has its bytes.
+        // A host decides whether a file is a module only when it has the bytes.
         let refused = read.err().filter(|error| !error.message.contains("expected a core module"));
         if let (Some(error), Ok(_)) = (refused, opened) {
             differ.push(format!("{} {}: {error}", mutation.pointer, mutation.what));
@@ -207,7 +207,7 @@ fn differences(folder: &tempfile::TempDir, step: usize) -> (usize, usize, Vec<St
 }
 
 #[test]
-fn whatever_authors_are_refused_hosts_refuse_too() {
+fn hosts_refuse_everything_that_authors_are_refused() {
     let (mut tried, mut written, mut differ) = (0, 0, Vec::new());
     let step = if starlane_testkit::figure::size() == "full" { 1 } else { 5 };
     for (folder, step) in [(bundle("", "", ""), step), (everything(), step.min(2)), (demo(), step)] {

@@ -22,7 +22,7 @@ fn complaints(validator: &Validator, text: &str) -> Vec<String> {
     validator.iter_errors(&file).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-/// The kind of a file, by where it lies in a bundle.
+/// The kind of a file, by its place in a bundle.
 fn kind(file: &str) -> FileKind {
     match file.split('/').next() {
         Some("bundle.toml") => FileKind::Bundle,
@@ -71,7 +71,7 @@ fn the_files_of_this_repository_match_the_schemas() {
                 if name.ends_with(".toml") && name != "Cargo.toml" {
                     let text = fs::read_to_string(entry.path()).unwrap();
                     let file = if pattern.is_empty() { name } else { format!("{pattern}/{name}") };
-                    // The first line leads an editor to the schema; what `starlane new` makes has its schemas in it.
+                    // The first line leads an editor to the schema; the output of `starlane new` contains its schemas.
                     let schema = text.lines().next().unwrap().strip_prefix("#:schema ").unwrap();
                     assert!(schema.ends_with(&kind(&file).schema_file()), "{file}");
                     let kept = entry.path().parent().unwrap().join(schema);

@@ -115,7 +115,8 @@ fn generated_modules_compile_for_every_name_of_a_bind() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // The compiler takes a while: all names that are not globals, the globals of the language, and a share of the browser's.
+    // The compiler is slow, so this tries all names that are not globals, the globals of the language, and a part of
+    // the browser's.
     let language =
         ["Array", "Map", "Promise", "Record", "String", "Uint8Array", "Object", "Symbol", "Partial", "Event"];
     let tried = |name: &String| !is_global(name) || language.contains(&name.as_str());
@@ -126,7 +127,7 @@ fn generated_modules_compile_for_every_name_of_a_bind() {
     let files: Vec<_> = names.enumerate().map(|(at, name)| (format!("{at}.ts"), of_name(&name))).collect();
     for (file, text) in &files {
         let name = declared(text)[0];
-        // It is used as an importer does, beside what it could hide.
+        // The module is used as in an importer, beside the globals that it could hide.
         let used = format!(
             "\nexport const used = async (): Promise<Record<string, {name}>> => new Map<string, {name}>() && {{}};\n\
              export const bytes = (body: {name}[\"operations\"][\"upload\"][\"request\"]): number => body.byteLength;\n\

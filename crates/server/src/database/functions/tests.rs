@@ -16,7 +16,7 @@ fn bounded() -> (Connection, Arc<Watch>) {
     (connection, watch)
 }
 
-/// Short texts of few characters, so that they match now and then; some are not UTF-8.
+/// Short texts from a small alphabet, so that some of them match. Some are not UTF-8.
 fn value() -> impl Strategy<Value = Value> {
     let bytes = prop::collection::vec(prop::sample::select(b"aAbB%_*?[]^-\\ \xc3\xa4\x80\xff\0".to_vec()), 0..8);
     prop_oneof![
@@ -32,7 +32,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
-    fn each_function_gives_what_sqlite_gives(a in value(), b in value(), c in value()) {
+    fn each_function_returns_the_same_as_in_sqlite(a in value(), b in value(), c in value()) {
         thread_local! {
             static BOTH: (Connection, Connection) = {
                 let bounded = bounded().0;
@@ -61,7 +61,7 @@ proptest! {
 }
 
 #[test]
-fn every_function_of_sqlite_is_decided_on() {
+fn every_function_of_sqlite_is_allowed_or_refused_explicitly() {
     let (connection, _) = bounded();
     let mut names = connection.prepare("SELECT DISTINCT name FROM pragma_function_list").unwrap();
     let names: BTreeSet<String> = names.query_map([], |row| row.get(0)).unwrap().collect::<Result<_>>().unwrap();
@@ -72,9 +72,9 @@ fn every_function_of_sqlite_is_decided_on() {
     assert!(names.len() > 100 && ["load_extension", "fts3_tokenizer"].iter().all(|name| !allowed(name)));
 }
 
-/// Each would take minutes or hours, and SQLite looks at no clock meanwhile.
+/// Without a deadline each would take minutes or hours, and SQLite would not interrupt it.
 #[test]
-fn no_function_outlasts_its_deadline() {
+fn every_function_ends_at_its_deadline() {
     let (connection, watch) = bounded();
     let begun = Instant::now();
     for sql in [

@@ -10,7 +10,7 @@ use super::*;
 use crate::{builtin, contract::Contracts, database::DatabaseDriver, storage::Storage, time::TokioTime};
 
 #[tokio::test]
-async fn databases_keep_the_contract() {
+async fn databases_pass_the_contract_suite() {
     let (folders, contracts) = (RefCell::new(Vec::new()), Contracts::default());
     let fresh = || async {
         let folder = tempfile::tempdir().unwrap();

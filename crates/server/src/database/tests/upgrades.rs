@@ -1,4 +1,5 @@
-//! Migrations: all or none, guarded as messages are, and nothing that runs notices a failure.
+//! Migrations: all are applied or none, they have the restrictions of messages, and a failure does not affect the
+//! running app.
 
 use super::*;
 
@@ -33,7 +34,7 @@ async fn is_as_before(folder: &tempfile::TempDir, database: &Database, why: &str
 }
 
 #[tokio::test]
-async fn a_migration_does_no_more_than_a_message() {
+async fn a_migration_has_the_restrictions_of_a_message() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     let other = folder.path().join("other.sqlite");
@@ -75,7 +76,7 @@ async fn a_migration_does_no_more_than_a_message() {
 }
 
 #[tokio::test]
-async fn a_table_is_rebuilt_and_the_rows_that_refer_to_it_stay() {
+async fn rebuilding_a_table_keeps_the_rows_that_refer_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     let rebuild = "PRAGMA foreign_keys=OFF; CREATE TABLE p2 (id INTEGER PRIMARY KEY, n TEXT NOT NULL);
@@ -91,7 +92,7 @@ async fn a_table_is_rebuilt_and_the_rows_that_refer_to_it_stay() {
 }
 
 #[tokio::test]
-async fn full_text_and_temporary_tables_serve_a_migration() {
+async fn a_migration_can_use_full_text_and_temporary_tables() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     let sql = "CREATE TEMP TABLE kept AS SELECT * FROM p; CREATE VIRTUAL TABLE words USING fts5(n);
@@ -103,14 +104,14 @@ async fn full_text_and_temporary_tables_serve_a_migration() {
 }
 
 #[tokio::test]
-async fn a_failed_change_leaves_writes_that_came_meanwhile() {
+async fn a_failed_change_keeps_concurrent_writes() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     let held = database.hold().await;
     let other = database.clone();
     let write =
         tokio::spawn(async move { ask(&other, "execute", json!({ "sql": "INSERT INTO p VALUES (2, 'b')" })).await });
-    // A read goes on beside.
+    // A concurrent read continues.
     assert_eq!(query(&database, "SELECT count(*) AS n FROM p").await.unwrap()["rows"][0]["n"], 1);
     let migrations = [FIRST, "CREATE TABLE ok (x)"].iter().enumerate();
     let migrations = migrations.map(|(at, sql)| Migration::new(&format!("/m/{}.sql", at + 1), sql)).collect();
@@ -123,11 +124,11 @@ async fn a_failed_change_leaves_writes_that_came_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_killed_change_is_found_as_the_record_says() {
+async fn after_a_killed_change_the_record_decides() {
     let folder = tempfile::tempdir().unwrap();
     let limiter = limiter(|_| ());
     drop(at_first(&folder).await);
-    // Made for revision 2, whose record was not written.
+    // This file is for revision 2, whose record was not written.
     std::fs::copy(folder.path().join("db.1.sqlite"), folder.path().join("db.2.sqlite")).unwrap();
     std::fs::write(folder.path().join(".db.sqlite.part"), "half").unwrap();
     generations::clear(folder.path(), 1).unwrap();
@@ -136,7 +137,7 @@ async fn a_killed_change_is_found_as_the_record_says() {
     let migrations = || vec![Migration::new("/m/1.sql", FIRST)];
     database.hold().await.stage(1, 1, migrations()).await.unwrap().switch();
     is_as_before(&folder, &database, "restarted").await;
-    // An older server's file, and a migration that it has not applied: restored from a backup, for instance.
+    // A file of an older server, for example from a backup, with a migration that it has not applied.
     let old = tempfile::tempdir().unwrap();
     crate::database::open_file(&old.path().join("db.sqlite"), rusqlite::OpenFlags::default())
         .unwrap()
@@ -149,7 +150,7 @@ async fn a_killed_change_is_found_as_the_record_says() {
 }
 
 #[tokio::test]
-async fn migrations_run_once_and_may_not_change() {
+async fn migrations_run_once_and_must_not_change() {
     let folder = tempfile::tempdir().unwrap();
     let database = at_first(&folder).await;
     upgrade(&database, 1, &[&FIRST.replace('\n', "\r\n")]).await.unwrap();
@@ -160,9 +161,9 @@ async fn migrations_run_once_and_may_not_change() {
     assert!(failure.message.contains("/m/2.sql"), "{failure}");
 }
 
-/// Whatever an ordinary schema and its change may say is taken if SQLite itself takes it, in a migration and, of changes, as a message.
+/// Migrations accept each ordinary schema and schema change that SQLite accepts. Messages accept the changes.
 #[tokio::test]
-async fn ordinary_changes_of_a_schema_are_taken_as_sqlite_takes_them() {
+async fn ordinary_schema_changes_are_accepted_as_in_sqlite() {
     let tables = [
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER)",
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER) STRICT",
@@ -231,7 +232,7 @@ async fn version_with_fewer_migrations_is_refused_and_starts_where_it_was_accept
         assert!(failure.message.contains("/m/2.sql"), "{failure}");
         assert_eq!(query(&database, "SELECT m FROM p").await.unwrap()["rows"], json!([{ "m": null }]));
     }
-    // The server starts again what an earlier server accepted.
+    // The server restarts an app that an earlier server accepted.
     let first = vec![Migration::new("/m/1.sql", FIRST)];
     database.hold().await.stage(2, 2, first).await.unwrap().switch();
     upgrade(&database, 2, &[FIRST, second, "CREATE TABLE q (x)"]).await.unwrap();

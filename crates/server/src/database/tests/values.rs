@@ -50,7 +50,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn a_value_comes_back_as_it_was_sent(sent in value()) {
+    fn a_value_is_returned_unchanged(sent in value()) {
         thread_local! {
             static DATABASE: OnceCell<(tempfile::TempDir, tokio::runtime::Runtime, Database)> = const { OnceCell::new() };
         }
@@ -80,7 +80,7 @@ proptest! {
 }
 
 #[test]
-fn what_json_cannot_say_is_tagged() {
+fn values_that_json_cannot_express_are_tagged() {
     let shown = |sql: &str| {
         let value: Sql = crate::database::open_in_memory()
             .unwrap()

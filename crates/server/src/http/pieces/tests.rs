@@ -19,7 +19,7 @@ fn kept(bytes: &[u8]) -> (tempfile::TempDir, SharedStore, Digest) {
 }
 
 #[tokio::test]
-async fn every_part_of_a_blob_is_the_same_as_in_memory() {
+async fn every_range_of_a_blob_is_the_same_as_in_memory() {
     let all: Vec<u8> = (0..3 * PIECE + 17).map(|n| (n % 251) as u8).collect();
     for length in [0, 1, PIECE as usize, PIECE as usize + 1, all.len()] {
         let whole = &all[..length];
@@ -38,22 +38,22 @@ async fn every_part_of_a_blob_is_the_same_as_in_memory() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_is_not_sent_as_if_it_were_whole() {
+async fn a_damaged_blob_is_not_sent_as_complete() {
     for length in [100, 3 * PIECE as usize] {
         let (_folder, store, digest) = kept(&vec![7; length]);
         let verified = Verified::new(MEMORY);
         assert!(verified.open(&store, &digest).await.is_ok());
         let blob = verified.open(&store, &digest).await.unwrap().unwrap();
         fs::write(store.blob_file(&digest).unwrap(), vec![8; length + 1]).unwrap();
-        assert!(verified.open(&store, &digest).await.is_err(), "it is looked at again");
-        // What began before has its bytes or breaks off.
+        assert!(verified.open(&store, &digest).await.is_err(), "it is verified again");
+        // An answer that began earlier gets its bytes or ends early.
         let body = axum::body::to_bytes(blob.body(0..length as u64), usize::MAX).await;
         assert!(body.map_or(true, |bytes| bytes.iter().all(|byte| *byte == 7)));
     }
 }
 
 #[tokio::test]
-async fn short_blobs_stay_in_memory_until_they_are_removed_or_others_need_the_room() {
+async fn short_blobs_stay_in_memory_until_they_are_removed_or_evicted() {
     let folder = tempfile::tempdir().unwrap();
     let store = SharedStore::new(folder.path());
     let put = |bytes: &[u8]| {
@@ -63,7 +63,7 @@ async fn short_blobs_stay_in_memory_until_they_are_removed_or_others_need_the_ro
     };
     let verified = Verified::new(MEMORY);
     let (short, long) = (put(b"short"), put(&vec![1; PIECE as usize + 1]));
-    assert!(verified.in_memory(&short).is_none(), "nobody has asked for it");
+    assert!(verified.in_memory(&short).is_none(), "it was not requested yet");
     for digest in [short, long] {
         verified.open(&store, &digest).await.unwrap().unwrap();
     }
@@ -86,7 +86,7 @@ async fn short_blobs_stay_in_memory_until_they_are_removed_or_others_need_the_ro
 }
 
 #[tokio::test]
-async fn body_goes_on_when_its_file_is_replaced_by_the_same_bytes() {
+async fn body_continues_when_its_file_is_replaced_by_the_same_bytes() {
     let whole: Vec<u8> = (0..5 * PIECE).map(|n| (n % 251) as u8).collect();
     let (_folder, store, digest) = kept(&whole);
     let file = store.blob_file(&digest).unwrap();
@@ -112,7 +112,7 @@ async fn body_goes_on_when_its_file_is_replaced_by_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn long_blob_is_hashed_once_for_all_who_wait() {
+async fn long_blob_is_hashed_once_for_all_waiting_requests() {
     let length = 16 * PIECE;
     let (_folder, store, digest) = kept(&vec![7; length as usize]);
     let verified = Verified::new(MEMORY);
@@ -123,13 +123,13 @@ async fn long_blob_is_hashed_once_for_all_who_wait() {
 }
 
 #[test]
-fn long_blob_is_not_hashed_for_nobody() {
+fn hashing_of_a_long_blob_stops_without_waiting_requests() {
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
     let length = 16 * PIECE;
     let (_folder, store, digest) = kept(&vec![7; length as usize]);
     let verified = Verified::new(MEMORY);
     runtime.block_on(async {
-        // All that waits for the disk waits behind this.
+        // This blocks all work that waits for the disk.
         let (go_on, held) = mpsc::channel::<()>();
         let holding = tokio::task::spawn_blocking(move || held.recv());
         let mut gone = Box::pin(verified.verify_long(&store, digest));

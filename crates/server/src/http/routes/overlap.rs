@@ -60,7 +60,7 @@ mod tests {
 
     /// Each pattern is tried against the others with the router that servers use, on paths made of both.
     #[test]
-    fn two_patterns_overlap_if_a_path_fits_both() {
+    fn two_patterns_overlap_if_a_path_matches_both() {
         let patterns = [
             "/",
             "/a",

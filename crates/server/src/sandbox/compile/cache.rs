@@ -17,11 +17,11 @@ use wasmtime::{Engine, Module};
 
 type Code = Hmac<Sha256>;
 
-/// The bytes of an authentication code, with which each file begins.
+/// The length of the authentication code at the beginning of each file, in bytes.
 const CODE_BYTES: usize = 32;
-/// What the key is derived for. A change of the file format changes it.
+/// The purpose from which the key is derived. A change of the file format changes it.
 const PURPOSE: &[u8] = b"starlane compiled modules, format 1";
-/// The end of the files' names.
+/// The extension of the files.
 const EXTENSION: &str = "cwasm";
 
 /// A folder of compiled modules, each under the digest of its Wasm and the settings of the engine. Each file is authenticated with
@@ -37,7 +37,7 @@ pub(super) struct CompiledCache {
 /// The reason why a module was not read from the cache.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CacheMiss {
-    /// It is not there.
+    /// It does not exist.
     #[error("the file does not exist")]
     Absent,
     /// This server did not write it, or it was changed.
@@ -66,7 +66,7 @@ impl CompiledCache {
             code.update(PURPOSE);
             key = code.finalize().into_bytes().into();
         }
-        // It stands in file names, so every process must have the same.
+        // It is part of file names, so it must be the same in every process.
         let mut hasher = FnvHasher::default();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self { folder: folder.to_owned(), key, engine: hasher.finish(), max_bytes })
@@ -89,7 +89,7 @@ impl CompiledCache {
             let _ = fs::remove_file(&file);
             CacheMiss::Unusable(file.clone(), error)
         })?;
-        // The time of its last use; without it, it is removed sooner.
+        // Records the time of its last use. If this fails, the file is removed sooner.
         let _ = File::options().append(true).open(&file).and_then(|file| file.set_modified(SystemTime::now()));
         Ok(module)
     }
@@ -100,7 +100,8 @@ impl CompiledCache {
             return Ok(());
         }
         let code = self.code(wasm, compiled.0).ok_or_else(|| io::Error::other("no key"))?;
-        // Files of this kind are readable by their owner only. Not synced: what is not whole is not genuine.
+        // Files of this kind are readable by their owner only. They are not synced: an incomplete file fails its
+        // authentication.
         let mut beside = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(&self.folder)?;
         beside.write_all(&code.finalize().into_bytes())?;
         beside.write_all(compiled.0)?;
@@ -144,10 +145,10 @@ impl CompiledCache {
     }
 }
 
-/// What the compiler made: it came from our own compiler, or from a file that is genuine.
+/// Compiled code from our own compiler, or from an authenticated file.
 pub(super) struct Compiled<'a>(pub(super) &'a [u8]);
 
-/// Makes a module of what the compiler made.
+/// Makes a module from compiled code.
 #[allow(unsafe_code, reason = "native code is trusted as the compiler is")]
 pub(super) fn deserialize(engine: &Engine, compiled: Compiled<'_>) -> Result<Module, String> {
     // SAFETY: the bytes are what `Engine::precompile_module` made: `Compiled` is built only of the output of our own compiler, which

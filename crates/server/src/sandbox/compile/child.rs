@@ -19,8 +19,8 @@ use crate::sandbox::{
 
 /// The hidden command of the program that is started.
 pub const COMMAND: &str = "compile-module";
-/// What the allocator of `starlane`, mimalloc, reserves of its address space at a time: a setting of mimalloc's, in KiB. By itself it
-/// reserves as much as the process may have.
+/// The address space that mimalloc, the allocator of `starlane`, reserves at a time, in KiB. By default it would
+/// reserve the whole limit of the process.
 const ARENA: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "65536");
 /// The maximum number of bytes read from its standard error.
 const MAX_REASON: u64 = 4_096;
@@ -53,28 +53,28 @@ pub(super) const FUNCTION_LIMITS: [FunctionLimit; 5] = [
     FunctionLimit::LoopDepth,
     FunctionLimit::Moves,
 ];
-/// What a process says first that refuses a module for one of these limits, before the limit's place.
+/// The beginning of an error text that names one of these limits. The index of the limit follows.
 const OVER: &str = "over-limit-";
 
 /// The reason why a process compiled nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ChildFault {
-    /// The module can't be compiled, and why.
+    /// The module cannot be compiled, with the reason.
     Module(String),
-    /// One of its functions exceeds a limit, and how.
+    /// A function exceeds a limit, with the details.
     Function(FunctionLimit, String),
-    /// It took more memory than it may.
+    /// The process exceeded its memory limit.
     Memory,
-    /// It took more time than it may.
+    /// The process exceeded its time limit.
     Time,
     /// The process did not start, or was ended by somebody.
     Process(String),
-    /// The server ends.
+    /// The server is stopping.
     Stopped,
 }
 
 impl ChildFault {
-    /// Why a module does not pass its check.
+    /// The fault of a module that does not pass its check.
     pub(super) fn of(fault: &ModuleFault) -> Self {
         match fault.limit() {
             Some(limit) => Self::Function(limit, fault.to_string()),
@@ -82,7 +82,7 @@ impl ChildFault {
         }
     }
 
-    /// What the process says of it.
+    /// The text in which the process reports it.
     pub(super) fn told(&self) -> String {
         match self {
             Self::Function(limit, reason) => {
@@ -94,7 +94,7 @@ impl ChildFault {
         }
     }
 
-    /// What was said of it.
+    /// Parses a text that a process reported.
     pub(super) fn heard(reason: &str) -> Self {
         let over = reason.strip_prefix(OVER).and_then(|rest| rest.split_once(' '));
         let limit = over.and_then(|(place, rest)| Some((FUNCTION_LIMITS.get(place.parse::<usize>().ok()?)?, rest)));
@@ -105,11 +105,11 @@ impl ChildFault {
     }
 }
 
-/// Compiles or checks one module in a process of its own: that of `starlane compile-module`. The module is read from `input` to its
-/// end. What was compiled is written to `output`; of a module that was checked, how many bytes of memory it begins with. The error
+/// Compiles or checks one module, in the process of `starlane compile-module`. The module is read from `input` to its
+/// end. The result is written to `output`: the compiled module, or after a check the initial memory in bytes. The error
 /// says why the module is refused.
 ///
-/// The process limits itself before it reads anything. It holds no file of the server's, and no secret.
+/// The process limits itself before it reads anything. It has no open files or secrets of the server.
 pub fn compile_module(bounds: CompileBounds, input: impl Read, mut output: impl Write) -> Result<(), String> {
     limit(bounds).map_err(|error| format!("cannot limit the process: {error}"))?;
     let mut wasm = Vec::new();
@@ -129,10 +129,10 @@ fn limit(bounds: CompileBounds) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    // The messages of the server come first. Who may not say so gets an equal share.
+    // The server's own work has priority. If the system refuses, the process gets an equal share of the processor.
     let _ = nice(5);
     let set = |resource: Resource, value: u64, hard: u64| -> io::Result<()> {
-        // Never above what the server itself has.
+        // The limits never exceed those of the server itself.
         let known = getrlimit(resource);
         let most = known.maximum.unwrap_or(u64::MAX);
         setrlimit(resource, Rlimit { current: Some(value.min(most)), maximum: Some(hard.min(most)) })?;
@@ -149,7 +149,7 @@ fn limit(_: CompileBounds) -> io::Result<()> {
     Err(io::Error::other("this system does not support process limits"))
 }
 
-/// Runs the program on a module. `is_over` says whether the server ends, and with it the process.
+/// Runs the program on a module. `is_over` returns whether the server is stopping; then the process is killed.
 pub(super) fn run(
     program: &Path,
     bounds: CompileBounds,
@@ -162,7 +162,7 @@ pub(super) fn run(
         let (told, done) = mpsc::channel();
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let talk = thread::Builder::new().name("starlane-compile-pipe".into()).spawn_scoped(scope, move || {
-            // Who ends early does not read all of it.
+            // A process that ends early does not read all of it.
             let _ = stdin.map(|mut stdin| stdin.write_all(wasm));
             let compiled = read(stdout, bounds.memory);
             let _ = told.send((compiled, read(stderr, MAX_REASON)));
@@ -173,7 +173,7 @@ pub(super) fn run(
             Err(error) => Err(ChildFault::Process(format!("cannot start a thread for the compiler's output: {error}"))),
         };
         if answer.is_err() {
-            // The other thread ends too: its pipes break.
+            // The other thread then ends too, because its pipes break.
             let _ = child.kill();
         }
         answer
@@ -207,7 +207,7 @@ fn start(program: &Path, bounds: CompileBounds) -> io::Result<Child> {
 
 fn read(pipe: Option<impl Read>, most: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What was read before a fault is judged by how the process ended.
+    // After an error, the exit status decides about the bytes that were read.
     let _ = pipe.map(|pipe| pipe.take(most).read_to_end(&mut bytes));
     bytes
 }
@@ -224,7 +224,7 @@ fn wait<T>(done: &mpsc::Receiver<T>, end: Instant, is_over: impl Fn() -> bool) -
     }
 }
 
-/// Waits for a process that has closed its pipes, and does not trust it to end.
+/// Waits for a process that has closed its pipes, and kills it if it does not exit in time.
 fn end(child: &mut Child) -> io::Result<ExitStatus> {
     let end = Instant::now() + LAST_STEPS;
     while Instant::now() < end {
@@ -242,14 +242,14 @@ fn judge(status: ExitStatus, compiled: Vec<u8>, reason: &str) -> Result<Vec<u8>,
         return Ok(compiled);
     }
     let reason = reason.trim();
-    // The allocator of the standard library says so before it aborts.
+    // The standard library prints this text before it aborts.
     if reason.contains("memory allocation of") || reason.contains("Cannot allocate memory") {
         return Err(ChildFault::Memory);
     }
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return Err(match signal {
-            // SIGXCPU, by the limit of processor time.
+            // SIGXCPU, sent at the limit of processor time.
             24 => ChildFault::Time,
             _ => ChildFault::Process(format!("the compiler was ended by signal {signal}: {reason}")),
         });
@@ -260,7 +260,7 @@ fn judge(status: ExitStatus, compiled: Vec<u8>, reason: &str) -> Result<Vec<u8>,
     }
 }
 
-/// The program that runs now, for the command of the same name; it stays the same when its file is replaced.
+/// The running program, for the command `compile-module`. On Linux it stays the same when its file is replaced.
 pub fn own_program() -> io::Result<PathBuf> {
     let own = Path::new("/proc/self/exe");
     if own.exists() { Ok(own.to_owned()) } else { std::env::current_exe() }

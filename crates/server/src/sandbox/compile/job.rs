@@ -1,4 +1,4 @@
-//! What the compiler has to do.
+//! A job for the compiler.
 
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -20,11 +20,11 @@ pub(super) enum Told {
     Compiled(oneshot::Sender<Result<Module, CompileError>>),
 }
 
-/// Where a module's bytes come from when it is its turn: those of modules that wait are not in memory.
+/// Reads a module's bytes when its turn comes. The bytes of waiting modules are not in memory.
 pub(crate) struct Source(Box<dyn FnOnce() -> Option<Bytes> + Send>);
 
 impl Source {
-    /// Reads them, if they are here. Waits for the disk.
+    /// Reads the bytes, if they exist. Waits for the disk.
     pub(crate) fn new(read: impl FnOnce() -> Option<Bytes> + Send + 'static) -> Self {
         Self(Box::new(read))
     }

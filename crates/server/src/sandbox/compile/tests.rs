@@ -1,4 +1,4 @@
-//! Compiling in this process; that of other processes is tested with the built binary, in `tests/attacks`.
+//! Tests of compilation in this process. `tests/attacks` tests other processes with the built binary.
 
 use std::{
     fs,
@@ -55,7 +55,7 @@ async fn a_module_is_compiled_once_and_read_from_disk_afterwards() {
     assert_eq!(files(data.path()).iter().map(|file| mode(file)).collect::<Vec<_>>(), [0o600]);
 }
 
-/// Native code that somebody else wrote would run in the server.
+/// Otherwise native code from another program would run in the server.
 #[tokio::test]
 async fn a_changed_file_is_refused_and_compiled_again() {
     let (data, wasm) = (tempfile::tempdir().unwrap(), echo());
@@ -85,7 +85,7 @@ async fn a_changed_file_is_refused_and_compiled_again() {
         assert_eq!(counts(&again), [1, 0, 0], "{} bytes", bytes.len());
         assert_eq!(fs::read(&file).unwrap().len(), genuine.len());
     }
-    // A file of another module under this name, and one that another server wrote.
+    // A file of another module under this name, and a file that another server wrote.
     let other = Bytes::from(wat::parse_str(MINIMAL).unwrap());
     let foreign = compiler(data.path(), HostSecret([8; 32]), Limits::default());
     foreign.compile("acme", digest, wasm.clone()).await.unwrap();
@@ -113,7 +113,7 @@ async fn the_least_recently_used_file_is_removed_when_there_is_no_room() {
     let bounded = compiler_of(limits);
     for number in 1..10 {
         bounded.compile("acme", Digest::of(&module(number)), module(number)).await.unwrap();
-        // The clock of a file system may be coarse.
+        // The timestamps of a file system can be coarse.
         for file in files(data.path()) {
             let is_first = file.to_string_lossy().contains(&Digest::of(&module(0)).to_string());
             let age = if is_first { 0 } else { 100 };
@@ -123,11 +123,11 @@ async fn the_least_recently_used_file_is_removed_when_there_is_no_room() {
         bounded.compile("acme", Digest::of(&module(0)), module(0)).await.unwrap();
     }
     assert_eq!(files(data.path()).len(), 3);
-    assert_eq!(counts(&bounded), [9, 9, 0], "what was used lately stayed");
+    assert_eq!(counts(&bounded), [9, 9, 0], "recently used files stayed");
 }
 
 #[tokio::test]
-async fn what_can_not_be_compiled_is_tried_once_in_a_while() {
+async fn a_failed_compilation_is_retried_only_after_a_pause() {
     let data = tempfile::tempdir().unwrap();
     let compiler = compiler(data.path(), SECRET, Limits::default());
     let wasm = Bytes::from_static(b"no module");
@@ -138,7 +138,7 @@ async fn what_can_not_be_compiled_is_tried_once_in_a_while() {
 }
 
 #[tokio::test]
-async fn module_is_checked_once_for_all_who_wait_and_not_for_nobody() {
+async fn module_is_checked_once_and_only_for_waiting_requests() {
     let data = tempfile::tempdir().unwrap();
     let compiler = compiler(data.path(), SECRET, Limits::default());
     let checks = || compiler.counts().checked.load(Relaxed);
@@ -154,7 +154,7 @@ async fn module_is_checked_once_for_all_who_wait_and_not_for_nobody() {
     let waiting = join_all((0..32).map(|_| compiler.check("acme", digest, source()))).await;
     assert!(waiting.iter().all(|checked| checked == &waiting[0] && checked.is_ok()), "{waiting:?}");
     assert_eq!((checks(), reads.load(Relaxed)), (1, 1));
-    // It is remembered, for others and for the compiler too.
+    // The result is remembered for other spaces and for the compiler.
     compiler.check("bob", digest, source()).await.unwrap();
     compiler.compile("bob", digest, wasm.clone()).await.unwrap();
     assert_eq!((checks(), reads.load(Relaxed)), (1, 1));
@@ -162,9 +162,9 @@ async fn module_is_checked_once_for_all_who_wait_and_not_for_nobody() {
     assert_eq!(absent, Err(CompileError::Absent));
 }
 
-/// A program that says nothing and never ends stands for a check that takes long.
+/// A program without output that never ends stands in for a long check.
 #[tokio::test]
-async fn check_ends_when_nobody_waits() {
+async fn check_ends_when_all_requests_are_cancelled() {
     let data = tempfile::tempdir().unwrap();
     let (program, started) = (data.path().join("program"), data.path().join("started"));
     let script = format!("#!/bin/sh\necho $$ > {}.new\n/bin/mv {0}.new {0}\nexec /bin/sleep 600\n", started.display());
@@ -191,7 +191,7 @@ async fn check_ends_when_nobody_waits() {
 }
 
 #[test]
-fn refusals_keep_their_limit_on_the_way_out_of_the_process() {
+fn refusals_of_the_process_name_their_limit() {
     for limit in child::FUNCTION_LIMITS {
         let fault = ChildFault::Function(limit, "it has 7 of them".to_owned());
         assert_eq!(ChildFault::heard(&fault.told()), fault);
@@ -200,9 +200,9 @@ fn refusals_keep_their_limit_on_the_way_out_of_the_process() {
     assert_eq!(ChildFault::heard(&fault.told()), fault);
 }
 
-/// What the process compiles must be for the engine of the server.
+/// The process must compile for the same engine as the server's.
 #[test]
-fn the_engine_that_compiles_agrees_with_the_one_that_runs() {
+fn the_compiling_engine_matches_the_running_one() {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let hash = |engine: &Engine| {
         let mut hasher = DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! A mechtron that does whatever a host test needs of a guest, good and bad.
+//! A mechtron with the behaviour that tests of hosts need, including misbehaviour.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ pub struct Echo {
     count: u64,
     last_event: Option<Seen>,
     woken: Vec<u32>,
-    /// Memory that `grow` took; an instance's own.
+    /// The memory that `grow` has allocated in this instance.
     #[serde(skip)]
     hoard: Vec<Vec<u8>>,
 }
 
-/// The last event that came.
+/// The last received event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Seen {
     from: String,
@@ -25,7 +25,7 @@ pub struct Seen {
     body: Value,
 }
 
-/// `call`, `notify`: whom, what, and with which JSON.
+/// `call`, `notify`: the target, the operation, and the JSON body.
 #[derive(Debug, Deserialize)]
 pub struct Forward {
     target: String,
@@ -37,7 +37,7 @@ pub struct Forward {
     timeout: u64,
 }
 
-/// `emit`: which event, with which JSON.
+/// `emit`: the event and its JSON body.
 #[derive(Debug, Deserialize)]
 pub struct Emit {
     event: String,
@@ -45,14 +45,14 @@ pub struct Emit {
     body: Value,
 }
 
-/// `page`: what to show, and with which headers.
+/// `page`: the content and its headers.
 #[derive(Debug, Deserialize)]
 pub struct Page {
     headers: Vec<(String, String)>,
     body: String,
 }
 
-/// `fail`: the failure to answer with.
+/// `fail`: the failure to return.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 pub struct Fail {
@@ -73,13 +73,13 @@ pub struct Millis {
     ms: u64,
 }
 
-/// `grow`: how much memory to take and keep.
+/// `grow`: the size of the memory to allocate and keep.
 #[derive(Debug, Deserialize)]
 pub struct Grow {
     bytes: usize,
 }
 
-/// `log`: a line at the level info.
+/// `log`: a line with the level info.
 #[derive(Debug, Deserialize)]
 pub struct Line {
     text: String,
@@ -87,7 +87,7 @@ pub struct Line {
 
 #[actor(format = 1)]
 impl Echo {
-    /// A start that the settings `{"refuse": "why"}` make fail.
+    /// The start fails with the settings `{"refuse": "why"}`.
     #[start]
     fn start(context: &Context) -> Result<Self, String> {
         #[derive(Default, Deserialize)]
@@ -99,20 +99,20 @@ impl Echo {
         settings.refuse.map_or_else(|| Ok(Self::default()), Err)
     }
 
-    /// Any payload back, headers included.
+    /// Returns the payload, including its headers.
     #[operation]
     fn echo(&self, payload: Payload) -> Payload {
         payload
     }
 
-    /// A page with the headers that the body describes.
+    /// Returns a page with the headers in the body.
     #[operation]
     fn page(&self, Json(page): Json<Page>) -> Payload {
         let headers = page.headers.into_iter().map(|(name, value)| Header { name, value }).collect();
         Payload { content_type: "text/html".to_owned(), headers, body: page.body.into() }
     }
 
-    /// The failure that the body describes, or 418.
+    /// Fails as the body describes, or with 418.
     #[operation]
     fn fail(&self, fail: Option<Json<Fail>>) -> Result<(), Failure> {
         let Json(Fail { status, code, message }) = fail.unwrap_or_default();
@@ -134,20 +134,20 @@ impl Echo {
         }
     }
 
-    /// A request on the caller's behalf; its outcome is the answer.
+    /// Sends a request on the caller's behalf, and returns its outcome.
     #[operation]
     async fn call(&mut self, call: &Call, Json(forward): Json<Forward>) -> Result<Payload, Failure> {
         let request = call.request(forward.target, forward.operation, Json(forward.body));
         if forward.timeout == 0 { request.await } else { request.timeout(Duration::from_millis(forward.timeout)).await }
     }
 
-    /// A one-way message on the caller's behalf.
+    /// Sends a one-way message on the caller's behalf.
     #[operation]
     fn tell(&mut self, call: &Call, Json(forward): Json<Forward>) -> Result<(), Failure> {
         call.notify(&forward.target, &forward.operation, Json(forward.body))
     }
 
-    /// One more, and how many these are: saved state.
+    /// Increments and returns a counter, which is saved state.
     #[operation]
     fn count(&mut self) -> Json<u64> {
         self.count += 1;
@@ -172,7 +172,7 @@ impl Echo {
         call.unsubscribe(&topic);
     }
 
-    /// `{ from, event, body }` of the last event that came, or null.
+    /// Returns `{ from, event, body }` of the last received event, or null.
     #[operation]
     fn last_event(&self) -> Json<Option<Seen>> {
         Json(self.last_event.clone())
@@ -186,19 +186,19 @@ impl Echo {
         Json(call.now() - before)
     }
 
-    /// Asks for a wake after `{ ms }`, its token being the number of milliseconds.
+    /// Sets a wake after `{ ms }`, with the number of milliseconds as its token.
     #[operation]
     fn wake_me(&mut self, call: &Call, Json(Millis { ms }): Json<Millis>) {
         call.wake_after(Duration::from_millis(ms), u32::try_from(ms).unwrap_or(u32::MAX));
     }
 
-    /// The tokens that it was woken with.
+    /// Returns the tokens of its wakes.
     #[operation]
     fn woken(&self) -> Json<Vec<u32>> {
         Json(self.woken.clone())
     }
 
-    /// Takes so many bytes of memory more and keeps them; answers how many it holds.
+    /// Allocates this many more bytes and keeps them. Returns the number of kept bytes.
     #[operation]
     fn grow(&mut self, Json(Grow { bytes }): Json<Grow>) -> Json<usize> {
         self.hoard.push(vec![1; bytes]);
@@ -211,7 +211,7 @@ impl Echo {
         log::info(text);
     }
 
-    /// What the message says of itself: who sent it, for whom, how long they wait, where this is.
+    /// Returns the context of the message: its sender, its caller, the remaining time, and the actor's own address.
     #[operation]
     fn about(&self, call: &Call) -> Json<Value> {
         let headers: Vec<_> = call.headers().iter().map(|Header { name, value }| [name, value]).collect();
@@ -228,7 +228,7 @@ impl Echo {
         }))
     }
 
-    /// A file of the own bundle: `"/templates/page.html"`.
+    /// Returns a file of its own bundle: `"/templates/page.html"`.
     #[operation]
     async fn read(&self, call: &Call, Json(path): Json<String>) -> Result<Payload, Failure> {
         call.bundle(&path).await

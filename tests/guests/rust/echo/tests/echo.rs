@@ -1,4 +1,4 @@
-//! The echo guest does natively what the hosts' tests then rely on.
+//! Tests natively the behaviour of the echo guest that the hosts' tests rely on.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn started() -> testing::Actor<Echo> {
 }
 
 #[test]
-fn it_gives_back_any_payload() {
+fn it_returns_any_payload() {
     let mut payload = Payload::new("application/x-any", [0, 159, 255]);
     payload.headers.push(Header { name: "x-one".into(), value: "1".into() });
     assert_eq!(started().request("echo", payload.clone()), Ok(payload));
@@ -77,7 +77,7 @@ fn it_remembers_events_and_wakes() {
 }
 
 #[test]
-fn it_sleeps_grows_and_tells_about_itself() {
+fn it_sleeps_grows_and_reports_its_context() {
     let mut echo = started();
     assert_eq!(echo.request("sleep", Json(json!({ "ms": 250 }))).unwrap().json::<u64>().unwrap(), 250);
     assert_eq!(echo.request("grow", Json(json!({ "bytes": 1000 }))).unwrap().json::<u64>().unwrap(), 1000);
@@ -95,7 +95,7 @@ fn it_sleeps_grows_and_tells_about_itself() {
 }
 
 #[test]
-fn its_start_refuses_when_the_settings_say_so() {
+fn its_start_fails_if_the_settings_request_it() {
     let refused = testing::Actor::<Echo>::start(json!({ "refuse": "not today" }));
     assert_eq!(refused.err().as_deref(), Some("not today"));
 }

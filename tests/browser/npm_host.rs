@@ -40,7 +40,6 @@ async fn open(cache: &str) -> RawHost {
         quiet.clone(),
         quiet,
     )
-    .await
     .unwrap()
 }
 
@@ -92,23 +91,19 @@ fn operations() -> Vec<String> {
 #[wasm_bindgen_test]
 async fn a_host_opens_without_a_server_and_its_link_goes_down() {
     let host = open("link").await;
-    assert!(["connecting", "down"].contains(&host.link().as_str()), "{}", host.link());
-    let states = Array::new();
-    let went_down = Promise::new(&mut |resolve, _| {
-        let states = states.clone();
-        let callback = Closure::<dyn Fn(String)>::new(move |state: String| {
-            states.push(&state.as_str().into());
-            if state == "down" {
-                resolve.call0(&JsValue::UNDEFINED).unwrap();
-            }
-        });
-        host.watch_link(callback.into_js_value().unchecked_into());
-    });
-    if host.link() != "down" {
-        JsFuture::from(went_down).await.unwrap();
+    let state = || host.link().get(0).as_string().unwrap();
+    assert!(["connecting", "down"].contains(&&*state()), "{}", state());
+    while state() != "down" {
+        let changed = Promise::new(&mut |resolve, _| host.watch_link(resolve));
+        JsFuture::from(changed).await.unwrap();
     }
-    assert_eq!(host.link(), "down");
-    assert!(host.refusal().is_undefined());
+    let status = host.link();
+    assert_eq!(status.get(1), "unreachable");
+    assert!(status.get(2).as_string().unwrap().contains("no WebSocket"), "{status:?}");
+    let (since, attempt, next) = (status.get(3), status.get(4), status.get(5));
+    let now = js_sys::Date::now();
+    assert!((now - 60_000.0..now + 60_000.0).contains(&since.as_f64().unwrap()), "{status:?}");
+    assert!(attempt.as_f64().unwrap() >= 1.0 && next.as_f64().unwrap() > since.as_f64().unwrap(), "{status:?}");
     host.close();
 }
 

@@ -104,14 +104,14 @@ async fn renewed(demo: &Demo) -> Result<String> {
         window.renewed = own;
         await own.connected({ timeout: 10_000 });
         const states = [];
-        own.on('link', (state) => states.push(state));
+        own.on('link', ({ state }) => states.push(state));
         await new Promise((resolve) => setTimeout(resolve, 10_000));
-        return { asked: given.length, states, link: own.link, principal: own.inspect().links[0].principal }";
+        return { asked: given.length, states, link: own.link.state, principal: own.inspect().links[0].principal }";
     let seen = demo.browser.run(script, json!([short, long])).await?;
     let expected = json!({ "asked": 2, "states": [], "link": "up", "principal": "ada" });
     ensure!(seen == expected, "the page reports {seen}");
     demo.server.starlane(&["token", "revoke", "--subject", "ada"]).await?;
-    let closed = "return window.renewed.link === 'refused'";
+    let closed = "return window.renewed.link.state === 'refused'";
     demo.browser.until("the revoked token closes the link", closed, Value::Null).await?;
     let failed =
         "const failed = await window.renewed.request('acme:profiles:directory', 'list', {}).catch((error) => error);

@@ -49,7 +49,9 @@ async fn a_wrong_token_or_version_is_refused_with_its_reason() {
     assert_eq!(peer.closed(LONG).await, closed("auth-refused", 4401));
     let mut peer = Peer::dial(&server).await;
     let secret = HostSecret([1; 32]);
-    let Frame::Hello { capabilities, dial, resume, limits, .. } = Frame::hello(secret.clone(), None, 1) else { unreachable!() };
+    let Frame::Hello { capabilities, dial, resume, limits, .. } = Frame::hello(secret.clone(), None, 1) else {
+        unreachable!()
+    };
     peer.send(&Frame::Hello { versions: vec![99], token: None, secret, capabilities, dial, resume, limits }).await;
     assert_eq!(peer.closed(LONG).await, closed("version", 4426));
 }

@@ -19,7 +19,7 @@ export function showAccount(host: Host): void {
     const principal = host.inspect().links[0]?.principal ?? "";
     element("who").textContent = principal ? `Signed in as ${principal}` : "Sign in";
     out.hidden = token() === undefined;
-    if (host.link === "refused") account.open = true;
+    if (host.link.state === "refused") account.open = true;
   };
   element<HTMLFormElement>("sign-in").addEventListener("submit", (event) => {
     event.preventDefault();

@@ -35,7 +35,7 @@ export class Directory {
 
   /** Whether the server cannot be reached now. */
   get away(): boolean {
-    return this.#host.link === "down";
+    return this.#host.link.state === "down";
   }
 
   async list(): Promise<Summary[]> {

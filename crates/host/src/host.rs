@@ -13,8 +13,8 @@ use futures_util::{
 use litemap::LiteMap;
 use starlane_bundle::Digest;
 use starlane_node::{
-    ActorLimits, Authentication, HandlerId, LinkConfig, LinkState, LogLine, Node, NodeConfig, Operations, Origin,
-    Principal, PrincipalLimits, RequestId, SocketId, SubscriptionId,
+    ActorLimits, Authentication, HandlerId, LinkConfig, LinkState, LinkStatus, LogLine, Node, NodeConfig, Operations,
+    Origin, Principal, PrincipalLimits, RequestId, SocketId, SubscriptionId,
 };
 use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
 
@@ -73,8 +73,8 @@ pub(crate) struct Inner {
     pub(crate) subscriptions: RefCell<LiteMap<SubscriptionId, Sink>>,
     pub(crate) reading: Rc<Reading>,
     pub(crate) server: RefCell<Option<(String, TokenProvider)>>,
-    pub(crate) link_state: RefCell<LinkState>,
-    pub(crate) link_watchers: RefCell<Vec<mpsc::UnboundedSender<LinkState>>>,
+    pub(crate) link_status: RefCell<LinkStatus>,
+    pub(crate) link_watchers: RefCell<Vec<mpsc::UnboundedSender<LinkStatus>>>,
     pub(crate) blobs: Blobs,
     pub(crate) apps: RefCell<InstalledApps>,
     pub(crate) compiling: RefCell<LiteMap<(Digest, u64, String), Compiling>>,
@@ -107,7 +107,13 @@ impl Host {
             subscriptions: RefCell::default(),
             reading: Rc::default(),
             server: RefCell::default(),
-            link_state: RefCell::new(LinkState::Down),
+            link_status: RefCell::new(LinkStatus {
+                state: LinkState::Down,
+                reason: None,
+                since: 0,
+                attempt: 0,
+                next: None,
+            }),
             link_watchers: RefCell::default(),
             blobs: Blobs::default(),
             apps: RefCell::default(),
@@ -307,13 +313,13 @@ impl Host {
         self.turn(|node, now| node.handle_reconnect(now));
     }
 
-    /// The state of the link to the server.
-    pub fn link_state(&self) -> LinkState {
-        self.0.link_state.borrow().clone()
+    /// The state of the link to the server. Its times are on the clock of the port `Time`.
+    pub fn link_status(&self) -> LinkStatus {
+        self.0.link_status.borrow().clone()
     }
 
     /// Returns a stream of the states of the link to the server.
-    pub fn watch_link(&self) -> impl Stream<Item = LinkState> + use<> {
+    pub fn watch_link(&self) -> impl Stream<Item = LinkStatus> + use<> {
         let (sender, receiver) = mpsc::unbounded();
         let mut watchers = self.0.link_watchers.borrow_mut();
         watchers.retain(|watcher| !watcher.is_closed());

@@ -1,7 +1,7 @@
 //! The inspection of a host.
 
 use serde::Serialize;
-use starlane_node::{ActorView, LinkState, LinkView, Stats};
+use starlane_node::{ActorView, LinkView, Stats};
 use starlane_protocol::{Address, HostName};
 
 use crate::{blobs::BlobCounts, host::Host};
@@ -82,12 +82,7 @@ impl Host {
         });
         Inspection {
             host: node.name(),
-            link: match *self.0.link_state.borrow() {
-                LinkState::Connecting => "connecting",
-                LinkState::Up => "up",
-                LinkState::Down => "down",
-                LinkState::Refused(_) => "refused",
-            },
+            link: self.0.link_status.borrow().state.as_str(),
             links: node.links(),
             apps: installed.collect(),
             actors: node.actors().into_iter().map(place).collect(),

@@ -8,7 +8,7 @@ use std::{future::ready, rc::Rc};
 use futures_util::{FutureExt, StreamExt, future, pin_mut};
 use serde::Serialize;
 use starlane_bundle::{AppRecord, PublicKey, SignedManifest, json};
-use starlane_node::{LinkState, Origin, Principal};
+use starlane_node::{LinkState, LinkStatus, Origin, Principal};
 use starlane_protocol::{Address, Failure, Payload};
 
 use crate::{
@@ -304,10 +304,11 @@ impl Host {
             return asked.await;
         }
         let down = || Failure::unreachable("the link to the server is down");
-        if matches!(self.link_state(), LinkState::Down) {
+        let is_down = |status: &LinkStatus| status.state == LinkState::Down;
+        if is_down(&self.link_status()) {
             return Err(down());
         }
-        let went_down = self.watch_link().filter(|state| ready(matches!(state, LinkState::Down))).into_future();
+        let went_down = self.watch_link().filter(|status| ready(is_down(status))).into_future();
         pin_mut!(asked);
         match future::select(asked, went_down.boxed_local()).await {
             future::Either::Left((reply, _)) => reply,

@@ -33,8 +33,8 @@ pub use memory_state::MemoryStateStore;
 pub use memory_store::MemoryStore;
 pub use perform::TokenProvider;
 pub use starlane_node::{
-    ActorLimits, Allow, Authenticated, Authentication, CloseCode, Goodbye, LATENCY_MS, LinkConfig, LinkState, LogLine,
-    Operations, Origin, Principal, PrincipalLimits, Stats, guest::Level,
+    ActorLimits, Allow, Authenticated, Authentication, CloseCode, Goodbye, LATENCY_MS, LinkConfig, LinkState,
+    LinkStatus, LogLine, Operations, Origin, Principal, PrincipalLimits, Stats, guest::Level,
 };
 pub use subscription::{Item, Subscription};
 pub use verified::{BundleFiles, LocalVerifier, NoDriver, Side, Verification, VerifiedApp, verify};

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use starlane_bundle::Digest;
 use starlane_node::{
-    CloseCode, Effect, Goodbye, HandlerId, LinkState, LogLine, Node, SocketId,
+    CloseCode, Effect, Goodbye, HandlerId, LinkStatus, LogLine, Node, SocketId,
     guest::{GuestPlan, Level},
 };
 use starlane_protocol::{Address, Failure, Message, Trace};
@@ -71,7 +71,7 @@ impl Host {
                 self.0.node.borrow_mut().handle_authenticated(now, peer, result);
             }
             Effect::Renew { socket } => self.renew(socket),
-            Effect::LinkState(state) => self.link_is(state),
+            Effect::LinkStatus(status) => self.link_is(status),
             Effect::Deliver { handler, message } => self.deliver(handler, message),
             Effect::Abandon(request) => {
                 let handling = self.0.handling.borrow_mut().remove(&request);
@@ -121,8 +121,11 @@ impl Host {
         let host = self.clone();
         self.0.ports.time.spawn(Box::pin(async move {
             let dialled = match host.in_time(token(), || "no answer".to_owned()).await {
-                Ok(token) => host.open_socket(&url).await.map(|socket| (socket, token)),
-                Err(reason) => Err(format!("no token for {url}: {reason}")),
+                Ok(token) => {
+                    let opened = host.open_socket(&url).await;
+                    opened.map(|socket| (socket, token)).map_err(|reason| (CloseCode::Unreachable, reason))
+                }
+                Err(reason) => Err((CloseCode::TokenFailed, format!("no token for {url}: {reason}"))),
             };
             match dialled {
                 Ok((socket, token)) => {
@@ -130,9 +133,9 @@ impl Host {
                     let unix_ms = host.0.ports.time.unix_ms();
                     host.turn(|node, now| node.handle_dialled(now, id, token, unix_ms));
                 }
-                Err(reason) => {
+                Err((code, reason)) => {
                     host.log(&host.own_address(), Level::Info, &reason);
-                    host.turn(|node, now| node.handle_dial_failed(now));
+                    host.turn(|node, now| node.handle_dial_failed(now, code, &reason));
                 }
             }
         }));
@@ -189,12 +192,9 @@ impl Host {
         id
     }
 
-    fn link_is(&self, state: LinkState) {
-        if *self.0.link_state.borrow() == state {
-            return;
-        }
-        *self.0.link_state.borrow_mut() = state.clone();
-        self.0.link_watchers.borrow_mut().retain(|watcher| watcher.unbounded_send(state.clone()).is_ok());
+    fn link_is(&self, status: LinkStatus) {
+        *self.0.link_status.borrow_mut() = status.clone();
+        self.0.link_watchers.borrow_mut().retain(|watcher| watcher.unbounded_send(status.clone()).is_ok());
     }
 
     fn deliver(&self, id: HandlerId, message: Message) {

@@ -74,8 +74,8 @@ pub enum Notice {
     Refused(Failure),
 }
 
-/// The state of the link to the server, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The state of the link to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
     /// The first connection is being made.
     Connecting,
@@ -83,8 +83,35 @@ pub enum LinkState {
     Up,
     /// The connection could not be made, or broke; it is being retried.
     Down,
-    /// The server refused this host; it is not dialled again.
-    Refused(Goodbye),
+    /// The server refused this host; it is dialled again only when this host is told to.
+    Refused,
+}
+
+impl LinkState {
+    /// The word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// The state of the link to the server, and why it is so. Times are on the clock of `now`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The state.
+    pub state: LinkState,
+    /// Why the link is not up. None before the first dial has ended.
+    pub reason: Option<Goodbye>,
+    /// Since when it has been in this state.
+    pub since: u64,
+    /// How many dials have led to nothing since the link was last stable.
+    pub attempt: u32,
+    /// When the next dial is due.
+    pub next: Option<u64>,
 }
 
 /// What the host has to do.
@@ -118,8 +145,8 @@ pub enum Effect {
         /// The socket of the link.
         socket: SocketId,
     },
-    /// The uplink's state changed.
-    LinkState(LinkState),
+    /// The state of the uplink changed, or the time of its next dial.
+    LinkStatus(LinkStatus),
     /// Hand a message to a handler; for a request, answer with `handle_reply`.
     Deliver {
         /// The handler.

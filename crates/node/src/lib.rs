@@ -41,7 +41,9 @@ mod uplink;
 mod usage;
 
 pub use app::{Allow, AppPlan, MechtronPlan};
-pub use effect::{Effect, HandlerId, LinkState, LogLine, Notice, Origin, PeerId, RequestId, SocketId, SubscriptionId};
+pub use effect::{
+    Effect, HandlerId, LinkState, LinkStatus, LogLine, Notice, Origin, PeerId, RequestId, SocketId, SubscriptionId,
+};
 pub use inspect::{ActorView, LinkView};
 pub use limits::ActorLimits;
 pub use link::{CloseCode, Goodbye, LinkConfig};

@@ -295,8 +295,8 @@ impl Node {
                 continue;
             }
             let is_waiting =
-                |waiting: &Box<Waiting>| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request.0);
-            let failure = if waiting.iter().any(is_waiting) {
+                |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request.0);
+            let failure = if waiting.iter().any(|waiting| is_waiting(waiting)) {
                 unsent.clone()
             } else {
                 Failure::link_lost(format!("the link broke before the reply came ({reason})")).sent(true)

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use starlane_protocol::{Address, Failure, HostName, HostSecret};
 
 use crate::{
-    effect::{Effect, LinkState, RequestId, SocketId},
+    effect::{Effect, LinkState, LinkStatus, RequestId, SocketId},
     link::{CloseCode, Goodbye, Link, LinkConfig, LinkKey, Parcel},
     node::{Node, closed},
 };
@@ -49,6 +49,8 @@ pub(crate) struct Uplink {
     woken: Option<u64>,
     /// How many links in a row broke a rule of the protocol.
     broken: u32,
+    /// What was last reported.
+    status: Option<LinkStatus>,
     pub(crate) server: Option<HostName>,
     pub(crate) was_up: bool,
 }
@@ -161,7 +163,7 @@ impl Node {
             let key = LinkKey(self.fresh());
             self.links.insert(key, Box::new(Link::dialling(self.config.link.clone())));
             self.uplink.want(key);
-            self.effects.push_back(Effect::LinkState(LinkState::Connecting));
+            self.report(now, LinkState::Connecting, None);
             self.dial(now);
         }
     }
@@ -183,6 +185,8 @@ impl Node {
                 let soon = now + self.random.between(0, config.redial_first_ms);
                 let soon = self.uplink.not_too_often(soon.min(at));
                 self.uplink.set(Phase::Pause(soon));
+                let reason = self.uplink.status.clone().and_then(|status| status.reason);
+                self.report(now, LinkState::Down, reason.as_ref());
             }
             _ => {}
         }
@@ -190,11 +194,11 @@ impl Node {
 
     /// Dials again, also after the server refused this host.
     pub fn handle_reconnect(&mut self, now: u64) {
-        if let Some((_, Phase::Refused(_))) = self.uplink.link {
+        if let Some((_, Phase::Refused(goodbye))) = self.uplink.link.clone() {
             self.uplink.broken = 0;
             let at = self.uplink.not_too_often(now);
             self.uplink.set(Phase::Pause(at));
-            self.effects.push_back(Effect::LinkState(LinkState::Down));
+            self.report(now, LinkState::Down, Some(&goodbye));
         } else {
             self.handle_wake(now);
         }
@@ -216,10 +220,10 @@ impl Node {
         self.touched(key);
     }
 
-    /// The socket that `Dial` asked for could not be opened.
-    pub fn handle_dial_failed(&mut self, now: u64) {
+    /// The socket that `Dial` asked for could not be opened, or there was no token for it.
+    pub fn handle_dial_failed(&mut self, now: u64, code: CloseCode, reason: &str) {
         if self.uplink.dialled().is_some() {
-            self.redial_later(now, None);
+            self.redial_later(now, &Goodbye::new(code, reason));
         }
     }
 
@@ -239,16 +243,26 @@ impl Node {
         self.effects.push_back(Effect::Dial);
     }
 
-    fn redial_later(&mut self, now: u64, goodbye: Option<&Goodbye>) {
+    /// Reports a state of the link.
+    fn report(&mut self, now: u64, state: LinkState, reason: Option<&Goodbye>) {
+        let before = self.uplink.status.as_ref().filter(|before| before.state == state);
+        let since = before.map_or(now, |before| before.since);
+        let (reason, next) = (reason.cloned(), self.uplink.next_timeout());
+        let status = LinkStatus { state, reason, since, attempt: self.uplink.attempts, next };
+        self.uplink.status = Some(status.clone());
+        self.effects.push_back(Effect::LinkStatus(status));
+    }
+
+    fn redial_later(&mut self, now: u64, goodbye: &Goodbye) {
         let (least, most) = self.uplink.next_pause(&self.config.link);
         let mut at = now + self.random.between(least, most);
-        if let Some(retry) = goodbye.and_then(|goodbye| goodbye.retry_ms) {
+        if let Some(retry) = goodbye.retry_ms {
             let retry = u64::from(retry).min(MAX_RETRY_MS);
             at = at.max(now + self.random.between(retry, 2 * retry));
         }
         let at = self.uplink.not_too_often(at);
         self.uplink.set(Phase::Pause(at));
-        self.effects.push_back(Effect::LinkState(LinkState::Down));
+        self.report(now, LinkState::Down, Some(goodbye));
     }
 
     /// Sends on the uplink if it is up. Subscriptions and served addresses are sent again whenever it comes up anew.
@@ -274,7 +288,7 @@ impl Node {
         let waiting = link.take_waiting();
         let after_a_break = self.uplink.was_up;
         self.uplink.up(now);
-        self.effects.push_back(Effect::LinkState(LinkState::Up));
+        self.report(now, LinkState::Up, None);
         let served: Vec<_> = self
             .handlers
             .values()
@@ -304,14 +318,14 @@ impl Node {
     /// The link to the server has a socket again, and goes on where it was.
     pub(crate) fn uplink_resumed(&mut self, now: u64) {
         self.uplink.up(now);
-        self.effects.push_back(Effect::LinkState(LinkState::Up));
+        self.report(now, LinkState::Up, None);
     }
 
     /// The link to the server lost its socket.
     pub(crate) fn uplink_detached(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
         let makes_progress = self.links.get(&key).is_some_and(|link| link.makes_progress());
         self.uplink.down(now, makes_progress, &self.config.link);
-        self.redial_later(now, Some(goodbye));
+        self.redial_later(now, goodbye);
     }
 
     /// The link to the server has ended, or its time to be resumed is over.
@@ -331,7 +345,7 @@ impl Node {
         if goodbye.code.is_final() || self.uplink.broken >= MAX_BROKEN_LINKS {
             return self.refuse_uplink(now, key, goodbye);
         }
-        self.redial_later(now, Some(goodbye));
+        self.redial_later(now, goodbye);
     }
 
     /// The server knows this host as another principal now. What waits was sent as the old one, so it fails. A name belongs to one
@@ -343,11 +357,10 @@ impl Node {
         self.name = self.config.secret.name();
         let Some(link) = self.links.get_mut(&key) else { return };
         link.belongs_to(principal);
+        let goodbye = Goodbye::new(CloseCode::Closed, "this host takes a new name for its new principal");
         match link.socket() {
-            Some(_) => {
-                self.end_link(now, key, Goodbye::new(CloseCode::Closed, "this host takes a name for its new principal"))
-            }
-            None => self.redial_later(now, None),
+            Some(_) => self.end_link(now, key, goodbye),
+            None => self.redial_later(now, &goodbye),
         }
     }
 
@@ -359,7 +372,7 @@ impl Node {
             self.name = self.config.secret.name();
         }
         self.fail_waiting(now, key, &refused(goodbye).sent(false));
-        self.effects.push_back(Effect::LinkState(LinkState::Refused(goodbye.clone())));
+        self.report(now, LinkState::Refused, Some(goodbye));
     }
 
     /// Fails everything that waits for the link to the server.

@@ -4,11 +4,11 @@
 use std::rc::Rc;
 
 use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture};
-use js_sys::{Function, Promise};
+use js_sys::{Array, Function, Promise};
 use starlane_browser::{BrowserOptions, ports};
 use starlane_host::{
-    ActorLimits, Host, HostConfig, Level, LinkConfig, LinkState, LogLine, Operations, Origin, Principal,
-    PrincipalLimits, TokenProvider, ports::StoreError,
+    ActorLimits, Host, HostConfig, Level, LinkConfig, LinkStatus, LogLine, Operations, Origin, Principal,
+    PrincipalLimits, TokenProvider, ports::Time,
 };
 use starlane_protocol::{Failure, HostSecret, Topic};
 use wasm_bindgen::prelude::*;
@@ -29,9 +29,18 @@ const MAX_AWAKE: usize = 64;
 #[wasm_bindgen]
 pub struct RawHost {
     host: Host,
+    time: Rc<dyn Time>,
     origin: Origin,
     tickets: Tickets,
 }
+
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = r#"
+export type RawStatus = [
+  state: "connecting" | "up" | "down" | "refused", code: string | undefined, message: string | undefined,
+  since: number, attempt: number, next: number | undefined,
+];
+"#;
 
 #[wasm_bindgen]
 impl RawHost {
@@ -49,7 +58,7 @@ impl RawHost {
         clippy::too_many_arguments,
         reason = "one call, in shared.ts: an object would cost more code on both sides"
     )]
-    pub async fn open(
+    pub fn open(
         server: String,
         cache: String,
         cache_bytes: f64,
@@ -75,7 +84,8 @@ impl RawHost {
             degraded,
         };
         let ports = ports(options);
-        let secret = ports.identity.secret(HostSecret(ports.time.random())).await.map_err(|error| storage(&error))?;
+        // A name belongs to one running host. A secret in a storage would be copied with a duplicated tab.
+        let secret = HostSecret(ports.time.random());
         let own = address("starlane:page")?;
         let config = HostConfig {
             address: own.clone(),
@@ -93,9 +103,15 @@ impl RawHost {
             }),
             resources: None,
         };
+        let time = Rc::clone(&ports.time);
         let host = Host::open(ports, config);
         host.connect(&mesh, token);
-        Ok(Self { host, origin: Origin { address: own, caller: Principal::default() }, tickets: Tickets::default() })
+        Ok(Self {
+            host,
+            time,
+            origin: Origin { address: own, caller: Principal::default() },
+            tickets: Tickets::default(),
+        })
     }
 
     /// Checks an address. Throws if the text is not one.
@@ -180,33 +196,32 @@ impl RawHost {
         self.tickets.cancel(ticket);
     }
 
-    /// The state of the link to the server: `connecting`, `up`, `down` or `refused`.
-    #[wasm_bindgen(unchecked_return_type = "\"connecting\" | \"up\" | \"down\" | \"refused\"")]
-    pub fn link(&self) -> String {
-        state_name(&self.host.link_state()).to_owned()
+    /// The state of the link to the server, the code and text of the reason, since when, the number of dials that led to nothing,
+    /// and when the next dial is due. Times are in milliseconds since 1970.
+    #[wasm_bindgen(unchecked_return_type = "RawStatus")]
+    pub fn link(&self) -> Array {
+        self.status(&self.host.link_status())
     }
 
-    /// Why the link is refused; undefined in other states.
-    #[wasm_bindgen(unchecked_return_type = "RawFailure | undefined")]
-    pub fn refusal(&self) -> JsValue {
-        match self.host.link_state() {
-            LinkState::Refused(goodbye) => {
-                let status = if goodbye.code == "version" { 426 } else { 401 };
-                failure_to_js(&Failure::new(status, goodbye.code.as_str(), goodbye.reason))
-            }
-            _ => JsValue::UNDEFINED,
-        }
-    }
-
-    /// Calls `callback` with each new state of the link, until the host is freed.
+    /// Calls `callback` after each change of the state of the link, until the host is freed.
     #[wasm_bindgen(js_name = watchLink)]
-    pub fn watch_link(&self, #[wasm_bindgen(unchecked_param_type = "(state: string) => void")] callback: Function) {
+    pub fn watch_link(&self, #[wasm_bindgen(unchecked_param_type = "() => void")] callback: Function) {
         let mut states = self.host.watch_link();
         spawn_local(async move {
-            while let Some(state) = states.next().await {
-                let _ = callback.call1(&JsValue::UNDEFINED, &JsValue::from_str(state_name(&state)));
+            while states.next().await.is_some() {
+                let _ = callback.call0(&JsValue::UNDEFINED);
             }
         });
+    }
+
+    /// Checks a link that is up, and shortens a pause before a dial: the network or the page may have come back.
+    pub fn wake(&self) {
+        self.host.wake();
+    }
+
+    /// Dials the server soon, also after it refused this host.
+    pub fn reconnect(&self) {
+        self.host.reconnect();
     }
 
     /// The state of the host, as JSON.
@@ -222,6 +237,21 @@ impl RawHost {
 }
 
 impl RawHost {
+    fn status(&self, status: &LinkStatus) -> Array {
+        let text = |text: Option<&str>| text.map_or(JsValue::UNDEFINED, JsValue::from_str);
+        let reason = status.reason.as_ref();
+        let shift = js_sys::Date::now() - self.time.now_ms() as f64;
+        let time = |at: u64| JsValue::from_f64((at as f64 + shift).round());
+        Array::from_iter([
+            status.state.as_str().into(),
+            text(reason.map(|reason| reason.code.as_str())),
+            text(reason.map(|reason| reason.reason.as_str())),
+            time(status.since),
+            status.attempt.into(),
+            status.next.map_or(JsValue::UNDEFINED, time),
+        ])
+    }
+
     /// Begins to send a message. The message leaves before this call returns, so that later messages of the page stay behind it.
     fn begin(&self, ticket: u32, sending: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
         let mut sending: LocalBoxFuture<'static, _> = Box::pin(sending);
@@ -250,15 +280,6 @@ fn token_provider(token: Function) -> TokenProvider {
     })
 }
 
-fn state_name(state: &LinkState) -> &'static str {
-    match state {
-        LinkState::Connecting => "connecting",
-        LinkState::Up => "up",
-        LinkState::Down => "down",
-        LinkState::Refused(_) => "refused",
-    }
-}
-
 fn level_name(level: Level) -> &'static str {
     match level {
         Level::Trace | Level::Debug => "debug",
@@ -266,11 +287,4 @@ fn level_name(level: Level) -> &'static str {
         Level::Warn => "warn",
         Level::Error => "error",
     }
-}
-
-fn storage(error: &StoreError) -> JsValue {
-    failure_to_js(&match error {
-        StoreError::Full(_) => Failure::storage_full(error.to_string()),
-        _ => Failure::internal(error.to_string()),
-    })
 }

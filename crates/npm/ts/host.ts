@@ -63,12 +63,12 @@ export class Host {
 
   /** The state of the link to the server. */
   get link(): LinkStatus {
-    return this.#open().raw.link();
+    return this.#open().reach.status;
   }
 
   /**
-   * Resolves when the link to the server is up. Rejects with `unreachable` after `timeout`. Rejects at once if waiting cannot
-   * help: `auth-refused`, `origin-refused`, or `malformed` for a token that is not a string.
+   * Resolves when the link to the server is up. After `timeout`, rejects with the reason of `host.link`, or with `unreachable`.
+   * Rejects at once if waiting cannot help: `auth-refused`, `origin-refused`, or `malformed` for a token that is not a string.
    */
   async connected(options?: ConnectedOptions): Promise<void> {
     const shared = this.#open();
@@ -85,8 +85,8 @@ export class Host {
         settle();
       };
       const look = () => {
-        const refusal = shared.refusal();
-        if (shared.raw.link() === "up") done(resolve);
+        const { refusal } = shared.reach;
+        if (shared.reach.status.state === "up") done(resolve);
         else if (refusal) done(() => reject(refusal));
       };
       const abort = () => done(() => reject(signal?.reason));
@@ -98,6 +98,11 @@ export class Host {
       signal?.addEventListener("abort", abort);
       look();
     });
+  }
+
+  /** Dials the server soon, also after it refused this page, and checks a link that seems to be up. */
+  reconnect(): void {
+    this.#open().raw.reconnect();
   }
 
   /**

@@ -19,6 +19,7 @@ export type {
   Inspection,
   LaunchOptions,
   LaunchProgress,
+  LinkReason,
   LinkStatus,
   MessageContext,
   NotifyOptions,

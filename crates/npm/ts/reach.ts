@@ -1,48 +1,76 @@
-// Finds out why no link to the server comes up, as far as a page can: a WebSocket does not report it.
+// The state of the link to the server, and why it does not come up, as far as a page can find out: a WebSocket does not report it.
 
+import type { RawHost } from "./wasm/starlane_npm.js";
 import { shown, why } from "./check.js";
 import { StarlaneError, malformed } from "./errors.js";
 import { log } from "./log.js";
 import { closed } from "./signals.js";
-import { originRefusal } from "./trust.js";
-import type { HostOptions, LinkStatus } from "./types.js";
+import { unreachableBecause } from "./trust.js";
+import type { HostOptions, LinkReason, LinkStatus } from "./types.js";
 
-/** The known reasons for a link that does not come up. */
+/** The words of a node that mean that the two hosts do not understand each other. */
+const PROTOCOL = ["malformed", "too-large", "exhausted"];
+const FIRST: LinkStatus = { state: "connecting", since: Date.now(), attempt: 0 };
+
+/** The state of the link, and the known reasons for a link that does not come up. */
 export class Reach {
   /** Called when the reasons or the link's state change. */
   readonly watchers = new Set<() => void>();
   readonly #server: string;
   readonly #closing = new AbortController();
-  #origin: StarlaneError | undefined;
+  #status = FIRST;
+  /** Why the server cannot be reached, if that was found out. */
+  #found: StarlaneError | undefined;
   #token: StarlaneError | undefined;
   /** Whether the server was asked since the link was last up. */
   #asked = false;
+  #tell: (status: LinkStatus) => void = () => {};
 
   constructor(server: string) {
     this.#server = server;
   }
 
-  /** The reason, if any, for which waiting cannot help: the server refuses this page's origin, or the token is malformed. */
+  /** The state of the link. */
+  get status(): LinkStatus {
+    const { state, reason, message, ...rest } = this.#status;
+    const known = state === "up" ? undefined : (this.#token ?? (reason === "unreachable" ? this.#found : undefined));
+    if (known) return { ...this.#status, reason: this.#token ? "token-failed" : known.code, message: known.message };
+    return { state, ...(reason !== undefined && { reason }), ...(message !== undefined && { message }), ...rest };
+  }
+
+  /** Follows the link of a host. Calls `tell` with each new state. */
+  follow(raw: RawHost, tell: (status: LinkStatus) => void): void {
+    this.#tell = tell;
+    const read = () => {
+      const [state, code, message, since, attempt, next] = raw.link();
+      const reason: LinkReason | undefined = code === "closed" ? "unreachable" : PROTOCOL.includes(code ?? "") ? "protocol" : code;
+      this.#status = {
+        state,
+        ...(reason !== undefined && { reason }),
+        ...(message !== undefined && { message }),
+        since,
+        attempt,
+        ...(next !== undefined && { nextAttempt: next }),
+      };
+      this.#look();
+      this.#changed();
+    };
+    raw.watchLink(() => this.isClosed || read());
+    read();
+  }
+
+  /** The reason, if any, for which waiting cannot help. */
   get refusal(): StarlaneError | undefined {
-    return this.#origin ?? (this.#token?.code === "malformed" ? this.#token : undefined);
+    const { state, reason, message } = this.#status;
+    if (state === "refused") return new StarlaneError(reason ?? "refused", reason === "auth-refused" ? 401 : 503, message ?? "the server refused this page");
+    if (this.#found?.code === "origin-refused") return this.#found;
+    return this.#token?.code === "malformed" ? this.#token : undefined;
   }
 
   /** Replaces a failure by the known reason why no link came up. */
   explained(failure: unknown): unknown {
     const isAway = failure instanceof StarlaneError && (failure.code === "unreachable" || failure.code === "offline");
-    return (isAway && (this.#origin ?? this.#token)) || failure;
-  }
-
-  /** Notes the new state of the link. */
-  link(state: LinkStatus): void {
-    if (state === "up") {
-      this.#origin = this.#token = undefined;
-      this.#asked = false;
-    } else if (state === "down" && !this.#asked && new URL(this.#server).origin !== location.origin) {
-      this.#asked = true;
-      void originRefusal(this.#server).then((refusal) => this.#know((this.#origin = refusal)));
-    }
-    this.#changed();
+    return (isAway && (this.#found ?? this.#token)) || failure;
   }
 
   /** Gets the page's token: a string, or `undefined` for none. Refuses anything else. */
@@ -52,7 +80,7 @@ export class Reach {
       token = await give?.({ signal: this.#closing.signal });
     } catch (cause) {
       const message = `no link to ${this.#server}: the function \`token\` failed: ${why(cause)}`;
-      throw this.#know((this.#token = new StarlaneError("unreachable", 503, message, undefined, { cause })));
+      throw this.#know((this.#token = new StarlaneError("token-failed", 503, message, undefined, { cause })));
     }
     if (token === undefined || (typeof token === "string" && /^[!-~]+$/.test(token))) {
       this.#token = undefined;
@@ -71,13 +99,30 @@ export class Reach {
     return this.#closing.signal.aborted;
   }
 
+  /** Finds out why the server cannot be reached, once for each time that it is away. */
+  #look(): void {
+    const { state, reason } = this.#status;
+    if (state === "up") {
+      this.#found = this.#token = undefined;
+      this.#asked = false;
+    } else if (state === "down" && reason === "unreachable" && !this.#asked) {
+      this.#asked = true;
+      void unreachableBecause(this.#server).then((found) => {
+        if (this.#status.state !== "up") this.#know((this.#found = found));
+      });
+    }
+  }
+
   #know<E extends StarlaneError | undefined>(error: E): E {
-    if (error && !this.isClosed) log("error", error.message);
-    this.#changed();
+    if (error && !this.isClosed) {
+      log("error", error.message);
+      this.#changed();
+    }
     return error;
   }
 
   #changed(): void {
+    if (!this.isClosed) this.#tell(this.status);
     for (const look of [...this.watchers]) look();
   }
 }

@@ -7,7 +7,7 @@ import { log } from "./log.js";
 import { identity, type Settings } from "./options.js";
 import { Reach } from "./reach.js";
 import { abortable } from "./signals.js";
-import type { HostEvents, LinkStatus } from "./types.js";
+import type { HostEvents } from "./types.js";
 
 /** The page's host, opening or open, and the number of `Host` objects that share it. */
 interface Opened {
@@ -77,6 +77,7 @@ export class Shared {
   degraded: string | undefined;
   /** The number of `App` objects of each app. */
   readonly #apps = new Map<string, number>();
+  readonly #closing = new AbortController();
   #ticket = 0;
 
   private constructor(raw: RawHost, settings: Settings, leave: () => void, listeners: Listeners, reach: Reach) {
@@ -85,11 +86,13 @@ export class Shared {
     this.leave = leave;
     this.listeners = listeners;
     this.reach = reach;
-    raw.watchLink((state) => {
-      reach.link(state as LinkStatus);
-      tell(listeners.link, state as LinkStatus);
-    });
-    reach.link(raw.link());
+    reach.follow(raw, (status) => tell(listeners.link, status));
+    const [signal, wake] = [this.#closing.signal, () => raw.wake()];
+    addEventListener("online", wake, { signal });
+    addEventListener("pageshow", wake, { signal });
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), { signal });
+    // A page that may come back keeps its link. Another one says goodbye, so that the server does not wait for it.
+    addEventListener("pagehide", ({ persisted }) => persisted || raw.close(), { signal });
   }
 
   /** Whether a value is a `Shared`. Runs no code of the value. */
@@ -97,18 +100,12 @@ export class Shared {
     return typeof value === "object" && value !== null && #apps in value;
   }
 
-  /** The reason, if any, for which waiting for the link cannot help. */
-  refusal(): unknown {
-    return this.raw.link() === "refused" ? fromRaw(this.raw.refusal()) : this.reach.refusal;
-  }
-
   static async open(settings: Settings, token: () => Settings["token"], leave: () => void): Promise<Shared> {
     await load(settings.wasm);
     const reach = new Reach(settings.server);
     const listeners: Listeners = { link: new Set(), degraded: new Set() };
-    let reason: string | undefined;
     let shared: Shared | undefined;
-    const raw = await RawHost.open(
+    const raw = RawHost.open(
       settings.server,
       settings.cache,
       settings.cacheBytes,
@@ -120,13 +117,11 @@ export class Shared {
       (level, address, text) => log(level, `${address}: ${text}`),
       (given) => {
         log("warn", `the cache ${settings.cache} is memory only now: ${given}`);
-        reason = given;
         if (shared) shared.degraded = given;
         tell(listeners.degraded, given);
       },
-    ).catch((thrown: unknown) => Promise.reject(fromRaw(thrown)));
+    );
     shared = new Shared(raw, settings, leave, listeners, reach);
-    shared.degraded = reason;
     return shared;
   }
 
@@ -176,6 +171,7 @@ export class Shared {
   }
 
   close(): void {
+    this.#closing.abort();
     this.reach.close();
     this.raw.close();
     this.raw.free();

@@ -5,6 +5,8 @@ import { StarlaneError } from "./errors.js";
 /** The time limits for the server's list of publishers: with a stored copy of it, and without. */
 const REFRESH_TIMEOUT_MS = 2_000;
 const LIST_TIMEOUT_MS = 5_000;
+/** The time limit for finding out why a server cannot be reached. */
+const EXPLAIN_TIMEOUT_MS = 2_000;
 
 /**
  * The publishers that the server lists, for a host without `trust`. The list is stored, so that apps can be launched while the
@@ -39,13 +41,37 @@ export function allowing(server: string): string {
   return new URL(server).origin === origin ? "" : ` with \`--allow-origin ${origin}\``;
 }
 
-/** The error, if the server refuses this page's origin. */
-export async function originRefusal(server: string): Promise<StarlaneError | undefined> {
-  try {
-    return await refusal(await ask(server, LIST_TIMEOUT_MS));
-  } catch {
-    return undefined;
+/** Finds out why a server cannot be reached. `undefined`: nothing more than that is known. */
+export async function unreachableBecause(server: string): Promise<StarlaneError | undefined> {
+  if (!navigator.onLine) {
+    return new StarlaneError("offline", 503, `no link to ${server}: this device has no network`);
   }
+  try {
+    const response = await ask(server, EXPLAIN_TIMEOUT_MS);
+    if (response.status === 503) return new StarlaneError("overloaded", 503, `no link to ${server}: the server takes no more connections now`);
+    return await refusal(response);
+  } catch {
+    if (!(await isWithheld(server))) return undefined;
+    const message =
+      `no link to ${server}: the browser withholds permission to reach it from a public page: ` +
+      "allow this site to reach devices on the local network";
+    return new StarlaneError("local-network", 503, message);
+  }
+}
+
+/** Whether the browser withholds permission to reach a server on this machine or in a private network. */
+async function isWithheld(server: string): Promise<boolean> {
+  const { hostname } = new URL(server);
+  const isLoopback = /^(localhost|127\.|\[::1\])/.test(hostname);
+  for (const name of isLoopback ? ["loopback-network", "local-network-access"] : ["local-network", "local-network-access"]) {
+    try {
+      const { state } = await navigator.permissions.query({ name: name as PermissionName });
+      return state !== "granted";
+    } catch {
+      // This browser does not know the permission under this name.
+    }
+  }
+  return false;
 }
 
 function ask(server: string, patience: number): Promise<Response> {

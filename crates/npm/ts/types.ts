@@ -39,12 +39,47 @@ export interface HostOptions {
   glue?: string | URL;
 }
 
-/** The state of the link to the server. `refused` is final: get a valid token, close the host, and open it again. */
-export type LinkStatus = "connecting" | "up" | "down" | "refused";
+/** The state of the link to the server, and why it is so. */
+export interface LinkStatus {
+  /** `refused` lasts until `host.reconnect()`: requests fail with the reason meanwhile. In the other states the host dials by itself. */
+  readonly state: "connecting" | "up" | "down" | "refused";
+  /** Why the link is not up, once that is known. */
+  readonly reason?: LinkReason;
+  /** The reason for people, with what to do. */
+  readonly message?: string;
+  /** Since when it has been in this state, in milliseconds since 1970. */
+  readonly since: number;
+  /** How many dials have led to nothing. */
+  readonly attempt: number;
+  /** When the next dial is due, in milliseconds since 1970. */
+  readonly nextAttempt?: number;
+}
+
+/**
+ * Why a link is not up. `offline`: this device has no network. `local-network`: the browser withholds permission to reach a server
+ * on this machine or in a private network. `silent`: nothing was heard from the server. `fenced`: another process uses the same
+ * identity. `protocol`: the two hosts do not understand each other. Others are words of the server.
+ */
+export type LinkReason =
+  | "offline"
+  | "unreachable"
+  | "local-network"
+  | "origin-refused"
+  | "auth-refused"
+  | "token-failed"
+  | "overloaded"
+  | "version"
+  | "silent"
+  | "expired"
+  | "fenced"
+  | "too-many"
+  | "closing"
+  | "protocol"
+  | (string & {});
 
 /** The events of `host.on`. */
 export interface HostEvents {
-  /** The new state of the link to the server. */
+  /** The new state of the link to the server, also when only its reason or the time of the next dial changed. */
   link: LinkStatus;
   /** The reason why the cache is memory only. A listener that is added later is called right after `on` returns. */
   degraded: string;
@@ -160,7 +195,7 @@ export interface Inspection {
   /** The name of this host: `~` and 26 characters. */
   host: string;
   /** The state of the link to the server. */
-  link: LinkStatus;
+  link: LinkStatus["state"];
   /** The links of this host. */
   links: { peer: string | null; principal: string; up: boolean; serves: string[] }[];
   /** The launched apps; `wasm` has the path and digest of each module of the bundle. */

@@ -65,6 +65,12 @@ codes! {
     Memory = "memory",
     /// The link has used all sequence numbers.
     Exhausted = "exhausted",
+    /// The server could not be dialled.
+    Unreachable = "unreachable",
+    /// There was no token for a dial.
+    TokenFailed = "token-failed",
+    /// The server is stopping.
+    Closing = "closing",
 }
 
 impl CloseCode {

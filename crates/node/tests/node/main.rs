@@ -40,7 +40,8 @@ fn with_app(side: usize, mut world: World) -> World {
 #[test]
 fn request_crosses_the_link_and_is_answered() {
     let mut world = with_service(World::linked());
-    assert_eq!(world.page().states, [LinkState::Connecting, LinkState::Up]);
+    let states: Vec<_> = world.page().states.iter().map(|status| status.state).collect();
+    assert_eq!(states, [LinkState::Connecting, LinkState::Up]);
     assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap(), text("hi"));
     let seen = world.server().delivered.pop().unwrap();
     // The page's host has the secret [1; 32]; its principal comes from its token.
@@ -85,8 +86,12 @@ fn waiting_request_is_sent_when_the_link_comes_up() {
     world.pass(2_000);
     // The link is down after the first failed dial, even while it is retried.
     assert!(world.dials > 1, "{} dials", world.dials);
-    assert_eq!(world.page().states[..2], [LinkState::Connecting, LinkState::Down]);
-    assert!(world.page().states[2..].iter().all(|state| *state == LinkState::Down));
+    let states = &world.sides[PAGE].states;
+    assert_eq!((states[0].state, &states[0].reason), (LinkState::Connecting, &None));
+    for (n, status) in states.iter().enumerate().skip(1) {
+        assert_eq!((status.state, status.attempt, status.since), (LinkState::Down, n as u32, states[1].since));
+        assert!(status.reason.as_ref().is_some_and(|reason| reason.code == "unreachable") && status.next.is_some());
+    }
     world.cut = false;
     world.pass(11_000);
     assert_eq!(world.outcome(PAGE, request).unwrap(), text("hi"));
@@ -131,7 +136,7 @@ fn open_requests_survive_a_cut_and_end_with_the_link() {
     assert!(world.page().outcomes.is_empty());
     let second = world.request(PAGE, ECHO, "echo", text("2"));
     world.pass(1_000);
-    assert_eq!(world.page().states.last(), Some(&LinkState::Up));
+    assert_eq!(world.state(), Some(LinkState::Up));
     assert_eq!((world.server().held.len(), world.server().abandoned.len()), (2, 0));
     for request in std::mem::take(&mut world.server().held) {
         let now = world.now;

@@ -69,7 +69,7 @@ fn expired_token_ends_the_link_and_the_next_dial_sends_a_fresh_one() {
     assert_eq!((world.renewals, world.dials), (2, 1), "the token is requested again");
     world.pass(2_000);
     assert_eq!(world.page().hangups.last().unwrap().code, "expired");
-    assert_eq!((world.dials, world.page().states.last()), (2, Some(&LinkState::Up)));
+    assert_eq!((world.dials, world.state()), (2, Some(LinkState::Up)));
 }
 
 #[test]
@@ -79,7 +79,9 @@ fn renewing_with_a_bad_or_foreign_token_ends_the_link_for_good() {
         world.tokens.insert("grace".into(), somebody("grace", &["admin **"], None));
         world.fresh = Some(fresh.into());
         world.pass(90_000);
-        assert!(matches!(world.page().states.last(), Some(LinkState::Refused(why)) if why.code == "auth-refused"));
+        let status = world.page().states.last().unwrap();
+        assert_eq!((status.state, status.next), (LinkState::Refused, None));
+        assert_eq!(status.reason.as_ref().unwrap().code, "auth-refused");
         assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap_err().code, "auth-refused");
     }
 }
@@ -97,7 +99,7 @@ fn revoked_permissions_end_at_once() {
     world.tokens.clear();
     world.server().node.handle_reauthenticate();
     world.run();
-    assert!(matches!(world.page().states.last(), Some(LinkState::Refused(_))));
+    assert_eq!(world.state(), Some(LinkState::Refused));
     assert!(world.server().node.links().is_empty());
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use starlane_node::{
-    ActorLimits, Authenticated, Effect, Goodbye, LinkConfig, LinkState, Node, NodeConfig, Notice, Origin, Principal,
-    PrincipalLimits, RequestId, SocketId, SubscriptionId,
+    ActorLimits, Authenticated, CloseCode, Effect, Goodbye, LinkConfig, LinkState, LinkStatus, Node, NodeConfig,
+    Notice, Origin, Principal, PrincipalLimits, RequestId, SocketId, SubscriptionId,
     guest::{InstanceId, Returned, Saved},
     state::{ActorState, KnownActor, Owned, StateError},
 };
@@ -40,7 +40,7 @@ pub(crate) struct Side {
     pub(crate) node: Node,
     pub(crate) outcomes: HashMap<RequestId, Outcome>,
     pub(crate) notices: Vec<(SubscriptionId, Notice)>,
-    pub(crate) states: Vec<LinkState>,
+    pub(crate) states: Vec<LinkStatus>,
     pub(crate) hangups: Vec<Goodbye>,
     pub(crate) logs: Vec<String>,
     pub(crate) delivered: Vec<Message>,
@@ -160,6 +160,11 @@ impl World {
         world.connect();
         world.run();
         world
+    }
+
+    /// The last state of the page's link.
+    pub(crate) fn state(&self) -> Option<LinkState> {
+        self.sides[PAGE].states.last().map(|status| status.state)
     }
 
     /// Begins to link the page to the server.
@@ -289,7 +294,7 @@ impl World {
             Effect::Dial => {
                 self.dials += 1;
                 if self.cut {
-                    self.sides[PAGE].node.handle_dial_failed(now);
+                    self.sides[PAGE].node.handle_dial_failed(now, CloseCode::Unreachable, "no network");
                 } else {
                     self.connected = true;
                     self.sides[SERVER].node.handle_closed(now, SOCKET);
@@ -308,7 +313,7 @@ impl World {
                 self.renewals += 1;
                 self.sides[at].node.handle_renewed(socket, self.fresh.clone());
             }
-            Effect::LinkState(state) => self.sides[at].states.push(state),
+            Effect::LinkStatus(status) => self.sides[at].states.push(status),
             Effect::Deliver { message: incoming, .. } => {
                 let request = incoming.request;
                 let outcome = match incoming.operation.as_str() {

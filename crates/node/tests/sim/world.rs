@@ -6,8 +6,8 @@ use std::{
 };
 
 use starlane_node::{
-    ActorLimits, Authenticated, Authentication, Effect, LinkConfig, LinkState, Node, NodeConfig, Notice, Operations,
-    PeerId, Principal, PrincipalLimits, SocketId,
+    ActorLimits, Authenticated, Authentication, CloseCode, Effect, LinkConfig, LinkState, Node, NodeConfig, Notice,
+    Operations, PeerId, Principal, PrincipalLimits, SocketId,
 };
 use starlane_protocol::{
     Address, Failure, Grant, HostSecret, Topic,
@@ -55,7 +55,9 @@ pub(crate) enum Event {
         epoch: u64,
     },
     /// A clock goes on.
-    Thaw { at: usize },
+    Thaw {
+        at: usize,
+    },
     Traffic,
     Fault,
 }
@@ -141,7 +143,16 @@ fn side(seed: u64, index: usize, epoch: u64) -> Side {
     });
     let at = if index == SERVER { "acme:service" } else { "acme:ui" };
     node.handle_serve(&address(at), Operations::Any).unwrap();
-    Side { node, epoch, frozen: 0, backlog: Vec::new(), token: format!("user{index}"), principal: None, up: false, dials: Vec::new() }
+    Side {
+        node,
+        epoch,
+        frozen: 0,
+        backlog: Vec::new(),
+        token: format!("user{index}"),
+        principal: None,
+        up: false,
+        dials: Vec::new(),
+    }
 }
 
 impl Sim {
@@ -268,7 +279,9 @@ impl Sim {
             }
             Event::Closed { pipe, at } => self.close(pipe, at),
             Event::Opened { page } => self.open(page),
-            Event::NotOpened { page } => self.sides[page].node.handle_dial_failed(now),
+            Event::NotOpened { page } => {
+                self.sides[page].node.handle_dial_failed(now, CloseCode::Unreachable, "no network");
+            }
             Event::Authenticated { peer, token } => {
                 self.sides[SERVER].node.handle_authenticated(now, peer, principal(&token));
             }
@@ -380,9 +393,9 @@ impl Sim {
                 let delay = if self.slow { self.rng.u64(0..3_000) } else { self.rng.u64(0..3) };
                 self.at(delay, Event::Authenticated { peer, token: token.unwrap_or_default() });
             }
-            Effect::LinkState(state) => {
-                assert!(!matches!(state, LinkState::Refused(_)), "refused: {state:?}");
-                self.sides[at].up = state == LinkState::Up;
+            Effect::LinkStatus(status) => {
+                assert_ne!(status.state, LinkState::Refused, "{status:?}");
+                self.sides[at].up = status.state == LinkState::Up;
             }
             Effect::Deliver { message, .. } => self.delivered(at, message),
             Effect::Settle { request, outcome } => self.record.ended(now, at, request, outcome),

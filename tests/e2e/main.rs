@@ -3,6 +3,7 @@
 mod accounts;
 mod bad_input;
 mod cache;
+mod cuts;
 mod demo;
 mod hostile;
 mod looks;
@@ -52,6 +53,7 @@ async fn engine_facts(engine: Engine, check: bool, report: &mut Report) -> Resul
         bad_input::facts(&mut demo, report).await;
         hostile::facts(&mut demo, report).await;
         cache::facts(&mut demo, report).await;
+        cuts::facts(&demo, report).await;
         outages::facts(&mut demo, report).await;
         offline::facts(&mut demo, report).await;
         accounts::facts(&mut demo, report).await;

@@ -6,6 +6,7 @@ pub mod child;
 pub mod engine;
 pub mod figure;
 mod ledger;
+pub mod line;
 pub mod mutate;
 pub mod page;
 pub mod proxy;

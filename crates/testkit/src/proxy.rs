@@ -18,7 +18,9 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
-use tokio::{io::copy_bidirectional, net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::line::{Cut, Line};
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -45,6 +47,7 @@ pub struct Proxy {
     /// Its origin: `http://127.0.0.1:PORT`.
     pub origin: String,
     state: Arc<Mutex<State>>,
+    line: Line,
     task: JoinHandle<()>,
 }
 
@@ -54,12 +57,14 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let origin = format!("http://{}", listener.local_addr()?);
         let state = Arc::new(Mutex::new(State::default()));
+        let line = Line::default();
         let forward = Arc::new(Forward {
             own: origin.clone(),
             upstream: upstream.to_owned(),
             // One connection per request: the server may close an idle connection just when the next request is sent.
             client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http(),
             state: state.clone(),
+            line: line.clone(),
         });
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -76,7 +81,7 @@ impl Proxy {
                 });
             }
         });
-        Ok(Self { origin, state, task })
+        Ok(Self { origin, state, line, task })
     }
 
     /// Adds a fault to the present ones.
@@ -87,6 +92,16 @@ impl Proxy {
     /// Removes all faults.
     pub fn clear_faults(&self) {
         lock(&self.state).faults.clear();
+    }
+
+    /// Cuts all open WebSockets.
+    pub fn cut(&self, how: Cut) {
+        self.line.cut(how);
+    }
+
+    /// Divides what WebSockets carry into parts of at most `bytes`, and delays each for up to `delay_ms`.
+    pub fn slow(&self, bytes: usize, delay_ms: u64) {
+        self.line.slow(bytes, delay_ms);
     }
 
     /// The requested paths since the last call, in order.
@@ -106,6 +121,7 @@ struct Forward {
     upstream: String,
     client: Client<HttpConnector, Incoming>,
     state: Arc<Mutex<State>>,
+    line: Line,
 }
 
 impl Forward {
@@ -153,9 +169,10 @@ impl Forward {
             && response.status() == StatusCode::SWITCHING_PROTOCOLS
         {
             let far = hyper::upgrade::on(&mut response);
+            let line = self.line.clone();
             tokio::spawn(async move {
                 if let (Ok(near), Ok(far)) = (near.await, far.await) {
-                    let _ = copy_bidirectional(&mut TokioIo::new(near), &mut TokioIo::new(far)).await;
+                    line.carry(near, far).await;
                 }
             });
         }

@@ -7,6 +7,7 @@ mod carrier;
 mod close_code;
 mod config;
 mod handshake;
+mod lanes;
 mod parcel;
 mod send_queue;
 mod session;
@@ -29,8 +30,8 @@ pub use self::{
 };
 pub(crate) use self::{
     handshake::Hello,
+    lanes::Waiting,
     parcel::Parcel,
-    send_queue::Waiting,
     session::{Identity, Lost, Session},
 };
 use crate::{

@@ -93,7 +93,7 @@ impl Node {
     /// Refuses a message and reports that to its sender. If no frame can report it, the link ends.
     pub(crate) fn refuse_parcel(&mut self, now: u64, key: LinkKey, parcel: Parcel, failure: Failure) {
         match parcel {
-            Parcel::Request { id, .. } => drop(self.send(key, Parcel::Response { id, outcome: Err(failure) }, None)),
+            Parcel::Request { id, .. } => self.refuse_request(key, id, failure),
             Parcel::Notify { message } => {
                 self.dead_letter(now, &message.to, &message.operation, message.trace, &failure);
             }
@@ -123,7 +123,7 @@ impl Node {
                 let entered = self.enter(key, message, Verb::Request);
                 match entered.and_then(|message| few(open, most, "open-requests").map(|()| message)) {
                     Ok(message) => drop(self.ask(now, Asker::Link(key, id), message)),
-                    Err(failure) => drop(self.send(key, Parcel::Response { id, outcome: Err(failure) }, None)),
+                    Err(failure) => self.refuse_request(key, id, failure),
                 }
             }
             Parcel::Notify { message } => {
@@ -133,7 +133,7 @@ impl Node {
                     self.dead_letter(now, &to, &operation, trace, &failure);
                 }
             }
-            Parcel::Response { id, outcome } if is_awaited => self.finish(now, RequestId(id), outcome),
+            Parcel::Response { id, outcome, .. } if is_awaited => self.finish(now, RequestId(id), outcome),
             Parcel::Event { topic, payload, trace } if is_awaited => {
                 if let Err(failure) = self.emit(now, &topic, &payload, trace) {
                     self.dead_letter(now, &topic.address, &topic.event, trace, &failure);

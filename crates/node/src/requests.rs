@@ -280,13 +280,18 @@ impl Node {
             }
             Asker::Link(key, id) => {
                 self.has_asked(key, id);
-                if let Err(failure) = self.send(key, Parcel::Response { id, outcome }, None) {
+                let responder = Some(pending.to.clone());
+                if let Err(failure) = self.send(key, Parcel::Response { id, outcome, responder }, None) {
                     // The answer does not fit the link, but this failure does.
-                    let outcome = Err(failure.at(&pending.to));
-                    let _ = self.send(key, Parcel::Response { id, outcome }, None);
+                    self.refuse_request(key, id, failure.at(&pending.to));
                 }
             }
         }
+    }
+
+    /// Refuses a request of a peer.
+    pub(crate) fn refuse_request(&mut self, key: LinkKey, id: u64, failure: Failure) {
+        let _ = self.send(key, Parcel::Response { id, outcome: Err(failure), responder: None }, None);
     }
 
     /// The requester gave up: forgets the request and cancels it at its responder.

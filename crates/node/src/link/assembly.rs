@@ -6,10 +6,7 @@ use starlane_protocol::{
     wire::{WireOutcome, WirePayload},
 };
 
-use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, Parcel};
-
-/// The maximum of bodies that one direction may have in transit.
-const MAX_OPEN_BODIES: usize = 2;
+use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, Parcel, lanes::MAX_BODIES};
 
 /// The bodies that are being received.
 #[derive(Debug)]
@@ -101,10 +98,10 @@ impl Assembly {
             }
             Frame::Response { id, outcome: WireOutcome(Ok(payload)), .. } => {
                 let announced = announced(&payload);
-                (Parcel::Response { id, outcome: Ok(payload.payload) }, announced)
+                (Parcel::Response { id, outcome: Ok(payload.payload), responder: None }, announced)
             }
             Frame::Response { id, outcome: WireOutcome(Err(failure)), .. } => {
-                (Parcel::Response { id, outcome: Err(failure) }, None)
+                (Parcel::Response { id, outcome: Err(failure), responder: None }, None)
             }
             Frame::Event { topic, payload, trace, .. } => {
                 let announced = announced(&payload);
@@ -134,10 +131,10 @@ impl Assembly {
                 format!("the payload is {length} bytes; the maximum is {longest}"),
             ));
         }
-        if self.open.len() >= MAX_OPEN_BODIES {
+        if self.open.len() >= MAX_BODIES {
             return Err(Goodbye::new(
                 CloseCode::Malformed,
-                format!("more than {MAX_OPEN_BODIES} bodies in chunks at a time"),
+                format!("more than {MAX_BODIES} bodies in chunks at a time"),
             ));
         }
         let length = length as usize;
@@ -207,8 +204,8 @@ mod tests {
             for parcel in [
                 Parcel::Request { id, message: Message { remaining_ms: 5, ..message.clone() } },
                 Parcel::Notify { message },
-                Parcel::Response { id, outcome: Ok(payload.clone()) },
-                Parcel::Response { id, outcome: Err(failure.clone()) },
+                Parcel::Response { id, outcome: Ok(payload.clone()), responder: None },
+                Parcel::Response { id, outcome: Err(failure.clone()), responder: None },
                 Parcel::Event { topic: topic.clone(), payload, trace: None },
                 Parcel::Gap { topic: topic.clone() },
                 Parcel::Refused { topic: topic.clone(), failure: failure.clone() },

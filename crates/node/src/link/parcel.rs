@@ -21,6 +21,8 @@ pub(crate) enum Parcel {
     Response {
         id: u64,
         outcome: Outcome,
+        /// Whose replies it keeps its order among; only known where it is sent.
+        responder: Option<Address>,
     },
     Notify {
         message: Message,
@@ -108,7 +110,7 @@ impl Parcel {
                 let (caller, trace) = (caller.name().to_owned(), trace.map(|trace| trace.as_str().to_owned()));
                 (Frame::Request { seq, id, from, caller, to, operation, payload, remaining_ms, hops, trace }, body)
             }
-            Self::Response { id, outcome } => {
+            Self::Response { id, outcome, .. } => {
                 let (outcome, body) = match outcome {
                     Ok(payload) => {
                         let (payload, body) = announce(payload);

@@ -1,39 +1,25 @@
-//! Messages that wait to be sent on a link, whether it is up or not. They become numbered frames when they are transmitted, within
-//! the window.
+//! Messages that wait to be sent on a link, whether it is up or not: how many may wait, and how they become numbered frames when
+//! they are transmitted, within the window.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use starlane_protocol::{
     Failure, Topic,
-    frame::{self, Frame, Limits, MAX_NUMBERED, Part},
+    frame::{self, Frame, Limits, MAX_NUMBERED},
 };
 
-use super::{CloseCode, Goodbye, LinkConfig, Parcel, window::Window};
+use super::{
+    CloseCode, Goodbye, LinkConfig, Parcel,
+    lanes::{LaneKey, Lanes, May, Next, Waiting},
+    window::Window,
+};
 use crate::{actor::remaining, maps::Map};
 
 /// The maximum of bytes that leave together, well within the maximum of a WebSocket message.
 const MAX_TOGETHER_BYTES: usize = 256 * 1024;
 /// The fraction of `held_bytes` that is reserved for short messages that cannot be refused, such as refusals.
 const SHORT_PART: usize = 16;
-
-/// A waiting message.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) parcel: Parcel,
-    /// When its sender gives up.
-    pub(crate) deadline: Option<u64>,
-    /// The highest request id up to here: it never falls within a queue.
-    order: u64,
-}
-
-/// The body of a message that has left; it follows in chunks.
-#[derive(Debug)]
-struct Rest {
-    of: u64,
-    body: Bytes,
-    sent: usize,
-}
 
 /// Why a message was not queued.
 #[derive(Debug)]
@@ -54,39 +40,24 @@ pub(super) enum Room {
 
 #[derive(Debug)]
 pub(super) struct SendQueue {
-    waiting: VecDeque<Box<Waiting>>,
-    /// The body whose chunks are being numbered; its message has left.
-    rest: Option<Rest>,
-    /// The weight of `waiting` and `rest`.
-    bytes: usize,
+    lanes: Lanes,
     /// The topics with a waiting gap. Their events are dropped until it has left.
     gaps: Map<Topic, ()>,
     pub(super) window: Window,
-    last_order: u64,
     payload: usize,
 }
 
 impl SendQueue {
     pub(super) fn new(config: &LinkConfig) -> Self {
-        Self {
-            waiting: VecDeque::new(),
-            rest: None,
-            bytes: 0,
-            gaps: Map::new(),
-            window: Window::new(config),
-            last_order: 0,
-            payload: config.payload,
-        }
+        Self { lanes: Lanes::default(), gaps: Map::new(), window: Window::new(config), payload: config.payload }
     }
 
     /// Begins anew for another link: only requests and one-way messages that were not numbered still wait.
     pub(super) fn restart(&mut self, config: &LinkConfig) {
         let mut fresh = Self::new(config);
-        fresh.last_order = self.last_order;
         for waiting in self.take_waiting() {
             if matches!(waiting.parcel, Parcel::Request { .. } | Parcel::Notify { .. }) {
-                fresh.bytes += waiting.parcel.weight();
-                fresh.waiting.push_back(waiting);
+                fresh.lanes.add(waiting.parcel, waiting.deadline);
             }
         }
         *self = fresh;
@@ -118,18 +89,14 @@ impl SendQueue {
             }
             (checked, parcel) => checked.map(|()| parcel)?,
         };
-        self.bytes += parcel.weight();
-        if let Parcel::Request { id, .. } = parcel {
-            self.last_order = self.last_order.max(id);
-        }
-        self.waiting.push_back(Box::new(Waiting { parcel, deadline, order: self.last_order }));
+        self.lanes.add(parcel, deadline);
         Ok(())
     }
 
     /// Checks whether a message may wait for the link to come up.
     fn may_wait(&self, weight: usize, config: &LinkConfig) -> Result<(), Unsent> {
-        let count = self.waiting.len();
-        if count >= config.waiting_messages || (count > 0 && self.bytes + weight > config.waiting_bytes) {
+        let (count, waiting) = (self.lanes.len(), self.lanes.bytes());
+        if count >= config.waiting_messages || (count > 0 && waiting + weight > config.waiting_bytes) {
             let (messages, bytes) = (config.waiting_messages, config.waiting_bytes);
             let message = format!(
                 "{count} messages wait for the link to the server; the limits are {messages} messages and {bytes} bytes"
@@ -142,7 +109,7 @@ impl SendQueue {
     /// Checks whether a message may wait behind those in the queue.
     fn may_leave(&self, parcel: &Parcel, most: usize, config: &LinkConfig) -> Result<(), Unsent> {
         let (length, weight) = (parcel.length(), parcel.weight());
-        let (waiting, held) = (self.bytes, config.held_bytes);
+        let (waiting, held) = (self.lanes.bytes(), config.held_bytes);
         if length > self.payload {
             let most = self.payload;
             let message = format!("the payload is {length} bytes; the limit of this link is {most}");
@@ -176,50 +143,29 @@ impl SendQueue {
         Ok(())
     }
 
-    /// The place of a waiting request.
-    fn find(&self, request: u64) -> Option<usize> {
-        // Request ids rise, so a binary search finds it.
-        let at = self.waiting.partition_point(|waiting| waiting.order < request);
-        let is_it = |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request);
-        self.waiting.get(at).is_some_and(|waiting| is_it(waiting)).then_some(at)
-    }
-
     /// Whether a request waits: it was not numbered.
     pub(super) fn has(&self, request: u64) -> bool {
-        self.find(request).is_some()
+        self.lanes.has(request)
     }
 
     /// Removes a waiting request. Returns false if it has left already.
     pub(super) fn cancel(&mut self, request: u64) -> bool {
-        let Some(waiting) = self.find(request).and_then(|at| self.waiting.remove(at)) else { return false };
-        self.bytes -= waiting.parcel.weight();
-        true
+        self.lanes.remove(request)
     }
 
     /// Removes the one-way messages whose deadline has passed.
     pub(super) fn expired(&mut self, now: u64) -> VecDeque<Box<Waiting>> {
-        self.take_where(&|waiting| {
+        if self.lanes.len() == 0 {
+            return VecDeque::new();
+        }
+        self.lanes.take(&|waiting| {
             matches!(waiting.parcel, Parcel::Notify { .. }) && waiting.deadline.is_some_and(|at| at <= now)
         })
     }
 
     /// Removes all waiting messages, in order.
     pub(super) fn take_waiting(&mut self) -> VecDeque<Box<Waiting>> {
-        self.take_where(&|_| true)
-    }
-
-    fn take_where(&mut self, which: &dyn Fn(&Waiting) -> bool) -> VecDeque<Box<Waiting>> {
-        let mut taken = VecDeque::new();
-        for _ in 0..self.waiting.len() {
-            let Some(waiting) = self.waiting.pop_front() else { break };
-            if which(&waiting) {
-                self.bytes -= waiting.parcel.weight();
-                taken.push_back(waiting);
-            } else {
-                self.waiting.push_back(waiting);
-            }
-        }
-        taken
+        self.lanes.take(&|_| true)
     }
 
     /// Adds frames to `leaving`, as many as may leave together: first those that the peer did not get by an earlier socket, then
@@ -243,52 +189,50 @@ impl SendQueue {
 
     fn next_frame(&mut self, now: u64) -> Option<Frame> {
         let seq = self.window.next();
-        if let Some(rest) = &mut self.rest {
-            let end = rest.body.len().min(rest.sent + frame::CHUNK);
-            let (offset, part) = (rest.sent as u64, rest.body.slice(rest.sent..end));
-            let chunk = Frame::Chunk { seq, of: rest.of, offset, part: Part(part) };
-            self.bytes -= end - rest.sent;
-            rest.sent = end;
-            if end == rest.body.len() {
-                self.rest = None;
-            }
-            return Some(chunk);
-        }
-        let Waiting { mut parcel, deadline, .. } = *self.waiting.pop_front()?;
-        self.bytes -= parcel.weight();
+        let Waiting { mut parcel, deadline, .. } = match self.lanes.next(seq, self.may())? {
+            Next::Chunk(chunk) => return Some(chunk),
+            Next::Message(waiting) => *waiting,
+        };
         match &mut parcel {
             Parcel::Request { message, .. } => message.remaining_ms = remaining(deadline, now),
             Parcel::Gap { topic } => drop(self.gaps.remove(topic)),
             _ => {}
         }
+        let lane = LaneKey::of(&parcel);
         let (frame, body) = parcel.frame(seq);
-        self.rest = body.map(|body| Rest { of: seq, body, sent: 0 });
-        self.bytes += self.rest.as_ref().map_or(0, |rest| rest.body.len());
+        if let Some(body) = body {
+            self.lanes.follow(lane, seq, body);
+        }
         Some(frame)
+    }
+
+    /// What the window lets leave. Bodies get half of it, messages seven eighths, so that orders always find room.
+    fn may(&self) -> May {
+        May {
+            urgent: self.window.is_open(1, 1),
+            messages: self.window.is_open(7, 8),
+            bodies: self.window.is_open(1, 2),
+        }
     }
 
     /// The bytes of waiting messages and of kept frames.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.window.bytes()
+        self.lanes.bytes() + self.window.bytes()
     }
 
     /// Whether nothing waits and nothing was ever sent.
     pub(super) fn is_unused(&self) -> bool {
-        self.window.last() == 0 && self.waiting.is_empty()
-    }
-
-    fn has_messages(&self) -> bool {
-        self.rest.is_some() || !self.waiting.is_empty()
+        self.window.last() == 0 && self.lanes.len() == 0
     }
 
     /// Whether a numbered frame can leave now.
     pub(super) fn has_output(&self) -> bool {
-        self.window.has_replay() || (self.window.is_open() && self.has_messages())
+        self.window.has_replay() || self.lanes.has_output(self.may())
     }
 
     /// The last acknowledged sequence, if nothing can be sent before the next acknowledgement.
     pub(super) fn stalled_at(&self) -> Option<u64> {
-        (self.has_messages() && !self.has_output()).then_some(self.window.acked())
+        (!self.lanes.is_empty() && !self.has_output()).then_some(self.window.acked())
     }
 }
 
@@ -345,7 +289,7 @@ mod tests {
         assert!(!queue.cancel(3), "it has left");
         assert_eq!((numbered(&mut queue, 200), queue.stalled_at()), (0, Some(0)));
         queue.window.acknowledge(2).unwrap();
-        assert_eq!((numbered(&mut queue, 200), queue.bytes), (1, 0));
+        assert_eq!((numbered(&mut queue, 200), queue.lanes.bytes()), (1, 0));
     }
 
     #[test]
@@ -353,10 +297,15 @@ mod tests {
         let config = LinkConfig { window_bytes: 100_000, ..LinkConfig::default() };
         let mut queue = SendQueue::new(&config);
         up(&mut queue, request(1, 200_000), &config).unwrap();
-        assert_eq!(numbered(&mut queue, 0), 3, "the frame, and chunks until the window is full");
-        assert_eq!(queue.bytes, 200_000 - 2 * frame::CHUNK);
-        queue.window.acknowledge(3).unwrap();
-        assert_eq!((numbered(&mut queue, 0), queue.bytes, queue.rest.is_none()), (2, 0, true));
+        assert_eq!(numbered(&mut queue, 0), 2, "the frame, and a chunk, which fills the half of the window for bodies");
+        assert_eq!(queue.lanes.bytes(), 200_000 - frame::CHUNK);
+        up(&mut queue, Parcel::Cancel { id: 9 }, &config).unwrap();
+        assert_eq!(numbered(&mut queue, 0), 1, "orders have room");
+        for received in 3..=5 {
+            queue.window.acknowledge(received).unwrap();
+            assert_eq!(numbered(&mut queue, 0), 1);
+        }
+        assert!(queue.lanes.is_empty());
     }
 
     #[test]
@@ -369,10 +318,11 @@ mod tests {
         assert_eq!(queue.take_waiting().len(), 2);
         up(&mut queue, request(1, 2_000), &config).unwrap();
         assert_eq!(up(&mut queue, request(2, 1), &config), Err("link-full".to_owned()));
-        let answer = |body| Parcel::Response { id: 1, outcome: Ok(Payload::new("text/plain", vec![0; body])) };
+        let answer =
+            |body| Parcel::Response { id: 1, outcome: Ok(Payload::new("text/plain", vec![0; body])), responder: None };
         up(&mut queue, answer(60_000), &config).unwrap();
         assert_eq!(up(&mut queue, answer(10_000), &config), Err("too-many".to_owned()));
-        let short = || Parcel::Response { id: 1, outcome: Err(Failure::too_many("")) };
+        let short = || Parcel::Response { id: 1, outcome: Err(Failure::too_many("")), responder: None };
         let ends = (0..100).find_map(|_| up(&mut queue, short(), &config).err());
         assert_eq!(ends.as_deref(), Some("slow-consumer"));
     }
@@ -385,12 +335,12 @@ mod tests {
             queue.send(Parcel::Notify { message: message(1) }, Some(deadline), Room::New, &config).unwrap();
             queue.send(request(deadline, 1), Some(deadline), Room::New, &config).unwrap();
         }
-        assert_eq!((queue.expired(9).len(), queue.expired(10).len(), queue.waiting.len()), (0, 1, 3));
+        assert_eq!((queue.expired(9).len(), queue.expired(10).len(), queue.lanes.len()), (0, 1, 3));
         up(&mut queue, Parcel::Cancel { id: 3 }, &config).unwrap();
         assert_eq!((queue.has(10), queue.has(11), queue.has(20)), (true, false, true));
         queue.restart(&config);
-        assert_eq!((queue.waiting.len(), queue.has(20)), (3, true), "the cancel concerned the old link");
-        assert_eq!((numbered(&mut queue, 11), queue.has(20), queue.bytes), (3, false, 0));
+        assert_eq!((queue.lanes.len(), queue.has(20)), (3, true), "the cancel concerned the old link");
+        assert_eq!((numbered(&mut queue, 11), queue.has(20), queue.lanes.bytes()), (3, false, 0));
         let notifies = queue.window.unacked().filter(|frame| matches!(frame, Frame::Notify { .. })).count();
         assert_eq!(notifies, 1);
     }

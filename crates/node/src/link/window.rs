@@ -48,9 +48,11 @@ impl Window {
         self.max_bytes = self.max_bytes.min(limits.unacked_bytes as usize).max(1);
     }
 
-    /// Whether a new frame may be numbered. If nothing is unacknowledged, one frame always may.
-    pub(super) fn is_open(&self) -> bool {
-        !self.has_replay() && self.frames.len() < self.max_frames && self.bytes < self.max_bytes
+    /// Whether a new frame may be numbered that may use this share of the window. If nothing is unacknowledged, one frame always
+    /// may.
+    pub(super) fn is_open(&self, share: usize, of: usize) -> bool {
+        let has_room = of * self.frames.len() < share * self.max_frames && of * self.bytes < share * self.max_bytes;
+        !self.has_replay() && (has_room || self.frames.is_empty())
     }
 
     /// The sequence of the next frame.
@@ -154,9 +156,9 @@ mod tests {
     #[test]
     fn frames_that_the_peer_lacks_are_replayed_in_order_before_new_ones() {
         let mut window = window(3);
-        assert!(window.is_open() && replayed(&mut window).is_empty());
+        assert!(window.is_open(1, 1) && replayed(&mut window).is_empty());
         window.resume(1).unwrap();
-        assert!(!window.is_open(), "old frames go first");
+        assert!(!window.is_open(1, 1), "old frames go first");
         assert_eq!(replayed(&mut window), [2, 3]);
         window.add(Bytes::from(vec![4]));
         window.resume(1).unwrap();
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn the_peer_can_go_on_only_within_what_is_kept() {
         let mut window = window(4);
-        assert!(!window.is_open(), "four frames are the maximum");
+        assert!(!window.is_open(1, 1), "four frames are the maximum");
         window.acknowledge(2).unwrap();
         let verdicts = [1, 2, 3, 4, 5].map(|received| window.can_resume(received));
         assert_eq!(verdicts, [false, true, true, true, false]);

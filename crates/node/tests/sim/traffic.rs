@@ -10,7 +10,11 @@ use crate::world::{Event, PAGES, SERVER, Sim, address, topic};
 /// A message that was sent.
 pub(crate) struct Sent {
     pub(crate) from: usize,
+    /// Which start of the sender sent it.
+    epoch: u64,
     pub(crate) to: usize,
+    /// The address of the target, which changes with the name of its host.
+    target: String,
     /// The principal of the sender's last welcome.
     principal: Option<String>,
     pub(crate) request: Option<RequestId>,
@@ -28,7 +32,7 @@ pub(crate) struct Record {
     /// Each message that a handler got, in order.
     pub(crate) taken: std::collections::BTreeSet<(usize, u64)>,
     /// The last taken message of each sender and target.
-    last: BTreeMap<(usize, usize), u64>,
+    last: BTreeMap<(usize, u64, String), u64>,
     /// The dead letters of nodes that were killed.
     pub(crate) buried: u64,
     emitted: u64,
@@ -143,8 +147,18 @@ impl Sim {
         let (now, body) = (self.now, self.body(id));
         let origin = Origin { address: address("starlane:page"), caller: Principal::named("me") };
         let timeout = self.rng.u32(100..40_000);
-        let principal = self.sides[from].principal.clone();
-        let mut sent = Sent { from, to, principal, request: None, deadline: now, outcome: None, excused: false };
+        let (principal, epoch) = (self.sides[from].principal.clone(), self.sides[from].epoch);
+        let mut sent = Sent {
+            from,
+            epoch,
+            to,
+            target: target.to_string(),
+            principal,
+            request: None,
+            deadline: now,
+            outcome: None,
+            excused: false,
+        };
         let node = &mut self.sides[from].node;
         if self.rng.bool() {
             let request = node.handle_request(now, &origin, &target, "echo", body, timeout);
@@ -170,7 +184,7 @@ impl Sim {
         if let Some(principal) = &sent.principal {
             assert_eq!(message.caller.name(), principal, "message {id} left on the link of another principal");
         }
-        if let Some(last) = record.last.insert((sent.from, at), id) {
+        if let Some(last) = record.last.insert((sent.from, sent.epoch, sent.target.clone()), id) {
             assert!(last < id, "message {id} came after message {last}");
         }
         record.taken.insert((at, id));

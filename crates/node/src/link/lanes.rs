@@ -1,0 +1,412 @@
+//! The order in which waiting messages leave a link.
+//!
+//! Messages of one sender to one target keep their order; so do the events of a topic and the replies of a responder. Each such
+//! sequence is a lane. Lanes take turns by bytes, and long bodies take turns with messages, so that neither a busy sender nor a long
+//! body holds up others. Short orders, such as a cancel or a subscription, leave before all of them.
+
+use std::{
+    collections::{VecDeque, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+};
+
+use bytes::Bytes;
+use starlane_protocol::frame::{self, Frame, Part};
+
+use super::Parcel;
+use crate::maps::Map;
+
+/// How much a lane may send in one turn, in bytes.
+const TURN_BYTES: usize = 16 * 1024;
+/// The maximum of bodies that are on their way at a time.
+pub(super) const MAX_BODIES: usize = 8;
+/// A failure of at most this size leaves before other messages, in bytes.
+const SHORT_FAILURE_BYTES: usize = 1_024;
+
+/// A waiting message.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) parcel: Parcel,
+    /// When its sender gives up.
+    pub(crate) deadline: Option<u64>,
+    /// Its place among all messages of the link.
+    number: u64,
+}
+
+/// The body of a message that has left; it follows in chunks.
+#[derive(Debug)]
+struct Rest {
+    of: u64,
+    body: Bytes,
+    sent: usize,
+}
+
+/// What may leave now, by the room in the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct May {
+    pub(super) urgent: bool,
+    pub(super) messages: bool,
+    pub(super) bodies: bool,
+}
+
+/// What leaves next.
+#[derive(Debug)]
+pub(super) enum Next {
+    Message(Box<Waiting>),
+    Chunk(Frame),
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: VecDeque<Box<Waiting>>,
+    /// The body of its last message. The next message waits for its end.
+    rest: Option<Rest>,
+}
+
+/// All waiting messages of a link.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    urgent: VecDeque<Box<Waiting>>,
+    /// By a hash of sender and target. Two sequences with one hash share a lane, which harms nothing.
+    lanes: Map<u64, Lane>,
+    /// The lanes whose first message may leave, in the order of their turns.
+    turns: VecDeque<u64>,
+    /// What the first lane has sent in its turn, in bytes.
+    turn_bytes: usize,
+    /// The lanes whose bodies are on their way, in the order of their turns.
+    bodies: VecDeque<u64>,
+    /// The lanes whose first message has a long body, while there is no room for another.
+    parked: VecDeque<u64>,
+    /// The bytes that bodies have sent beyond those of messages.
+    ahead: i64,
+    /// The lane of each waiting request.
+    requests: Map<u64, u64>,
+    last_number: u64,
+    /// The number of waiting messages.
+    count: usize,
+    /// The memory of everything that waits, in bytes.
+    bytes: usize,
+}
+
+impl Lanes {
+    /// The memory of everything that waits, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The number of waiting messages.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether neither messages wait nor bodies are on their way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.lanes.is_empty()
+    }
+
+    /// Adds a message behind those of its lane.
+    pub(super) fn add(&mut self, parcel: Parcel, deadline: Option<u64>) {
+        self.last_number += 1;
+        self.put(Box::new(Waiting { parcel, deadline, number: self.last_number }));
+    }
+
+    fn put(&mut self, waiting: Box<Waiting>) {
+        self.bytes += waiting.parcel.weight();
+        self.count += 1;
+        let Some(key) = lane_of(&waiting.parcel) else { return self.urgent.push_back(waiting) };
+        if let Parcel::Request { id, .. } = waiting.parcel {
+            self.requests.insert(id, key);
+        }
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            let lane = Lane { waiting: VecDeque::from([waiting]), rest: None };
+            self.lanes.insert(key, lane);
+            return self.turns.push_back(key);
+        };
+        lane.waiting.push_back(waiting);
+    }
+
+    /// Whether a request waits.
+    pub(super) fn has(&self, request: u64) -> bool {
+        self.requests.contains_key(&request)
+    }
+
+    /// Removes a waiting request. Returns false if it does not wait.
+    pub(super) fn remove(&mut self, request: u64) -> bool {
+        let Some(key) = self.requests.remove(&request) else { return false };
+        let Some(lane) = self.lanes.get_mut(&key) else { return false };
+        let is_it = |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request);
+        let Some(at) = lane.waiting.iter().position(|waiting| is_it(waiting)) else { return false };
+        if let Some(waiting) = lane.waiting.remove(at) {
+            self.bytes -= waiting.parcel.weight();
+            self.count -= 1;
+        }
+        if lane.waiting.is_empty() && lane.rest.is_none() {
+            self.lanes.remove(&key);
+            self.turns.retain(|turn| *turn != key);
+            self.parked.retain(|turn| *turn != key);
+        }
+        true
+    }
+
+    /// Removes waiting messages, in the order in which they were added. Bodies on their way stay.
+    pub(super) fn take(&mut self, which: &dyn Fn(&Waiting) -> bool) -> VecDeque<Box<Waiting>> {
+        let mut taken = Vec::new();
+        let mut stay = Vec::new();
+        let mut sort = |waiting: Box<Waiting>| if which(&waiting) { taken.push(waiting) } else { stay.push(waiting) };
+        self.urgent.drain(..).for_each(&mut sort);
+        let mut bodies = Map::new();
+        for (key, lane) in std::mem::take(&mut self.lanes) {
+            lane.waiting.into_iter().for_each(&mut sort);
+            if let Some(rest) = lane.rest {
+                bodies.insert(key, Lane { waiting: VecDeque::new(), rest: Some(rest) });
+            }
+        }
+        self.bytes = bodies.values().filter_map(|lane| lane.rest.as_ref()).map(Rest::left).sum();
+        (self.lanes, self.requests) = (bodies, Map::new());
+        self.turns.clear();
+        self.parked.clear();
+        self.count = 0;
+        for list in [&mut taken, &mut stay] {
+            list.sort_by_key(|waiting| waiting.number);
+        }
+        stay.into_iter().for_each(|waiting| self.put(waiting));
+        taken.into()
+    }
+
+    /// Whether something can leave.
+    pub(super) fn has_output(&self, may: May) -> bool {
+        (may.urgent && !self.urgent.is_empty())
+            || (may.messages && !self.turns.is_empty())
+            || (may.bodies && !self.bodies.is_empty())
+    }
+
+    /// Takes what leaves next, as a chunk with the sequence `seq` or as a message for it.
+    pub(super) fn next(&mut self, seq: u64, may: May) -> Option<Next> {
+        if may.urgent
+            && let Some(waiting) = self.urgent.pop_front()
+        {
+            self.bytes -= waiting.parcel.weight();
+            self.count -= 1;
+            return Some(Next::Message(waiting));
+        }
+        let (messages, bodies) = (may.messages && !self.turns.is_empty(), may.bodies && !self.bodies.is_empty());
+        let message = if messages && !(bodies && self.ahead <= 0) { self.message() } else { None };
+        if message.is_none() && bodies { self.chunk(seq) } else { message }
+    }
+
+    fn message(&mut self) -> Option<Next> {
+        let (key, waiting) = loop {
+            let key = *self.turns.front()?;
+            let lane = self.lanes.get_mut(&key)?;
+            let is_long = lane.waiting.front().is_some_and(|waiting| waiting.parcel.length() > frame::CHUNK);
+            if self.bodies.len() < MAX_BODIES || !is_long {
+                break (key, lane.waiting.pop_front()?);
+            }
+            self.turns.pop_front();
+            self.turn_bytes = 0;
+            self.parked.push_back(key);
+        };
+        let lane = self.lanes.get_mut(&key)?;
+        let weight = waiting.parcel.weight();
+        self.bytes -= weight;
+        self.count -= 1;
+        if let Parcel::Request { id, .. } = waiting.parcel {
+            self.requests.remove(&id);
+        }
+        let sent = if waiting.parcel.length() > frame::CHUNK { weight - waiting.parcel.length() } else { weight };
+        if !self.bodies.is_empty() {
+            self.ahead -= sent as i64;
+        }
+        self.turn_bytes += sent;
+        if lane.waiting.is_empty() {
+            self.turns.pop_front();
+            self.turn_bytes = 0;
+            // A body that follows keeps the lane.
+            self.lanes.remove(&key);
+        } else if self.turn_bytes >= TURN_BYTES {
+            self.turns.rotate_left(1);
+            self.turn_bytes = 0;
+        }
+        Some(Next::Message(waiting))
+    }
+
+    /// Sends a body in chunks behind the message `of`. The lane of the message waits until the last one has left.
+    pub(super) fn follow(&mut self, lane: LaneKey, of: u64, body: Bytes) {
+        let Some(key) = lane.0 else { return };
+        self.bytes += body.len();
+        if self.bodies.is_empty() {
+            self.ahead = 0;
+        }
+        let rest = Some(Rest { of, body, sent: 0 });
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            lane.rest = rest;
+        } else {
+            self.lanes.insert(key, Lane { waiting: VecDeque::new(), rest });
+        }
+        self.turns.retain(|turn| *turn != key);
+        self.bodies.push_back(key);
+    }
+
+    fn chunk(&mut self, seq: u64) -> Option<Next> {
+        let key = self.bodies.pop_front()?;
+        let lane = self.lanes.get_mut(&key)?;
+        let rest = lane.rest.as_mut()?;
+        let end = rest.body.len().min(rest.sent + frame::CHUNK);
+        let (offset, part) = (rest.sent as u64, rest.body.slice(rest.sent..end));
+        let chunk = Frame::Chunk { seq, of: rest.of, offset, part: Part(part) };
+        let length = end - rest.sent;
+        self.bytes -= length;
+        self.ahead += length as i64;
+        rest.sent = end;
+        if rest.left() > 0 {
+            self.bodies.push_back(key);
+        } else {
+            lane.rest = None;
+            self.turns.extend(self.parked.drain(..));
+            if lane.waiting.is_empty() {
+                self.lanes.remove(&key);
+            } else {
+                self.turns.push_back(key);
+            }
+        }
+        Some(Next::Chunk(chunk))
+    }
+}
+
+impl Rest {
+    fn left(&self) -> usize {
+        self.body.len() - self.sent
+    }
+}
+
+/// The lane of a message that leaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LaneKey(Option<u64>);
+
+impl LaneKey {
+    pub(super) fn of(parcel: &Parcel) -> Self {
+        Self(lane_of(parcel))
+    }
+}
+
+/// The lane of a message. None for those that leave before all others.
+fn lane_of(parcel: &Parcel) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    match parcel {
+        Parcel::Request { message, .. } | Parcel::Notify { message } => {
+            (0, message.from.as_str(), message.to.as_str()).hash(&mut hasher);
+        }
+        Parcel::Response { outcome: Err(failure), .. } if failure.message.len() <= SHORT_FAILURE_BYTES => return None,
+        Parcel::Response { responder, .. } => (1, responder.as_ref().map(|of| of.as_str())).hash(&mut hasher),
+        Parcel::Event { topic, .. } | Parcel::Gap { topic } | Parcel::Refused { topic, .. } => {
+            (2, topic.address.as_str(), &topic.event).hash(&mut hasher);
+        }
+        Parcel::Subscribe { .. }
+        | Parcel::Unsubscribe { .. }
+        | Parcel::Cancel { .. }
+        | Parcel::Serve { .. }
+        | Parcel::Release { .. } => return None,
+    }
+    Some(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use starlane_protocol::{Address, Message, Payload, Principal};
+
+    use super::*;
+
+    const ALL: May = May { urgent: true, messages: true, bodies: true };
+
+    fn request(id: u64, to: &str, body: usize) -> Parcel {
+        let (from, to) = (Address::parse("acme:app:one").unwrap(), Address::parse(to).unwrap());
+        let payload = Payload::new("text/plain", vec![b'x'; body]);
+        let message = Message::new(from, Principal::named("ada"), to, "echo".to_owned(), payload);
+        Parcel::Request { id, message }
+    }
+
+    /// What leaves next: `+` and the id of a request or of its body's chunk, or `!` and that of a cancel.
+    fn next(lanes: &mut Lanes, may: May) -> Option<String> {
+        Some(match lanes.next(1, may)? {
+            Next::Chunk(Frame::Chunk { of, .. }) => format!("{of}"),
+            Next::Chunk(other) => panic!("{other:?}"),
+            Next::Message(waiting) => match waiting.parcel {
+                Parcel::Cancel { id } => format!("!{id}"),
+                Parcel::Request { id, ref message } => {
+                    let lane = LaneKey::of(&waiting.parcel);
+                    if message.payload.body.len() > frame::CHUNK {
+                        lanes.follow(lane, id, message.payload.body.clone());
+                    }
+                    format!("+{id}")
+                }
+                other => panic!("{other:?}"),
+            },
+        })
+    }
+
+    fn all(lanes: &mut Lanes) -> Vec<String> {
+        std::iter::from_fn(|| next(lanes, ALL)).collect()
+    }
+
+    #[test]
+    fn orders_leave_first_and_lanes_keep_their_order() {
+        let mut lanes = Lanes::default();
+        for (id, to) in [(1, "acme:a"), (2, "acme:b"), (3, "acme:a"), (4, "acme:b")] {
+            lanes.add(request(id, to, 20_000), None);
+        }
+        lanes.add(Parcel::Cancel { id: 9 }, None);
+        assert!(lanes.has(3) && lanes.remove(2) && !lanes.has(2) && !lanes.remove(2));
+        assert_eq!((lanes.len(), all(&mut lanes)), (4, ["!9", "+1", "+4", "+3"].map(str::to_owned).into()));
+        assert_eq!((lanes.len(), lanes.bytes(), lanes.is_empty()), (0, 0, true));
+    }
+
+    #[test]
+    fn long_body_holds_up_only_its_own_lane() {
+        let mut lanes = Lanes::default();
+        lanes.add(request(1, "acme:a", 4 * frame::CHUNK), None);
+        lanes.add(request(2, "acme:a", 1), None);
+        (3..6).for_each(|id| lanes.add(request(id, "acme:b", 30_000), None));
+        let order = all(&mut lanes);
+        let at = |what: &str| order.iter().position(|step| step == what).unwrap();
+        assert!(at("+5") < order.iter().rposition(|step| step == "1").unwrap(), "{order:?}");
+        assert_eq!((order.last().unwrap().as_str(), order.iter().filter(|step| *step == "1").count()), ("+2", 4));
+        assert_eq!((lanes.bytes(), lanes.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn bodies_take_turns_and_those_without_room_wait_apart() {
+        let mut lanes = Lanes::default();
+        let count = MAX_BODIES as u64 + 2;
+        (1..=count).for_each(|id| lanes.add(request(id, &format!("acme:a{id}"), 2 * frame::CHUNK), None));
+        lanes.add(request(50, "acme:small", 1), None);
+        let messages = May { bodies: false, ..ALL };
+        let left: Vec<_> = std::iter::from_fn(|| next(&mut lanes, messages)).collect();
+        assert_eq!(left.len(), MAX_BODIES + 1, "{left:?}");
+        assert!(left.contains(&"+50".to_owned()) && !lanes.has_output(messages));
+        let first: Vec<_> = (0..MAX_BODIES).filter_map(|_| next(&mut lanes, ALL)).collect();
+        assert_eq!(first, (1..=MAX_BODIES).map(|id| id.to_string()).collect::<Vec<_>>(), "each sends one part");
+        let rest = all(&mut lanes);
+        assert_eq!((rest.len(), lanes.bytes(), lanes.is_empty()), (MAX_BODIES + 2 + 4, 0, true));
+    }
+
+    #[test]
+    fn what_is_taken_comes_in_the_order_in_which_it_was_added() {
+        let mut lanes = Lanes::default();
+        lanes.add(request(1, "acme:long", 2 * frame::CHUNK), None);
+        next(&mut lanes, May { bodies: false, ..ALL });
+        for id in 2..20 {
+            lanes.add(request(id, &format!("acme:a{}", id % 5), 1), None);
+        }
+        let ids = |taken: VecDeque<Box<Waiting>>| -> Vec<u64> {
+            let id = |waiting: &Box<Waiting>| match waiting.parcel {
+                Parcel::Request { id, .. } => id,
+                _ => 0,
+            };
+            taken.iter().map(id).collect()
+        };
+        let odd = |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id % 2 == 1);
+        assert_eq!(ids(lanes.take(&odd)), (3..20).step_by(2).collect::<Vec<_>>());
+        assert_eq!((lanes.len(), lanes.bodies.len(), lanes.has(4), lanes.has(5)), (9, 1, true, false));
+        assert_eq!(ids(lanes.take(&|_| true)), (2..20).step_by(2).collect::<Vec<_>>());
+        assert_eq!((lanes.bytes(), lanes.len()), (2 * frame::CHUNK, 0));
+    }
+}

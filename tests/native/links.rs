@@ -158,7 +158,7 @@ async fn a_stopping_server_answers_accepted_requests() {
     let stopping = std::thread::spawn(move || server.stop());
     let (answered, end) = asked.await.unwrap();
     assert!(answered.is_ok(), "{answered:?}");
-    assert_eq!(end, closed("closed", 1000));
+    assert_eq!(end, closed("closing", 1001));
     assert_eq!(over_http.join().unwrap(), 200);
     stopping.join().unwrap();
 }
@@ -168,7 +168,7 @@ async fn a_stopping_server_sends_goodbye() {
     let mut server = Server::start();
     let mut peer = Peer::link(&server, 1, None).await;
     let stopping = std::thread::spawn(move || server.stop());
-    assert_eq!(peer.closed(LONG).await, closed("closed", 1000));
+    assert_eq!(peer.closed(LONG).await, closed("closing", 1001));
     stopping.join().unwrap();
 }
 

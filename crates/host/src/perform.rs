@@ -307,6 +307,7 @@ fn timer_fired(inner: Rc<Inner>) {
 fn close_code(goodbye: &Goodbye) -> u16 {
     match goodbye.code {
         CloseCode::Closed => 1000,
+        CloseCode::Closing => 1001,
         CloseCode::Malformed => 1002,
         CloseCode::TooLarge => 1009,
         CloseCode::AuthRefused => 4401,

@@ -7,7 +7,7 @@ use starlane_protocol::{Failure, Trace, frame::Frame};
 use crate::{
     effect::{Effect, PeerId, SocketId},
     link::{CloseCode, Goodbye, Link, LinkEvent, LinkKey, Lost, Parcel, Waiting},
-    node::{Node, closed},
+    node::{Node, closed, closing},
     requests::Route,
     timers::Timer,
     topics::Subscriber,
@@ -21,7 +21,8 @@ impl Node {
             uplink.and_then(|key| self.links.get_mut(&key)).map_or_else(VecDeque::new, |link| link.take_waiting());
         let all: Vec<LinkKey> = self.links.keys().copied().collect();
         for key in all {
-            self.end_link(now, key, closed());
+            let is_dialled = self.links.get(&key).is_some_and(|link| link.is_dialled());
+            self.end_link(now, key, if is_dialled { closing() } else { closed() });
         }
         if let Some(key) = uplink {
             self.forget_link(key);

@@ -351,6 +351,15 @@ pub(crate) fn closed() -> Goodbye {
     Goodbye::new(CloseCode::Closed, "this host closed the link")
 }
 
+/// How long peers should wait before they dial a host again that closes, in milliseconds.
+const CLOSING_RETRY_MS: u32 = 1_000;
+
+/// The goodbye of a server that closes.
+pub(crate) fn closing() -> Goodbye {
+    let reason = "the server is stopping: dial again later";
+    Goodbye { retry_ms: Some(CLOSING_RETRY_MS), ..Goodbye::new(CloseCode::Closing, reason) }
+}
+
 /// Random numbers that depend only on the seed: digests of the seed and a counter.
 pub(crate) struct Random {
     seed: [u8; 32],

@@ -8,7 +8,10 @@ use starlane_protocol::{
     frame::{self, Frame},
     wire::WireOutcome,
 };
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
 
 use crate::{
     peer::{Closed, Peer},
@@ -85,6 +88,14 @@ async fn a_mechtron_on_the_server_calls_a_page_and_gets_its_answer() {
     let seq = page.sequence();
     page.send(&Frame::Response { seq, id, outcome: WireOutcome(Ok(Payload::json("\"yes\"").into())) }).await;
     assert_eq!(asked.await.unwrap().unwrap().body, "\"yes\"");
+}
+
+#[tokio::test]
+async fn a_close_of_the_peer_is_answered() {
+    let server = Server::start();
+    let mut peer = Peer::link(&server, 1, None).await;
+    peer.send_message(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))).await;
+    assert_eq!(peer.closed(LONG).await, Closed { goodbye: None, code: Some(1000) });
 }
 
 #[tokio::test]

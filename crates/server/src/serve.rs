@@ -212,7 +212,7 @@ pub fn serve(
 }
 
 /// A socket that connections come to.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // What an earlier server's connections have left keeps no new one out. On Windows it would let two listen.
     #[cfg(unix)]

@@ -16,7 +16,7 @@ const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
 /// The figures that a run of all tests must record, at least once in each place.
-const WANTED: [(&str, Rows); 47] = [
+const WANTED: [(&str, Rows); 48] = [
     ("first-load.gzip", ONCE),
     ("first-launch.gzip", ONCE),
     ("fuzz.inputs", ONCE),
@@ -35,6 +35,7 @@ const WANTED: [(&str, Rows); 47] = [
     ("origins.accepted-wrongly", ONCE),
     ("revoke.closed", ONCE),
     ("ws-conformance.cases", ONCE),
+    ("ws-conformance.non-strict", ONCE),
     ("ws-conformance.failed", ONCE),
     ("author.first-reply", ONCE),
     ("tutorial.commands", ONCE),

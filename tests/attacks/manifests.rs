@@ -9,7 +9,11 @@ use std::{
 use serde_json::{Value, json};
 use starlane_bundle::{Digest, SecretKey, SignedManifest, authoring::Draft, schema};
 use starlane_protocol::Address;
-use starlane_testkit::{attack, field_fault, figure::figure, mutate::mutations};
+use starlane_testkit::{
+    attack, field_fault,
+    figure::{Sizes, figure},
+    mutate::mutations,
+};
 
 use crate::{
     rights::with_bobs,
@@ -17,6 +21,8 @@ use crate::{
 };
 
 const OWN: &[&str] = &["deploy acme:**"];
+/// One of so many mutations is published.
+const STEP: Sizes = Sizes { ci: 3, full: 1 };
 
 fn key() -> SecretKey {
     SecretKey::from_seed([7; 32])
@@ -75,8 +81,7 @@ fn whatever_authors_are_refused_publishing_refuses_and_nothing_is_made_outside()
     let manifest = contents(bundle.path(), "acme:repo:m:1.0.0");
     let before = files(server.folder());
     let (mut tried, mut taken, mut made, mut wrong) = (0, 0, 0, Vec::new());
-    let step = if starlane_testkit::figure::size() == "full" { 1 } else { 3 };
-    for (at, mutation) in mutations(&manifest).into_iter().enumerate().step_by(step) {
+    for (at, mutation) in mutations(&manifest).into_iter().enumerate().step_by(STEP.of_this_run()) {
         // Each version has its own address: what is refused is refused for what it says.
         let version = format!("1.0.{at}");
         let place = format!("acme:repo:m:{version}");

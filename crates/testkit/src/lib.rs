@@ -9,6 +9,7 @@ mod ledger;
 pub mod mutate;
 pub mod page;
 pub mod proxy;
+pub mod random;
 pub mod server;
 
 use std::path::{Path, PathBuf};

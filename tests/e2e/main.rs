@@ -4,6 +4,7 @@ mod accounts;
 mod bad_input;
 mod cache;
 mod demo;
+mod guests;
 mod hostile;
 mod looks;
 mod main_job;
@@ -49,6 +50,7 @@ async fn engine_facts(engine: Engine, check: bool, report: &mut Report) -> Resul
     main_job::facts(&mut demo, report).await?;
     if !check {
         looks::facts(&mut demo, report).await;
+        guests::facts(&mut demo, report).await;
         bad_input::facts(&mut demo, report).await;
         hostile::facts(&mut demo, report).await;
         cache::facts(&mut demo, report).await;

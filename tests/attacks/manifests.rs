@@ -10,7 +10,11 @@ use std::{
 use serde_json::{Value, json};
 use starlane_bundle::{Digest, SecretKey, SignedManifest, authoring::Draft, schema};
 use starlane_protocol::Address;
-use starlane_testkit::{attack, field_fault, figure::figure, mutate::mutations};
+use starlane_testkit::{
+    attack, field_fault,
+    figure::{Sizes, figure},
+    mutate::mutations,
+};
 
 use crate::{
     rights::with_bobs,
@@ -18,6 +22,8 @@ use crate::{
 };
 
 const OWN: &[&str] = &["deploy acme:**"];
+/// One of so many mutations is published.
+const STEP: Sizes = Sizes { ci: 3, full: 1 };
 
 fn key() -> SecretKey {
     SecretKey::from_seed([7; 32])
@@ -76,9 +82,8 @@ fn publishing_refuses_everything_that_authors_are_refused() {
     let manifest = contents(bundle.path(), "acme:repo:m:1.0.0");
     let before = files(server.folder());
     let (mut tried, mut taken, mut made, mut wrong) = (0, 0, 0, Vec::new());
-    let step = if starlane_testkit::figure::size() == "full" { 1 } else { 3 };
-    for (at, mutation) in mutations(&manifest).into_iter().enumerate().step_by(step) {
-        // Each version has its own address, so that a refusal is always about its contents.
+    for (at, mutation) in mutations(&manifest).into_iter().enumerate().step_by(STEP.of_this_run()) {
+        // Each version has its own address: what is refused is refused for what it says.
         let version = format!("1.0.{at}");
         let place = format!("acme:repo:m:{version}");
         let bytes = mutation.text.replace("acme:repo:m:1.0.0", &place).into_bytes();

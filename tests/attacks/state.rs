@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use starlane_testkit::{
     attack,
-    figure::{figure, size},
+    figure::{Sizes, figure},
     guest,
 };
 use tempfile::TempDir;
@@ -24,6 +24,8 @@ const APP: &str = "acme:counters";
 const SURE: &str = "acme:counters:sure";
 const QUICK: &str = "acme:counters:quick";
 const LISTENER: &str = "acme:counters:listener";
+/// How often the server is killed.
+const ROUNDS: Sizes = Sizes { ci: 20, full: 100 };
 
 /// The same guest with both values of `state`, with and without keys.
 fn counters() -> TempDir {
@@ -120,7 +122,7 @@ fn moment(round: u64) -> Duration {
 #[test]
 fn counted_answers_survive_kills() {
     const ACTORS: usize = 4;
-    let rounds = if size() == "full" { 100 } else { 20 };
+    let rounds = ROUNDS.of_this_run() as u64;
     let mut server = start();
     let (mut lost, mut checked) = (0, 0);
     let mut known = [0; ACTORS];

@@ -13,7 +13,8 @@ use std::{
 use serde_json::{Value, json};
 use starlane_testkit::{
     attack, field_fault,
-    figure::{figure, size},
+    figure::{Sizes, figure},
+    random::Random,
 };
 
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
 };
 
 const APP: &str = "acme:t";
+/// The number of upgrades that are killed.
+const KILLS: Sizes = Sizes { ci: 20, full: 200 };
 const FIRST: &str =
     "CREATE TABLE written (n INTEGER PRIMARY KEY); CREATE TABLE versions (v INTEGER); INSERT INTO versions VALUES (1)";
 
@@ -65,26 +68,15 @@ fn two_databases(version: usize) -> tempfile::TempDir {
     made
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % most
-    }
-}
-
 #[test]
-fn a_killed_upgrade_leaves_the_old_or_the_new_version() {
-    let kills: usize = if size() == "full" { 200 } else { 20 };
+fn a_killed_upgrade_leaves_the_old_version_or_the_new() {
+    let kills = KILLS.of_this_run();
     let mut server = Server::start();
     let admin = server.token.clone();
     server.publish(&admin, 1, two_databases(1).path(), "acme:repo:t:1.0.0");
     assert_eq!(server.create(&admin, APP, "acme:repo:t:1.0.0").status, 200);
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    // Measures the duration of an upgrade, so that kills are spread over all of it.
+    let mut random = Random::new(1);
+    // How long an upgrade takes here, so that kills are spread over all of it.
     server.publish(&admin, 1, two_databases(2).path(), "acme:repo:t:2.0.0");
     let begun = Instant::now();
     assert_eq!(server.create(&admin, APP, "acme:repo:t:2.0.0").json()["revision"], 2);

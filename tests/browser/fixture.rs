@@ -54,7 +54,12 @@ pub(crate) fn meter() -> Function {
 
 /// A function that returns the URLs of scripts that are loaded on demand, as the npm package's bundler makes them.
 pub(crate) fn scripts() -> Function {
-    let contract = url_of(include_str!("../../crates/npm/dist/contract.js"));
+    scripts_that("")
+}
+
+/// The same scripts. `contract`, which checks bodies, first runs more JavaScript, in the realm that loads it.
+pub(crate) fn scripts_that(first: &str) -> Function {
+    let contract = url_of(&[first, include_str!("../../crates/npm/dist/contract.js")].concat());
     let glue = url_of(include_str!("../../crates/npm/dist/glue.js"));
     Function::new_with_args("name", &format!("return {{ contract: '{contract}', glue: '{glue}' }}[name];"))
 }

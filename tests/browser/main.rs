@@ -11,6 +11,7 @@
 
 use wasm_bindgen_test::wasm_bindgen_test_configure;
 
+mod actors;
 mod cache;
 mod fixture;
 mod inline;

@@ -1,17 +1,17 @@
 //! Bad input is refused with a typed error, and everything else continues.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use starlane_testkit::{
     browser::Thrown,
     proxy::{Fault, Proxy},
-    server::from_environment,
 };
 
 use crate::{
     demo::{APP, Demo},
+    guests,
     report::Report,
 };
 
@@ -130,13 +130,8 @@ async fn malformed_address(demo: &Demo) -> Result<String> {
 }
 
 async fn trap(demo: &Demo) -> Result<String> {
-    let folder = tempfile::tempdir()?;
-    write_echo_bundle(folder.path())?;
-    demo.server.publish(folder.path(), "acme:repo:echo:0.1.0", "acme:echo").await?;
-    demo.open().await?;
-    demo.link_is("up").await?;
-    demo.browser.run("await window.starlaneDemo.host.launch('acme:echo')", Value::Null).await?;
-    let to = "acme:echo:one";
+    guests::launch(demo).await?;
+    let to = guests::NEAR;
     let thrown = fails(demo, json!({ "to": to, "operation": "trap" })).await?;
     ensure!(thrown.code == "guest-failed" && thrown.status == 500, "{thrown}");
     let echo = "return await window.starlaneDemo.host.request(argument, 'echo', { still: 'here' })";
@@ -144,36 +139,6 @@ async fn trap(demo: &Demo) -> Result<String> {
     ensure!(back == json!({ "still": "here" }), "after the trap it answers {back}");
     works(demo).await?;
     Ok(thrown.message)
-}
-
-/// Writes the echo guest as a bundle: one mechtron in the page.
-fn write_echo_bundle(folder: &Path) -> Result<()> {
-    let guest = from_environment("STARLANE_GUESTS")?.join("echo.wasm");
-    let wasm = std::fs::read(&guest)
-        .with_context(|| format!("{} is missing: run `cargo xtask test`, which builds it", guest.display()))?;
-    for (name, text) in [
-        (
-            "bundle.toml",
-            "[bundle]\nname = \"echo\"\ndescription = \"Echo.\"\nlicence = \"MIT OR Apache-2.0\"\npublic = true\ninclude = [\"**\"]\n",
-        ),
-        (
-            "app.toml",
-            "[app]\nname = \"echo\"\n[mechtrons.one]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"browser\"\n",
-        ),
-        ("mechtrons/echo.toml", "[mechtron]\nwasm = \"wasm/echo.wasm\"\nname = \"echo\"\nbind = \"binds/echo.toml\"\n"),
-        (
-            "binds/echo.toml",
-            "[bind]\nname = \"echo\"\ndescription = \"Echo, and a trap.\"\n\
-             [operations.echo]\nrequest = { content-type = \"application/json\" }\nresponse = { content-type = \"application/json\" }\n\
-             [operations.trap]\nrequest = { content-type = \"application/json\" }\nresponse = { content-type = \"application/json\" }\n",
-        ),
-    ] {
-        let file = folder.join(name);
-        std::fs::create_dir_all(file.parent().unwrap_or(folder))?;
-        std::fs::write(file, text)?;
-    }
-    std::fs::create_dir_all(folder.join("wasm"))?;
-    Ok(std::fs::write(folder.join("wasm/echo.wasm"), wasm)?)
 }
 
 async fn second_open(demo: &Demo) -> Result<String> {

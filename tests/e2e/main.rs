@@ -5,6 +5,7 @@ mod bad_input;
 mod cache;
 mod cuts;
 mod demo;
+mod guests;
 mod hostile;
 mod looks;
 mod main_job;
@@ -50,6 +51,7 @@ async fn engine_facts(engine: Engine, check: bool, report: &mut Report) -> Resul
     main_job::facts(&mut demo, report).await?;
     if !check {
         looks::facts(&mut demo, report).await;
+        guests::facts(&mut demo, report).await;
         bad_input::facts(&mut demo, report).await;
         hostile::facts(&mut demo, report).await;
         cache::facts(&mut demo, report).await;

@@ -8,7 +8,13 @@ mod decoders;
 use starlane_bundle::SecretKey;
 use starlane_host::testing::module_table::module_table;
 use starlane_protocol::HostSecret;
-use starlane_testkit::figure::{figure, size};
+use starlane_testkit::{
+    figure::{Sizes, figure},
+    random::Random,
+};
+
+/// How often the number of tries of each target is taken.
+const TIMES: Sizes = Sizes { ci: 1, full: 20 };
 
 /// A decoder by the name of its target, its initial inputs, and the number of changes of each.
 struct Target {
@@ -41,8 +47,7 @@ fn targets() -> Vec<Target> {
     let modules = module_table().filter(|case| case.refused.is_none() && case.wasm.len() < 4_096);
     let modules = modules.map(|case| case.wasm.to_vec()).collect();
     let bind = "[bind]\nname = \"b\"\n[operations.save]\nrequest = { content-type = \"text/plain\" }\nresponse = {}\n[events.changed]\npayload = {}\n";
-    let many = if size() == "full" { 20 } else { 1 };
-    let target = |name, decode, seeds, tries: usize| Target { name, decode, seeds, tries: tries * many };
+    let target = |name, decode, seeds, tries: usize| Target { name, decode, seeds, tries: tries * TIMES.of_this_run() };
     vec![
         target("frames", decoders::frames as fn(&[u8]) -> bool, frames, 5_000),
         target("addresses", decoders::addresses, lines(&addresses), 20_000),
@@ -55,53 +60,42 @@ fn targets() -> Vec<Target> {
     ]
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound.max(1) as u64) as usize
-    }
-
-    /// Changes bytes in some places: flips, replaces, inserts, removes, repeats or cuts them off.
-    fn changed(&mut self, seed: &[u8]) -> Vec<u8> {
-        let mut bytes = seed.to_vec();
-        for _ in 0..=self.below(4) {
-            let at = self.below(bytes.len());
-            match self.below(7) {
-                0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
-                1 if !bytes.is_empty() => bytes[at] = self.below(256) as u8,
-                2 => bytes.insert(at, b"\0\"\\{}[]:,/#*~ \xff\x7f"[self.below(16)]),
-                3 if !bytes.is_empty() => drop(bytes.remove(at)),
-                4 => {
-                    let end = (at + self.below(16)).min(bytes.len());
-                    let again = bytes[at.min(end)..end].to_vec();
-                    bytes.splice(at..at, again);
-                }
-                5 => bytes.truncate(at),
-                _ => {
-                    let other = self.below(bytes.len());
-                    if !bytes.is_empty() {
-                        bytes.swap(at, other);
-                    }
+/// Bytes, changed in some places: flipped, replaced, inserted, removed, repeated or cut off.
+fn changed(random: &mut Random, seed: &[u8]) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len());
+        match random.below(7) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
+            1 if !bytes.is_empty() => bytes[at] = random.below(256) as u8,
+            2 => bytes.insert(at, random.pick(b"\0\"\\{}[]:,/#*~ \xff\x7f")),
+            3 if !bytes.is_empty() => drop(bytes.remove(at)),
+            4 => {
+                let end = (at + random.below(16)).min(bytes.len());
+                let again = bytes[at.min(end)..end].to_vec();
+                bytes.splice(at..at, again);
+            }
+            5 => bytes.truncate(at),
+            _ => {
+                let other = random.below(bytes.len());
+                if !bytes.is_empty() {
+                    bytes.swap(at, other);
                 }
             }
         }
-        bytes
     }
+    bytes
 }
 
 #[test]
 fn decoders_do_not_panic_and_accept_their_own_encoding() {
     let (all, mut tried) = (targets(), 0);
     for target in &all {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut random = Random::new(1);
         for seed in &target.seeds {
             assert!((target.decode)(seed), "{}: {:?} is refused", target.name, String::from_utf8_lossy(seed));
             for _ in 0..target.tries {
-                let bytes = random.changed(seed);
+                let bytes = changed(&mut random, seed);
                 let decoded = std::panic::catch_unwind(|| (target.decode)(&bytes));
                 assert!(
                     decoded.is_ok(),

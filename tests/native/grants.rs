@@ -1,7 +1,7 @@
 //! Compares grants with a very simple model: both give the same verdicts.
 
 use starlane_protocol::{Address, Grant, Topic, Verb};
-use starlane_testkit::figure;
+use starlane_testkit::{figure, random::Random};
 
 const CASES: u64 = 200_000;
 const SEGMENTS: [&str; 3] = ["acme", "a", "b"];
@@ -18,27 +18,11 @@ const VERBS: [Verb; 8] = [
 ];
 const HOST: &str = "~aaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// A generator of cases with few words, so that grants often match messages (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    fn segments(&mut self, from: &[&str]) -> String {
-        let count = 1 + self.below(3);
-        let parts: Vec<&str> = (0..count).map(|_| self.pick(from)).collect();
-        parts.join(":")
-    }
+/// One to three segments: few words, so that grants and messages often meet.
+fn segments(random: &mut Random, from: &[&str]) -> String {
+    let count = 1 + random.below(3);
+    let parts: Vec<&str> = (0..count).map(|_| random.pick(from)).collect();
+    parts.join(":")
 }
 
 /// Expands a pattern into all matching addresses of up to three segments, and searches for the address among them.
@@ -71,12 +55,12 @@ fn model_covers(pattern: &str, address: &str) -> bool {
 
 #[test]
 fn grants_and_a_plain_model_give_the_same_verdicts() {
-    let mut dice = Dice(7);
+    let mut dice = Random::new(7);
     let (mut differences, mut allowed) = (0, 0);
     for _ in 0..CASES {
         let verb = dice.pick(&VERBS);
         let host = dice.pick(&["", "~*::"]);
-        let mut pattern = dice.segments(&["acme", "a", "b", "*"]);
+        let mut pattern = segments(&mut dice, &["acme", "a", "b", "*"]);
         pattern += dice.pick(&["", "", ":**"]);
         let pattern = format!("{host}{}", if dice.below(20) == 0 { "**" } else { &pattern });
         let event = if verb == Verb::Subscribe { dice.pick(&["#changes", "#*"]) } else { "" };
@@ -86,7 +70,7 @@ fn grants_and_a_plain_model_give_the_same_verdicts() {
         let grant = Grant::parse(&text, None).unwrap();
 
         let asked = dice.pick(&VERBS);
-        let address = format!("{}{}", dice.pick(&["", &format!("{HOST}::")]), dice.segments(&SEGMENTS));
+        let address = format!("{}{}", dice.pick(&["", &format!("{HOST}::")]), segments(&mut dice, &SEGMENTS));
         let covers = model_covers(&pattern, &address);
         let parsed = Address::parse(&address).unwrap();
         let (verdict, expected) = if asked == Verb::Subscribe {

@@ -239,12 +239,14 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
 pub(crate) fn echo_bundle(app: &str) -> TempDir {
     let app = format!(
         "[app]\nname = \"echoes\"\n[mechtrons.echo]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"server\"\n\
-         allow = [\"request **\", \"request ~*::**\", \"subscribe **#*\"]\n{app}"
+         allow = [\"request **\", \"request ~*::**\", \"notify ~*::**\", \"subscribe **#*\"]\n{app}"
     );
-    let names = "echo page fail log trap spin call count emit subscribe last_event sleep about read";
+    let names = "echo page fail log trap spin call count emit subscribe last-event sleep about read";
     let operations: String =
         names.split(' ').map(|name| format!("[operations.{name}]\nrequest = {{}}\nresponse = {{}}\n")).collect();
-    let bind = format!("[bind]\nname = \"echo\"\n{operations}[events.said]\npayload = {{}}\n");
+    let bind = format!(
+        "[bind]\nname = \"echo\"\n{operations}[operations.tell]\nrequest = {{}}\n[events.said]\npayload = {{}}\n"
+    );
     let folder = folder(&[
         (
             "bundle.toml",

@@ -23,7 +23,7 @@ let [passed, failed] = [0, 0];
 
 /** Records a figure of a test. */
 function figure(name, value, unit, test) {
-  console.log(`figure ${JSON.stringify({ name, value, unit, engine: "", size: "", test })}`);
+  console.log(`figure ${JSON.stringify({ name, value, unit, engine: "", test })}`);
 }
 
 function fieldFaults(test, tried, failing) {

@@ -1,5 +1,6 @@
 //! In-memory ports, virtual time, and the contract suites that every back-end runs in its own tests.
 
+pub mod actor_suite;
 pub mod launch_suite;
 pub mod launch_tries;
 pub mod launch_world;

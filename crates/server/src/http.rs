@@ -5,7 +5,7 @@ mod answer;
 mod backup;
 mod bodies;
 mod call;
-mod client;
+pub(crate) mod client;
 pub(crate) mod collect;
 mod cors;
 mod encoding;
@@ -50,7 +50,7 @@ use crate::{
     limits::Limiter,
     readiness::Readiness,
     sandbox::{GuestUsage, compile::Compiler},
-    socket,
+    socket::{self, Kinds},
     state_store::StateCounts,
     storage::Storage,
 };
@@ -59,8 +59,6 @@ use crate::{
 const READ_BUFFER: usize = 4 * 1024;
 /// The number of bytes that a socket collects before it writes. A flush writes less.
 const WRITE_TOGETHER: usize = 16 * 1024;
-/// The maximum size of a socket's write buffer, in bytes. It is above the maximum of a link.
-const WRITE_BUFFER: usize = 4 * 1024 * 1024;
 
 /// The state that all routes share.
 pub(crate) struct Site {
@@ -136,19 +134,23 @@ async fn mesh(call: Call<'_>) -> Result<Response, Failure> {
         let message = format!("a link requires the WebSocket subprotocol {}", frame::SUBPROTOCOL);
         return Err(Failure::malformed(message));
     }
-    let upgraded = upgrade
-        // The node ends a link whose message is slightly too long; a much longer message is not read at all.
-        .max_message_size(2 * frame::MAX_MESSAGE)
-        .max_frame_size(2 * frame::MAX_MESSAGE)
+    // The node ends a link whose message is slightly too long; a much longer message is not read at all.
+    let upgraded = with_settings(upgrade, 2 * frame::MAX_MESSAGE).on_upgrade(async move |socket| {
+        let (ends, pump) = socket::pump(socket, Kinds::Binary);
+        site.handle.accept(ends).await;
+        pump.await;
+    });
+    Ok(upgraded)
+}
+
+/// Sets the sizes of a socket's buffers, and the maximum size of a message in bytes. The write buffer has room for two.
+pub(crate) fn with_settings(upgrade: WebSocketUpgrade, max_message: usize) -> WebSocketUpgrade {
+    upgrade
+        .max_message_size(max_message)
+        .max_frame_size(max_message)
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_TOGETHER)
-        .max_write_buffer_size(WRITE_BUFFER)
-        .on_upgrade(async move |socket| {
-            let (ends, pump) = socket::pump(socket);
-            site.handle.accept(ends).await;
-            pump.await;
-        });
-    Ok(upgraded)
+        .max_write_buffer_size(2 * max_message)
 }
 
 /// The answer to a request for a link that does not open a WebSocket (RFC 9110, 15.5.22).

@@ -27,6 +27,8 @@ mod socket;
 mod state_store;
 mod storage;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod tls;
 

@@ -212,8 +212,8 @@ pub fn serve(
     served.map(drop)
 }
 
-/// The listening socket.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A socket that connections come to.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Connections of an earlier server must not prevent a new one from listening. On Windows, this option would let two
     // servers listen.

@@ -11,7 +11,6 @@ use std::{
 };
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use bytes::Bytes;
 use futures_util::{
     FutureExt, SinkExt, StreamExt,
     future::LocalBoxFuture,
@@ -44,8 +43,8 @@ pub(crate) struct Ends {
     held: oneshot::Sender<()>,
 }
 
-/// A message, and its permit for reading ahead.
-type Read = (Bytes, OwnedSemaphorePermit);
+/// A message, and its part of what may be read ahead.
+type Read = (Message, OwnedSemaphorePermit);
 
 /// The bytes that the host has sent and the network has not taken.
 #[derive(Default)]
@@ -72,12 +71,22 @@ impl Backlog {
 }
 
 enum Outgoing {
-    Message(Vec<u8>),
+    Message(Message),
     Close(u16, String),
 }
 
-/// Returns the ends for the host, and the task that copies bytes between them and the network.
-pub(crate) fn pump(socket: WebSocket) -> (Ends, impl Future<Output = ()> + Send) {
+/// The kinds of messages that a socket accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kinds {
+    /// Binary messages only, as links require.
+    Binary,
+    /// Text messages too.
+    #[cfg(feature = "testing")]
+    All,
+}
+
+/// The ends for the host, and the task that carries messages between them and the network.
+pub(crate) fn pump(socket: WebSocket, kinds: Kinds) -> (Ends, impl Future<Output = ()> + Send) {
     let (to_host, incoming) = mpsc::channel(MESSAGES_AHEAD);
     let (outgoing, mut from_host) = mpsc::unbounded_channel();
     let (held, let_go) = oneshot::channel::<()>();
@@ -86,7 +95,7 @@ pub(crate) fn pump(socket: WebSocket) -> (Ends, impl Future<Output = ()> + Send)
     let pump = async move {
         let (mut sink, mut stream) = socket.split();
         let end = {
-            let reading = read(&mut stream, to_host);
+            let reading = read(&mut stream, kinds, to_host);
             let writing = write(&mut sink, &mut from_host, &unwritten);
             // A peer that does not read must not keep a socket open that the host has dropped.
             let left = async {
@@ -128,24 +137,33 @@ enum End {
     Broken(u16, String),
 }
 
-async fn read(stream: &mut SplitStream<WebSocket>, to_host: mpsc::Sender<Read>) -> End {
+async fn read(stream: &mut SplitStream<WebSocket>, kinds: Kinds, to_host: mpsc::Sender<Read>) -> End {
     let ahead = Arc::new(Semaphore::new(READ_AHEAD));
     while let Some(message) = stream.next().await {
         match message {
-            Ok(Message::Binary(bytes)) => {
-                let share = Arc::clone(&ahead).acquire_many_owned(bytes.len().min(READ_AHEAD) as u32).await;
-                // The semaphore is never closed.
+            Ok(Message::Text(_)) if kinds == Kinds::Binary => {
+                return End::Close(1003, "a link requires binary messages".to_owned());
+            }
+            Ok(message @ (Message::Binary(_) | Message::Text(_))) => {
+                let share = Arc::clone(&ahead).acquire_many_owned(length(&message).min(READ_AHEAD) as u32).await;
+                // Nobody closes the semaphore.
                 let Ok(share) = share else { return End::Gone };
-                if to_host.send((bytes, share)).await.is_err() {
+                if to_host.send((message, share)).await.is_err() {
                     return std::future::pending().await;
                 }
             }
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
-            Ok(Message::Text(_)) => return End::Close(1003, "a link requires binary messages".to_owned()),
-            Ok(Message::Close(_)) => return End::Gone,
-            // axum hides the type of this error, so its text is compared; a test checks that text.
+            Ok(Message::Close(_)) => {
+                // Reading on writes the answer, and then ends.
+                let _ = timeout(LINGER, stream.next()).await;
+                return End::Gone;
+            }
+            // axum hides the types of errors; tests hold their words.
             Err(error) if error.to_string().starts_with("Space limit exceeded") => {
                 return End::Broken(1009, format!("a message exceeds the maximum of {} bytes", frame::MAX_MESSAGE));
+            }
+            Err(error) if error.to_string().starts_with("UTF-8 encoding error") => {
+                return End::Broken(1007, "a text message is not UTF-8".to_owned());
             }
             Err(error) => return End::Broken(1002, error.to_string().chars().take(40).collect()),
         }
@@ -153,7 +171,16 @@ async fn read(stream: &mut SplitStream<WebSocket>, to_host: mpsc::Sender<Read>) 
     End::Gone
 }
 
-/// Writes the host's messages. All waiting messages are sent together.
+/// The number of bytes that a message carries.
+fn length(message: &Message) -> usize {
+    match message {
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Text(text) => text.len(),
+        Message::Close(_) => 0,
+    }
+}
+
+/// Writes what the host sends. All that waits leaves together.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
     from_host: &mut mpsc::UnboundedReceiver<Outgoing>,
@@ -163,13 +190,13 @@ async fn write(
     while from_host.recv_many(&mut taken, TAKEN_TOGETHER).await > 0 {
         let mut fed = 0;
         for outgoing in taken.drain(..) {
-            let bytes = match outgoing {
-                Outgoing::Message(bytes) => bytes,
-                // Closing also writes the messages that were fed.
+            let message = match outgoing {
+                Outgoing::Message(message) => message,
+                // Closing writes what was fed.
                 Outgoing::Close(code, reason) => return End::Close(code, reason),
             };
-            fed += bytes.len();
-            if sink.feed(Message::Binary(bytes.into())).await.is_err() {
+            fed += length(&message);
+            if sink.feed(message).await.is_err() {
                 return End::Gone;
             }
             if fed >= WRITTEN_TOGETHER {
@@ -179,7 +206,7 @@ async fn write(
                 backlog.written(std::mem::take(&mut fed));
             }
         }
-        if fed > 0 && sink.flush().await.is_err() {
+        if sink.flush().await.is_err() {
             return End::Gone;
         }
         backlog.written(fed);
@@ -194,9 +221,20 @@ impl Ends {
         Socket {
             sink: Box::new(Sink { outgoing, backlog, _held: held }),
             incoming: stream::poll_fn(move |context| {
-                incoming.poll_recv(context).map(|read| read.map(|(bytes, _share)| bytes))
+                incoming.poll_recv(context).map(|read| read.map(|(message, _share)| message.into_data()))
             })
             .boxed_local(),
+        }
+    }
+
+    /// Sends each message back. It reads one only when there is room for the one before, as the host does.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn echo(self) {
+        let Self { mut incoming, outgoing, backlog, held } = self;
+        let sink = Sink { outgoing, backlog, _held: held };
+        while let Some((message, _share)) = incoming.recv().await {
+            poll_fn(|context| sink.backlog.poll_room(context)).await;
+            sink.post(message);
         }
     }
 }
@@ -208,11 +246,17 @@ struct Sink {
     _held: oneshot::Sender<()>,
 }
 
+impl Sink {
+    fn post(&self, message: Message) {
+        self.backlog.bytes.fetch_add(length(&message), Ordering::AcqRel);
+        // A socket that is gone is noticed by its reading end.
+        let _ = self.outgoing.send(Outgoing::Message(message));
+    }
+}
+
 impl SocketSink for Sink {
     fn send(&self, message: Vec<u8>) {
-        self.backlog.bytes.fetch_add(message.len(), Ordering::AcqRel);
-        // The reading end reports a closed socket.
-        let _ = self.outgoing.send(Outgoing::Message(message));
+        self.post(Message::Binary(message.into()));
     }
 
     fn buffered(&self) -> usize {

@@ -47,18 +47,28 @@ pub struct Browser {
 impl Browser {
     /// Starts the engine's driver and the browser, with a temporary profile.
     pub async fn open(engine: Engine) -> Result<Self> {
-        Self::with(engine, engine.capabilities()?).await
+        Self::with(engine, engine.capabilities()?, &[]).await
+    }
+
+    /// The same for a person who prefers dark pages.
+    pub async fn open_dark(engine: Engine) -> Result<Self> {
+        let browser = Self::with(engine, engine.dark_capabilities()?, &[("GTK_THEME", "Adwaita:dark")]).await?;
+        if engine == Engine::Chromium {
+            let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
+            browser.devtools("Emulation.setEmulatedMedia", media).await?;
+        }
+        Ok(browser)
     }
 
     /// Starts the browser on a profile folder, which is kept for a later browser.
     pub async fn open_on(engine: Engine, profile: &Path) -> Result<Self> {
-        Self::with(engine, engine.capabilities_on(profile)?).await
+        Self::with(engine, engine.capabilities_on(profile)?, &[]).await
     }
 
-    async fn with(engine: Engine, capabilities: Map<String, Value>) -> Result<Self> {
+    async fn with(engine: Engine, capabilities: Map<String, Value>, environment: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("starlane-browser-").tempdir()?;
         let mut command = Command::new(engine.driver()?);
-        command.env("TMPDIR", folder.path());
+        command.env("TMPDIR", folder.path()).envs(environment.iter().copied());
         let mut display = None;
         if engine == Engine::Webkit {
             // Without a GPU, compositing only costs time.

@@ -92,6 +92,18 @@ impl Engine {
         Ok(capabilities)
     }
 
+    /// The capabilities of a browser that prefers dark pages. Only Firefox takes that from them.
+    pub(crate) fn dark_capabilities(self) -> Result<Map<String, Value>> {
+        let mut capabilities = self.capabilities()?;
+        let options = capabilities.get_mut(self.vendor()).and_then(Value::as_object_mut);
+        let options = options.context("webdriver.json has options that are not an object")?;
+        if self == Self::Firefox {
+            let dark = serde_json::json!({ "layout.css.prefers-color-scheme.content-override": 0 });
+            options.insert("prefs".to_owned(), dark);
+        }
+        Ok(capabilities)
+    }
+
     /// The error for a missing program of this engine.
     pub fn missing(self, what: &str) -> anyhow::Error {
         let name = self.name();

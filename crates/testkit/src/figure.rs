@@ -16,9 +16,20 @@ pub fn figure_of(engine: &str, test: &str, name: &str, value: f64, unit: &str) {
     print(name, value, unit, Some(engine), Some(test));
 }
 
-/// The size of adversarial tests: `ci` or `full`.
-pub fn size() -> String {
-    env::var("STARLANE_SIZE").unwrap_or_else(|_| "ci".to_owned())
+/// The two sizes of an adversarial test. `cargo xtask test --full` chooses the larger one.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// The size in each run of the tests.
+    pub ci: usize,
+    /// The size with `--full`.
+    pub full: usize,
+}
+
+impl Sizes {
+    /// The size in this run.
+    pub fn of_this_run(self) -> usize {
+        if env::var("STARLANE_SIZE").is_ok_and(|size| size == "full") { self.full } else { self.ci }
+    }
 }
 
 pub(crate) fn print(name: &str, value: f64, unit: &str, engine: Option<&str>, test: Option<&str>) {
@@ -28,7 +39,7 @@ pub(crate) fn print(name: &str, value: f64, unit: &str, engine: Option<&str>, te
 fn row(name: &str, value: f64, unit: &str, engine: Option<&str>, test: Option<&str>) -> Value {
     // Writes counts as whole numbers.
     let value = if value.fract() == 0.0 && value.abs() < 1e15 { json!(value as i64) } else { json!(value) };
-    json!({ "name": name, "value": value, "unit": unit, "engine": engine, "size": size(), "test": test })
+    json!({ "name": name, "value": value, "unit": unit, "engine": engine, "test": test })
 }
 
 #[cfg(test)]

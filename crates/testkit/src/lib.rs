@@ -10,6 +10,7 @@ pub mod line;
 pub mod mutate;
 pub mod page;
 pub mod proxy;
+pub mod random;
 pub mod server;
 
 use std::path::{Path, PathBuf};

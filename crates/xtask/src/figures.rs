@@ -1,12 +1,14 @@
-//! Figures: measured numbers of tests and commands, in `target/figures.json`.
+//! Figures: measured numbers of tests and commands, in `target/figures.json`. Each names the commit that it was measured on.
 
-use std::fs;
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::files;
 use crate::workshop::Workshop;
+
+const FILE: &str = "target/figures.json";
 
 /// The engines that must record a figure. `None` is a test outside of browsers.
 type Rows = &'static [Option<&'static str>];
@@ -16,7 +18,7 @@ const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
 /// The figures that a run of all tests must record, at least once in each place.
-const WANTED: [(&str, Rows); 47] = [
+const WANTED: [(&str, Rows); 48] = [
     ("first-load.gzip", ONCE),
     ("first-launch.gzip", ONCE),
     ("fuzz.inputs", ONCE),
@@ -35,6 +37,7 @@ const WANTED: [(&str, Rows); 47] = [
     ("origins.accepted-wrongly", ONCE),
     ("revoke.closed", ONCE),
     ("ws-conformance.cases", ONCE),
+    ("ws-conformance.non-strict", ONCE),
     ("ws-conformance.failed", ONCE),
     ("author.first-reply", ONCE),
     ("tutorial.commands", ONCE),
@@ -80,7 +83,7 @@ pub(crate) fn in_line(line: &str) -> Option<Value> {
     Some(figure)
 }
 
-/// Adds the engine and size to a figure that lacks them: a test in a page does not know them.
+/// Adds the engine to a figure that lacks it, because a test in a page does not know it, and the size of the run.
 pub(crate) fn completed(mut figure: Value, engine: Option<&str>, size: &str) -> Value {
     if let Some(fields) = figure.as_object_mut() {
         for (field, known) in [("engine", engine), ("size", Some(size))] {
@@ -116,13 +119,36 @@ pub(crate) fn missing(figures: &[Value]) -> Vec<String> {
     missed.map(|(name, place)| place.map_or(name.to_owned(), |engine| format!("{name} in {engine}"))).collect()
 }
 
-/// Records figures. Each replaces an older one of the same name, engine, size and test.
+/// Forgets all figures, before a run of all tests.
+pub(crate) fn forget(workshop: &Workshop) -> Result<()> {
+    let path = workshop.path(FILE);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Records figures of the current commit. Each replaces an older one of the same name, engine, size and test.
 pub(crate) fn record(workshop: &Workshop, new: Vec<Value>) -> Result<()> {
-    let path = workshop.path("target/figures.json");
+    // Without a repository, figures have no commit.
+    let git = workshop.program("git").args(["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]);
+    let commit = git.output().ok().map(|text| text.trim().to_owned());
+    let new = new.into_iter().map(|figure| measured_on(commit.as_deref(), figure)).collect();
+    let path = workshop.path(FILE);
     let old = fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let merged = merge(old, new);
     let text = serde_json::to_string_pretty(&merged).context("figures are JSON")?;
     files::write(&path, text + "\n")
+}
+
+/// A figure with the commit that it was measured on. `-dirty` after it means that files had changed since.
+fn measured_on(commit: Option<&str>, mut figure: Value) -> Value {
+    if let Some(fields) = figure.as_object_mut() {
+        fields.insert("commit".to_owned(), commit.into());
+    }
+    figure
 }
 
 fn merge(old: Vec<Value>, new: Vec<Value>) -> Vec<Value> {
@@ -161,6 +187,21 @@ mod tests {
         let row = |engine: &str, value: u32| json!({ "name": "a", "engine": engine, "value": value });
         let merged = merge(vec![row("chromium", 1), row("firefox", 1)], vec![row("chromium", 2)]);
         assert_eq!(merged, [row("firefox", 1), row("chromium", 2)]);
+    }
+
+    #[test]
+    fn a_run_of_all_tests_begins_without_figures_and_each_names_its_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut workshop = Workshop::open(false).unwrap();
+        workshop.root = folder.path().to_owned();
+        let read = || -> Value { serde_json::from_slice(&fs::read(folder.path().join(FILE)).unwrap()).unwrap() };
+        forget(&workshop).unwrap();
+        record(&workshop, vec![json!({ "name": "a", "value": 1 })]).unwrap();
+        assert_eq!(read()[0]["commit"], Value::Null, "there is no repository");
+        forget(&workshop).unwrap();
+        record(&workshop, vec![json!({ "name": "b", "value": 1 })]).unwrap();
+        assert_eq!(read().as_array().unwrap().len(), 1);
+        assert_eq!(measured_on(Some("1234"), read()[0].clone())["commit"], "1234");
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
     let size = if options.full { "full" } else { "ci" };
     let parts: Vec<Part> = parts::all().into_iter().filter(|part| part.is_asked_for(&options.only)).collect();
     setup::prepare(workshop, &needed(&parts))?;
+    if options.only.is_empty() {
+        figures::forget(workshop)?;
+    }
 
     let mut found = Vec::new();
     let mut done: Vec<Done> = Vec::new();

@@ -34,6 +34,8 @@ macro_rules! sandbox_cases {
             a_failure_is_an_outcome
             a_batch_runs_in_order
             a_batch_ends_before_a_message_too_many
+            calls_interleave_up_to_the_concurrency
+            a_one_way_message_is_received_and_not_answered
             a_reply_from_another_call_makes_room
             a_request_is_settled_with_either_outcome
             wakes_and_events_arrive

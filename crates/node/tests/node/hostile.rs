@@ -2,6 +2,7 @@
 
 use starlane_node::{Operations, Origin, Principal};
 use starlane_protocol::{Failure, Payload};
+use starlane_testkit::random::Random;
 
 use crate::{
     guest::app,
@@ -11,20 +12,17 @@ use crate::{
 
 const ECHO: &str = "acme:service";
 
-/// A small generator of pseudo-random numbers with a fixed sequence.
-struct Dice(u64);
+/// Makes texts and payloads.
+struct Dice(Random);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0.below(sides)
     }
 
     /// Mostly short and well-formed texts, sometimes neither.
     fn text(&mut self, good: &str) -> String {
-        let length = [0, 1, 100, 256, 600, 9_000, 70_000, 2_000_000][self.roll(8) as usize];
+        let length = [0, 1, 100, 256, 600, 9_000, 70_000, 2_000_000][self.roll(8)];
         match self.roll(6) {
             0..3 => good.to_owned(),
             3 => "x".repeat(length),
@@ -34,9 +32,9 @@ impl Dice {
     }
 
     fn payload(&mut self) -> Payload {
-        let count = [0, 1, 2, 128, 129, 5_000][self.roll(6) as usize];
+        let count = [0, 1, 2, 128, 129, 5_000][self.roll(6)];
         let (name, value) = (self.text("x-own"), self.text("value"));
-        let mut payload = Payload::new(&self.text("text/plain"), vec![b'x'; self.roll(200_000) as usize]);
+        let mut payload = Payload::new(&self.text("text/plain"), vec![b'x'; self.roll(200_000)]);
         if name.len().max(value.len()) * count < 20_000_000 {
             payload.headers = vec![(name, value); count];
         }
@@ -47,13 +45,13 @@ impl Dice {
 #[test]
 fn any_message_becomes_a_frame_or_a_failure_and_the_link_stays_up() {
     let mut world = with_app(PAGE, with_app(SERVER, with_service(World::linked())));
-    let mut dice = Dice(42);
+    let mut dice = Dice(Random::new(42));
     let long = vec!["a".repeat(60); 8].join(":");
     for _ in 0..600 {
         let from = if dice.roll(3) == 0 { &*long } else { "starlane:test" };
         let origin = Origin { address: address(from), caller: Principal::named(&dice.text("ada")) };
         let (operation, payload, now) = (dice.text("echo"), dice.payload(), world.now);
-        let to = [ECHO, "acme:app:one", "acme:other:one"][dice.roll(3) as usize];
+        let to = [ECHO, "acme:app:one", "acme:other:one"][dice.roll(3)];
         let at = &mut world.sides[PAGE];
         match dice.roll(3) {
             0 => drop(at.node.handle_notify(now, &origin, &address(to), &operation, payload)),

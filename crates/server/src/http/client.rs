@@ -10,7 +10,7 @@ use super::{Site, gate::network};
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(crate) struct Peer(pub(super) IpAddr);
 
 /// The headers that proxies add to a request.
 const OF_PROXIES: [HeaderName; 8] = [

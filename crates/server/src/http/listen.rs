@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     body::{Body, Bytes, HttpBody},
-    http::{Request, Response, StatusCode},
+    http::{Request, Response, StatusCode, request::Parts},
 };
 use hyper::{
     body::{Frame, Incoming, SizeHint},
@@ -50,27 +50,53 @@ const SMALLEST_HEAD: u64 = 8 * 1024;
 /// Signals the end of all connections.
 type Ending = watch::Receiver<bool>;
 
+/// What answers the requests of all connections.
+pub(crate) trait Answers: Clone + Send + Sync + 'static {
+    /// The limits on connections.
+    fn limiter(&self) -> &Arc<Limiter>;
+
+    /// Whether all connections come from the operator's proxy.
+    fn behind_proxy(&self) -> bool;
+
+    /// Answers a request.
+    fn answer(&self, peer: Peer, parts: Parts, body: Body) -> impl Future<Output = Response<Body>> + Send;
+}
+
+impl Answers for Arc<Site> {
+    fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
+    }
+
+    fn behind_proxy(&self) -> bool {
+        self.behind_proxy
+    }
+
+    fn answer(&self, peer: Peer, parts: Parts, body: Body) -> impl Future<Output = Response<Body>> + Send {
+        guard::answer(self, peer, parts, body)
+    }
+}
+
 /// The HTTP service of all connections.
-pub(crate) struct Server {
+pub(crate) struct Server<A> {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<Tls>,
-    pub(crate) site: Arc<Site>,
+    pub(crate) site: A,
 }
 
 /// The HTTP service of one connection.
 #[derive(Clone)]
-struct Speaker {
+struct Speaker<A> {
     http: http1::Builder,
-    site: Arc<Site>,
+    site: A,
 }
 
-impl Server {
+impl<A: Answers> Server<A> {
     /// Serves connections until `stop` is ready. Then it accepts no new ones, and open requests are answered.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
         let Self { listener, tls, site } = self;
-        let gate = Gate::new(&site.limiter, !site.behind_proxy);
+        let gate = Gate::new(site.limiter(), !site.behind_proxy());
         let told = Arc::new(Semaphore::new(TOLD));
-        let speaker = Speaker { http: http(&site.limiter), site };
+        let speaker = Speaker { http: http(site.limiter()), site };
         let (ending, connections) = watch::channel(false);
         let mut stop = pin!(stop);
         loop {
@@ -132,14 +158,14 @@ fn refuse(mut stream: TcpStream, failure: &Failure, told: &Arc<Semaphore>) {
     });
 }
 
-impl Speaker {
+impl<A: Answers> Speaker<A> {
     async fn take(self, stream: TcpStream, peer: IpAddr, tls: Option<Tls>, ending: Ending, ticket: Ticket) {
         let Some(tls) = tls else { return self.speak(stream, peer, ending, ticket).await };
-        let silence = self.site.limiter.time(Limit::HeadTime);
+        let silence = self.site.limiter().time(Limit::HeadTime);
         match timeout(silence, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.speak(stream, peer, ending, ticket).await,
             Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
-            Err(_) => self.site.limiter.note(Limit::HeadTime),
+            Err(_) => self.site.limiter().note(Limit::HeadTime),
         }
     }
 
@@ -150,7 +176,7 @@ impl Speaker {
         mut ending: Ending,
         _ticket: Ticket,
     ) {
-        let pace = Pace::new(&self.site.limiter);
+        let pace = Pace::new(self.site.limiter());
         let stream = TokioIo::new(Paced::new(stream, Arc::clone(&pace)));
         let service = Requests { site: self.site, pace, peer: Peer(peer) };
         let mut connection = pin!(self.http.serve_connection(stream, service).with_upgrades());
@@ -173,25 +199,25 @@ async fn ends(ending: &mut Ending) {
 }
 
 /// The requests of one connection.
-struct Requests {
-    site: Arc<Site>,
+struct Requests<A> {
+    site: A,
     pace: Arc<Pace>,
     peer: Peer,
 }
 
-impl Service<Request<Incoming>> for Requests {
+impl<A: Answers> Service<Request<Incoming>> for Requests<A> {
     type Response = Response<Download>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (site, pace, peer) = (Arc::clone(&self.site), Arc::clone(&self.pace), self.peer);
+        let (site, pace, peer) = (self.site.clone(), Arc::clone(&self.pace), self.peer);
         let is_empty = request.body().is_end_stream();
         pace.begin(!is_empty);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = if is_empty { Body::empty() } else { Body::new(Upload { body, pace: Arc::clone(&pace) }) };
-            let response = guard::answer(&site, peer, parts, body).await;
+            let response = site.answer(peer, parts, body).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 pace.upgrade();
             }

@@ -5,12 +5,16 @@ use std::{fs, num::NonZero, rc::Rc, time::Duration};
 use bytes::Bytes;
 use starlane_host::{
     ports::Sandbox,
-    testing::{module_table::judge_modules, sandbox_suite, schema_suite},
+    testing::{actor_suite, module_table::judge_modules, sandbox_suite, schema_suite},
 };
 use starlane_testkit::{figure::figure, guest, workspace};
+use tokio::task::LocalSet;
 
 use super::{SandboxConfig, WasmtimeSandbox, compile::CompileConfig};
-use crate::limits::{Limiter, Limits};
+use crate::{
+    limits::{Limiter, Limits},
+    time::TokioTime,
+};
 
 /// The module of `tests/guests/rust/echo`, which `cargo xtask test` builds first.
 fn echo() -> Bytes {
@@ -19,9 +23,8 @@ fn echo() -> Bytes {
 
 fn block_on<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime
-        .block_on(async { tokio::time::timeout(Duration::from_secs(30), test).await })
-        .expect("within 30 s, however busy the machine")
+    let limited = async { tokio::time::timeout(Duration::from_secs(30), test).await };
+    LocalSet::new().block_on(&runtime, limited).expect("within 30 s, however busy the machine")
 }
 
 fn sandbox(threads: usize) -> Rc<dyn Sandbox> {
@@ -36,6 +39,21 @@ macro_rules! tests {
 
 starlane_host::sandbox_cases!(tests);
 starlane_host::sandbox_bound_cases!(tests);
+
+mod of_actors {
+    use super::*;
+
+    macro_rules! tests {
+        ($($case:ident)*) => { $(#[test] fn $case() {
+            block_on(async {
+                let world = actor_suite::World::new(Rc::new(TokioTime::new()), || sandbox(1), echo()).await;
+                actor_suite::$case(world).await;
+            });
+        })* };
+    }
+
+    starlane_host::actor_cases!(tests);
+}
 
 #[test]
 fn a_runaway_call_is_stopped_while_others_answer_on_the_same_thread() {

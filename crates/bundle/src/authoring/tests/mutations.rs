@@ -2,9 +2,15 @@
 //! key of manifests, and makes the same change in the folder if TOML can express it.
 
 use serde_json::{Map, Value};
-use starlane_testkit::{figure::figure, mutate::mutations};
+use starlane_testkit::{
+    figure::{Sizes, figure},
+    mutate::mutations,
+};
 
 use super::*;
+
+/// One of so many mutations is tried.
+const STEP: Sizes = Sizes { ci: 5, full: 1 };
 
 /// The TOML files that are written again for each manifest, by path.
 type Written = BTreeMap<String, String>;
@@ -209,7 +215,7 @@ fn differences(folder: &tempfile::TempDir, step: usize) -> (usize, usize, Vec<St
 #[test]
 fn hosts_refuse_everything_that_authors_are_refused() {
     let (mut tried, mut written, mut differ) = (0, 0, Vec::new());
-    let step = if starlane_testkit::figure::size() == "full" { 1 } else { 5 };
+    let step = STEP.of_this_run();
     for (folder, step) in [(bundle("", "", ""), step), (everything(), step.min(2)), (demo(), step)] {
         let (all, as_folder, found) = differences(&folder, step);
         (tried, written) = (tried + all, written + as_folder);

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use starlane_node::guest::{GuestCall, GuestEffect, GuestLimits, Kind, Level, Returned};
 use starlane_protocol::{Failure, Message, Payload, Principal};
 
-use super::fixture::{Guest, LIMITS, body, json, logged, reply};
+use super::{
+    fixture::{Guest, LIMITS, body, json, logged, reply},
+    wat,
+};
 use crate::ports::Sandbox;
 
 /// A whole payload, with text beyond ASCII and a large body, passes unchanged in both directions.
@@ -65,6 +68,45 @@ pub async fn a_batch_ends_before_a_message_too_many(sandbox: Rc<dyn Sandbox>, ec
         let again = guest.run(vec![guest.message("echo", Payload::nothing())]).await;
         assert_eq!((again.crash, again.done), (None, vec![]), "no room, and no crash either");
     }
+}
+
+/// With a concurrency of 2, a second message is received and answered while the first is unfinished; with 1 it waits.
+pub async fn calls_interleave_up_to_the_concurrency(sandbox: Rc<dyn Sandbox>, _echo: Bytes) {
+    let reply = |id| GuestEffect::Reply { id, outcome: Ok(Payload::nothing()) };
+    let guest = Guest::start(&sandbox, &wat::holder(), GuestLimits { concurrency: 2, ..LIMITS }).await;
+    for (id, operation, returned, effects) in [
+        (1, "hold", false, vec![]),
+        (2, "go", true, vec![reply(2)]),
+        (3, "go", true, vec![reply(3)]),
+        (4, "release", true, vec![reply(1), reply(4)]),
+    ] {
+        let report = guest.run(vec![guest.message(operation, Payload::nothing())]).await;
+        assert_eq!(report.crash, None, "message {id}");
+        assert_eq!(report.done[0].returned, Returned::Received(returned), "message {id}");
+        assert_eq!(report.done[0].effects, effects, "message {id}");
+    }
+    let guest = Guest::start(&sandbox, &wat::holder(), GuestLimits { concurrency: 1, ..LIMITS }).await;
+    let report = guest.run(["hold", "go"].map(|operation| guest.message(operation, Payload::nothing())).into()).await;
+    assert_eq!((report.crash, report.done.len()), (None, 1));
+}
+
+/// A one-way message has the kind that it was sent with. Nothing answers it, not even a failure.
+pub async fn a_one_way_message_is_received_and_not_answered(sandbox: Rc<dyn Sandbox>, echo: Bytes) {
+    let guest = Guest::start(&sandbox, &echo, LIMITS).await;
+    for operation in ["count", "fail", "unknown", "count"] {
+        let GuestCall::Receive { id, message } = guest.message(operation, Payload::nothing()) else { panic!() };
+        let message = Message { kind: Kind::Notify, remaining_ms: 0, ..message };
+        let report = guest.run(vec![GuestCall::Receive { id, message }]).await;
+        assert_eq!((report.crash, report.done.len()), (None, 1), "{operation}");
+        assert_eq!(report.done[0].returned, Returned::Received(true), "{operation}");
+        assert_eq!(report.done[0].effects, [], "{operation}");
+    }
+    assert_eq!(body(guest.ask("count", Payload::nothing()).await), json!(3));
+    let forwarded = json(r#"{ "target": "acme:x", "operation": "y" }"#);
+    let GuestCall::Receive { id, message } = guest.message("tell", forwarded) else { panic!() };
+    let message = Message { kind: Kind::Notify, remaining_ms: 0, ..message };
+    let report = guest.run(vec![GuestCall::Receive { id, message }]).await;
+    assert!(matches!(&report.done[0].effects[..], [GuestEffect::Notify { target, .. }] if target == "acme:x"));
 }
 
 /// A message is unfinished until its reply.

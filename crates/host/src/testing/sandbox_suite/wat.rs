@@ -105,3 +105,18 @@ pub(super) fn repeat(times: u64, what: &str) -> String {
          (br_if $again (i32.lt_u (local.get $i) (i32.const {times}))))"
     )
 }
+
+/// A guest that holds a message `hold` until `release` comes, and answers all others.
+pub(crate) fn holder() -> Bytes {
+    let nothing = " (i32.const 0)".repeat(7);
+    let is = |operation: &str| format!("(if (i32.eq (local.get 7) (i32.const {}))", operation.len());
+    let receive = format!(
+        "{} (then (global.set $held (local.get 0)) (return (i32.const 0)))) \
+         {} (then (call $reply (global.get $held){nothing}))) \
+         (call $reply (local.get 0){nothing}) (i32.const 1)",
+        is("hold"),
+        is("release"),
+    );
+    let more = "(global $held (mut i64) (i64.const 0))";
+    Module { receive: &receive, more, ..Module::default() }.wasm()
+}

@@ -11,6 +11,7 @@ mod looks;
 mod main_job;
 mod offline;
 mod outages;
+mod reasons;
 mod report;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ async fn engine_facts(engine: Engine, check: bool, report: &mut Report) -> Resul
         cuts::facts(&demo, report).await;
         outages::facts(&mut demo, report).await;
         offline::facts(&mut demo, report).await;
+        reasons::facts(&mut demo, report).await;
         accounts::facts(&mut demo, report).await;
     }
     demo.browser.close().await

@@ -50,8 +50,9 @@ export async function unreachableBecause(server: string): Promise<StarlaneError 
     const response = await ask(server, EXPLAIN_TIMEOUT_MS);
     if (response.status === 503) return new StarlaneError("overloaded", 503, `no link to ${server}: the server takes no more connections now`);
     return await refusal(response);
-  } catch {
-    if (!(await isWithheld(server))) return undefined;
+  } catch (error) {
+    const isLate = error instanceof DOMException && error.name === "TimeoutError";
+    if (!(await isWithheld(server, isLate))) return undefined;
     const message =
       `no link to ${server}: the browser withholds permission to reach it from a public page: ` +
       "allow this site to reach devices on the local network";
@@ -59,14 +60,19 @@ export async function unreachableBecause(server: string): Promise<StarlaneError 
   }
 }
 
-/** Whether the browser withholds permission to reach a server on this machine or in a private network. */
-async function isWithheld(server: string): Promise<boolean> {
-  const { hostname } = new URL(server);
-  const isLoopback = /^(localhost|127\.|\[::1\])/.test(hostname);
-  for (const name of isLoopback ? ["loopback-network", "local-network-access"] : ["local-network", "local-network-access"]) {
+const LOOPBACK = /^(localhost|127\.|\[::1\])/;
+
+/**
+ * Whether the browser withholds permission to reach a server on this machine or in a private network. A page of this machine needs
+ * no permission, though browsers report that they would ask for it. While they ask, a request is late.
+ */
+async function isWithheld(server: string, isLate: boolean): Promise<boolean> {
+  const mayAsk = isLate || !LOOPBACK.test(location.hostname);
+  const own = LOOPBACK.test(new URL(server).hostname) ? "loopback-network" : "local-network";
+  for (const name of [own, "local-network-access"]) {
     try {
       const { state } = await navigator.permissions.query({ name: name as PermissionName });
-      return state !== "granted";
+      return state === "denied" || (state === "prompt" && mayAsk);
     } catch {
       // This browser does not know the permission under this name.
     }

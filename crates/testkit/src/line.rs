@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ struct State {
     cut: watch::Sender<Option<Cut>>,
     part_bytes: AtomicUsize,
     delay_ms: AtomicU64,
+    /// Whether the next bytes are damaged.
+    damages: AtomicBool,
 }
 
 impl Default for Line {
@@ -43,6 +45,7 @@ impl Default for Line {
             cut: watch::Sender::new(None),
             part_bytes: AtomicUsize::new(usize::MAX),
             delay_ms: AtomicU64::new(0),
+            damages: AtomicBool::new(false),
         }))
     }
 }
@@ -59,6 +62,11 @@ impl Line {
         self.0.delay_ms.store(delay_ms, Ordering::Relaxed);
     }
 
+    /// Damages the last byte of the next part to the browser.
+    pub(crate) fn damage(&self) {
+        self.0.damages.store(true, Ordering::Relaxed);
+    }
+
     /// Carries bytes both ways until an end closes the connection or the line is cut.
     pub(crate) async fn carry(&self, near: Upgraded, far: Upgraded) {
         let mut cut = self.0.cut.subscribe();
@@ -70,9 +78,9 @@ impl Line {
         let how = tokio::select! {
             _ = async {
                 far_out.write_all(&read_already).await?;
-                self.copy(&mut near_in, &mut far_out).await
+                self.copy(&mut near_in, &mut far_out, false).await
             } => None,
-            _ = self.copy(&mut far_in, &mut near_out) => None,
+            _ = self.copy(&mut far_in, &mut near_out, true) => None,
             changed = cut.changed() => changed.ok().and_then(|()| *cut.borrow()),
         };
         match how {
@@ -93,12 +101,19 @@ impl Line {
         &self,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
+        to_browser: bool,
     ) -> std::io::Result<()> {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let length = from.read(&mut buffer).await?;
             if length == 0 {
                 return Ok(());
+            }
+            if to_browser
+                && let Some(last) = buffer.get_mut(length - 1)
+                && self.0.damages.swap(false, Ordering::Relaxed)
+            {
+                *last ^= 0xff;
             }
             for part in buffer.get(..length).unwrap_or_default().chunks(self.0.part_bytes.load(Ordering::Relaxed)) {
                 let delay = self.0.delay_ms.load(Ordering::Relaxed);

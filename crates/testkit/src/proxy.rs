@@ -104,6 +104,11 @@ impl Proxy {
         self.line.slow(bytes, delay_ms);
     }
 
+    /// Damages the next bytes that a WebSocket carries to the browser.
+    pub fn damage(&self) {
+        self.line.damage();
+    }
+
     /// The requested paths since the last call, in order.
     pub fn take_seen(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.state).seen)

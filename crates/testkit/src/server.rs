@@ -72,6 +72,13 @@ impl Server {
         }
     }
 
+    /// Ends it with SIGTERM, so that it says goodbye.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+    }
+
     /// Restarts it on the same port with the same data, and waits until it answers.
     pub async fn start_again(&mut self) -> Result<()> {
         self.kill().await;

@@ -1,0 +1,99 @@
+//! Why a link is not up: each reason is produced, and the page names it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use starlane_testkit::{line::Cut, proxy::Fault};
+
+use crate::{demo::Demo, report::Report};
+
+/// The reasons, in the order in which they are produced.
+const REASONS: [&str; 9] = [
+    "unreachable",
+    "overloaded",
+    "offline",
+    "origin-refused",
+    "token-failed",
+    "auth-refused",
+    "silent",
+    "protocol",
+    "closing",
+];
+
+pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
+    let named = report.fact("the page names each reason why its link is not up", reasons(demo)).await;
+    report.figure("link.reasons", if named { REASONS.len() as f64 } else { 0.0 }, "reasons");
+    demo.proxy.clear_faults();
+}
+
+async fn reasons(demo: &mut Demo) -> Result<String> {
+    for reason in REASONS {
+        produce(demo, reason).await.with_context(|| format!("the reason `{reason}`"))?;
+        demo.proxy.clear_faults();
+    }
+    Ok(REASONS.join(", "))
+}
+
+async fn produce(demo: &mut Demo, reason: &str) -> Result<()> {
+    if reason == "origin-refused" {
+        // To the server, this page is of another origin than its own.
+        let other = demo.proxy.origin.replace("127.0.0.1", "localhost");
+        demo.browser.goto(&format!("{other}/")).await?;
+        let refused = "return window.starlaneDemo?.host.link.reason === argument";
+        demo.browser.until("the page names its origin", refused, json!(reason)).await?;
+        return Ok(());
+    }
+    demo.browser.goto(&format!("{}/", demo.proxy.origin)).await?;
+    demo.browser.until("the demo has a host", "return window.starlaneDemo !== undefined", Value::Null).await?;
+    let refuses = match reason {
+        "unreachable" | "offline" => Some("/mesh"),
+        "overloaded" => Some("/"),
+        _ => None,
+    };
+    if let Some(path) = refuses {
+        demo.proxy.add_fault(Fault::Refuse(path));
+    }
+    let open = "const { host: own, options } = window.starlaneDemo;
+        await own.close();
+        if (argument === 'offline') Object.defineProperty(navigator, 'onLine', { get: () => false });
+        const tokens = { 'token-failed': () => Promise.reject(new Error('no session')), 'auth-refused': async () => 'guessed' };
+        const token = tokens[argument] ?? (async () => undefined);
+        const host = await own.constructor.open({ ...options, cache: 'reasons', token });
+        window.reasons = { host, isUp: false, seen: null };
+        const look = (status) => {
+            window.reasons.isUp ||= status.state === 'up';
+            if (status.reason === argument) window.reasons.seen = status;
+        };
+        host.on('link', look);
+        look(host.link);";
+    demo.browser.run(open, json!(reason)).await?;
+    if matches!(reason, "silent" | "protocol" | "closing") {
+        demo.browser.until("the link is up", "return window.reasons.isUp", Value::Null).await?;
+    }
+    match reason {
+        "silent" => {
+            demo.proxy.cut(Cut::Hole(Duration::from_secs(30)));
+            // The host then asks the server for a sign of life.
+            demo.browser.run("window.reasons.host.reconnect()", Value::Null).await?;
+        }
+        "protocol" => {
+            demo.proxy.damage();
+            let ask = "window.reasons.host.request('acme:profiles:directory', 'list', {}).catch(() => {})";
+            demo.browser.run(ask, Value::Null).await?;
+        }
+        "closing" => demo.server.stop().await,
+        _ => {}
+    }
+    let seen = demo.browser.until("the link has this reason", "return window.reasons.seen", Value::Null).await;
+    let Ok(seen) = seen else {
+        let is = demo.browser.run("return window.reasons.host.link", Value::Null).await?;
+        bail!("the link is {is}");
+    };
+    ensure!(seen["message"].as_str().is_some_and(|text| text.len() > 10), "it has no message: {seen}");
+    demo.browser.run("await window.reasons.host.close()", Value::Null).await?;
+    if reason == "closing" {
+        demo.server.start_again().await?;
+    }
+    Ok(())
+}

@@ -7,10 +7,10 @@ use starlane_browser::{BrowserTime, IndexedDbStore};
 use starlane_bundle::{Digest, Used};
 use starlane_host::{
     BlobCounts,
-    ports::{BundleStore, IdentityStore, RecordStore, StoreError},
+    ports::{BundleStore, RecordStore, StoreError},
     testing::launch_world::{World, address, publisher},
 };
-use starlane_protocol::{Address, HostSecret};
+use starlane_protocol::Address;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -119,9 +119,8 @@ async fn a_blob_of_two_bundles_is_evicted_with_the_last() {
 }
 
 #[wasm_bindgen_test]
-async fn records_and_the_secret_are_never_evicted() {
+async fn records_are_never_evicted() {
     let (store, _) = open_store(&fresh_name(), 1.0);
-    let secret = store.secret(HostSecret([1; 32])).await.unwrap();
     let record = record(7);
     store.put_record(record.clone()).await.unwrap();
     for number in 0..10 {
@@ -129,7 +128,6 @@ async fn records_and_the_secret_are_never_evicted() {
         store.put_blob(&digest, bytes).await.unwrap_err();
     }
     assert_eq!(store.record(&record.app).await, Ok(Some(record)));
-    assert!(store.secret(HostSecret([2; 32])).await == Ok(secret));
 }
 
 #[wasm_bindgen_test]

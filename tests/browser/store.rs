@@ -6,13 +6,12 @@ use bytes::Bytes;
 use indexed_db_futures::{Build, database::Database, transaction::TransactionMode};
 use starlane_bundle::Digest;
 use starlane_host::{
-    ports::{BundleStore, IdentityStore, StoreError},
+    ports::{BundleStore, RecordStore, StoreError},
     testing::store_suite::{self, Stores},
 };
-use starlane_protocol::HostSecret;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{Opened, Patch, fresh_name, open_store};
+use crate::fixture::{Opened, Patch, fresh_name, open_store, record};
 
 /// A store with an ample budget, and the reasons why it continued in memory.
 fn open(name: &str) -> Opened {
@@ -37,11 +36,11 @@ async fn another_page_finds_stored_data() {
     let digest = Digest::of(b"kept");
     let (store, _) = open(&name);
     store.put_blob(&digest, Bytes::from_static(b"kept")).await.unwrap();
-    let secret = store.secret(HostSecret([1; 32])).await.unwrap();
+    store.put_record(record(7)).await.unwrap();
     // Both may be open at once.
     let (other, reasons) = open(&name);
     assert_eq!(other.blob(&digest).await, Ok(Some(Bytes::from_static(b"kept"))));
-    assert!(other.secret(HostSecret([2; 32])).await.unwrap() == secret);
+    assert_eq!(other.record(&record(7).app).await, Ok(Some(record(7))));
     assert!(reasons.borrow().is_empty());
 }
 
@@ -114,8 +113,8 @@ async fn a_page_without_indexeddb_keeps_its_data_in_memory() {
          IDBFactory.prototype.open = () => { throw new DOMException('not here', 'SecurityError'); }; \
          return () => { IDBFactory.prototype.open = own; };",
     );
-    assert!(store.secret(HostSecret([1; 32])).await.unwrap() == HostSecret([1; 32]));
-    assert!(store.secret(HostSecret([2; 32])).await.unwrap() == HostSecret([1; 32]));
+    assert_eq!(store.put_record(record(7)).await, Ok(record(7)));
+    assert_eq!(store.record(&record(7).app).await, Ok(Some(record(7))));
     assert_eq!(reasons.borrow().len(), 1);
 }
 

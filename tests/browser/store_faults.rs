@@ -9,10 +9,10 @@ use js_sys::{JSON, Reflect};
 use starlane_browser::IndexedDbStore;
 use starlane_bundle::{Digest, SignedManifest};
 use starlane_host::{
-    ports::{BundleStore, IdentityStore, RecordStore, StoreError},
+    ports::{BundleStore, RecordStore, StoreError},
     testing::launch_world::{address, publisher},
 };
-use starlane_protocol::{Address, HostSecret};
+use starlane_protocol::Address;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -174,7 +174,7 @@ const FAULTS: [Fault; 36] = [
     ),
     fault("values of another form", Spoils, Values { stores: VALUES, changed: "7" }),
     fault("values with a flipped bit", Spoils, Values { stores: VALUES, changed: FLIPPED }),
-    fault("weights of another form", Heals, Values { stores: WEIGHTS, changed: "key === 'secret' ? value : 'x'" }),
+    fault("weights of another form", Heals, Values { stores: WEIGHTS, changed: "'x'" }),
 ];
 
 impl Fault {
@@ -219,8 +219,8 @@ impl Fault {
             Calls { function: OPEN, .. } => !warm,
             Calls { function: LOCK, .. } => operation == Pin,
             Calls { function: LOCKS, .. } => operation == PutBlobThatNeedsRoom,
-            Values { stores: VALUES, .. } => !matches!(operation, Secret | Pin),
-            Values { .. } => weighs || matches!(operation, Secret | Pin),
+            Values { stores: VALUES, .. } => operation != Pin,
+            Values { .. } => weighs || operation == Pin,
             Calls { .. } | Done(_) | Blocked { .. } => true,
         }
     }
@@ -238,25 +238,12 @@ enum Operation {
     Records,
     PutRecord,
     DropRecord,
-    Secret,
     Pin,
 }
 use Operation::*;
 
-const OPERATIONS: [Operation; 12] = [
-    Manifest,
-    PutManifest,
-    Blob,
-    PutBlob,
-    PutBlobThatNeedsRoom,
-    DropBlob,
-    Record,
-    Records,
-    PutRecord,
-    DropRecord,
-    Secret,
-    Pin,
-];
+const OPERATIONS: [Operation; 11] =
+    [Manifest, PutManifest, Blob, PutBlob, PutBlobThatNeedsRoom, DropBlob, Record, Records, PutRecord, DropRecord, Pin];
 
 /// The budget of all stores here, in bytes, and a blob that fills most of it.
 const BUDGET: usize = 10_000;
@@ -280,7 +267,6 @@ async fn keep_all(store: &IndexedDbStore) {
     store.put_blob(&Digest::of(b"kept"), Bytes::from_static(b"kept")).await.unwrap();
     store.put_blob(&Digest::of(b"filling"), vec![1; FILLING].into()).await.unwrap();
     store.put_record(record(7)).await.unwrap();
-    store.secret(HostSecret([1; 32])).await.unwrap();
     store.pin(&bundle(), vec![Digest::of(b"kept")]).await.unwrap();
     store.unpin(&bundle());
 }
@@ -341,7 +327,6 @@ impl Operation {
             Records => said(store.records().await.map(|mut all| all.pop()), &record(7)),
             PutRecord => done(store.put_record(record(8)).await.map(drop)),
             DropRecord => done(store.drop_record(&app()).await),
-            Secret => said(store.secret(HostSecret([2; 32])).await.map(|secret| Some(secret.0)), &[1; 32]),
             // With one blob more than at the first pin.
             Pin => done(store.pin(&bundle(), vec![Digest::of(b"kept"), Digest::of(b"new")]).await),
         }
@@ -363,7 +348,7 @@ impl Operation {
                 let blobs = JSON::stringify(&blobs).ok().and_then(|text| text.as_string()).unwrap_or_default();
                 [&b"kept"[..], b"new"].iter().all(|bytes| blobs.contains(&Digest::of(bytes).to_string()))
             }
-            Manifest | Blob | Record | Records | Secret => true,
+            Manifest | Blob | Record | Records => true,
         }
     }
 }
@@ -419,7 +404,6 @@ impl Case {
         // A degraded store has the data in memory. Otherwise another page finds it in the database.
         let other = if degraded { self.store.clone() } else { open_store(&self.name, BUDGET as f64).0 };
         let is_done = self.operation.is_done(&other, &self.name).await;
-        let secret = self.operation == Secret;
         // A fault that did not happen has no effect.
         let effect = if fired { fault.effect } else { Heals };
         let right = match (effect, &said) {
@@ -430,10 +414,7 @@ impl Case {
             (Empties, Said::Nothing) => true,
             // A listing skips unreadable values.
             (Spoils, Said::Nothing) => self.operation == Records,
-            // A fresh secret is right if the stored one is lost.
-            (Breaks, Said::Wrong(_)) => secret && degraded,
-            (Empties, Said::Wrong(_)) => secret,
-            (Spoils, Said::Wrong(_)) => false,
+            (_, Said::Wrong(_)) => false,
         };
         if right { None } else { wrong(format!("degraded: {degraded}, done: {is_done}")) }
     }

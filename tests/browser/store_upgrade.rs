@@ -4,32 +4,38 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use starlane_bundle::Digest;
-use starlane_host::ports::{BundleStore, IdentityStore, RecordStore};
-use starlane_protocol::HostSecret;
+use starlane_host::ports::{BundleStore, RecordStore};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::fixture::{Patch, faster_timers, fresh_name, manifest, open_store, record, script};
+use crate::fixture::{Patch, faster_timers, fresh_name, manifest, open_store, record, script, stored, stored_keys};
 
-/// Makes a database of version 1 with an entry of each kind, and leaves the connection open as `globalThis.old`.
-const VERSION_1: &str = "
-    const [name, digest, bundle, signature, record] = given;
-    const request = indexedDB.open(name, 1);
-    request.onupgradeneeded = () => {
-      for (const name of ['blobs', 'manifests', 'records', 'settings']) request.result.createObjectStore(name);
-    };
+/// Makes a database of version 1 or 2 with an entry of each kind, and leaves the connection open as `globalThis.old`.
+const EARLIER: &str = "
+    const [name, digest, bundle, signature, record, version] = given;
+    const request = indexedDB.open(name, Number(version));
+    const stores = ['blobs', 'manifests', 'records', 'settings'];
+    if (version === '2') stores.push('bundles', 'sizes');
+    request.onupgradeneeded = () => { for (const store of stores) request.result.createObjectStore(store); };
     await new Promise((resolve, reject) => { request.onsuccess = resolve; request.onerror = reject; });
     const old = (globalThis.old = request.result);
-    const transaction = old.transaction(['blobs', 'manifests', 'records', 'settings'], 'readwrite');
+    const transaction = old.transaction(stores, 'readwrite');
     const put = (store, value, key) => transaction.objectStore(store).put(value, key);
     put('blobs', new TextEncoder().encode('kept'), digest);
     put('manifests', { bytes: new TextEncoder().encode('{}'), signature }, bundle);
     put('records', record, JSON.parse(record).app);
     put('settings', new Uint8Array(32).fill(1), 'secret');
+    if (version === '2') {
+      put('sizes', 4, digest);
+      put('sizes', 2, bundle);
+      put('settings', 6, 'total');
+      put('bundles', { used: 41, blobs: [digest] }, bundle);
+      put('settings', 41, 'clock');
+    }
     await new Promise((resolve, reject) => { transaction.oncomplete = resolve; transaction.onabort = reject; });";
 
-/// A database of version 1, whose tab does `then` with its connection `old`.
-async fn version_1(then: &str) -> String {
+/// A database of an earlier version, whose tab does `then` with its connection `old`.
+async fn earlier(version: u8, then: &str) -> String {
     let name = fresh_name();
     let given = [
         name.clone(),
@@ -37,20 +43,22 @@ async fn version_1(then: &str) -> String {
         record(7).bundle.to_string(),
         manifest("{}").signature.to_string(),
         serde_json::to_string(&record(7)).unwrap(),
+        version.to_string(),
     ];
     let given: js_sys::Array = given.iter().map(|text| JsValue::from_str(text)).collect();
-    script(&format!("{VERSION_1} {then}"), &given).await;
+    script(&format!("{EARLIER} {then}"), &given).await;
     name
 }
 
 #[wasm_bindgen_test]
 async fn data_of_the_first_version_is_kept_and_weighed() {
     for then in ["old.close()", "old.onversionchange = () => setTimeout(() => old.close(), 50)"] {
-        let (store, reasons) = open_store(&version_1(then).await, 10.0);
+        let name = earlier(1, then).await;
+        let (store, reasons) = open_store(&name, 10.0);
         assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(Some(Bytes::from_static(b"kept"))));
         assert_eq!(store.manifest(&record(7).bundle).await, Ok(Some(manifest("{}"))));
         assert_eq!(store.record(&record(7).app).await, Ok(Some(record(7))));
-        assert!(store.secret(HostSecret([2; 32])).await == Ok(HostSecret([1; 32])));
+        assert_eq!(stored_keys(&name, "settings").await, ["total"], "the host's secret is gone");
         // Six of ten bytes are used. Four more fit; for five, all blobs without a bundle are evicted.
         store.put_blob(&Digest::of(b"four"), Bytes::from_static(b"four")).await.unwrap();
         assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(Some(Bytes::from_static(b"kept"))));
@@ -62,18 +70,30 @@ async fn data_of_the_first_version_is_kept_and_weighed() {
 }
 
 #[wasm_bindgen_test]
+async fn data_of_the_second_version_is_kept_without_the_secret_of_the_host() {
+    for then in ["old.close()", "old.onversionchange = () => setTimeout(() => old.close(), 50)"] {
+        let name = earlier(2, then).await;
+        let (store, reasons) = open_store(&name, 10.0);
+        assert_eq!(store.blob(&Digest::of(b"kept")).await, Ok(Some(Bytes::from_static(b"kept"))));
+        assert_eq!(store.manifest(&record(7).bundle).await, Ok(Some(manifest("{}"))));
+        assert_eq!(store.record(&record(7).app).await, Ok(Some(record(7))));
+        assert_eq!(stored_keys(&name, "settings").await, ["clock", "total"], "the host's secret is gone");
+        assert_eq!(stored(&name, "settings", "total").await.as_f64(), Some(6.0));
+        assert_eq!(stored(&name, "settings", "clock").await.as_f64(), Some(41.0));
+        assert_eq!(stored_keys(&name, "bundles").await, [record(7).bundle.to_string()]);
+        assert_eq!(stored_keys(&name, "sizes").await.len(), 2);
+        assert!(reasons.borrow().is_empty(), "{reasons:?}");
+    }
+}
+
+#[wasm_bindgen_test]
 async fn a_tab_that_never_closes_costs_only_the_time_limit() {
-    let name = version_1("").await;
+    let name = earlier(1, "").await;
     let patch = faster_timers(10);
     let (store, reasons) = open_store(&name, 1e9);
     let (digest, bytes) = (Digest::of(b"new"), Bytes::from_static(b"new"));
-    let (put, read, secret) = futures_util::join!(
-        store.put_blob(&digest, bytes.clone()),
-        store.record(&record(7).app),
-        store.secret(HostSecret([2; 32])),
-    );
+    let (put, read) = futures_util::join!(store.put_blob(&digest, bytes.clone()), store.record(&record(7).app));
     assert_eq!((put, read), (Ok(()), Ok(None)));
-    assert!(secret.unwrap() == HostSecret([2; 32]));
     assert!(store.is_degraded());
     assert_eq!(store.blob(&digest).await, Ok(Some(bytes)));
     assert_eq!(reasons.borrow().len(), 1, "{reasons:?}");
@@ -91,7 +111,7 @@ async fn a_tab_that_never_closes_costs_only_the_time_limit() {
 /// of that.
 #[wasm_bindgen_test]
 async fn a_hidden_page_also_gives_up() {
-    let name = version_1("").await;
+    let name = earlier(1, "").await;
     let patch = Patch::apply(
         "const [own, now] = [globalThis.setTimeout, performance.now]; let late = 0; \
          performance.now = () => now.call(performance) + late; \
@@ -131,16 +151,16 @@ async fn an_endless_transaction_costs_only_the_time_limit() {
 
 #[wasm_bindgen_test]
 async fn a_tab_of_the_first_version_does_not_block_ours() {
-    let (store, _) = open_store(&version_1("old.close()").await, 1e9);
+    let (store, _) = open_store(&earlier(1, "old.close()").await, 1e9);
     store.put_blob(&Digest::of(b"new"), Bytes::from_static(b"new")).await.unwrap();
     let store: Rc<dyn BundleStore> = Rc::new(store);
     // The old tab cannot open the newer layout. Its attempt must not block our tab.
     let body = "const request = indexedDB.open(given, 1); \
         return new Promise((resolve) => { request.onerror = (event) => { event.preventDefault(); resolve(request.error.name); }; \
         request.onsuccess = () => resolve('opened'); });";
-    let name = version_1("old.close()").await;
+    let name = earlier(1, "old.close()").await;
     let (newer, _) = open_store(&name, 1e9);
-    newer.secret(HostSecret([3; 32])).await.unwrap();
+    assert_eq!(newer.record(&record(7).app).await, Ok(Some(record(7))));
     assert_eq!(script(body, &JsValue::from_str(&name)).await.as_string().unwrap(), "VersionError");
     assert_eq!(store.blob(&Digest::of(b"new")).await, Ok(Some(Bytes::from_static(b"new"))));
 }

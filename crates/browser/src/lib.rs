@@ -55,8 +55,7 @@ pub fn ports(options: BrowserOptions) -> Ports {
         dialer: Rc::new(WebSocketDialer),
         sandbox: Rc::new(BrowserSandbox::new(&options.worker, &options.meter, options.script)),
         bundles: Rc::new(store.clone()),
-        records: Rc::new(store.clone()),
-        identity: Rc::new(store),
+        records: Rc::new(store),
         // The state of a page's actors ends with the page.
         state: Rc::new(MemoryStateStore::default()),
         source,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use js_sys::{Array, Function, Promise, Uint8Array};
 use starlane_bundle::{AppRecord, Digest, Signature, SignedManifest, json};
-use starlane_host::ports::{BundleStore, IdentityStore, RecordStore, StoreError};
-use starlane_protocol::{Address, HostSecret};
+use starlane_host::ports::{BundleStore, RecordStore, StoreError};
+use starlane_protocol::Address;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
@@ -22,10 +22,6 @@ const BLOBS: &str = "blobs";
 const MANIFESTS: &str = "manifests";
 /// `Address` of an app → a string: a digest, and the JSON of the app's record, whose numbers need 64 bits. Version 1 had no digest.
 const RECORDS: &str = "records";
-/// [`SECRET`] → `Uint8Array`.
-const SETTINGS: &str = "settings";
-/// The key of the host's secret in the settings.
-const SECRET: &str = "secret";
 /// The name of the error of a full storage.
 const FULL: &str = "QuotaExceededError";
 
@@ -125,11 +121,6 @@ fn bytes_of(value: &JsValue) -> Result<Vec<u8>, String> {
     value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec).ok_or_else(|| "it is not a Uint8Array".to_owned())
 }
 
-fn secret_of(value: &JsValue) -> Result<HostSecret, String> {
-    let bytes = bytes_of(value)?.try_into().map_err(|_| "its length is not that of a secret".to_owned())?;
-    Ok(HostSecret(bytes))
-}
-
 fn record_of(value: &JsValue) -> Result<AppRecord, String> {
     let text = value.as_string().ok_or("it is not a string")?;
     // A record of version 1 has no digest.
@@ -217,13 +208,5 @@ impl RecordStore for IndexedDbStore {
 
     fn drop_record(&self, app: &Address) -> Done<()> {
         self.write(RECORDS, "delete", app.as_str(), &JsValue::UNDEFINED)
-    }
-}
-
-impl IdentityStore for IndexedDbStore {
-    fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
-        // One transaction: if two tabs start at once, the second gets the first one's secret.
-        let done = self.run(SETTINGS, "keep", SECRET, &Uint8Array::from(&fresh.0[..]));
-        Box::pin(async move { Ok(done.await?.first().and_then(|value| secret_of(value).ok()).unwrap_or(fresh)) })
     }
 }

@@ -36,6 +36,10 @@ export const STEPS: readonly ((database: IDBDatabase, transaction: IDBTransactio
       };
     }
   },
+  // Earlier pages kept the secret of their host here. A page now makes a new one for each host.
+  (_, transaction) => {
+    transaction.objectStore("settings").delete("secret");
+  },
 ];
 
 /** The size of a blob or manifest, in bytes. */

@@ -24,7 +24,7 @@ const FINAL: Readonly<Record<string, string>> = {
 const OVER = new DOMException("the bundles in use fill the cache", FULL);
 
 /** One step on a key of an object store: see `Storage.run`. */
-type Step = "get" | "all" | "put" | "delete" | "swap" | "keep" | "use";
+type Step = "get" | "all" | "put" | "delete" | "swap" | "use";
 
 /** A bundle that must not be evicted. */
 interface Pin {
@@ -75,7 +75,6 @@ export class Storage {
    * - `put`: stores `value` at the key;
    * - `delete`: deletes the value at the key;
    * - `swap`: `value` is a pair. If the value at the key equals the first, stores and returns the second; else returns nothing;
-   * - `keep`: returns the bytes at the key if they have the length of `value`; else stores and returns `value`;
    * - `use`: notes that the bundle at the key is used now, and that `value` are its blobs.
    *
    * If there is no room, evicts bundles that are not in use, and does the step again. A power failure may lose cached bytes, and
@@ -87,8 +86,7 @@ export class Storage {
     for (let tries = 1; ; tries++) {
       const inMemory = this.inMemory;
       try {
-        // The host's secret (`keep`) is always tried, because a host needs one.
-        if (full && !(await this.#makeRoom(sizeOf(value), full === OVER)) && step !== "keep") tries = MAX_TRIES;
+        if (full && !(await this.#makeRoom(sizeOf(value), full === OVER))) tries = MAX_TRIES;
         else return await this.#run(store, step, key, value);
       } catch (error) {
         failure = error;
@@ -99,7 +97,7 @@ export class Storage {
         if (nameOf(error) === FULL) full = error;
       }
       if (tries < MAX_TRIES && !FINAL[nameOf(failure)]) continue;
-      if (failure === full && step !== "keep") throw failure;
+      if (failure === full) throw failure;
       this.#degrade(failure);
       full = undefined;
       tries = 0;
@@ -158,10 +156,9 @@ export class Storage {
     return this.#transact([store, ...more], step !== "get" && step !== "all", async (objects) => {
       const own = objects(store);
       if (step === "all") return result(own.getAll()) as Promise<unknown[]>;
-      if (step === "get" || step === "keep") {
+      if (step === "get") {
         const found = await result(own.get(key));
-        if (step === "get") return found === undefined ? [] : [found];
-        if (found instanceof Uint8Array && found.length === (value as Uint8Array).length) return [found];
+        return found === undefined ? [] : [found];
       }
       if (step === "swap") {
         const [before, after] = value as [unknown, unknown];

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use litemap::LiteMap;
 use starlane_bundle::{AppRecord, Digest, SignedManifest};
-use starlane_protocol::{Address, HostSecret};
+use starlane_protocol::Address;
 
-use crate::ports::{BundleStore, IdentityStore, RecordStore, StoreError};
+use crate::ports::{BundleStore, RecordStore, StoreError};
 
 type Done<T> = LocalBoxFuture<'static, Result<T, StoreError>>;
 
@@ -21,7 +21,6 @@ struct Kept {
     manifests: LiteMap<Address, SignedManifest>,
     blobs: LiteMap<Digest, Bytes>,
     records: LiteMap<Address, AppRecord>,
-    secret: Option<HostSecret>,
 }
 
 impl MemoryStore {
@@ -78,11 +77,5 @@ impl RecordStore for MemoryStore {
 
     fn drop_record(&self, app: &Address) -> Done<()> {
         self.with(|kept| drop(kept.records.remove(app)))
-    }
-}
-
-impl IdentityStore for MemoryStore {
-    fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
-        self.with(|kept| kept.secret.get_or_insert(fresh).clone())
     }
 }

@@ -10,7 +10,7 @@ use starlane_node::{
     guest::{BatchReport, GuestCall, GuestPlan, InstanceId, Saved},
     state::{ActorState, Owned},
 };
-use starlane_protocol::{Address, Failure, HostSecret};
+use starlane_protocol::{Address, Failure};
 
 use crate::verified::{Verification, VerifiedApp};
 
@@ -29,8 +29,6 @@ pub struct Ports {
     pub bundles: Rc<dyn BundleStore>,
     /// The store of app records.
     pub records: Rc<dyn RecordStore>,
-    /// The store of this host's identity.
-    pub identity: Rc<dyn IdentityStore>,
     /// The store of actors' state.
     pub state: Rc<dyn StateStore>,
     /// The source of bundles that the store does not have.
@@ -192,12 +190,6 @@ pub trait RecordStore {
     fn put_record(&self, record: AppRecord) -> LocalBoxFuture<'static, Result<AppRecord, StoreError>>;
     /// Removes an app's record.
     fn drop_record(&self, app: &Address) -> LocalBoxFuture<'static, Result<(), StoreError>>;
-}
-
-/// The store of a host's identity.
-pub trait IdentityStore {
-    /// Returns the secret of this host. If there is none, stores and returns `fresh`.
-    fn secret(&self, fresh: HostSecret) -> LocalBoxFuture<'static, Result<HostSecret, StoreError>>;
 }
 
 /// The error of a store.

@@ -8,7 +8,7 @@ use std::{
 use futures_util::FutureExt;
 use starlane_host::{
     Host, HostConfig, Level, LinkConfig, LocalVerifier, LogLine,
-    ports::{IdentityStore, NoSource, Ports, Time},
+    ports::{NoSource, Ports, Time},
     resource::Registry,
 };
 use starlane_protocol::{Failure, HostSecret, Trace};
@@ -379,7 +379,6 @@ fn open_host(
         sandbox: Rc::new(sandbox),
         bundles: Rc::new(store.clone()),
         records: Rc::new(store.clone()),
-        identity: Rc::new(store.clone()),
         state: Rc::new(state),
         source: Rc::new(NoSource),
         verifier: Rc::new(LocalVerifier),

@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use starlane_bundle::{AppRecord, Digest, Hasher, PublicKey, Signature, SignedManifest};
-use starlane_host::ports::{BundleStore, IdentityStore, RecordStore, StoreError};
+use starlane_host::ports::{BundleStore, RecordStore, StoreError};
 use starlane_protocol::{Address, HostSecret};
 
 use crate::{
@@ -253,9 +253,12 @@ impl DiskStore {
         let task = tokio::task::spawn_blocking(move || work(store));
         Box::pin(async move { task.await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string()))) })
     }
-}
 
-impl DiskStore {
+    /// Returns the secret of this server. If there is none, stores and returns `fresh`.
+    pub(crate) fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
+        self.aside(move |store| store.secret(fresh))
+    }
+
     /// The last revision of a deleted app, 0 if the app was never deleted. Hosts refuse a revision lower than one that
     /// they have seen.
     pub(crate) fn last_revision(&self, app: &Address) -> Done<u64> {
@@ -330,12 +333,6 @@ impl RecordStore for DiskStore {
             }
             remove(&file)
         })
-    }
-}
-
-impl IdentityStore for DiskStore {
-    fn secret(&self, fresh: HostSecret) -> Done<HostSecret> {
-        self.aside(move |store| store.secret(fresh))
     }
 }
 

@@ -66,7 +66,6 @@ fn host(time: &Rc<dyn Time>, store: &Rc<MemoryStore>, registry: Option<Registry>
         sandbox: Rc::new(NoGuests::default()),
         bundles: Rc::clone(store) as _,
         records: Rc::clone(store) as _,
-        identity: Rc::clone(store) as _,
         state: Rc::new(MemoryStateStore::default()),
         source: Rc::new(NoSource),
         verifier: Rc::new(LocalVerifier),

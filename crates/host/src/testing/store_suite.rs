@@ -1,5 +1,5 @@
-//! The contract of stores of bundles, of records, and of a host's identity. Each case gets an empty store. [`bundles`],
-//! [`records`] and [`identity`] run the cases of one port one after another, and [`all`] those of all three.
+//! The contract of stores of bundles and of records. Each case gets an empty store. [`bundles`] and [`records`] run the
+//! cases of one port one after another, and [`all`] those of both.
 
 // The cases of a suite fail by panics.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -8,20 +8,19 @@ use std::{future::Future, rc::Rc};
 
 use bytes::Bytes;
 use starlane_bundle::{AppRecord, Digest, SecretKey, SignedManifest};
-use starlane_protocol::{Address, HostSecret};
+use starlane_protocol::Address;
 
-use crate::ports::{BundleStore, IdentityStore, RecordStore};
+use crate::ports::{BundleStore, RecordStore};
 
-/// An implementation of all three stores of a host.
-pub trait Stores: BundleStore + RecordStore + IdentityStore {}
+/// An implementation of both stores of a host.
+pub trait Stores: BundleStore + RecordStore {}
 
-impl<T: BundleStore + RecordStore + IdentityStore> Stores for T {}
+impl<T: BundleStore + RecordStore> Stores for T {}
 
-/// Runs the cases of all three ports, each on a fresh back-end from `fresh`.
+/// Runs the cases of both ports, each on a fresh back-end from `fresh`.
 pub async fn all<F: Future<Output = Rc<dyn Stores>>>(fresh: impl Fn() -> F) {
     bundles(async || fresh().await as _).await;
     records(async || fresh().await as _).await;
-    identity(async || fresh().await as _).await;
 }
 
 /// Runs the cases of a store of bundles, each on a fresh one.
@@ -40,11 +39,6 @@ pub async fn records(fresh: impl AsyncFn() -> Rc<dyn RecordStore>) {
     no_record_is_there_at_first(&*fresh().await).await;
     a_record_of_a_lower_revision_is_not_kept(&*fresh().await).await;
     records_come_back_all_and_in_order(&*fresh().await).await;
-}
-
-/// Runs the case of a store of an identity.
-pub async fn identity(fresh: impl AsyncFn() -> Rc<dyn IdentityStore>) {
-    the_first_secret_stays(&*fresh().await).await;
 }
 
 fn address(text: &str) -> Address {
@@ -155,13 +149,6 @@ pub async fn records_come_back_all_and_in_order(store: &dyn RecordStore) {
     }
     store.drop_record(&address("acme:c")).await.unwrap();
     assert_eq!(store.records().await, Ok(vec![record("acme:a", 1), record("acme:b", 1)]));
-}
-
-/// The secret never changes, because the host's name is derived from it.
-pub async fn the_first_secret_stays(store: &dyn IdentityStore) {
-    let (first, second) = (HostSecret([1; 32]), HostSecret([2; 32]));
-    assert!(store.secret(first.clone()).await == Ok(first.clone()));
-    assert!(store.secret(second).await == Ok(first));
 }
 
 /// Calls are made without waiting for earlier ones.

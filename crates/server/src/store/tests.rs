@@ -34,6 +34,15 @@ async fn the_error_names_a_damaged_file() {
     assert!(error.to_string().contains("host.secret"), "{error}");
 }
 
+/// The server's name is derived from it.
+#[tokio::test]
+async fn the_first_secret_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (HostSecret([1; 32]), HostSecret([2; 32]));
+    assert!(DiskStore::new(folder.path()).secret(first.clone()).await == Ok(first.clone()));
+    assert!(DiskStore::new(folder.path()).secret(second).await == Ok(first));
+}
+
 #[test]
 fn a_bundle_can_have_the_name_of_the_publishers_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -13,12 +13,19 @@ use crate::{
     principal::{Authenticated, Authentication},
 };
 
+/// The code of the failure of a token that was good before.
+const EXPIRED: &str = "expired";
+
 impl Node {
     /// Takes the result of checking a peer's token, at its hello and at each later check: the peer's principal, or the reason of a
     /// refusal. A link whose principal changed ends.
     pub fn handle_authenticated(&mut self, now: u64, peer: PeerId, result: Authentication) {
         let key = LinkKey(peer.0);
         let Some(link) = self.links.get(&key) else { return };
+        if link.is_detached() && result.as_ref().is_err_and(|failure| failure.code == EXPIRED) {
+            // It needs a fresh token anyway.
+            return;
+        }
         let hello = link.hello().cloned();
         let admitted = match result {
             Err(failure) => Err(Goodbye::new(&*failure.code, failure.message)),
@@ -61,7 +68,7 @@ impl Node {
         let Some(link) = self.links.get_mut(&key) else { return Ok(()) };
         if link.session.principal.name() != found.principal.name() {
             let message = format!("the token belongs to `{}`: open a new link for it", found.principal.name());
-            return Err(Goodbye::new(CloseCode::AuthRefused, message));
+            return Err(Goodbye::new(CloseCode::PrincipalChanged, message));
         }
         link.renewed(now, found);
         self.end_what_is_refused(key);

@@ -41,6 +41,8 @@ use crate::{
 
 /// The channel in use.
 const CHANNEL: u16 = 0;
+/// The least time between two renewals of the token, in milliseconds.
+const MIN_RENEW_MS: u64 = 500;
 /// The maximum of bytes beside the hello frame in its message.
 const MAX_BESIDE_HELLO_BYTES: usize = 16;
 
@@ -85,6 +87,8 @@ pub(crate) struct Link {
     pub(crate) session: Session,
     carrier: Option<(SocketId, Carrier)>,
     queue: SendQueue,
+    /// Whether it has ended, though its node may not know yet.
+    is_over: bool,
     /// When a link without a socket ends. None for a link with a socket, and for one that was never up.
     until: Option<u64>,
     /// When the last socket of a link that waits for another one was lost.
@@ -113,6 +117,7 @@ impl Link {
             session: Session::new(&config),
             carrier: None,
             queue: SendQueue::new(&config),
+            is_over: false,
             until: None,
             lost_at: None,
             hello: None,
@@ -180,10 +185,11 @@ impl Link {
             let reason = format!("the first message is {length} bytes; the maximum is {longest}");
             return Err(Goodbye::new(CloseCode::TooLarge, reason));
         }
-        let frames = frame::decode_message(bytes).map_err(|error| Goodbye::new(error.code(), error.to_string()))?;
+        // Frames are counted before they are decoded, because many short ones are much more memory than bytes.
         if let Some((_, carrier)) = &mut self.carrier {
-            carrier.receive(now, frames.len(), bytes.len(), &self.config)?;
+            carrier.receive(now, frame::count(bytes), bytes.len(), &self.config)?;
         }
+        let frames = frame::decode_message(bytes).map_err(|error| Goodbye::new(error.code(), error.to_string()))?;
         if self.phase() == Phase::AwaitHello && frames.is_empty() {
             return Err(Goodbye::new(CloseCode::Malformed, "the first message has no hello frame"));
         }
@@ -199,17 +205,24 @@ impl Link {
     fn handle_frame(&mut self, now: u64, frame: Frame) -> Result<(), Goodbye> {
         let Some((_, carrier)) = &mut self.carrier else { return Ok(()) };
         match (carrier.phase, frame) {
-            (_, Frame::Goodbye { code, reason, keep, retry_ms, dial }) => {
-                return Err(Goodbye { keep, retry_ms, dial, ..Goodbye::new(&*code, reason) });
+            (phase, Frame::Goodbye { code, reason, keep, retry_ms, dial }) => {
+                let goodbye = Goodbye::new(&*code, reason);
+                // Before welcome, only the dial has failed: the server may still have the earlier link.
+                let keep = keep || (phase == Phase::AwaitWelcome && goodbye.code.spares_link());
+                return Err(Goodbye { keep, retry_ms, dial, ..goodbye });
             }
             (Phase::AwaitHello, frame @ Frame::Hello { .. }) => return self.greeted(frame),
             (Phase::AwaitWelcome, frame @ Frame::Welcome { .. }) => return self.welcomed(now, frame),
             (Phase::Up, Frame::Ping { nonce }) => carrier.asked(nonce),
-            (Phase::Up, Frame::Ack { received }) => return self.queue.window.acknowledge(received),
+            (Phase::Up, Frame::Ack { received }) => return self.queue.acknowledge(received),
             (Phase::Up, Frame::Pong { nonce }) => carrier.ponged(now, nonce),
-            (Phase::Up, Frame::Renew { token }) if self.is_dialled => self.shown(Some(token)),
+            (Phase::Up, Frame::Renew { token }) if self.is_dialled => {
+                carrier.renews(now, &self.config)?;
+                self.shown(Some(token));
+            }
             (Phase::Up, Frame::Expires { remaining_ms }) if !self.is_dialled => {
-                carrier.expires = remaining_ms.map(|remaining| now.saturating_add(remaining / 5 * 4));
+                let pause = |remaining: u64| (remaining / 5 * 4).max(MIN_RENEW_MS);
+                carrier.expires = remaining_ms.map(|remaining| now.saturating_add(pause(remaining)));
             }
             (Phase::Up, frame) if frame.sequence().is_some() => {
                 let event = self.session.take(now, frame, &self.config)?;
@@ -232,6 +245,7 @@ impl Link {
             _ => return,
         }
         let is_over = !goodbye.keep;
+        self.is_over |= is_over;
         self.events.push_back(if is_over { LinkEvent::Over(goodbye) } else { LinkEvent::Dropped(goodbye) });
     }
 
@@ -254,20 +268,22 @@ impl Link {
     /// peer: then the peer did not get it.
     pub(crate) fn send(&mut self, parcel: Parcel, deadline: Option<u64>) -> Result<(), Failure> {
         let is_message = matches!(parcel, Parcel::Request { .. } | Parcel::Notify { .. });
+        // A reply that cannot be sent says nothing about the request.
+        let unsent = |failure: Failure| if is_message { failure.sent(false) } else { failure };
         let room = match (self.session.identity.is_some(), self.is_up()) {
             (true, true) => Room::Known(self.config.queue_bytes),
             (true, false) if self.is_dialled => Room::Known(self.config.detached_queue_bytes),
             (true, false) => Room::Known(self.config.waiting_bytes),
             (false, _) if is_message && !self.is_dialled => Room::New,
-            (false, _) => return Err(Failure::link_lost("the link broke").sent(false)),
+            (false, _) => return Err(unsent(Failure::link_lost("the link broke"))),
         };
         match self.queue.send(parcel, deadline, room, &self.config) {
             Ok(()) => Ok(()),
-            Err(Unsent::Failed(failure)) => Err(failure.sent(false)),
+            Err(Unsent::Failed(failure)) => Err(unsent(failure)),
             Err(Unsent::TooSlow(goodbye)) => {
                 let failure = Failure::link_lost(goodbye.reason.clone());
                 self.end(goodbye);
-                Err(failure.sent(false))
+                Err(unsent(failure))
             }
         }
     }
@@ -323,6 +339,11 @@ impl Link {
         if self.is_up() { VecDeque::new() } else { self.queue.expired(now) }
     }
 
+    /// When the first one-way message may have waited too long for the link to come up.
+    pub(crate) fn first_deadline(&self) -> Option<u64> {
+        if self.is_up() { None } else { self.queue.first_deadline() }
+    }
+
     /// Whether the peer acknowledged a frame that was numbered on the present socket.
     pub(crate) fn makes_progress(&self) -> bool {
         self.queue.window.makes_progress()
@@ -330,12 +351,18 @@ impl Link {
 
     /// Runs everything that is due at `now`.
     pub(crate) fn handle_timeout(&mut self, now: u64) {
-        if self.until.is_some_and(|until| until <= now) {
+        if let Some(until) = self.until.filter(|until| *until <= now) {
+            if now > until + self.config.frozen_ms {
+                // The clock stood still, so the peer had no time to come back.
+                self.until = Some(now + self.config.frozen_ms);
+                return;
+            }
             return self.end(Goodbye::new(CloseCode::NotResumed, "the link was not resumed in time"));
         }
         let Some((_, carrier)) = &mut self.carrier else { return };
         match carrier.handle_timeout(now, self.is_dialled, self.queue.stalled_at(), &self.config) {
             Some(Due::End(goodbye)) => return self.end(goodbye),
+            Some(Due::Frozen(ms)) => return self.session.assembly.postpone(ms),
             Some(Due::Renew) => self.events.push_back(LinkEvent::Expiring),
             None => {}
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use starlane_protocol::{Failure, Trace, frame::Frame};
+use starlane_protocol::Failure;
 
 use crate::{
     effect::{Effect, PeerId, SocketId},
@@ -123,8 +123,7 @@ impl Node {
         if let Some((before, now)) = link.count() {
             self.usage.wait(&link.session.principal, before, now);
             if link.is_detached() {
-                let account = link.session.principal.account().to_owned();
-                self.count_detached(&account, before, now);
+                self.count_detached(key);
             }
         }
     }
@@ -239,10 +238,15 @@ impl Node {
         if !link.may_resume() {
             return self.link_over(now, key, goodbye);
         }
-        link.detach(now);
+        // What was freed before is not freed for the links without a socket.
+        self.count_bytes(key);
+        if let Some(link) = self.links.get_mut(&key) {
+            link.detach(now);
+        }
         self.keep_detached(key);
         if self.uplink.key() == Some(key) {
-            self.uplink_detached(now, key, goodbye);
+            let makes_progress = self.links.get(&key).is_some_and(|link| link.makes_progress());
+            self.uplink_down(now, key, goodbye, makes_progress);
         }
         self.touched(key);
     }
@@ -262,7 +266,7 @@ impl Node {
         }
         self.link_ended(now, key, lost, goodbye, &waiting);
         if is_uplink {
-            self.uplink_over(now, key, goodbye, makes_progress);
+            self.uplink_down(now, key, goodbye, makes_progress);
         }
     }
 
@@ -283,26 +287,26 @@ impl Node {
             }
         }
         let reason = &goodbye.reason;
-        for frame in lost.unacked {
-            let Frame::Notify { to, operation, trace, .. } = frame else { continue };
-            let failure = Failure::link_lost(format!("it may have arrived: the link broke ({reason})")).sent(true);
-            self.dead_letter(now, &to, &operation, trace.as_deref().and_then(Trace::parse), &failure);
+        let unsure = Failure::link_lost(format!("it may have arrived: the link broke ({reason})")).sent(true);
+        for (to, operation, trace) in lost.unsure {
+            self.dead_letter(now, &to, &operation, trace, &unsure);
         }
         let unsent = Failure::link_lost(format!("the link broke before the message left ({reason})")).sent(false);
         waiting.iter().for_each(|waiting| self.bury(now, waiting, &unsent));
+        let id = |waiting: &Waiting| match waiting.parcel {
+            Parcel::Request { id, .. } => Some(id),
+            _ => None,
+        };
+        let mut never_left: Vec<u64> = waiting.iter().filter_map(|waiting| id(waiting)).collect();
+        never_left.sort_unstable();
+        let left = Failure::link_lost(format!("the link broke before the reply came ({reason})")).sent(true);
         for request in self.asked_of(Route::Link(key)) {
             // A request that did not leave goes over the next link to the server.
             if self.links.get(&key).is_some_and(|link| link.has_waiting(request)) {
                 continue;
             }
-            let is_waiting =
-                |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id == request.0);
-            let failure = if waiting.iter().any(|waiting| is_waiting(waiting)) {
-                unsent.clone()
-            } else {
-                Failure::link_lost(format!("the link broke before the reply came ({reason})")).sent(true)
-            };
-            self.finish(now, request, Err(failure));
+            let failure = if never_left.binary_search(&request.0).is_ok() { &unsent } else { &left };
+            self.finish(now, request, Err(failure.clone()));
         }
         for request in lost.asking {
             self.drop_request(now, request);
@@ -328,7 +332,7 @@ impl Node {
 mod tests {
     use starlane_protocol::{
         HostSecret,
-        frame::{encode_frame, encode_message},
+        frame::{Frame, encode_frame, encode_message},
     };
 
     use super::*;

@@ -312,7 +312,9 @@ impl Node {
 
     /// When `handle_timeout` should be called next, on the clock of `now`.
     pub fn next_timeout(&self) -> Option<u64> {
-        self.timers.next().into_iter().chain(self.uplink.next_timeout()).min()
+        let uplink = self.uplink.key().and_then(|key| self.links.get(&key));
+        let first_deadline = uplink.and_then(|link| link.first_deadline());
+        self.timers.next().into_iter().chain(self.uplink.next_timeout()).chain(first_deadline).min()
     }
 
     /// The next effect, in order.

@@ -282,8 +282,8 @@ impl Node {
                 self.has_asked(key, id);
                 let responder = Some(pending.to.clone());
                 if let Err(failure) = self.send(key, Parcel::Response { id, outcome, responder }, None) {
-                    // The answer does not fit the link, but this failure does.
-                    self.refuse_request(key, id, failure.at(&pending.to));
+                    // The answer does not fit the link, but this failure does. The target has handled the request.
+                    self.refuse_request(key, id, failure.at(&pending.to).sent(true));
                 }
             }
         }

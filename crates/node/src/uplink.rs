@@ -49,6 +49,8 @@ pub(crate) struct Uplink {
     woken: Option<u64>,
     /// How many links in a row broke a rule of the protocol.
     broken: u32,
+    /// Whether the token of the last dial was refused. The next dial asks for another one; a second refusal is final.
+    token_refused: bool,
     /// What was last reported.
     status: Option<LinkStatus>,
     pub(crate) server: Option<HostName>,
@@ -89,6 +91,7 @@ impl Uplink {
     }
 
     fn up(&mut self, now: u64) {
+        self.token_refused = false;
         self.up_since = Some(now);
         self.was_up = true;
     }
@@ -195,7 +198,7 @@ impl Node {
     /// Dials again, also after the server refused this host.
     pub fn handle_reconnect(&mut self, now: u64) {
         if let Some((_, Phase::Refused(goodbye))) = self.uplink.link.clone() {
-            self.uplink.broken = 0;
+            (self.uplink.broken, self.uplink.token_refused) = (0, false);
             let at = self.uplink.not_too_often(now);
             self.uplink.set(Phase::Pause(at));
             self.report(now, LinkState::Down, Some(&goodbye));
@@ -240,6 +243,11 @@ impl Node {
 
     fn dial(&mut self, now: u64) {
         self.uplink.begins(now);
+        if let Some(LinkStatus { state, reason, .. }) =
+            self.uplink.status.clone().filter(|status| status.next.is_some())
+        {
+            self.report(now, state, reason.as_ref());
+        }
         self.effects.push_back(Effect::Dial);
     }
 
@@ -321,17 +329,11 @@ impl Node {
         self.report(now, LinkState::Up, None);
     }
 
-    /// The link to the server lost its socket.
-    pub(crate) fn uplink_detached(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye) {
-        let makes_progress = self.links.get(&key).is_some_and(|link| link.makes_progress());
-        self.uplink.down(now, makes_progress, &self.config.link);
-        self.redial_later(now, goodbye);
-    }
-
-    /// The link to the server has ended, or its time to be resumed is over.
-    pub(crate) fn uplink_over(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye, makes_progress: bool) {
-        if goodbye.code == CloseCode::NotResumed {
-            // It is being dialled already.
+    /// The link to the server lost its socket, or has ended. `makes_progress`: the server acknowledged a frame that was numbered on
+    /// its last socket.
+    pub(crate) fn uplink_down(&mut self, now: u64, key: LinkKey, goodbye: &Goodbye, makes_progress: bool) {
+        if !matches!(self.uplink.link, Some((_, Phase::Open))) {
+            // Its time to be resumed is over, and it is being dialled already.
             return;
         }
         self.uplink.down(now, makes_progress, &self.config.link);
@@ -342,7 +344,9 @@ impl Node {
         if goodbye.code == CloseCode::PrincipalChanged {
             return self.principal_changed(now, key, None);
         }
-        if goodbye.code.is_final() || self.uplink.broken >= MAX_BROKEN_LINKS {
+        let refuses_token = goodbye.code == CloseCode::AuthRefused;
+        let is_second = refuses_token && std::mem::replace(&mut self.uplink.token_refused, refuses_token);
+        if goodbye.code.is_final() || is_second || self.uplink.broken >= MAX_BROKEN_LINKS {
             return self.refuse_uplink(now, key, goodbye);
         }
         self.redial_later(now, goodbye);

@@ -335,6 +335,12 @@ pub fn decode_frame(bytes: &[u8]) -> Option<Frame> {
     minicbor::decode(bytes).ok()
 }
 
+/// Returns the number of frames that a WebSocket message claims to have, without decoding them.
+pub fn count(message: &[u8]) -> usize {
+    let count = Decoder::new(message).array().ok().flatten().unwrap_or_default();
+    usize::try_from(count / 2).unwrap_or(usize::MAX)
+}
+
 /// Joins encoded frames into one WebSocket message on one channel.
 pub fn encode_message<'a>(channel: u16, frames: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);

@@ -9,6 +9,8 @@ use crate::bucket::Bucket;
 
 /// This many bytes of a message count as one more frame in the rate limit.
 const BYTES_A_FRAME: usize = 4 * 1024;
+/// The maximum of renewed tokens of a peer that sends nothing else.
+const RENEWALS_PER_SECOND: u32 = 100;
 /// The maximum of waiting control frames. A peer that reads never has more.
 const MAX_CONTROL_FRAMES: usize = 64;
 
@@ -30,6 +32,8 @@ pub(super) enum Due {
     End(Goodbye),
     /// Our token expires soon.
     Renew,
+    /// The clock stood still for so long, in milliseconds: what is late may not be late.
+    Frozen(u64),
 }
 
 #[derive(Debug)]
@@ -81,17 +85,18 @@ impl Carrier {
         (self.heard, self.probe) = (now, None);
     }
 
-    /// Asks the peer for a sign of life. Without one in time, the socket is dead.
+    /// Asks the peer for a sign of life. Without one in time, the socket is dead. Asking again does not give it more time.
     pub(super) fn probe(&mut self, now: u64, config: &LinkConfig) {
-        match self.phase {
-            Phase::Up => {
-                self.ping(now);
-                self.probe = Some(now + config.probe_ms.max(3 * self.round_trip_ms));
-            }
-            // The handshake gets its time again.
-            _ => self.opened = now,
+        if self.phase == Phase::Up && self.probe.is_none() {
+            self.ping(now);
+            self.probe = Some(now + config.probe_ms.max(3 * self.round_trip_ms));
         }
-        (self.heard, self.ping_due) = (now, now + config.ping_every_ms);
+    }
+
+    /// The clock stood still, so nothing that the timers say is true: asks for a sign of life, and begins all times anew.
+    fn thaw(&mut self, now: u64, config: &LinkConfig) {
+        self.probe(now, config);
+        (self.heard, self.ping_due, self.opened) = (now, now + config.ping_every_ms, now);
     }
 
     fn ping(&mut self, now: u64) {
@@ -115,13 +120,23 @@ impl Carrier {
         bytes: usize,
         config: &LinkConfig,
     ) -> Result<(), Goodbye> {
-        let (work, rate) = (1 + frames + bytes / BYTES_A_FRAME, config.frames_per_second);
+        let (work, rate) = (frames.saturating_add(1 + bytes / BYTES_A_FRAME), config.frames_per_second);
         if self.received.take(now, work as u64, rate.into()) {
             return Ok(());
         }
         let reason = format!(
             "more than {rate} frames per second (a message and each {BYTES_A_FRAME} bytes count as one): send slower"
         );
+        Err(Goodbye::new(CloseCode::TooMany, reason))
+    }
+
+    /// Counts a renewed token, which takes the host some time to check. Errors when the peer sends too many.
+    pub(super) fn renews(&mut self, now: u64, config: &LinkConfig) -> Result<(), Goodbye> {
+        let rate = config.frames_per_second;
+        if self.received.take(now, u64::from(rate / RENEWALS_PER_SECOND), rate.into()) {
+            return Ok(());
+        }
+        let reason = format!("more than {RENEWALS_PER_SECOND} renewed tokens per second: send slower");
         Err(Goodbye::new(CloseCode::TooMany, reason))
     }
 
@@ -172,10 +187,11 @@ impl Carrier {
     ) -> Option<Due> {
         let silent =
             |text: &str, waited: u64| Some(Due::End(Goodbye::new(CloseCode::Silent, format!("{text} {waited} ms"))));
-        if self.next_timeout(config).is_some_and(|due| now > due + config.frozen_ms) {
-            // The clock stood still, so nothing that the timers say is true.
-            self.probe(now, config);
-            return None;
+        // A probe that nobody answered before the clock stood still again is judged.
+        let due = self.life_due(config).filter(|_| self.probe.is_none());
+        if let Some(due) = due.filter(|due| now > due + config.frozen_ms) {
+            self.thaw(now, config);
+            return Some(Due::Frozen(now - due));
         }
         match self.phase {
             Phase::Over => None,
@@ -214,16 +230,19 @@ impl Carrier {
 
     /// When `handle_timeout` has something to do next.
     pub(super) fn next_timeout(&self, config: &LinkConfig) -> Option<u64> {
+        let expires = self.expires.filter(|_| self.is_up());
+        Some(self.life_due(config)?.min(expires.unwrap_or(u64::MAX)))
+    }
+
+    /// When the life of the socket is looked at next.
+    fn life_due(&self, config: &LinkConfig) -> Option<u64> {
         let due = match self.phase {
-            Phase::AwaitHello | Phase::AwaitWelcome => Some(self.opened + config.first_frame_ms),
-            Phase::Admitting => Some(self.heard + config.silence_ms),
-            Phase::Up => {
-                let due = (self.heard + config.silence_ms).min(self.ping_due);
-                Some(self.expires.map_or(due, |expires| expires.min(due)))
-            }
+            Phase::AwaitHello | Phase::AwaitWelcome => self.opened + config.first_frame_ms,
+            Phase::Admitting => self.heard + config.silence_ms,
+            Phase::Up => (self.heard + config.silence_ms).min(self.ping_due),
             Phase::Over => return None,
         };
-        due.into_iter().chain(self.probe).min()
+        Some(self.probe.map_or(due, |probe| probe.min(due)))
     }
 }
 
@@ -270,7 +289,8 @@ mod tests {
     fn clock_that_stood_still_proves_nothing_about_the_peer() {
         let config = LinkConfig::default();
         let (mut carrier, late) = (up(&config), 10 * config.silence_ms);
-        assert_eq!(carrier.handle_timeout(late, true, None, &config), None, "it asks first");
+        let frozen = |due: Option<Due>| matches!(due, Some(Due::Frozen(_)));
+        assert!(frozen(carrier.handle_timeout(late, true, None, &config)), "it asks first");
         assert!(carrier.has_control());
         assert_eq!(carrier.next_timeout(&config), Some(late + config.probe_ms));
         let mut answered = up(&config);
@@ -281,8 +301,23 @@ mod tests {
         assert_eq!(answered.handle_timeout(late + config.probe_ms, true, None, &config), None);
         let due = carrier.handle_timeout(late + config.probe_ms, true, None, &config);
         assert!(matches!(due, Some(Due::End(goodbye)) if goodbye.code == CloseCode::Silent && goodbye.keep));
+        // The clock stands still again, and nothing was heard meanwhile.
+        let mut again = up(&config);
+        again.handle_timeout(late, true, None, &config);
+        let due = again.handle_timeout(2 * late, true, None, &config);
+        assert!(matches!(due, Some(Due::End(goodbye)) if goodbye.code == CloseCode::Silent));
+        // Asking again and again does not give the peer more time.
+        let mut asked = up(&config);
+        (0..3).for_each(|n| asked.probe(n * 1_000, &config));
+        assert_eq!(asked.next_timeout(&config), Some(config.probe_ms));
+        // A token that ended meanwhile is looked at next, once.
+        let mut expired = up(&config);
+        expired.expires = Some(1);
+        assert!(frozen(expired.handle_timeout(late, false, None, &config)));
+        assert_eq!(expired.handle_timeout(late, false, None, &config), Some(Due::Renew));
+        assert!(expired.next_timeout(&config) > Some(late));
         let mut waiting = Carrier::new(Phase::AwaitWelcome, 0, &config);
-        assert_eq!(waiting.handle_timeout(late, false, None, &config), None);
+        assert!(frozen(waiting.handle_timeout(late, false, None, &config)));
         assert_eq!(waiting.next_timeout(&config), Some(late + config.first_frame_ms), "its time begins again");
     }
 

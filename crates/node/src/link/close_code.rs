@@ -74,9 +74,14 @@ codes! {
 }
 
 impl CloseCode {
-    /// Whether another dial with the same token would end in the same way.
+    /// Whether another dial would end in the same way.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::AuthRefused | Self::Version | Self::Fenced)
+        matches!(self, Self::Version | Self::Fenced)
+    }
+
+    /// Whether the earlier link of a dialling host stays if its dial was answered so.
+    pub(crate) fn spares_link(&self) -> bool {
+        !matches!(self, Self::Malformed | Self::TooLarge | Self::Version | Self::PrincipalChanged)
     }
 
     /// Whether only the socket ends, and the link can be resumed.
@@ -137,7 +142,7 @@ mod tests {
         }
         assert_eq!(CloseCode::from("of-a-later-version"), CloseCode::Other("of-a-later-version".to_owned()));
         assert!(CloseCode::from(&*"x".repeat(100)).as_str().len() <= 64);
-        assert!(CloseCode::AuthRefused.is_final() && !CloseCode::Closed.is_final());
+        assert!(CloseCode::Version.is_final() && !CloseCode::AuthRefused.is_final());
         assert!(Goodbye::new(CloseCode::Silent, "").keep && !Goodbye::new(CloseCode::Malformed, "").keep);
     }
 }

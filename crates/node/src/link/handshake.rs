@@ -106,7 +106,7 @@ impl Link {
         newer: &mut Self,
         received: u64,
     ) -> Result<(), Goodbye> {
-        self.queue.window.resume(received)?;
+        self.queue.resume(received)?;
         self.carrier = newer.carrier.take();
         self.session.token = newer.session.token.take();
         self.session.dial = newer.hello.take().map_or(0, |hello| hello.dial);
@@ -168,7 +168,7 @@ impl Link {
                     let reason = format!("welcome names frame {received}, which cannot be the last received one");
                     return Err(Goodbye::new(CloseCode::Malformed, reason));
                 }
-                self.queue.window.resume(received)?;
+                self.queue.resume(received)?;
                 self.resumed(now);
                 return Ok(());
             }
@@ -209,7 +209,8 @@ impl Link {
 
     /// Whether another socket may carry it. A link on the dialled side that carried nothing is not worth its memory.
     pub(crate) fn may_resume(&self) -> bool {
-        self.session.identity.is_some() && !(self.is_dialled && self.queue.is_unused() && self.session.received() == 0)
+        let is_unused = self.queue.is_unused() && self.session.received() == 0;
+        self.session.identity.is_some() && !self.is_over && !(self.is_dialled && is_unused)
     }
 
     /// The socket is closed, and the link waits for another one.
@@ -243,9 +244,9 @@ impl Link {
     /// The link has ended, and its shared state is lost. On the dialling side, messages that were not numbered wait for the next.
     pub(crate) fn lose(&mut self) -> Lost {
         let session = std::mem::replace(&mut self.session, Session::new(&self.config));
-        let unacked = self.queue.window.unacked().collect();
+        let unsure = self.queue.unsure();
         self.queue.restart(&self.config);
-        (self.until, self.lost_at) = (None, None);
+        (self.until, self.lost_at, self.is_over) = (None, None, false);
         let asking = session.asking.values().copied().collect();
         let counted = std::mem::take(&mut self.counted);
         Lost {
@@ -253,7 +254,7 @@ impl Link {
             peer: session.peer,
             principal: session.principal,
             asking,
-            unacked,
+            unsure,
             counted,
         }
     }

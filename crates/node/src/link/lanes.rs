@@ -17,6 +17,8 @@ use crate::maps::Map;
 
 /// How much a lane may send in one turn, in bytes.
 const TURN_BYTES: usize = 16 * 1024;
+/// How far bodies and messages may get ahead of each other, in bytes.
+const DEBT_BYTES: i64 = frame::CHUNK as i64;
 /// The maximum of bodies that are on their way at a time.
 pub(super) const MAX_BODIES: usize = 8;
 /// A failure of at most this size leaves before other messages, in bytes.
@@ -52,7 +54,8 @@ pub(super) struct May {
 #[derive(Debug)]
 pub(super) enum Next {
     Message(Box<Waiting>),
-    Chunk(Frame),
+    /// A chunk, and whether it is the last of its body.
+    Chunk(Box<Frame>, bool),
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +84,8 @@ pub(super) struct Lanes {
     /// The lane of each waiting request.
     requests: Map<u64, u64>,
     last_number: u64,
+    /// No waiting one-way message has an earlier deadline.
+    first_deadline: Option<u64>,
     /// The number of waiting messages.
     count: usize,
     /// The memory of everything that waits, in bytes.
@@ -112,6 +117,9 @@ impl Lanes {
     fn put(&mut self, waiting: Box<Waiting>) {
         self.bytes += waiting.parcel.weight();
         self.count += 1;
+        if matches!(waiting.parcel, Parcel::Notify { .. }) {
+            self.first_deadline = self.first_deadline.into_iter().chain(waiting.deadline).min();
+        }
         let Some(key) = lane_of(&waiting.parcel) else { return self.urgent.push_back(waiting) };
         if let Parcel::Request { id, .. } = waiting.parcel {
             self.requests.insert(id, key);
@@ -164,12 +172,44 @@ impl Lanes {
         (self.lanes, self.requests) = (bodies, Map::new());
         self.turns.clear();
         self.parked.clear();
-        self.count = 0;
+        (self.count, self.first_deadline) = (0, None);
         for list in [&mut taken, &mut stay] {
             list.sort_by_key(|waiting| waiting.number);
         }
         stay.into_iter().for_each(|waiting| self.put(waiting));
         taken.into()
+    }
+
+    /// No waiting one-way message has an earlier deadline.
+    pub(super) fn first_deadline(&self) -> Option<u64> {
+        self.first_deadline
+    }
+
+    /// Removes the waiting events of a topic.
+    pub(super) fn remove_events(&mut self, refused: &Parcel) {
+        let Some(lane) = lane_of(refused).and_then(|key| self.lanes.get_mut(&key)) else { return };
+        let Parcel::Refused { topic: of, .. } = refused else { return };
+        let before = lane.waiting.len();
+        let is_its = |waiting: &Waiting| matches!(&waiting.parcel, Parcel::Event { topic, .. } if topic == of);
+        lane.waiting.retain(|waiting| {
+            let stays = !is_its(waiting);
+            if !stays {
+                self.bytes -= waiting.parcel.weight();
+            }
+            stays
+        });
+        self.count -= before - lane.waiting.len();
+        if lane.waiting.is_empty() && lane.rest.is_none() {
+            self.forget(refused);
+        }
+    }
+
+    /// Removes the empty lane of a message.
+    fn forget(&mut self, parcel: &Parcel) {
+        let Some(key) = lane_of(parcel) else { return };
+        self.lanes.remove(&key);
+        self.turns.retain(|turn| *turn != key);
+        self.parked.retain(|turn| *turn != key);
     }
 
     /// Whether something can leave.
@@ -214,7 +254,7 @@ impl Lanes {
         }
         let sent = if waiting.parcel.length() > frame::CHUNK { weight - waiting.parcel.length() } else { weight };
         if !self.bodies.is_empty() {
-            self.ahead -= sent as i64;
+            self.ahead = (self.ahead - sent as i64).max(-DEBT_BYTES);
         }
         self.turn_bytes += sent;
         if lane.waiting.is_empty() {
@@ -255,9 +295,10 @@ impl Lanes {
         let chunk = Frame::Chunk { seq, of: rest.of, offset, part: Part(part) };
         let length = end - rest.sent;
         self.bytes -= length;
-        self.ahead += length as i64;
+        self.ahead = (self.ahead + length as i64).min(DEBT_BYTES);
         rest.sent = end;
-        if rest.left() > 0 {
+        let is_last = rest.left() == 0;
+        if !is_last {
             self.bodies.push_back(key);
         } else {
             lane.rest = None;
@@ -268,7 +309,7 @@ impl Lanes {
                 self.turns.push_back(key);
             }
         }
-        Some(Next::Chunk(chunk))
+        Some(Next::Chunk(Box::new(chunk), is_last))
     }
 }
 
@@ -327,8 +368,10 @@ mod tests {
     /// What leaves next: `+` and the id of a request or of its body's chunk, or `!` and that of a cancel.
     fn next(lanes: &mut Lanes, may: May) -> Option<String> {
         Some(match lanes.next(1, may)? {
-            Next::Chunk(Frame::Chunk { of, .. }) => format!("{of}"),
-            Next::Chunk(other) => panic!("{other:?}"),
+            Next::Chunk(frame, _) => match *frame {
+                Frame::Chunk { of, .. } => format!("{of}"),
+                other => panic!("{other:?}"),
+            },
             Next::Message(waiting) => match waiting.parcel {
                 Parcel::Cancel { id } => format!("!{id}"),
                 Parcel::Request { id, ref message } => {

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use starlane_protocol::{
-    Failure, Topic,
+    Address, Failure, Topic, Trace,
     frame::{self, Frame, Limits, MAX_NUMBERED},
 };
 
 use super::{
     CloseCode, Goodbye, LinkConfig, Parcel,
-    lanes::{LaneKey, Lanes, May, Next, Waiting},
+    lanes::{LaneKey, Lanes, Next, Waiting},
     window::Window,
 };
 use crate::{actor::remaining, maps::Map};
@@ -44,12 +44,49 @@ pub(super) struct SendQueue {
     /// The topics with a waiting gap. Their events are dropped until it has left.
     gaps: Map<Topic, ()>,
     pub(super) window: Window,
+    /// The one-way messages with bodies in chunks that the peer has not acknowledged completely.
+    notices: LongNotices,
     payload: usize,
+}
+
+/// A one-way message: its target, operation and trace.
+pub(super) type Notice = (Address, String, Option<Trace>);
+
+#[derive(Debug)]
+struct LongNotice {
+    /// The sequence of its frame.
+    of: u64,
+    /// The sequence of its last chunk, when that was numbered.
+    last: Option<u64>,
+    message: Notice,
+}
+
+#[derive(Debug, Default)]
+struct LongNotices(VecDeque<LongNotice>);
+
+impl LongNotices {
+    fn chunk(&mut self, of: u64, sequence: u64, is_last: bool) {
+        if is_last && let Some(notice) = self.0.iter_mut().find(|notice| notice.of == of) {
+            notice.last = Some(sequence);
+        }
+    }
+
+    fn acknowledged(&mut self, received: u64) {
+        if !self.0.is_empty() {
+            self.0.retain(|notice| notice.last.is_none_or(|last| last > received));
+        }
+    }
 }
 
 impl SendQueue {
     pub(super) fn new(config: &LinkConfig) -> Self {
-        Self { lanes: Lanes::default(), gaps: Map::new(), window: Window::new(config), payload: config.payload }
+        Self {
+            lanes: Lanes::default(),
+            gaps: Map::new(),
+            window: Window::new(config),
+            notices: LongNotices::default(),
+            payload: config.payload,
+        }
     }
 
     /// Begins anew for another link: only requests and one-way messages that were not numbered still wait.
@@ -77,6 +114,9 @@ impl SendQueue {
         room: Room,
         config: &LinkConfig,
     ) -> Result<(), Unsent> {
+        if matches!(parcel, Parcel::Refused { .. }) {
+            self.lanes.remove_events(&parcel);
+        }
         let checked = match (&parcel, room) {
             (Parcel::Event { topic, .. }, _) if self.gaps.contains_key(topic) => return Ok(()),
             (_, Room::New) => self.may_wait(parcel.weight(), config),
@@ -143,6 +183,36 @@ impl SendQueue {
         Ok(())
     }
 
+    /// Handles an acknowledgement: the peer has everything up to `received`.
+    pub(super) fn acknowledge(&mut self, received: u64) -> Result<(), Goodbye> {
+        self.window.acknowledge(received)?;
+        self.notices.acknowledged(received);
+        Ok(())
+    }
+
+    /// Begins to replay on a new socket what the peer did not receive.
+    pub(super) fn resume(&mut self, received: u64) -> Result<(), Goodbye> {
+        self.window.resume(received)?;
+        self.notices.acknowledged(received);
+        Ok(())
+    }
+
+    /// The one-way messages that left and that the peer may not have received completely.
+    pub(super) fn unsure(&self) -> Vec<Notice> {
+        let short = self.window.unacked().filter_map(|frame| match frame {
+            Frame::Notify { to, operation, trace, payload, .. } if !payload.is_announced() => {
+                Some((to, operation, trace.as_deref().and_then(Trace::parse)))
+            }
+            _ => None,
+        });
+        short.chain(self.notices.0.iter().map(|notice| notice.message.clone())).collect()
+    }
+
+    /// When the first waiting one-way message expires, or a little earlier than that.
+    pub(super) fn first_deadline(&self) -> Option<u64> {
+        self.lanes.first_deadline()
+    }
+
     /// Whether a request waits: it was not numbered.
     pub(super) fn has(&self, request: u64) -> bool {
         self.lanes.has(request)
@@ -155,7 +225,7 @@ impl SendQueue {
 
     /// Removes the one-way messages whose deadline has passed.
     pub(super) fn expired(&mut self, now: u64) -> VecDeque<Box<Waiting>> {
-        if self.lanes.len() == 0 {
+        if self.lanes.first_deadline().is_none_or(|first| now < first) {
             return VecDeque::new();
         }
         self.lanes.take(&|waiting| {
@@ -178,7 +248,7 @@ impl SendQueue {
                 None => {
                     let Some(frame) = self.next_frame(now) else { break };
                     let bytes = Bytes::from(frame::encode_frame(&frame));
-                    self.window.add(bytes.clone());
+                    self.window.add(bytes.clone(), matches!(frame, Frame::Chunk { .. }));
                     bytes
                 }
             };
@@ -189,8 +259,13 @@ impl SendQueue {
 
     fn next_frame(&mut self, now: u64) -> Option<Frame> {
         let seq = self.window.next();
-        let Waiting { mut parcel, deadline, .. } = match self.lanes.next(seq, self.may())? {
-            Next::Chunk(chunk) => return Some(chunk),
+        let Waiting { mut parcel, deadline, .. } = match self.lanes.next(seq, self.window.may())? {
+            Next::Chunk(chunk, is_last) => {
+                if let Frame::Chunk { of, .. } = *chunk {
+                    self.notices.chunk(of, seq, is_last);
+                }
+                return Some(*chunk);
+            }
             Next::Message(waiting) => *waiting,
         };
         match &mut parcel {
@@ -199,20 +274,20 @@ impl SendQueue {
             _ => {}
         }
         let lane = LaneKey::of(&parcel);
+        let long = match &parcel {
+            Parcel::Notify { message } if message.payload.body.len() > frame::CHUNK => {
+                Some((message.to.clone(), message.operation.clone(), message.trace))
+            }
+            _ => None,
+        };
         let (frame, body) = parcel.frame(seq);
         if let Some(body) = body {
             self.lanes.follow(lane, seq, body);
         }
-        Some(frame)
-    }
-
-    /// What the window lets leave. Bodies get half of it, messages seven eighths, so that orders always find room.
-    fn may(&self) -> May {
-        May {
-            urgent: self.window.is_open(1, 1),
-            messages: self.window.is_open(7, 8),
-            bodies: self.window.is_open(1, 2),
+        if let Some(long) = long {
+            self.notices.0.push_back(LongNotice { of: seq, last: None, message: long });
         }
+        Some(frame)
     }
 
     /// The bytes of waiting messages and of kept frames.
@@ -222,12 +297,12 @@ impl SendQueue {
 
     /// Whether nothing waits and nothing was ever sent.
     pub(super) fn is_unused(&self) -> bool {
-        self.window.last() == 0 && self.lanes.len() == 0
+        self.window.last() == 0 && self.lanes.is_empty()
     }
 
     /// Whether a numbered frame can leave now.
     pub(super) fn has_output(&self) -> bool {
-        self.window.has_replay() || self.lanes.has_output(self.may())
+        self.window.has_replay() || self.lanes.has_output(self.window.may())
     }
 
     /// The last acknowledged sequence, if nothing can be sent before the next acknowledgement.
@@ -288,7 +363,7 @@ mod tests {
         assert_eq!(ids, [(1, 1), (2, 3), (3, 4)]);
         assert!(!queue.cancel(3), "it has left");
         assert_eq!((numbered(&mut queue, 200), queue.stalled_at()), (0, Some(0)));
-        queue.window.acknowledge(2).unwrap();
+        queue.acknowledge(2).unwrap();
         assert_eq!((numbered(&mut queue, 200), queue.lanes.bytes()), (1, 0));
     }
 
@@ -302,7 +377,7 @@ mod tests {
         up(&mut queue, Parcel::Cancel { id: 9 }, &config).unwrap();
         assert_eq!(numbered(&mut queue, 0), 1, "orders have room");
         for received in 3..=5 {
-            queue.window.acknowledge(received).unwrap();
+            queue.acknowledge(received).unwrap();
             assert_eq!(numbered(&mut queue, 0), 1);
         }
         assert!(queue.lanes.is_empty());

@@ -7,7 +7,7 @@ use starlane_protocol::{
     wire::WireOutcome,
 };
 
-use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, assembly::Assembly};
+use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, assembly::Assembly, send_queue::Notice};
 use crate::{effect::RequestId, maps::Map, principal::Principal};
 
 /// What both hosts know of a link from its welcome on, so that another socket can carry it.
@@ -138,8 +138,8 @@ pub(crate) struct Lost {
     pub(crate) principal: Principal,
     /// The requests of the peer.
     pub(crate) asking: Vec<RequestId>,
-    /// The frames that the peer may not have received.
-    pub(crate) unacked: Vec<Frame>,
+    /// The one-way messages that the peer may not have received completely.
+    pub(crate) unsure: Vec<Notice>,
     /// The bytes that were counted for its principal.
     pub(crate) counted: usize,
 }

@@ -47,7 +47,7 @@ fn peer_above_the_rate_of_frames_or_bytes_loses_its_link() {
         peers.read(1);
         !peers.hangups.is_empty()
     });
-    assert_eq!((lasted, peers.end()), (Some(20), Some("too-many")), "each of them counts as 5");
+    assert_eq!((lasted, peers.end()), (Some(16), Some("too-many")), "each of them counts as 6");
 }
 
 #[test]

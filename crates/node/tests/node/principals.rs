@@ -73,17 +73,29 @@ fn expired_token_ends_the_link_and_the_next_dial_sends_a_fresh_one() {
 }
 
 #[test]
-fn renewing_with_a_bad_or_foreign_token_ends_the_link_for_good() {
-    for fresh in ["bad", "grace"] {
-        let mut world = linked_as(&["request acme:**"], Some(100_000));
-        world.tokens.insert("grace".into(), somebody("grace", &["admin **"], None));
-        world.fresh = Some(fresh.into());
-        world.pass(90_000);
-        let status = world.page().states.last().unwrap();
-        assert_eq!((status.state, status.next), (LinkState::Refused, None));
-        assert_eq!(status.reason.as_ref().unwrap().code, "auth-refused");
-        assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap_err().code, "auth-refused");
-    }
+fn renewing_with_a_bad_token_ends_the_link_for_good() {
+    let mut world = linked_as(&["request acme:**"], Some(100_000));
+    (world.fresh, world.token) = (Some("bad".into()), "bad".into());
+    world.pass(90_000);
+    let status = world.page().states.last().unwrap();
+    assert_eq!((status.state, status.next), (LinkState::Refused, None));
+    assert_eq!(status.reason.as_ref().unwrap().code, "auth-refused");
+    assert_eq!(world.dials, 2, "the token is asked for once more");
+    assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap_err().code, "auth-refused");
+}
+
+#[test]
+fn page_of_another_principal_gets_a_new_name_and_a_new_link() {
+    let mut world = linked_as(&["request acme:**"], Some(100_000));
+    world.tokens.insert("grace".into(), somebody("grace", &["admin **"], None));
+    (world.fresh, world.token) = (Some("grace".into()), "grace".into());
+    let name = world.page().node.name();
+    world.pass(90_000);
+    assert_eq!((world.state(), world.dials), (Some(LinkState::Up), 2));
+    assert_ne!(world.page().node.name(), name);
+    assert_eq!(world.server().node.links().len(), 1);
+    assert!(world.ask(PAGE, ECHO, "echo", text("hi")).is_ok());
+    assert_eq!(world.server().delivered.last().unwrap().caller.name(), "grace");
 }
 
 #[test]
@@ -98,7 +110,7 @@ fn revoked_permissions_end_at_once() {
     assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap_err().code, "no-grant");
     world.tokens.clear();
     world.server().node.handle_reauthenticate();
-    world.run();
+    world.pass(1_000);
     assert_eq!(world.state(), Some(LinkState::Refused));
     assert!(world.server().node.links().is_empty());
 }

@@ -10,8 +10,8 @@ use crate::world::{Event, PAGES, SERVER, Sim, address, topic};
 /// A message that was sent.
 pub(crate) struct Sent {
     pub(crate) from: usize,
-    /// Which start of the sender sent it.
-    epoch: u64,
+    /// The name of the sender's host, which changes with its principal and when it is started again.
+    name: String,
     pub(crate) to: usize,
     /// The address of the target, which changes with the name of its host.
     target: String,
@@ -32,7 +32,7 @@ pub(crate) struct Record {
     /// Each message that a handler got, in order.
     pub(crate) taken: std::collections::BTreeSet<(usize, u64)>,
     /// The last taken message of each sender and target.
-    last: BTreeMap<(usize, u64, String), u64>,
+    last: BTreeMap<(String, String), u64>,
     /// The dead letters of nodes that were killed.
     pub(crate) buried: u64,
     emitted: u64,
@@ -147,10 +147,11 @@ impl Sim {
         let (now, body) = (self.now, self.body(id));
         let origin = Origin { address: address("starlane:page"), caller: Principal::named("me") };
         let timeout = self.rng.u32(100..40_000);
-        let (principal, epoch) = (self.sides[from].principal.clone(), self.sides[from].epoch);
+        let principal = self.sides[from].principal.clone();
+        let name = self.sides[from].node.name().to_string();
         let mut sent = Sent {
             from,
-            epoch,
+            name,
             to,
             target: target.to_string(),
             principal,
@@ -184,7 +185,7 @@ impl Sim {
         if let Some(principal) = &sent.principal {
             assert_eq!(message.caller.name(), principal, "message {id} left on the link of another principal");
         }
-        if let Some(last) = record.last.insert((sent.from, sent.epoch, sent.target.clone()), id) {
+        if let Some(last) = record.last.insert((sent.name.clone(), sent.target.clone()), id) {
             assert!(last < id, "message {id} came after message {last}");
         }
         record.taken.insert((at, id));

@@ -123,7 +123,8 @@ fn principal(token: &str) -> Authentication {
     let principal = Principal::new(token, ["admin ~*::**"].map(|text| Grant::parse(text, None).unwrap()));
     match token {
         "bad" => Err(Failure::auth_refused("a bad token")),
-        _ => Ok(Authenticated { principal, remaining_ms: None }),
+        // Tokens are renewed now and then.
+        _ => Ok(Authenticated { principal, remaining_ms: Some(15_000) }),
     }
 }
 
@@ -392,6 +393,10 @@ impl Sim {
             Effect::Authenticate { peer, token } => {
                 let delay = if self.slow { self.rng.u64(0..3_000) } else { self.rng.u64(0..3) };
                 self.at(delay, Event::Authenticated { peer, token: token.unwrap_or_default() });
+            }
+            Effect::Renew { socket } => {
+                let token = self.sides[at].token.clone();
+                self.sides[at].node.handle_renewed(socket, Some(token));
             }
             Effect::LinkStatus(status) => {
                 assert_ne!(status.state, LinkState::Refused, "{status:?}");

@@ -101,7 +101,8 @@ impl Tokens {
             return Err(refused("it is for another host"));
         }
         if expires <= now {
-            return Err(refused("it has expired: get a new one"));
+            let failure = refused("it has expired: get a new one");
+            return Err(Failure { code: "expired".to_owned(), ..failure });
         }
         if seconds(claims.not_before).is_some_and(|from| from > now) {
             return Err(refused("it is not valid yet: check the clocks"));

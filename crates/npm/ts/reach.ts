@@ -4,12 +4,14 @@ import type { RawHost } from "./wasm/starlane_npm.js";
 import { shown, why } from "./check.js";
 import { StarlaneError, malformed } from "./errors.js";
 import { log } from "./log.js";
-import { closed } from "./signals.js";
+import { after, closed } from "./signals.js";
 import { unreachableBecause } from "./trust.js";
 import type { HostOptions, LinkReason, LinkStatus } from "./types.js";
 
 /** The words of a node that mean that the two hosts do not understand each other. */
 const PROTOCOL = ["malformed", "too-large", "exhausted"];
+/** The time limit of the function `token`. */
+const TOKEN_TIMEOUT_MS = 10_000;
 const FIRST: LinkStatus = { state: "connecting", since: Date.now(), attempt: 0 };
 
 /** The state of the link, and the known reasons for a link that does not come up. */
@@ -22,8 +24,12 @@ export class Reach {
   /** Why the server cannot be reached, if that was found out. */
   #found: StarlaneError | undefined;
   #token: StarlaneError | undefined;
-  /** Whether the server was asked since the link was last up. */
-  #asked = false;
+  /** How often the link came up: what was found out before is not true any more. */
+  #ups = 0;
+  /** Whether the device was online when the server was last asked, if it was asked since the link was last up. */
+  #asked: boolean | undefined;
+  /** The number of the last call of the function `token`. */
+  #calls = 0;
   #tell: (status: LinkStatus) => void = () => {};
 
   constructor(server: string) {
@@ -33,7 +39,8 @@ export class Reach {
   /** The state of the link. */
   get status(): LinkStatus {
     const { state, reason, message, ...rest } = this.#status;
-    const known = state === "up" ? undefined : (this.#token ?? (reason === "unreachable" ? this.#found : undefined));
+    const isAway = state !== "up" && (reason === "unreachable" || reason === "token-failed");
+    const known = isAway ? (this.#token ?? this.#found) : undefined;
     if (known) return { ...this.#status, reason: this.#token ? "token-failed" : known.code, message: known.message };
     return { state, ...(reason !== undefined && { reason }), ...(message !== undefined && { message }), ...rest };
   }
@@ -76,12 +83,23 @@ export class Reach {
   /** Gets the page's token: a string, or `undefined` for none. Refuses anything else. */
   async token(give: HostOptions["token"]): Promise<string | undefined> {
     let token: unknown;
+    const call = ++this.#calls;
+    const stop = new AbortController();
+    const end = () => stop.abort(closed());
+    this.#closing.signal.addEventListener("abort", end);
+    const inTime = after(TOKEN_TIMEOUT_MS, () => stop.abort(new DOMException("no token in time", "TimeoutError")));
     try {
-      token = await give?.({ signal: this.#closing.signal });
+      token = await give?.({ signal: stop.signal });
     } catch (cause) {
+      // The host has given up an earlier call.
+      if (call !== this.#calls) throw cause;
       const message = `no link to ${this.#server}: the function \`token\` failed: ${why(cause)}`;
       throw this.#know((this.#token = new StarlaneError("token-failed", 503, message, undefined, { cause })));
+    } finally {
+      inTime();
+      this.#closing.signal.removeEventListener("abort", end);
     }
+    if (call !== this.#calls) return undefined;
     if (token === undefined || (typeof token === "string" && /^[!-~]+$/.test(token))) {
       this.#token = undefined;
       return token as string | undefined;
@@ -102,20 +120,22 @@ export class Reach {
   /** Finds out why the server cannot be reached, once for each time that it is away. */
   #look(): void {
     const { state, reason } = this.#status;
+    const { onLine } = navigator;
     if (state === "up") {
-      this.#found = this.#token = undefined;
-      this.#asked = false;
-    } else if (state === "down" && reason === "unreachable" && !this.#asked) {
-      this.#asked = true;
+      this.#found = this.#token = this.#asked = undefined;
+      this.#ups += 1;
+    } else if (state === "down" && reason === "unreachable" && this.#asked !== onLine) {
+      this.#asked = onLine;
+      const ups = this.#ups;
       void unreachableBecause(this.#server).then((found) => {
-        if (this.#status.state !== "up") this.#know((this.#found = found));
+        if (ups === this.#ups && this.#asked === onLine) this.#know((this.#found = found));
       });
     }
   }
 
   #know<E extends StarlaneError | undefined>(error: E): E {
-    if (error && !this.isClosed) {
-      log("error", error.message);
+    if (!this.isClosed) {
+      if (error) log("error", error.message);
       this.#changed();
     }
     return error;

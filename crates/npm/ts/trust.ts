@@ -60,16 +60,20 @@ export async function unreachableBecause(server: string): Promise<StarlaneError 
   }
 }
 
-const LOOPBACK = /^(localhost|127\.|\[::1\])/;
+const LOOPBACK = /^(localhost$|127\.|\[::1\]$)/;
+/** Addresses of private networks (RFC 1918, RFC 3927, RFC 4193), and names that only these have. */
+const PRIVATE = /^(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|\[f[cde]|[^.]+$|.*\.(local|internal|lan)$)/;
 
 /**
  * Whether the browser withholds permission to reach a server on this machine or in a private network. A page of this machine needs
  * no permission, though browsers report that they would ask for it. While they ask, a request is late.
  */
 async function isWithheld(server: string, isLate: boolean): Promise<boolean> {
-  const mayAsk = isLate || !LOOPBACK.test(location.hostname);
-  const own = LOOPBACK.test(new URL(server).hostname) ? "loopback-network" : "local-network";
-  for (const name of [own, "local-network-access"]) {
+  const { hostname } = new URL(server);
+  const isLoopback = LOOPBACK.test(hostname);
+  if (!isLoopback && !PRIVATE.test(hostname)) return false;
+  const mayAsk = isLate || !(LOOPBACK.test(location.hostname) || PRIVATE.test(location.hostname));
+  for (const name of [isLoopback ? "loopback-network" : "local-network", "local-network-access"]) {
     try {
       const { state } = await navigator.permissions.query({ name: name as PermissionName });
       return state === "denied" || (state === "prompt" && mayAsk);

@@ -34,6 +34,8 @@ const TAKEN_TOGETHER: usize = 32;
 const WRITTEN_TOGETHER: usize = 64 * 1024;
 /// The maximum time for closing a socket: for writing the remaining bytes and for the peer's own close.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long one write may take. It is at most a message of 256 KiB, so slower lines than 4 KiB per second are not supported.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Both ends of a socket, which can be sent to the host's thread.
 pub(crate) struct Ends {
@@ -180,6 +182,12 @@ fn length(message: &Message) -> usize {
     }
 }
 
+/// Waits for a write. Returns false if it failed, or if the peer took nothing for too long: then the socket ends, and its link may be
+/// resumed by another one.
+async fn in_time<E>(write: impl Future<Output = Result<(), E>>) -> bool {
+    matches!(timeout(WRITE_LIMIT, write).await, Ok(Ok(())))
+}
+
 /// Writes what the host sends. All that waits leaves together.
 async fn write(
     sink: &mut SplitSink<WebSocket, Message>,
@@ -196,17 +204,17 @@ async fn write(
                 Outgoing::Close(code, reason) => return End::Close(code, reason),
             };
             fed += length(&message);
-            if sink.feed(message).await.is_err() {
+            if !in_time(sink.feed(message)).await {
                 return End::Gone;
             }
             if fed >= WRITTEN_TOGETHER {
-                if sink.flush().await.is_err() {
+                if !in_time(sink.flush()).await {
                     return End::Gone;
                 }
                 backlog.written(std::mem::take(&mut fed));
             }
         }
-        if sink.flush().await.is_err() {
+        if !in_time(sink.flush()).await {
             return End::Gone;
         }
         backlog.written(fed);

@@ -106,7 +106,6 @@ impl Peer {
             sandbox,
             bundles: Rc::clone(&store) as _,
             records: Rc::clone(&store) as _,
-            identity: store,
             state: Rc::new(MemoryStateStore::default()),
             source: Rc::new(NoSource),
             verifier: Rc::new(LocalVerifier),

@@ -1,6 +1,14 @@
 //! Links between a server and two pages on virtual time, with generated traffic and faults. After every step, and after the network
 //! has healed, checkers look for messages that were lost, doubled, reordered or forgotten without a word.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 mod checks;
 mod faults;
 mod traffic;

@@ -1,0 +1,100 @@
+use starlane_protocol::{Address, Message, Payload, Principal};
+
+use super::*;
+
+const ALL: May = May { urgent: true, messages: true, bodies: true };
+
+fn request(id: u64, to: &str, body: usize) -> Parcel {
+    let (from, to) = (Address::parse("acme:app:one").unwrap(), Address::parse(to).unwrap());
+    let payload = Payload::new("text/plain", vec![b'x'; body]);
+    let message = Message::new(from, Principal::named("ada"), to, "echo".to_owned(), payload);
+    Parcel::Request { id, message }
+}
+
+/// What leaves next: `+` and the id of a request or of its body's chunk, or `!` and that of a cancel.
+fn next(lanes: &mut Lanes, may: May) -> Option<String> {
+    Some(match lanes.next(1, may)? {
+        Next::Chunk(frame, _) => match *frame {
+            Frame::Chunk { of, .. } => format!("{of}"),
+            other => panic!("{other:?}"),
+        },
+        Next::Message(waiting) => match waiting.parcel {
+            Parcel::Cancel { id } => format!("!{id}"),
+            Parcel::Request { id, ref message } => {
+                let lane = LaneKey::of(&waiting.parcel);
+                if message.payload.body.len() > frame::CHUNK {
+                    lanes.follow(lane, id, message.payload.body.clone());
+                }
+                format!("+{id}")
+            }
+            other => panic!("{other:?}"),
+        },
+    })
+}
+
+fn all(lanes: &mut Lanes) -> Vec<String> {
+    std::iter::from_fn(|| next(lanes, ALL)).collect()
+}
+
+#[test]
+fn orders_leave_first_and_lanes_keep_their_order() {
+    let mut lanes = Lanes::default();
+    for (id, to) in [(1, "acme:a"), (2, "acme:b"), (3, "acme:a"), (4, "acme:b")] {
+        lanes.add(request(id, to, 20_000), None);
+    }
+    lanes.add(Parcel::Cancel { id: 9 }, None);
+    assert!(lanes.has(3) && lanes.remove(2) && !lanes.has(2) && !lanes.remove(2));
+    assert_eq!((lanes.len(), all(&mut lanes)), (4, ["!9", "+1", "+4", "+3"].map(str::to_owned).into()));
+    assert_eq!((lanes.len(), lanes.bytes(), lanes.is_empty()), (0, 0, true));
+}
+
+#[test]
+fn long_body_holds_up_only_its_own_lane() {
+    let mut lanes = Lanes::default();
+    lanes.add(request(1, "acme:a", 4 * frame::CHUNK), None);
+    lanes.add(request(2, "acme:a", 1), None);
+    (3..6).for_each(|id| lanes.add(request(id, "acme:b", 30_000), None));
+    let order = all(&mut lanes);
+    let at = |what: &str| order.iter().position(|step| step == what).unwrap();
+    assert!(at("+5") < order.iter().rposition(|step| step == "1").unwrap(), "{order:?}");
+    assert_eq!((order.last().unwrap().as_str(), order.iter().filter(|step| *step == "1").count()), ("+2", 4));
+    assert_eq!((lanes.bytes(), lanes.is_empty()), (0, true));
+}
+
+#[test]
+fn bodies_take_turns_and_those_without_room_wait_apart() {
+    let mut lanes = Lanes::default();
+    let count = MAX_BODIES as u64 + 2;
+    (1..=count).for_each(|id| lanes.add(request(id, &format!("acme:a{id}"), 2 * frame::CHUNK), None));
+    lanes.add(request(50, "acme:small", 1), None);
+    let messages = May { bodies: false, ..ALL };
+    let left: Vec<_> = std::iter::from_fn(|| next(&mut lanes, messages)).collect();
+    assert_eq!(left.len(), MAX_BODIES + 1, "{left:?}");
+    assert!(left.contains(&"+50".to_owned()) && !lanes.has_output(messages));
+    let first: Vec<_> = (0..MAX_BODIES).filter_map(|_| next(&mut lanes, ALL)).collect();
+    assert_eq!(first, (1..=MAX_BODIES).map(|id| id.to_string()).collect::<Vec<_>>(), "each sends one part");
+    let rest = all(&mut lanes);
+    assert_eq!((rest.len(), lanes.bytes(), lanes.is_empty()), (MAX_BODIES + 2 + 4, 0, true));
+}
+
+#[test]
+fn what_is_taken_comes_in_the_order_in_which_it_was_added() {
+    let mut lanes = Lanes::default();
+    lanes.add(request(1, "acme:long", 2 * frame::CHUNK), None);
+    next(&mut lanes, May { bodies: false, ..ALL });
+    for id in 2..20 {
+        lanes.add(request(id, &format!("acme:a{}", id % 5), 1), None);
+    }
+    let ids = |taken: VecDeque<Box<Waiting>>| -> Vec<u64> {
+        let id = |waiting: &Waiting| match waiting.parcel {
+            Parcel::Request { id, .. } => id,
+            _ => 0,
+        };
+        taken.iter().map(|waiting| id(waiting)).collect()
+    };
+    let odd = |waiting: &Waiting| matches!(waiting.parcel, Parcel::Request { id, .. } if id % 2 == 1);
+    assert_eq!(ids(lanes.take(&odd)), (3..20).step_by(2).collect::<Vec<_>>());
+    assert_eq!((lanes.len(), lanes.bodies.len(), lanes.has(4), lanes.has(5)), (9, 1, true, false));
+    assert_eq!(ids(lanes.take(&|_| true)), (2..20).step_by(2).collect::<Vec<_>>());
+    assert_eq!((lanes.bytes(), lanes.len()), (2 * frame::CHUNK, 0));
+}

@@ -48,6 +48,15 @@ async fn ask(demo: &Demo, to: &str, operation: &str, body: Value) -> Result<Valu
     asked.with_context(|| format!("{to} {operation}"))
 }
 
+/// Lets the mechtron on the server send a request with a JSON string to the one in the page. A page's own strings are sent as plain
+/// text.
+async fn far_asks(demo: &Demo, operation: &str, text: &str) -> Result<Value> {
+    let host = demo.inspect().await?;
+    let host = host.get("host").and_then(Value::as_str).context("inspect() has no host")?;
+    let call = json!({ "target": format!("{host}::{NEAR}"), "operation": operation, "body": text });
+    ask(demo, FAR, "call", call).await
+}
+
 /// Waits until an operation of the mechtron in the page answers with a value.
 async fn until(demo: &Demo, operation: &str, wanted: &str) -> Result<()> {
     let script = "const answer = await window.starlaneDemo.host.request(argument.to, argument.operation, null);
@@ -69,9 +78,9 @@ async fn asks(demo: &Demo) -> Result<String> {
     ensure!(sender.ends_with(&format!("::{NEAR}")), "the request came from {sender}");
     let slept = ask(demo, NEAR, "sleep", json!({ "ms": 30 })).await?;
     ensure!(slept.as_u64() >= Some(29), "it slept {slept} of 30 ms");
-    let file = ask(demo, NEAR, "read", json!("/texts/file.txt")).await?;
+    let file = far_asks(demo, "read", "/texts/file.txt").await?;
     ensure!(file == json!(FILE), "the file is {file}");
-    let refused = ask(demo, NEAR, "read", json!("/texts/none.txt")).await;
+    let refused = far_asks(demo, "read", "/texts/none.txt").await;
     ensure!(refused.is_err(), "a file that is not in the bundle: {refused:?}");
     let host = place.get("host").and_then(Value::as_str).context("inspect() has no host")?;
     Ok(format!("to the server as {sender}, {slept} ms, {} bytes, in {host}", FILE.len()))
@@ -90,7 +99,7 @@ async fn one_way(demo: &Demo) -> Result<String> {
 }
 
 async fn event(demo: &Demo) -> Result<String> {
-    ask(demo, NEAR, "subscribe", json!(format!("{FAR}#said"))).await?;
+    far_asks(demo, "subscribe", &format!("{FAR}#said")).await?;
     ask(demo, FAR, "emit", json!({ "event": "said", "body": { "n": 1 } })).await?;
     let seen = format!("{{\"from\":\"{FAR}\",\"event\":\"said\",\"body\":{{\"n\":1}}}}");
     until(demo, "last-event", &seen).await?;
@@ -113,7 +122,7 @@ fn write_bundle(folder: &Path) -> Result<()> {
     let mechtron = |name: &str, placement: &str| {
         format!(
             "[mechtrons.{name}]\nconfig = \"mechtrons/echo.toml\"\nplacement = \"{placement}\"\n\
-             allow = [\"request **\", \"notify ~*::**\", \"subscribe **#*\"]\n"
+             allow = [\"request **\", \"request ~*::**\", \"notify ~*::**\", \"subscribe **#*\"]\n"
         )
     };
     let app = format!("[app]\nname = \"echo\"\n{}{}", mechtron("near", "browser"), mechtron("far", "server"));

@@ -36,23 +36,13 @@ async fn reasons(demo: &mut Demo) -> Result<String> {
 }
 
 async fn produce(demo: &mut Demo, reason: &str) -> Result<()> {
-    if reason == "origin-refused" {
-        // To the server, this page is of another origin than its own.
-        let other = demo.proxy.origin.replace("127.0.0.1", "localhost");
-        demo.browser.goto(&format!("{other}/")).await?;
-        let refused = "return window.starlaneDemo?.host.link.reason === argument";
-        demo.browser.until("the page names its origin", refused, json!(reason)).await?;
-        return Ok(());
-    }
     demo.browser.goto(&format!("{}/", demo.proxy.origin)).await?;
     demo.browser.until("the demo has a host", "return window.starlaneDemo !== undefined", Value::Null).await?;
-    let refuses = match reason {
-        "unreachable" | "offline" => Some("/mesh"),
-        "overloaded" => Some("/"),
-        _ => None,
-    };
-    if let Some(path) = refuses {
-        demo.proxy.add_fault(Fault::Refuse(path));
+    match reason {
+        "unreachable" | "offline" => demo.proxy.add_fault(Fault::Refuse("/mesh")),
+        "overloaded" => demo.proxy.add_fault(Fault::Refuse("/")),
+        "origin-refused" => demo.proxy.add_fault(Fault::Origin("https://other.example")),
+        _ => {}
     }
     let open = "const { host: own, options } = window.starlaneDemo;
         await own.close();

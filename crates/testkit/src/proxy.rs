@@ -32,6 +32,8 @@ pub type Alteration = dyn Fn(&mut HeaderMap, Vec<u8>) -> Vec<u8> + Send + Sync;
 pub enum Fault {
     /// Answers paths with this prefix with 503.
     Refuse(&'static str),
+    /// Forwards all requests as if a page of this origin had sent them.
+    Origin(&'static str),
     /// Alters the responses for paths with this prefix.
     Alter(&'static str, Arc<Alteration>),
 }
@@ -143,6 +145,11 @@ impl Forward {
         if faults.iter().any(|fault| matches!(fault, Fault::Alter(prefix, _) if path.starts_with(prefix))) {
             // An alteration needs an uncompressed body.
             request.headers_mut().remove(ACCEPT_ENCODING);
+        }
+        for fault in &faults {
+            if let Fault::Origin(origin) = fault {
+                request.headers_mut().insert(ORIGIN, HeaderValue::from_static(origin));
+            }
         }
         let mut response = match self.forward(request).await {
             Ok(response) => response,

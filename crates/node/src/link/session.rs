@@ -7,7 +7,7 @@ use starlane_protocol::{
     wire::WireOutcome,
 };
 
-use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, assembly::Assembly, send_queue::Notice};
+use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, assembly::Assembly, notices::Notice};
 use crate::{effect::RequestId, maps::Map, principal::Principal};
 
 /// What both hosts know of a link from its welcome on, so that another socket can carry it.

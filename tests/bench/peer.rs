@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use starlane_protocol::{
     Address, HostSecret, Payload,
-    frame::{self, Frame, Limits},
+    frame::{self, Frame, LinkLimits},
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -21,7 +21,7 @@ const MESSAGE_BYTES: usize = 64 * 1024;
 /// An outgoing link to a server.
 pub(crate) struct Peer {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    limits: Limits,
+    limits: LinkLimits,
     /// The sequences of the last frame sent and of the last received.
     sent: u64,
     received: u64,
@@ -43,7 +43,7 @@ impl Peer {
         let mut request = format!("ws://{address}/mesh").into_client_request()?;
         request.headers_mut().insert("sec-websocket-protocol", frame::SUBPROTOCOL.parse()?);
         let (socket, _) = connect_async_with_config(request, None, true).await.context("no link")?;
-        let limits = Limits { payload: 0, unacked_frames: 0, unacked_bytes: 0 };
+        let limits = LinkLimits { payload: 0, unacked_frames: 0, unacked_bytes: 0 };
         let mut peer = Self {
             socket,
             limits,

@@ -33,7 +33,7 @@ enum Effect {
 use Effect::{Breaks, Empties, Heals, Spoils};
 
 /// A fault during an operation. When it happens, it increments `globalThis.fired`.
-struct Fault {
+struct StoreFault {
     name: &'static str,
     effect: Effect,
     how: How,
@@ -119,11 +119,11 @@ const OLD_LAYOUT: &str = "const stores = ['blobs', 'manifests', 'records', 'sett
     const old = await done(request); \
     old.onversionchange = () => globalThis.fired++;";
 
-const fn fault(name: &'static str, effect: Effect, how: How) -> Fault {
-    Fault { name, effect, how }
+const fn fault(name: &'static str, effect: Effect, how: How) -> StoreFault {
+    StoreFault { name, effect, how }
 }
 
-const FAULTS: [Fault; 36] = [
+const FAULTS: [StoreFault; 36] = [
     fault("connection lost once", Heals, Calls { function: TRANSACTION, instead: LOST, times: 1 }),
     fault("connection lost twice", Heals, Calls { function: TRANSACTION, instead: LOST, times: 2 }),
     fault("connection lost forever", Breaks, Calls { function: TRANSACTION, instead: LOST, times: EVER }),
@@ -177,7 +177,7 @@ const FAULTS: [Fault; 36] = [
     fault("weights of another form", Heals, Values { stores: WEIGHTS, changed: "'x'" }),
 ];
 
-impl Fault {
+impl StoreFault {
     /// Injects the fault into the database `name`, until the returned value is dropped.
     async fn inject(&self, name: &str) -> Patch {
         eval("globalThis.fired = 0");
@@ -382,20 +382,20 @@ impl Case {
     }
 
     /// The result of the operation, and whether the fault happened.
-    async fn run(&self, fault: &Fault) -> (Said, bool) {
+    async fn run(&self, fault: &StoreFault) -> (Said, bool) {
         let _patch = fault.inject(&self.name).await;
         let said = self.operation.run(&self.store).await;
         (said, eval("globalThis.fired").as_f64().unwrap() > 0.0)
     }
 
     /// The combination, for people.
-    fn about(&self, fault: &Fault) -> String {
+    fn about(&self, fault: &StoreFault) -> String {
         let when = if self.warm { "open" } else { "not yet open" };
         format!("{}, {when}: {:?}", fault.name, self.operation)
     }
 
     /// Why a result under a fault is wrong; none if it is right.
-    async fn wrong(&self, fault: &Fault, (said, fired): (Said, bool)) -> Option<String> {
+    async fn wrong(&self, fault: &StoreFault, (said, fired): (Said, bool)) -> Option<String> {
         let (degraded, told) = (self.store.is_degraded(), self.reasons.borrow().len());
         let wrong = |what: String| Some(format!("{}: {said:?}, {what}", self.about(fault)));
         if told != usize::from(degraded) {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use starlane_testkit::{
     browser::Thrown,
-    proxy::{Fault, Proxy},
+    proxy::{Proxy, ProxyFault},
 };
 
 use crate::{
@@ -91,7 +91,7 @@ fn spoil_manifest(_: &mut hyper::HeaderMap, body: Vec<u8>) -> Vec<u8> {
 async fn refused(demo: &Demo, spoil: fn(&mut hyper::HeaderMap, Vec<u8>) -> Vec<u8>, codes: &[&str]) -> Result<String> {
     // Another origin, whose cache is empty.
     let proxy = Proxy::start(&demo.server.address).await?;
-    proxy.add_fault(Fault::Alter("/bundles/", Arc::new(spoil)));
+    proxy.add_fault(ProxyFault::Alter("/bundles/", Arc::new(spoil)));
     demo.browser.goto(&format!("{}/", proxy.origin)).await?;
     let shown = "const shown = document.querySelector('[data-testid=problem]');
         return shown && { code: shown.dataset.code ?? null, text: shown.querySelector('p').textContent }";

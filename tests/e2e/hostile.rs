@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use starlane_testkit::{
     engine::Engine,
-    proxy::{Fault, Proxy},
+    proxy::{Proxy, ProxyFault},
 };
 
 use crate::{demo::Demo, report::Report};
@@ -79,7 +79,7 @@ fn main() {}
 async fn policy(demo: &Demo) -> Result<String> {
     // Another origin, which no service worker serves. Browsers report violations to it: frames inherit the policy.
     let proxy = Proxy::start(&demo.server.address).await?;
-    proxy.add_fault(Fault::Alter(
+    proxy.add_fault(ProxyFault::Alter(
         "/",
         Arc::new(|headers, body| {
             let text = String::from_utf8_lossy(&body);

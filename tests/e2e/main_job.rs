@@ -196,7 +196,7 @@ async fn second_load(demo: &Demo, count: &mut Option<f64>) -> Result<String> {
     ensure!(fetched == 0 && asked == 0, "{fetched} were fetched, and the server was asked for {asked}");
     ensure!(cached > 0, "none came from the cache");
 
-    demo.proxy.add_fault(starlane_testkit::proxy::Fault::Refuse("/blobs/"));
+    demo.proxy.add_fault(starlane_testkit::proxy::ProxyFault::Refuse("/blobs/"));
     let without = demo.open().await;
     demo.proxy.clear_faults();
     without.context("with the blob route off")?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use starlane_testkit::{line::Cut, proxy::Fault};
+use starlane_testkit::{line::Cut, proxy::ProxyFault};
 
 use crate::{demo::Demo, report::Report};
 
@@ -39,9 +39,9 @@ async fn produce(demo: &mut Demo, reason: &str) -> Result<()> {
     demo.browser.goto(&format!("{}/", demo.proxy.origin)).await?;
     demo.browser.until("the demo has a host", "return window.starlaneDemo !== undefined", Value::Null).await?;
     match reason {
-        "unreachable" | "offline" => demo.proxy.add_fault(Fault::Refuse("/mesh")),
-        "overloaded" => demo.proxy.add_fault(Fault::Refuse("/")),
-        "origin-refused" => demo.proxy.add_fault(Fault::Origin("https://other.example")),
+        "unreachable" | "offline" => demo.proxy.add_fault(ProxyFault::Refuse("/mesh")),
+        "overloaded" => demo.proxy.add_fault(ProxyFault::Refuse("/")),
+        "origin-refused" => demo.proxy.add_fault(ProxyFault::Origin("https://other.example")),
         _ => {}
     }
     let open = "const { host: own, options } = window.starlaneDemo;

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 use starlane_protocol::frame::Frame;
-use starlane_server::{Limits, LogGuard, LogLayer, LogLines, LogShape};
+use starlane_server::{LogGuard, LogLayer, LogLines, LogShape, ServerLimits};
 use starlane_testkit::figure::figure;
 use tracing_subscriber::{Layer, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -42,7 +42,8 @@ fn log() -> &'static Written {
     static LOG: OnceLock<(Written, LogGuard)> = OnceLock::new();
     let (written, _) = LOG.get_or_init(|| {
         let written = Written::default();
-        let (layer, guard) = LogLayer::new(LogShape::Json, &Limits::default(), LogLines::default(), written.clone());
+        let (layer, guard) =
+            LogLayer::new(LogShape::Json, &ServerLimits::default(), LogLines::default(), written.clone());
         // Finer levels would make the tests too slow.
         tracing_subscriber::registry().with(layer.with_filter(LevelFilter::INFO)).init();
         (written, guard)

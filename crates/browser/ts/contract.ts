@@ -22,7 +22,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const HALF = /\p{Surrogate}/u;
 
 /** The part of a contract that a schema belongs to. */
-type Part = "request" | "response" | "event";
+type BodyRole = "request" | "response" | "event";
 /** Called with the number of bytes before a long check, and with 0 after it. */
 type Begin = (bytes: number) => void;
 
@@ -187,7 +187,7 @@ class Gate {
 class Contract {
   /** Whether there are schemas for the guest's own messages. */
   readonly looksAtOutput: boolean;
-  readonly #tables: Readonly<Record<Part, ReadonlyMap<string, Validator>>>;
+  readonly #tables: Readonly<Record<BodyRole, ReadonlyMap<string, Validator>>>;
 
   constructor({ requests, responses, events }: { requests: Schemas; responses: Schemas; events: Schemas }) {
     this.#tables = { request: compiled(requests), response: compiled(responses), event: compiled(events) };
@@ -195,12 +195,12 @@ class Contract {
   }
 
   /** Whether there is a schema for a body. `name` is the operation or event. */
-  has(part: Part, name: string): boolean {
+  has(part: BodyRole, name: string): boolean {
     return this.#tables[part].has(name);
   }
 
   /** Checks a body of at most `most` bytes. Returns the fault, if any, with its place as a JSON pointer. */
-  check(part: Part, name: string, body: Uint8Array, most: number): string | undefined {
+  check(part: BodyRole, name: string, body: Uint8Array, most: number): string | undefined {
     const schema = this.#tables[part].get(name);
     if (!schema) return undefined;
     if (body.length > most) {

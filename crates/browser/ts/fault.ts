@@ -1,10 +1,10 @@
 // Errors of guests, described for people.
 
 /** An error of a guest. Its message is for people. */
-export class Fault extends Error {}
+export class GuestFault extends Error {}
 
 /** The guest has no memory for a value. */
-export class NoMemory extends Fault {}
+export class NoMemory extends GuestFault {}
 
 /** Whether a guest executed the instruction `unreachable`. */
 export function isUnreachable(error: unknown): boolean {
@@ -13,7 +13,7 @@ export function isUnreachable(error: unknown): boolean {
 
 /** Describes the error of a guest's call in one line, for people. */
 export function describe(error: unknown): string {
-  if (error instanceof Fault) return error.message;
+  if (error instanceof GuestFault) return error.message;
   // The engines' own texts differ.
   if (error instanceof RangeError || (error as Partial<Error> | null | undefined)?.name === "InternalError") return "call stack exhausted";
   if (!(error instanceof Error)) return "an uncaught exception";

@@ -2,7 +2,7 @@
 
 import { Buffers } from "./buffers.js";
 import { createInstance } from "./instance.js";
-import type { ContractSource, Limits } from "./messages.js";
+import type { ContractSource, GuestLimits } from "./messages.js";
 import { run } from "./run.js";
 
 /** An instance in the page's own thread. */
@@ -16,7 +16,7 @@ export class Glue {
   readonly #buffers = new Buffers();
 
   /** Makes an instance of a checked module. Rejects with the reason, for people. */
-  async create(module: WebAssembly.Module, limits: Limits, contract: ContractSource | undefined): Promise<InlineGuest> {
+  async create(module: WebAssembly.Module, limits: GuestLimits, contract: ContractSource | undefined): Promise<InlineGuest> {
     const guest = await createInstance(this.#buffers, { module, limits, contract }, {});
     return {
       run: (calls) => {

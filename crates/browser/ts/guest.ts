@@ -7,8 +7,8 @@ import { CALL_LOG, type Import } from "./abi.js";
 import { Output } from "./batch.js";
 import type { Buffers } from "./buffers.js";
 import type { Gate } from "./contract.js";
-import { Fault, describe } from "./fault.js";
-import type { Limits } from "./messages.js";
+import { GuestFault, describe } from "./fault.js";
+import type { GuestLimits } from "./messages.js";
 
 /** The exported functions that calls need, by plain names, which are faster to look up. */
 export interface GuestExports {
@@ -32,7 +32,7 @@ export interface GuestExports {
 /** One instance of a guest. */
 export class Guest {
   readonly buffers: Buffers;
-  readonly limits: Limits;
+  readonly limits: GuestLimits;
   /** Set when the instance is made. No call runs earlier. */
   exports!: GuestExports;
   memory: WebAssembly.Memory | undefined;
@@ -61,7 +61,7 @@ export class Guest {
   /** The end of the present call in the buffer of calls. */
   callEnd = 0;
 
-  constructor(buffers: Buffers, limits: Limits) {
+  constructor(buffers: Buffers, limits: GuestLimits) {
     this.buffers = buffers;
     this.limits = limits;
   }
@@ -74,5 +74,5 @@ export class Guest {
 
 /** Throws if an import was cut short. A guest can hide this by catching the error. */
 export function checkWhole(guest: Guest): void {
-  if (guest.importing !== undefined) throw new Fault("was cut short");
+  if (guest.importing !== undefined) throw new GuestFault("was cut short");
 }

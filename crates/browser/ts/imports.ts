@@ -2,7 +2,7 @@
 
 import { Batch, CALL_MESSAGES, type Import } from "./abi.js";
 import { lastKey, report64, takeRandom } from "./buffers.js";
-import { Fault } from "./fault.js";
+import { GuestFault } from "./fault.js";
 import { type Guest, checkWhole } from "./guest.js";
 import { checkText, liftPayload, liftText } from "./lift.js";
 import { within } from "./memory.js";
@@ -49,7 +49,7 @@ export function imports(guest: Guest): Record<Import, WebAssembly.ImportValue> {
         liftText(guest, "the code of a failure", b, c);
         liftText(guest, "the message of a failure", d, e);
       } else {
-        throw new Fault(`an outcome has no case ${which}`);
+        throw new GuestFault(`an outcome has no case ${which}`);
       }
       guest.unfinished.delete(finished);
       end(guest);
@@ -98,9 +98,9 @@ function begin(guest: Guest, name: Import): void {
 function queue(guest: Guest, name: Import, tag: number): void {
   begin(guest, name);
   if (!guest.open) {
-    throw new Fault("called before `start` or in the allocator: then only `log`, `now-ms` and `random` may be");
+    throw new GuestFault("called before `start` or in the allocator: then only `log`, `now-ms` and `random` may be");
   }
-  if (++guest.messages > CALL_MESSAGES) throw new Fault(`one call can queue at most ${CALL_MESSAGES} messages`);
+  if (++guest.messages > CALL_MESSAGES) throw new GuestFault(`one call can queue at most ${CALL_MESSAGES} messages`);
   guest.buffers.output.u8(tag);
 }
 
@@ -112,7 +112,7 @@ function end(guest: Guest): void {
 function log(guest: Guest, level: number, at: number, length: number): void {
   begin(guest, "log");
   const bytes = within(guest, "the text", at, length);
-  if (level >>> 0 > Batch.ERROR) throw new Fault(`a level has no case ${level}`);
+  if (level >>> 0 > Batch.ERROR) throw new GuestFault(`a level has no case ${level}`);
   let to = at + length;
   if (length > guest.logRoom) {
     to = at + guest.logRoom;

@@ -2,7 +2,7 @@
 
 import { CALL_BYTES, HEADERS, Layout } from "./abi.js";
 import { MAX_LOOP_BYTES } from "./batch.js";
-import { Fault } from "./fault.js";
+import { GuestFault } from "./fault.js";
 import type { Guest } from "./guest.js";
 import { checkRecord, within, wordAt } from "./memory.js";
 
@@ -28,7 +28,7 @@ export function liftPayload(
   liftText(guest, "the content type", type, typeLength);
   headers >>>= 0;
   count >>>= 0;
-  if (count > HEADERS) throw new Fault(`${count} headers; the maximum is ${HEADERS}`);
+  if (count > HEADERS) throw new GuestFault(`${count} headers; the maximum is ${HEADERS}`);
   checkRecord(guest, "the list of headers", headers, count * Layout.HEADER_SIZE);
   guest.buffers.output.u32(count);
   for (let at = headers; at < headers + count * Layout.HEADER_SIZE; at += Layout.HEADER_SIZE) {
@@ -48,13 +48,13 @@ export function checkText(what: string, bytes: Uint8Array, from: number, to: num
   try {
     utf8.decode(bytes.subarray(from, to));
   } catch {
-    throw new Fault(`${what} is not UTF-8`);
+    throw new GuestFault(`${what} is not UTF-8`);
   }
 }
 
 /** Copies bytes that were checked to be in memory. */
 function copy(guest: Guest, what: string, at: number, length: number): void {
-  if (length > guest.room) throw new Fault(`${what} exceeds the maximum of ${CALL_BYTES} queued bytes for one call`);
+  if (length > guest.room) throw new GuestFault(`${what} exceeds the maximum of ${CALL_BYTES} queued bytes for one call`);
   guest.room -= length;
   guest.buffers.output.slice(guest.view, at, at + length);
 }

@@ -4,7 +4,7 @@
 import { Layout } from "./abi.js";
 import { MAX_LOOP_BYTES } from "./batch.js";
 import { readU32 } from "./buffers.js";
-import { Fault, NoMemory, describe, isUnreachable } from "./fault.js";
+import { GuestFault, NoMemory, describe, isUnreachable } from "./fault.js";
 import type { Guest } from "./guest.js";
 import { memoryOf } from "./memory.js";
 
@@ -60,7 +60,7 @@ function allocate(guest: Guest, align: number, size: number): number {
   }
   const bytes = memoryOf(guest);
   const gave = () => `\`cabi_realloc\` gave ${at} for ${size} bytes aligned to ${align}, and memory has ${bytes.length}`;
-  if (at % align !== 0) throw new Fault(gave());
+  if (at % align !== 0) throw new GuestFault(gave());
   if (at + size > bytes.length) throw new NoMemory(gave());
   return at;
 }

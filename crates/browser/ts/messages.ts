@@ -4,7 +4,7 @@
 // carries everything that waits. It is transferred, not copied.
 
 /** The limits of a guest. */
-export interface Limits {
+export interface GuestLimits {
   /** The maximum memory, in bytes. */
   readonly memory: number;
   /** The maximum number of unfinished messages. */
@@ -26,7 +26,7 @@ export interface Start {
   readonly instance: number;
   /** A checked module. */
   readonly module: WebAssembly.Module;
-  readonly limits: Limits;
+  readonly limits: GuestLimits;
   readonly contract: ContractSource | undefined;
 }
 

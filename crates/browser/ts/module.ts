@@ -2,7 +2,7 @@
 // glue, which the first of them loads. `src/sandbox/glue.rs` calls this file.
 
 import type { Glue, InlineGuest } from "./glue.js";
-import type { Checked, ContractSource, Limits, ToWorker } from "./messages.js";
+import type { Checked, ContractSource, GuestLimits, ToWorker } from "./messages.js";
 import { within } from "./patience.js";
 
 /** The time limit for loading the meter and a worker's script. */
@@ -104,7 +104,7 @@ export class InlineGuests {
   #glue: Glue | undefined;
 
   /** Makes an instance of a module that `Modules` has compiled. `url` is the URL of the glue. */
-  async create(url: string, module: WebAssembly.Module, limits: Limits, contract: ContractSource | undefined): Promise<InlineGuest> {
+  async create(url: string, module: WebAssembly.Module, limits: GuestLimits, contract: ContractSource | undefined): Promise<InlineGuest> {
     const { Glue } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ url)) as typeof import("./glue.js");
     return (this.#glue ??= new Glue()).create(module, limits, contract);
   }

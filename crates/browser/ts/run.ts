@@ -3,7 +3,7 @@
 import { Batch, CALL_BYTES, CALL_LOG, CALL_MESSAGES, Layout } from "./abi.js";
 import { CALLS } from "./batch.js";
 import { lastKey, pastBytes, pastHeaders, readU32, readU64, readU8 } from "./buffers.js";
-import { Fault, NoMemory } from "./fault.js";
+import { GuestFault, NoMemory } from "./fault.js";
 import { type Guest, checkWhole } from "./guest.js";
 import { liftBytes, liftText } from "./lift.js";
 import { lowerBytes, lowerBytesAt, lowerHeadersAt } from "./lower.js";
@@ -44,7 +44,7 @@ function runAll(guest: Guest): void {
     guest.logRoom = CALL_LOG;
     let goesOn = false;
     try {
-      if ((tag === Batch.START) === guest.started) throw new Fault("`start` must be called once, before other calls");
+      if ((tag === Batch.START) === guest.started) throw new GuestFault("`start` must be called once, before other calls");
       goesOn = RUN[tag]!(guest) !== false;
       // Checks the limit of memory in the call that grew it.
       memoryOf(guest);
@@ -102,7 +102,7 @@ function start(guest: Guest): boolean {
   guest.open = false;
   checkRecord(guest, "the result", result, Layout.RESULT_SIZE);
   const refused = guest.view[result]!;
-  if (refused > 1) throw new Fault(`a result has no case ${refused}`);
+  if (refused > 1) throw new GuestFault(`a result has no case ${refused}`);
   output.u8(refused === 0 ? Batch.DONE : Batch.REFUSED);
   if (refused === 1) {
     guest.room = CALL_BYTES;

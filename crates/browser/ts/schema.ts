@@ -18,7 +18,7 @@ import {
 } from "./values.js";
 
 /** The fault of a value. */
-export interface Fault {
+export interface SchemaFault {
   /** Its place as a JSON pointer (RFC 6901). Empty: the whole value. */
   at: string;
   readonly reason: string;
@@ -31,9 +31,9 @@ export type Schema = boolean | Members;
  * Checks a value against a whole schema. Throws if that takes more than `most` steps, or if its patterns take longer than
  * `patterns` milliseconds.
  */
-export type Validator = (value: unknown, most: number, patterns: number) => Fault | undefined;
+export type Validator = (value: unknown, most: number, patterns: number) => SchemaFault | undefined;
 
-type Check = (value: unknown, effort: Effort) => Fault | undefined;
+type Check = (value: unknown, effort: Effort) => SchemaFault | undefined;
 type MakeCheck = (schema: Schema) => Check;
 /** Compiles a keyword. Takes its value, the compiler of schemas, the schema around it, and the resolver of `$ref`s. */
 type Keyword = (value: never, schema: MakeCheck, beside: Beside, refer: (reference: string) => Check) => Check | Check[];
@@ -79,10 +79,10 @@ export function compile(document: Schema): Validator {
   return (value, most, patterns) => check(value, new Effort(most, patterns));
 }
 
-const fault = (reason: string): Fault => ({ at: "", reason });
+const fault = (reason: string): SchemaFault => ({ at: "", reason });
 
 /** The first fault among the members of an object. */
-function firstMember(value: object, effort: Effort, give: (name: string) => Fault | undefined): Fault | undefined {
+function firstMember(value: object, effort: Effort, give: (name: string) => SchemaFault | undefined): SchemaFault | undefined {
   for (const name of namesOf(effort, value)) {
     spend(effort, 1);
     const found = give(name);
@@ -92,7 +92,7 @@ function firstMember(value: object, effort: Effort, give: (name: string) => Faul
 }
 
 /** The first fault among the items of a list. */
-function first<T>(list: Iterable<T>, give: (item: T) => Fault | undefined): Fault | undefined {
+function first<T>(list: Iterable<T>, give: (item: T) => SchemaFault | undefined): SchemaFault | undefined {
   for (const item of list) {
     const found = give(item);
     if (found) return found;
@@ -101,7 +101,7 @@ function first<T>(list: Iterable<T>, give: (item: T) => Fault | undefined): Faul
 }
 
 /** Prefixes the place of a fault by the name or index of the member. */
-function within(token: string | number, found: Fault | undefined): Fault | undefined {
+function within(token: string | number, found: SchemaFault | undefined): SchemaFault | undefined {
   if (found) found.at = `/${String(token).replaceAll("~", "~0").replaceAll("/", "~1")}${found.at}`;
   return found;
 }
@@ -127,7 +127,7 @@ function among(values: readonly unknown[]): Check {
   return (value, effort) => (is(value, effort) ? undefined : fault(reason));
 }
 
-function missing(names: readonly string[], value: Members, effort: Effort): Fault | undefined {
+function missing(names: readonly string[], value: Members, effort: Effort): SchemaFault | undefined {
   const name = listed(effort, names).find((name) => !Object.hasOwn(value, name));
   return name === undefined ? undefined : fault(`expected the member ${JSON.stringify(name)}`);
 }

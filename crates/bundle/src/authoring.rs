@@ -41,7 +41,7 @@ use self::{
 use crate::{
     AppConfig, Bind, Contents, FileEntry, Manifest, MechtronConfig, PublicKey, SecretKey, SignedManifest, Used, json,
     manifest::{FORMAT, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_FILES, MAX_MANIFEST},
-    rules::{Fault, Names},
+    rules::{Names, RuleFault},
 };
 
 /// A bundle that was read and checked, but not published yet.
@@ -279,7 +279,7 @@ impl Draft {
     }
 }
 
-impl Fault {
+impl RuleFault {
     /// Adds the place that breaks the rule.
     fn at(self, source: &Source, span: Range<usize>) -> AuthoringError {
         source.error(span, self.text, self.hint)

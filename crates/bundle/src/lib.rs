@@ -23,7 +23,7 @@ pub use digest::{Digest, DigestError, Hasher};
 pub use manifest::{
     Contents, FileEntry, MAX_FILE_BYTES, MAX_MANIFEST, Manifest, SIGNATURE_HEADER, SignedManifest, Used, VerifyError,
 };
-pub use mechtron::{Durability, Limits, MechtronConfig, Restart};
+pub use mechtron::{Durability, MechtronConfig, MechtronLimits, Restart};
 pub use record::{AppRecord, Maker, Override};
-pub use rules::{Fault, Rule, route};
+pub use rules::{Rule, RuleFault, route};
 pub use signing::{KeyError, PublicKey, SecretKey, Signature};

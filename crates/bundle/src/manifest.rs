@@ -14,9 +14,9 @@ use serde_json::Value;
 use starlane_protocol::Address;
 
 use crate::{
-    AppConfig, Bind, Digest, Limits, MechtronConfig, PublicKey, SecretKey, Signature,
+    AppConfig, Bind, Digest, MechtronConfig, MechtronLimits, PublicKey, SecretKey, Signature,
     json::{self, JsonError},
-    rules::Fault,
+    rules::RuleFault,
     table,
 };
 
@@ -174,7 +174,7 @@ pub enum VerifyError {
         /// The place, as a JSON pointer.
         at: String,
         /// The rule and the error.
-        fault: Fault,
+        fault: RuleFault,
     },
     /// It refers to something that it does not contain.
     #[error("the manifest's {by} refers to {what}, which the manifest does not contain")]
@@ -301,7 +301,7 @@ impl Manifest {
 
     /// Lowers the limits of all mechtrons to at most these.
     #[must_use]
-    pub fn capped(mut self, max: &Limits) -> Self {
+    pub fn capped(mut self, max: &MechtronLimits) -> Self {
         for (_, config) in self.0.mechtrons.iter_mut() {
             config.limits = config.limits.at_most(max);
         }

@@ -19,7 +19,7 @@ pub struct MechtronConfig {
     pub state: Durability,
     /// Its limits.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: MechtronLimits,
     /// Its settings. The guest gets them as JSON.
     #[serde(default)]
     pub settings: Value,
@@ -50,7 +50,7 @@ impl Durability {
 /// The limits of a mechtron.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
-pub struct Limits {
+pub struct MechtronLimits {
     /// The maximum memory, in bytes.
     pub memory: u64,
     /// The maximum compute time of one call, in milliseconds.
@@ -73,7 +73,7 @@ pub struct Restart {
     pub within_ms: u64,
 }
 
-impl Limits {
+impl MechtronLimits {
     /// Lowers each limit to at most the limit in `max`.
     #[must_use]
     pub fn at_most(self, max: &Self) -> Self {
@@ -91,7 +91,7 @@ impl Limits {
     }
 }
 
-impl Default for Limits {
+impl Default for MechtronLimits {
     fn default() -> Self {
         let restart = Restart::default();
         Self { memory: 16 * 1024 * 1024, call_ms: 250, concurrency: 1, mailbox: 1024, restart }
@@ -125,11 +125,11 @@ mod tests {
     fn a_config_without_limits_has_the_documented_defaults() {
         let config: MechtronConfig = serde_json::from_str(r#"{ "wasm": "/a", "name": "a", "bind": "/b" }"#).unwrap();
         let restart = Restart { intensity: 3, within_ms: 10_000 };
-        let limits = Limits { memory: 16_777_216, call_ms: 250, concurrency: 1, mailbox: 1024, restart };
+        let limits = MechtronLimits { memory: 16_777_216, call_ms: 250, concurrency: 1, mailbox: 1024, restart };
         assert_eq!(config.limits, limits);
         let half = r#"{ "wasm": "/a", "name": "a", "bind": "/b", "limits": { "mailbox": 8 } }"#;
         let config: MechtronConfig = serde_json::from_str(half).unwrap();
-        assert_eq!(config.limits, Limits { mailbox: 8, ..limits });
+        assert_eq!(config.limits, MechtronLimits { mailbox: 8, ..limits });
         assert!(serde_json::from_str::<MechtronConfig>(&half.replace("mailbox", "memori")).is_err());
     }
 }

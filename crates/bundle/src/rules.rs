@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use starlane_protocol::{Address, Topic};
 
 pub(crate) use self::target::{Names, Target};
-use crate::{Durability, Limits, bind::essence};
+use crate::{Durability, MechtronLimits, bind::essence};
 
 /// A placeholder for the app's address, which is not known yet.
 pub(crate) const ANY_APP: &str = "space:app";
@@ -59,7 +59,7 @@ pub enum Rule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 #[non_exhaustive]
-pub struct Fault {
+pub struct RuleFault {
     /// The rule.
     pub rule: Rule,
     /// The error and the expectation.
@@ -68,7 +68,7 @@ pub struct Fault {
     pub hint: &'static str,
 }
 
-impl Fault {
+impl RuleFault {
     pub(crate) fn new(rule: Rule, text: impl Into<String>, hint: &'static str) -> Self {
         Self { rule, text: text.into(), hint }
     }
@@ -85,16 +85,16 @@ pub(crate) fn listed<'n>(names: impl Iterator<Item = &'n String>) -> String {
 }
 
 /// Checks a name that becomes a segment of an address. `whole` is the text in the file, and contains `segment`.
-pub(crate) fn segment(whole: &str, segment: &str, hint: &'static str) -> Result<(), Fault> {
+pub(crate) fn segment(whole: &str, segment: &str, hint: &'static str) -> Result<(), RuleFault> {
     let valid = Address::parse(ANY_APP).and_then(|app| Topic::new(app, segment));
     valid.map(drop).map_err(|error| {
         let text = format!("`{}` can't be part of an address; expected {}", quoted(whole), error.expected);
-        Fault::new(Rule::Name, text, hint)
+        RuleFault::new(Rule::Name, text, hint)
     })
 }
 
 /// Checks a content type: a type and a subtype (RFC 9110, 8.3.1), and optional parameters.
-pub(crate) fn content_type(written: &str) -> Result<(), Fault> {
+pub(crate) fn content_type(written: &str) -> Result<(), RuleFault> {
     let token =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b));
     let essence = essence(written);
@@ -105,7 +105,7 @@ pub(crate) fn content_type(written: &str) -> Result<(), Fault> {
         return Ok(());
     }
     let text = format!("`{}` is not a content type; expected a type and a subtype", quoted(written));
-    Err(Fault::new(
+    Err(RuleFault::new(
         Rule::ContentType,
         text,
         "such as \"application/json\"; without `content-type` every content type is accepted",
@@ -113,7 +113,7 @@ pub(crate) fn content_type(written: &str) -> Result<(), Fault> {
 }
 
 /// Checks that a content type allows a schema.
-pub(crate) fn schema_beside(content_type: &str) -> Result<(), Fault> {
+pub(crate) fn schema_beside(content_type: &str) -> Result<(), RuleFault> {
     let essence = essence(content_type);
     let lower = essence.to_ascii_lowercase();
     if lower == "application/json" || lower.ends_with("+json") {
@@ -121,12 +121,12 @@ pub(crate) fn schema_beside(content_type: &str) -> Result<(), Fault> {
     }
     let text = format!("a schema beside the content type `{}`; expected a JSON content type", quoted(essence));
     let hint = "add content-type = \"application/json\", or remove the schema";
-    Err(Fault::new(Rule::ContentType, text, hint))
+    Err(RuleFault::new(Rule::ContentType, text, hint))
 }
 
 /// Checks the limits of a mechtron. A server may have lower maximums.
-pub(crate) fn limits(limits: &Limits) -> Result<(), Fault> {
-    let Limits { memory, call_ms, concurrency, mailbox, restart } = limits;
+pub(crate) fn limits(limits: &MechtronLimits) -> Result<(), RuleFault> {
+    let MechtronLimits { memory, call_ms, concurrency, mailbox, restart } = limits;
     within("memory", *memory, &MEMORY, "bytes")?;
     within("call", *call_ms, &CALL_MS, "ms")?;
     within("concurrency", *concurrency, &CONCURRENCY, "messages")?;
@@ -136,13 +136,13 @@ pub(crate) fn limits(limits: &Limits) -> Result<(), Fault> {
 }
 
 /// Checks that `state` and the limits of a mechtron fit together.
-pub(crate) fn state(state: Durability, limits: &Limits) -> Result<(), Fault> {
+pub(crate) fn state(state: Durability, limits: &MechtronLimits) -> Result<(), RuleFault> {
     if state != Durability::Each || limits.concurrency == 1 {
         return Ok(());
     }
     let text = format!("`state = \"each\"` with a concurrency of {}; expected 1", limits.concurrency);
     let hint = "with \"each\" an actor handles one message at a time: remove `concurrency`, or use state = \"idle\"";
-    Err(Fault::new(Rule::Limit, text, hint))
+    Err(RuleFault::new(Rule::Limit, text, hint))
 }
 
 /// Checks one limit. `name` is its name in a mechtron's config.
@@ -151,10 +151,10 @@ pub(crate) fn within<T: PartialOrd + std::fmt::Display>(
     value: T,
     range: &RangeInclusive<T>,
     unit: &str,
-) -> Result<(), Fault> {
+) -> Result<(), RuleFault> {
     if range.contains(&value) {
         return Ok(());
     }
     let text = format!("the limit `{name}` is {value} {unit}; expected {} to {}", range.start(), range.end());
-    Err(Fault::new(Rule::Limit, text, "remove it to use the default"))
+    Err(RuleFault::new(Rule::Limit, text, "remove it to use the default"))
 }

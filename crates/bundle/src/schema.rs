@@ -39,7 +39,7 @@ use std::{collections::HashSet, fmt};
 use indexmap::IndexSet;
 use serde_json::{Map, Value, json};
 
-use self::part::Part;
+use self::part::SchemaPart;
 #[cfg(feature = "validate")]
 pub use self::validator::{Bounds, Misfit, Validator};
 pub use self::{
@@ -247,8 +247,8 @@ impl Reader<'_> {
             },
             "contains" if !most("maxItems", MAX_ITEMS) => return self.fail(needs_items(name)),
             "then" | "else" if !beside.contains_key("if") => return Ok(None),
-            _ if part::of(name) == Some(Part::One) => self.schema(value)?,
-            _ if part::of(name) == Some(Part::List) => {
+            _ if part::of(name) == Some(SchemaPart::One) => self.schema(value)?,
+            _ if part::of(name) == Some(SchemaPart::List) => {
                 let Some(schemas) = value.as_array().filter(|schemas| !schemas.is_empty()) else {
                     return self.fail("expected an array of at least one schema");
                 };
@@ -263,7 +263,7 @@ impl Reader<'_> {
             // Definitions are read where a `$ref` refers to them.
             "$defs" if value.is_object() => return Ok(None),
             "$defs" => return self.fail("expected an object of schemas"),
-            _ if part::of(name) == Some(Part::Table) => self.table(value, Self::schema)?,
+            _ if part::of(name) == Some(SchemaPart::Table) => self.table(value, Self::schema)?,
             "$schema" if self.at.len() == 1 => match value.as_str().map(|uri| uri.trim_end_matches('#')) {
                 Some(DIALECT) => return Ok(None),
                 _ => return self.fail(format!("expected \"{DIALECT}\"")),

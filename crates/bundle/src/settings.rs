@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     AppResource, Contents, Placement, ResourceKind, VerifyError, json,
     manifest::pointer,
-    rules::{Fault, Rule, quoted},
+    rules::{Rule, RuleFault, quoted},
     schema::{self, Bounds, Misfit, Validator},
 };
 
@@ -140,13 +140,13 @@ fn example(known: &Map<String, Value>, name: &str) -> Option<String> {
 }
 
 /// Checks that a host can serve resources of a kind at a placement. Only servers have drivers today.
-pub fn check_placement(kind: ResourceKind, placement: Placement) -> Result<(), Fault> {
+pub fn check_placement(kind: ResourceKind, placement: Placement) -> Result<(), RuleFault> {
     if placement == Placement::Server {
         return Ok(());
     }
     let word = placement.name();
     let text = format!("a resource of kind `{kind}` has `placement = \"{word}\"`; pages cannot serve resources yet");
-    Err(Fault::new(Rule::Resource, text, "remove `placement`: the server serves it"))
+    Err(RuleFault::new(Rule::Resource, text, "remove `placement`: the server serves it"))
 }
 
 /// Checks the settings and the placement of all resources of a manifest. [`Manifest::check`](crate::Manifest::check)
@@ -164,7 +164,8 @@ pub fn check_settings(contents: &Contents) -> Result<(), VerifyError> {
     for (name, resource) in contents.app.iter().flat_map(|app| &app.resources) {
         check(resource, |folder| contents.has_files(folder)).map_err(|fault| {
             let place = at(name, fault.at.as_ref().map(|(setting, _)| setting.as_str()));
-            let fault = Fault::new(Rule::Settings, fault.text, "correct it in app.toml, and publish the bundle again");
+            let fault =
+                RuleFault::new(Rule::Settings, fault.text, "correct it in app.toml, and publish the bundle again");
             VerifyError::Refused { at: place, fault }
         })?;
     }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use notify_debouncer_mini::{DebounceEventResult, new_debouncer, notify::RecursiveMode};
 use starlane_bundle::authoring::Build;
 use starlane_protocol::Address;
-use starlane_server::{Limits, LogShape, Origin, Ready, ServeConfig};
+use starlane_server::{LogShape, Origin, Ready, ServeConfig, ServerLimits};
 use walkdir::WalkDir;
 
 use crate::{
@@ -113,7 +113,7 @@ fn usual_origins() -> impl Iterator<Item = Origin> {
 /// Runs a server on its own thread. It ends with this process.
 fn start(listen: SocketAddr, data: &Path, added: &[Origin]) -> Result<Ready> {
     let filter = LOG.parse().map_err(|error: String| anyhow!(error))?;
-    let (logs, guard) = serve::start_log(&filter, LogShape::Text, &Limits::default())?;
+    let (logs, guard) = serve::start_log(&filter, LogShape::Text, &ServerLimits::default())?;
     let compiler = Some(starlane_server::own_program()?);
     let allow_origins = usual_origins().chain(added.iter().cloned()).collect();
     let config = ServeConfig { data: data.to_owned(), listen, allow_origins, logs, compiler, ..ServeConfig::default() };

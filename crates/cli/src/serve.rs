@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use anyhow::Result;
 use serde_json::json;
-use starlane_server::{Limits, LogGuard, LogLayer, LogLines, LogShape, Ready, ServeConfig};
+use starlane_server::{LogGuard, LogLayer, LogLines, LogShape, Ready, ServeConfig, ServerLimits};
 use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) fn run(settings: Settings, output: Output) -> Result<()> {
 }
 
 /// Writes log lines to standard error, and keeps the last ones for `starlane logs`.
-pub(crate) fn start_log(filter: &LogFilter, shape: LogShape, limits: &Limits) -> Result<(LogLines, LogGuard)> {
+pub(crate) fn start_log(filter: &LogFilter, shape: LogShape, limits: &ServerLimits) -> Result<(LogLines, LogGuard)> {
     let lines = LogLines::default();
     let (layer, guard) = LogLayer::new(shape, limits, lines.clone(), io::stderr());
     tracing_subscriber::registry().with(filter.build()?).with(layer).init();

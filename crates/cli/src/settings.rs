@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytesize::ByteSize;
 use clap::{ArgMatches, parser::ValueSource};
 use serde::{Deserialize, Serialize};
-use starlane_server::{Authority, Limit, Limits, Origin, ServeConfig, SpaceName, TlsFiles, Unit};
+use starlane_server::{Authority, Limit, Origin, ServeConfig, ServerLimits, SpaceName, TlsFiles, Unit};
 
 use toml::{Spanned, Value};
 
@@ -121,7 +121,7 @@ impl Settings {
 }
 
 /// The value of a limit as it is in the file.
-fn written(limits: &Limits, limit: Limit) -> Value {
+fn written(limits: &ServerLimits, limit: Limit) -> Value {
     let value = limits.get(limit);
     let shown = limits.shown(limit);
     let is_number = matches!(limit.unit(), Unit::Count | Unit::PerSecond) || shown.ends_with(" bytes") || value == 0;
@@ -183,7 +183,7 @@ impl Pick<'_> {
 }
 
 /// Reads a file. Returns its settings, and all limits: those of the file, and the defaults of the others.
-fn read_file(path: &Path) -> Result<(File, Limits)> {
+fn read_file(path: &Path) -> Result<(File, ServerLimits)> {
     let text =
         fs::read_to_string(path).with_context(|| format!("the configuration {} can't be read", path.display()))?;
     // The error of the TOML parser has the line and the column.
@@ -194,7 +194,7 @@ fn read_file(path: &Path) -> Result<(File, Limits)> {
             bail!("the configuration {} is invalid: `{name}` is empty; give a path, or leave it out", path.display());
         }
     }
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     for (name, amount) in &file.limits {
         let mut set = || -> Result<()> {
             let limit = Limit::named(name).ok_or_else(|| unknown(name))?;

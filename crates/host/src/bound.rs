@@ -20,7 +20,7 @@ const MIN_SWEPT: usize = 64;
 
 /// The kind of body that a schema describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum BodyRole {
     /// The body of a request.
     Request,
     /// The body of its response.
@@ -35,7 +35,7 @@ pub trait Schemas {
     /// and its place, as a JSON pointer. The work is charged to `payer`.
     fn check(
         &self,
-        part: Part,
+        part: BodyRole,
         name: &str,
         payload: Payload,
         payer: &Principal,
@@ -95,11 +95,11 @@ impl Bound {
             return Err(Failure::schema_mismatch(message));
         }
         let payer = Principal::named(&self.bind.name);
-        self.fits(Part::Event, event, &payload, &payer).await?;
+        self.fits(BodyRole::Event, event, &payload, &payer).await?;
         served.emit(event, payload)
     }
 
-    async fn fits(&self, part: Part, name: &str, payload: &Payload, payer: &Principal) -> Result<(), Failure> {
+    async fn fits(&self, part: BodyRole, name: &str, payload: &Payload, payer: &Principal) -> Result<(), Failure> {
         let read = if is_nothing(payload) { Payload::json("null") } else { payload.clone() };
         self.schemas.check(part, name, read, payer).await.map_err(Failure::schema_mismatch)
     }
@@ -113,7 +113,7 @@ impl Bound {
             let message = format!("`{operation}` answers with {wanted}, and the resource gave {given}");
             return Err(Failure::schema_mismatch(message));
         }
-        self.fits(Part::Response, operation, payload, payer).await
+        self.fits(BodyRole::Response, operation, payload, payer).await
     }
 }
 
@@ -141,7 +141,7 @@ impl Handler for Checked {
                 let _ = before.await;
             }
             let (to, operation, caller) = (message.to.clone(), message.operation.clone(), message.caller.clone());
-            let fits = bound.fits(Part::Request, &operation, &message.payload, &caller).await;
+            let fits = bound.fits(BodyRole::Request, &operation, &message.payload, &caller).await;
             // The check of the sender's next message starts now; the handler gets it after this one.
             drop(turn);
             fits.map_err(|failure| failure.at(&to))?;

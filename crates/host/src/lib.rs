@@ -24,7 +24,7 @@ mod verified;
 
 pub use apps::{LoadedModules, MayRead};
 pub use blobs::{BlobCounts, BlobError};
-pub use bound::{Bound, Entry, Part, Schemas};
+pub use bound::{BodyRole, Bound, Entry, Schemas};
 pub use handler::{Handler, Served, handler};
 pub use host::{Authenticate, Host, HostConfig, Log};
 pub use inspect::{Inspection, PlacedActor};

@@ -4,7 +4,7 @@ mod values;
 
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
-pub use self::values::{Limits, LinkId, LinkOutcome, LinkSecret, Part, Resume};
+pub use self::values::{ChunkBytes, LinkId, LinkLimits, LinkOutcome, LinkSecret, Resume};
 use crate::{
     Address, Failure, HostName, HostSecret, Topic,
     bounds::MAX_OPERATIONS,
@@ -194,11 +194,11 @@ frames! {
     /// The first frame of the side that dialled.
     0 Hello {
         versions: Vec<u16>, token: Option<String>, secret: HostSecret, capabilities: Vec<String>, dial: u64,
-        resume: Option<Resume>, limits: Limits,
+        resume: Option<Resume>, limits: LinkLimits,
     }
     /// The first frame of the side that was dialled.
     1 Welcome {
-        version: u16, link: LinkId, host: HostName, principal: String, limits: Limits, key: LinkSecret,
+        version: u16, link: LinkId, host: HostName, principal: String, limits: LinkLimits, key: LinkSecret,
         outcome: LinkOutcome, window_ms: u32; route: Option<String>,
     }
     /// Acknowledges all numbered frames up to this sequence.
@@ -239,7 +239,7 @@ frames! {
     /// This host no longer serves an address.
     24 Release { seq: u64, address: Address }
     /// A part of the body that the frame with sequence `of` announced.
-    25 Chunk { seq: u64, of: u64, offset: u64, part: Part }
+    25 Chunk { seq: u64, of: u64, offset: u64, part: ChunkBytes }
     /// Events of this topic may have been missed.
     26 Gap { seq: u64, topic: Topic }
     /// A subscription was refused or has ended: no more events of this topic follow.
@@ -249,7 +249,7 @@ frames! {
 impl Frame {
     /// The hello of a host that asks for a new link, with the default limits. Each hello of a host needs a higher dial number.
     pub fn hello(secret: HostSecret, token: Option<String>, dial: u64) -> Self {
-        let (versions, capabilities, limits) = (vec![VERSION], Vec::new(), Limits::default());
+        let (versions, capabilities, limits) = (vec![VERSION], Vec::new(), LinkLimits::default());
         Self::Hello { versions, token, secret, capabilities, dial, resume: None, limits }
     }
 

@@ -74,7 +74,7 @@ fn bound(contracts: &Contracts, read: Result<Contract, AuthoringError>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::Limits;
+    use crate::limits::ServerLimits;
 
     #[test]
     fn every_bind_of_the_server_can_be_enforced() {
@@ -83,7 +83,7 @@ mod tests {
         let names: Vec<_> = folder.files().map(|file| file.path().file_stem().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, OWN);
         assert_eq!(
-            own(&contracts, &Limiter::new(Limits::default())).unwrap().map(|bound| bound.bind().name.clone()),
+            own(&contracts, &Limiter::new(ServerLimits::default())).unwrap().map(|bound| bound.bind().name.clone()),
             OWN
         );
         for name in ["bundle", "database"] {

@@ -12,7 +12,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
 use starlane_abi::checking::{MAX_STEPS, QUOTED_CHARS, STEPS, STEPS_PER_BYTE};
 use starlane_bundle::schema::{Bounds, Validator};
-use starlane_host::{Bound, Part, Principal, Schemas};
+use starlane_host::{BodyRole, Bound, Principal, Schemas};
 use starlane_protocol::{Failure, Payload};
 
 use self::room::Room;
@@ -67,17 +67,17 @@ impl Contract {
         Ok(Self { requests: table("requests")?, responses: table("responses")?, events: table("events")? })
     }
 
-    pub(crate) fn schema(&self, part: Part, name: &str) -> Option<&Validator> {
+    pub(crate) fn schema(&self, part: BodyRole, name: &str) -> Option<&Validator> {
         let table = match part {
-            Part::Request => &self.requests,
-            Part::Response => &self.responses,
-            Part::Event => &self.events,
+            BodyRole::Request => &self.requests,
+            BodyRole::Response => &self.responses,
+            BodyRole::Event => &self.events,
         };
         table.get(name)
     }
 
     /// Checks a body. The error gives the mismatch and its place, as a JSON pointer.
-    pub(crate) fn check(&self, part: Part, name: &str, body: &[u8]) -> Result<(), String> {
+    pub(crate) fn check(&self, part: BodyRole, name: &str, body: &[u8]) -> Result<(), String> {
         let Some(schema) = self.schema(part, name) else { return Ok(()) };
         let value = Validator::read(body).map_err(|what| misfit(part, name, what))?;
         schema.check(&value, body.len()).map_err(|what| misfit(part, name, what))
@@ -85,11 +85,11 @@ impl Contract {
 }
 
 /// The text about a mismatch, for people.
-fn misfit(part: Part, name: &str, what: impl std::fmt::Display) -> String {
+fn misfit(part: BodyRole, name: &str, what: impl std::fmt::Display) -> String {
     let of = match part {
-        Part::Request => "request",
-        Part::Response => "response",
-        Part::Event => "event",
+        BodyRole::Request => "request",
+        BodyRole::Response => "response",
+        BodyRole::Event => "event",
     };
     format!("the {of} `{name}` does not fit its schema: {what}")
 }
@@ -153,14 +153,14 @@ pub(crate) struct Checker {
 
 impl Checker {
     /// Whether bodies of this part have a schema.
-    pub(crate) fn has(&self, part: Part, name: &str) -> bool {
+    pub(crate) fn has(&self, part: BodyRole, name: &str) -> bool {
         self.contract.schema(part, name).is_some()
     }
 
     /// Checks a body. The error names the mismatch. A long check waits in the queue on the account of `payer`.
     pub(crate) async fn check(
         &self,
-        part: Part,
+        part: BodyRole,
         name: &str,
         payload: &Payload,
         payer: impl FnOnce() -> Owner,
@@ -190,7 +190,7 @@ impl Checker {
 impl Schemas for Checker {
     fn check(
         &self,
-        part: Part,
+        part: BodyRole,
         name: &str,
         payload: Payload,
         payer: &Principal,

@@ -37,7 +37,7 @@ pub use builtin::{OWN, own_bind};
 pub use check::{CheckReport, Problem, check};
 pub use data_folder::server_id;
 pub use http::BUILT_IN;
-pub use limits::{Limit, LimitError, Limits, Unit};
+pub use limits::{Limit, LimitError, ServerLimits, Unit};
 pub use log::{LogGuard, LogLayer, LogLines, LogShape};
 pub use names::{Authority, NameError, Origin, SpaceName};
 pub use sandbox::compile::child::{COMMAND as COMPILE_COMMAND, CompileBounds, compile_module, own_program};

@@ -41,15 +41,15 @@ impl From<FunctionLimit> for Limit {
 
 /// The values of all limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits([u64; COUNT]);
+pub struct ServerLimits([u64; COUNT]);
 
-impl Default for Limits {
+impl Default for ServerLimits {
     fn default() -> Self {
         Self(TABLE.map(|row| row.built_in))
     }
 }
 
-impl Limits {
+impl ServerLimits {
     /// The value of a limit, in its unit.
     pub fn get(&self, limit: Limit) -> u64 {
         self.0.get(limit as usize).copied().unwrap_or_default()
@@ -162,17 +162,17 @@ impl fmt::Display for Amount {
 /// The limits of a running server, and the number of refusals of each. All parts of the server share it.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    limits: Limits,
+    limits: ServerLimits,
     refused: [AtomicU64; COUNT],
 }
 
 impl Limiter {
-    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: ServerLimits) -> Arc<Self> {
         Arc::new(Self { limits, refused: std::array::from_fn(|_| AtomicU64::new(0)) })
     }
 
     /// The values of all limits.
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &ServerLimits {
         &self.limits
     }
 
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_value_out_of_range_is_refused_with_the_range() {
-        let mut limits = Limits::default();
+        let mut limits = ServerLimits::default();
         let error = limits.set(Limit::BytesInFlight, 1).unwrap_err().to_string();
         assert_eq!(error, "the limit `bytes-in-flight` is 1 bytes; it must be from 64 KiB to 1 TiB");
         limits.set(Limit::Links, 7).unwrap();
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_its_limit_and_is_counted() {
-        let limiter = Limiter::new(Limits::default());
+        let limiter = Limiter::new(ServerLimits::default());
         let failure = limiter.refuse(Limit::Links, "1001 links are open");
         assert_eq!((failure.status, failure.code.as_str()), (429, "too-many"));
         assert_eq!(failure.message, "1001 links are open; the limit `links` is 1000");

@@ -19,7 +19,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::layer::{Context, Layer};
 
 use self::{line::Line, rate::Rates};
-use crate::limits::{Limit, Limiter, Limits};
+use crate::limits::{Limit, Limiter, ServerLimits};
 
 /// The number of kept lines.
 const KEPT: usize = 10_000;
@@ -81,7 +81,7 @@ impl LogLayer {
     /// A layer that writes into `out` on its own thread and keeps the last lines in `lines`.
     pub fn new(
         shape: LogShape,
-        limits: &Limits,
+        limits: &ServerLimits,
         lines: LogLines,
         out: impl Write + Send + 'static,
     ) -> (Self, LogGuard) {

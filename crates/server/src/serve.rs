@@ -32,7 +32,7 @@ use crate::{
         guard::{Allowed, Names},
         routes::Routes,
     },
-    limits::{Limit, Limiter, Limits},
+    limits::{Limit, Limiter, ServerLimits},
     log::LogLines,
     names::{Authority, Origin, SpaceName},
     operator,
@@ -78,7 +78,7 @@ pub struct ServeConfig {
     /// Spaces whose apps answer only for these `Host` headers. Other spaces answer for all other headers.
     pub spaces: BTreeMap<SpaceName, Vec<Authority>>,
     /// The limits on the resources that peers, guests and visitors use.
-    pub limits: Limits,
+    pub limits: ServerLimits,
     /// The program with the command `compile-module`, that of [`crate::compile_module`]: modules are compiled in processes of it,
     /// which are limited. Without one, this process compiles them without limits of memory and time.
     pub compiler: Option<PathBuf>,
@@ -144,7 +144,7 @@ impl Default for ServeConfig {
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             spaces: BTreeMap::new(),
-            limits: Limits::default(),
+            limits: ServerLimits::default(),
             compiler: None,
             logs: LogLines::default(),
         }
@@ -371,7 +371,7 @@ fn open_host(
     sandbox: WasmtimeSandbox,
     time: TokioTime,
     secret: HostSecret,
-    (limits, resources): (&Limits, Registry),
+    (limits, resources): (&ServerLimits, Registry),
 ) -> Result<Host, ServeError> {
     let ports = Ports {
         time: Rc::new(time),

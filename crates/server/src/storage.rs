@@ -236,10 +236,10 @@ fn free(_: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::Limits;
+    use crate::limits::ServerLimits;
 
     fn storage(folder: &Path, settings: &[(Limit, u64)]) -> Storage {
-        let mut limits = Limits::default();
+        let mut limits = ServerLimits::default();
         limits.set(Limit::DiskReserve, 0).unwrap();
         for (limit, value) in settings {
             limits.set(*limit, *value).unwrap();

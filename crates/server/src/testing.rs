@@ -16,7 +16,7 @@ use crate::{
         listen::{Answers, Server},
         with_settings,
     },
-    limits::{Limiter, Limits},
+    limits::{Limiter, ServerLimits},
     serve::listen,
     socket::{self, Kinds},
 };
@@ -37,7 +37,7 @@ struct EchoEach {
 impl Echo {
     /// Listens on an address. `max_message` is the maximum size of a message in bytes.
     pub fn listen(address: SocketAddr, max_message: usize) -> io::Result<Self> {
-        let answers = EchoEach { limiter: Limiter::new(Limits::default()), max_message };
+        let answers = EchoEach { limiter: Limiter::new(ServerLimits::default()), max_message };
         Ok(Self { listener: listen(address)?, answers })
     }
 

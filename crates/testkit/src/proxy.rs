@@ -29,7 +29,7 @@ pub type Alteration = dyn Fn(&mut HeaderMap, Vec<u8>) -> Vec<u8> + Send + Sync;
 
 /// A fault on the way.
 #[derive(Clone)]
-pub enum Fault {
+pub enum ProxyFault {
     /// Answers paths with this prefix with 503.
     Refuse(&'static str),
     /// Forwards all requests as if a page of this origin had sent them.
@@ -41,7 +41,7 @@ pub enum Fault {
 #[derive(Default)]
 struct State {
     seen: Vec<String>,
-    faults: Vec<Fault>,
+    faults: Vec<ProxyFault>,
 }
 
 /// A proxy that forwards everything to one server, except for added faults.
@@ -87,7 +87,7 @@ impl Proxy {
     }
 
     /// Adds a fault to the present ones.
-    pub fn add_fault(&self, fault: Fault) {
+    pub fn add_fault(&self, fault: ProxyFault) {
         lock(&self.state).faults.push(fault);
     }
 
@@ -139,15 +139,15 @@ impl Forward {
             state.seen.push(path.clone());
             state.faults.clone()
         };
-        if faults.iter().any(|fault| matches!(fault, Fault::Refuse(prefix) if path.starts_with(prefix))) {
+        if faults.iter().any(|fault| matches!(fault, ProxyFault::Refuse(prefix) if path.starts_with(prefix))) {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the proxy refuses this path");
         }
-        if faults.iter().any(|fault| matches!(fault, Fault::Alter(prefix, _) if path.starts_with(prefix))) {
+        if faults.iter().any(|fault| matches!(fault, ProxyFault::Alter(prefix, _) if path.starts_with(prefix))) {
             // An alteration needs an uncompressed body.
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
         for fault in &faults {
-            if let Fault::Origin(origin) = fault {
+            if let ProxyFault::Origin(origin) = fault {
                 request.headers_mut().insert(ORIGIN, HeaderValue::from_static(origin));
             }
         }
@@ -156,7 +156,7 @@ impl Forward {
             Err(error) => return plain(StatusCode::BAD_GATEWAY, &format!("the server did not answer: {error:#}")),
         };
         for fault in faults {
-            if let Fault::Alter(prefix, alter) = fault
+            if let ProxyFault::Alter(prefix, alter) = fault
                 && path.starts_with(prefix)
             {
                 response = altered(response, &*alter).await;
@@ -274,8 +274,8 @@ mod tests {
     async fn faults_affect_only_the_paths_that_they_name() {
         let upstream = upstream().await;
         let proxy = Proxy::start(&upstream).await.unwrap();
-        proxy.add_fault(Fault::Refuse("/blobs/"));
-        proxy.add_fault(Fault::Alter(
+        proxy.add_fault(ProxyFault::Refuse("/blobs/"));
+        proxy.add_fault(ProxyFault::Alter(
             "/bundles/",
             Arc::new(|_, mut body| {
                 body.truncate(3);

@@ -18,7 +18,7 @@ pub(super) struct Folder(PathBuf);
 
 /// The reason why a path in the folder cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum FolderFault {
     /// The path does not exist, or is not a file.
     Missing,
     /// The path, or a folder on the way, is a symbolic link.
@@ -45,21 +45,21 @@ impl Folder {
     }
 
     /// Returns the path of a file. The bundle's folder may be a symbolic link; nothing in it may be one.
-    pub(super) fn file(&self, relative: &str) -> Result<PathBuf, Fault> {
+    pub(super) fn file(&self, relative: &str) -> Result<PathBuf, FolderFault> {
         let path = self.within(relative)?;
-        if path.is_file() { Ok(path) } else { Err(Fault::Missing) }
+        if path.is_file() { Ok(path) } else { Err(FolderFault::Missing) }
     }
 
-    fn within(&self, relative: &str) -> Result<PathBuf, Fault> {
+    fn within(&self, relative: &str) -> Result<PathBuf, FolderFault> {
         let mut path = self.0.clone();
         for part in Path::new(relative).components() {
             match part {
                 Component::Normal(name) => path.push(name),
                 Component::CurDir => continue,
-                _ => return Err(Fault::Outside),
+                _ => return Err(FolderFault::Outside),
             }
             if path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink()) {
-                return Err(Fault::Link);
+                return Err(FolderFault::Link);
             }
         }
         Ok(path)
@@ -128,18 +128,18 @@ impl Folder {
             let parts: Vec<_> = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
             let relative = parts.join("/");
             if entry.file_type().is_symlink() {
-                return Err(Fault::Link.at(source, pattern.span(), "the file", &relative));
+                return Err(FolderFault::Link.at(source, pattern.span(), "the file", &relative));
             }
             found.push(relative);
         }
         if found.is_empty() && !is_glob {
-            return Err(Fault::Missing.at(source, pattern.span(), "the file", written));
+            return Err(FolderFault::Missing.at(source, pattern.span(), "the file", written));
         }
         Ok(found)
     }
 }
 
-impl Fault {
+impl FolderFault {
     /// Adds the place at which a file names the path.
     pub(super) fn at(self, source: &Source, span: Range<usize>, what: &str, written: &str) -> AuthoringError {
         let (wrong, hint) = match self {

@@ -14,7 +14,7 @@ use super::{
     tables::{BindFile, BodyTable, LimitsTable, MechtronFile},
 };
 use crate::{
-    Bind, Durability, Limits, MechtronConfig, Restart, json,
+    Bind, Durability, MechtronConfig, MechtronLimits, Restart, json,
     rules::{self, MEMORY},
     schema,
 };
@@ -185,15 +185,15 @@ pub(super) fn not_there(source: &Source, at: &Spanned<String>, what: &str, sub: 
 fn durability(
     source: &Source,
     written: Option<&Spanned<Durability>>,
-    limits: &Limits,
+    limits: &MechtronLimits,
 ) -> Result<Durability, AuthoringError> {
     let Some(written) = written else { return Ok(Durability::default()) };
     rules::state(*written.get_ref(), limits).map_err(|fault| source.error(written.span(), fault.text, fault.hint))?;
     Ok(*written.get_ref())
 }
 
-fn limits(source: &Source, table: &LimitsTable) -> Result<Limits, AuthoringError> {
-    let mut limits = Limits::default();
+fn limits(source: &Source, table: &LimitsTable) -> Result<MechtronLimits, AuthoringError> {
+    let mut limits = MechtronLimits::default();
     if let Some(memory) = &table.memory {
         let fault = |wrong: &str| {
             let text = format!("`{}` {wrong}", memory.get_ref());

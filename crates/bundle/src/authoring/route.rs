@@ -11,8 +11,8 @@ use super::{
     tables::RouteTable,
 };
 use crate::{
-    AppConfig, Fault, Route, RouteTarget,
-    rules::route::{self as rules, Part},
+    AppConfig, Route, RouteTarget, RuleFault,
+    rules::route::{self as rules, RoutePart},
 };
 
 /// Reads the routes, in the order of the file.
@@ -41,7 +41,7 @@ fn route(
     app: &AppConfig,
     draft: &Draft,
 ) -> Result<Route, AuthoringError> {
-    let at = |span: Range<usize>| move |fault: Fault| fault.at(source, span);
+    let at = |span: Range<usize>| move |fault: RuleFault| fault.at(source, span);
     let Some((method, path)) = key.get_ref().split_once(' ') else {
         let text = format!("`{}` is not a route; expected a method and a path", key.get_ref());
         return Err(source.error(key.span(), text, "such as \"GET /people/{name}\""));
@@ -65,7 +65,7 @@ fn route(
         (None, None, Some(to), Some(operation)) => {
             rules::to(to.get_ref(), path).map_err(at(to.span()))?;
             rules::operation(to.get_ref(), operation.get_ref(), &draft.names(app)).map_err(|(part, fault)| {
-                fault.at(source, if matches!(part, Part::To) { to.span() } else { operation.span() })
+                fault.at(source, if matches!(part, RoutePart::To) { to.span() } else { operation.span() })
             })?;
             RouteTarget::Resource { to: to.get_ref().clone(), operation: operation.get_ref().clone() }
         }

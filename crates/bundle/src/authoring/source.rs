@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     AuthoringError,
-    folder::{Fault, Folder},
+    folder::{Folder, FolderFault},
 };
 
 /// The text of a file, TOML or JSON.
@@ -21,7 +21,9 @@ impl Source {
         let path = folder.path(relative);
         let whole = |message: &str, hint: &str| AuthoringError::whole(&path, message, hint);
         let readable = folder.file(relative).map_err(|fault| match fault {
-            Fault::Missing => whole("there is no such file", "a bundle is a folder with a bundle.toml; check the path"),
+            FolderFault::Missing => {
+                whole("there is no such file", "a bundle is a folder with a bundle.toml; check the path")
+            }
             _ => whole("it is a symbolic link, or inside one", "replace the link with the file itself"),
         })?;
         let text = fs::read_to_string(readable)

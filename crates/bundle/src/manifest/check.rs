@@ -10,7 +10,7 @@ use starlane_protocol::{Address, address};
 use super::{Contents, FORMAT, FileEntry, MAX_BUNDLE_BYTES, MAX_FILE_BYTES, MAX_FILES, VerifyError};
 use crate::{
     AppConfig, Bind, MechtronConfig, Route, RouteTarget,
-    rules::{self, Fault, Names, Rule, grant, route},
+    rules::{self, Names, Rule, RuleFault, grant, route},
 };
 
 /// The maximum number of parts of one kind, in a bundle, a bind or a mechtron.
@@ -62,7 +62,7 @@ pub(super) fn check(contents: &Contents) -> Checked {
 }
 
 /// Adds the place to a fault.
-fn at<T>(place: impl Display, checked: Result<T, Fault>) -> Result<T, VerifyError> {
+fn at<T>(place: impl Display, checked: Result<T, RuleFault>) -> Result<T, VerifyError> {
     checked.map_err(|fault| VerifyError::Refused { at: place.to_string(), fault })
 }
 
@@ -86,8 +86,8 @@ fn of_other(name: &str) -> Option<(&str, &str)> {
 }
 
 /// Checks the name of a bind, a schema or a mechtron's config: a path, or an address in another bundle.
-fn named(name: &str) -> Result<(), Fault> {
-    let fault = |text: String| Fault::new(Rule::Path, text, "such as /binds/profile.toml");
+fn named(name: &str) -> Result<(), RuleFault> {
+    let fault = |text: String| RuleFault::new(Rule::Path, text, "such as /binds/profile.toml");
     match of_other(name) {
         None => address::check_path(name).map_err(|(offset, expected)| {
             fault(format!("`{}` is not a path: at byte {offset}: expected {expected}", rules::quoted(name)))
@@ -209,7 +209,7 @@ fn check_app(contents: &Contents, app: &AppConfig) -> Checked {
         at(&place, rules::segment(name, name, "a name such as `db`"))?;
         if app.mechtrons.contains_key(name) {
             let text = format!("`{name}` is also a mechtron of this app; expected a unique name");
-            return at(&place, Err(Fault::new(Rule::Resource, text, "rename one of the two")));
+            return at(&place, Err(RuleFault::new(Rule::Resource, text, "rename one of the two")));
         }
     }
     let mut taken = route::Taken::default();
@@ -224,7 +224,7 @@ fn check_app(contents: &Contents, app: &AppConfig) -> Checked {
     Ok(())
 }
 
-fn check_route(contents: &Contents, names: &Names<'_>, route: &Route) -> Result<(), Fault> {
+fn check_route(contents: &Contents, names: &Names<'_>, route: &Route) -> Result<(), RuleFault> {
     let Route { method, path, target, access } = route;
     length("the path of a route", path, MAX_LINE_BYTES)?;
     route::reached(method, path)?;
@@ -246,45 +246,51 @@ impl Contents {
 }
 
 /// Checks that a text has at most `max` bytes.
-fn length(what: &str, text: &str, max: usize) -> Result<(), Fault> {
+fn length(what: &str, text: &str, max: usize) -> Result<(), RuleFault> {
     if text.len() <= max {
         return Ok(());
     }
-    Err(Fault::new(Rule::Text, format!("{what} is {} bytes; the maximum is {max} bytes", text.len()), "shorten it"))
+    Err(RuleFault::new(Rule::Text, format!("{what} is {} bytes; the maximum is {max} bytes", text.len()), "shorten it"))
 }
 
 /// Checks a text of one line, such as a name.
-fn line(what: &str, text: &str) -> Result<(), Fault> {
+fn line(what: &str, text: &str) -> Result<(), RuleFault> {
     length(what, text, MAX_NAME_BYTES)?;
     let hint = "write it in one line";
     match text.chars().find(|c| c.is_control()) {
-        Some(odd) => Err(Fault::new(Rule::Text, format!("{what} has the control character {odd:?}"), hint)),
+        Some(odd) => Err(RuleFault::new(Rule::Text, format!("{what} has the control character {odd:?}"), hint)),
         None => Ok(()),
     }
 }
 
 /// Checks a text for people, which may have several lines.
-fn description(text: &str) -> Result<(), Fault> {
+fn description(text: &str) -> Result<(), RuleFault> {
     length("the description", text, MAX_DESCRIPTION_BYTES)?;
     let hint = "use only line breaks and tabs besides text";
     match text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        Some(odd) => Err(Fault::new(Rule::Text, format!("the description has the control character {odd:?}"), hint)),
+        Some(odd) => {
+            Err(RuleFault::new(Rule::Text, format!("the description has the control character {odd:?}"), hint))
+        }
         None => Ok(()),
     }
 }
 
 /// Checks that settings are an object or null.
-fn settings(settings: &Value) -> Result<(), Fault> {
+fn settings(settings: &Value) -> Result<(), RuleFault> {
     match settings {
         Value::Null | Value::Object(_) => Ok(()),
-        _ => Err(Fault::new(Rule::Settings, "the settings are not an object; expected { … }", "write them as a table")),
+        _ => Err(RuleFault::new(
+            Rule::Settings,
+            "the settings are not an object; expected { … }",
+            "write them as a table",
+        )),
     }
 }
 
 /// Checks that there are at most `max` of something.
-fn count(what: &str, count: usize, max: usize) -> Result<(), Fault> {
+fn count(what: &str, count: usize, max: usize) -> Result<(), RuleFault> {
     if count <= max {
         return Ok(());
     }
-    Err(Fault::new(Rule::Count, format!("{count} {what}; the maximum is {max}"), "split it into several bundles"))
+    Err(RuleFault::new(Rule::Count, format!("{count} {what}; the maximum is {max}"), "split it into several bundles"))
 }

@@ -3,13 +3,13 @@
 
 use starlane_protocol::{Address, Grant, OWN_SPACE, Verb};
 
-use super::{ANY_APP, Fault, Names, Rule, Target, quoted};
+use super::{ANY_APP, Names, Rule, RuleFault, Target, quoted};
 
 const HINT: &str = "such as \"request .:db query\" or \"subscribe .:directory#changes\"";
 
 /// Checks a line of `allow`.
-pub(crate) fn check(line: &str, names: &Names<'_>) -> Result<(), Fault> {
-    let fault = |text: String, hint: &'static str| Err(Fault::new(Rule::Grant, text, hint));
+pub(crate) fn check(line: &str, names: &Names<'_>) -> Result<(), RuleFault> {
+    let fault = |text: String, hint: &'static str| Err(RuleFault::new(Rule::Grant, text, hint));
     let any_app = Address::parse(ANY_APP).ok();
     let parsed = match Grant::parse(line, any_app.as_ref()) {
         Ok(parsed) => parsed,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use starlane_protocol::Address;
 
-use super::{ANY_APP, Fault, Names, Rule, Target, quoted};
+use super::{ANY_APP, Names, Rule, RuleFault, Target, quoted};
 use crate::{Access, Placement};
 
 /// The methods that a route may have.
@@ -30,12 +30,12 @@ pub fn server_path(path: &str) -> Option<&'static str> {
     SERVER_PATHS.into_iter().find(|own| below(own))
 }
 
-fn fault<T>(text: impl Into<String>, hint: &'static str) -> Result<T, Fault> {
-    Err(Fault::new(Rule::Route, text, hint))
+fn fault<T>(text: impl Into<String>, hint: &'static str) -> Result<T, RuleFault> {
+    Err(RuleFault::new(Rule::Route, text, hint))
 }
 
 /// Checks that a request can reach a route with this method and path.
-pub(crate) fn reached(method: &str, path: &str) -> Result<(), Fault> {
+pub(crate) fn reached(method: &str, path: &str) -> Result<(), RuleFault> {
     let route = || quoted(&format!("{method} {path}"));
     match method {
         "HEAD" => {
@@ -83,7 +83,7 @@ fn no_match(path: &str) -> Option<(String, &'static str)> {
 }
 
 /// Checks a route to a file. `file` is the name of the file, and whether the bundle has it.
-pub(crate) fn file(method: &str, file: (&str, bool), access: Option<Access>) -> Result<(), Fault> {
+pub(crate) fn file(method: &str, file: (&str, bool), access: Option<Access>) -> Result<(), RuleFault> {
     if let (name, false) = file {
         let text = format!("the bundle has no file {}", quoted(name));
         return fault(text, "add it to `include` in bundle.toml, and build the page first");
@@ -92,7 +92,7 @@ pub(crate) fn file(method: &str, file: (&str, bool), access: Option<Access>) -> 
 }
 
 /// Checks a route to the files in a folder. The path says which file.
-pub(crate) fn files(method: &str, path: &str, folder: (&str, bool), access: Option<Access>) -> Result<(), Fault> {
+pub(crate) fn files(method: &str, path: &str, folder: (&str, bool), access: Option<Access>) -> Result<(), RuleFault> {
     let (name, has_files) = (quoted(folder.0), folder.1);
     if !has_files {
         let text = format!("the bundle has no files in {name}");
@@ -105,7 +105,7 @@ pub(crate) fn files(method: &str, path: &str, folder: (&str, bool), access: Opti
     of_files(method, access)
 }
 
-fn of_files(method: &str, access: Option<Access>) -> Result<(), Fault> {
+fn of_files(method: &str, access: Option<Access>) -> Result<(), RuleFault> {
     if method != "GET" {
         let text = format!("{method} for a route to a file; expected GET");
         return fault(text, "route requests with a body to a resource: { to = \".:name\", operation = \"…\" }");
@@ -119,7 +119,7 @@ fn of_files(method: &str, access: Option<Access>) -> Result<(), Fault> {
 
 /// Checks the target of a route: with its captures filled in, it is an address in this app, and the path has those
 /// captures.
-pub(crate) fn to(to: &str, path: &str) -> Result<(), Fault> {
+pub(crate) fn to(to: &str, path: &str) -> Result<(), RuleFault> {
     let hint = "such as \".:profile:{name}\"";
     let mut filled = String::new();
     for (at, piece) in to.split('{').enumerate() {
@@ -155,33 +155,33 @@ pub(crate) fn to(to: &str, path: &str) -> Result<(), Fault> {
 }
 
 /// The part of a route that has a fault.
-pub(crate) enum Part {
+pub(crate) enum RoutePart {
     To,
     Operation,
 }
 
 /// Checks that the target is a mechtron or resource on the server, and that a mechtron's bind has the operation.
-pub(crate) fn operation(to: &str, operation: &str, names: &Names<'_>) -> Result<(), (Part, Fault)> {
-    let refuse = |part: Part, text: String, hint| Err((part, Fault::new(Rule::Route, text, hint)));
+pub(crate) fn operation(to: &str, operation: &str, names: &Names<'_>) -> Result<(), (RoutePart, RuleFault)> {
+    let refuse = |part: RoutePart, text: String, hint| Err((part, RuleFault::new(Rule::Route, text, hint)));
     let name = to.strip_prefix(".:").unwrap_or(to);
     let (first, keyed) = name.split_once(':').map_or((name, false), |(first, _)| (first, true));
     let target = match names.find(first, keyed) {
-        Err(text) => return refuse(Part::To, text, "use a name of [mechtrons] or [resources]"),
+        Err(text) => return refuse(RoutePart::To, text, "use a name of [mechtrons] or [resources]"),
         Ok(target) => target,
     };
     if target.placement() == Placement::Browser {
         let text = format!("no request reaches `{}`: it is placed in browsers", quoted(to));
-        return refuse(Part::To, text, "set placement = \"server\" or \"both\" there");
+        return refuse(RoutePart::To, text, "set placement = \"server\" or \"both\" there");
     }
     match target {
         Target::Mechtron(name, bind, _) if !bind.operations.contains_key(operation) => {
             let wrong = format!("the bind of `{name}` has no operation `{}`", quoted(operation));
             let text = format!("{wrong}; expected one of {}", super::listed(bind.operations.keys()));
-            refuse(Part::Operation, text, "add it to the bind, or use another operation")
+            refuse(RoutePart::Operation, text, "add it to the bind, or use another operation")
         }
         Target::Resource(_) => {
             let valid = super::segment(operation, operation, "an operation of the resource, such as `query`");
-            valid.map_err(|fault| (Part::Operation, fault))
+            valid.map_err(|fault| (RoutePart::Operation, fault))
         }
         Target::Mechtron(..) => Ok(()),
     }
@@ -193,7 +193,7 @@ pub(crate) struct Taken(BTreeMap<String, matchit::Router<()>>);
 
 impl Taken {
     /// Adds a route.
-    pub(crate) fn add(&mut self, method: &str, path: &str) -> Result<(), Fault> {
+    pub(crate) fn add(&mut self, method: &str, path: &str) -> Result<(), RuleFault> {
         let inserted = self.0.entry(method.to_owned()).or_default().insert(path, ());
         inserted.or_else(|error| {
             let text = match error {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// How the value of a keyword contains schemas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum SchemaPart {
     /// It is a schema.
     One,
     /// It is an array of schemas.
@@ -14,11 +14,13 @@ pub(super) enum Part {
 }
 
 /// Returns how a keyword contains schemas; `None` if it contains none.
-pub(super) fn of(keyword: &str) -> Option<Part> {
+pub(super) fn of(keyword: &str) -> Option<SchemaPart> {
     Some(match keyword {
-        "items" | "contains" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else" => Part::One,
-        "allOf" | "anyOf" | "oneOf" | "prefixItems" => Part::List,
-        "$defs" | "properties" | "dependentSchemas" => Part::Table,
+        "items" | "contains" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else" => {
+            SchemaPart::One
+        }
+        "allOf" | "anyOf" | "oneOf" | "prefixItems" => SchemaPart::List,
+        "$defs" | "properties" | "dependentSchemas" => SchemaPart::Table,
         _ => return None,
     })
 }
@@ -28,9 +30,9 @@ pub(super) fn is_schema(pointer: &str) -> bool {
     let mut tokens = pointer.split('/').skip(1);
     while let Some(keyword) = tokens.next() {
         let stands = match of(keyword) {
-            Some(Part::One) => true,
-            Some(Part::List) => tokens.next().is_some_and(|index| index.parse::<usize>().is_ok()),
-            Some(Part::Table) => tokens.next().is_some(),
+            Some(SchemaPart::One) => true,
+            Some(SchemaPart::List) => tokens.next().is_some_and(|index| index.parse::<usize>().is_ok()),
+            Some(SchemaPart::Table) => tokens.next().is_some(),
             None => false,
         };
         if !stands {
@@ -45,9 +47,11 @@ pub fn parts_mut(schema: &mut Value) -> Vec<&mut Value> {
     let mut parts = Vec::new();
     for (keyword, value) in schema.as_object_mut().into_iter().flatten() {
         match of(keyword) {
-            Some(Part::One) => parts.push(value),
-            Some(Part::List) => parts.extend(value.as_array_mut().into_iter().flatten()),
-            Some(Part::Table) => parts.extend(value.as_object_mut().into_iter().flatten().map(|(_, value)| value)),
+            Some(SchemaPart::One) => parts.push(value),
+            Some(SchemaPart::List) => parts.extend(value.as_array_mut().into_iter().flatten()),
+            Some(SchemaPart::Table) => {
+                parts.extend(value.as_object_mut().into_iter().flatten().map(|(_, value)| value))
+            }
             None => {}
         }
     }

@@ -32,7 +32,7 @@ struct Local {
 impl Schemas for Local {
     fn check(
         &self,
-        part: Part,
+        part: BodyRole,
         name: &str,
         payload: Payload,
         _: &Principal,
@@ -65,7 +65,9 @@ fn counted(contract: Contract, time: &VirtualTime, checked: &Rc<Cell<usize>>) ->
     let text = contract.bind.contract(&contract.schemas);
     let tables: Value = serde_json::from_str(&text).unwrap();
     let mut validators = BTreeMap::new();
-    for (table, part) in [("requests", Part::Request), ("responses", Part::Response), ("events", Part::Event)] {
+    for (table, part) in
+        [("requests", BodyRole::Request), ("responses", BodyRole::Response), ("events", BodyRole::Event)]
+    {
         for (name, schema) in tables[table].as_object().unwrap() {
             validators.insert(format!("{part:?} {name}"), Validator::new(schema, bounds).unwrap());
         }

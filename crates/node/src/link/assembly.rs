@@ -228,7 +228,7 @@ mod tests {
                 for (n, part) in body.iter().flat_map(|body| body.chunks(60_000)).enumerate() {
                     assert_eq!(taken, LinkEvent::Expiring, "its body is not here yet");
                     let (seq, offset) = (n as u64 + 2, n as u64 * 60_000);
-                    let part = starlane_protocol::frame::Part(bytes::Bytes::copy_from_slice(part));
+                    let part = starlane_protocol::frame::ChunkBytes(bytes::Bytes::copy_from_slice(part));
                     let chunk = Frame::Chunk { seq, of: 1, offset, part };
                     taken = assembly.take(chunk).unwrap().unwrap_or(LinkEvent::Expiring);
                 }

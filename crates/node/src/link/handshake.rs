@@ -2,7 +2,7 @@
 
 use starlane_protocol::{
     HostName, HostSecret,
-    frame::{self, Frame, Limits, LinkOutcome, Resume},
+    frame::{self, Frame, LinkLimits, LinkOutcome, Resume},
 };
 
 use super::{Carrier, CloseCode, Goodbye, Identity, Link, LinkConfig, LinkEvent, Lost, Session, carrier::Phase};
@@ -22,12 +22,12 @@ pub(crate) struct Hello {
     pub(crate) dial: u64,
     /// The earlier link that it asks for.
     pub(crate) resume: Option<Resume>,
-    limits: Limits,
+    limits: LinkLimits,
 }
 
 impl LinkConfig {
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> LinkLimits {
+        LinkLimits {
             payload: self.payload as u32,
             unacked_frames: self.window_frames as u32,
             unacked_bytes: self.window_bytes as u32,
@@ -261,7 +261,7 @@ impl Link {
 }
 
 /// Checks the limits of a peer.
-fn check(limits: &Limits) -> Result<(), Goodbye> {
+fn check(limits: &LinkLimits) -> Result<(), Goodbye> {
     if limits.unacked_frames >= MIN_UNACKED_FRAMES && limits.unacked_bytes >= MIN_UNACKED_BYTES {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use starlane_protocol::frame::{self, Frame, Part};
+use starlane_protocol::frame::{self, ChunkBytes, Frame};
 
 use super::Parcel;
 use crate::maps::Map;
@@ -292,7 +292,7 @@ impl Lanes {
         let rest = lane.rest.as_mut()?;
         let end = rest.body.len().min(rest.sent + frame::CHUNK);
         let (offset, part) = (rest.sent as u64, rest.body.slice(rest.sent..end));
-        let chunk = Frame::Chunk { seq, of: rest.of, offset, part: Part(part) };
+        let chunk = Frame::Chunk { seq, of: rest.of, offset, part: ChunkBytes(part) };
         let length = end - rest.sent;
         self.bytes -= length;
         self.ahead = (self.ahead + length as i64).min(DEBT_BYTES);

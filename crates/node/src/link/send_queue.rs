@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use starlane_protocol::{
     Failure, Topic, Trace,
-    frame::{self, Frame, Limits, MAX_NUMBERED},
+    frame::{self, Frame, LinkLimits, MAX_NUMBERED},
 };
 
 use super::{
@@ -73,7 +73,7 @@ impl SendQueue {
     }
 
     /// Sets the limits of the peer.
-    pub(super) fn limit(&mut self, limits: &Limits) {
+    pub(super) fn limit(&mut self, limits: &LinkLimits) {
         self.payload = self.payload.min(limits.payload as usize);
         self.window.limit(limits);
     }

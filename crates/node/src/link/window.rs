@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use starlane_protocol::frame::{self, Frame, Limits};
+use starlane_protocol::frame::{self, Frame, LinkLimits};
 
 use super::{CloseCode, Goodbye, LinkConfig, lanes::May};
 
@@ -60,7 +60,7 @@ impl Window {
     }
 
     /// Sets the limits of the peer.
-    pub(super) fn limit(&mut self, limits: &Limits) {
+    pub(super) fn limit(&mut self, limits: &LinkLimits) {
         self.max_frames = self.max_frames.min(limits.unacked_frames as usize).max(1);
         self.max_bytes = self.max_bytes.min(limits.unacked_bytes as usize).max(1);
     }

@@ -3,7 +3,7 @@
 use starlane_node::{Effect, Goodbye, LinkConfig, Node, NodeConfig, Operations, PrincipalLimits, RequestId, SocketId};
 use starlane_protocol::{
     HostSecret, Message, Outcome, Payload, Topic,
-    frame::{Frame, Part, decode_message, encode_frame, encode_message},
+    frame::{ChunkBytes, Frame, decode_message, encode_frame, encode_message},
     wire::{WireOutcome, WirePayload},
 };
 
@@ -108,7 +108,7 @@ impl Peers {
 
     /// Sends a part of a body.
     pub(crate) fn chunk(&mut self, peer: u64, of: u64, offset: u64, bytes: usize) {
-        self.tell(peer, |seq| Frame::Chunk { seq, of, offset, part: Part(vec![b'x'; bytes].into()) });
+        self.tell(peer, |seq| Frame::Chunk { seq, of, offset, part: ChunkBytes(vec![b'x'; bytes].into()) });
     }
 
     fn request(&mut self, peer: u64, id: u64, payload: WirePayload) {

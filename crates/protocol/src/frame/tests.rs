@@ -3,7 +3,7 @@ use proptest::{prelude::*, sample::Index};
 use super::*;
 use crate::{Failure, Payload};
 
-const LIMITS: Limits = Limits { payload: 1, unacked_frames: 2, unacked_bytes: 3 };
+const LIMITS: LinkLimits = LinkLimits { payload: 1, unacked_frames: 2, unacked_bytes: 3 };
 
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
@@ -90,7 +90,7 @@ fn samples() -> Vec<Frame> {
         Frame::Cancel { seq: 8, id: 2 },
         Frame::Serve { seq: 9, address: address("acme:ui"), operations: vec!["confirm".into()] },
         Frame::Release { seq: 10, address: address("acme:ui") },
-        Frame::Chunk { seq: 11, of: 7, offset: 65_536, part: Part(b"abc".as_slice().into()) },
+        Frame::Chunk { seq: 11, of: 7, offset: 65_536, part: ChunkBytes(b"abc".as_slice().into()) },
         Frame::Gap { seq: 12, topic: Topic::parse("acme:x#changes").unwrap() },
         Frame::Refused {
             seq: 13,

@@ -6,7 +6,7 @@ use crate::wire::{fields, skip_rest, wrong};
 
 /// The limits that a host sets for what its peer sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Limits {
+pub struct LinkLimits {
     /// The maximum length of a payload, in bytes.
     #[n(0)]
     pub payload: u32,
@@ -18,7 +18,7 @@ pub struct Limits {
     pub unacked_bytes: u32,
 }
 
-impl Default for Limits {
+impl Default for LinkLimits {
     fn default() -> Self {
         Self { payload: 16 * 1024 * 1024, unacked_frames: 1_024, unacked_bytes: 1024 * 1024 }
     }
@@ -63,7 +63,7 @@ pub enum LinkOutcome {
 
 /// A part of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part(pub bytes::Bytes);
+pub struct ChunkBytes(pub bytes::Bytes);
 
 impl std::fmt::Debug for LinkSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -93,13 +93,13 @@ byte_string! {
     LinkSecret "the key of a link has 32 bytes"
 }
 
-impl<C> Encode<C> for Part {
+impl<C> Encode<C> for ChunkBytes {
     fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
         e.bytes(&self.0)?.ok()
     }
 }
 
-impl<'b, C> Decode<'b, C> for Part {
+impl<'b, C> Decode<'b, C> for ChunkBytes {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
         Ok(Self(bytes::Bytes::copy_from_slice(d.bytes()?)))
     }

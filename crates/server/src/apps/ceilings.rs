@@ -6,7 +6,7 @@ use starlane_protocol::Failure;
 use crate::limits::{Limit, Limiter};
 
 /// The limits of a mechtron's config, each with the server's limit for it.
-fn asked(limits: &bundle::Limits) -> [(&'static str, u64, Limit); 6] {
+fn asked(limits: &bundle::MechtronLimits) -> [(&'static str, u64, Limit); 6] {
     [
         ("memory", limits.memory, Limit::MechtronMemory),
         ("call", limits.call_ms.into(), Limit::MechtronCall),
@@ -33,7 +33,7 @@ pub(crate) fn check(manifest: &Manifest, limiter: &Limiter) -> Result<(), Failur
 pub(crate) fn hold(manifest: Manifest, limiter: &Limiter) -> Manifest {
     let most = |limit| limiter.get(limit);
     let short = |limit| u32::try_from(limiter.get(limit)).unwrap_or(u32::MAX);
-    manifest.capped(&bundle::Limits {
+    manifest.capped(&bundle::MechtronLimits {
         memory: most(Limit::MechtronMemory),
         call_ms: short(Limit::MechtronCall),
         concurrency: short(Limit::MechtronConcurrency),

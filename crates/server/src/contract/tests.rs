@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use starlane_bundle::schema;
 use starlane_testkit::{figure::figure, workspace};
 
-use super::{BOUNDS, Contract, Part, Validator};
+use super::{BOUNDS, BodyRole, Contract, Validator};
 
 /// Validates lines of `{ "contract": …, "bodies": […] }` as pages do, and returns a line of verdicts for each.
 const PAGE: &str = "import { pathToFileURL } from 'node:url'; import { readFileSync } from 'node:fs'; \
@@ -187,7 +187,7 @@ fn both_hosts_judge_random_bodies_alike() {
         let bodies: Vec<String> = (0..BODIES).map(|_| body().new_tree(&mut runner).unwrap().current()).collect();
         let own = Contract::compile(&contract).unwrap();
         judged.push(
-            bodies.iter().map(|body| own.check(Part::Request, "x", body.as_bytes()).is_ok()).collect::<Vec<bool>>(),
+            bodies.iter().map(|body| own.check(BodyRole::Request, "x", body.as_bytes()).is_ok()).collect::<Vec<bool>>(),
         );
         lines.push(json!({ "contract": contract, "bodies": bodies }).to_string());
         bodies_of.push((normal, bodies));

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use starlane_protocol::{Address, Payload};
 
 use super::*;
-use crate::limits::Limits;
+use crate::limits::ServerLimits;
 
-pub(super) fn limiter(change: impl FnOnce(&mut Limits)) -> Arc<Limiter> {
-    let mut limits = Limits::default();
+pub(super) fn limiter(change: impl FnOnce(&mut ServerLimits)) -> Arc<Limiter> {
+    let mut limits = ServerLimits::default();
     change(&mut limits);
     Limiter::new(limits)
 }

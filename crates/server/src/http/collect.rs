@@ -79,7 +79,7 @@ mod tests {
     use starlane_protocol::Address;
 
     use super::*;
-    use crate::{limits::Limits, store::SharedStore};
+    use crate::{limits::ServerLimits, store::SharedStore};
 
     const GRACE: Duration = Duration::from_secs(3_600);
 
@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn open(folder: &std::path::Path) -> (Repository, Storage) {
-        let storage = Storage::new(folder, Limiter::new(Limits::default()));
+        let storage = Storage::new(folder, Limiter::new(ServerLimits::default()));
         (Repository::open(folder, &storage).unwrap(), storage)
     }
 

@@ -116,11 +116,11 @@ fn descriptors() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::Limits;
+    use crate::limits::ServerLimits;
 
     #[test]
     fn connections_per_address_and_in_total_have_limits_and_are_released() {
-        let limiter = Limiter::new(Limits::default());
+        let limiter = Limiter::new(ServerLimits::default());
         let gate = Gate { limiter, all: 2_000, by_address: true, open: Mutex::default() };
         let gate = Arc::new(gate);
         let limit = gate.limiter.get(Limit::ConnectionsPerAddress);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::fault::Fault;
+use super::fault::GuestFault;
 
 /// Counts the compute time of the running call. Waiting for other guests, or for a free processor, does not count.
 pub(super) struct CpuBudget {
@@ -33,14 +33,14 @@ impl CpuBudget {
     }
 
     /// A tick occurred during the call. Returns whether the call can continue.
-    pub(super) fn tick(&self) -> Result<(), Fault> {
+    pub(super) fn tick(&self) -> Result<(), GuestFault> {
         if self.is_stopped() {
-            return Err(Fault::Stopped);
+            return Err(GuestFault::Stopped);
         }
         let now = thread_time();
         let slice = now.saturating_sub(self.since.swap(now, Relaxed));
         let used = self.used.fetch_add(slice, Relaxed) + slice;
-        if used > u64::from(self.budget_ms) * 1_000_000 { Err(Fault::Budget(self.budget_ms)) } else { Ok(()) }
+        if used > u64::from(self.budget_ms) * 1_000_000 { Err(GuestFault::Budget(self.budget_ms)) } else { Ok(()) }
     }
 
     /// Ends the call at its next tick, and the instance with it.

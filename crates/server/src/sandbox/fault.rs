@@ -4,7 +4,7 @@ use wasmtime::Trap;
 
 /// A fault of a guest, or an order to stop it. Ends the call like a trap.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum GuestFault {
     #[error("call budget of {0} ms used up")]
     Budget(u32),
     #[error("the instance was stopped")]
@@ -17,7 +17,7 @@ pub(super) enum Fault {
     Broken(String),
 }
 
-impl Fault {
+impl GuestFault {
     /// A broken value of an import that the guest called.
     pub(super) fn of_import(self, import: &str) -> Self {
         match self {
@@ -29,7 +29,7 @@ impl Fault {
 
 /// One line for people about the end of a call.
 pub(super) fn describe(error: &wasmtime::Error) -> String {
-    if let Some(fault) = error.downcast_ref::<Fault>() {
+    if let Some(fault) = error.downcast_ref::<GuestFault>() {
         return fault.to_string();
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {

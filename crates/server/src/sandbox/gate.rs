@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use starlane_host::Part;
+use starlane_host::BodyRole;
 use starlane_node::guest::{CallReport, GuestEffect, Kind, Returned};
 use starlane_protocol::{Failure, Message};
 
@@ -26,9 +26,9 @@ impl Gate {
     pub(super) async fn message(&mut self, id: u64, message: &Message) -> Result<(), String> {
         if message.kind != Kind::Event {
             let payer = || Owner::of_principal(&message.caller);
-            self.checker.check(Part::Request, &message.operation, &message.payload, payer).await?;
+            self.checker.check(BodyRole::Request, &message.operation, &message.payload, payer).await?;
         }
-        if message.kind == Kind::Request && self.checker.has(Part::Response, &message.operation) {
+        if message.kind == Kind::Request && self.checker.has(BodyRole::Response, &message.operation) {
             self.answering.insert(id, message.operation.clone());
         }
         Ok(())
@@ -42,12 +42,12 @@ impl Gate {
             let payer = || self.owner.clone();
             let (fits, outcome) = match effect {
                 GuestEffect::Emit { event, payload } => {
-                    (self.checker.check(Part::Event, event, payload, payer).await, None)
+                    (self.checker.check(BodyRole::Event, event, payload, payer).await, None)
                 }
                 GuestEffect::Reply { id, outcome } => {
                     let Some(operation) = self.answering.remove(id) else { continue };
                     let Ok(payload) = outcome else { continue };
-                    (self.checker.check(Part::Response, &operation, payload, payer).await, Some(outcome))
+                    (self.checker.check(BodyRole::Response, &operation, payload, payer).await, Some(outcome))
                 }
                 _ => continue,
             };

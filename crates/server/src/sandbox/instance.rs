@@ -14,7 +14,7 @@ use wasmtime::{
 
 use super::{
     cpu_budget::CpuBudget,
-    fault::{Fault, describe},
+    fault::{GuestFault, describe},
     gate::Gate,
     lift::{Lift, Span},
     lower::Lower,
@@ -117,7 +117,7 @@ impl GuestInstance {
         store.set_epoch_deadline(1);
         let instance = module.instantiate_async(&mut store).await?;
         let memory = instance.get_memory(&mut store, names::MEMORY);
-        let memory = memory.ok_or_else(|| Fault::Broken("the module exports no memory".to_owned()))?;
+        let memory = memory.ok_or_else(|| GuestFault::Broken("the module exports no memory".to_owned()))?;
         store.data_mut().memory = Some(memory);
         let exports = Exports::of(&instance, &mut store)?;
         if let Some(initialize) = optional::<(), ()>(&instance, &mut store, names::INITIALIZE)? {
@@ -186,10 +186,10 @@ impl GuestInstance {
 
     async fn call(&mut self, call: GuestCall) -> Result<Returned> {
         if self.cpu_budget.is_stopped() {
-            return Err(Fault::Stopped.into());
+            return Err(GuestFault::Stopped.into());
         }
         if matches!(call, GuestCall::Start(_)) == self.started {
-            return Err(Fault::Broken("`start` must be called once, before other calls".to_owned()).into());
+            return Err(GuestFault::Broken("`start` must be called once, before other calls".to_owned()).into());
         }
         match call {
             GuestCall::Start(context) => {
@@ -225,7 +225,7 @@ impl GuestInstance {
         Ok(returned)
     }
 
-    fn start_result(&self, pointer: u32) -> Result<Returned, Fault> {
+    fn start_result(&self, pointer: u32) -> Result<Returned, GuestFault> {
         let mut lift = Lift::new(self.memory.data(&self.store), limits::CALL_BYTES);
         let at = lift.record("the result", pointer, layout::RESULT_SIZE)?;
         match lift.slice("the result", (at, 1))? {
@@ -234,7 +234,9 @@ impl GuestInstance {
                 let span = lift.span_at("the reason", at + layout::RESULT_ERROR)?;
                 Ok(Returned::Refused(lift.text("the reason", span)?))
             }
-            other => Err(Fault::Broken(format!("a result has no case {}", other.first().copied().unwrap_or_default()))),
+            other => {
+                Err(GuestFault::Broken(format!("a result has no case {}", other.first().copied().unwrap_or_default())))
+            }
         }
     }
 
@@ -268,7 +270,7 @@ impl GuestInstance {
         Ok(Returned::Saved(saved))
     }
 
-    fn save_result(&self, pointer: u32) -> Result<Saved, Fault> {
+    fn save_result(&self, pointer: u32) -> Result<Saved, GuestFault> {
         // The state can be as large as the guest's memory.
         let mut lift = Lift::new(self.memory.data(&self.store), usize::MAX);
         let at = lift.record("the result", pointer, layout::SAVED_SIZE)?;
@@ -316,8 +318,8 @@ impl GuestInstance {
 
 /// A message that a guest has no memory for is not delivered; it does not crash the guest.
 fn too_large(result: Result<Returned>) -> Result<Returned> {
-    result.or_else(|error| match error.downcast_ref::<Fault>() {
-        Some(Fault::NoMemory(reason)) => Ok(Returned::TooLarge(reason.clone())),
+    result.or_else(|error| match error.downcast_ref::<GuestFault>() {
+        Some(GuestFault::NoMemory(reason)) => Ok(Returned::TooLarge(reason.clone())),
         _ => Err(error),
     })
 }

@@ -7,7 +7,7 @@ use starlane_abi::{
 };
 use starlane_protocol::{Failure, Outcome, Payload};
 
-use super::fault::Fault;
+use super::fault::GuestFault;
 
 /// A pointer and a length from the guest, unchecked.
 pub(super) type Span = (u32, u32);
@@ -25,36 +25,41 @@ impl<'a> Lift<'a> {
     }
 
     /// A slice of the memory, not copied.
-    pub(super) fn slice(&self, what: &str, (pointer, length): Span) -> Result<&'a [u8], Fault> {
+    pub(super) fn slice(&self, what: &str, (pointer, length): Span) -> Result<&'a [u8], GuestFault> {
         // Neither sum can overflow: both are below 2^32 and this code runs on 64 bits.
         let (start, end) = (pointer as usize, pointer as usize + length as usize);
         self.memory.get(start..end).ok_or_else(|| {
             let size = self.memory.len();
-            Fault::Broken(format!("{what} is outside of memory: {length} bytes at {pointer}; the memory has {size}"))
+            GuestFault::Broken(format!(
+                "{what} is outside of memory: {length} bytes at {pointer}; the memory has {size}"
+            ))
         })
     }
 
-    fn taken(&mut self, what: &str, span: Span) -> Result<&'a [u8], Fault> {
+    fn taken(&mut self, what: &str, span: Span) -> Result<&'a [u8], GuestFault> {
         let slice = self.slice(what, span)?;
         self.room = self.room.checked_sub(slice.len()).ok_or_else(|| {
-            Fault::Broken(format!("{what} exceeds the maximum of {} queued bytes for one call", limits::CALL_BYTES))
+            GuestFault::Broken(format!(
+                "{what} exceeds the maximum of {} queued bytes for one call",
+                limits::CALL_BYTES
+            ))
         })?;
         Ok(slice)
     }
 
-    pub(super) fn bytes(&mut self, what: &str, span: Span) -> Result<Bytes, Fault> {
+    pub(super) fn bytes(&mut self, what: &str, span: Span) -> Result<Bytes, GuestFault> {
         self.taken(what, span).map(Bytes::copy_from_slice)
     }
 
-    pub(super) fn text(&mut self, what: &str, span: Span) -> Result<String, Fault> {
+    pub(super) fn text(&mut self, what: &str, span: Span) -> Result<String, GuestFault> {
         let slice = self.taken(what, span)?;
-        std::str::from_utf8(slice)
-            .map(str::to_owned)
-            .map_err(|error| Fault::Broken(format!("{what} is not UTF-8 from its byte {} on", error.valid_up_to())))
+        std::str::from_utf8(slice).map(str::to_owned).map_err(|error| {
+            GuestFault::Broken(format!("{what} is not UTF-8 from its byte {} on", error.valid_up_to()))
+        })
     }
 
     /// A text, cut at a maximum number of bytes. The bytes after it are neither read nor checked.
-    pub(super) fn text_cut(&self, what: &str, span: Span, most: usize) -> Result<String, Fault> {
+    pub(super) fn text_cut(&self, what: &str, span: Span, most: usize) -> Result<String, GuestFault> {
         let slice = self.slice(what, span)?;
         let head = slice.get(..most).unwrap_or(slice);
         match std::str::from_utf8(head) {
@@ -64,30 +69,32 @@ impl<'a> Lift<'a> {
                 let whole = head.get(..error.valid_up_to()).unwrap_or_default();
                 Ok(String::from_utf8_lossy(whole).into_owned())
             }
-            Err(error) => Err(Fault::Broken(format!("{what} is not UTF-8 from its byte {} on", error.valid_up_to()))),
+            Err(error) => {
+                Err(GuestFault::Broken(format!("{what} is not UTF-8 from its byte {} on", error.valid_up_to())))
+            }
         }
     }
 
     /// A number at an offset that was checked to be in memory.
-    pub(super) fn u32_at(&self, what: &str, pointer: u32) -> Result<u32, Fault> {
+    pub(super) fn u32_at(&self, what: &str, pointer: u32) -> Result<u32, GuestFault> {
         let slice = self.slice(what, (pointer, 4))?;
         Ok(slice.try_into().map(u32::from_le_bytes).unwrap_or_default())
     }
 
     /// A pointer and a length at an offset in memory.
-    pub(super) fn span_at(&self, what: &str, pointer: u32) -> Result<Span, Fault> {
+    pub(super) fn span_at(&self, what: &str, pointer: u32) -> Result<Span, GuestFault> {
         Ok((self.u32_at(what, pointer)?, self.u32_at(what, pointer.wrapping_add(4))?))
     }
 
     /// Checks the offset of a record.
-    pub(super) fn record(&self, what: &str, pointer: u32, size: u32) -> Result<u32, Fault> {
+    pub(super) fn record(&self, what: &str, pointer: u32, size: u32) -> Result<u32, GuestFault> {
         aligned(what, pointer)?;
         self.slice(what, (pointer, size)).map(|_| pointer)
     }
 
-    fn headers(&mut self, (pointer, count): Span) -> Result<Vec<(String, String)>, Fault> {
+    fn headers(&mut self, (pointer, count): Span) -> Result<Vec<(String, String)>, GuestFault> {
         if count as usize > limits::HEADERS {
-            return Err(Fault::Broken(format!("{count} headers; the maximum is {}", limits::HEADERS)));
+            return Err(GuestFault::Broken(format!("{count} headers; the maximum is {}", limits::HEADERS)));
         }
         aligned("the list of headers", pointer)?;
         self.slice("the list of headers", (pointer, count * HEADER_SIZE))?;
@@ -102,7 +109,7 @@ impl<'a> Lift<'a> {
     }
 
     /// Content type, headers and body, flattened.
-    pub(super) fn payload(&mut self, flat: [u32; 6]) -> Result<Payload, Fault> {
+    pub(super) fn payload(&mut self, flat: [u32; 6]) -> Result<Payload, GuestFault> {
         let [type_at, type_length, headers_at, headers_count, body_at, body_length] = flat;
         Ok(Payload {
             content_type: self.text("the content type", (type_at, type_length))?,
@@ -112,7 +119,7 @@ impl<'a> Lift<'a> {
     }
 
     /// An outcome: its case, and a flattened payload or failure.
-    pub(super) fn outcome(&mut self, case: i32, flat: [u32; 6]) -> Result<Outcome, Fault> {
+    pub(super) fn outcome(&mut self, case: i32, flat: [u32; 6]) -> Result<Outcome, GuestFault> {
         match case {
             outcome::SUCCESS => self.payload(flat).map(Ok),
             outcome::FAILURE => {
@@ -122,15 +129,15 @@ impl<'a> Lift<'a> {
                 // The canonical ABI ignores the upper bits of a narrow number.
                 Ok(Err(Failure::new(status as u16, &code, message)))
             }
-            other => Err(Fault::Broken(format!("an outcome has no case {other}"))),
+            other => Err(GuestFault::Broken(format!("an outcome has no case {other}"))),
         }
     }
 }
 
 /// All records of the interface contain words, and so have the same alignment.
-fn aligned(what: &str, pointer: u32) -> Result<(), Fault> {
+fn aligned(what: &str, pointer: u32) -> Result<(), GuestFault> {
     if pointer.is_multiple_of(HEADER_ALIGN) {
         return Ok(());
     }
-    Err(Fault::Broken(format!("{what} is at {pointer}, which is not a multiple of {HEADER_ALIGN}")))
+    Err(GuestFault::Broken(format!("{what} is at {pointer}, which is not a multiple of {HEADER_ALIGN}")))
 }

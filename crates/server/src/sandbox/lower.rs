@@ -5,7 +5,7 @@ use starlane_protocol::{Outcome, Payload};
 use wasmtime::{Memory, Result, Store, Trap, TypedFunc};
 
 use super::{
-    fault::{Fault, describe},
+    fault::{GuestFault, describe},
     state::GuestState,
 };
 
@@ -20,13 +20,13 @@ impl Lower<'_> {
     /// Allocates memory in the guest, and checks the bounds and the alignment of the result.
     async fn allocate(&mut self, align: u32, size: usize) -> Result<u32> {
         let size = u32::try_from(size)
-            .map_err(|_| Fault::Broken("a value is 4 GiB or longer, which no guest can hold".to_owned()))?;
+            .map_err(|_| GuestFault::Broken("a value is 4 GiB or longer, which no guest can hold".to_owned()))?;
         let allocated = self.realloc.call_async(&mut *self.store, (0, 0, align, size)).await;
         let pointer = allocated.map_err(|error| match error.downcast_ref::<Trap>() {
             // Allocators without memory end with this trap.
             Some(Trap::UnreachableCodeReached) => {
                 let what = format!("it has no memory for {size} bytes more: `cabi_realloc`: {}", describe(&error));
-                Fault::NoMemory(what).into()
+                GuestFault::NoMemory(what).into()
             }
             _ => error,
         })?;
@@ -35,10 +35,10 @@ impl Lower<'_> {
         let gave =
             || format!("`cabi_realloc` gave {pointer} for {size} bytes aligned to {align}, and memory has {held}");
         if !pointer.is_multiple_of(align) {
-            return Err(Fault::Broken(gave()).into());
+            return Err(GuestFault::Broken(gave()).into());
         }
         if end > held {
-            return Err(Fault::NoMemory(gave()).into());
+            return Err(GuestFault::NoMemory(gave()).into());
         }
         Ok(pointer)
     }

@@ -7,7 +7,7 @@ use starlane_abi::names::MESH;
 use starlane_node::guest::GuestEffect;
 use wasmtime::{Caller, Engine, Error, Linker, Result};
 
-use super::{fault::Fault, lift::Lift, state::GuestState};
+use super::{fault::GuestFault, lift::Lift, state::GuestState};
 
 type Guest<'a> = Caller<'a, GuestState>;
 
@@ -96,14 +96,14 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<GuestState>> {
     Ok(linker)
 }
 
-fn addressed(lift: &mut Lift<'_>, target: (u32, u32), operation: (u32, u32)) -> Result<(String, String), Fault> {
+fn addressed(lift: &mut Lift<'_>, target: (u32, u32), operation: (u32, u32)) -> Result<(String, String), GuestFault> {
     Ok((lift.text("the target", target)?, lift.text("the operation", operation)?))
 }
 
 fn queue(
     guest: &mut Guest<'_>,
     import: &str,
-    read: impl FnOnce(&mut Lift<'_>) -> Result<GuestEffect, Fault>,
+    read: impl FnOnce(&mut Lift<'_>) -> Result<GuestEffect, GuestFault>,
 ) -> Result<()> {
     with_memory(guest, import, |state, memory| state.queue(memory, read))
 }
@@ -111,7 +111,7 @@ fn queue(
 fn with_memory(
     guest: &mut Guest<'_>,
     import: &str,
-    work: impl FnOnce(&mut GuestState, &[u8]) -> Result<(), Fault>,
+    work: impl FnOnce(&mut GuestState, &[u8]) -> Result<(), GuestFault>,
 ) -> Result<()> {
     let memory = guest.data().memory;
     let done = match memory {
@@ -120,7 +120,7 @@ fn with_memory(
             work(state, bytes)
         }
         // Only a start section could call this now, and modules with a start section are refused.
-        None => Err(Fault::Broken("called while the instance was being made".to_owned())),
+        None => Err(GuestFault::Broken("called while the instance was being made".to_owned())),
     };
     done.map_err(|fault| Error::new(fault.of_import(import)))
 }

@@ -4,7 +4,7 @@ use starlane_abi::limits;
 use starlane_node::guest::{GuestEffect, GuestLimits, Level, Logged};
 use wasmtime::{Memory, ResourceLimiter};
 
-use super::{fault::Fault, lift::Lift};
+use super::{fault::GuestFault, lift::Lift};
 
 /// The store's data.
 pub(super) struct GuestState {
@@ -62,14 +62,14 @@ impl GuestState {
     pub(super) fn queue(
         &mut self,
         memory: &[u8],
-        read: impl FnOnce(&mut Lift<'_>) -> Result<GuestEffect, Fault>,
-    ) -> Result<(), Fault> {
+        read: impl FnOnce(&mut Lift<'_>) -> Result<GuestEffect, GuestFault>,
+    ) -> Result<(), GuestFault> {
         if !self.may_use_mesh {
             let when = "called before `start` or in the allocator: then only `log`, `now-ms` and `random` may be";
-            return Err(Fault::Broken(when.to_owned()));
+            return Err(GuestFault::Broken(when.to_owned()));
         }
         if self.effects.len() >= limits::CALL_MESSAGES {
-            return Err(Fault::Broken(format!("one call can queue at most {} messages", limits::CALL_MESSAGES)));
+            return Err(GuestFault::Broken(format!("one call can queue at most {} messages", limits::CALL_MESSAGES)));
         }
         let mut lift = Lift::new(memory, self.room);
         let effect = read(&mut lift)?;
@@ -79,14 +79,14 @@ impl GuestState {
     }
 
     /// Logs a text, cut at the remaining limit of the call.
-    pub(super) fn log(&mut self, memory: &[u8], level: i32, text: (u32, u32)) -> Result<(), Fault> {
+    pub(super) fn log(&mut self, memory: &[u8], level: i32, text: (u32, u32)) -> Result<(), GuestFault> {
         let level = match level {
             0 => Level::Trace,
             1 => Level::Debug,
             2 => Level::Info,
             3 => Level::Warn,
             4 => Level::Error,
-            other => return Err(Fault::Broken(format!("a level has no case {other}"))),
+            other => return Err(GuestFault::Broken(format!("a level has no case {other}"))),
         };
         let text = Lift::new(memory, 0).text_cut("the text", text, self.log_room)?;
         if self.log_room > 0 {

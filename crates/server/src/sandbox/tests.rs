@@ -12,7 +12,7 @@ use tokio::task::LocalSet;
 
 use super::{SandboxConfig, WasmtimeSandbox, compile::CompileConfig};
 use crate::{
-    limits::{Limiter, Limits},
+    limits::{Limiter, ServerLimits},
     time::TokioTime,
 };
 
@@ -28,7 +28,7 @@ fn block_on<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn sandbox(threads: usize) -> Rc<dyn Sandbox> {
-    let compile = CompileConfig { program: None, kept: None, limiter: Limiter::new(Limits::default()) };
+    let compile = CompileConfig { program: None, kept: None, limiter: Limiter::new(ServerLimits::default()) };
     let config = SandboxConfig { threads: NonZero::new(threads).unwrap(), compile };
     Rc::new(WasmtimeSandbox::open(config).unwrap())
 }

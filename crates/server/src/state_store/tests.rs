@@ -4,17 +4,17 @@ use starlane_host::testing::state_suite;
 use starlane_protocol::Topic;
 
 use super::*;
-use crate::limits::{Limit, Limits};
+use crate::limits::{Limit, ServerLimits};
 
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
 fn open_with(data: &Path, limits: StateLimits) -> Result<SqliteStateStore, String> {
-    open_under(data, limits, Limits::default())
+    open_under(data, limits, ServerLimits::default())
 }
 
-fn open_under(data: &Path, limits: StateLimits, all: Limits) -> Result<SqliteStateStore, String> {
+fn open_under(data: &Path, limits: StateLimits, all: ServerLimits) -> Result<SqliteStateStore, String> {
     let limiter = Limiter::new(all);
     SqliteStateStore::open(data, limits, &limiter, &Storage::new(data, limiter.clone()))
 }
@@ -82,7 +82,7 @@ async fn unchanged_state_is_not_written() {
 #[tokio::test]
 async fn state_counts_for_the_quota_of_its_space() {
     let folder = tempfile::tempdir().unwrap();
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.set(Limit::SpaceStorage, 1 << 20).unwrap();
     let full = vec![7; 600_000];
     for start in 0..2 {

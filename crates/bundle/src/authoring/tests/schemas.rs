@@ -214,7 +214,11 @@ fn defaults_in_schemas_are_the_defaults_of_the_reader() {
     let path = folder.path().join("mechtrons/page.toml");
     fs::write(&path, fs::read_to_string(&path).unwrap().replace("[mechtron]", &written)).unwrap();
     let draft = Draft::read(folder.path()).unwrap();
-    assert_eq!(draft.mechtrons.get("/mechtrons/page.toml").unwrap().limits, crate::Limits::default(), "{written}");
+    assert_eq!(
+        draft.mechtrons.get("/mechtrons/page.toml").unwrap().limits,
+        crate::MechtronLimits::default(),
+        "{written}"
+    );
     assert_eq!(limits.len(), 5, "every limit shows its default");
 }
 

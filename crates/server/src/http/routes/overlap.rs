@@ -7,32 +7,32 @@ pub(super) fn overlaps(one: &str, other: &str) -> bool {
     loop {
         match (one.next(), other.next()) {
             (None, None) => return true,
-            (Some(Part::Rest), theirs) => return theirs.is_some_and(|part| part.is_filled()),
-            (own, Some(Part::Rest)) => return own.is_some_and(|part| part.is_filled()),
+            (Some(PatternPart::Rest), theirs) => return theirs.is_some_and(|part| part.is_filled()),
+            (own, Some(PatternPart::Rest)) => return own.is_some_and(|part| part.is_filled()),
             (Some(own), Some(theirs)) if own.meets(&theirs) => {}
             _ => return false,
         }
     }
 }
 
-enum Part<'a> {
+enum PatternPart<'a> {
     Literal(&'a str),
     /// The texts before and after a capture, which is not empty.
     Capture(&'a str, &'a str),
     Rest,
 }
 
-fn parts(pattern: &str) -> impl Iterator<Item = Part<'_>> {
+fn parts(pattern: &str) -> impl Iterator<Item = PatternPart<'_>> {
     pattern.split('/').skip(1).map(|part| match (part.find('{'), part.rfind('}')) {
-        (Some(0), Some(_)) if part.starts_with("{*") => Part::Rest,
+        (Some(0), Some(_)) if part.starts_with("{*") => PatternPart::Rest,
         (Some(from), Some(to)) if from < to => {
-            Part::Capture(part.get(..from).unwrap_or_default(), part.get(to + 1..).unwrap_or_default())
+            PatternPart::Capture(part.get(..from).unwrap_or_default(), part.get(to + 1..).unwrap_or_default())
         }
-        _ => Part::Literal(part),
+        _ => PatternPart::Literal(part),
     })
 }
 
-impl Part<'_> {
+impl PatternPart<'_> {
     /// Whether it matches at least one character, as `{*rest}` does.
     fn is_filled(&self) -> bool {
         !matches!(self, Self::Literal(""))

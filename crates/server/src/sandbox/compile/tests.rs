@@ -12,11 +12,11 @@ use futures_util::{FutureExt, future::join_all};
 use starlane_testkit::guest;
 
 use super::*;
-use crate::{limits::Limits, sandbox::engine};
+use crate::{limits::ServerLimits, sandbox::engine};
 
 const SECRET: HostSecret = HostSecret([7; 32]);
 
-fn compiler(data: &Path, secret: HostSecret, limits: Limits) -> Compiler {
+fn compiler(data: &Path, secret: HostSecret, limits: ServerLimits) -> Compiler {
     let (engine, allocation) = engine::engine().unwrap();
     let limiter = Limiter::new(limits);
     let config = CompileConfig { program: None, kept: Some((data.join(FOLDER), secret)), limiter };
@@ -42,12 +42,12 @@ fn counts(compiler: &Compiler) -> [u64; 3] {
 async fn a_module_is_compiled_once_and_read_from_disk_afterwards() {
     let (data, wasm) = (tempfile::tempdir().unwrap(), echo());
     let digest = Digest::of(&wasm);
-    let first = compiler(data.path(), SECRET, Limits::default());
+    let first = compiler(data.path(), SECRET, ServerLimits::default());
     first.compile("acme", digest, wasm.clone()).await.unwrap();
     first.compile("bob", digest, wasm.clone()).await.unwrap();
     assert_eq!(counts(&first), [1, 1, 0]);
     drop(first);
-    let restarted = compiler(data.path(), SECRET, Limits::default());
+    let restarted = compiler(data.path(), SECRET, ServerLimits::default());
     restarted.compile("acme", digest, wasm).await.unwrap();
     assert_eq!(counts(&restarted), [0, 1, 0]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -60,7 +60,7 @@ async fn a_module_is_compiled_once_and_read_from_disk_afterwards() {
 async fn a_changed_file_is_refused_and_compiled_again() {
     let (data, wasm) = (tempfile::tempdir().unwrap(), echo());
     let digest = Digest::of(&wasm);
-    compiler(data.path(), SECRET, Limits::default()).compile("acme", digest, wasm.clone()).await.unwrap();
+    compiler(data.path(), SECRET, ServerLimits::default()).compile("acme", digest, wasm.clone()).await.unwrap();
     let file = files(data.path()).remove(0);
     let genuine = fs::read(&file).unwrap();
     let changed = |change: &dyn Fn(&mut Vec<u8>)| {
@@ -80,17 +80,17 @@ async fn a_changed_file_is_refused_and_compiled_again() {
     ];
     for bytes in forged {
         fs::write(&file, &bytes).unwrap();
-        let again = compiler(data.path(), SECRET, Limits::default());
+        let again = compiler(data.path(), SECRET, ServerLimits::default());
         again.compile("acme", digest, wasm.clone()).await.unwrap();
         assert_eq!(counts(&again), [1, 0, 0], "{} bytes", bytes.len());
         assert_eq!(fs::read(&file).unwrap().len(), genuine.len());
     }
     // A file of another module under this name, and a file that another server wrote.
     let other = Bytes::from(wat::parse_str(MINIMAL).unwrap());
-    let foreign = compiler(data.path(), HostSecret([8; 32]), Limits::default());
+    let foreign = compiler(data.path(), HostSecret([8; 32]), ServerLimits::default());
     foreign.compile("acme", digest, wasm.clone()).await.unwrap();
     assert_eq!(counts(&foreign), [1, 0, 0]);
-    let own = compiler(data.path(), SECRET, Limits::default());
+    let own = compiler(data.path(), SECRET, ServerLimits::default());
     own.compile("acme", Digest::of(&other), other.clone()).await.unwrap();
     let name =
         file.file_name().unwrap().to_string_lossy().replace(&digest.to_string(), &Digest::of(&other).to_string());
@@ -103,8 +103,8 @@ async fn a_changed_file_is_refused_and_compiled_again() {
 async fn the_least_recently_used_file_is_removed_when_there_is_no_room() {
     let data = tempfile::tempdir().unwrap();
     let module = |number: u32| Bytes::from(wat::parse_str(MINIMAL.replace("777", &number.to_string())).unwrap());
-    let limits = Limits::default();
-    let compiler_of = |limits: Limits| compiler(data.path(), SECRET, limits);
+    let limits = ServerLimits::default();
+    let compiler_of = |limits: ServerLimits| compiler(data.path(), SECRET, limits);
     let first = compiler_of(limits.clone());
     first.compile("acme", Digest::of(&module(0)), module(0)).await.unwrap();
     let size = fs::metadata(&files(data.path())[0]).unwrap().len();
@@ -129,7 +129,7 @@ async fn the_least_recently_used_file_is_removed_when_there_is_no_room() {
 #[tokio::test]
 async fn a_failed_compilation_is_retried_only_after_a_pause() {
     let data = tempfile::tempdir().unwrap();
-    let compiler = compiler(data.path(), SECRET, Limits::default());
+    let compiler = compiler(data.path(), SECRET, ServerLimits::default());
     let wasm = Bytes::from_static(b"no module");
     let error = compiler.compile("acme", Digest::of(&wasm), wasm.clone()).await.unwrap_err();
     assert!(matches!(error, CompileError::Module(_)), "{error:?}");
@@ -140,7 +140,7 @@ async fn a_failed_compilation_is_retried_only_after_a_pause() {
 #[tokio::test]
 async fn module_is_checked_once_and_only_for_waiting_requests() {
     let data = tempfile::tempdir().unwrap();
-    let compiler = compiler(data.path(), SECRET, Limits::default());
+    let compiler = compiler(data.path(), SECRET, ServerLimits::default());
     let checks = || compiler.counts().checked.load(Relaxed);
     let (wasm, reads) = (echo(), Arc::new(AtomicU64::new(0)));
     let digest = Digest::of(&wasm);
@@ -171,7 +171,7 @@ async fn check_ends_when_all_requests_are_cancelled() {
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
     let (engine, allocation) = engine::engine().unwrap();
-    let config = CompileConfig { program: Some(program), kept: None, limiter: Limiter::new(Limits::default()) };
+    let config = CompileConfig { program: Some(program), kept: None, limiter: Limiter::new(ServerLimits::default()) };
     let compiler = Compiler::open(engine, allocation, config).unwrap();
     let wasm = echo();
     let mut waiting = Box::pin(compiler.check("acme", Digest::of(&wasm), wasm.clone()));

@@ -62,7 +62,7 @@ impl Line {
         self.0.delay_ms.store(delay_ms, Ordering::Relaxed);
     }
 
-    /// Damages the last byte of the next part to the browser.
+    /// Damages the payload of the next message to the browser.
     pub(crate) fn damage(&self) {
         self.0.damages.store(true, Ordering::Relaxed);
     }
@@ -109,11 +109,13 @@ impl Line {
             if length == 0 {
                 return Ok(());
             }
+            // A frame's payload begins behind two bytes, or four if it is longer than 125 bytes (RFC 6455, section 5.2).
+            let payload = if buffer.get(1) == Some(&126) { 4 } else { 2 };
             if to_browser
-                && let Some(last) = buffer.get_mut(length - 1)
+                && let Some(first) = buffer.get_mut(payload).filter(|_| payload < length)
                 && self.0.damages.swap(false, Ordering::Relaxed)
             {
-                *last ^= 0xff;
+                *first = 0xff;
             }
             for part in buffer.get(..length).unwrap_or_default().chunks(self.0.part_bytes.load(Ordering::Relaxed)) {
                 let delay = self.0.delay_ms.load(Ordering::Relaxed);

@@ -37,8 +37,7 @@ fn typescript() -> String {
     }
     line(
         &mut out,
-        "/** Limits: messages and bytes that a call may queue, bytes that it may log, headers of a payload. */"
-            .into(),
+        "/** Limits: messages and bytes that a call may queue, bytes that it may log, headers of a payload. */".into(),
     );
     for (name, value) in LIMITS {
         line(&mut out, format!("export const {name} = {value};"));

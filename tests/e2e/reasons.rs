@@ -80,7 +80,10 @@ async fn produce(demo: &mut Demo, reason: &str) -> Result<()> {
         let is = demo.browser.run("return window.reasons.host.link", Value::Null).await?;
         bail!("the link is {is}");
     };
-    ensure!(seen["message"].as_str().is_some_and(|text| text.len() > 10), "it has no message: {seen}");
+    ensure!(
+        seen.get("message").and_then(Value::as_str).is_some_and(|text| text.len() > 10),
+        "it has no message: {seen}"
+    );
     demo.browser.run("await window.reasons.host.close()", Value::Null).await?;
     if reason == "closing" {
         demo.server.start_again().await?;

@@ -154,7 +154,7 @@ impl Uplink {
 /// The failure of messages when the server refuses this host.
 pub(crate) fn refused(goodbye: &Goodbye) -> Failure {
     match &goodbye.code {
-        CloseCode::AuthRefused => Failure::auth_refused(goodbye.reason.clone()),
+        code if code.refuses_token() => Failure::auth_refused(goodbye.reason.clone()),
         code => Failure::new(503, code.as_str(), goodbye.reason.clone()),
     }
 }
@@ -336,6 +336,7 @@ impl Node {
             // Its time to be resumed is over, and it is being dialled already.
             return;
         }
+        let was_up = self.uplink.up_since.is_some();
         self.uplink.down(now, makes_progress, &self.config.link);
         self.uplink.broken += u32::from(matches!(goodbye.code, CloseCode::Malformed | CloseCode::TooLarge));
         if let Some(highest) = goodbye.dial {
@@ -344,7 +345,8 @@ impl Node {
         if goodbye.code == CloseCode::PrincipalChanged {
             return self.principal_changed(now, key, None);
         }
-        let refuses_token = goodbye.code == CloseCode::AuthRefused;
+        // A token that ends on a link that is up was good until then.
+        let refuses_token = goodbye.code.refuses_token() && !(was_up && goodbye.code == CloseCode::Expired);
         let is_second = refuses_token && std::mem::replace(&mut self.uplink.token_refused, refuses_token);
         if goodbye.code.is_final() || is_second || self.uplink.broken >= MAX_BROKEN_LINKS {
             return self.refuse_uplink(now, key, goodbye);

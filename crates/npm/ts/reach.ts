@@ -69,7 +69,7 @@ export class Reach {
   /** The reason, if any, for which waiting cannot help. */
   get refusal(): StarlaneError | undefined {
     const { state, reason, message } = this.#status;
-    if (state === "refused") return new StarlaneError(reason ?? "refused", reason === "auth-refused" ? 401 : 503, message ?? "the server refused this page");
+    if (state === "refused") return new StarlaneError(reason ?? "refused", reason === "auth-refused" || reason === "expired" ? 401 : 503, message ?? "the server refused this page");
     if (this.#found?.code === "origin-refused") return this.#found;
     return this.#token?.code === "malformed" ? this.#token : undefined;
   }

@@ -79,6 +79,11 @@ impl CloseCode {
         matches!(self, Self::Version | Self::Fenced)
     }
 
+    /// Whether the token was not accepted, so that another one may be.
+    pub(crate) fn refuses_token(&self) -> bool {
+        matches!(self, Self::AuthRefused | Self::Expired)
+    }
+
     /// Whether the earlier link of a dialling host stays if its dial was answered so.
     pub(crate) fn spares_link(&self) -> bool {
         !matches!(self, Self::Malformed | Self::TooLarge | Self::Version | Self::PrincipalChanged)

@@ -85,6 +85,18 @@ fn renewing_with_a_bad_token_ends_the_link_for_good() {
 }
 
 #[test]
+fn old_token_is_asked_for_once_more_and_then_refused() {
+    let mut world = linked_as(&["request acme:**"], Some(100_000));
+    world.token = "old".into();
+    world.pass(101_000);
+    let reasons: Vec<_> = world.page().states.iter().filter_map(|status| status.reason.clone()).collect();
+    assert!(reasons.iter().all(|reason| reason.code == "expired") && reasons.len() >= 2, "{reasons:?}");
+    world.pass(20_000);
+    assert_eq!((world.state(), world.dials), (Some(LinkState::Refused), 3));
+    assert_eq!(world.ask(PAGE, ECHO, "echo", text("hi")).unwrap_err().code, "auth-refused");
+}
+
+#[test]
 fn page_of_another_principal_gets_a_new_name_and_a_new_link() {
     let mut world = linked_as(&["request acme:**"], Some(100_000));
     world.tokens.insert("grace".into(), somebody("grace", &["admin **"], None));

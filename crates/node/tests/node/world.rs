@@ -305,8 +305,10 @@ impl World {
             Effect::Transmit { message, .. } => self.wire.push_back((1 - at, message)),
             Effect::Hangup { goodbye, .. } => self.sides[at].hangups.push(goodbye),
             Effect::Authenticate { peer, token } => {
-                let known = self.tokens.get(token.unwrap_or_default().as_str()).cloned();
-                let result = known.ok_or_else(|| Failure::auth_refused("a bad token"));
+                let token = token.unwrap_or_default();
+                let (known, is_old) = (self.tokens.get(&*token).cloned(), token == "old");
+                let code = if is_old { "expired" } else { "auth-refused" };
+                let result = known.ok_or_else(|| Failure::new(401, code, "a bad token"));
                 self.sides[at].node.handle_authenticated(now, peer, result);
             }
             Effect::Renew { socket } => {

@@ -16,7 +16,7 @@ const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
 /// The figures that a run of all tests must record, at least once in each place.
-const WANTED: [(&str, Rows); 47] = [
+const WANTED: [(&str, Rows); 49] = [
     ("first-load.gzip", ONCE),
     ("first-launch.gzip", ONCE),
     ("fuzz.inputs", ONCE),
@@ -64,6 +64,8 @@ const WANTED: [(&str, Rows); 47] = [
     ("state.restarts", ONCE),
     ("state.lost", ONCE),
     ("prose.banned-phrases", ONCE),
+    ("snippets.found", ONCE),
+    ("snippets.run", ONCE),
 ];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.

@@ -96,7 +96,10 @@ impl Part {
             Part::Format => vec![Piece::Rust, Piece::Lints],
             Part::Lints => vec![Piece::C, Piece::Rust, Piece::Lints, Piece::SchemaSuite],
             Part::Tidy => vec![],
-            Part::Native => vec![Piece::C, Piece::Rust, Piece::Node, Piece::SchemaSuite],
+            Part::Native => {
+                let programs = [Piece::Curl, Piece::Nginx, Piece::Node];
+                [[Piece::C, Piece::Rust, Piece::SchemaSuite, Piece::OpenFiles].as_slice(), &programs].concat()
+            }
             Part::Guests => vec![Piece::Rust],
             Part::Browser(engine) => {
                 let mut pieces = vec![Piece::Rust, Piece::WasmBindgen, Piece::SchemaSuite, engine.piece()];
@@ -106,7 +109,7 @@ impl Part {
             Part::Page(engine) => vec![Piece::C, Piece::Rust, engine.piece()],
             Part::Package => vec![Piece::Node, Piece::NpmTools, Piece::Chromium],
             Part::Conformance => vec![Piece::C, Piece::Rust, Piece::Kosoku],
-            Part::Tutorial => Piece::BUILD.to_vec(),
+            Part::Tutorial => [Piece::BUILD.as_slice(), &[Piece::Curl]].concat(),
         }
     }
 

@@ -170,8 +170,7 @@ if (ways.length > 0 || withGuide) {
     chromium = await browser();
     for (const [at, [name, fixture, start]] of ways.entries()) await way(name, fixture, start, ports[at]);
     await test(GUIDE, async () => {
-      const pieces = await guide({ tarball, binary, server, port: guidePort, chromium });
-      figure("snippets.run", pieces, "snippets", "npm: guide");
+      figure("snippets.run", await guide({ tarball, binary, server, port: guidePort, chromium }), "snippets", "npm: guide");
     });
   } catch (error) {
     failed += 1;

@@ -56,29 +56,42 @@ function blocks(within = root) {
   });
 }
 
-/** Type-checks each block as a file of its own. Returns how many there are. */
+/** The blocks that are checked alone, by language: the extension of their file, and whether the check is strict. */
+const ALONE = { js: ["mjs", false], ts: ["mts", true] };
+
+/** Type-checks each script outside of the guide as a file of its own. Returns how many there are. */
 export function typeCheck(tarball) {
   const within = project("snippets", tarball);
-  const scripts = blocks().filter(({ language }) => language === "js");
-  if (scripts.length === 0) throw new Error("no document has JavaScript");
-  const places = scripts.map(({ document, line, code }, at) => {
-    writeFileSync(join(within, `snippet-${at}.mjs`), code);
-    return [`snippet-${at}.mjs`, `${document}:${line}`];
-  });
-  const options = { checkJs: true, noEmit: true, strict: false, target: "es2022", lib: ["es2022", "dom"], module: "esnext", moduleResolution: "bundler", types: [] };
-  writeFileSync(join(within, "tsconfig.json"), JSON.stringify({ compilerOptions: options, include: ["*.mjs"] }));
+  const scripts = blocks().filter(({ document, language }) => document !== GUIDE && ALONE[language]);
+  for (const [language, [extension, strict]] of Object.entries(ALONE)) {
+    const own = scripts.filter((script) => script.language === language);
+    if (own.length === 0) throw new Error(`no document has a script in ${language}`);
+    const places = own.map(({ document, line, code }, at) => {
+      writeFileSync(join(within, `snippet-${at}.${extension}`), code);
+      return [`snippet-${at}.${extension}`, `${document}:${line}`];
+    });
+    check(within, { strict, allowJs: true, checkJs: true }, [`*.${extension}`], (text) =>
+      places.reduce((text, [name, place]) => text.replaceAll(name, `${place} (${name})`), text),
+    );
+  }
+  return scripts.length;
+}
+
+/** Runs the TypeScript compiler in a project. `named` names the documents in its messages. */
+function check(within, own, include, named = (text) => text) {
+  const compilerOptions = { noEmit: true, target: "es2022", lib: ["es2022", "dom"], module: "esnext", moduleResolution: "bundler", types: [], ...own };
+  writeFileSync(join(within, "tsconfig.json"), JSON.stringify({ compilerOptions, include }));
   try {
     run(within, process.execPath, join(tools, "typescript/bin/tsc"));
   } catch (error) {
-    throw new Error(places.reduce((text, [name, place]) => text.replaceAll(name, `${place} (${name})`), error.message));
+    throw new Error(named(error.message));
   }
-  return scripts.length;
 }
 
 /** Makes the project of the guide with its commands, type-checks it, and uses its page. Returns the number of pieces of code. */
 export async function guide({ tarball, binary, server, port, chromium }) {
   const pieces = blocks().filter(({ document }) => document === GUIDE);
-  const others = blocks().filter(({ document, language }) => document !== GUIDE && ["ts", "html"].includes(language));
+  const others = blocks().filter(({ document, language }) => document !== GUIDE && language === "html");
   if (others.length > 0) throw new Error(`no test runs the code at ${others[0].document}:${others[0].line}`);
   const lines = pieces.filter(({ language }) => language === "sh").flatMap(({ code }) => code.trim().split("\n")).map((line) => line.replace(/\s+#.*/, ""));
   const missing = COMMANDS.find((command) => !lines.includes(command));
@@ -93,9 +106,7 @@ export async function guide({ tarball, binary, server, port, chromium }) {
     if (!file) throw new Error(`${GUIDE}:${line}: the line above the code does not begin with the name of a file`);
     writeFileSync(join(within, file), code.replaceAll(SERVER, server.url));
   }
-  const options = { strict: true, noEmit: true, noUnusedLocals: true, target: "es2022", lib: ["es2022", "dom"], module: "esnext", moduleResolution: "bundler", types: [] };
-  writeFileSync(join(within, "tsconfig.json"), JSON.stringify({ compilerOptions: options, include: ["src"] }));
-  run(within, process.execPath, join(tools, "typescript/bin/tsc"));
+  check(within, { strict: true, noUnusedLocals: true }, ["src"]);
   run(within, process.execPath, join(tools, "vite/bin/vite.js"), "build", "--logLevel", "warn");
 
   appendFileSync(join(within, "index.html"), VISITOR);

@@ -12,10 +12,12 @@ mod commands;
 mod diagrams;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
+use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
 use starlane_testkit::{
     documents::{self, Runner},
     figure::figure,
@@ -39,6 +41,27 @@ fn every_piece_of_code_has_a_test_that_runs_it() {
         faults.join("\n")
     );
     figure("snippets.found", all.len() as f64, "snippets");
+}
+
+#[test]
+fn every_code_block_is_seen() {
+    let mut seen: BTreeMap<(String, usize), usize> = BTreeMap::new();
+    for snippet in documents::all() {
+        seen.entry((snippet.document, snippet.block)).or_insert(snippet.line);
+    }
+    let seen: BTreeSet<(String, usize)> = seen.into_iter().map(|((document, _), line)| (document, line)).collect();
+    for (document, text) in documents::pages() {
+        for (event, range) in Parser::new(&text).into_offset_iter() {
+            let Event::Start(Tag::CodeBlock(kind)) = event else { continue };
+            // The line after the fence.
+            let begin = text[..range.start].matches('\n').count() + 2;
+            let is_seen = match kind {
+                CodeBlockKind::Fenced(language) => &*language == "text" || seen.contains(&(document.clone(), begin)),
+                CodeBlockKind::Indented => false,
+            };
+            assert!(is_seen, "{document}:{begin}: code needs a fence of three backticks on lines of their own");
+        }
+    }
 }
 
 #[test]

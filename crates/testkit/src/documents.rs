@@ -110,6 +110,15 @@ impl Snippet {
 ///
 /// If a document cannot be read.
 pub fn all() -> Vec<Snippet> {
+    pages().iter().flat_map(|(document, text)| snippets(document, text)).collect()
+}
+
+/// The path from the root of the checkout and the text of each document.
+///
+/// # Panics
+///
+/// If a document cannot be read.
+pub fn pages() -> Vec<(String, String)> {
     let root = workspace();
     let mut documents = Vec::new();
     find(&root, &root, &mut documents);
@@ -117,9 +126,9 @@ pub fn all() -> Vec<Snippet> {
     let read = |path: &PathBuf| {
         let text =
             fs::read_to_string(path).unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()));
-        snippets(&shown(&root, path), &text)
+        (shown(&root, path), text)
     };
-    documents.iter().flat_map(read).collect()
+    documents.iter().map(read).collect()
 }
 
 /// The pieces that a test runs.

@@ -20,6 +20,7 @@ mod links;
 mod mutations;
 mod others;
 mod peer;
+mod proxy;
 mod python;
 mod repository;
 mod resources;

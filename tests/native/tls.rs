@@ -31,8 +31,6 @@ use crate::world::{LONG, Server};
 
 fn server() -> (Server, ClientConfig) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()).unwrap();
     let server = Server::start_with(|config| {
         // Beside the data folder, which must not contain other files.
         let folder = config.data.parent().unwrap();
@@ -41,9 +39,16 @@ fn server() -> (Server, ClientConfig) {
         fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         config.tls = Some(TlsFiles { cert, key });
     });
+    (server, client_of(&made.cert.pem()))
+}
+
+/// A client that trusts a certificate.
+pub(crate) fn client_of(certificate: &str) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    (server, client.with_root_certificates(roots).with_no_client_auth())
+    client.with_root_certificates(roots).with_no_client_auth()
 }
 
 #[tokio::test]
@@ -53,22 +58,33 @@ async fn a_link_is_opened_over_tls_from_an_origin_with_tls() {
     let address = server.url.trim_start_matches("https://").to_owned();
     let port = address.rsplit(':').next().unwrap().to_owned();
     for (origin, taken) in [(format!("https://localhost:{port}"), true), (format!("http://localhost:{port}"), false)] {
-        let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
-        let connector = TlsConnector::from(Arc::new(client.clone()));
-        let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-        let mut request = format!("wss://localhost:{port}/mesh").into_client_request().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", frame::SUBPROTOCOL.parse().unwrap());
-        request.headers_mut().insert("origin", origin.parse().unwrap());
-        let opened = client_async(request, stream).await;
-        assert_eq!(opened.is_ok(), taken, "{origin}");
-        let Ok((mut socket, _)) = opened else { continue };
-        let secret = HostSecret([u8::from(taken); 32]);
-        let hello = frame::encode_frame(&Frame::hello(secret, None, 1));
-        let hello = frame::encode_message(0, [hello.as_slice()].into_iter());
-        socket.send(Message::Binary(hello.into())).await.unwrap();
-        let Some(Ok(Message::Binary(bytes))) = socket.next().await else { panic!("no answer") };
-        assert!(matches!(frame::decode_message(&bytes).unwrap()[0].1, Frame::Welcome { .. }));
+        let opened = open_link(&address, &format!("localhost:{port}"), &origin, None, &client).await;
+        assert_eq!(opened.is_some(), taken, "{origin}");
+        assert!(opened.is_none_or(|first| matches!(first, Frame::Welcome { .. })));
     }
+}
+
+/// Opens a link over TLS as a page of an origin does. Returns the first frame, or `None` if the handshake is refused.
+pub(crate) async fn open_link(
+    address: &str,
+    host: &str,
+    origin: &str,
+    token: Option<&str>,
+    client: &ClientConfig,
+) -> Option<Frame> {
+    let plain = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = host.split(':').next().unwrap().to_owned();
+    let connector = TlsConnector::from(Arc::new(client.clone()));
+    let stream = connector.connect(ServerName::try_from(name).unwrap(), plain).await.unwrap();
+    let mut request = format!("wss://{host}/mesh").into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", frame::SUBPROTOCOL.parse().unwrap());
+    request.headers_mut().insert("origin", origin.parse().unwrap());
+    let (mut socket, _) = client_async(request, stream).await.ok()?;
+    let hello = frame::encode_frame(&Frame::hello(HostSecret([1; 32]), token.map(str::to_owned), 1));
+    let hello = frame::encode_message(0, [hello.as_slice()].into_iter());
+    socket.send(Message::Binary(hello.into())).await.unwrap();
+    let Some(Ok(Message::Binary(bytes))) = socket.next().await else { panic!("no answer") };
+    frame::decode_message(&bytes).unwrap().into_iter().next().map(|(_, frame)| frame)
 }
 
 #[test]

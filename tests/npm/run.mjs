@@ -5,6 +5,7 @@ import { browser } from "./browser.mjs";
 import { compare } from "./golden.mjs";
 import { files, viteDev, vitePreview, webpack } from "./pages.mjs";
 import { installTools, project, root, run, tools } from "./projects.mjs";
+import { guide, typeCheck } from "./snippets.mjs";
 import { freePort, serve } from "./starlane.mjs";
 import { LATER, METER, isFirst, sum, weigh } from "./weigh.mjs";
 
@@ -122,6 +123,9 @@ await test("types: consumers of every member are type-checked by the oldest and 
   }
   fieldFault("F24 the types compile", tried, failing);
 });
+await test("snippets: the scripts in the documents are type-checked", () => {
+  figure("snippets.run", typeCheck(tarball), "snippets", "npm: scripts");
+});
 await test("size: the first load is small", () => {
   const parts = weigh(join(installed, "dist")).filter(({ name }) => isFirst(name));
   const first = sum(parts);
@@ -151,17 +155,23 @@ const ways = [
   ["webpack, strict Content-Security-Policy", "webpack", webpack],
   ["static files and an import map", "static", (folder, port) => files([folder], port)],
 ].filter(([name]) => !only || name.startsWith(only));
+const GUIDE = "guide: the page for agents works as it stands";
+const withGuide = !only || GUIDE.startsWith(only);
 const ports = await Promise.all(ways.map(freePort));
+const guidePort = await freePort();
 // A port whose origin the server does not allow.
 const otherPort = await freePort();
-const origins = ports.map((port) => `http://127.0.0.1:${port}`);
+const origins = [...ports, guidePort].map((port) => `http://127.0.0.1:${port}`);
 
-if (ways.length > 0) {
+if (ways.length > 0 || withGuide) {
   let [server, chromium] = [];
   try {
     server = await serve(binary, bundle, origins);
     chromium = await browser();
     for (const [at, [name, fixture, start]] of ways.entries()) await way(name, fixture, start, ports[at]);
+    await test(GUIDE, async () => {
+      figure("snippets.run", await guide({ tarball, binary, server, port: guidePort, chromium }), "snippets", "npm: guide");
+    });
   } catch (error) {
     failed += 1;
     console.log(`FAIL  the server or the browser did not start: ${error.stack}`);

@@ -2,6 +2,8 @@
 
 /// The comment after a command that runs until Ctrl-C.
 const RUNS_ON: &str = "# runs until Ctrl-C";
+/// Commands that run until Ctrl-C, whatever stands after them.
+const SERVERS: [&str; 2] = ["starlane serve", "starlane dev"];
 
 /// One step.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,12 +37,18 @@ pub(crate) fn steps(text: &str) -> Vec<Step> {
     steps
 }
 
+/// The steps of the first `sh` block of a page.
+pub(crate) fn first_steps(text: &str) -> Vec<Step> {
+    let block = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    steps(&format!("```sh\n{block}```\n"))
+}
+
 fn command(line: &str) -> Step {
     if let Some(folder) = line.strip_prefix("cd ") {
         return Step::ChangeFolder(folder.trim().to_owned());
     }
-    match line.strip_suffix(RUNS_ON) {
-        Some(command) => Step::Background(command.trim().to_owned()),
-        None => Step::Run(line.trim().to_owned()),
-    }
+    let (command, _) = line.split_once("  #").unwrap_or((line, ""));
+    let runs_on = line.ends_with(RUNS_ON) || SERVERS.iter().any(|server| line.starts_with(server));
+    let command = command.trim().trim_end_matches(RUNS_ON).trim_end_matches('&').trim().to_owned();
+    if runs_on { Step::Background(command) } else { Step::Run(command) }
 }

@@ -1,29 +1,42 @@
-//! Runs the tutorial command by command, in an empty folder, with the released files only.
+//! Runs the tutorial command by command, in an empty folder, with the released files only. Does the same with the first block of
+//! other pages, and with the guide of a new mechtron.
 
 mod commands;
 mod pictures;
+mod ports;
+mod template;
 
 use std::{
-    env,
+    env, fs,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use starlane_testkit::{figure, server::from_environment, workspace};
+use starlane_testkit::{
+    documents::{self, Runner},
+    figure,
+    server::from_environment,
+    workspace,
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
 
-use crate::commands::{Step, steps};
+use crate::{
+    commands::{Step, first_steps, steps},
+    ports::Ports,
+};
 
 /// The timeout of one command, which may compile.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
 /// The end of the command that gets the first reply of the mechtron from `starlane new`.
 const FIRST_REPLY: &str = "http://127.0.0.1:7722/";
+/// The pages whose first block of commands is run.
+const FIRST_BLOCKS: [&str; 2] = ["crates/cli/README.md", "crates/server/README.md"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -40,22 +53,40 @@ async fn main() -> ExitCode {
             |()| ExitCode::SUCCESS,
         );
     }
-    let (mut passed, mut failed) = (0, 0);
-    match Tutorial::start() {
-        Ok(mut tutorial) => {
-            if let Err(error) = tutorial.run(&mut passed).await {
-                println!("FAIL  {error:#}");
-                failed = 1;
-            }
-        }
-        Err(error) => {
-            println!("FAIL  {error:#}");
-            failed = 1;
-        }
+    let mut passed = Passed::default();
+    let outcome = follow_all(&mut passed).await;
+    if let Err(error) = &outcome {
+        println!("FAIL  {error:#}");
     }
-    figure::figure_of("", "tutorial", "tutorial.commands", f64::from(passed), "commands");
-    println!("{passed} passed, {failed} failed");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    figure::figure_of("", "tutorial", "tutorial.commands", f64::from(passed.commands), "commands");
+    figure::figure_of("", "tutorial", "snippets.run", f64::from(passed.snippets), "snippets");
+    println!("{} passed, {} failed", passed.commands, u32::from(outcome.is_err()));
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What went well.
+#[derive(Default)]
+struct Passed {
+    /// Commands that ran.
+    commands: u32,
+    /// Pieces of code in the documents.
+    snippets: u32,
+}
+
+/// Follows each text as a new user, in an empty folder.
+async fn follow_all(passed: &mut Passed) -> Result<()> {
+    let mut tutorial = Tutorial::start()?;
+    let text = fs::read_to_string(tutorial.dist.join("TUTORIAL.md"))?;
+    tutorial.follow(steps(&text), passed).await.context("crates/cli/TUTORIAL.md")?;
+    drop(tutorial);
+    for page in FIRST_BLOCKS {
+        let text = fs::read_to_string(workspace().join(page))?;
+        Tutorial::start()?.follow(first_steps(&text), passed).await.context(page)?;
+    }
+    template::follow(passed).await.context(template::GUIDE)?;
+    let all = documents::of(Runner::Tutorial).len();
+    ensure!(usize::try_from(passed.snippets)? == all, "{} of {all} pieces of code were run", passed.snippets);
+    Ok(())
 }
 
 /// A user who follows the tutorial.
@@ -70,6 +101,7 @@ struct Tutorial {
     printed: String,
     began: Option<Instant>,
     coloured: bool,
+    ports: Ports,
 }
 
 impl Tutorial {
@@ -79,12 +111,14 @@ impl Tutorial {
         let here = workspace().canonicalize()?;
         ensure!(!folder.path().starts_with(&here), "the tutorial has to be outside of the checkout");
         let at = folder.path().to_owned();
-        Ok(Self { dist, folder, at, running: Vec::new(), printed: String::new(), began: None, coloured: false })
+        let (running, printed, ports) = (Vec::new(), String::new(), Ports::choose()?);
+        Ok(Self { dist, at, running, folder, printed, began: None, coloured: false, ports })
     }
 
-    async fn run(&mut self, passed: &mut u32) -> Result<()> {
-        let text = std::fs::read_to_string(self.dist.join("TUTORIAL.md"))?;
-        for step in steps(&text) {
+    async fn follow(&mut self, steps: Vec<Step>, passed: &mut Passed) -> Result<()> {
+        ensure!(!steps.is_empty(), "the text has no commands");
+        for step in steps {
+            passed.snippets += u32::from(!matches!(step, Step::Expect(_)));
             match step {
                 Step::Expect(lines) => {
                     for line in lines {
@@ -99,7 +133,7 @@ impl Tutorial {
                 Step::ChangeFolder(to) => self.at.push(to),
                 Step::Background(line) => {
                     self.background(&line).await.with_context(|| format!("`{line}`"))?;
-                    *passed += 1;
+                    passed.commands += 1;
                     println!("ok  {line}");
                 }
                 Step::Run(line) => {
@@ -113,12 +147,11 @@ impl Tutorial {
                     {
                         figure::figure_of("", "tutorial", "author.first-reply", began.elapsed().as_secs_f64(), "s");
                     }
-                    *passed += 1;
+                    passed.commands += 1;
                     println!("ok  {line} ({:.1} s)", start.elapsed().as_secs_f64());
                 }
             }
         }
-        ensure!(*passed > 0, "the tutorial has no commands");
         Ok(())
     }
 
@@ -128,8 +161,8 @@ impl Tutorial {
         if !ran.status.success() {
             bail!("{}\n{out}{err}", ran.status);
         }
-        self.printed.push_str(&out);
-        self.printed.push_str(&err);
+        self.printed.push_str(&self.ports.as_written(&out));
+        self.printed.push_str(&self.ports.as_written(&err));
         Ok(())
     }
 
@@ -158,7 +191,7 @@ impl Tutorial {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         tokio::spawn(async move { while let Ok(Some(_)) = errors.next_line().await {} });
         self.running.push(child);
-        Ok(all)
+        Ok(self.ports.as_written(&all))
     }
 
     fn shell(&self, line: &str) -> Command {
@@ -171,11 +204,12 @@ impl Tutorial {
         command.env("PATH", path).env("STARLANE", &self.dist).env("XDG_CONFIG_HOME", self.folder.path().join("config"));
         // The data folder is always in the folder where the tutorial begins.
         command.env("STARLANE_DATA", self.folder.path().join("starlane-data"));
+        command.envs(self.ports.environment());
         // Pictures have colours. Without a terminal, commands print none by default.
         if self.coloured {
             command.env("CLICOLOR_FORCE", "1");
         }
-        command.args(["-c", line]).current_dir(&self.at).kill_on_drop(true);
+        command.args(["-c", &self.ports.as_run(line)]).current_dir(&self.at).kill_on_drop(true);
         command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
         command.stderr(std::process::Stdio::piped());
         command

@@ -42,7 +42,10 @@ pub(crate) async fn make(to: &Path) -> Result<()> {
             let ran = tutorial.shell(&format!("{{ {line}; }} 2>&1")).output().await?;
             // What a reader has is in their home folder.
             let config = tutorial.folder.path().join("config");
-            let out = String::from_utf8_lossy(&ran.stdout).replace(&*config.to_string_lossy(), "~/.config");
+            let out = tutorial
+                .ports
+                .as_written(&String::from_utf8_lossy(&ran.stdout))
+                .replace(&*config.to_string_lossy(), "~/.config");
             ensure!(ran.status.success() != (name == "error"), "{line}: {out}");
             shown += &format!("{}{out}\n", prompt(line.rsplit("; ").next().unwrap_or(line)));
         }

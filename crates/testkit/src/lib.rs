@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod cage;
 pub mod child;
+pub mod documents;
 pub mod engine;
 pub mod figure;
 mod ledger;

@@ -138,7 +138,7 @@ fn equipped(workshop: &Workshop, mut program: Program, engine: Engine, parts: &[
     if parts.contains(&Part::Http) {
         program = program.env(
             "STARLANE_NGINX",
-            system::nginx(workshop).context("nginx is missing: run `cargo xtask setup --only nginx`")?,
+            system::program(workshop, "nginx").context("nginx is missing: run `cargo xtask setup --only nginx`")?,
         );
     }
     Ok(program)

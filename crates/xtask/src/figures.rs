@@ -18,7 +18,7 @@ const EACH: Rows = &[Some("chromium"), Some("firefox"), Some("webkit")];
 const EVERYWHERE: Rows = &[None, Some("chromium"), Some("firefox"), Some("webkit")];
 
 /// The figures that a run of all tests must record, at least once in each place.
-const WANTED: [(&str, Rows); 48] = [
+const WANTED: [(&str, Rows); 50] = [
     ("first-load.gzip", ONCE),
     ("first-launch.gzip", ONCE),
     ("fuzz.inputs", ONCE),
@@ -67,6 +67,8 @@ const WANTED: [(&str, Rows); 48] = [
     ("state.restarts", ONCE),
     ("state.lost", ONCE),
     ("prose.banned-phrases", ONCE),
+    ("snippets.found", ONCE),
+    ("snippets.run", ONCE),
 ];
 
 /// The figure on a line of output, if there is one: `figure {"name":…}`.

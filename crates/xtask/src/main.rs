@@ -10,6 +10,7 @@ mod process;
 mod report;
 mod run;
 mod setup;
+mod snippets;
 mod test;
 mod workshop;
 
@@ -64,5 +65,22 @@ fn run_task(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Test(options) => test::command(&workshop, &options),
         Task::Bench(options) => bench::command(&workshop, &options),
         Task::Dist => dist::command(&workshop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use starlane_testkit::documents::{self, Runner};
+
+    #[test]
+    fn commands_in_the_documents_are_valid() {
+        let commands = documents::of(Runner::Xtask);
+        for command in &commands {
+            if let Err(error) = Arguments::try_parse_from(command.words().into_iter().skip(1)) {
+                panic!("{}: `{}`: {error}", command.place(), command.code);
+            }
+        }
+        documents::ran(commands.len());
     }
 }

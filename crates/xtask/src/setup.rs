@@ -2,6 +2,7 @@
 
 pub(crate) mod browsers;
 pub(crate) mod node;
+pub(crate) mod open_files;
 pub(crate) mod python;
 pub(crate) mod rust;
 pub(crate) mod schema_suite;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
-use self::python::{KOSOKU, NATS};
+use self::python::{CLIENT, KOSOKU, NATS};
 use crate::process;
 use crate::report;
 use crate::workshop::Workshop;
@@ -50,10 +51,18 @@ pub(crate) enum Piece {
     Webkit,
     /// kosoku, which runs the Autobahn cases against a WebSocket server.
     Kosoku,
+    /// The packages of the client in Python.
+    PythonClient,
     /// The NATS server, a peer of the benchmark.
     Nats,
-    /// nginx, a peer of the benchmark.
+    /// nginx: a proxy in front of the server, and a peer of the benchmark.
     Nginx,
+    /// curl, which the documents send requests with.
+    Curl,
+    /// git, which clones the checkout to measure a first run.
+    Git,
+    /// A limit of open files that is high enough for many connections.
+    OpenFiles,
     /// The official JSON Schema Test Suite.
     SchemaSuite,
 }
@@ -68,10 +77,13 @@ impl Piece {
             Piece::C => Ok(system::missing_c(workshop)),
             Piece::Rust => rust::missing_packages(workshop),
             Piece::Node => Ok(node::missing_packages(workshop)),
-            Piece::Lints | Piece::NpmTools | Piece::WasmBindgen | Piece::WasmPack => Ok(Vec::new()),
+            Piece::Lints | Piece::NpmTools | Piece::OpenFiles | Piece::WasmBindgen | Piece::WasmPack => Ok(Vec::new()),
+            Piece::Curl => Ok(system::missing_program(workshop, "curl")),
+            Piece::Git => Ok(system::missing_program(workshop, "git")),
             Piece::Kosoku => Ok(KOSOKU.missing_packages(workshop)),
+            Piece::PythonClient => Ok(CLIENT.missing_packages(workshop)),
             Piece::Nats => Ok(NATS.missing_packages(workshop)),
-            Piece::Nginx => Ok(system::missing_nginx(workshop)),
+            Piece::Nginx => Ok(system::missing_program(workshop, "nginx")),
             Piece::SchemaSuite => Ok(schema_suite::missing_packages(workshop)),
             Piece::Chromium | Piece::Firefox | Piece::Webkit => Ok(browsers::missing_packages(workshop, self)),
         }
@@ -92,8 +104,12 @@ impl Piece {
             Piece::NpmTools => node::ensure_tools(workshop),
             Piece::Chromium | Piece::Webkit => browsers::check(workshop, self),
             Piece::Kosoku => KOSOKU.ensure(workshop),
+            Piece::PythonClient => CLIENT.ensure(workshop),
             Piece::Nats => NATS.ensure(workshop),
-            Piece::Nginx => system::check_nginx(workshop),
+            Piece::Nginx => system::check_program(workshop, "nginx"),
+            Piece::Curl => system::check_program(workshop, "curl"),
+            Piece::Git => system::check_program(workshop, "git"),
+            Piece::OpenFiles => open_files::ensure(),
             Piece::SchemaSuite => schema_suite::ensure(workshop),
             Piece::Firefox => {
                 wasm_tools::ensure_geckodriver(workshop)?;

@@ -17,6 +17,7 @@ use crate::ledger;
 use crate::process;
 use crate::report;
 use crate::setup::{self, Piece};
+use crate::snippets;
 use crate::workshop::Workshop;
 use outcome::Outcome;
 use parts::Part;
@@ -68,6 +69,7 @@ pub(crate) fn command(workshop: &Workshop, options: &Options) -> Result<ExitCode
     if options.only.is_empty() {
         found.extend(ledger::sums(&found));
         done.push(judge_figures(&found));
+        found.push(snippets::sum(&found));
         let name = if first || workshop.installed.get() { "test.cold" } else { "test.warm" };
         found.push(figures::of_command(name, start.elapsed().as_secs_f64(), "cargo xtask test"));
     }
@@ -100,7 +102,7 @@ fn conduct(workshop: &Workshop, part: &Part, size: &str) -> Outcome {
 /// Fails if a required figure was not recorded.
 fn judge_figures(found: &[Value]) -> Done {
     println!("\n{}", report::strong("━━ figures"));
-    let missing = [figures::missing(found), ledger::missing(found)].concat();
+    let missing = [figures::missing(found), ledger::missing(found), Vec::from_iter(snippets::missing(found))].concat();
     let mut outcome = Outcome::default();
     outcome.add_check(missing.is_empty());
     for name in &missing {

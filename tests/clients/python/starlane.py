@@ -61,7 +61,7 @@ class Link:
         """Dials. Returns the outcome: [0] for a new link, [1, received] for the earlier one, [2, reason] for a gap."""
         self.dial = max(self.dial + 1, int(time.time() * 1000))
         resume = [self.link, self.key, self.received] if self.link else None
-        self.socket = await websockets.connect(self.url, subprotocols=["starlane.v1"], max_size=1024 * 1024)
+        self.socket = await websockets.connect(self.url, subprotocols=["starlane.v1"], max_size=1024 * 1024, proxy=None)
         await self._say([HELLO, [VERSION], self.token, self.secret, [], self.dial, resume, LIMITS])
         first, *rest = await self._hear()
         if first[0] == GOODBYE:

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use clap::{CommandFactory, ValueEnum};
 use starlane_bundle::authoring::FileKind;
+use starlane_testkit::documents::{self, Runner};
 
 use super::*;
 
@@ -28,6 +29,21 @@ fn the_readme_lists_all_commands() {
         let listed: BTreeSet<&str> = alternatives.map(|word| word.trim_end_matches(',')).collect();
         assert_eq!(listed, known, "{}", parent.get_name());
     }
+}
+
+#[test]
+fn commands_in_the_documents_are_valid() {
+    let commands = documents::of(Runner::CommandLine);
+    for command in &commands {
+        let words = command.words();
+        // `cargo run --package starlane-cli -- send …` is `starlane send …`.
+        let own = words.iter().position(|word| word == "--").map_or(1, |at| at + 1);
+        let words = ["starlane".to_owned()].into_iter().chain(words.into_iter().skip(own));
+        if let Err(error) = Arguments::try_parse_from(words) {
+            panic!("{}: `{}`: {error}", command.place(), command.code);
+        }
+    }
+    documents::ran(commands.len());
 }
 
 #[test]

@@ -8,6 +8,7 @@
     reason = "helpers of tests are tests"
 )]
 
+mod documents;
 mod publishing;
 mod serving;
 mod world;

@@ -50,7 +50,8 @@ impl Part {
 
     /// Pieces that must be installed, besides those that its artifacts need.
     pub(super) fn pieces(self, engine: Engine) -> Vec<Piece> {
-        let mut pieces = vec![Piece::C, Piece::Rust];
+        let mut pieces = vec![Piece::C, Piece::Rust, Piece::OpenFiles];
+        pieces.extend((self == Part::Cold).then_some(Piece::Git));
         pieces.extend(self.has_page().then(|| engine.piece()));
         pieces.extend((self == Part::Link).then_some(Piece::Nats));
         pieces.extend((self == Part::Http).then_some(Piece::Nginx));

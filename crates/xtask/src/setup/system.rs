@@ -43,21 +43,25 @@ pub(crate) fn check_c(workshop: &Workshop) -> Result<()> {
     }
 }
 
-/// Finds nginx, also in /usr/sbin, which may not be on the PATH.
-pub(crate) fn nginx(workshop: &Workshop) -> Option<PathBuf> {
-    let beside = Path::new("/usr/sbin/nginx");
-    workshop.find("nginx").or_else(|| beside.is_file().then(|| beside.to_owned()))
+/// Finds a program, also in /usr/sbin, which may not be on the PATH.
+pub(crate) fn program(workshop: &Workshop, name: &str) -> Option<PathBuf> {
+    let beside = Path::new("/usr/sbin").join(name);
+    workshop.find(name).or_else(|| beside.is_file().then_some(beside))
 }
 
-/// The Debian package of nginx, if it is missing.
-pub(crate) fn missing_nginx(workshop: &Workshop) -> Vec<String> {
-    if is_debian() && nginx(workshop).is_none() { vec!["nginx".to_owned()] } else { Vec::new() }
+/// The Debian package of a program, which has the same name, if the program is missing. curl needs certificates to trust.
+pub(crate) fn missing_program(workshop: &Workshop, name: &str) -> Vec<String> {
+    if !is_debian() || program(workshop, name).is_some() {
+        return Vec::new();
+    }
+    let more = (name == "curl").then(|| "ca-certificates".to_owned());
+    [name.to_owned()].into_iter().chain(more).collect()
 }
 
-/// Reports where nginx is. The error says what to install.
-pub(crate) fn check_nginx(workshop: &Workshop) -> Result<()> {
-    let path = nginx(workshop).context("nginx is missing: install it")?;
-    report::note(format_args!("nginx: {}", path.display()));
+/// Reports where a program is. The error says what to install.
+pub(crate) fn check_program(workshop: &Workshop, name: &str) -> Result<()> {
+    let path = program(workshop, name).with_context(|| format!("{name} is missing: install it"))?;
+    report::note(format_args!("{name}: {}", path.display()));
     Ok(())
 }
 

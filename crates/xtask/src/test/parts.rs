@@ -11,7 +11,11 @@ use crate::build::{self, Artifact, BENCH_GUESTS, GUEST_WORKSPACES};
 use crate::dist::{self, Profile};
 use crate::process::Program;
 use crate::run::demo_environment;
-use crate::setup::{Piece, browsers::Engine, python::KOSOKU};
+use crate::setup::{
+    Piece,
+    browsers::Engine,
+    python::{CLIENT, KOSOKU},
+};
 use crate::workshop::Workshop;
 
 /// The time limit of each program of a part, including builds.
@@ -96,7 +100,10 @@ impl Part {
             Part::Format => vec![Piece::Rust, Piece::Lints],
             Part::Lints => vec![Piece::C, Piece::Rust, Piece::Lints, Piece::SchemaSuite],
             Part::Tidy => vec![],
-            Part::Native => vec![Piece::C, Piece::Rust, Piece::Node, Piece::SchemaSuite],
+            Part::Native => {
+                let programs = [Piece::Curl, Piece::Nginx, Piece::Node, Piece::PythonClient];
+                [[Piece::C, Piece::Rust, Piece::SchemaSuite, Piece::OpenFiles].as_slice(), &programs].concat()
+            }
             Part::Guests => vec![Piece::Rust],
             Part::Browser(engine) => {
                 let mut pieces = vec![Piece::Rust, Piece::WasmBindgen, Piece::SchemaSuite, engine.piece()];
@@ -106,7 +113,7 @@ impl Part {
             Part::Page(engine) => vec![Piece::C, Piece::Rust, engine.piece()],
             Part::Package => vec![Piece::Node, Piece::NpmTools, Piece::Chromium],
             Part::Conformance => vec![Piece::C, Piece::Rust, Piece::Kosoku],
-            Part::Tutorial => Piece::BUILD.to_vec(),
+            Part::Tutorial => [Piece::BUILD.as_slice(), &[Piece::Curl]].concat(),
         }
     }
 
@@ -148,6 +155,7 @@ impl Part {
             Part::Native => {
                 let show = ["--no-fail-fast", "--", "--show-output"];
                 let program = workshop.cargo(["test"]).args(build::NATIVE).args(show);
+                let program = program.env("STARLANE_PYTHON", CLIENT.python(workshop));
                 tests(&mut outcome, "cargo test", prepared(program))?;
             }
             Part::Guests => {

@@ -160,7 +160,9 @@ impl Auth {
 
     /// The principal of a token, for a short request.
     pub(crate) fn principal(&self, token: Option<&str>) -> Result<Principal, Failure> {
-        self.authenticate(token).map(|found| found.principal)
+        let found =
+            self.authenticate(token).map_err(|failure| Failure { code: "auth-refused".to_owned(), ..failure })?;
+        Ok(found.principal)
     }
 
     /// Resolves after each change of permissions.

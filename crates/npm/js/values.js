@@ -4,8 +4,8 @@ export function payload(contentType, headers, body) {
   return { contentType, headers, body };
 }
 
-export function failure(status, code, message, address) {
-  return { status, code, message, address };
+export function failure(status, code, message, address, sent) {
+  return { status, code, message, address, sent };
 }
 
 export function event(from, payload) {

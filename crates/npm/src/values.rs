@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
 export interface RawPayload { contentType: string; headers: string[]; body: Uint8Array }
-export interface RawFailure { status: number; code: string; message: string; address: string | undefined }
+export interface RawFailure { status: number; code: string; message: string; address: string | undefined; sent: boolean | undefined }
 export interface RawItem { from?: string; payload?: RawPayload; lagged?: number; gap?: true }
 export interface RawIncoming {
   operation: string; payload: RawPayload; from: string; caller: string; signal: AbortSignal
@@ -33,7 +33,7 @@ extern "C" {
     #[wasm_bindgen(js_name = payload)]
     fn make_payload(content_type: &str, headers: Vec<String>, body: Uint8Array) -> RawPayload;
     #[wasm_bindgen(js_name = failure)]
-    fn make_failure(status: u16, code: &str, message: &str, address: Option<&str>) -> JsValue;
+    fn make_failure(status: u16, code: &str, message: &str, address: Option<&str>, sent: Option<bool>) -> JsValue;
     #[wasm_bindgen(js_name = event)]
     pub(crate) fn make_event(from: &str, payload: &RawPayload) -> JsValue;
     #[wasm_bindgen(js_name = lagged)]
@@ -77,12 +77,13 @@ pub(crate) fn from_js(payload: &RawPayload) -> Result<Payload, Failure> {
 
 /// Converts a failure to JavaScript.
 pub(crate) fn failure_to_js(failure: &Failure) -> JsValue {
-    failed(failure.status, &failure.code, &failure.message, failure.address.as_ref().map(Address::as_str))
+    let Failure { status, code, message, address, sent } = failure;
+    make_failure(*status, code, message, address.as_ref().map(Address::as_str), *sent)
 }
 
 /// Makes a failure for JavaScript.
 pub(crate) fn failed(status: u16, code: &str, message: &str, address: Option<&str>) -> JsValue {
-    make_failure(status, code, message, address)
+    make_failure(status, code, message, address, None)
 }
 
 /// Converts the reason of a rejected promise to a failure: `{ status, code, message }`, or an error of any kind.

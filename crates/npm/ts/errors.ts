@@ -8,6 +8,8 @@ export class StarlaneError extends Error {
   readonly status: number;
   /** The address that the failure is about, if there is one. */
   readonly address: string | undefined;
+  /** Whether the target may have got the message: `false` if it certainly did not, `undefined` if that is not known. */
+  sent: boolean | undefined = undefined;
 
   constructor(code: string, status: number, message: string, address?: string, options?: ErrorOptions) {
     if (typeof code !== "string" || typeof status !== "number" || typeof message !== "string" || (address !== undefined && typeof address !== "string")) {
@@ -36,9 +38,11 @@ export function malformed(message: string, cause?: unknown): StarlaneError {
 /** Converts a failure that the Wasm side threw to a {@link StarlaneError}. Returns anything else unchanged. */
 export function fromRaw(thrown: unknown): unknown {
   if (thrown === null || typeof thrown !== "object" || thrown instanceof Error) return thrown;
-  const { code, status, message, address } = thrown as Partial<StarlaneError>;
+  const { code, status, message, address, sent } = thrown as Partial<StarlaneError>;
   if (typeof code !== "string" || typeof status !== "number") return thrown;
-  return new StarlaneError(code, status, String(message ?? code), address);
+  const error = new StarlaneError(code, status, String(message ?? code), address);
+  if (typeof sent === "boolean") error.sent = sent;
+  return error;
 }
 
 /** Calls the Wasm side and converts a failure that it throws to a {@link StarlaneError}. */

@@ -40,6 +40,7 @@ async fn open(cache: &str) -> RawHost {
         quiet.clone(),
         quiet,
     )
+    .await
     .unwrap()
 }
 

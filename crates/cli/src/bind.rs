@@ -41,6 +41,9 @@ pub(crate) fn types(given: &BindTypes, reach: &Reach, output: Output) -> Result<
     match &given.out {
         None => output.text(&text),
         Some(file) => {
+            if let Some(folder) = file.parent() {
+                fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
+            }
             fs::write(file, &text).with_context(|| format!("{} can't be written", file.display()))?;
             let json = json!({ "bind": bind.name, "file": file });
             output.done(&format!("{} now has the types of the bind `{}`", file.display(), bind.name), &[], None, &json);

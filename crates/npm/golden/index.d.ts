@@ -7,7 +7,7 @@
 export { StarlaneError } from "./errors.js";
 export { Host } from "./host.js";
 export { key, unkey } from "./key.js";
-export type { ActorInspection, App, BindOptions, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LaunchProgress, LinkStatus, MessageContext, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription, SubscriptionItem, } from "./types.js";
+export type { ActorInspection, App, BindOptions, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LaunchProgress, LinkReason, LinkStatus, MessageContext, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription, SubscriptionItem, } from "./types.js";
 
 // ---- errors.d.ts
 /** A failure. Branch on `code`, a stable word; `message` is for people and says what to do. */
@@ -20,6 +20,8 @@ export declare class StarlaneError extends Error {
     readonly status: number;
     /** The address that the failure is about, if there is one. */
     readonly address: string | undefined;
+    /** Whether the target may have got the message: `false` if it certainly did not, `undefined` if that is not known. */
+    sent: boolean | undefined;
     constructor(code: string, status: number, message: string, address?: string, options?: ErrorOptions);
 }
 /** The error for an argument or option that cannot be used. */
@@ -48,10 +50,12 @@ export declare class Host {
     /** The state of the link to the server. */
     get link(): LinkStatus;
     /**
-     * Resolves when the link to the server is up. Rejects with `unreachable` after `timeout`. Rejects at once if waiting cannot
-     * help: `auth-refused`, `origin-refused`, or `malformed` for a token that is not a string.
+     * Resolves when the link to the server is up. After `timeout`, rejects with the reason of `host.link`, or with `unreachable`.
+     * Rejects at once if waiting cannot help: `auth-refused`, `origin-refused`, or `malformed` for a token that is not a string.
      */
     connected(options?: ConnectedOptions): Promise<void>;
+    /** Dials the server soon, also after it refused this page, and checks a link that seems to be up. */
+    reconnect(): void;
     /**
      * Launches an app: verifies its bundle and runs its browser mechtrons here. A launched app is cached and can be launched
      * offline; an app that is not cached rejects with `offline`. An app cannot run in workers and `inline` at the same time: the
@@ -146,11 +150,30 @@ export interface HostOptions {
     /** The URL of the package's `glue.js`, which runs mechtrons `inline`. Loaded on demand. Default: beside the package. */
     glue?: string | URL;
 }
-/** The state of the link to the server. `refused` is final: get a valid token, close the host, and open it again. */
-export type LinkStatus = "connecting" | "up" | "down" | "refused";
+/** The state of the link to the server, and why it is so. */
+export interface LinkStatus {
+    /** `refused` lasts until `host.reconnect()`: requests fail with the reason meanwhile. In the other states the host dials by itself. */
+    readonly state: "connecting" | "up" | "down" | "refused";
+    /** Why the link is not up, once that is known. */
+    readonly reason?: LinkReason;
+    /** The reason for people, with what to do. */
+    readonly message?: string;
+    /** Since when it has been in this state, in milliseconds since 1970. */
+    readonly since: number;
+    /** How many dials have led to nothing. */
+    readonly attempt: number;
+    /** When the next dial is due, in milliseconds since 1970. */
+    readonly nextAttempt?: number;
+}
+/**
+ * Why a link is not up. `offline`: this device has no network. `local-network`: the browser withholds permission to reach a server
+ * on this machine or in a private network. `silent`: nothing was heard from the server. `fenced`: another process uses the same
+ * identity. `protocol`: the two hosts do not understand each other. Others are words of the server.
+ */
+export type LinkReason = "offline" | "unreachable" | "local-network" | "origin-refused" | "auth-refused" | "token-failed" | "overloaded" | "version" | "silent" | "expired" | "fenced" | "too-many" | "closing" | "protocol" | (string & {});
 /** The events of `host.on`. */
 export interface HostEvents {
-    /** The new state of the link to the server. */
+    /** The new state of the link to the server, also when only its reason or the time of the next dial changed. */
     link: LinkStatus;
     /** The reason why the cache is memory only. A listener that is added later is called right after `on` returns. */
     degraded: string;
@@ -263,7 +286,7 @@ export interface Inspection {
     /** The name of this host: `~` and 26 characters. */
     host: string;
     /** The state of the link to the server. */
-    link: LinkStatus;
+    link: LinkStatus["state"];
     /** The links of this host. */
     links: {
         peer: string | null;

@@ -58,7 +58,7 @@ impl RawHost {
         clippy::too_many_arguments,
         reason = "one call, in shared.ts: an object would cost more code on both sides"
     )]
-    pub fn open(
+    pub async fn open(
         server: String,
         cache: String,
         cache_bytes: f64,
@@ -84,6 +84,8 @@ impl RawHost {
             degraded,
         };
         let ports = ports(options);
+        // If the browser's storage cannot be used, the page hears of it before anything else.
+        let _ = ports.records.records().await;
         // A name belongs to one running host. A secret in a storage would be copied with a duplicated tab.
         let secret = HostSecret(ports.time.random());
         let own = address("starlane:page")?;

@@ -104,8 +104,9 @@ export class Shared {
     await load(settings.wasm);
     const reach = new Reach(settings.server);
     const listeners: Listeners = { link: new Set(), degraded: new Set() };
+    let reason: string | undefined;
     let shared: Shared | undefined;
-    const raw = RawHost.open(
+    const raw = await RawHost.open(
       settings.server,
       settings.cache,
       settings.cacheBytes,
@@ -117,11 +118,13 @@ export class Shared {
       (level, address, text) => log(level, `${address}: ${text}`),
       (given) => {
         log("warn", `the cache ${settings.cache} is memory only now: ${given}`);
+        reason = given;
         if (shared) shared.degraded = given;
         tell(listeners.degraded, given);
       },
-    );
+    ).catch((thrown: unknown) => Promise.reject(fromRaw(thrown)));
     shared = new Shared(raw, settings, leave, listeners, reach);
+    shared.degraded = reason;
     return shared;
   }
 

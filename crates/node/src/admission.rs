@@ -13,6 +13,8 @@ use crate::{
     principal::{Authenticated, Authentication},
 };
 
+/// Whether hosts of this build accept links. A page does not, so that its visitors load less.
+pub(crate) const IS_DIALLED: bool = cfg!(feature = "dialled");
 /// The code of the failure of a token that was good before.
 const EXPIRED: &str = "expired";
 
@@ -20,6 +22,9 @@ impl Node {
     /// Takes the result of checking a peer's token, at its hello and at each later check: the peer's principal, or the reason of a
     /// refusal. A link whose principal changed ends.
     pub fn handle_authenticated(&mut self, now: u64, peer: PeerId, result: Authentication) {
+        if !IS_DIALLED {
+            return;
+        }
         let key = LinkKey(peer.0);
         let Some(link) = self.links.get(&key) else { return };
         if link.is_detached() && result.as_ref().is_err_and(|failure| failure.code == EXPIRED) {

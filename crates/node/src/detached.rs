@@ -1,6 +1,7 @@
 //! Links without a socket: they wait for another one, and what is kept for them is bounded for each principal and in total.
 
 use crate::{
+    admission::IS_DIALLED,
     link::{CloseCode, Goodbye, LinkConfig, LinkKey},
     maps::Map,
     node::Node,
@@ -80,6 +81,9 @@ impl Node {
     }
 
     fn set_detached(&mut self, key: LinkKey, is_detached: bool) {
+        if !IS_DIALLED {
+            return;
+        }
         let Some(link) = self.links.get(&key).filter(|link| link.is_dialled()) else { return };
         let (since, bytes) = (link.detached_since(), is_detached.then_some(link.counted()));
         let config = &self.config.link;

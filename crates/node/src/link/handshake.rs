@@ -7,6 +7,7 @@ use starlane_protocol::{
 
 use super::{Carrier, CloseCode, Goodbye, Identity, Link, LinkConfig, LinkEvent, Lost, Session, carrier::Phase};
 use crate::{
+    admission::IS_DIALLED,
     effect::SocketId,
     principal::{Authenticated, Principal},
 };
@@ -55,6 +56,9 @@ impl Link {
     /// Takes hello.
     pub(super) fn greeted(&mut self, hello: Frame) -> Result<(), Goodbye> {
         let Frame::Hello { versions, token, secret, dial, resume, limits, .. } = hello else { return Ok(()) };
+        if !IS_DIALLED {
+            return Ok(());
+        }
         if !versions.contains(&frame::VERSION) {
             let reason = format!("this host speaks version {}, not {versions:?}", frame::VERSION);
             return Err(Goodbye::new(CloseCode::Version, reason));

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use starlane_testkit::{figure, workspace};
+use starlane_testkit::{figure::figure, workspace};
 
 use crate::world::{Server, echo_bundle};
 
@@ -18,5 +18,5 @@ fn a_client_in_python_links_resumes_and_is_asked() {
     let (out, error) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success() && out.contains("8 passed, 0 failed"), "{out}{error}");
     let lines = std::fs::read_to_string(client.join("starlane.py")).unwrap().lines().count();
-    figure("a client in python", "client.lines", lines as f64, "lines");
+    figure("client.lines", lines as f64, "lines");
 }

@@ -26,7 +26,7 @@ pub(crate) fn ensure() -> Result<()> {
     Ok(())
 }
 
-/// `None` is no limit.
+/// Checks a limit. `None` means that there is none.
 fn check(limit: Option<u64>) -> Result<()> {
     match limit {
         Some(limit) if limit < MIN_OPEN_FILES => bail!(

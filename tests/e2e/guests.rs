@@ -59,10 +59,16 @@ async fn far_asks(demo: &Demo, operation: &str, text: &str) -> Result<Value> {
 
 /// Waits until an operation of the mechtron in the page answers with a value.
 async fn until(demo: &Demo, operation: &str, wanted: &str) -> Result<()> {
-    let script = "const answer = await window.starlaneDemo.host.request(argument.to, argument.operation, null);
-        return JSON.stringify(answer) === argument.wanted";
+    let script = "const { to, operation, wanted } = argument;
+        const end = Date.now() + 20_000;
+        for (;;) {
+            const answer = JSON.stringify(await window.starlaneDemo.host.request(to, operation, null));
+            if (answer === wanted || Date.now() > end) return answer;
+            await new Promise((resolve) => setTimeout(resolve, 25));
+        }";
     let argument = json!({ "to": NEAR, "operation": operation, "wanted": wanted });
-    demo.browser.until(&format!("`{operation}` answers {wanted}"), script, argument).await?;
+    let answer = demo.browser.run(script, argument).await?;
+    ensure!(answer == wanted, "`{operation}` answers {answer}, not {wanted}");
     Ok(())
 }
 

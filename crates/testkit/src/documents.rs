@@ -118,6 +118,7 @@ pub fn all() -> Vec<Snippet> {
 /// # Panics
 ///
 /// If a document cannot be read.
+#[allow(clippy::panic, reason = "a test calls it, which fails by panicking")]
 pub fn pages() -> Vec<(String, String)> {
     let root = workspace();
     let mut documents = Vec::new();

@@ -15,7 +15,7 @@ pub(crate) fn ensure() -> Result<()> {
     if limit.current.is_some_and(|current| current < MIN_OPEN_FILES) {
         // As far as needed, or else as far as possible.
         limit.current = Some(limit.maximum.map_or(MIN_OPEN_FILES, |maximum| maximum.min(MIN_OPEN_FILES)));
-        setrlimit(Resource::Nofile, limit.clone())?;
+        setrlimit(Resource::Nofile, limit)?;
     }
     check(limit.current)
 }

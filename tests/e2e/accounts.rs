@@ -11,6 +11,9 @@ use crate::{
     report::Report,
 };
 
+/// The paths that a stranger's page posts to.
+const TARGETS: [&str; 3] = ["/messages/acme:profiles:directory/save", "/mesh", "/bundles/acme:repo:x:1.0.0"];
+
 pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
     report.fact("a page of another origin posts with `no-cors`, and nothing happens", stranger(demo)).await;
     report.fact("with the first token, a page without one is refused and asks for it", refused(demo)).await;
@@ -25,27 +28,29 @@ async fn stranger(demo: &Demo) -> Result<String> {
     demo.browser.goto(&page.origin).await?;
     demo.proxy.take_seen();
     let script = "const body = JSON.stringify({ name: 'mallory', markdown: 'x' });
-        const targets = [`/messages/acme:profiles:directory/save`, `/mesh`, `/bundles/acme:repo:x:1.0.0`];
+        const { origin, targets } = argument;
         const types = ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data'];
         let sent = 0;
         for (const target of targets) for (const type of types) {
-            await fetch(argument + target, { method: 'POST', mode: 'no-cors', body, headers: { 'content-type': type } }).catch(() => {});
+            await fetch(origin + target, { method: 'POST', mode: 'no-cors', body, headers: { 'content-type': type } }).catch(() => {});
             sent += 1;
-            if (navigator.sendBeacon(argument + target, new Blob([body], { type }))) sent += 1;
+            if (navigator.sendBeacon(origin + target, new Blob([body], { type }))) sent += 1;
         }
         return sent";
-    let sent = demo.browser.run(script, json!(demo.proxy.origin)).await?;
+    let argument = json!({ "origin": demo.proxy.origin, "targets": TARGETS });
+    let sent = demo.browser.run(script, argument).await?;
     let sent = sent.as_u64().context("the number of requests is not a number")?;
     ensure!(sent >= 9, "the page sent only {sent} requests; at least 9 are expected");
     let mut arrived = 0;
     for _ in 0..100 {
-        arrived += demo.proxy.take_seen().iter().filter(|path| !path.starts_with("/favicon")).count() as u64;
+        // The demo's page before this one may still have sent a request of its own.
+        arrived += demo.proxy.take_seen().iter().filter(|path| TARGETS.contains(&path.as_str())).count() as u64;
         if arrived >= sent {
             break;
         }
         sleep(Duration::from_millis(100)).await;
     }
-    ensure!(arrived == sent, "only {arrived} of {sent} sent requests arrived");
+    ensure!(arrived >= sent, "only {arrived} of {sent} sent requests arrived");
     let body = json!({ "name": "mallory" }).to_string();
     let found = demo.server.starlane(&["send", &format!("{APP}:directory"), "get", "--json", &body]).await;
     ensure!(found.as_ref().is_err_and(|error| error.to_string().contains("not-found")), "mallory was saved: {found:?}");

@@ -65,7 +65,7 @@ impl Detached {
 }
 
 impl Node {
-    /// A link of a peer lost its socket, and waits for another one.
+    /// A link of a peer lost its socket, and waits for another one; or the bytes that are kept for it have changed.
     pub(crate) fn keep_detached(&mut self, key: LinkKey) {
         self.set_detached(key, true);
     }
@@ -73,11 +73,6 @@ impl Node {
     /// A link of a peer has a socket again, or has ended.
     pub(crate) fn attached(&mut self, key: LinkKey) {
         self.set_detached(key, false);
-    }
-
-    /// The bytes that are kept for a link without a socket have changed.
-    pub(crate) fn count_detached(&mut self, key: LinkKey) {
-        self.set_detached(key, true);
     }
 
     fn set_detached(&mut self, key: LinkKey, is_detached: bool) {
@@ -99,6 +94,8 @@ impl Node {
         while let Some(key) = self.detached.surplus(&self.config.link) {
             let reason = "too much is kept for links without a socket";
             self.end_link(now, key, Goodbye::new(CloseCode::Memory, reason));
+            // Whatever became of it, it is not looked at again here.
+            self.attached(key);
         }
         self.detached.is_due = false;
     }

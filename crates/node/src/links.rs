@@ -123,7 +123,7 @@ impl Node {
         if let Some((before, now)) = link.count() {
             self.usage.wait(&link.session.principal, before, now);
             if link.is_detached() {
-                self.count_detached(key);
+                self.keep_detached(key);
             }
         }
     }

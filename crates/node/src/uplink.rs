@@ -24,7 +24,7 @@ enum Phase {
 
 /// The maximum of dials within a second, whatever asks for them.
 const MAX_DIALS_PER_SECOND: usize = 3;
-/// So many links in a row that end because a rule of the protocol was broken prove that the two hosts do not understand each other.
+/// The maximum of links in a row that end because a rule of the protocol was broken. The two hosts then speak different protocols.
 const MAX_BROKEN_LINKS: u32 = 2;
 
 /// The maximum pause that a server can ask for, in milliseconds, before the random part.
@@ -37,7 +37,7 @@ const MAX_DIAL: u64 = 1 << 52;
 pub(crate) struct Uplink {
     /// None if no server is wanted.
     link: Option<(LinkKey, Phase)>,
-    /// How many dials in a row led to nothing: the next pause grows with them.
+    /// The number of dials in a row that failed: the next pause grows with it.
     attempts: u32,
     /// The number in the last hello.
     dial: u64,
@@ -359,8 +359,7 @@ impl Node {
     pub(crate) fn principal_changed(&mut self, now: u64, key: LinkKey, principal: Option<String>) {
         let failure = Failure::link_lost("this host is linked as another principal now").sent(false);
         self.fail_waiting(now, key, &failure);
-        self.config.secret = HostSecret(self.random.bytes());
-        self.name = self.config.secret.name();
+        self.take_new_name();
         let Some(link) = self.links.get_mut(&key) else { return };
         link.belongs_to(principal);
         let goodbye = Goodbye::new(CloseCode::Closed, "this host takes a new name for its new principal");
@@ -374,11 +373,15 @@ impl Node {
         self.uplink.set(Phase::Refused(goodbye.clone()));
         if goodbye.code == CloseCode::Fenced {
             // Another process has the same secret.
-            self.config.secret = HostSecret(self.random.bytes());
-            self.name = self.config.secret.name();
+            self.take_new_name();
         }
         self.fail_waiting(now, key, &refused(goodbye).sent(false));
         self.report(now, LinkState::Refused, Some(goodbye));
+    }
+
+    fn take_new_name(&mut self) {
+        self.config.secret = HostSecret(self.random.bytes());
+        self.name = self.config.secret.name();
     }
 
     /// Fails everything that waits for the link to the server.

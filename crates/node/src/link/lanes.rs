@@ -147,11 +147,7 @@ impl Lanes {
             self.bytes -= waiting.parcel.weight();
             self.count -= 1;
         }
-        if lane.waiting.is_empty() && lane.rest.is_none() {
-            self.lanes.remove(&key);
-            self.turns.retain(|turn| *turn != key);
-            self.parked.retain(|turn| *turn != key);
-        }
+        self.forget_if_empty(key);
         true
     }
 
@@ -187,8 +183,8 @@ impl Lanes {
 
     /// Removes the waiting events of a topic.
     pub(super) fn remove_events(&mut self, refused: &Parcel) {
-        let Some(lane) = lane_of(refused).and_then(|key| self.lanes.get_mut(&key)) else { return };
-        let Parcel::Refused { topic: of, .. } = refused else { return };
+        let (Parcel::Refused { topic: of, .. }, Some(key)) = (refused, lane_of(refused)) else { return };
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
         let before = lane.waiting.len();
         let is_its = |waiting: &Waiting| matches!(&waiting.parcel, Parcel::Event { topic, .. } if topic == of);
         lane.waiting.retain(|waiting| {
@@ -199,17 +195,16 @@ impl Lanes {
             stays
         });
         self.count -= before - lane.waiting.len();
-        if lane.waiting.is_empty() && lane.rest.is_none() {
-            self.forget(refused);
-        }
+        self.forget_if_empty(key);
     }
 
-    /// Removes the empty lane of a message.
-    fn forget(&mut self, parcel: &Parcel) {
-        let Some(key) = lane_of(parcel) else { return };
-        self.lanes.remove(&key);
-        self.turns.retain(|turn| *turn != key);
-        self.parked.retain(|turn| *turn != key);
+    /// Removes a lane in which nothing waits and whose last body has left.
+    fn forget_if_empty(&mut self, key: u64) {
+        if self.lanes.get(&key).is_some_and(|lane| lane.waiting.is_empty() && lane.rest.is_none()) {
+            self.lanes.remove(&key);
+            self.turns.retain(|turn| *turn != key);
+            self.parked.retain(|turn| *turn != key);
+        }
     }
 
     /// Whether something can leave.

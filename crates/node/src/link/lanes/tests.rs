@@ -98,3 +98,19 @@ fn what_is_taken_comes_in_the_order_in_which_it_was_added() {
     assert_eq!(ids(lanes.take(&|_| true)), (2..20).step_by(2).collect::<Vec<_>>());
     assert_eq!((lanes.bytes(), lanes.len()), (2 * frame::CHUNK, 0));
 }
+
+#[test]
+fn refused_topic_has_no_events_any_more_and_others_keep_theirs() {
+    let topic = |name: &str| starlane_protocol::Topic::parse(&format!("acme:app:one#{name}")).unwrap();
+    let event =
+        |name: &str| Parcel::Event { topic: topic(name), payload: Payload::new("text/plain", "x"), trace: None };
+    let mut lanes = Lanes::default();
+    for name in ["a", "b", "a"] {
+        lanes.add(event(name), None);
+    }
+    let failure = starlane_protocol::Failure::no_grant("not yours");
+    lanes.remove_events(&Parcel::Refused { topic: topic("a"), failure });
+    assert_eq!((lanes.len(), lanes.bytes()), (1, event("b").weight()));
+    assert!(matches!(lanes.next(1, ALL), Some(Next::Message(waiting)) if waiting.parcel == event("b")));
+    assert_eq!((lanes.bytes(), lanes.is_empty(), lanes.has_output(ALL)), (0, true, false));
+}

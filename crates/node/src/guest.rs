@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use starlane_bundle::Digest;
-use starlane_protocol::{Address, Message, Outcome, Payload};
+use starlane_protocol::{Address, Failure, Message, Outcome, Payload};
 
 pub use starlane_protocol::Kind;
 
@@ -83,6 +83,27 @@ pub enum GuestCall {
     },
     /// `actor.save`.
     Save,
+    /// `stream-actor.part`: the next bytes of a stream that the guest reads.
+    Part {
+        /// The guest's number of the stream: that of its payload, which is even.
+        stream: u64,
+        /// The bytes.
+        bytes: bytes::Bytes,
+    },
+    /// `stream-actor.ended`: the last call about a stream, in either direction.
+    Ended {
+        /// The guest's number of the stream.
+        stream: u64,
+        /// Why it is not complete; `None` if a stream that the guest reads is complete.
+        error: Option<Failure>,
+    },
+    /// `stream-actor.ready`: the guest may write more to a stream that it opened.
+    Ready {
+        /// The guest's number of the stream, which is odd.
+        stream: u64,
+        /// How many bytes more.
+        credit: u32,
+    },
 }
 
 /// The context of an actor's start.
@@ -131,6 +152,8 @@ pub enum GuestEffect {
         operation: String,
         /// The payload.
         payload: Payload,
+        /// Whether the host keeps the message until its target has taken it.
+        durable: bool,
     },
     /// `mesh.reply`.
     Reply {
@@ -163,14 +186,53 @@ pub enum GuestEffect {
         /// The token for `actor.wake`.
         token: u64,
     },
+    /// `mesh.wake-at`.
+    WakeAt {
+        /// The time, in milliseconds since the Unix epoch.
+        unix_ms: u64,
+        /// The token for `actor.wake`.
+        token: u64,
+    },
+    /// `mesh.open-stream`. The sandbox has checked nothing but counted: its numbers are 1, 3, 5 …
+    OpenStream {
+        /// The guest's number of the stream.
+        stream: u64,
+    },
+    /// `mesh.write`. The sandbox has checked that the stream has credit for it.
+    Write {
+        /// The guest's number of the stream.
+        stream: u64,
+        /// The bytes.
+        bytes: bytes::Bytes,
+    },
+    /// `mesh.finish`.
+    Finish {
+        /// The guest's number of the stream.
+        stream: u64,
+        /// Why the stream is not complete; `None` if it is.
+        error: Option<Failure>,
+    },
+    /// `mesh.grant`: the guest has consumed bytes of a stream.
+    Grant {
+        /// The guest's number of the stream.
+        stream: u64,
+        /// How many.
+        bytes: u32,
+    },
+    /// `mesh.cancel-stream`: the guest wants no more of a stream.
+    CancelStream {
+        /// The guest's number of the stream.
+        stream: u64,
+    },
 }
 
 impl GuestEffect {
     /// The memory that a message or an event needs, in bytes.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::Notify { target, operation, payload } => target.len() + operation.len() + payload.weight(),
+            Self::Notify { target, operation, payload, .. } => target.len() + operation.len() + payload.weight(),
             Self::Emit { event, payload } => event.len() + payload.weight(),
+            Self::Write { bytes, .. } => bytes.len(),
             _ => 0,
         }
     }
@@ -202,6 +264,15 @@ pub enum Returned {
     Received(bool),
     /// `receive` was not called: the message does not match the contract, for this reason.
     Misfit(String),
+    /// `receive` or `settle` was not called: the payload is a stream, and the guest does not export `stream-actor`.
+    NoStreams,
+    /// A part, or the end, was not given to the guest, and a stream of it has ended instead: a line of it does not match the contract.
+    BadLine {
+        /// The guest's number of the stream.
+        stream: u64,
+        /// Why.
+        failure: Failure,
+    },
     /// `receive` or `settle` was not called: the guest has no memory for its data, for this reason.
     TooLarge(String),
     /// `save` returned the state.

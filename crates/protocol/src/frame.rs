@@ -4,7 +4,7 @@ mod values;
 
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
-pub use self::values::{ChunkBytes, LinkId, LinkLimits, LinkOutcome, LinkSecret, Resume};
+pub use self::values::{ChunkBytes, FirstCredit, LinkId, LinkLimits, LinkOutcome, LinkSecret, OpenStreams, Resume};
 use crate::{
     Address, Failure, HostName, HostSecret, Topic,
     bounds::MAX_OPERATIONS,
@@ -238,12 +238,18 @@ frames! {
     23 Serve { seq: u64, address: Address, operations: Vec<String> }
     /// This host no longer serves an address.
     24 Release { seq: u64, address: Address }
-    /// A part of the body that the frame with sequence `of` announced.
+    /// A part of the body or stream that the frame with sequence `of` announced.
     25 Chunk { seq: u64, of: u64, offset: u64, part: ChunkBytes }
     /// Events of this topic may have been missed.
     26 Gap { seq: u64, topic: Topic }
     /// A subscription was refused or has ended: no more events of this topic follow.
     27 Refused { seq: u64, topic: Topic, failure: Failure }
+    /// The reader of a stream allows `limit` bytes of it in total.
+    28 Credit { seq: u64, of: u64, limit: u64 }
+    /// A stream has ended after `total` bytes: it is complete, or it failed.
+    29 End { seq: u64, of: u64, total: u64, failure: Option<Failure> }
+    /// The reader of a stream wants no more of it.
+    30 Stop { seq: u64, of: u64, failure: Failure }
 }
 
 impl Frame {
@@ -276,6 +282,9 @@ impl Frame {
             | Self::Chunk { seq, .. }
             | Self::Gap { seq, .. }
             | Self::Refused { seq, .. }
+            | Self::Credit { seq, .. }
+            | Self::End { seq, .. }
+            | Self::Stop { seq, .. }
             | Self::Ignored { seq, .. } => Some(*seq),
         }
     }

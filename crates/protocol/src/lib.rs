@@ -9,6 +9,7 @@ pub mod key;
 pub mod message;
 pub mod payload;
 pub mod principal;
+pub mod stream;
 pub mod trace;
 pub mod wire;
 
@@ -16,7 +17,8 @@ pub use address::{Address, AddressError, OWN_SPACE, Topic};
 pub use frame::Frame;
 pub use grant::{Grant, Verb};
 pub use host_name::{HostName, HostSecret};
-pub use message::{Failure, Kind, Message, Outcome, RequestId};
+pub use message::{Failure, FailureOrigin, Kind, Message, Outcome, RequestId};
 pub use payload::Payload;
 pub use principal::Principal;
+pub use stream::{StreamDrops, StreamId, StreamRef};
 pub use trace::Trace;

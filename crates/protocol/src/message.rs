@@ -81,6 +81,18 @@ pub struct Failure {
     pub address: Option<Address>,
     /// Whether the target may have got the message: false if it certainly did not, `None` if that is not known.
     pub sent: Option<bool>,
+    /// Who failed the request.
+    pub origin: FailureOrigin,
+}
+
+/// Who failed a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FailureOrigin {
+    /// A host on the way: the resource did not answer, or did not get the request.
+    #[default]
+    Host,
+    /// The resource itself: this is its answer.
+    Resource,
 }
 
 /// The failures of hosts, with a constructor for each code.
@@ -112,6 +124,12 @@ failures! {
     too_many 429 "too-many" "the principal uses more than its share.";
     link_full 429 "link-full" "the backlog of this link is full.";
     guest_failed 500 "guest-failed" "the mechtron trapped or broke a rule.";
+    cancelled 499 "cancelled" "the reader went away.";
+    idle 408 "idle" "a stream made no progress in time.";
+    no_streams 415 "no-streams" "a stream is not accepted here.";
+    too_long 408 "too-long" "a stream was open for too long.";
+    too_many_streams 429 "too-many-streams" "too many streams are open.";
+    closed 503 "closed" "the host of the stream closed.";
     internal 500 "internal" "the host could not do its part.";
     link_lost 502 "link-lost" "the link was lost before the reply came.";
     not_running 503 "not-running" "the resource can't be started.";
@@ -123,12 +141,18 @@ failures! {
 impl Failure {
     /// Makes a failure with a status, a stable code and a message for people.
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), address: None, sent: None }
+        Self { status, code: code.to_owned(), message: message.into(), address: None, sent: None, origin: FailureOrigin::Host }
     }
 
     /// Adds an address. An existing address stays, because it is nearer to the cause.
     pub fn at(mut self, address: &Address) -> Self {
         self.address.get_or_insert_with(|| address.clone());
+        self
+    }
+
+    /// Says that it is the answer of the resource itself.
+    pub fn of_resource(mut self) -> Self {
+        self.origin = FailureOrigin::Resource;
         self
     }
 

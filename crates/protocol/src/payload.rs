@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::StreamRef;
+
 /// A media type, headers and bytes. Hosts that only forward it do not read it. `clone` shares the bytes and does not
 /// copy them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,8 +12,10 @@ pub struct Payload {
     pub content_type: String,
     /// Headers as in HTTP: lower-case name, text value.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// The body; empty if the payload has a stream.
     pub body: Bytes,
+    /// The stream that takes the place of the body.
+    pub stream: Option<StreamRef>,
 }
 
 /// The media type of JSON bodies.
@@ -25,7 +29,12 @@ impl Payload {
 
     /// A body of a media type.
     pub fn new(content_type: &str, body: impl Into<Bytes>) -> Self {
-        Self { content_type: content_type.to_owned(), headers: Vec::new(), body: body.into() }
+        Self { content_type: content_type.to_owned(), headers: Vec::new(), body: body.into(), stream: None }
+    }
+
+    /// A stream of a media type.
+    pub fn of_stream(content_type: &str, stream: StreamRef) -> Self {
+        Self { stream: Some(stream), ..Self::new(content_type, Bytes::new()) }
     }
 
     /// A JSON text that was serialised already.

@@ -7,50 +7,96 @@ use minicbor::{
     encode::{self, Write},
 };
 
-use crate::{Address, Failure, Outcome, Payload};
+use crate::{Address, Failure, FailureOrigin, Outcome, Payload, StreamId, StreamRef};
 
-/// A payload on the wire. Its body is included, or announced by its length and sent later in chunks.
+/// A payload on the wire. A host makes it of a payload whose body is short enough for one frame; a longer body, and a stream,
+/// follow in parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WirePayload {
-    /// The type, the headers and, unless chunks follow, the body.
+    /// The type, the headers and, unless parts follow, the body. Of a stream the body may be the first part.
     pub payload: Payload,
-    /// The length of the whole body, in bytes.
+    /// The length of the whole body, in bytes; 0 for a stream.
     pub length: u64,
+    /// What follows.
+    pub follows: Follows,
+}
+
+/// What follows a payload on the wire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Follows {
+    /// Nothing: the body is complete.
+    #[default]
+    Nothing,
+    /// The whole body, in parts.
+    Body,
+    /// A stream.
+    Stream,
 }
 
 impl WirePayload {
-    /// Returns whether chunks follow.
+    /// Announces a body of `length` bytes that follows in parts.
+    pub fn announcing(payload: Payload, length: u64) -> Self {
+        Self { payload, length, follows: Follows::Body }
+    }
+
+    /// Returns whether the body follows in parts.
     pub fn is_announced(&self) -> bool {
-        self.length != self.payload.body.len() as u64
+        self.follows == Follows::Body
     }
 }
 
 impl From<Payload> for WirePayload {
     fn from(payload: Payload) -> Self {
-        Self { length: payload.body.len() as u64, payload }
+        let follows = if payload.stream.is_some() { Follows::Stream } else { Follows::Nothing };
+        Self { length: payload.body.len() as u64, payload, follows }
     }
 }
 
 impl<C> Encode<C> for WirePayload {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
-        e.array(4)?.str(&self.payload.content_type)?;
+        let count = if self.follows == Follows::Nothing { 4 } else { 5 };
+        e.array(count)?.str(&self.payload.content_type)?;
         self.payload.headers.encode(e, ctx)?;
-        e.u64(self.length)?.bytes(&self.payload.body)?.ok()
+        match self.follows {
+            Follows::Stream => e.null()?,
+            _ => e.u64(self.length)?,
+        };
+        e.bytes(&self.payload.body)?;
+        match self.follows {
+            Follows::Nothing => Ok(()),
+            Follows::Body => e.u8(1)?.ok(),
+            Follows::Stream => e.u8(2)?.ok(),
+        }
     }
 }
 
 impl<'b, C> Decode<'b, C> for WirePayload {
     fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, Error> {
-        let fields = fields(d, 4)?;
+        let count = fields(d, 4)?;
         let content_type = d.str()?.to_owned();
         let headers = Decode::decode(d, ctx)?;
-        let length = d.u64()?;
+        let length = Option::<u64>::decode(d, ctx)?;
         let body = Bytes::copy_from_slice(d.bytes()?);
-        skip_rest(d, fields, 4)?;
-        if body.len() as u64 != length && !body.is_empty() {
-            return Err(wrong("a payload must have its whole body or none of it"));
+        let follows = match if count > 4 { d.u8()? } else { 0 } {
+            0 => Follows::Nothing,
+            1 => Follows::Body,
+            2 => Follows::Stream,
+            other => return Err(Error::unknown_variant(i64::from(other))),
+        };
+        skip_rest(d, count, 5)?;
+        let here = body.len() as u64;
+        let fits = match (follows, length) {
+            (Follows::Nothing, Some(length)) => length == here,
+            (Follows::Body, Some(length)) => length > 0 && here == 0,
+            (Follows::Stream, None) => true,
+            _ => false,
+        };
+        if !fits {
+            return Err(wrong("the length of a payload does not match what follows it"));
         }
-        Ok(Self { payload: Payload { content_type, headers, body }, length })
+        // The number of a stream is that of its frame, which the payload does not know.
+        let stream = (follows == Follows::Stream).then(|| StreamRef::loose(StreamId(0)));
+        Ok(Self { payload: Payload { content_type, headers, body, stream }, length: length.unwrap_or_default(), follows })
     }
 }
 
@@ -89,9 +135,14 @@ impl<'b, C> Decode<'b, C> for WireOutcome {
 
 impl<C> Encode<C> for Failure {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
-        let count = if self.sent.is_some() { 5 } else { 4 };
+        let is_answer = self.origin == FailureOrigin::Resource;
+        let count = if is_answer { 6 } else { 4 + u64::from(self.sent.is_some()) };
         e.array(count)?.u16(self.status)?.str(&self.code)?.str(&self.message)?;
         self.address.encode(e, ctx)?;
+        if is_answer {
+            self.sent.encode(e, ctx)?;
+            return e.u8(1)?.ok();
+        }
         self.sent.map_or(Ok(()), |sent| e.bool(sent)?.ok())
     }
 }
@@ -102,8 +153,13 @@ impl<'b, C> Decode<'b, C> for Failure {
         let (status, code, message) = (d.u16()?, d.str()?.to_owned(), d.str()?.to_owned());
         let address = Option::<Address>::decode(d, ctx)?;
         let sent = if count > 4 { Option::<bool>::decode(d, ctx)? } else { None };
-        skip_rest(d, count, 5)?;
-        Ok(Self { status, code, message, address, sent })
+        let origin = match if count > 5 { d.u8()? } else { 0 } {
+            0 => FailureOrigin::Host,
+            1 => FailureOrigin::Resource,
+            other => return Err(Error::unknown_variant(i64::from(other))),
+        };
+        skip_rest(d, count, 6)?;
+        Ok(Self { status, code, message, address, sent, origin })
     }
 }
 

@@ -1,9 +1,9 @@
 use proptest::{prelude::*, sample::Index};
 
 use super::*;
-use crate::{Failure, Payload};
+use crate::{Failure, Payload, StreamId, StreamRef};
 
-const LIMITS: LinkLimits = LinkLimits { payload: 1, unacked_frames: 2, unacked_bytes: 3 };
+const LIMITS: LinkLimits = LinkLimits { payload: 1, unacked_frames: 2, unacked_bytes: 3, open_streams: OpenStreams(4), first_credit: FirstCredit(5) };
 
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
@@ -14,6 +14,7 @@ fn payload() -> WirePayload {
         content_type: "text/plain".into(),
         headers: vec![("a".into(), "b".into())],
         body: b"hi".as_slice().into(),
+        stream: None,
     }
     .into()
 }
@@ -97,7 +98,30 @@ fn samples() -> Vec<Frame> {
             topic: Topic::parse("acme:x#changes").unwrap(),
             failure: Failure::no_grant("not yours").at(&address("acme:x")),
         },
-        Frame::Ignored { number: 96, seq: 14 },
+        Frame::Credit { seq: 14, of: 2, limit: 131_072 },
+        Frame::End { seq: 15, of: 2, total: 9, failure: None },
+        Frame::Stop { seq: 16, of: 2, failure: Failure::cancelled("enough") },
+        Frame::Notify {
+            seq: 17,
+            from: address("acme:a"),
+            caller: "ada".into(),
+            to: address("acme:b"),
+            operation: "upload".into(),
+            payload: Payload::of_stream("text/csv", StreamRef::loose(StreamId(0))).into(),
+            hops: 0,
+            trace: None,
+        },
+        Frame::Response {
+            seq: 18,
+            id: 4,
+            outcome: WireOutcome(Ok(WirePayload::announcing(Payload::new("text/plain", ""), 70_000))),
+        },
+        Frame::Response {
+            seq: 19,
+            id: 5,
+            outcome: Err(Failure::conflict("not now").of_resource()).into(),
+        },
+        Frame::Ignored { number: 96, seq: 20 },
     ]
 }
 

@@ -4,7 +4,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::wire::{fields, skip_rest, wrong};
 
-/// The limits that a host sets for what its peer sends.
+/// The limits that a host sets for what its peer sends. Later fields may be missing; then they have their defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct LinkLimits {
     /// The maximum length of a payload, in bytes.
@@ -16,11 +16,47 @@ pub struct LinkLimits {
     /// The maximum number of unacknowledged bytes.
     #[n(2)]
     pub unacked_bytes: u32,
+    /// The maximum number of open streams.
+    #[n(3)]
+    #[cbor(default)]
+    pub open_streams: OpenStreams,
+    /// The bytes of a stream that may be sent before the first credit.
+    #[n(4)]
+    #[cbor(default)]
+    pub first_credit: FirstCredit,
+}
+
+/// A number of open streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct OpenStreams(#[n(0)] pub u32);
+
+/// A number of bytes of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct FirstCredit(#[n(0)] pub u32);
+
+impl Default for OpenStreams {
+    fn default() -> Self {
+        Self(64)
+    }
+}
+
+impl Default for FirstCredit {
+    fn default() -> Self {
+        Self(64 * 1024)
+    }
 }
 
 impl Default for LinkLimits {
     fn default() -> Self {
-        Self { payload: 16 * 1024 * 1024, unacked_frames: 1_024, unacked_bytes: 1024 * 1024 }
+        Self {
+            payload: 16 * 1024 * 1024,
+            unacked_frames: 1_024,
+            unacked_bytes: 1024 * 1024,
+            open_streams: OpenStreams::default(),
+            first_credit: FirstCredit::default(),
+        }
     }
 }
 

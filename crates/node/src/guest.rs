@@ -152,8 +152,6 @@ pub enum GuestEffect {
         operation: String,
         /// The payload.
         payload: Payload,
-        /// Whether the host keeps the message until its target has taken it.
-        durable: bool,
     },
     /// `mesh.reply`.
     Reply {
@@ -230,7 +228,7 @@ impl GuestEffect {
     /// The memory that a message or an event needs, in bytes.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::Notify { target, operation, payload, .. } => target.len() + operation.len() + payload.weight(),
+            Self::Notify { target, operation, payload } => target.len() + operation.len() + payload.weight(),
             Self::Emit { event, payload } => event.len() + payload.weight(),
             Self::Write { bytes, .. } => bytes.len(),
             _ => 0,

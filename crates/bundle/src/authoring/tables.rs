@@ -170,6 +170,7 @@ impl BindFile {
         let body = |table: BodyTable| Body {
             content_type: table.content_type.map_or_else(|| Body::default().content_type, Spanned::into_inner),
             schema: table.schema.map(|schema| bundle_path(schema.get_ref())),
+            stream: false,
         };
         let operation = |table: OperationTable| Operation {
             request: table.request.map(body).unwrap_or_default(),

@@ -59,10 +59,15 @@ pub struct Body {
     #[serde(default = "anything")]
     #[n(0)]
     pub content_type: String,
-    /// The JSON Schema of the body: a file of the bundle.
+    /// The JSON Schema of the body, or of each line of a stream: a file of the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[n(1)]
     pub schema: Option<String>,
+    /// Whether the body is a stream, which follows its message in parts. It is written only if it is true, so that
+    /// binds without streams keep their bytes and digests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cbor(n(2), default, skip_if = "std::ops::Not::not")]
+    pub stream: bool,
 }
 
 fn anything() -> String {
@@ -71,7 +76,7 @@ fn anything() -> String {
 
 impl Default for Body {
     fn default() -> Self {
-        Self { content_type: anything(), schema: None }
+        Self { content_type: anything(), schema: None, stream: false }
     }
 }
 
@@ -154,7 +159,7 @@ mod tests {
 
     #[test]
     fn content_types_match_without_parameters_and_in_any_case() {
-        let html = Body { content_type: "text/html; charset=utf-8".into(), schema: None };
+        let html = Body { content_type: "text/html; charset=utf-8".into(), ..Body::default() };
         assert!(html.accepts("text/html") && html.accepts("Text/HTML ; charset=latin1"));
         assert!(!html.accepts("text/plain") && !html.accepts("") && !html.accepts("text/html5"));
         assert!(Body::default().accepts("image/png") && Body::default().accepts(""));
@@ -166,5 +171,35 @@ mod tests {
         assert!(bind.operations.get("touch").unwrap().is_one_way());
         assert_eq!(bind.operations.get("touch").unwrap().request, Body::default());
         assert!(serde_json::from_str::<Bind>(r#"{ "name": "x", "operation": {} }"#).is_err());
+    }
+
+    #[test]
+    fn body_without_stream_keeps_its_bytes() {
+        #[derive(Serialize, Encode)]
+        #[serde(rename_all = "kebab-case")]
+        struct Before {
+            #[n(0)]
+            content_type: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[n(1)]
+            schema: Option<String>,
+        }
+        for schema in [None, Some("/schemas/line.json".to_owned())] {
+            let before = Before { content_type: "application/json".into(), schema: schema.clone() };
+            let body = Body { content_type: "application/json".into(), schema, stream: false };
+            let json = serde_json::to_string(&before).unwrap();
+            assert_eq!(serde_json::to_string(&body).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Body>(&json).unwrap(), body);
+            let cbor = minicbor::to_vec(&before).unwrap();
+            assert_eq!(minicbor::to_vec(&body).unwrap(), cbor);
+            assert_eq!(minicbor::decode::<Body>(&cbor).unwrap(), body);
+
+            let streamed = Body { stream: true, ..body };
+            let json = serde_json::to_string(&streamed).unwrap();
+            assert!(json.ends_with(r#","stream":true}"#), "{json}");
+            assert_eq!(serde_json::from_str::<Body>(&json).unwrap(), streamed);
+            let cbor = minicbor::to_vec(&streamed).unwrap();
+            assert_eq!(minicbor::decode::<Body>(&cbor).unwrap(), streamed);
+        }
     }
 }

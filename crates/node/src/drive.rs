@@ -15,7 +15,7 @@ pub(crate) fn address(text: &str) -> Address {
 
 /// A node with apps that have one mechtron, which is keyed.
 pub(crate) fn node(actors: ActorLimits, max_awake: usize, apps: &[&str]) -> Node {
-    let body = || Body { content_type: "*/*".into(), schema: None };
+    let body = Body::default;
     let answering = |name: &str| (name.to_owned(), Operation { request: body(), response: Some(body()) });
     let operations = ["echo", "never", "spread", "storm"].map(answering).into_iter().collect();
     let bind = Bind { name: "test".into(), description: String::new(), operations, events: Default::default() };

@@ -254,7 +254,7 @@ const DOZE: u64 = 1 << 63;
 
 /// An app at `acme:app` with the mechtrons `one` and `keyed:{key}`.
 pub(crate) fn app() -> AppPlan {
-    let body = || Body { content_type: "*/*".into(), schema: None };
+    let body = Body::default;
     let answering = || Operation { request: body(), response: Some(body()) };
     let mut operations: LiteMap<String, Operation> =
         "echo who count call call-back sleep emit trap silent never alarm later bomb listen fail headers content-type \
@@ -264,7 +264,7 @@ pub(crate) fn app() -> AppPlan {
             .collect();
     operations.insert(
         "html".into(),
-        Operation { request: Body { content_type: "text/html".into(), schema: None }, response: None },
+        Operation { request: Body { content_type: "text/html".into(), ..Body::default() }, response: None },
     );
     operations.insert("never-told".into(), Operation { request: body(), response: None });
     let events = [("changes".to_owned(), body())].into_iter().collect();

@@ -18,8 +18,8 @@ impl Node {
     /// Closes the host: every link sends a goodbye, and the server is not dialled again.
     pub fn handle_close(&mut self, now: u64) {
         let open: Vec<_> = self.flows.keys().copied().collect();
-        for stream in open {
-            self.end_stream(now, stream, &Failure::closed("the host of the stream closed"));
+        for stream in &open {
+            self.end_stream(now, *stream, &Failure::closed("the host of the stream closed"));
         }
         // What is due leaves before the goodbyes: acknowledgements, and the ends of streams.
         for link in self.links.values_mut() {
@@ -27,6 +27,7 @@ impl Node {
                 self.effects.push_back(Effect::Transmit { socket, message });
             }
         }
+        open.into_iter().for_each(|stream| self.forget_stream(stream));
         let uplink = self.uplink.stop();
         let waiting =
             uplink.and_then(|key| self.links.get_mut(&key)).map_or_else(VecDeque::new, |link| link.take_waiting());

@@ -409,7 +409,7 @@ impl Node {
         }
     }
 
-    fn forget_stream(&mut self, id: StreamId) {
+    pub(crate) fn forget_stream(&mut self, id: StreamId) {
         self.forget_writer(id);
         let Some(flow) = self.flows.remove(&id) else { return };
         self.timers.remove(flow.timer);

@@ -171,7 +171,9 @@ impl Outflows {
 
     /// Begins anew for another link. Returns the streams that the peer knew; the others wait with their messages.
     pub(super) fn restart(&mut self) -> Vec<StreamId> {
-        let known: Vec<_> = std::mem::take(&mut self.announced).values().copied().collect();
+        let mut known: Vec<_> = std::mem::take(&mut self.announced).values().copied().collect();
+        // The ends of these waited.
+        known.extend(self.take_left().into_iter().filter(|(_, _, is_end)| *is_end).map(|(id, ..)| id));
         for id in &known {
             let flow = self.streams.remove(id);
             self.bytes -= flow.into_iter().flat_map(|flow| flow.parts).map(|part| part.len()).sum::<usize>();

@@ -77,6 +77,10 @@ impl Host {
         for socket in full {
             self.flush_when_room(socket);
         }
+        // What has left makes room for the writers of streams.
+        if self.0.node.borrow().has_effects() {
+            self.drain();
+        }
         self.arm_timer();
     }
 

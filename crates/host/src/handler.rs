@@ -1,19 +1,28 @@
 //! Handlers: resources of this host that are code and not guests, such as drivers and functions of a page.
 
-use std::{future::Future, rc::Rc};
+use std::{
+    future::{Future, ready},
+    rc::Rc,
+};
 
 use futures_channel::oneshot;
 use futures_util::future::{AbortHandle, LocalBoxFuture};
 use starlane_node::HandlerId;
 use starlane_protocol::{Address, Failure, Message, Outcome, Payload};
 
-use crate::host::Host;
+use crate::{host::Host, stream::Incoming};
 
 /// Answers the messages to an address.
 pub trait Handler {
     /// Handles one message. The host logs a failure of a one-way message. The host drops the future when the sender
     /// stops waiting.
     fn handle(&self, message: Message) -> LocalBoxFuture<'static, Outcome>;
+
+    /// Handles one message whose body is a stream. By default it is refused with 415 `no-streams`.
+    fn handle_stream(&self, message: Message, _stream: Incoming) -> LocalBoxFuture<'static, Outcome> {
+        let text = format!("`{}` of {} takes no stream: send the whole body", message.operation, message.to);
+        Box::pin(ready(Err(Failure::no_streams(text))))
+    }
 }
 
 /// A request that a handler is answering.

@@ -16,7 +16,7 @@ use starlane_node::{
     ActorLimits, Authentication, HandlerId, LinkConfig, LinkState, LinkStatus, LogLine, Node, NodeConfig, Operations,
     Origin, Principal, PrincipalLimits, RequestId, SocketId, SubscriptionId,
 };
-use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, Topic};
+use starlane_protocol::{Address, Failure, HostName, HostSecret, Outcome, Payload, StreamId, Topic};
 
 use crate::{
     apps::InstalledApps,
@@ -26,6 +26,7 @@ use crate::{
     perform::{Compiling, TokenProvider},
     ports::{Ports, Socket},
     resource::Resources,
+    stream::{Credit, Fetched, Inflow},
     subscription::{self, Reading, Sink, Subscription},
 };
 
@@ -67,7 +68,9 @@ pub(crate) struct Inner {
     pub(crate) node: RefCell<Node>,
     // Ids ascend, so insertions append at the end. A second type of map would add a few KB to the page's Wasm.
     pub(crate) sockets: RefCell<LiteMap<SocketId, Outlet>>,
-    pub(crate) askers: RefCell<LiteMap<RequestId, oneshot::Sender<Outcome>>>,
+    pub(crate) askers: RefCell<LiteMap<RequestId, oneshot::Sender<Result<Fetched, Failure>>>>,
+    pub(crate) inflows: RefCell<LiteMap<StreamId, Rc<RefCell<Inflow>>>>,
+    pub(crate) credits: RefCell<LiteMap<StreamId, Rc<Credit>>>,
     pub(crate) handlers: RefCell<LiteMap<HandlerId, Rc<dyn Handler>>>,
     pub(crate) handling: RefCell<LiteMap<RequestId, Handling>>,
     pub(crate) subscriptions: RefCell<LiteMap<SubscriptionId, Sink>>,
@@ -102,6 +105,8 @@ impl Host {
             node: RefCell::new(node),
             sockets: RefCell::default(),
             askers: RefCell::default(),
+            inflows: RefCell::default(),
+            credits: RefCell::default(),
             handlers: RefCell::default(),
             handling: RefCell::default(),
             subscriptions: RefCell::default(),
@@ -136,8 +141,8 @@ impl Host {
         self.0.config.address.clone()
     }
 
-    /// Sends a request and waits for its outcome. `timeout_ms` 0 is the default, 30 s. Dropping the future cancels the
-    /// request.
+    /// Sends a request and waits for its outcome, which must have a whole body. `timeout_ms` 0 is the default, 30 s. Dropping the
+    /// future cancels the request.
     pub async fn request(
         &self,
         from: &Origin,
@@ -146,6 +151,19 @@ impl Host {
         payload: Payload,
         timeout_ms: u32,
     ) -> Outcome {
+        let fetched = self.fetch(from, to, operation, payload, timeout_ms).await?;
+        fetched.whole().map_err(|failure| failure.at(to))
+    }
+
+    /// Sends a request and waits for its outcome, whose body may be a stream. Dropping the future cancels the request.
+    pub async fn fetch(
+        &self,
+        from: &Origin,
+        to: &Address,
+        operation: &str,
+        payload: Payload,
+        timeout_ms: u32,
+    ) -> Result<Fetched, Failure> {
         self.still_open(to)?;
         self.ended(to, |node, now| node.handle_request(now, from, to, operation, payload, timeout_ms)).await
     }
@@ -166,7 +184,7 @@ impl Host {
     }
 
     /// Starts a request and waits for its outcome.
-    async fn ended(&self, to: &Address, begin: impl FnOnce(&mut Node, u64) -> RequestId) -> Outcome {
+    async fn ended(&self, to: &Address, begin: impl FnOnce(&mut Node, u64) -> RequestId) -> Result<Fetched, Failure> {
         let (sender, receiver) = oneshot::channel();
         // Insert the sender before the effects run, because a request may end in the same turn.
         let request = {
@@ -335,7 +353,7 @@ impl Host {
         self.turn(|node, now| node.handle_close(now));
         self.flush();
         self.0.sockets.borrow_mut().clear();
-        self.0.askers.borrow_mut().clear();
+        drop(self.0.askers.take());
         for (_, handling) in self.0.handling.take() {
             handling.abort.abort();
         }

@@ -17,6 +17,7 @@ mod pin;
 pub mod ports;
 pub mod resource;
 mod state;
+mod stream;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -36,5 +37,6 @@ pub use starlane_node::{
     ActorLimits, Allow, Authenticated, Authentication, CloseCode, Goodbye, LATENCY_MS, LinkConfig, LinkState,
     LinkStatus, LogLine, Operations, Origin, Principal, PrincipalLimits, Stats, guest::Level,
 };
+pub use stream::{Fetched, Incoming, Outgoing};
 pub use subscription::{Item, Subscription};
 pub use verified::{BundleFiles, LocalVerifier, NoDriver, Side, Verification, VerifiedApp, verify};

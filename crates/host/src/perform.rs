@@ -19,6 +19,7 @@ use crate::{
     handler::Handling,
     host::{Host, Inner},
     ports::{SandboxError, Socket},
+    stream::Incoming,
 };
 
 /// Returns the token for the next hello. The error says why there is none.
@@ -41,7 +42,8 @@ impl Host {
             return;
         }
         loop {
-            let effect = self.0.node.borrow_mut().poll_effect();
+            let now = self.0.ports.time.now_ms();
+            let effect = self.0.node.borrow_mut().poll_effect(now);
             let Some(effect) = effect else { break };
             self.perform(effect);
         }
@@ -73,6 +75,28 @@ impl Host {
             Effect::Renew { socket } => self.renew(socket),
             Effect::LinkStatus(status) => self.link_is(status),
             Effect::Deliver { handler, message } => self.deliver(handler, message),
+            Effect::StreamPart { stream, part } => {
+                if let Some(flow) = self.0.inflows.borrow().get(&stream) {
+                    flow.borrow_mut().part(part);
+                }
+            }
+            Effect::StreamEnded { stream, failure } => {
+                let flow = self.0.inflows.borrow_mut().remove(&stream);
+                if let Some(flow) = flow {
+                    flow.borrow_mut().end(failure);
+                }
+            }
+            Effect::StreamCredit { stream, limit } => {
+                if let Some(credit) = self.0.credits.borrow().get(&stream) {
+                    credit.allow(limit);
+                }
+            }
+            Effect::StreamStopped { stream, failure } => {
+                let credit = self.0.credits.borrow_mut().remove(&stream);
+                if let Some(credit) = credit {
+                    credit.stop(failure);
+                }
+            }
             Effect::Abandon(request) => {
                 let handling = self.0.handling.borrow_mut().remove(&request);
                 if let Some(handling) = handling {
@@ -81,8 +105,10 @@ impl Host {
             }
             Effect::Settle { request, outcome } => {
                 let asker = self.0.askers.borrow_mut().remove(&request);
+                // An outcome that nobody waits for is dropped, and so is its stream.
+                let fetched = outcome.map(|payload| self.fetched(payload));
                 if let Some(asker) = asker {
-                    let _ = asker.send(outcome);
+                    let _ = asker.send(fetched);
                 }
             }
             Effect::Notice { subscription, notice } => {
@@ -95,7 +121,9 @@ impl Host {
                 let running = ports.sandbox.run(instance, calls);
                 let host = self.clone();
                 ports.time.spawn(Box::pin(async move {
-                    let report = running.await;
+                    let mut report = running.await;
+                    let time = &host.0.ports.time;
+                    report.on_the_clock(time.now_ms(), time.unix_ms());
                     host.turn(|node, now| node.handle_ran(now, instance, report));
                 }));
             }
@@ -197,7 +225,8 @@ impl Host {
         self.0.link_watchers.borrow_mut().retain(|watcher| watcher.unbounded_send(status.clone()).is_ok());
     }
 
-    fn deliver(&self, id: HandlerId, message: Message) {
+    fn deliver(&self, id: HandlerId, mut message: Message) {
+        let stream = message.payload.stream.take().map(|stream| Incoming::open(self, &stream));
         let Some(handler) = self.0.handlers.borrow().get(&id).cloned() else {
             // The handler was released meanwhile, and its senders have got a failure.
             if message.request.is_none() {
@@ -209,7 +238,11 @@ impl Host {
         };
         let (to, operation, trace) = (message.to.clone(), message.operation.clone(), message.trace);
         let request = message.request;
-        let (handling, abort) = abortable(handler.handle(message));
+        let handled = match stream {
+            Some(stream) => handler.handle_stream(message, stream),
+            None => handler.handle(message),
+        };
+        let (handling, abort) = abortable(handled);
         let (ends, ended) = oneshot::channel::<()>();
         if let Some(request) = request {
             let handling = Handling { abort, handler: id, to: to.clone(), ended: Some(ended) };
@@ -221,6 +254,7 @@ impl Host {
             let Ok(outcome) = handling.await else { return };
             match (request, outcome) {
                 (Some(request), outcome) => {
+                    let outcome = outcome.map_err(Failure::of_resource);
                     host.0.handling.borrow_mut().remove(&request);
                     host.turn(|node, now| node.handle_reply(now, request, outcome));
                 }

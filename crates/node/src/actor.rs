@@ -5,13 +5,14 @@ use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 use litemap::LiteMap;
 
-use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Topic, Trace};
+use starlane_protocol::{Address, Failure, Message, Outcome, Payload, StreamId, Topic, Trace};
 
 use crate::{
     app::Role,
     effect::RequestId,
     forget::Rank,
     guest::{Context, GuestCall, InstanceId, Kind},
+    guest_streams::{ActorStreams, for_guest},
     leaving::Leave,
     limits::ActorLimits,
     mail::{Held, Mail, outcome_weight},
@@ -80,10 +81,24 @@ pub(crate) enum InFlight {
     Receive(u64, Box<Mail>),
     Settle(Held<Settled>),
     Wake(u64),
+    /// A call about a stream.
+    Stream(GuestCall),
     /// Saves; the actor then sleeps or continues.
     Save {
         sleep: bool,
     },
+}
+
+impl InFlight {
+    /// The stream of what the call brings to the guest.
+    pub(crate) fn stream(&self) -> Option<StreamId> {
+        let payload = match self {
+            Self::Receive(_, held) => &held.it.payload,
+            Self::Settle(held) => held.it.outcome.as_ref().ok()?,
+            _ => return None,
+        };
+        payload.stream.as_ref().map(|stream| stream.id)
+    }
 }
 
 #[derive(Debug)]
@@ -102,6 +117,7 @@ pub(crate) struct Actor {
     pub(crate) wakes: VecDeque<u64>,
     /// Its timers for wakes, each with its token.
     pub(crate) timers: Vec<((u64, u64), u64)>,
+    pub(crate) streams: ActorStreams,
     /// The topics that it is subscribed to.
     pub(crate) subscriptions: Vec<Topic>,
     /// Messages that the guest has and has not ended, by message id. At most its concurrency, and ids rise: a sorted vector.
@@ -156,6 +172,7 @@ impl Actor {
             outcomes: VecDeque::new(),
             wakes: VecDeque::new(),
             timers: Vec::new(),
+            streams: ActorStreams::default(),
             subscriptions: Vec::new(),
             unfinished: LiteMap::new(),
             open: LiteMap::new(),
@@ -209,6 +226,12 @@ impl Actor {
         let letter = letter.filter(|letter| letter.kind == Kind::Request);
         let body = letter.and_then(|letter| bind.operations.get(&letter.operation)?.response.as_ref());
         match (letter, body) {
+            (Some(letter), Some(body)) if payload.stream.is_some() && !body.stream => {
+                Err(Failure::no_streams(format!(
+                    "`{}` answers with a whole body, but the mechtron returned a stream: add `stream = true` to its response in the bind",
+                    letter.operation
+                )))
+            }
             (Some(letter), Some(body)) if !body.accepts(&payload.content_type) => {
                 Err(Failure::schema_mismatch(format!(
                     "`{}` answers with {}, but the mechtron returned {}",
@@ -227,17 +250,22 @@ impl Actor {
             InFlight::Receive(_, held) => held.it.trace,
             InFlight::Settle(held) => held.it.trace,
             InFlight::Wake(token) => self.slept.iter().find(|(slept, _)| slept == token).map(|(_, trace)| *trace),
-            InFlight::Start | InFlight::Save { .. } => None,
+            InFlight::Start | InFlight::Stream(_) | InFlight::Save { .. } => None,
         }
     }
 
     pub(crate) fn has_work(&self) -> bool {
-        !(self.mailbox.is_empty() && self.outcomes.is_empty() && self.wakes.is_empty())
+        !(self.mailbox.is_empty() && self.outcomes.is_empty() && self.wakes.is_empty() && !self.streams.has_calls())
     }
 
     /// Awake, with nothing unfinished, open, waiting or running.
     pub(crate) fn is_quiescent(&self) -> bool {
-        self.may_be_saved() && !self.has_work()
+        self.may_sleep() && !self.has_work()
+    }
+
+    /// May be saved and has no open stream, so that nothing is lost with its instance.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.may_be_saved() && self.streams.is_empty()
     }
 
     /// Awake, with nothing unfinished, open or running, even if something waits.
@@ -294,8 +322,13 @@ impl Actor {
         };
         for _ in 0..MAX_BATCH_CALLS {
             let Some(held) = self.outcomes.pop_front_if(|held| fits(outcome_weight(&held.it.outcome))) else { break };
-            calls.push(GuestCall::Settle { request: held.it.request, outcome: held.it.outcome.clone() });
+            let outcome = held.it.outcome.clone().map(for_guest);
+            calls.push(GuestCall::Settle { request: held.it.request, outcome });
             self.in_flight.push(InFlight::Settle(held));
+        }
+        for call in self.streams.take_calls(&mut fits) {
+            self.in_flight.push(InFlight::Stream(call.clone()));
+            calls.push(call);
         }
         if now >= self.wakes_from && !self.wakes.is_empty() {
             self.wakes_from = now + WAKES_APART_MS;
@@ -322,7 +355,8 @@ impl Actor {
             let (id, letter) = (self.next_message, &held.it);
             self.next_message += 1;
             let remaining_ms = remaining(letter.deadline, now);
-            calls.push(GuestCall::Receive { id, message: Message { remaining_ms, ..letter.clone() } });
+            let payload = for_guest(letter.payload.clone());
+            calls.push(GuestCall::Receive { id, message: Message { remaining_ms, payload, ..letter.clone() } });
             self.in_flight.push(InFlight::Receive(id, held));
         }
         if calls.is_empty() {
@@ -346,6 +380,7 @@ impl Actor {
                 InFlight::Receive(_, letter) => drop(self.mailbox.insert(letter.number, letter)),
                 InFlight::Settle(outcome) => self.outcomes.push_front(outcome),
                 InFlight::Wake(token) => self.wakes.push_front(token),
+                InFlight::Stream(call) => self.streams.put_back(call),
                 InFlight::Start | InFlight::Save { .. } => {}
             }
         }

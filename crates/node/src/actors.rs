@@ -23,7 +23,11 @@ impl Node {
         };
         let plan = &actor.role.plan;
         if letter.kind != Kind::Event {
-            app::check(&plan.bind, &letter.operation, &letter.payload.content_type, letter.kind == Kind::Notify)?;
+            let (content_type, has_stream) = (&letter.payload.content_type, letter.payload.stream.is_some());
+            app::check(&plan.bind, &letter.operation, content_type, letter.kind == Kind::Notify, has_stream)?;
+            if has_stream {
+                actor.streams.may_have_another()?;
+            }
             if plan.bind.operations.get(&letter.operation).is_some_and(|operation| operation.is_one_way()) {
                 letter.kind = Kind::Notify;
             }
@@ -120,7 +124,7 @@ impl Node {
             if let Some((instance, calls)) = actor.save_batch(false) {
                 self.effects.push_back(Effect::RunGuest { instance, calls });
             }
-        } else if actor.is_worn && actor.may_be_saved() {
+        } else if actor.is_worn && actor.may_sleep() {
             self.save(id);
         } else if let Some((instance, calls)) = actor.next_batch(now) {
             self.effects.push_back(Effect::RunGuest { instance, calls });

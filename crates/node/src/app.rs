@@ -267,7 +267,13 @@ impl Apps {
 }
 
 /// Checks a message against the bind of its target.
-pub(crate) fn check(bind: &Bind, operation: &str, content_type: &str, one_way: bool) -> Result<(), Failure> {
+pub(crate) fn check(
+    bind: &Bind,
+    operation: &str,
+    content_type: &str,
+    one_way: bool,
+    has_stream: bool,
+) -> Result<(), Failure> {
     let Some(known) = bind.operations.get(operation) else {
         let names: Vec<&str> = bind.operations.keys().map(String::as_str).collect();
         return Err(Failure::no_operation(format!(
@@ -279,6 +285,11 @@ pub(crate) fn check(bind: &Bind, operation: &str, content_type: &str, one_way: b
     if one_way && !known.is_one_way() {
         return Err(Failure::schema_mismatch(format!(
             "`{operation}` has a response: send it as a request, not one-way"
+        )));
+    }
+    if has_stream && !known.request.stream {
+        return Err(Failure::no_streams(format!(
+            "`{operation}` takes no stream: send the whole body, or add `stream = true` to its request in the bind"
         )));
     }
     if !known.request.accepts(content_type) {

@@ -126,7 +126,7 @@ impl Node {
                         actor.wakes.push_back(token);
                     }
                 }
-                InFlight::Start | InFlight::Settle(_) | InFlight::Save { .. } => {}
+                InFlight::Start | InFlight::Settle(_) | InFlight::Stream(_) | InFlight::Save { .. } => {}
             }
         }
         self.lose_instance(now, id, instance, None, failure);
@@ -160,6 +160,7 @@ impl Node {
             self.timers.remove(key);
         }
         self.fail_late(now, id, failure);
+        self.end_guest_streams(now, id, failure);
         for request in requests {
             self.drop_request(now, request);
         }
@@ -198,7 +199,7 @@ impl Node {
                     actor.life = Life::Asleep;
                     self.pump(now, *id);
                 }
-                Life::Awake(_) if actor.may_be_saved() => self.save(*id),
+                Life::Awake(_) if actor.may_sleep() => self.save(*id),
                 Life::Awake(_) => self.end_instance(now, *id, &Failure::not_running("the actor was restarted")),
                 Life::Asleep | Life::Waiting | Life::Starting(_) => {}
             }

@@ -56,7 +56,7 @@ pub(crate) fn node(actors: ActorLimits, max_awake: usize, apps: &[&str]) -> Node
 /// actors or one actor a thousand times. Returns how many requests ended.
 pub(crate) fn run(node: &mut Node, now: u64) -> usize {
     let mut ended = 0;
-    while let Some(effect) = node.poll_effect() {
+    while let Some(effect) = node.poll_effect(now) {
         match effect {
             Effect::TakeState { app, number, .. } => {
                 node.handle_state_taken(now, &app, number, Ok(Owned { epoch: 1, actors: Vec::new() }));

@@ -1,6 +1,7 @@
 //! The effects of a node, and the ids that connect them with their results.
 
-use starlane_protocol::{Address, Failure, Message, Outcome, Payload, Trace};
+use bytes::Bytes;
+use starlane_protocol::{Address, Failure, Message, Outcome, Payload, StreamId, Trace};
 
 pub use starlane_protocol::RequestId;
 
@@ -153,6 +154,34 @@ pub enum Effect {
         handler: HandlerId,
         /// The message.
         message: Message,
+    },
+    /// The next bytes of a stream that this host reads: that of a delivered message, or of an outcome.
+    StreamPart {
+        /// The stream.
+        stream: StreamId,
+        /// The bytes. `handle_consumed` makes room for more.
+        part: Bytes,
+    },
+    /// A stream that this host reads has ended.
+    StreamEnded {
+        /// The stream.
+        stream: StreamId,
+        /// Why it is not complete; `None` if it is.
+        failure: Option<Failure>,
+    },
+    /// This host may write more to a stream.
+    StreamCredit {
+        /// The stream.
+        stream: StreamId,
+        /// How many bytes in total.
+        limit: u64,
+    },
+    /// The reader of a stream that this host writes wants no more.
+    StreamStopped {
+        /// The stream.
+        stream: StreamId,
+        /// Why.
+        failure: Failure,
     },
     /// The requester gave up a request that was delivered to a handler.
     Abandon(RequestId),

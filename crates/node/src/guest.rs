@@ -186,7 +186,8 @@ pub enum GuestEffect {
     },
     /// `mesh.wake-at`.
     WakeAt {
-        /// The time, in milliseconds since the Unix epoch.
+        /// The time, in milliseconds since the Unix epoch as the sandbox reports it. The host replaces it by the time on the clock
+        /// of the node.
         unix_ms: u64,
         /// The token for `actor.wake`.
         token: u64,
@@ -295,6 +296,17 @@ pub struct BatchReport {
     pub crash: Option<String>,
     /// The log lines of the guest; they count even when the call crashed.
     pub logs: Vec<Logged>,
+}
+
+impl BatchReport {
+    /// Puts the times of wakes on the clock of the node, which is at `now` when it is `unix_ms` in the world.
+    pub fn on_the_clock(&mut self, now: u64, unix_ms: u64) {
+        for effect in self.done.iter_mut().flat_map(|done| &mut done.effects) {
+            if let GuestEffect::WakeAt { unix_ms: at, .. } = effect {
+                *at = now + at.saturating_sub(unix_ms);
+            }
+        }
+    }
 }
 
 /// A line that a guest logged.

@@ -130,7 +130,7 @@ impl Node {
                 self.be_patient(now, id);
                 false
             }
-            Life::Awake(_) if actor.may_be_saved() => {
+            Life::Awake(_) if actor.may_sleep() => {
                 // With `each`, pending effects leave when the store confirms the write.
                 if actor.keeping.dirty {
                     self.save(id);

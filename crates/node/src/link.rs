@@ -8,11 +8,14 @@ mod close_code;
 mod config;
 mod event;
 mod handshake;
+mod inflow;
 mod lanes;
 mod notices;
+mod outflow;
 mod parcel;
 mod send_queue;
 mod session;
+mod streams;
 mod window;
 
 use std::collections::VecDeque;
@@ -198,10 +201,14 @@ impl Link {
                 let pause = |remaining: u64| (remaining / 5 * 4).max(MIN_RENEW_MS);
                 carrier.expires = remaining_ms.map(|remaining| now.saturating_add(pause(remaining)));
             }
-            (Phase::Up, frame) if frame.sequence().is_some() => {
-                let event = self.session.take(now, frame, &self.config)?;
-                self.events.extend(event);
-            }
+            (Phase::Up, frame) if frame.sequence().is_some() => match self.session.take(now, frame, &self.config)? {
+                Some(LinkEvent::Credit { of, limit }) => {
+                    self.queue.check_stream(of)?;
+                    self.queue.stream(|streams| streams.credit(of, limit));
+                }
+                Some(LinkEvent::Stop { of, failure }) => self.stopped(of, failure)?,
+                event => self.events.extend(event),
+            },
             (_, frame) => {
                 let name = frame.name().to_ascii_lowercase();
                 return Err(Goodbye::new(CloseCode::Malformed, format!("unexpected {name} frame")));

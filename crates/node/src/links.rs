@@ -9,6 +9,7 @@ use crate::{
     link::{CloseCode, Goodbye, Link, LinkEvent, LinkKey, Lost, Parcel, Waiting},
     node::{Node, closed, closing},
     requests::Route,
+    streams::End,
     timers::Timer,
     topics::Subscriber,
 };
@@ -30,6 +31,10 @@ impl Node {
         let closed = Failure::not_running("this host closed");
         for waiting in waiting {
             self.bury(now, &waiting, &closed);
+        }
+        let open: Vec<_> = self.flows.keys().copied().collect();
+        for stream in open {
+            self.end_stream(now, stream, &Failure::closed("the host of the stream closed"));
         }
         self.starts.closed = true;
         let awake: Vec<_> = self.by_instance.keys().copied().collect();
@@ -96,6 +101,7 @@ impl Node {
             if link.is_ready {
                 self.ready.push_back(key);
             }
+            self.streams_left(now, key);
             self.count_bytes(key);
             if let Some(message) = message {
                 return Some((socket, message));
@@ -115,6 +121,22 @@ impl Node {
         let sent = link.send(parcel, deadline);
         self.touched(key);
         sent
+    }
+
+    /// Sends a message, whose stream follows over the same link.
+    pub(crate) fn send_with_stream(
+        &mut self,
+        now: u64,
+        key: LinkKey,
+        parcel: Parcel,
+        deadline: Option<u64>,
+    ) -> Result<(), Failure> {
+        let stream = parcel.stream();
+        self.send(key, parcel, deadline)?;
+        if let Some(stream) = stream {
+            self.attach_stream(now, stream, End::Link(key));
+        }
+        Ok(())
     }
 
     /// Counts waiting messages and incoming bodies of a link for its principal.
@@ -191,6 +213,12 @@ impl Node {
             LinkEvent::OtherPrincipal(principal) => self.principal_changed(now, key, Some(principal)),
             LinkEvent::Parcel(parcel) => self.arrived(now, key, *parcel),
             LinkEvent::Announced { of, parcel, length } => self.announced(now, key, of, *parcel, length),
+            LinkEvent::Streaming { of, parcel, first } => self.streaming(now, key, of, *parcel, first),
+            LinkEvent::Part { stream, part } => self.flow(now, stream, End::Link(key), part),
+            LinkEvent::Ended { stream, failure } => self.flow_end(now, stream, End::Link(key), failure),
+            LinkEvent::Stopped { stream, failure } => self.stop_stream(now, stream, failure),
+            // The link itself handles these.
+            LinkEvent::Credit { .. } | LinkEvent::Stop { .. } => {}
             LinkEvent::Complete(parcel) => {
                 self.count_bytes(key);
                 self.parcel(now, key, *parcel);
@@ -287,6 +315,7 @@ impl Node {
             }
         }
         let reason = &goodbye.reason;
+        self.lose_streams(now, key, &lost.streams, reason);
         let unsure = Failure::link_lost(format!("it may have arrived: the link broke ({reason})")).sent(true);
         for (to, operation, trace) in lost.unsure {
             self.dead_letter(now, &to, &operation, trace, &unsure);

@@ -5,7 +5,8 @@ use std::{collections::VecDeque, rc::Rc};
 use sha2::{Digest, Sha256};
 use starlane_bundle::Bind;
 use starlane_protocol::{
-    Address, AddressError, Failure, HostName, HostSecret, Message, Outcome, Payload, Topic, Trace,
+    Address, AddressError, Failure, HostName, HostSecret, Message, Outcome, Payload, StreamDrops, StreamId, Topic,
+    Trace,
     bounds::{MAX_OPERATIONS, check_operation, cut},
     message::ONE_WAY,
 };
@@ -26,6 +27,7 @@ use crate::{
     shares::{Shares, Slot},
     starts::StartQueue,
     stats::Stats,
+    streams::Flow,
     timers::{Key, Timer, Timers},
     topics::Topics,
     uplink::Uplink,
@@ -112,6 +114,8 @@ pub struct Node {
     pub(crate) requests: Map<RequestId, Box<Pending>>,
     /// The requests that each responder has to answer, by the number of the responder.
     pub(crate) asked: Index<u64, RequestId>,
+    pub(crate) flows: Map<StreamId, Box<Flow>>,
+    pub(crate) stream_drops: StreamDrops,
     pub(crate) handlers: Map<HandlerId, Box<Registered>>,
     pub(crate) handler_at: Map<Address, HandlerId>,
     pub(crate) apps: Apps,
@@ -149,6 +153,8 @@ impl Node {
             uplink: Uplink::default(),
             requests: Map::new(),
             asked: Index::default(),
+            flows: Map::new(),
+            stream_drops: StreamDrops::default(),
             handlers: Map::new(),
             handler_at: Map::new(),
             apps: Apps::default(),
@@ -304,6 +310,7 @@ impl Node {
                 Timer::Leave(actor) => self.leave_now(now, actor),
                 Timer::Link(key) => self.link_timeout(now, key),
                 Timer::Detached => self.end_surplus(now),
+                Timer::Stream(stream) => self.stream_is_due(now, stream),
                 Timer::Deadline(request) => self.deadline_passed(now, request),
             }
         }
@@ -318,8 +325,14 @@ impl Node {
     }
 
     /// The next effect, in order.
-    pub fn poll_effect(&mut self) -> Option<Effect> {
+    pub fn poll_effect(&mut self, now: u64) -> Option<Effect> {
+        while self.effects.is_empty() && self.sweep_streams(now) {}
         self.effects.pop_front()
+    }
+
+    /// Whether `poll_effect` has something, apart from the ends of streams whose messages were dropped.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
     }
 
     pub(crate) fn log(&mut self, address: &Address, level: Level, text: impl Into<String>) {

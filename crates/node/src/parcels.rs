@@ -142,6 +142,8 @@ impl Node {
             Parcel::Gap { topic } if is_awaited => self.gap(now, &topic),
             Parcel::Refused { topic, failure } if is_awaited => self.refuse_topic(now, &topic, &failure),
             Parcel::Response { .. } | Parcel::Event { .. } | Parcel::Gap { .. } | Parcel::Refused { .. } => {}
+            // The link handles what a peer says of streams.
+            Parcel::Credit { .. } | Parcel::End { .. } | Parcel::Stop { .. } => {}
             Parcel::Cancel { id } => {
                 if let Some(request) = self.links.get(&key).and_then(|link| link.session.asking.get(&id)).copied() {
                     self.drop_request(now, request);

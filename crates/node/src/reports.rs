@@ -6,7 +6,7 @@ use crate::{
     actor::{ActorId, InFlight, Settled},
     crashes::{Cause, Crash},
     effect::RequestId,
-    guest::{BatchReport, CallReport, GuestEffect, InstanceId, Kind, Level, Logged, Returned},
+    guest::{BatchReport, CallReport, GuestCall, GuestEffect, InstanceId, Kind, Level, Logged, Returned},
     node::Node,
     requests::{Asker, MAX_CYCLE_LOOKS},
     saving::Late,
@@ -81,6 +81,10 @@ impl Node {
     ) -> Result<(), Crash> {
         let CallReport { returned, effects } = done;
         let limits = self.config.actors;
+        // From here on the guest reads the stream of what it got.
+        if matches!(returned, Returned::Received(_) | Returned::Done) {
+            self.guest_reads(now, id, call.stream());
+        }
         let (call, message) = match call {
             InFlight::Receive(message, held) => {
                 if let Some(actor) = self.actors.get_mut(&id) {
@@ -101,6 +105,15 @@ impl Node {
             }
             (None, Some(message), Returned::Misfit(reason)) => {
                 self.refuse_message(now, id, message, Failure::schema_mismatch(reason));
+                Ok(())
+            }
+            (None, Some(message), Returned::NoStreams) => {
+                self.refuse_message(now, id, message, no_streams());
+                Ok(())
+            }
+            (Some(InFlight::Settle(held)), None, Returned::NoStreams) => {
+                let Settled { request, trace, .. } = held.it;
+                self.put_outcome(id, Settled { request, outcome: Err(no_streams()), trace });
                 Ok(())
             }
             (None, Some(message), Returned::TooLarge(reason)) => {
@@ -133,7 +146,12 @@ impl Node {
                 }
                 Ok(())
             }
-            (Some(InFlight::Settle(_)), None, Returned::Done) => Ok(()),
+            (Some(InFlight::Settle(_) | InFlight::Stream(_)), None, Returned::Done) => Ok(()),
+            (Some(InFlight::Stream(_)), None, Returned::BadLine { stream, failure }) => {
+                self.guest_stops(now, id, stream, failure.clone());
+                self.call_stream(now, id, GuestCall::Ended { stream, error: Some(failure) });
+                Ok(())
+            }
             (Some(InFlight::Settle(held)), None, Returned::TooLarge(reason)) => {
                 let Settled { request, outcome, trace } = held.it;
                 // The guest gets a short failure instead, in the next batch.
@@ -185,13 +203,15 @@ impl Node {
         let (address, role) = (actor.address.clone(), actor.role.clone());
         match effect {
             GuestEffect::Request { id: guest_id, target, operation, payload, timeout_ms } => {
+                let payload = actor.with_stream(payload);
                 let (open, outcomes, most) = (actor.open.len(), actor.outcomes.len(), limits.open_requests);
                 // Each refusal becomes an outcome, so refusals are bounded too.
                 if outcomes > most {
                     let detail = format!("it sends requests and does not take {outcomes} outcomes (limit {most})");
                     return Err(Crash::budget(detail));
                 }
-                let message = role.message(self.name, &address, Verb::Request, &target, operation, payload);
+                let message = payload
+                    .and_then(|payload| role.message(self.name, &address, Verb::Request, &target, operation, payload));
                 let refused = match message {
                     Ok(mut message) if open + outcomes < most => {
                         (message.trace, message.remaining_ms) = (trace, timeout_ms);
@@ -215,8 +235,11 @@ impl Node {
                 self.put_outcome(id, Settled { request: guest_id, outcome, trace });
             }
             GuestEffect::Notify { target, operation, payload } => {
-                let told = role
-                    .message(self.name, &address, Verb::Notify, &target, operation.clone(), payload)
+                let told = actor
+                    .with_stream(payload)
+                    .and_then(|payload| {
+                        role.message(self.name, &address, Verb::Notify, &target, operation.clone(), payload)
+                    })
                     .and_then(|message| self.tell(now, Message { trace, ..message }));
                 if let Err(failure) = told {
                     let failure = failure.checked();
@@ -225,7 +248,10 @@ impl Node {
                 }
             }
             GuestEffect::Reply { id: message, outcome } => {
-                let outcome = outcome.and_then(|payload| actor.fits_response(message, payload));
+                let outcome = outcome
+                    .map_err(Failure::of_resource)
+                    .and_then(|payload| actor.with_stream(payload))
+                    .and_then(|payload| actor.fits_response(message, payload));
                 return self.end_message(now, id, message, outcome);
             }
             GuestEffect::Emit { event, payload } => {
@@ -260,25 +286,40 @@ impl Node {
                 Ok(topic) => self.unsubscribe_actor(id, topic),
                 Err(error) => self.log_traced(&address, Level::Error, trace, error.to_string()),
             },
+            GuestEffect::OpenStream { stream } => return self.guest_opens(now, id, stream),
+            GuestEffect::Write { stream, bytes } => self.guest_writes(now, id, stream, bytes),
+            GuestEffect::Finish { stream, error } => self.guest_finishes(now, id, stream, error),
+            GuestEffect::Grant { stream, bytes } => self.guest_grants(now, id, stream, bytes),
+            GuestEffect::CancelStream { stream } => {
+                self.guest_stops(now, id, stream, Failure::cancelled("its reader wants no more of it"));
+            }
             GuestEffect::WakeAfter { delay_ms, token } => {
-                let (waiting, most) = (actor.timers.len() + actor.wakes.len(), limits.timers);
-                if waiting >= most {
-                    self.stats.refuse("timers");
-                    let detail =
-                        format!("it asked for another wake while {waiting} are pending; the limit `timers` is {most}");
-                    return Err(Crash::budget(detail));
-                }
-                let key = self.after(now + u64::from(delay_ms), Timer::Wake(id, token));
-                if let Some(actor) = self.actors.get_mut(&id) {
-                    actor.timers.push((key, token));
-                    if token & OF_THE_INSTANCE == 0 {
-                        actor.keeping.relisted = true;
-                    } else {
-                        actor.slept.extend(trace.map(|trace| (token, trace)));
-                        if actor.unfinished.is_empty() {
-                            actor.dozes.push(token);
-                        }
-                    }
+                return self.guest_wakes_at(id, now + u64::from(delay_ms), token, trace);
+            }
+            GuestEffect::WakeAt { unix_ms, token } => return self.guest_wakes_at(id, unix_ms, token, trace),
+        }
+        Ok(())
+    }
+
+    /// Sets a timer that wakes an actor, at `due` on the clock of this host. Errors when the guest has too many.
+    fn guest_wakes_at(&mut self, id: ActorId, due: u64, token: u64, trace: Option<Trace>) -> Result<(), Crash> {
+        let most = self.config.actors.timers;
+        let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
+        let waiting = actor.timers.len() + actor.wakes.len();
+        if waiting >= most {
+            self.stats.refuse("timers");
+            let detail = format!("it asked for another wake while {waiting} are pending; the limit `timers` is {most}");
+            return Err(Crash::budget(detail));
+        }
+        let key = self.after(due, Timer::Wake(id, token));
+        if let Some(actor) = self.actors.get_mut(&id) {
+            actor.timers.push((key, token));
+            if token & OF_THE_INSTANCE == 0 {
+                actor.keeping.relisted = true;
+            } else {
+                actor.slept.extend(trace.map(|trace| (token, trace)));
+                if actor.unfinished.is_empty() {
+                    actor.dozes.push(token);
                 }
             }
         }
@@ -320,4 +361,9 @@ impl Node {
             None => self.dead_letter(now, &address, &letter.operation, letter.trace, failure),
         }
     }
+}
+
+/// The refusal of a stream for a guest that cannot read it.
+fn no_streams() -> Failure {
+    Failure::no_streams("this mechtron reads no streams: it does not export `stream-actor`")
 }

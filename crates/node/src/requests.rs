@@ -1,7 +1,7 @@
 //! The way of a request through this node: requester, responder, and exactly one end.
 
 use starlane_protocol::{
-    Address, Failure, Message, Outcome, Payload, Trace,
+    Address, Failure, Message, Outcome, Payload, StreamId, Trace,
     bounds::{MAX_PRINCIPAL_BYTES, check_operation},
     message::{MAX_HOPS, ONE_WAY},
     payload::JSON,
@@ -17,6 +17,7 @@ use crate::{
     maps::Map,
     node::{DEFAULT_TIMEOUT_MS, Node, Operations},
     principal::Principal,
+    streams::End,
     timers::Timer,
 };
 
@@ -62,6 +63,8 @@ pub(crate) struct Pending {
     pub(crate) deadline: u64,
     pub(crate) timeout_ms: u32,
     trace: Option<Trace>,
+    /// The stream of its message.
+    stream: Option<StreamId>,
     /// The principal that pays for its bytes, and how many they are.
     held: (Principal, usize),
 }
@@ -90,8 +93,8 @@ impl Node {
         });
         let bytes = if from_outside && held.is_ok() { bytes } else { 0 };
         let holds = (message.caller.clone(), bytes);
-        let trace = message.trace;
-        let pending = Pending { asker, answerer: None, to, deadline, timeout_ms, trace, held: holds };
+        let (trace, stream) = (message.trace, message.payload.stream.as_ref().map(|stream| stream.id));
+        let pending = Pending { asker, answerer: None, to, deadline, timeout_ms, trace, stream, held: holds };
         self.requests.insert(request, Box::new(pending));
         if let Err(failure) = held.and_then(|()| self.forward(now, message)) {
             self.finish(now, request, Err(failure));
@@ -191,13 +194,18 @@ impl Node {
                 let Payload { content_type, body, .. } = &message.payload;
                 // An empty body without a content type counts as JSON `null`.
                 let given = if body.is_empty() && content_type.is_empty() { JSON } else { content_type };
-                app::check(bind, &message.operation, given, message.request.is_none())?;
+                let has_stream = message.payload.stream.is_some();
+                app::check(bind, &message.operation, given, message.request.is_none(), has_stream)?;
             }
             _ => {}
         }
         message.to = message.to.without_host();
         message.remaining_ms = remaining(message.deadline, now);
+        let stream = message.payload.stream.as_ref().map(|stream| stream.id);
         self.effects.push_back(Effect::Deliver { handler, message });
+        if let Some(stream) = stream {
+            self.attach_stream(now, stream, End::Host);
+        }
         Ok(())
     }
 
@@ -215,7 +223,7 @@ impl Node {
             Some(RequestId(id)) => Parcel::Request { id, message },
             None => Parcel::Notify { message },
         };
-        self.send(key, parcel, Some(deadline))
+        self.send_with_stream(now, key, parcel, Some(deadline))
     }
 
     fn answered_by(&mut self, request: Option<RequestId>, route: Route) {
@@ -273,15 +281,25 @@ impl Node {
             Err(broken) => Err(Failure::guest_failed(format!("the answer cannot be forwarded: {}", broken.message))),
         });
         let outcome = outcome.map_err(|failure| failure.checked().at(&pending.to));
+        if let (Some(stream), Err(failure)) = (pending.stream, &outcome) {
+            self.end_stream(now, stream, failure);
+        }
         match pending.asker {
-            Asker::Host => self.effects.push_back(Effect::Settle { request, outcome }),
+            Asker::Host => {
+                let stream = outcome.as_ref().ok().and_then(|payload| payload.stream.as_ref()).map(|stream| stream.id);
+                self.effects.push_back(Effect::Settle { request, outcome });
+                if let Some(stream) = stream {
+                    self.attach_stream(now, stream, End::Host);
+                }
+            }
             Asker::Guest(actor, id) => {
                 self.settle_guest(now, actor, Settled { request: id, outcome, trace: pending.trace });
             }
             Asker::Link(key, id) => {
                 self.has_asked(key, id);
                 let responder = Some(pending.to.clone());
-                if let Err(failure) = self.send(key, Parcel::Response { id, outcome, responder }, None) {
+                let response = Parcel::Response { id, outcome, responder };
+                if let Err(failure) = self.send_with_stream(now, key, response, None) {
                     // The answer does not fit the link, but this failure does. The target has handled the request.
                     self.refuse_request(key, id, failure.at(&pending.to).sent(true));
                 }
@@ -299,6 +317,9 @@ impl Node {
         let Some(pending) = self.take_request(request) else { return };
         if let Asker::Link(key, id) = pending.asker {
             self.has_asked(key, id);
+        }
+        if let Some(stream) = pending.stream {
+            self.end_stream(now, stream, &Failure::cancelled("the request was cancelled"));
         }
         if let Some(answerer) = pending.answerer {
             self.abandon(now, request, answerer);
@@ -337,7 +358,14 @@ impl Node {
     }
 
     pub(crate) fn deadline_passed(&mut self, now: u64, request: RequestId) {
-        let Some(pending) = self.requests.get(&request) else { return };
+        let Some(pending) = self.requests.get_mut(&request) else { return };
+        // The time begins anew whenever something moves on the stream of the request.
+        let moved = pending.stream.and_then(|stream| self.flows.get(&stream)).map(|flow| flow.moved());
+        if let Some(later) = moved.map(|at| at + u64::from(pending.timeout_ms)).filter(|later| *later > now) {
+            pending.deadline = later;
+            self.timers.insert((later, request.0), Timer::Deadline(request));
+            return;
+        }
         let (timeout, answerer) = (pending.timeout_ms, pending.answerer);
         let failure = match answerer {
             Some(Route::Link(key)) if self.links.get(&key).is_none_or(|link| !link.is_up()) => {

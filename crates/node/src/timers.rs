@@ -1,5 +1,7 @@
 //! The timers of a node, in order.
 
+use starlane_protocol::StreamId;
+
 use crate::{actor::ActorId, effect::RequestId, link::LinkKey, maps::Map};
 
 /// When it is due, in milliseconds, and a unique number.
@@ -26,6 +28,8 @@ pub(crate) enum Timer {
     Link(LinkKey),
     /// Too much is kept for links without a socket.
     Detached,
+    /// Nothing may have moved on a stream for too long.
+    Stream(StreamId),
     /// A request has reached its deadline.
     Deadline(RequestId),
 }

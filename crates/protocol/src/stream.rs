@@ -17,7 +17,7 @@ pub struct StreamId(pub u64);
 pub struct StreamRef {
     /// The number of the stream.
     pub id: StreamId,
-    held: Option<Arc<Held>>,
+    _held: Option<Arc<Held>>,
 }
 
 /// The streams whose last reference was dropped. Clones are the same list.
@@ -32,14 +32,14 @@ struct Held {
 impl StreamRef {
     /// A reference whose end nobody notes.
     pub fn loose(id: StreamId) -> Self {
-        Self { id, held: None }
+        Self { id, _held: None }
     }
 }
 
 impl StreamDrops {
     /// Makes the first reference to a stream.
     pub fn hold(&self, id: StreamId) -> StreamRef {
-        StreamRef { id, held: Some(Arc::new(Held { id, drops: self.clone() })) }
+        StreamRef { id, _held: Some(Arc::new(Held { id, drops: self.clone() })) }
     }
 
     /// Removes the streams that nobody refers to any more.

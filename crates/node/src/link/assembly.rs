@@ -6,13 +6,16 @@ use starlane_protocol::{
     wire::{WireOutcome, WirePayload},
 };
 
-use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, Parcel, lanes::MAX_BODIES};
+use super::{CloseCode, Goodbye, LinkConfig, LinkEvent, Parcel, inflow::Inflows, lanes::MAX_BODIES};
 
 /// The bodies that are being received.
 #[derive(Debug)]
 pub(super) struct Assembly {
     longest: usize,
     open: Vec<Open>,
+    pub(super) streams: Inflows,
+    first_credit: usize,
+    open_streams: usize,
 }
 
 #[derive(Debug)]
@@ -35,8 +38,14 @@ struct Wanted {
 }
 
 impl Assembly {
-    pub(super) fn new(longest: usize) -> Self {
-        Self { longest, open: Vec::new() }
+    pub(super) fn new(config: &LinkConfig) -> Self {
+        Self {
+            longest: config.payload,
+            open: Vec::new(),
+            streams: Inflows::default(),
+            first_credit: config.first_credit,
+            open_streams: config.open_streams,
+        }
     }
 
     /// The memory of all wanted bodies when they are complete, in bytes.
@@ -83,7 +92,13 @@ impl Assembly {
     pub(super) fn take(&mut self, frame: Frame) -> Result<Option<LinkEvent>, Goodbye> {
         let sequence = frame.sequence().unwrap_or_default();
         let (parcel, announced) = match frame {
+            Frame::Chunk { of, offset, part, .. } if self.streams.has(of) => {
+                return self.streams.part(of, offset, part.0);
+            }
             Frame::Chunk { of, offset, part, .. } => return self.chunk(of, offset, &part.0),
+            Frame::End { of, total, failure, .. } => return self.streams.end(of, total, failure),
+            Frame::Credit { of, limit, .. } => return Ok(Some(LinkEvent::Credit { of, limit })),
+            Frame::Stop { of, failure, .. } => return Ok(Some(LinkEvent::Stop { of, failure })),
             Frame::Request { id, from, caller, to, operation, payload, remaining_ms, hops, trace, .. } => {
                 let announced = announced(&payload);
                 let (caller, trace) = (Principal::named(&caller), trace.as_deref().and_then(Trace::parse));
@@ -123,6 +138,9 @@ impl Assembly {
                 return Err(Goodbye::new(CloseCode::Malformed, "unexpected control frame: a numbered frame must come"));
             }
         };
+        if parcel.stream().is_some() {
+            return self.streaming(sequence, parcel);
+        }
         let Some(length) = announced else { return Ok(Some(LinkEvent::Parcel(Box::new(parcel)))) };
         if length > self.longest as u64 {
             let longest = self.longest;
@@ -140,6 +158,16 @@ impl Assembly {
         let length = length as usize;
         self.open.push(Open { announced_by: sequence, length, received: 0, wanted: None });
         Ok(Some(LinkEvent::Announced { of: sequence, parcel: Box::new(parcel), length }))
+    }
+
+    /// Takes a message whose stream follows.
+    fn streaming(&mut self, of: u64, mut parcel: Parcel) -> Result<Option<LinkEvent>, Goodbye> {
+        if matches!(parcel, Parcel::Event { .. }) {
+            return Err(Goodbye::new(CloseCode::Malformed, "an event cannot have a stream"));
+        }
+        let first = parcel.payload_mut().map(|payload| std::mem::take(&mut payload.body)).unwrap_or_default();
+        self.streams.announce(of, first.len(), self.first_credit, self.open_streams)?;
+        Ok(Some(LinkEvent::Streaming { of, parcel: Box::new(parcel), first }))
     }
 
     fn chunk(&mut self, of: u64, offset: u64, part: &[u8]) -> Result<Option<LinkEvent>, Goodbye> {
@@ -216,7 +244,7 @@ mod tests {
                 Parcel::Release { address: address.clone() },
             ] {
                 assert!(parcel.weight() >= parcel.length());
-                let mut assembly = Assembly::new(1 << 20);
+                let mut assembly = Assembly::new(&LinkConfig { payload: 1 << 20, ..LinkConfig::default() });
                 let (frame, body) = parcel.clone().frame(1);
                 let mut taken = assembly.take(frame).unwrap().unwrap();
                 if let LinkEvent::Announced { of, parcel, length: announced } = taken {

@@ -69,6 +69,18 @@ pub struct LinkConfig {
     pub frames_per_second: u32,
     /// The maximum of open requests of a peer.
     pub open_requests: usize,
+    /// The maximum of open streams of a peer.
+    pub open_streams: usize,
+    /// The bytes of a stream that a peer may send before its first credit.
+    pub first_credit: usize,
+    /// The maximum of bytes of a stream that are under way or wait for their reader. A quick reader gets as much by and by.
+    pub most_credit: usize,
+    /// The maximum of bytes that all streams of a peer may have in addition to their first credit.
+    pub extra_credit: usize,
+    /// A stream ends if nothing moves for this long, in milliseconds.
+    pub stream_idle_ms: u64,
+    /// A stream ends after this long, in milliseconds.
+    pub stream_longest_ms: u64,
     /// The maximum of topics to which a peer is subscribed.
     pub topics: usize,
     /// The maximum of addresses that a peer serves.
@@ -109,6 +121,12 @@ impl Default for LinkConfig {
             stalled_ms: 60_000,
             frames_per_second: 250_000,
             open_requests: 8_192,
+            open_streams: 64,
+            first_credit: 64 * 1024,
+            most_credit: 1024 * 1024,
+            extra_credit: 4 * 1024 * 1024,
+            stream_idle_ms: 150_000,
+            stream_longest_ms: 24 * 3_600_000,
             topics: 256,
             served: 1_024,
         }

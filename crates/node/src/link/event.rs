@@ -1,5 +1,8 @@
 //! What a link reports to its node.
 
+use bytes::Bytes;
+use starlane_protocol::{Failure, StreamId};
+
 use super::{Goodbye, Lost, Parcel};
 
 /// An event of a link for its node.
@@ -21,6 +24,18 @@ pub(crate) enum LinkEvent {
     Parcel(Box<Parcel>),
     /// A message arrived whose body follows. The body is dropped unless `keep` is called.
     Announced { of: u64, parcel: Box<Parcel>, length: usize },
+    /// A message arrived whose stream follows, with the first bytes of it. It has no number in this host yet.
+    Streaming { of: u64, parcel: Box<Parcel>, first: Bytes },
+    /// The next bytes of a stream of the peer.
+    Part { stream: StreamId, part: Bytes },
+    /// A stream of the peer has ended: it is complete, or it failed.
+    Ended { stream: StreamId, failure: Option<Failure> },
+    /// The peer wants no more of a stream.
+    Stopped { stream: StreamId, failure: Failure },
+    /// The peer allows `limit` bytes of the stream in the frame `of`. The link handles it itself.
+    Credit { of: u64, limit: u64 },
+    /// The peer wants no more of the stream in the frame `of`. The link makes `Stopped` of it.
+    Stop { of: u64, failure: Failure },
     /// The body of a kept message is complete.
     Complete(Box<Parcel>),
     /// The body of a kept message was not complete in time.

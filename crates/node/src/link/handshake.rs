@@ -2,7 +2,7 @@
 
 use starlane_protocol::{
     HostName, HostSecret,
-    frame::{self, Frame, LinkLimits, LinkOutcome, Resume},
+    frame::{self, FirstCredit, Frame, LinkLimits, LinkOutcome, OpenStreams, Resume},
 };
 
 use super::{Carrier, CloseCode, Goodbye, Identity, Link, LinkConfig, LinkEvent, Lost, Session, carrier::Phase};
@@ -32,6 +32,8 @@ impl LinkConfig {
             payload: self.payload as u32,
             unacked_frames: self.window_frames as u32,
             unacked_bytes: self.window_bytes as u32,
+            open_streams: OpenStreams(self.open_streams as u32),
+            first_credit: FirstCredit(self.first_credit as u32),
         }
     }
 }
@@ -249,7 +251,8 @@ impl Link {
     pub(crate) fn lose(&mut self) -> Lost {
         let session = std::mem::replace(&mut self.session, Session::new(&self.config));
         let unsure = self.queue.unsure();
-        self.queue.restart(&self.config);
+        let mut streams = session.assembly.streams.ids();
+        streams.extend(self.queue.restart(&self.config));
         (self.until, self.lost_at, self.is_over) = (None, None, false);
         let asking = session.asking.values().copied().collect();
         let counted = std::mem::take(&mut self.counted);
@@ -259,6 +262,7 @@ impl Link {
             principal: session.principal,
             asking,
             unsure,
+            streams,
             counted,
         }
     }

@@ -10,9 +10,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use starlane_protocol::frame::{self, ChunkBytes, Frame};
+use starlane_protocol::{
+    StreamId,
+    frame::{self, ChunkBytes, Frame},
+};
 
-use super::Parcel;
+use super::{
+    LinkConfig, Parcel,
+    outflow::{Outflows, Step},
+};
 use crate::maps::Map;
 
 /// How much a lane may send in one turn, in bytes.
@@ -65,8 +71,16 @@ struct Lane {
     rest: Option<Rest>,
 }
 
+/// Whose part leaves next.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// The body of the last message of this lane.
+    Body(u64),
+    Stream(StreamId),
+}
+
 /// All waiting messages of a link.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lanes {
     urgent: VecDeque<Box<Waiting>>,
     /// By a hash of sender and target. Two sequences with one hash share a lane, which harms nothing.
@@ -75,11 +89,14 @@ pub(super) struct Lanes {
     turns: VecDeque<u64>,
     /// What the first lane has sent in its turn, in bytes.
     turn_bytes: usize,
-    /// The lanes whose bodies are on their way, in the order of their turns.
-    bodies: VecDeque<u64>,
-    /// The lanes whose first message has a long body, while there is no room for another.
+    /// The bodies and streams whose parts may leave, in the order of their turns.
+    parts: VecDeque<Source>,
+    /// How many bodies are on their way.
+    bodies: usize,
+    streams: Outflows,
+    /// The lanes whose first message has a long body or a stream, while there is no room for another.
     parked: VecDeque<u64>,
-    /// The bytes that bodies have sent beyond those of messages.
+    /// The bytes that parts have sent beyond those of messages.
     ahead: i64,
     /// The lane of each waiting request.
     requests: Map<u64, u64>,
@@ -93,9 +110,58 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
+    pub(super) fn new(config: &LinkConfig) -> Self {
+        Self {
+            urgent: VecDeque::new(),
+            lanes: Map::new(),
+            turns: VecDeque::new(),
+            turn_bytes: 0,
+            parts: VecDeque::new(),
+            bodies: 0,
+            streams: Outflows::new(config.first_credit as u32, config.open_streams as u32),
+            parked: VecDeque::new(),
+            ahead: 0,
+            requests: Map::new(),
+            last_number: 0,
+            first_deadline: None,
+            count: 0,
+            bytes: 0,
+        }
+    }
+
     /// The memory of everything that waits, in bytes.
     pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.streams.bytes()
+    }
+
+    /// The memory of the messages that wait and of their bodies, in bytes.
+    pub(super) fn message_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The streams that this link sends. What they can send next goes to [`Self::go_on`].
+    pub(super) fn streams(&mut self) -> &mut Outflows {
+        &mut self.streams
+    }
+
+    pub(super) fn is_announced(&self, id: StreamId) -> bool {
+        self.streams.is_announced(id)
+    }
+
+    /// Lets a stream take its turn, or sends its end.
+    pub(super) fn go_on(&mut self, step: Step) {
+        match step {
+            Step::None => {}
+            Step::Turn(id) => self.parts.push_back(Source::Stream(id)),
+            Step::End(end) => {
+                self.add(end, None);
+                self.unpark();
+            }
+        }
+    }
+
+    fn unpark(&mut self) {
+        self.turns.extend(self.parked.drain(..));
     }
 
     /// The number of waiting messages.
@@ -105,7 +171,7 @@ impl Lanes {
 
     /// Whether neither messages wait nor bodies are on their way.
     pub(super) fn is_empty(&self) -> bool {
-        self.urgent.is_empty() && self.lanes.is_empty()
+        self.urgent.is_empty() && self.lanes.is_empty() && self.parts.is_empty()
     }
 
     /// Adds a message behind those of its lane.
@@ -115,6 +181,11 @@ impl Lanes {
     }
 
     fn put(&mut self, waiting: Box<Waiting>) {
+        if let Parcel::Credit { of, limit } = waiting.parcel
+            && self.replace_credit(of, limit)
+        {
+            return;
+        }
         self.bytes += waiting.parcel.weight();
         self.count += 1;
         if matches!(waiting.parcel, Parcel::Notify { .. }) {
@@ -130,6 +201,15 @@ impl Lanes {
             return self.turns.push_back(key);
         };
         lane.waiting.push_back(waiting);
+    }
+
+    /// A newer credit of a stream replaces a waiting one.
+    fn replace_credit(&mut self, of: u64, newer: u64) -> bool {
+        let found = self.urgent.iter_mut().find_map(|waiting| match &mut waiting.parcel {
+            Parcel::Credit { of: its, limit } if *its == of => Some(limit),
+            _ => None,
+        });
+        found.map(|limit| *limit = newer).is_some()
     }
 
     /// Whether a request waits.
@@ -211,7 +291,7 @@ impl Lanes {
     pub(super) fn has_output(&self, may: May) -> bool {
         (may.urgent && !self.urgent.is_empty())
             || (may.messages && !self.turns.is_empty())
-            || (may.bodies && !self.bodies.is_empty())
+            || (may.bodies && !self.parts.is_empty())
     }
 
     /// Takes what leaves next, as a chunk with the sequence `seq` or as a message for it.
@@ -223,17 +303,21 @@ impl Lanes {
             self.count -= 1;
             return Some(Next::Message(waiting));
         }
-        let (messages, bodies) = (may.messages && !self.turns.is_empty(), may.bodies && !self.bodies.is_empty());
+        let (messages, bodies) = (may.messages && !self.turns.is_empty(), may.bodies && !self.parts.is_empty());
         let message = if messages && !(bodies && self.ahead <= 0) { self.message() } else { None };
-        if message.is_none() && bodies { self.chunk(seq) } else { message }
+        if message.is_none() && bodies { self.part(seq) } else { message }
     }
 
     fn message(&mut self) -> Option<Next> {
         let (key, waiting) = loop {
             let key = *self.turns.front()?;
             let lane = self.lanes.get_mut(&key)?;
-            let is_long = lane.waiting.front().is_some_and(|waiting| waiting.parcel.length() > frame::CHUNK);
-            if self.bodies.len() < MAX_BODIES || !is_long {
+            let first = &lane.waiting.front()?.parcel;
+            let has_room = match first.stream() {
+                Some(_) => self.streams.has_room(),
+                None => self.bodies < MAX_BODIES || first.length() <= frame::CHUNK,
+            };
+            if has_room {
                 break (key, lane.waiting.pop_front()?);
             }
             self.turns.pop_front();
@@ -248,7 +332,7 @@ impl Lanes {
             self.requests.remove(&id);
         }
         let sent = if waiting.parcel.length() > frame::CHUNK { weight - waiting.parcel.length() } else { weight };
-        if !self.bodies.is_empty() {
+        if !self.parts.is_empty() {
             self.ahead = (self.ahead - sent as i64).max(-DEBT_BYTES);
         }
         self.turn_bytes += sent;
@@ -268,7 +352,7 @@ impl Lanes {
     pub(super) fn follow(&mut self, lane: LaneKey, of: u64, body: Bytes) {
         let Some(key) = lane.0 else { return };
         self.bytes += body.len();
-        if self.bodies.is_empty() {
+        if self.parts.is_empty() {
             self.ahead = 0;
         }
         let rest = Some(Rest { of, body, sent: 0 });
@@ -278,11 +362,29 @@ impl Lanes {
             self.lanes.insert(key, Lane { waiting: VecDeque::new(), rest });
         }
         self.turns.retain(|turn| *turn != key);
-        self.bodies.push_back(key);
+        self.bodies += 1;
+        self.parts.push_back(Source::Body(key));
     }
 
-    fn chunk(&mut self, seq: u64) -> Option<Next> {
-        let key = self.bodies.pop_front()?;
+    /// The next part, whose turn it is.
+    fn part(&mut self, seq: u64) -> Option<Next> {
+        loop {
+            match self.parts.pop_front()? {
+                Source::Body(key) => return self.chunk(key, seq),
+                Source::Stream(id) => {
+                    // A stream that has ended before its turn has nothing to send.
+                    let Some((part, step)) = self.streams.part(id, seq) else { continue };
+                    if let Frame::Chunk { part, .. } = &part {
+                        self.ahead = (self.ahead + part.0.len() as i64).min(DEBT_BYTES);
+                    }
+                    self.go_on(step);
+                    return Some(Next::Chunk(Box::new(part), false));
+                }
+            }
+        }
+    }
+
+    fn chunk(&mut self, key: u64, seq: u64) -> Option<Next> {
         let lane = self.lanes.get_mut(&key)?;
         let rest = lane.rest.as_mut()?;
         let end = rest.body.len().min(rest.sent + frame::CHUNK);
@@ -294,15 +396,16 @@ impl Lanes {
         rest.sent = end;
         let is_last = rest.left() == 0;
         if !is_last {
-            self.bodies.push_back(key);
+            self.parts.push_back(Source::Body(key));
         } else {
             lane.rest = None;
-            self.turns.extend(self.parked.drain(..));
+            self.bodies -= 1;
             if lane.waiting.is_empty() {
                 self.lanes.remove(&key);
             } else {
                 self.turns.push_back(key);
             }
+            self.unpark();
         }
         Some(Next::Chunk(Box::new(chunk), is_last))
     }
@@ -340,7 +443,10 @@ fn lane_of(parcel: &Parcel) -> Option<u64> {
         | Parcel::Unsubscribe { .. }
         | Parcel::Cancel { .. }
         | Parcel::Serve { .. }
-        | Parcel::Release { .. } => return None,
+        | Parcel::Release { .. }
+        | Parcel::Credit { .. }
+        | Parcel::End { .. }
+        | Parcel::Stop { .. } => return None,
     }
     Some(hasher.finish())
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use starlane_protocol::{
-    Address, Failure, Message, Outcome, Payload, Topic, Trace,
+    Address, Failure, Message, Outcome, Payload, StreamId, Topic, Trace,
     frame::{self, Frame},
     wire::{WireOutcome, WirePayload},
 };
@@ -55,6 +55,22 @@ pub(crate) enum Parcel {
     Release {
         address: Address,
     },
+    /// The reader of a stream of the peer allows `limit` bytes in total.
+    Credit {
+        of: u64,
+        limit: u64,
+    },
+    /// A stream to the peer has ended.
+    End {
+        of: u64,
+        total: u64,
+        failure: Option<Failure>,
+    },
+    /// The reader of a stream of the peer wants no more.
+    Stop {
+        of: u64,
+        failure: Failure,
+    },
 }
 
 impl Parcel {
@@ -66,12 +82,17 @@ impl Parcel {
         }
     }
 
-    pub(super) fn payload_mut(&mut self) -> Option<&mut Payload> {
+    pub(crate) fn payload_mut(&mut self) -> Option<&mut Payload> {
         match self {
             Self::Request { message, .. } | Self::Notify { message } => Some(&mut message.payload),
             Self::Response { outcome: Ok(payload), .. } | Self::Event { payload, .. } => Some(payload),
             _ => None,
         }
+    }
+
+    /// The stream of its payload.
+    pub(crate) fn stream(&self) -> Option<StreamId> {
+        self.payload()?.stream.as_ref().map(|stream| stream.id)
     }
 
     /// The length of its body, in bytes.
@@ -91,9 +112,10 @@ impl Parcel {
                 let addresses = message.from.as_str().len() + message.to.as_str().len();
                 addresses + message.caller.name().len() + message.operation.len()
             }
-            Self::Response { outcome: Err(failure), .. } | Self::Refused { failure, .. } => {
-                failure.code.len() + failure.message.len()
-            }
+            Self::Response { outcome: Err(failure), .. }
+            | Self::Refused { failure, .. }
+            | Self::End { failure: Some(failure), .. }
+            | Self::Stop { failure, .. } => failure.code.len() + failure.message.len(),
             Self::Serve { operations, .. } => operations.iter().map(|operation| 16 + operation.len()).sum(),
             _ => 0,
         };
@@ -137,6 +159,11 @@ impl Parcel {
             Self::Cancel { id } => (Frame::Cancel { seq, id }, None),
             Self::Serve { address, operations } => (Frame::Serve { seq, address, operations }, None),
             Self::Release { address } => (Frame::Release { seq, address }, None),
+            Self::Credit { of, limit } => (Frame::Credit { seq, of, limit }, None),
+            Self::End { of, total, failure } => {
+                (Frame::End { seq, of, total, failure: failure.map(Failure::checked) }, None)
+            }
+            Self::Stop { of, failure } => (Frame::Stop { seq, of, failure: failure.checked() }, None),
         }
     }
 }
@@ -147,5 +174,5 @@ fn announce(mut payload: Payload) -> (WirePayload, Option<Bytes>) {
         return (payload.into(), None);
     }
     let body = std::mem::take(&mut payload.body);
-    (WirePayload { payload, length: body.len() as u64 }, Some(body))
+    (WirePayload::announcing(payload, body.len() as u64), Some(body))
 }

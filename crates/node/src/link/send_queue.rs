@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use starlane_protocol::{
-    Failure, Topic, Trace,
+    Failure, StreamId, Topic, Trace,
     frame::{self, Frame, LinkLimits, MAX_NUMBERED},
 };
 
@@ -13,6 +13,7 @@ use super::{
     CloseCode, Goodbye, LinkConfig, Parcel,
     lanes::{LaneKey, Lanes, Next, Waiting},
     notices::{LongNotices, Notice},
+    outflow::{Outflows, Step},
     window::Window,
 };
 use crate::{actor::remaining, maps::Map};
@@ -53,7 +54,7 @@ pub(super) struct SendQueue {
 impl SendQueue {
     pub(super) fn new(config: &LinkConfig) -> Self {
         Self {
-            lanes: Lanes::default(),
+            lanes: Lanes::new(config),
             gaps: Map::new(),
             window: Window::new(config),
             notices: LongNotices::default(),
@@ -61,21 +62,26 @@ impl SendQueue {
         }
     }
 
-    /// Begins anew for another link: only requests and one-way messages that were not numbered still wait.
-    pub(super) fn restart(&mut self, config: &LinkConfig) {
+    /// Begins anew for another link: only requests and one-way messages that were not numbered still wait. Returns the streams that
+    /// the peer knew.
+    pub(super) fn restart(&mut self, config: &LinkConfig) -> Vec<StreamId> {
         let mut fresh = Self::new(config);
+        let known = self.lanes.streams().restart();
+        std::mem::swap(self.lanes.streams(), fresh.lanes.streams());
         for waiting in self.take_waiting() {
             if matches!(waiting.parcel, Parcel::Request { .. } | Parcel::Notify { .. }) {
                 fresh.lanes.add(waiting.parcel, waiting.deadline);
             }
         }
         *self = fresh;
+        known
     }
 
     /// Sets the limits of the peer.
     pub(super) fn limit(&mut self, limits: &LinkLimits) {
         self.payload = self.payload.min(limits.payload as usize);
         self.window.limit(limits);
+        self.lanes.streams().limit(limits.first_credit.0, limits.open_streams.0);
     }
 
     /// Queues a message. An event without room becomes a gap.
@@ -101,13 +107,41 @@ impl SendQueue {
             }
             (checked, parcel) => checked.map(|()| parcel)?,
         };
+        if let Some(stream) = parcel.stream() {
+            self.lanes.streams().open(stream);
+        }
         self.lanes.add(parcel, deadline);
         Ok(())
     }
 
+    /// Does something to a stream that this link sends.
+    pub(super) fn stream(&mut self, change: impl FnOnce(&mut Outflows) -> Step) {
+        let step = change(self.lanes.streams());
+        self.lanes.go_on(step);
+    }
+
+    /// Handles a credit or a stop of the peer. Errors if the frame `of` cannot have announced a stream.
+    pub(super) fn check_stream(&self, of: u64) -> Result<(), Goodbye> {
+        if of <= self.window.last() {
+            return Ok(());
+        }
+        let reason = format!("frame {of} announced no stream: only {} were sent", self.window.last());
+        Err(Goodbye::new(CloseCode::Malformed, reason))
+    }
+
+    /// Whether the message of a stream has left and its end has not.
+    pub(super) fn is_announced(&self, stream: StreamId) -> bool {
+        self.lanes.is_announced(stream)
+    }
+
+    /// The stream that the frame `of` announced, unless it has ended.
+    pub(super) fn announced_by(&mut self, of: u64) -> Option<StreamId> {
+        self.lanes.streams().stopped(of)
+    }
+
     /// Checks whether a message may wait for the link to come up.
     fn may_wait(&self, weight: usize, config: &LinkConfig) -> Result<(), Unsent> {
-        let (count, waiting) = (self.lanes.len(), self.lanes.bytes());
+        let (count, waiting) = (self.lanes.len(), self.lanes.message_bytes());
         if count >= config.waiting_messages || (count > 0 && waiting + weight > config.waiting_bytes) {
             let (messages, bytes) = (config.waiting_messages, config.waiting_bytes);
             let message = format!(
@@ -121,7 +155,7 @@ impl SendQueue {
     /// Checks whether a message may wait behind those in the queue.
     fn may_leave(&self, parcel: &Parcel, most: usize, config: &LinkConfig) -> Result<(), Unsent> {
         let (length, weight) = (parcel.length(), parcel.weight());
-        let (waiting, held) = (self.lanes.bytes(), config.held_bytes);
+        let (waiting, held) = (self.lanes.message_bytes(), config.held_bytes);
         if length > self.payload {
             let most = self.payload;
             let message = format!("the payload is {length} bytes; the limit of this link is {most}");
@@ -244,6 +278,9 @@ impl SendQueue {
             Parcel::Request { message, .. } => message.remaining_ms = remaining(deadline, now),
             Parcel::Gap { topic } => drop(self.gaps.remove(topic)),
             _ => {}
+        }
+        if let Some(stream) = parcel.stream() {
+            self.stream(|streams| streams.announce(stream, seq));
         }
         let lane = LaneKey::of(&parcel);
         let long = match &parcel {

@@ -2,7 +2,7 @@
 //! the received frames, and the acknowledgements that it is owed.
 
 use starlane_protocol::{
-    Address, HostName,
+    Address, HostName, StreamId,
     frame::{Frame, LinkId, LinkSecret, Resume},
     wire::WireOutcome,
 };
@@ -35,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) served: Map<Address, ()>,
     /// The bytes of those addresses and of its subscriptions.
     pub(crate) names: usize,
+    /// The bytes that the peer's streams may have in addition to their first credit.
+    pub(crate) extra_credit: usize,
     /// The requests of the peer that have not ended, by its own id.
     pub(crate) asking: Map<u64, RequestId>,
     pub(super) assembly: Assembly,
@@ -55,8 +57,9 @@ impl Session {
             token: None,
             served: Map::new(),
             names: 0,
+            extra_credit: 0,
             asking: Map::new(),
-            assembly: Assembly::new(config.payload),
+            assembly: Assembly::new(config),
             received: 0,
             owed: (0, 0),
             ack_due: None,
@@ -140,6 +143,8 @@ pub(crate) struct Lost {
     pub(crate) asking: Vec<RequestId>,
     /// The one-way messages that the peer may not have received completely.
     pub(crate) unsure: Vec<Notice>,
+    /// The streams of which the peer knew, in both directions.
+    pub(crate) streams: Vec<StreamId>,
     /// The bytes that were counted for its principal.
     pub(crate) counted: usize,
 }

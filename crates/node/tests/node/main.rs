@@ -104,7 +104,7 @@ fn waiting_messages_survive_sockets_that_break_before_the_link_is_up() {
     let mut world = with_service(World::new());
     let (now, page) = (world.now, &mut world.sides[PAGE].node);
     page.handle_connect(now);
-    while page.poll_effect().is_some() {}
+    while page.poll_effect(0).is_some() {}
     page.handle_dialled(now, SocketId(9), None, 1);
     let request = page.handle_request(now, &origin(), &address(ECHO), "echo", text("1"), 0);
     page.handle_notify(now, &origin(), &address(ECHO), "echo", text("2")).unwrap();

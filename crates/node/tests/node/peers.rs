@@ -102,7 +102,7 @@ impl Peers {
 
     /// Sends a request of a peer whose body of `length` bytes must follow. Returns the number of its frame.
     pub(crate) fn announce(&mut self, peer: u64, id: u64, length: u64) -> u64 {
-        self.request(peer, id, WirePayload { payload: Payload::new("text/plain", Vec::new()), length });
+        self.request(peer, id, WirePayload::announcing(Payload::new("text/plain", Vec::new()), length));
         self.sent[&peer]
     }
 
@@ -135,7 +135,7 @@ impl Peers {
     }
 
     fn run(&mut self) {
-        while let Some(effect) = self.node.poll_effect() {
+        while let Some(effect) = self.node.poll_effect(self.now) {
             match effect {
                 Effect::Authenticate { peer, .. } => {
                     let admin = somebody("", &[self.grant], None);

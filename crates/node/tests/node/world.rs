@@ -261,7 +261,7 @@ impl World {
         loop {
             let mut quiet = true;
             for side in [PAGE, SERVER] {
-                while let Some(effect) = self.sides[side].node.poll_effect() {
+                while let Some(effect) = self.sides[side].node.poll_effect(self.now) {
                     quiet = false;
                     self.perform(side, effect);
                 }

@@ -324,7 +324,7 @@ impl Sim {
                 if self.sides[index].frozen > self.now {
                     continue;
                 }
-                while let Some(effect) = self.sides[index].node.poll_effect() {
+                while let Some(effect) = self.sides[index].node.poll_effect(self.now) {
                     quiet = false;
                     self.perform(index, effect);
                 }

@@ -38,7 +38,7 @@ fn all(lanes: &mut Lanes) -> Vec<String> {
 
 #[test]
 fn orders_leave_first_and_lanes_keep_their_order() {
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(&LinkConfig::default());
     for (id, to) in [(1, "acme:a"), (2, "acme:b"), (3, "acme:a"), (4, "acme:b")] {
         lanes.add(request(id, to, 20_000), None);
     }
@@ -50,7 +50,7 @@ fn orders_leave_first_and_lanes_keep_their_order() {
 
 #[test]
 fn long_body_holds_up_only_its_own_lane() {
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(&LinkConfig::default());
     lanes.add(request(1, "acme:a", 4 * frame::CHUNK), None);
     lanes.add(request(2, "acme:a", 1), None);
     (3..6).for_each(|id| lanes.add(request(id, "acme:b", 30_000), None));
@@ -63,7 +63,7 @@ fn long_body_holds_up_only_its_own_lane() {
 
 #[test]
 fn bodies_take_turns_and_those_without_room_wait_apart() {
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(&LinkConfig::default());
     let count = MAX_BODIES as u64 + 2;
     (1..=count).for_each(|id| lanes.add(request(id, &format!("acme:a{id}"), 2 * frame::CHUNK), None));
     lanes.add(request(50, "acme:small", 1), None);
@@ -79,7 +79,7 @@ fn bodies_take_turns_and_those_without_room_wait_apart() {
 
 #[test]
 fn what_is_taken_comes_in_the_order_in_which_it_was_added() {
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(&LinkConfig::default());
     lanes.add(request(1, "acme:long", 2 * frame::CHUNK), None);
     next(&mut lanes, May { bodies: false, ..ALL });
     for id in 2..20 {
@@ -104,7 +104,7 @@ fn refused_topic_has_no_events_any_more_and_others_keep_theirs() {
     let topic = |name: &str| starlane_protocol::Topic::parse(&format!("acme:app:one#{name}")).unwrap();
     let event =
         |name: &str| Parcel::Event { topic: topic(name), payload: Payload::new("text/plain", "x"), trace: None };
-    let mut lanes = Lanes::default();
+    let mut lanes = Lanes::new(&LinkConfig::default());
     for name in ["a", "b", "a"] {
         lanes.add(event(name), None);
     }

@@ -1,0 +1,430 @@
+//! Streams through this node. Each goes from a writer to a reader, and each of the two is this host, a guest or a peer. The node
+//! keeps no bytes of its own: a part goes on at once, and the writer gets credit for it when the reader has consumed it.
+
+use bytes::Bytes;
+use starlane_protocol::{Failure, StreamId, StreamRef};
+
+use crate::{
+    actor::ActorId,
+    effect::Effect,
+    guest::GuestCall,
+    link::{LinkKey, Parcel},
+    node::Node,
+    principal::Principal,
+    timers::{Key, Timer},
+};
+
+/// An actor's stream has at most this fraction of the actor's memory under way.
+const MEMORY_PART: u64 = 16;
+
+/// An end of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// This host: a page, an HTTP route, a driver.
+    Host,
+    Guest(ActorId),
+    Link(LinkKey),
+}
+
+/// A stream that has not ended at both ends.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    /// None when it needs to hear nothing more.
+    writer: Option<End>,
+    /// The number that a guest that writes has for it.
+    guest: u64,
+    /// None until its message has reached a receiver.
+    reader: Option<End>,
+    written: u64,
+    consumed: u64,
+    /// How many bytes the writer may write in total. It only grows.
+    limit: u64,
+    /// How many bytes may be under way or wait for the reader.
+    allowance: u64,
+    /// The parts that came before there was a reader.
+    early: Vec<Bytes>,
+    /// Set when the writer has ended it: complete, or why not.
+    end: Option<Option<Failure>>,
+    /// When something was written or consumed last.
+    moved: u64,
+    opened: u64,
+    timer: Key,
+    /// The principal that pays for its bytes, and how many they are.
+    held: Option<(Principal, usize)>,
+}
+
+impl Flow {
+    /// When something was written or consumed last.
+    pub(crate) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    pub(crate) fn is_read_by(&self, end: End) -> bool {
+        self.reader == Some(end)
+    }
+}
+
+impl Node {
+    /// Opens a stream that this host writes. Its reference belongs into the payload of one message; the stream ends when that is
+    /// dropped before it has reached a receiver. It begins with the credit of [`Self::first_credit`].
+    pub fn handle_open_stream(&mut self, now: u64) -> StreamRef {
+        self.open_stream(now, End::Host, 0)
+    }
+
+    /// The bytes of a stream that may be written before the first credit.
+    pub fn first_credit(&self) -> u64 {
+        self.config.link.first_credit as u64
+    }
+
+    /// Writes to a stream of this host, within its credit. A stream that has ended takes nothing.
+    pub fn handle_write(&mut self, now: u64, stream: StreamId, part: Bytes) {
+        self.flow(now, stream, End::Host, part);
+    }
+
+    /// Ends a stream that this host writes: it is complete, or why not.
+    pub fn handle_finish(&mut self, now: u64, stream: StreamId, failure: Option<Failure>) {
+        self.flow_end(now, stream, End::Host, failure);
+    }
+
+    /// This host has consumed bytes of a stream that it reads.
+    pub fn handle_consumed(&mut self, now: u64, stream: StreamId, bytes: usize) {
+        self.consumed(now, stream, End::Host, bytes as u64);
+    }
+
+    /// This host wants no more of a stream that it reads.
+    pub fn handle_stop(&mut self, now: u64, stream: StreamId, failure: Failure) {
+        if self.flows.get(&stream).is_some_and(|flow| flow.reader == Some(End::Host)) {
+            self.stop_stream(now, stream, failure);
+        }
+    }
+
+    /// Opens a stream. `guest` is the number that a guest has for it.
+    pub(crate) fn open_stream(&mut self, now: u64, writer: End, guest: u64) -> StreamRef {
+        let id = StreamId(self.fresh());
+        let first = self.first_credit();
+        let timer = self.after(now + self.config.link.stream_idle_ms, Timer::Stream(id));
+        let flow = Flow {
+            writer: Some(writer),
+            guest,
+            reader: None,
+            written: 0,
+            consumed: 0,
+            limit: first,
+            allowance: first,
+            early: Vec::new(),
+            end: None,
+            moved: now,
+            opened: now,
+            timer,
+            held: None,
+        };
+        self.flows.insert(id, Box::new(flow));
+        self.stream_drops.hold(id)
+    }
+
+    /// A message of a peer came whose stream follows.
+    pub(crate) fn streaming(&mut self, now: u64, key: LinkKey, of: u64, mut parcel: Parcel, first: Bytes) {
+        let stream = self.open_stream(now, End::Link(key), 0);
+        let (id, limits, credit) = (stream.id, self.config.limits, self.config.link.first_credit);
+        let Some(link) = self.links.get_mut(&key) else { return };
+        link.name_stream(of, id);
+        let held = match link.is_dialled() {
+            true => self.usage.hold(&link.session.principal, credit, &limits).map(|()| link.session.principal.clone()),
+            false => Ok(Principal::default()),
+        };
+        if let Some(payload) = parcel.payload_mut() {
+            payload.stream = Some(stream);
+        }
+        match held {
+            Ok(payer) => {
+                let held = self.links.get(&key).is_some_and(|link| link.is_dialled()).then_some((payer, credit));
+                if let Some(flow) = self.flows.get_mut(&id) {
+                    flow.held = held;
+                }
+                self.arrived(now, key, parcel);
+            }
+            Err(failure) => self.refuse_parcel(now, key, parcel, failure),
+        }
+        if !first.is_empty() {
+            self.flow(now, id, End::Link(key), first);
+        }
+    }
+
+    /// Gives a stream its reader, and the reader what was written before.
+    pub(crate) fn attach_stream(&mut self, now: u64, id: StreamId, reader: End) {
+        let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.reader.is_none()) else { return };
+        flow.reader = Some(reader);
+        flow.moved = now;
+        let (early, end) = (std::mem::take(&mut flow.early), flow.end.clone());
+        for part in early {
+            self.give(now, id, reader, part);
+        }
+        if let Some(failure) = end {
+            self.give_end(now, id, reader, failure);
+        }
+    }
+
+    /// Takes bytes of a writer.
+    pub(crate) fn flow(&mut self, now: u64, id: StreamId, writer: End, part: Bytes) {
+        let is_its = |flow: &Flow| flow.writer == Some(writer) && flow.end.is_none();
+        let Some(flow) = self.flows.get_mut(&id).filter(|flow| is_its(flow)) else { return };
+        if flow.written + part.len() as u64 > flow.limit {
+            let reason = format!("{} bytes were written with a credit of {}", part.len(), flow.limit - flow.written);
+            return self.end_stream(now, id, &Failure::malformed(reason));
+        }
+        flow.written += part.len() as u64;
+        flow.moved = now;
+        match flow.reader {
+            Some(reader) => self.give(now, id, reader, part),
+            None => flow.early.push(part),
+        }
+    }
+
+    /// Takes the end of a writer.
+    pub(crate) fn flow_end(&mut self, now: u64, id: StreamId, writer: End, failure: Option<Failure>) {
+        let is_its = |flow: &Flow| flow.writer == Some(writer) && flow.end.is_none();
+        let Some(flow) = self.flows.get_mut(&id).filter(|flow| is_its(flow)) else { return };
+        flow.end = Some(failure.clone());
+        flow.moved = now;
+        let reader = flow.reader;
+        self.forget_writer(id);
+        if let Some(reader) = reader {
+            self.give_end(now, id, reader, failure);
+        }
+    }
+
+    /// A reader has consumed bytes. Its writer gets credit for them when half of the allowance is consumed.
+    pub(crate) fn consumed(&mut self, now: u64, id: StreamId, reader: End, bytes: u64) {
+        let most = match reader {
+            End::Guest(actor) => self.actors.get(&actor).map_or(0, |actor| actor.role.plan.limits.memory / MEMORY_PART),
+            End::Host | End::Link(_) => u64::MAX,
+        };
+        let most = most.min(self.config.link.most_credit as u64);
+        let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.reader == Some(reader)) else { return };
+        flow.consumed = (flow.consumed + bytes).min(flow.written);
+        flow.moved = now;
+        // A reader that has nothing left while the writer has used its credit is quicker than the credit.
+        if flow.consumed == flow.limit && 2 * flow.allowance <= most && self.may_grow(id) {
+            self.grow(id);
+        }
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let target = flow.consumed + flow.allowance;
+        let (Some(writer), None) = (flow.writer, &flow.end) else { return };
+        if target < flow.limit + flow.allowance / 2 {
+            return;
+        }
+        let (more, guest) = (target - flow.limit, flow.guest);
+        flow.limit = target;
+        match writer {
+            End::Host => self.effects.push_back(Effect::StreamCredit { stream: id, limit: target }),
+            End::Guest(actor) => self.guest_is_ready(now, actor, guest, more),
+            End::Link(key) => {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.grant(id, target);
+                }
+                self.touched(key);
+            }
+        }
+    }
+
+    /// Whether a stream may have twice as many bytes under way.
+    fn may_grow(&self, id: StreamId) -> bool {
+        let Some(flow) = self.flows.get(&id) else { return false };
+        let Some(End::Link(key)) = flow.writer else { return true };
+        let more = flow.allowance as usize;
+        let extra = self.links.get(&key).map_or(0, |link| link.session.extra_credit);
+        extra + more <= self.config.link.extra_credit && self.may_keep(key, more).is_ok()
+    }
+
+    fn grow(&mut self, id: StreamId) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let more = flow.allowance as usize;
+        flow.allowance *= 2;
+        if let Some(End::Link(key)) = flow.writer
+            && let Some(link) = self.links.get_mut(&key)
+        {
+            link.session.extra_credit += more;
+        }
+        if let Some((payer, held)) = &mut flow.held {
+            *held += more;
+            self.usage.wait(payer, 0, more);
+        }
+    }
+
+    /// A reader wants no more: the writer hears it.
+    pub(crate) fn stop_stream(&mut self, now: u64, id: StreamId, failure: Failure) {
+        self.tell_writer(now, id, &failure);
+        self.forget_stream(id);
+    }
+
+    /// Ends a stream for both ends.
+    pub(crate) fn end_stream(&mut self, now: u64, id: StreamId, failure: &Failure) {
+        self.tell_writer(now, id, failure);
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let reader = flow.reader;
+        if !matches!(flow.end, Some(Some(_))) {
+            flow.end = Some(Some(failure.clone()));
+        }
+        if let Some(reader) = reader {
+            self.give_end(now, id, reader, Some(failure.clone()));
+        }
+    }
+
+    fn tell_writer(&mut self, now: u64, id: StreamId, failure: &Failure) {
+        let Some(flow) = self.flows.get(&id) else { return };
+        let (writer, guest) = (flow.writer, flow.guest);
+        self.forget_writer(id);
+        match writer {
+            Some(End::Host) => self.effects.push_back(Effect::StreamStopped { stream: id, failure: failure.clone() }),
+            Some(End::Guest(actor)) => {
+                let call = GuestCall::Ended { stream: guest, error: Some(failure.clone()) };
+                self.call_stream(now, actor, call);
+            }
+            Some(End::Link(key)) => {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.stop(id, failure.clone());
+                }
+                self.touched(key);
+            }
+            None => {}
+        }
+    }
+
+    /// The writer of a stream has nothing more to hear or to say.
+    fn forget_writer(&mut self, id: StreamId) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        match flow.writer.take() {
+            Some(End::Guest(actor)) => {
+                if let Some(actor) = self.actors.get_mut(&actor) {
+                    actor.streams.writes.remove(&flow.guest);
+                }
+            }
+            Some(End::Link(key)) => {
+                let extra = flow.allowance as usize - self.config.link.first_credit;
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.session.extra_credit = link.session.extra_credit.saturating_sub(extra);
+                }
+            }
+            Some(End::Host) | None => {}
+        }
+    }
+
+    fn give(&mut self, now: u64, id: StreamId, reader: End, part: Bytes) {
+        match reader {
+            End::Host => self.effects.push_back(Effect::StreamPart { stream: id, part }),
+            End::Guest(actor) => {
+                self.call_stream(now, actor, GuestCall::Part { stream: guest_number(id), bytes: part })
+            }
+            End::Link(key) => {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.write(id, part);
+                }
+                self.touched(key);
+            }
+        }
+    }
+
+    fn give_end(&mut self, now: u64, id: StreamId, reader: End, failure: Option<Failure>) {
+        match reader {
+            End::Host => {
+                self.forget_stream(id);
+                self.effects.push_back(Effect::StreamEnded { stream: id, failure });
+            }
+            End::Guest(actor) => {
+                self.forget_stream(id);
+                let call = GuestCall::Ended { stream: guest_number(id), error: failure };
+                self.call_stream(now, actor, call);
+            }
+            // It is kept until its end has left.
+            End::Link(key) => {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.finish(id, failure);
+                }
+                self.touched(key);
+            }
+        }
+    }
+
+    /// Handles what a link has sent of its streams.
+    pub(crate) fn streams_left(&mut self, now: u64, key: LinkKey) {
+        let Some(link) = self.links.get_mut(&key) else { return };
+        for (id, bytes, is_end) in link.take_left() {
+            self.consumed(now, id, End::Link(key), bytes);
+            if is_end {
+                self.forget_stream(id);
+            }
+        }
+    }
+
+    /// Ends streams of a link that is gone.
+    pub(crate) fn lose_streams(&mut self, now: u64, key: LinkKey, lost: &[StreamId], reason: &str) {
+        let failure = Failure::link_lost(format!("the link of the stream broke ({reason})")).sent(true);
+        for id in lost {
+            if self.flows.get(id).is_some_and(|flow| flow.reader == Some(End::Link(key))) {
+                self.stop_stream(now, *id, failure.clone());
+            } else {
+                self.flow_end(now, *id, End::Link(key), Some(failure.clone()));
+            }
+        }
+    }
+
+    /// Ends the streams whose messages were dropped before they reached a receiver. Returns whether there were any.
+    pub(crate) fn sweep_streams(&mut self, now: u64) -> bool {
+        let dropped = self.stream_drops.take();
+        for id in &dropped {
+            let reader = self.flows.get(id).map(|flow| flow.reader);
+            let is_lost = match reader {
+                Some(None) => true,
+                Some(Some(End::Link(key))) => self.links.get_mut(&key).is_none_or(|link| link.forget_stream(*id)),
+                Some(Some(End::Host | End::Guest(_))) | None => false,
+            };
+            if is_lost {
+                self.stop_stream(now, *id, Failure::cancelled("the message of the stream was not delivered"));
+            }
+        }
+        !dropped.is_empty()
+    }
+
+    /// Ends a stream on which nothing has moved for too long.
+    pub(crate) fn stream_is_due(&mut self, now: u64, id: StreamId) {
+        let (idle, longest) = (self.config.link.stream_idle_ms, self.config.link.stream_longest_ms);
+        let Some(flow) = self.flows.get(&id) else { return };
+        let (idle_at, last_at) = (flow.moved + idle, flow.opened + longest);
+        if now >= last_at {
+            let failure = Failure::too_long(format!("the stream was open for {longest} ms, the maximum"));
+            return self.end_stream(now, id, &failure);
+        }
+        if now >= idle_at {
+            let failure = Failure::idle(format!("nothing was written to the stream or read from it for {idle} ms"));
+            return self.end_stream(now, id, &failure);
+        }
+        let timer = self.after(idle_at.min(last_at), Timer::Stream(id));
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.timer = timer;
+        }
+    }
+
+    fn forget_stream(&mut self, id: StreamId) {
+        self.forget_writer(id);
+        let Some(flow) = self.flows.remove(&id) else { return };
+        self.timers.remove(flow.timer);
+        if let Some((payer, held)) = flow.held {
+            self.usage.release(&payer, held);
+        }
+        if let Some(End::Guest(actor)) = flow.reader
+            && let Some(actor) = self.actors.get_mut(&actor)
+        {
+            actor.streams.reads.remove(&id);
+        }
+    }
+}
+
+/// The number that a guest has for a stream that it reads. The numbers of those that it writes are odd.
+pub(crate) fn guest_number(id: StreamId) -> u64 {
+    2 * id.0
+}
+
+/// The stream that a guest reads under a number.
+pub(crate) fn stream_of(guest: u64) -> StreamId {
+    StreamId(guest / 2)
+}

@@ -213,6 +213,11 @@ impl Host {
         self.0.node.borrow_mut().count_message(now, caller)
     }
 
+    /// Whether an operation of a resource on this host takes a stream, by its bind.
+    pub fn takes_stream(&self, to: &Address, operation: &str) -> bool {
+        self.0.node.borrow().takes_stream(to, operation)
+    }
+
     /// Authenticates all links again after a change of grants or a revocation of tokens, and ends links that are no
     /// longer allowed.
     pub fn reauthenticate(&self) {

@@ -120,7 +120,7 @@ pub struct LinkStatus {
 pub enum Effect {
     /// Open the WebSocket of the uplink and report it with `handle_dialled` or `handle_dial_failed`.
     Dial,
-    /// Send the last message of a socket.
+    /// Send a message of a socket that closes.
     Transmit {
         /// The socket.
         socket: SocketId,

@@ -17,6 +17,17 @@ use crate::{
 impl Node {
     /// Closes the host: every link sends a goodbye, and the server is not dialled again.
     pub fn handle_close(&mut self, now: u64) {
+        let open: Vec<_> = self.flows.keys().copied().collect();
+        for stream in &open {
+            self.end_stream(now, *stream, &Failure::closed("the host of the stream closed"));
+        }
+        // What is due leaves before the goodbyes: acknowledgements, and the ends of streams.
+        for link in self.links.values_mut() {
+            if let (Some(socket), Some(message)) = (link.socket(), link.poll_transmit(now)) {
+                self.effects.push_back(Effect::Transmit { socket, message });
+            }
+        }
+        open.into_iter().for_each(|stream| self.forget_stream(stream));
         let uplink = self.uplink.stop();
         let waiting =
             uplink.and_then(|key| self.links.get_mut(&key)).map_or_else(VecDeque::new, |link| link.take_waiting());
@@ -31,10 +42,6 @@ impl Node {
         let closed = Failure::not_running("this host closed");
         for waiting in waiting {
             self.bury(now, &waiting, &closed);
-        }
-        let open: Vec<_> = self.flows.keys().copied().collect();
-        for stream in open {
-            self.end_stream(now, stream, &Failure::closed("the host of the stream closed"));
         }
         self.starts.closed = true;
         let awake: Vec<_> = self.by_instance.keys().copied().collect();

@@ -183,6 +183,19 @@ impl Node {
         }
     }
 
+    /// Whether an operation of a resource on this host takes a stream, by its bind.
+    pub fn takes_stream(&self, to: &Address, operation: &str) -> bool {
+        let bare = to.without_host();
+        let handler = self.handler_at(&bare).and_then(|handler| self.handlers.get(&handler));
+        let role = self.apps.role(&bare);
+        let bind = match (handler.map(|registered| &registered.operations), &role) {
+            (Some(Operations::Bound(bind, _)), _) => &**bind,
+            (None, Some(role)) => &role.plan.bind,
+            _ => return false,
+        };
+        bind.operations.get(operation).is_some_and(|operation| operation.request.stream)
+    }
+
     fn forward_to_handler(&mut self, now: u64, handler: HandlerId, mut message: Message) -> Result<(), Failure> {
         let operations = self.handlers.get(&handler).map(|registered| &registered.operations);
         match operations {

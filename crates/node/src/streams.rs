@@ -76,6 +76,11 @@ impl Node {
         self.config.link.first_credit as u64
     }
 
+    /// The number of streams that have not ended at both ends.
+    pub fn open_streams(&self) -> usize {
+        self.flows.len()
+    }
+
     /// Writes to a stream of this host, within its credit. A stream that has ended takes nothing.
     pub fn handle_write(&mut self, now: u64, stream: StreamId, part: Bytes) {
         self.flow(now, stream, End::Host, part);
@@ -404,7 +409,7 @@ impl Node {
         }
     }
 
-    fn forget_stream(&mut self, id: StreamId) {
+    pub(crate) fn forget_stream(&mut self, id: StreamId) {
         self.forget_writer(id);
         let Some(flow) = self.flows.remove(&id) else { return };
         self.timers.remove(flow.timer);

@@ -141,7 +141,14 @@ failures! {
 impl Failure {
     /// Makes a failure with a status, a stable code and a message for people.
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), address: None, sent: None, origin: FailureOrigin::Host }
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            address: None,
+            sent: None,
+            origin: FailureOrigin::Host,
+        }
     }
 
     /// Adds an address. An existing address stays, because it is nearer to the cause.

@@ -96,7 +96,11 @@ impl<'b, C> Decode<'b, C> for WirePayload {
         }
         // The number of a stream is that of its frame, which the payload does not know.
         let stream = (follows == Follows::Stream).then(|| StreamRef::loose(StreamId(0)));
-        Ok(Self { payload: Payload { content_type, headers, body, stream }, length: length.unwrap_or_default(), follows })
+        Ok(Self {
+            payload: Payload { content_type, headers, body, stream },
+            length: length.unwrap_or_default(),
+            follows,
+        })
     }
 }
 

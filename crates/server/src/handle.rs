@@ -1,8 +1,9 @@
 //! The connection from HTTP, whose tasks can move between threads, to the host, which stays on one thread.
 
+use bytes::Bytes;
 use futures_util::StreamExt;
-use starlane_host::{Host, Inspection, Item, Origin, Principal, Stats};
-use starlane_protocol::{Address, Failure, Outcome, Payload, Topic};
+use starlane_host::{Fetched, Host, Incoming, Inspection, Item, Origin, Outgoing, Principal, Stats};
+use starlane_protocol::{Address, Failure, Payload, Topic};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::socket::Ends;
@@ -17,7 +18,12 @@ const EVENTS: usize = 1_024;
 enum Command {
     Request {
         ask: Ask,
-        reply: oneshot::Sender<Outcome>,
+        reply: oneshot::Sender<Result<Answer, Failure>>,
+    },
+    TakesStream {
+        to: Address,
+        operation: String,
+        reply: oneshot::Sender<bool>,
     },
     Look {
         reply: oneshot::Sender<(Inspection, Stats)>,
@@ -42,9 +48,24 @@ pub(crate) struct Ask {
     pub(crate) to: Address,
     pub(crate) operation: String,
     pub(crate) payload: Payload,
+    /// The stream that takes the place of the payload's body.
+    pub(crate) stream: Option<Parts>,
     /// Whether it comes from a route of an app. The app's author has allowed it, so it needs no grant.
     pub(crate) by_route: bool,
 }
+
+/// The parts of a stream between the host's thread and another one. A failure is the last item, and the end without one is a complete
+/// stream. Dropping the receiver stops the writer.
+pub(crate) type Parts = mpsc::Receiver<Result<Bytes, Failure>>;
+
+/// The answer to a request.
+pub(crate) struct Answer {
+    pub(crate) payload: Payload,
+    pub(crate) stream: Option<Parts>,
+}
+
+/// The number of parts of a stream that wait between two threads.
+pub(crate) const PARTS: usize = 1;
 
 /// Access to the host from any task.
 #[derive(Clone)]
@@ -73,10 +94,17 @@ impl Handle {
     }
 
     /// Sends a request, if its sender is permitted. Dropping the future cancels it.
-    pub(crate) async fn request(&self, ask: Ask) -> Outcome {
+    pub(crate) async fn request(&self, ask: Ask) -> Result<Answer, Failure> {
         let (reply, outcome) = oneshot::channel();
         self.send(Command::Request { ask, reply }).await?;
         outcome.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Whether an operation of a resource on this host takes a stream. Anybody may ask: the answer is in the resource's bind.
+    pub(crate) async fn takes_stream(&self, to: &Address, operation: &str) -> Result<bool, Failure> {
+        let (reply, takes) = oneshot::channel();
+        self.send(Command::TakesStream { to: to.clone(), operation: operation.to_owned(), reply }).await?;
+        takes.await.map_err(|_| stopping())
     }
 
     /// Gives the host a socket that a client opened.
@@ -126,12 +154,16 @@ fn obey(host: &Host, command: Command) {
                     let _ = reply.send(Err(failure.at(to)));
                     return;
                 }
-                let asked = host.request(&ask.from, &ask.to, &ask.operation, ask.payload, 0);
+                let payload = with_stream(&host, ask.payload, ask.stream);
+                let asked = host.fetch(&ask.from, &ask.to, &ask.operation, payload, 0);
                 tokio::select! {
-                    outcome = asked => { let _ = reply.send(outcome); }
+                    outcome = asked => { let _ = reply.send(outcome.map(answer)); }
                     () = reply.closed() => {}
                 }
             });
+        }
+        Command::TakesStream { to, operation, reply } => {
+            let _ = reply.send(host.takes_stream(&to, &operation));
         }
         Command::Permit { caller, topic, reply } => {
             let _ = reply.send(host.permit_topic(&caller, &topic));
@@ -156,6 +188,58 @@ fn obey(host: &Host, command: Command) {
                     }
                 }
             });
+        }
+    }
+}
+
+/// Puts a stream from another thread into a payload.
+fn with_stream(host: &Host, mut payload: Payload, parts: Option<Parts>) -> Payload {
+    let Some(parts) = parts else { return payload };
+    let (stream, outgoing) = host.open_stream();
+    payload.stream = Some(stream);
+    tokio::task::spawn_local(copy_in(parts, outgoing));
+    payload
+}
+
+async fn copy_in(mut parts: Parts, mut outgoing: Outgoing) {
+    loop {
+        let next = tokio::select! {
+            next = parts.recv() => next,
+            _ = outgoing.stopped() => return,
+        };
+        match next {
+            Some(Ok(part)) => {
+                if outgoing.write(part).await.is_err() {
+                    return;
+                }
+            }
+            Some(Err(failure)) => return outgoing.finish(Some(failure)),
+            None => return outgoing.finish(None),
+        }
+    }
+}
+
+/// An answer whose stream another thread can read.
+fn answer(fetched: Fetched) -> Answer {
+    let stream = fetched.stream.map(|incoming| {
+        let (sender, parts) = mpsc::channel(PARTS);
+        tokio::task::spawn_local(copy_out(incoming, sender));
+        parts
+    });
+    Answer { payload: fetched.payload, stream }
+}
+
+async fn copy_out(mut incoming: Incoming, sender: mpsc::Sender<Result<Bytes, Failure>>) {
+    loop {
+        // A part is taken only when there is room for it, because what is taken makes room at the writer.
+        let Ok(room) = sender.reserve().await else { return };
+        let next = tokio::select! {
+            next = incoming.next() => next,
+            () = sender.closed() => None,
+        };
+        match next {
+            Some(part) => room.send(part),
+            None => return,
         }
     }
 }

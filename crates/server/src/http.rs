@@ -4,6 +4,7 @@
 mod answer;
 mod backup;
 mod bodies;
+mod body_stream;
 mod call;
 pub(crate) mod client;
 pub(crate) mod collect;

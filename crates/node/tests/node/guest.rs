@@ -10,7 +10,10 @@ use starlane_node::{
 };
 use starlane_protocol::{Failure, Grant, Message, Payload};
 
-use crate::world::{address, text};
+use crate::{
+    mirror::Mirror,
+    world::{address, text},
+};
 
 /// A guest, run as a sandbox would.
 #[derive(Default)]
@@ -25,6 +28,7 @@ pub(crate) struct Guest {
     tells: Vec<u64>,
     waiting: HashMap<u64, u64>,
     next_request: u64,
+    pub(crate) mirror: Mirror,
     /// Whether it answers each outcome with as many requests as it may send.
     bomb: bool,
 }
@@ -84,6 +88,9 @@ impl Guest {
                     let reply = GuestEffect::Reply { id, outcome: Ok(text("woken")) };
                     (Returned::Done, self.told(id).chain([reply]).collect())
                 }
+                GuestCall::Part { .. } | GuestCall::Ended { .. } | GuestCall::Ready { .. } => {
+                    (Returned::Done, self.mirror.call(call))
+                }
                 GuestCall::Save => {
                     assert!(self.unfinished.is_empty() && !self.dozes, "it is not at rest");
                     let data = format!("{} {} {}", self.count, self.woken, self.heard).into();
@@ -107,6 +114,18 @@ impl Guest {
         let reply = |payload| vec![GuestEffect::Reply { id, outcome: Ok(payload) }];
         match message.operation.as_str() {
             "echo" => (Returned::Received(true), reply(message.payload)),
+            // Answers with a copy of the stream in the message.
+            "mirror" => {
+                let (copy, mut effects) = self.mirror.begin(&message.payload);
+                effects.extend(reply(copy));
+                (Returned::Received(true), effects)
+            }
+            // Answers before the stream has ended, and copies it to nobody.
+            "swallow" => {
+                let (_, mut effects) = self.mirror.begin(&message.payload);
+                effects.extend(reply(text("thanks")));
+                (Returned::Received(true), effects)
+            }
             "who" => (Returned::Received(true), reply(text(&format!("{} {}", message.from, message.caller.name())))),
             "count" => {
                 self.count += 1;
@@ -262,6 +281,9 @@ pub(crate) fn app() -> AppPlan {
             .split(' ')
             .map(|name| (name.to_owned(), answering()))
             .collect();
+    let stream = || Body { stream: true, ..Body::default() };
+    operations.insert("mirror".into(), Operation { request: stream(), response: Some(stream()) });
+    operations.insert("swallow".into(), Operation { request: stream(), response: Some(body()) });
     operations.insert(
         "html".into(),
         Operation { request: Body { content_type: "text/html".into(), ..Body::default() }, response: None },

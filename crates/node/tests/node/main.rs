@@ -10,13 +10,16 @@
 
 mod bodies;
 mod budgets;
+mod flows;
 mod greedy;
 mod guest;
 mod hostile;
+mod mirror;
 mod peers;
 mod principals;
 mod scale;
 mod state;
+mod streams;
 mod traces;
 mod world;
 

@@ -10,7 +10,7 @@ use starlane_node::{
 };
 use starlane_protocol::{Address, Failure, Grant, HostSecret, Message, Outcome, Payload, Topic};
 
-use crate::guest::Guest;
+use crate::{flows::Flows, guest::Guest};
 
 pub(crate) const PAGE: usize = 0;
 pub(crate) const SERVER: usize = 1;
@@ -47,6 +47,7 @@ pub(crate) struct Side {
     /// Requests delivered to handlers that the test answers by hand.
     pub(crate) held: Vec<RequestId>,
     pub(crate) abandoned: Vec<RequestId>,
+    pub(crate) flows: Flows,
     pub(crate) hold: bool,
     pub(crate) started: Vec<InstanceId>,
     pub(crate) stopped: Vec<InstanceId>,
@@ -123,6 +124,7 @@ impl World {
             delivered: Vec::new(),
             held: Vec::new(),
             abandoned: Vec::new(),
+            flows: Flows::default(),
             hold: false,
             started: Vec::new(),
             stopped: Vec::new(),
@@ -316,9 +318,18 @@ impl World {
                 self.sides[at].node.handle_renewed(socket, self.fresh.clone());
             }
             Effect::LinkStatus(status) => self.sides[at].states.push(status),
-            Effect::Deliver { message: incoming, .. } => {
+            Effect::StreamPart { stream, part } => {
+                let read = self.sides[at].flows.part(stream, &part);
+                self.sides[at].node.handle_consumed(now, stream, read);
+            }
+            Effect::StreamEnded { stream, failure } => self.sides[at].flows.end(stream, failure),
+            Effect::StreamCredit { stream, limit } => self.sides[at].flows.allow(stream, limit),
+            Effect::StreamStopped { stream, failure } => self.sides[at].flows.stop(stream, failure),
+            Effect::Deliver { message: mut incoming, .. } => {
+                self.sides[at].flows.came.extend(incoming.payload.stream.take().map(|stream| stream.id));
                 let request = incoming.request;
                 let outcome = match incoming.operation.as_str() {
+                    "download" => Ok(self.sides[at].flows.answers.take().expect("a stream was opened")),
                     "fail" => Err(Failure::conflict("as asked")),
                     _ => Ok(incoming.payload.clone()),
                 };
@@ -330,7 +341,10 @@ impl World {
                 }
             }
             Effect::Abandon(request) => self.sides[at].abandoned.push(request),
-            Effect::Settle { request, outcome } => {
+            Effect::Settle { request, mut outcome } => {
+                if let Ok(payload) = &mut outcome {
+                    self.sides[at].flows.came.extend(payload.stream.take().map(|stream| stream.id));
+                }
                 assert!(self.sides[at].outcomes.insert(request, outcome).is_none(), "a request ended twice");
             }
             Effect::Notice { subscription, notice } => self.sides[at].notices.push((subscription, notice)),

@@ -3,7 +3,13 @@ use proptest::{prelude::*, sample::Index};
 use super::*;
 use crate::{Failure, Payload, StreamId, StreamRef};
 
-const LIMITS: LinkLimits = LinkLimits { payload: 1, unacked_frames: 2, unacked_bytes: 3, open_streams: OpenStreams(4), first_credit: FirstCredit(5) };
+const LIMITS: LinkLimits = LinkLimits {
+    payload: 1,
+    unacked_frames: 2,
+    unacked_bytes: 3,
+    open_streams: OpenStreams(4),
+    first_credit: FirstCredit(5),
+};
 
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
@@ -116,11 +122,7 @@ fn samples() -> Vec<Frame> {
             id: 4,
             outcome: WireOutcome(Ok(WirePayload::announcing(Payload::new("text/plain", ""), 70_000))),
         },
-        Frame::Response {
-            seq: 19,
-            id: 5,
-            outcome: Err(Failure::conflict("not now").of_resource()).into(),
-        },
+        Frame::Response { seq: 19, id: 5, outcome: Err(Failure::conflict("not now").of_resource()).into() },
         Frame::Ignored { number: 96, seq: 20 },
     ]
 }

@@ -36,6 +36,13 @@ pub(super) struct Held {
     _share: Option<Share>,
 }
 
+impl Held {
+    /// An empty body.
+    pub(super) fn nothing() -> Self {
+        Self { bytes: Bytes::new(), _share: None }
+    }
+}
+
 /// The share of one body in the memory for bodies.
 struct Share {
     bodies: Bodies,
@@ -52,7 +59,7 @@ impl Bodies {
     /// slowly, 429 and 503 if the memory for bodies is full, and 400 if it is incomplete.
     pub(super) async fn read(&self, client: Account, limit: Limit, mut body: Body) -> Result<Held, Failure> {
         if body.is_end_stream() {
-            return Ok(Held { bytes: Bytes::new(), _share: None });
+            return Ok(Held::nothing());
         }
         let limiter = &self.0.limiter;
         let most = limiter.get(limit);

@@ -6,18 +6,21 @@ use std::{
 };
 
 use axum::{
-    body::Body,
-    http::{Method, request::Parts},
+    body::{Body, HttpBody},
+    http::{Method, request},
     response::Response,
 };
 use futures_util::future::BoxFuture;
 use percent_encoding::percent_decode;
 use starlane_bundle::route::server_path;
 use starlane_host::Principal;
-use starlane_protocol::Failure;
+use starlane_protocol::{Address, Failure};
 
-use super::{BUILT_IN, HANDLERS, Site, bodies::Held, client::Client, serve_route};
-use crate::limits::Limit;
+use super::{BUILT_IN, HANDLERS, Site, bodies::Held, body_stream, client::Client, serve_route};
+use crate::{handle::Parts, limits::Limit};
+
+/// A body of at most this length is read before its message is sent, in bytes.
+const MAX_SHORT_BODY: u64 = 64 * 1024;
 
 /// The handler of a route.
 pub(super) type Handler = for<'a> fn(Call<'a>) -> BoxFuture<'a, Result<Response, Failure>>;
@@ -26,14 +29,14 @@ pub(super) type Handler = for<'a> fn(Call<'a>) -> BoxFuture<'a, Result<Response,
 pub(super) struct Call<'a> {
     pub(super) site: &'a Arc<Site>,
     pub(super) client: &'a Client,
-    pub(super) parts: &'a mut Parts,
+    pub(super) parts: &'a mut request::Parts,
     pub(super) body: Body,
     /// The decoded captures of the route's path, in their order.
     captured: Vec<String>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(site: &'a Arc<Site>, client: &'a Client, parts: &'a mut Parts, body: Body) -> Self {
+    pub(super) fn new(site: &'a Arc<Site>, client: &'a Client, parts: &'a mut request::Parts, body: Body) -> Self {
         Self { site, client, parts, body, captured: Vec::new() }
     }
 
@@ -52,6 +55,21 @@ impl<'a> Call<'a> {
     pub(super) async fn read(&mut self, limit: Limit) -> Result<Held, Failure> {
         let body = std::mem::replace(&mut self.body, Body::empty());
         self.site.bodies.read(self.client.account(), limit, body).await
+    }
+
+    /// Reads the body for a permitted caller, or begins to: a long body of an operation that takes a stream is one.
+    pub(super) async fn read_or_stream(
+        &mut self,
+        limit: Limit,
+        to: &Address,
+        operation: &str,
+    ) -> Result<(Held, Option<Parts>), Failure> {
+        let is_short = self.body.size_hint().exact().is_some_and(|length| length <= MAX_SHORT_BODY);
+        if is_short || !self.site.handle.takes_stream(to, operation).await? {
+            return Ok((self.read(limit).await?, None));
+        }
+        let body = std::mem::replace(&mut self.body, Body::empty());
+        Ok((Held::nothing(), Some(body_stream::read(self.site, body))))
     }
 
     /// Answers it with its route.
@@ -91,7 +109,7 @@ pub(super) fn method_of(method: &Method) -> &str {
 }
 
 /// The methods that the path of a request accepts, in alphabetical order; empty if no route matches.
-pub(super) fn methods(site: &Site, asked: &Parts) -> Vec<String> {
+pub(super) fn methods(site: &Site, asked: &request::Parts) -> Vec<String> {
     let path = asked.uri.path();
     let mut methods: BTreeSet<String> = match OWN.at(path) {
         Ok(found) => found.value.keys().map(|method| (*method).to_owned()).collect(),

@@ -26,6 +26,10 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EncodedByAuthor;
 
+/// Marks an answer whose parts leave as they come, so that it is not compressed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streamed;
+
 /// Compresses an answer if that is useful and the client accepts it. A compressed answer gets a weak tag (RFC 9110, 8.8.3.3),
 /// and every answer with a tag says that its coding depends on the request.
 pub(super) async fn encode(asked: &HeaderMap, response: Response) -> Response {
@@ -52,6 +56,9 @@ pub(super) async fn encode(asked: &HeaderMap, response: Response) -> Response {
 }
 
 async fn compress(asked: &HeaderMap, mut response: Response) -> Response {
+    if response.extensions().get::<Streamed>().is_some() {
+        return response;
+    }
     if !asked.contains_key(header::ACCEPT_ENCODING) {
         let headers = response.headers();
         let may_be = !headers.contains_key(header::CONTENT_ENCODING) && !headers.contains_key(header::CONTENT_RANGE);

@@ -9,11 +9,15 @@ use starlane_host::{Origin, Principal};
 use starlane_protocol::{Address, AddressError, Failure, Payload, Verb};
 
 use super::{
-    Call,
+    Call, body_stream,
+    encoding::Streamed,
     headers::{content_type, from_request},
     serve_route::MECHTRON_POLICY,
 };
-use crate::{handle::Ask, limits::Limit};
+use crate::{
+    handle::{Answer, Ask, Parts},
+    limits::Limit,
+};
 
 /// The sender that a mechtron sees.
 const FROM: &str = "starlane:http";
@@ -26,14 +30,16 @@ pub(super) async fn send(mut call: Call<'_>) -> Result<Response, Failure> {
     look(&caller, &to, &operation)?;
     // Counted until the answer, because the node holds the same bytes.
     let own = to.host().is_none() && to.space() == "starlane";
-    let body = call.read(if own { Limit::OwnBody } else { Limit::MessageBody }).await?;
-    let payload = payload(&call.parts.headers, body.bytes.clone())?;
+    let limit = if own { Limit::OwnBody } else { Limit::MessageBody };
+    let (body, stream) = call.read_or_stream(limit, &to, &operation).await?;
+    let payload = payload(&call.parts.headers, body.bytes.clone(), stream.is_some())?;
     // Without a token only JSON is accepted: a form of another site cannot send this content type.
-    if caller.name().is_empty() && !payload.body.is_empty() && payload.media_type() != "application/json" {
+    let has_body = !payload.body.is_empty() || stream.is_some();
+    if caller.name().is_empty() && has_body && payload.media_type() != "application/json" {
         return Err(Failure::new(415, "unsupported-media-type", "without a token, send application/json"));
     }
     let from = Origin { address: Address::parse(FROM).map_err(AddressError::failure)?, caller };
-    reply(call.site.handle.request(Ask { from, to, operation, payload, by_route: false }).await?)
+    reply(call.site.handle.request(Ask { from, to, operation, payload, stream, by_route: false }).await?)
 }
 
 /// Checks the caller's permission before the body is read. The node decides about requests to other hosts, and each resource
@@ -44,8 +50,8 @@ fn look(caller: &Principal, to: &Address, operation: &str) -> Result<(), Failure
 }
 
 /// A payload from a request's body, with its content type and the headers that are passed on. Errors with 400 if the content
-/// type occurs more than once or is not text.
-pub(super) fn payload(headers: &HeaderMap, body: Bytes) -> Result<Payload, Failure> {
+/// type occurs more than once or is not text. A body that is a stream is not in `body`.
+pub(super) fn payload(headers: &HeaderMap, body: Bytes, has_stream: bool) -> Result<Payload, Failure> {
     let mut given = headers.get_all(header::CONTENT_TYPE).iter();
     let content_type = match (given.next(), given.next()) {
         (None, _) => Ok(""),
@@ -53,17 +59,26 @@ pub(super) fn payload(headers: &HeaderMap, body: Bytes) -> Result<Payload, Failu
         _ => Err("is given more than once"),
     };
     let content_type = content_type.map_err(|what| Failure::malformed(format!("the header `content-type` {what}")))?;
-    let content_type = if body.is_empty() { "" } else { content_type };
-    Ok(Payload { content_type: content_type.to_owned(), headers: from_request(headers), body })
+    let content_type = if body.is_empty() && !has_stream { "" } else { content_type };
+    Ok(Payload { headers: from_request(headers), ..Payload::new(content_type, body) })
+}
+
+/// An answer with the body of a reply, which is whole or a stream. A stream is not compressed, because each part leaves as it comes.
+pub(super) fn body_of(whole: Bytes, stream: Option<Parts>) -> Response {
+    let Some(parts) = stream else { return Body::from(whole).into_response() };
+    let mut response = body_stream::body(parts).into_response();
+    response.extensions_mut().insert(Streamed);
+    response
 }
 
 /// A reply as an HTTP answer. Errors with 500 if its content type is not a valid header value.
-fn reply(payload: Payload) -> Result<Response, Failure> {
-    if payload.body.is_empty() && payload.content_type.is_empty() {
+fn reply(answer: Answer) -> Result<Response, Failure> {
+    let Answer { payload, stream } = answer;
+    if stream.is_none() && payload.body.is_empty() && payload.content_type.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let content_type = content_type(&payload.content_type)?;
-    let mut response = Body::from(payload.body).into_response();
+    let mut response = body_of(payload.body, stream);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(MECHTRON_POLICY));

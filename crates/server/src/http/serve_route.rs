@@ -1,9 +1,8 @@
 //! Answering by a route of an app: a file of its bundle, or a resource.
 
 use axum::{
-    body::Body,
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
@@ -17,10 +16,13 @@ use super::{
     encoding::EncodedByAuthor,
     file::{self, Caching, set, with_charset},
     headers::{content_type, into_answer},
-    messages::payload,
+    messages::{body_of, payload},
     routes::{Found, Target},
 };
-use crate::{handle::Ask, limits::Limit};
+use crate::{
+    handle::{Answer, Ask},
+    limits::Limit,
+};
 
 /// The policy for replies of mechtrons, which are untrusted data: a page is shown but runs no code, unless the
 /// mechtron sends its own policy.
@@ -106,19 +108,21 @@ async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
     let query = call.parts.uri.query().unwrap_or_default();
     let given = fields(query.as_bytes(), "query")?.into_iter().chain(captures).collect();
     // Counted until the answer, because the node holds the same bytes.
-    let body = call.read(Limit::MessageBody).await?;
-    let payload = parameters(payload(&call.parts.headers, body.bytes.clone())?, given)?;
+    let (body, stream) = call.read_or_stream(Limit::MessageBody, &to, operation).await?;
+    let payload = payload(&call.parts.headers, body.bytes.clone(), stream.is_some())?;
+    let payload = parameters(payload, stream.is_some(), given)?;
     let from = app.child("http").map_err(|error| Failure::internal(error.to_string()))?;
     let origin = Origin { address: from, caller };
-    let ask = Ask { from: origin, to, operation: operation.clone(), payload, by_route: true };
+    let ask = Ask { from: origin, to, operation: operation.clone(), payload, stream, by_route: true };
     page(call.site.handle.request(ask).await?)
 }
 
-/// Merges body fields, query and path into a JSON request, in this order. Any other body stays as it is, and the
-/// parameters become headers.
-fn parameters(mut payload: Payload, given: Vec<(String, String)>) -> Result<Payload, Failure> {
+/// Merges body fields, query and path into a JSON request, in this order. Any other body, and a stream, stays as it is, and
+/// the parameters become headers.
+fn parameters(mut payload: Payload, has_stream: bool, given: Vec<(String, String)>) -> Result<Payload, Failure> {
     let is_form = payload.media_type() == "application/x-www-form-urlencoded";
-    if !payload.body.is_empty() && !is_form && payload.media_type() != "application/json" {
+    let is_other = !payload.body.is_empty() && !is_form && payload.media_type() != "application/json";
+    if is_other || has_stream {
         payload
             .headers
             .extend(given.into_iter().map(|(name, value)| (format!("starlane-param-{}", name.to_lowercase()), value)));
@@ -150,10 +154,11 @@ fn parameters(mut payload: Payload, given: Vec<(String, String)>) -> Result<Payl
 }
 
 /// A resource's reply as an HTTP answer.
-fn page(reply: Payload) -> Result<Response, Failure> {
+fn page(answer: Answer) -> Result<Response, Failure> {
+    let Answer { payload: reply, stream } = answer;
     let content_type = content_type(&with_charset(&reply.content_type))?;
-    let has_body = !reply.body.is_empty();
-    let mut response = Body::from(reply.body).into_response();
+    let has_body = !reply.body.is_empty() || stream.is_some();
+    let mut response = body_of(reply.body, stream);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     let status = into_answer(&reply.headers, response.headers_mut())?;

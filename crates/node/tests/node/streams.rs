@@ -1,0 +1,304 @@
+//! Streams between two nodes: their bytes, their credit, and every way in which they end.
+
+use starlane_node::Operations;
+use starlane_protocol::{Failure, Outcome, StreamId};
+
+use crate::{
+    flows::is_pattern,
+    world::{PAGE, SERVER, World, address},
+};
+
+const LONG: usize = 3_000_000;
+const SERVICE: &str = "acme:service";
+
+/// A page and a server that serves a handler and an app.
+fn world() -> World {
+    let mut world = World::linked();
+    world.server().node.handle_serve(&address(SERVICE), Operations::Any).unwrap();
+    world.server().node.handle_install(1, crate::guest::app());
+    world.run();
+    world
+}
+
+/// Sends a stream of the page to the server. Returns it and the number that the server has for it.
+fn upload(world: &mut World, operation: &str) -> (crate::flows::Source, StreamId) {
+    let (source, payload) = world.open(PAGE);
+    world.server().hold = operation == "held";
+    world.request(PAGE, SERVICE, operation, payload);
+    let id = *world.server().flows.came.last().expect("it arrived");
+    (source, id)
+}
+
+fn download(world: &mut World) -> (crate::flows::Source, StreamId) {
+    let (source, payload) = world.open(SERVER);
+    world.server().flows.answers = Some(payload);
+    world.request(PAGE, SERVICE, "download", crate::world::text("please"));
+    let id = *world.page().flows.came.last().expect("the answer came");
+    (source, id)
+}
+
+#[test]
+fn stream_arrives_complete_in_both_directions() {
+    let mut world = world();
+    let (mut source, id) = upload(&mut world, "take");
+    assert_eq!(world.write(&mut source, LONG), LONG);
+    world.finish(&source, None);
+    let bytes = &world.server().flows.bytes[&id];
+    assert!(bytes.len() == LONG && is_pattern(bytes));
+    assert_eq!(world.server().flows.code(id), Some(String::new()));
+    let (mut source, id) = download(&mut world);
+    assert_eq!(world.write(&mut source, LONG), LONG);
+    world.finish(&source, None);
+    let bytes = &world.page().flows.bytes[&id];
+    assert!(bytes.len() == LONG && is_pattern(bytes));
+    assert_eq!((world.page().flows.code(id), world.open_streams()), (Some(String::new()), [0, 0]));
+}
+
+#[test]
+fn reader_that_does_not_read_stops_the_writer() {
+    let mut world = world();
+    world.server().flows.is_slow = true;
+    let (mut source, id) = upload(&mut world, "take");
+    let written = world.write(&mut source, LONG);
+    // One credit at the reader, and one that this host may have under way.
+    assert!((96 * 1024..=128 * 1024).contains(&written), "{written}");
+    assert_eq!(world.server().flows.bytes[&id].len(), 64 * 1024);
+    // Others are not held up.
+    assert!(world.ask(PAGE, SERVICE, "echo", crate::world::text("hi")).is_ok());
+    world.server().flows.is_slow = false;
+    let now = world.now;
+    world.server().node.handle_consumed(now, id, 64 * 1024);
+    world.run();
+    assert_eq!(world.write(&mut source, LONG), LONG);
+    world.finish(&source, None);
+    assert!(is_pattern(&world.server().flows.bytes[&id]));
+    assert_eq!(world.open_streams(), [0, 0]);
+}
+
+#[test]
+fn cut_loses_nothing_of_a_stream() {
+    let mut world = world();
+    let (mut up, up_id) = upload(&mut world, "take");
+    let (mut down, down_id) = download(&mut world);
+    let mut written = [0, 0];
+    for _ in 0..20 {
+        written[0] += world.write(&mut up, 70_000);
+        world.break_link();
+        // Without a socket it is as much as the credit.
+        written[1] += world.write(&mut down, 70_000);
+        world.pass(5_000);
+    }
+    world.finish(&up, None);
+    world.finish(&down, None);
+    let (received, returned) = (&world.sides[SERVER].flows.bytes[&up_id], &world.sides[PAGE].flows.bytes[&down_id]);
+    assert!(is_pattern(received) && is_pattern(returned));
+    assert_eq!([received.len(), returned.len()], written);
+    assert_eq!(world.open_streams(), [0, 0]);
+}
+
+#[test]
+fn guest_copies_a_stream() {
+    for side in [PAGE, SERVER] {
+        let mut world = world();
+        let (mut source, payload) = world.open(side);
+        let request = world.request(side, "acme:app:one", "mirror", payload);
+        let outcome: Outcome = world.outcome(side, request);
+        assert_eq!(outcome.unwrap().content_type, "application/octet-stream");
+        let id = *world.sides[side].flows.came.last().unwrap();
+        assert_eq!(world.write(&mut source, LONG), LONG);
+        world.finish(&source, None);
+        let bytes = &world.sides[side].flows.bytes[&id];
+        assert!(bytes.len() == LONG && is_pattern(bytes), "{} bytes came back", bytes.len());
+        assert_eq!((world.sides[side].flows.code(id), world.open_streams()), (Some(String::new()), [0, 0]));
+    }
+}
+
+#[test]
+fn every_way_of_ending_is_told_to_both_ends_and_leaves_nothing() {
+    type End = fn(&mut World, &crate::flows::Source, StreamId);
+    let stops = |world: &World, source: &crate::flows::Source| {
+        world.sides[PAGE].flows.stops.get(&source.id).map(|failure| failure.code.clone())
+    };
+    // The way, and the codes that the reader and the writer hear.
+    let ways: [(&str, End, Option<&str>, Option<&str>); 8] = [
+        ("the writer completes it", |world, source, _| world.finish(source, None), Some(""), None),
+        (
+            "the writer fails",
+            |world, source, _| world.finish(source, Some(Failure::conflict("no more paper"))),
+            Some("conflict"),
+            None,
+        ),
+        (
+            "the reader goes away",
+            |world, _, id| {
+                let now = world.now;
+                world.server().node.handle_stop(now, id, Failure::cancelled("enough"));
+            },
+            None,
+            Some("cancelled"),
+        ),
+        (
+            "the request is refused",
+            |world, _, _| {
+                let (now, request) = (world.now, world.sides[SERVER].held[0]);
+                world.server().node.handle_reply(now, request, Err(Failure::conflict("not now")));
+            },
+            Some("conflict"),
+            Some("conflict"),
+        ),
+        ("nothing moves", |world, _, _| world.pass(151_000), Some("idle"), Some("idle")),
+        (
+            "the link is gone for too long",
+            |world, _, _| {
+                world.cut = true;
+                world.break_link();
+                world.pass(130_000);
+            },
+            Some("link-lost"),
+            Some("link-lost"),
+        ),
+        (
+            "the writer's host closes",
+            |world, _, _| {
+                let now = world.now;
+                world.page().node.handle_close(now);
+            },
+            Some("closed"),
+            Some("closed"),
+        ),
+        (
+            "the reader's host closes",
+            |world, _, _| {
+                let now = world.now;
+                world.server().node.handle_close(now);
+            },
+            Some("closed"),
+            Some("closed"),
+        ),
+    ];
+    for (name, way, read, written) in ways {
+        let mut world = world();
+        // A one-way message has no deadline of its own, so only the request that is refused is a request.
+        let (mut source, id) = match name {
+            "the request is refused" => upload(&mut world, "held"),
+            _ => {
+                let (source, payload) = world.open(PAGE);
+                let now = world.now;
+                let (origin, to) = (crate::world::origin(), address(SERVICE));
+                world.page().node.handle_notify(now, &origin, &to, "take", payload).unwrap();
+                world.run();
+                let id = *world.server().flows.came.last().expect("it arrived");
+                (source, id)
+            }
+        };
+        world.write(&mut source, 10_000);
+        way(&mut world, &source, id);
+        world.run();
+        world.pass(1_000);
+        assert_eq!(world.server().flows.code(id).as_deref(), read, "{name}");
+        assert_eq!(stops(&world, &source).as_deref(), written, "{name}");
+        assert_eq!(world.open_streams(), [0, 0], "{name}");
+    }
+}
+
+#[test]
+fn cancelled_request_ends_its_stream_and_that_of_a_late_answer() {
+    let mut world = world();
+    let (mut source, payload) = world.open(PAGE);
+    world.server().hold = true;
+    let request = world.request(PAGE, SERVICE, "take", payload);
+    let id = world.server().flows.came[0];
+    world.write(&mut source, 10);
+    let now = world.now;
+    world.page().node.handle_cancel(now, request);
+    world.run();
+    assert_eq!(world.server().flows.code(id).as_deref(), Some("cancelled"));
+    assert_eq!(world.page().flows.stops[&source.id].code, "cancelled");
+    // The handler answers too late, with a stream.
+    let (late, payload) = world.open(SERVER);
+    let held = world.server().held[0];
+    world.server().node.handle_reply(now, held, Ok(payload));
+    world.run();
+    assert_eq!(world.server().flows.stops[&late.id].code, "cancelled");
+    assert_eq!(world.open_streams(), [0, 0]);
+}
+
+#[test]
+fn stream_whose_message_is_dropped_ends() {
+    let mut world = world();
+    // A message that is never sent, one to nobody, one to an operation without a stream.
+    let (unsent, payload) = world.open(PAGE);
+    drop(payload);
+    world.run();
+    assert_eq!(world.page().flows.stops[&unsent.id].code, "cancelled");
+    for (to, operation, code) in [
+        ("acme:nobody", "take", "no-resource"),
+        ("acme:app:one", "echo", "no-streams"),
+        ("acme:app:one", "x", "no-operation"),
+    ] {
+        let (source, payload) = world.open(PAGE);
+        let request = world.request(PAGE, to, operation, payload);
+        assert_eq!(world.outcome(PAGE, request).unwrap_err().code, code);
+        assert_eq!(world.page().flows.stops[&source.id].code, code);
+    }
+    // A message that waits for a link, and whose sender gives up.
+    world.cut = true;
+    world.break_link();
+    let (mut source, payload) = world.open(PAGE);
+    let request = world.request(PAGE, SERVICE, "take", payload);
+    assert_eq!(world.write(&mut source, LONG), 64 * 1024);
+    let now = world.now;
+    world.page().node.handle_cancel(now, request);
+    world.run();
+    assert_eq!(world.page().flows.stops[&source.id].code, "cancelled");
+    assert_eq!(world.open_streams(), [0, 0]);
+}
+
+#[test]
+fn crash_of_a_guest_ends_its_streams() {
+    let mut world = world();
+    let (mut source, payload) = world.open(PAGE);
+    let request = world.request(PAGE, "acme:app:one", "mirror", payload);
+    world.outcome(PAGE, request).unwrap();
+    let copy = *world.page().flows.came.last().unwrap();
+    world.write(&mut source, 10_000);
+    assert_eq!(world.ask(PAGE, "acme:app:one", "trap", crate::world::text("")).unwrap_err().code, "guest-failed");
+    assert_eq!(world.page().flows.stops[&source.id].code, "guest-failed");
+    assert_eq!(world.page().flows.code(copy).as_deref(), Some("guest-failed"));
+    assert_eq!(world.open_streams(), [0, 0]);
+}
+
+#[test]
+fn open_stream_does_not_hold_the_next_message_of_an_actor() {
+    let mut world = world();
+    let (mut source, payload) = world.open(PAGE);
+    let request = world.request(PAGE, "acme:app:one", "mirror", payload);
+    world.outcome(PAGE, request).unwrap();
+    world.page().flows.is_slow = true;
+    world.write(&mut source, LONG);
+    assert!(world.ask(PAGE, "acme:app:one", "echo", crate::world::text("next")).is_ok());
+    // It does not sleep while a stream is open.
+    let batches = world.server().stopped.len();
+    for n in 0..4 {
+        world.ask(PAGE, &format!("acme:app:keyed:{n}"), "echo", crate::world::text("x")).unwrap();
+    }
+    assert!(world.server().stopped.len() > batches, "others made room");
+    assert_eq!(world.server().flows.ends.len() + world.page().flows.ends.len(), 0);
+}
+
+#[test]
+fn deadline_of_a_request_begins_anew_with_each_part_of_its_stream() {
+    let mut world = world();
+    world.server().hold = true;
+    let (mut source, payload) = world.open(PAGE);
+    let request = world.request_within(PAGE, SERVICE, "take", payload, 1_000);
+    for _ in 0..5 {
+        world.pass(800);
+        assert_eq!(world.write(&mut source, 10), 10);
+    }
+    assert!(!world.page().outcomes.contains_key(&request));
+    world.pass(1_100);
+    assert_eq!(world.outcome(PAGE, request).unwrap_err().code, "deadline");
+    assert_eq!(world.sides[PAGE].flows.stops[&source.id].code, "deadline");
+    assert_eq!(world.open_streams(), [0, 0]);
+}

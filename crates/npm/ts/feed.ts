@@ -9,6 +9,8 @@ import type { Shared } from "./shared.js";
 
 /** The maximum size of what is passed to the Wasm side at once, where it is copied. */
 const MAX_PIECE_BYTES = 65_536;
+/** The maximum time without a turn of the page's other tasks, in milliseconds. */
+const MAX_TURN_MS = 16;
 /** The first half of a character that ends in the next text. */
 const OPEN = /[\ud800-\udbff]$/;
 
@@ -24,9 +26,11 @@ export class Feed implements RawSource {
   #parts: Parts | undefined;
   #rest = new Uint8Array();
   #half = "";
-  #off: () => void;
+  #failure: { error: unknown } | undefined;
+  #turnedAt = performance.now();
+  readonly #off: () => void;
 
-  /** Aborting `signal` ends the stream and cancels the source. `failed` is called when the source fails. */
+  /** Aborting `signal` ends the stream and cancels the source. `failed` is called when the stream has ended because the source fails. */
   constructor(shared: Shared, parts: Parts, signal: AbortSignal | undefined, failed: (error: unknown) => void) {
     this.ticket = shared.ticket();
     this.#shared = shared;
@@ -48,19 +52,24 @@ export class Feed implements RawSource {
         this.#rest = this.#bytes(value);
       }
     } catch (error) {
-      // It hears the failure through this rejection.
+      this.#failure = { error };
       this.#end()?.cancel(error);
-      this.#failed(error);
       throw error;
     }
     const piece = this.#rest.subarray(0, MAX_PIECE_BYTES);
     this.#rest = this.#rest.subarray(piece.length);
+    // A source and a reader that never wait would keep other tasks of the page from running.
+    if (performance.now() - this.#turnedAt > MAX_TURN_MS) {
+      await turn();
+      this.#turnedAt = performance.now();
+    }
     return piece;
   }
 
   ended(failure: RawFailure | undefined): void {
     const parts = this.#end();
     if (failure) parts?.cancel(fromRaw(failure));
+    if (this.#failure) this.#failed(this.#failure.error);
   }
 
   /** Ends the stream with `cancelled`, and the source with a reason. */
@@ -91,4 +100,16 @@ export class Feed implements RawSource {
     if (!isWhole(whole)) throw malformed("a text of the body has a lone surrogate: send well-formed Unicode");
     return encoder.encode(whole);
   }
+}
+
+/** Lets other tasks of the page run. Timers would be slow in a page that is not visible. */
+function turn(): Promise<void> {
+  const { port1, port2 } = new MessageChannel();
+  return new Promise((resolve) => {
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(undefined);
+  });
 }

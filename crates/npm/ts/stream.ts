@@ -4,18 +4,17 @@ import type { RawReader } from "./wasm/starlane_npm.js";
 import { why } from "./check.js";
 import { StarlaneError, fromRaw } from "./errors.js";
 
-/** Streams that became unreachable before their end, as happens to an answer that nobody reads. */
-const abandoned = new FinalizationRegistry<() => void>((end) => end());
+type Controller = ReadableByteStreamController;
+
+/** The streams that nobody can read any more before their end, as happens to an answer that nobody keeps. */
+const abandoned = /* @__PURE__ */ new FinalizationRegistry<Writer>((writer) => writer.stop(undefined));
 
 /**
  * The parts of a stream as a stream of bytes. Each read takes one part, and nothing is read ahead, so a slow reader slows the writer.
  * Aborting `signal` makes reads fail with its reason. Cancelling and abandoning the stream stop the writer.
  */
 export function readable(reader: RawReader, signal: AbortSignal | undefined): ReadableStream<Uint8Array> {
-  const reading = new Reading(reader, signal);
-  const stream = new ReadableStream(source(reading), { highWaterMark: 0 });
-  abandoned.register(stream, () => reading.stop(undefined), reading);
-  return iterable(stream);
+  return iterable(new ReadableStream(new Source(reader, signal) as UnderlyingByteSource, { highWaterMark: 0 }));
 }
 
 /** The failure with which a reader stops the writer: its reason, if that is a StarlaneError, or else `cancelled`. */
@@ -24,66 +23,78 @@ export function stopping(reason: unknown): StarlaneError {
   return new StarlaneError("cancelled", 499, `the reader went away${reason === undefined ? "" : `: ${why(reason)}`}`);
 }
 
-type Source = UnderlyingByteSource | UnderlyingDefaultSource<Uint8Array>;
-
-/** A function of its own: what it captures must not hold the stream. */
-function source(reading: Reading): UnderlyingDefaultSource<Uint8Array> {
-  const given: Source = {
-    type: "ReadableByteStreamController" in globalThis ? "bytes" : undefined,
-    start: (controller: ReadableStreamController<Uint8Array>) => {
-      reading.controller = new WeakRef(controller);
-    },
-    pull: (controller: ReadableStreamController<Uint8Array>) => reading.pull(controller),
-    cancel: (reason: unknown) => reading.stop(stopping(reason)),
-  } as Source;
-  return given as UnderlyingDefaultSource<Uint8Array>;
-}
-
-/** A stream that is being read. It must not hold the `ReadableStream`, so that an abandoned one can be collected. */
-class Reading {
-  controller: WeakRef<ReadableStreamController<Uint8Array>> | undefined;
-  /** Undefined when the stream has ended for this side. */
-  #reader: RawReader | undefined;
-  readonly #signal: AbortSignal | undefined;
+/** The source of a `ReadableStream`. Only that holds it: browsers may recreate the objects of the stream itself. */
+class Source {
+  readonly type = "ReadableByteStreamController" in globalThis ? "bytes" : undefined;
+  readonly #writer: Writer;
+  #controller: Controller | undefined;
 
   constructor(reader: RawReader, signal: AbortSignal | undefined) {
-    this.#reader = reader;
-    this.#signal = signal;
-    signal?.addEventListener("abort", this.#abort);
+    this.#writer = new Writer(reader, signal, new WeakRef(this));
+    abandoned.register(this, this.#writer, this.#writer);
   }
 
-  readonly #abort = (): void => {
-    const { reason } = this.#signal as AbortSignal;
-    this.controller?.deref()?.error(reason);
-    this.stop(stopping(reason));
-  };
+  start(controller: Controller): void {
+    this.#controller = controller;
+  }
 
-  async pull(controller: ReadableStreamController<Uint8Array>): Promise<void> {
+  async pull(controller: Controller): Promise<void> {
+    const part = await this.#writer.next();
+    // It was stopped meanwhile.
+    if (part === null) return;
+    if (part) return controller.enqueue(part as Uint8Array<ArrayBuffer>);
+    controller.close();
+    // A reader with a buffer of its own waits for this.
+    controller.byobRequest?.respond(0);
+  }
+
+  cancel(reason: unknown): void {
+    this.#writer.stop(stopping(reason));
+  }
+
+  error(reason: unknown): void {
+    this.#controller?.error(reason);
+  }
+}
+
+/** The other end of a stream. It does not hold the `Source`, so that an abandoned one can be collected. */
+class Writer {
+  /** Undefined when the stream has ended for this side. */
+  #reader: RawReader | undefined;
+  readonly #off: () => void;
+
+  constructor(reader: RawReader, signal: AbortSignal | undefined, source: WeakRef<Source>) {
+    this.#reader = reader;
+    const abort = () => {
+      source.deref()?.error(signal?.reason);
+      this.stop(stopping(signal?.reason));
+    };
+    signal?.addEventListener("abort", abort);
+    this.#off = () => signal?.removeEventListener("abort", abort);
+  }
+
+  /** The next part; undefined at the end, and null if this side has stopped the stream. */
+  async next(): Promise<Uint8Array | undefined | null> {
     const reader = this.#reader;
-    if (!reader) return;
-    let part: Uint8Array | undefined;
+    if (!reader) return null;
     try {
-      part = await reader.next();
+      const part = await reader.next();
+      if (this.#reader !== reader) return null;
+      if (!part) this.stop(undefined);
+      return part;
     } catch (failure) {
       this.stop(undefined);
       throw fromRaw(failure);
     }
-    // It was stopped meanwhile.
-    if (this.#reader !== reader) return;
-    if (part) return controller.enqueue(part as Uint8Array<ArrayBuffer>);
-    this.stop(undefined);
-    controller.close();
-    // A reader with a buffer of its own waits for this.
-    (controller as Partial<ReadableByteStreamController>).byobRequest?.respond(0);
   }
 
-  /** Ends the stream for this side. The writer is stopped if it has not ended, for the reason or with `cancelled`. */
+  /** Ends the stream for this side. A writer that has not ended is stopped, for the reason or with `cancelled`. */
   stop(reason: StarlaneError | undefined): void {
     const reader = this.#reader;
     if (!reader) return;
     this.#reader = undefined;
     abandoned.unregister(this);
-    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#off();
     if (reason) reader.stop(reason);
     reader.free();
   }

@@ -8,7 +8,8 @@ import { NOTHING, bytesOf, encoder } from "./payload.js";
 const MAX_WHOLE_BLOB_BYTES = 65_536;
 /** The maximum size of text and bytes that are sent as a whole. A message has at most 16 MiB, with its headers. */
 const MAX_WHOLE_BYTES = 16 * 1024 * 1024 - 128 * 1024;
-const BYTES = "application/octet-stream";
+/** The content type of bytes without one. */
+export const BYTES = "application/octet-stream";
 
 /** A body to send. */
 export interface Body {
@@ -39,10 +40,15 @@ export async function bodyOf(value: unknown): Promise<Body> {
     return bytes("application/x-www-form-urlencoded;charset=UTF-8", encoder.encode(URLSearchParams.prototype.toString.call(value)));
   }
   if (is(globalThis.Blob, "size", value)) return blob(value as Blob);
-  if (is(globalThis.FormData, "keys", value)) return blob(await new Response(value as FormData).blob());
-  if (is(globalThis.ReadableStream, "locked", value)) return stream(BYTES, value as ReadableStream<unknown>);
+  if (is(globalThis.FormData, "keys", value)) {
+    const encoded = new Response(value as FormData);
+    // The type of the Blob is in lower case, and so would be the boundary in it.
+    const type = encoded.headers.get("content-type") ?? BYTES;
+    return blob(await encoded.blob(), type);
+  }
+  if (is(globalThis.ReadableStream, "locked", value)) return streamed(BYTES, partsOf(value as ReadableStream<unknown>));
   const parts = reading("`body`", () => iterated(value));
-  if (parts) return { contentType: BYTES, whole: NOTHING, parts };
+  if (parts) return streamed(BYTES, parts);
   throw malformed(
     `\`body\` is ${shown(value)}, which fetch cannot send: pass a string, bytes, a Blob, a stream of bytes, FormData or ` +
       "URLSearchParams. For data, pass JSON.stringify(data) with `contentType: \"application/json\"`, or use host.request",
@@ -53,29 +59,31 @@ function whole(contentType: string, bytes: Uint8Array): Body {
   return { contentType, whole: bytes, parts: undefined };
 }
 
+function streamed(contentType: string, parts: Parts): Body {
+  return { contentType, whole: NOTHING, parts };
+}
+
 function bytes(contentType: string, bytes: Uint8Array): Body {
   if (bytes.length <= MAX_WHOLE_BYTES) return whole(contentType, bytes);
   let given = false;
   const next = async () => (given ? { done: true as const, value: undefined } : ((given = true), { value: bytes }));
-  return { contentType, whole: NOTHING, parts: { next, cancel() {} } };
+  return streamed(contentType, { next, cancel() {} });
 }
 
-async function blob(blob: Blob): Promise<Body> {
-  const type = blob.type || BYTES;
-  if (blob.size > MAX_WHOLE_BLOB_BYTES) return stream(type, blob.stream());
+async function blob(blob: Blob, type = blob.type || BYTES): Promise<Body> {
+  if (blob.size > MAX_WHOLE_BLOB_BYTES) return streamed(type, partsOf(blob.stream()));
   return whole(type, new Uint8Array(await blob.arrayBuffer()));
 }
 
-/** The parts of a stream, of which this is the only reader from now on. */
-export function stream(contentType: string, stream: ReadableStream<unknown>): Body {
+/** The parts of a stream. Nobody else can read it from now on. */
+export function partsOf(stream: ReadableStream<unknown>): Parts {
   let reader: ReadableStreamDefaultReader<unknown>;
   try {
     reader = stream.getReader();
   } catch (cause) {
     throw malformed("the stream of `body` is being read already: pass one that nobody reads", cause);
   }
-  const cancel = (reason: unknown) => void reader.cancel(reason).catch(() => {});
-  return { contentType, whole: NOTHING, parts: { next: () => reader.read(), cancel } };
+  return { next: () => reader.read(), cancel: (reason) => void reader.cancel(reason).catch(() => {}) };
 }
 
 function iterated(value: unknown): Parts | undefined {

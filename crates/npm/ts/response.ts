@@ -1,7 +1,7 @@
 // Answers as `Response`s, and `Response`s of handlers as answers.
 
 import type { RawFailure, RawPayload } from "./wasm/starlane_npm.js";
-import { stream as partsOf } from "./body.js";
+import { BYTES, partsOf } from "./body.js";
 import { why } from "./check.js";
 import { StarlaneError, malformed } from "./errors.js";
 import { Feed } from "./feed.js";
@@ -122,10 +122,9 @@ export async function payloadOf(response: Response, shared: Shared, signal: Abor
     if (name !== "content-type") words.push(name, value);
   }
   if (status !== 200) words.push(STATUS, String(status));
-  if (!body) return { contentType: "", headers: words, body: NOTHING };
-  const { contentType, parts } = partsOf(response.headers.get("content-type") ?? "application/octet-stream", body);
-  const source = parts && new Feed(shared, parts, signal, failed);
-  return { contentType, headers: words, body: NOTHING, source };
+  const contentType = response.headers.get("content-type") ?? (body ? BYTES : "");
+  const parts = body && partsOf(body);
+  return { contentType, headers: words, body: NOTHING, source: parts ? new Feed(shared, parts, signal, failed) : undefined };
 }
 
 /** The failure that a handler's `Response` with an error status stands for. Its text is the message. */

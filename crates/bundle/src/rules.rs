@@ -27,6 +27,9 @@ pub(crate) const INTENSITY: RangeInclusive<u32> = 0..=1_000;
 /// The time in which crashes are counted, in milliseconds: the maximum is a day.
 pub(crate) const WITHIN_MS: RangeInclusive<u64> = 1..=86_400_000;
 
+/// The content type of a stream with a JSON value in each line.
+const LINES: &str = "application/x-ndjson";
+
 /// The rule that a value breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,6 +42,8 @@ pub enum Rule {
     Text,
     /// A content type, and whether it allows a schema.
     ContentType,
+    /// A body that cannot be a stream.
+    Stream,
     /// A limit of a mechtron.
     Limit,
     /// Settings of a mechtron or of another resource.
@@ -112,16 +117,38 @@ pub(crate) fn content_type(written: &str) -> Result<(), RuleFault> {
     ))
 }
 
-/// Checks that a content type allows a schema.
-pub(crate) fn schema_beside(content_type: &str) -> Result<(), RuleFault> {
+/// Checks that a content type allows a schema. The schema of a stream checks each line, so the content type must have
+/// lines.
+pub(crate) fn schema_beside(content_type: &str, stream: bool) -> Result<(), RuleFault> {
     let essence = essence(content_type);
     let lower = essence.to_ascii_lowercase();
-    if lower == "application/json" || lower.ends_with("+json") {
+    let (has_json, has_lines) = (lower == "application/json" || lower.ends_with("+json"), lower == LINES);
+    let (text, hint) = match stream {
+        false if has_json => return Ok(()),
+        true if has_lines => return Ok(()),
+        true => (
+            format!("a schema for a stream of the content type `{}`; expected `{LINES}`", quoted(essence)),
+            "add content-type = \"application/x-ndjson\", whose lines the schema checks, or remove the schema",
+        ),
+        false => (
+            format!("a schema beside the content type `{}`; expected a JSON content type", quoted(essence)),
+            match has_lines {
+                true => "add stream = true, so that the schema checks each line, or remove the schema",
+                false => "add content-type = \"application/json\", or remove the schema",
+            },
+        ),
+    };
+    Err(RuleFault::new(Rule::ContentType, text, hint))
+}
+
+/// Checks the body of an event, which goes to many subscribers.
+pub(crate) fn event(stream: bool) -> Result<(), RuleFault> {
+    if !stream {
         return Ok(());
     }
-    let text = format!("a schema beside the content type `{}`; expected a JSON content type", quoted(essence));
-    let hint = "add content-type = \"application/json\", or remove the schema";
-    Err(RuleFault::new(Rule::ContentType, text, hint))
+    let text = "an event has `stream = true`; only a request or a response can be a stream";
+    let hint = "remove `stream`, or make an operation whose response is the stream";
+    Err(RuleFault::new(Rule::Stream, text, hint))
 }
 
 /// Checks the limits of a mechtron. A server may have lower maximums.

@@ -60,6 +60,10 @@ pub(super) fn check_bind(source: &Source, file: &BindFile) -> Result<(), Authori
     for name in file.names() {
         check_segment(source, name, name.get_ref(), "a name such as `render`")?;
     }
+    for body in file.events.values().map(|event| &event.payload) {
+        let place = body.stream.as_ref().map_or(0..0, Spanned::span);
+        rules::event(body.is_stream()).map_err(|fault| fault.at(source, place))?;
+    }
     file.bodies().try_for_each(|body| check_body(source, body))
 }
 
@@ -104,7 +108,9 @@ fn check_body(source: &Source, body: &BodyTable) -> Result<(), AuthoringError> {
         rules::content_type(content_type).map_err(|fault| fault.at(source, written.span()))?;
     }
     match &body.schema {
-        Some(schema) => rules::schema_beside(content_type).map_err(|fault| fault.at(source, schema.span())),
+        Some(schema) => {
+            rules::schema_beside(content_type, body.is_stream()).map_err(|fault| fault.at(source, schema.span()))
+        }
         None => Ok(()),
     }
 }

@@ -132,7 +132,8 @@ pub(super) struct OperationTable {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventTable {
-    /// The body of the event.
+    /// The body of the event. It cannot be a stream.
+    #[schemars(extend("not" = { "properties": { "stream": { "const": true } }, "required": ["stream"] }))]
     pub(super) payload: BodyTable,
 }
 
@@ -148,9 +149,20 @@ pub(super) struct BodyTable {
         example = &"text/html"
     )]
     pub(super) content_type: Option<Spanned<String>>,
-    /// The JSON Schema (2020-12) of the body: a file of this bundle. It needs a JSON content type.
+    /// The JSON Schema (2020-12) of the body: a file of this bundle. It needs a JSON content type. In a stream it checks
+    /// each line, and needs the content type `application/x-ndjson`.
     #[schemars(with = "Option<String>", example = &"schemas/render.json")]
     pub(super) schema: Option<Spanned<String>>,
+    /// Whether the body is a stream: a request is delivered as it arrives, and a response is sent as it is made. If it
+    /// has a schema, each line is checked, and the maximum length of a line is 1 MiB.
+    #[schemars(with = "Option<bool>", extend("default" = false))]
+    pub(super) stream: Option<Spanned<bool>>,
+}
+
+impl BodyTable {
+    pub(super) fn is_stream(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| *stream.get_ref())
+    }
 }
 
 impl BindFile {
@@ -169,8 +181,8 @@ impl BindFile {
     pub(super) fn resolved(self) -> Bind {
         let body = |table: BodyTable| Body {
             content_type: table.content_type.map_or_else(|| Body::default().content_type, Spanned::into_inner),
+            stream: table.stream.is_some_and(Spanned::into_inner),
             schema: table.schema.map(|schema| bundle_path(schema.get_ref())),
-            stream: false,
         };
         let operation = |table: OperationTable| Operation {
             request: table.request.map(body).unwrap_or_default(),

@@ -161,10 +161,13 @@ fn check_bind(contents: &Contents, path: &str, bind: &Bind) -> Checked {
     {
         at(place(&[table, name]), rules::segment(name, name, "a name such as `render`"))?;
     }
+    for (name, body) in &bind.events {
+        at(place(&["events", name, "stream"]), rules::event(body.stream))?;
+    }
     for body in bind.bodies() {
         at(place(&[]), rules::content_type(&body.content_type))?;
         let Some(schema) = &body.schema else { continue };
-        at(place(&[]), rules::schema_beside(&body.content_type))?;
+        at(place(&[]), rules::schema_beside(&body.content_type, body.stream))?;
         held(contents.schemas.contains_key(schema), path, schema)?;
     }
     Ok(())

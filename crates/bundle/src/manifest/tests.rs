@@ -201,3 +201,45 @@ fn dangling_references_are_refused() {
         assert_eq!(error.code(), "malformed");
     }
 }
+
+#[test]
+fn streams_follow_the_rules_of_authors() {
+    let bind = "/binds/~1binds~1profile.toml";
+    let body = |content_type: &str, schema: bool| {
+        let mut body = json!({ "content-type": content_type, "stream": true });
+        if schema {
+            body["schema"] = json!("/schemas/render.json");
+        }
+        body
+    };
+    let opened = |place: &str, name: &str, body: Value| signed(&with(&format!("{bind}/{place}"), name, body)).open();
+    let operation = "operations/render";
+    for (name, body) in [
+        ("request", body("application/octet-stream", false)),
+        ("request", body("*/*", false)),
+        ("response", body("application/x-ndjson", true)),
+        ("response", body("Application/X-NDJSON; charset=utf-8", true)),
+    ] {
+        let manifest = opened(operation, name, body).unwrap();
+        let bodies = manifest.binds.get("/binds/profile.toml").unwrap().bodies();
+        assert_eq!(bodies.filter(|body| body.stream).count(), 1);
+    }
+    let one_way = json!({ "request": body("*/*", false) });
+    assert!(opened("operations", "upload", one_way).unwrap().binds.values().all(|bind| bind.operations.len() == 2));
+
+    let told = |place, name, body| opened(place, name, body).unwrap_err().to_string();
+    assert_eq!(
+        told("events", "changes", body("application/x-ndjson", false)),
+        "the manifest is refused at /binds/~1binds~1profile.toml/events/changes/stream: an event has `stream = \
+         true`; only a request or a response can be a stream"
+    );
+    for content_type in ["application/json", "text/plain", "application/x-ndjson+json", "*/*"] {
+        let error = told(operation, "request", body(content_type, true));
+        let text =
+            format!("a schema for a stream of the content type `{content_type}`; expected `application/x-ndjson`");
+        assert!(error.ends_with(&text), "{error}");
+    }
+    let whole = json!({ "content-type": "application/x-ndjson", "schema": "/schemas/render.json" });
+    assert!(told(operation, "request", whole).ends_with("expected a JSON content type"));
+    assert!(told(operation, "request", json!({ "stream": 1 })).contains("expected a boolean"));
+}

@@ -36,6 +36,10 @@ fn everything() -> tempfile::TempDir {
         \"PUT /front\" = { to = \".:front\", operation = \"render\", access = \"public\" }\n\
         \"GET /q\" = { to = \".:db\", operation = \"query\" }\n";
     fs::write(folder.path().join("app.toml"), app).unwrap();
+    let bind = fs::read_to_string(folder.path().join("binds/page.toml")).unwrap();
+    let streams = "[operations.upload]\nrequest = { content-type = \"application/octet-stream\", stream = true }\n\
+        response = { content-type = \"application/x-ndjson\", stream = true, schema = \"schemas/render.json\" }\n";
+    fs::write(folder.path().join("binds/page.toml"), bind + streams).unwrap();
     let limits = "restart = { intensity = 2, within = \"5 s\" }\nconcurrency = 2\nmailbox = 8\n[settings]\n";
     let page = fs::read_to_string(folder.path().join("mechtrons/page.toml")).unwrap();
     fs::write(folder.path().join("mechtrons/page.toml"), page.replace("[settings]\n", limits)).unwrap();

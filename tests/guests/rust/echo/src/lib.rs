@@ -108,8 +108,9 @@ impl Echo {
     /// Returns a page with the headers in the body.
     #[operation]
     fn page(&self, Json(page): Json<Page>) -> Payload {
-        let headers = page.headers.into_iter().map(|(name, value)| Header { name, value }).collect();
-        Payload { content_type: "text/html".to_owned(), headers, body: page.body.into() }
+        let mut payload = Payload::new("text/html", page.body);
+        payload.headers = page.headers.into_iter().map(|(name, value)| Header { name, value }).collect();
+        payload
     }
 
     /// Fails as the body describes, or with 418.

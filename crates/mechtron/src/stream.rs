@@ -4,10 +4,10 @@ mod incoming;
 mod lines;
 mod outgoing;
 mod pipe;
+mod table;
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
     future::poll_fn,
     rc::Rc,
     task::{Context as Task, Poll},
@@ -17,6 +17,7 @@ use self::{
     incoming::{Incoming, Inflow},
     outgoing::{Outflow, Pump},
     pipe::Made,
+    table::Table,
 };
 pub use self::{
     lines::{Lines, LinesWriter},
@@ -183,14 +184,14 @@ pub(crate) trait Streaming {
 /// The open streams of an actor, by their numbers.
 pub(crate) struct Streams {
     mesh: Rc<dyn StreamMesh>,
-    incoming: RefCell<BTreeMap<u64, Inflow>>,
-    outgoing: RefCell<BTreeMap<u64, Outflow>>,
+    incoming: Table<Inflow>,
+    outgoing: Table<Outflow>,
     pumps: RefCell<Vec<Pump>>,
 }
 
 impl Streams {
     pub(crate) fn new(mesh: Rc<dyn StreamMesh>) -> Self {
-        Streams { mesh, incoming: RefCell::default(), outgoing: RefCell::default(), pumps: RefCell::default() }
+        Streams { mesh, incoming: Table::default(), outgoing: Table::default(), pumps: RefCell::default() }
     }
 }
 
@@ -201,30 +202,24 @@ impl Streaming for Streams {
 
     fn send(self: Rc<Self>, stream: Stream) -> u64 {
         let id = self.mesh.open_stream();
-        self.outgoing.borrow_mut().insert(id, Outflow::default());
+        self.outgoing.insert(id, Outflow::default());
         let pump = Pump::new(&self, id, stream);
         self.pumps.borrow_mut().push(pump);
         id
     }
 
     fn part(&self, id: u64, bytes: Vec<u8>) {
-        if let Some(flow) = self.incoming.borrow_mut().get_mut(&id) {
-            flow.part(bytes);
-        }
+        self.incoming.with(id, |flow| flow.part(bytes));
     }
 
     fn ended(&self, id: u64, error: Option<Failure>) {
-        if let Some(flow) = self.incoming.borrow_mut().get_mut(&id) {
-            flow.end(error);
-        } else if let Some(flow) = self.outgoing.borrow_mut().get_mut(&id) {
-            flow.end(error);
-        }
+        // The numbers of the two directions differ.
+        self.incoming.with(id, |flow| flow.end(error.clone()));
+        self.outgoing.with(id, |flow| flow.end(error));
     }
 
     fn ready(&self, id: u64, credit: u32) {
-        if let Some(flow) = self.outgoing.borrow_mut().get_mut(&id) {
-            flow.ready(credit);
-        }
+        self.outgoing.with(id, |flow| flow.ready(credit));
     }
 
     fn run(&self, task: &mut Task<'_>) -> bool {

@@ -20,7 +20,9 @@ pub(super) struct Incoming {
 #[derive(Default)]
 pub(super) struct Inflow {
     parts: VecDeque<Vec<u8>>,
-    ended: Option<Result<(), Failure>>,
+    has_ended: bool,
+    /// Why the stream is not complete.
+    failed: Option<Failure>,
     /// The bytes that were read since the last grant.
     consumed: u32,
     reader: Option<Waker>,
@@ -28,38 +30,27 @@ pub(super) struct Inflow {
 
 impl Incoming {
     pub(super) fn open(streams: Rc<Streams>, id: u64) -> Self {
-        streams.incoming.borrow_mut().insert(id, Inflow::default());
+        streams.incoming.insert(id, Inflow::default());
         Incoming { streams, id }
     }
 
     pub(super) fn poll_part(&mut self, room: usize, task: &mut Task<'_>) -> Poll<Part> {
-        let mut flows = self.streams.incoming.borrow_mut();
-        let Some(flow) = flows.get_mut(&self.id) else { return Poll::Ready(Ok(None)) };
-        let Some(next) = flow.parts.front_mut() else {
-            let Some(ended) = flow.ended.take() else { return flow.wait(task) };
-            flows.remove(&self.id);
-            return Poll::Ready(ended.map(|()| None));
+        let (part, granted) = match self.streams.incoming.with(self.id, |flow| flow.poll_part(room, task)) {
+            Some(Poll::Ready(taken)) => taken,
+            Some(Poll::Pending) => return Poll::Pending,
+            None => return Poll::Ready(Ok(None)),
         };
-        if room == 0 {
-            return flow.wait(task);
-        }
-        let part = split(next, room);
-        if next.is_empty() {
-            flow.parts.pop_front();
-        }
-        let granted = flow.consume(part.len());
-        drop(flows);
         if let Some(bytes) = granted {
             self.streams.mesh.grant(self.id, bytes);
         }
-        Poll::Ready(Ok(Some(part)))
+        Poll::Ready(part)
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        let flow = self.streams.incoming.borrow_mut().remove(&self.id);
-        if flow.is_some_and(|flow| flow.ended.is_none()) {
+        let flow = self.streams.incoming.remove(self.id);
+        if flow.is_some_and(|flow| !flow.has_ended) {
             self.streams.mesh.cancel_stream(self.id);
         }
     }
@@ -74,18 +65,37 @@ impl Inflow {
     }
 
     pub(super) fn end(&mut self, error: Option<Failure>) {
-        self.ended = Some(error.map_or(Ok(()), Err));
+        (self.has_ended, self.failed) = (true, error);
         self.wake_reader();
+    }
+
+    /// Returns the next part, and the number of bytes to grant for it.
+    fn poll_part(&mut self, room: usize, task: &Task<'_>) -> Poll<(Part, Option<u32>)> {
+        let Some(next) = self.parts.front_mut() else {
+            if !self.has_ended {
+                return self.wait(task);
+            }
+            return Poll::Ready((self.failed.take().map_or(Ok(None), Err), None));
+        };
+        if room == 0 {
+            return self.wait(task);
+        }
+        let part = split(next, room);
+        if next.is_empty() {
+            self.parts.pop_front();
+        }
+        let granted = self.consume(part.len());
+        Poll::Ready((Ok(Some(part)), granted))
     }
 
     /// Returns the number of bytes to grant: what was read, once that is half of the credit.
     fn consume(&mut self, bytes: usize) -> Option<u32> {
         self.consumed = self.consumed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        let due = self.consumed >= FIRST_CREDIT / 2 && self.ended.is_none();
+        let due = self.consumed >= FIRST_CREDIT / 2 && !self.has_ended;
         due.then(|| mem::take(&mut self.consumed))
     }
 
-    fn wait(&mut self, task: &Task<'_>) -> Poll<Part> {
+    fn wait<T>(&mut self, task: &Task<'_>) -> Poll<T> {
         self.reader = Some(task.waker().clone());
         Poll::Pending
     }

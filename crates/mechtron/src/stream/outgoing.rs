@@ -74,10 +74,8 @@ impl Pump {
     }
 
     fn credit(&mut self) -> u32 {
-        let mut flows = self.streams.outgoing.borrow_mut();
-        let Some(flow) = flows.get_mut(&self.id) else { return 0 };
-        let (credit, stopped) = (flow.credit, flow.stopped.take());
-        drop(flows);
+        let told = self.streams.outgoing.with(self.id, |flow| (flow.credit, flow.stopped.take()));
+        let (credit, stopped) = told.unwrap_or_default();
         if let Some(reason) = stopped {
             self.is_stopped = true;
             self.stream.stop(reason);
@@ -86,14 +84,13 @@ impl Pump {
     }
 
     fn write(&self, bytes: &[u8]) {
-        if let Some(flow) = self.streams.outgoing.borrow_mut().get_mut(&self.id) {
-            flow.credit = flow.credit.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        }
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.streams.outgoing.with(self.id, |flow| flow.credit = flow.credit.saturating_sub(length));
         self.streams.mesh.write(self.id, bytes);
     }
 
     fn finish(&self, error: Option<Failure>) {
-        self.streams.outgoing.borrow_mut().remove(&self.id);
+        self.streams.outgoing.remove(self.id);
         if !self.is_stopped {
             self.streams.mesh.finish(self.id, error);
         }

@@ -74,6 +74,22 @@ pub mod macros {
 /// # }
 /// mechtron::export! { streams; "mirror" => Mirror }
 /// ```
+///
+/// Without `streams;`, a module with such an operation does not compile:
+///
+/// ```compile_fail,E0080
+/// # use mechtron::{actor, Stream};
+/// # #[derive(Default)]
+/// # struct Mirror;
+/// # #[actor]
+/// # impl Mirror {
+/// #     #[operation]
+/// #     fn mirror(&self, body: Stream) -> Stream {
+/// #         body
+/// #     }
+/// # }
+/// mechtron::export! { "mirror" => Mirror }
+/// ```
 #[macro_export]
 macro_rules! export {
     (streams; $($name:literal => $actor:ty),+ $(,)?) => {

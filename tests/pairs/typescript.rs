@@ -5,7 +5,7 @@ use std::{env, fmt::Write, fs, path::Path};
 use starlane_abi::{
     batch::{call, record},
     checking,
-    layout::{self, kind, level, outcome},
+    layout::{self, kind, level, option, outcome},
     limits, names,
 };
 
@@ -29,7 +29,8 @@ fn typescript() -> String {
     );
     let line = |out: &mut String, text: String| writeln!(out, "{text}").unwrap();
     line(&mut out, format!("export const MESH = {:?};", names::MESH));
-    line(&mut out, format!("export const ACTOR = {:?};\n", names::ACTOR));
+    line(&mut out, format!("export const ACTOR = {:?};", names::ACTOR));
+    line(&mut out, format!("export const STREAM_ACTOR = {:?};\n", names::STREAM_ACTOR));
     line(&mut out, "/** Functions that a guest may import. */\nexport type Import =".into());
     for (at, (name, ..)) in names::IMPORTS.iter().enumerate() {
         let end = if at + 1 == names::IMPORTS.len() { ";\n" } else { "" };
@@ -37,7 +38,8 @@ fn typescript() -> String {
     }
     line(
         &mut out,
-        "/** Limits: messages and bytes that a call may queue, bytes that it may log, headers of a payload. */".into(),
+        "/** Limits: messages and bytes that a call may queue, bytes that it may log, headers, a stream's first credit, a checked line. */"
+            .into(),
     );
     for (name, value) in LIMITS {
         line(&mut out, format!("export const {name} = {value};"));
@@ -54,11 +56,13 @@ fn typescript() -> String {
 
 type Rows = Vec<(&'static str, u64)>;
 
-const LIMITS: [(&str, usize); 4] = [
+const LIMITS: [(&str, usize); 6] = [
     ("CALL_MESSAGES", limits::CALL_MESSAGES),
     ("CALL_BYTES", limits::CALL_BYTES),
     ("CALL_LOG", limits::CALL_LOG),
     ("HEADERS", limits::HEADERS),
+    ("FIRST_CREDIT", limits::FIRST_CREDIT as usize),
+    ("LINE_BYTES", limits::LINE_BYTES),
 ];
 
 /// The compiler replaces const enums by their numbers, so that pages do not load their names.
@@ -72,11 +76,16 @@ fn enums() -> [(&'static str, &'static str, Rows); 3] {
         number("SETTLE", call::SETTLE),
         number("WAKE", call::WAKE),
         number("SAVE", call::SAVE),
+        number("PART", call::PART),
+        number("ENDED", call::ENDED),
+        number("READY", call::READY),
         case("KIND_REQUEST", kind::REQUEST),
         case("KIND_NOTIFY", kind::NOTIFY),
         case("KIND_EVENT", kind::EVENT),
         case("SUCCESS", outcome::SUCCESS),
         case("FAILURE", outcome::FAILURE),
+        case("NONE", option::NONE),
+        case("SOME", option::SOME),
         case("ERROR", level::ERROR),
         number("REQUEST", record::REQUEST),
         number("NOTIFY", record::NOTIFY),
@@ -85,12 +94,20 @@ fn enums() -> [(&'static str, &'static str, Rows); 3] {
         number("SUBSCRIBE", record::SUBSCRIBE),
         number("UNSUBSCRIBE", record::UNSUBSCRIBE),
         number("WAKE_AFTER", record::WAKE_AFTER),
+        number("WAKE_AT", record::WAKE_AT),
+        number("OPEN_STREAM", record::OPEN_STREAM),
+        number("WRITE", record::WRITE),
+        number("FINISH", record::FINISH),
+        number("GRANT", record::GRANT),
+        number("CANCEL_STREAM", record::CANCEL_STREAM),
         number("DONE", record::DONE),
         number("REFUSED", record::REFUSED),
         number("RECEIVED", record::RECEIVED),
         number("SAVED", record::SAVED),
         number("MISFIT", record::MISFIT),
         number("TOO_LARGE", record::TOO_LARGE),
+        number("NO_STREAMS", record::NO_STREAMS),
+        number("BAD_LINE", record::BAD_LINE),
         number("CRASH", record::CRASH),
         number("LOG", record::LOG),
     ];
@@ -112,7 +129,7 @@ fn enums() -> [(&'static str, &'static str, Rows); 3] {
     [
         (
             "Batch",
-            "Calls into a guest; kinds of messages, outcomes, the highest level of a log line; what comes back of calls.",
+            "Calls into a guest; kinds of messages, outcomes, options, the highest level of a log line; what comes back of calls.",
             batch,
         ),
         ("Layout", "Sizes, alignments and offsets of records in a guest's memory, in bytes.", layout),

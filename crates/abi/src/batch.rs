@@ -13,6 +13,12 @@ pub mod call {
     pub const WAKE: u8 = 3;
     /// `actor.save`.
     pub const SAVE: u8 = 4;
+    /// `stream-actor.part`.
+    pub const PART: u8 = 5;
+    /// `stream-actor.ended`.
+    pub const ENDED: u8 = 6;
+    /// `stream-actor.ready`.
+    pub const READY: u8 = 7;
 }
 
 /// Records from a sandbox: calls of a guest into the mesh, and the ends of calls into the guest.
@@ -31,6 +37,18 @@ pub mod record {
     pub const UNSUBSCRIBE: u8 = 6;
     /// `mesh.wake-after`.
     pub const WAKE_AFTER: u8 = 7;
+    /// `mesh.wake-at`.
+    pub const WAKE_AT: u8 = 8;
+    /// `mesh.open-stream`.
+    pub const OPEN_STREAM: u8 = 9;
+    /// `mesh.write`.
+    pub const WRITE: u8 = 10;
+    /// `mesh.finish`.
+    pub const FINISH: u8 = 11;
+    /// `mesh.grant`.
+    pub const GRANT: u8 = 12;
+    /// `mesh.cancel-stream`.
+    pub const CANCEL_STREAM: u8 = 13;
     /// A call returned nothing.
     pub const DONE: u8 = 16;
     /// `start` returned an error.
@@ -43,6 +61,10 @@ pub mod record {
     pub const MISFIT: u8 = 20;
     /// The guest has no memory for a message or an outcome.
     pub const TOO_LARGE: u8 = 21;
+    /// A message or an outcome has a stream, and the guest exports nothing for streams; it was not called.
+    pub const NO_STREAMS: u8 = 22;
+    /// A part or the end of a stream was not given to the guest: the stream has ended for a reason of the sandbox.
+    pub const BAD_LINE: u8 = 23;
     /// The instance has ended.
     pub const CRASH: u8 = 24;
     /// `mesh.log`.

@@ -29,12 +29,20 @@ pub mod kind {
 }
 
 /// Cases of `outcome`. Flattened: the case, then six `i32`, of which a failure uses five
-/// (status, code pointer and length, message pointer and length).
+/// (status, code pointer and length, message pointer and length), then the `i64` of a payload's stream.
 pub mod outcome {
     /// A payload.
     pub const SUCCESS: i32 = 0;
     /// A failure.
     pub const FAILURE: i32 = 1;
+}
+
+/// Cases of `option<failure>`. Flattened: the case, then the five `i32` of a failure.
+pub mod option {
+    /// There is no failure.
+    pub const NONE: i32 = 0;
+    /// A failure.
+    pub const SOME: i32 = 1;
 }
 
 /// Cases of `level`.

@@ -9,6 +9,11 @@ pub const CALL_LOG: usize = 64 * 1024;
 /// The maximum number of headers of a payload.
 pub const HEADERS: usize = 128;
 
+/// The number of bytes that may be written to a new stream before its reader allows more.
+pub const FIRST_CREDIT: u32 = 64 * 1024;
+/// The maximum length of a line of a stream that a schema checks, in bytes, without its end.
+pub const LINE_BYTES: usize = 1024 * 1024;
+
 /// The maximum size of a module, in bytes.
 pub const MODULE_BYTES: usize = 8 * 1024 * 1024;
 /// The maximum number of functions that a module defines.

@@ -3,6 +3,7 @@
 
 export const MESH = "starlane:mechtron/mesh@1.0.0";
 export const ACTOR = "starlane:mechtron/actor@1.0.0#";
+export const STREAM_ACTOR = "starlane:mechtron/stream-actor@1.0.0#";
 
 /** Functions that a guest may import. */
 export type Import =
@@ -13,28 +14,41 @@ export type Import =
   | "subscribe"
   | "unsubscribe"
   | "wake-after"
+  | "wake-at"
+  | "open-stream"
+  | "write"
+  | "finish"
+  | "grant"
+  | "cancel-stream"
   | "log"
   | "now-ms"
   | "random";
 
-/** Limits: messages and bytes that a call may queue, bytes that it may log, headers of a payload. */
+/** Limits: messages and bytes that a call may queue, bytes that it may log, headers, a stream's first credit, a checked line. */
 export const CALL_MESSAGES = 1024;
 export const CALL_BYTES = 16777216;
 export const CALL_LOG = 65536;
 export const HEADERS = 128;
+export const FIRST_CREDIT = 65536;
+export const LINE_BYTES = 1048576;
 
-/** Calls into a guest; kinds of messages, outcomes, the highest level of a log line; what comes back of calls. */
+/** Calls into a guest; kinds of messages, outcomes, options, the highest level of a log line; what comes back of calls. */
 export const enum Batch {
   START = 0,
   RECEIVE = 1,
   SETTLE = 2,
   WAKE = 3,
   SAVE = 4,
+  PART = 5,
+  ENDED = 6,
+  READY = 7,
   KIND_REQUEST = 0,
   KIND_NOTIFY = 1,
   KIND_EVENT = 2,
   SUCCESS = 0,
   FAILURE = 1,
+  NONE = 0,
+  SOME = 1,
   ERROR = 4,
   REQUEST = 1,
   NOTIFY = 2,
@@ -43,12 +57,20 @@ export const enum Batch {
   SUBSCRIBE = 5,
   UNSUBSCRIBE = 6,
   WAKE_AFTER = 7,
+  WAKE_AT = 8,
+  OPEN_STREAM = 9,
+  WRITE = 10,
+  FINISH = 11,
+  GRANT = 12,
+  CANCEL_STREAM = 13,
   DONE = 16,
   REFUSED = 17,
   RECEIVED = 18,
   SAVED = 19,
   MISFIT = 20,
   TOO_LARGE = 21,
+  NO_STREAMS = 22,
+  BAD_LINE = 23,
   CRASH = 24,
   LOG = 25,
 }

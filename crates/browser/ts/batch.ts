@@ -1,7 +1,7 @@
 // Reads and writes the buffers of `starlane_host::batch`. The numbers of calls and records are those of `starlane_abi::batch`.
 
 /** The names of calls by their numbers, for people. */
-export const CALLS: readonly string[] = ["start", "receive", "settle", "wake", "save"];
+export const CALLS: readonly string[] = ["start", "receive", "settle", "wake", "save", "part", "ended", "ready"];
 
 /** Up to this many bytes, a loop is faster than the built-in functions that copy or check them. */
 export const MAX_LOOP_BYTES = 48;
@@ -13,6 +13,13 @@ const decoder = /* @__PURE__ */ new TextDecoder("utf-8", { ignoreBOM: true });
 /** Reads the little-endian number at `at`, which must lie inside `bytes`. */
 export function u32At(bytes: Uint8Array, at: number): number {
   return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}
+
+/** The reason why a request or a stream failed. */
+export interface Failure {
+  readonly status: number;
+  readonly code: string;
+  readonly message: string;
 }
 
 /** A buffer that grows at its end. */
@@ -70,12 +77,26 @@ export class Output {
     this.slice(bytes, 0, bytes.length);
   }
 
+  /** Appends a failure. */
+  failure({ status, code, message }: Failure): void {
+    this.u8(status);
+    this.u8(status >>> 8);
+    this.text(code);
+    this.text(message);
+  }
+
   /** Appends bytes without their length. */
   raw(bytes: Uint8Array): void {
     this.reserve(bytes.length);
     this.bytes.set(bytes, this.length);
     this.length += bytes.length;
   }
+}
+
+/** The body of a payload, and the number of its stream, or 0. */
+export interface PayloadView {
+  readonly body: Uint8Array;
+  readonly stream: number;
 }
 
 /** Reads the values of a buffer in order. */
@@ -113,13 +134,20 @@ export class Reader {
     return decoder.decode(this.slice());
   }
 
-  /** Reads a payload and returns its body. */
-  body(): Uint8Array {
+  /** Reads a payload. */
+  payload(): PayloadView {
     this.slice();
     for (let headers = this.u32(); headers > 0; headers--) {
       this.slice();
       this.slice();
     }
-    return this.slice();
+    return { body: this.slice(), stream: this.id() };
+  }
+
+  /** Moves past a failure. */
+  failure(): void {
+    this.at += 2;
+    this.slice();
+    this.slice();
   }
 }

@@ -56,6 +56,19 @@ export function pastHeaders(buffers: Buffers): number {
   return at;
 }
 
+/** Where a failure is in the calls: its status, and where its code and its message begin. */
+export interface FailurePlace {
+  readonly status: number;
+  readonly code: number;
+  readonly message: number;
+}
+
+/** Reads where a failure is. */
+export function readFailure(buffers: Buffers): FailurePlace {
+  const status = readU8(buffers) | (readU8(buffers) << 8);
+  return { status, code: pastBytes(buffers), message: pastBytes(buffers) };
+}
+
 /** Reports a 64-bit number. */
 export function report64({ wide, halves, output }: Buffers, value: bigint): void {
   wide[0] = value;

@@ -78,9 +78,9 @@ class Gate {
     reader.slice();
     reader.slice();
     const name = reader.text();
-    const body = reader.body();
+    const { body, stream } = reader.payload();
     if (body.length > MAX_UNANNOUNCED_BYTES) this.#begin?.(body.length);
-    const wrong = this.contract.check("request", name, body, this.#most);
+    const wrong = stream === 0 ? this.contract.check("request", name, body, this.#most) : undefined;
     if (wrong) this.#begin?.(0);
     if (!wrong) {
       if (kind === Batch.KIND_REQUEST && this.contract.has("response", name)) this.#answering.set(this.#message, name);
@@ -120,10 +120,7 @@ class Gate {
         // Keeps the record's head: tag and id of the message.
         output.raw(bytes.subarray(begin, begin + 9));
         output.u8(Batch.FAILURE);
-        output.u8(422 & 255);
-        output.u8(422 >>> 8);
-        output.text("schema-mismatch");
-        output.text(wrong);
+        output.failure({ status: 422, code: "schema-mismatch", message: wrong });
       }
     }
   }
@@ -135,19 +132,19 @@ class Gate {
         reader.id();
         reader.slice();
         reader.slice();
-        reader.body();
+        reader.payload();
         reader.u32();
         break;
       case Batch.NOTIFY:
         reader.slice();
         reader.slice();
-        reader.body();
+        reader.payload();
         break;
       case Batch.REPLY:
         return { wrong: this.#response(reader), responds: true };
       case Batch.EMIT: {
         const name = reader.text();
-        return { wrong: this.contract.check("event", name, reader.body(), this.#most), responds: false };
+        return { wrong: this.contract.check("event", name, reader.payload().body, this.#most), responds: false };
       }
       case Batch.SUBSCRIBE:
       case Batch.UNSUBSCRIBE:
@@ -155,7 +152,23 @@ class Gate {
         reader.slice();
         break;
       case Batch.WAKE_AFTER:
+      case Batch.GRANT:
         reader.at += 12;
+        break;
+      case Batch.WAKE_AT:
+        reader.at += 16;
+        break;
+      case Batch.OPEN_STREAM:
+      case Batch.CANCEL_STREAM:
+        reader.at += 8;
+        break;
+      case Batch.WRITE:
+        reader.at += 8;
+        reader.slice();
+        break;
+      case Batch.FINISH:
+        reader.at += 8;
+        if (reader.u8() === Batch.SOME) reader.failure();
         break;
       case Batch.RECEIVED:
         if (reader.u8() !== 0) this.#answering.delete(this.#message);
@@ -173,12 +186,10 @@ class Gate {
     const name = this.#answering.get(id);
     this.#answering.delete(id);
     if (reader.u8() === Batch.SUCCESS) {
-      const body = reader.body();
-      return name === undefined ? undefined : this.contract.check("response", name, body, this.#most);
+      const { body, stream } = reader.payload();
+      return name === undefined || stream !== 0 ? undefined : this.contract.check("response", name, body, this.#most);
     }
-    reader.at += 2;
-    reader.slice();
-    reader.slice();
+    reader.failure();
     return undefined;
   }
 }

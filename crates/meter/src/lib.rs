@@ -55,6 +55,9 @@ pub enum ModuleFault {
     /// The name of an export.
     #[error("the export `{0}` is missing")]
     Missing(&'static str),
+    /// The names of an export of `stream-actor` that it has, and of one that it has not.
+    #[error("it has the export `{0}` but not `{1}`; export all functions of `stream-actor`, or none")]
+    SomeOfStreams(&'static str, &'static str),
     /// The name of an export.
     #[error("the export `{0}` has another type than the interface defines")]
     ExportType(&'static str),
@@ -118,7 +121,13 @@ pub fn check(wasm: &[u8], function_limits: &FunctionLimits) -> Result<u64, Modul
             return Err(ModuleFault::ExportType(name));
         }
     }
-    for (name, params, results) in names::OPTIONAL_FUNCTIONS {
+    let streams = names::STREAM_FUNCTIONS;
+    if let Some((present, ..)) = streams.iter().find(|(name, ..)| exported(name).is_some())
+        && let Some((missing, ..)) = streams.iter().find(|(name, ..)| exported(name).is_none())
+    {
+        return Err(ModuleFault::SomeOfStreams(present, missing));
+    }
+    for (name, params, results) in names::OPTIONAL_FUNCTIONS.into_iter().chain(streams) {
         if exported(name).is_some_and(|export| !is_function(types, export, params, results)) {
             return Err(ModuleFault::ExportType(name));
         }

@@ -48,6 +48,12 @@
 (func (export "main") (result i32) (i32.const 1))
 (global (export "__heap_base") i32 (i32.const 1024))
 
+;;; the functions of streams
+;;: accepted
+(func (export "starlane:mechtron/stream-actor@1.0.0#part") (param i64 i32 i32))
+(func (export "starlane:mechtron/stream-actor@1.0.0#ended") (param i64 i32 i32 i32 i32 i32 i32))
+(func (export "starlane:mechtron/stream-actor@1.0.0#ready") (param i64 i32))
+
 ;;; garbage collection: a struct
 ;;: refused gc
 (type $s (struct (field i32)))
@@ -282,6 +288,44 @@
 ;;: without starlane:mechtron/actor@1.0.0#save
 (table (export "starlane:mechtron/actor@1.0.0#save") 1 funcref)
 
+;;; `receive` without a stream
+;;: refused #receive` has another type
+;;: without starlane:mechtron/actor@1.0.0#receive
+(func (export "starlane:mechtron/actor@1.0.0#receive")
+  (param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 1))
+
+;;; `settle` without a stream
+;;: refused #settle` has another type
+;;: without starlane:mechtron/actor@1.0.0#settle
+(func (export "starlane:mechtron/actor@1.0.0#settle") (param i64 i32 i32 i32 i32 i32 i32 i32))
+
+;;; one function of streams
+;;: refused has the export `starlane:mechtron/stream-actor@1.0.0#part` but not `starlane:mechtron/stream-actor@1.0.0#ended`
+(func (export "starlane:mechtron/stream-actor@1.0.0#part") (param i64 i32 i32))
+
+;;; two functions of streams
+;;: refused has the export `starlane:mechtron/stream-actor@1.0.0#ended` but not `starlane:mechtron/stream-actor@1.0.0#part`
+(func (export "starlane:mechtron/stream-actor@1.0.0#ended") (param i64 i32 i32 i32 i32 i32 i32))
+(func (export "starlane:mechtron/stream-actor@1.0.0#ready") (param i64 i32))
+
+;;; `part` with a result
+;;: refused #part` has another type
+(func (export "starlane:mechtron/stream-actor@1.0.0#part") (param i64 i32 i32) (result i32) (i32.const 0))
+(func (export "starlane:mechtron/stream-actor@1.0.0#ended") (param i64 i32 i32 i32 i32 i32 i32))
+(func (export "starlane:mechtron/stream-actor@1.0.0#ready") (param i64 i32))
+
+;;; `ended` without an error
+;;: refused #ended` has another type
+(func (export "starlane:mechtron/stream-actor@1.0.0#part") (param i64 i32 i32))
+(func (export "starlane:mechtron/stream-actor@1.0.0#ended") (param i64))
+(func (export "starlane:mechtron/stream-actor@1.0.0#ready") (param i64 i32))
+
+;;; `ready` that is a global
+;;: refused #ready` has another type
+(func (export "starlane:mechtron/stream-actor@1.0.0#part") (param i64 i32 i32))
+(func (export "starlane:mechtron/stream-actor@1.0.0#ended") (param i64 i32 i32 i32 i32 i32 i32))
+(global (export "starlane:mechtron/stream-actor@1.0.0#ready") i32 (i32.const 0))
+
 ;;; `_initialize` with a parameter
 ;;: refused the export `_initialize` has another type
 (func (export "_initialize") (param i32))
@@ -308,12 +352,22 @@
 ;;; an import from another version of the interface
 ;;: refused the import `notify` of `starlane:mechtron/mesh@2.0.0`
 ;;: first
-(import "starlane:mechtron/mesh@2.0.0" "notify" (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+(import "starlane:mechtron/mesh@2.0.0" "notify" (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64)))
 
 ;;; an import with another signature
 ;;: refused the import `random` has another signature
 ;;: first
 (import "starlane:mechtron/mesh@1.0.0" "random" (func (result i32)))
+
+;;; a message that cannot carry a stream
+;;: refused the import `notify` has another signature
+;;: first
+(import "starlane:mechtron/mesh@1.0.0" "notify" (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+
+;;; an import of streams with another signature
+;;: refused the import `write` has another signature
+;;: first
+(import "starlane:mechtron/mesh@1.0.0" "write" (func (param i64 i32 i32)))
 
 ;;; an import that is a global
 ;;: refused the import `random` has another signature

@@ -10,6 +10,9 @@ use std::{
 use super::{FIRST_CREDIT, Part, Streams, split};
 use crate::Failure;
 
+/// A part that waits is joined with the next one if it is smaller than this. The memory of many tiny parts is a multiple of their bytes.
+const SMALL_BYTES: usize = 4096;
+
 /// The reader's end. It cancels the stream if it is dropped before the stream has ended.
 pub(super) struct Incoming {
     streams: Rc<Streams>,
@@ -58,10 +61,12 @@ impl Drop for Incoming {
 
 impl Inflow {
     pub(super) fn part(&mut self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.parts.push_back(bytes);
-            self.wake_reader();
+        match self.parts.back_mut() {
+            _ if bytes.is_empty() => return,
+            Some(last) if last.len() < SMALL_BYTES => last.extend_from_slice(&bytes),
+            _ => self.parts.push_back(bytes),
         }
+        self.wake_reader();
     }
 
     pub(super) fn end(&mut self, error: Option<Failure>) {

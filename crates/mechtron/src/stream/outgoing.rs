@@ -96,3 +96,15 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_without_streams_cannot_send_one() {
+        let failure = send(Some(Stream::from_fn(async |_| Ok(()))), None).unwrap_err();
+        assert_eq!((failure.status, &*failure.code), (500, "guest-failed"));
+        assert!(failure.message.contains("write `mechtron::export! { streams; … }`"), "{failure}");
+    }
+}

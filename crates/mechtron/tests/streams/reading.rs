@@ -63,6 +63,20 @@ fn a_stream_that_waits_in_the_mailbox_grants_nothing() {
 }
 
 #[test]
+fn tiny_parts_that_wait_are_joined() {
+    let mut actor = streamer();
+    let other = actor.stream(BYTES);
+    actor.deliver("count", other.clone());
+    let body = actor.stream(BYTES);
+    let id = actor.deliver("first", body.clone());
+    for byte in 0..200 {
+        actor.part(&body, [byte]);
+    }
+    actor.end(&other, Ok(()));
+    assert_eq!(actor.reply(id).unwrap(), Bytes((0..200).collect()).into_payload());
+}
+
+#[test]
 fn a_failed_stream_fails_the_read_after_its_bytes() {
     let mut actor = streamer();
     let lost = Failure::new(502, "link-lost", "the link was lost");

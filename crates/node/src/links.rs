@@ -230,9 +230,7 @@ impl Node {
                 self.count_bytes(key);
                 self.parcel(now, key, *parcel);
             }
-            LinkEvent::Late(parcel) => {
-                self.refuse_parcel(now, key, *parcel, Failure::deadline("its body did not arrive in time"))
-            }
+            LinkEvent::Late(parcel, failure) => self.refuse_parcel(now, key, *parcel, failure),
             LinkEvent::Dropped(goodbye) => {
                 self.hang_up(now, key, &goodbye);
                 self.socket_lost(now, key, &goodbye);

@@ -90,6 +90,7 @@ impl Sim {
         for (index, side) in self.sides.iter().enumerate() {
             assert_eq!(side.node.open_requests(), 0, "open requests of host {index}");
         }
+        self.check_streams();
         let mut untaken = 0;
         let taken: std::collections::BTreeSet<u64> = self.record.taken.iter().map(|(_, id)| *id).collect();
         for (id, sent) in &self.record.sent {

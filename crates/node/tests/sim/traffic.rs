@@ -115,8 +115,9 @@ impl Sim {
         }
         let many = if self.rng.u8(..) < 2 { 150 } else { 1 };
         for _ in 0..many {
-            match self.rng.u8(0..4) {
-                0 => self.emit(),
+            match self.rng.u8(0..8) {
+                0..2 => self.emit(),
+                2 if many == 1 => self.send_stream(),
                 _ => self.send(),
             }
         }

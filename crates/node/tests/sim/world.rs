@@ -10,11 +10,11 @@ use starlane_node::{
     Operations, PeerId, Principal, PrincipalLimits, SocketId,
 };
 use starlane_protocol::{
-    Address, Failure, Grant, HostSecret, Topic,
+    Address, Failure, Grant, HostSecret, StreamId, Topic,
     frame::{Frame, LinkOutcome, decode_message},
 };
 
-use crate::{checks::Frames, traffic::Record};
+use crate::{checks::Frames, streams::Streams, traffic::Record};
 
 pub(crate) const SERVER: usize = 0;
 pub(crate) const PAGES: [usize; 2] = [1, 2];
@@ -58,6 +58,18 @@ pub(crate) enum Event {
     Thaw {
         at: usize,
     },
+    /// The writer of a stream goes on.
+    Write {
+        number: usize,
+    },
+    /// The reader of a stream has consumed a part.
+    Read {
+        at: usize,
+        stream: StreamId,
+        number: usize,
+        bytes: usize,
+        epoch: u64,
+    },
     Traffic,
     Fault,
 }
@@ -100,6 +112,7 @@ pub(crate) struct Sim {
     last_event: u64,
     pub(crate) record: Record,
     pub(crate) frames: Frames,
+    pub(crate) streams: Streams,
     /// Whether dials of a page fail.
     pub(crate) offline: [bool; 3],
     pub(crate) slow: bool,
@@ -168,6 +181,7 @@ impl Sim {
             last_event: 0,
             record: Record::default(),
             frames: Frames::default(),
+            streams: Streams::default(),
             offline: [false; 3],
             slow: false,
             disturbed: false,
@@ -189,6 +203,7 @@ impl Sim {
         let epoch = self.sides[index].epoch + 1;
         let seed = self.rng.u64(..);
         let token = self.sides[index].token.clone();
+        self.streams.died(index);
         self.record.died(index, self.sides[index].node.stats().dead_letters);
         for pipe in 0..self.pipes.len() {
             if (index == SERVER || self.pipes[pipe].page == index) && !self.pipes[pipe].closed.contains(&index) {
@@ -198,7 +213,7 @@ impl Sim {
                 self.at(delay, Event::Closed { pipe, at: other });
             }
         }
-        self.sides[index] = Side { token, dials: self.sides[index].dials.clone(), ..side(seed, index, epoch) };
+        self.sides[index] = Side { token, ..side(seed, index, epoch) };
         if index != SERVER {
             let now = self.now;
             self.sides[index].node.handle_connect(now);
@@ -253,12 +268,19 @@ impl Sim {
         let whose = match &event {
             Event::Arrive { to, .. } => *to,
             Event::Closed { at, .. } | Event::Room { at, .. } | Event::Reply { at, .. } => *at,
+            Event::Read { at, .. } => *at,
+            Event::Write { number } => self.streams.writer_of(*number),
             Event::Opened { page } | Event::NotOpened { page } => *page,
             Event::Authenticated { .. } => SERVER,
             Event::Thaw { at } if self.sides[*at].frozen > now => return,
             Event::Thaw { at } => {
                 let backlog = std::mem::take(&mut self.sides[*at].backlog);
-                return backlog.into_iter().for_each(|event| self.happen(event));
+                for event in backlog {
+                    // What the host was about to do when its clock stopped comes first.
+                    self.run();
+                    self.happen(event);
+                }
+                return;
             }
             Event::Traffic => return self.traffic(),
             Event::Fault => return self.fault(),
@@ -294,6 +316,10 @@ impl Sim {
                 let payload = starlane_protocol::Payload::new("text/plain", body);
                 self.sides[at].node.handle_reply(now, request, Ok(payload));
             }
+            Event::Read { at, stream, number, bytes, epoch } if self.sides[at].epoch == epoch => {
+                self.read_stream(at, stream, number, bytes);
+            }
+            Event::Write { number } => self.write_stream(number),
             _ => {}
         }
     }
@@ -402,8 +428,20 @@ impl Sim {
                 assert_ne!(status.state, LinkState::Refused, "{status:?}");
                 self.sides[at].up = status.state == LinkState::Up;
             }
+            Effect::Deliver { mut message, .. } if message.operation.ends_with("load") => {
+                self.stream_delivered(at, &mut message);
+            }
             Effect::Deliver { message, .. } => self.delivered(at, message),
-            Effect::Settle { request, outcome } => self.record.ended(now, at, request, outcome),
+            Effect::Settle { request, mut outcome } => {
+                if let Ok(payload) = &mut outcome {
+                    self.stream_came(at, payload);
+                }
+                self.record.ended(now, at, request, outcome);
+            }
+            Effect::StreamPart { stream, part } => self.stream_part(at, stream, &part),
+            Effect::StreamEnded { stream, failure } => self.stream_ended(at, stream, failure),
+            Effect::StreamCredit { stream, limit } => self.stream_credit(at, stream, limit),
+            Effect::StreamStopped { stream, failure } => self.stream_stopped(at, stream, failure),
             Effect::Notice { notice, .. } => match notice {
                 Notice::Event { payload, .. } => self.record.event(at, &payload.body),
                 Notice::Gap => self.record.gap(at),

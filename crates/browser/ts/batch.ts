@@ -10,6 +10,11 @@ const encoder = /* @__PURE__ */ new TextEncoder();
 // Keeps a byte order mark.
 const decoder = /* @__PURE__ */ new TextDecoder("utf-8", { ignoreBOM: true });
 
+/** Decodes bytes that are UTF-8. */
+export function utf8Text(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
 /** Reads the little-endian number at `at`, which must lie inside `bytes`. */
 export function u32At(bytes: Uint8Array, at: number): number {
   return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
@@ -49,6 +54,12 @@ export class Output {
     this.reserve(4);
     this.put(this.length, value);
     this.length += 4;
+  }
+
+  /** An id, which hosts keep exact as a number. */
+  id(value: number): void {
+    this.u32(value % 4294967296);
+    this.u32(value / 4294967296);
   }
 
   /** Overwrites the number at `at`. */
@@ -93,8 +104,9 @@ export class Output {
   }
 }
 
-/** The body of a payload, and the number of its stream, or 0. */
+/** The content type and the body of a payload, and the number of its stream, or 0. */
 export interface PayloadView {
+  readonly type: Uint8Array;
   readonly body: Uint8Array;
   readonly stream: number;
 }
@@ -131,17 +143,17 @@ export class Reader {
   }
 
   text(): string {
-    return decoder.decode(this.slice());
+    return utf8Text(this.slice());
   }
 
   /** Reads a payload. */
   payload(): PayloadView {
-    this.slice();
+    const type = this.slice();
     for (let headers = this.u32(); headers > 0; headers--) {
       this.slice();
       this.slice();
     }
-    return { body: this.slice(), stream: this.id() };
+    return { type, body: this.slice(), stream: this.id() };
   }
 
   /** Moves past a failure. */

@@ -49,6 +49,11 @@ export function pastBytes(buffers: Buffers): number {
   return at;
 }
 
+/** A string or list of bytes of the calls, which begins at `from`. */
+export function sliceAt({ calls }: Buffers, from: number): Uint8Array {
+  return calls.subarray(from + 4, from + 4 + u32At(calls, from));
+}
+
 /** Skips a list of headers. Returns where it begins. */
 export function pastHeaders(buffers: Buffers): number {
   const at = buffers.cursor;

@@ -6,8 +6,8 @@
 import { CALL_LOG, type Import } from "./abi.js";
 import { Output } from "./batch.js";
 import type { Buffers } from "./buffers.js";
-import type { Gate } from "./contract.js";
 import { GuestFault, describe } from "./fault.js";
+import type { Gate } from "./gate.js";
 import type { GuestLimits } from "./messages.js";
 import { Streams } from "./streams.js";
 

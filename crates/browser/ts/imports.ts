@@ -17,8 +17,7 @@ export function imports(guest: Guest): Record<Import, WebAssembly.ImportValue> {
     ): bigint {
       queue(guest, "request", Batch.REQUEST);
       const id = ++guest.lastRequest;
-      buffers.output.u32(id % 4294967296);
-      buffers.output.u32(id / 4294967296);
+      buffers.output.id(id);
       liftText(guest, "the target", t, tn);
       liftText(guest, "the operation", o, on);
       liftPayload(guest, a, an, h, hn, b, bn, stream);

@@ -2,7 +2,7 @@
 
 import { Batch, CALL_BYTES, CALL_LOG, CALL_MESSAGES, Layout } from "./abi.js";
 import { CALLS, type Failure } from "./batch.js";
-import { lastKey, pastBytes, pastHeaders, readFailure, readU32, readU64, readU8, report64 } from "./buffers.js";
+import { lastKey, pastBytes, pastHeaders, readFailure, readU32, readU64, readU8, report64, sliceAt } from "./buffers.js";
 import { GuestFault, NoMemory } from "./fault.js";
 import { type Guest, checkWhole } from "./guest.js";
 import { liftBytes, liftText } from "./lift.js";
@@ -49,7 +49,7 @@ function runAll(guest: Guest): void {
       // Checks the limit of memory in the call that grew it.
       memoryOf(guest);
       checkWhole(guest);
-      gate?.check(output, mark, logs);
+      for (const stream of gate?.check(output, mark, logs) ?? []) guest.streams.end(BigInt(stream));
     } catch (error) {
       // Drops everything that the call queued.
       output.length = mark;
@@ -225,6 +225,8 @@ function part(guest: Guest): void {
   guest.callEnd = buffers.cursor;
   // Parts of a stream that the guest has cancelled can be under way.
   if (!guest.exports.streams || !streams.takesParts(stream)) return done(guest);
+  const failure = guest.gate?.part(Number(stream), sliceAt(buffers, bytes));
+  if (failure) return refusePart(guest, stream, failure);
   let at: number;
   try {
     at = lowerBytesAt(guest, bytes);
@@ -247,7 +249,11 @@ function ended(guest: Guest): void {
   const which = readU8(buffers);
   const error = which === Batch.SOME ? readFailure(buffers) : undefined;
   guest.callEnd = buffers.cursor;
-  if (!guest.streams.end(stream) || !guest.exports.streams) return done(guest);
+  if (!guest.streams.isOpen(stream)) return done(guest);
+  const failure = guest.gate?.end(Number(stream), error === undefined);
+  if (failure) return refusePart(guest, stream, failure);
+  guest.streams.end(stream);
+  if (!guest.exports.streams) return done(guest);
   const [a, b, c, d, e] = error ? lowerFailure(guest, error) : NO_FAILURE;
   buffers.cursor = guest.callEnd;
   guest.open = true;

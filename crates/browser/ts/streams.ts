@@ -70,6 +70,11 @@ export class Streams {
     return this.#read.has(id);
   }
 
+  /** Whether a stream in either direction is open. */
+  isOpen(id: bigint): boolean {
+    return this.#written.has(id) || this.#read.has(id);
+  }
+
   /** Whether the guest gets parts of a stream. */
   takesParts(id: bigint): boolean {
     return this.#read.get(id) === true;
@@ -77,7 +82,7 @@ export class Streams {
 
   /** Gives the guest no more parts of a stream that it reads, only its end. */
   refuseParts(id: bigint): void {
-    this.#read.set(id, false);
+    if (this.#read.has(id)) this.#read.set(id, false);
   }
 
   /** Ends a stream that the guest reads. Returns whether it was open. */

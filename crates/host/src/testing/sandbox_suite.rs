@@ -20,9 +20,11 @@ pub(super) mod fixture;
 mod hostile;
 mod lives;
 mod modules;
+mod scribe;
+mod streams;
 pub(super) mod wat;
 
-pub use self::{bounds::*, calls::*, contracts::*, hostile::*, lives::*, modules::*};
+pub use self::{bounds::*, calls::*, contracts::*, hostile::*, lives::*, modules::*, streams::*};
 
 /// Passes the cases for every sandbox to a macro: `$tests! { name name … }`.
 #[macro_export]
@@ -72,6 +74,18 @@ macro_rules! sandbox_cases {
             a_call_queues_so_many_bytes_and_no_more
             a_log_is_cut_where_it_is_too_long
             endless_recursion_is_a_crash
+
+            opened_streams_have_odd_numbers
+            write_spends_credit
+            ended_streams_take_nothing
+            parts_and_ends_reach_the_guest
+            cancelled_streams_are_silent
+            guest_without_streams_is_not_called
+            broken_streams_end_the_instance
+            crashed_call_writes_nothing
+            part_without_memory_ends_its_stream
+            written_bytes_are_limited
+            wake_at_takes_a_time
         }
     };
 }

@@ -44,7 +44,7 @@ impl Default for Module<'_> {
 }
 
 /// An allocator with alignment that never frees.
-const BUMP: &str = "(global.set $top (i32.and (i32.add (global.get $top) (i32.sub (local.get 2) (i32.const 1))) \
+pub(super) const BUMP: &str = "(global.set $top (i32.and (i32.add (global.get $top) (i32.sub (local.get 2) (i32.const 1))) \
     (i32.sub (i32.const 0) (local.get 2)))) \
     (global.get $top) (global.set $top (i32.add (global.get $top) (local.get 3)))";
 

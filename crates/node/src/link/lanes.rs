@@ -134,7 +134,7 @@ impl Lanes {
             Step::Turn(key) => self.parts.push_back(key),
             Step::Over { end, lane } => {
                 if let Some(end) = end {
-                    self.add(end, None);
+                    self.add(*end, None);
                 }
                 self.free(lane);
                 self.unpark();

@@ -63,7 +63,7 @@ pub(super) enum Step {
     Turn(FlowKey),
     /// It has left. Its end, if the peer needs one, leaves before all messages. `lane` had to wait for it.
     Over {
-        end: Option<Parcel>,
+        end: Option<Box<Parcel>>,
         lane: Option<u64>,
     },
 }
@@ -109,12 +109,15 @@ impl Outflows {
 
     /// Adds a stream whose message waits.
     pub(super) fn open(&mut self, id: StreamId) {
-        let key = FlowKey::Stream(id);
         // The message may have waited for another link before.
-        if !self.flows.contains_key(&key) {
-            let flow = Outflow { of: None, limit: 0, sent: 0, parts: VecDeque::new(), end: None, has_turn: false };
-            self.flows.insert(key, flow);
-        }
+        self.flows.entry(FlowKey::Stream(id)).or_insert_with(|| Outflow {
+            of: None,
+            limit: 0,
+            sent: 0,
+            parts: VecDeque::new(),
+            end: None,
+            has_turn: false,
+        });
     }
 
     /// The message of a stream has left in the frame `of`. Returns what leaves next, as the other functions do.
@@ -211,12 +214,12 @@ impl Outflows {
                 FlowKey::Body(lane) => {
                     self.bodies -= 1;
                     // A complete body has ended with its last part.
-                    let end = failure.map(|failure| Parcel::End { of, total, failure: Some(failure) });
+                    let end = failure.map(|failure| Box::new(Parcel::End { of, total, failure: Some(failure) }));
                     Step::Over { end, lane: Some(lane) }
                 }
                 FlowKey::Stream(id) => {
                     self.left.push((id, 0, true));
-                    Step::Over { end: Some(Parcel::End { of, total, failure }), lane: None }
+                    Step::Over { end: Some(Box::new(Parcel::End { of, total, failure })), lane: None }
                 }
             };
         }
@@ -288,7 +291,7 @@ mod tests {
     }
 
     fn over(total: u64, failure: Option<Failure>) -> Step {
-        Step::Over { end: Some(Parcel::End { of: 7, total, failure }), lane: None }
+        Step::Over { end: Some(Box::new(Parcel::End { of: 7, total, failure })), lane: None }
     }
 
     #[test]
@@ -303,7 +306,7 @@ mod tests {
             if refuse {
                 let failure = Failure::no_grant("not you");
                 let end = Parcel::End { of: 7, total: 100, failure: Some(failure.clone()) };
-                assert_eq!(flows.fail(key, failure), Step::Over { end: Some(end), lane: Some(4) });
+                assert_eq!(flows.fail(key, failure), Step::Over { end: Some(Box::new(end)), lane: Some(4) });
             } else {
                 assert_eq!(flows.credit(7, 150), Step::Turn(key));
                 let (_, step) = flows.part(key, 9).unwrap();

@@ -18,13 +18,14 @@ mod calls;
 mod contracts;
 pub(super) mod fixture;
 mod hostile;
+mod lines;
 mod lives;
 mod modules;
 mod scribe;
 mod streams;
 pub(super) mod wat;
 
-pub use self::{bounds::*, calls::*, contracts::*, hostile::*, lives::*, modules::*, streams::*};
+pub use self::{bounds::*, calls::*, contracts::*, hostile::*, lines::*, lives::*, modules::*, streams::*};
 
 /// Passes the cases for every sandbox to a macro: `$tests! { name name … }`.
 #[macro_export]
@@ -86,6 +87,15 @@ macro_rules! sandbox_cases {
             part_without_memory_ends_its_stream
             written_bytes_are_limited
             wake_at_takes_a_time
+
+            bad_line_of_a_request_ends_its_stream
+            lines_are_checked_as_bodies
+            last_line_is_checked_at_the_end
+            line_that_is_too_long_ends_its_stream
+            bad_line_of_a_reply_ends_its_stream
+            written_lines_wait_for_their_payload
+            lines_of_one_call_are_checked_in_order
+            every_division_gives_the_same_verdict
         }
     };
 }
@@ -95,6 +105,8 @@ macro_rules! sandbox_cases {
 macro_rules! sandbox_bound_cases {
     ($tests:ident) => {
         $tests! {
+            longest_line_is_checked
+            costly_lines_are_checked_in_time
             eight_megabytes_are_checked
             hostile_bodies_are_checked_in_time
             a_runaway_call_is_stopped_while_others_answer

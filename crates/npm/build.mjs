@@ -34,10 +34,13 @@ execFileSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "
 for (const [name, source] of SCRIPTS) {
   await build({
     ...small,
-    entryPoints: [join(here, source)],
-    outfile: join(dist, name),
+    entryPoints: [{ in: join(here, source), out: name.replace(/\.js$/, "") }],
+    outdir: dist,
     bundle: true,
     format: "esm",
+    // `index.js` loads `streams.js` on demand. What both need is in a file of its own, so that no class exists twice.
+    splitting: name === "index.js",
+    chunkNames: "[name]",
     // Only `index.js` imports them. They stay separate because they name their Wasm files relative to themselves.
     external: ["./wasm/starlane_npm.js", "./wasm/starlane_verifier.js"],
   });

@@ -1,11 +1,11 @@
 // Objects for Rust, each made by one call instead of one call per property.
 
-export function payload(contentType, headers, body) {
-  return { contentType, headers, body };
+export function payload(contentType, headers, body, stream) {
+  return { contentType, headers, body, stream };
 }
 
-export function failure(status, code, message, address, sent) {
-  return { status, code, message, address, sent };
+export function failure(status, code, message, address, sent, answer) {
+  return { status, code, message, address, sent, answer };
 }
 
 export function event(from, payload) {

@@ -19,7 +19,7 @@ use crate::{
     serve::{FunctionHandler, RawServed},
     subscription::RawSubscription,
     tickets::Tickets,
-    values::{RawPayload, address, failure_from_js, failure_to_js, from_js, malformed, to_js},
+    values::{RawPayload, address, failure_from_js, failure_to_js, from_js, from_js_with_source, malformed, to_js},
 };
 
 /// The maximum number of awake actors. Chromium allows about 125 Wasm memories per process, and the page and other tabs need some.
@@ -121,7 +121,8 @@ impl RawHost {
         address(text).map(drop)
     }
 
-    /// Sends a request. Resolves with the reply. `timeout` is in milliseconds; 0 is the default, 30 s.
+    /// Sends a request with a whole body. Resolves with the reply, which must have one too. `timeout` is in milliseconds; 0 is the
+    /// default, 30 s.
     #[wasm_bindgen(unchecked_return_type = "Promise<RawPayload>")]
     pub fn request(
         &self,
@@ -131,15 +132,20 @@ impl RawHost {
         timeout: u32,
         ticket: u32,
     ) -> Result<Promise, JsValue> {
-        let to = address(to)?;
-        let payload = from_js(payload).map_err(|failure| failure_to_js(&failure.at(&to)))?;
-        let (host, origin) = (self.host.clone(), self.origin.clone());
-        Ok(self.begin(ticket, async move {
-            match host.request(&origin, &to, &operation, payload, timeout).await {
-                Ok(reply) => Ok(to_js(&reply).into()),
-                Err(failure) => Err(failure_to_js(&failure.at(&to))),
-            }
-        }))
+        self.ask(to, operation, payload, (timeout, ticket), true)
+    }
+
+    /// Sends a request. Its body and that of the reply may be streams. `timeout` is the time until the head of the reply.
+    #[wasm_bindgen(unchecked_return_type = "Promise<RawPayload>")]
+    pub fn fetch(
+        &self,
+        to: &str,
+        operation: String,
+        payload: &RawPayload,
+        timeout: u32,
+        ticket: u32,
+    ) -> Result<Promise, JsValue> {
+        self.ask(to, operation, payload, (timeout, ticket), false)
     }
 
     /// Sends a one-way message. Resolves when the receiver has accepted it.
@@ -168,7 +174,9 @@ impl RawHost {
         #[wasm_bindgen(unchecked_param_type = "(message: RawIncoming) => Promise<RawPayload>")] handler: Function,
     ) -> Result<RawServed, JsValue> {
         let at = address(at)?;
-        let served = self.host.serve(&at, Operations::Named(operations), Rc::new(FunctionHandler(handler)));
+        let (host, tickets) = (self.host.clone(), self.tickets.clone());
+        let handler = FunctionHandler { function: handler, host, tickets };
+        let served = self.host.serve(&at, Operations::Named(operations), Rc::new(handler));
         served.map(RawServed::new).map_err(|failure| failure_to_js(&failure.at(&at)))
     }
 
@@ -239,6 +247,28 @@ impl RawHost {
 }
 
 impl RawHost {
+    fn ask(
+        &self,
+        to: &str,
+        operation: String,
+        payload: &RawPayload,
+        (timeout, ticket): (u32, u32),
+        is_whole: bool,
+    ) -> Result<Promise, JsValue> {
+        let to = address(to)?;
+        let payload = from_js_with_source(payload, &self.host, &self.tickets);
+        let payload = payload.map_err(|failure| failure_to_js(&failure.at(&to)))?;
+        let (host, origin) = (self.host.clone(), self.origin.clone());
+        Ok(self.begin(ticket, async move {
+            let fetched = host.fetch(&origin, &to, &operation, payload, timeout).await;
+            let fetched = fetched.and_then(|fetched| match is_whole {
+                true => fetched.whole().map(|payload| to_js(&payload, None)),
+                false => Ok(to_js(&fetched.payload, fetched.stream)),
+            });
+            fetched.map(JsValue::from).map_err(|failure| failure_to_js(&failure.at(&to)))
+        }))
+    }
+
     fn status(&self, status: &LinkStatus) -> Array {
         let text = |text: Option<&str>| text.map_or(JsValue::UNDEFINED, JsValue::from_str);
         let reason = status.reason.as_ref();

@@ -2,13 +2,16 @@
 
 use futures_util::future::LocalBoxFuture;
 use js_sys::{Function, Promise};
-use starlane_host::{Handler, Served};
+use starlane_host::{Handler, Host, Incoming, Served};
 use starlane_protocol::{Failure, Message, Outcome};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::AbortController;
 
-use crate::values::{RawPayload, failure_from_js, failure_to_js, from_js, make_incoming, to_js};
+use crate::{
+    tickets::Tickets,
+    values::{RawPayload, failure_from_js, failure_to_js, from_js, from_js_with_source, make_incoming, to_js},
+};
 
 /// An address that the page serves. Freeing the object releases the address.
 #[wasm_bindgen]
@@ -29,12 +32,26 @@ impl RawServed {
     }
 }
 
-/// A JavaScript function as a handler.
-pub(crate) struct FunctionHandler(pub(crate) Function);
+/// A JavaScript function as a handler. It decides by itself whether it takes a stream.
+pub(crate) struct FunctionHandler {
+    pub(crate) function: Function,
+    pub(crate) host: Host,
+    pub(crate) tickets: Tickets,
+}
 
 impl Handler for FunctionHandler {
     fn handle(&self, incoming: Message) -> LocalBoxFuture<'static, Outcome> {
-        let function = self.0.clone();
+        self.call(incoming, None)
+    }
+
+    fn handle_stream(&self, incoming: Message, stream: Incoming) -> LocalBoxFuture<'static, Outcome> {
+        self.call(incoming, Some(stream))
+    }
+}
+
+impl FunctionHandler {
+    fn call(&self, incoming: Message, stream: Option<Incoming>) -> LocalBoxFuture<'static, Outcome> {
+        let (function, host, tickets) = (self.function.clone(), self.host.clone(), self.tickets.clone());
         // The first poll calls the function, so that it never runs in the middle of the host's own turn.
         Box::pin(async move {
             let controller =
@@ -44,7 +61,7 @@ impl Handler for FunctionHandler {
             let signal = signal.ok_or_else(|| Failure::internal("the handler was abandoned"))?;
             let message = make_incoming(
                 &incoming.operation,
-                &to_js(&incoming.payload),
+                &to_js(&incoming.payload, stream),
                 incoming.from.as_str(),
                 incoming.caller.name(),
                 &signal,
@@ -56,7 +73,7 @@ impl Handler for FunctionHandler {
             };
             abandoned.0 = None;
             let reply = answered.map_err(|error| failure_from_js(&error).at(&incoming.to))?;
-            from_js(reply.unchecked_ref::<RawPayload>())
+            from_js_with_source(reply.unchecked_ref::<RawPayload>(), &host, &tickets)
         })
     }
 }

@@ -7,7 +7,7 @@ use js_sys::Promise;
 use litemap::LiteMap;
 use starlane_protocol::Failure;
 use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::future_to_promise;
+use wasm_bindgen_futures::{future_to_promise, spawn_local};
 
 use crate::values::failure_to_js;
 
@@ -29,6 +29,17 @@ impl Tickets {
             tickets.0.borrow_mut().remove(&ticket);
             result.unwrap_or_else(|_| Err(failure_to_js(&Failure::new(499, "cancelled", "the caller cancelled it"))))
         })
+    }
+
+    /// Starts work whose end nobody waits for.
+    pub(crate) fn spawn(&self, ticket: u32, work: impl Future<Output = ()> + 'static) {
+        let (work, handle) = abortable(work);
+        self.0.borrow_mut().insert(ticket, handle);
+        let tickets = self.clone();
+        spawn_local(async move {
+            let _ = work.await;
+            tickets.0.borrow_mut().remove(&ticket);
+        });
     }
 
     /// Cancels the work with this number. Its resources are released at its next turn.

@@ -1,13 +1,25 @@
 //! Converts payloads and failures to plain JavaScript objects and back.
 
 use js_sys::{Reflect, Uint8Array};
-use starlane_protocol::{Address, AddressError, Failure, Payload};
+use starlane_host::{Host, Incoming};
+use starlane_protocol::{Address, AddressError, Failure, FailureOrigin, Payload};
 use wasm_bindgen::prelude::*;
+
+use crate::{
+    stream::{RawReader, RawSource, write_from},
+    tickets::Tickets,
+};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
-export interface RawPayload { contentType: string; headers: string[]; body: Uint8Array }
-export interface RawFailure { status: number; code: string; message: string; address: string | undefined; sent: boolean | undefined }
+/** `stream` is of a received payload, `source` of one to send. Each takes the place of the body. */
+export interface RawPayload {
+  contentType: string; headers: string[]; body: Uint8Array; stream?: RawReader | undefined; source?: RawSource | undefined
+}
+/** `answer` is true if it is the answer of the resource itself, and false if a host on the way failed the request. */
+export interface RawFailure {
+  status: number; code: string; message: string; address: string | undefined; sent: boolean | undefined; answer: boolean
+}
 export interface RawItem { from?: string; payload?: RawPayload; lagged?: number; gap?: true }
 export interface RawIncoming {
   operation: string; payload: RawPayload; from: string; caller: string; signal: AbortSignal
@@ -26,14 +38,28 @@ extern "C" {
     fn headers(this: &RawPayload) -> Result<JsValue, JsValue>;
     #[wasm_bindgen(method, structural, getter, catch)]
     fn body(this: &RawPayload) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, structural, getter, catch)]
+    fn source(this: &RawPayload) -> Result<Option<RawSource>, JsValue>;
 }
 
 #[wasm_bindgen(module = "/js/values.js")]
 extern "C" {
     #[wasm_bindgen(js_name = payload)]
-    fn make_payload(content_type: &str, headers: Vec<String>, body: Uint8Array) -> RawPayload;
+    fn make_payload(
+        content_type: &str,
+        headers: Vec<String>,
+        body: Uint8Array,
+        stream: Option<RawReader>,
+    ) -> RawPayload;
     #[wasm_bindgen(js_name = failure)]
-    fn make_failure(status: u16, code: &str, message: &str, address: Option<&str>, sent: Option<bool>) -> JsValue;
+    fn make_failure(
+        status: u16,
+        code: &str,
+        message: &str,
+        address: Option<&str>,
+        sent: Option<bool>,
+        is_answer: bool,
+    ) -> JsValue;
     #[wasm_bindgen(js_name = event)]
     pub(crate) fn make_event(from: &str, payload: &RawPayload) -> JsValue;
     #[wasm_bindgen(js_name = lagged)]
@@ -52,10 +78,11 @@ extern "C" {
     pub(crate) fn make_launched(app: &str, revision: f64, bundle: &str) -> JsValue;
 }
 
-/// Converts a payload to JavaScript.
-pub(crate) fn to_js(payload: &Payload) -> RawPayload {
+/// Converts a payload, and the stream that takes the place of its body, to JavaScript.
+pub(crate) fn to_js(payload: &Payload, stream: Option<Incoming>) -> RawPayload {
     let headers = payload.headers.iter().flat_map(|(name, value)| [name.clone(), value.clone()]).collect();
-    make_payload(&payload.content_type, headers, Uint8Array::new_from_slice(&payload.body))
+    let body = Uint8Array::new_from_slice(&payload.body);
+    make_payload(&payload.content_type, headers, body, stream.map(RawReader::new))
 }
 
 /// Converts a payload from JavaScript.
@@ -72,18 +99,26 @@ pub(crate) fn from_js(payload: &RawPayload) -> Result<Payload, Failure> {
             headers.push((name?, value?));
         }
     }
-    Ok(Payload { content_type, headers, body: body.to_vec().into() })
+    Ok(Payload { content_type, headers, body: body.to_vec().into(), stream: None })
+}
+
+/// Converts a payload from JavaScript. Opens its stream, if it has a source.
+pub(crate) fn from_js_with_source(payload: &RawPayload, host: &Host, tickets: &Tickets) -> Result<Payload, Failure> {
+    let converted = from_js(payload)?;
+    let source = payload.source().ok().flatten();
+    Ok(Payload { stream: source.map(|source| write_from(source, host, tickets)), ..converted })
 }
 
 /// Converts a failure to JavaScript.
 pub(crate) fn failure_to_js(failure: &Failure) -> JsValue {
-    let Failure { status, code, message, address, sent } = failure;
-    make_failure(*status, code, message, address.as_ref().map(Address::as_str), *sent)
+    let Failure { status, code, message, address, sent, origin } = failure;
+    let address = address.as_ref().map(Address::as_str);
+    make_failure(*status, code, message, address, *sent, *origin == FailureOrigin::Resource)
 }
 
 /// Makes a failure for JavaScript.
 pub(crate) fn failed(status: u16, code: &str, message: &str, address: Option<&str>) -> JsValue {
-    make_failure(status, code, message, address, None)
+    make_failure(status, code, message, address, None, false)
 }
 
 /// Converts the reason of a rejected promise to a failure: `{ status, code, message }`, or an error of any kind.

@@ -4,7 +4,7 @@ import { LaunchedApp } from "./app.js";
 import { abortSignal, callback, flag, must, operation as operationName, options as optionsOf, reading, text } from "./check.js";
 import { asyncDispose } from "./dispose.js";
 import { StarlaneError, malformed, translated } from "./errors.js";
-import { loadVerifier, requireBrowser } from "./load.js";
+import { loadStreams, loadVerifier, requireBrowser } from "./load.js";
 import { settings } from "./options.js";
 import { decode, encode } from "./payload.js";
 import { ServedAddress, answering, operationsOf } from "./serve.js";
@@ -18,6 +18,7 @@ import type {
   Bound,
   ConnectedOptions,
   Contract,
+  FetchOptions,
   Handlers,
   HostEvents,
   HostOptions,
@@ -137,7 +138,8 @@ export class Host {
 
   /**
    * Sends a request and resolves with the body of the reply. Always ends: with the reply, a failure, or `deadline`. A request to
-   * a remote address waits for the link, and fails with `unreachable` if the link does not come up in time.
+   * a remote address waits for the link, and fails with `unreachable` if the link does not come up in time. A reply that is a stream
+   * is refused with `no-streams`: use `fetch`.
    */
   async request<T = unknown>(to: string, operation: string, body?: unknown, options?: RequestOptions): Promise<T> {
     const shared = this.#open();
@@ -148,6 +150,18 @@ export class Host {
     const payload = encode(body);
     const reply = await shared.call(signal, (ticket) => shared.raw.request(to, operation, payload, patience, ticket));
     return decode(reply) as T;
+  }
+
+  /**
+   * Sends a request with a body of any kind, also a stream, and resolves with the answer when its head is there. The answer is a
+   * `Response`, also if it is a failure of the resource itself: its status is then 400 or more, and its body is a problem (RFC 9457).
+   * Rejects if the request did not reach the resource, or got no answer. Reading the body slowly slows the resource that writes it.
+   */
+  async fetch(to: string, operation: string, options?: FetchOptions): Promise<Response> {
+    const shared = this.#open();
+    const { fetch } = await loadStreams();
+    this.#open();
+    return fetch(shared, to, operation, options);
   }
 
   /**
@@ -213,12 +227,15 @@ export class Host {
     return subscription;
   }
 
-  /** Serves an address: each function returns, or resolves with, the reply to its operation. Rejects with `conflict` if the address is taken. */
+  /**
+   * Serves an address: each function returns, or resolves with, the reply to its operation, which may be a `Response`. Rejects with
+   * `conflict` if the address is taken.
+   */
   async serve(address: string, handlers: Handlers): Promise<Served> {
     const shared = this.#open();
     text("address", address);
     const operations = operationsOf(handlers);
-    const raw = translated(() => shared.raw.serve(address, [...operations.keys()], answering(address, operations)));
+    const raw = translated(() => shared.raw.serve(address, [...operations.keys()], answering(shared, address, operations)));
     const end = () => served.release();
     const served = new ServedAddress(address, raw, () => this.#ending.delete(end));
     this.#ending.add(end);

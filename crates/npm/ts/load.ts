@@ -64,6 +64,17 @@ export async function verify(wasm: URL | undefined, question: Uint8Array): Promi
   return verifyNow(question);
 }
 
+/** Loads what only users of streams need. */
+export async function loadStreams(): Promise<typeof import("./streams.js")> {
+  try {
+    // Bundlers make a chunk of it.
+    return await import("./streams.js");
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new StarlaneError("load-failed", 503, `streams.js of the package cannot be loaded (${why})`, undefined, { cause });
+  }
+}
+
 /** Throws `unsupported-environment` if a host cannot run here. */
 export function requireBrowser(): void {
   const missing = ["WebAssembly", "WebSocket", "Worker", "fetch"].filter((name) => !(name in globalThis));

@@ -4,10 +4,10 @@ import type { RawPayload } from "./wasm/starlane_npm.js";
 import { isWhole, reading, shown } from "./check.js";
 import { malformed } from "./errors.js";
 
-const encoder = /* @__PURE__ */ new TextEncoder();
+export const encoder = /* @__PURE__ */ new TextEncoder();
 // Keeps a byte order mark, and refuses bytes that are not UTF-8 instead of replacing them.
 const decoder = /* @__PURE__ */ new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-const NOTHING = /* @__PURE__ */ new Uint8Array();
+export const NOTHING = /* @__PURE__ */ new Uint8Array();
 
 /** The advice for a value that cannot be sent, by its kind. */
 const INSTEAD: Record<string, string> = {
@@ -52,12 +52,12 @@ export function decode({ contentType, body }: RawPayload): unknown {
   }
 }
 
-function payload(contentType: string, body: Uint8Array): RawPayload {
+export function payload(contentType: string, body: Uint8Array): RawPayload {
   return { contentType, headers: [], body };
 }
 
 /** The bytes of a buffer, or of a view of one, of any realm. Throws for a transferred buffer. */
-function bytesOf(value: unknown): Uint8Array | undefined {
+export function bytesOf(value: unknown): Uint8Array | undefined {
   let view: ArrayBufferView | undefined;
   if (ArrayBuffer.isView(value)) {
     view = value;
@@ -129,6 +129,6 @@ function isPlain(value: object): boolean {
 }
 
 /** The kind of object that a value claims to be: `Map`. */
-function kindOf(value: unknown): string {
+export function kindOf(value: unknown): string {
   return Object.prototype.toString.call(value).slice(8, -1);
 }

@@ -4,53 +4,92 @@ import type { RawIncoming, RawPayload, RawServed } from "./wasm/starlane_npm.js"
 import { must, operation as operationName, reading, text, why } from "./check.js";
 import { asyncDispose } from "./dispose.js";
 import { StarlaneError, translated } from "./errors.js";
-import { decode, encode } from "./payload.js";
+import { loadStreams } from "./load.js";
 import { log } from "./log.js";
+import { decode, encode, kindOf } from "./payload.js";
+import type { Shared } from "./shared.js";
 import { closed } from "./signals.js";
-import type { Handlers, Served } from "./types.js";
+import type { Handler, Handlers, Served, StreamHandler } from "./types.js";
 
-/** A page's handler of one operation. */
-type Handle = Handlers[string];
+/** A page's handler of one operation, with one of the two functions. */
+interface Handle {
+  whole: Handler | undefined;
+  stream: StreamHandler["handle"] | undefined;
+}
 
-/** Reads each handler once, by the name of its operation. Throws `malformed` if one is not a function. */
+/** Reads each handler once, by the name of its operation. Throws `malformed` for what is not a handler. */
 export function operationsOf(handlers: Handlers): Map<string, Handle> {
   const isObject = handlers !== null && typeof handlers === "object";
   const entries = isObject ? reading("`handlers`", () => (Array.isArray(handlers) ? [] : Object.entries(handlers))) : [];
   if (entries.length === 0) {
     throw must("handlers", "an object with a function for each operation: { confirm: async (body) => … }", handlers);
   }
-  for (const [name, handler] of entries) {
-    operationName("handlers", name);
-    if (typeof handler !== "function") throw must(`handlers.${name}`, "a function", handler);
-  }
-  return new Map(entries);
+  return new Map(entries.map(([name, handler]) => [operationName("handlers", name), handle(name, handler)]));
+}
+
+function handle(name: string, handler: Handler | StreamHandler): Handle {
+  if (typeof handler === "function") return { whole: handler, stream: undefined };
+  const { stream, handle } = reading(`\`handlers.${name}\``, () => ({ ...handler }) as Partial<StreamHandler>);
+  if (stream === true && typeof handle === "function") return { whole: undefined, stream: handle };
+  throw must(`handlers.${name}`, "a function, or { stream: true, handle: a function }", handler);
 }
 
 /** The function that the Wasm side calls for each message. */
-export function answering(address: string, operations: Map<string, Handle>): (message: RawIncoming) => Promise<RawPayload> {
-  return async ({ operation, payload, from, caller, signal }) => {
+export function answering(shared: Shared, address: string, operations: Map<string, Handle>): (message: RawIncoming) => Promise<RawPayload> {
+  return async (message) => {
+    const { operation, signal } = message;
     const handler = operations.get(operation);
     if (!handler) throw new StarlaneError("no-operation", 404, `${address} has no operation \`${operation}\``, address);
-    const body = decode(payload);
-    const failed = (error: unknown, code: string) => {
+    const report = (what: string, error: unknown) => {
       // The page's developer needs the stack.
-      if (!signal.aborted) log("error", `the handler of ${address} ${operation} failed: ${stack(error)}`);
+      if (!signal.aborted) log("error", `${what} of ${address} ${operation} failed: ${stack(error)}`);
+    };
+    const failed = (error: unknown, code: string) => {
+      report("the handler", error);
       throw new StarlaneError(code, 500, `the handler of \`${operation}\` failed: ${why(error)}`, address);
     };
-    let reply: unknown;
+    const { handle, returned } = await prepared(handler, message, address);
     try {
-      reply = await handler(body, { from, caller, signal });
-    } catch (error) {
-      // A handler answers with a failure by throwing one.
-      if (error instanceof StarlaneError) throw error;
-      return failed(error, "internal");
-    }
-    try {
-      return encode(reply);
-    } catch (error) {
-      return failed(error, "malformed");
+      let reply: unknown;
+      try {
+        reply = await handle();
+      } catch (error) {
+        // A handler answers with a failure by throwing one.
+        if (error instanceof StarlaneError) throw error;
+        return failed(error, "internal");
+      }
+      try {
+        if (kindOf(reply) !== "Response") return encode(reply);
+        const { payloadOf } = await loadStreams();
+        return await payloadOf(reply as Response, shared, signal, (error) => report("the body of the Response", error));
+      } catch (error) {
+        if (error instanceof StarlaneError && error.code !== "malformed") throw error;
+        return failed(error, "malformed");
+      }
+    } finally {
+      returned?.();
     }
   };
+}
+
+/** Reads a message for its handler, and refuses a stream that the handler does not take. `returned` is for when the reply is made. */
+async function prepared({ whole, stream }: Handle, message: RawIncoming, address: string): Promise<{ handle: () => unknown; returned?: () => void }> {
+  const { operation, payload, from, caller, signal } = message;
+  const context = { from, caller, signal };
+  if (stream) {
+    const { IncomingMessage } = await loadStreams();
+    const request = new IncomingMessage(operation, payload, address);
+    return { handle: () => stream(request, context), returned: () => request.returned() };
+  }
+  if (payload.stream) {
+    const text = `\`${operation}\` takes whole bodies. To take streams, serve it as { stream: true, handle: async (request) => … }`;
+    const refusal = new StarlaneError("no-streams", 415, text, address);
+    payload.stream.stop(refusal);
+    payload.stream.free();
+    throw refusal;
+  }
+  const body = decode(payload);
+  return { handle: () => whole?.(body, context) };
 }
 
 function stack(error: unknown): string {

@@ -132,12 +132,22 @@ export class Shared {
   async call<T>(signal: AbortSignal | undefined, start: (ticket: number) => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
     // Ticket 0 is for work that cannot be cancelled.
-    const ticket = signal ? (this.#ticket = (this.#ticket % 0xffff_ffff) + 1) : 0;
+    const ticket = signal ? this.ticket() : 0;
     try {
-      return await abortable(signal, start(ticket), () => this.reach.isClosed || this.raw.cancel(ticket));
+      return await abortable(signal, start(ticket), () => this.cancel(ticket));
     } catch (thrown) {
       throw this.reach.explained(fromRaw(thrown));
     }
+  }
+
+  /** A number under which work can be cancelled. */
+  ticket(): number {
+    return (this.#ticket = (this.#ticket % 0xffff_ffff) + 1);
+  }
+
+  /** Cancels the work with this number. */
+  cancel(ticket: number): void {
+    if (!this.reach.isClosed) this.raw.cancel(ticket);
   }
 
   /** Launches an app for one more `App` object. */

@@ -119,6 +119,34 @@ export interface RequestOptions {
   timeout?: number;
 }
 
+/** What `host.fetch` sends. Texts are sent as UTF-8. */
+export type FetchBody =
+  | string
+  | ArrayBuffer
+  | ArrayBufferView
+  | Blob
+  | FormData
+  | URLSearchParams
+  | ReadableStream<string | ArrayBuffer | ArrayBufferView>
+  | AsyncIterable<string | ArrayBuffer | ArrayBufferView>;
+
+/** The options of `host.fetch`. */
+export interface FetchOptions {
+  /**
+   * The body. A string, bytes up to 16 MiB and a Blob up to 64 KiB are sent as a whole. Anything larger, a stream and an iterable
+   * are sent as a stream, if the operation takes one: the body is read as the receiver takes it, and is sent once.
+   */
+  body?: FetchBody | null;
+  /** The headers. The hosts own the names that begin with `starlane-`. */
+  headers?: HeadersInit;
+  /** The content type. Default: that of `headers`, or what the body implies, or `application/octet-stream`. */
+  contentType?: string;
+  /** Cancels the request and the streams of both bodies. Reading the answer's body fails with its reason. */
+  signal?: AbortSignal;
+  /** The time limit for the head of the answer, in milliseconds. It starts again when a part of the body is taken. Default: 30,000. */
+  timeout?: number;
+}
+
 /** The operations and events of a bind, as `starlane bind types` writes them. */
 export interface Contract {
   /** The request and response type of each operation; `undefined` is an empty body. */
@@ -187,8 +215,32 @@ export interface MessageContext {
   signal: AbortSignal;
 }
 
-/** The operations of an address that the page serves. Each handler returns, or resolves with, the reply. */
-export type Handlers = Record<string, (body: any, context: MessageContext) => unknown>;
+/**
+ * A handler of an operation. It gets the body, and returns, or resolves with, the reply: a body, or a `Response` with status, headers
+ * and a body, which may be a stream. It gets no streams: they are refused with `no-streams`.
+ */
+export type Handler = (body: any, context: MessageContext) => unknown;
+
+/** A handler whose messages may have streams. */
+export interface StreamHandler {
+  /** It takes streams, and whole bodies too. */
+  stream: true;
+  /** Returns, or resolves with, the reply. A body that nobody has begun to read by then is stopped. */
+  handle: (request: StreamRequest, context: MessageContext) => unknown;
+}
+
+/** The operations of an address that the page serves, each with its handler. */
+export type Handlers = Record<string, Handler | StreamHandler>;
+
+/** A message whose body may be a stream. The body is read as that of a `Request`, and once. */
+export interface StreamRequest extends Pick<Request, "body" | "bodyUsed" | "arrayBuffer" | "blob" | "formData" | "json" | "text"> {
+  /** The operation. */
+  readonly operation: string;
+  /** The headers, with the content type. */
+  readonly headers: Headers;
+  /** The content type; empty for an empty body. */
+  readonly contentType: string;
+}
 
 /** The result of `host.inspect`. */
 export interface Inspection {

@@ -59,8 +59,9 @@ pub(crate) fn hand_written(receive: &str, settle: &str, wake: &str) -> TempDir {
     let text = format!(
         r#"(module
         (import "starlane:mechtron/mesh@1.0.0" "request"
-            (func $request (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i64)))
-        (import "starlane:mechtron/mesh@1.0.0" "notify" (func $notify (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+            (func $request (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32) (result i64)))
+        (import "starlane:mechtron/mesh@1.0.0" "notify"
+            (func $notify (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64)))
         (import "starlane:mechtron/mesh@1.0.0" "wake-after" (func $wake_after (param i32 i64)))
         (memory (export "memory") 2)
         (data (i32.const 64) "acme:echoes:wat") (data (i32.const 96) "act") (data (i32.const 104) "acme:nowhere")
@@ -68,8 +69,8 @@ pub(crate) fn hand_written(receive: &str, settle: &str, wake: &str) -> TempDir {
         (func (export "starlane:mechtron/actor@1.0.0#start") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
             (i32.const 16))
         (func (export "starlane:mechtron/actor@1.0.0#receive")
-            (param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (local $i i32) {receive})
-        (func (export "starlane:mechtron/actor@1.0.0#settle") (param i64 i32 i32 i32 i32 i32 i32 i32) (local $i i32) {settle})
+            (param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32) (result i32) (local $i i32) {receive})
+        (func (export "starlane:mechtron/actor@1.0.0#settle") (param i64 i32 i32 i32 i32 i32 i32 i32 i64) (local $i i32) {settle})
         (func (export "starlane:mechtron/actor@1.0.0#wake") (param i64) (local $i i32) {wake})
         (func (export "starlane:mechtron/actor@1.0.0#save") (result i32) (i32.const 32)))"#
     );
@@ -103,7 +104,8 @@ fn repeat(times: u32, what: &str) -> String {
     )
 }
 
-const NOTHING: &str = "(i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)";
+const NOTHING: &str =
+    "(i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0)";
 
 #[test]
 fn messages_too_heavy_for_an_actor_do_not_crash_it() {
@@ -155,8 +157,8 @@ fn with_allocator(realloc: &str) -> String {
         (func (export "starlane:mechtron/actor@1.0.0#start") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
             (i32.const 16))
         (func (export "starlane:mechtron/actor@1.0.0#receive")
-            (param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 1))
-        (func (export "starlane:mechtron/actor@1.0.0#settle") (param i64 i32 i32 i32 i32 i32 i32 i32))
+            (param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32) (result i32) (i32.const 1))
+        (func (export "starlane:mechtron/actor@1.0.0#settle") (param i64 i32 i32 i32 i32 i32 i32 i32 i64))
         (func (export "starlane:mechtron/actor@1.0.0#wake") (param i64))
         (func (export "starlane:mechtron/actor@1.0.0#save") (result i32) (i32.const 32)))"#
     )
@@ -190,7 +192,7 @@ fn wake_and_settle_bombs_do_not_use_up_memory() {
         ),
     );
     let large = "(drop (call $request (i32.const 104) (i32.const 12) (i32.const 96) (i32.const 3) (i32.const 0) (i32.const 0) \
-                 (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 100000) (i32.const 0)))";
+                 (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 100000) (i64.const 0) (i32.const 0)))";
     let bombs = [
         hand_written(&format!("{wakes} (i32.const 1)"), "", &wakes),
         hand_written(&format!("{asks} (i32.const 1)"), &asks, ""),

@@ -43,7 +43,7 @@ impl Peer {
         let mut request = format!("ws://{address}/mesh").into_client_request()?;
         request.headers_mut().insert("sec-websocket-protocol", frame::SUBPROTOCOL.parse()?);
         let (socket, _) = connect_async_with_config(request, None, true).await.context("no link")?;
-        let limits = LinkLimits { payload: 0, unacked_frames: 0, unacked_bytes: 0 };
+        let limits = LinkLimits { payload: 0, unacked_frames: 0, unacked_bytes: 0, ..LinkLimits::default() };
         let mut peer = Self {
             socket,
             limits,

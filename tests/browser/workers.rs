@@ -54,6 +54,16 @@ async fn hostile_bodies_are_checked_in_time() {
 }
 
 #[wasm_bindgen_test]
+async fn longest_line_is_checked() {
+    sandbox_suite::longest_line_is_checked(sandbox(), echo()).await;
+}
+
+#[wasm_bindgen_test]
+async fn costly_lines_are_checked_in_time() {
+    sandbox_suite::costly_lines_are_checked_in_time(sandbox(), echo()).await;
+}
+
+#[wasm_bindgen_test]
 async fn verdicts_match_the_official_schema_suite() {
     let judged = schema_suite::run(&sandbox(), &echo(), include_str!("../../target/schema-suite.json")).await;
     let figures = [("cases", judged.cases), ("outside", judged.outside), ("differences", judged.differences.len())];

@@ -13,7 +13,7 @@ const APP: &str = "acme:echo";
 /// The echo guest in the page.
 pub(crate) const NEAR: &str = "acme:echo:near";
 /// The echo guest on the server.
-const FAR: &str = "acme:echo:far";
+pub(crate) const FAR: &str = "acme:echo:far";
 /// A file of the bundle.
 const FILE: &str = "A file of the bundle: größer.\n";
 
@@ -122,6 +122,9 @@ fn write_bundle(folder: &Path) -> Result<()> {
     let answered = answered.map(|name| format!("[operations.{name}]\nrequest = {{}}\nresponse = {{}}\n"));
     let bind = format!(
         "[bind]\nname = \"echo\"\ndescription = \"Echo, and a trap.\"\n{}[operations.wake-me]\nrequest = {{}}\n\
+         [operations.upload]\nrequest = {{ stream = true }}\nresponse = {{}}\n\
+         [operations.download]\nrequest = {{}}\nresponse = {{ stream = true }}\n\
+         [operations.mirror]\nrequest = {{ stream = true }}\nresponse = {{ stream = true }}\n\
          [events.said]\npayload = {{}}\n",
         answered.concat()
     );

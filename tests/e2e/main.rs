@@ -13,6 +13,7 @@ mod offline;
 mod outages;
 mod reasons;
 mod report;
+mod streams;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ async fn engine_facts(engine: Engine, check: bool, report: &mut Report) -> Resul
         hostile::facts(&mut demo, report).await;
         cache::facts(&mut demo, report).await;
         cuts::facts(&demo, report).await;
+        streams::facts(&mut demo, report).await;
         outages::facts(&mut demo, report).await;
         offline::facts(&mut demo, report).await;
         reasons::facts(&mut demo, report).await;

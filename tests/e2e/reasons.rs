@@ -3,13 +3,24 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use starlane_protocol::frame::{Frame, SUBPROTOCOL, encode_frame, encode_message};
 use starlane_testkit::{line::Cut, proxy::ProxyFault};
+use tokio::net::TcpListener;
+use tokio_tungstenite::{
+    accept_hdr_async,
+    tungstenite::{
+        Message,
+        handshake::server::{Request, Response},
+        http::HeaderValue,
+    },
+};
 
 use crate::{demo::Demo, report::Report};
 
 /// The reasons, in the order in which they are produced.
-const REASONS: [&str; 9] = [
+const REASONS: [&str; 13] = [
     "unreachable",
     "overloaded",
     "offline",
@@ -19,7 +30,38 @@ const REASONS: [&str; 9] = [
     "silent",
     "protocol",
     "closing",
+    "expired",
+    "version",
+    "too-many",
+    "fenced",
 ];
+/// Those that a server says in its goodbye, and that a well-behaved page does not bring about.
+const SAID: [&str; 4] = ["expired", "version", "too-many", "fenced"];
+
+/// A server that answers each hello with a goodbye. Returns its address.
+async fn farewell(code: &'static str) -> Result<String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?.to_string();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let subprotocol = |_: &Request, mut response: Response| {
+                    response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
+                    Ok(response)
+                };
+                let Ok(mut socket) = accept_hdr_async(socket, subprotocol).await else { return };
+                let _hello = socket.next().await;
+                let reason = format!("this server says {code}");
+                let (keep, retry_ms, dial) = (false, None, None);
+                let goodbye = encode_frame(&Frame::Goodbye { code: code.to_owned(), reason, keep, retry_ms, dial });
+                let message = encode_message(0, [goodbye.as_slice()].into_iter());
+                let _ = socket.send(Message::Binary(message.into())).await;
+                let _ = socket.close(None).await;
+            });
+        }
+    });
+    Ok(address)
+}
 
 pub(crate) async fn facts(demo: &mut Demo, report: &mut Report) {
     let named = report.fact("the page names each reason why its link is not up", reasons(demo)).await;
@@ -43,6 +85,9 @@ async fn produce(demo: &mut Demo, reason: &str) -> Result<()> {
         "overloaded" => demo.proxy.add_fault(ProxyFault::Refuse("/")),
         "origin-refused" => demo.proxy.add_fault(ProxyFault::Origin("https://other.example")),
         _ => {}
+    }
+    if let Some(code) = SAID.into_iter().find(|code| *code == reason) {
+        demo.proxy.add_fault(ProxyFault::Elsewhere("/mesh", farewell(code).await?));
     }
     let open = "const { host: own, options } = window.starlaneDemo;
         await own.close();

@@ -25,6 +25,7 @@ mod python;
 mod repository;
 mod resources;
 mod routes;
+mod streams;
 mod tls;
 mod tokens;
 mod traces;

@@ -16,7 +16,7 @@ fn a_client_in_python_links_resumes_and_is_asked() {
     let mesh = format!("{}/mesh", server.url.replacen("http", "ws", 1));
     let ran = Command::new(python).arg("-B").arg(client.join("check.py")).arg(mesh).output().unwrap();
     let (out, error) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    assert!(ran.status.success() && out.contains("8 passed, 0 failed"), "{out}{error}");
+    assert!(ran.status.success() && out.contains("21 passed, 0 failed"), "{out}{error}");
     let lines = std::fs::read_to_string(client.join("starlane.py")).unwrap().lines().count();
     figure("client.lines", lines as f64, "lines");
 }

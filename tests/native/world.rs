@@ -235,6 +235,22 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
+/// The operations of the guest `echo` with streams.
+const STREAMS: &str = r#"
+[operations.upload]
+request = { stream = true }
+response = {}
+[operations.download]
+request = {}
+response = { stream = true }
+[operations.mirror]
+request = { stream = true }
+response = { stream = true }
+[operations.lines]
+request = { content-type = "application/x-ndjson", stream = true }
+response = { content-type = "application/x-ndjson", stream = true }
+"#;
+
 /// A bundle with the guest `echo` as a mechtron of the server; `app` is added to its app.toml.
 pub(crate) fn echo_bundle(app: &str) -> TempDir {
     let app = format!(
@@ -245,7 +261,7 @@ pub(crate) fn echo_bundle(app: &str) -> TempDir {
     let operations: String =
         names.split(' ').map(|name| format!("[operations.{name}]\nrequest = {{}}\nresponse = {{}}\n")).collect();
     let bind = format!(
-        "[bind]\nname = \"echo\"\n{operations}[operations.tell]\nrequest = {{}}\n[events.said]\npayload = {{}}\n"
+        "[bind]\nname = \"echo\"\n{operations}{STREAMS}[operations.tell]\nrequest = {{}}\n[events.said]\npayload = {{}}\n"
     );
     let folder = folder(&[
         (

@@ -47,7 +47,11 @@ fn add(folder: &Path, piece: &Snippet) -> Result<()> {
     match piece.language.as_str() {
         "toml" => change("binds/guestbook.toml", &|text| format!("{text}\n{code}")),
         // A mechtron of its own.
-        "rust" if code.starts_with("use mechtron") => Ok(fs::write(folder.join("tests/counter.rs"), code)?),
+        "rust" if code.starts_with("use mechtron") => {
+            let name = code.split("mechtron::export!").nth(1).and_then(|exported| exported.split('"').nth(1));
+            let name = name.context("this mechtron is not exported")?;
+            Ok(fs::write(folder.join(format!("tests/{name}.rs")), code)?)
+        }
         "rust" if code.contains("#[test]") => change("tests/guestbook.rs", &|text| format!("{text}\n{code}")),
         "rust" if code.contains("#[operation]") => {
             change("src/lib.rs", &|text| text.replacen(ACTOR, &format!("{ACTOR}{code}\n"), 1))

@@ -1,7 +1,7 @@
 // Reads and writes the buffers of `starlane_host::batch`. The numbers of calls and records are those of `starlane_abi::batch`.
 
 /** The names of calls by their numbers, for people. */
-export const CALLS: readonly string[] = ["start", "receive", "settle", "wake", "save"];
+export const CALLS: readonly string[] = ["start", "receive", "settle", "wake", "save", "part", "ended", "ready"];
 
 /** Up to this many bytes, a loop is faster than the built-in functions that copy or check them. */
 export const MAX_LOOP_BYTES = 48;
@@ -10,9 +10,21 @@ const encoder = /* @__PURE__ */ new TextEncoder();
 // Keeps a byte order mark.
 const decoder = /* @__PURE__ */ new TextDecoder("utf-8", { ignoreBOM: true });
 
+/** Decodes bytes that are UTF-8. */
+export function utf8Text(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
 /** Reads the little-endian number at `at`, which must lie inside `bytes`. */
 export function u32At(bytes: Uint8Array, at: number): number {
   return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
+}
+
+/** The reason why a request or a stream failed. */
+export interface Failure {
+  readonly status: number;
+  readonly code: string;
+  readonly message: string;
 }
 
 /** A buffer that grows at its end. */
@@ -44,6 +56,12 @@ export class Output {
     this.length += 4;
   }
 
+  /** An id, which hosts keep exact as a number. */
+  id(value: number): void {
+    this.u32(value % 4294967296);
+    this.u32(value / 4294967296);
+  }
+
   /** Overwrites the number at `at`. */
   put(at: number, value: number): void {
     const bytes = this.bytes;
@@ -70,12 +88,27 @@ export class Output {
     this.slice(bytes, 0, bytes.length);
   }
 
+  /** Appends a failure. */
+  failure({ status, code, message }: Failure): void {
+    this.u8(status);
+    this.u8(status >>> 8);
+    this.text(code);
+    this.text(message);
+  }
+
   /** Appends bytes without their length. */
   raw(bytes: Uint8Array): void {
     this.reserve(bytes.length);
     this.bytes.set(bytes, this.length);
     this.length += bytes.length;
   }
+}
+
+/** The content type and the body of a payload, and the number of its stream, or 0. */
+export interface PayloadView {
+  readonly type: Uint8Array;
+  readonly body: Uint8Array;
+  readonly stream: number;
 }
 
 /** Reads the values of a buffer in order. */
@@ -110,16 +143,23 @@ export class Reader {
   }
 
   text(): string {
-    return decoder.decode(this.slice());
+    return utf8Text(this.slice());
   }
 
-  /** Reads a payload and returns its body. */
-  body(): Uint8Array {
-    this.slice();
+  /** Reads a payload. */
+  payload(): PayloadView {
+    const type = this.slice();
     for (let headers = this.u32(); headers > 0; headers--) {
       this.slice();
       this.slice();
     }
-    return this.slice();
+    return { type, body: this.slice(), stream: this.id() };
+  }
+
+  /** Moves past a failure. */
+  failure(): void {
+    this.at += 2;
+    this.slice();
+    this.slice();
   }
 }

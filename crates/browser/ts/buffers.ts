@@ -49,11 +49,29 @@ export function pastBytes(buffers: Buffers): number {
   return at;
 }
 
+/** A string or list of bytes of the calls, which begins at `from`. */
+export function sliceAt({ calls }: Buffers, from: number): Uint8Array {
+  return calls.subarray(from + 4, from + 4 + u32At(calls, from));
+}
+
 /** Skips a list of headers. Returns where it begins. */
 export function pastHeaders(buffers: Buffers): number {
   const at = buffers.cursor;
   for (let texts = readU32(buffers) * 2; texts > 0; texts--) pastBytes(buffers);
   return at;
+}
+
+/** Where a failure is in the calls: its status, and where its code and its message begin. */
+export interface FailurePlace {
+  readonly status: number;
+  readonly code: number;
+  readonly message: number;
+}
+
+/** Reads where a failure is. */
+export function readFailure(buffers: Buffers): FailurePlace {
+  const status = readU8(buffers) | (readU8(buffers) << 8);
+  return { status, code: pastBytes(buffers), message: pastBytes(buffers) };
 }
 
 /** Reports a 64-bit number. */

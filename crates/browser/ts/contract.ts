@@ -1,8 +1,8 @@
 // Checks messages against the schemas of a mechtron's bind. The worker (or the page, for inline guests) loads this file when the
 // first mechtron with schemas starts.
 
-import { Batch, Checking } from "./abi.js";
-import { Output, Reader } from "./batch.js";
+import { Checking } from "./abi.js";
+import { type Begin, Gate } from "./gate.js";
 import { type Schema, type Validator, compile } from "./schema.js";
 import type { Members } from "./values.js";
 
@@ -13,8 +13,6 @@ const MAX_JSON_DEPTH = 127;
  * `sandbox/worker.rs`: the page terminates a worker that is silent for longer.
  */
 const MAX_PATTERNS_MS = 1000;
-/** Checking a longer body takes so long that the page is notified before. */
-const MAX_UNANNOUNCED_BYTES = 65_536;
 
 // Keeps a byte order mark, which is not JSON.
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -22,9 +20,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const HALF = /\p{Surrogate}/u;
 
 /** The part of a contract that a schema belongs to. */
-type BodyRole = "request" | "response" | "event";
-/** Called with the number of bytes before a long check, and with 0 after it. */
-type Begin = (bytes: number) => void;
+export type BodyRole = "request" | "response" | "event";
 
 type Schemas = Readonly<Record<string, Schema>>;
 
@@ -47,144 +43,8 @@ export function gate(known: Contracts, text: string, most: number, begin?: Begin
   return new Gate(contract, most, begin);
 }
 
-export type { Gate };
-
-/** Checks the messages of one instance. */
-class Gate {
-  readonly contract: Contract;
-  readonly #most: number;
-  readonly #begin: Begin | undefined;
-  /** The operations of unanswered requests whose response has a schema, by id. */
-  readonly #answering = new Map<number, string>();
-  /** The message of the present call. */
-  #message = 0;
-
-  constructor(contract: Contract, most: number, begin: Begin | undefined) {
-    this.contract = contract;
-    this.#most = most;
-    this.#begin = begin;
-  }
-
-  /**
-   * Checks the message that begins at `cursor` in `calls`. If it does not match, writes the reason to `output` and
-   * returns where the next call begins.
-   */
-  refuses(calls: Uint8Array, cursor: number, output: Output): number | undefined {
-    const reader = new Reader(calls, cursor);
-    this.#message = reader.id();
-    const kind = reader.u8();
-    // The bind of the emitter has the schema of an event, and the emitter's host has checked it.
-    if (kind === Batch.KIND_EVENT) return undefined;
-    reader.slice();
-    reader.slice();
-    const name = reader.text();
-    const body = reader.body();
-    if (body.length > MAX_UNANNOUNCED_BYTES) this.#begin?.(body.length);
-    const wrong = this.contract.check("request", name, body, this.#most);
-    if (wrong) this.#begin?.(0);
-    if (!wrong) {
-      if (kind === Batch.KIND_REQUEST && this.contract.has("response", name)) this.#answering.set(this.#message, name);
-      return undefined;
-    }
-    output.u8(Batch.MISFIT);
-    output.text(wrong);
-    return reader.at + 4;
-  }
-
-  /** Notes that the guest did not get the last checked message. */
-  forget(): void {
-    this.#answering.delete(this.#message);
-  }
-
-  /**
-   * Checks the records of a call, from `mark` on in `output`. Replaces a response that does not match by a failure,
-   * drops an event that does not match, and logs both to `logs`.
-   */
-  check(output: Output, mark: number, logs: Output): void {
-    if (!this.contract.looksAtOutput) return;
-    if (output.length - mark > MAX_UNANNOUNCED_BYTES) this.#begin?.(output.length - mark);
-    const reader = new Reader(output.bytes.slice(mark, output.length), 0);
-    const { bytes } = reader;
-    output.length = mark;
-    while (reader.at < bytes.length) {
-      const begin = reader.at;
-      const { wrong, responds } = this.#record(reader);
-      if (!wrong) {
-        output.raw(bytes.subarray(begin, reader.at));
-        continue;
-      }
-      logs.u8(Batch.LOG);
-      logs.u8(Batch.ERROR);
-      logs.text(wrong);
-      if (responds) {
-        // Keeps the record's head: tag and id of the message.
-        output.raw(bytes.subarray(begin, begin + 9));
-        output.u8(Batch.FAILURE);
-        output.u8(422 & 255);
-        output.u8(422 >>> 8);
-        output.text("schema-mismatch");
-        output.text(wrong);
-      }
-    }
-  }
-
-  /** Reads a record. Returns its fault, if any, and whether it is a response. */
-  #record(reader: Reader): { wrong?: string | undefined; responds?: boolean } {
-    switch (reader.u8()) {
-      case Batch.REQUEST:
-        reader.id();
-        reader.slice();
-        reader.slice();
-        reader.body();
-        reader.u32();
-        break;
-      case Batch.NOTIFY:
-        reader.slice();
-        reader.slice();
-        reader.body();
-        break;
-      case Batch.REPLY:
-        return { wrong: this.#response(reader), responds: true };
-      case Batch.EMIT: {
-        const name = reader.text();
-        return { wrong: this.contract.check("event", name, reader.body(), this.#most), responds: false };
-      }
-      case Batch.SUBSCRIBE:
-      case Batch.UNSUBSCRIBE:
-      case Batch.REFUSED:
-        reader.slice();
-        break;
-      case Batch.WAKE_AFTER:
-        reader.at += 12;
-        break;
-      case Batch.RECEIVED:
-        if (reader.u8() !== 0) this.#answering.delete(this.#message);
-        break;
-      case Batch.SAVED:
-        reader.u32();
-        reader.slice();
-        break;
-    }
-    return {};
-  }
-
-  #response(reader: Reader): string | undefined {
-    const id = reader.id();
-    const name = this.#answering.get(id);
-    this.#answering.delete(id);
-    if (reader.u8() === Batch.SUCCESS) {
-      const body = reader.body();
-      return name === undefined ? undefined : this.contract.check("response", name, body, this.#most);
-    }
-    reader.at += 2;
-    reader.slice();
-    reader.slice();
-    return undefined;
-  }
-}
-
 /** The schemas of a mechtron's bind. */
-class Contract {
+export class Contract {
   /** Whether there are schemas for the guest's own messages. */
   readonly looksAtOutput: boolean;
   readonly #tables: Readonly<Record<BodyRole, ReadonlyMap<string, Validator>>>;
@@ -199,16 +59,20 @@ class Contract {
     return this.#tables[part].has(name);
   }
 
-  /** Checks a body of at most `most` bytes. Returns the fault, if any, with its place as a JSON pointer. */
-  check(part: BodyRole, name: string, body: Uint8Array, most: number): string | undefined {
+  /**
+   * Checks a body of at most `most` bytes, or a line of a stream with its number. Returns the fault, if any, with its place as a JSON
+   * pointer.
+   */
+  check(part: BodyRole, name: string, body: Uint8Array, most: number, line?: number): string | undefined {
     const schema = this.#tables[part].get(name);
     if (!schema) return undefined;
     if (body.length > most) {
       const limit = `the maximum in the page's own thread is ${most}: launch the app without \`inline\``;
-      return `the ${part} \`${name}\` has ${body.length} bytes; ${limit}`;
+      const what = line === undefined ? "" : `line ${line} of `;
+      return `${what}the ${part} \`${name}\` has ${body.length} bytes; ${limit}`;
     }
     const wrong = fault(schema, body);
-    return wrong && `the ${part} \`${name}\` does not fit its schema: ${wrong}`;
+    return wrong && `the ${part} \`${name}\` does not fit its schema: ${line === undefined ? "" : `line ${line}: `}${wrong}`;
   }
 }
 

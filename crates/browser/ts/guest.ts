@@ -6,9 +6,10 @@
 import { CALL_LOG, type Import } from "./abi.js";
 import { Output } from "./batch.js";
 import type { Buffers } from "./buffers.js";
-import type { Gate } from "./contract.js";
 import { GuestFault, describe } from "./fault.js";
+import type { Gate } from "./gate.js";
 import type { GuestLimits } from "./messages.js";
+import { Streams } from "./streams.js";
 
 /** The exported functions that calls need, by plain names, which are faster to look up. */
 export interface GuestExports {
@@ -19,14 +20,22 @@ export interface GuestExports {
   receive(
     id: bigint, kind: number, from: number, fromLength: number, caller: number, callerLength: number, operation: number,
     operationLength: number, type: number, typeLength: number, headers: number, count: number, body: number, bodyLength: number,
-    remaining: number,
+    stream: bigint, remaining: number,
   ): number;
-  settle(id: bigint, which: number, a: number, b: number, c: number, d: number, e: number, f: number): void;
+  settle(id: bigint, which: number, a: number, b: number, c: number, d: number, e: number, f: number, stream: bigint): void;
   wake(token: bigint): void;
   save(): number;
   realloc(from: number, fromSize: number, align: number, size: number): number;
   readonly postStart: ((result: number) => void) | undefined;
   readonly postSave: ((result: number) => void) | undefined;
+  readonly streams: StreamExports | undefined;
+}
+
+/** The exports of a guest that reads or writes streams. */
+export interface StreamExports {
+  part(stream: bigint, bytes: number, length: number): void;
+  ended(stream: bigint, which: number, a: number, b: number, c: number, d: number, e: number): void;
+  ready(stream: bigint, credit: number): void;
 }
 
 /** One instance of a guest. */
@@ -49,6 +58,7 @@ export class Guest {
   lastRequest = 0;
   /** Unanswered messages. */
   readonly unfinished = new Set<number | bigint>();
+  readonly streams = new Streams();
 
   /** The messages that the present call has queued, and the bytes that it may still queue and log. */
   messages = 0;

@@ -1,6 +1,6 @@
 // Makes instances of guests.
 
-import { ACTOR, MESH } from "./abi.js";
+import { ACTOR, MESH, STREAM_ACTOR } from "./abi.js";
 import type { Buffers } from "./buffers.js";
 import { Guest, checkWhole } from "./guest.js";
 import { imports } from "./imports.js";
@@ -38,6 +38,11 @@ export async function createInstance(
       realloc: named("cabi_realloc"),
       postStart: named("cabi_post_" + ACTOR + "start"),
       postSave: named("cabi_post_" + ACTOR + "save"),
+      streams: exports[STREAM_ACTOR + "part"] && {
+        part: named(STREAM_ACTOR + "part"),
+        ended: named(STREAM_ACTOR + "ended"),
+        ready: named(STREAM_ACTOR + "ready"),
+      },
     };
     guest.memory = named("memory");
     renewView(guest);

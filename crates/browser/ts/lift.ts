@@ -1,7 +1,8 @@
 // Checks values of a guest and copies them to the output. `what` names a value, for people.
 
-import { CALL_BYTES, HEADERS, Layout } from "./abi.js";
+import { Batch, CALL_BYTES, HEADERS, Layout } from "./abi.js";
 import { MAX_LOOP_BYTES } from "./batch.js";
+import { report64 } from "./buffers.js";
 import { GuestFault } from "./fault.js";
 import type { Guest } from "./guest.js";
 import { checkRecord, within, wordAt } from "./memory.js";
@@ -23,7 +24,7 @@ export function liftText(guest: Guest, what: string, at: number, length: number)
 }
 
 export function liftPayload(
-  guest: Guest, type: number, typeLength: number, headers: number, count: number, body: number, bodyLength: number,
+  guest: Guest, type: number, typeLength: number, headers: number, count: number, body: number, bodyLength: number, stream: bigint,
 ): void {
   liftText(guest, "the content type", type, typeLength);
   headers >>>= 0;
@@ -36,6 +37,35 @@ export function liftPayload(
     liftText(guest, "the value of a header", wordAt(guest, at + 8), wordAt(guest, at + 12));
   }
   liftBytes(guest, "the body", body, bodyLength);
+  stream = unsigned(stream);
+  if (stream !== 0n) {
+    bodyLength >>>= 0;
+    if (bodyLength > 0) {
+      throw new GuestFault(`a payload has stream ${stream} and a body of ${bodyLength} bytes; it can have only one of them`);
+    }
+    guest.streams.attach(stream);
+  }
+  report64(guest.buffers, stream);
+}
+
+/** Lifts a failure: the status, then code and message. */
+export function liftFailure(guest: Guest, status: number, code: number, codeLength: number, text: number, textLength: number): void {
+  guest.buffers.output.u8(status);
+  guest.buffers.output.u8(status >>> 8);
+  liftText(guest, "the code of a failure", code, codeLength);
+  liftText(guest, "the message of a failure", text, textLength);
+}
+
+/** Lifts the error of a stream: a case, and a failure. */
+export function liftError(guest: Guest, which: number, a: number, b: number, c: number, d: number, e: number): void {
+  guest.buffers.output.u8(which);
+  if (which === Batch.SOME) liftFailure(guest, a, b, c, d, e);
+  else if (which !== Batch.NONE) throw new GuestFault(`an option has no case ${which}`);
+}
+
+/** A 64-bit number of a guest, which engines pass with a sign. */
+export function unsigned(value: bigint): bigint {
+  return BigInt.asUintN(64, value);
 }
 
 /** Checks that bytes of a guest are UTF-8. */

@@ -3,7 +3,7 @@
 
 import { Layout } from "./abi.js";
 import { MAX_LOOP_BYTES } from "./batch.js";
-import { readU32 } from "./buffers.js";
+import { type FailurePlace, readU32 } from "./buffers.js";
 import { GuestFault, NoMemory, describe, isUnreachable } from "./fault.js";
 import type { Guest } from "./guest.js";
 import { memoryOf } from "./memory.js";
@@ -45,6 +45,15 @@ export function lowerHeadersAt(guest: Guest, from: number): number {
   }
   guest.size = count;
   return list;
+}
+
+/** Lowers a failure. Returns its words: the status, then addresses and lengths of code and message. */
+export function lowerFailure(
+  guest: Guest, { status, code, message }: FailurePlace,
+): readonly [status: number, code: number, codeLength: number, message: number, messageLength: number] {
+  const text = lowerBytesAt(guest, message), textLength = guest.size;
+  const name = lowerBytesAt(guest, code), nameLength = guest.size;
+  return [status, name, nameLength, text, textLength];
 }
 
 function allocate(guest: Guest, align: number, size: number): number {

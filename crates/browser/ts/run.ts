@@ -1,12 +1,12 @@
 // Runs the calls of `starlane_host::batch` in a guest by the canonical ABI, and writes their effects to the output.
 
 import { Batch, CALL_BYTES, CALL_LOG, CALL_MESSAGES, Layout } from "./abi.js";
-import { CALLS } from "./batch.js";
-import { lastKey, pastBytes, pastHeaders, readU32, readU64, readU8 } from "./buffers.js";
+import { CALLS, type Failure } from "./batch.js";
+import { lastKey, pastBytes, pastHeaders, readFailure, readU32, readU64, readU8, report64, sliceAt } from "./buffers.js";
 import { GuestFault, NoMemory } from "./fault.js";
 import { type Guest, checkWhole } from "./guest.js";
 import { liftBytes, liftText } from "./lift.js";
-import { lowerBytes, lowerBytesAt, lowerHeadersAt } from "./lower.js";
+import { lowerBytes, lowerBytesAt, lowerFailure, lowerHeadersAt } from "./lower.js";
 import { checkRecord, memoryOf, wordAt } from "./memory.js";
 
 /** Runs a buffer of calls and appends the report to the output. */
@@ -49,7 +49,7 @@ function runAll(guest: Guest): void {
       // Checks the limit of memory in the call that grew it.
       memoryOf(guest);
       checkWhole(guest);
-      gate?.check(output, mark, logs);
+      for (const stream of gate?.check(output, mark, logs) ?? []) guest.streams.end(BigInt(stream));
     } catch (error) {
       // Drops everything that the call queued.
       output.length = mark;
@@ -119,8 +119,13 @@ function receive(guest: Guest): void {
   const kind = readU8(buffers);
   const from = pastBytes(buffers), by = pastBytes(buffers), what = pastBytes(buffers);
   const as = pastBytes(buffers), behind = pastHeaders(buffers), carries = pastBytes(buffers);
+  const stream = readU64(buffers);
   const remaining = readU32(buffers);
   guest.callEnd = buffers.cursor;
+  if (refusesStream(guest, stream)) {
+    guest.gate?.forget();
+    return;
+  }
   // Lowers the longest value first: if memory is too small for it, nothing has been allocated yet.
   const body = lowerBytesAt(guest, carries), bodyLength = guest.size;
   const headers = lowerHeadersAt(guest, behind), count = guest.size;
@@ -129,11 +134,12 @@ function receive(guest: Guest): void {
   const operation = lowerBytesAt(guest, what), operationLength = guest.size;
   const type = lowerBytesAt(guest, as), typeLength = guest.size;
   buffers.cursor = guest.callEnd;
+  if (stream !== 0n) guest.streams.deliver(stream);
   guest.unfinished.add(key);
   guest.open = true;
   const finished = guest.exports.receive(
     id, kind, sender, senderLength, caller, callerLength, operation, operationLength,
-    type, typeLength, headers, count, body, bodyLength, remaining,
+    type, typeLength, headers, count, body, bodyLength, stream, remaining,
   );
   guest.open = false;
   if (finished !== 0) guest.unfinished.delete(key);
@@ -146,10 +152,12 @@ function settle(guest: Guest): void {
   const id = readU64(buffers);
   const which = readU8(buffers);
   // The words of an outcome. Their meaning depends on the case.
-  let a = 0, b = 0, c = 0, d = 0, e = 0, f = 0;
+  let a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, stream = 0n;
   if (which === Batch.SUCCESS) {
     const as = pastBytes(buffers), behind = pastHeaders(buffers), carries = pastBytes(buffers);
+    stream = readU64(buffers);
     guest.callEnd = buffers.cursor;
+    if (refusesStream(guest, stream)) return;
     e = lowerBytesAt(guest, carries);
     f = guest.size;
     c = lowerHeadersAt(guest, behind);
@@ -157,19 +165,23 @@ function settle(guest: Guest): void {
     a = lowerBytesAt(guest, as);
     b = guest.size;
   } else {
-    a = readU8(buffers) | (readU8(buffers) << 8);
-    const code = pastBytes(buffers), text = pastBytes(buffers);
+    const failure = readFailure(buffers);
     guest.callEnd = buffers.cursor;
-    d = lowerBytesAt(guest, text);
-    e = guest.size;
-    b = lowerBytesAt(guest, code);
-    c = guest.size;
+    [a, b, c, d, e] = lowerFailure(guest, failure);
   }
   buffers.cursor = guest.callEnd;
+  if (stream !== 0n) guest.streams.deliver(stream);
   guest.open = true;
-  guest.exports.settle(id, which, a, b, c, d, e, f);
+  guest.exports.settle(id, which, a, b, c, d, e, f, stream);
   guest.open = false;
-  buffers.output.u8(Batch.DONE);
+  done(guest);
+}
+
+/** Whether a payload has a stream and the guest exports nothing for streams. Then this is the result of the call. */
+function refusesStream({ buffers, exports }: Guest, stream: bigint): boolean {
+  if (stream === 0n || exports.streams) return false;
+  buffers.output.u8(Batch.NO_STREAMS);
+  return true;
 }
 
 function wake(guest: Guest): void {
@@ -177,7 +189,7 @@ function wake(guest: Guest): void {
   guest.open = true;
   guest.exports.wake(token);
   guest.open = false;
-  guest.buffers.output.u8(Batch.DONE);
+  done(guest);
 }
 
 function save(guest: Guest): void {
@@ -194,5 +206,76 @@ function save(guest: Guest): void {
   guest.exports.postSave?.(result);
 }
 
+function done({ buffers }: Guest): void {
+  buffers.output.u8(Batch.DONE);
+}
+
+/** Reports that a part does not reach the guest, and why its stream has ended. */
+function refusePart({ buffers, streams }: Guest, stream: bigint, failure: Failure): void {
+  streams.refuseParts(stream);
+  buffers.output.u8(Batch.BAD_LINE);
+  report64(buffers, stream);
+  buffers.output.failure(failure);
+}
+
+function part(guest: Guest): void {
+  const { buffers, streams } = guest;
+  const stream = readU64(buffers);
+  const bytes = pastBytes(buffers);
+  guest.callEnd = buffers.cursor;
+  // Parts of a stream that the guest has cancelled can be under way.
+  if (!guest.exports.streams || !streams.takesParts(stream)) return done(guest);
+  const failure = guest.gate?.part(Number(stream), sliceAt(buffers, bytes));
+  if (failure) return refusePart(guest, stream, failure);
+  let at: number;
+  try {
+    at = lowerBytesAt(guest, bytes);
+  } catch (error) {
+    if (!(error instanceof NoMemory)) throw error;
+    refusePart(guest, stream, { status: 413, code: "too-large", message: error.message });
+    buffers.cursor = guest.callEnd;
+    return;
+  }
+  buffers.cursor = guest.callEnd;
+  guest.open = true;
+  guest.exports.streams.part(stream, at, guest.size);
+  guest.open = false;
+  done(guest);
+}
+
+function ended(guest: Guest): void {
+  const { buffers } = guest;
+  const stream = readU64(buffers);
+  const which = readU8(buffers);
+  const error = which === Batch.SOME ? readFailure(buffers) : undefined;
+  guest.callEnd = buffers.cursor;
+  if (!guest.streams.isOpen(stream)) return done(guest);
+  const failure = guest.gate?.end(Number(stream), error === undefined);
+  if (failure) return refusePart(guest, stream, failure);
+  guest.streams.end(stream);
+  if (!guest.exports.streams) return done(guest);
+  const [a, b, c, d, e] = error ? lowerFailure(guest, error) : NO_FAILURE;
+  buffers.cursor = guest.callEnd;
+  guest.open = true;
+  guest.exports.streams.ended(stream, which, a, b, c, d, e);
+  guest.open = false;
+  done(guest);
+}
+
+function ready(guest: Guest): void {
+  const { buffers } = guest;
+  const stream = readU64(buffers);
+  const credit = readU32(buffers);
+  if (guest.streams.addCredit(stream, credit) && guest.exports.streams) {
+    guest.open = true;
+    guest.exports.streams.ready(stream, credit);
+    guest.open = false;
+  }
+  done(guest);
+}
+
+/** The words of no failure. */
+const NO_FAILURE = [0, 0, 0, 0, 0] as const;
+
 /** The function for each call, by its number. If it returns false, the batch ends after the call. */
-const RUN: readonly ((guest: Guest) => boolean | void)[] = [start, receive, settle, wake, save];
+const RUN: readonly ((guest: Guest) => boolean | void)[] = [start, receive, settle, wake, save, part, ended, ready];

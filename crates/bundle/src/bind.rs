@@ -137,6 +137,11 @@ impl Operation {
     pub fn is_one_way(&self) -> bool {
         self.response.is_none()
     }
+
+    /// Returns whether its request or its response is a stream.
+    pub fn has_stream(&self) -> bool {
+        self.request.stream || self.response.as_ref().is_some_and(|response| response.stream)
+    }
 }
 
 impl Body {

@@ -41,7 +41,7 @@ pub struct Manifest(Contents);
 
 /// The unchecked contents of a manifest, which a tool makes before it signs, or a host reads. Hosts run only a
 /// [`Manifest`], which [`Manifest::check`] makes from this. An unknown key is refused, because it might be a
-/// restriction; so a new key needs a new format.
+/// restriction; so a new key that every manifest has needs a new format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Contents {

@@ -100,7 +100,7 @@ impl Client {
         let to = to.as_str().replace('/', "%2F");
         let answer = self.send("POST", &format!("/messages/{to}/{operation}"), &[], body)?.success()?;
         let content_type = answer.header(header::CONTENT_TYPE.as_str()).unwrap_or_default().to_owned();
-        Ok(Payload { content_type, headers: Vec::new(), body: answer.body.into() })
+        Ok(Payload::new(&content_type, answer.body))
     }
 
     /// Sends JSON to a resource of the server itself, and reads its reply.

@@ -12,18 +12,27 @@
 //!         | 2 request:u64 outcome                                          settle
 //!         | 3 token:u64                                                    wake
 //!         | 4                                                              save
-//! payload = content-type count:u32 (name value)* body
-//! outcome = 0 payload | 1 status:u16 code message
+//!         | 5 stream:u64 bytes                                             part
+//!         | 6 stream:u64 error                                             ended
+//!         | 7 stream:u64 credit:u32                                        ready
+//! payload = content-type count:u32 (name value)* body stream:u64           stream is 0 without one
+//! outcome = 0 payload | 1 failure
+//! error   = 0 | 1 failure
+//! failure = status:u16 code message
 //! report  = record*                      effects of a call precede its result; a crashed call has none
 //! record  = 1 id:u64 target operation payload timeout:u32                  request
 //!         | 2 target operation payload                                     notify
 //!         | 3 id:u64 outcome                                               reply
 //!         | 4 event payload                                                emit
 //!         | 5 topic | 6 topic                                              subscribe, unsubscribe
-//!         | 7 delay:u32 token:u64                                          wake-after
+//!         | 7 delay:u32 token:u64 | 8 unix-ms:u64 token:u64                wake-after, wake-at
+//!         | 9 stream:u64 | 10 stream:u64 bytes | 11 stream:u64 error       open-stream, write, finish
+//!         | 12 stream:u64 bytes:u32 | 13 stream:u64                        grant, cancel-stream
 //!         | 16 | 17 reason | 18 finished:u8 | 19 format:u32 data           the result of the call
 //!         | 20 reason                                                      instead: a message does not match its schema
 //!         | 21 reason                                                      instead: the guest has no memory for a message or outcome
+//!         | 22                                                             instead: the guest does not take the stream of a message
+//!         | 23 stream:u64 failure                                          instead: the stream has ended
 //!         | 24 reason                                                      a crash, which ends the batch
 //!         | 25 level:u8 text                                               a log line of the call with the preceding result
 //! ```
@@ -31,10 +40,10 @@
 use bytes::Bytes;
 use starlane_abi::{
     batch::{call, record},
-    layout::{kind, level, outcome as case},
+    layout::{kind, level, option, outcome as case},
 };
 use starlane_node::guest::{BatchReport, CallReport, GuestCall, GuestEffect, Kind, Level, Logged, Returned, Saved};
-use starlane_protocol::{Failure, Outcome, Payload};
+use starlane_protocol::{Failure, Outcome, Payload, StreamId, StreamRef};
 
 /// The error for a report with an invalid format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +95,27 @@ pub fn encode_calls(calls: &[GuestCall]) -> Vec<u8> {
                 out.u64(*token);
             }
             GuestCall::Save => out.u8(call::SAVE),
+            GuestCall::Part { stream, bytes } => {
+                out.u8(call::PART);
+                out.u64(*stream);
+                out.bytes(bytes);
+            }
+            GuestCall::Ended { stream, error } => {
+                out.u8(call::ENDED);
+                out.u64(*stream);
+                match error {
+                    None => out.u8(option::NONE as u8),
+                    Some(failure) => {
+                        out.u8(option::SOME as u8);
+                        out.failure(failure);
+                    }
+                }
+            }
+            GuestCall::Ready { stream, credit } => {
+                out.u8(call::READY);
+                out.u64(*stream);
+                out.u32(*credit);
+            }
         }
     }
     out.0
@@ -96,7 +126,9 @@ fn call_weight(call: &GuestCall) -> usize {
         GuestCall::Start(context) => context.settings.len() + context.state.as_ref().map_or(0, |s| s.data.len()) + 256,
         GuestCall::Receive { message, .. } => message.payload.weight() + 256,
         GuestCall::Settle { outcome, .. } => outcome.as_ref().map_or(256, Payload::weight) + 64,
-        GuestCall::Wake { .. } | GuestCall::Save => 16,
+        GuestCall::Part { bytes, .. } => bytes.len() + 16,
+        GuestCall::Ended { error, .. } => error.as_ref().map_or(16, |_| 256),
+        GuestCall::Wake { .. } | GuestCall::Save | GuestCall::Ready { .. } => 16,
     }
 }
 
@@ -107,48 +139,20 @@ pub fn decode_report(bytes: Bytes) -> Result<BatchReport, ReportError> {
     let mut effects = Vec::new();
     while reader.at < reader.bytes.len() {
         let start = reader.at;
-        let returned = match reader.u8()? {
-            record::REQUEST => {
-                effects.push(GuestEffect::Request {
-                    id: reader.u64()?,
-                    target: reader.text()?,
-                    operation: reader.text()?,
-                    payload: reader.payload()?,
-                    timeout_ms: reader.u32()?,
-                });
-                continue;
-            }
-            record::NOTIFY => {
-                let (target, operation) = (reader.text()?, reader.text()?);
-                effects.push(GuestEffect::Notify { target, operation, payload: reader.payload()? });
-                continue;
-            }
-            record::REPLY => {
-                effects.push(GuestEffect::Reply { id: reader.u64()?, outcome: reader.outcome()? });
-                continue;
-            }
-            record::EMIT => {
-                effects.push(GuestEffect::Emit { event: reader.text()?, payload: reader.payload()? });
-                continue;
-            }
-            record::SUBSCRIBE => {
-                effects.push(GuestEffect::Subscribe { topic: reader.text()? });
-                continue;
-            }
-            record::UNSUBSCRIBE => {
-                effects.push(GuestEffect::Unsubscribe { topic: reader.text()? });
-                continue;
-            }
-            record::WAKE_AFTER => {
-                effects.push(GuestEffect::WakeAfter { delay_ms: reader.u32()?, token: reader.u64()? });
-                continue;
-            }
+        let tag = reader.u8()?;
+        if let Some(effect) = reader.effect(tag)? {
+            effects.push(effect);
+            continue;
+        }
+        let returned = match tag {
             record::DONE => Returned::Done,
             record::REFUSED => Returned::Refused(reader.text()?),
             record::RECEIVED => Returned::Received(reader.u8()? != 0),
             record::SAVED => Returned::Saved(Saved { format: reader.u32()?, data: reader.bytes()? }),
             record::MISFIT => Returned::Misfit(reader.text()?),
             record::TOO_LARGE => Returned::TooLarge(reader.text()?),
+            record::NO_STREAMS => Returned::NoStreams,
+            record::BAD_LINE => Returned::BadLine { stream: reader.u64()?, failure: reader.failure()? },
             record::CRASH => {
                 report.crash = Some(reader.text()?);
                 continue;
@@ -205,6 +209,7 @@ impl Writer {
             self.text(value);
         }
         self.bytes(&payload.body);
+        self.u64(payload.stream.as_ref().map_or(0, |stream| stream.id.0));
     }
 
     fn outcome(&mut self, outcome: &Outcome) {
@@ -215,11 +220,15 @@ impl Writer {
             }
             Err(failure) => {
                 self.u8(case::FAILURE as u8);
-                self.0.extend_from_slice(&failure.status.to_le_bytes());
-                self.text(&failure.code);
-                self.text(&failure.message);
+                self.failure(failure);
             }
         }
+    }
+
+    fn failure(&mut self, failure: &Failure) {
+        self.0.extend_from_slice(&failure.status.to_le_bytes());
+        self.text(&failure.code);
+        self.text(&failure.message);
     }
 }
 
@@ -279,20 +288,62 @@ impl Reader {
         for _ in 0..count {
             headers.push((self.text()?, self.text()?));
         }
-        Ok(Payload { content_type, headers, body: self.bytes()? })
+        let body = self.bytes()?;
+        let stream = Some(self.u64()?).filter(|id| *id != 0);
+        Ok(Payload { content_type, headers, body, stream: stream.map(|id| StreamRef::loose(StreamId(id))) })
     }
 
     fn outcome(&mut self) -> Result<Outcome, ReportError> {
         let at = self.at;
         match self.u8()? {
             0 => Ok(Ok(self.payload()?)),
-            1 => {
-                let status = self.u16()?;
-                let code = self.text()?;
-                Ok(Err(Failure::new(status, &code, self.text()?)))
-            }
+            1 => Ok(Err(self.failure()?)),
             _ => Err(ReportError(at)),
         }
+    }
+
+    fn failure(&mut self) -> Result<Failure, ReportError> {
+        let status = self.u16()?;
+        let code = self.text()?;
+        Ok(Failure::new(status, &code, self.text()?))
+    }
+
+    fn error(&mut self) -> Result<Option<Failure>, ReportError> {
+        let at = self.at;
+        match self.u8()? {
+            0 => Ok(None),
+            1 => Ok(Some(self.failure()?)),
+            _ => Err(ReportError(at)),
+        }
+    }
+
+    /// A guest's call into the mesh; `None` if the tag is not one's.
+    fn effect(&mut self, tag: u8) -> Result<Option<GuestEffect>, ReportError> {
+        Ok(Some(match tag {
+            record::REQUEST => GuestEffect::Request {
+                id: self.u64()?,
+                target: self.text()?,
+                operation: self.text()?,
+                payload: self.payload()?,
+                timeout_ms: self.u32()?,
+            },
+            record::NOTIFY => {
+                let (target, operation) = (self.text()?, self.text()?);
+                GuestEffect::Notify { target, operation, payload: self.payload()? }
+            }
+            record::REPLY => GuestEffect::Reply { id: self.u64()?, outcome: self.outcome()? },
+            record::EMIT => GuestEffect::Emit { event: self.text()?, payload: self.payload()? },
+            record::SUBSCRIBE => GuestEffect::Subscribe { topic: self.text()? },
+            record::UNSUBSCRIBE => GuestEffect::Unsubscribe { topic: self.text()? },
+            record::WAKE_AFTER => GuestEffect::WakeAfter { delay_ms: self.u32()?, token: self.u64()? },
+            record::WAKE_AT => GuestEffect::WakeAt { unix_ms: self.u64()?, token: self.u64()? },
+            record::OPEN_STREAM => GuestEffect::OpenStream { stream: self.u64()? },
+            record::WRITE => GuestEffect::Write { stream: self.u64()?, bytes: self.bytes()? },
+            record::FINISH => GuestEffect::Finish { stream: self.u64()?, error: self.error()? },
+            record::GRANT => GuestEffect::Grant { stream: self.u64()?, bytes: self.u32()? },
+            record::CANCEL_STREAM => GuestEffect::CancelStream { stream: self.u64()? },
+            _ => return Ok(None),
+        }))
     }
 }
 

@@ -187,7 +187,7 @@ mod tests {
             assert!(ask(&page, 0).await.is_err(), "there is no such app");
 
             world.hold(true);
-            let asked = join_all((0..20).map(|_| ask(&page, 100 * 1024)));
+            let asked = join_all((0..20).map(|_| ask(&page, 60 * 1024)));
             let slow = async {
                 clock.sleep(1).await;
                 let buffered = world.buffered();

@@ -25,6 +25,8 @@ pub struct Inspection {
     pub blobs: BlobCounts,
     /// The number of open requests.
     pub open_requests: usize,
+    /// The number of streams that have not ended at both ends.
+    pub open_streams: usize,
 }
 
 /// An installed app.
@@ -88,6 +90,7 @@ impl Host {
             actors: node.actors().into_iter().map(place).collect(),
             blobs: self.blob_counts(),
             open_requests: node.open_requests(),
+            open_streams: node.open_streams(),
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) fn expand(parsed: &Parsed) -> TokenStream {
     let (generics, _, bounds) = block.generics.split_for_impl();
     let topics =
         parsed.events.iter().filter_map(|(topic, _)| topic.as_ref()).filter(|topic| !topic.value().starts_with('#'));
+    let has_streams = parsed.has_streams;
     let (start, save) = (start(parsed), save(parsed));
     let (operations, events, wake) = (operations(parsed), events(parsed), wake(parsed));
     quote! {
@@ -20,6 +21,7 @@ pub(crate) fn expand(parsed: &Parsed) -> TokenStream {
         #[automatically_derived]
         impl #generics ::mechtron::Actor for #actor #bounds {
             const TOPICS: &'static [&'static str] = &[#(#topics),*];
+            const STREAMS: bool = #has_streams;
 
             fn start(
                 context: &::mechtron::Context,

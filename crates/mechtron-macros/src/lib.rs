@@ -2,6 +2,7 @@
 
 mod expand;
 mod parse;
+mod streams;
 
 use proc_macro::TokenStream;
 

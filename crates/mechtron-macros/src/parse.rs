@@ -10,6 +10,8 @@ use syn::{
     spanned::Spanned,
 };
 
+use crate::streams;
+
 /// The attributes that have a meaning only in `#[actor]`.
 const ROLES: [&str; 5] = ["operation", "event", "wake", "start", "migrate"];
 
@@ -25,6 +27,8 @@ pub(crate) struct Parsed {
     pub(crate) wake: Option<Handler>,
     pub(crate) start: Option<Start>,
     pub(crate) migrate: Option<Ident>,
+    /// An operation takes or returns a stream.
+    pub(crate) has_streams: bool,
 }
 
 /// A method that handles messages.
@@ -62,6 +66,7 @@ impl Parsed {
             wake: None,
             start: None,
             migrate: None,
+            has_streams: false,
             item: item.clone(),
         };
         for member in &mut item.items {
@@ -86,12 +91,17 @@ impl Parsed {
         match role(attribute).unwrap_or_default() {
             "operation" => {
                 let name = operation_name(attribute, function)?;
+                self.has_streams |= streams::of(&function.sig)?;
                 let handler = Handler::read(function, "an operation")?;
                 self.operations.push((name, handler));
             }
-            "event" => self.events.push((topic(attribute)?, Handler::read(function, "an event handler")?)),
+            "event" => {
+                without_streams(function, "an event has no stream, because it goes to many readers")?;
+                self.events.push((topic(attribute)?, Handler::read(function, "an event handler")?));
+            }
             "wake" => {
                 no_arguments(attribute)?;
+                without_streams(function, "a wake has no stream: `#[wake]` takes the token, a `u32`")?;
                 let handler = Handler::read(function, "a `#[wake]` method")?;
                 if self.wake.replace(handler).is_some() {
                     return Err(Error::new_spanned(
@@ -215,6 +225,10 @@ impl Handler {
         }
         Ok(handler)
     }
+}
+
+fn without_streams(function: &ImplItemFn, why: &str) -> Result<()> {
+    if streams::of(&function.sig)? { Err(Error::new_spanned(&function.sig, why)) } else { Ok(()) }
 }
 
 impl Start {

@@ -44,6 +44,19 @@ fn every_mistake_has_an_error_with_a_correction() {
         (quote!(), quote!(impl Counter { #[start] async fn start() -> Self {} }), "can't wait"),
         (quote!(), quote!(impl Counter { #[start] fn start(&self) {} }), "there is no actor yet"),
         (quote!(), quote!(impl Counter { #[migrate] fn old(f: u32, d: &[u8]) {} }), "needs a format"),
+        (quote!(), quote!(impl A { #[operation] fn a(&self, a: Stream, b: Stream) {} }), "`Stream` is all of it"),
+        (quote!(), quote!(impl A { #[operation] fn a(&self, a: Json<u8>, b: Lines<u8>) {} }), "`Lines` is all of it"),
+        (quote!(), quote!(impl A { #[operation] fn a(&self, call: &Call, a: &mut Stream) {} }), "taken by value"),
+        (quote!(), quote!(impl A { #[operation] fn a(&self, a: Stream<Bytes>) {} }), "takes no type"),
+        (quote!(), quote!(impl A { #[operation] fn a(&self) -> impl Stream { } }), "write it without `impl`"),
+        (quote!(), quote!(impl A { #[operation] fn a(&self, a: impl Stream) { } }), "write it without `impl`"),
+        (
+            quote!(),
+            quote!(impl A { #[operation] fn a(&self) -> Result<(Stream, Json<u8>), Failure> { } }),
+            "return the stream alone",
+        ),
+        (quote!(), quote!(impl A { #[event("#c")] fn a(&self, a: Lines<u8>) {} }), "an event has no stream"),
+        (quote!(), quote!(impl A { #[wake] fn a(&self, a: Stream) {} }), "takes the token"),
         (
             quote!(format = 1),
             quote!(impl Counter { #[migrate] fn old(d: &[u8]) {} }),
@@ -71,4 +84,26 @@ fn only_topics_with_an_address_are_subscribed_to_at_start() {
     let item = quote!(impl A { #[event(".:b#c")] fn one(&self) {} #[event("#d")] fn two(&self) {} #[event] fn rest(&self) {} });
     let text = expand::expand(&Parsed::new(quote!(), item).unwrap()).to_string();
     assert!(text.contains("[\".:b#c\"]"), "{text}");
+}
+
+#[test]
+fn an_actor_has_streams_if_an_operation_takes_or_returns_one() {
+    let has_streams = |method: proc_macro2::TokenStream| {
+        Parsed::new(quote!(), quote!(impl A { #[operation] #method })).unwrap().has_streams
+    };
+    assert!(has_streams(quote!(
+        fn a(&self, call: &Call, a: Stream) {}
+    )));
+    assert!(has_streams(quote!(
+        fn a(&self, a: Option<mechtron::Lines<u8>>) {}
+    )));
+    assert!(has_streams(quote!(
+        fn a(&self) -> Result<Stream, Failure> {}
+    )));
+    assert!(has_streams(quote!(
+        async fn a(&self) -> Lines<u8> {}
+    )));
+    assert!(!has_streams(quote!(
+        fn a(&self, a: Json<Stream>) -> Result<Json<Stream>, Failure> {}
+    )));
 }

@@ -23,6 +23,8 @@ pub struct Saved {
 pub trait Actor: Sized + 'static {
     /// The topics to which the actor subscribes at each start.
     const TOPICS: &'static [&'static str] = &[];
+    /// Whether an operation takes or returns a stream, so that [`export!`](crate::export) must be told about streams.
+    const STREAMS: bool = false;
 
     /// Makes a new instance, from the state that an earlier one saved, if there is any. An error means that the actor
     /// can't start; the log shows it.
@@ -38,7 +40,7 @@ pub trait Actor: Sized + 'static {
 /// The return type of a handler: a value that can be sent, or a `Result` of one.
 #[diagnostic::on_unimplemented(
     message = "a handler can't return `{Self}`",
-    note = "return `Json(value)`, `Text`, `Html`, `Bytes`, `Payload`, `()`, or a `Result` of one of these and `Failure`"
+    note = "return `Json(value)`, `Text`, `Html`, `Bytes`, `Stream`, `Lines<T>`, `Payload`, `()`, or a `Result` of one of these and `Failure`"
 )]
 pub trait IntoOutcome {
     /// Converts the value into an outcome.

@@ -7,7 +7,6 @@ use serde::de::DeserializeOwned;
 use crate::{
     Failure, FromPayload, Header, IntoPayload, Payload, Request, Sleep,
     mesh::{Mesh, Wiring},
-    request::millis,
 };
 
 /// The actor's address and settings, and the mesh. A `#[start]` function gets this; handlers get it as a part of
@@ -57,14 +56,21 @@ impl Context {
 
     /// Sends a one-way message. Fails only if the payload can't be made.
     pub fn notify(&self, target: &str, operation: &str, payload: impl IntoPayload) -> Result<(), Failure> {
-        let payload = payload.into_payload()?;
-        self.mesh().notify(target, operation, payload);
+        let mut payload = payload.into_payload()?;
+        let stream = payload.open_stream(self.wiring.streams.as_ref())?;
+        self.mesh().notify(target, operation, payload, stream);
         Ok(())
     }
 
-    /// Emits an event of this actor's bind to all subscribers of `<own address>#<event>`.
+    /// Emits an event of this actor's bind to all subscribers of `<own address>#<event>`. Fails if the payload is a stream: an event
+    /// has no single reader.
     pub fn emit(&self, event: &str, payload: impl IntoPayload) -> Result<(), Failure> {
         let payload = payload.into_payload()?;
+        if payload.attached.is_some() {
+            return Err(Failure::internal(format!(
+                "the event `{event}` has a stream: send it with `request` or `notify`"
+            )));
+        }
         self.mesh().emit(event, payload);
         Ok(())
     }
@@ -82,7 +88,13 @@ impl Context {
 
     /// Calls the `#[wake]` method with this token after a delay. The timer survives sleep, a restart and an upgrade.
     pub fn wake_after(&self, delay: Duration, token: u32) {
-        self.mesh().wake_after(millis(delay), token.into());
+        self.wiring.set_timer(delay, token.into());
+    }
+
+    /// Calls the `#[wake]` method with this token at a time, in milliseconds since the Unix epoch; at once if it is past. The timer
+    /// survives sleep, a restart and an upgrade.
+    pub fn wake_at(&self, unix_ms: u64, token: u32) {
+        self.mesh().wake_at(unix_ms, token.into());
     }
 
     /// Waits in a method. The host does not put the actor to sleep meanwhile. A crash ends the method and the wait.
@@ -137,6 +149,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// The actor's context, for a stream that goes on after the method has returned.
+    pub fn context(&self) -> Context {
+        self.context.clone()
+    }
+
     /// The kind: request, notify, event or wake.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -1,5 +1,5 @@
-//! Runs one actor: handles the messages of a mailbox in order, with one future at a time. The five calls of a host
-//! drive it.
+//! Runs one actor: handles the messages of a mailbox in order, with one future at a time, and writes its streams beside them. The
+//! calls of a host drive it.
 
 use std::{
     collections::VecDeque,
@@ -12,10 +12,11 @@ use std::{
 };
 
 use crate::{
-    Call, Context, Kind, Outcome, Payload, Saved,
+    Call, Context, Failure, Kind, Outcome, Payload, Saved,
     actor::{Handling, Running, Starter},
     log,
     mesh::{Mesh, SLEEP_BIT, Wiring, enter},
+    stream::Streaming,
 };
 
 /// A message from the host.
@@ -46,15 +47,25 @@ struct Current {
     handling: Handling,
 }
 
+/// Ends the streams: their tasks own the wiring that has them.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(streams) = &self.context.wiring.streams {
+            streams.close();
+        }
+    }
+}
+
 impl Engine {
     pub(crate) fn start(
         starter: Starter,
         mesh: Rc<dyn Mesh>,
-        [address, mechtron, settings]: [String; 3],
+        streams: Option<Rc<dyn Streaming>>,
+        told: [String; 3],
         saved: Option<Saved>,
     ) -> Result<Self, String> {
         enter(&mesh);
-        let context = Context { wiring: Rc::new(Wiring::new(mesh, address, mechtron, settings)) };
+        let context = Context { wiring: Rc::new(Wiring::new(mesh, streams, told)) };
         let idle = Some(starter(&context, saved)?);
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&woken));
@@ -108,10 +119,48 @@ impl Engine {
         }
     }
 
-    /// Runs until the actor awaits something or the mailbox is empty. Returns true if the message `received` was
-    /// finished.
+    /// Gives a payload the stream with this number, which the host delivers.
+    pub(crate) fn attach(&self, payload: Payload, stream: u64) -> Payload {
+        let Some(streams) = &self.context.wiring.streams else { return payload };
+        let Payload { content_type, headers, .. } = payload;
+        Payload { headers, ..Payload::new(content_type, Rc::clone(streams).incoming(stream)) }
+    }
+
+    pub(crate) fn part(&mut self, stream: u64, bytes: Vec<u8>) {
+        self.stream_call(|streams| streams.part(stream, bytes));
+    }
+
+    pub(crate) fn ended(&mut self, stream: u64, error: Option<Failure>) {
+        self.stream_call(|streams| streams.ended(stream, error));
+    }
+
+    pub(crate) fn ready(&mut self, stream: u64, credit: u32) {
+        self.stream_call(|streams| streams.ready(stream, credit));
+    }
+
+    fn stream_call(&mut self, call: impl FnOnce(&dyn Streaming)) {
+        if let Some(streams) = &self.context.wiring.streams {
+            call(&**streams);
+        }
+        self.advance(0);
+    }
+
+    /// Runs until the actor and its streams all await something. Returns true if the message `received` was finished.
     fn advance(&mut self, received: u64) -> bool {
         enter(&self.context.wiring.mesh);
+        let mut finished = false;
+        loop {
+            finished |= self.handle(received);
+            let Some(streams) = &self.context.wiring.streams else { return finished };
+            let has_begun = streams.run(&mut Task::from_waker(&self.waker));
+            if !self.woken.0.swap(false, Ordering::Relaxed) && !has_begun {
+                return finished;
+            }
+        }
+    }
+
+    /// Handles messages until the actor awaits something or the mailbox is empty.
+    fn handle(&mut self, received: u64) -> bool {
         let mut finished = false;
         loop {
             if let Some(current) = &mut self.current {
@@ -139,7 +188,14 @@ impl Engine {
     fn finish(&self, current: &Current, outcome: Outcome, received: u64) {
         let mesh = &self.context.wiring.mesh;
         if current.kind == Kind::Request {
-            mesh.reply(current.id, outcome);
+            let opened = outcome.and_then(|mut payload| {
+                let stream = payload.open_stream(self.context.wiring.streams.as_ref())?;
+                Ok((payload, stream))
+            });
+            match opened {
+                Ok((payload, stream)) => mesh.reply(current.id, Ok(payload), stream),
+                Err(failure) => mesh.reply(current.id, Err(failure), 0),
+            }
             return;
         }
         if let Err(failure) = outcome {
@@ -150,7 +206,7 @@ impl Engine {
         }
         // In its own `receive`, the result `true` reports the end. A wake has no sender.
         if current.id != received && !matches!(current.kind, Kind::Wake(_)) {
-            mesh.reply(current.id, Ok(Payload::default()));
+            mesh.reply(current.id, Ok(Payload::default()), 0);
         }
     }
 }

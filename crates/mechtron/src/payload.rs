@@ -1,8 +1,10 @@
 //! The payload of a message, and conversions between payloads and Rust values.
 
+use std::{cell::RefCell, fmt, rc::Rc};
+
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::Failure;
+use crate::{Failure, Lines, Stream, stream::Streaming};
 
 const JSON: &str = "application/json";
 
@@ -22,19 +24,21 @@ pub struct Payload {
     pub content_type: String,
     /// The headers, as in HTTP.
     pub headers: Vec<Header>,
-    /// The bytes.
+    /// The bytes; empty if the body is a stream.
     pub body: Vec<u8>,
+    pub(crate) attached: Option<Attached>,
 }
 
 impl Payload {
-    /// A payload without headers.
-    pub fn new(content_type: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
-        Payload { content_type: content_type.into(), headers: Vec::new(), body: body.into() }
+    /// A payload without headers. Its body is bytes, a text, or a [`Stream`].
+    pub fn new(content_type: impl Into<String>, body: impl Into<Body>) -> Self {
+        let Body { bytes, attached } = body.into();
+        Payload { content_type: content_type.into(), headers: Vec::new(), body: bytes, attached }
     }
 
     /// Returns whether it is "nothing": it has no body and no content type.
     pub fn is_nothing(&self) -> bool {
-        self.body.is_empty() && self.content_type.is_empty()
+        self.body.is_empty() && self.content_type.is_empty() && self.attached.is_none()
     }
 
     /// Returns the value of the first header with this name (in lower case).
@@ -49,13 +53,49 @@ impl Payload {
 
     /// Reads the body as text of any media type. Returns 400 `malformed` if it is not UTF-8.
     pub fn text(self) -> Result<String, Failure> {
+        self.whole()?;
         String::from_utf8(self.body).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             Failure::malformed(format!("the body is not UTF-8 text: invalid at byte {at}"))
         })
     }
 
-    fn expect(&self, wanted: &str, fits: impl Fn(&str) -> bool) -> Result<(), Failure> {
+    /// Takes the body as a stream. A body that is already here is a stream too.
+    pub fn stream(self) -> Result<Stream, Failure> {
+        Stream::from_payload(self)
+    }
+
+    /// Takes the body as lines of JSON. Returns 400 `malformed` if the content type is not `application/x-ndjson`.
+    pub fn lines<T>(self) -> Result<Lines<T>, Failure> {
+        Lines::from_payload(self)
+    }
+
+    /// Returns the stream, or makes one of the body.
+    pub(crate) fn take_stream(self, of_body: fn(Vec<u8>) -> Stream) -> Result<Stream, Failure> {
+        match self.attached {
+            None => Ok(of_body(self.body)),
+            Some(attached) => attached.0.take().ok_or_else(|| {
+                Failure::internal("the stream of this payload was taken by a clone of it: a stream is read once")
+            }),
+        }
+    }
+
+    /// Opens the stream if there is one. Returns its number, or 0.
+    pub(crate) fn open_stream(&mut self, streams: Option<&Rc<dyn Streaming>>) -> Result<u64, Failure> {
+        self.attached.take().map_or(Ok(0), |attached| attached.0.send(streams))
+    }
+
+    /// Refuses a stream where the body must be complete.
+    fn whole(&self) -> Result<(), Failure> {
+        if self.attached.is_none() {
+            return Ok(());
+        }
+        Err(Failure::malformed(
+            "the body is a stream; expected a whole body: take `Stream` or `Lines<T>` in the mechtron",
+        ))
+    }
+
+    pub(crate) fn expect(&self, wanted: &str, fits: impl Fn(&str) -> bool) -> Result<(), Failure> {
         let essence = self.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if fits(&essence) {
             return Ok(());
@@ -65,10 +105,56 @@ impl Payload {
     }
 }
 
+/// The body of [`Payload::new`]: anything that converts into bytes, or a [`Stream`].
+#[derive(Debug)]
+pub struct Body {
+    bytes: Vec<u8>,
+    attached: Option<Attached>,
+}
+
+impl<T: Into<Vec<u8>>> From<T> for Body {
+    fn from(bytes: T) -> Self {
+        Body { bytes: bytes.into(), attached: None }
+    }
+}
+
+impl From<Stream> for Body {
+    fn from(stream: Stream) -> Self {
+        Body { bytes: Vec::new(), attached: Some(Attached(Rc::new(RefCell::new(Some(stream))))) }
+    }
+}
+
+/// The stream of a payload. It is a trait object, so that the code of streams is only in modules that make one.
+#[derive(Clone)]
+pub(crate) struct Attached(pub(crate) Rc<dyn Attach>);
+
+pub(crate) trait Attach {
+    fn take(&self) -> Option<Stream>;
+    /// Opens the stream and begins to write it. Returns its number.
+    fn send(&self, streams: Option<&Rc<dyn Streaming>>) -> Result<u64, Failure>;
+    #[cfg(not(target_arch = "wasm32"))]
+    fn test_number(&self) -> Option<u64>;
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+/// Equal if it is the same stream.
+impl PartialEq for Attached {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Attached {}
+
 /// A value that can be read from a payload, such as the body of a request or a reply.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be read from a payload",
-    note = "use `Json<T>`, `Text`, `Html`, `Bytes`, `Payload`, an `Option` of these, or implement `FromPayload`"
+    note = "use `Json<T>`, `Text`, `Html`, `Bytes`, `Stream`, `Lines<T>`, `Payload`, an `Option` of these, or implement `FromPayload`"
 )]
 pub trait FromPayload: Sized {
     /// Reads the value. The caller gets a [`Failure`].
@@ -78,7 +164,7 @@ pub trait FromPayload: Sized {
 /// A value that can be sent as a payload, such as the result of an operation or the body of a request.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be converted into a payload",
-    note = "use `Json(value)`, `Text`, `Html`, `Bytes`, `Payload`, `()`, or implement `IntoPayload`"
+    note = "use `Json(value)`, `Text`, `Html`, `Bytes`, `Stream`, `Lines<T>`, `Payload`, `()`, or implement `IntoPayload`"
 )]
 pub trait IntoPayload {
     /// Converts the value into a payload.
@@ -101,9 +187,16 @@ pub struct Html(pub String);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl<T: DeserializeOwned> FromPayload for Json<T> {
     fn from_payload(payload: Payload) -> Result<Self, Failure> {
         payload.expect(JSON, |essence| essence == JSON || essence.ends_with("+json"))?;
+        payload.whole()?;
         serde_json::from_slice(&payload.body)
             .map(Json)
             .map_err(|error| Failure::malformed(format!("the JSON body is invalid: {error}")))
@@ -144,6 +237,7 @@ impl IntoPayload for Html {
 
 impl FromPayload for Bytes {
     fn from_payload(payload: Payload) -> Result<Self, Failure> {
+        payload.whole()?;
         Ok(Bytes(payload.body))
     }
 }

@@ -12,7 +12,8 @@ use crate::{Failure, Outcome, Payload, mesh::Wiring};
 
 /// A request. Await it for the reply. [`Context::request`](crate::Context::request) makes it.
 ///
-/// It is sent when it is first awaited, or by [`send`](Self::send). If it is dropped, its reply is ignored.
+/// It is sent when it is first awaited, or by [`send`](Self::send). If it is dropped, its reply is ignored. A body that is a
+/// [`Stream`](crate::Stream) is written until its end, also after the reply, which can come before that end.
 #[must_use = "a request is sent when it is awaited, or by `send()`"]
 pub struct Request {
     wiring: Rc<Wiring>,
@@ -51,7 +52,14 @@ impl Request {
     fn dispatch(&mut self) {
         let State::Unsent { target, operation, payload } = &mut self.state else { return };
         let Ok(body) = payload else { return };
-        let id = self.wiring.mesh.request(target, operation, std::mem::take(body), self.timeout_ms);
+        let stream = match body.open_stream(self.wiring.streams.as_ref()) {
+            Ok(stream) => stream,
+            Err(failure) => {
+                *payload = Err(failure);
+                return;
+            }
+        };
+        let id = self.wiring.mesh.request(target, operation, std::mem::take(body), stream, self.timeout_ms);
         self.wiring.requests.borrow_mut().insert(id, None);
         self.state = State::Sent(id);
     }
@@ -95,13 +103,13 @@ impl Drop for Request {
 #[must_use = "a sleep begins when it is awaited"]
 pub struct Sleep {
     wiring: Rc<Wiring>,
-    delay_ms: u32,
+    delay: Duration,
     token: Option<u64>,
 }
 
 impl Sleep {
     pub(crate) fn new(wiring: Rc<Wiring>, delay: Duration) -> Self {
-        Sleep { wiring, delay_ms: millis(delay), token: None }
+        Sleep { wiring, delay, token: None }
     }
 }
 
@@ -112,7 +120,7 @@ impl Future for Sleep {
         let Some(token) = self.token else {
             let token = self.wiring.sleep_token();
             self.wiring.sleeps.borrow_mut().insert(token, false);
-            self.wiring.mesh.wake_after(self.delay_ms, token);
+            self.wiring.set_timer(self.delay, token);
             self.token = Some(token);
             return Poll::Pending;
         };
@@ -168,6 +176,6 @@ fn advance<F: Future>(future: Pin<&mut F>, done: &mut Option<F::Output>, task: &
     }
 }
 
-pub(crate) fn millis(duration: Duration) -> u32 {
+fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

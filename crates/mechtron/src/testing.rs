@@ -25,6 +25,7 @@
 #![allow(clippy::panic, reason = "a test fails by a panic")]
 
 mod record;
+mod streams;
 
 use std::{collections::VecDeque, marker::PhantomData, rc::Rc, time::Duration};
 
@@ -36,6 +37,8 @@ use crate::{
     Failure, IntoPayload, Kind, Outcome, Saved,
     actor::starter,
     engine::{Engine, Message},
+    mesh::StreamMesh,
+    stream::{Streaming, Streams},
 };
 
 /// An actor under test.
@@ -113,8 +116,9 @@ impl Setup {
 
     fn engine<A: crate::Actor>(&self, mesh: &Rc<TestMesh>) -> Result<Engine, String> {
         let mesh = Rc::clone(mesh);
+        let streams = Rc::new(Streams::new(Rc::clone(&mesh) as Rc<dyn StreamMesh>)) as Rc<dyn Streaming>;
         let told = [self.address.clone(), self.mechtron.clone(), self.settings.clone()];
-        Engine::start(starter::<A>(), mesh, told, self.saved.clone())
+        Engine::start(starter::<A>(), mesh, Some(streams), told, self.saved.clone())
     }
 }
 
@@ -145,7 +149,9 @@ impl<A: crate::Actor> Actor<A> {
                 return outcome;
             }
             if !self.step() {
-                panic!("`{operation}` never ends: it awaits something that is neither a request nor a sleep");
+                panic!(
+                    "`{operation}` never ends: it awaits something that is not a request, a sleep or a stream of this test"
+                );
             }
         }
     }
@@ -167,7 +173,7 @@ impl<A: crate::Actor> Actor<A> {
 
     /// Wakes the actor with a token, also without a timer.
     pub fn wake(&mut self, token: u32) {
-        self.engine.wake(token.into());
+        self.run(|engine| engine.wake(token.into()));
         while self.step() {}
     }
 
@@ -175,7 +181,7 @@ impl<A: crate::Actor> Actor<A> {
     pub fn advance(&mut self, by: Duration) {
         let until = self.mesh.now() + u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         while let Some(timer) = self.mesh.due(until) {
-            self.engine.wake(timer.token);
+            self.run(|engine| engine.wake(timer.token));
             while self.answer_open() {}
         }
         self.mesh.set_now(until);
@@ -190,6 +196,7 @@ impl<A: crate::Actor> Actor<A> {
     pub fn restart(&mut self) -> Result<(), String> {
         self.setup.saved = Some(self.save()?);
         self.engine = self.setup.engine::<A>(&self.mesh)?;
+        self.mesh.peers.borrow_mut().end_all();
         Ok(())
     }
 
@@ -206,7 +213,8 @@ impl<A: crate::Actor> Actor<A> {
     /// Answers one of them.
     pub fn settle(&mut self, request: u64, outcome: Outcome) {
         self.mesh.open.borrow_mut().retain(|sent| sent.id != request);
-        self.engine.settle(request, outcome);
+        let outcome = outcome.map(|payload| self.attach(payload));
+        self.run(|engine| engine.settle(request, outcome));
     }
 
     /// The reply to a delivered request, once.
@@ -244,9 +252,10 @@ impl<A: crate::Actor> Actor<A> {
             Ok(payload) => payload,
             Err(failure) => panic!("this payload can't be made: {failure}"),
         };
+        let payload = self.attach(payload);
         let id = self.next_id;
         self.next_id += 1;
-        self.engine.receive(Message {
+        let message = Message {
             id,
             kind,
             sender,
@@ -254,17 +263,21 @@ impl<A: crate::Actor> Actor<A> {
             operation: operation.to_owned(),
             payload,
             remaining_ms: if kind == Kind::Request { 30_000 } else { 0 },
+        };
+        self.run(|engine| {
+            engine.receive(message);
         });
         id
     }
 
-    /// Answers open requests, or else ends the earliest sleep. Returns false if there is neither.
+    /// Answers open requests, or else reads the streams of sent messages, or else ends the earliest sleep. Returns false if there is
+    /// none of these.
     fn step(&mut self) -> bool {
-        if self.answer_open() {
+        if self.answer_open() || self.read_sent() {
             return true;
         }
         let Some(timer) = self.mesh.next_sleep() else { return false };
-        self.engine.wake(timer.token);
+        self.run(|engine| engine.wake(timer.token));
         true
     }
 
@@ -273,7 +286,7 @@ impl<A: crate::Actor> Actor<A> {
         let any = !open.is_empty();
         for sent in open {
             let outcome = (self.answers)(&sent);
-            self.engine.settle(sent.id, outcome);
+            self.settle(sent.id, outcome);
         }
         any
     }

@@ -8,7 +8,6 @@ use starlane_protocol::{Failure, Payload, StreamId, StreamRef};
 
 use crate::{
     actor::{Actor, ActorId},
-    crashes::Crash,
     guest::GuestCall,
     maps::Map,
     node::Node,
@@ -116,9 +115,15 @@ impl Actor {
     pub(crate) fn with_stream(&mut self, mut payload: Payload) -> Result<Payload, Failure> {
         let Some(StreamRef { id: StreamId(guest), .. }) = payload.stream else { return Ok(payload) };
         let own = self.streams.writes.get_mut(&guest).and_then(|(_, stream)| stream.take());
-        payload.stream = Some(own.ok_or_else(|| {
-            Failure::cancelled(format!("stream {guest} has ended or was sent before: open another one"))
-        })?);
+        let full = self.streams.may_have_another();
+        payload.stream = Some(match own {
+            Some(stream) => stream,
+            None => {
+                full?;
+                let message = format!("stream {guest} has ended or was sent before: open another one");
+                return Err(Failure::cancelled(message));
+            }
+        });
         Ok(payload)
     }
 }
@@ -152,15 +157,17 @@ impl Node {
         }
     }
 
-    /// `mesh.open-stream`. Errors when the guest has too many.
-    pub(crate) fn guest_opens(&mut self, now: u64, id: ActorId, guest: u64) -> Result<(), Crash> {
-        let Some(actor) = self.actors.get(&id) else { return Ok(()) };
-        actor.streams.may_have_another().map_err(|failure| Crash::budget(failure.message))?;
+    /// `mesh.open-stream`. One above the limit ends at once: the senders of messages decide how many streams a guest answers with, so
+    /// it is not the guest's fault.
+    pub(crate) fn guest_opens(&mut self, now: u64, id: ActorId, guest: u64) {
+        let Some(actor) = self.actors.get(&id) else { return };
+        if let Err(failure) = actor.streams.may_have_another() {
+            return self.call_stream(now, id, GuestCall::Ended { stream: guest, error: Some(failure) });
+        }
         let stream = self.open_stream(now, End::Guest(id), guest);
         if let Some(actor) = self.actors.get_mut(&id) {
             actor.streams.writes.insert(guest, (stream.id, Some(stream)));
         }
-        Ok(())
     }
 
     fn written_by(&self, id: ActorId, guest: u64) -> Option<StreamId> {

@@ -201,14 +201,10 @@ impl Link {
                 let pause = |remaining: u64| (remaining / 5 * 4).max(MIN_RENEW_MS);
                 carrier.expires = remaining_ms.map(|remaining| now.saturating_add(pause(remaining)));
             }
-            (Phase::Up, frame) if frame.sequence().is_some() => match self.session.take(now, frame, &self.config)? {
-                Some(LinkEvent::Credit { of, limit }) => {
-                    self.queue.check_stream(of)?;
-                    self.queue.stream(|streams| streams.credit(of, limit));
-                }
-                Some(LinkEvent::Stop { of, failure }) => self.stopped(of, failure)?,
-                event => self.events.extend(event),
-            },
+            (Phase::Up, frame) if frame.sequence().is_some() => {
+                let event = self.session.take(now, frame, &self.config)?;
+                self.took(event)?;
+            }
             (_, frame) => {
                 let name = frame.name().to_ascii_lowercase();
                 return Err(Goodbye::new(CloseCode::Malformed, format!("unexpected {name} frame")));
@@ -295,7 +291,14 @@ impl Link {
 
     /// Keeps the body that a frame announced.
     pub(crate) fn keep(&mut self, now: u64, of: u64, parcel: Parcel) {
-        self.session.assembly.keep(now, of, parcel, &self.config);
+        self.session.assembly.keep(now, of, parcel);
+        self.send_orders();
+    }
+
+    /// Drops the body that a frame announced, and tells the peer why.
+    pub(crate) fn refuse_body(&mut self, of: u64, failure: Failure) {
+        self.session.assembly.refuse(of, failure);
+        self.send_orders();
     }
 
     /// The bytes that are kept for the peer: the last count and the present one, if they differ.
@@ -348,9 +351,10 @@ impl Link {
             None => {}
         }
         self.session.handle_timeout(now);
-        while let Some(parcel) = self.session.assembly.late(now) {
-            self.events.push_back(LinkEvent::Late(Box::new(parcel)));
+        while let Some((parcel, failure)) = self.session.assembly.late(now) {
+            self.events.push_back(LinkEvent::Late(Box::new(parcel), failure));
         }
+        self.send_orders();
     }
 
     /// When `handle_timeout` has something to do next; at once if the link has ended and its node does not know.

@@ -22,7 +22,7 @@ impl Node {
             self.end_stream(now, *stream, &Failure::closed("the host of the stream closed"));
         }
         // What is due leaves before the goodbyes: acknowledgements, and the ends of streams.
-        for link in self.links.values_mut() {
+        for (_, link) in self.links.iter_mut() {
             if let (Some(socket), Some(message)) = (link.socket(), link.poll_transmit(now)) {
                 self.effects.push_back(Effect::Transmit { socket, message });
             }
@@ -230,9 +230,7 @@ impl Node {
                 self.count_bytes(key);
                 self.parcel(now, key, *parcel);
             }
-            LinkEvent::Late(parcel) => {
-                self.refuse_parcel(now, key, *parcel, Failure::deadline("its body did not arrive in time"))
-            }
+            LinkEvent::Late(parcel, failure) => self.refuse_parcel(now, key, *parcel, failure),
             LinkEvent::Dropped(goodbye) => {
                 self.hang_up(now, key, &goodbye);
                 self.socket_lost(now, key, &goodbye);

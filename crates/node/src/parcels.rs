@@ -33,7 +33,12 @@ impl Node {
                 }
                 self.count_bytes(key);
             }
-            Err(failure) => self.refuse_parcel(now, key, parcel, failure),
+            Err(failure) => {
+                if let Some(link) = self.links.get_mut(&key) {
+                    link.refuse_body(of, failure.clone());
+                }
+                self.refuse_parcel(now, key, parcel, failure);
+            }
         }
     }
 

@@ -286,7 +286,7 @@ impl Node {
                 Ok(topic) => self.unsubscribe_actor(id, topic),
                 Err(error) => self.log_traced(&address, Level::Error, trace, error.to_string()),
             },
-            GuestEffect::OpenStream { stream } => return self.guest_opens(now, id, stream),
+            GuestEffect::OpenStream { stream } => self.guest_opens(now, id, stream),
             GuestEffect::Write { stream, bytes } => self.guest_writes(now, id, stream, bytes),
             GuestEffect::Finish { stream, error } => self.guest_finishes(now, id, stream, error),
             GuestEffect::Grant { stream, bytes } => self.guest_grants(now, id, stream, bytes),

@@ -258,6 +258,8 @@ export interface Inspection {
   blobs: { fetched: number; cached: number; healed: number };
   /** The number of unanswered requests. */
   openRequests: number;
+  /** The number of streams that have not ended at both ends. */
+  openStreams: number;
 }
 
 /** An actor of this host. */

@@ -1,21 +1,28 @@
 //! The schemas of a bind that messages must match, compiled once for mechtrons and all other resources.
 
+mod lines;
 mod room;
 
 use std::{
     cell::RefCell,
     collections::HashMap,
+    fmt::Display,
     sync::{Arc, Weak},
 };
 
 use futures_util::future::LocalBoxFuture;
 use serde_json::Value;
-use starlane_abi::checking::{MAX_STEPS, QUOTED_CHARS, STEPS, STEPS_PER_BYTE};
+use starlane_abi::{
+    checking::{MAX_STEPS, QUOTED_CHARS, STEPS, STEPS_PER_BYTE},
+    limits::LINE_BYTES,
+};
 use starlane_bundle::schema::{Bounds, Validator};
 use starlane_host::{BodyRole, Bound, Principal, Schemas};
 use starlane_protocol::{Failure, Payload};
 
-use self::room::Room;
+pub(crate) use self::lines::{EndedLines, LineSplitter};
+
+use self::{lines::Line, room::Room};
 use crate::fair::Owner;
 
 /// The stack of a thread that checks bodies, in bytes. Each level of a body can require several nested schemas. The
@@ -38,6 +45,8 @@ const SMALL_AT_ONCE: usize = 4 * 1024 * 1024;
 const LARGE_AT_ONCE: usize = 12 * 1024 * 1024;
 /// The maximum number of small bodies of one space that are checked at a time. For large bodies the maximum is one.
 const SMALL_OF_ONE: usize = 4;
+/// The content type of a body with a JSON value in each line. A bind that has a schema for it means each line.
+const LINES: &str = "application/x-ndjson";
 /// The maximum work for the check of one body, the same as in pages.
 const BOUNDS: Bounds =
     Bounds { steps: STEPS, steps_per_byte: STEPS_PER_BYTE, max_steps: MAX_STEPS, quoted: QUOTED_CHARS };
@@ -82,16 +91,32 @@ impl Contract {
         let value = Validator::read(body).map_err(|what| misfit(part, name, what))?;
         schema.check(&value, body.len()).map_err(|what| misfit(part, name, what))
     }
+
+    /// Checks lines in order, until one does not match.
+    fn check_lines(&self, part: BodyRole, name: &str, lines: &[Line]) -> Result<(), String> {
+        let Some(schema) = self.schema(part, name) else { return Ok(()) };
+        lines.iter().try_for_each(|line| {
+            let value = Validator::read(&line.text).map_err(|what| misfit_line(part, name, line, what))?;
+            schema.check(&value, line.text.len()).map_err(|what| misfit_line(part, name, line, what))
+        })
+    }
 }
 
 /// The text about a mismatch, for people.
-fn misfit(part: BodyRole, name: &str, what: impl std::fmt::Display) -> String {
-    let of = match part {
+fn misfit(part: BodyRole, name: &str, what: impl Display) -> String {
+    format!("the {} `{name}` does not fit its schema: {what}", role_name(part))
+}
+
+fn misfit_line(part: BodyRole, name: &str, line: &Line, what: impl Display) -> String {
+    misfit(part, name, format_args!("line {}: {what}", line.number))
+}
+
+fn role_name(part: BodyRole) -> &'static str {
+    match part {
         BodyRole::Request => "request",
         BodyRole::Response => "response",
         BodyRole::Event => "event",
-    };
-    format!("the {of} `{name}` does not fit its schema: {what}")
+    }
 }
 
 /// The contracts in use, each compiled once.
@@ -157,6 +182,11 @@ impl Checker {
         self.contract.schema(part, name).is_some()
     }
 
+    /// Whether what the guest sends may have a schema.
+    pub(crate) fn checks_output(&self) -> bool {
+        !self.contract.responses.is_empty() || !self.contract.events.is_empty()
+    }
+
     /// Checks a body. The error names the mismatch. A long check waits in the queue on the account of `payer`.
     pub(crate) async fn check(
         &self,
@@ -167,23 +197,83 @@ impl Checker {
     ) -> Result<(), String> {
         let Some(schema) = self.contract.schema(part, name) else { return Ok(()) };
         let body = payload.body.clone();
+        if payload.media_type() == LINES {
+            let ended = LineSplitter::of_whole(&body);
+            return self.check_lines(part, name, ended, payer).await.map_err(|failure| failure.message);
+        }
         if body.len() <= self.aside {
             let value = Validator::read(&body).map_err(|what| misfit(part, name, what))?;
             if schema.steps(&value) <= ASIDE_STEPS {
                 return schema.check(&value, body.len()).map_err(|what| misfit(part, name, what));
             }
         }
+        let name = name.to_owned();
+        self.aside(body.len(), payer(), move |contract| contract.check(part, &name, &body)).await
+    }
+
+    /// Checks lines of a stream in order, until one does not match or is too long. A long check waits in the queue on
+    /// the account of `payer`.
+    pub(crate) async fn check_lines(
+        &self,
+        part: BodyRole,
+        name: &str,
+        EndedLines { lines, too_long }: EndedLines,
+        payer: impl FnOnce() -> Owner,
+    ) -> Result<(), Failure> {
+        self.check_each(part, name, lines, payer).await.map_err(Failure::schema_mismatch)?;
+        match too_long {
+            Some(number) => Err(Failure::too_large(format!(
+                "line {number} of the {} `{name}` is too long; the maximum is {LINE_BYTES} bytes",
+                role_name(part)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    async fn check_each(
+        &self,
+        part: BodyRole,
+        name: &str,
+        mut lines: Vec<Line>,
+        payer: impl FnOnce() -> Owner,
+    ) -> Result<(), String> {
+        let Some(schema) = self.contract.schema(part, name) else { return Ok(()) };
+        let bytes: usize = lines.iter().map(|line| line.text.len()).sum();
+        let (mut steps, mut checked) = (0, 0);
+        for line in lines.iter().take_while(|_| bytes <= self.aside) {
+            let value = Validator::read(&line.text).map_err(|what| misfit_line(part, name, line, what))?;
+            steps += schema.steps(&value);
+            if steps > ASIDE_STEPS {
+                break;
+            }
+            schema.check(&value, line.text.len()).map_err(|what| misfit_line(part, name, line, what))?;
+            checked += 1;
+        }
+        lines.drain(..checked);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let name = name.to_owned();
+        self.aside(bytes, payer(), move |contract| contract.check_lines(part, &name, &lines)).await
+    }
+
+    /// Runs a check of so many bytes on another thread.
+    async fn aside(
+        &self,
+        bytes: usize,
+        payer: Owner,
+        check: impl FnOnce(&Contract) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
         let Rooms { small, large } = &self.rooms;
-        let room = if body.len() <= LARGE { small } else { large };
-        let share = room.take(payer(), body.len().min(LARGE_AT_ONCE)).await;
-        let (contract, name) = (Arc::clone(&self.contract), name.to_owned());
+        let room = if bytes <= LARGE { small } else { large };
+        let share = room.take(payer, bytes.min(LARGE_AT_ONCE)).await;
+        let contract = Arc::clone(&self.contract);
         let checked = tokio::task::spawn_blocking(move || {
             // A check continues after its caller is cancelled, and its bytes stay counted until it ends.
             let _share = share;
-            contract.check(part, &name, &body)
+            check(&contract)
         });
-        let checked = checked.await;
-        checked.unwrap_or_else(|error| Err(format!("cannot check the body: {error}")))
+        checked.await.unwrap_or_else(|error| Err(format!("cannot check the body: {error}")))
     }
 }
 

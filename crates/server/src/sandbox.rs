@@ -3,6 +3,7 @@
 pub(crate) mod compile;
 mod cpu_budget;
 mod engine;
+mod exports;
 mod fault;
 mod gate;
 mod instance;
@@ -13,6 +14,7 @@ mod mesh;
 pub(crate) mod metrics;
 mod scheduler;
 mod state;
+mod streams;
 #[cfg(test)]
 mod tests;
 

@@ -34,6 +34,8 @@ pub enum ProxyFault {
     Refuse(&'static str),
     /// Forwards all requests as if a page of this origin had sent them.
     Origin(&'static str),
+    /// Forwards paths with this prefix to another address, `127.0.0.1:PORT`.
+    Elsewhere(&'static str, String),
     /// Alters the responses for paths with this prefix.
     Alter(&'static str, Arc<Alteration>),
 }
@@ -151,7 +153,11 @@ impl Forward {
                 request.headers_mut().insert(ORIGIN, HeaderValue::from_static(origin));
             }
         }
-        let mut response = match self.forward(request).await {
+        let elsewhere = faults.iter().find_map(|fault| match fault {
+            ProxyFault::Elsewhere(prefix, upstream) if path.starts_with(prefix) => Some(upstream.as_str()),
+            _ => None,
+        });
+        let mut response = match self.forward(request, elsewhere.unwrap_or(&self.upstream)).await {
             Ok(response) => response,
             Err(error) => return plain(StatusCode::BAD_GATEWAY, &format!("the server did not answer: {error:#}")),
         };
@@ -165,14 +171,14 @@ impl Forward {
         response
     }
 
-    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Body>> {
+    async fn forward(&self, mut request: Request<Incoming>, upstream: &str) -> Result<Response<Body>> {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = Uri::try_from(format!("http://{}{path}", self.upstream))?;
+        *request.uri_mut() = Uri::try_from(format!("http://{upstream}{path}"))?;
         let headers = request.headers_mut();
-        headers.insert(HOST, HeaderValue::try_from(&self.upstream)?);
+        headers.insert(HOST, HeaderValue::try_from(upstream)?);
         // The server sees the proxy's page as its own. Other origins stay as they are.
         if headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes() == self.own.as_bytes()) {
-            headers.insert(ORIGIN, HeaderValue::try_from(format!("http://{}", self.upstream))?);
+            headers.insert(ORIGIN, HeaderValue::try_from(format!("http://{upstream}"))?);
         }
         let upgrade = headers.contains_key(UPGRADE);
         let near = upgrade.then(|| hyper::upgrade::on(&mut request));

@@ -2,35 +2,29 @@
 
     async with Link("ws://127.0.0.1:7711/mesh") as link:
         print(await link.request("acme:profiles:directory", "list", json={}))
+        async for part in await link.request("acme:films:film", "read", json={}):
+            print(len(part))
 
-A link outlives its socket: when the socket is lost, the client dials again and resumes.
+A link outlives its socket: when the socket is lost, the client dials again and resumes, also in the middle of a stream.
 """
 
 import asyncio
 import base64
+import contextlib
 import hashlib
+import inspect
 import json as _json
 import secrets
 import time
+import weakref
 
 import cbor2
 import websockets
 
-VERSION, CHUNK, LIMITS = 1, 64 * 1024, [16 * 1024 * 1024, 1024, 1024 * 1024]
-HELLO, WELCOME, ACK, RENEW, PING, PONG, GOODBYE, EXPIRES = range(8)
-REQUEST, RESPONSE, NOTIFY, EVENT, SUBSCRIBE, UNSUBSCRIBE, CANCEL, SERVE, RELEASE, CHUNKED, GAP, REFUSED = range(16, 28)
-
-
-class Failure(Exception):
-    """A request failed: `status` has HTTP's meaning, `code` is stable, `sent` is false if the target did not get it."""
-
-    def __init__(self, status, code, message, address=None, sent=None, *_):
-        super().__init__(f"{message} ({status} {code})")
-        self.status, self.code, self.address, self.sent = status, code, address, sent
-
-
-class Ended(Exception):
-    """The server has ended the link: its code and reason."""
+from streams import Reader, Writer
+from wire import ACK, CANCEL, CHUNKED, CREDIT, END, EVENT, GAP, GOODBYE, HELLO, NOTIFY, PING, PONG, REFUSED, REQUEST
+from wire import BODY, CHUNK, FIRST_CREDIT, LIMITS, MESSAGE, OPEN_STREAMS, RESPONSE, SERVE, STOP, STREAM, SUBSCRIBE
+from wire import CANCELLED, VERSION, WHOLE, Ended, Failure, decoded, packed, payload_of, unpacked
 
 
 class Link:
@@ -39,21 +33,23 @@ class Link:
         # The first 130 bits of the digest, in base32.
         digest = hashlib.sha256(self.secret).digest()
         self.name = "~" + base64.b32encode(digest).decode().lower()[:26]
-        self.handlers, self.principal, self.outcomes = {}, None, []
+        self.handlers, self.principal, self.outcomes, self.goodbye = {}, None, [], None
         self.requests, self.topics, self.last_request, self.dial = {}, {}, 0, 0
+        self.pairs, self.tasks, self.changed = weakref.WeakValueDictionary(), set(), asyncio.Event()
         self._begin()
 
     def _begin(self):
         """The state of a new link."""
-        self.link, self.key, self.sequence, self.received, self.unacked = None, None, 0, 0, []
-        self.bodies = {}
+        self.link, self.key, self.sequence, self.received, self.unacked = None, None, 0, 0, {}
+        self.readers, self.writers, self.answers = {}, {}, {}
 
     async def __aenter__(self):
         await self.connect()
         return self
 
     async def __aexit__(self, *_):
-        self.reading.cancel()
+        self.running.cancel()
+        self._lose()
         await self._say([GOODBYE, "closed", "the client is done"])
         await self.socket.close()
 
@@ -61,178 +57,288 @@ class Link:
         """Dials. Returns the outcome: [0] for a new link, [1, received] for the earlier one, [2, reason] for a gap."""
         self.dial = max(self.dial + 1, int(time.time() * 1000))
         resume = [self.link, self.key, self.received] if self.link else None
-        self.socket = await websockets.connect(self.url, subprotocols=["starlane.v1"], max_size=1024 * 1024, proxy=None)
+        self.socket = await websockets.connect(self.url, subprotocols=["starlane.v1"], max_size=MESSAGE, proxy=None)
         await self._say([HELLO, [VERSION], self.token, self.secret, [], self.dial, resume, LIMITS])
-        first, *rest = await self._hear()
+        first, *rest = unpacked(await self.socket.recv())
         if first[0] == GOODBYE:
             raise Ended(*first[1:3])
-        _, _, link, self.host, self.principal, self.limits, key, outcome, _, *_ = first
-        if outcome[0] != 1:
-            self._lose()
-            self.link, self.key = link, key
+        _, _, link, self.host, self.principal, limits, key, outcome, _, *_ = first
+        self.limits = [*limits, *[OPEN_STREAMS, FIRST_CREDIT][len(limits) - 3 :]]
         self.outcomes.append(outcome[0])
-        self.reading = asyncio.create_task(self._read(rest))
-        if outcome[0] == 1:
-            await self._acked(outcome[1])
-            await self._say(*[frame for _, frame in self.unacked])
+        resumed = outcome[0] == 1
+        if resumed:
+            self._acked(outcome[1])
         else:
+            if self.link:
+                self._lose()
+            self.link, self.key = link, key
             for address in self.handlers:
-                await self._number(SERVE, address, list(self.handlers[address]))
+                await self.send(SERVE, address, list(self.handlers[address]))
             for topic in self.topics:
-                await self._number(SUBSCRIBE, topic)
+                await self.send(SUBSCRIBE, topic)
+        self.running = asyncio.create_task(self._run(rest, outcome[1] if resumed else 0))
         return outcome
 
     def _lose(self):
         """The earlier link is over: what left may have arrived."""
+        lost = Failure(502, "link-lost", "the link broke before the end", None, True)
         for future in self.requests.values():
             if not future.done():
-                future.set_exception(Failure(502, "link-lost", "the link broke before the reply came", None, True))
+                future.set_exception(lost)
+        for reader in self.readers.values():
+            reader.end(lost)
+        for task in self.tasks:
+            task.cancel()
         self.requests.clear()
         self._begin()
+        self.changed.set()
 
     async def cut(self):
         """Loses the socket without a goodbye, as a network does."""
-        self.reading.cancel()
+        self.running.cancel()
         self.socket.transport.abort()
-        await asyncio.sleep(0)
+        await asyncio.wait({self.running})
 
     # What a host sends.
 
-    async def request(self, to, operation, body=b"", content_type="", json=None, timeout=30.0):
-        """Sends a request. Returns the body of the reply, decoded if it is JSON. Raises `Failure`."""
+    async def request(self, to, operation, body=b"", content_type="", json=None, stream=None, timeout=30.0):
+        """Sends a request; `stream`, an async iterable of bytes, takes the place of the body. Returns the body of the
+        reply, decoded if it is JSON, or a `Reader` if the reply is a stream. Raises `Failure`. The timeout in seconds
+        is for the reply; a stream may take longer, in both directions."""
         if json is not None:
             body, content_type = _json.dumps(json).encode(), "application/json"
         self.last_request += 1
-        request = self.last_request
+        request, own, writer = self.last_request, "starlane:python", None
         future = self.requests[request] = asyncio.get_running_loop().create_future()
-        head = lambda payload: (REQUEST, request, "starlane:python", "", to, operation, payload, int(timeout * 1000), 0, None)
-        await self._message(head, content_type, body)
-        return await asyncio.wait_for(future, timeout)
+        head = lambda payload: (REQUEST, request, own, "", to, operation, payload, int(timeout * 1000), 0, None)
+        try:
+            async with asyncio.timeout(timeout):
+                writer = await self._message((own, to), head, content_type, body if stream is None else stream)
+                return await future
+        except (Failure, TimeoutError, asyncio.CancelledError) as error:
+            if self.requests.pop(request, None):
+                await self.send(CANCEL, request)
+            if writer:
+                writer.stop(error if isinstance(error, Failure) else CANCELLED)
+            raise
 
     async def notify(self, to, operation, json):
         """Sends a one-way message."""
         head = lambda payload: (NOTIFY, "starlane:python", "", to, operation, payload, 0, None)
-        await self._message(head, "application/json", _json.dumps(json).encode())
+        await self._message(("starlane:python", to), head, "application/json", _json.dumps(json).encode())
 
     async def serve(self, address, operations):
-        """Serves an address of this host: a function for each operation, from JSON to JSON."""
+        """Serves an address of this host: a function for each operation, async or not, from JSON to JSON. It gets a
+        `Reader` if a stream comes, and an async iterable of bytes that it returns leaves as a stream."""
         self.handlers[address] = operations
-        await self._number(SERVE, address, list(operations))
+        await self.send(SERVE, address, list(operations))
 
     async def subscribe(self, topic):
         """Subscribes to a topic. Returns a queue of its events; `None` in it is a gap, and a `Failure` is the end."""
         queue = self.topics[topic] = asyncio.Queue()
-        await self._number(SUBSCRIBE, topic)
+        await self.send(SUBSCRIBE, topic)
         return queue
 
-    async def _message(self, head, content_type, body):
-        """Sends a message. A long body follows in chunks."""
-        if len(body) <= CHUNK:
-            await self._number(*head([content_type, [], len(body), body]))
-            return
-        of = await self._number(*head([content_type, [], len(body), b""]))
-        for offset in range(0, len(body), CHUNK):
-            await self._number(CHUNKED, of, offset, body[offset : offset + CHUNK])
+    async def _message(self, pair, head, content_type, body):
+        """Sends a message, and all of its body. A stream goes on after this: its `Writer` is returned."""
+        streams = hasattr(body, "__aiter__")
+        follows = STREAM if streams else BODY if len(body) > CHUNK else WHOLE
+        payload = [content_type, [], None if streams else len(body), b"" if follows else body, follows]
+        # The next message of the same two addresses waits until a long body has left.
+        async with self.pairs.setdefault(pair, asyncio.Lock()):
+            sequence = await self.send(*head(payload), follows=follows)
+            if writer := self.writers.get(sequence):
+                writer.start(body if streams else once(body))
+                if follows == BODY:
+                    await writer.done()
+            return writer
 
-    async def _number(self, number, *fields):
-        while len(self.unacked) >= self.limits[1] or sum(len(frame) + 64 for _, frame in self.unacked) >= self.limits[2]:
-            await asyncio.sleep(0.01)
+    async def send(self, number, *fields, follows=WHOLE):
+        """Sends a numbered frame as soon as the peer has room for it and what follows. Returns its sequence."""
+        unacked = self.unacked
+        await self.until(lambda: unacked is not self.unacked or self._has_room(follows))
+        if unacked is not self.unacked:
+            raise Failure(502, "link-lost", "the link broke before the message left", None, False)
         self.sequence += 1
-        frame = cbor2.dumps([number, self.sequence, *fields])
-        self.unacked.append((self.sequence, frame))
-        sequence = self.sequence
-        await self._say(frame)
-        return sequence
+        unacked[self.sequence] = cbor2.dumps([number, self.sequence, *fields])
+        if follows:
+            self.writers[self.sequence] = Writer(self, self.sequence, follows, self.limits[4])
+        self.changed.set()
+        return self.sequence
+
+    def _has_room(self, follows):
+        kept = sum(len(frame) + 64 for frame in self.unacked.values())
+        opened = follows and sum(writer.follows == follows for writer in self.writers.values())
+        return len(self.unacked) < self.limits[1] and kept < self.limits[2] and opened < self.limits[3]
+
+    async def _send_all(self, sent):
+        """Sends the numbered frames in order on one socket, from the one after `sent`."""
+        while True:
+            await self.until(lambda: sent < self.sequence)
+            sent += 1
+            await self._say(self.unacked[sent])
 
     async def _say(self, *frames):
-        """Sends frames, each encoded or as a list."""
-        encoded = [frame if isinstance(frame, bytes) else cbor2.dumps(frame) for frame in frames]
-        if encoded:
-            head = cbor2.dumps([0] * (2 * len(encoded)))[: -2 * len(encoded)]
-            try:
-                await self.socket.send(head + b"".join(b"\x00" + frame for frame in encoded))
-            except websockets.ConnectionClosed:
-                pass  # The next socket gets what is not acknowledged.
+        with contextlib.suppress(websockets.ConnectionClosed):  # The next socket gets what is not acknowledged.
+            await self.socket.send(packed(frames))
+
+    async def until(self, ready):
+        """Waits for a change of the link that makes `ready` true."""
+        while not ready():
+            self.changed.clear()
+            await self.changed.wait()
+
+    def start(self, work):
+        """Starts a task that ends with the link at the latest."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def closed(self, writer):
+        del self.writers[writer.sequence]
+        self.changed.set()
 
     # What a host hears.
 
-    async def _hear(self):
-        message = cbor2.loads(await self.socket.recv())
-        return message[1::2]
-
-    async def _read(self, frames):
-        socket = self.socket
+    async def _run(self, frames, sent):
+        """Reads and sends until the socket is lost. Then dials again."""
+        sending = asyncio.create_task(self._send_all(sent))
         try:
             while True:
+                before = self.received
                 for frame in frames:
                     await self._take(frame)
-                frames = await self._hear()
+                self.changed.set()
+                if self.received != before:
+                    await self._say([ACK, self.received])
+                frames = unpacked(await self.socket.recv())
         except websockets.ConnectionClosed:
-            if socket is self.socket:
-                await self.connect()
+            pass
+        except Ended as ended:
+            self._lose()
+            await self._say([GOODBYE, *ended.args])
+            await self.socket.close()
+        finally:
+            sending.cancel()
+        try:
+            await self.connect()
+        except (Ended, OSError, websockets.WebSocketException):
+            self._lose()
 
     async def _take(self, frame):
         number, *fields = frame
         if number == ACK:
-            await self._acked(fields[0])
+            self._acked(fields[0])
         elif number == PING:
             await self._say([ACK, self.received], [PONG, fields[0]])
-        elif number == GOODBYE and not (len(fields) > 2 and fields[2]):
-            self._lose()
+        elif number == GOODBYE:
+            self.goodbye = fields
+            if fields[2:3] != [True]:
+                self._lose()
         elif number >= 16:
             sequence, *fields = fields
+            if sequence > self.received + 1:
+                raise Ended("malformed", f"sequence {sequence}; expected {self.received + 1}")
             if sequence == self.received + 1:
                 self.received = sequence
-                await self._numbered(number, sequence, fields)
-            if self.received % 16 == 0 or number in (RESPONSE, CHUNKED):
-                await self._say([ACK, self.received])
+                self._numbered(number, sequence, fields)
 
-    async def _acked(self, received):
-        self.unacked = [(sequence, frame) for sequence, frame in self.unacked if sequence > received]
+    def _acked(self, received):
+        for sequence in [sequence for sequence in self.unacked if sequence <= received]:
+            del self.unacked[sequence]
+        self.changed.set()
 
-    async def _numbered(self, number, sequence, fields):
+    def _numbered(self, number, sequence, fields):
+        if number in (CHUNKED, END):
+            self._more(number, *fields)
+        elif number in (CREDIT, STOP):
+            if fields[0] > self.sequence:
+                raise Ended("malformed", f"frame {fields[0]} was never sent")
+            writer = self.writers.get(fields[0])
+            if writer and number == CREDIT:
+                writer.limit = max(writer.limit, fields[1])
+            elif writer:
+                writer.stop(Failure(*fields[1]))
+        elif number == CANCEL and fields[0] in self.answers:
+            self.answers[fields[0]].cancel()
+        elif not (payload := payload_of(number, fields)) or payload[4] == WHOLE:
+            self._deliver(number, fields, payload and decoded(payload[0], payload[3]))
+        else:
+            reader = self.readers[sequence] = Reader(self, sequence, payload, (number, fields))
+            if payload[4] == STREAM:
+                self._deliver(number, fields, reader)
+            else:
+                self.start(reader.credit(reader.length))
+
+    def _more(self, number, of, place, value, *_):
+        """A chunk or an end of a stream or of a long body."""
+        reader = self.readers.get(of)
+        if not reader or number == END and place != reader.offset:
+            raise Ended("malformed", f"a chunk or an end at {place} does not fit stream {of}")
         if number == CHUNKED:
-            of, _, part = fields
-            number, fields, payload = self.bodies[of]
-            payload[3] += part
-            if len(payload[3]) < payload[2]:
-                return
-            del self.bodies[of]
-        elif (payload := self._payload(number, fields)) and payload[2] != len(payload[3]):
-            self.bodies[sequence] = (number, fields, payload)
+            reader.add(place, value)
+            if reader.offset == reader.length:
+                del self.readers[of]
+                self._deliver(*reader.message, decoded(reader.content_type, b"".join(reader.parts)))
             return
+        del self.readers[of]
+        reader.end(value and Failure(*value))
+        # A body that will not come fails its request, on whichever side that waits.
+        message, (request, *_) = reader.message
+        if reader.length is not None and message == RESPONSE:
+            self._deliver(RESPONSE, [request, [1, value]], None)
+        elif reader.length is not None and message == REQUEST:
+            self.start(self.send(RESPONSE, request, [1, value]))
+
+    def _deliver(self, number, fields, value):
+        """Takes a message; its value is decoded JSON, bytes, or the reader of a stream."""
         if number == RESPONSE:
-            request, (failed, value) = fields[0], fields[1][:2]
-            future = self.requests.pop(request, None)
+            future, (failed, outcome, *_) = self.requests.pop(fields[0], None), fields[1]
             if future and not future.done():
-                future.set_exception(Failure(*value)) if failed else future.set_result(decoded(value))
+                future.set_exception(Failure(*outcome)) if failed else future.set_result(value)
+            elif isinstance(value, Reader):
+                self.start(value.aclose())
         elif number == EVENT and fields[0] in self.topics:
-            self.topics[fields[0]].put_nowait(decoded(fields[1]))
+            self.topics[fields[0]].put_nowait(value)
         elif number == GAP and fields[0] in self.topics:
             self.topics[fields[0]].put_nowait(None)
         elif number == REFUSED and fields[0] in self.topics:
             self.topics.pop(fields[0]).put_nowait(Failure(*fields[1]))
         elif number == REQUEST:
-            asyncio.create_task(self._answer(*fields[:6]))
+            request, source, _, to, operation, *_ = fields
+            self.answers[request] = self.start(self._answer(request, source, to, operation, value))
+        elif number == NOTIFY:
+            source, _, to, operation, *_ = fields
+            self.start(self._answer(None, source, to, operation, value))
+        elif number > STOP and not 96 <= number <= 127:
+            raise Ended("malformed", f"unknown frame {number}")
 
-    @staticmethod
-    def _payload(number, fields):
-        """The payload of a message, if it has one."""
-        if number == RESPONSE:
-            return fields[1][1] if fields[1][0] == 0 else None
-        return {REQUEST: fields[5:6], NOTIFY: fields[4:5], EVENT: fields[1:2]}.get(number, [None])[0]
-
-    async def _answer(self, request, _from, _caller, to, operation, payload):
+    async def _answer(self, request, source, to, operation, value):
+        """Runs a handler. A one-way message has no request, and its answer is dropped."""
+        head = lambda payload: (RESPONSE, request, [0, payload])
         handler = self.handlers.get(to.split("::")[-1], {}).get(operation)
         try:
             if handler is None:
-                raise Failure(404, "no-operation", f"no operation `{operation}` here")
-            body = _json.dumps(handler(decoded(payload))).encode()
-            await self._message(lambda reply: (RESPONSE, request, [0, reply]), "application/json", body)
-        except Failure as failure:
-            await self._number(RESPONSE, request, [1, [failure.status, failure.code, str(failure), to]])
+                raise Failure(404, "no-operation", f"no operation `{operation}` here", to)
+            answer = handler(value)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            if request is not None and hasattr(answer, "__aiter__"):
+                await (await self._message((to, source), head, "", answer)).done()
+            elif request is not None:
+                await self._message((to, source), head, "application/json", _json.dumps(answer).encode())
+        except Exception as error:
+            failure = error if isinstance(error, Failure) else Failure(500, "guest-failed", repr(error))
+            if request is not None:
+                origin = int(handler is not None)  # Without a handler it is this host that fails the request.
+                fields = [failure.status, failure.code, failure.message, failure.address or to, failure.sent, origin]
+                await self.send(RESPONSE, request, [1, fields])
+        finally:
+            self.answers.pop(request, None)
+            if isinstance(value, Reader):
+                await value.aclose()
 
 
-def decoded(payload):
-    content_type, _, _, body = payload[:4]
-    return _json.loads(body) if content_type == "application/json" and body else bytes(body)
+async def once(body):
+    yield body

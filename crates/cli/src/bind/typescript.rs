@@ -1,12 +1,15 @@
 //! Makes TypeScript from a bind: an interface with its operations and events, and a type for each schema. Every keyword
 //! of the supported subset of JSON Schema that describes a type becomes part of the type. Hosts check the others, such
 //! as lengths, patterns, `not` and `if`.
+//!
+//! An operation with a stream is in the table `streams` instead of `operations`, so that `host.bind` has no function
+//! for it: only `host.fetch` can carry a stream.
 
 use std::fmt::Write;
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
-use starlane_bundle::{Bind, Body, authoring::Schemas};
+use starlane_bundle::{Bind, Body, Operation, authoring::Schemas};
 
 /// The global names with a capital first letter in the libraries of TypeScript 7.0 (`es*`, `dom*`, `webworker*`,
 /// `decorators*`, `scripthost`). All names that this module makes begin with a capital letter.
@@ -14,17 +17,17 @@ const GLOBALS: &str = include_str!("typescript/globals.txt");
 
 /// Returns a module with the types of a bind. `from` is the source of the bind, which the module's first comment names.
 pub(super) fn module(from: &str, bind: &Bind, schemas: &Schemas) -> String {
-    let mut types = Types { out: String::new(), own: String::new(), names: Vec::new() };
+    let mut types = Types { out: String::new(), own: String::new(), stream_body: None, names: Vec::new() };
     let name = match is_global(&type_name(&bind.name)) {
         true => type_name(&bind.name) + "Bind",
         false => type_name(&bind.name),
     };
     types.own = name.clone();
-    let mut operations = String::new();
+    let (mut operations, mut streams) = (String::new(), String::new());
     for (operation, about) in &bind.operations {
-        let request = types.of_body(&format!("{name}-{operation}-request"), Some(&about.request), schemas);
-        let response = types.of_body(&format!("{name}-{operation}-response"), about.response.as_ref(), schemas);
-        let _ = writeln!(operations, "    {}: {{ request: {request}; response: {response} }};", property(operation));
+        let row = types.of_operation(&format!("{name}-{operation}"), about, schemas);
+        let rows = if about.has_stream() { &mut streams } else { &mut operations };
+        let _ = writeln!(rows, "    {}: {{ {row} }};", property(operation));
     }
     let mut events = String::new();
     for (event, body) in &bind.events {
@@ -32,9 +35,13 @@ pub(super) fn module(from: &str, bind: &Bind, schemas: &Schemas) -> String {
         let _ = writeln!(events, "    {}: {payload};", property(event));
     }
     let table = |rows: String| if rows.is_empty() { "{}".to_owned() } else { format!("{{\n{rows}  }}") };
+    if !streams.is_empty() {
+        let about = "The operations with a stream: call them with `host.fetch`.";
+        streams = format!("  /** {about} */\n  streams: {};\n", table(streams));
+    }
     format!(
         "// Made by `starlane bind types {}`: change the bind and its schemas, and make it again.\n\n{}export interface \
-         {name} {{\n  operations: {};\n  events: {};\n}}\n{}",
+         {name} {{\n  operations: {};\n{streams}  events: {};\n}}\n{}",
         from.split(LINE_ENDS).collect::<String>(),
         comment("", &bind.description),
         table(operations),
@@ -74,11 +81,34 @@ struct Types<'s> {
     out: String,
     /// The name of that interface.
     own: String,
+    /// The name of the type of streaming request bodies, if an operation has one.
+    stream_body: Option<String>,
     /// The types so far: document, pointer, name.
     names: Vec<(&'s Value, String, String)>,
 }
 
 impl<'s> Types<'s> {
+    /// The properties of an operation: the types of its bodies, and of the lines of its streams.
+    fn of_operation(&mut self, name: &str, operation: &Operation, schemas: &'s Schemas) -> String {
+        let (request, response) = (Some(&operation.request), operation.response.as_ref());
+        let mut row = match operation.request.stream {
+            true => format!("request: {}", self.stream_body()),
+            false => format!("request: {}", self.of_body(&format!("{name}-request"), request, schemas)),
+        };
+        if let Some(line) = self.of_line(&format!("{name}-request-line"), request, schemas) {
+            let _ = write!(row, "; requestLine: {line}");
+        }
+        let answer = match response {
+            Some(body) if body.stream => "Response".to_owned(),
+            _ => self.of_body(&format!("{name}-response"), response, schemas),
+        };
+        let _ = write!(row, "; response: {answer}");
+        if let Some(line) = self.of_line(&format!("{name}-response-line"), response, schemas) {
+            let _ = write!(row, "; responseLine: {line}");
+        }
+        row
+    }
+
     /// The JavaScript type of a body.
     fn of_body(&mut self, name: &str, body: Option<&Body>, schemas: &'s Schemas) -> String {
         let Some(body) = body else { return "undefined".to_owned() };
@@ -95,18 +125,43 @@ impl<'s> Types<'s> {
         .to_owned()
     }
 
+    /// Returns the type of a request body that is a stream: the bodies that `host.fetch` accepts.
+    fn stream_body(&mut self) -> String {
+        if let Some(name) = &self.stream_body {
+            return name.clone();
+        }
+        let name = self.free(&format!("{}StreamBody", self.own));
+        self.stream_body = Some(name.clone());
+        let of = "ReadableStream<Uint8Array> | Blob | AsyncIterable<Uint8Array> | Uint8Array | string";
+        let _ = write!(self.out, "\n/** The body of a request that is a stream. */\nexport type {name} = {of};\n");
+        name
+    }
+
+    /// Returns the type of the lines of a stream, if they have a schema.
+    fn of_line(&mut self, name: &str, body: Option<&Body>, schemas: &'s Schemas) -> Option<String> {
+        let path = body.filter(|body| body.stream)?.schema.as_ref()?;
+        Some(self.named(schemas.get(path)?, "", &type_name(name)))
+    }
+
+    /// Returns a name that is not used yet: `wanted`, or `wanted` with a number.
+    fn free(&self, wanted: &str) -> String {
+        let taken = |name: &str| {
+            let others = self.names.iter().map(|(_, _, other)| other).chain(&self.stream_body);
+            name == self.own || is_global(name) || others.into_iter().any(|other| other == name)
+        };
+        match taken(wanted) {
+            false => wanted.to_owned(),
+            true => (2..).map(|number| format!("{wanted}{number}")).find(|name| !taken(name)).unwrap_or_default(),
+        }
+    }
+
     /// Returns the name of the type at a pointer of a document. Writes the type if it does not exist yet.
     fn named(&mut self, root: &'s Value, pointer: &str, wanted: &str) -> String {
         let same = |(other, at, _): &&(&Value, String, String)| std::ptr::eq(*other, root) && at == pointer;
         if let Some((_, _, name)) = self.names.iter().find(same) {
             return name.clone();
         }
-        let used = |name: &str| name == self.own || self.names.iter().any(|(_, _, other)| other == name);
-        let taken = |name: &str| used(name) || is_global(name);
-        let name = match taken(wanted) {
-            false => wanted.to_owned(),
-            true => (2..).map(|number| format!("{wanted}{number}")).find(|name| !taken(name)).unwrap_or_default(),
-        };
+        let name = self.free(wanted);
         self.names.push((root, pointer.to_owned(), name.clone()));
         let schema = root.pointer(pointer).unwrap_or(&Value::Bool(true));
         let text = self.of(root, schema, &name, "").text;

@@ -80,8 +80,9 @@ async fn database(call: &Call, operation: &str, sql: &str, params: Value) -> Res
 
 /// Returns a page with its own content security policy. Without one, the server's default policy blocks everything.
 fn html(Html(text): Html) -> Result<Payload, Failure> {
-    let headers = vec![header("content-security-policy", POLICY)];
-    Ok(Payload { content_type: "text/html".to_owned(), headers, body: text.into() })
+    let mut page = Payload::new("text/html", text);
+    page.headers.push(header("content-security-policy", POLICY));
+    Ok(page)
 }
 
 fn header(name: &str, value: &str) -> Header {

@@ -5,7 +5,11 @@ use starlane_protocol::{Address, Message, Principal};
 use super::*;
 
 fn payload() -> Payload {
-    Payload { content_type: "t".into(), headers: vec![("n".into(), "v".into())], body: Bytes::from_static(b"b") }
+    Payload { headers: vec![("n".into(), "v".into())], ..Payload::new("t", "b") }
+}
+
+fn streamed() -> Payload {
+    Payload::of_stream("t", StreamRef::loose(StreamId(2)))
 }
 
 /// The frozen format. The JavaScript of `crates/browser` reads exactly these bytes.
@@ -25,16 +29,26 @@ fn calls_have_their_golden_bytes() {
         GuestCall::Settle { request: 4, outcome: Ok(payload()) },
         GuestCall::Wake { token: 5 },
         GuestCall::Save,
+        GuestCall::Settle { request: 6, outcome: Ok(streamed()) },
+        GuestCall::Part { stream: 2, bytes: Bytes::from_static(b"b") },
+        GuestCall::Ended { stream: 2, error: None },
+        GuestCall::Ended { stream: 1, error: Some(Failure::new(404, "c", "m")) },
+        GuestCall::Ready { stream: 1, credit: 258 },
     ];
     let golden = [
-        "06000000",
+        "0b000000",
         "000100000061010000006d020000007b7d01070000000100000073",
         "01020100000000000002010000007300000000010000006f0100000074010000000100\
-         00006e01000000760100000062090000 00",
+         00006e010000007601000000620000000000000000 09000000",
         "02030000000000000001940101000000630100 00006d",
-        "0204000000000000000001000000740100000001000000 6e01000000760100000062",
+        "0204000000000000000001000000740100000001000000 6e01000000760100000062 0000000000000000",
         "030500000000000000",
         "04",
+        "02060000000000000000010000007400000000000000000200000000000000",
+        "0502000000000000000100000062",
+        "06020000000000000000",
+        "06010000000000000001940101000000630100 00006d",
+        "07010000000000000002010000",
     ];
     let golden = golden.concat().replace(' ', "");
     assert_eq!(hex::encode(encode_calls(&calls)), golden);
@@ -90,6 +104,53 @@ fn a_report_is_decoded_into_results_with_effects() {
             ],
         }
     );
+}
+
+#[test]
+fn streams_are_decoded() {
+    let failure = Failure::new(422, "c", "m");
+    let mut out = Writer(Vec::new());
+    out.u8(record::OPEN_STREAM);
+    out.u64(1);
+    out.u8(record::NOTIFY);
+    out.text("acme:x");
+    out.text("op");
+    out.payload(&streamed());
+    out.u8(record::WRITE);
+    out.u64(1);
+    out.bytes(b"ab");
+    for error in [None, Some(&failure)] {
+        out.u8(record::FINISH);
+        out.u64(1);
+        out.u8(u8::from(error.is_some()));
+        error.into_iter().for_each(|failure| out.failure(failure));
+    }
+    out.u8(record::GRANT);
+    out.u64(2);
+    out.u32(9);
+    out.u8(record::CANCEL_STREAM);
+    out.u64(2);
+    out.u8(record::WAKE_AT);
+    out.u64(10);
+    out.u64(11);
+    out.u8(record::NO_STREAMS);
+    out.u8(record::BAD_LINE);
+    out.u64(2);
+    out.failure(&failure);
+    let report = decode_report(out.0.into()).unwrap();
+    let effects = vec![
+        GuestEffect::OpenStream { stream: 1 },
+        GuestEffect::Notify { target: "acme:x".into(), operation: "op".into(), payload: streamed() },
+        GuestEffect::Write { stream: 1, bytes: Bytes::from_static(b"ab") },
+        GuestEffect::Finish { stream: 1, error: None },
+        GuestEffect::Finish { stream: 1, error: Some(failure.clone()) },
+        GuestEffect::Grant { stream: 2, bytes: 9 },
+        GuestEffect::CancelStream { stream: 2 },
+        GuestEffect::WakeAt { unix_ms: 10, token: 11 },
+    ];
+    let bad_line = Returned::BadLine { stream: 2, failure };
+    let done = [(Returned::NoStreams, effects), (bad_line, Vec::new())];
+    assert_eq!(report.done, done.map(|(returned, effects)| CallReport { returned, effects }));
 }
 
 #[test]

@@ -18,11 +18,14 @@ mod calls;
 mod contracts;
 pub(super) mod fixture;
 mod hostile;
+mod lines;
 mod lives;
 mod modules;
+mod scribe;
+mod streams;
 pub(super) mod wat;
 
-pub use self::{bounds::*, calls::*, contracts::*, hostile::*, lives::*, modules::*};
+pub use self::{bounds::*, calls::*, contracts::*, hostile::*, lines::*, lives::*, modules::*, streams::*};
 
 /// Passes the cases for every sandbox to a macro: `$tests! { name name … }`.
 #[macro_export]
@@ -72,6 +75,27 @@ macro_rules! sandbox_cases {
             a_call_queues_so_many_bytes_and_no_more
             a_log_is_cut_where_it_is_too_long
             endless_recursion_is_a_crash
+
+            opened_streams_have_odd_numbers
+            write_spends_credit
+            ended_streams_take_nothing
+            parts_and_ends_reach_the_guest
+            cancelled_streams_are_silent
+            guest_without_streams_is_not_called
+            broken_streams_end_the_instance
+            crashed_call_writes_nothing
+            part_without_memory_ends_its_stream
+            written_bytes_are_limited
+            wake_at_takes_a_time
+
+            bad_line_of_a_request_ends_its_stream
+            lines_are_checked_as_bodies
+            last_line_is_checked_at_the_end
+            line_that_is_too_long_ends_its_stream
+            bad_line_of_a_reply_ends_its_stream
+            written_lines_wait_for_their_payload
+            lines_of_one_call_are_checked_in_order
+            every_division_gives_the_same_verdict
         }
     };
 }
@@ -81,6 +105,8 @@ macro_rules! sandbox_cases {
 macro_rules! sandbox_bound_cases {
     ($tests:ident) => {
         $tests! {
+            longest_line_is_checked
+            costly_lines_are_checked_in_time
             eight_megabytes_are_checked
             hostile_bodies_are_checked_in_time
             a_runaway_call_is_stopped_while_others_answer

@@ -6,9 +6,10 @@ use std::{
 };
 
 use crate::{
-    Outcome, Payload,
+    Failure, Outcome, Payload,
     log::Level,
-    mesh::{Mesh, SLEEP_BIT},
+    mesh::{Mesh, SLEEP_BIT, StreamMesh},
+    testing::streams::{Peers, named},
 };
 
 /// A request that the actor sent.
@@ -62,6 +63,7 @@ pub(super) struct TestMesh {
     pub(super) logged: RefCell<Vec<Logged>>,
     pub(super) topics: RefCell<BTreeSet<String>>,
     pub(super) timers: RefCell<Vec<Timer>>,
+    pub(super) peers: RefCell<Peers>,
     replies: RefCell<BTreeMap<u64, Outcome>>,
     now: Cell<u64>,
     seed: Cell<u64>,
@@ -77,6 +79,7 @@ impl Default for TestMesh {
             logged: RefCell::default(),
             topics: RefCell::default(),
             timers: RefCell::default(),
+            peers: RefCell::default(),
             replies: RefCell::default(),
             // 2024-01-01, so that dates look realistic and every run is the same.
             now: Cell::new(1_704_067_200_000),
@@ -119,7 +122,9 @@ impl TestMesh {
 }
 
 impl Mesh for TestMesh {
-    fn request(&self, target: &str, operation: &str, payload: Payload, timeout_ms: u32) -> u64 {
+    fn request(&self, target: &str, operation: &str, payload: Payload, stream: u64, timeout_ms: u32) -> u64 {
+        self.peers.borrow_mut().read_with_request(stream);
+        let payload = named(payload, stream);
         let id = self.next_request.get();
         self.next_request.set(id + 1);
         let (target, operation) = (target.to_owned(), operation.to_owned());
@@ -127,13 +132,15 @@ impl Mesh for TestMesh {
         id
     }
 
-    fn notify(&self, target: &str, operation: &str, payload: Payload) {
+    fn notify(&self, target: &str, operation: &str, payload: Payload, stream: u64) {
+        self.peers.borrow_mut().read_with_request(stream);
+        let payload = named(payload, stream);
         let (target, operation) = (target.to_owned(), operation.to_owned());
         self.notified.borrow_mut().push(Notified { target, operation, payload });
     }
 
-    fn reply(&self, id: u64, outcome: Outcome) {
-        self.replies.borrow_mut().insert(id, outcome);
+    fn reply(&self, id: u64, outcome: Outcome, stream: u64) {
+        self.replies.borrow_mut().insert(id, outcome.map(|payload| named(payload, stream)));
     }
 
     fn emit(&self, event: &str, payload: Payload) {
@@ -149,8 +156,12 @@ impl Mesh for TestMesh {
     }
 
     fn wake_after(&self, delay_ms: u32, token: u64) {
+        self.wake_at(self.now.get() + u64::from(delay_ms), token);
+    }
+
+    fn wake_at(&self, unix_ms: u64, token: u64) {
         let mut timers = self.timers.borrow_mut();
-        timers.push(Timer { at_ms: self.now.get() + u64::from(delay_ms), token });
+        timers.push(Timer { at_ms: unix_ms.max(self.now.get()), token });
         timers.sort_by_key(|timer| timer.at_ms); // a stable sort keeps the order of timers with equal times
     }
 
@@ -169,5 +180,27 @@ impl Mesh for TestMesh {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+}
+
+impl StreamMesh for TestMesh {
+    fn open_stream(&self) -> u64 {
+        self.peers.borrow_mut().open_output()
+    }
+
+    fn write(&self, id: u64, bytes: &[u8]) {
+        self.peers.borrow_mut().write(id, bytes);
+    }
+
+    fn finish(&self, id: u64, error: Option<Failure>) {
+        self.peers.borrow_mut().finish(id, error);
+    }
+
+    fn grant(&self, id: u64, bytes: u32) {
+        self.peers.borrow_mut().grant(id, bytes);
+    }
+
+    fn cancel_stream(&self, id: u64) {
+        self.peers.borrow_mut().cancel(id);
     }
 }

@@ -69,9 +69,11 @@ pub struct LinkConfig {
     pub frames_per_second: u32,
     /// The maximum of open requests of a peer.
     pub open_requests: usize,
-    /// The maximum of open streams of a peer.
+    /// The maximum of open streams of a peer, and of bodies that it sends in parts at a time.
     pub open_streams: usize,
-    /// The bytes of a stream that a peer may send before its first credit.
+    /// The maximum of bytes for which room is kept at a time, for bodies that arrive in parts. Others wait for their credit.
+    pub reserved_bytes: usize,
+    /// The bytes of a stream or of a long body that a peer may send before its first credit.
     pub first_credit: usize,
     /// The maximum of bytes of a stream that are under way or wait for their reader. A quick reader gets as much by and by.
     pub most_credit: usize,
@@ -122,6 +124,7 @@ impl Default for LinkConfig {
             frames_per_second: 250_000,
             open_requests: 8_192,
             open_streams: 64,
+            reserved_bytes: 32 * 1024 * 1024,
             first_credit: 64 * 1024,
             most_credit: 1024 * 1024,
             extra_credit: 4 * 1024 * 1024,

@@ -38,8 +38,8 @@ pub(crate) enum LinkEvent {
     Stop { of: u64, failure: Failure },
     /// The body of a kept message is complete.
     Complete(Box<Parcel>),
-    /// The body of a kept message was not complete in time.
-    Late(Box<Parcel>),
+    /// The body of a kept message will not be complete.
+    Late(Box<Parcel>, Failure),
     /// The socket has ended and the link stays; the last frame is still to be transmitted.
     Dropped(Goodbye),
     /// The link has ended; its last frame is still to be transmitted.

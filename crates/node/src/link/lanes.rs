@@ -12,12 +12,12 @@ use std::{
 use bytes::Bytes;
 use starlane_protocol::{
     StreamId,
-    frame::{self, ChunkBytes, Frame},
+    frame::{self, Frame},
 };
 
 use super::{
     LinkConfig, Parcel,
-    outflow::{Outflows, Step},
+    outflow::{FlowKey, Outflows, Step},
 };
 use crate::maps::Map;
 
@@ -25,8 +25,6 @@ use crate::maps::Map;
 const TURN_BYTES: usize = 16 * 1024;
 /// How far bodies and messages may get ahead of each other, in bytes.
 const DEBT_BYTES: i64 = frame::CHUNK as i64;
-/// The maximum of bodies that are on their way at a time.
-pub(super) const MAX_BODIES: usize = 8;
 /// A failure of at most this size leaves before other messages, in bytes.
 const SHORT_FAILURE_BYTES: usize = 1_024;
 
@@ -38,14 +36,6 @@ pub(crate) struct Waiting {
     pub(crate) deadline: Option<u64>,
     /// Its place among all messages of the link.
     number: u64,
-}
-
-/// The body of a message that has left; it follows in chunks.
-#[derive(Debug)]
-struct Rest {
-    of: u64,
-    body: Bytes,
-    sent: usize,
 }
 
 /// What may leave now, by the room in the window.
@@ -67,16 +57,8 @@ pub(super) enum Next {
 #[derive(Debug, Default)]
 struct Lane {
     waiting: VecDeque<Box<Waiting>>,
-    /// The body of its last message. The next message waits for its end.
-    rest: Option<Rest>,
-}
-
-/// Whose part leaves next.
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    /// The body of the last message of this lane.
-    Body(u64),
-    Stream(StreamId),
+    /// Whether the body of its last message is on its way. The next message waits for its end.
+    is_busy: bool,
 }
 
 /// All waiting messages of a link.
@@ -90,10 +72,8 @@ pub(super) struct Lanes {
     /// What the first lane has sent in its turn, in bytes.
     turn_bytes: usize,
     /// The bodies and streams whose parts may leave, in the order of their turns.
-    parts: VecDeque<Source>,
-    /// How many bodies are on their way.
-    bodies: usize,
-    streams: Outflows,
+    parts: VecDeque<FlowKey>,
+    flows: Outflows,
     /// The lanes whose first message has a long body or a stream, while there is no room for another.
     parked: VecDeque<u64>,
     /// The bytes that parts have sent beyond those of messages.
@@ -117,8 +97,7 @@ impl Lanes {
             turns: VecDeque::new(),
             turn_bytes: 0,
             parts: VecDeque::new(),
-            bodies: 0,
-            streams: Outflows::new(config.first_credit as u32, config.open_streams as u32),
+            flows: Outflows::new(config.first_credit as u32, config.open_streams as u32),
             parked: VecDeque::new(),
             ahead: 0,
             requests: Map::new(),
@@ -131,32 +110,47 @@ impl Lanes {
 
     /// The memory of everything that waits, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.streams.bytes()
+        self.message_bytes() + self.flows.stream_bytes()
     }
 
-    /// The memory of the messages that wait and of their bodies, in bytes.
+    /// The memory of the messages that wait and of the bodies on their way, in bytes.
     pub(super) fn message_bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.flows.body_bytes()
     }
 
-    /// The streams that this link sends. What they can send next goes to [`Self::go_on`].
-    pub(super) fn streams(&mut self) -> &mut Outflows {
-        &mut self.streams
+    /// The streams and bodies that this link sends. What can leave next goes to [`Self::go_on`].
+    pub(super) fn flows(&mut self) -> &mut Outflows {
+        &mut self.flows
     }
 
     pub(super) fn is_announced(&self, id: StreamId) -> bool {
-        self.streams.is_announced(id)
+        self.flows.is_announced(id)
     }
 
-    /// Lets a stream take its turn, or sends its end.
+    /// Lets a stream or a body take its turn, or handles its end.
     pub(super) fn go_on(&mut self, step: Step) {
         match step {
             Step::None => {}
-            Step::Turn(id) => self.parts.push_back(Source::Stream(id)),
-            Step::End(end) => {
-                self.add(end, None);
+            Step::Turn(key) => self.parts.push_back(key),
+            Step::Over { end, lane } => {
+                if let Some(end) = end {
+                    self.add(*end, None);
+                }
+                self.free(lane);
                 self.unpark();
             }
+        }
+    }
+
+    /// The body of the last message of a lane has left.
+    fn free(&mut self, lane: Option<u64>) {
+        let Some(key) = lane else { return };
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        lane.is_busy = false;
+        if lane.waiting.is_empty() {
+            self.lanes.remove(&key);
+        } else {
+            self.turns.push_back(key);
         }
     }
 
@@ -196,7 +190,7 @@ impl Lanes {
             self.requests.insert(id, key);
         }
         let Some(lane) = self.lanes.get_mut(&key) else {
-            let lane = Lane { waiting: VecDeque::from([waiting]), rest: None };
+            let lane = Lane { waiting: VecDeque::from([waiting]), is_busy: false };
             self.lanes.insert(key, lane);
             return self.turns.push_back(key);
         };
@@ -240,11 +234,11 @@ impl Lanes {
         let mut bodies = Map::new();
         for (key, lane) in std::mem::take(&mut self.lanes) {
             lane.waiting.into_iter().for_each(&mut sort);
-            if let Some(rest) = lane.rest {
-                bodies.insert(key, Lane { waiting: VecDeque::new(), rest: Some(rest) });
+            if lane.is_busy {
+                bodies.insert(key, Lane { waiting: VecDeque::new(), is_busy: true });
             }
         }
-        self.bytes = bodies.values().filter_map(|lane| lane.rest.as_ref()).map(Rest::left).sum();
+        self.bytes = 0;
         (self.lanes, self.requests) = (bodies, Map::new());
         self.turns.clear();
         self.parked.clear();
@@ -280,7 +274,7 @@ impl Lanes {
 
     /// Removes a lane in which nothing waits and whose last body has left.
     fn forget_if_empty(&mut self, key: u64) {
-        if self.lanes.get(&key).is_some_and(|lane| lane.waiting.is_empty() && lane.rest.is_none()) {
+        if self.lanes.get(&key).is_some_and(|lane| lane.waiting.is_empty() && !lane.is_busy) {
             self.lanes.remove(&key);
             self.turns.retain(|turn| *turn != key);
             self.parked.retain(|turn| *turn != key);
@@ -314,8 +308,8 @@ impl Lanes {
             let lane = self.lanes.get_mut(&key)?;
             let first = &lane.waiting.front()?.parcel;
             let has_room = match first.stream() {
-                Some(_) => self.streams.has_room(),
-                None => self.bodies < MAX_BODIES || first.length() <= frame::CHUNK,
+                Some(_) => self.flows.has_room_for_stream(),
+                None => self.flows.has_room_for_body() || first.length() <= frame::CHUNK,
             };
             if has_room {
                 break (key, lane.waiting.pop_front()?);
@@ -348,72 +342,35 @@ impl Lanes {
         Some(Next::Message(waiting))
     }
 
-    /// Sends a body in chunks behind the message `of`. The lane of the message waits until the last one has left.
+    /// Sends a body in parts behind the message `of`. The lane of the message waits until the last one has left.
     pub(super) fn follow(&mut self, lane: LaneKey, of: u64, body: Bytes) {
         let Some(key) = lane.0 else { return };
-        self.bytes += body.len();
         if self.parts.is_empty() {
             self.ahead = 0;
         }
-        let rest = Some(Rest { of, body, sent: 0 });
         if let Some(lane) = self.lanes.get_mut(&key) {
-            lane.rest = rest;
+            lane.is_busy = true;
         } else {
-            self.lanes.insert(key, Lane { waiting: VecDeque::new(), rest });
+            self.lanes.insert(key, Lane { waiting: VecDeque::new(), is_busy: true });
         }
         self.turns.retain(|turn| *turn != key);
-        self.bodies += 1;
-        self.parts.push_back(Source::Body(key));
+        let step = self.flows.follow(key, of, body);
+        self.go_on(step);
     }
 
     /// The next part, whose turn it is.
     fn part(&mut self, seq: u64) -> Option<Next> {
         loop {
-            match self.parts.pop_front()? {
-                Source::Body(key) => return self.chunk(key, seq),
-                Source::Stream(id) => {
-                    // A stream that has ended before its turn has nothing to send.
-                    let Some((part, step)) = self.streams.part(id, seq) else { continue };
-                    if let Frame::Chunk { part, .. } = &part {
-                        self.ahead = (self.ahead + part.0.len() as i64).min(DEBT_BYTES);
-                    }
-                    self.go_on(step);
-                    return Some(Next::Chunk(Box::new(part), false));
-                }
+            let key = self.parts.pop_front()?;
+            // What has ended before its turn has nothing to send.
+            let Some((part, step)) = self.flows.part(key, seq) else { continue };
+            if let Frame::Chunk { part, .. } = &part {
+                self.ahead = (self.ahead + part.0.len() as i64).min(DEBT_BYTES);
             }
+            let is_last = matches!(step, Step::Over { lane: Some(_), .. });
+            self.go_on(step);
+            return Some(Next::Chunk(Box::new(part), is_last));
         }
-    }
-
-    fn chunk(&mut self, key: u64, seq: u64) -> Option<Next> {
-        let lane = self.lanes.get_mut(&key)?;
-        let rest = lane.rest.as_mut()?;
-        let end = rest.body.len().min(rest.sent + frame::CHUNK);
-        let (offset, part) = (rest.sent as u64, rest.body.slice(rest.sent..end));
-        let chunk = Frame::Chunk { seq, of: rest.of, offset, part: ChunkBytes(part) };
-        let length = end - rest.sent;
-        self.bytes -= length;
-        self.ahead = (self.ahead + length as i64).min(DEBT_BYTES);
-        rest.sent = end;
-        let is_last = rest.left() == 0;
-        if !is_last {
-            self.parts.push_back(Source::Body(key));
-        } else {
-            lane.rest = None;
-            self.bodies -= 1;
-            if lane.waiting.is_empty() {
-                self.lanes.remove(&key);
-            } else {
-                self.turns.push_back(key);
-            }
-            self.unpark();
-        }
-        Some(Next::Chunk(Box::new(chunk), is_last))
-    }
-}
-
-impl Rest {
-    fn left(&self) -> usize {
-        self.body.len() - self.sent
     }
 }
 

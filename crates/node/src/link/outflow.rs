@@ -1,4 +1,4 @@
-//! The streams that a link sends: their parts wait here until the peer's credit and the window have room for them.
+//! The streams and long bodies that a link sends: their parts wait here until the peer's credit and the window have room for them.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,15 @@ use crate::maps::Map;
 /// The memory of a stream in addition to its parts, in bytes.
 const OVERHEAD: usize = 256;
 
-/// One stream to the peer.
+/// What is sent in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum FlowKey {
+    /// The whole body of the last message of a lane.
+    Body(u64),
+    Stream(StreamId),
+}
+
+/// One stream or body to the peer.
 #[derive(Debug)]
 struct Outflow {
     /// The sequence of the frame that announced it; none while that waits.
@@ -30,28 +38,46 @@ struct Outflow {
     has_turn: bool,
 }
 
-/// All streams to the peer.
+/// All streams and bodies to the peer.
 #[derive(Debug)]
 pub(super) struct Outflows {
-    streams: Map<StreamId, Outflow>,
+    flows: Map<FlowKey, Outflow>,
     /// The announced ones, by the sequence of their frames.
-    announced: Map<u64, StreamId>,
-    /// The credit that a stream begins with, and how many may be announced at a time: limits of the peer.
+    announced: Map<u64, FlowKey>,
+    /// How many of these are bodies.
+    bodies: usize,
+    /// The credit that each begins with, and how many of each kind may be announced at a time: limits of the peer.
     first_credit: u64,
     most: usize,
-    bytes: usize,
+    body_bytes: usize,
+    stream_bytes: usize,
     /// How many bytes of which stream have left since this was last asked, and whether its end has.
     left: Vec<(StreamId, u64, bool)>,
+}
+
+/// What can leave next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    None,
+    /// It has parts, and takes its turn among all.
+    Turn(FlowKey),
+    /// It has left. Its end, if the peer needs one, leaves before all messages. `lane` had to wait for it.
+    Over {
+        end: Option<Box<Parcel>>,
+        lane: Option<u64>,
+    },
 }
 
 impl Outflows {
     pub(super) fn new(first_credit: u32, most: u32) -> Self {
         Self {
-            streams: Map::new(),
+            flows: Map::new(),
             announced: Map::new(),
+            bodies: 0,
             first_credit: first_credit.into(),
             most: most as usize,
-            bytes: 0,
+            body_bytes: 0,
+            stream_bytes: 0,
             left: Vec::new(),
         }
     }
@@ -61,94 +87,150 @@ impl Outflows {
         (self.first_credit, self.most) = (first_credit.into(), self.most.min(most as usize).max(1));
     }
 
-    /// The memory of all waiting parts, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes + OVERHEAD * self.streams.len()
+    /// The memory of the waiting parts of streams, in bytes.
+    pub(super) fn stream_bytes(&self) -> usize {
+        self.stream_bytes + OVERHEAD * (self.flows.len() - self.bodies)
+    }
+
+    /// The memory of the bodies on their way, in bytes.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body_bytes
     }
 
     /// Whether another stream may be announced.
-    pub(super) fn has_room(&self) -> bool {
-        self.announced.len() < self.most
+    pub(super) fn has_room_for_stream(&self) -> bool {
+        self.announced.len() - self.bodies < self.most
+    }
+
+    /// Whether another body may be announced.
+    pub(super) fn has_room_for_body(&self) -> bool {
+        self.bodies < self.most
     }
 
     /// Adds a stream whose message waits.
     pub(super) fn open(&mut self, id: StreamId) {
-        if self.streams.contains_key(&id) {
-            // The message waited for another link before.
-            return;
-        }
-        let flow = Outflow { of: None, limit: 0, sent: 0, parts: VecDeque::new(), end: None, has_turn: false };
-        self.streams.insert(id, flow);
+        // The message may have waited for another link before.
+        self.flows.entry(FlowKey::Stream(id)).or_insert_with(|| Outflow {
+            of: None,
+            limit: 0,
+            sent: 0,
+            parts: VecDeque::new(),
+            end: None,
+            has_turn: false,
+        });
     }
 
     /// The message of a stream has left in the frame `of`. Returns what leaves next, as the other functions do.
     pub(super) fn announce(&mut self, id: StreamId, of: u64) -> Step {
-        let credit = self.first_credit;
-        if let Some(flow) = self.streams.get_mut(&id) {
+        let (key, credit) = (FlowKey::Stream(id), self.first_credit);
+        if let Some(flow) = self.flows.get_mut(&key) {
             (flow.of, flow.limit) = (Some(of), credit);
-            self.announced.insert(of, id);
+            self.announced.insert(of, key);
         }
-        self.step(id)
+        self.step(key)
+    }
+
+    /// The message of a lane has left in the frame `of`, and its body follows.
+    pub(super) fn follow(&mut self, lane: u64, of: u64, body: Bytes) -> Step {
+        let key = FlowKey::Body(lane);
+        self.body_bytes += body.len();
+        let (limit, parts) = (self.first_credit, VecDeque::from([body]));
+        let flow = Outflow { of: Some(of), limit, sent: 0, parts, end: Some(None), has_turn: false };
+        self.flows.insert(key, flow);
+        self.announced.insert(of, key);
+        self.bodies += 1;
+        self.step(key)
     }
 
     /// Whether the message of a stream has left and its end has not.
     pub(super) fn is_announced(&self, id: StreamId) -> bool {
-        self.streams.get(&id).is_some_and(|flow| flow.of.is_some())
+        self.flows.get(&FlowKey::Stream(id)).is_some_and(|flow| flow.of.is_some())
     }
 
     /// Adds bytes to a stream.
     pub(super) fn write(&mut self, id: StreamId, part: Bytes) -> Step {
-        if let Some(flow) = self.streams.get_mut(&id).filter(|flow| flow.end.is_none()) {
-            self.bytes += part.len();
+        let key = FlowKey::Stream(id);
+        if let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.end.is_none()) {
+            self.stream_bytes += part.len();
             flow.parts.push_back(part);
         }
-        self.step(id)
+        self.step(key)
     }
 
     /// Ends a stream behind its parts. After a failure they are not worth sending.
     pub(super) fn end(&mut self, id: StreamId, failure: Option<Failure>) -> Step {
-        if let Some(flow) = self.streams.get_mut(&id).filter(|flow| flow.end.is_none()) {
-            if failure.is_some() {
-                self.bytes -= flow.parts.drain(..).map(|part| part.len()).sum::<usize>();
+        let key = FlowKey::Stream(id);
+        let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.end.is_none()) else { return Step::None };
+        match failure {
+            Some(failure) => self.fail(key, failure),
+            None => {
+                flow.end = Some(None);
+                self.step(key)
             }
-            flow.end = Some(failure);
         }
-        self.step(id)
     }
 
-    /// The peer allows `limit` bytes of a stream. A stream that has ended needs no credit.
+    /// Ends a stream or a body at once: what was not sent is dropped.
+    pub(super) fn fail(&mut self, key: FlowKey, failure: Failure) -> Step {
+        let Some(flow) = self.flows.get_mut(&key).filter(|flow| !matches!(flow.end, Some(Some(_)))) else {
+            return Step::None;
+        };
+        let dropped: usize = flow.parts.drain(..).map(|part| part.len()).sum();
+        flow.end = Some(Some(failure));
+        *self.bytes_of(key) -= dropped;
+        self.step(key)
+    }
+
+    /// The peer allows `limit` bytes of a stream or body. What has ended needs no credit.
     pub(super) fn credit(&mut self, of: u64, limit: u64) -> Step {
-        let Some(id) = self.announced.get(&of).copied() else { return Step::None };
-        if let Some(flow) = self.streams.get_mut(&id) {
+        let Some(key) = self.announced.get(&of).copied() else { return Step::None };
+        if let Some(flow) = self.flows.get_mut(&key) {
             flow.limit = flow.limit.max(limit);
         }
-        self.step(id)
+        self.step(key)
     }
 
-    /// The peer wants no more of a stream. Returns the stream, unless it has ended.
-    pub(super) fn stopped(&self, of: u64) -> Option<StreamId> {
+    /// What the frame `of` announced, unless it has ended.
+    pub(super) fn announced_by(&self, of: u64) -> Option<FlowKey> {
         self.announced.get(&of).copied()
     }
 
-    /// What a stream can send now: its parts, or its end behind them.
-    fn step(&mut self, id: StreamId) -> Step {
-        let Some(flow) = self.streams.get_mut(&id) else { return Step::None };
+    fn bytes_of(&mut self, key: FlowKey) -> &mut usize {
+        match key {
+            FlowKey::Body(_) => &mut self.body_bytes,
+            FlowKey::Stream(_) => &mut self.stream_bytes,
+        }
+    }
+
+    /// What can be sent now: parts, or the end behind them.
+    fn step(&mut self, key: FlowKey) -> Step {
+        let Some(flow) = self.flows.get_mut(&key) else { return Step::None };
         let Some(of) = flow.of else { return Step::None };
         if let (true, Some(failure)) = (flow.parts.is_empty(), &flow.end) {
-            let end = Parcel::End { of, total: flow.sent, failure: failure.clone() };
-            self.streams.remove(&id);
+            let (total, failure) = (flow.sent, failure.clone());
+            self.flows.remove(&key);
             self.announced.remove(&of);
-            self.left.push((id, 0, true));
-            return Step::End(end);
+            return match key {
+                FlowKey::Body(lane) => {
+                    self.bodies -= 1;
+                    // A complete body has ended with its last part.
+                    let end = failure.map(|failure| Box::new(Parcel::End { of, total, failure: Some(failure) }));
+                    Step::Over { end, lane: Some(lane) }
+                }
+                FlowKey::Stream(id) => {
+                    self.left.push((id, 0, true));
+                    Step::Over { end: Some(Box::new(Parcel::End { of, total, failure })), lane: None }
+                }
+            };
         }
         let may = !flow.has_turn && flow.sent < flow.limit && !flow.parts.is_empty();
         flow.has_turn |= may;
-        if may { Step::Turn(id) } else { Step::None }
+        if may { Step::Turn(key) } else { Step::None }
     }
 
-    /// The next part of a stream that has its turn, and what it can send after that.
-    pub(super) fn part(&mut self, id: StreamId, seq: u64) -> Option<(Frame, Step)> {
-        let flow = self.streams.get_mut(&id)?;
+    /// The next part of what has its turn, and what can leave after that.
+    pub(super) fn part(&mut self, key: FlowKey, seq: u64) -> Option<(Frame, Step)> {
+        let flow = self.flows.get_mut(&key)?;
         flow.has_turn = false;
         let (of, first) = (flow.of?, flow.parts.front_mut()?);
         let length = first.len().min(frame::CHUNK).min(usize::try_from(flow.limit - flow.sent).unwrap_or(usize::MAX));
@@ -158,45 +240,41 @@ impl Outflows {
         }
         let offset = flow.sent;
         flow.sent += length as u64;
-        self.bytes -= length;
-        self.left.push((id, length as u64, false));
+        *self.bytes_of(key) -= length;
+        if let FlowKey::Stream(id) = key {
+            self.left.push((id, length as u64, false));
+        }
         let frame = Frame::Chunk { seq, of, offset, part: ChunkBytes(part) };
-        Some((frame, self.step(id)))
+        Some((frame, self.step(key)))
     }
 
-    /// What has left since this was last asked.
+    /// What has left of streams since this was last asked.
     pub(super) fn take_left(&mut self) -> Vec<(StreamId, u64, bool)> {
         std::mem::take(&mut self.left)
     }
 
     /// Begins anew for another link. Returns the streams that the peer knew; the others wait with their messages.
     pub(super) fn restart(&mut self) -> Vec<StreamId> {
-        let mut known: Vec<_> = std::mem::take(&mut self.announced).values().copied().collect();
         // The ends of these waited.
-        known.extend(self.take_left().into_iter().filter(|(_, _, is_end)| *is_end).map(|(id, ..)| id));
-        for id in &known {
-            let flow = self.streams.remove(id);
-            self.bytes -= flow.into_iter().flat_map(|flow| flow.parts).map(|part| part.len()).sum::<usize>();
+        let ended = self.take_left().into_iter().filter(|(_, _, is_end)| *is_end).map(|(id, ..)| id);
+        let mut known: Vec<_> = ended.collect();
+        for (_, key) in std::mem::take(&mut self.announced) {
+            let flow = self.flows.remove(&key);
+            *self.bytes_of(key) -= flow.into_iter().flat_map(|flow| flow.parts).map(|part| part.len()).sum::<usize>();
+            if let FlowKey::Stream(id) = key {
+                known.push(id);
+            }
         }
+        self.bodies = 0;
         known
     }
 
     /// Forgets a stream whose message does not leave.
     pub(super) fn forget(&mut self, id: StreamId) {
-        if let Some(flow) = self.streams.remove(&id) {
-            self.bytes -= flow.parts.iter().map(Bytes::len).sum::<usize>();
+        if let Some(flow) = self.flows.remove(&FlowKey::Stream(id)) {
+            self.stream_bytes -= flow.parts.iter().map(Bytes::len).sum::<usize>();
         }
     }
-}
-
-/// What a stream can send next.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    None,
-    /// It has parts, and takes its turn among all.
-    Turn(StreamId),
-    /// Its end, which leaves before all messages.
-    End(Parcel),
 }
 
 #[cfg(test)]
@@ -206,9 +284,35 @@ mod tests {
     const ONE: StreamId = StreamId(1);
 
     fn part(flows: &mut Outflows) -> (u64, usize, Step) {
-        match flows.part(ONE, 9).unwrap() {
+        match flows.part(FlowKey::Stream(ONE), 9).unwrap() {
             (Frame::Chunk { offset, part, .. }, step) => (offset, part.0.len(), step),
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn over(total: u64, failure: Option<Failure>) -> Step {
+        Step::Over { end: Some(Box::new(Parcel::End { of: 7, total, failure })), lane: None }
+    }
+
+    #[test]
+    fn body_ends_with_its_last_part_or_when_the_peer_refuses_it() {
+        for refuse in [false, true] {
+            let mut flows = Outflows::new(100, 1);
+            let key = FlowKey::Body(4);
+            assert_eq!(flows.follow(4, 7, Bytes::from(vec![1; 150])), Step::Turn(key));
+            assert!(!flows.has_room_for_body() && flows.has_room_for_stream());
+            let (_, step) = flows.part(key, 9).unwrap();
+            assert_eq!((step, flows.body_bytes()), (Step::None, 50), "the credit is used");
+            if refuse {
+                let failure = Failure::no_grant("not you");
+                let end = Parcel::End { of: 7, total: 100, failure: Some(failure.clone()) };
+                assert_eq!(flows.fail(key, failure), Step::Over { end: Some(Box::new(end)), lane: Some(4) });
+            } else {
+                assert_eq!(flows.credit(7, 150), Step::Turn(key));
+                let (_, step) = flows.part(key, 9).unwrap();
+                assert_eq!(step, Step::Over { end: None, lane: Some(4) });
+            }
+            assert!(flows.has_room_for_body() && flows.body_bytes() == 0 && flows.take_left().is_empty());
         }
     }
 
@@ -217,19 +321,18 @@ mod tests {
         let mut flows = Outflows::new(100, 64);
         flows.open(ONE);
         assert_eq!(flows.write(ONE, Bytes::from(vec![1; 150])), Step::None, "its message waits");
-        assert!(flows.has_room() && !flows.is_announced(ONE));
-        assert_eq!(flows.announce(ONE, 7), Step::Turn(ONE));
+        assert!(flows.has_room_for_stream() && !flows.is_announced(ONE));
+        assert_eq!(flows.announce(ONE, 7), Step::Turn(FlowKey::Stream(ONE)));
         assert_eq!(part(&mut flows), (0, 100, Step::None));
         assert_eq!((flows.credit(7, 90), flows.end(ONE, None)), (Step::None, Step::None), "a limit never falls");
-        assert_eq!(flows.credit(7, 130), Step::Turn(ONE));
+        assert_eq!(flows.credit(7, 130), Step::Turn(FlowKey::Stream(ONE)));
         assert_eq!(flows.credit(7, 140), Step::None, "it has its turn");
         assert_eq!(part(&mut flows), (100, 40, Step::None));
-        assert_eq!(flows.credit(7, 1_000), Step::Turn(ONE));
-        let end = Parcel::End { of: 7, total: 150, failure: None };
-        assert_eq!(part(&mut flows), (140, 10, Step::End(end)));
+        assert_eq!(flows.credit(7, 1_000), Step::Turn(FlowKey::Stream(ONE)));
+        assert_eq!(part(&mut flows), (140, 10, over(150, None)));
         let left = vec![(ONE, 100, false), (ONE, 40, false), (ONE, 10, false), (ONE, 0, true)];
-        assert_eq!((flows.bytes(), flows.take_left()), (0, left));
-        assert_eq!((flows.credit(7, 2_000), flows.stopped(7)), (Step::None, None), "it is gone");
+        assert_eq!((flows.stream_bytes(), flows.take_left()), (0, left));
+        assert_eq!((flows.credit(7, 2_000), flows.announced_by(7)), (Step::None, None), "it is gone");
     }
 
     #[test]
@@ -240,9 +343,9 @@ mod tests {
         flows.announce(ONE, 7);
         part(&mut flows);
         let failure = Some(Failure::cancelled("enough"));
-        assert_eq!(flows.stopped(7), Some(ONE));
-        let end = Parcel::End { of: 7, total: 100, failure: failure.clone() };
-        assert_eq!((flows.end(ONE, failure), flows.bytes()), (Step::End(end), 0));
+        assert_eq!(flows.announced_by(7), Some(FlowKey::Stream(ONE)));
+        let ended = flows.end(ONE, failure.clone());
+        assert_eq!((ended, flows.stream_bytes()), (over(100, failure), 0));
         assert_eq!(flows.write(ONE, Bytes::from_static(b"late")), Step::None);
     }
 
@@ -254,12 +357,12 @@ mod tests {
         flows.write(ONE, Bytes::from_static(b"known"));
         flows.write(StreamId(2), Bytes::from_static(b"waits"));
         flows.announce(ONE, 7);
-        assert!(!flows.has_room());
+        assert!(!flows.has_room_for_stream());
         assert_eq!(flows.restart(), [ONE]);
-        assert!(flows.has_room());
-        assert_eq!(flows.bytes(), OVERHEAD + 5);
-        assert_eq!(flows.announce(StreamId(2), 1), Step::Turn(StreamId(2)));
+        assert!(flows.has_room_for_stream());
+        assert_eq!(flows.stream_bytes(), OVERHEAD + 5);
+        assert_eq!(flows.announce(StreamId(2), 1), Step::Turn(FlowKey::Stream(StreamId(2))));
         flows.forget(StreamId(2));
-        assert_eq!(flows.bytes(), 0);
+        assert_eq!(flows.stream_bytes(), 0);
     }
 }

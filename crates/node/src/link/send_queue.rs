@@ -13,7 +13,7 @@ use super::{
     CloseCode, Goodbye, LinkConfig, Parcel,
     lanes::{LaneKey, Lanes, Next, Waiting},
     notices::{LongNotices, Notice},
-    outflow::{Outflows, Step},
+    outflow::{FlowKey, Outflows, Step},
     window::Window,
 };
 use crate::{actor::remaining, maps::Map};
@@ -66,8 +66,8 @@ impl SendQueue {
     /// the peer knew.
     pub(super) fn restart(&mut self, config: &LinkConfig) -> Vec<StreamId> {
         let mut fresh = Self::new(config);
-        let known = self.lanes.streams().restart();
-        std::mem::swap(self.lanes.streams(), fresh.lanes.streams());
+        let known = self.lanes.flows().restart();
+        std::mem::swap(self.lanes.flows(), fresh.lanes.flows());
         for waiting in self.take_waiting() {
             if matches!(waiting.parcel, Parcel::Request { .. } | Parcel::Notify { .. }) {
                 fresh.lanes.add(waiting.parcel, waiting.deadline);
@@ -81,7 +81,7 @@ impl SendQueue {
     pub(super) fn limit(&mut self, limits: &LinkLimits) {
         self.payload = self.payload.min(limits.payload as usize);
         self.window.limit(limits);
-        self.lanes.streams().limit(limits.first_credit.0, limits.open_streams.0);
+        self.lanes.flows().limit(limits.first_credit.0, limits.open_streams.0);
     }
 
     /// Queues a message. An event without room becomes a gap.
@@ -108,7 +108,7 @@ impl SendQueue {
             (checked, parcel) => checked.map(|()| parcel)?,
         };
         if let Some(stream) = parcel.stream() {
-            self.lanes.streams().open(stream);
+            self.lanes.flows().open(stream);
         }
         self.lanes.add(parcel, deadline);
         Ok(())
@@ -116,7 +116,7 @@ impl SendQueue {
 
     /// Does something to a stream that this link sends.
     pub(super) fn stream(&mut self, change: impl FnOnce(&mut Outflows) -> Step) {
-        let step = change(self.lanes.streams());
+        let step = change(self.lanes.flows());
         self.lanes.go_on(step);
     }
 
@@ -134,9 +134,16 @@ impl SendQueue {
         self.lanes.is_announced(stream)
     }
 
-    /// The stream that the frame `of` announced, unless it has ended.
-    pub(super) fn announced_by(&mut self, of: u64) -> Option<StreamId> {
-        self.lanes.streams().stopped(of)
+    /// The peer wants no more of what the frame `of` announced: its end follows at once. Returns the stream, if it was one.
+    pub(super) fn stopped(&mut self, of: u64, failure: &Failure) -> Option<StreamId> {
+        let key = self.lanes.flows().announced_by(of)?;
+        self.stream(|flows| flows.fail(key, failure.clone()));
+        // A message whose body was refused is not unsure any more.
+        self.notices.complete(of, self.window.last());
+        match key {
+            FlowKey::Stream(stream) => Some(stream),
+            FlowKey::Body(_) => None,
+        }
     }
 
     /// Checks whether a message may wait for the link to come up.

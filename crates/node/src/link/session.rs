@@ -98,7 +98,7 @@ impl Session {
         } else if self.ack_due.is_none() {
             self.ack_due = Some(now + config.ack_after_ms);
         }
-        self.assembly.take(frame)
+        self.assembly.take(now, frame)
     }
 
     /// The bytes that this host keeps for the peer.

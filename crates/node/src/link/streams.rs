@@ -6,11 +6,30 @@ use starlane_protocol::{Failure, StreamId};
 use super::{Goodbye, Link, LinkEvent, Parcel, outflow::Step};
 
 impl Link {
+    /// Handles what a numbered frame was about, or leaves it to the node.
+    pub(super) fn took(&mut self, event: Option<LinkEvent>) -> Result<(), Goodbye> {
+        match event {
+            Some(LinkEvent::Credit { of, limit }) => {
+                self.queue.check_stream(of)?;
+                self.queue.stream(|streams| streams.credit(of, limit));
+            }
+            Some(LinkEvent::Stop { of, failure }) => self.stopped(of, failure)?,
+            event => self.events.extend(event),
+        }
+        self.send_orders();
+        Ok(())
+    }
+
+    pub(super) fn send_orders(&mut self) {
+        for order in self.session.assembly.take_orders() {
+            let _ = self.send(order, None);
+        }
+    }
+
     /// The peer wants no more of a stream: its end follows at once.
-    pub(super) fn stopped(&mut self, of: u64, failure: Failure) -> Result<(), Goodbye> {
+    fn stopped(&mut self, of: u64, failure: Failure) -> Result<(), Goodbye> {
         self.queue.check_stream(of)?;
-        if let Some(stream) = self.queue.announced_by(of) {
-            self.queue.stream(|streams| streams.end(stream, Some(failure.clone())));
+        if let Some(stream) = self.queue.stopped(of, &failure) {
             self.events.push_back(LinkEvent::Stopped { stream, failure });
         }
         Ok(())

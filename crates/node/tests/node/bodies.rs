@@ -29,8 +29,9 @@ fn announced_bodies_count_for_their_principal_on_all_links() {
     let mut peers = peers();
     assert_eq!([1, 2, 3, 4].map(|peer| announced(&mut peers, peer)), [0, 0, 429, 429]);
     peers.chunk(3, 1, 0, 60_000);
-    peers.chunk(3, 1, 60_000, 60_000);
-    assert_eq!(peers.end(), None, "chunks of a refused body are dropped");
+    let failure = Some(starlane_protocol::Failure::cancelled("it was refused"));
+    peers.tell(3, |seq| Frame::End { seq, of: 1, total: 60_000, failure });
+    assert_eq!(peers.end(), None, "what was under way of a refused body is dropped");
 
     peers.tell(1, |seq| Frame::Cancel { seq, id: 1 });
     assert_eq!([5, 6].map(|peer| announced(&mut peers, peer)), [0, 429], "a cancelled request releases its bytes");
@@ -64,6 +65,88 @@ fn slow_body_is_dropped() {
     assert_eq!((peers.end(), peers.node.open_requests()), (None, 0), "the rest of it is dropped");
     peers.ask(1, 2, 10);
     assert_eq!(peers.read_all(1), [(2, 200)]);
+}
+
+#[test]
+fn body_gets_credit_when_there_is_room_for_all_of_it() {
+    let config = LinkConfig { reserved_bytes: 1_000_000, ..LinkConfig::default() };
+    let mut peers = Peers::under(config, 100_000_000);
+    peers.hold = true;
+    peers.admit(1);
+    let credits = |peers: &mut Peers| -> Vec<(u64, u64)> {
+        let frames = peers.read(1);
+        let credit = |frame: &Frame| match frame {
+            Frame::Credit { of, limit, .. } => Some((*of, *limit)),
+            _ => None,
+        };
+        frames.iter().filter_map(credit).collect()
+    };
+    let of = [1, 2, 3].map(|id| peers.announce(1, id, BODY));
+    assert_eq!(credits(&mut peers), [(of[0], BODY), (of[1], BODY)], "the third waits");
+    for offset in (0..BODY).step_by(50_000) {
+        peers.chunk(1, of[1], offset, 50_000);
+    }
+    assert_eq!((credits(&mut peers), peers.held.len()), (vec![(of[2], BODY)], 1));
+    peers.chunk(1, of[0], 0, 60_000);
+    peers.tell(1, |seq| Frame::Cancel { seq, id: 1 });
+    let four = peers.announce(1, 4, BODY);
+    assert_eq!(credits(&mut peers), [(four, BODY)], "a cancelled request gives its room back");
+    let five = peers.announce(1, 5, BODY);
+    peers.chunk(1, five, 0, 60_000);
+    assert_eq!(peers.end(), None);
+    peers.chunk(1, five, 60_000, 10_000);
+    assert_eq!(peers.end(), Some("malformed"), "it has no more than the first credit");
+}
+
+#[test]
+fn peers_that_break_a_rule_of_streams_lose_their_link() {
+    type Breaks = fn(&mut Peers);
+    let ways: [(&str, Breaks); 8] = [
+        ("a part above the limit", |peers| {
+            peers.chunk(1, 1, 0, 65_536);
+            peers.chunk(1, 1, 65_536, 1);
+        }),
+        ("a part at another place", |peers| peers.chunk(1, 1, 5, 10)),
+        ("an empty part", |peers| peers.chunk(1, 1, 0, 0)),
+        ("a part of an unknown stream", |peers| peers.chunk(1, 77, 0, 10)),
+        ("a part after the end", |peers| {
+            peers.tell(1, |seq| Frame::End { seq, of: 1, total: 0, failure: None });
+            peers.chunk(1, 1, 0, 10);
+        }),
+        ("an end with another total", |peers| {
+            peers.tell(1, |seq| Frame::End { seq, of: 1, total: 3, failure: None });
+        }),
+        ("a credit for a frame that was never sent", |peers| {
+            peers.tell(1, |seq| Frame::Credit { seq, of: 1_000, limit: u64::MAX });
+        }),
+        ("a stop for a frame that was never sent", |peers| {
+            let failure = starlane_protocol::Failure::cancelled("enough");
+            peers.tell(1, |seq| Frame::Stop { seq, of: 1_000, failure });
+        }),
+    ];
+    for (name, breaks) in ways {
+        let mut peers = Peers::new(LinkConfig::default());
+        peers.hold = true;
+        peers.admit(1);
+        peers.admit(2);
+        assert_eq!(peers.announce_stream(1, 1), 1);
+        assert_eq!((peers.held.len(), peers.node.open_streams()), (1, 1), "{name}");
+        breaks(&mut peers);
+        assert_eq!(peers.end(), Some("malformed"), "{name}");
+        peers.run();
+        assert_eq!(peers.node.open_streams(), 0, "{name}");
+        peers.ask(2, 1, 10);
+        assert_eq!(peers.held.len(), 2, "others are not affected");
+    }
+    let mut peers = Peers::new(LinkConfig::default());
+    peers.hold = true;
+    peers.admit(1);
+    for id in 1..=64 {
+        peers.announce_stream(1, id);
+    }
+    assert_eq!(peers.end(), None);
+    peers.announce_stream(1, 65);
+    assert_eq!(peers.end(), Some("malformed"), "more streams than allowed");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use starlane_node::{Effect, Goodbye, LinkConfig, Node, NodeConfig, Operations, PrincipalLimits, RequestId, SocketId};
 use starlane_protocol::{
-    HostSecret, Message, Outcome, Payload, Topic,
+    HostSecret, Message, Outcome, Payload, StreamId, StreamRef, Topic,
     frame::{ChunkBytes, Frame, decode_message, encode_frame, encode_message},
     wire::{WireOutcome, WirePayload},
 };
@@ -106,7 +106,14 @@ impl Peers {
         self.sent[&peer]
     }
 
-    /// Sends a part of a body.
+    /// Sends a request of a peer whose stream follows. Returns the number of its frame.
+    pub(crate) fn announce_stream(&mut self, peer: u64, id: u64) -> u64 {
+        let stream = StreamRef::loose(StreamId(0));
+        self.request(peer, id, Payload::of_stream("text/plain", stream).into());
+        self.sent[&peer]
+    }
+
+    /// Sends a part of a body or a stream.
     pub(crate) fn chunk(&mut self, peer: u64, of: u64, offset: u64, bytes: usize) {
         self.tell(peer, |seq| Frame::Chunk { seq, of, offset, part: ChunkBytes(vec![b'x'; bytes].into()) });
     }
@@ -134,7 +141,7 @@ impl Peers {
         self.tell(peer, |seq| Frame::Subscribe { seq, topic });
     }
 
-    fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         while let Some(effect) = self.node.poll_effect(self.now) {
             match effect {
                 Effect::Authenticate { peer, .. } => {

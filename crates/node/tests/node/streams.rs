@@ -302,3 +302,28 @@ fn deadline_of_a_request_begins_anew_with_each_part_of_its_stream() {
     assert_eq!(world.sides[PAGE].flows.stops[&source.id].code, "deadline");
     assert_eq!(world.open_streams(), [0, 0]);
 }
+
+#[test]
+fn callers_cannot_make_an_actor_open_more_streams_than_it_may() {
+    let mut world = world();
+    let open: Vec<_> = (0..40)
+        .map(|_| {
+            let (source, payload) = world.open(PAGE);
+            (source, world.request(PAGE, "acme:app:one", "mirror", payload))
+        })
+        .collect();
+    let answered = |world: &mut World, request| {
+        world.sides[PAGE]
+            .outcomes
+            .remove(&request)
+            .map(|outcome| outcome.map_or_else(|failure| failure.code, |_| "answered".to_owned()))
+    };
+    let outcomes: Vec<_> = open.iter().filter_map(|(_, request)| answered(&mut world, *request)).collect();
+    let count = |code: &str| outcomes.iter().filter(|outcome| *outcome == code).count();
+    assert_eq!((count("answered"), count("too-many-streams")), (8, 32), "each needs two streams of sixteen");
+    for (source, _) in &open {
+        world.finish(source, None);
+    }
+    assert_eq!((world.open_streams(), world.server().stopped.len()), ([0, 0], 0), "it did not crash");
+    assert!(world.ask(PAGE, "acme:app:one", "echo", crate::world::text("next")).is_ok());
+}

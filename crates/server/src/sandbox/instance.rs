@@ -2,20 +2,21 @@
 
 use std::{collections::HashSet, future::poll_fn, sync::Arc, task::Poll};
 
+use bytes::Bytes;
 use starlane_abi::{layout, limits, names};
 use starlane_node::guest::{
-    BatchReport, CallReport, Context, GuestCall, GuestEffect, GuestLimits, Kind, Level, Logged, Returned, Saved,
+    BatchReport, CallReport, Context, GuestCall, GuestEffect, GuestLimits, Level, Logged, Returned, Saved,
 };
-use starlane_protocol::{Message, Outcome};
+use starlane_protocol::{Failure, Message, Outcome, Payload};
 use wasmtime::{
-    AsContextMut, Instance, InstancePre, Memory, PoolConcurrencyLimitError, Result, Store, TypedFunc, UpdateDeadline,
-    WasmParams, WasmResults,
+    InstancePre, Memory, PoolConcurrencyLimitError, Result, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
 };
 
 use super::{
     cpu_budget::CpuBudget,
+    exports::{Exports, name_of, optional, receive_params},
     fault::{GuestFault, describe},
-    gate::Gate,
+    gate::{Gate, stream_of},
     lift::{Lift, Span},
     lower::Lower,
     state::GuestState,
@@ -23,14 +24,6 @@ use super::{
 
 /// The reason for a failed creation that can succeed later.
 pub(super) const NO_ROOM: &str = "the pool of instances is full";
-
-type Pair = (u32, u32);
-/// Address, mechtron, settings; case, format and data of the saved state.
-type StartParams = (u32, u32, u32, u32, u32, u32, u32, u32, u32, u32);
-/// Id, kind; sender, caller, operation; the payload; remaining milliseconds.
-type ReceiveParams = (u64, i32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32, u32);
-/// The request; case and value of its outcome.
-type SettleParams = (u64, i32, u32, u32, u32, u32, u32, u32);
 
 /// A guest with its own memory.
 pub(super) struct GuestInstance {
@@ -43,40 +36,6 @@ pub(super) struct GuestInstance {
     /// Messages that a later `reply` ends.
     unfinished: HashSet<u64>,
     started: bool,
-}
-
-struct Exports {
-    realloc: TypedFunc<(u32, u32, u32, u32), u32>,
-    start: TypedFunc<StartParams, u32>,
-    receive: TypedFunc<ReceiveParams, i32>,
-    settle: TypedFunc<SettleParams, ()>,
-    wake: TypedFunc<u64, ()>,
-    save: TypedFunc<(), u32>,
-    post_start: Option<TypedFunc<u32, ()>>,
-    post_save: Option<TypedFunc<u32, ()>>,
-}
-
-impl Exports {
-    fn of(instance: &Instance, store: &mut Store<GuestState>) -> Result<Self> {
-        Ok(Self {
-            realloc: instance.get_typed_func(&mut *store, names::REALLOC)?,
-            start: instance.get_typed_func(&mut *store, names::START)?,
-            receive: instance.get_typed_func(&mut *store, names::RECEIVE)?,
-            settle: instance.get_typed_func(&mut *store, names::SETTLE)?,
-            wake: instance.get_typed_func(&mut *store, names::WAKE)?,
-            save: instance.get_typed_func(&mut *store, names::SAVE)?,
-            post_start: optional(instance, &mut *store, names::POST_START)?,
-            post_save: optional(instance, store, names::POST_SAVE)?,
-        })
-    }
-}
-
-fn optional<P: WasmParams, R: WasmResults>(
-    instance: &Instance,
-    mut store: impl AsContextMut,
-    name: &str,
-) -> Result<Option<TypedFunc<P, R>>> {
-    instance.get_func(&mut store, name).map(|function| function.typed(&store)).transpose()
 }
 
 impl GuestInstance {
@@ -144,15 +103,13 @@ impl GuestInstance {
             if is_message && self.unfinished.len() >= self.concurrency {
                 break;
             }
-            if let GuestCall::Receive { id, message } = &call
-                && let Err(reason) = self.gate.message(*id, message).await
-            {
-                report.done.push(CallReport { returned: Returned::Misfit(reason), effects: Vec::new() });
+            if let Err(returned) = self.admit(&call).await {
+                report.done.push(CallReport { returned, effects: Vec::new() });
                 continue;
             }
             let name = name_of(&call);
             let message = match &call {
-                GuestCall::Receive { id, .. } => Some(*id),
+                GuestCall::Receive { id, message } => Some((*id, stream_of(Some(&message.payload)))),
                 _ => None,
             };
             self.cpu_budget.begin_call();
@@ -166,8 +123,12 @@ impl GuestInstance {
                     sent += effects.len();
                     let mut done = CallReport { returned, effects };
                     let call = report.done.len();
-                    for text in self.gate.report(message, &mut done).await {
+                    let findings = self.gate.report(message, &mut done).await;
+                    for text in findings.logs {
                         report.logs.push(Logged { call, level: Level::Error, text });
+                    }
+                    for stream in findings.ended {
+                        self.store.data_mut().streams.end(stream);
                     }
                     report.done.push(done);
                     if refused {
@@ -182,6 +143,38 @@ impl GuestInstance {
         }
         report.logs.append(&mut self.store.data_mut().logs);
         report
+    }
+
+    /// Checks a call that must perhaps not reach the guest. The error is its result then.
+    async fn admit(&mut self, call: &GuestCall) -> Result<(), Returned> {
+        let payload = match call {
+            GuestCall::Receive { message, .. } => Some(&message.payload),
+            GuestCall::Settle { outcome, .. } => outcome.as_ref().ok(),
+            _ => None,
+        };
+        if stream_of(payload).is_some() && self.exports.streams.is_none() {
+            return Err(Returned::NoStreams);
+        }
+        // The guest may have ended a stream while the host's calls about it were under way.
+        let streams = &mut self.store.data_mut().streams;
+        let (stream, checked) = match call {
+            GuestCall::Receive { id, message } => {
+                return self.gate.message(*id, message).await.map_err(Returned::Misfit);
+            }
+            GuestCall::Part { stream, bytes } if streams.takes_parts(*stream) => {
+                (*stream, self.gate.part(*stream, bytes).await)
+            }
+            GuestCall::Ended { stream, error } if streams.is_open(*stream) => {
+                (*stream, self.gate.end(*stream, error.is_none()).await)
+            }
+            GuestCall::Ready { stream, credit } if streams.add_credit(*stream, *credit) => return Ok(()),
+            GuestCall::Part { .. } | GuestCall::Ended { .. } | GuestCall::Ready { .. } => return Err(Returned::Done),
+            _ => return Ok(()),
+        };
+        checked.map_err(|failure| {
+            self.store.data_mut().streams.refuse_parts(stream);
+            Returned::BadLine { stream, failure }
+        })
     }
 
     async fn call(&mut self, call: GuestCall) -> Result<Returned> {
@@ -204,6 +197,9 @@ impl GuestInstance {
                 Ok(Returned::Done)
             }
             GuestCall::Save => self.save().await,
+            GuestCall::Part { stream, bytes } => self.part(stream, &bytes).await,
+            GuestCall::Ended { stream, error } => self.ended(stream, error.as_ref()).await,
+            GuestCall::Ready { stream, credit } => self.ready(stream, credit).await,
         }
     }
 
@@ -246,6 +242,7 @@ impl GuestInstance {
         let sender = lower.bytes(message.from.as_str().as_bytes()).await?;
         let caller = lower.bytes(message.caller.name().as_bytes()).await?;
         let operation = lower.bytes(message.operation.as_bytes()).await?;
+        self.deliver(&message.payload);
         let receive = self.exports.receive.clone();
         let params = receive_params(id, message, sender, caller, operation, payload);
         let finished = self.enter(&receive, params).await? != 0;
@@ -257,8 +254,51 @@ impl GuestInstance {
 
     async fn settle(&mut self, request: u64, outcome: &Outcome) -> Result<Returned> {
         let (case, [a, b, c, d, e, f]) = self.lower().outcome(outcome).await?;
+        let stream = outcome.as_ref().map_or(0, |payload| self.deliver(payload));
         let settle = self.exports.settle.clone();
-        self.enter(&settle, (request, case, a, b, c, d, e, f)).await?;
+        self.enter(&settle, (request, case, a, b, c, d, e, f, stream)).await?;
+        Ok(Returned::Done)
+    }
+
+    /// Opens the stream of a payload that the guest gets, and returns its number, or 0.
+    fn deliver(&mut self, payload: &Payload) -> u64 {
+        let Some(stream) = &payload.stream else { return 0 };
+        self.store.data_mut().streams.deliver(stream.id.0);
+        stream.id.0
+    }
+
+    async fn part(&mut self, stream: u64, bytes: &Bytes) -> Result<Returned> {
+        let Some(part) = self.exports.streams.as_ref().map(|streams| streams.part.clone()) else {
+            return Ok(Returned::Done);
+        };
+        let (at, length) = match self.lower().bytes(bytes).await {
+            Ok(span) => span,
+            Err(error) => match error.downcast_ref::<GuestFault>() {
+                Some(GuestFault::NoMemory(reason)) => {
+                    self.store.data_mut().streams.refuse_parts(stream);
+                    return Ok(Returned::BadLine { stream, failure: Failure::too_large(reason) });
+                }
+                _ => return Err(error),
+            },
+        };
+        self.enter(&part, (stream, at, length)).await?;
+        Ok(Returned::Done)
+    }
+
+    async fn ended(&mut self, stream: u64, error: Option<&Failure>) -> Result<Returned> {
+        self.store.data_mut().streams.end(stream);
+        let Some(ended) = self.exports.streams.as_ref().map(|streams| streams.ended.clone()) else {
+            return Ok(Returned::Done);
+        };
+        let (case, [a, b, c, d, e]) = self.lower().error(error).await?;
+        self.enter(&ended, (stream, case, a, b, c, d, e)).await?;
+        Ok(Returned::Done)
+    }
+
+    async fn ready(&mut self, stream: u64, credit: u32) -> Result<Returned> {
+        if let Some(ready) = self.exports.streams.as_ref().map(|streams| streams.ready.clone()) {
+            self.enter(&ready, (stream, credit)).await?;
+        }
         Ok(Returned::Done)
     }
 
@@ -335,32 +375,4 @@ async fn let_others_run() {
         Poll::Pending
     })
     .await;
-}
-
-fn receive_params(
-    id: u64,
-    message: &Message,
-    sender: Pair,
-    caller: Pair,
-    operation: Pair,
-    payload: [u32; 6],
-) -> ReceiveParams {
-    let kind = match message.kind {
-        Kind::Request => layout::kind::REQUEST,
-        Kind::Notify => layout::kind::NOTIFY,
-        Kind::Event => layout::kind::EVENT,
-    };
-    let [a, b, c, d, e, f] = payload;
-    let ((from, from_length), (whose, whose_length), (what, what_length)) = (sender, caller, operation);
-    (id, kind, from, from_length, whose, whose_length, what, what_length, a, b, c, d, e, f, message.remaining_ms)
-}
-
-fn name_of(call: &GuestCall) -> &'static str {
-    match call {
-        GuestCall::Start(_) => "start",
-        GuestCall::Receive { .. } => "receive",
-        GuestCall::Settle { .. } => "settle",
-        GuestCall::Wake { .. } => "wake",
-        GuestCall::Save => "save",
-    }
 }

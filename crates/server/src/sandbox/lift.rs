@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use starlane_abi::{
-    layout::{HEADER_ALIGN, HEADER_SIZE, outcome},
+    layout::{HEADER_ALIGN, HEADER_SIZE, option, outcome},
     limits,
 };
-use starlane_protocol::{Failure, Outcome, Payload};
+use starlane_protocol::{Failure, Outcome, Payload, StreamId, StreamRef};
 
-use super::fault::GuestFault;
+use super::{fault::GuestFault, streams::Streams};
 
 /// A pointer and a length from the guest, unchecked.
 pub(super) type Span = (u32, u32);
@@ -108,29 +108,57 @@ impl<'a> Lift<'a> {
             .collect()
     }
 
-    /// Content type, headers and body, flattened.
-    pub(super) fn payload(&mut self, flat: [u32; 6]) -> Result<Payload, GuestFault> {
+    /// Content type, headers and body, flattened, and the number of the stream, which is attached.
+    pub(super) fn payload(&mut self, flat: [u32; 6], id: u64, streams: &mut Streams) -> Result<Payload, GuestFault> {
         let [type_at, type_length, headers_at, headers_count, body_at, body_length] = flat;
-        Ok(Payload {
-            content_type: self.text("the content type", (type_at, type_length))?,
-            headers: self.headers((headers_at, headers_count))?,
-            body: self.bytes("the body", (body_at, body_length))?,
-        })
+        let content_type = self.text("the content type", (type_at, type_length))?;
+        let headers = self.headers((headers_at, headers_count))?;
+        let body = self.bytes("the body", (body_at, body_length))?;
+        if id == 0 {
+            return Ok(Payload { content_type, headers, body, stream: None });
+        }
+        if !body.is_empty() {
+            let what =
+                format!("a payload has stream {id} and a body of {body_length} bytes; it can have only one of them");
+            return Err(GuestFault::Broken(what));
+        }
+        streams.attach(id)?;
+        Ok(Payload { content_type, headers, body, stream: Some(StreamRef::loose(StreamId(id))) })
     }
 
     /// An outcome: its case, and a flattened payload or failure.
-    pub(super) fn outcome(&mut self, case: i32, flat: [u32; 6]) -> Result<Outcome, GuestFault> {
+    pub(super) fn outcome(
+        &mut self,
+        case: i32,
+        flat: [u32; 6],
+        stream: u64,
+        streams: &mut Streams,
+    ) -> Result<Outcome, GuestFault> {
         match case {
-            outcome::SUCCESS => self.payload(flat).map(Ok),
+            outcome::SUCCESS => self.payload(flat, stream, streams).map(Ok),
             outcome::FAILURE => {
-                let [status, code_at, code_length, message_at, message_length, _] = flat;
-                let code = self.text("the code of a failure", (code_at, code_length))?;
-                let message = self.text("the message of a failure", (message_at, message_length))?;
-                // The canonical ABI ignores the upper bits of a narrow number.
-                Ok(Err(Failure::new(status as u16, &code, message)))
+                let [a, b, c, d, e, _] = flat;
+                self.failure([a, b, c, d, e]).map(Err)
             }
             other => Err(GuestFault::Broken(format!("an outcome has no case {other}"))),
         }
+    }
+
+    /// The error of a stream: its case, and a flattened failure.
+    pub(super) fn error(&mut self, case: i32, flat: [u32; 5]) -> Result<Option<Failure>, GuestFault> {
+        match case {
+            option::NONE => Ok(None),
+            option::SOME => self.failure(flat).map(Some),
+            other => Err(GuestFault::Broken(format!("an option has no case {other}"))),
+        }
+    }
+
+    fn failure(&mut self, flat: [u32; 5]) -> Result<Failure, GuestFault> {
+        let [status, code_at, code_length, message_at, message_length] = flat;
+        let code = self.text("the code of a failure", (code_at, code_length))?;
+        let message = self.text("the message of a failure", (message_at, message_length))?;
+        // The canonical ABI ignores the upper bits of a narrow number.
+        Ok(Failure::new(status as u16, &code, message))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writes values into a guest's memory. The guest allocates and owns each string and list.
 
-use starlane_abi::layout::{BYTES_ALIGN, HEADER_ALIGN, HEADER_SIZE, outcome};
-use starlane_protocol::{Outcome, Payload};
+use starlane_abi::layout::{BYTES_ALIGN, HEADER_ALIGN, HEADER_SIZE, option, outcome};
+use starlane_protocol::{Failure, Outcome, Payload};
 use wasmtime::{Memory, Result, Store, Trap, TypedFunc};
 
 use super::{
@@ -83,11 +83,23 @@ impl Lower<'_> {
         match outcome {
             Ok(payload) => Ok((outcome::SUCCESS, self.payload(payload).await?)),
             Err(failure) => {
-                let (message_at, message_length) = self.bytes(failure.message.as_bytes()).await?;
-                let (code_at, code_length) = self.bytes(failure.code.as_bytes()).await?;
-                let status = u32::from(failure.status);
-                Ok((outcome::FAILURE, [status, code_at, code_length, message_at, message_length, 0]))
+                let [a, b, c, d, e] = self.failure(failure).await?;
+                Ok((outcome::FAILURE, [a, b, c, d, e, 0]))
             }
         }
+    }
+
+    /// Writes the error of a stream: its case, and a flattened failure.
+    pub(super) async fn error(&mut self, error: Option<&Failure>) -> Result<(i32, [u32; 5])> {
+        match error {
+            Some(failure) => Ok((option::SOME, self.failure(failure).await?)),
+            None => Ok((option::NONE, [0; 5])),
+        }
+    }
+
+    async fn failure(&mut self, failure: &Failure) -> Result<[u32; 5]> {
+        let (message_at, message_length) = self.bytes(failure.message.as_bytes()).await?;
+        let (code_at, code_length) = self.bytes(failure.code.as_bytes()).await?;
+        Ok([u32::from(failure.status), code_at, code_length, message_at, message_length])
     }
 }

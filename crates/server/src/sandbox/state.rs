@@ -4,7 +4,7 @@ use starlane_abi::limits;
 use starlane_node::guest::{GuestEffect, GuestLimits, Level, Logged};
 use wasmtime::{Memory, ResourceLimiter};
 
-use super::{fault::GuestFault, lift::Lift};
+use super::{fault::GuestFault, lift::Lift, streams::Streams};
 
 /// The store's data.
 pub(super) struct GuestState {
@@ -14,6 +14,8 @@ pub(super) struct GuestState {
     pub(super) may_use_mesh: bool,
     /// The queued effects of the current call.
     pub(super) effects: Vec<GuestEffect>,
+    /// The open streams.
+    pub(super) streams: Streams,
     /// The log lines of the current batch.
     pub(super) logs: Vec<Logged>,
     /// The index of the current call in the batch.
@@ -30,6 +32,7 @@ impl GuestState {
             memory: None,
             may_use_mesh: false,
             effects: Vec::new(),
+            streams: Streams::default(),
             logs: Vec::new(),
             call: 0,
             most_memory: bounds.memory,
@@ -58,21 +61,21 @@ impl GuestState {
         self.last_request
     }
 
-    /// Reads an effect from the guest's memory and queues it, within the limits of a call.
+    /// Reads an effect, if there is one, from the guest's memory and queues it, within the limits of a call.
     pub(super) fn queue(
         &mut self,
         memory: &[u8],
-        read: impl FnOnce(&mut Lift<'_>) -> Result<GuestEffect, GuestFault>,
+        read: impl FnOnce(&mut Lift<'_>, &mut Streams) -> Result<Option<GuestEffect>, GuestFault>,
     ) -> Result<(), GuestFault> {
         if !self.may_use_mesh {
             let when = "called before `start` or in the allocator: then only `log`, `now-ms` and `random` may be";
             return Err(GuestFault::Broken(when.to_owned()));
         }
+        let mut lift = Lift::new(memory, self.room);
+        let Some(effect) = read(&mut lift, &mut self.streams)? else { return Ok(()) };
         if self.effects.len() >= limits::CALL_MESSAGES {
             return Err(GuestFault::Broken(format!("one call can queue at most {} messages", limits::CALL_MESSAGES)));
         }
-        let mut lift = Lift::new(memory, self.room);
-        let effect = read(&mut lift)?;
         self.room = lift.room;
         self.effects.push(effect);
         Ok(())

@@ -25,7 +25,8 @@ export class Guest {
     const refuse = (name) => () => {
       throw new Error(`the guest must not call ${name} here`);
     };
-    const others = ["request", "notify", "emit", "subscribe", "unsubscribe", "wake-after"];
+    const messages = ["request", "notify", "emit", "subscribe", "unsubscribe", "wake-after", "wake-at"];
+    const others = [...messages, "open-stream", "write", "finish", "grant", "cancel-stream"];
     const imports = {
       reply,
       log() {},
@@ -52,7 +53,7 @@ export class Guest {
     const [t, tn] = this.#lower(type);
     const [b, bn] = this.#lower(body);
     this.#reply = undefined;
-    this.#exports.receive((this.#id += 1n), 0, s, sn, c, cn, o, on, t, tn, 4, 0, b, bn, 30_000);
+    this.#exports.receive((this.#id += 1n), 0, s, sn, c, cn, o, on, t, tn, 4, 0, b, bn, 0n, 30_000);
     return this.#reply ?? NONE;
   }
 

@@ -46,11 +46,11 @@ pub async fn broken_arguments_end_the_instance(sandbox: Rc<dyn Sandbox>, _echo: 
     let others = [
         (
             "reply",
-            "(i64.const 1) (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)",
+            "(i64.const 1) (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0)",
         ),
         (
             "reply",
-            "(i64.const 1) (i32.const 1) (i32.const 400) (i32.const 72) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)",
+            "(i64.const 1) (i32.const 1) (i32.const 400) (i32.const 72) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0) (i64.const 0)",
         ),
         ("subscribe", "(i32.const 72) (i32.const 2)"),
         ("log", "(i32.const 5) (i32.const 64) (i32.const 3)"),

@@ -17,6 +17,8 @@ pub(crate) struct Module<'a> {
     pub(crate) receive: &'a str,
     pub(crate) settle: &'a str,
     pub(crate) save: &'a str,
+    /// `part`, `ended` and `ready`.
+    pub(crate) streams: Option<[&'a str; 3]>,
     pub(crate) post_save: Option<&'a str>,
     /// The exports to omit.
     pub(crate) without: &'a [&'a str],
@@ -34,6 +36,7 @@ impl Default for Module<'_> {
             receive: "(i32.const 1)",
             settle: "",
             save: "(i32.const 32)",
+            streams: None,
             post_save: None,
             without: &[],
         }
@@ -41,7 +44,7 @@ impl Default for Module<'_> {
 }
 
 /// An allocator with alignment that never frees.
-const BUMP: &str = "(global.set $top (i32.and (i32.add (global.get $top) (i32.sub (local.get 2) (i32.const 1))) \
+pub(super) const BUMP: &str = "(global.set $top (i32.and (i32.add (global.get $top) (i32.sub (local.get 2) (i32.const 1))) \
     (i32.sub (i32.const 0) (local.get 2)))) \
     (global.get $top) (global.set $top (i32.add (global.get $top) (local.get 3)))";
 
@@ -60,19 +63,15 @@ impl Module<'_> {
                 (data (i32.const 80) "\40\00\00\00\03\00\00\00\40\00\00\00\03\00\00\00")"#;
         }
         text += "(global $top (mut i32) (i32.const 4096))\n";
-        let functions = [
-            (names::REALLOC, types("iiii", "i"), Some(self.realloc)),
-            (names::START, types("iiiiiiiiii", "i"), Some(self.start)),
-            (names::RECEIVE, types("Iiiiiiiiiiiiiii", "i"), Some(self.receive)),
-            (names::SETTLE, types("Iiiiiiii", ""), Some(self.settle)),
-            (names::WAKE, types("I", ""), Some("")),
-            (names::SAVE, types("", "i"), Some(self.save)),
-            (names::POST_SAVE, types("i", ""), self.post_save),
-            (names::INITIALIZE, types("", ""), self.initialize),
-        ];
-        for (name, types, body) in functions {
+        let bodies = [self.start, self.receive, self.settle, "", self.save, self.realloc].map(Some);
+        let optional = [self.initialize, None, self.post_save];
+        let streams = self.streams.map_or([None; 3], |bodies| bodies.map(Some));
+        let tables = (names::REQUIRED_FUNCTIONS.into_iter().zip(bodies))
+            .chain(names::OPTIONAL_FUNCTIONS.into_iter().zip(optional))
+            .chain(names::STREAM_FUNCTIONS.into_iter().zip(streams));
+        for ((name, params, results), body) in tables {
             if let Some(body) = body.filter(|_| !self.without.contains(&name)) {
-                text += &format!("(func (export \"{name}\") {types} (local $i i32) {body})\n");
+                text += &format!("(func (export \"{name}\") {} (local $i i32) {body})\n", types(params, results));
             }
         }
         text + self.more + ")"
@@ -95,7 +94,7 @@ fn types(params: &str, results: &str) -> String {
 /// A call of `notify`: target, headers and body as pointer and length.
 pub(super) fn notify(target: (i64, i64), headers: (i64, i64), body: (i64, i64)) -> String {
     let flat = [target.0, target.1, 64, 1, 64, 3, headers.0, headers.1, body.0, body.1];
-    format!("(call $notify{})", flat.map(|value| format!(" (i32.const {value})")).concat())
+    format!("(call $notify{} (i64.const 0))", flat.map(|value| format!(" (i32.const {value})")).concat())
 }
 
 /// Repeats code.
@@ -108,7 +107,7 @@ pub(super) fn repeat(times: u64, what: &str) -> String {
 
 /// A guest that holds a message `hold` until `release` comes, and answers all others.
 pub(crate) fn holder() -> Bytes {
-    let nothing = " (i32.const 0)".repeat(7);
+    let nothing = " (i32.const 0)".repeat(7) + " (i64.const 0)";
     let is = |operation: &str| format!("(if (i32.eq (local.get 7) (i32.const {}))", operation.len());
     let receive = format!(
         "{} (then (global.set $held (local.get 0)) (return (i32.const 0)))) \

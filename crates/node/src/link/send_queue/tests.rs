@@ -54,7 +54,7 @@ fn numbers_are_given_when_frames_leave_and_frames_are_kept_until_they_are_acked(
 
 #[test]
 fn long_body_follows_its_frame_in_chunks_as_the_window_opens() {
-    let config = LinkConfig { window_bytes: 100_000, ..LinkConfig::default() };
+    let config = LinkConfig { window_bytes: 100_000, first_credit: 1 << 20, ..LinkConfig::default() };
     let mut queue = SendQueue::new(&config);
     up(&mut queue, request(1, 200_000), &config).unwrap();
     assert_eq!(numbered(&mut queue, 0), 2, "the frame, and a chunk, which fills the half of the window for bodies");

@@ -220,7 +220,7 @@ const MINIMAL: &str = r#"(module
     (func (export "starlane:mechtron/actor@1.0.0#start")
         (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 16))
     (func (export "starlane:mechtron/actor@1.0.0#receive")
-        (param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (i32.const 1))
-    (func (export "starlane:mechtron/actor@1.0.0#settle") (param i64 i32 i32 i32 i32 i32 i32 i32))
+        (param i64 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32) (result i32) (i32.const 1))
+    (func (export "starlane:mechtron/actor@1.0.0#settle") (param i64 i32 i32 i32 i32 i32 i32 i32 i64))
     (func (export "starlane:mechtron/actor@1.0.0#wake") (param i64))
     (func (export "starlane:mechtron/actor@1.0.0#save") (result i32) (i32.const 32)))"#;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mechtron::{Call, Context, Failure, Header, Json, Kind, Payload, actor, log};
+use mechtron::{Bytes, Call, Context, Failure, Header, Json, Kind, Lines, Payload, Stream, actor, log};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -85,6 +85,24 @@ pub struct Line {
     text: String,
 }
 
+/// `download`: the size of the reply stream.
+#[derive(Debug, Deserialize)]
+pub struct Download {
+    bytes: u64,
+}
+
+/// `upload`: what came. `checksum` is FNV-1a of 64 bits, in hex.
+#[derive(Debug, Serialize)]
+pub struct Receipt {
+    bytes: u64,
+    checksum: String,
+}
+
+/// The bytes of `download` from this offset: 0, 1, … 250, 0, 1, …
+fn pattern(from: u64, bytes: u64) -> Vec<u8> {
+    (from..from + bytes).map(|at| (at % 251) as u8).collect()
+}
+
 #[actor(format = 1)]
 impl Echo {
     /// The start fails with the settings `{"refuse": "why"}`.
@@ -108,8 +126,9 @@ impl Echo {
     /// Returns a page with the headers in the body.
     #[operation]
     fn page(&self, Json(page): Json<Page>) -> Payload {
-        let headers = page.headers.into_iter().map(|(name, value)| Header { name, value }).collect();
-        Payload { content_type: "text/html".to_owned(), headers, body: page.body.into() }
+        let mut payload = Payload::new("text/html", page.body);
+        payload.headers = page.headers.into_iter().map(|(name, value)| Header { name, value }).collect();
+        payload
     }
 
     /// Fails as the body describes, or with 418.
@@ -234,6 +253,52 @@ impl Echo {
         call.bundle(&path).await
     }
 
+    /// Reads a stream. Returns its size and its checksum.
+    #[operation]
+    async fn upload(&self, mut body: Stream) -> Result<Json<Receipt>, Failure> {
+        let (mut bytes, mut hash) = (0, 0xcbf2_9ce4_8422_2325_u64);
+        while let Some(Bytes(part)) = body.next().await? {
+            bytes += part.len() as u64;
+            for byte in part {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        Ok(Json(Receipt { bytes, checksum: format!("{hash:016x}") }))
+    }
+
+    /// Returns a stream of `{ bytes }`.
+    #[operation]
+    fn download(&self, Json(Download { bytes }): Json<Download>) -> Stream {
+        Stream::from_fn(async move |mut writer| {
+            let mut written = 0;
+            while written < bytes {
+                let next = (bytes - written).min(16 * 1024);
+                writer.write(pattern(written, next)).await?;
+                written += next;
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns the stream that it gets.
+    #[operation]
+    fn mirror(&self, body: Stream) -> Stream {
+        body
+    }
+
+    /// Returns each value as a line `{ n, value }`, with `n` from 1.
+    #[operation]
+    fn lines(&self, mut values: Lines<Value>) -> Lines<Value> {
+        Lines::from_fn(async move |mut numbered| {
+            let mut n = 0;
+            while let Some(value) = values.next().await? {
+                n += 1;
+                numbered.write(&serde_json::json!({ "n": n, "value": value })).await?;
+            }
+            Ok(())
+        })
+    }
+
     #[event]
     fn seen(&mut self, call: &Call, payload: Payload) {
         let body = serde_json::from_slice(&payload.body)
@@ -247,4 +312,4 @@ impl Echo {
     }
 }
 
-mechtron::export! { "echo" => Echo }
+mechtron::export! { streams; "echo" => Echo }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use echo::Echo;
-use mechtron::{Failure, Header, IntoPayload, Json, Payload, testing};
+use mechtron::{Bytes, Failure, Header, IntoPayload, Json, Payload, testing};
 use serde_json::{Value, json};
 
 fn started() -> testing::Actor<Echo> {
@@ -98,4 +98,19 @@ fn it_sleeps_grows_and_reports_its_context() {
 fn its_start_fails_if_the_settings_request_it() {
     let refused = testing::Actor::<Echo>::start(json!({ "refuse": "not today" }));
     assert_eq!(refused.err().as_deref(), Some("not today"));
+}
+
+#[test]
+fn it_reads_writes_and_returns_streams() {
+    let mut echo = started();
+    let download = echo.request("download", Json(json!({ "bytes": 300_000 }))).unwrap();
+    let bytes = echo.read(&download).unwrap();
+    assert_eq!((bytes.len(), bytes[250], bytes[251], bytes[299_999]), (300_000, 250, 0, (299_999 % 251) as u8));
+    let mirrored = echo.request("mirror", Bytes(bytes.clone())).unwrap();
+    assert!(echo.read(&mirrored).unwrap() == bytes);
+    let receipt = echo.request("upload", Bytes(b"foobar".to_vec())).unwrap().json::<Value>().unwrap();
+    assert_eq!(receipt, json!({ "bytes": 6, "checksum": "85944171f73967e8" }));
+    let lines = echo.request("lines", Payload::new("application/x-ndjson", "true\n\n[2]\n")).unwrap();
+    let expected = [json!({ "n": 1, "value": true }), json!({ "n": 2, "value": [2] })];
+    assert_eq!(echo.read_lines::<Value>(&lines).unwrap(), expected);
 }

@@ -19,9 +19,11 @@ pub trait Handler {
     fn handle(&self, message: Message) -> LocalBoxFuture<'static, Outcome>;
 
     /// Handles one message whose body is a stream. By default it is refused with 415 `no-streams`.
-    fn handle_stream(&self, message: Message, _stream: Incoming) -> LocalBoxFuture<'static, Outcome> {
+    fn handle_stream(&self, message: Message, stream: Incoming) -> LocalBoxFuture<'static, Outcome> {
         let text = format!("`{}` of {} takes no stream: send the whole body", message.operation, message.to);
-        Box::pin(ready(Err(Failure::no_streams(text))))
+        let refused = Failure::no_streams(text);
+        stream.stop(refused.clone());
+        Box::pin(ready(Err(refused)))
     }
 }
 

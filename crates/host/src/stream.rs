@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
-use starlane_protocol::{Failure, Payload, StreamId, StreamRef};
+use starlane_protocol::{Failure, Payload, StreamId, StreamRef, stream::join_small};
 
 use crate::host::{Host, Inner};
 
@@ -44,7 +44,9 @@ pub(crate) struct Inflow {
 
 impl Inflow {
     pub(crate) fn part(&mut self, part: Bytes) {
-        self.parts.push_back(part);
+        if let Some(part) = join_small(self.parts.back_mut(), part) {
+            self.parts.push_back(part);
+        }
         self.wake();
     }
 
@@ -86,10 +88,8 @@ impl Incoming {
         let Some(inner) = self.host.upgrade() else { return };
         let host = Host(inner);
         host.0.inflows.borrow_mut().remove(&self.id);
-        let has_ended = self.flow.borrow_mut().end.replace(None).is_some();
-        if !has_ended {
-            host.turn(|node, now| node.handle_stop(now, self.id, failure));
-        }
+        // The node keeps a stream in mind until all of it is read.
+        host.turn(|node, now| node.handle_stop(now, self.id, failure));
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Given {
     pub(crate) until: u64,
     /// Whether it was reported as overdue.
     pub(crate) overdue: bool,
+    /// The stream that it brought.
+    pub(crate) stream: Option<StreamId>,
 }
 
 /// Where an actor is in its life.
@@ -265,7 +267,7 @@ impl Actor {
 
     /// May be saved and has no open stream, so that nothing is lost with its instance.
     pub(crate) fn may_sleep(&self) -> bool {
-        self.may_be_saved() && self.streams.is_empty()
+        self.may_be_saved() && self.streams.is_empty() && !self.streams.has_calls()
     }
 
     /// Awake, with nothing unfinished, open or running, even if something waits.
@@ -290,9 +292,10 @@ impl Actor {
 
     /// Records that the guest has a message.
     pub(crate) fn given(&mut self, now: u64, message: u64, mut letter: Message, limits: &ActorLimits) {
+        let stream = letter.payload.stream.as_ref().map(|stream| stream.id);
         letter.payload = Payload::nothing();
         let until = self.until(&letter, now, limits);
-        self.unfinished.insert(message, Given { letter, until, overdue: false });
+        self.unfinished.insert(message, Given { letter, until, overdue: false, stream });
     }
 
     /// The next batch of calls, if the actor is awake and idle and has something to do.

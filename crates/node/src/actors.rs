@@ -26,7 +26,7 @@ impl Node {
             let (content_type, has_stream) = (&letter.payload.content_type, letter.payload.stream.is_some());
             app::check(&plan.bind, &letter.operation, content_type, letter.kind == Kind::Notify, has_stream)?;
             if has_stream {
-                actor.streams.may_have_another()?;
+                actor.streams.may_read_another()?;
             }
             if plan.bind.operations.get(&letter.operation).is_some_and(|operation| operation.is_one_way()) {
                 letter.kind = Kind::Notify;
@@ -160,9 +160,12 @@ impl Node {
         let Some(instance) = actor.instance() else { return };
         actor.life = Life::Asleep;
         let (letters, requests) = actor.lose_instance();
+        // A guest may open streams while it saves.
+        let lost = actor.streams.lose();
         debug_assert!(letters.is_empty() && requests.is_empty(), "only quiescent actors sleep");
         self.free_slot(instance);
         self.effects.push_back(Effect::StopGuest(instance));
+        self.lose_guest_streams(now, id, lost, &Failure::cancelled("the actor has gone to sleep"));
         self.pump(now, id);
         self.fill_slots(now);
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use litemap::LiteMap;
-use starlane_protocol::{Failure, Payload, StreamId, StreamRef};
+use starlane_protocol::{Failure, Payload, StreamId, StreamRef, stream::join_small};
 
 use crate::{
     actor::{Actor, ActorId},
@@ -22,8 +22,8 @@ const MAX_BATCH_CALLS: usize = 64;
 /// The open streams of an actor.
 #[derive(Debug, Default)]
 pub(crate) struct ActorStreams {
-    /// Those that it reads.
-    pub(crate) reads: Map<StreamId, ()>,
+    /// Those that it reads, until it has heard their ends: how many bytes of each were given to it.
+    pub(crate) reads: Map<StreamId, u64>,
     /// Those that it writes, by its own numbers. A reference is here until the guest puts it into a message.
     pub(crate) writes: LiteMap<u64, (StreamId, Option<StreamRef>)>,
     /// The calls that wait for its next batch.
@@ -39,17 +39,27 @@ impl ActorStreams {
         !self.calls.is_empty()
     }
 
-    /// Checks whether another stream may come. Errors with 429 `too-many-streams`.
-    pub(crate) fn may_have_another(&self) -> Result<(), Failure> {
-        if self.reads.len() + self.writes.len() < MAX_STREAMS {
-            return Ok(());
-        }
-        let message = format!("this actor has {MAX_STREAMS} open streams, the maximum: wait until some have ended");
-        Err(Failure::too_many_streams(message))
+    /// Checks whether it may read another stream. Errors with 429 `too-many-streams`.
+    pub(crate) fn may_read_another(&self) -> Result<(), Failure> {
+        few("reads", self.reads.len())
     }
 
-    /// Adds a call. Several credits of one stream become one, and after an end nothing else is said of a stream.
+    /// Checks whether it may write another stream. Errors with 429 `too-many-streams`.
+    fn may_write_another(&self) -> Result<(), Failure> {
+        few("writes", self.writes.len())
+    }
+
+    /// Adds a call. Several credits of one stream become one, and so do small parts.
     fn add(&mut self, call: GuestCall) {
+        let call = match (call, self.calls.back_mut()) {
+            (GuestCall::Part { stream, bytes }, Some(GuestCall::Part { stream: its, bytes: last }))
+                if *its == stream =>
+            {
+                let Some(bytes) = join_small(Some(last), bytes) else { return };
+                GuestCall::Part { stream, bytes }
+            }
+            (call, _) => call,
+        };
         if let GuestCall::Ready { stream, credit } = call
             && let Some(waiting) = self.calls.iter_mut().find_map(|call| match call {
                 GuestCall::Ready { stream: its, credit } if *its == stream => Some(credit),
@@ -77,6 +87,11 @@ impl ActorStreams {
         while taken.len() < MAX_BATCH_CALLS
             && let Some(call) = self.calls.pop_front_if(|call| fits(length(call)))
         {
+            if let GuestCall::Part { stream, bytes } = &call
+                && let Some(given) = self.reads.get_mut(&stream_of(*stream))
+            {
+                *given += bytes.len() as u64;
+            }
             taken.push(call);
         }
         taken
@@ -110,12 +125,22 @@ pub(crate) fn for_guest(mut payload: Payload) -> Payload {
     payload
 }
 
-impl Actor {
-    /// The stream of a payload that the guest sends, instead of the guest's number. The guest can send each once.
-    pub(crate) fn with_stream(&mut self, mut payload: Payload) -> Result<Payload, Failure> {
+/// Checks one of the limits of an actor. Errors with 429 `too-many-streams`.
+fn few(does: &str, count: usize) -> Result<(), Failure> {
+    if count < MAX_STREAMS {
+        return Ok(());
+    }
+    let message = format!("this actor {does} {MAX_STREAMS} streams, the maximum: wait until some have ended");
+    Err(Failure::too_many_streams(message))
+}
+
+impl Node {
+    /// The stream of a payload that a guest sends, instead of the guest's number. The guest can send each once.
+    pub(crate) fn with_stream(&mut self, id: ActorId, mut payload: Payload) -> Result<Payload, Failure> {
         let Some(StreamRef { id: StreamId(guest), .. }) = payload.stream else { return Ok(payload) };
-        let own = self.streams.writes.get_mut(&guest).and_then(|(_, stream)| stream.take());
-        let full = self.streams.may_have_another();
+        let Some(actor) = self.actors.get_mut(&id) else { return Ok(payload) };
+        let own = actor.streams.writes.get_mut(&guest).and_then(|(_, stream)| stream.take());
+        let full = actor.streams.may_write_another();
         payload.stream = Some(match own {
             Some(stream) => stream,
             None => {
@@ -126,12 +151,12 @@ impl Actor {
         });
         Ok(payload)
     }
-}
 
-impl Node {
     /// Gives an actor a call about a stream.
     pub(crate) fn call_stream(&mut self, now: u64, id: ActorId, call: GuestCall) {
-        if let Some(actor) = self.actors.get_mut(&id).filter(|actor| actor.instance().is_some()) {
+        // An instance that is ending hears nothing more.
+        let lives = |actor: &Actor| actor.instance().is_some_and(|instance| self.by_instance.contains_key(&instance));
+        if let Some(actor) = self.actors.get_mut(&id).filter(|actor| lives(actor)) {
             actor.streams.add(call);
             self.pump(now, id);
         }
@@ -148,7 +173,7 @@ impl Node {
         let Some(stream) = stream else { return };
         let Some(actor) = self.actors.get_mut(&id) else { return };
         if self.flows.contains_key(&stream) {
-            actor.streams.reads.insert(stream, ());
+            actor.streams.reads.insert(stream, 0);
             self.attach_stream(now, stream, End::Guest(id));
         } else {
             // It has ended on its way.
@@ -161,7 +186,7 @@ impl Node {
     /// it is not the guest's fault.
     pub(crate) fn guest_opens(&mut self, now: u64, id: ActorId, guest: u64) {
         let Some(actor) = self.actors.get(&id) else { return };
-        if let Err(failure) = actor.streams.may_have_another() {
+        if let Err(failure) = actor.streams.may_write_another() {
             return self.call_stream(now, id, GuestCall::Ended { stream: guest, error: Some(failure) });
         }
         let stream = self.open_stream(now, End::Guest(id), guest);
@@ -192,9 +217,25 @@ impl Node {
         self.flow_end(now, stream, End::Guest(id), error.map(Failure::checked));
     }
 
-    /// `mesh.grant`.
+    /// `mesh.grant`. A guest cannot have consumed what it was not given.
     pub(crate) fn guest_grants(&mut self, now: u64, id: ActorId, guest: u64, bytes: u32) {
-        self.consumed(now, stream_of(guest), End::Guest(id), bytes.into());
+        let stream = stream_of(guest);
+        let given = self.actors.get(&id).and_then(|actor| actor.streams.reads.get(&stream)).copied();
+        let consumed = self.flows.get(&stream).map(|flow| flow.consumed());
+        if let (Some(given), Some(consumed)) = (given, consumed) {
+            let bytes = u64::from(bytes).min(given.saturating_sub(consumed));
+            self.consumed(now, stream, End::Guest(id), bytes);
+        }
+    }
+
+    /// A guest has taken a call about a stream.
+    pub(crate) fn stream_call_done(&mut self, call: &GuestCall) {
+        if let GuestCall::Ended { stream, .. } = call {
+            let stream = stream_of(*stream);
+            if self.flows.get(&stream).is_some_and(|flow| flow.has_ended()) {
+                self.forget_stream(stream);
+            }
+        }
     }
 
     /// `mesh.cancel-stream`, or a failure of a stream that the guest reads.
@@ -209,7 +250,12 @@ impl Node {
     /// Ends the streams of an instance that is gone.
     pub(crate) fn end_guest_streams(&mut self, now: u64, id: ActorId, failure: &Failure) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
-        for stream in actor.streams.lose() {
+        let lost = actor.streams.lose();
+        self.lose_guest_streams(now, id, lost, failure);
+    }
+
+    pub(crate) fn lose_guest_streams(&mut self, now: u64, id: ActorId, lost: Vec<StreamId>, failure: &Failure) {
+        for stream in lost {
             let end = End::Guest(id);
             self.flow_end(now, stream, end, Some(failure.clone()));
             if self.flows.get(&stream).is_some_and(|flow| flow.is_read_by(end)) {

@@ -27,6 +27,7 @@ impl Node {
     }
 
     pub(crate) fn look_for_overdue(&mut self, now: u64, id: ActorId) {
+        self.extend_messages(id);
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.watch = None;
         let address = actor.address.clone();
@@ -55,6 +56,27 @@ impl Node {
             self.end_instance(now, id, &Failure::not_running(reason));
         }
         self.watch_again(now, id);
+    }
+
+    /// Gives messages more time on whose streams something has moved.
+    fn extend_messages(&mut self, id: ActorId) {
+        let limits = self.config.actors;
+        let Some(actor) = self.actors.get(&id) else { return };
+        let with_streams = actor.unfinished.iter().filter_map(|(message, given)| {
+            let moved = self.flows.get(&given.stream?).map(|flow| flow.moved() + limits.one_way_ms);
+            let until = match given.letter.request {
+                Some(request) => self.deadline_of(request).map(|deadline| deadline + limits.overdue_ms),
+                None => moved,
+            };
+            Some((*message, until?))
+        });
+        let longer: Vec<_> = with_streams.collect();
+        let Some(actor) = self.actors.get_mut(&id) else { return };
+        for (message, until) in longer {
+            if let Some(given) = actor.unfinished.get_mut(&message) {
+                given.until = given.until.max(until);
+            }
+        }
     }
 
     /// Whether an actor has for too long run calls whose requesters gave up.

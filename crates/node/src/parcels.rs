@@ -43,7 +43,7 @@ impl Node {
     }
 
     /// Counts a message against the rate of a peer's principal. Errors with 429 `too-many`.
-    fn count_parcel(&mut self, now: u64, key: LinkKey, parcel: &Parcel) -> Result<(), Failure> {
+    pub(crate) fn count_parcel(&mut self, now: u64, key: LinkKey, parcel: &Parcel) -> Result<(), Failure> {
         let Some(link) = self.links.get(&key).filter(|link| link.is_dialled()) else { return Ok(()) };
         let (who, limits) = (&link.session.principal, &self.config.limits);
         match parcel {
@@ -97,6 +97,9 @@ impl Node {
 
     /// Refuses a message and reports that to its sender. If no frame can report it, the link ends.
     pub(crate) fn refuse_parcel(&mut self, now: u64, key: LinkKey, parcel: Parcel, failure: Failure) {
+        if let Some(stream) = parcel.stream() {
+            self.end_stream(now, stream, &failure);
+        }
         match parcel {
             Parcel::Request { id, .. } => self.refuse_request(key, id, failure),
             Parcel::Notify { message } => {
@@ -133,8 +136,12 @@ impl Node {
             }
             Parcel::Notify { message } => {
                 let (to, operation, trace) = (message.to.clone(), message.operation.clone(), message.trace);
+                let stream = message.payload.stream.as_ref().map(|stream| stream.id);
                 let told = self.enter(key, message, Verb::Notify).and_then(|message| self.tell(now, message));
                 if let Err(failure) = told {
+                    if let Some(stream) = stream {
+                        self.end_stream(now, stream, &failure);
+                    }
                     self.dead_letter(now, &to, &operation, trace, &failure);
                 }
             }

@@ -146,7 +146,11 @@ impl Node {
                 }
                 Ok(())
             }
-            (Some(InFlight::Settle(_) | InFlight::Stream(_)), None, Returned::Done) => Ok(()),
+            (Some(InFlight::Stream(call)), None, Returned::Done) => {
+                self.stream_call_done(&call);
+                Ok(())
+            }
+            (Some(InFlight::Settle(_)), None, Returned::Done) => Ok(()),
             (Some(InFlight::Stream(_)), None, Returned::BadLine { stream, failure }) => {
                 self.guest_stops(now, id, stream, failure.clone());
                 self.call_stream(now, id, GuestCall::Ended { stream, error: Some(failure) });
@@ -179,6 +183,17 @@ impl Node {
 
     /// Carries out an effect of a call, or keeps it until the actor's state is saved. Errors when it exceeds the actor's limits.
     fn guest_effect(&mut self, now: u64, id: ActorId, effect: GuestEffect, trace: Option<Trace>) -> Result<(), Crash> {
+        let effect = match effect {
+            // The stream of a message that is held back may end before the message leaves.
+            GuestEffect::Notify { target, operation, payload } => match self.with_stream(id, payload) {
+                Ok(payload) => GuestEffect::Notify { target, operation, payload },
+                Err(failure) => {
+                    self.notify_failed(now, id, &target, &operation, trace, failure);
+                    return Ok(());
+                }
+            },
+            effect => effect,
+        };
         match effect {
             GuestEffect::Notify { .. } | GuestEffect::Emit { .. } => {
                 match self.hold_back(id, Late::Effect(effect, trace))? {
@@ -203,7 +218,8 @@ impl Node {
         let (address, role) = (actor.address.clone(), actor.role.clone());
         match effect {
             GuestEffect::Request { id: guest_id, target, operation, payload, timeout_ms } => {
-                let payload = actor.with_stream(payload);
+                let payload = self.with_stream(id, payload);
+                let Some(actor) = self.actors.get_mut(&id) else { return Ok(()) };
                 let (open, outcomes, most) = (actor.open.len(), actor.outcomes.len(), limits.open_requests);
                 // Each refusal becomes an outcome, so refusals are bounded too.
                 if outcomes > most {
@@ -235,23 +251,25 @@ impl Node {
                 self.put_outcome(id, Settled { request: guest_id, outcome, trace });
             }
             GuestEffect::Notify { target, operation, payload } => {
-                let told = actor
-                    .with_stream(payload)
-                    .and_then(|payload| {
-                        role.message(self.name, &address, Verb::Notify, &target, operation.clone(), payload)
-                    })
+                let stream = payload.stream.as_ref().map(|stream| stream.id);
+                let told = role
+                    .message(self.name, &address, Verb::Notify, &target, operation.clone(), payload)
                     .and_then(|message| self.tell(now, Message { trace, ..message }));
                 if let Err(failure) = told {
-                    let failure = failure.checked();
-                    let target: String = target.chars().take(80).collect();
-                    self.dead_letter(now, &address, &format!("{operation}` to `{target}"), trace, &failure);
+                    if let Some(stream) = stream {
+                        self.end_stream(now, stream, &failure);
+                    }
+                    self.notify_failed(now, id, &target, &operation, trace, failure);
                 }
             }
             GuestEffect::Reply { id: message, outcome } => {
                 let outcome = outcome
                     .map_err(Failure::of_resource)
-                    .and_then(|payload| actor.with_stream(payload))
-                    .and_then(|payload| actor.fits_response(message, payload));
+                    .and_then(|payload| self.with_stream(id, payload))
+                    .and_then(|payload| match self.actors.get(&id) {
+                        Some(actor) => actor.fits_response(message, payload),
+                        None => Ok(payload),
+                    });
                 return self.end_message(now, id, message, outcome);
             }
             GuestEffect::Emit { event, payload } => {
@@ -299,6 +317,21 @@ impl Node {
             GuestEffect::WakeAt { unix_ms, token } => return self.guest_wakes_at(id, unix_ms, token, trace),
         }
         Ok(())
+    }
+
+    /// Buries a one-way message of an actor that was refused at once.
+    fn notify_failed(
+        &mut self,
+        now: u64,
+        id: ActorId,
+        target: &str,
+        operation: &str,
+        trace: Option<Trace>,
+        failure: Failure,
+    ) {
+        let Some(address) = self.actors.get(&id).map(|actor| actor.address.clone()) else { return };
+        let target: String = target.chars().take(80).collect();
+        self.dead_letter(now, &address, &format!("{operation}` to `{target}"), trace, &failure.checked());
     }
 
     /// Sets a timer that wakes an actor, at `due` on the clock of this host. Errors when the guest has too many.
@@ -358,7 +391,12 @@ impl Node {
         let Some(address) = self.actors.get(&id).map(|actor| actor.address.clone()) else { return };
         match letter.request {
             Some(request) => self.finish(now, request, Err(failure.clone().at(&address))),
-            None => self.dead_letter(now, &address, &letter.operation, letter.trace, failure),
+            None => {
+                if let Some(stream) = &letter.payload.stream {
+                    self.end_stream(now, stream.id, failure);
+                }
+                self.dead_letter(now, &address, &letter.operation, letter.trace, failure);
+            }
         }
     }
 }

@@ -96,6 +96,9 @@ impl Node {
         let (trace, stream) = (message.trace, message.payload.stream.as_ref().map(|stream| stream.id));
         let pending = Pending { asker, answerer: None, to, deadline, timeout_ms, trace, stream, held: holds };
         self.requests.insert(request, Box::new(pending));
+        if let Some(flow) = stream.and_then(|stream| self.flows.get_mut(&stream)) {
+            flow.request = Some(request);
+        }
         if let Err(failure) = held.and_then(|()| self.forward(now, message)) {
             self.finish(now, request, Err(failure));
         }
@@ -370,14 +373,29 @@ impl Node {
         None
     }
 
-    pub(crate) fn deadline_passed(&mut self, now: u64, request: RequestId) {
+    /// The time of a request begins anew with what moved last on its stream, at `moved`.
+    pub(crate) fn extend_request(&mut self, request: RequestId, moved: u64) {
         let Some(pending) = self.requests.get_mut(&request) else { return };
-        // The time begins anew whenever something moves on the stream of the request.
-        let moved = pending.stream.and_then(|stream| self.flows.get(&stream)).map(|flow| flow.moved());
-        if let Some(later) = moved.map(|at| at + u64::from(pending.timeout_ms)).filter(|later| *later > now) {
+        let later = moved + u64::from(pending.timeout_ms);
+        if later > pending.deadline {
+            self.timers.remove((pending.deadline, request.0));
             pending.deadline = later;
             self.timers.insert((later, request.0), Timer::Deadline(request));
-            return;
+        }
+    }
+
+    /// When a request may have waited long enough, by what moved last on its stream.
+    pub(crate) fn deadline_of(&self, request: RequestId) -> Option<u64> {
+        let pending = self.requests.get(&request)?;
+        let moved = pending.stream.and_then(|stream| self.flows.get(&stream)).map(|flow| flow.moved());
+        Some(pending.deadline.max(moved.map_or(0, |at| at + u64::from(pending.timeout_ms))))
+    }
+
+    pub(crate) fn deadline_passed(&mut self, now: u64, request: RequestId) {
+        let Some(pending) = self.requests.get_mut(&request) else { return };
+        let moved = pending.stream.and_then(|stream| self.flows.get(&stream)).map(|flow| flow.moved());
+        if let Some(moved) = moved.filter(|at| at + u64::from(pending.timeout_ms) > now) {
+            return self.extend_request(request, moved);
         }
         let (timeout, answerer) = (pending.timeout_ms, pending.answerer);
         let failure = match answerer {

@@ -4,11 +4,11 @@
 mod links;
 
 use bytes::Bytes;
-use starlane_protocol::{Failure, StreamId, StreamRef};
+use starlane_protocol::{Failure, StreamId, StreamRef, stream::join_small};
 
 use crate::{
     actor::ActorId,
-    effect::Effect,
+    effect::{Effect, RequestId},
     guest::GuestCall,
     link::LinkKey,
     node::Node,
@@ -53,12 +53,23 @@ pub(crate) struct Flow {
     timer: Key,
     /// The principal that pays for its bytes, and how many they are.
     held: Option<(Principal, usize)>,
+    /// The request whose stream it is.
+    pub(crate) request: Option<RequestId>,
 }
 
 impl Flow {
     /// When something was written or consumed last.
     pub(crate) fn moved(&self) -> u64 {
         self.moved
+    }
+
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// Whether its writer has ended it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some()
     }
 
     pub(crate) fn is_read_by(&self, end: End) -> bool {
@@ -124,6 +135,7 @@ impl Node {
             opened: now,
             timer,
             held: None,
+            request: None,
         };
         self.flows.insert(id, Box::new(flow));
         self.stream_drops.hold(id)
@@ -155,7 +167,10 @@ impl Node {
         flow.moved = now;
         match flow.reader {
             Some(reader) => self.give(now, id, reader, part),
-            None => flow.early.push(part),
+            None => {
+                let alone = join_small(flow.early.last_mut(), part);
+                flow.early.extend(alone);
+            }
         }
     }
 
@@ -180,9 +195,14 @@ impl Node {
         };
         let most = most.min(self.config.link.most_credit as u64);
         let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.reader == Some(reader)) else { return };
-        flow.consumed = (flow.consumed + bytes).min(flow.written);
-        flow.moved = now;
-        // A reader that has nothing left while the writer has used its credit is quicker than the credit.
+        let consumed = flow.consumed.saturating_add(bytes).min(flow.written);
+        if consumed > flow.consumed {
+            (flow.consumed, flow.moved) = (consumed, now);
+        }
+        if reader == End::Host && flow.end.is_some() && flow.consumed == flow.written {
+            return self.forget_stream(id);
+        }
+        // The reader has read all that the writer was allowed: it could read more.
         if flow.consumed == flow.limit && 2 * flow.allowance <= most && self.may_grow(id) {
             self.grow(id);
         }
@@ -241,6 +261,10 @@ impl Node {
         self.tell_writer(now, id, failure);
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let reader = flow.reader;
+        if flow.end.is_some() && matches!(reader, Some(End::Host | End::Guest(_))) {
+            // The reader hears one end.
+            return;
+        }
         if !matches!(flow.end, Some(Some(_))) {
             flow.end = Some(Some(failure.clone()));
         }
@@ -305,12 +329,14 @@ impl Node {
 
     fn give_end(&mut self, now: u64, id: StreamId, reader: End, failure: Option<Failure>) {
         match reader {
+            // What was given is kept in mind until the reader has taken it, and its end.
             End::Host => {
-                self.forget_stream(id);
                 self.effects.push_back(Effect::StreamEnded { stream: id, failure });
+                if self.flows.get(&id).is_some_and(|flow| flow.consumed == flow.written) {
+                    self.forget_stream(id);
+                }
             }
             End::Guest(actor) => {
-                self.forget_stream(id);
                 let call = GuestCall::Ended { stream: guest_number(id), error: failure };
                 self.call_stream(now, actor, call);
             }
@@ -347,6 +373,9 @@ impl Node {
         self.forget_writer(id);
         let Some(flow) = self.flows.remove(&id) else { return };
         self.timers.remove(flow.timer);
+        if let Some(request) = flow.request {
+            self.extend_request(request, flow.moved);
+        }
         if let Some((payer, held)) = flow.held {
             self.usage.release(&payer, held);
         }

@@ -54,9 +54,9 @@ pub(crate) struct Ask {
     pub(crate) by_route: bool,
 }
 
-/// The parts of a stream between the host's thread and another one. A failure is the last item, and the end without one is a complete
-/// stream. Dropping the receiver stops the writer.
-pub(crate) type Parts = mpsc::Receiver<Result<Bytes, Failure>>;
+/// The parts of a stream between the host's thread and another one. The last item is a failure, or none for a complete stream. A
+/// sender that is dropped before that was interrupted. Dropping the receiver stops the writer.
+pub(crate) type Parts = mpsc::Receiver<Result<Option<Bytes>, Failure>>;
 
 /// The answer to a request.
 pub(crate) struct Answer {
@@ -208,13 +208,14 @@ async fn copy_in(mut parts: Parts, mut outgoing: Outgoing) {
             _ = outgoing.stopped() => return,
         };
         match next {
-            Some(Ok(part)) => {
+            Some(Ok(Some(part))) => {
                 if outgoing.write(part).await.is_err() {
                     return;
                 }
             }
+            Some(Ok(None)) => return outgoing.finish(None),
             Some(Err(failure)) => return outgoing.finish(Some(failure)),
-            None => return outgoing.finish(None),
+            None => return outgoing.finish(Some(Failure::cancelled("the body was interrupted"))),
         }
     }
 }
@@ -229,17 +230,18 @@ fn answer(fetched: Fetched) -> Answer {
     Answer { payload: fetched.payload, stream }
 }
 
-async fn copy_out(mut incoming: Incoming, sender: mpsc::Sender<Result<Bytes, Failure>>) {
+async fn copy_out(mut incoming: Incoming, sender: mpsc::Sender<Result<Option<Bytes>, Failure>>) {
     loop {
         // A part is taken only when there is room for it, because what is taken makes room at the writer.
         let Ok(room) = sender.reserve().await else { return };
         let next = tokio::select! {
             next = incoming.next() => next,
-            () = sender.closed() => None,
+            () = sender.closed() => return,
         };
-        match next {
-            Some(part) => room.send(part),
-            None => return,
+        let is_last = !matches!(next, Some(Ok(_)));
+        room.send(next.transpose());
+        if is_last {
+            return;
         }
     }
 }

@@ -250,8 +250,10 @@ impl Assembly {
             return Ok(None);
         }
         let complete = self.open.remove(at);
-        let Some(Wanted { mut parcel, body, .. }) = complete.wanted else { return Ok(None) };
-        self.reserved -= complete.length;
+        let Some(Wanted { mut parcel, body, due, .. }) = complete.wanted else { return Ok(None) };
+        if due.is_some() {
+            self.reserved -= complete.length;
+        }
         self.reserve(now);
         if let Some(payload) = parcel.payload_mut() {
             payload.body = body.into();

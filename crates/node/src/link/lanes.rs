@@ -74,7 +74,7 @@ pub(super) struct Lanes {
     /// The bodies and streams whose parts may leave, in the order of their turns.
     parts: VecDeque<FlowKey>,
     flows: Outflows,
-    /// The lanes whose first message has a long body or a stream, while there is no room for another.
+    /// The lanes whose first message has a long body, while there is no room for another.
     parked: VecDeque<u64>,
     /// The bytes that parts have sent beyond those of messages.
     ahead: i64,
@@ -221,6 +221,8 @@ impl Lanes {
             self.bytes -= waiting.parcel.weight();
             self.count -= 1;
         }
+        // The next message of the lane may need no room.
+        self.unpark();
         self.forget_if_empty(key);
         true
     }
@@ -269,6 +271,7 @@ impl Lanes {
             stays
         });
         self.count -= before - lane.waiting.len();
+        self.unpark();
         self.forget_if_empty(key);
     }
 
@@ -307,11 +310,7 @@ impl Lanes {
             let key = *self.turns.front()?;
             let lane = self.lanes.get_mut(&key)?;
             let first = &lane.waiting.front()?.parcel;
-            let has_room = match first.stream() {
-                Some(_) => self.flows.has_room_for_stream(),
-                None => self.flows.has_room_for_body() || first.length() <= frame::CHUNK,
-            };
-            if has_room {
+            if self.flows.has_room_for_body() || first.length() <= frame::CHUNK {
                 break (key, lane.waiting.pop_front()?);
             }
             self.turns.pop_front();

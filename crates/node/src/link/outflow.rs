@@ -6,6 +6,7 @@ use bytes::Bytes;
 use starlane_protocol::{
     Failure, StreamId,
     frame::{self, ChunkBytes, Frame},
+    stream::join_small,
 };
 
 use super::Parcel;
@@ -49,6 +50,8 @@ pub(super) struct Outflows {
     /// The credit that each begins with, and how many of each kind may be announced at a time: limits of the peer.
     first_credit: u64,
     most: usize,
+    /// The same of this host, before the limits of a peer are known.
+    own: (u64, usize),
     body_bytes: usize,
     stream_bytes: usize,
     /// How many bytes of which stream have left since this was last asked, and whether its end has.
@@ -76,6 +79,7 @@ impl Outflows {
             bodies: 0,
             first_credit: first_credit.into(),
             most: most as usize,
+            own: (first_credit.into(), most as usize),
             body_bytes: 0,
             stream_bytes: 0,
             left: Vec::new(),
@@ -84,7 +88,7 @@ impl Outflows {
 
     /// Sets the limits of the peer.
     pub(super) fn limit(&mut self, first_credit: u32, most: u32) {
-        (self.first_credit, self.most) = (first_credit.into(), self.most.min(most as usize).max(1));
+        (self.first_credit, self.most) = (first_credit.into(), self.own.1.min(most as usize).max(1));
     }
 
     /// The memory of the waiting parts of streams, in bytes.
@@ -97,9 +101,9 @@ impl Outflows {
         self.body_bytes
     }
 
-    /// Whether another stream may be announced.
+    /// Whether another stream may be sent, beside those whose messages wait.
     pub(super) fn has_room_for_stream(&self) -> bool {
-        self.announced.len() - self.bodies < self.most
+        self.flows.len() - self.bodies < self.most
     }
 
     /// Whether another body may be announced.
@@ -152,7 +156,9 @@ impl Outflows {
         let key = FlowKey::Stream(id);
         if let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.end.is_none()) {
             self.stream_bytes += part.len();
-            flow.parts.push_back(part);
+            if let Some(part) = join_small(flow.parts.back_mut(), part) {
+                flow.parts.push_back(part);
+            }
         }
         self.step(key)
     }
@@ -160,13 +166,13 @@ impl Outflows {
     /// Ends a stream behind its parts. After a failure they are not worth sending.
     pub(super) fn end(&mut self, id: StreamId, failure: Option<Failure>) -> Step {
         let key = FlowKey::Stream(id);
-        let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.end.is_none()) else { return Step::None };
-        match failure {
-            Some(failure) => self.fail(key, failure),
-            None => {
-                flow.end = Some(None);
+        match (failure, self.flows.get_mut(&key)) {
+            (Some(failure), _) => self.fail(key, failure),
+            (None, Some(flow)) => {
+                flow.end.get_or_insert(None);
                 self.step(key)
             }
+            (None, None) => Step::None,
         }
     }
 
@@ -230,7 +236,8 @@ impl Outflows {
 
     /// The next part of what has its turn, and what can leave after that.
     pub(super) fn part(&mut self, key: FlowKey, seq: u64) -> Option<(Frame, Step)> {
-        let flow = self.flows.get_mut(&key)?;
+        // A body of the same lane may have ended before its turn.
+        let flow = self.flows.get_mut(&key).filter(|flow| flow.has_turn)?;
         flow.has_turn = false;
         let (of, first) = (flow.of?, flow.parts.front_mut()?);
         let length = first.len().min(frame::CHUNK).min(usize::try_from(flow.limit - flow.sent).unwrap_or(usize::MAX));
@@ -266,6 +273,7 @@ impl Outflows {
             }
         }
         self.bodies = 0;
+        (self.first_credit, self.most) = self.own;
         known
     }
 
@@ -359,7 +367,7 @@ mod tests {
         flows.announce(ONE, 7);
         assert!(!flows.has_room_for_stream());
         assert_eq!(flows.restart(), [ONE]);
-        assert!(flows.has_room_for_stream());
+        assert!(!flows.has_room_for_stream(), "the other one still waits");
         assert_eq!(flows.stream_bytes(), OVERHEAD + 5);
         assert_eq!(flows.announce(StreamId(2), 1), Step::Turn(FlowKey::Stream(StreamId(2))));
         flows.forget(StreamId(2));

@@ -100,6 +100,10 @@ impl SendQueue {
             (_, Room::New) => self.may_wait(parcel.weight(), config),
             (_, Room::Known(most)) => self.may_leave(&parcel, most, config),
         };
+        if parcel.stream().is_some() && !self.lanes.flows().has_room_for_stream() {
+            let message = "too many streams are open on this link, or wait for it: wait until some have ended";
+            return Err(Unsent::Failed(Failure::too_many_streams(message)));
+        }
         let parcel = match (checked, parcel) {
             (Err(Unsent::Failed(_)), Parcel::Event { topic, .. }) => {
                 self.gaps.insert(topic.clone(), ());
@@ -321,9 +325,11 @@ impl SendQueue {
         self.window.has_replay() || self.lanes.has_output(self.window.may())
     }
 
-    /// The last acknowledged sequence, if nothing can be sent before the next acknowledgement.
+    /// The last acknowledged sequence, if nothing can be sent before the next acknowledgement. A body without credit waits for
+    /// something else.
     pub(super) fn stalled_at(&self) -> Option<u64> {
-        (!self.lanes.is_empty() && !self.has_output()).then_some(self.window.acked())
+        let waits = !self.lanes.is_empty() && !self.has_output() && self.window.acked() < self.window.last();
+        waits.then_some(self.window.acked())
     }
 }
 

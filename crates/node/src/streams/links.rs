@@ -7,7 +7,6 @@ use super::End;
 use crate::{
     link::{LinkKey, Parcel},
     node::Node,
-    principal::Principal,
 };
 
 impl Node {
@@ -17,20 +16,20 @@ impl Node {
         let (id, limits, credit) = (stream.id, self.config.limits, self.config.link.first_credit);
         let Some(link) = self.links.get_mut(&key) else { return };
         link.name_stream(of, id);
-        let held = match link.is_dialled() {
-            true => self.usage.hold(&link.session.principal, credit, &limits).map(|()| link.session.principal.clone()),
-            false => Ok(Principal::default()),
-        };
+        let payer = link.is_dialled().then(|| link.session.principal.clone());
         if let Some(payload) = parcel.payload_mut() {
             payload.stream = Some(stream);
         }
-        match held {
-            Ok(payer) => {
-                let held = self.links.get(&key).is_some_and(|link| link.is_dialled()).then_some((payer, credit));
-                if let Some(flow) = self.flows.get_mut(&id) {
-                    flow.held = held;
+        let admitted = self.count_parcel(now, key, &parcel).and_then(|()| match &payer {
+            Some(payer) => self.usage.hold(payer, credit, &limits),
+            None => Ok(()),
+        });
+        match admitted {
+            Ok(()) => {
+                if let (Some(flow), Some(payer)) = (self.flows.get_mut(&id), payer) {
+                    flow.held = Some((payer, credit));
                 }
-                self.arrived(now, key, parcel);
+                self.parcel(now, key, parcel);
             }
             Err(failure) => self.refuse_parcel(now, key, parcel, failure),
         }

@@ -89,7 +89,13 @@ impl Guest {
                     (Returned::Done, self.told(id).chain([reply]).collect())
                 }
                 GuestCall::Part { .. } | GuestCall::Ended { .. } | GuestCall::Ready { .. } => {
-                    (Returned::Done, self.mirror.call(call))
+                    let effects = self.mirror.call(call);
+                    for effect in &effects {
+                        if let GuestEffect::Reply { id, .. } = effect {
+                            self.unfinished.retain(|unfinished| unfinished != id);
+                        }
+                    }
+                    (Returned::Done, effects)
                 }
                 GuestCall::Save => {
                     assert!(self.unfinished.is_empty() && !self.dozes, "it is not at rest");
@@ -119,6 +125,18 @@ impl Guest {
                 let (copy, mut effects) = self.mirror.begin(&message.payload);
                 effects.extend(reply(copy));
                 (Returned::Received(true), effects)
+            }
+            // Answers with the number of bytes when the stream has ended.
+            "read-all" => {
+                self.unfinished.push(id);
+                self.mirror.read(&message.payload, id);
+                (Returned::Received(false), Vec::new())
+            }
+            // Takes nothing, and grants more than it was given.
+            "greedy" => {
+                let stream = message.payload.stream.expect("it has a stream").id.0;
+                self.unfinished.push(id);
+                (Returned::Received(false), vec![GuestEffect::Grant { stream, bytes: u32::MAX }; 10])
             }
             // Answers before the stream has ended, and copies it to nobody.
             "swallow" => {
@@ -283,6 +301,9 @@ pub(crate) fn app() -> AppPlan {
             .collect();
     let stream = || Body { stream: true, ..Body::default() };
     operations.insert("mirror".into(), Operation { request: stream(), response: Some(stream()) });
+    for name in ["read-all", "greedy"] {
+        operations.insert(name.into(), Operation { request: stream(), response: Some(body()) });
+    }
     operations.insert("swallow".into(), Operation { request: stream(), response: Some(body()) });
     operations.insert(
         "html".into(),

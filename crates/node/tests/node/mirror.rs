@@ -13,6 +13,8 @@ pub(crate) struct Mirror {
     opened: u64,
     /// By the numbers of the streams that it reads.
     open: HashMap<u64, Copying>,
+    /// The streams that are only counted: the message of each, and its bytes.
+    counted: HashMap<u64, (u64, usize)>,
     /// The ends that it was told, by number.
     pub(crate) ended: Vec<(u64, Option<Failure>)>,
 }
@@ -35,8 +37,23 @@ impl Mirror {
         (copy, vec![GuestEffect::OpenStream { stream: to }])
     }
 
+    /// Begins to count the bytes of the stream in a message.
+    pub(crate) fn read(&mut self, payload: &Payload, message: u64) {
+        self.counted.insert(payload.stream.as_ref().expect("it has a stream").id.0, (message, 0));
+    }
+
     pub(crate) fn call(&mut self, call: GuestCall) -> Vec<GuestEffect> {
         match call {
+            GuestCall::Part { stream, bytes } if self.counted.contains_key(&stream) => {
+                self.counted.get_mut(&stream).unwrap().1 += bytes.len();
+                vec![GuestEffect::Grant { stream, bytes: bytes.len() as u32 }]
+            }
+            GuestCall::Ended { stream, .. } if self.counted.contains_key(&stream) => {
+                let (id, bytes) = self.counted.remove(&stream).unwrap();
+                vec![GuestEffect::Reply { id, outcome: Ok(crate::world::text(&bytes.to_string())) }]
+            }
+            // A stream that nobody reads.
+            GuestCall::Part { stream, .. } if !self.open.contains_key(&stream) => Vec::new(),
             GuestCall::Part { stream, bytes } => {
                 self.open.get_mut(&stream).expect("it reads this stream").waiting.extend_from_slice(&bytes);
                 self.copy(stream)

@@ -154,6 +154,7 @@ impl Peers {
                 Effect::Deliver { message: Message { request: Some(request), payload, .. }, .. } => {
                     self.node.handle_reply(self.now, request, Ok(payload));
                 }
+                Effect::StreamPart { stream, part } => self.node.handle_consumed(self.now, stream, part.len()),
                 Effect::Hangup { socket, goodbye } => self.hangups.push((socket, goodbye)),
                 _ => {}
             }

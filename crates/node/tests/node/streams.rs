@@ -320,10 +320,68 @@ fn callers_cannot_make_an_actor_open_more_streams_than_it_may() {
     };
     let outcomes: Vec<_> = open.iter().filter_map(|(_, request)| answered(&mut world, *request)).collect();
     let count = |code: &str| outcomes.iter().filter(|outcome| *outcome == code).count();
-    assert_eq!((count("answered"), count("too-many-streams")), (8, 32), "each needs two streams of sixteen");
+    assert_eq!((count("answered"), count("too-many-streams")), (16, 24), "it may write sixteen");
     for (source, _) in &open {
         world.finish(source, None);
     }
     assert_eq!((world.open_streams(), world.server().stopped.len()), ([0, 0], 0), "it did not crash");
     assert!(world.ask(PAGE, "acme:app:one", "echo", crate::world::text("next")).is_ok());
+}
+
+#[test]
+fn actor_may_read_for_as_long_as_the_stream_moves() {
+    let mut world = world();
+    let (mut source, payload) = world.open(PAGE);
+    let request = world.request_within(PAGE, "acme:app:one", "read-all", payload, 2_000);
+    for _ in 0..60 {
+        world.pass(1_900);
+        assert_eq!(world.write(&mut source, 10), 10);
+    }
+    assert!(!world.page().outcomes.contains_key(&request));
+    world.finish(&source, None);
+    let outcome = world.outcome(PAGE, request).unwrap();
+    assert_eq!((&*outcome.body, world.open_streams()), (&b"600"[..], [0, 0]));
+}
+
+#[test]
+fn end_of_a_stream_begins_the_time_of_its_request_anew() {
+    let mut world = world();
+    world.server().hold = true;
+    let (mut source, payload) = world.open(PAGE);
+    let request = world.request_within(PAGE, SERVICE, "take", payload, 1_000);
+    world.pass(900);
+    world.write(&mut source, 10);
+    world.pass(900);
+    world.finish(&source, None);
+    world.pass(900);
+    let (now, held) = (world.now, world.server().held[0]);
+    world.server().node.handle_reply(now, held, Ok(crate::world::text("thanks")));
+    world.run();
+    assert!(world.outcome(PAGE, request).is_ok());
+}
+
+#[test]
+fn guest_cannot_grant_what_it_was_not_given() {
+    let mut world = world();
+    let (mut source, payload) = world.open(PAGE);
+    world.request(PAGE, "acme:app:one", "greedy", payload);
+    let mut written = 0;
+    for _ in 0..200 {
+        written += world.write(&mut source, 100_000);
+    }
+    assert!(written <= 3 * 64 * 1024, "{written} bytes were taken by a guest that reads nothing");
+}
+
+#[test]
+fn finished_stream_that_nobody_grants_ends_too() {
+    let mut world = world();
+    world.server().flows.is_slow = true;
+    let (mut source, id) = upload(&mut world, "held");
+    world.write(&mut source, LONG);
+    world.finish(&source, None);
+    world.pass(160_000);
+    let now = world.now;
+    world.server().node.handle_stop(now, id, Failure::cancelled("gone"));
+    world.run();
+    assert_eq!(world.open_streams(), [0, 0]);
 }

@@ -192,7 +192,7 @@ impl Sim {
     pub(crate) fn read_stream(&mut self, at: usize, id: StreamId, number: usize, bytes: usize) {
         let stream = &mut self.streams.all[number];
         stream.consumed += bytes as u64;
-        if stream.ended.is_some() || stream.gave_up {
+        if stream.gave_up {
             return;
         }
         let (now, node) = (self.now, &mut self.sides[at].node);

@@ -120,7 +120,7 @@ fn append(bytes: &mut Vec<u8>, part: &[u8], announced: Option<u64>) {
 }
 
 /// The minimum number of bytes that must arrive within a given time.
-fn rate(limiter: &Limiter, took: Duration) -> u64 {
+pub(super) fn rate(limiter: &Limiter, took: Duration) -> u64 {
     limiter.get(Limit::MinimumRate).saturating_mul(took.as_secs())
 }
 

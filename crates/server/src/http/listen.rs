@@ -256,6 +256,12 @@ impl HttpBody for Upload {
     }
 }
 
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.pace.body_over();
+    }
+}
+
 /// The body of an answer. It reports when it has ended.
 struct Download {
     body: Body,

@@ -29,6 +29,8 @@ pub(super) struct Pace {
     phase: Mutex<Phase>,
     /// Whether a request's body has unread bytes.
     unread: AtomicBool,
+    /// Whether something reads it, or will.
+    reading: AtomicBool,
     limiter: Arc<Limiter>,
 }
 
@@ -40,6 +42,8 @@ enum Phase {
     Head(Instant),
     /// A request is being answered. Its body and its answer have their own timeouts.
     Answering,
+    /// The answer has ended before the body of the request was read.
+    Answered,
     /// The answer has ended, but is not written completely.
     Ended,
     /// It is a WebSocket now.
@@ -53,6 +57,7 @@ impl Pace {
         Arc::new(Self {
             phase: Mutex::new(Phase::Resting(until)),
             unread: AtomicBool::new(false),
+            reading: AtomicBool::new(false),
             limiter: Arc::clone(limiter),
         })
     }
@@ -60,6 +65,7 @@ impl Pace {
     /// A request has arrived. `has_body`: a body follows its header lines.
     pub(super) fn begin(&self, has_body: bool) {
         self.unread.store(has_body, Relaxed);
+        self.reading.store(has_body, Relaxed);
         *self.phase() = Phase::Answering;
     }
 
@@ -68,11 +74,20 @@ impl Pace {
         self.unread.store(false, Relaxed);
     }
 
-    /// Its answer has ended.
+    /// Nobody reads its body any more. If its answer has ended before, the request has ended now.
+    pub(super) fn body_over(&self) {
+        self.reading.store(false, Relaxed);
+        let mut phase = self.phase();
+        if let Phase::Answered = *phase {
+            *phase = Phase::Resting(Instant::now() + self.limiter.time(Limit::IdleTime));
+        }
+    }
+
+    /// Its answer has ended. A body that is still being read has its own timeouts.
     pub(super) fn end(&self) {
         let mut phase = self.phase();
         if let Phase::Answering = *phase {
-            *phase = Phase::Ended;
+            *phase = if self.reading.load(Relaxed) { Phase::Answered } else { Phase::Ended };
         }
     }
 
@@ -157,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Paced<S> {
                 let _ = Pin::new(&mut this.stream).poll_write(context, &answer);
                 Poll::Ready(Err(timed_out("the header lines of a request came too slowly")))
             }
-            Phase::Answering | Phase::Ended | Phase::Upgraded => Poll::Pending,
+            Phase::Answering | Phase::Answered | Phase::Ended | Phase::Upgraded => Poll::Pending,
         }
     }
 }

@@ -20,11 +20,12 @@ fn request(id: u64, to: &str, body: usize) -> Parcel {
 fn next(lanes: &mut Lanes, may: May) -> Option<String> {
     Some(match lanes.next(1, may)? {
         Next::Chunk(frame, _) => match *frame {
-            Frame::Chunk { of, .. } => format!("{of}"),
+            Frame::Chunk { of, ref part, .. } if !part.0.is_empty() => format!("{of}"),
             other => panic!("{other:?}"),
         },
         Next::Message(waiting) => match waiting.parcel {
             Parcel::Cancel { id } => format!("!{id}"),
+            Parcel::End { of, .. } => format!("!{of}"),
             Parcel::Request { id, ref message } => {
                 let lane = LaneKey::of(&waiting.parcel);
                 if message.payload.body.len() > frame::CHUNK {
@@ -81,6 +82,23 @@ fn bodies_take_turns_and_those_without_room_wait_apart() {
     assert_eq!(first, (1..=MOST).map(|id| id.to_string()).collect::<Vec<_>>(), "each sends one part");
     let rest = all(&mut lanes);
     assert_eq!((rest.len(), lanes.bytes(), lanes.is_empty()), (MOST + 2 + 4, 0, true));
+}
+
+#[test]
+fn body_that_ends_before_its_turn_leaves_no_empty_part() {
+    let mut lanes = Lanes::new(&LinkConfig { first_credit: frame::CHUNK, ..config() });
+    lanes.add(request(1, "acme:a", 4 * frame::CHUNK), None);
+    lanes.add(request(2, "acme:a", 2 * frame::CHUNK), None);
+    assert_eq!([next(&mut lanes, ALL), next(&mut lanes, ALL)].map(Option::unwrap), ["+1", "1"]);
+    let step = lanes.flows().credit(1, 4 * frame::CHUNK as u64);
+    lanes.go_on(step);
+    let key = lanes.flows().announced_by(1).unwrap();
+    let step = lanes.flows().fail(key, starlane_protocol::Failure::cancelled("enough"));
+    lanes.go_on(step);
+    assert_eq!(all(&mut lanes), ["!1", "+2", "2"]);
+    let step = lanes.flows().credit(2, 2 * frame::CHUNK as u64);
+    lanes.go_on(step);
+    assert_eq!((all(&mut lanes), lanes.bytes(), lanes.is_empty()), (vec!["2".to_owned()], 0, true));
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::{
 
 /// An actor's stream has at most this fraction of the actor's memory under way.
 const MEMORY_PART: u64 = 16;
+/// While others wait for an instance, a stream of an actor ends if nothing moves for this long, in milliseconds: an actor with a
+/// stream does not sleep.
+const IDLE_IN_NEED_MS: u64 = 30_000;
 
 /// An end of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +123,7 @@ impl Node {
     pub(crate) fn open_stream(&mut self, now: u64, writer: End, guest: u64) -> StreamRef {
         let id = StreamId(self.fresh());
         let first = self.first_credit();
-        let timer = self.after(now + self.config.link.stream_idle_ms, Timer::Stream(id));
+        let timer = self.after(now + self.config.link.stream_idle_ms.min(IDLE_IN_NEED_MS), Timer::Stream(id));
         let flow = Flow {
             writer: Some(writer),
             guest,
@@ -363,7 +366,14 @@ impl Node {
             let failure = Failure::idle(format!("nothing was written to the stream or read from it for {idle} ms"));
             return self.end_stream(now, id, &failure);
         }
-        let timer = self.after(idle_at.min(last_at), Timer::Stream(id));
+        let is_of_guest = [flow.writer, flow.reader].iter().any(|end| matches!(end, Some(End::Guest(_))));
+        if is_of_guest && now >= flow.moved + IDLE_IN_NEED_MS && !self.starts.is_empty() {
+            let message =
+                format!("nothing moved on the stream for {IDLE_IN_NEED_MS} ms, and others wait for an instance");
+            return self.end_stream(now, id, &Failure::idle(message));
+        }
+        let next = if is_of_guest { now + IDLE_IN_NEED_MS } else { u64::MAX };
+        let timer = self.after(idle_at.min(last_at).min(next), Timer::Stream(id));
         if let Some(flow) = self.flows.get_mut(&id) {
             flow.timer = timer;
         }

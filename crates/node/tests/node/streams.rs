@@ -385,3 +385,23 @@ fn finished_stream_that_nobody_grants_ends_too() {
     world.run();
     assert_eq!(world.open_streams(), [0, 0]);
 }
+
+#[test]
+fn idle_stream_of_an_actor_makes_room_for_others() {
+    let mut world = world();
+    let mut open = Vec::new();
+    for key in ["a", "b"] {
+        let (source, payload) = world.open(PAGE);
+        let request = world.request(PAGE, &format!("acme:app:keyed:{key}"), "mirror", payload);
+        world.outcome(PAGE, request).unwrap();
+        open.push(source);
+    }
+    let request = world.request_within(PAGE, "acme:app:keyed:c", "echo", crate::world::text("x"), 120_000);
+    for _ in 0..4 {
+        world.pass(20_000);
+        world.write(&mut open[1], 10);
+    }
+    assert!(world.outcome(PAGE, request).is_ok(), "only two actors can be awake");
+    assert_eq!(world.page().flows.stops[&open[0].id].code, "idle");
+    assert!(!world.page().flows.stops.contains_key(&open[1].id), "something moves on it");
+}

@@ -17,7 +17,7 @@ export type Begin = (bytes: number) => void;
 
 /** Checks the messages and streams of one instance. */
 export class Gate {
-  readonly #contract: Contract;
+  readonly contract: Contract;
   readonly #most: number;
   readonly #begin: Begin | undefined;
   /** The operations of unanswered requests whose response has a schema, by id. */
@@ -31,7 +31,7 @@ export class Gate {
   #stream = 0;
 
   constructor(contract: Contract, most: number, begin: Begin | undefined) {
-    this.#contract = contract;
+    this.contract = contract;
     this.#most = most;
     this.#begin = begin;
   }
@@ -56,7 +56,7 @@ export class Gate {
     const wrong = this.#check("request", name, payload);
     if (!wrong) {
       this.#beginLines("request", name, payload.stream);
-      if (kind === Batch.KIND_REQUEST && this.#contract.has("response", name)) this.#answering.set(this.#message, name);
+      if (kind === Batch.KIND_REQUEST && this.contract.has("response", name)) this.#answering.set(this.#message, name);
       return undefined;
     }
     this.#begin?.(0);
@@ -97,7 +97,7 @@ export class Gate {
    */
   check(output: Output, mark: number, logs: Output): ReadonlySet<number> {
     // A guest without schemas for what it sends can still cancel a stream that it reads.
-    if (!this.#contract.looksAtOutput && this.#lines.size === 0) return NONE;
+    if (!this.contract.looksAtOutput && this.#lines.size === 0) return NONE;
     this.#announce(output.length - mark);
     const records = new Records(output, mark, logs);
     for (const { reader } = records; records.next(); ) this.#record(reader, records);
@@ -135,7 +135,7 @@ export class Gate {
         return this.#finish(reader, records);
       case Batch.OPEN_STREAM: {
         const stream = reader.id();
-        if (this.#contract.looksAtOutput) this.#unattached.set(stream, []);
+        if (this.contract.looksAtOutput) this.#unattached.set(stream, []);
         break;
       }
       case Batch.CANCEL_STREAM:
@@ -215,12 +215,12 @@ export class Gate {
   }
 
   #beginLines(role: BodyRole, name: string, stream: number): void {
-    if (stream !== 0 && this.#contract.has(role, name)) this.#lines.set(stream, new CheckedLines(this.#checks(role, name)));
+    if (stream !== 0 && this.contract.has(role, name)) this.#lines.set(stream, new CheckedLines(this.#checks(role, name)));
   }
 
   #checks(role: BodyRole, name: string): LineChecks {
     return {
-      check: (number, line) => this.#contract.check(role, name, line, this.#most, number),
+      check: (number, line) => this.contract.check(role, name, line, this.#most, number),
       describe: (number) => `line ${number} of the ${role} \`${name}\``,
       busy: () => this.#begin?.(0),
     };
@@ -228,9 +228,9 @@ export class Gate {
 
   /** Checks the body of a payload, if that has no stream. Returns the fault, if any. */
   #check(role: BodyRole, name: string, { type, body, stream }: PayloadView): string | undefined {
-    if (stream !== 0 || !this.#contract.has(role, name)) return undefined;
+    if (stream !== 0 || !this.contract.has(role, name)) return undefined;
     const isLines = utf8Text(type).split(";", 1)[0]!.trim().toLowerCase() === LINES;
-    return isLines ? checkLines(body, this.#checks(role, name)) : this.#contract.check(role, name, body, this.#most);
+    return isLines ? checkLines(body, this.#checks(role, name)) : this.contract.check(role, name, body, this.#most);
   }
 
   #announce(bytes: number): void {

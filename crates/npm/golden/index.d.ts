@@ -7,7 +7,7 @@
 export { StarlaneError } from "./errors.js";
 export { Host } from "./host.js";
 export { key, unkey } from "./key.js";
-export type { ActorInspection, App, BindOptions, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LaunchProgress, LinkReason, LinkStatus, MessageContext, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription, SubscriptionItem, } from "./types.js";
+export type { ActorInspection, App, BindOptions, Bound, ConnectedOptions, Contract, FetchBody, FetchOptions, Handler, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LaunchProgress, LinkReason, LinkStatus, MessageContext, NotifyOptions, RequestOptions, Served, StreamHandler, StreamRequest, SubscribeOptions, Subscription, SubscriptionItem, } from "./types.js";
 
 // ---- errors.d.ts
 /** A failure. Branch on `code`, a stable word; `message` is for people and says what to do. */
@@ -33,7 +33,7 @@ export declare function translated<T>(call: () => T): T;
 
 // ---- host.d.ts
 import { asyncDispose } from "./dispose.js";
-import type { App, BindOptions, Bound, ConnectedOptions, Contract, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LinkStatus, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription } from "./types.js";
+import type { App, BindOptions, Bound, ConnectedOptions, Contract, FetchOptions, Handlers, HostEvents, HostOptions, Inspection, LaunchOptions, LinkStatus, NotifyOptions, RequestOptions, Served, SubscribeOptions, Subscription } from "./types.js";
 /**
  * A host of the mesh in this page. It runs the mechtrons of apps, serves addresses, and reaches every address of its server.
  *
@@ -64,9 +64,16 @@ export declare class Host {
     launch(app: string, options?: LaunchOptions): Promise<App>;
     /**
      * Sends a request and resolves with the body of the reply. Always ends: with the reply, a failure, or `deadline`. A request to
-     * a remote address waits for the link, and fails with `unreachable` if the link does not come up in time.
+     * a remote address waits for the link, and fails with `unreachable` if the link does not come up in time. A reply that is a stream
+     * is refused with `no-streams`: use `fetch`.
      */
     request<T = unknown>(to: string, operation: string, body?: unknown, options?: RequestOptions): Promise<T>;
+    /**
+     * Sends a request with a body of any kind, also a stream, and resolves with the answer when its head is there. The answer is a
+     * `Response`, also if it is a failure of the resource itself: its status is then 400 or more, and its body is a problem (RFC 9457).
+     * Rejects if the request did not reach the resource, or got no answer. Reading the body slowly slows the resource that writes it.
+     */
+    fetch(to: string, operation: string, options?: FetchOptions): Promise<Response>;
     /**
      * Sends a one-way message. Resolves when the receiver has accepted it. Rejects when the receiver refuses it, or cannot be
      * reached.
@@ -86,7 +93,10 @@ export declare class Host {
      * not allowed, and `no-resource` or `no-event` if the address or the event does not exist.
      */
     subscribe<T = unknown>(topic: string, options?: SubscribeOptions): Subscription<T>;
-    /** Serves an address: each function returns, or resolves with, the reply to its operation. Rejects with `conflict` if the address is taken. */
+    /**
+     * Serves an address: each function returns, or resolves with, the reply to its operation, which may be a `Response`. Rejects with
+     * `conflict` if the address is taken.
+     */
     serve(address: string, handlers: Handlers): Promise<Served>;
     /** Calls `listener` at each event of this kind. Returns a function that removes the listener. */
     on<E extends keyof HostEvents>(event: E, listener: (value: HostEvents[E]) => void): () => void;
@@ -208,6 +218,24 @@ export interface RequestOptions {
     /** The time limit, in milliseconds, after which the request fails with `deadline`. Default: 30,000. */
     timeout?: number;
 }
+/** What `host.fetch` sends. Texts are sent as UTF-8. */
+export type FetchBody = string | ArrayBuffer | ArrayBufferView | Blob | FormData | URLSearchParams | ReadableStream<string | ArrayBuffer | ArrayBufferView> | AsyncIterable<string | ArrayBuffer | ArrayBufferView>;
+/** The options of `host.fetch`. */
+export interface FetchOptions {
+    /**
+     * The body. A string, bytes up to 16 MiB and a Blob up to 64 KiB are sent as a whole. Anything larger, a stream and an iterable
+     * are sent as a stream, if the operation takes one: the body is read as the receiver takes it, and is sent once.
+     */
+    body?: FetchBody | null;
+    /** The headers. The hosts own the names that begin with `starlane-`. */
+    headers?: HeadersInit;
+    /** The content type. Default: that of `headers`, or what the body implies, or `application/octet-stream`. */
+    contentType?: string;
+    /** Cancels the request and the streams of both bodies. Reading the answer's body fails with its reason. */
+    signal?: AbortSignal;
+    /** The time limit for the head of the answer, in milliseconds. It starts again when a part of the body is taken. Default: 30,000. */
+    timeout?: number;
+}
 /** The operations and events of a bind, as `starlane bind types` writes them. */
 export interface Contract {
     /** The request and response type of each operation; `undefined` is an empty body. */
@@ -279,8 +307,29 @@ export interface MessageContext {
     /** Aborted when nobody waits for the reply any more. */
     signal: AbortSignal;
 }
-/** The operations of an address that the page serves. Each handler returns, or resolves with, the reply. */
-export type Handlers = Record<string, (body: any, context: MessageContext) => unknown>;
+/**
+ * A handler of an operation. It gets the body, and returns, or resolves with, the reply: a body, or a `Response` with status, headers
+ * and a body, which may be a stream. It gets no streams: they are refused with `no-streams`.
+ */
+export type Handler = (body: any, context: MessageContext) => unknown;
+/** A handler whose messages may have streams. */
+export interface StreamHandler {
+    /** It takes streams, and whole bodies too. */
+    stream: true;
+    /** Returns, or resolves with, the reply. A body that nobody has begun to read by then is stopped. */
+    handle: (request: StreamRequest, context: MessageContext) => unknown;
+}
+/** The operations of an address that the page serves, each with its handler. */
+export type Handlers = Record<string, Handler | StreamHandler>;
+/** A message whose body may be a stream. The body is read as that of a `Request`, and once. */
+export interface StreamRequest extends Pick<Request, "body" | "bodyUsed" | "arrayBuffer" | "blob" | "formData" | "json" | "text"> {
+    /** The operation. */
+    readonly operation: string;
+    /** The headers, with the content type. */
+    readonly headers: Headers;
+    /** The content type; empty for an empty body. */
+    readonly contentType: string;
+}
 /** The result of `host.inspect`. */
 export interface Inspection {
     /** The name of this host: `~` and 26 characters. */
@@ -311,6 +360,8 @@ export interface Inspection {
     };
     /** The number of unanswered requests. */
     openRequests: number;
+    /** The number of streams that have not ended at both ends. */
+    openStreams: number;
 }
 /** An actor of this host. */
 export interface ActorInspection {

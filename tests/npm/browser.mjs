@@ -48,6 +48,8 @@ export async function browser() {
 function capabilities() {
   const file = process.env.WASM_BINDGEN_TEST_WEBDRIVER_JSON ?? join(root, "webdriver.json");
   const chrome = JSON.parse(readFileSync(file, "utf8"))["goog:chromeOptions"];
+  // Lets a page collect what it does not keep.
+  chrome.args.push("--js-flags=--expose-gc");
   return { browserName: "chrome", "goog:chromeOptions": chrome, "goog:loggingPrefs": { browser: "ALL" } };
 }
 

@@ -133,7 +133,7 @@ await test("size: the first load is small", () => {
   const later = sum(weigh(join(installed, "dist")).filter(({ name }) => LATER.includes(name)));
   figure("later-load.gzip", later, "bytes", "npm");
   // A page that launches an app whose bind has schemas needs all this before the app's first reply. The checker of modules is not in it.
-  const launching = weigh(join(installed, "dist")).filter(({ name }) => name !== METER && name !== "glue.js");
+  const launching = weigh(join(installed, "dist")).filter(({ name }) => ![METER, "glue.js", "streams.js"].includes(name));
   figure("first-launch.gzip", sum(launching), "bytes", "npm");
   if (later === 0 || later > MAX_LATER_BYTES) throw new Error(`${LATER.join(", ")} has ${later} bytes; the maximum is ${MAX_LATER_BYTES}`);
   const largest = parts.sort((a, b) => b.bytes - a.bytes).slice(0, 4).map(({ name, bytes }) => `${name} ${bytes}`);
@@ -200,6 +200,7 @@ if (ways.length > 0 || withGuide) {
     });
     if (page && fixture === "static") {
       await pageTests(`http://127.0.0.1:${port}/try.html${query}`);
+      await pageTests(`http://127.0.0.1:${port}/streams.html${query}`);
       const refused = await files([join(tools, "..", fixture)], otherPort);
       await pageTests(`http://127.0.0.1:${otherPort}/refused.html${query}`);
       await refused.end();

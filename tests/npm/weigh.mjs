@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
 /** Scripts that the package loads on demand. */
-export const LATER = ["contract.js", "glue.js", "wasm/starlane_verifier.js", "wasm/starlane_verifier_bg.wasm"];
+export const LATER = ["contract.js", "glue.js", "streams.js", "wasm/starlane_verifier.js", "wasm/starlane_verifier_bg.wasm"];
 /** The checker of modules, which is loaded on demand too. */
 export const METER = "wasm/meter.wasm";
 

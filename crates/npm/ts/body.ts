@@ -40,12 +40,7 @@ export async function bodyOf(value: unknown): Promise<Body> {
     return bytes("application/x-www-form-urlencoded;charset=UTF-8", encoder.encode(URLSearchParams.prototype.toString.call(value)));
   }
   if (is(globalThis.Blob, "size", value)) return blob(value as Blob);
-  if (is(globalThis.FormData, "keys", value)) {
-    const encoded = new Response(value as FormData);
-    // The type of the Blob is in lower case, and so would be the boundary in it.
-    const type = encoded.headers.get("content-type") ?? BYTES;
-    return blob(await encoded.blob(), type);
-  }
+  if (is(globalThis.FormData, "keys", value)) return multipart(value as FormData);
   if (is(globalThis.ReadableStream, "locked", value)) return streamed(BYTES, partsOf(value as ReadableStream<unknown>));
   const parts = reading("`body`", () => iterated(value));
   if (parts) return streamed(BYTES, parts);
@@ -73,6 +68,21 @@ function bytes(contentType: string, bytes: Uint8Array): Body {
 async function blob(blob: Blob, type = blob.type || BYTES): Promise<Body> {
   if (blob.size > MAX_WHOLE_BLOB_BYTES) return streamed(type, partsOf(blob.stream()));
   return whole(type, new Uint8Array(await blob.arrayBuffer()));
+}
+
+/** Encodes a form as the HTML standard does. WebKit cannot read a `Response` of a form with files. */
+function multipart(form: FormData): Promise<Body> {
+  const boundary = `----starlane${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}`;
+  const lines = (text: string) => text.replace(/\r\n?|\n/g, "\r\n");
+  const name = (text: string) => text.replace(/\n/g, "%0A").replace(/\r/g, "%0D").replace(/"/g, "%22");
+  const parts: BlobPart[] = [];
+  for (const [key, value] of form) {
+    parts.push(`--${boundary}\r\nContent-Disposition: form-data; name="${name(lines(key))}"`);
+    if (typeof value === "string") parts.push(`\r\n\r\n${lines(value)}\r\n`);
+    else parts.push(`; filename="${name(value.name)}"\r\nContent-Type: ${value.type || BYTES}\r\n\r\n`, value, "\r\n");
+  }
+  // The type of a Blob is in lower case, and so would be the boundary in it.
+  return blob(new Blob([...parts, `--${boundary}--\r\n`]), `multipart/form-data; boundary=${boundary}`);
 }
 
 /** The parts of a stream. Nobody else can read it from now on. */

@@ -3,7 +3,7 @@
 import type { RawPayload } from "./wasm/starlane_npm.js";
 import { StarlaneError } from "./errors.js";
 import { received } from "./response.js";
-import { readable, stopping } from "./stream.js";
+import { readable, stopping, streamed } from "./stream.js";
 import type { StreamRequest } from "./types.js";
 
 /** A message whose body may be a stream, and is read like that of a `Request`. */
@@ -26,8 +26,9 @@ export class IncomingMessage implements StreamRequest {
       stream?.free();
       throw error;
     }
-    const content = stream ? readable(stream, undefined) : body.length > 0 ? (body as Uint8Array<ArrayBuffer>) : null;
-    this.#reading = new Response(content, contentType ? { headers: { "content-type": contentType } } : {});
+    const init: ResponseInit = contentType ? { headers: { "content-type": contentType } } : {};
+    if (stream) this.#reading = streamed(readable(stream, undefined), init);
+    else this.#reading = new Response(body.length > 0 ? (body as Uint8Array<ArrayBuffer>) : null, init);
   }
 
   get body(): ReadableStream<Uint8Array<ArrayBuffer>> | null {

@@ -7,7 +7,7 @@ import { StarlaneError, malformed } from "./errors.js";
 import { Feed } from "./feed.js";
 import { NOTHING } from "./payload.js";
 import type { Shared } from "./shared.js";
-import { readable, stopping } from "./stream.js";
+import { readable, stopping, streamed } from "./stream.js";
 
 /** The header of a payload with the status of an HTTP answer, if that is not 200. */
 const STATUS = "starlane-status";
@@ -49,7 +49,7 @@ export function responseOf({ contentType, headers, body, stream }: RawPayload, t
     const init = head(headers, contentType, to);
     const isEmpty = WITHOUT_BODY.includes(init.status);
     if (isEmpty && (stream || body.length > 0)) throw guestFailed(`has the status ${init.status} and a body; this status allows none`, to);
-    if (stream) return new Response(readable(stream, signal), init);
+    if (stream) return streamed(readable(stream, signal), init);
     return new Response(isEmpty || (body.length === 0 && !contentType) ? null : (body as Uint8Array<ArrayBuffer>), init);
   } catch (error) {
     stream?.stop(stopping(error));

@@ -92,8 +92,10 @@ async function prepared({ whole, stream }: Handle, message: RawIncoming, address
   return { handle: () => whole?.(body, context) };
 }
 
+/** The stack of an error, with its message, which some browsers leave out. */
 function stack(error: unknown): string {
-  return (error instanceof Error && error.stack) || why(error);
+  const [message, stack] = [why(error), (error instanceof Error && error.stack) || ""];
+  return stack.includes(message) ? stack : `${message}\n${stack}`;
 }
 
 /** An address that the page serves. */

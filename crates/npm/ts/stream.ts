@@ -17,6 +17,13 @@ export function readable(reader: RawReader, signal: AbortSignal | undefined): Re
   return iterable(new ReadableStream(new Source(reader, signal) as UnderlyingByteSource, { highWaterMark: 0 }));
 }
 
+/** A `Response` with a stream of {@link readable} as its body. */
+export function streamed(stream: ReadableStream<Uint8Array>, init: ResponseInit): Response {
+  const response = new Response(stream as ReadableStream<Uint8Array<ArrayBuffer>>, init);
+  // What was added to the stream is lost when the browser makes a new object for it.
+  return Object.hasOwn(stream, Symbol.asyncIterator) ? Object.defineProperty(response, "body", { value: stream }) : response;
+}
+
 /** The failure with which a reader stops the writer: its reason, if that is a StarlaneError, or else `cancelled`. */
 export function stopping(reason: unknown): StarlaneError {
   if (reason instanceof StarlaneError) return reason;

@@ -50,7 +50,11 @@ impl Inflow {
         self.wake();
     }
 
+    /// A failure overtakes the parts that were not read.
     pub(crate) fn end(&mut self, failure: Option<Failure>) {
+        if failure.is_some() {
+            self.parts.clear();
+        }
         self.end = Some(failure);
         self.wake();
     }

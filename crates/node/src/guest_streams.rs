@@ -60,6 +60,10 @@ impl ActorStreams {
             }
             (call, _) => call,
         };
+        if let GuestCall::Ended { stream, error: Some(_) } = call {
+            // A failure overtakes the parts that were not given.
+            self.drop_calls(stream);
+        }
         if let GuestCall::Ready { stream, credit } = call
             && let Some(waiting) = self.calls.iter_mut().find_map(|call| match call {
                 GuestCall::Ready { stream: its, credit } if *its == stream => Some(credit),

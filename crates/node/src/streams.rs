@@ -332,12 +332,12 @@ impl Node {
 
     fn give_end(&mut self, now: u64, id: StreamId, reader: End, failure: Option<Failure>) {
         match reader {
-            // What was given is kept in mind until the reader has taken it, and its end.
+            // What was given is kept in mind until the reader has taken it, and its end. A failure overtakes what was not taken.
             End::Host => {
-                self.effects.push_back(Effect::StreamEnded { stream: id, failure });
-                if self.flows.get(&id).is_some_and(|flow| flow.consumed == flow.written) {
+                if failure.is_some() || self.flows.get(&id).is_some_and(|flow| flow.consumed == flow.written) {
                     self.forget_stream(id);
                 }
+                self.effects.push_back(Effect::StreamEnded { stream: id, failure });
             }
             End::Guest(actor) => {
                 let call = GuestCall::Ended { stream: guest_number(id), error: failure };

@@ -149,11 +149,11 @@ async fn endings(demo: &mut Demo) -> Result<String> {
     launch(demo).await?;
     let script = "
         const { far } = argument;
-        const code = async (promise) => promise.then(() => 'complete', (error) => error.code ?? error.name ?? String(error));
+        const code = async (promise) => promise.then(() => 'complete', (error) => (error instanceof DOMException ? error.name : error.code ?? String(error)));
         const seen = {};
         const page = await host.serve('acme:tests:files', {
             fails: async () => new Response(source(1_000_000, { failAt: 200_000 }).stream),
-            late: async () => { await sleep(60_000); return null; },
+            late: { stream: true, handle: async () => { await sleep(60_000); return null; } },
         });
         const own = `${host.inspect().host}::acme:tests:files`;
         {
@@ -216,8 +216,8 @@ async fn endings(demo: &mut Demo) -> Result<String> {
         return seen";
     let seen = run(demo, script, json!({ "far": FAR })).await?;
     let expected = json!({
-        "the source fails": "source-failed",
-        "the answer fails": "source-failed",
+        "the source fails": "internal",
+        "the answer fails": "internal",
         "the reader cancels": "cancelled",
         "the reader breaks off": "cancelled",
         "aborted before the answer": "AbortError",

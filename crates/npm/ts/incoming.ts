@@ -11,6 +11,7 @@ export class IncomingMessage implements StreamRequest {
   readonly operation: string;
   readonly headers: Headers;
   readonly contentType: string;
+  readonly #ended = new AbortController();
   /** Its methods read bodies; a `Request` with a stream cannot be made in all browsers. */
   readonly #reading: Response;
 
@@ -27,7 +28,7 @@ export class IncomingMessage implements StreamRequest {
       throw error;
     }
     const init: ResponseInit = contentType ? { headers: { "content-type": contentType } } : {};
-    if (stream) this.#reading = streamed(readable(stream, undefined), init);
+    if (stream) this.#reading = streamed(readable(stream, this.#ended.signal), init);
     else this.#reading = new Response(body.length > 0 ? (body as Uint8Array<ArrayBuffer>) : null, init);
   }
 
@@ -59,11 +60,15 @@ export class IncomingMessage implements StreamRequest {
     return this.#reading.text();
   }
 
-  /** The handler has returned: stops the stream if nobody has begun to read it. */
-  returned(): void {
+  /** The reply is made: stops the stream if nobody has begun to read it. */
+  replied(): void {
     const { body, bodyUsed } = this.#reading;
     if (!body || bodyUsed || body.locked) return;
-    const unread = new StarlaneError("cancelled", 499, `the handler of \`${this.operation}\` returned without reading the body`);
-    void body.cancel(unread).catch(() => {});
+    this.failed(new StarlaneError("cancelled", 499, `the handler of \`${this.operation}\` returned without reading the body`));
+  }
+
+  /** The handler has failed: stops the stream. Whoever still reads it gets the failure. */
+  failed(failure: unknown): void {
+    this.#ended.abort(failure);
   }
 }

@@ -4,6 +4,7 @@ import type { RawIncoming, RawPayload, RawServed } from "./wasm/starlane_npm.js"
 import { must, operation as operationName, reading, text, why } from "./check.js";
 import { asyncDispose } from "./dispose.js";
 import { StarlaneError, translated } from "./errors.js";
+import type { IncomingMessage } from "./incoming.js";
 import { loadStreams } from "./load.js";
 import { log } from "./log.js";
 import { decode, encode, kindOf } from "./payload.js";
@@ -44,42 +45,41 @@ export function answering(shared: Shared, address: string, operations: Map<strin
       // The page's developer needs the stack.
       if (!signal.aborted) log("error", `${what} of ${address} ${operation} failed: ${stack(error)}`);
     };
-    const failed = (error: unknown, code: string) => {
+    const failure = (error: unknown, code: string) => {
       report("the handler", error);
-      throw new StarlaneError(code, 500, `the handler of \`${operation}\` failed: ${why(error)}`, address);
+      return new StarlaneError(code, 500, `the handler of \`${operation}\` failed: ${why(error)}`, address);
     };
-    const { handle, returned } = await prepared(handler, message, address);
+    const encoded = async (reply: unknown) => {
+      if (kindOf(reply) !== "Response") return encode(reply);
+      const { payloadOf } = await loadStreams();
+      return payloadOf(reply as Response, shared, signal, (error) => report("the body of the Response", error));
+    };
+    const { handle, request } = await prepared(handler, message, address);
     try {
-      let reply: unknown;
-      try {
-        reply = await handle();
-      } catch (error) {
+      const reply = await handle().catch((error: unknown) => {
         // A handler answers with a failure by throwing one.
-        if (error instanceof StarlaneError) throw error;
-        return failed(error, "internal");
-      }
-      try {
-        if (kindOf(reply) !== "Response") return encode(reply);
-        const { payloadOf } = await loadStreams();
-        return await payloadOf(reply as Response, shared, signal, (error) => report("the body of the Response", error));
-      } catch (error) {
-        if (error instanceof StarlaneError && error.code !== "malformed") throw error;
-        return failed(error, "malformed");
-      }
-    } finally {
-      returned?.();
+        throw error instanceof StarlaneError ? error : failure(error, "internal");
+      });
+      const payload = await encoded(reply).catch((error: unknown) => {
+        throw error instanceof StarlaneError && error.code !== "malformed" ? error : failure(error, "malformed");
+      });
+      request?.replied();
+      return payload;
+    } catch (error) {
+      request?.failed(error);
+      throw error;
     }
   };
 }
 
-/** Reads a message for its handler, and refuses a stream that the handler does not take. `returned` is for when the reply is made. */
-async function prepared({ whole, stream }: Handle, message: RawIncoming, address: string): Promise<{ handle: () => unknown; returned?: () => void }> {
+/** Reads a message for its handler, and refuses a stream that the handler does not take. */
+async function prepared({ whole, stream }: Handle, message: RawIncoming, address: string): Promise<{ handle: () => Promise<unknown>; request?: IncomingMessage }> {
   const { operation, payload, from, caller, signal } = message;
   const context = { from, caller, signal };
   if (stream) {
     const { IncomingMessage } = await loadStreams();
     const request = new IncomingMessage(operation, payload, address);
-    return { handle: () => stream(request, context), returned: () => request.returned() };
+    return { handle: async () => stream(request, context), request };
   }
   if (payload.stream) {
     const text = `\`${operation}\` takes whole bodies. To take streams, serve it as { stream: true, handle: async (request) => … }`;
@@ -89,7 +89,7 @@ async function prepared({ whole, stream }: Handle, message: RawIncoming, address
     throw refusal;
   }
   const body = decode(payload);
-  return { handle: () => whole?.(body, context) };
+  return { handle: async () => whole?.(body, context) };
 }
 
 /** The stack of an error, with its message, which some browsers leave out. */

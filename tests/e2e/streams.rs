@@ -129,9 +129,9 @@ async fn slow(demo: &Demo) -> Result<String> {
     let script = "
         const file = source(100_000_000);
         const answer = await host.fetch(argument.far, 'mirror', { body: file.stream });
-        await sleep(1_500);
-        const ahead = file.read;
-        await sleep(500);
+        // Until the writer has stopped.
+        let ahead = -1;
+        for (let n = 0; n < 40 && ahead !== file.read; n += 1) { ahead = file.read; await sleep(500); }
         const more = file.read - ahead;
         for (let n = 0; n < 20; n += 1) await host.request(argument.far, 'echo', { n });
         const received = await drain(answer, { most: 1_000_000 });

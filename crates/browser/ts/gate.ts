@@ -10,8 +10,6 @@ const MAX_UNANNOUNCED_BYTES = 65_536;
 /** The content type of a body with a JSON value in each line. A bind that has a schema for it means each line. */
 const LINES = "application/x-ndjson";
 
-const NONE: ReadonlySet<number> = /* @__PURE__ */ new Set();
-
 /** Called with the number of bytes before a long check, and with 0 in its middle and after it. */
 export type Begin = (bytes: number) => void;
 
@@ -97,7 +95,7 @@ export class Gate {
    */
   check(output: Output, mark: number, logs: Output): ReadonlySet<number> {
     // A guest without schemas for what it sends can still cancel a stream that it reads.
-    if (!this.contract.looksAtOutput && this.#lines.size === 0) return NONE;
+    if (!this.contract.looksAtOutput && this.#lines.size === 0) return new Set();
     this.#announce(output.length - mark);
     const records = new Records(output, mark, logs);
     for (const { reader } = records; records.next(); ) this.#record(reader, records);

@@ -39,6 +39,7 @@ const REASONS: [&str; 13] = [
 const SAID: [&str; 4] = ["expired", "version", "too-many", "fenced"];
 
 /// A server that answers each hello with a goodbye. Returns its address.
+#[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
 async fn farewell(code: &'static str) -> Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?.to_string();

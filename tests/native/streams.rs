@@ -122,6 +122,7 @@ fn download_of_any_length_leaves_as_it_is_made() {
     let (status, lines) = head(&mut stream);
     assert_eq!(status, 200, "{lines:?}");
     assert!(!lines.iter().any(|line| line.starts_with("content-encoding")), "parts are not held back by compression");
+    assert!(lines.contains(&"x-accel-buffering: no".to_owned()), "nor by a proxy: {lines:?}");
     let mut received = 0;
     while let Some(bytes) = next(&mut stream).unwrap() {
         for byte in bytes {
@@ -194,6 +195,16 @@ fn stream_that_fails_never_looks_complete() {
     let mut reader = BufReader::new(writer);
     assert_eq!(head(&mut reader).0, 400);
     assert_eq!(server.send("POST", "/echo", &[("content-type", "text/plain")], b"on").status, 200);
+}
+
+#[test]
+fn parameters_of_an_operation_with_streams_are_headers_for_every_length() {
+    let server = site();
+    for length in [10, 200_000] {
+        let answer =
+            server.send("POST", "/mirror?name=a.csv", &[("content-type", "application/json")], &vec![b'7'; length]);
+        assert_eq!((answer.status, answer.body.len()), (200, length), "the body is unchanged");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use starlane_host::{Origin, Principal};
@@ -11,6 +11,7 @@ use starlane_protocol::{Address, AddressError, Failure, Payload, Verb};
 use super::{
     Call, body_stream,
     encoding::Streamed,
+    file::set,
     headers::{content_type, from_request},
     serve_route::MECHTRON_POLICY,
 };
@@ -63,11 +64,13 @@ pub(super) fn payload(headers: &HeaderMap, body: Bytes, has_stream: bool) -> Res
     Ok(Payload { headers: from_request(headers), ..Payload::new(content_type, body) })
 }
 
-/// An answer with the body of a reply, which is whole or a stream. A stream is not compressed, because each part leaves as it comes.
+/// An answer with the body of a reply, which is whole or a stream. A stream is neither compressed nor kept by a proxy, because each part
+/// leaves as it comes.
 pub(super) fn body_of(whole: Bytes, stream: Option<Parts>) -> Response {
     let Some(parts) = stream else { return Body::from(whole).into_response() };
     let mut response = body_stream::body(parts).into_response();
     response.extensions_mut().insert(Streamed);
+    set(&mut response, HeaderName::from_static("x-accel-buffering"), "no");
     response
 }
 

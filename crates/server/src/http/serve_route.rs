@@ -110,19 +110,21 @@ async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
     // Counted until the answer, because the node holds the same bytes.
     let (body, stream) = call.read_or_stream(Limit::MessageBody, &to, operation).await?;
     let payload = payload(&call.parts.headers, body.bytes.clone(), stream.is_some())?;
-    let payload = parameters(payload, stream.is_some(), given)?;
+    // An operation that takes streams gets its parameters in the same place for every length of the body.
+    let takes_stream = stream.is_some() || (!given.is_empty() && call.site.handle.takes_stream(&to, operation).await?);
+    let payload = parameters(payload, takes_stream, given)?;
     let from = app.child("http").map_err(|error| Failure::internal(error.to_string()))?;
     let origin = Origin { address: from, caller };
     let ask = Ask { from: origin, to, operation: operation.clone(), payload, stream, by_route: true };
     page(call.site.handle.request(ask).await?)
 }
 
-/// Merges body fields, query and path into a JSON request, in this order. Any other body, and a stream, stays as it is, and
-/// the parameters become headers.
-fn parameters(mut payload: Payload, has_stream: bool, given: Vec<(String, String)>) -> Result<Payload, Failure> {
+/// Merges body fields, query and path into a JSON request, in this order. Any other body, and each of an operation that takes
+/// streams, stays as it is, and the parameters become headers.
+fn parameters(mut payload: Payload, takes_stream: bool, given: Vec<(String, String)>) -> Result<Payload, Failure> {
     let is_form = payload.media_type() == "application/x-www-form-urlencoded";
     let is_other = !payload.body.is_empty() && !is_form && payload.media_type() != "application/json";
-    if is_other || has_stream {
+    if is_other || takes_stream {
         payload
             .headers
             .extend(given.into_iter().map(|(name, value)| (format!("starlane-param-{}", name.to_lowercase()), value)));

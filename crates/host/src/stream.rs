@@ -66,8 +66,8 @@ impl Inflow {
     }
 }
 
-/// A stream that this host reads: its parts in order, and after the last one either nothing or the failure that cut it short. A part
-/// that was taken makes room for another one. Dropping it before its end stops the writer with `cancelled`.
+/// A stream that this host reads: its parts in order, then the end. A failure overtakes parts that were not read. Taking a part gives
+/// the writer credit for it. Dropping it before its end stops the writer with `cancelled`.
 #[derive(Debug)]
 pub struct Incoming {
     host: Weak<Inner>,

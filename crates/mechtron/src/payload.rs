@@ -90,8 +90,10 @@ impl Payload {
         if self.attached.is_none() {
             return Ok(());
         }
-        Err(Failure::malformed(
-            "the body is a stream; expected a whole body: take `Stream` or `Lines<T>` in the mechtron",
+        Err(Failure::new(
+            415,
+            "no-streams",
+            "the body is a stream, but the method takes a whole body: take `Stream` or `Lines<T>`, or remove `stream = true` from the bind",
         ))
     }
 

@@ -81,7 +81,7 @@ impl Stream {
     /// Returns the next bytes, in order, as soon as there are any, and `None` at the end. Parts have other boundaries than the
     /// writes of the sender.
     ///
-    /// A stream that ended early is an error after its last bytes: the failure of its writer, or the reason of a host, such as
+    /// A stream that ended early is an error: the failure of its writer, or the reason of a host, such as
     /// `link-lost` or `idle`. After an error or `None`, it returns `None`.
     ///
     /// Reading lets the sender send more. A future of this method can be dropped without loss.

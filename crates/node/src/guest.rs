@@ -192,7 +192,7 @@ pub enum GuestEffect {
         /// The token for `actor.wake`.
         token: u64,
     },
-    /// `mesh.open-stream`. The sandbox has checked nothing but counted: its numbers are 1, 3, 5 …
+    /// `mesh.open-stream`. The sandbox only gives the stream the next odd number.
     OpenStream {
         /// The guest's number of the stream.
         stream: u64,
@@ -265,7 +265,8 @@ pub enum Returned {
     Misfit(String),
     /// `receive` or `settle` was not called: the payload is a stream, and the guest does not export `stream-actor`.
     NoStreams,
-    /// A part, or the end, was not given to the guest, and a stream of it has ended instead: a line of it does not match the contract.
+    /// A part, or the end, was not given to the guest, and the stream has failed: a line does not match the contract, or the guest has
+    /// no memory for the part.
     BadLine {
         /// The guest's number of the stream.
         stream: u64,

@@ -41,12 +41,12 @@ impl ActorStreams {
 
     /// Checks whether it may read another stream. Errors with 429 `too-many-streams`.
     pub(crate) fn may_read_another(&self) -> Result<(), Failure> {
-        few("reads", self.reads.len())
+        check_count("reads", self.reads.len())
     }
 
     /// Checks whether it may write another stream. Errors with 429 `too-many-streams`.
     fn may_write_another(&self) -> Result<(), Failure> {
-        few("writes", self.writes.len())
+        check_count("writes", self.writes.len())
     }
 
     /// Adds a call. Several credits of one stream become one, and so do small parts.
@@ -129,12 +129,12 @@ pub(crate) fn for_guest(mut payload: Payload) -> Payload {
     payload
 }
 
-/// Checks one of the limits of an actor. Errors with 429 `too-many-streams`.
-fn few(does: &str, count: usize) -> Result<(), Failure> {
+/// Checks one of the limits of an actor's streams. Errors with 429 `too-many-streams`.
+fn check_count(does: &str, count: usize) -> Result<(), Failure> {
     if count < MAX_STREAMS {
         return Ok(());
     }
-    let message = format!("this actor {does} {MAX_STREAMS} streams, the maximum: wait until some have ended");
+    let message = format!("this actor {does} {count} streams; the maximum is {MAX_STREAMS}: wait until one ends");
     Err(Failure::too_many_streams(message))
 }
 

@@ -403,5 +403,7 @@ impl Node {
 
 /// The refusal of a stream for a guest that cannot read it.
 fn no_streams() -> Failure {
-    Failure::no_streams("this mechtron reads no streams: it does not export `stream-actor`")
+    Failure::no_streams(
+        "this mechtron cannot read streams: its module does not export `stream-actor`. In Rust, begin `export!` with `streams;`",
+    )
 }

@@ -16,8 +16,8 @@ use crate::{
     timers::{Key, Timer},
 };
 
-/// An actor's stream has at most this fraction of the actor's memory under way.
-const MEMORY_PART: u64 = 16;
+/// The credit of a stream that an actor reads is at most the actor's memory divided by this.
+const MEMORY_DIVISOR: u64 = 16;
 /// While others wait for an instance, a stream of an actor ends if nothing moves for this long, in milliseconds: an actor with a
 /// stream does not sleep.
 const IDLE_IN_NEED_MS: u64 = 30_000;
@@ -193,7 +193,9 @@ impl Node {
     /// A reader has consumed bytes. Its writer gets credit for them when half of the allowance is consumed.
     pub(crate) fn consumed(&mut self, now: u64, id: StreamId, reader: End, bytes: u64) {
         let most = match reader {
-            End::Guest(actor) => self.actors.get(&actor).map_or(0, |actor| actor.role.plan.limits.memory / MEMORY_PART),
+            End::Guest(actor) => {
+                self.actors.get(&actor).map_or(0, |actor| actor.role.plan.limits.memory / MEMORY_DIVISOR)
+            }
             End::Host | End::Link(_) => u64::MAX,
         };
         let most = most.min(self.config.link.most_credit as u64);
@@ -332,7 +334,7 @@ impl Node {
 
     fn give_end(&mut self, now: u64, id: StreamId, reader: End, failure: Option<Failure>) {
         match reader {
-            // What was given is kept in mind until the reader has taken it, and its end. A failure overtakes what was not taken.
+            // The flow stays until the reader has taken all parts and the end. A failure drops what was not taken.
             End::Host => {
                 if failure.is_some() || self.flows.get(&id).is_some_and(|flow| flow.consumed == flow.written) {
                     self.forget_stream(id);
@@ -359,17 +361,22 @@ impl Node {
         let Some(flow) = self.flows.get(&id) else { return };
         let (idle_at, last_at) = (flow.moved + idle, flow.opened + longest);
         if now >= last_at {
-            let failure = Failure::too_long(format!("the stream was open for {longest} ms, the maximum"));
+            let failure = Failure::too_long(format!(
+                "the stream was open for {longest} ms, which is the maximum: continue with another stream"
+            ));
             return self.end_stream(now, id, &failure);
         }
         if now >= idle_at {
-            let failure = Failure::idle(format!("nothing was written to the stream or read from it for {idle} ms"));
+            let failure = Failure::idle(format!(
+                "nothing was written to or read from the stream for {idle} ms, the limit: write or read more often"
+            ));
             return self.end_stream(now, id, &failure);
         }
         let is_of_guest = [flow.writer, flow.reader].iter().any(|end| matches!(end, Some(End::Guest(_))));
         if is_of_guest && now >= flow.moved + IDLE_IN_NEED_MS && !self.starts.is_empty() {
-            let message =
-                format!("nothing moved on the stream for {IDLE_IN_NEED_MS} ms, and others wait for an instance");
+            let message = format!(
+                "nothing moved on the stream for {IDLE_IN_NEED_MS} ms while others waited for an instance: write or read more often"
+            );
             return self.end_stream(now, id, &Failure::idle(message));
         }
         let next = if is_of_guest { now + IDLE_IN_NEED_MS } else { u64::MAX };

@@ -124,8 +124,8 @@ fn a_stream_where_a_whole_body_is_expected_is_refused() {
     let body = actor.stream(BYTES);
     let id = actor.deliver("whole", body.clone());
     let failure = actor.reply(id).unwrap().unwrap_err();
-    assert_eq!((failure.status, &*failure.code), (400, "malformed"));
-    assert!(failure.message.contains("the body is a stream; expected a whole body: take `Stream`"), "{failure}");
+    assert_eq!((failure.status, &*failure.code), (415, "no-streams"));
+    assert!(failure.message.contains("the method takes a whole body: take `Stream`"), "{failure}");
     assert!(actor.is_cancelled(&body));
     let failure = actor.request("emit", ()).unwrap_err();
     assert!(failure.message.contains("the event `changed` has a stream"), "{failure}");

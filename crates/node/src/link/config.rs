@@ -75,7 +75,7 @@ pub struct LinkConfig {
     pub reserved_bytes: usize,
     /// The bytes of a stream or of a long body that a peer may send before its first credit.
     pub first_credit: usize,
-    /// The maximum of bytes of a stream that are under way or wait for their reader. A quick reader gets as much by and by.
+    /// The maximum credit of a stream, in bytes. The credit of a quick reader doubles up to it.
     pub most_credit: usize,
     /// The maximum of bytes that all streams of a peer may have in addition to their first credit.
     pub extra_credit: usize,

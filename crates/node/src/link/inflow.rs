@@ -60,7 +60,7 @@ impl Inflows {
         if offset != flow.received || part.is_empty() || end > flow.limit {
             let (received, limit) = (flow.received, flow.limit);
             let reason = format!(
-                "a part of {} bytes at {offset} does not fit stream {of}: {received} bytes came, and {limit} are allowed",
+                "stream {of}: {} bytes at offset {offset} do not fit: offset {received} was expected, and at most {limit} bytes in total",
                 part.len()
             );
             return Err(Goodbye::new(CloseCode::Malformed, reason));

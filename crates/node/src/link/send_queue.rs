@@ -142,7 +142,7 @@ impl SendQueue {
     pub(super) fn stopped(&mut self, of: u64, failure: &Failure) -> Option<StreamId> {
         let key = self.lanes.flows().announced_by(of)?;
         self.stream(|flows| flows.fail(key, failure.clone()));
-        // A message whose body was refused is not unsure any more.
+        // The outcome of a message whose body was refused is known.
         self.notices.complete(of, self.window.last());
         match key {
             FlowKey::Stream(stream) => Some(stream),

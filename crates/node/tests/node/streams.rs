@@ -114,7 +114,7 @@ fn guest_copies_a_stream() {
 }
 
 #[test]
-fn every_way_of_ending_is_told_to_both_ends_and_leaves_nothing() {
+fn both_ends_learn_of_every_end_and_nothing_stays() {
     type End = fn(&mut World, &crate::flows::Source, StreamId);
     let stops = |world: &World, source: &crate::flows::Source| {
         world.sides[PAGE].flows.stops.get(&source.id).map(|failure| failure.code.clone())
@@ -287,7 +287,7 @@ fn open_stream_does_not_hold_the_next_message_of_an_actor() {
 }
 
 #[test]
-fn deadline_of_a_request_begins_anew_with_each_part_of_its_stream() {
+fn each_part_restarts_the_deadline_of_its_request() {
     let mut world = world();
     world.server().hold = true;
     let (mut source, payload) = world.open(PAGE);
@@ -304,7 +304,7 @@ fn deadline_of_a_request_begins_anew_with_each_part_of_its_stream() {
 }
 
 #[test]
-fn callers_cannot_make_an_actor_open_more_streams_than_it_may() {
+fn callers_cannot_exceed_the_stream_limit_of_an_actor() {
     let mut world = world();
     let open: Vec<_> = (0..40)
         .map(|_| {
@@ -344,7 +344,7 @@ fn actor_may_read_for_as_long_as_the_stream_moves() {
 }
 
 #[test]
-fn end_of_a_stream_begins_the_time_of_its_request_anew() {
+fn end_of_a_stream_restarts_the_deadline_of_its_request() {
     let mut world = world();
     world.server().hold = true;
     let (mut source, payload) = world.open(PAGE);

@@ -106,7 +106,7 @@ async fn ask(mut call: Call<'_>, found: &Found) -> Result<Response, Failure> {
     }
     let to = Address::resolve(&address, app).map_err(|error| Failure::malformed(error.to_string()))?;
     let query = call.parts.uri.query().unwrap_or_default();
-    let given = fields(query.as_bytes(), "query")?.into_iter().chain(captures).collect();
+    let given: Vec<(String, String)> = fields(query.as_bytes(), "query")?.into_iter().chain(captures).collect();
     // Counted until the answer, because the node holds the same bytes.
     let (body, stream) = call.read_or_stream(Limit::MessageBody, &to, operation).await?;
     let payload = payload(&call.parts.headers, body.bytes.clone(), stream.is_some())?;

@@ -267,7 +267,10 @@ impl Node {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let reader = flow.reader;
         if flow.end.is_some() && matches!(reader, Some(End::Host | End::Guest(_))) {
-            // The reader hears one end.
+            // The reader hears one end. What it has not read by now, nobody needs.
+            if reader == Some(End::Host) {
+                self.forget_stream(id);
+            }
             return;
         }
         if !matches!(flow.end, Some(Some(_))) {

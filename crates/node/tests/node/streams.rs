@@ -405,3 +405,18 @@ fn idle_stream_of_an_actor_makes_room_for_others() {
     assert_eq!(world.page().flows.stops[&open[0].id].code, "idle");
     assert!(!world.page().flows.stops.contains_key(&open[1].id), "something moves on it");
 }
+
+#[test]
+fn request_that_fails_keeps_nothing_of_a_complete_stream() {
+    let mut world = world();
+    world.server().flows.is_slow = true;
+    let (mut source, payload) = world.open(PAGE);
+    world.server().hold = true;
+    let request = world.request_within(PAGE, SERVICE, "take", payload, 1_000);
+    world.write(&mut source, 10);
+    world.finish(&source, None);
+    assert_eq!(world.open_streams(), [0, 1], "the handler has not read it");
+    world.pass(2_500);
+    assert_eq!(world.outcome(PAGE, request).unwrap_err().code, "deadline");
+    assert_eq!(world.open_streams(), [0, 0]);
+}

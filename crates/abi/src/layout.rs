@@ -39,7 +39,7 @@ pub mod outcome {
 
 /// Cases of `option<failure>`. Flattened: the case, then the five `i32` of a failure.
 pub mod option {
-    /// There is no failure.
+    /// Without a failure.
     pub const NONE: i32 = 0;
     /// A failure.
     pub const SOME: i32 = 1;

@@ -13,6 +13,8 @@ use std::{
     task::{Context as Task, Poll},
 };
 
+pub(crate) use starlane_abi::limits::FIRST_CREDIT;
+
 use self::{
     incoming::{Incoming, Inflow},
     outgoing::{Outflow, Pump},
@@ -25,8 +27,6 @@ pub use self::{
 };
 use crate::{Bytes, Failure, FromPayload, IntoPayload, Payload, mesh::StreamMesh, payload::Attach};
 
-/// The number of bytes that may be sent on a new stream before its reader allows more.
-pub(crate) const FIRST_CREDIT: u32 = 64 * 1024;
 /// The maximum size of a part that [`Stream::next`] returns.
 const PART_BYTES: usize = 64 * 1024;
 

@@ -91,18 +91,25 @@ impl ActorStreams {
         while taken.len() < MAX_BATCH_CALLS
             && let Some(call) = self.calls.pop_front_if(|call| fits(length(call)))
         {
-            if let GuestCall::Part { stream, bytes } = &call
-                && let Some(given) = self.reads.get_mut(&stream_of(*stream))
-            {
-                *given += bytes.len() as u64;
+            if let Some((given, bytes)) = self.given_by(&call) {
+                *given += bytes;
             }
             taken.push(call);
         }
         taken
     }
 
+    /// How many bytes of a stream were given to the guest, and how many a call gives.
+    fn given_by(&mut self, call: &GuestCall) -> Option<(&mut u64, u64)> {
+        let GuestCall::Part { stream, bytes } = call else { return None };
+        Some((self.reads.get_mut(&stream_of(*stream)?)?, bytes.len() as u64))
+    }
+
     /// Puts back a call that the sandbox did not run.
     pub(crate) fn put_back(&mut self, call: GuestCall) {
+        if let Some((given, bytes)) = self.given_by(&call) {
+            *given -= bytes;
+        }
         self.calls.push_front(call);
     }
 
@@ -223,7 +230,7 @@ impl Node {
 
     /// `mesh.grant`. A guest cannot have consumed what it was not given.
     pub(crate) fn guest_grants(&mut self, now: u64, id: ActorId, guest: u64, bytes: u32) {
-        let stream = stream_of(guest);
+        let Some(stream) = stream_of(guest) else { return };
         let given = self.actors.get(&id).and_then(|actor| actor.streams.reads.get(&stream)).copied();
         let consumed = self.flows.get(&stream).map(|flow| flow.consumed());
         if let (Some(given), Some(consumed)) = (given, consumed) {
@@ -232,13 +239,12 @@ impl Node {
         }
     }
 
-    /// A guest has taken a call about a stream.
-    pub(crate) fn stream_call_done(&mut self, call: &GuestCall) {
-        if let GuestCall::Ended { stream, .. } = call {
-            let stream = stream_of(*stream);
-            if self.flows.get(&stream).is_some_and(|flow| flow.has_ended()) {
-                self.forget_stream(stream);
-            }
+    /// A guest has taken a call about a stream. Of a stream that it reads, the end is the last.
+    pub(crate) fn stream_call_done(&mut self, id: ActorId, call: &GuestCall) {
+        let GuestCall::Ended { stream, .. } = call else { return };
+        let Some(stream) = stream_of(*stream) else { return };
+        if self.flows.get(&stream).is_some_and(|flow| flow.is_read_by(End::Guest(id)) && flow.has_ended()) {
+            self.forget_stream(stream);
         }
     }
 
@@ -246,8 +252,8 @@ impl Node {
     pub(crate) fn guest_stops(&mut self, now: u64, id: ActorId, guest: u64, failure: Failure) {
         let Some(actor) = self.actors.get_mut(&id) else { return };
         actor.streams.drop_calls(guest);
-        if actor.streams.reads.contains_key(&stream_of(guest)) {
-            self.stop_stream(now, stream_of(guest), failure);
+        if let Some(stream) = stream_of(guest).filter(|stream| actor.streams.reads.contains_key(stream)) {
+            self.stop_stream(now, stream, failure);
         }
     }
 
@@ -265,6 +271,33 @@ impl Node {
             if self.flows.get(&stream).is_some_and(|flow| flow.is_read_by(end)) {
                 self.stop_stream(now, stream, failure.clone());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_streams_that_a_guest_writes_name_no_stream_that_it_reads() {
+        for id in [0, 1, 7, 1_000] {
+            assert_eq!(stream_of(guest_number(StreamId(id))), Some(StreamId(id)));
+            assert_eq!(stream_of(2 * id + 1), None);
+        }
+    }
+
+    #[test]
+    fn part_that_the_sandbox_did_not_run_was_not_given() {
+        let mut streams = ActorStreams::default();
+        let id = StreamId(4);
+        streams.reads.insert(id, 0);
+        streams.add(GuestCall::Part { stream: guest_number(id), bytes: Bytes::from_static(b"abc") });
+        for _ in 0..3 {
+            let call = streams.take_calls(|_| true).pop().unwrap();
+            assert_eq!(streams.reads.get(&id), Some(&3));
+            streams.put_back(call);
+            assert_eq!(streams.reads.get(&id), Some(&0));
         }
     }
 }

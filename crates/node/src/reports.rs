@@ -147,7 +147,7 @@ impl Node {
                 Ok(())
             }
             (Some(InFlight::Stream(call)), None, Returned::Done) => {
-                self.stream_call_done(&call);
+                self.stream_call_done(id, &call);
                 Ok(())
             }
             (Some(InFlight::Settle(_)), None, Returned::Done) => Ok(()),

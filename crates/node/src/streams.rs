@@ -1,5 +1,6 @@
-//! Streams through this node. Each goes from a writer to a reader, and each of the two is this host, a guest or a peer. The node
-//! keeps no bytes of its own: a part goes on at once, and the writer gets credit for it when the reader has consumed it.
+//! Streams through this node. Each goes from a writer to a reader, and each of the two is this host, a guest or a peer. A part
+//! goes to the reader at once, and the writer gets credit for it when the reader has consumed it. The node keeps only parts that come
+//! before there is a reader.
 
 mod links;
 
@@ -412,7 +413,7 @@ pub(crate) fn guest_number(id: StreamId) -> u64 {
     2 * id.0
 }
 
-/// The stream that a guest reads under a number.
-pub(crate) fn stream_of(guest: u64) -> StreamId {
-    StreamId(guest / 2)
+/// The stream that a guest reads under a number. None for the number of a stream that a guest writes.
+pub(crate) fn stream_of(guest: u64) -> Option<StreamId> {
+    guest.is_multiple_of(2).then_some(StreamId(guest / 2))
 }

@@ -3,13 +3,12 @@
 use std::marker::PhantomData;
 
 use serde::{Serialize, de::DeserializeOwned};
+use starlane_abi::limits::LINE_BYTES;
 
 use super::{Stream, StreamWriter};
 use crate::{Bytes, Failure, FromPayload, IntoPayload, Payload};
 
 const NDJSON: &str = "application/x-ndjson";
-/// The maximum length of a line, in bytes.
-const LINE_BYTES: usize = 1024 * 1024;
 /// How much of a bad line its error shows, in bytes.
 const SHOWN_BYTES: usize = 40;
 

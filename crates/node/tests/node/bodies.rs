@@ -99,6 +99,31 @@ fn body_gets_credit_when_there_is_room_for_all_of_it() {
 }
 
 #[test]
+fn body_without_reserved_room_gives_none_back() {
+    let config = LinkConfig { reserved_bytes: 1_000_000, ..LinkConfig::default() };
+    let mut peers = Peers::under(config, 100_000_000);
+    peers.hold = true;
+    peers.admit(1);
+    let credits = |peers: &mut Peers| -> Vec<u64> {
+        let credit = |frame: &Frame| match frame {
+            Frame::Credit { of, .. } => Some(*of),
+            _ => None,
+        };
+        peers.read(1).iter().filter_map(credit).collect()
+    };
+    let of = [1, 2, 3].map(|id| peers.announce(1, id, BODY));
+    assert_eq!(credits(&mut peers), of[..2]);
+    // It is complete with its first credit, while the third waits for room.
+    let small = peers.announce(1, 4, 60_000);
+    peers.chunk(1, small, 0, 60_000);
+    assert_eq!((peers.held.len(), credits(&mut peers)), (1, vec![]));
+    peers.tell(1, |seq| Frame::Cancel { seq, id: 1 });
+    assert_eq!(credits(&mut peers), [of[2]]);
+    peers.announce(1, 5, 250_000);
+    assert_eq!((credits(&mut peers), peers.end()), (vec![], None), "800,000 bytes are reserved");
+}
+
+#[test]
 fn peers_that_break_a_rule_of_streams_lose_their_link() {
     type Breaks = fn(&mut Peers);
     let ways: [(&str, Breaks); 8] = [

@@ -102,6 +102,19 @@ fn body_that_ends_before_its_turn_leaves_no_empty_part() {
 }
 
 #[test]
+fn lane_without_its_long_message_needs_no_room() {
+    let mut lanes = Lanes::new(&LinkConfig { open_streams: 1, ..config() });
+    lanes.add(request(1, "acme:a", 2 * frame::CHUNK), None);
+    lanes.add(request(2, "acme:b", 2 * frame::CHUNK), None);
+    lanes.add(request(3, "acme:b", 1), None);
+    let messages = May { bodies: false, ..ALL };
+    assert_eq!(next(&mut lanes, messages).as_deref(), Some("+1"));
+    assert_eq!(next(&mut lanes, messages), None, "there is room for one body");
+    assert!(lanes.remove(2));
+    assert_eq!(next(&mut lanes, messages).as_deref(), Some("+3"));
+}
+
+#[test]
 fn what_is_taken_comes_in_the_order_in_which_it_was_added() {
     let mut lanes = Lanes::new(&config());
     lanes.add(request(1, "acme:long", 2 * frame::CHUNK), None);
